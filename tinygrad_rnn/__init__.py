@@ -1,0 +1,26 @@
+"""tinygrad_rnn: reverse-mode automatic differentiation that shows how a recurrent net is unrolled through time."""
+
+from importlib import import_module
+from types import ModuleType
+
+from tinygrad_rnn import bptt, nn
+from tinygrad_rnn.backward import grad
+from tinygrad_rnn.checking import check_gradients
+from tinygrad_rnn.errors import DrawingError, GradientError, ShapeError
+from tinygrad_rnn.functions import *  # noqa: F403
+from tinygrad_rnn.functions import __all__ as _functions
+from tinygrad_rnn.tensor import Tensor, label, no_grad
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients", "draw", "grad", "label", "nn",
+    "no_grad", *_functions,
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`tg.draw` is imported at its first use, so that who only computes does not wait for it."""
+    if name == "draw":
+        return import_module("tinygrad_rnn.draw")
+    raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")

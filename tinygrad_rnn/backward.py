@@ -1,0 +1,162 @@
+"""Reverse-mode differentiation of a recorded graph.
+
+- `topological_order(*outputs)`: every node the outputs depend on, inputs before what is made from them.
+- `sweep(output, cotangent)`: the chain rule, from the output back to the leaves; everything else here is a use of it.
+- `grad(output, inputs)` returns gradients; `Tensor.backward()` adds them to `.grad` of the leaves.
+
+The same rules run on arrays, which gives the gradient, or on Tensors (`create_graph=True`), which gives the gradient as
+a graph that can be drawn and differentiated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.tensor import Tensor, describe, time_step
+
+__all__ = ["grad", "sweep", "topological_order"]
+
+_NO_STEP = nullcontext()  # on arrays nothing is recorded, so nothing needs to know its step
+
+
+def topological_order(*outputs: Tensor) -> list[Tensor]:
+    """Every Tensor that the outputs depend on, and they themselves, each after all of its inputs.
+
+    A reverse sweep must not hand on a node's cotangent before all of the node's uses have added to it; going through
+    this list backwards, none has been missed. Depth-first with a stack of its own: depth is bounded by memory only.
+    """
+    order: list[Tensor] = []
+    seen = set()
+    for output in outputs:
+        if output in seen:
+            continue
+        seen.add(output)
+        stack = [(output, iter(output.inputs))]
+        while stack:
+            node, inputs = stack[-1]
+            for x in inputs:
+                if x not in seen:
+                    seen.add(x)
+                    stack.append((x, iter(x.inputs)))
+                    break
+            else:
+                order.append(node)
+                stack.pop()
+    return order
+
+
+def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
+    """The chain rule, from the output to the leaves: yields (node, dL/dnode), each once and complete.
+
+    The cotangent of x is the sum over x's uses, each the use's cotangent times its local derivative (seed 001, section
+    7.2.3). Where x is used once per time step, that sum is backpropagation through time: eqs. 7.7 to 7.9.
+
+    Args:
+        cotangent: dL/doutput. An array gives arrays; a Tensor gives Tensors, recording the sweep as a graph.
+    """
+    recorded = isinstance(cotangent, Tensor)
+    cotangents = {output: cotangent}
+    for node in reversed(topological_order(output)):
+        g = cotangents.pop(node, None)
+        if g is None:
+            continue
+        yield node, g
+        if recorded:
+            ans, arguments = node, node.inputs + node.parameters
+        else:
+            ans, arguments = node.data, node.arguments
+        with time_step(node.step) if recorded else _NO_STEP:
+            for i, x in enumerate(node.inputs):
+                if x.requires_grad:
+                    term = fit(node.primitive.vjps[i](g, ans, *arguments), x)
+                    cotangents[x] = cotangents[x] + term if x in cotangents else term
+
+
+def fit(g: Any, x: Tensor) -> Any:
+    """A rule's result as a cotangent of x: summed over the axes along which x was broadcast, in x's dtype."""
+    if g.shape != x.shape:
+        extra = g.ndim - x.ndim
+        stretched = [a + extra for a, n in enumerate(x.shape) if n == 1 and g.shape[a + extra] != 1]
+        g = np.sum(g, axis=(*range(extra), *stretched), keepdims=True)
+        g = np.reshape(g, x.shape)
+    return g if g.dtype == x.dtype else g.astype(x.dtype)
+
+
+def grad(
+    output: Tensor,
+    inputs: Tensor | Sequence[Tensor],
+    grad_output: Any = None,
+    create_graph: bool = False,
+) -> tuple[Tensor, ...]:
+    """The gradients d(output)/d(input), one Tensor per input, leaves or nodes; `.grad` is left alone.
+
+    An input that the output does not depend on has the gradient zero.
+
+    Args:
+        grad_output: the cotangent of the output, of its shape; 1 for a scalar if not given.
+        create_graph: record the gradients as a graph, so that they can be drawn and differentiated.
+
+    Raises:
+        TypeError: the output or an input is not a Tensor.
+        ValueError: no graph leads to the output, an input does not require a gradient, or `grad_output` is missing
+            for an output that is not a scalar.
+    """
+    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    for x in inputs:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"grad(output, inputs): inputs are Tensors, not a {type(x).__name__}")
+        if not x.requires_grad:
+            raise ValueError(f"grad(output, inputs): {describe(x)} does not require a gradient")
+    cotangent = _start("grad(output, ...)", output, grad_output)
+    wanted = set(inputs)
+    found = {}
+    for node, g in sweep(output, cotangent if create_graph else cotangent.data):
+        if node in wanted:
+            found[node] = g
+    zeros_or_found = [found[x] if x in found else np.zeros_like(x.data) for x in inputs]
+    return tuple(g if isinstance(g, Tensor) else Tensor(g) for g in zeros_or_found)
+
+
+def backward(self: Tensor, grad: Any = None) -> None:
+    """Add d(this)/d(leaf), times the cotangent `grad`, to `.grad` of every leaf that requires a gradient.
+
+    Args:
+        grad: the cotangent of this Tensor, of its shape; 1 for a scalar if not given.
+
+    Raises:
+        ValueError: no graph leads here, or `grad` is missing for a Tensor that is not a scalar.
+    """
+    for node, g in sweep(self, _start("backward()", self, grad).data):
+        if node.is_leaf:
+            node.grad = np.array(g) if node.grad is None else node.grad + g
+
+
+Tensor.backward = backward
+
+
+def _start(call: str, output: Tensor, cotangent: Any) -> Tensor:
+    """The cotangent that the sweep starts from, checked."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"{call}: a Tensor is needed, not a {type(output).__name__}")
+    if not output.requires_grad:
+        raise ValueError(
+            f"{call}: {describe(output)} does not require a gradient; make its inputs with requires_grad=True, "
+            "and not inside no_grad()"
+        )
+    if cotangent is None:
+        if output.size != 1:
+            raise ValueError(
+                f"{call}: {describe(output)} is not a scalar; reduce it to one, as with .sum(), or pass its "
+                "cotangent, an array of the same shape"
+            )
+        return Tensor(np.ones_like(output.data))
+    if not isinstance(cotangent, Tensor):
+        cotangent = Tensor(np.asarray(cotangent, dtype=output.dtype))
+    if cotangent.shape != output.shape:
+        raise ShapeError(f"{call}: the cotangent of {describe(output)} has shape {cotangent.shape}")
+    return cotangent

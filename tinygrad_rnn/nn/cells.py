@@ -1,0 +1,108 @@
+"""One time step of a recurrent net. A cell is pure: the state goes in and the next state comes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import functions as F
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.nn import init
+from tinygrad_rnn.nn.module import Module, Parameter, positive_size, unless_named
+from tinygrad_rnn.tensor import Tensor, label, time_step
+
+__all__ = ["NONLINEARITIES", "RNNCell"]
+
+NONLINEARITIES = {"tanh": F.tanh, "sigmoid": F.sigmoid, "relu": F.relu, "identity": F.positive}
+
+
+class RNNCell(Module):
+    """The plain recurrent cell, node by node as in Fig. 7-5 (seed 001, section 7.2.2):
+
+        ĥ(t) = W x(t) + U h(t-1) + b,   h(t) = f(ĥ(t))
+
+    Args:
+        input_size: D, the length of x(t).
+        hidden_size: H, the length of h(t).
+        nonlinearity: f, one of "tanh", "sigmoid", "relu", "identity".
+        bias: whether there is a b; seeds 000, 002 and 003 have none.
+        rng: a `numpy.random.Generator`, or a seed for one.
+
+    Attributes:
+        W: (H, D), Glorot. U: (H, H), orthogonal. b: (H,), zeros, or None.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        rng: np.random.Generator | int | None = None,
+    ):
+        if nonlinearity not in NONLINEARITIES:
+            known = ", ".join(map(repr, NONLINEARITIES))
+            raise ValueError(f"RNNCell(nonlinearity={nonlinearity!r}): not one of {known}")
+        self.input_size = positive_size("RNNCell", "input_size", input_size)
+        self.hidden_size = positive_size("RNNCell", "hidden_size", hidden_size)
+        self.nonlinearity = nonlinearity
+        self.layer: int | None = None  # its place in a net of layers, 1 for the lowest; named in errors
+        rng = np.random.default_rng(rng)
+        self.W = Parameter(init.glorot(rng, (hidden_size, input_size)), name="W")
+        self.U = Parameter(init.orthogonal(rng, hidden_size), name="U")
+        self.b = Parameter(np.zeros(hidden_size), name="b") if bias else None
+
+    def __call__(self, x: Any, h: Any = None) -> Tensor:
+        """h(t) of shape (H,) or (B, H), from x(t) of shape (D,) or (B, D) and h(t-1).
+
+        The step t follows from the state: one more than h(t-1)'s, and 1 after an initial state.
+
+        Args:
+            h: the state h(t-1); zeros, h(0), if not given.
+
+        Raises:
+            ShapeError: x or h has another shape; names the step.
+        """
+        h = self.initial_state(x) if h is None else h if isinstance(h, Tensor) else Tensor(h)
+        t = last_step(h) + 1
+        if h.is_leaf:
+            unless_named(h, "h", t - 1)
+        with time_step(t):
+            x = unless_named(x if isinstance(x, Tensor) else Tensor(x), "x", t)
+            self._check(x, h, t)
+            h_hat = F.linear(self.W, x) + F.linear(self.U, h)
+            if self.b is not None:
+                h_hat = h_hat + self.b
+            label(h_hat, "ĥ")
+            return label(NONLINEARITIES[self.nonlinearity](h_hat), "h")
+
+    def initial_state(self, x: Any) -> Tensor:
+        """h(0) = 0 for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
+        h = Tensor(np.zeros((*np.shape(x)[:-1], self.hidden_size), self.W.dtype))
+        return label(h, "h", 0)
+
+    def _check(self, x: Tensor, h: Tensor, t: int) -> None:
+        call = f"RNNCell{'' if self.layer is None else f' of layer {self.layer}'} at step {t}"
+        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+            raise ShapeError(f"{call}: x has shape {x.shape}, expected ({self.input_size},) or (B, {self.input_size})")
+        expected = (*x.shape[:-1], self.hidden_size)
+        if h.shape != expected:
+            raise ShapeError(f"{call}: the state has shape {h.shape}, expected {expected} beside x of {x.shape}")
+
+
+def last_step(state: Tensor) -> int:
+    """The time step that a state comes from: its own, or the latest among the nodes it was made of; 0 if none has one.
+
+    A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
+    """
+    latest, seen, stack = 0, {state}, [state]
+    while stack:
+        node = stack.pop()
+        if node.step is not None:
+            latest = max(latest, node.step)
+            continue
+        new = [x for x in node.inputs if x not in seen]
+        seen.update(new)
+        stack.extend(new)
+    return latest

@@ -1,0 +1,78 @@
+"""Losses. `reduction="sum"` is the seeds' E = Σ E_t; `"mean"` divides by the number of elements (rows, for classes)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import functions as F
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.nn.module import unless_named
+from tinygrad_rnn.tensor import Tensor, label
+
+__all__ = ["cross_entropy", "half_squared_error", "squared_error"]
+
+
+def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
+    """L = ½ Σ (y - Y)² (eq. 7.3 of seed 001), of y and a target Y of the same shape.
+
+    Raises:
+        ShapeError: the shapes differ. ValueError: an unknown reduction.
+    """
+    y, Y = _pair("half_squared_error", y, target)
+    return _reduced("half_squared_error", 0.5 * F.sum(F.square(y - Y)), reduction, y.size)
+
+
+def squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
+    """L = Σ (d - y)² (seeds 000 and 002: E_t = (d_t - y_t)²), of y and a target d of the same shape.
+
+    Raises:
+        ShapeError: the shapes differ. ValueError: an unknown reduction.
+    """
+    y, d = _pair("squared_error", y, target)
+    return _reduced("squared_error", F.sum(F.square(d - y)), reduction, y.size)
+
+
+def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
+    """L = -Σ y log softmax(z) (seed 003: E_t = -y_t log ŷ_t), of logits z (K,) or (..., K).
+
+    Args:
+        targets: class numbers 0 to K-1, of shape () or (...), or one weight per class, (K,) or (..., K) like z.
+
+    Raises:
+        ShapeError: the targets have another shape. ValueError: a class number out of range; an unknown reduction.
+    """
+    z = unless_named(logits if isinstance(logits, Tensor) else Tensor(logits), "z")
+    y = targets if isinstance(targets, Tensor) else Tensor(targets)
+    if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:
+        y = Tensor(_one_hot(y.data, z.shape[-1]), name=y.name)
+    if y.shape != z.shape:
+        raise ShapeError(
+            f"cross_entropy: logits of shape {z.shape} need class numbers (integers) of shape {z.shape[:-1]} or "
+            f"weights of shape {z.shape}, not {y.dtype} targets of shape {y.shape}"
+        )
+    total = -F.sum(unless_named(y, "Y") * F.log_softmax(z))
+    return _reduced("cross_entropy", total, reduction, int(np.prod(z.shape[:-1])))
+
+
+def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:
+    if classes.size and not (0 <= classes.min() and classes.max() < count):
+        raise ValueError(
+            f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {classes.min()} to {classes.max()}"
+        )
+    return np.eye(count)[classes]
+
+
+def _pair(call: str, y: Any, target: Any) -> tuple[Tensor, Tensor]:
+    y = unless_named(y if isinstance(y, Tensor) else Tensor(y), "y")
+    target = unless_named(target if isinstance(target, Tensor) else Tensor(target), "Y")
+    if y.shape != target.shape:
+        raise ShapeError(f"{call}: y has shape {y.shape} and the target {target.shape}; they must be the same")
+    return y, target
+
+
+def _reduced(call: str, total: Tensor, reduction: str, count: int) -> Tensor:
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"{call}(reduction={reduction!r}): not one of 'sum', 'mean'")
+    return label(total if reduction == "sum" else total / max(count, 1), "L")

@@ -1,0 +1,98 @@
+"""Module: something with parameters. Parameter: a Tensor that is one. Linear: the dense layer y = V h + c."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import functions as F
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.nn import init
+from tinygrad_rnn.tensor import Tensor, label
+
+__all__ = ["Linear", "Module", "Parameter", "positive_size", "unless_named"]
+
+
+class Parameter(Tensor):
+    """A leaf that requires a gradient and belongs to a module."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, name: str | None = None):
+        super().__init__(data, requires_grad=True, name=name)
+        self.step = None  # shared by all time steps, wherever it was made
+
+
+class Module:
+    """Something with parameters: those among its attributes, and those of the modules and lists of modules there."""
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(path, parameter) in the order of definition, such as ("cells.0.W", W)."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield name, value
+            modules = {name: value} if isinstance(value, Module) else {}
+            if isinstance(value, list):
+                modules = {f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, Module)}
+            for path, module in modules.items():
+                for inner, parameter in module.named_parameters():
+                    yield f"{path}.{inner}", parameter
+
+    def parameters(self) -> list[Parameter]:
+        """The parameters in the order of definition."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def zero_grad(self) -> None:
+        """Forget all gradients: `.grad` of every parameter becomes None."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+
+class Linear(Module):
+    """The dense layer y = V h + c (seed 001, section 7.2.3; seed 003: z = V h).
+
+    Args:
+        input_size: H, the length of h.
+        output_size: K, the length of y.
+        bias: whether there is a c; seeds 000, 002 and 003 have none.
+        rng: a `numpy.random.Generator`, or a seed for one.
+
+    Attributes:
+        V: (K, H), Glorot. c: (K,), zeros, or None.
+    """
+
+    def __init__(
+        self, input_size: int, output_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
+    ):
+        self.input_size = positive_size("Linear", "input_size", input_size)
+        self.output_size = positive_size("Linear", "output_size", output_size)
+        self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name="V")
+        self.c = Parameter(np.zeros(output_size), name="c") if bias else None
+
+    def __call__(self, h: Any) -> Tensor:
+        """y = V h + c, shape (K,) for h (H,), and (..., K) for a batch (..., H).
+
+        Raises:
+            ShapeError: h has another width.
+        """
+        h = h if isinstance(h, Tensor) else Tensor(h)
+        if h.ndim == 0 or h.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"Linear: the input has shape {h.shape}, expected ({self.input_size},) or (..., {self.input_size})"
+            )
+        y = F.linear(self.V, h)
+        return label(y if self.c is None else y + self.c, "y")
+
+
+def positive_size(call: str, name: str, size: int) -> int:
+    """A size given by the user, checked to be a positive integer."""
+    if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
+        raise ValueError(f"{call}({name}={size!r}): a positive integer is needed")
+    return int(size)
+
+
+def unless_named(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
+    """Label a Tensor unless it has a name already: names that users set win."""
+    return tensor if tensor.name is not None else label(tensor, name, step)

@@ -1,0 +1,256 @@
+"""The table of primitives: every operation that can stand in a recorded graph, stated once.
+
+The contract of a row, `primitive(name, forward, written, (vjp, derivative), ...)`:
+
+- `forward(*arguments)` runs on NumPy arrays. The arguments are the inputs, then static parameters such as an axis.
+- One `vjp(g, ans, *arguments)` per input: the cotangent `g` of the output `ans` times the local derivative, which is
+  the cotangent of that input. A rule uses operators, NumPy functions and the table's own primitives only, so it runs
+  on arrays (giving the gradient) and on Tensors (recording the gradient as a graph of the same primitives).
+- A rule is pure calculus. Where an input was broadcast, its cotangent comes out in the output's shape; the reverse
+  sweep sums it back, in one place (`backward.fit`).
+- `written` and one `derivative` per input say how a person writes the expression and the local derivative. The names
+  in braces are those of the rule's arguments; `{f}` is the nonlinearity. Read as notation, they label the diagrams.
+
+This module knows NumPy and nothing else of the package.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+__all__ = ["TABLE", "Primitive", "kept_shape"]
+
+TABLE: dict[str, Primitive] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Primitive:
+    """One row of the table. `letters` are the names of its arguments, as its rules and its notation spell them."""
+
+    name: str
+    forward: Callable[..., np.ndarray]
+    written: str
+    vjps: Sequence[Callable[..., Any]] = field(repr=False)
+    derivatives: Sequence[str] = field(repr=False)
+    letters: tuple[str, ...] = field(repr=False)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run on arrays; an argument that records (a Tensor) takes the call over, as in NumPy's own protocols."""
+        for argument in arguments:
+            record = getattr(argument, "__record__", None)
+            if record is not None:
+                return record(self, arguments)
+        return self.forward(*arguments)
+
+
+def primitive(name: str, forward: Callable, written: str, *rules: tuple[Callable, str]) -> Primitive:
+    """Enter a primitive with one (vjp, derivative) pair per input into the table."""
+    vjps, derivatives = zip(*rules, strict=True)
+    letters = tuple(inspect.signature(vjps[0]).parameters)[2:]
+    TABLE[name] = Primitive(name, forward, written, vjps, derivatives, letters)
+    return TABLE[name]
+
+
+class _ForEachInput(Sequence):
+    """The rule of a primitive that takes any number of inputs alike: item i is the rule for input i."""
+
+    def __init__(self, make: Callable[[int], Any]):
+        self._make = make
+
+    def __getitem__(self, i: int) -> Any:
+        return self._make(i)
+
+    def __len__(self) -> int:
+        raise TypeError("a primitive with any number of inputs has any number of rules")
+
+
+def primitive_of_many(name: str, forward: Callable, written: str, vjp: Callable, derivative: str) -> Primitive:
+    """Enter a primitive of any number of inputs; its rule is `vjp(i, g, ans, *inputs, parameter)` for input i."""
+    vjps, derivatives = _ForEachInput(lambda i: partial(vjp, i)), _ForEachInput(lambda i: derivative)
+    TABLE[name] = Primitive(name, forward, written, vjps, derivatives, ())
+    return TABLE[name]
+
+
+# Forward functions that NumPy lacks, and rules that are longer than a line.
+
+
+def _sigmoid(x):
+    """1 / (1 + e^-x), without overflow on either side."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, e) / (1.0 + e)
+
+
+def _linear(W, x):
+    """W x for a vector x (D,), and for every row of a batch (..., D)."""
+    return np.dot(W, x) if x.ndim == 1 else np.matmul(x, W.T)
+
+
+def _outer(a, b):
+    """a ᵗb for two vectors, summed over the rows of two batches: the gradient of `linear` with respect to W."""
+    if a.ndim == 1:
+        return np.multiply.outer(a, b)
+    return np.dot(a.reshape(-1, a.shape[-1]).T, b.reshape(-1, b.shape[-1]))
+
+
+def _scatter(g, index, shape):
+    """Zeros of a shape with g added at an index, repeated places adding up: the gradient of `getitem`."""
+    out = np.zeros(shape, g.dtype)
+    np.add.at(out, index, g)
+    return out
+
+
+def kept_shape(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape after reducing over an axis, axes, or all (None), with each reduced axis kept as 1."""
+    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    reduced = {a % len(shape) for a in axes}
+    return tuple(1 if a in reduced else n for a, n in enumerate(shape))
+
+
+def _sum_vjp(g, ans, x, axis, keepdims):
+    return np.broadcast_to(np.reshape(g, kept_shape(x.shape, axis)), x.shape)
+
+
+def _extremum_vjp(g, ans, x, axis, keepdims):
+    """The cotangent goes to where the extremum was reached, in equal parts where it was reached more than once."""
+    shape = kept_shape(x.shape, axis)
+    reached = x == np.reshape(ans, shape)
+    count = reached.sum(axis=axis, keepdims=True, dtype=x.dtype)
+    return np.where(reached, np.reshape(g, shape) / count, 0.0)
+
+
+def _power_vjp_base(g, ans, x, y):
+    return g * (y * x ** np.where(y == 0, 1.0, y - 1.0))  # 0 x^0, not 0 x^-1, where the exponent is 0
+
+
+def _power_vjp_exponent(g, ans, x, y):
+    return g * (ans * np.log(np.where(x == 0, 1.0, x)))  # the limit 0 where the base is 0, not 0 log 0
+
+
+def _matmul_vjp_left(g, ans, A, B):
+    if B.ndim == 1:
+        return g[..., None] * B if A.ndim > 1 else g * B
+    if A.ndim == 1:
+        return (B @ g[..., None])[..., 0]
+    return g @ np.swapaxes(B, -1, -2)
+
+
+def _matmul_vjp_right(g, ans, A, B):
+    if A.ndim == 1:
+        return A[:, None] * g[..., None, :] if B.ndim > 1 else g * A
+    if B.ndim == 1:
+        return (np.swapaxes(A, -1, -2) @ g[..., None])[..., 0]
+    return np.swapaxes(A, -1, -2) @ g
+
+
+def _concatenate_vjp(i, g, ans, *inputs_and_axis):
+    *inputs, axis = inputs_and_axis
+    start = sum(x.shape[axis] for x in inputs[:i])
+    place = [slice(None)] * g.ndim
+    place[axis] = slice(start, start + inputs[i].shape[axis])
+    return g[tuple(place)]
+
+
+def _stack_vjp(i, g, ans, *inputs_and_axis):
+    place = [slice(None)] * g.ndim
+    place[inputs_and_axis[-1]] = i
+    return g[tuple(place)]
+
+
+# fmt: off
+# One row a primitive: its name, how it runs, how it is written; below it, per input, its rule and the derivative.
+
+# Arithmetic, with broadcasting
+positive = primitive("positive", np.positive, "{x}",
+    (lambda g, ans, x:       g,                                  "1"))
+negative = primitive("negative", np.negative, "−{x}",
+    (lambda g, ans, x:       -g,                                 "−1"))
+add = primitive("add", np.add, "{x} + {y}",
+    (lambda g, ans, x, y:    g,                                  "1"),
+    (lambda g, ans, x, y:    g,                                  "1"))
+subtract = primitive("subtract", np.subtract, "{x} − {y}",
+    (lambda g, ans, x, y:    g,                                  "1"),
+    (lambda g, ans, x, y:    -g,                                 "−1"))
+multiply = primitive("multiply", np.multiply, "{x} ⊙ {y}",
+    (lambda g, ans, x, y:    g * y,                              "{y}"),
+    (lambda g, ans, x, y:    g * x,                              "{x}"))
+divide = primitive("divide", np.divide, "{x} / {y}",
+    (lambda g, ans, x, y:    g / y,                              "1/{y}"),
+    (lambda g, ans, x, y:    -g * ans / y,                       "−{x}/{y}²"))
+power = primitive("power", np.power, "{x}^{y}",
+    (_power_vjp_base,                                            "{y} {x}^({y} − 1)"),
+    (_power_vjp_exponent,                                        "{x}^{y} log({x})"))
+square = primitive("square", np.square, "{x}²",
+    (lambda g, ans, x:       g * (2.0 * x),                      "2 {x}"))
+
+# Products of matrices and vectors
+matmul = primitive("matmul", np.matmul, "{A} {B}",
+    (_matmul_vjp_left,                                           "ᵗ{B}"),
+    (_matmul_vjp_right,                                          "ᵗ{A}"))
+linear = primitive("linear", _linear, "{W} {x}",
+    (lambda g, ans, W, x:    outer(g, x),                        "ᵗ{x}"),
+    (lambda g, ans, W, x:    linear(W.T, g),                     "ᵗ{W}"))
+outer = primitive("outer", _outer, "{a} ᵗ{b}",
+    (lambda g, ans, a, b:    linear(g, b),                       "{b}"),
+    (lambda g, ans, a, b:    linear(g.T, a),                     "ᵗ{a}"))
+
+# Nonlinearities
+tanh = primitive("tanh", np.tanh, "{f}({x})",
+    (lambda g, ans, x:       g * (1.0 - ans * ans),              "{f}′({x})"))
+sigmoid = primitive("sigmoid", _sigmoid, "{f}({x})",
+    (lambda g, ans, x:       g * (ans * (1.0 - ans)),            "{f}′({x})"))
+relu = primitive("relu", lambda x: np.maximum(x, 0), "{f}({x})",
+    (lambda g, ans, x:       g * (x > 0),                        "{f}′({x})"))
+
+# Elementwise functions
+exp = primitive("exp", np.exp, "exp({x})",
+    (lambda g, ans, x:       g * ans,                            "exp({x})"))
+log = primitive("log", np.log, "log({x})",
+    (lambda g, ans, x:       g / x,                              "1/{x}"))
+sqrt = primitive("sqrt", np.sqrt, "√{x}",
+    (lambda g, ans, x:       g / (2.0 * ans),                    "1/(2 √{x})"))
+abs_ = primitive("abs", np.abs, "|{x}|",
+    (lambda g, ans, x:       g * np.sign(x),                     "sign({x})"))
+sign = primitive("sign", np.sign, "sign({x})",
+    (lambda g, ans, x:       g * 0.0,                            "0"))
+maximum = primitive("maximum", np.maximum, "max({x}, {y})",
+    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, g, 0.0)), "[{x} > {y}]"),
+    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, g, 0.0)), "[{x} < {y}]"))
+minimum = primitive("minimum", np.minimum, "min({x}, {y})",
+    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, g, 0.0)), "[{x} < {y}]"),
+    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, g, 0.0)), "[{x} > {y}]"))
+where = primitive("where", lambda x, y, c: np.where(c, x, y), "where(c, {x}, {y})",
+    (lambda g, ans, x, y, c: np.where(c, g, 0.0),                "[c]"),
+    (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not c]"))
+
+# Reductions
+sum_ = primitive("sum", lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims), "Σ {x}",
+    (_sum_vjp,                                                   "1"))
+max_ = primitive("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), "max({x})",
+    (_extremum_vjp,                                              "[{x} = max({x})]"))
+min_ = primitive("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), "min({x})",
+    (_extremum_vjp,                                              "[{x} = min({x})]"))
+
+# Shapes and places
+reshape = primitive("reshape", lambda x, shape: np.reshape(x, shape), "{x}",
+    (lambda g, ans, x, shape: np.reshape(g, x.shape),            "1"))
+transpose = primitive("transpose", lambda x, axes: np.transpose(x, axes), "ᵗ{x}",
+    (lambda g, ans, x, axes: np.transpose(g, None if axes is None else np.argsort(axes)), "1"))
+broadcast_to = primitive("broadcast_to", lambda x, shape: np.broadcast_to(x, shape), "{x}",
+    (lambda g, ans, x, shape: g,                                 "1"))
+getitem = primitive("getitem", lambda x, index: x[index], "{x}[…]",
+    (lambda g, ans, x, index: scatter(g, index, x.shape),        "1"))
+scatter = primitive("scatter", _scatter, "{x}",
+    (lambda g, ans, x, index, shape: g[index],                   "1"))
+astype = primitive("astype", lambda x, dtype: x.astype(dtype), "{x}",
+    (lambda g, ans, x, dtype: g,                                 "1"))
+concatenate = primitive_of_many("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "[…]",
+    _concatenate_vjp,                                            "1")
+stack = primitive_of_many("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "[…]",
+    _stack_vjp,                                                  "1")
+# fmt: on
