@@ -7,7 +7,7 @@ from tinygrad_rnn import bptt, nn
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.checking import check_gradients
 from tinygrad_rnn.errors import DrawingError, GradientError, ShapeError
-from tinygrad_rnn.functions import *  # noqa: F403
+from tinygrad_rnn.functions import *
 from tinygrad_rnn.functions import __all__ as _functions
 from tinygrad_rnn.tensor import Tensor, label, no_grad
 

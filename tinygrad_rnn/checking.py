@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.errors import GradientError
-from tinygrad_rnn.tensor import Tensor, record
+from tinygrad_rnn.tensor import Tensor, describe, record
 
-__all__ = ["CASES", "check_gradients", "check_primitive"]
+__all__ = ["CASES", "central_differences", "check_gradients", "check_parameters", "check_primitive"]
 
 
 def check_gradients(
@@ -42,9 +42,6 @@ def check_gradients(
     for _ in range(order - 1):
         f = _directional_derivative(f, arrays)
 
-    def value(changed: list[np.ndarray]) -> float:
-        return f(*[Tensor(x, requires_grad=True) for x in changed]).item()
-
     leaves = [Tensor(x, requires_grad=True) for x in arrays]
     output = f(*leaves)
     if not isinstance(output, Tensor) or output.size != 1:
@@ -52,22 +49,55 @@ def check_gradients(
         raise ValueError(f"check_gradients(f): f returns a Tensor that is a scalar, not {got}")
     gradients = grad(output, leaves) if output.requires_grad else [Tensor(np.zeros_like(x)) for x in arrays]
     worst = 0.0
-    for i, (x, gradient) in enumerate(zip(arrays, gradients, strict=True)):
-        for place in np.ndindex(x.shape):
-            at, x[place] = x[place], x[place] + step
-            above = value(arrays)
-            x[place] = at - step
-            below = value(arrays)
-            x[place] = at
-            difference, ours = (above - below) / (2 * step), gradient.data[place]
-            error = abs(ours - difference) / max(1.0, abs(ours), abs(difference))
-            if not error <= tolerance:
-                raise GradientError(
-                    f"check_gradients: input {i} at {place}: the gradient is {ours:.10g}, central differences give "
-                    f"{difference:.10g}: relative error {error:.2g} is above {tolerance:.2g}"
-                )
-            worst = max(worst, float(error))
+    for i, (leaf, gradient) in enumerate(zip(leaves, gradients, strict=True)):
+        differences = central_differences(lambda: f(*leaves).item(), leaf.data, step)
+        worst = max(worst, _compare(f"input {i}", gradient.data, differences, tolerance))
     return worst
+
+
+def check_parameters(
+    loss: Callable[[], Tensor], parameters: Sequence[Tensor], step: float = 1e-5, tolerance: float = 1e-6
+) -> list[float]:
+    """`check_gradients` for a loss of leaves that it reads, such as a net's parameters: the error of each.
+
+    Raises:
+        GradientError: an error is above the tolerance; names the parameter, the element and both values.
+    """
+    gradients = grad(loss(), parameters)
+    errors = []
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        differences = central_differences(lambda: loss().item(), parameter.data, step)
+        errors.append(_compare(describe(parameter), gradient.data, differences, tolerance))
+    return errors
+
+
+def central_differences(value: Callable[[], float], x: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """(value(x + s) - value(x - s)) / 2s for every element of an array that `value` reads, changed and put back."""
+    differences = np.zeros_like(x)
+    for place in np.ndindex(x.shape):
+        at = x[place]
+        x[place] = at + step
+        above = value()
+        x[place] = at - step
+        below = value()
+        x[place] = at
+        differences[place] = (above - below) / (2 * step)
+    return differences
+
+
+def _compare(what: str, gradient: np.ndarray, differences: np.ndarray, tolerance: float) -> float:
+    """The largest |gradient - difference| / max(1, |gradient|, |difference|)."""
+    scale = np.maximum(1.0, np.maximum(np.abs(gradient), np.abs(differences)))
+    errors = np.abs(gradient - differences) / scale
+    if not errors.size:
+        return 0.0
+    place = np.unravel_index(np.argmax(np.where(np.isnan(errors), np.inf, errors)), errors.shape)
+    if not errors[place] <= tolerance:
+        raise GradientError(
+            f"{what} at {tuple(map(int, place))}: the gradient is {gradient[place]:.10g}, central differences give "
+            f"{differences[place]:.10g}; the relative error {errors[place]:.2g} is above {tolerance:.2g}"
+        )
+    return float(errors[place])
 
 
 def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) -> Callable[..., Tensor]:

@@ -57,10 +57,9 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
 
 
 def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:
-    if classes.size and not (0 <= classes.min() and classes.max() < count):
-        raise ValueError(
-            f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {classes.min()} to {classes.max()}"
-        )
+    outside = classes[(classes < 0) | (classes >= count)]
+    if outside.size:
+        raise ValueError(f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {outside[0]}")
     return np.eye(count)[classes]
 
 

@@ -1,0 +1,186 @@
+"""The command line: `tinygrad-rnn demo | draw | check`, also `python -m tinygrad_rnn`.
+
+Exit status: 0; 1 when a gradient disagrees or a file cannot be read or written; 2 for bad arguments or bad data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_rnn import datasets, nn
+from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.bptt import closed_form_gradients
+from tinygrad_rnn.checking import check_parameters, check_primitive
+from tinygrad_rnn.errors import DrawingError, GradientError
+from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.primitives import TABLE
+from tinygrad_rnn.tensor import Tensor
+
+__all__ = ["main"]
+
+AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, TypeError) as error:
+        status, message = 2, str(error)
+    except (OSError, DrawingError, GradientError) as error:
+        status, message = 1, getattr(error, "strerror", None) or str(error)
+        if getattr(error, "filename", None):
+            message = f"{message}: {error.filename}"
+    print(f"tinygrad-rnn {options.command}: {message}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tinygrad-rnn", description="See how automatic differentiation unrolls a recurrent net through time."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    demo = commands.add_parser("demo", help="unroll a net over a series: its graphs, its gradients, and their proof")
+    _add_net_options(demo)
+    demo.add_argument("--out", type=Path, default=Path("out"), help="the folder for the figures (default: out)")
+    demo.set_defaults(run=_demo)
+
+    draw = commands.add_parser("draw", help="draw one graph of the net that the demo unrolls")
+    _add_net_options(draw)
+    draw.add_argument("--view", choices=("forward", "backward"), default="forward")
+    draw.add_argument("--level", choices=("named", "primitives"), default="named")
+    draw.add_argument("-o", "--out", type=Path, required=True, help="the file, ending in .svg, .pdf, .png or .dot")
+    draw.set_defaults(run=_draw)
+
+    check = commands.add_parser("check", help="check every primitive and every cell against central differences")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _add_net_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default="sunspots", help="sunspots (default), sine, or a CSV file")
+    parser.add_argument("--column", help="the column of the CSV file")
+    parser.add_argument("--steps", type=_count, default=4, help="how many time steps to unroll (default: 4)")
+    parser.add_argument("--hidden", type=_count, default=3, help="the length of the hidden state (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights (default: 0)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+class _Forecast:
+    """The many-to-one net of seed 001 on the last steps of a series: its parameters, its data and its loss."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.xs, self.target = datasets.window(_series(options), options.steps)
+        rng = np.random.default_rng(options.seed)
+        self.rnn = nn.RNN(1, options.hidden, rng=rng)
+        self.readout = nn.Linear(options.hidden, 1, rng=rng)
+        self.parameters = {p.name: p for p in (*self.rnn.parameters(), *self.readout.parameters())}
+
+    def loss(self) -> Tensor:
+        hs, _ = self.rnn(self.xs)
+        return nn.half_squared_error(self.readout(hs[-1]), self.target)
+
+
+def _series(options: argparse.Namespace) -> np.ndarray:
+    made = {"sunspots": datasets.sunspots, "sine": datasets.sine}
+    if options.data in made:
+        return made[options.data]()
+    return datasets.read_column(options.data, options.column)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from tinygrad_rnn import draw
+
+    net = _Forecast(options)
+    loss = net.loss()
+    options.out.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "forward.svg": draw.forward(loss),
+        "backward.svg": draw.backward(loss),
+        "forward-primitives.svg": draw.forward(loss, level="primitives"),
+    }
+    for name, diagram in figures.items():
+        print(f"wrote {diagram.save(options.out / name)}")
+
+    loss.backward()
+    arrays = {name: p.data for name, p in net.parameters.items()}
+    by_hand = closed_form_gradients(**arrays, xs=net.xs, targets=net.target)
+    numeric = check_parameters(net.loss, list(net.parameters.values()))
+    worst, rows = 0.0, []
+    for (name, parameter), error in zip(net.parameters.items(), numeric, strict=True):
+        expected = getattr(by_hand, name)
+        difference = float(np.max(np.abs(parameter.grad - expected)))
+        norms = [f"{np.linalg.norm(g):.10f}" for g in (parameter.grad, expected)]
+        rows.append([name, str(parameter.shape), *norms, f"{difference:.1e}", f"{error:.1e}"])
+        worst = max(worst, difference)
+    nodes = topological_order(loss)
+    made = sum(not node.is_leaf for node in nodes)
+    print(f"\n{options.data}, {options.steps} steps: {len(nodes)} nodes, {made} of them made by primitives")
+    print(f"loss {loss.item():.10f} by the graph, {by_hand.loss:.10f} by the closed form (eq. 7.3)\n")
+    print("‖gradient‖ by the graph and by the closed form (eqs. 7.7 to 7.9), the largest difference between the two,")
+    print("and the largest relative error against central differences:\n")
+    _print_table(["parameter", "shape", "graph", "closed form", "difference", "central differences"], rows)
+    if not worst <= AGREEMENT:
+        print(f"\nthe gradients differ by {worst:.1e}, more than {AGREEMENT:.0e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _draw(options: argparse.Namespace) -> int:
+    from tinygrad_rnn import draw
+
+    view = {"forward": draw.forward, "backward": draw.backward}[options.view]
+    print(f"wrote {view(_Forecast(options).loss(), level=options.level).save(options.out)}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    rows, failures = [], []
+    for name in TABLE:
+        rows.append([name, *_errors([partial(check_primitive, name, order) for order in (1, 2)], failures)])
+    for name in NONLINEARITIES:
+        rows.append([f"RNNCell, {name}", *_errors([partial(_check_cell, name)], failures), ""])
+    print("largest relative error against central differences\n")
+    _print_table(["primitive or cell", "gradient", "second derivative"], rows)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _errors(checks: list[Callable[[], float]], failures: list[str]) -> list[str]:
+    found = []
+    for check in checks:
+        try:
+            found.append(f"{check():.1e}")
+        except GradientError as error:
+            found.append("wrong")
+            failures.append(str(error))
+    return found
+
+
+def _check_cell(nonlinearity: str) -> float:
+    """Two steps of a cell on a batch, every parameter, the inputs and the initial state against central differences."""
+    rng = np.random.default_rng(0)
+    cell = nn.RNNCell(2, 3, nonlinearity=nonlinearity, rng=rng)
+    x1, x2, h0 = (Tensor(rng.standard_normal(shape), requires_grad=True) for shape in [(4, 2), (4, 2), (4, 3)])
+    w = rng.standard_normal((4, 3))
+    return max(check_parameters(lambda: (w * cell(x2, cell(x1, h0))).sum(), [*cell.parameters(), x1, x2, h0]))
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, ["-" * width for width in widths], *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,72 @@
+"""Series to forecast: a real one that ships with the package, a made one, and any column of a CSV file.
+
+`data/sunspots.csv`: yearly sunspot numbers, 1700 to 2008; public domain, National Geophysical Data Center.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["read_column", "sine", "sunspots", "window"]
+
+
+def sunspots() -> np.ndarray:
+    """The yearly sunspot number, 1700 to 2008: 309 values, with a cycle of about 11 years."""
+    return read_column(str(files("tinygrad_rnn") / "data" / "sunspots.csv"), "SUNACTIVITY")
+
+
+def sine(points: int = 100, periods: float = 2.0) -> np.ndarray:
+    """A sine over a number of periods."""
+    return np.sin(2.0 * np.pi * periods * np.arange(points) / points)
+
+
+def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarray:
+    """One column of a CSV file with a header line, as numbers; of the only column if none is named.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: there is no such column, or a value in it is no finite number; names the line.
+    """
+    text = Path(path).read_text(encoding="utf-8-sig")
+    rows = list(csv.reader(text.splitlines()))
+    if not rows:
+        raise ValueError(f"{path}: the file is empty")
+    header, rows = rows[0], rows[1:]
+    if column is None and len(header) == 1:
+        column = header[0]
+    if column not in header:
+        what = "name a column" if column is None else f"there is no column {column!r}"
+        raise ValueError(f"{path}: {what}; the columns are {', '.join(map(repr, header))}")
+    place = header.index(column)
+    values = []
+    for line, row in enumerate(rows, 2):
+        text = row[place] if place < len(row) else ""
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise ValueError(f"{path}, line {line}: column {column!r} holds {text!r}, which is no finite number")
+        values.append(value)
+    return np.array(values)
+
+
+def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last `steps` + 1 values of a series, scaled to mean 0 and deviation 1: xs (steps, 1), and the target (1,).
+
+    Raises:
+        ValueError: the series is shorter than that, or constant.
+    """
+    if steps < 1 or len(series) < steps + 1:
+        raise ValueError(f"{steps} steps and the value to forecast need {steps + 1} values; there are {len(series)}")
+    deviation = np.std(series)
+    if deviation == 0.0:
+        raise ValueError("the series is constant; there is nothing to forecast")
+    last = (series[-steps - 1 :] - np.mean(series)) / deviation
+    return last[:-1, None], last[-1:]

@@ -1,0 +1,67 @@
+"""DOT text to picture bytes, by the layout engine in pygraphviz's wheels, or else by an installed `dot` command."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import graphviz
+
+from tinygrad_rnn.errors import DrawingError
+
+__all__ = ["FORMATS", "render"]
+
+FORMATS = {"svg": None, "pdf": None, "png": 192}  # and their dots per inch, where that means anything
+
+_one_at_a_time = threading.Lock()  # Graphviz keeps its state in globals
+
+
+def render(source: str, format: str) -> bytes:
+    """Draw DOT text as "svg", "pdf" or "png".
+
+    Raises:
+        DrawingError: neither pygraphviz nor a `dot` command is installed, or the drawing failed; with its messages.
+    """
+    if FORMATS[format] is not None:
+        source = source.replace("{", f"{{\n\tdpi={FORMATS[format]}", 1)
+    try:
+        import pygraphviz
+    except ImportError:
+        return _render_with_command(source, format)
+    with _one_at_a_time, _captured_stderr() as messages:
+        try:
+            graph = pygraphviz.AGraph(string=source)
+            return graph.draw(format=format, prog=graph.graph_attr["layout"])
+        except (OSError, ValueError) as error:
+            messages.seek(0)
+            said = messages.read().decode(errors="replace")
+            raise DrawingError(f"Graphviz could not draw {format}: {error} {said}".rstrip()) from error
+
+
+def _render_with_command(source: str, format: str) -> bytes:
+    try:
+        return graphviz.pipe("dot", format, source.encode(), quiet=True)
+    except graphviz.ExecutableNotFound as error:
+        raise DrawingError(
+            f"nothing here can draw {format}: `pip install pygraphviz` brings a layout engine along; or install "
+            "Graphviz, or save as .dot"
+        ) from error
+    except graphviz.CalledProcessError as error:
+        raise DrawingError(f"Graphviz could not draw {format}: {error}") from error
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[IO[bytes]]:
+    """Keep what C libraries say about fonts and the like off the user's terminal."""
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            yield messages
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
