@@ -70,12 +70,18 @@ def _add_net_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--column", help="the column of the CSV file")
     parser.add_argument("--steps", type=_count, default=4, help="how many time steps to unroll (default: 4)")
     parser.add_argument("--hidden", type=_count, default=3, help="the length of the hidden state (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial weights (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the initial weights (default: 0)")
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
     return int(text)
 
 
@@ -97,6 +103,8 @@ class _Forecast:
 def _series(options: argparse.Namespace) -> np.ndarray:
     made = {"sunspots": datasets.sunspots, "sine": datasets.sine}
     if options.data in made:
+        if options.column is not None:
+            raise ValueError(f"--column names a column of a CSV file; --data {options.data} has none")
         return made[options.data]()
     return datasets.read_column(options.data, options.column)
 

@@ -33,7 +33,10 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
         OSError: the file cannot be read.
         ValueError: there is no such column, or a value in it is no finite number; names the line.
     """
-    text = Path(path).read_text(encoding="utf-8-sig")
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
     rows = list(csv.reader(text.splitlines()))
     if not rows:
         raise ValueError(f"{path}: the file is empty")
@@ -46,13 +49,13 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
     place = header.index(column)
     values = []
     for line, row in enumerate(rows, 2):
-        text = row[place] if place < len(row) else ""
+        entry = row[place] if place < len(row) else ""
         try:
-            value = float(text)
+            value = float(entry)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{path}, line {line}: column {column!r} holds {text!r}, which is no finite number")
+            raise ValueError(f"{path}, line {line}: column {column!r} holds {entry!r}, which is no finite number")
         values.append(value)
     return np.array(values)
 

@@ -183,7 +183,6 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log Σ e^x, shifted by the largest element so that nothing overflows."""
-    x = x if isinstance(x, Tensor) else Tensor(x)
     shift = _finite_max(x, axis)
     total = log(sum(exp(x - shift), axis, keepdims))
     return total + (shift if keepdims else shift.reshape(total.shape))
@@ -191,20 +190,20 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """e^x / Σ e^x along an axis (seed 003: ŷ = softmax(V h)), shifted so that nothing overflows."""
-    x = x if isinstance(x, Tensor) else Tensor(x)
     e = exp(x - _finite_max(x, axis))
     return e / sum(e, axis, keepdims=True)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """log softmax(x) = x - log Σ e^x along an axis, exact where softmax itself would round to 0."""
-    return x - logsumexp(x, axis, keepdims=True)
+    shifted = x - _finite_max(x, axis)
+    return shifted - log(sum(exp(shifted), axis, keepdims=True))
 
 
-def _finite_max(x: Tensor, axis: Axis) -> np.ndarray:
+def _finite_max(x: Any, axis: Axis) -> Tensor:
     """The largest elements as constants, 0 for an infinite one: the results do not depend on the shift."""
-    largest = np.max(x.data, axis=axis, keepdims=True)
-    return np.where(np.isfinite(largest), largest, 0.0)
+    largest = np.max(x.data if isinstance(x, Tensor) else x, axis=axis, keepdims=True)
+    return Tensor(np.where(np.isfinite(largest), largest, 0.0))
 
 
 # Shapes

@@ -86,7 +86,7 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
         graph.node(node.id, **_node_attributes(node, placed))
     by_id = {node.id: node for node in diagram.nodes}
     for edge in diagram.edges:
-        attributes = {**EDGES[edge.kind], "label": graphviz.escape(edge.label)}
+        attributes = {**EDGES[edge.kind], "label": _literal(edge.label)}
         if placed:
             attributes |= _route(edge, by_id[edge.source], by_id[edge.target])
         graph.edge(edge.source, edge.target, **attributes)
@@ -127,12 +127,17 @@ def _text_width(text: str, font_size: float) -> float:
     return font_size * (0.54 * (len(text) - small) + 0.36 * small)
 
 
+def _literal(text: str) -> str:
+    """Text that stays text: no escape sequence, no HTML-like label, no entity."""
+    return graphviz.escape(text.replace("&", "&amp;"))
+
+
 def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     style = NODES[node.kind]
     width, height = size(node.kind, node.label)
     attributes = {
-        "label": graphviz.escape(node.label),
-        "tooltip": graphviz.escape(node.tooltip),
+        "label": _literal(node.label),
+        "tooltip": _literal(node.tooltip),
         "shape": style.shape,
         "fillcolor": style.fill,
         "color": style.line,

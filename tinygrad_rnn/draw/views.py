@@ -87,7 +87,8 @@ class Unfolded:
     def derivative(self, link: Link) -> str:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
         if link.paths is not None:
-            label = " + ".join(self.writer.product(path.hops()) for path in link.paths)
+            terms = [self.writer.product(path.hops()) for path in reversed(link.paths)]  # found last use first
+            label = " + ".join(terms).replace(" + −", " − ")
             if len(label) <= _LONGEST_LABEL:
                 return label
         return f"∂{self.name(link.target)}/∂{self.name(link.source)}"

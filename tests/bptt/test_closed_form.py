@@ -1,0 +1,133 @@
+"""The engine, the closed form and central differences agree; the closed form knows nothing of the engine."""
+
+import ast
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.bptt import closed_form, closed_form_gradients
+from tinygrad_rnn.checking import check_parameters
+from tinygrad_rnn.tensor import Tensor
+
+D, H, K = 2, 4, 3
+LOSSES = ["half_squared_error", "squared_error", "cross_entropy"]
+NONLINEARITIES = ["tanh", "sigmoid", "relu", "identity"]
+
+
+class Problem:
+    """A net with random parameters, biases too, and random data; weights that neither explode nor vanish within T."""
+
+    def __init__(self, nonlinearity, loss, T, batch=(), many_to_many=False, bias=True, seed=0):
+        rng = np.random.default_rng(seed)
+        self.rnn = tg.nn.RNN(D, H, nonlinearity=nonlinearity, bias=bias, rng=rng)
+        self.readout = tg.nn.Linear(H, K, bias=bias, rng=rng)
+        (cell,) = self.rnn.cells
+        self.parameters = {"W": cell.W, "U": cell.U, "b": cell.b, "V": self.readout.V, "c": self.readout.c}
+        for p in (cell.b, self.readout.c) if bias else ():
+            p.data[:] = 0.1 * rng.standard_normal(p.shape)
+        self.xs = Tensor(0.5 * rng.standard_normal((T, *batch, D)), requires_grad=True)
+        self.h0 = Tensor(0.5 * rng.standard_normal((*batch, H)), requires_grad=True)
+        shape = (T, *batch) if many_to_many else batch
+        classes = loss == "cross_entropy"
+        self.targets = rng.integers(0, K, shape) if classes else rng.standard_normal((*shape, K))
+        self.options = {"nonlinearity": nonlinearity, "loss": loss, "many_to_many": many_to_many}
+
+    def states_and_loss(self):
+        hs, _ = self.rnn(self.xs, [self.h0])
+        loss = getattr(tg.nn, self.options["loss"])
+        if not self.options["many_to_many"]:
+            return hs, loss(self.readout(hs[-1]), self.targets)
+        total = Tensor(0.0)
+        for h, target in zip(hs, self.targets, strict=True):
+            total = total + loss(self.readout(h), target)
+        return hs, total
+
+    def closed_form(self):
+        arrays = {name: None if p is None else p.data for name, p in self.parameters.items()}
+        return closed_form_gradients(**arrays, xs=self.xs.data, targets=self.targets, h0=self.h0.data, **self.options)
+
+    def difference(self):
+        """The largest absolute difference between the engine and the closed form, over everything that both give."""
+        hs, loss = self.states_and_loss()
+        leaves = {"xs": self.xs, "h0": self.h0, **{n: p for n, p in self.parameters.items() if p is not None}}
+        expected = self.closed_form()
+        found = dict(zip(leaves, (g.data for g in tg.grad(loss, list(leaves.values()))), strict=True))
+        found |= {"loss": loss.data, "hs": np.array([h.data for h in hs])}
+        found["dh"] = np.array([g.data for g in tg.grad(loss, hs)])
+        return max(np.max(np.abs(found[name] - getattr(expected, name))) for name in found)
+
+
+@pytest.mark.parametrize("many_to_many", [False, True], ids=["many-to-one", "many-to-many"])
+@pytest.mark.parametrize("batch", [(), (3,)], ids=["one sequence", "batch"])
+@pytest.mark.parametrize("nonlinearity, loss", list(itertools.product(NONLINEARITIES, LOSSES)))
+def test_engine_and_closed_form_agree_from_1_to_30_steps(nonlinearity, loss, batch, many_to_many):
+    differences = [Problem(nonlinearity, loss, T, batch, many_to_many, seed=T).difference() for T in range(1, 31)]
+    assert max(differences) <= 1e-12
+
+
+@pytest.mark.parametrize("batch", [(), (3,)], ids=["one sequence", "batch"])
+@pytest.mark.parametrize("nonlinearity, loss", list(itertools.product(NONLINEARITIES, LOSSES)))
+def test_engine_and_central_differences_agree(nonlinearity, loss, batch):
+    for T in (1, 2, 30):
+        problem = Problem(nonlinearity, loss, T, batch)
+        leaves = [problem.xs, problem.h0, *problem.parameters.values()]
+        assert max(check_parameters(lambda p=problem: p.states_and_loss()[1], leaves)) <= 1e-6
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(NONLINEARITIES), st.sampled_from(LOSSES), st.integers(1, 30), st.sampled_from([(), (1,), (4,)]),
+    st.booleans(), st.booleans(), st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_agreement_on_random_problems(nonlinearity, loss, T, batch, many_to_many, bias, seed):
+    assert Problem(nonlinearity, loss, T, batch, many_to_many, bias, seed).difference() <= 1e-12
+
+
+def test_dh_is_the_recursion_of_eq_7_6():
+    problem = Problem("tanh", "half_squared_error", T=5)
+    g = problem.closed_form()
+    U = problem.parameters["U"].data
+    for t in range(4):  # dh(t) = dh(t+1) f′(ĥ(t+1)) ᵗU
+        np.testing.assert_allclose(g.dh[t], (g.dh[t + 1] * (1 - g.hs[t + 1] ** 2)) @ U, rtol=1e-14)
+
+
+def test_the_loss_at_one_step_gives_y_hat_minus_y_outer_h():
+    """∂E/∂V = (ŷ - y) ⊗ h (seed 003)."""
+    problem = Problem("tanh", "cross_entropy", T=3)
+    g = problem.closed_form()
+    z = problem.parameters["V"].data @ g.hs[-1] + problem.parameters["c"].data
+    y_hat = np.exp(z) / np.exp(z).sum()
+    np.testing.assert_allclose(g.V, np.outer(y_hat - np.eye(K)[problem.targets], g.hs[-1]), rtol=1e-13)
+
+
+def test_weights_as_targets_that_do_not_sum_to_one():
+    problem = Problem("tanh", "cross_entropy", T=3)
+    problem.targets = np.array([0.2, 0.3, 1.7])
+    assert problem.difference() <= 1e-12
+
+
+def test_the_closed_form_imports_nothing_of_the_engine():
+    tree = ast.parse(Path(closed_form.__file__).read_text())
+    imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    imported |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    assert imported == {"__future__", "collections.abc", "dataclasses", "typing", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"nonlinearity": "gelu"}, "nonlinearity='gelu'"),
+        ({"loss": "hinge"}, "loss='hinge'"),
+        ({"xs": np.zeros((0, D))}, "sequence is empty"),
+        ({"many_to_many": True}, "3 targets for 5 steps"),
+    ],
+)
+def test_bad_input(change, message):
+    p = {n: p.data for n, p in Problem("tanh", "half_squared_error", T=5).parameters.items()}
+    with pytest.raises(ValueError, match=message):
+        closed_form_gradients(**{**p, "xs": np.ones((5, D)), "targets": np.ones(3), **change})

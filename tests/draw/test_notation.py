@@ -1,0 +1,90 @@
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.draw.notation import Writer, superscript, symbol
+from tinygrad_rnn.primitives import TABLE
+from tinygrad_rnn.tensor import Tensor
+
+
+def leaf(data, name):
+    return Tensor(data, requires_grad=True, name=name)
+
+
+a, b, M, v = leaf(2.0, "a"), leaf(3.0, "b"), leaf([[1.0]], "M"), leaf([1.0], "v")
+
+
+def writer(node):
+    return Writer(topological_order(node), {})
+
+
+@pytest.mark.parametrize(
+    "node, text",
+    [
+        (a + b, "a + b"), (a - (b + a), "a − (b + a)"), (a - b + a, "a − b + a"), ((a + b) * a, "(a + b) ⊙ a"),
+        (2.0 * a, "2 a"), (0.5 * (a + b), "0.5 (a + b)"), (a / b, "a / b"), (-a, "−a"), (-(a + b), "−(a + b)"),
+        ((a - b) ** 2, "(a − b)²"), (a**3.0, "a^3"), (tg.sqrt(a + b), "√(a + b)"), (tg.exp(a + b), "exp(a + b)"),
+        (tg.linear(M, v), "M v"), (tg.linear(M, v) + v, "M v + v"), (tg.outer(v, v), "v ᵗv"),
+        (tg.tanh(a + b), "f(a + b)"),
+        (tg.sum((v - v) ** 2), "Σ (v − v)²"), (tg.maximum(a, b + a), "max(a, b + a)"), (abs(a - b), "|a − b|"),
+        (tg.stack([a, b]), "stack(a, b)"), (M.T, "ᵗM"),
+    ],
+)  # fmt: skip
+def test_expressions(node, text):
+    assert writer(node).expression(node) == text
+
+
+@pytest.mark.parametrize(
+    "node, i, text",
+    [
+        (a + b, 0, "1"), (a - b, 1, "−1"), (a * b, 0, "b"), (a / b, 0, "1/b"), (a / b, 1, "−a/b²"),
+        ((a + b) ** 2, 0, "2 (a + b)"),
+        (tg.linear(M, v), 0, "ᵗv"), (tg.linear(M, v), 1, "ᵗM"), (tg.tanh(a), 0, "f′(a)"), (tg.log(a), 0, "1/a"),
+        (0.5 * a, 1, "½"), (3.0 * a, 1, "3"), (a * (b + 1.0), 0, "b + 1"), (tg.sign(a), 0, "0"),
+    ],
+)  # fmt: skip
+def test_one_derivative(node, i, text):
+    assert writer(node).product([(node, i)]) == text
+
+
+def test_numbers_along_a_path_are_multiplied():
+    y = 0.5 * tg.sum((v - M) ** 2)
+    path = [(y, 1), (y.inputs[1], 0), (y.inputs[1].inputs[0], 0)]
+    assert writer(y).product(path) == "v − M"
+    assert writer(y).product(path[1:]) == "2 (v − M)"
+
+
+def test_sums_are_set_in_parentheses_beside_other_factors():
+    inner = a * (b + 1.0)
+    y = inner * (b - 1.0)
+    assert writer(y).product([(y, 0), (inner, 0)]) == "(b − 1) (b + 1)"
+
+
+def test_deep_expressions_end_in_an_ellipsis():
+    y = a
+    for _ in range(5000):
+        y = -tg.exp(y)
+    assert writer(y).expression(y) == "−exp(−exp(…))"
+
+
+def test_superscript():
+    assert superscript(1203) == "⁽¹²⁰³⁾"
+
+
+@pytest.mark.parametrize(
+    "name, shown",
+    [("add", "+"), ("subtract", "−"), ("multiply", "⊙"), ("sum", "Σ"), ("linear", "linear"), ("tanh", "tanh")],
+)
+def test_symbols(name, shown):
+    assert symbol(TABLE[name]) == shown
+
+
+def test_long_names_are_shortened_and_lines_joined():
+    x = leaf(1.0, "a\nb" + 300 * "c")
+    text = writer(x * 1.0).variable(x)
+    assert text.startswith("a bccc") and text.endswith("…") and len(text) == 24
+
+
+def test_nameless_leaves_show_their_value_or_shape():
+    x, y = Tensor([-1.5]), Tensor([[1.0, 2.0]])
+    assert (writer(x).variable(x), writer(y).variable(y)) == ("−1.5", "1×2")

@@ -1,0 +1,212 @@
+"""The figures as pictures: DOT and SVG, parsed."""
+
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import graphviz
+import pygraphviz
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.draw import layout
+from tinygrad_rnn.tensor import Tensor
+
+SVG = "{http://www.w3.org/2000/svg}"
+VIEWS = {"forward": tg.draw.forward, "backward": tg.draw.backward}
+
+
+class Picture:
+    """An SVG's nodes and edge labels as boxes (left, top, right, bottom), by node id and by edge."""
+
+    def __init__(self, diagram):
+        self.root = ET.fromstring(layout.render(diagram.source, "svg"))
+        self.nodes, self.edge_labels, self.panels = {}, [], []
+        for g in self.root.iter(f"{SVG}g"):
+            title = g.findtext(f"{SVG}title")
+            if g.get("class") == "node" and title != "legend":
+                self.nodes[title] = self.shape(g)
+            if g.get("class") == "cluster":
+                self.panels.append(self.shape(g))
+            if g.get("class") == "edge":
+                for text in g.iter(f"{SVG}text"):
+                    x, y, size = (float(text.get(name)) for name in ("x", "y", "font-size"))
+                    half = 0.3 * size * len(text.text)
+                    self.edge_labels.append((title, text.text, (x - half, y - 0.75 * size, x + half, y + 0.1 * size)))
+
+    @staticmethod
+    def shape(g):
+        for e in g.iter(f"{SVG}ellipse"):
+            cx, cy, rx, ry = (float(e.get(name)) for name in ("cx", "cy", "rx", "ry"))
+            return (cx - rx, cy - ry, cx + rx, cy + ry)
+        for tag, attribute in (("polygon", "points"), ("path", "d")):
+            for p in g.iter(f"{SVG}{tag}"):
+                numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", p.get(attribute))]
+                return (min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2]))
+
+    def centre(self, id):
+        left, top, right, bottom = self.nodes[id]
+        return (left + right) / 2, (top + bottom) / 2
+
+
+def overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+SPINE = re.compile(r"d?(ĥ|h|y|L)(⁽.*⁾)?(\n.*)?")
+
+
+@pytest.mark.parametrize("level", ["named", "primitives"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_spine_is_straight_and_columns_are_equally_wide(unrolled, view, level):
+    diagram = VIEWS[view](unrolled(6), level=level)
+    picture = Picture(diagram)
+    spine = [node for node in diagram.nodes if SPINE.fullmatch(node.label)]
+    assert len(spine) == 15
+    heights = [picture.centre(node.id)[1] for node in spine]
+    assert max(heights) - min(heights) < 0.1
+    from_the_left = sorted(spine, key=lambda node: picture.centre(node.id)[0])
+    in_time = ["h⁽⁰⁾", *(f"{name}⁽{t}⁾" for t in "¹²³⁴⁵⁶" for name in "ĥh"), "y", "L"]
+    assert [node.label.split("\n")[0].removeprefix("d") for node in from_the_left] == in_time
+    widths = [right - left for left, _, right, _ in picture.panels]
+    assert len(widths) == 6 and max(widths) - min(widths) < 0.1
+
+
+@pytest.mark.parametrize("level", ["named", "primitives"])
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("T", [1, 3, 12])
+def test_nothing_overlaps(unrolled, view, level, T):
+    picture = Picture(VIEWS[view](unrolled(T), level=level))
+    boxes = list(picture.nodes.items())
+    for i, (_, a) in enumerate(boxes):
+        assert not any(overlap(a, b) for _, b in boxes[i + 1 :])
+    for title, text, box in picture.edge_labels:
+        assert not any(overlap(box, node) for _, node in boxes), (title, text)
+    for i, (title, text, box) in enumerate(picture.edge_labels):
+        assert not any(overlap(box, other) for _, _, other in picture.edge_labels[i + 1 :]), (title, text)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_column_holds_its_nodes_and_no_others(unrolled, view):
+    diagram = VIEWS[view](unrolled(4))
+    picture = Picture(diagram)
+    for node in diagram.nodes:
+        inside = [i for i, panel in enumerate(picture.panels, 1) if overlap(picture.nodes[node.id], panel)]
+        assert inside == ([] if node.step is None else [node.step])
+
+
+def test_every_node_and_label_is_in_the_svg(unrolled):
+    diagram = tg.draw.backward(unrolled(3))
+    picture = Picture(diagram)
+    assert set(picture.nodes) == {node.id for node in diagram.nodes}
+    assert sorted(text for _, text, _ in picture.edge_labels) == sorted(e.label for e in diagram.edges if e.label)
+    texts = {text.text.rstrip("\xa0") for text in picture.root.iter(f"{SVG}text")}
+    assert {"t = 1", "t = 2", "t = 3", "parameter", "f = tanh", "dU⁽²⁾", "Σ"} <= texts
+
+
+def test_every_node_has_a_tooltip(unrolled):
+    source = layout.render(tg.draw.forward(unrolled(2)).source, "svg").decode()
+    assert "ĥ⁽²⁾ = W x⁽²⁾ + U h⁽¹⁾ + b, shape (3,)" in source
+    assert "h⁽¹⁾ = f(ĥ⁽¹⁾), shape (3,)" in source
+    assert "L = 0.5 Σ (y − Y)², shape ()" in source
+
+
+@pytest.mark.parametrize(
+    "suffix, magic", [(".svg", b"<?xml"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF"), (".dot", b"digraph forward {")]
+)
+def test_save_writes_what_the_suffix_says(unrolled, tmp_path, suffix, magic):
+    path = tmp_path / f"figure{suffix}"
+    assert tg.draw.forward(unrolled(2)).save(path) == path
+    assert path.read_bytes().startswith(magic)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_the_dot_file_draws_itself(unrolled, tmp_path):
+    """Whoever draws the DOT file gets the same picture: the layout engine and all places are in it."""
+    diagram = tg.draw.backward(unrolled(2))
+    graph = pygraphviz.AGraph(string=diagram.save(tmp_path / "figure.dot").read_text())
+    assert graph.graph_attr["layout"] == "nop2" and len(graph.nodes()) == len(diagram.nodes) + 1
+    assert isinstance(diagram.dot, graphviz.Digraph) and diagram.dot.source == diagram.source
+
+
+def test_the_same_graph_gives_the_same_bytes(unrolled):
+    first, second = (layout.render(tg.draw.backward(unrolled(3)).source, "svg") for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("name", ["figure", "figure.jpeg", "figure.svg.gz"])
+def test_an_unknown_suffix_lists_the_known(unrolled, tmp_path, name):
+    with pytest.raises(ValueError, match=rf"{name}.*\.svg, \.pdf, \.png, \.dot"):
+        tg.draw.forward(unrolled(1)).save(tmp_path / name)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_folder_that_does_not_exist(unrolled, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"cannot write .*missing.figure\.svg: No such file"):
+        tg.draw.forward(unrolled(1)).save(tmp_path / "missing" / "figure.svg")
+
+
+def test_a_notebook_shows_it(unrolled):
+    assert "<svg" in tg.draw.forward(unrolled(1))._repr_mimebundle_()["image/svg+xml"]
+
+
+HOSTILE = [
+    '"quoted"',
+    "a\\nb",
+    "back\\slash\\",
+    "<b>&amp;</b>",
+    "<script>alert(1)</script>",
+    "\\N",
+    "line\nbreak",
+    "🎓",
+    "]]>",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("steps", [False, True])
+def test_names_stay_text(name, steps):
+    x = Tensor(1.0, requires_grad=True, name=name)
+    y = tg.label(x * 2.0, name, 1 if steps else None)
+    for view in VIEWS.values():
+        diagram = view(y)
+        root = ET.fromstring(layout.render(diagram.source, "svg"))
+        assert not [e for e in root.iter() if e.tag.endswith("script")]
+        texts = [text.text.strip() for text in root.iter(f"{SVG}text") if text.text]
+        shown = {" ".join(node.label.split()) for node in diagram.nodes if node.label.strip()}
+        assert shown <= {" ".join(text.split()) for text in texts}
+        layout.render(diagram.source, "pdf")
+
+
+def test_a_graph_without_steps_is_laid_out(unrolled):
+    x = Tensor([1.0, 2.0], requires_grad=True, name="x")
+    diagram = tg.draw.forward(tg.tanh(tg.label(x * 3.0, "z")).sum())
+    picture = Picture(diagram)
+    xs = [picture.centre(node.id)[0] for node in diagram.nodes]
+    assert xs == sorted(xs) and len(set(xs)) == 3
+
+
+def test_nothing_is_said_on_the_terminal(unrolled, capfd):
+    layout.render(tg.draw.backward(unrolled(60)).source, "svg")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_broken_dot_text_is_an_error():
+    with pytest.raises(tg.DrawingError, match="could not draw svg"):
+        layout.render("digraph { a -> ", "svg")
+
+
+def test_without_any_layout_engine_the_error_says_what_to_install(unrolled, tmp_path):
+    code = (
+        "import sys; sys.modules['pygraphviz'] = None\n"
+        "import tinygrad_rnn as tg\n"
+        "d = tg.draw.forward(tg.Tensor(1.0, requires_grad=True) * 2.0)\n"
+        f"d.save(r'{tmp_path / 'a.dot'}')\n"
+        f"d.save(r'{tmp_path / 'a.svg'}')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PATH": ""}, capture_output=True, text=True)
+    assert run.returncode == 1 and "pip install pygraphviz" in run.stderr and "DrawingError" in run.stderr
+    assert os.listdir(tmp_path) == ["a.dot"]

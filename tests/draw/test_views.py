@@ -1,0 +1,191 @@
+"""The figures as data: which nodes and edges there are, and what is written on them."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.tensor import Tensor, label
+
+
+def leaf(data, name=None):
+    return Tensor(data, requires_grad=True, name=name)
+
+
+def labels(diagram):
+    """{(from, to): label} by the nodes' own labels."""
+    name = {node.id: node.label for node in diagram.nodes}
+    return {(name[edge.source], name[edge.target]): edge.label for edge in diagram.edges}
+
+
+def test_the_forward_figure_is_fig_7_5(unrolled):
+    assert labels(tg.draw.forward(unrolled(2))) == {
+        ("W", "ĥ⁽¹⁾"): "", ("x⁽¹⁾", "ĥ⁽¹⁾"): "", ("U", "ĥ⁽¹⁾"): "", ("h⁽⁰⁾", "ĥ⁽¹⁾"): "", ("b", "ĥ⁽¹⁾"): "",
+        ("ĥ⁽¹⁾", "h⁽¹⁾"): "f",
+        ("W", "ĥ⁽²⁾"): "", ("x⁽²⁾", "ĥ⁽²⁾"): "", ("U", "ĥ⁽²⁾"): "", ("h⁽¹⁾", "ĥ⁽²⁾"): "", ("b", "ĥ⁽²⁾"): "",
+        ("ĥ⁽²⁾", "h⁽²⁾"): "f",
+        ("V", "y"): "", ("h⁽²⁾", "y"): "", ("c", "y"): "",
+        ("y", "L"): "", ("Y", "L"): "",
+    }  # fmt: skip
+
+
+def test_the_backward_figure_is_fig_7_6_with_the_sums_over_time(unrolled):
+    """The five derivatives of seed 001, section 7.2.3, are on the edges, composed from the primitives' notation."""
+    assert labels(tg.draw.backward(unrolled(2))) == {
+        ("L", "dy"): "y − Y", ("L", "Y"): "",
+        ("dy", "dV"): "ᵗh⁽²⁾", ("dy", "dc"): "1", ("dy", "dh⁽²⁾"): "ᵗV",
+        ("dh⁽²⁾", "dĥ⁽²⁾"): "f′(ĥ⁽²⁾)",
+        ("dĥ⁽²⁾", "dW⁽²⁾"): "ᵗx⁽²⁾", ("dĥ⁽²⁾", "dU⁽²⁾"): "ᵗh⁽¹⁾", ("dĥ⁽²⁾", "db⁽²⁾"): "1",
+        ("dĥ⁽²⁾", "x⁽²⁾"): "", ("dĥ⁽²⁾", "dh⁽¹⁾"): "ᵗU",
+        ("dh⁽¹⁾", "dĥ⁽¹⁾"): "f′(ĥ⁽¹⁾)",
+        ("dĥ⁽¹⁾", "dW⁽¹⁾"): "ᵗx⁽¹⁾", ("dĥ⁽¹⁾", "dU⁽¹⁾"): "ᵗh⁽⁰⁾", ("dĥ⁽¹⁾", "db⁽¹⁾"): "1",
+        ("dĥ⁽¹⁾", "x⁽¹⁾"): "", ("dĥ⁽¹⁾", "h⁽⁰⁾"): "",
+        **{(f"d{p}⁽{t}⁾", "Σ"): "" for p in "WUb" for t in "¹²"},
+        ("Σ", "dW"): "", ("Σ", "dU"): "", ("Σ", "db"): "",
+    }  # fmt: skip
+
+
+def test_each_sum_gathers_the_terms_of_its_parameter(unrolled):
+    diagram = tg.draw.backward(unrolled(4))
+    name = {node.id: node.label for node in diagram.nodes}
+    sums = [node.id for node in diagram.nodes if node.kind == "sum"]
+    gathered = {}
+    for sigma in sums:
+        (total,) = [name[e.target] for e in diagram.edges if e.source == sigma]
+        gathered[total] = {name[e.source] for e in diagram.edges if e.target == sigma}
+    assert gathered == {f"d{p}": {f"d{p}⁽{t}⁾" for t in "¹²³⁴"} for p in "WUb"}
+
+
+def test_what_needs_no_gradient_is_faint(unrolled):
+    diagram = tg.draw.backward(unrolled(2))
+    assert {node.label for node in diagram.nodes if node.faint} == {"x⁽¹⁾", "x⁽²⁾", "h⁽⁰⁾", "Y"}
+    faint = {node.id for node in diagram.nodes if node.faint}
+    assert {edge.kind for edge in diagram.edges if edge.target in faint} == {"none"}
+
+
+def test_an_initial_state_that_wants_a_gradient_gets_one():
+    rnn = tg.nn.RNN(1, 2, rng=0)
+    hs, _ = rnn(np.ones((1, 1)), [leaf(np.zeros(2))])
+    assert labels(tg.draw.backward(hs[-1].sum()))["dĥ⁽¹⁾", "dh⁽⁰⁾"] == "ᵗU"
+
+
+@pytest.mark.parametrize("T", [1, 5])
+@pytest.mark.parametrize("view", [tg.draw.forward, tg.draw.backward])
+def test_at_level_primitives_every_node_is_there(unrolled, view, T):
+    loss = unrolled(T)
+    diagram = view(loss, level="primitives")
+    made = [n for n in topological_order(loss) if not n.is_leaf]
+    drawn = [
+        n for n in diagram.nodes if n.kind in ("operation", "variable", "state", "output") and "⁽⁰⁾" not in n.label
+    ]
+    assert len(drawn) == len(made) == 5 * T + 6
+    by_step = Counter(n.step for n in drawn)
+    assert all(by_step[t] == 5 for t in range(1, T + 1))
+
+
+def test_at_level_primitives_edges_carry_one_local_derivative_each(unrolled):
+    found = labels(tg.draw.backward(unrolled(1), level="primitives"))
+    assert found["L\n⊙", "Σ"] == "½" and found["square", "−"] == "2 (y − Y)" and found["−", "dy\n+"] == "1"
+    assert found["dĥ⁽¹⁾\n+", "+"] == "1" and found["linear", "dW"] == "ᵗx⁽¹⁾"
+
+
+def test_both_figures_put_each_node_in_the_same_place(unrolled):
+    loss = unrolled(3)
+    for level in ("named", "primitives"):
+        places = [
+            {n.id: (n.x, n.y) for n in view(loss, level=level).nodes} for view in (tg.draw.forward, tg.draw.backward)
+        ]
+        assert places[0].items() <= places[1].items()
+
+
+def test_drawing_leaves_gradients_alone(unrolled):
+    loss = unrolled(2)
+    tg.draw.backward(loss)
+    assert all(node.grad is None for node in topological_order(loss))
+
+
+@pytest.mark.parametrize("nonlinearity, written", [("sigmoid", "f′(ĥ⁽¹⁾)"), ("relu", "f′(ĥ⁽¹⁾)"), ("identity", "1")])
+def test_other_nonlinearities(unrolled, nonlinearity, written):
+    diagram = tg.draw.backward(unrolled(1, nonlinearity))
+    assert labels(diagram)["dh⁽¹⁾", "dĥ⁽¹⁾"] == written
+    assert diagram.caption == ("" if nonlinearity == "identity" else f"f = {nonlinearity}")
+
+
+def test_squared_error_of_seeds_000_and_002(unrolled):
+    assert labels(tg.draw.backward(unrolled(1, loss=tg.nn.squared_error)))["L", "dy"] == "−2 (Y − y)"
+
+
+def test_without_bias_there_is_no_b(unrolled):
+    assert not any("b" in node.label for node in tg.draw.backward(unrolled(2, bias=False)).nodes)
+
+
+def test_a_loss_at_every_step_stands_in_its_column():
+    rnn, readout = tg.nn.RNN(1, 2, rng=0), tg.nn.Linear(2, 2, rng=0)
+    hs, _ = rnn(np.ones((3, 1)))
+    loss = sum((tg.nn.cross_entropy(readout(h), 1) for h in hs), Tensor(0.0))
+    diagram = tg.draw.forward(label(loss, "E"))
+    steps = {node.label: node.step for node in diagram.nodes if node.kind != "parameter"}
+    for t, raised in enumerate("¹²³", 1):
+        assert [steps[f"{name}⁽{raised}⁾"] for name in "yYL"] == [t, t, t]
+    assert steps["E"] is None
+    found = labels(tg.draw.backward(loss))
+    assert found["E", "dL⁽²⁾"] == "1" and found["dL⁽²⁾", "dy⁽²⁾"] == "∂L⁽²⁾/∂y⁽²⁾"
+
+
+def test_a_graph_without_steps():
+    x, w = leaf(2.0, "x"), leaf(3.0, "w")
+    z = label(w * x + 1.0, "z")
+    y = label(tg.tanh(z) * x**2 - x / 4.0, "y")
+    diagram = tg.draw.backward(y)
+    assert diagram.steps == [] and {node.kind for node in diagram.nodes} == {"parameter", "variable", "output"}
+    assert labels(diagram) == {
+        ("dz", "dw"): "x", ("dz", "dx"): "w", ("y", "dz"): "x² f′(z)", ("y", "dx"): "2 f(z) x − 1/4",
+    }  # fmt: skip
+
+
+def test_two_nonlinearities_go_by_their_names():
+    x = leaf(2.0, "x")
+    a = label(tg.tanh(x), "a")
+    y = label(tg.sigmoid(a), "y")
+    assert labels(tg.draw.backward(y)) == {("da", "dx"): "tanh′(x)", ("y", "da"): "sigmoid′(a)"}
+
+
+def test_paths_too_many_to_write_are_the_partial_derivative():
+    x = leaf(2.0, "x")
+    y = x
+    for _ in range(60):
+        y = y + y
+    assert labels(tg.draw.backward(label(y, "y"))) == {("y", "dx"): "∂y/∂x"}
+
+
+def test_a_long_unnamed_chain_folds_into_one_edge():
+    x = leaf(1.0, "x")
+    y = x
+    for _ in range(20_000):
+        y = y * 1.0
+    assert labels(tg.draw.backward(y)) == {("⊙", "dx"): "∂⊙/∂x"}
+
+
+def test_steps_that_users_label_are_columns():
+    W, h = leaf(0.5, "W"), Tensor(1.0)
+    label(h, "h", 0)
+    for t in (1, 2):
+        h = label(tg.tanh(W * h), "h", t)
+    diagram = tg.draw.forward(h, level="primitives")
+    assert {(node.label, node.step) for node in diagram.nodes} == {
+        ("h⁽⁰⁾", None), ("W", 1), ("⊙", 1), ("h⁽¹⁾\ntanh", 1), ("W", 2), ("⊙", 2), ("h⁽²⁾\ntanh", 2),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("view", [tg.draw.forward, tg.draw.backward])
+def test_bad_input(view):
+    with pytest.raises(TypeError, match="a Tensor is needed, not a float"):
+        view(1.0)
+    with pytest.raises(ValueError, match=r"x of shape \(\) has no graph.*requires_grad=True"):
+        view(Tensor(1.0, name="x"))
+    with pytest.raises(ValueError, match="level='nodes'.*'named', 'primitives'"):
+        view(leaf(1.0) * 2.0, level="nodes")
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        view(leaf(1.0) * 2.0, levl="named")

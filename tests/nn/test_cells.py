@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.tensor import Tensor
+
+F = {
+    "tanh": np.tanh,
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "relu": lambda a: np.maximum(a, 0),
+    "identity": lambda a: a,
+}
+
+
+def filled(cell):
+    rng = np.random.default_rng(5)
+    for p in cell.parameters():
+        p.data[...] = rng.standard_normal(p.shape)
+    return cell
+
+
+@pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+def test_the_equation(nonlinearity, batch):
+    cell = filled(tg.nn.RNNCell(2, 3, nonlinearity))
+    x, h = np.random.default_rng(1).standard_normal((2, *batch, 3))
+    x = x[..., :2]
+    expected = F[nonlinearity](x @ cell.W.data.T + h @ cell.U.data.T + cell.b.data)
+    np.testing.assert_allclose(cell(x, h).data, expected, rtol=1e-13)
+
+
+def test_the_graph_is_that_of_the_figure():
+    cell = tg.nn.RNNCell(2, 3, rng=0)
+    h = cell(np.ones(2), np.zeros(3))
+    (h_hat,) = h.inputs
+    total, b = h_hat.inputs
+    Wx, Uh = total.inputs
+    assert [n.primitive.name for n in (h, h_hat, total, Wx, Uh)] == ["tanh", "add", "add", "linear", "linear"]
+    assert (b, Wx.inputs[0], Uh.inputs[0]) == (cell.b, cell.W, cell.U)
+    assert [(n.name, n.step) for n in (h, h_hat, Wx.inputs[1], Uh.inputs[1])] == [
+        ("h", 1),
+        ("ĥ", 1),
+        ("x", 1),
+        ("h", 0),
+    ]
+    assert [n.step for n in (total, Wx, Uh)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("T", [1, 2, 30])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+def test_five_nodes_per_step_at_every_length(nonlinearity, T):
+    cell = tg.nn.RNNCell(2, 3, nonlinearity, rng=0)
+    h = None
+    for x in np.ones((T, 2)):
+        h = cell(x, h)
+    made = [node for node in topological_order(h) if not node.is_leaf]
+    assert [sum(node.step == t for node in made) for t in range(1, T + 1)] == [5] * T
+    assert len(made) == 5 * T
+
+
+def test_without_bias():
+    cell = tg.nn.RNNCell(2, 3, bias=False, rng=0)
+    assert [p.name for p in cell.parameters()] == ["W", "U"]
+    np.testing.assert_allclose(cell(np.ones(2), np.zeros(3)).data, np.tanh(cell.W.data.sum(axis=1)))
+
+
+def test_steps_go_on_from_the_state():
+    cell = tg.nn.RNNCell(1, 2, rng=0)
+    h = cell([1.0], cell([1.0]))
+    assert h.step == 2
+    assert cell([1.0], h.detach()).step == 3
+    masked = h * np.array([1.0, 0.0])
+    assert cell([1.0], masked).step == 3 and masked.name is None
+
+
+def test_names_that_users_set_win():
+    cell = tg.nn.RNNCell(1, 2, rng=0)
+    x, s = Tensor([1.0], name="price"), Tensor([0.0, 0.0], name="s")
+    cell(x, s)
+    assert (x.name, s.name) == ("price", "s")
+
+
+def test_bad_input_names_the_step_and_the_shapes():
+    cell = tg.nn.RNNCell(2, 3, rng=0)
+    h = cell(np.ones(2))
+    with pytest.raises(tg.ShapeError, match=r"RNNCell at step 2: x has shape \(3,\), expected \(2,\) or \(B, 2\)"):
+        cell(np.ones(3), h)
+    with pytest.raises(tg.ShapeError, match=r"at step 1: the state has shape \(4,\), expected \(3,\)"):
+        cell(np.ones(2), np.zeros(4))
+    with pytest.raises(tg.ShapeError, match=r"at step 1: the state has shape \(3,\), expected \(5, 3\)"):
+        cell(np.ones((5, 2)), np.zeros(3))
+
+
+def test_an_unknown_nonlinearity_lists_the_known():
+    with pytest.raises(ValueError, match=r"nonlinearity='gelu'.*'tanh', 'sigmoid', 'relu', 'identity'"):
+        tg.nn.RNNCell(1, 1, nonlinearity="gelu")
+
+
+def test_the_same_seed_gives_the_same_cell():
+    first, second = (tg.nn.RNNCell(2, 3, rng=7) for _ in range(2))
+    for p, q in zip(first.parameters(), second.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+    assert not np.any(first.b.data)
+    np.testing.assert_allclose(first.U.data.T @ first.U.data, np.eye(3), atol=1e-14)

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.tensor import Tensor
+
+
+def test_a_list_an_array_and_a_tensor_are_one_sequence():
+    rnn = tg.nn.RNN(2, 3, rng=0)
+    xs = np.random.default_rng(1).standard_normal((4, 2))
+    results = [rnn(sequence) for sequence in (xs, list(xs), xs.tolist(), Tensor(xs), [Tensor(x) for x in xs])]
+    for hs, state in results:
+        assert len(hs) == 4 and state == [hs[-1]]
+        for ours, first in zip(hs, results[0][0], strict=True):
+            np.testing.assert_array_equal(ours.data, first.data)
+
+
+def test_gradients_reach_a_sequence_that_wants_them():
+    rnn = tg.nn.RNN(2, 3, rng=0)
+    xs = Tensor(np.ones((4, 2)), requires_grad=True)
+    hs, _ = rnn(xs)
+    hs[1].sum().backward()
+    assert xs.grad[:2].all() and not xs.grad[2:].any()
+
+
+def test_a_batch_is_its_sequences_side_by_side():
+    rnn = tg.nn.RNN(2, 3, rng=0)
+    xs = np.random.default_rng(1).standard_normal((4, 5, 2))
+    together, _ = rnn(xs)
+    for i in range(5):
+        alone, _ = rnn(xs[:, i])
+        np.testing.assert_allclose(together[-1].data[i], alone[-1].data, rtol=1e-13)
+
+
+def test_the_state_carries_over():
+    rnn = tg.nn.RNN(2, 3, num_layers=2, rng=0)
+    xs = np.random.default_rng(1).standard_normal((6, 2))
+    whole, _ = rnn(xs)
+    first, state = rnn(xs[:4])
+    second, _ = rnn(xs[4:], state)
+    for a, b in zip(whole, first + second, strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+    assert [h.step for h in first + second] == [1, 2, 3, 4, 5, 6]
+
+
+def test_each_layer_reads_the_one_below():
+    rnn = tg.nn.RNN(2, 3, num_layers=2, rng=0)
+    assert [cell.W.shape for cell in rnn.cells] == [(3, 2), (3, 3)]
+    (top,), state = rnn(np.ones((1, 2)))
+    lower, upper = rnn.cells
+    np.testing.assert_array_equal(top.data, upper(lower(np.ones(2))).data)
+    assert len(state) == 2
+
+
+@pytest.mark.parametrize("xs", [[], np.zeros((0, 2))])
+def test_an_empty_sequence_is_refused(xs):
+    with pytest.raises(tg.ShapeError, match="empty"):
+        tg.nn.RNN(2, 3)(xs)
+
+
+def test_a_ragged_sequence_names_the_step():
+    with pytest.raises(tg.ShapeError, match=r"ragged sequence: x has shape \(3,\) at step 3, \(2,\) at step 1"):
+        tg.nn.RNN(2, 3)([np.ones(2), np.ones(2), np.ones(3)])
+
+
+def test_a_wrong_width_names_the_step():
+    with pytest.raises(tg.ShapeError, match=r"at step 1: x has shape \(5,\), expected \(2,\)"):
+        tg.nn.RNN(2, 3)(np.ones((4, 5)))
+
+
+def test_a_wrong_state_names_the_layer():
+    rnn = tg.nn.RNN(2, 3, num_layers=2)
+    with pytest.raises(tg.ShapeError, match=r"RNNCell of layer 2 at step 1: the state has shape \(4,\)"):
+        rnn(np.ones((1, 2)), [np.zeros(3), np.zeros(4)])
+
+
+@pytest.mark.parametrize("state", [[], [np.zeros(3)] * 2, np.zeros(3)])
+def test_the_state_has_one_entry_per_layer(state):
+    with pytest.raises(ValueError, match="list of 1, one h for each layer"):
+        tg.nn.RNN(2, 3)(np.ones((1, 2)), state)
+
+
+@pytest.mark.parametrize("xs", [3.0, "abc", None, Tensor(1.0)])
+def test_what_is_no_sequence_is_refused(xs):
+    with pytest.raises(TypeError):
+        tg.nn.RNN(2, 3)(xs)

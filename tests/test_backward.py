@@ -1,0 +1,207 @@
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.backward import fit, sweep, topological_order
+from tinygrad_rnn.checking import check_gradients
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.tensor import Tensor
+
+
+def leaf(data, **options):
+    return Tensor(data, requires_grad=True, **options)
+
+
+def test_inputs_come_before_what_is_made_from_them():
+    x = leaf(1.0)
+    y = x * x
+    z = y + x * y
+    order = topological_order(z)
+    position = {node: i for i, node in enumerate(order)}
+    assert len(position) == len(order) and order[-1] is z
+    assert all(position[x] < position[node] for node in order for x in node.inputs)
+
+
+def test_the_sweep_yields_each_node_once():
+    x = leaf(1.0)
+    y = x
+    for _ in range(40):  # 2^40 paths
+        y = y + y
+    visited = [node for node, _ in sweep(y, np.array(1.0))]
+    assert len(visited) == len(set(visited)) == 41
+    y.backward()
+    assert x.grad == 2.0**40
+
+
+def test_a_chain_of_100_000_nodes_runs_and_is_freed():
+    x = leaf(1.0)
+    y = x
+    for _ in range(100_000):
+        y = y * 1.0
+    y.backward()
+    assert x.grad == 1.0
+    node = weakref.ref(y)
+    del y
+    assert node() is None
+
+
+def test_a_graph_is_freed_by_reference_counting_alone():
+    gc.disable()
+    try:
+        x = leaf(np.ones(3))
+        loss = (tg.tanh(x) * x).sum()
+        loss.backward()
+        tg.grad(loss, x, create_graph=True)
+        node = weakref.ref(loss.inputs[0])
+        del loss
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+def test_backward_accumulates():
+    x = leaf(3.0)
+    assert x.grad is None
+    for expected in (6.0, 12.0):
+        (x * x).backward()
+        assert x.grad == expected
+
+
+def test_gradients_of_two_leaves_are_not_one_array():
+    x, y = leaf([1.0]), leaf([1.0])
+    (x + y).backward([1.0])
+    x.grad += 1.0
+    assert y.grad == 1.0
+
+
+def test_only_leaves_that_require_it_get_a_gradient():
+    x, c = leaf(2.0), Tensor(3.0)
+    y = x * c
+    (y * y).backward()
+    assert (x.grad, c.grad, y.grad) == (36.0, None, None)
+
+
+def test_backward_of_what_is_no_scalar_takes_a_cotangent():
+    x = leaf([1.0, 2.0], name="x")
+    with pytest.raises(ValueError, match=r"backward\(\): multiply of shape \(2,\) is not a scalar.*cotangent"):
+        (x * x).backward()
+    with pytest.raises(ShapeError, match=r"cotangent of multiply of shape \(2,\) has shape \(3,\)"):
+        (x * x).backward(np.ones(3))
+    (x * x).backward([1.0, 10.0])
+    np.testing.assert_array_equal(x.grad, [2.0, 40.0])
+
+
+def test_backward_where_no_graph_leads():
+    with pytest.raises(
+        ValueError, match=r"backward\(\): x of shape \(\) does not require a gradient.*requires_grad=True"
+    ):
+        Tensor(1.0, name="x").backward()
+
+
+def test_grad_takes_leaves_and_nodes_and_leaves_grad_alone():
+    x = leaf(2.0)
+    y = x * x
+    z = y * 3.0
+    dx, dy = tg.grad(z, [x, y])
+    assert (dx.item(), dy.item(), x.grad) == (12.0, 3.0, None)
+    assert tg.grad(z, x)[0].item() == 12.0
+
+
+def test_grad_of_what_the_output_does_not_depend_on_is_zero():
+    x, other = leaf(2.0), leaf([1.0, 2.0])
+    np.testing.assert_array_equal(tg.grad(x * x, other)[0].data, [0.0, 0.0])
+
+
+def test_grad_refuses_what_has_none():
+    x = leaf(1.0)
+    with pytest.raises(ValueError, match="c of shape .* does not require a gradient"):
+        tg.grad(x * x, Tensor(1.0, name="c"))
+    with pytest.raises(TypeError, match="inputs are Tensors, not a float"):
+        tg.grad(x * x, [1.0])
+    with pytest.raises(TypeError, match="Tensor is needed, not a float"):
+        tg.grad(1.0, x)
+
+
+def test_gradients_of_gradients():
+    x = leaf(0.3)
+    derivative, expected = tg.tanh(x), []
+    for _ in range(3):
+        (derivative,) = tg.grad(derivative, x, create_graph=True)
+        expected.append(derivative.item())
+    t = np.tanh(0.3)
+    np.testing.assert_allclose(expected, [1 - t**2, -2 * t * (1 - t**2), -2 * (1 - t**2) * (1 - 3 * t**2)], rtol=1e-13)
+
+
+def test_the_cotangent_itself_can_be_differentiated():
+    """d/dv of vᵗJ is J: forward mode by two backward sweeps."""
+    x, v = leaf([1.0, 2.0]), leaf([1.0, 1.0])
+    (vJ,) = tg.grad(x * x * x, x, grad_output=v, create_graph=True)
+    (Ju,) = tg.grad(vJ, v, grad_output=[1.0, 10.0])
+    np.testing.assert_allclose(Ju.data, [3.0, 120.0], rtol=1e-15)
+
+
+def test_recorded_gradients_belong_to_the_step_of_their_node():
+    from tinygrad_rnn.tensor import time_step
+
+    x = leaf(0.5)
+    with time_step(1):
+        h = tg.tanh(x)
+    with time_step(2):
+        h = tg.tanh(h)
+    (dx,) = tg.grad(h, x, create_graph=True)
+    assert dx.step == 1 and dx.inputs[0].step == 2
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=0, max_size=3),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    st.integers(0, 3),
+)
+def test_a_cotangent_is_summed_back_to_the_shape_that_was_broadcast(shape, ones, missing):
+    """Σ g · broadcast(x) = Σ fit(g) · x, for every way to broadcast x."""
+    rng = np.random.default_rng(0)
+    small = tuple(1 if one else n for n, one in zip(shape, ones, strict=False))[min(missing, len(shape)) :]
+    x, g = Tensor(rng.standard_normal(small)), rng.standard_normal(shape)
+    fitted = fit(g, x)
+    assert fitted.shape == x.shape
+    np.testing.assert_allclose(np.sum(g * x.data), np.sum(fitted * x.data), atol=1e-12)
+
+
+UNARY = [tg.tanh, tg.sigmoid, tg.exp, tg.square, lambda x: -x, lambda x: x.sum(), lambda x: x.mean(axis=0), tg.softmax]
+BINARY = [tg.add, tg.subtract, tg.multiply, tg.maximum, lambda x, y: x / (y * y + 1.0)]
+
+
+@st.composite
+def programs(draw):
+    """A list of (function, operands): each operand is the number of an input or of an earlier result."""
+    steps = []
+    for i in range(2, 2 + draw(st.integers(1, 8))):
+        f = draw(st.sampled_from(UNARY + BINARY))
+        steps.append((f, [draw(st.integers(0, i - 1)) for _ in range(2 if f in BINARY else 1)]))
+    return steps
+
+
+@settings(max_examples=60, deadline=None)
+@given(programs(), st.integers(0, 2**32 - 1))
+def test_random_graphs_against_central_differences(program, seed):
+    def f(*values):
+        values = list(values)
+        for function, operands in program:
+            value = function(*[values[i] for i in operands])
+            values.append(tg.tanh(value) if value.ndim else value * Tensor(np.ones(3)) * 0.1)
+        return sum((v * v).sum() for v in values[2:])
+
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((2, 3)), rng.standard_normal(3)
+    check_gradients(f, x, y, tolerance=1e-5)
+    once, recorded = [], []
+    for create_graph, found in ((False, once), (True, recorded)):
+        leaves = [leaf(x), leaf(y)]
+        found += [g.data for g in tg.grad(f(*leaves), leaves, create_graph=create_graph)]
+    for a, b in zip(once, recorded, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from tinygrad_rnn import datasets
+
+
+def test_sunspots_are_yearly_from_1700_to_2008():
+    series = datasets.sunspots()
+    assert len(series) == 309 and (series[0], series[-1], series.max()) == (5.0, 2.9, 190.2)
+
+
+def test_sine_has_its_periods():
+    series = datasets.sine(points=100, periods=2)
+    np.testing.assert_allclose(series[:50], series[50:], atol=1e-14)
+
+
+def test_window_is_the_end_of_the_series_and_what_comes_next():
+    series = np.arange(10.0)
+    xs, target = datasets.window(series, 3)
+    assert (xs.shape, target.shape) == ((3, 1), (1,))
+    np.testing.assert_allclose(np.append(xs, target) * series.std() + series.mean(), [6, 7, 8, 9])
+
+
+@pytest.mark.parametrize(
+    "series, steps, message", [(np.arange(4.0), 4, "need 5 values; there are 4"), (np.ones(9), 3, "constant")]
+)
+def test_windows_that_cannot_be(series, steps, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.window(series, steps)
+
+
+def write(tmp_path, text, encoding="utf-8"):
+    path = tmp_path / "series.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("text", ["t,v\n1,2.5\n2,-3\n", "t,v\r\n1,2.5\r\n2,-3\r\n", '\ufeff"t","v"\n1,"2.5"\n2,-3'])
+def test_a_column_of_a_csv_file(tmp_path, text):
+    np.testing.assert_array_equal(datasets.read_column(write(tmp_path, text), "v"), [2.5, -3.0])
+
+
+def test_the_only_column_needs_no_name(tmp_path):
+    np.testing.assert_array_equal(datasets.read_column(write(tmp_path, "v\n1\n2\n")), [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "text, column, message",
+    [
+        ("t,v\n1,2\n", "w", r"there is no column 'w'; the columns are 't', 'v'"),
+        ("t,v\n1,2\n", None, r"name a column; the columns are 't', 'v'"),
+        ("t,v\n1,2\n2,nan\n", "v", r"line 3: column 'v' holds 'nan'"),
+        ("t,v\n1,2\n2,\n", "v", r"line 3: column 'v' holds ''"),
+        ("t,v\n1,2\n2\n", "v", r"line 3: column 'v' holds ''"),
+        ("t,v\n1,many\n", "v", r"line 2: column 'v' holds 'many'"),
+        ("t,v\n1,inf\n", "v", r"line 2: column 'v' holds 'inf'"),
+        ("", "v", "the file is empty"),
+    ],
+)
+def test_bad_files_say_where(tmp_path, text, column, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.read_column(write(tmp_path, text), column)
+
+
+def test_a_file_that_is_not_text(tmp_path):
+    (tmp_path / "series.csv").write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(ValueError, match=r"series\.csv: not a text file in UTF-8"):
+        datasets.read_column(tmp_path / "series.csv", "v")

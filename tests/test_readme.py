@@ -1,0 +1,38 @@
+"""What the README shows is what the program does."""
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from tinygrad_rnn.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_prints_what_stands_below_it(tmp_path):
+    code, printed = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL).groups()
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (printed, "")
+    assert (tmp_path / "backward.svg").stat().st_size > 0
+
+
+def texts(path):
+    return [e.text for e in ET.parse(path).iter() if e.tag.endswith(("}text", "}title"))]
+
+
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_the_figures_are_those_of_the_demo(tmp_path, name):
+    assert f"(examples/figures/{name}.svg)" in README
+    main(["demo", "--out", str(tmp_path)])
+    assert texts(ROOT / "examples" / "figures" / f"{name}.svg") == texts(tmp_path / f"{name}.svg")
+
+
+def test_the_layout_names_what_there_is():
+    layout = re.search(r"## The layout\n\n(.*?)\n\n", README, re.DOTALL)[1]
+    for name in re.findall(r"^      (\w+(?:\.py|/))", layout, re.MULTILINE):
+        assert (ROOT / "tinygrad_rnn" / name).exists()

@@ -1,0 +1,211 @@
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.tensor import Tensor, label, no_grad, time_step
+
+
+def leaf(data, **options):
+    return Tensor(data, requires_grad=True, **options)
+
+
+@pytest.mark.parametrize(
+    "data, dtype",
+    [(1, "int64"), (1.0, "float64"), (np.float32(1), "float32"), (np.float16(1), "float64"), (True, "bool")],
+)
+def test_floating_point_is_float64_unless_the_data_is_float32(data, dtype):
+    assert Tensor(data).dtype == dtype
+
+
+@pytest.mark.parametrize("data", [1j, "1.0", object(), None, [object()]])
+def test_only_real_numbers_are_data(data):
+    with pytest.raises(TypeError, match=r"real numbers are needed"):
+        Tensor(data)
+
+
+def test_integers_cannot_require_a_gradient():
+    with pytest.raises(TypeError, match="floating point data, not int64"):
+        leaf([1, 2])
+
+
+def test_ragged_rows_are_refused():
+    with pytest.raises(ShapeError, match="different lengths"):
+        Tensor([[1.0, 2.0], [3.0]])
+
+
+def test_a_tensor_is_not_data():
+    with pytest.raises(TypeError, match="detach"):
+        Tensor(leaf(1.0))
+
+
+def test_data_is_copied():
+    data = np.ones(2)
+    x = leaf(data)
+    y = (x * x).sum()
+    data[:] = 100.0
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [2.0, 2.0])
+
+
+def test_a_node_knows_how_it_was_made():
+    x = leaf(2.0, name="x")
+    y = x * 3.0
+    assert (y.primitive.name, y.inputs[0], y.is_leaf, x.is_leaf) == ("multiply", x, False, True)
+    assert y.inputs[1].item() == 3.0
+
+
+def test_inputs_without_gradient_stay_in_the_graph():
+    x, W = Tensor([1.0], name="x"), leaf([[2.0]])
+    assert tg.linear(W, x).inputs == (W, x)
+
+
+def test_no_grad_records_nothing():
+    x = leaf(1.0)
+    with no_grad():
+        y = x * 2.0
+    assert y.is_leaf and not y.requires_grad
+    assert (x * 2.0).requires_grad
+
+
+def test_every_node_made_inside_a_step_knows_it():
+    x = leaf(1.0)
+    with time_step(3):
+        y = x * x + 1.0
+    assert [n.step for n in (y, *y.inputs)] == [3, 3, 3]
+    assert (x * x).step is None
+
+
+def test_label():
+    x = leaf(1.0)
+    assert label(x, "h", 4) is x and (x.name, x.step) == ("h", 4)
+    with pytest.raises(TypeError, match="Tensor is needed"):
+        label(1.0, "h")
+    with pytest.raises(TypeError, match="name is a string"):
+        label(x, 3)
+    with pytest.raises(TypeError):
+        label(x, "h", 1.5)
+
+
+def test_detach_cuts():
+    x = leaf([1.0, 2.0])
+    h = label(x * 2.0, "h", 2)
+    cut = h.detach()
+    assert cut.is_leaf and not cut.requires_grad and (cut.name, cut.step) == ("h", 2)
+    np.testing.assert_array_equal(cut.data, h.data)
+
+
+def test_a_python_number_does_not_widen_float32():
+    x = leaf(np.ones(2, np.float32))
+    for y in (x * 2.0, 1 - x, x / 3, x**2, x**1.5, 2.0**x, tg.relu(x), tg.sigmoid(x), tg.where(x > 0, x, 0.0)):
+        assert y.dtype == np.float32
+    y.sum().backward()
+    assert x.grad.dtype == np.float32
+
+
+OPERATORS = {
+    "x + y": lambda x, y: x + y,
+    "x - y": lambda x, y: x - y,
+    "x * y": lambda x, y: x * y,
+    "x / y": lambda x, y: x / y,
+    "x ** y": lambda x, y: x**y,
+    "x @ y": lambda x, y: x @ y,
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_take_arrays_on_either_side(name):
+    f, x, y = OPERATORS[name], np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    for result in (f(leaf(x), leaf(y)), f(leaf(x), y), f(x, leaf(y))):
+        assert isinstance(result, Tensor) and result.requires_grad
+        np.testing.assert_array_equal(result.data, f(x, y))
+
+
+def test_comparisons_give_plain_arrays():
+    x = leaf([1.0, 2.0])
+    for got, expected in [(x > 1, [False, True]), (x == x, [True, True]), (np.array([2.0, 2.0]) > x, [True, False])]:
+        assert type(got) is np.ndarray
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_augmented_assignment_makes_a_new_node():
+    x = leaf(2.0)
+    y = x
+    y *= 3.0
+    assert x.item() == 2.0 and y.item() == 6.0 and y is not x
+
+
+def test_numpy_functions_record_the_same_primitives():
+    x = leaf([0.5, 1.5])
+    calls = {
+        "tanh": np.tanh(x), "exp": np.exp(x), "log": np.log(x), "sqrt": np.sqrt(x), "abs": np.abs(x),
+        "sum": np.sum(x), "max": np.max(x), "min": np.min(x), "where": np.where([True, False], x, 0.0),
+        "maximum": np.maximum(x, 1.0), "minimum": np.minimum(1.0, x), "add": np.add(1.0, x),
+        "reshape": np.reshape(x, (2, 1)), "transpose": np.transpose(x), "matmul": np.matmul(x, x),
+        "concatenate": np.concatenate([x, x]), "stack": np.stack([x, x]), "broadcast_to": np.broadcast_to(x, (3, 2)),
+    }  # fmt: skip
+    assert {name: y.primitive.name for name, y in calls.items()} == {name: name for name in calls}
+    assert np.mean(x, axis=0).item() == 1.0
+
+
+def test_what_numpy_function_is_not_supported_says_which_is():
+    x = leaf([1.0])
+    with pytest.raises(TypeError, match=r"np\.sum_of_squares|np\.nansum.*nearest.*np\.sum"):
+        np.nansum(x)
+    with pytest.raises(TypeError, match=r"np\.add\.reduce"):
+        np.add.reduce(x)
+    with pytest.raises(TypeError, match="out="):
+        np.add(x, x, out=np.zeros(1))
+
+
+def test_an_array_is_not_silently_made_from_a_tensor_with_gradient():
+    x = leaf([1.0])
+    with pytest.raises(TypeError, match="would lose its gradient"):
+        np.array([x, x])
+    np.testing.assert_array_equal(np.asarray(Tensor([1.0])), [1.0])
+
+
+def test_shapes_that_do_not_fit_are_named():
+    x, y = leaf(np.ones(3), name="x"), leaf(np.ones(4), name="y")
+    with time_step(7), pytest.raises(ShapeError, match=r"add\(x of shape \(3,\), y of shape \(4,\)\) at step 7"):
+        x + y
+    with pytest.raises(ShapeError, match=r"getitem\(x of shape \(3,\)\)"):
+        x[5]
+    with pytest.raises(ShapeError, match=r"sum\(x of shape \(3,\)\).*axis 2"):
+        x.sum(axis=2)
+
+
+def test_iteration_and_length():
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    assert len(x) == 2
+    first, second = x
+    (first * second).sum().backward()
+    np.testing.assert_array_equal(x.grad, [[3.0, 4.0], [1.0, 2.0]])
+    with pytest.raises(TypeError, match="no axes"):
+        len(leaf(1.0))
+
+
+def test_indexing_takes_what_numpy_takes():
+    data = np.arange(12.0).reshape(3, 4)
+    x = leaf(data)
+    for index in [1, -1, slice(None, None, -1), (..., None), [2, 0, 2], np.array([True, False, True]), data > 5]:
+        np.testing.assert_array_equal(x[index].data, data[index])
+    np.testing.assert_array_equal(x[Tensor([0, 2])].data, data[[0, 2]])
+
+
+def test_repr_shows_value_and_origin():
+    x = leaf([1.0, 2.0], name="x")
+    assert repr(x) == "Tensor([1., 2.], requires_grad=True, name='x')"
+    assert repr(label(x.sum(), "L", 2)) == "Tensor(3., primitive=sum, name='L', step=2)"
+
+
+def test_methods_are_numpy_s():
+    data = np.arange(6.0).reshape(2, 3)
+    x = leaf(data)
+    for ours, theirs in [
+        (x.T, data.T), (x.mean(axis=0), data.mean(axis=0)), (x.reshape(3, 2), data.reshape(3, 2)),
+        (x.reshape((6,)), data.ravel()), (x.transpose(1, 0), data.T), (x.max(axis=1), data.max(axis=1)),
+        (x.sum(axis=(0, 1), keepdims=True), [[15.0]]), (-x, -data), (+x, data), (abs(-x), data),
+    ]:  # fmt: skip
+        np.testing.assert_array_equal(ours.data, theirs)
+    assert (x.shape, x.ndim, x.size, float(x[1, 2])) == ((2, 3), 2, 6, 5.0)
