@@ -180,7 +180,7 @@ def _route(edge: Edge, source: Node, target: Node) -> dict[str, str]:
     if edge.label:
         x, y = (start[0] + tip[0]) / 2, (start[1] + tip[1]) / 2
         if abs(tip[0] - start[0]) > abs(tip[1] - start[1]):
-            y += 0.75 * EDGE_FONT
+            y += 0.85 * EDGE_FONT
         else:
             inner, outer = sorted((start, tip), key=lambda point: abs(point[1]))  # seen from the spine, where y is 0
             x += (_text_width(edge.label, EDGE_FONT) / 2 + 5) * (-1 if outer[0] < inner[0] else 1)
