@@ -11,6 +11,7 @@ import pygraphviz
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.draw import layout
 from tinygrad_rnn.tensor import Tensor
 
@@ -72,6 +73,18 @@ def test_the_spine_is_straight_and_columns_are_equally_wide(unrolled, view, leve
     assert [node.label.split("\n")[0].removeprefix("d") for node in from_the_left] == in_time
     widths = [right - left for left, _, right, _ in picture.panels]
     assert len(widths) == 6 and max(widths) - min(widths) < 0.1
+
+
+def test_a_line_of_a_sum_crosses_no_node(unrolled):
+    loss = unrolled(3)
+    W = next(node for node in topological_order(loss) if node.name == "W")
+    diagram = tg.draw.backward(loss + (W * W).sum())
+    places = {node.id: (node.x, node.y) for node in diagram.nodes}
+    for edge in diagram.edges:
+        for corner in edge.via:
+            low, high = sorted([places[edge.source][1], corner[1]])
+            met = [id for id, (x, y) in places.items() if abs(x - corner[0]) < 20 and low <= y <= high]
+            assert met == [edge.source]
 
 
 @pytest.mark.parametrize("level", ["named", "primitives"])
@@ -183,10 +196,11 @@ def test_names_stay_text(name, steps):
 
 def test_a_graph_without_steps_is_laid_out(unrolled):
     x = Tensor([1.0, 2.0], requires_grad=True, name="x")
-    diagram = tg.draw.forward(tg.tanh(tg.label(x * 3.0, "z")).sum())
-    picture = Picture(diagram)
-    xs = [picture.centre(node.id)[0] for node in diagram.nodes]
-    assert xs == sorted(xs) and len(set(xs)) == 3
+    y = tg.tanh(tg.label(x * 3.0, "z")).sum()
+    for view in VIEWS.values():
+        picture, diagram = Picture(view(y)), view(y)
+        from_the_left = sorted(diagram.nodes, key=lambda node: picture.centre(node.id)[0])
+        assert [node.label.removeprefix("d") for node in from_the_left] == ["x", "z", "Σ"]
 
 
 def test_nothing_is_said_on_the_terminal(unrolled, capfd):

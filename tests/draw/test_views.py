@@ -189,3 +189,15 @@ def test_bad_input(view):
         view(leaf(1.0) * 2.0, level="nodes")
     with pytest.raises(TypeError, match="unexpected keyword"):
         view(leaf(1.0) * 2.0, levl="named")
+
+
+def test_a_penalty_on_the_weights_joins_at_the_end(unrolled):
+    loss = unrolled(2)
+    W = next(node for node in topological_order(loss) if node.name == "W")
+    total = label(loss + 0.1 * (W * W).sum(), "E")
+    for level in ("named", "primitives"):
+        diagram = tg.draw.backward(total, level=level)
+        assert {node.label: node.step for node in diagram.nodes if "dW" in node.label} == {
+            "dW⁽¹⁾": 1, "dW⁽²⁾": 2, "dW": None,
+        }  # fmt: skip
+    assert labels(tg.draw.backward(total))["E", "dW"] == "0.1 W + 0.1 W"

@@ -66,7 +66,7 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
     placed = bool(diagram.steps)
     graph = graphviz.Digraph(
         diagram.title,
-        graph_attr={"layout": "nop2" if placed else "dot", "rankdir": "LR", "pad": "0.15", "outputorder": "edgesfirst",
+        graph_attr={"layout": "nop2" if placed else "dot", "rankdir": "LR" if diagram.title == "forward" else "RL", "pad": "0.15", "outputorder": "edgesfirst",
                     "bgcolor": "white", "fontname": FONT, "tooltip": diagram.title},
         node_attr={"fontname": FONT, "fontsize": f"{NODE_FONT:g}", "style": "filled", "fixedsize": "true",
                    "margin": "0"},
@@ -122,9 +122,9 @@ def size(kind: str, label: str) -> tuple[float, float]:
 
 
 def _text_width(text: str, font_size: float) -> float:
-    """About how wide a text is set; a superscript takes two thirds of a letter."""
-    small = sum(character in SUPERSCRIPTS for character in text)
-    return font_size * (0.54 * (len(text) - small) + 0.36 * small)
+    """About how wide a text is set."""
+    small, large = sum(c in SUPERSCRIPTS for c in text), sum(c.isupper() for c in text)
+    return font_size * (0.36 * small + 0.75 * large + 0.54 * (len(text) - small - large))
 
 
 def _literal(text: str) -> str:

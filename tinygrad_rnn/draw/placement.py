@@ -135,11 +135,16 @@ def _hang(
 
 
 def _above(hung: Sequence[Place], parent: dict[Place, Place], links: Sequence[Link]) -> dict[Place, bool]:
-    """Whether each place stands above what it hangs from: data, what meets data in one primitive, and results do."""
+    """Whether each place stands above what it hangs from: data, what meets data in one primitive, and results do.
+
+    Places of one parameter stand on one side, so that the line on which their gradients gather meets nothing else.
+    """
     with_data = {link.user for link in links if link.source.kind == "input"}
     up = {p for p in hung if p.kind == "input"}
     up |= {link.source for link in links if link.user in with_data}
     up |= {link.target for link in links if parent.get(link.target) is link.source}
+    parameters = {p.tensor for p in up if p.kind == "parameter"}
+    up |= {p for p in hung if p.tensor in parameters}
     for p in reversed(hung):
         if p in up and p in parent:
             up.add(parent[p])

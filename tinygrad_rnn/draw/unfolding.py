@@ -1,0 +1,237 @@
+"""A recorded graph, read for drawing: what is drawn, in which column, and what is written on it.
+
+- Level "primitives" keeps every node. Level "named" keeps the named variables, as in Figs. 7-5 and 7-6, and folds the
+  unnamed primitives between them into links; a link remembers the paths it was folded from.
+- Every time step is a column. A leaf that belongs to no step (a parameter) is drawn in each column that uses it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from dataclasses import dataclass
+
+from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.draw.dot import size
+from tinygrad_rnn.draw.notation import Hop, Writer, superscript, symbol
+from tinygrad_rnn.draw.placement import Link, Place, place
+from tinygrad_rnn.tensor import Tensor, describe
+
+__all__ = ["LEVELS", "Unfolded", "unfold"]
+
+LEVELS = ("named", "primitives")
+
+_MOST_PATHS = 4  # a derivative's label sums over at most so many folded paths,
+_LONGEST_PATH = 16  # of at most so many primitives each,
+_LONGEST_LABEL = 18  # in at most so many characters; otherwise it is the partial derivative itself, ∂L/∂z
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path from a kept node back through folded ones, told from its far end; paths share what they have in common."""
+
+    hop: Hop
+    before: Path | None
+    length: int
+
+    def hops(self) -> list[Hop]:
+        """The local derivatives to multiply, the output's end first."""
+        path, hops = self, []
+        while path is not None:
+            hops.append(path.hop)
+            path = path.before
+        return hops[::-1]
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """A recorded graph, read for drawing: `places` in topological order, the output last; `steps` in time."""
+
+    level: str
+    places: list[Place]
+    links: list[Link]
+    steps: list[int]
+    writer: Writer
+    shared: dict[Tensor, list[Place]]  # the parameters that stand in several columns, and where
+
+    def name(self, p: Place) -> str:
+        """The variable, or the operation where there is none."""
+        nameless = p.tensor.name is None and not p.tensor.is_leaf
+        return symbol(p.tensor.primitive) if nameless else self.writer.variable(p.tensor)
+
+    def label(self, p: Place, gradient: bool) -> str:
+        """What is written in a node: h⁽²⁾, or for its gradient dh⁽²⁾; what made it, below, where every primitive is."""
+        name = self.name(p)
+        if gradient and p is not self.places[-1] and p.kind != "operation" and p.tensor.requires_grad:
+            name = f"d{name}{superscript(p.column) if p.tensor in self.shared and p.column in self.steps else ''}"
+        made = self.level == "primitives" and p.tensor.name is not None and not p.tensor.is_leaf
+        return f"{name}\n{symbol(p.tensor.primitive)}" if made else name
+
+    def equation(self, p: Place) -> str:
+        """How a node was made, as a tooltip says it."""
+        of = self.writer.expression(p.tensor)
+        made = p.tensor.name is not None and not p.tensor.is_leaf
+        return f"{f'{self.name(p)} = {of}' if made else of}, shape {p.tensor.shape}"
+
+    def gradient(self, p: Place) -> str:
+        """What gradient a node stands for, as a tooltip says it."""
+        if not p.tensor.requires_grad:
+            return f"{self.name(p)} needs no gradient"
+        through = f"through step {p.column}" if p.column in self.steps else "outside of the steps"
+        term = f", the term {through}" if p.tensor in self.shared else ""
+        return f"∂{self.name(self.places[-1])}/∂{self.name(p)}{term}, shape {p.tensor.shape}"
+
+    def derivative(self, link: Link) -> str:
+        """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
+        if link.paths is not None:
+            terms = [self.writer.product(path.hops()) for path in reversed(link.paths)]  # found last use first
+            label = " + ".join(terms).replace(" + −", " − ")
+            if len(label) <= _LONGEST_LABEL:
+                return label
+        return f"∂{self.name(link.target)}/∂{self.name(link.source)}"
+
+    def function(self, link: Link) -> str:
+        """The function that a link applies, as f in h = f(ĥ), where it applies just one."""
+        one = link.paths is not None and [path.length for path in link.paths] == [1]
+        return self.writer.function(link.user) if one and self.level == "named" else ""
+
+
+def unfold(output: Tensor, level: str) -> Unfolded:
+    """Read a recorded graph at a level.
+
+    Raises:
+        TypeError: the output is no Tensor. ValueError: it has no graph, or the level is unknown.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"draw(level={level!r}): not one of {', '.join(map(repr, LEVELS))}")
+    if not isinstance(output, Tensor):
+        raise TypeError(f"draw: a Tensor is needed, not a {type(output).__name__}")
+    if output.is_leaf:
+        raise ValueError(
+            f"draw: {describe(output)} has no graph: it was not made from a Tensor with requires_grad=True, or was "
+            "made inside no_grad(), or is detached"
+        )
+    order = topological_order(output)
+    kept = {n for n in order if n is output or n.name is not None or (n.is_leaf and n.requires_grad)}
+    if level == "primitives":
+        kept = set(order)
+    position = {n: i for i, n in enumerate(order)}
+    uses = {target: _fold(target, kept, position) for target in order if target in kept}
+    columns, steps = _columns(order)
+    carried = {s.name for t in uses for s, _, _ in uses[t] if None not in (s.step, t.step) and s.step < t.step}
+
+    found: dict[tuple[Tensor, int], Place] = {}
+
+    def place_of(tensor: Tensor, column: int) -> Place:
+        key = (tensor, column if columns[tensor] is None else columns[tensor])
+        if key not in found:
+            found[key] = Place(tensor, key[1], f"n{len(found)}", _kind(tensor, output, carried))
+        return found[key]
+
+    links = []
+    for target in order:
+        sources = [place_of(source, columns[target]) for source, _, _ in uses.get(target, [])]
+        for source, (_, paths, user) in zip(sources, uses.get(target, []), strict=True):
+            links.append(Link(source, place_of(target, columns[target]), user, paths))
+    places = list(found.values())
+    in_columns = defaultdict(list)
+    for p in places:
+        in_columns[p.tensor].append(p)
+    shared = {tensor: where for tensor, where in in_columns.items() if len(where) > 1 and tensor.requires_grad}
+    unfolded = Unfolded(level, places, links, steps, Writer(order, _indices(in_columns, steps)), shared)
+    if steps:
+        _place(unfolded)
+    return unfolded
+
+
+def _place(unfolded: Unfolded) -> None:
+    """Place the nodes with room for the labels of both figures; links between the same variables get the same room."""
+    longest: dict[tuple, int] = defaultdict(int)
+    for p in unfolded.places:
+        p.width = size(p.kind, unfolded.label(p, gradient=True))[0]
+    between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
+    for link, names in between.items():
+        longest[names] = max(longest[names], len(unfolded.derivative(link)))
+    rooms = {(link.source, link.target): 30.0 + 6.5 * longest[names] for link, names in between.items()}
+    place(unfolded.places, unfolded.links, lambda p, q: rooms.get((p, q), 0.0))
+
+
+def _fold(
+    target: Tensor, kept: set[Tensor], position: dict[Tensor, int]
+) -> list[tuple[Tensor, list[Path] | None, Tensor]]:
+    """The kept Tensors that a kept one is made of: each with the paths to it, and the primitive that takes it in.
+
+    Folded nodes are visited latest first, so that all paths to a node are known before they are followed on.
+    """
+    paths: dict[Tensor, list[Path | None] | None] = {target: [None]}
+    users: dict[Tensor, Tensor] = {}
+    queue = [(-position[target], target)]
+    while queue:
+        _, node = heapq.heappop(queue)
+        for i, x in enumerate(node.inputs):
+            if x.is_leaf and x not in kept:
+                continue  # a constant, written inside the label
+            if x not in paths and x not in kept:
+                heapq.heappush(queue, (-position[x], x))
+            users.setdefault(x, node)
+            paths[x] = _extended(paths.get(x, []), paths[node], (node, i))
+    found = [(x, paths[x], user) for x, user in users.items() if x in kept]
+    return sorted(found, key=lambda use: position[use[2]])  # as the expression reads: W x + U h + b
+
+
+def _extended(known: list | None, through: list | None, hop: Hop) -> list[Path] | None:
+    """The paths known so far and those through one more primitive; None once there are more than a label can hold."""
+    if known is None or through is None or len(known) + len(through) > _MOST_PATHS:
+        return None
+    new = [Path(hop, before, 1 + (before.length if before else 0)) for before in through]
+    return None if any(path.length > _LONGEST_PATH for path in new) else known + new
+
+
+def _columns(order: list[Tensor]) -> tuple[dict[Tensor, int | None], list[int]]:
+    """The column of every Tensor (None: that of whichever node uses it), and the columns that are time steps.
+
+    What was made outside of any step stands where it is used next in a step; what comes after all steps stands where
+    it comes from, if that is one step of several that are read out (y(t), L(t)), and in a last column otherwise.
+    """
+    steps = sorted({n.step for n in order if n.step is not None and not n.is_leaf})
+    if not steps:
+        return dict.fromkeys(order, 0), []
+    column: dict[Tensor, int | None] = {n: n.step for n in order}
+    for node in reversed(order):
+        for x in node.inputs:
+            if x.step is None and not x.is_leaf and column[node] is not None:
+                column[x] = column[node] if column[x] is None else min(column[x], column[node])
+    came_from: dict[Tensor, tuple[int, int]] = {}
+    for node in order:
+        if column[node] is not None:
+            came_from[node] = (column[node], column[node])
+        elif spans := [came_from[x] for x in node.inputs if x in came_from]:
+            came_from[node] = (min(lo for lo, _ in spans), max(hi for _, hi in spans))
+    read_out = {lo for n, (lo, hi) in came_from.items() if column[n] is None and lo == hi}
+    for node in order:
+        if column[node] is None and not node.is_leaf:
+            lo, hi = came_from.get(node, (0, steps[-1]))
+            column[node] = lo if lo == hi and len(read_out) > 1 else steps[-1] + 1
+    return column, steps
+
+
+def _indices(in_columns: dict[Tensor, list[Place]], steps: list[int]) -> dict[Tensor, int]:
+    """The time step that each variable is written with: its own, or that of the only column it stands in."""
+    indices = {}
+    for tensor, (first, *others) in in_columns.items():
+        if tensor.step is not None:
+            indices[tensor] = tensor.step
+        elif not others and first.column in steps and first.kind != "parameter":
+            indices[tensor] = first.column
+    return indices
+
+
+def _kind(tensor: Tensor, output: Tensor, carried: set[str]) -> str:
+    """What a node is to the reader; colours and shapes follow from it."""
+    if tensor is output:
+        return "output"
+    if tensor.name in carried:
+        return "state"
+    if tensor.is_leaf:
+        return "parameter" if tensor.requires_grad else "input"
+    return "variable" if tensor.name is not None else "operation"
