@@ -66,12 +66,24 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
     placed = bool(diagram.steps)
     graph = graphviz.Digraph(
         diagram.title,
-        graph_attr={"layout": "nop2" if placed else "dot", "rankdir": "LR" if diagram.title == "forward" else "RL", "pad": "0.15", "outputorder": "edgesfirst",
-                    "bgcolor": "white", "fontname": FONT, "tooltip": diagram.title},
-        node_attr={"fontname": FONT, "fontsize": f"{NODE_FONT:g}", "style": "filled", "fixedsize": "true",
-                   "margin": "0"},
+        graph_attr={
+            "layout": "nop2" if placed else "dot",
+            "rankdir": "LR" if diagram.title == "forward" else "RL",
+            "pad": "0.15",
+            "outputorder": "edgesfirst",
+            "bgcolor": "white",
+            "fontname": FONT,
+            "tooltip": diagram.title,
+        },
+        node_attr={
+            "fontname": FONT,
+            "fontsize": f"{NODE_FONT:g}",
+            "style": "filled",
+            "fixedsize": "true",
+            "margin": "0",
+        },
         edge_attr={"fontname": FONT, "fontsize": f"{EDGE_FONT:g}", "arrowsize": "0.7"},
-    )  # fmt: skip
+    )
     if placed:
         for step, (left, bottom, right, top) in _panels(diagram).items():
             with graph.subgraph(name=f"cluster_{step}") as panel:
