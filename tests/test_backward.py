@@ -205,3 +205,17 @@ def test_random_graphs_against_central_differences(program, seed):
         found += [g.data for g in tg.grad(f(*leaves), leaves, create_graph=create_graph)]
     for a, b in zip(once, recorded, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_an_integer_leaf_made_to_require_a_gradient_is_named():
+    x = Tensor([1, 2], name="n")
+    x.requires_grad = True
+    with pytest.raises(TypeError, match="n of shape .* holds int64, which has no gradient"):
+        (x * 2.0).sum().backward()
+
+
+def test_a_graph_of_gradients_inside_no_grad_is_refused():
+    x = leaf(2.0)
+    y = x * x
+    with tg.no_grad(), pytest.raises(ValueError, match="inside no_grad"):
+        tg.grad(y, x, create_graph=True)

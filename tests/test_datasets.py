@@ -22,7 +22,13 @@ def test_window_is_the_end_of_the_series_and_what_comes_next():
 
 
 @pytest.mark.parametrize(
-    "series, steps, message", [(np.arange(4.0), 4, "need 5 values; there are 4"), (np.ones(9), 3, "constant")]
+    "series, steps, message",
+    [
+        (np.arange(4.0), 4, "need 5 values; there are 4"),
+        (np.ones(9), 3, "constant"),
+        (np.full(7, 0.1), 3, "constant"),
+        (np.array([1e300, -1e300, 1e300]), 2, "too large"),
+    ],
 )
 def test_windows_that_cannot_be(series, steps, message):
     with pytest.raises(ValueError, match=message):
@@ -35,7 +41,10 @@ def write(tmp_path, text, encoding="utf-8"):
     return path
 
 
-@pytest.mark.parametrize("text", ["t,v\n1,2.5\n2,-3\n", "t,v\r\n1,2.5\r\n2,-3\r\n", '\ufeff"t","v"\n1,"2.5"\n2,-3'])
+@pytest.mark.parametrize(
+    "text",
+    ["t,v\n1,2.5\n2,-3\n", "t,v\r\n1,2.5\r\n2,-3\r\n", '\ufeff"t","v"\n1,"2.5"\n2,-3', " t , v \n\n1,2.5\n2,-3\n\n"],
+)
 def test_a_column_of_a_csv_file(tmp_path, text):
     np.testing.assert_array_equal(datasets.read_column(write(tmp_path, text), "v"), [2.5, -3.0])
 
@@ -47,7 +56,10 @@ def test_the_only_column_needs_no_name(tmp_path):
 @pytest.mark.parametrize(
     "text, column, message",
     [
-        ("t,v\n1,2\n", "w", r"there is no column 'w'; the columns are 't', 'v'"),
+        ("t,v\n1,2\n", "w", r"there are no columns 'w'; the columns are 't', 'v'"),
+        ("v,v\n1,2\n", "v", r"there are 2 columns 'v'; the columns are 'v', 'v'"),
+        ('v\n"1\n2"\n', "v", r"line 3: column 'v' holds '1\\n2'"),
+        ("v\n" + 200_000 * "1", "v", "not a CSV file"),
         ("t,v\n1,2\n", None, r"name a column; the columns are 't', 'v'"),
         ("t,v\n1,2\n2,nan\n", "v", r"line 3: column 'v' holds 'nan'"),
         ("t,v\n1,2\n2,\n", "v", r"line 3: column 'v' holds ''"),
@@ -64,5 +76,5 @@ def test_bad_files_say_where(tmp_path, text, column, message):
 
 def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "series.csv").write_bytes(b"\xff\xfe\x00binary")
-    with pytest.raises(ValueError, match=r"series\.csv: not a text file in UTF-8"):
+    with pytest.raises(ValueError, match=r"series\.csv: not a CSV file in UTF-8"):
         datasets.read_column(tmp_path / "series.csv", "v")

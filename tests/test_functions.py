@@ -72,3 +72,46 @@ def test_public_names_are_there():
         assert getattr(tg, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'drow'"):
         tg.drow  # noqa: B018
+
+
+def test_axes_out_of_range_are_named():
+    with pytest.raises(tg.ShapeError, match=r"swapaxes: axis 5 is out of range for the shape \(2, 3\)"):
+        tg.swapaxes(np.ones((2, 3)), 0, 5)
+
+
+def test_everything_may_be_joined_in_one_row():
+    x = tg.Tensor([[1.0, 2.0]], requires_grad=True)
+    (tg.concatenate([x, 3.0], axis=None) * np.array([1.0, 2.0, 3.0])).sum().backward()
+    np.testing.assert_array_equal(x.grad, [[1.0, 2.0]])
+
+
+@pytest.mark.parametrize("dtype", [int, complex, np.float16])
+def test_only_floating_types_carry_a_gradient(dtype):
+    x = tg.Tensor([1.7], requires_grad=True)
+    with pytest.raises(TypeError, match="float32 or float64"):
+        x.astype(dtype)
+
+
+def test_a_gradient_comes_back_in_the_type_of_its_leaf():
+    x = tg.Tensor(np.ones(2, np.float32), requires_grad=True)
+    (x.astype(np.float64) * 2.0).sum().backward()
+    assert x.grad.dtype == np.float32
+
+
+def test_float32_stays_float32_through_a_loss():
+    z = tg.Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    assert tg.nn.cross_entropy(z, np.array([0, 1]), reduction="mean").dtype == np.float32
+    assert tg.nn.half_squared_error(z, np.ones((2, 3), np.float32)).dtype == np.float32
+
+
+def test_a_square_is_one_primitive_however_it_is_written():
+    x = tg.Tensor([3.0], requires_grad=True)
+    for y in (x**2, x**2.0, tg.power(x, 2), np.power(x, 2), tg.square(x), np.square(x)):
+        assert y.primitive.name == "square"
+
+
+def test_outer_is_numpy_s():
+    a, b = np.arange(4.0).reshape(2, 2), np.arange(3.0)
+    np.testing.assert_array_equal(tg.outer(a, b).data, np.outer(a, b))
+    x = tg.Tensor(a, requires_grad=True)
+    np.testing.assert_array_equal(np.outer(x, b).data, np.outer(a, b))

@@ -1,7 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 
-from tinygrad_rnn.checking import check_primitive
+from tinygrad_rnn.backward import grad
+from tinygrad_rnn.checking import check_gradients, check_primitive
+from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import TABLE, kept_shape
 from tinygrad_rnn.tensor import Tensor, record
 
@@ -16,11 +20,73 @@ def test_rules_agree_with_central_differences(name, order):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_row_has_one_rule_and_one_notation_per_input(name):
+def test_the_notation_speaks_of_the_rule_s_own_arguments(name):
     primitive = TABLE[name]
-    assert primitive.name == name
-    if primitive.letters:
-        assert len(primitive.vjps) == len(primitive.derivatives) <= len(primitive.letters)
+    for text in (primitive.written, *filter(None, primitive.derivatives)):
+        assert set(re.findall(r"\{(\w+)\}", text)) <= {*primitive.argument_names, "f"}
+
+
+def read(text, **values):
+    """The value of a written derivative for numbers: the reader's side of the notation."""
+    text = re.sub(r"\[(.*)\]", r"float(\1)", text.replace(" = ", " == "))
+    text = re.sub(r"√\{(\w)\}", r"sqrt({\1})", text)
+    for written, meant in [("−", "-"), ("²", "**2"), ("^", "**"), ("ᵗ", "")]:
+        text = text.replace(written, meant)
+    text = re.sub(r"([\d}]) (?=[{ls])", r"\1 * ", text)  # what stands beside something multiplies it
+    functions = {"log": np.log, "exp": np.exp, "sqrt": np.sqrt, "sign": np.sign, "max": np.max, "min": np.min}
+    return eval(text.replace("{", "(").replace("}", ")"), functions, values)
+
+
+SHAPED = {"reshape": ((),), "broadcast_to": ((),), "astype": (np.dtype(float),)}
+
+
+@pytest.mark.parametrize("x, y", [(2.0, 3.0), (3.0, 0.5)])
+@pytest.mark.parametrize("name", [n for n in ALL if "{f}" not in TABLE[n].written and None not in TABLE[n].derivatives])
+def test_a_written_derivative_is_what_the_rule_computes(name, x, y):
+    primitive = TABLE[name]
+    matrices = {"matmul", "linear", "outer"}
+    inputs = [np.full((1, 1) if name in matrices else (), v) for v in (x, y)][: len(primitive.vjps)]
+    if name in {"linear", "outer"}:
+        inputs = [np.array([[x]]), np.array([y])] if name == "linear" else [np.array([x]), np.array([y])]
+    static = {"where": (True,), "sum": (None, False), "max": (None, False), "min": (None, False)} | SHAPED
+    arguments = (*inputs, *static.get(name, ()))
+    ans = primitive.forward(*arguments)
+    values = dict(zip(primitive.argument_names, (x, y), strict=False)) | {"c": True}
+    for vjp, derivative in zip(primitive.vjps, primitive.derivatives, strict=True):
+        assert np.sum(vjp(np.ones_like(ans), ans, *arguments)) == pytest.approx(read(derivative, **values), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu"])
+def test_a_nonlinearity_is_f(name):
+    assert (TABLE[name].written, TABLE[name].derivatives) == ("{f}({x})", ("{f}′({x})",))
+
+
+@pytest.mark.parametrize("axes", [(-1, 0, 1), (1, -1, 0), (2, 0, 1)])
+def test_transposing_by_axes_counted_from_either_end(axes):
+    x, w = np.random.default_rng(0).standard_normal((2, 2, 3, 4))
+    w = np.transpose(w, axes)
+    check_gradients(lambda x: (w * np.transpose(x, axes)).sum(), x)
+
+
+def test_second_derivatives_of_a_power_at_exponent_0():
+    """∂²(x^y)/∂x∂y = x^(y-1) (1 + y log x), in either order."""
+    x, y = Tensor(2.0, requires_grad=True), Tensor(0.0, requires_grad=True)
+    dx, dy = grad(record(TABLE["power"], (x, y)), [x, y], create_graph=True)
+    assert (grad(dx, y)[0].item(), grad(dy, x)[0].item()) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("name, static", [("max", (None, False)), ("min", (None, False)), ("relu", ())])
+def test_a_nan_keeps_its_gradient(name, static):
+    x = Tensor([np.nan, 1.0], requires_grad=True)
+    record(TABLE[name], (x,), *static).sum().backward()
+    assert x.grad[0] == 1.0
+
+
+@pytest.mark.parametrize("shapes", [((3,), (3,)), ((2, 2, 3), (3,)), ((2, 3), ()), ((2, 3), (2,))])
+def test_linear_takes_a_matrix_and_what_fits_it(shapes):
+    W, x = (Tensor(np.ones(shape), requires_grad=True) for shape in shapes)
+    with pytest.raises(ShapeError, match=r"linear\(.*W is a matrix \(out, in\)"):
+        record(TABLE["linear"], (W, x))
 
 
 def test_an_array_runs_and_a_tensor_records():

@@ -81,8 +81,12 @@ def test_label():
     assert label(x, "h", 4) is x and (x.name, x.step) == ("h", 4)
     with pytest.raises(TypeError, match="Tensor is needed"):
         label(1.0, "h")
-    with pytest.raises(TypeError, match="name is a string"):
+    with pytest.raises(TypeError, match="name of a Tensor is a string, not a int"):
         label(x, 3)
+    with pytest.raises(TypeError, match="name of a Tensor is a string"):
+        Tensor(1.0, name=5)
+    with pytest.raises(ValueError, match="not empty"):
+        label(x, "  ")
     with pytest.raises(TypeError):
         label(x, "h", 1.5)
 
@@ -150,7 +154,7 @@ def test_numpy_functions_record_the_same_primitives():
 
 def test_what_numpy_function_is_not_supported_says_which_is():
     x = leaf([1.0])
-    with pytest.raises(TypeError, match=r"np\.sum_of_squares|np\.nansum.*nearest.*np\.sum"):
+    with pytest.raises(TypeError, match=r"np\.nansum.*nearest.*np\.sum"):
         np.nansum(x)
     with pytest.raises(TypeError, match=r"np\.add\.reduce"):
         np.add.reduce(x)
@@ -169,7 +173,7 @@ def test_shapes_that_do_not_fit_are_named():
     x, y = leaf(np.ones(3), name="x"), leaf(np.ones(4), name="y")
     with time_step(7), pytest.raises(ShapeError, match=r"add\(x of shape \(3,\), y of shape \(4,\)\) at step 7"):
         x + y
-    with pytest.raises(ShapeError, match=r"getitem\(x of shape \(3,\)\)"):
+    with pytest.raises(IndexError, match=r"getitem\(x of shape \(3,\)\)"):
         x[5]
     with pytest.raises(ShapeError, match=r"sum\(x of shape \(3,\)\).*axis 2"):
         x.sum(axis=2)

@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from tinygrad_rnn import bptt, nn
 from tinygrad_rnn.backward import grad
@@ -19,8 +20,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> ModuleType:
-    """`tg.draw` is imported at its first use, so that who only computes does not wait for it."""
-    if name == "draw":
-        return import_module("tinygrad_rnn.draw")
-    raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
+if TYPE_CHECKING:
+    from tinygrad_rnn import draw
+else:
+
+    def __getattr__(name: str) -> ModuleType:
+        """`tg.draw` is imported at its first use, so that who only computes does not wait for it."""
+        if name == "draw":
+            return import_module("tinygrad_rnn.draw")
+        raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

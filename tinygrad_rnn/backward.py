@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import Tensor, describe, time_step
+from tinygrad_rnn.tensor import Tensor, as_tensor, describe, is_recording, time_step
 
-__all__ = ["grad", "sweep", "topological_order"]
+__all__ = ["accumulate", "fit", "grad", "sweep", "topological_order"]
 
 _NO_STEP = nullcontext()  # on arrays nothing is recorded, so nothing needs to know its step
 
@@ -66,14 +66,16 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
         if g is None:
             continue
         yield node, g
+        if node.is_leaf:
+            continue
         if recorded:
-            ans, arguments = node, node.inputs + node.parameters
+            ans, arguments = node, node.inputs + node.static
         else:
             ans, arguments = node.data, node.arguments
         with time_step(node.step) if recorded else _NO_STEP:
-            for i, x in enumerate(node.inputs):
+            for x, vjp in zip(node.inputs, node.primitive.rules(len(node.inputs)), strict=True):
                 if x.requires_grad:
-                    term = fit(node.primitive.vjps[i](g, ans, *arguments), x)
+                    term = fit(vjp(g, ans, *arguments), x)
                     cotangents[x] = cotangents[x] + term if x in cotangents else term
 
 
@@ -84,7 +86,11 @@ def fit(g: Any, x: Tensor) -> Any:
         stretched = [a + extra for a, n in enumerate(x.shape) if n == 1 and g.shape[a + extra] != 1]
         g = np.sum(g, axis=(*range(extra), *stretched), keepdims=True)
         g = np.reshape(g, x.shape)
-    return g if g.dtype == x.dtype else g.astype(x.dtype)
+    if g.dtype == x.dtype:
+        return g
+    if x.dtype.kind != "f":
+        raise TypeError(f"{describe(x)} holds {x.dtype}, which has no gradient, but its requires_grad was set to True")
+    return g.astype(x.dtype)
 
 
 def grad(
@@ -97,15 +103,23 @@ def grad(
 
     An input that the output does not depend on has the gradient zero.
 
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> (dx,) = grad(x**3, x, create_graph=True)
+    >>> (ddx,) = grad(dx, x)
+    >>> dx.item(), ddx.item()
+    (27.0, 18.0)
+
     Args:
         grad_output: the cotangent of the output, of its shape; 1 for a scalar if not given.
         create_graph: record the gradients as a graph, so that they can be drawn and differentiated.
 
     Raises:
         TypeError: the output or an input is not a Tensor.
-        ValueError: no graph leads to the output, an input does not require a gradient, or `grad_output` is missing
-            for an output that is not a scalar.
+        ValueError: no graph leads to the output, an input does not require a gradient, `grad_output` is missing for
+            an output that is not a scalar, or `create_graph` is asked for inside `no_grad()`.
     """
+    if create_graph and not is_recording():
+        raise ValueError("grad(create_graph=True): inside no_grad() nothing is recorded")
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     for x in inputs:
         if not isinstance(x, Tensor):
@@ -118,25 +132,14 @@ def grad(
     for node, g in sweep(output, cotangent if create_graph else cotangent.data):
         if node in wanted:
             found[node] = g
-    zeros_or_found = [found[x] if x in found else np.zeros_like(x.data) for x in inputs]
-    return tuple(g if isinstance(g, Tensor) else Tensor(g) for g in zeros_or_found)
+    return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.data)) for x in inputs)
 
 
-def backward(self: Tensor, grad: Any = None) -> None:
-    """Add d(this)/d(leaf), times the cotangent `grad`, to `.grad` of every leaf that requires a gradient.
-
-    Args:
-        grad: the cotangent of this Tensor, of its shape; 1 for a scalar if not given.
-
-    Raises:
-        ValueError: no graph leads here, or `grad` is missing for a Tensor that is not a scalar.
-    """
-    for node, g in sweep(self, _start("backward()", self, grad).data):
+def accumulate(output: Tensor, grad: Any = None) -> None:
+    """`Tensor.backward`: add the gradients to `.grad` of the leaves."""
+    for node, g in sweep(output, _start("backward()", output, grad).data):
         if node.is_leaf:
             node.grad = np.array(g) if node.grad is None else node.grad + g
-
-
-Tensor.backward = backward
 
 
 def _start(call: str, output: Tensor, cotangent: Any) -> Tensor:

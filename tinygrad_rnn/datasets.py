@@ -9,7 +9,6 @@ import csv
 import math
 import os
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
@@ -31,24 +30,26 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: there is no such column, or a value in it is no finite number; names the line.
+        ValueError: it is no CSV file in UTF-8, there is no such column or more than one, or a value in it is no finite
+            number; names the line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
-    rows = list(csv.reader(text.splitlines()))
-    if not rows:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    if not lines:
         raise ValueError(f"{path}: the file is empty")
-    header, rows = rows[0], rows[1:]
+    header = [name.strip() for name in lines[0][1]]
     if column is None and len(header) == 1:
         column = header[0]
-    if column not in header:
-        what = "name a column" if column is None else f"there is no column {column!r}"
+    if header.count(column) != 1:
+        what = {None: "name a column"}.get(column, f"there are {header.count(column) or 'no'} columns {column!r}")
         raise ValueError(f"{path}: {what}; the columns are {', '.join(map(repr, header))}")
     place = header.index(column)
     values = []
-    for line, row in enumerate(rows, 2):
+    for line, row in lines[1:]:
         entry = row[place] if place < len(row) else ""
         try:
             value = float(entry)
@@ -61,15 +62,20 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
 
 
 def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """The last `steps` + 1 values of a series, scaled to mean 0 and deviation 1: xs (steps, 1), and the target (1,).
+    """The last `steps` + 1 values of a series: xs (steps, 1), and the target (1,), the value after them.
+
+    They are scaled as the whole series would have to be to have mean 0 and standard deviation 1.
 
     Raises:
-        ValueError: the series is shorter than that, or constant.
+        ValueError: the series is shorter than that, constant, or too large to scale.
     """
     if steps < 1 or len(series) < steps + 1:
         raise ValueError(f"{steps} steps and the value to forecast need {steps + 1} values; there are {len(series)}")
-    deviation = np.std(series)
-    if deviation == 0.0:
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = np.mean(series), np.std(series)
+    if not np.isfinite(deviation):
+        raise ValueError("the series holds values too large to scale")
+    if deviation <= 1e-12 * np.max(np.abs(series)):
         raise ValueError("the series is constant; there is nothing to forecast")
-    last = (series[-steps - 1 :] - np.mean(series)) / deviation
+    last = (series[-steps - 1 :] - mean) / deviation
     return last[:-1, None], last[-1:]

@@ -1,7 +1,7 @@
 """The functions that users call on Tensors, with NumPy's names and keywords.
 
-A function here either records one primitive of the table, or is composed of such functions in a line or two. NumPy's
-function of the same name does the same when it meets a Tensor: `np.sum(t, axis=0)` is `tg.sum(t, axis=0)`.
+A function here either records one primitive of the table, or is composed of such functions in a line or two. Where
+NumPy has a function of the name, it does the same when it meets a Tensor: `np.sum(t, axis=0)` is `tg.sum(t, axis=0)`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import primitives
-from tinygrad_rnn.tensor import ARRAY_FUNCTIONS, Tensor, record
+from tinygrad_rnn import primitives, tensor
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.tensor import ARRAY_FUNCTIONS, Axis, Tensor, record
 
 __all__ = [
-    "abs", "add", "astype", "broadcast_to", "concatenate", "divide", "exp", "linear", "log", "log_softmax",
+    "abs", "add", "broadcast_to", "concatenate", "divide", "exp", "linear", "log", "log_softmax",
     "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "outer", "positive",
     "power", "relu", "reshape", "sigmoid", "sign", "softmax", "sqrt", "square", "stack", "subtract", "sum", "swapaxes",
     "tanh", "transpose", "where",
 ]  # fmt: skip
-
-Axis = int | tuple[int, ...] | None
 
 
 def _implements(numpy_function: Callable) -> Callable[[Callable], Callable]:
@@ -40,7 +39,7 @@ def _implements(numpy_function: Callable) -> Callable[[Callable], Callable]:
 
 def positive(x: Any) -> Tensor:
     """+x: the identity, as a node of its own."""
-    return record(primitives.positive, (x,))
+    return record(primitives.identity, (x,))
 
 
 def negative(x: Any) -> Tensor:
@@ -70,7 +69,7 @@ def divide(x: Any, y: Any) -> Tensor:
 
 def power(x: Any, y: Any) -> Tensor:
     """x ** y, element by element."""
-    return record(primitives.power, (x, y))
+    return tensor.power(x, y)
 
 
 def square(x: Any) -> Tensor:
@@ -148,9 +147,10 @@ def linear(W: Any, x: Any) -> Tensor:
     return record(primitives.linear, (W, x))
 
 
+@_implements(np.outer)
 def outer(a: Any, b: Any) -> Tensor:
-    """a ᵗb of shape (m, n) for vectors a (m,) and b (n,); for batches (..., m) and (..., n), summed over the rows."""
-    return record(primitives.outer, (a, b))
+    """a ᵗb, the products of every element of a with every element of b: (m, n) for m and n elements."""
+    return record(primitives.outer, (reshape(a, (-1,)), reshape(b, (-1,))))
 
 
 # Reductions, over an axis, axes or all
@@ -229,6 +229,9 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged."""
     axes = list(range(np.ndim(x)))
+    for axis in (axis1, axis2):
+        if not -len(axes) <= axis < len(axes):
+            raise ShapeError(f"swapaxes: axis {axis} is out of range for the shape {np.shape(x)}")
     axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
     return transpose(x, tuple(axes))
 
@@ -240,8 +243,10 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 @_implements(np.concatenate)
-def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
-    """Tensors joined along an axis that they have."""
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
+    """Tensors joined along an axis that they have; with axis None, all elements of all in one row."""
+    if axis is None:
+        tensors, axis = [reshape(x, (-1,)) for x in tensors], 0
     return record(primitives.concatenate, tuple(tensors), axis)
 
 
@@ -249,17 +254,3 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
     return record(primitives.stack, tuple(tensors), axis)
-
-
-def astype(x: Any, dtype: Any) -> Tensor:
-    """x as another floating point type."""
-    return record(primitives.astype, (x,), np.dtype(dtype))
-
-
-# Tensor's methods are these functions.
-
-Tensor.sum, Tensor.mean, Tensor.max, Tensor.min = sum, mean, max, min
-Tensor.astype, Tensor.swapaxes = astype, swapaxes
-Tensor.T = property(transpose, doc="The axes reversed.")
-Tensor.reshape = lambda x, *shape: reshape(x, shape[0] if len(shape) == 1 else shape)
-Tensor.transpose = lambda x, *axes: transpose(x, (axes[0] if len(axes) == 1 else axes) or None)

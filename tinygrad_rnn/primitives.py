@@ -2,14 +2,15 @@
 
 The contract of a row, `primitive(name, forward, written, (vjp, derivative), ...)`:
 
-- `forward(*arguments)` runs on NumPy arrays. The arguments are the inputs, then static parameters such as an axis.
+- `forward(*arguments)` runs on NumPy arrays. The arguments are the inputs, then static arguments such as an axis.
 - One `vjp(g, ans, *arguments)` per input: the cotangent `g` of the output `ans` times the local derivative, which is
   the cotangent of that input. A rule uses operators, NumPy functions and the table's own primitives only, so it runs
   on arrays (giving the gradient) and on Tensors (recording the gradient as a graph of the same primitives).
 - A rule is pure calculus. Where an input was broadcast, its cotangent comes out in the output's shape; the reverse
   sweep sums it back, in one place (`backward.fit`).
 - `written` and one `derivative` per input say how a person writes the expression and the local derivative. The names
-  in braces are those of the rule's arguments; `{f}` is the nonlinearity. Read as notation, they label the diagrams.
+  in braces are those of the rule's arguments; `{f}` is the nonlinearity. Read as notation, they label the diagrams. A
+  derivative of None has no short notation: a selection of elements, say.
 
 This module knows NumPy and nothing else of the package.
 """
@@ -31,49 +32,45 @@ TABLE: dict[str, Primitive] = {}
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
-    """One row of the table. `letters` are the names of its arguments, as its rules and its notation spell them."""
+    """One row of the table; `argument_names` are its arguments as its rules and its notation spell them.
+
+    A variadic primitive takes any number of inputs alike, then one static argument; its only rule is
+    `vjp(i, g, ans, *arguments)` for input i.
+    """
 
     name: str
     forward: Callable[..., np.ndarray]
     written: str
     vjps: Sequence[Callable[..., Any]] = field(repr=False)
-    derivatives: Sequence[str] = field(repr=False)
-    letters: tuple[str, ...] = field(repr=False)
+    derivatives: Sequence[str | None] = field(repr=False)
+    argument_names: tuple[str, ...] = field(repr=False)
+    variadic: bool = False
 
     def __call__(self, *arguments: Any) -> Any:
         """Run on arrays; an argument that records (a Tensor) takes the call over, as in NumPy's own protocols."""
         for argument in arguments:
             record = getattr(argument, "__record__", None)
             if record is not None:
-                return record(self, arguments)
+                inputs = len(arguments) - 1 if self.variadic else len(self.vjps)
+                return record(self, arguments[:inputs], *arguments[inputs:])
         return self.forward(*arguments)
 
+    def rules(self, inputs: int) -> Sequence[Callable[..., Any]]:
+        """One vjp for each of so many inputs."""
+        return [partial(self.vjps[0], i) for i in range(inputs)] if self.variadic else self.vjps
 
-def primitive(name: str, forward: Callable, written: str, *rules: tuple[Callable, str]) -> Primitive:
+    def derivative(self, i: int) -> str | None:
+        """How the local derivative with respect to input i is written."""
+        return self.derivatives[0 if self.variadic else i]
+
+
+def primitive(
+    name: str, forward: Callable, written: str, *rules: tuple[Callable, str | None], variadic: bool = False
+) -> Primitive:
     """Enter a primitive with one (vjp, derivative) pair per input into the table."""
     vjps, derivatives = zip(*rules, strict=True)
-    letters = tuple(inspect.signature(vjps[0]).parameters)[2:]
-    TABLE[name] = Primitive(name, forward, written, vjps, derivatives, letters)
-    return TABLE[name]
-
-
-class _ForEachInput(Sequence):
-    """The rule of a primitive that takes any number of inputs alike: item i is the rule for input i."""
-
-    def __init__(self, make: Callable[[int], Any]):
-        self._make = make
-
-    def __getitem__(self, i: int) -> Any:
-        return self._make(i)
-
-    def __len__(self) -> int:
-        raise TypeError("a primitive with any number of inputs has any number of rules")
-
-
-def primitive_of_many(name: str, forward: Callable, written: str, vjp: Callable, derivative: str) -> Primitive:
-    """Enter a primitive of any number of inputs; its rule is `vjp(i, g, ans, *inputs, parameter)` for input i."""
-    vjps, derivatives = _ForEachInput(lambda i: partial(vjp, i)), _ForEachInput(lambda i: derivative)
-    TABLE[name] = Primitive(name, forward, written, vjps, derivatives, ())
+    argument_names = () if variadic else tuple(inspect.signature(vjps[0]).parameters)[2:]
+    TABLE[name] = Primitive(name, forward, written, vjps, derivatives, argument_names, variadic)
     return TABLE[name]
 
 
@@ -88,6 +85,8 @@ def _sigmoid(x):
 
 def _linear(W, x):
     """W x for a vector x (D,), and for every row of a batch (..., D)."""
+    if W.ndim != 2 or x.ndim == 0 or x.shape[-1] != W.shape[1]:
+        raise ValueError("W is a matrix (out, in), and x has the shape (in,) or (..., in)")
     return np.dot(W, x) if x.ndim == 1 else np.matmul(x, W.T)
 
 
@@ -119,13 +118,14 @@ def _sum_vjp(g, ans, x, axis, keepdims):
 def _extremum_vjp(g, ans, x, axis, keepdims):
     """The cotangent goes to where the extremum was reached, in equal parts where it was reached more than once."""
     shape = kept_shape(x.shape, axis)
-    reached = x == np.reshape(ans, shape)
+    reached = (x == np.reshape(ans, shape)) | (x != x)  # a NaN is the extremum wherever there is one
     count = reached.sum(axis=axis, keepdims=True, dtype=x.dtype)
     return np.where(reached, np.reshape(g, shape) / count, 0.0)
 
 
 def _power_vjp_base(g, ans, x, y):
-    return g * (y * x ** np.where(y == 0, 1.0, y - 1.0))  # 0 x^0, not 0 x^-1, where the exponent is 0
+    # Where base and exponent are 0 the derivative is 0, not 0 · 0^-1; elsewhere y x^(y-1) is right as it stands.
+    return g * (y * np.where((x == 0) & (y == 0), 1.0, x) ** (y - 1.0))
 
 
 def _power_vjp_exponent(g, ans, x, y):
@@ -148,6 +148,10 @@ def _matmul_vjp_right(g, ans, A, B):
     return np.swapaxes(A, -1, -2) @ g
 
 
+def _transpose_vjp(g, ans, x, axes):
+    return np.transpose(g, None if axes is None else tuple(np.argsort([a % x.ndim for a in axes])))
+
+
 def _concatenate_vjp(i, g, ans, *inputs_and_axis):
     *inputs, axis = inputs_and_axis
     start = sum(x.shape[axis] for x in inputs[:i])
@@ -166,7 +170,7 @@ def _stack_vjp(i, g, ans, *inputs_and_axis):
 # One row a primitive: its name, how it runs, how it is written; below it, per input, its rule and the derivative.
 
 # Arithmetic, with broadcasting
-positive = primitive("positive", np.positive, "{x}",
+identity = primitive("identity", np.positive, "{x}",
     (lambda g, ans, x:       g,                                  "1"))
 negative = primitive("negative", np.negative, "−{x}",
     (lambda g, ans, x:       -g,                                 "−1"))
@@ -205,7 +209,7 @@ tanh = primitive("tanh", np.tanh, "{f}({x})",
 sigmoid = primitive("sigmoid", _sigmoid, "{f}({x})",
     (lambda g, ans, x:       g * (ans * (1.0 - ans)),            "{f}′({x})"))
 relu = primitive("relu", lambda x: np.maximum(x, 0), "{f}({x})",
-    (lambda g, ans, x:       g * (x > 0),                        "{f}′({x})"))
+    (lambda g, ans, x:       np.where(x <= 0, 0.0, g),           "{f}′({x})"))
 
 # Elementwise functions
 exp = primitive("exp", np.exp, "exp({x})",
@@ -219,11 +223,11 @@ abs_ = primitive("abs", np.abs, "|{x}|",
 sign = primitive("sign", np.sign, "sign({x})",
     (lambda g, ans, x:       g * 0.0,                            "0"))
 maximum = primitive("maximum", np.maximum, "max({x}, {y})",
-    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, g, 0.0)), "[{x} > {y}]"),
-    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, g, 0.0)), "[{x} < {y}]"))
+    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, 0.0, g)), "[{x} > {y}]"),
+    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, 0.0, g)), "[{x} < {y}]"))
 minimum = primitive("minimum", np.minimum, "min({x}, {y})",
-    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, g, 0.0)), "[{x} < {y}]"),
-    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, g, 0.0)), "[{x} > {y}]"))
+    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, 0.0, g)), "[{x} < {y}]"),
+    (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, 0.0, g)), "[{x} > {y}]"))
 where = primitive("where", lambda x, y, c: np.where(c, x, y), "where(c, {x}, {y})",
     (lambda g, ans, x, y, c: np.where(c, g, 0.0),                "[c]"),
     (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not c]"))
@@ -240,17 +244,17 @@ min_ = primitive("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=
 reshape = primitive("reshape", lambda x, shape: np.reshape(x, shape), "{x}",
     (lambda g, ans, x, shape: np.reshape(g, x.shape),            "1"))
 transpose = primitive("transpose", lambda x, axes: np.transpose(x, axes), "ᵗ{x}",
-    (lambda g, ans, x, axes: np.transpose(g, None if axes is None else np.argsort(axes)), "1"))
+    (_transpose_vjp,                                             None))
 broadcast_to = primitive("broadcast_to", lambda x, shape: np.broadcast_to(x, shape), "{x}",
     (lambda g, ans, x, shape: g,                                 "1"))
 getitem = primitive("getitem", lambda x, index: x[index], "{x}[…]",
-    (lambda g, ans, x, index: scatter(g, index, x.shape),        "1"))
-scatter = primitive("scatter", _scatter, "{x}",
-    (lambda g, ans, x, index, shape: g[index],                   "1"))
+    (lambda g, ans, x, index: scatter(g, index, x.shape),        None))
+scatter = primitive("scatter", _scatter, "scatter({x})",
+    (lambda g, ans, x, index, shape: g[index],                   None))
 astype = primitive("astype", lambda x, dtype: x.astype(dtype), "{x}",
     (lambda g, ans, x, dtype: g,                                 "1"))
-concatenate = primitive_of_many("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "[…]",
-    _concatenate_vjp,                                            "1")
-stack = primitive_of_many("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "[…]",
-    _stack_vjp,                                                  "1")
+concatenate = primitive("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "concatenate",
+    (_concatenate_vjp,                                           None), variadic=True)
+stack = primitive("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "stack",
+    (_stack_vjp,                                                 None), variadic=True)
 # fmt: on

@@ -22,7 +22,21 @@ from tinygrad_rnn import primitives
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import Primitive
 
-__all__ = ["Tensor", "describe", "label", "no_grad", "record", "time_step"]
+__all__ = [
+    "Axis",
+    "Tensor",
+    "as_tensor",
+    "describe",
+    "is_recording",
+    "label",
+    "no_grad",
+    "power",
+    "record",
+    "time_step",
+    "unless_named",
+]
+
+Axis = int | tuple[int, ...] | None
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _step: ContextVar[int | None] = ContextVar("step", default=None)
@@ -38,6 +52,11 @@ def no_grad() -> Iterator[None]:
         _recording.reset(token)
 
 
+def is_recording() -> bool:
+    """Whether nodes made here remember how they were made: everywhere but inside `no_grad()`."""
+    return _recording.get()
+
+
 @contextmanager
 def time_step(t: int | None) -> Iterator[None]:
     """A context in which every node that is made belongs to time step t."""
@@ -48,22 +67,24 @@ def time_step(t: int | None) -> Iterator[None]:
         _step.reset(token)
 
 
-def record(primitive: Primitive, inputs: tuple, *parameters: Any) -> Tensor:
+def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
     """Run a primitive on its inputs and, if any of them requires a gradient, remember how the result was made.
 
     Inputs that are not Tensors become constant leaves: they stay part of the graph, since they are drawn.
 
     Raises:
         ShapeError: the primitive cannot run on these shapes; says which primitive, nodes, shapes and step.
+        IndexError: an index is out of range; the message says the same.
     """
     inputs = tuple([x if isinstance(x, Tensor) else _constant(x, inputs) for x in inputs])
-    arguments = (*[x.data for x in inputs], *parameters)
+    arguments = (*[x.data for x in inputs], *static)
     try:
         data = primitive.forward(*arguments)
     except (ValueError, IndexError) as error:
         at_step = "" if _step.get() is None else f" at step {_step.get()}"
         operands = ", ".join(describe(x) for x in inputs)
-        raise ShapeError(f"{primitive.name}({operands}){at_step}: {error}") from error
+        kind = ShapeError if isinstance(error, ValueError) else IndexError
+        raise kind(f"{primitive.name}({operands}){at_step}: {error}") from error
     node = object.__new__(Tensor)
     node.data = data if type(data) is np.ndarray else np.asarray(data)
     node.grad = node.name = None
@@ -113,32 +134,50 @@ def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
 
     Raises:
         TypeError: not a Tensor, a name that is not a string, or a step that is not an integer.
+        ValueError: an empty name.
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"label(tensor, name): a Tensor is needed, not a {type(tensor).__name__}")
-    if not isinstance(name, str):
-        raise TypeError(f"label(tensor, name): the name is a string, not a {type(name).__name__}")
+    _check_name(name)
     if step is not None:
         tensor.step = operator.index(step)
     tensor.name = name
     return tensor
 
 
-def _operators(primitive: Primitive) -> tuple[Callable, Callable]:
-    """A binary operator's method, and the one for when the Tensor stands on its right."""
-    return (lambda x, y: record(primitive, (x, y))), (lambda y, x: record(primitive, (x, y)))
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a Tensor is a string, not a {type(name).__name__}")
+    if not name.strip():
+        raise ValueError("the name of a Tensor is not empty")
 
 
-def _comparison(ufunc: np.ufunc) -> Callable:
-    """A comparison's method: a plain array of booleans, since no gradient flows through one."""
-    return lambda x, y: ufunc(x.data, y.data if isinstance(y, Tensor) else y)
+def unless_named(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
+    """Label a Tensor unless it has a name already: names that users set win."""
+    return tensor if tensor.name is not None else label(tensor, name, step)
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A Tensor itself, or anything else as a leaf without a gradient."""
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def power(x: Any, exponent: Any) -> Tensor:
+    """x ** exponent; a square is a primitive of its own, as NumPy has it."""
+    if isinstance(exponent, (int, float)) and exponent == 2:
+        return record(primitives.square, (x,))
+    return record(primitives.power, (x, exponent))
+
+
+def _bare(value: Any) -> Any:
+    return value.data if isinstance(value, Tensor) else value
 
 
 class Tensor:
     """An array of real numbers in a computational graph.
 
     A leaf is made from data; a node is made by a primitive from its inputs, and keeps in `arguments` the arrays and
-    static parameters that the primitive ran on.
+    static arguments that the primitive ran on.
 
     Args:
         data: numbers, nested lists of numbers or an array, which is copied. Floating point data stays float32 if it
@@ -161,6 +200,8 @@ class Tensor:
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
+        if name is not None:
+            _check_name(name)
         self.data = _real_array(data)
         if requires_grad and self.data.dtype.kind != "f":
             raise TypeError(
@@ -202,8 +243,13 @@ class Tensor:
         return self.primitive is None
 
     @property
-    def parameters(self) -> tuple:
-        """The static parameters that its primitive was called with, such as an axis."""
+    def T(self) -> Tensor:
+        """The axes reversed."""
+        return record(primitives.transpose, (self,), None)
+
+    @property
+    def static(self) -> tuple:
+        """The static arguments that its primitive was called with, such as an axis."""
         return self.arguments[len(self.inputs) :]
 
     def __repr__(self) -> str:
@@ -251,30 +297,69 @@ class Tensor:
             )
         return np.array(self.data, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
 
-    # Operators: each records the primitive of its name, and a comparison gives a plain array of booleans
+    # Backward (the sweep itself is in backward.py)
 
-    __add__, __radd__ = _operators(primitives.add)
-    __sub__, __rsub__ = _operators(primitives.subtract)
-    __mul__, __rmul__ = _operators(primitives.multiply)
-    __truediv__, __rtruediv__ = _operators(primitives.divide)
-    __matmul__, __rmatmul__ = _operators(primitives.matmul)
-    _power, __rpow__ = _operators(primitives.power)
+    def backward(self, grad: Any = None) -> None:
+        """Add d(this)/d(leaf), times the cotangent `grad`, to `.grad` of every leaf that requires a gradient.
 
-    __eq__, __ne__ = _comparison(np.equal), _comparison(np.not_equal)
-    __lt__, __le__ = _comparison(np.less), _comparison(np.less_equal)
-    __gt__, __ge__ = _comparison(np.greater), _comparison(np.greater_equal)
-    __hash__ = object.__hash__  # by identity: nodes are keys of dicts
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        array([2., 4.])
+
+        Args:
+            grad: the cotangent of this Tensor, of its shape; 1 for a scalar if not given.
+
+        Raises:
+            ValueError: no graph leads here, or `grad` is missing for a Tensor that is not a scalar.
+        """
+        from tinygrad_rnn.backward import accumulate
+
+        accumulate(self, grad)
+
+    # Operators: each records the primitive of its name
+
+    def __add__(self, other: Any) -> Tensor:
+        return record(primitives.add, (self, other))
+
+    def __radd__(self, other: Any) -> Tensor:
+        return record(primitives.add, (other, self))
+
+    def __sub__(self, other: Any) -> Tensor:
+        return record(primitives.subtract, (self, other))
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return record(primitives.subtract, (other, self))
+
+    def __mul__(self, other: Any) -> Tensor:
+        return record(primitives.multiply, (self, other))
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return record(primitives.multiply, (other, self))
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return record(primitives.divide, (self, other))
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return record(primitives.divide, (other, self))
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return record(primitives.matmul, (self, other))
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return record(primitives.matmul, (other, self))
 
     def __pow__(self, exponent: Any) -> Tensor:
-        if isinstance(exponent, (int, float)) and exponent == 2:
-            return record(primitives.square, (self,))
-        return self._power(exponent)
+        return power(self, exponent)
 
-    def __pos__(self) -> Tensor:
-        return record(primitives.positive, (self,))
+    def __rpow__(self, base: Any) -> Tensor:
+        return power(base, self)
 
     def __neg__(self) -> Tensor:
         return record(primitives.negative, (self,))
+
+    def __pos__(self) -> Tensor:
+        return record(primitives.identity, (self,))
 
     def __abs__(self) -> Tensor:
         return record(primitives.abs_, (self,))
@@ -282,14 +367,80 @@ class Tensor:
     def __getitem__(self, index: Any) -> Tensor:
         return record(primitives.getitem, (self,), _plain_index(index))
 
+    # Comparisons give plain arrays of booleans: no gradient flows through them
+
+    __hash__ = object.__hash__  # by identity: nodes are keys of dicts
+
+    def __eq__(self, other: Any) -> np.ndarray:  # type: ignore[override]
+        return np.equal(self.data, _bare(other))
+
+    def __ne__(self, other: Any) -> np.ndarray:  # type: ignore[override]
+        return np.not_equal(self.data, _bare(other))
+
+    def __lt__(self, other: Any) -> np.ndarray:
+        return np.less(self.data, _bare(other))
+
+    def __le__(self, other: Any) -> np.ndarray:
+        return np.less_equal(self.data, _bare(other))
+
+    def __gt__(self, other: Any) -> np.ndarray:
+        return np.greater(self.data, _bare(other))
+
+    def __ge__(self, other: Any) -> np.ndarray:
+        return np.greater_equal(self.data, _bare(other))
+
+    # Methods: NumPy's functions of the same name, which functions.py describes
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The sum over an axis, axes or all."""
+        return np.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The arithmetic mean over an axis, axes or all."""
+        return np.mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The largest element over an axis, axes or all."""
+        return np.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The smallest element over an axis, axes or all."""
+        return np.min(self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in another shape, given as numbers or as one tuple."""
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """The axes in another order, given as numbers or as one tuple; reversed if none is given."""
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
+            axes = axes[0]
+        return np.transpose(self, None if axes == () else axes)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """Two axes exchanged."""
+        return np.swapaxes(self, axis1, axis2)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The same numbers as float32 or float64.
+
+        Raises:
+            TypeError: another type, through which no gradient could flow.
+        """
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"astype({dtype!r}): a Tensor can become float32 or float64")
+        return record(primitives.astype, (self,), np.dtype(dtype))
+
     # NumPy's protocols: np.tanh(tensor) records the same primitive as tg.tanh(tensor)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
         if method == "__call__" and not keywords:
+            if ufunc is np.power:
+                return power(*inputs)
             if ufunc in _UFUNCS:
                 return record(_UFUNCS[ufunc], inputs)
             if ufunc in _COMPARISONS:
-                return ufunc(*[x.data if isinstance(x, Tensor) else x for x in inputs])
+                return ufunc(*[_bare(x) for x in inputs])
         call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         raise TypeError(_unsupported(call + ("".join(f", {key}=" for key in keywords)), ufunc.__name__))
 
@@ -299,10 +450,9 @@ class Tensor:
         raise TypeError(_unsupported(function.__name__, function.__name__))
 
     @staticmethod
-    def __record__(primitive: Primitive, arguments: tuple) -> Tensor:
-        """A rule of the table has called one of the table's own primitives on a Tensor: record it."""
-        n = len(primitive.vjps)
-        return record(primitive, arguments[:n], *arguments[n:])
+    def __record__(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
+        """A rule of the table has called one of the table's own primitives on a Tensor."""
+        return record(primitive, inputs, *static)
 
 
 _UFUNCS = {p.forward: p for p in primitives.TABLE.values() if isinstance(p.forward, np.ufunc)}
@@ -325,4 +475,6 @@ def _plain_index(index: Any) -> Any:
         return tuple(_plain_index(i) for i in index)
     if isinstance(index, Tensor):
         return index.data
-    return np.array(index) if isinstance(index, (list, np.ndarray)) else index
+    if isinstance(index, list):
+        return np.array(index, dtype=None if index else int)
+    return index.copy() if isinstance(index, np.ndarray) else index

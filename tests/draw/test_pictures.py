@@ -123,7 +123,7 @@ def test_every_node_has_a_tooltip(unrolled):
     source = layout.render(tg.draw.forward(unrolled(2)).source, "svg").decode()
     assert "ĥ⁽²⁾ = W x⁽²⁾ + U h⁽¹⁾ + b, shape (3,)" in source
     assert "h⁽¹⁾ = f(ĥ⁽¹⁾), shape (3,)" in source
-    assert "L = 0.5 Σ (y − Y)², shape ()" in source
+    assert "L = ½ Σ (y − Y)², shape ()" in source
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,8 @@ HOSTILE = [
     "line\nbreak",
     "🎓",
     "]]>",
-    "",
+    "nul\0bell\a",
+    "\ud800",
 ]
 
 

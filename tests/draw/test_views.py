@@ -114,7 +114,7 @@ def test_other_nonlinearities(unrolled, nonlinearity, written):
 
 
 def test_squared_error_of_seeds_000_and_002(unrolled):
-    assert labels(tg.draw.backward(unrolled(1, loss=tg.nn.squared_error)))["L", "dy"] == "−2 (Y − y)"
+    assert labels(tg.draw.backward(unrolled(1, loss=tg.nn.squared_error)))["L", "dy"] == "−2 (d − y)"
 
 
 def test_without_bias_there_is_no_b(unrolled):
@@ -141,7 +141,7 @@ def test_a_graph_without_steps():
     diagram = tg.draw.backward(y)
     assert diagram.steps == [] and {node.kind for node in diagram.nodes} == {"parameter", "variable", "output"}
     assert labels(diagram) == {
-        ("dz", "dw"): "x", ("dz", "dx"): "w", ("y", "dz"): "x² f′(z)", ("y", "dx"): "2 f(z) x − 1/4",
+        ("dz", "dw"): "x", ("dz", "dx"): "w", ("y", "dz"): "x² f′(z)", ("y", "dx"): "2 f(z) x − 0.25",
     }  # fmt: skip
 
 
@@ -201,3 +201,29 @@ def test_a_penalty_on_the_weights_joins_at_the_end(unrolled):
             "dW⁽¹⁾": 1, "dW⁽²⁾": 2, "dW": None,
         }  # fmt: skip
     assert labels(tg.draw.backward(total))["E", "dW"] == "0.1 W + 0.1 W"
+
+
+def test_a_sequence_in_one_tensor_is_taken_apart_in_the_columns():
+    X = leaf(np.ones((3, 2)), "X")
+    hs, _ = tg.nn.RNN(2, 3, rng=0)(X)
+    diagram = tg.draw.backward(hs[-1].sum())
+    found = labels(diagram)
+    assert found["dĥ⁽²⁾", "dx⁽²⁾"] == "ᵗW" and found["dx⁽²⁾", "dX⁽²⁾"] == "∂x⁽²⁾/∂X"
+    assert {node.y for node in diagram.nodes if "h⁽" in node.label} == {0.0}
+
+
+def test_an_input_used_at_every_step_stands_in_every_column():
+    rnn, x = tg.nn.RNN(2, 3, rng=0), Tensor(np.ones(2))
+    hs, _ = rnn([x, x, x])
+    assert [node.step for node in tg.draw.forward(hs[-1]).nodes if node.label == "x"] == [1, 2, 3]
+    hs, _ = rnn([x, np.ones(2)])  # and where it stands now is where it is used now
+    assert [node.step for node in tg.draw.forward(hs[-1]).nodes if node.label == "x⁽¹⁾"] == [1]
+
+
+def test_a_use_that_passes_other_nodes_bends_around_them():
+    rnn = tg.nn.RNN(2, 3, rng=0)
+    hs, _ = rnn(np.ones((2, 2)))
+    y = label(hs[0] + hs[1], "y")
+    diagram = tg.draw.forward(y)
+    name = {node.id: node.label for node in diagram.nodes}
+    assert [(name[e.source], name[e.target]) for e in diagram.edges if e.bend] == [("h⁽¹⁾", "y")]

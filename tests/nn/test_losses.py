@@ -57,6 +57,8 @@ def test_the_variables_of_the_figure_are_named():
 def test_a_target_of_another_shape_does_not_broadcast():
     with pytest.raises(tg.ShapeError, match=r"half_squared_error: y has shape \(3, 1\) and the target \(3,\)"):
         tg.nn.half_squared_error(np.ones((3, 1)), np.ones(3))
+    with pytest.raises(tg.ShapeError, match=r"logits have shape \(\)"):
+        tg.nn.cross_entropy(1.0, 0)
     with pytest.raises(tg.ShapeError, match=r"class numbers \(integers\) of shape \(2,\)"):
         tg.nn.cross_entropy(np.ones((2, 3)), np.array([0.0, 1.0]))
 

@@ -74,7 +74,7 @@ def test_a_wrong_state_names_the_layer():
         rnn(np.ones((1, 2)), [np.zeros(3), np.zeros(4)])
 
 
-@pytest.mark.parametrize("state", [[], [np.zeros(3)] * 2, np.zeros(3)])
+@pytest.mark.parametrize("state", [[], [np.zeros(3)] * 2, np.zeros(3), 5])
 def test_the_state_has_one_entry_per_layer(state):
     with pytest.raises(ValueError, match="list of 1, one h for each layer"):
         tg.nn.RNN(2, 3)(np.ones((1, 2)), state)

@@ -1,17 +1,17 @@
 """Backpropagation through time as the texts write it, in plain NumPy: the independent witness of the engine.
 
-    equation                                      seed, number                    where
+    equation                                      text, number                    where
     ĥ(t) = W x(t) + U h(t-1) + b, h(t) = f(ĥ(t))  001, Fig. 7-5                   `closed_form_gradients`, forward
     L = ½ (y - Y)²                                001, eq. 7.3                    `_half_squared_error`
     E = (d - y)²                                  000, 002                        `_squared_error`
     E = -y log softmax(z), ∂E/∂z = ŷ - y          003, "Backpropagation"          `_cross_entropy`
     grad_dense = ∂L/∂h(T)                         001, eq. 7.4                    `closed_form_gradients`, backward
-    dh(t) = dh(t+1) f′(ĥ(t+1)) ᵗU                 001, eq. 7.6                    the same
+    dh(t) = ∂L/∂h(t) = dh(t+1) f′(ĥ(t+1)) ᵗU      001, eqs. 7.5 and 7.6           the same
     dW, dU, db                                    001, eqs. 7.7 to 7.9            the same
     ∂E/∂V = (ŷ - y) ⊗ h                           003                             the same
 
-Products are written for column vectors, as ᵗU dĥ; the texts write the same as row vectors. A batch is B such columns
-side by side, held as rows (B, H). This module imports nothing of the engine.
+What the texts are, and whose letters are which, stands in `tinygrad_rnn.bptt`. Vectors are columns; a batch is B of
+them side by side, (H, B), and one sequence a batch of one. This module imports nothing of the engine.
 """
 
 from __future__ import annotations
@@ -69,12 +69,10 @@ def _squared_error(y: np.ndarray, d: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """E = -y log ŷ with ŷ = softmax(z) (seed 003), and ∂E/∂z = ŷ - y (for weights y that sum to 1)."""
-    e = np.exp(z - np.max(z, axis=-1, keepdims=True))
-    y_hat = e / np.sum(e, axis=-1, keepdims=True)
-    if np.issubdtype(np.asarray(y).dtype, np.integer) and np.ndim(y) == z.ndim - 1:
-        y = np.eye(z.shape[-1])[y]
-    return -np.sum(y * np.log(y_hat)), np.sum(y, axis=-1, keepdims=True) * y_hat - y
+    """E = -y log ŷ with ŷ = softmax(z) (seed 003), and ∂E/∂z = ŷ - y (where the weights y sum to 1)."""
+    z = z - np.max(z, axis=0)
+    log_y_hat = z - np.log(np.sum(np.exp(z), axis=0))
+    return -np.sum(y * log_y_hat), np.sum(y, axis=0) * np.exp(log_y_hat) - y
 
 
 LOSSES = {
@@ -82,11 +80,6 @@ LOSSES = {
     "squared_error": _squared_error,
     "cross_entropy": _cross_entropy,
 }
-
-
-def _outer(da: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """da ᵗx for column vectors, that is da ⊗ x; summed over a batch."""
-    return np.outer(da, x) if da.ndim == 1 else da.T @ x
 
 
 def closed_form_gradients(
@@ -115,54 +108,76 @@ def closed_form_gradients(
         many_to_many: a loss at every step, E = Σ E_t, instead of one after the last.
 
     Raises:
-        ValueError: an unknown nonlinearity or loss, an empty sequence, or a number of targets that is not T.
+        ValueError: an unknown nonlinearity or loss, an empty sequence, or targets of the wrong number or shape.
     """
     if nonlinearity not in NONLINEARITIES:
         raise ValueError(f"closed_form_gradients(nonlinearity={nonlinearity!r}): not one of {list(NONLINEARITIES)}")
     if loss not in LOSSES:
         raise ValueError(f"closed_form_gradients(loss={loss!r}): not one of {list(LOSSES)}")
-    xs = np.asarray(xs)
+    W, U, b, V, c, xs, h0 = (None if p is None else _floating(p) for p in (W, U, b, V, c, xs, h0))
     if len(xs) == 0:
         raise ValueError("closed_form_gradients: the sequence is empty; at least one step is needed")
     if many_to_many and len(targets) != len(xs):
         raise ValueError(f"closed_form_gradients: {len(targets)} targets for {len(xs)} steps")
     f, f_prime = NONLINEARITIES[nonlinearity]
-    W, U, V = (np.asarray(p) for p in (W, U, V))
-    T, H = len(xs), len(U)
+    (H, _), K, T, batch = W.shape, len(V), len(xs), xs.shape[1:-1]
 
-    # Forward: Fig. 7-5. h[t] is h(t), and h[0] the initial state; x[t] is x(t).
-    x = [None, *xs]
-    h = [np.zeros((*xs.shape[1:-1], H)) if h0 is None else np.asarray(h0)]
+    # Forward: Fig. 7-5. x[t] is x(t), and h[t] is h(t) with h[0] the initial state, as columns.
+    x = [None, *map(_columns, xs)]
+    h = [_columns(np.zeros((*batch, H)) if h0 is None else h0)]
     for t in range(1, T + 1):
-        h_hat = x[t] @ W.T + h[t - 1] @ U.T + (0.0 if b is None else b)
+        h_hat = W @ x[t] + U @ h[t - 1] + (0.0 if b is None else b[:, None])
         h.append(f(h_hat))
 
     # The dense layer y = V h + c and its loss, after the last step or after every one.
-    total, dV, dc = 0.0, np.zeros_like(V), None if c is None else np.zeros_like(c)
-    grad_dense = [np.zeros_like(h[0]) for _ in range(T + 1)]
+    E, dV, dc, grad_dense = 0.0, np.zeros_like(V), np.zeros(K), [np.zeros_like(h[0])] * (T + 1)
     for t in range(1, T + 1) if many_to_many else [T]:
-        y = h[t] @ V.T + (0.0 if c is None else c)
-        E, dy = LOSSES[loss](y, targets[t - 1] if many_to_many else targets)
-        total += E
-        dV += _outer(dy, h[t])  # (ŷ - y) ⊗ h of seed 003; here dy is ∂E/∂y for any loss
-        if c is not None:
-            dc += dy if dy.ndim == 1 else dy.sum(axis=0)
-        grad_dense[t] = dy @ V  # (7.4)
+        y = V @ h[t] + (0.0 if c is None else c[:, None])
+        E_t, dy = LOSSES[loss](y, _target(targets[t - 1] if many_to_many else targets, (*batch, K), loss))
+        E += E_t
+        dV += dy @ h[t].T  # (ŷ - y) ⊗ h of seed 003; here dy is ∂E/∂y of any loss
+        dc += np.sum(dy, axis=1)
+        grad_dense[t] = V.T @ dy  # (7.4)
 
-    # Backward through time.
-    dW, dU, db = np.zeros_like(W), np.zeros_like(U), None if b is None else np.zeros_like(b)
+    # Backward through time. The text sums (7.7) and (7.9) from t = 0; here steps are 1 to T, and h(0) is given, so that
+    # there is no term 0.
+    dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros(H)
     dh, dx = [None] * (T + 1), [None] * (T + 1)
     dh[T] = grad_dense[T]  # (7.6), t = T
     for t in range(T, 0, -1):
-        dh_hat = dh[t] * f_prime(h[t])  # dh(t) f′(ĥ(t))
-        dh[t - 1] = grad_dense[t - 1] + dh_hat @ U  # (7.6), t < T; and what E_(t-1) itself adds
-        dW += _outer(dh_hat, x[t])  # (7.7)
-        dU += _outer(dh_hat, h[t - 1])  # (7.8)
-        if b is not None:
-            db += dh_hat if dh_hat.ndim == 1 else dh_hat.sum(axis=0)  # (7.9)
-        dx[t] = dh_hat @ W
+        dh_hat = dh[t] * f_prime(h[t])  # dh(t) f′(ĥ(t)), the common factor of (7.6) to (7.9)
+        dW += dh_hat @ x[t].T  # (7.7)
+        dU += dh_hat @ h[t - 1].T  # (7.8)
+        db += np.sum(dh_hat, axis=1)  # (7.9)
+        dx[t] = W.T @ dh_hat
+        dh[t - 1] = U.T @ dh_hat + grad_dense[t - 1]  # (7.6), t < T, and what the loss of step t - 1 adds, if any
+
+    def rows(steps: list) -> np.ndarray:
+        return np.array([step.T.reshape(*batch, -1) for step in steps])
 
     return Gradients(
-        loss=float(total), hs=np.array(h[1:]), dh=np.array(dh[1:]), W=dW, U=dU, b=db, V=dV, c=dc,
-        h0=dh[0], xs=np.array(dx[1:]),
+        loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, b=None if b is None else db, V=dV,
+        c=None if c is None else dc, h0=rows(dh[:1])[0], xs=rows(dx[1:]),
     )  # fmt: skip
+
+
+def _floating(values: Any) -> np.ndarray:
+    values = np.asarray(values)
+    return values if values.dtype == np.float32 else values.astype(np.float64)
+
+
+def _columns(rows: np.ndarray) -> np.ndarray:
+    """(H,) or (B, H) as (H, 1) or (H, B)."""
+    return np.atleast_2d(rows).T
+
+
+def _target(target: Any, shape: tuple[int, ...], loss: str) -> np.ndarray:
+    """The target of one step as columns; class numbers become columns of zeros with a one."""
+    target = np.asarray(target)
+    if loss == "cross_entropy" and target.dtype.kind in "iu" and target.shape == shape[:-1]:
+        if np.any((target < 0) | (target >= shape[-1])):
+            raise ValueError(f"closed_form_gradients: class numbers are 0 to {shape[-1] - 1}, not {target}")
+        target = np.eye(shape[-1])[target]
+    if target.shape != shape:
+        raise ValueError(f"closed_form_gradients: a target of shape {target.shape} beside y of shape {shape}")
+    return _columns(target)

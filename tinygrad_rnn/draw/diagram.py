@@ -39,7 +39,7 @@ class Edge:
     """An arrow from `source` to `target`, node ids, going the way that its `kind` flows.
 
     Kinds: "value" forward; "gradient" backward, labelled with the local derivative; "none" where no gradient flows.
-    `via` are the corners on its way.
+    `via` are the corners on its way; `bend` is how far an arc's control points lie off its line, upwards.
     """
 
     source: str
@@ -47,17 +47,22 @@ class Edge:
     label: str = ""
     kind: str = "value"
     via: tuple[tuple[float, float], ...] = ()
+    bend: float = 0.0
 
 
 @dataclass(frozen=True)
 class Diagram:
-    """A drawn graph. `steps` are the time steps that have a column; `caption` stands beside the legend."""
+    """A drawn graph. `steps` are the time steps that have a column; `caption` stands beside the legend.
+
+    `direction` is "LR" where edges run from the left to the right, and "RL" where they run back.
+    """
 
     title: str
     nodes: list[Node]
     edges: list[Edge]
     steps: list[int] = field(default_factory=list)
     caption: str = ""
+    direction: str = "LR"
 
     @property
     def dot(self) -> graphviz.Digraph:

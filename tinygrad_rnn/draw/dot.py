@@ -1,4 +1,4 @@
-"""A diagram as Graphviz DOT: the one place where colours, shapes and sizes are chosen.
+"""A diagram as Graphviz DOT.
 
 Where the nodes have places, the DOT text holds every coordinate, for Graphviz's `nop2` layout, which only draws.
 Straight lines join the nodes, from border to border; a label stands above a level line, and beside a steep one, on the
@@ -9,56 +9,30 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import graphviz
 
-from tinygrad_rnn.draw.notation import SUPERSCRIPTS
+from tinygrad_rnn.draw.style import (
+    ARROW,
+    CORNER,
+    EDGE_FONT,
+    EDGES,
+    FAINT,
+    FONT,
+    MARGIN,
+    NODE_FONT,
+    NODES,
+    PANEL,
+    size,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
 
-__all__ = ["digraph", "size"]
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a kind of node looks, and what the legend calls it."""
-
-    shape: str
-    width: float
-    height: float
-    fill: str
-    line: str
-    meaning: str = ""
-
-
-# fmt: off
-NODES = {
-    "parameter": Style("box",     32, 32, "#ffe8c7", "#b36b00", "parameter"),
-    "input":     Style("ellipse", 40, 40, "#ececec", "#6b6b6b", "input"),
-    "state":     Style("ellipse", 46, 46, "#d6e8ff", "#2860a8", "hidden state"),
-    "variable":  Style("ellipse", 46, 46, "#ffffff", "#444444", "variable"),
-    "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output"),
-    "operation": Style("box",     40, 32, "#ffffff", "#8a8a8a", "primitive"),
-    "sum":       Style("ellipse", 24, 24, "#fff6e6", "#b36b00", "sum over time"),
-}
-EDGES = {
-    "value":    {"color": "#3c3c3c", "fontcolor": "#3c3c3c"},
-    "gradient": {"color": "#b3261e", "fontcolor": "#8c1d18"},
-    "none":     {"color": "#cfcfcf", "fontcolor": "#cfcfcf", "style": "dashed", "arrowhead": "none"},
-}
-FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
-PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", "fontsize": "13"}
-# fmt: on
-
-FONT = "Times-Italic"
-NODE_FONT, EDGE_FONT = 16.0, 13.0
-ARROW = 7.0
-MARGIN = 14.0
-CORNER = 12.0  # the radius of a turn
+__all__ = ["digraph"]
 
 
 def digraph(diagram: Diagram) -> graphviz.Digraph:
@@ -68,7 +42,7 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
         diagram.title,
         graph_attr={
             "layout": "nop2" if placed else "dot",
-            "rankdir": "LR" if diagram.title == "forward" else "RL",
+            "rankdir": diagram.direction,
             "pad": "0.15",
             "outputorder": "edgesfirst",
             "bgcolor": "white",
@@ -125,20 +99,6 @@ def _legend(diagram: Diagram) -> str:
     return f'<FONT {font}><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{"".join(cells)}</TR></TABLE></FONT>'
 
 
-def size(kind: str, label: str) -> tuple[float, float]:
-    """Width and height of a node; those with more than a symbol in them widen with their text."""
-    style = NODES[kind]
-    lines = label.split("\n")
-    text = 10 + max(_text_width(line, NODE_FONT) for line in lines)
-    return max(style.width, text), max(style.height, 25.0 * len(lines))
-
-
-def _text_width(text: str, font_size: float) -> float:
-    """About how wide a text is set."""
-    small, large = sum(c in SUPERSCRIPTS for c in text), sum(c.isupper() for c in text)
-    return font_size * (0.36 * small + 0.75 * large + 0.54 * (len(text) - small - large))
-
-
 def _literal(text: str) -> str:
     """Text that stays text: no escape sequence, no HTML-like label, no entity."""
     return graphviz.escape(text.replace("&", "&amp;"))
@@ -176,28 +136,46 @@ def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
 
 
 def _route(edge: Edge, source: Node, target: Node) -> dict[str, str]:
-    """`pos`, a line from border to border with rounded corners on its way, and `lp`, where its label stands."""
+    """`pos`, the edge's line from border to border, and `lp`, where its label stands."""
+    curve, tip = _bent(edge, source, target) if edge.bend else _angular(edge, source, target)
+    head = "" if EDGES[edge.kind].get("arrowhead") == "none" else f"e,{tip[0]:.2f},{tip[1]:.2f} "
+    attributes = {"pos": head + " ".join(f"{x:.2f},{y:.2f}" for x, y in curve)}
+    if edge.label:
+        (x0, y0), (x1, y1) = curve[0], tip
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        if edge.bend:
+            y += 0.75 * edge.bend + math.copysign(0.85 * EDGE_FONT, edge.bend)
+        elif abs(x1 - x0) > abs(y1 - y0):
+            y += 0.85 * EDGE_FONT
+        else:
+            outer, inner = (x0, x1) if abs(y0) > abs(y1) else (x1, x0)  # seen from the spine, where y is 0
+            x += (text_width(edge.label, EDGE_FONT) / 2 + 5) * (-1 if outer < inner else 1)
+        attributes["lp"] = f"{x:.2f},{y:.2f}"
+    return attributes
+
+
+def _angular(edge: Edge, source: Node, target: Node) -> tuple[list[tuple[float, float]], tuple[float, float]]:
+    """Straight lines with rounded corners, as a Bézier curve, and the tip of the arrow."""
     points = [(source.x, source.y), *edge.via, (target.x, target.y)]
-    start = _border(source, points[1])
     tip = _border(target, points[-2])
-    end = _towards(tip, points[-2], ARROW) if EDGES[edge.kind].get("arrowhead") != "none" else tip
-    curve = [start]
+    curve = [_border(source, points[1])]
     for corner, after in pairwise(points[1:]):
         into, out = _towards(corner, curve[-1], CORNER), _towards(corner, after, CORNER)
         curve += [*_straight(curve[-1], into), corner, corner, out]
-    curve += _straight(curve[-1], end)
-    attributes = {"pos": f"e,{tip[0]:.2f},{tip[1]:.2f} " + " ".join(f"{x:.2f},{y:.2f}" for x, y in curve)}
-    if end == tip:
-        attributes["pos"] = attributes["pos"].split(" ", 1)[1]
-    if edge.label:
-        x, y = (start[0] + tip[0]) / 2, (start[1] + tip[1]) / 2
-        if abs(tip[0] - start[0]) > abs(tip[1] - start[1]):
-            y += 0.85 * EDGE_FONT
-        else:
-            inner, outer = sorted((start, tip), key=lambda point: abs(point[1]))  # seen from the spine, where y is 0
-            x += (_text_width(edge.label, EDGE_FONT) / 2 + 5) * (-1 if outer[0] < inner[0] else 1)
-        attributes["lp"] = f"{x:.2f},{y:.2f}"
-    return attributes
+    return curve + _straight(curve[-1], _before(tip, points[-2], edge)), tip
+
+
+def _bent(edge: Edge, source: Node, target: Node) -> tuple[list[tuple[float, float]], tuple[float, float]]:
+    """One arc that leaves the level line by three quarters of the bend, and the tip of the arrow."""
+    leave, arrive = (source.x + (target.x - source.x) * part for part in (0.2, 0.8))
+    leave, arrive = (leave, source.y + edge.bend), (arrive, target.y + edge.bend)
+    tip = _border(target, arrive)
+    return [_border(source, leave), leave, arrive, _before(tip, arrive, edge)], tip
+
+
+def _before(tip: tuple[float, float], point: tuple[float, float], edge: Edge) -> tuple[float, float]:
+    """Where the line ends and the arrow's head begins."""
+    return tip if EDGES[edge.kind].get("arrowhead") == "none" else _towards(tip, point, ARROW)
 
 
 def _straight(a: tuple[float, float], b: tuple[float, float]) -> list[tuple[float, float]]:

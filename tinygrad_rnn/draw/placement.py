@@ -1,28 +1,39 @@
 """Where each node of an unrolled net stands: one column per time step, and the spine on one straight line.
 
-The spine is the longest path through the graph: h(0), ĥ(1), h(1), ..., y, L. Everything else hangs from it as trees:
-what comes in with the data above, the other parameters below. A column's width follows from its trees, so columns of
-the same make are equally wide. Both figures of a graph are placed by this one computation, so no node moves between
-them.
+    dW ← Σ ←─────╮                    lines on which the terms of a sum over time gather: `buses`
+                 W   x(t)             a tree above: what comes in with the data
+                  ╲ ╱
+    h(t-1) ────── ĥ(t) ────── h(t)    the spine: the longest path through the graph, back to the first column
+                  ╱ ╲
+                 U   b                a tree below: the other parameters
+    dU ← Σ ←─────╯   │
+    db ← Σ ←─────────╯
+
+Everything that is not on the spine hangs from it by its shortest way, as trees whose widths make the widths of the
+columns, so that columns of the same make are equally wide. Both figures of a graph are placed by this one computation,
+and no node moves between them. Graphviz's own layered layout does not know what a time step is: its columns differ in
+width with their contents, it moves nodes between the two figures, and it routes the sums through the columns.
 
 Lengths are in points, 1/72 inch; x grows to the right and y upwards.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tinygrad_rnn.draw.style import MARGIN
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["TOTAL", "Link", "Place", "buses", "place"]
+__all__ = ["TOTAL", "Link", "Place", "arcs", "buses", "place"]
 
 SPACE = 14.0  # between neighbours in a tree
 ROW = 76.0  # between a tree's rows
-MARGIN = 14.0  # from a column's outermost slots to its panel's edge
 BETWEEN = 26.0  # between panels
 LANE = 38.0  # between the lines on which the sums over time gather
+ARC = 54.0  # an arc's control points lie so far off its line
 TOTAL = 60.0  # from a Σ to what it makes
 
 
@@ -61,7 +72,7 @@ def place(places: Sequence[Place], links: Sequence[Link], room: Callable[[Place,
     """
     spine = _spine(places, links)
     hung, parent = _hang(spine, places, links)
-    above = _above(hung, parent, links)
+    above = _above(spine, hung, parent, links)
     children = {p: {True: [], False: []} for p in hung}
     for p in hung:
         if p in parent:
@@ -87,7 +98,7 @@ def place(places: Sequence[Place], links: Sequence[Link], room: Callable[[Place,
 
 
 def _spine(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, None]:
-    """The longest path to the output, from its beginning, as an ordered set; of equals the one from the past.
+    """The longest path to the output that goes back farthest in time, from its beginning, as an ordered set.
 
     Where the path leaves the recurrence inside a column (a loss at every step), what it passes from there on hangs
     from the spine, as it does in the other columns.
@@ -95,13 +106,13 @@ def _spine(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, None]:
     inputs = defaultdict(list)
     for link in links:
         inputs[link.target].append(link.source)
-    length: dict[Place, tuple[int, int]] = {}  # of the longest path to each place, and minus the column it begins in
+    reach: dict[Place, tuple[int, int]] = {}  # minus the column that a place's path begins in, and the path's length
     for p in places:
-        before, column = max((length[q] for q in inputs[p]), default=(0, -p.column))
-        length[p] = (before + 1, column)
+        begin, length = max((reach[q] for q in inputs[p]), default=(-p.column, 0))
+        reach[p] = (begin, length + 1)
     path = [places[-1]]
     while inputs[path[-1]]:
-        path.append(max(inputs[path[-1]], key=length.__getitem__))
+        path.append(max(inputs[path[-1]], key=reach.__getitem__))
     path.reverse()
     steps = [p.tensor.step for p in path]
     left = next((i for i, p in enumerate(path) if steps[i] is None and p.column in steps), len(path))
@@ -134,15 +145,16 @@ def _hang(
     return list(hung), parent
 
 
-def _above(hung: Sequence[Place], parent: dict[Place, Place], links: Sequence[Link]) -> dict[Place, bool]:
-    """Whether each place stands above what it hangs from: data, what meets data in one primitive, and results do.
+def _above(
+    spine: dict[Place, None], hung: Sequence[Place], parent: dict[Place, Place], links: Sequence[Link]
+) -> dict[Place, bool]:
+    """Whether each place stands above what it hangs from: all but parameters do, and those that meet data with it.
 
     Places of one parameter stand on one side, so that the line on which their gradients gather meets nothing else.
     """
-    with_data = {link.user for link in links if link.source.kind == "input"}
-    up = {p for p in hung if p.kind == "input"}
+    up = {p for p in hung if p.kind != "parameter" and p not in spine}
+    with_data = {link.user for link in links if link.source in up}
     up |= {link.source for link in links if link.user in with_data}
-    up |= {link.target for link in links if parent.get(link.target) is link.source}
     parameters = {p.tensor for p in up if p.kind == "parameter"}
     up |= {p for p in hung if p.tensor in parameters}
     for p in reversed(hung):
@@ -152,6 +164,22 @@ def _above(hung: Sequence[Place], parent: dict[Place, Place], links: Sequence[Li
     for p in hung:
         above[p] = above[parent[p]] if parent.get(p) in parent else p in up
     return above
+
+
+def arcs(links: Sequence[Link], places: Sequence[Place]) -> dict[Link, float]:
+    """The links along a level line that pass other places on it, and how far each bends off the line, downwards."""
+    rows = defaultdict(list)
+    for p in places:
+        rows[p.y].append(p.x)
+    for xs in rows.values():
+        xs.sort()
+    bends = {}
+    for link in links:
+        left, right = sorted((link.source.x, link.target.x))
+        passed = bisect_left(rows[link.source.y], right) - bisect_right(rows[link.source.y], left)
+        if link.source.y == link.target.y and passed > 0:
+            bends[link] = -ARC - 3.0 * min(passed, 4)
+    return bends
 
 
 def buses(

@@ -12,9 +12,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.draw.dot import size
 from tinygrad_rnn.draw.notation import Hop, Writer, superscript, symbol
 from tinygrad_rnn.draw.placement import Link, Place, place
+from tinygrad_rnn.draw.style import ARROW, EDGE_FONT, size, text_width
 from tinygrad_rnn.tensor import Tensor, describe
 
 __all__ = ["LEVELS", "Unfolded", "unfold"]
@@ -26,21 +26,7 @@ _LONGEST_PATH = 16  # of at most so many primitives each,
 _LONGEST_LABEL = 18  # in at most so many characters; otherwise it is the partial derivative itself, ∂L/∂z
 
 
-@dataclass(frozen=True)
-class Path:
-    """A path from a kept node back through folded ones, told from its far end; paths share what they have in common."""
-
-    hop: Hop
-    before: Path | None
-    length: int
-
-    def hops(self) -> list[Hop]:
-        """The local derivatives to multiply, the output's end first."""
-        path, hops = self, []
-        while path is not None:
-            hops.append(path.hop)
-            path = path.before
-        return hops[::-1]
+Path = tuple[Hop, ...]  # the local derivatives to multiply, the output's end first
 
 
 @dataclass(frozen=True)
@@ -83,16 +69,14 @@ class Unfolded:
 
     def derivative(self, link: Link) -> str:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
-        if link.paths is not None:
-            terms = [self.writer.product(path.hops()) for path in reversed(link.paths)]  # found last use first
-            label = " + ".join(terms).replace(" + −", " − ")
-            if len(label) <= _LONGEST_LABEL:
-                return label
+        label = None if link.paths is None else self.writer.total(reversed(link.paths))  # found last use first
+        if label is not None and len(label) <= _LONGEST_LABEL:
+            return label
         return f"∂{self.name(link.target)}/∂{self.name(link.source)}"
 
     def function(self, link: Link) -> str:
         """The function that a link applies, as f in h = f(ĥ), where it applies just one."""
-        one = link.paths is not None and [path.length for path in link.paths] == [1]
+        one = link.paths is not None and [len(path) for path in link.paths] == [1]
         return self.writer.function(link.user) if one and self.level == "named" else ""
 
 
@@ -118,7 +102,12 @@ def unfold(output: Tensor, level: str) -> Unfolded:
     position = {n: i for i, n in enumerate(order)}
     uses = {target: _fold(target, kept, position) for target in order if target in kept}
     columns, steps = _columns(order)
-    carried = {s.name for t in uses for s, _, _ in uses[t] if None not in (s.step, t.step) and s.step < t.step}
+    carried = {
+        source.name
+        for target in uses
+        for source, _, _ in uses[target]
+        if None not in (source.step, columns[source]) and columns[source] < columns[target] in steps
+    }
 
     found: dict[tuple[Tensor, int], Place] = {}
 
@@ -146,13 +135,13 @@ def unfold(output: Tensor, level: str) -> Unfolded:
 
 def _place(unfolded: Unfolded) -> None:
     """Place the nodes with room for the labels of both figures; links between the same variables get the same room."""
-    longest: dict[tuple, int] = defaultdict(int)
+    widest: dict[tuple, float] = defaultdict(float)
     for p in unfolded.places:
         p.width = size(p.kind, unfolded.label(p, gradient=True))[0]
     between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
     for link, names in between.items():
-        longest[names] = max(longest[names], len(unfolded.derivative(link)))
-    rooms = {(link.source, link.target): 30.0 + 6.5 * longest[names] for link, names in between.items()}
+        widest[names] = max(widest[names], text_width(unfolded.derivative(link), EDGE_FONT))
+    rooms = {(link.source, link.target): 3 * ARROW + widest[names] for link, names in between.items()}
     place(unfolded.places, unfolded.links, lambda p, q: rooms.get((p, q), 0.0))
 
 
@@ -163,7 +152,7 @@ def _fold(
 
     Folded nodes are visited latest first, so that all paths to a node are known before they are followed on.
     """
-    paths: dict[Tensor, list[Path | None] | None] = {target: [None]}
+    paths: dict[Tensor, list[Path] | None] = {target: [()]}
     users: dict[Tensor, Tensor] = {}
     queue = [(-position[target], target)]
     while queue:
@@ -179,28 +168,48 @@ def _fold(
     return sorted(found, key=lambda use: position[use[2]])  # as the expression reads: W x + U h + b
 
 
-def _extended(known: list | None, through: list | None, hop: Hop) -> list[Path] | None:
+def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) -> list[Path] | None:
     """The paths known so far and those through one more primitive; None once there are more than a label can hold."""
     if known is None or through is None or len(known) + len(through) > _MOST_PATHS:
         return None
-    new = [Path(hop, before, 1 + (before.length if before else 0)) for before in through]
-    return None if any(path.length > _LONGEST_PATH for path in new) else known + new
+    new = [(*path, hop) for path in through]
+    return None if any(len(path) > _LONGEST_PATH for path in new) else known + new
 
 
 def _columns(order: list[Tensor]) -> tuple[dict[Tensor, int | None], list[int]]:
     """The column of every Tensor (None: that of whichever node uses it), and the columns that are time steps.
 
-    What was made outside of any step stands where it is used next in a step; what comes after all steps stands where
-    it comes from, if that is one step of several that are read out (y(t), L(t)), and in a last column otherwise.
+    A leaf stands where it is used, but for a state, h(0), which stands before its first use.
     """
     steps = sorted({n.step for n in order if n.step is not None and not n.is_leaf})
     if not steps:
         return dict.fromkeys(order, 0), []
-    column: dict[Tensor, int | None] = {n: n.step for n in order}
+    column: dict[Tensor, int | None] = {n: None if n.is_leaf else n.step for n in order}
+    _pull_to_use(order, column)
+    _read_out(order, column, steps)
+    users = defaultdict(set)
+    for node in order:
+        for x in node.inputs:
+            users[x].add(column[node])
+    for n in order:
+        if n.is_leaf and n.step is not None and users[n] == {n.step + 1}:
+            column[n] = n.step
+    return column, steps
+
+
+def _pull_to_use(order: list[Tensor], column: dict[Tensor, int | None]) -> None:
+    """What was made outside of any step, and is used in one, stands in the column where it is used first."""
     for node in reversed(order):
         for x in node.inputs:
             if x.step is None and not x.is_leaf and column[node] is not None:
                 column[x] = column[node] if column[x] is None else min(column[x], column[node])
+
+
+def _read_out(order: list[Tensor], column: dict[Tensor, int | None], steps: list[int]) -> None:
+    """What comes after the steps stands in the column that it comes from, where several are read out: y(t), L(t).
+
+    It stands in a last column where only one step is read out, or where it comes from several.
+    """
     came_from: dict[Tensor, tuple[int, int]] = {}
     for node in order:
         if column[node] is not None:
@@ -210,16 +219,15 @@ def _columns(order: list[Tensor]) -> tuple[dict[Tensor, int | None], list[int]]:
     read_out = {lo for n, (lo, hi) in came_from.items() if column[n] is None and lo == hi}
     for node in order:
         if column[node] is None and not node.is_leaf:
-            lo, hi = came_from.get(node, (0, steps[-1]))
+            lo, hi = came_from.get(node, (steps[0], steps[-1] + 1))
             column[node] = lo if lo == hi and len(read_out) > 1 else steps[-1] + 1
-    return column, steps
 
 
 def _indices(in_columns: dict[Tensor, list[Place]], steps: list[int]) -> dict[Tensor, int]:
     """The time step that each variable is written with: its own, or that of the only column it stands in."""
     indices = {}
     for tensor, (first, *others) in in_columns.items():
-        if tensor.step is not None:
+        if first.kind == "state" or (tensor.step is not None and not tensor.is_leaf):
             indices[tensor] = tensor.step
         elif not others and first.column in steps and first.kind != "parameter":
             indices[tensor] = first.column

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
-from tinygrad_rnn.draw.placement import TOTAL, Place, buses
+from tinygrad_rnn.draw.placement import TOTAL, Place, arcs, buses
 from tinygrad_rnn.draw.unfolding import Unfolded, unfold
 from tinygrad_rnn.tensor import Tensor
 
@@ -21,7 +21,11 @@ def forward(output: Tensor, *, level: str = "named") -> Diagram:
     """
     unfolded = unfold(output, level)
     nodes = [_node(unfolded, p, gradient=False) for p in unfolded.places]
-    edges = [Edge(link.source.id, link.target.id, unfolded.function(link), "value") for link in unfolded.links]
+    bends = arcs(unfolded.links, unfolded.places)
+    edges = [
+        Edge(link.source.id, link.target.id, unfolded.function(link), "value", bend=bends.get(link, 0.0))
+        for link in unfolded.links
+    ]
     return Diagram("forward", nodes, edges, unfolded.steps, unfolded.writer.legend())
 
 
@@ -40,11 +44,11 @@ def backward(output: Tensor, *, level: str = "named") -> Diagram:
     """
     unfolded = unfold(output, level)
     nodes = [_node(unfolded, p, gradient=True) for p in unfolded.places]
-    edges = []
+    edges, bends = [], arcs(unfolded.links, unfolded.places)
     for link in unfolded.links:
         flows = link.source.tensor.requires_grad
         label, kind = (unfolded.derivative(link), "gradient") if flows else ("", "none")
-        edges.append(Edge(link.target.id, link.source.id, label, kind))
+        edges.append(Edge(link.target.id, link.source.id, label, kind, bend=bends.get(link, 0.0)))
     for i, (terms, (x, y)) in enumerate(buses(list(unfolded.shared.values()), unfolded.places)):
         name = unfolded.name(terms[0])
         tooltip = f"∂{unfolded.name(unfolded.places[-1])}/∂{name}, shape {terms[0].tensor.shape}"
@@ -52,7 +56,7 @@ def backward(output: Tensor, *, level: str = "named") -> Diagram:
         nodes.append(Node(f"total{i}", f"d{name}", "parameter", None, x - TOTAL, y, tooltip))
         edges += [Edge(p.id, f"sum{i}", "", "gradient", via=((p.x, y),)) for p in terms]
         edges.append(Edge(f"sum{i}", f"total{i}", "", "gradient"))
-    return Diagram("backward", nodes, edges, unfolded.steps, unfolded.writer.legend())
+    return Diagram("backward", nodes, edges, unfolded.steps, unfolded.writer.legend(), direction="RL")
 
 
 def _node(unfolded: Unfolded, p: Place, gradient: bool) -> Node:

@@ -1,4 +1,7 @@
-"""One time step of a recurrent net. A cell is pure: the state goes in and the next state comes out."""
+"""One time step of a recurrent net: the state goes in and the next state comes out; a cell holds none itself.
+
+A cell names what it is given, x and h with their step, unless it has a name: figures and errors speak of x(t) and h(t).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import numpy as np
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.nn.module import Module, Parameter, positive_size, unless_named
-from tinygrad_rnn.tensor import Tensor, label, time_step
+from tinygrad_rnn.nn.module import Module, Parameter, positive_size
+from tinygrad_rnn.tensor import Tensor, as_tensor, label, time_step, unless_named
 
 __all__ = ["NONLINEARITIES", "RNNCell"]
 
@@ -41,7 +44,7 @@ class RNNCell(Module):
         bias: bool = True,
         rng: np.random.Generator | int | None = None,
     ):
-        if nonlinearity not in NONLINEARITIES:
+        if nonlinearity not in list(NONLINEARITIES):
             known = ", ".join(map(repr, NONLINEARITIES))
             raise ValueError(f"RNNCell(nonlinearity={nonlinearity!r}): not one of {known}")
         self.input_size = positive_size("RNNCell", "input_size", input_size)
@@ -64,13 +67,14 @@ class RNNCell(Module):
         Raises:
             ShapeError: x or h has another shape; names the step.
         """
-        h = self.initial_state(x) if h is None else h if isinstance(h, Tensor) else Tensor(h)
+        x = as_tensor(x)
+        h = self.initial_state(x) if h is None else as_tensor(h)
         t = last_step(h) + 1
+        self._check(x, h, t)
+        unless_named(x, "x", t)
         if h.is_leaf:
             unless_named(h, "h", t - 1)
         with time_step(t):
-            x = unless_named(x if isinstance(x, Tensor) else Tensor(x), "x", t)
-            self._check(x, h, t)
             h_hat = F.linear(self.W, x) + F.linear(self.U, h)
             if self.b is not None:
                 h_hat = h_hat + self.b

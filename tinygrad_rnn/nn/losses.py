@@ -1,4 +1,7 @@
-"""Losses. `reduction="sum"` is the seeds' E = Σ E_t; `"mean"` divides by the number of elements (rows, for classes)."""
+"""Losses. `reduction="sum"` is the seeds' E = Σ E_t; `"mean"` divides by the number of elements (rows, for classes).
+
+A loss names what has no name yet: y or z, the target, and itself L.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ import numpy as np
 
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.nn.module import unless_named
-from tinygrad_rnn.tensor import Tensor, label
+from tinygrad_rnn.tensor import Tensor, as_tensor, label, unless_named
 
 __all__ = ["cross_entropy", "half_squared_error", "squared_error"]
 
@@ -20,7 +22,7 @@ def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
     """
-    y, Y = _pair("half_squared_error", y, target)
+    y, Y = _pair("half_squared_error", y, target, "Y")
     return _reduced("half_squared_error", 0.5 * F.sum(F.square(y - Y)), reduction, y.size)
 
 
@@ -30,7 +32,7 @@ def squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
     """
-    y, d = _pair("squared_error", y, target)
+    y, d = _pair("squared_error", y, target, "d")
     return _reduced("squared_error", F.sum(F.square(d - y)), reduction, y.size)
 
 
@@ -43,10 +45,11 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
     Raises:
         ShapeError: the targets have another shape. ValueError: a class number out of range; an unknown reduction.
     """
-    z = unless_named(logits if isinstance(logits, Tensor) else Tensor(logits), "z")
-    y = targets if isinstance(targets, Tensor) else Tensor(targets)
+    z, y = unless_named(as_tensor(logits), "z"), as_tensor(targets)
+    if z.ndim == 0:
+        raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
     if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:
-        y = Tensor(_one_hot(y.data, z.shape[-1]), name=y.name)
+        y = Tensor(_one_hot(y.data, z.shape[-1], z.dtype), name=y.name)
     if y.shape != z.shape:
         raise ShapeError(
             f"cross_entropy: logits of shape {z.shape} need class numbers (integers) of shape {z.shape[:-1]} or "
@@ -56,19 +59,18 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
     return _reduced("cross_entropy", total, reduction, int(np.prod(z.shape[:-1])))
 
 
-def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:
+def _one_hot(classes: np.ndarray, count: int, dtype: np.dtype) -> np.ndarray:
     outside = classes[(classes < 0) | (classes >= count)]
     if outside.size:
         raise ValueError(f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {outside[0]}")
-    return np.eye(count)[classes]
+    return np.eye(count, dtype=dtype)[classes]
 
 
-def _pair(call: str, y: Any, target: Any) -> tuple[Tensor, Tensor]:
-    y = unless_named(y if isinstance(y, Tensor) else Tensor(y), "y")
-    target = unless_named(target if isinstance(target, Tensor) else Tensor(target), "Y")
+def _pair(call: str, y: Any, target: Any, name: str) -> tuple[Tensor, Tensor]:
+    y, target = as_tensor(y), as_tensor(target)
     if y.shape != target.shape:
         raise ShapeError(f"{call}: y has shape {y.shape} and the target {target.shape}; they must be the same")
-    return y, target
+    return unless_named(y, "y"), unless_named(target, name)
 
 
 def _reduced(call: str, total: Tensor, reduction: str, count: int) -> Tensor:

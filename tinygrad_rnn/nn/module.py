@@ -10,9 +10,9 @@ import numpy as np
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.tensor import Tensor, label
+from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
-__all__ = ["Linear", "Module", "Parameter", "positive_size", "unless_named"]
+__all__ = ["Linear", "Module", "Parameter", "positive_size"]
 
 
 class Parameter(Tensor):
@@ -77,7 +77,7 @@ class Linear(Module):
         Raises:
             ShapeError: h has another width.
         """
-        h = h if isinstance(h, Tensor) else Tensor(h)
+        h = as_tensor(h)
         if h.ndim == 0 or h.shape[-1] != self.input_size:
             raise ShapeError(
                 f"Linear: the input has shape {h.shape}, expected ({self.input_size},) or (..., {self.input_size})"
@@ -91,8 +91,3 @@ def positive_size(call: str, name: str, size: int) -> int:
     if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
         raise ValueError(f"{call}({name}={size!r}): a positive integer is needed")
     return int(size)
-
-
-def unless_named(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
-    """Label a Tensor unless it has a name already: names that users set win."""
-    return tensor if tensor.name is not None else label(tensor, name, step)

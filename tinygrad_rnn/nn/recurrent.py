@@ -60,7 +60,7 @@ class RNN(Module):
         xs = _steps(xs)
         if state is None:
             state = [cell.initial_state(xs[0]) for cell in self.cells]
-        elif isinstance(state, (Tensor, np.ndarray)) or len(state) != len(self.cells):
+        elif not isinstance(state, Sequence) or len(state) != len(self.cells):
             raise ValueError(f"RNN(xs, state): the state is a list of {len(self.cells)}, one h for each layer")
         state, hs = list(state), []
         for x in xs:

@@ -1,0 +1,75 @@
+"""How diagrams look: the one place where colours, shapes and sizes are chosen. Lengths are in points, 1/72 inch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tinygrad_rnn.draw.notation import SUPERSCRIPTS
+
+__all__ = [
+    "ARROW",
+    "CORNER",
+    "EDGES",
+    "EDGE_FONT",
+    "FAINT",
+    "FONT",
+    "MARGIN",
+    "NODES",
+    "NODE_FONT",
+    "PANEL",
+    "Style",
+    "size",
+    "text_width",
+]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a kind of node looks, and what the legend calls it."""
+
+    shape: str
+    width: float
+    height: float
+    fill: str
+    line: str
+    meaning: str = ""
+
+
+# fmt: off
+NODES = {
+    "parameter": Style("box",     32, 32, "#ffe8c7", "#b36b00", "parameter"),
+    "input":     Style("ellipse", 40, 40, "#ececec", "#6b6b6b", "input"),
+    "state":     Style("ellipse", 46, 46, "#d6e8ff", "#2860a8", "hidden state"),
+    "variable":  Style("ellipse", 46, 46, "#ffffff", "#444444", "variable"),
+    "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output"),
+    "operation": Style("box",     40, 32, "#ffffff", "#8a8a8a", "primitive"),
+    "sum":       Style("ellipse", 24, 24, "#fff6e6", "#b36b00", "sum over time"),
+}
+EDGES = {
+    "value":    {"color": "#3c3c3c", "fontcolor": "#3c3c3c"},
+    "gradient": {"color": "#b3261e", "fontcolor": "#8c1d18"},
+    "none":     {"color": "#cfcfcf", "fontcolor": "#cfcfcf", "style": "dashed", "arrowhead": "none"},
+}
+FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
+PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", "fontsize": "13"}
+# fmt: on
+
+FONT = "Times-Italic"
+NODE_FONT, EDGE_FONT = 16.0, 13.0
+ARROW = 7.0
+MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
+CORNER = 12.0  # the radius of a turn
+
+
+def size(kind: str, label: str) -> tuple[float, float]:
+    """Width and height of a node; those with more than a symbol in them widen with their text."""
+    style = NODES[kind]
+    lines = label.split("\n")
+    text = 10 + max(text_width(line, NODE_FONT) for line in lines)
+    return max(style.width, text), max(style.height, 25.0 * len(lines))
+
+
+def text_width(text: str, font_size: float) -> float:
+    """About how wide a text is set."""
+    small, large = sum(c in SUPERSCRIPTS for c in text), sum(c.isupper() for c in text)
+    return font_size * (0.36 * small + 0.75 * large + 0.54 * (len(text) - small - large))
