@@ -1,7 +1,7 @@
 """Tensor: a NumPy array that remembers the primitive and the inputs that made it.
 
 - `Tensor(data, requires_grad=True)` is a leaf; arithmetic, indexing and NumPy's own functions on Tensors make nodes.
-- `record(primitive, inputs, *parameters)` is the one place where a node is made.
+- `record(primitive, inputs, *static)` is the one place where a node is made.
 - `no_grad()` stops the recording; `time_step(t)` tells every node made inside it its step; `label` names a node.
 
 A node points at its inputs and never back, so a graph is freed by reference counting as soon as its output is.
@@ -99,7 +99,7 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
 
 def _constant(value: Any, beside: tuple) -> Tensor:
     """A number or array beside Tensors as a leaf; as in NumPy, a bare Python number does not widen their dtype."""
-    if isinstance(value, (int, float)):
+    if type(value) in (bool, int, float):
         dtypes = [x.dtype for x in beside if isinstance(x, Tensor)]
         value = np.asarray(value, dtype=np.result_type(*dtypes, value))
     return Tensor(value)
@@ -313,7 +313,7 @@ class Tensor:
         Raises:
             ValueError: no graph leads here, or `grad` is missing for a Tensor that is not a scalar.
         """
-        from tinygrad_rnn.backward import accumulate
+        from tinygrad_rnn.backward import accumulate  # here, since backward.py is made of Tensors
 
         accumulate(self, grad)
 

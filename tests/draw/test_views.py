@@ -177,6 +177,7 @@ def test_steps_that_users_label_are_columns():
     assert {(node.label, node.step) for node in diagram.nodes} == {
         ("h⁽⁰⁾", None), ("W", 1), ("⊙", 1), ("h⁽¹⁾\ntanh", 1), ("W", 2), ("⊙", 2), ("h⁽²⁾\ntanh", 2),
     }  # fmt: skip
+    assert {node.y for node in diagram.nodes if node.kind != "parameter"} == {0.0}
 
 
 @pytest.mark.parametrize("view", [tg.draw.forward, tg.draw.backward])

@@ -100,8 +100,8 @@ def place(places: Sequence[Place], links: Sequence[Link], room: Callable[[Place,
 def _spine(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, None]:
     """The longest path to the output that goes back farthest in time, from its beginning, as an ordered set.
 
-    Where the path leaves the recurrence inside a column (a loss at every step), what it passes from there on hangs
-    from the spine, as it does in the other columns.
+    Where the path leaves the recurrence inside the last column (a loss at every step), what it passes from there on
+    hangs from the spine, as it does in the other columns.
     """
     inputs = defaultdict(list)
     for link in links:
@@ -114,9 +114,9 @@ def _spine(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, None]:
     while inputs[path[-1]]:
         path.append(max(inputs[path[-1]], key=reach.__getitem__))
     path.reverse()
-    steps = [p.tensor.step for p in path]
-    left = next((i for i, p in enumerate(path) if steps[i] is None and p.column in steps), len(path))
-    return dict.fromkeys(path[:left])
+    last = max((i for i, p in enumerate(path) if p.tensor.step is not None), default=0)
+    leaves_inside = any(p.column == path[last].column for p in path[last + 1 :])
+    return dict.fromkeys(path[: last + 1] if leaves_inside else path)
 
 
 def _hang(
@@ -132,15 +132,14 @@ def _hang(
             neighbours[link.target].append(link.source)
             neighbours[link.source].append(link.target)
     hung, parent = dict.fromkeys(spine), {}
-    for roots in (list(spine), places):
+    for roots in (spine, *([p] for p in places)):
         queue = deque(roots)
+        hung |= dict.fromkeys(queue)
         while queue:
             p = queue.popleft()
-            hung.setdefault(p)
             for q in neighbours[p]:
                 if q not in hung:
-                    parent[q] = p
-                    hung[q] = None
+                    parent[q], hung[q] = p, None
                     queue.append(q)
     return list(hung), parent
 
