@@ -11,43 +11,36 @@ a graph that can be drawn and differentiated again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.primitives import sum_ as sum_over
 from tinygrad_rnn.tensor import Tensor, as_tensor, describe, is_recording, time_step
 
 __all__ = ["accumulate", "fit", "grad", "sweep", "topological_order"]
 
-_NO_STEP = nullcontext()  # on arrays nothing is recorded, so nothing needs to know its step
+_born = attrgetter("born")
 
 
 def topological_order(*outputs: Tensor) -> list[Tensor]:
-    """Every Tensor that the outputs depend on, and they themselves, each after all of its inputs.
+    """Every Tensor that the outputs depend on, and they themselves, in the order in which they were made.
 
-    A reverse sweep must not hand on a node's cotangent before all of the node's uses have added to it; going through
-    this list backwards, none has been missed. Depth-first with a stack of its own: depth is bounded by memory only.
+    Inputs are older than what is made of them, so they come first. A reverse sweep must not hand on a node's cotangent
+    before all of the node's uses have added to it; going through this list backwards, none has been missed. Nothing is
+    recursive: depth is bounded by memory only.
     """
-    order: list[Tensor] = []
-    seen = set()
-    for output in outputs:
-        if output in seen:
-            continue
-        seen.add(output)
-        stack = [(output, iter(output.inputs))]
-        while stack:
-            node, inputs = stack[-1]
-            for x in inputs:
-                if x not in seen:
-                    seen.add(x)
-                    stack.append((x, iter(x.inputs)))
-                    break
-            else:
-                order.append(node)
-                stack.pop()
-    return order
+    found = list(dict.fromkeys(outputs))
+    seen = set(found)
+    for node in found:  # which grows as it goes
+        for x in node.inputs:
+            if x not in seen:
+                seen.add(x)
+                found.append(x)
+    found.sort(key=_born)
+    return found
 
 
 def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
@@ -61,36 +54,52 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
     """
     recorded = isinstance(cotangent, Tensor)
     cotangents = {output: cotangent}
+    owned = set()  # the Tensors whose cotangent is an array made here, which can be added to in place
     for node in reversed(topological_order(output)):
         g = cotangents.pop(node, None)
         if g is None:
             continue
         yield node, g
-        if node.is_leaf:
+        if node.primitive is None:
             continue
-        if recorded:
-            ans, arguments = node, node.inputs + node.static
-        else:
-            ans, arguments = node.data, node.arguments
-        with time_step(node.step) if recorded else _NO_STEP:
-            for x, vjp in zip(node.inputs, node.primitive.rules(len(node.inputs)), strict=True):
-                if x.requires_grad:
-                    term = fit(vjp(g, ans, *arguments), x)
-                    cotangents[x] = cotangents[x] + term if x in cotangents else term
+        primitive, data, arguments = node.primitive, node.data, node.arguments
+        for x, vjp in zip(node.inputs, primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps):
+            if not x.requires_grad:
+                continue
+            known = cotangents.get(x)
+            if recorded:
+                with time_step(node.step):
+                    term = fit(vjp(g, node, *node.inputs, *node.static), x)
+                    cotangents[x] = term if known is None else known + term
+                continue
+            term = vjp(g, data, *arguments)
+            if term.shape != x.data.shape or term.dtype is not x.data.dtype:
+                term = fit(term, x)
+            if known is None:
+                cotangents[x] = term
+            elif x in owned:
+                known += term
+            else:
+                cotangents[x] = known + term
+                if known.ndim:  # NumPy's sum of two arrays without axes is no array
+                    owned.add(x)
 
 
 def fit(g: Any, x: Tensor) -> Any:
     """A rule's result as a cotangent of x: summed over the axes along which x was broadcast, in x's dtype."""
-    if g.shape != x.shape:
-        extra = g.ndim - x.ndim
-        stretched = [a + extra for a, n in enumerate(x.shape) if n == 1 and g.shape[a + extra] != 1]
-        g = np.sum(g, axis=(*range(extra), *stretched), keepdims=True)
-        g = np.reshape(g, x.shape)
-    if g.dtype == x.dtype:
+    data = x.data
+    if g.shape != data.shape:
+        extra = g.ndim - data.ndim
+        if extra:
+            g = sum_over(g, tuple(range(extra)), False)
+        stretched = tuple(a for a, n in enumerate(data.shape) if n == 1 and g.shape[a] != 1)
+        if stretched:
+            g = sum_over(g, stretched, True)
+    if g.dtype == data.dtype:
         return g
-    if x.dtype.kind != "f":
+    if data.dtype.kind != "f":
         raise TypeError(f"{describe(x)} holds {x.dtype}, which has no gradient, but its requires_grad was set to True")
-    return g.astype(x.dtype)
+    return g.astype(data.dtype)
 
 
 def grad(

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_rnn import primitives, tensor
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import ARRAY_FUNCTIONS, Axis, Tensor, record
+from tinygrad_rnn.tensor import ARRAY_FUNCTIONS, Axis, Tensor, binary, record, unary
 
 __all__ = [
     "abs", "add", "broadcast_to", "concatenate", "divide", "exp", "linear", "log", "log_softmax",
@@ -39,32 +39,32 @@ def _implements(numpy_function: Callable) -> Callable[[Callable], Callable]:
 
 def positive(x: Any) -> Tensor:
     """+x: the identity, as a node of its own."""
-    return record(primitives.identity, (x,))
+    return unary(primitives.identity, x)
 
 
 def negative(x: Any) -> Tensor:
     """-x."""
-    return record(primitives.negative, (x,))
+    return unary(primitives.negative, x)
 
 
 def add(x: Any, y: Any) -> Tensor:
     """x + y."""
-    return record(primitives.add, (x, y))
+    return binary(primitives.add, x, y)
 
 
 def subtract(x: Any, y: Any) -> Tensor:
     """x - y."""
-    return record(primitives.subtract, (x, y))
+    return binary(primitives.subtract, x, y)
 
 
 def multiply(x: Any, y: Any) -> Tensor:
     """x * y, element by element."""
-    return record(primitives.multiply, (x, y))
+    return binary(primitives.multiply, x, y)
 
 
 def divide(x: Any, y: Any) -> Tensor:
     """x / y, element by element."""
-    return record(primitives.divide, (x, y))
+    return binary(primitives.divide, x, y)
 
 
 def power(x: Any, y: Any) -> Tensor:
@@ -74,57 +74,57 @@ def power(x: Any, y: Any) -> Tensor:
 
 def square(x: Any) -> Tensor:
     """x²."""
-    return record(primitives.square, (x,))
+    return unary(primitives.square, x)
 
 
 def tanh(x: Any) -> Tensor:
     """The hyperbolic tangent; derivative 1 - tanh²(x)."""
-    return record(primitives.tanh, (x,))
+    return unary(primitives.tanh, x)
 
 
 def sigmoid(x: Any) -> Tensor:
     """σ(x) = 1 / (1 + e^-x); derivative σ(x) (1 - σ(x)), at most 1/4 (seed 004)."""
-    return record(primitives.sigmoid, (x,))
+    return unary(primitives.sigmoid, x)
 
 
 def relu(x: Any) -> Tensor:
     """max(x, 0); derivative 1 where x > 0 and 0 elsewhere."""
-    return record(primitives.relu, (x,))
+    return unary(primitives.relu, x)
 
 
 def exp(x: Any) -> Tensor:
     """e^x."""
-    return record(primitives.exp, (x,))
+    return unary(primitives.exp, x)
 
 
 def log(x: Any) -> Tensor:
     """The natural logarithm."""
-    return record(primitives.log, (x,))
+    return unary(primitives.log, x)
 
 
 def sqrt(x: Any) -> Tensor:
     """The square root."""
-    return record(primitives.sqrt, (x,))
+    return unary(primitives.sqrt, x)
 
 
 def abs(x: Any) -> Tensor:
     """|x|; derivative sign(x), 0 at 0."""
-    return record(primitives.abs_, (x,))
+    return unary(primitives.abs_, x)
 
 
 def sign(x: Any) -> Tensor:
     """-1, 0 or 1; derivative 0."""
-    return record(primitives.sign, (x,))
+    return unary(primitives.sign, x)
 
 
 def maximum(x: Any, y: Any) -> Tensor:
     """The larger of x and y, element by element; where they are equal each gets half of the gradient."""
-    return record(primitives.maximum, (x, y))
+    return binary(primitives.maximum, x, y)
 
 
 def minimum(x: Any, y: Any) -> Tensor:
     """The smaller of x and y, element by element; where they are equal each gets half of the gradient."""
-    return record(primitives.minimum, (x, y))
+    return binary(primitives.minimum, x, y)
 
 
 @_implements(np.where)
@@ -139,12 +139,12 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 def matmul(A: Any, B: Any) -> Tensor:
     """A @ B with NumPy's rules: vectors, matrices, and stacks of matrices that broadcast."""
-    return record(primitives.matmul, (A, B))
+    return binary(primitives.matmul, A, B)
 
 
 def linear(W: Any, x: Any) -> Tensor:
     """W x for W (out, in) and a vector x (in,); for a batch x (..., in) the same for every row: (..., out)."""
-    return record(primitives.linear, (W, x))
+    return binary(primitives.linear, W, x)
 
 
 @_implements(np.outer)

@@ -47,13 +47,14 @@ class Primitive:
     variadic: bool = False
 
     def __call__(self, *arguments: Any) -> Any:
-        """Run on arrays; an argument that records (a Tensor) takes the call over, as in NumPy's own protocols."""
-        for argument in arguments:
-            record = getattr(argument, "__record__", None)
-            if record is not None:
-                inputs = len(arguments) - 1 if self.variadic else len(self.vjps)
-                return record(self, arguments[:inputs], *arguments[inputs:])
-        return self.forward(*arguments)
+        """Run on arrays; a first argument that records (a Tensor) takes the call over, as in NumPy's own protocols.
+
+        In a rule all inputs are of one sort, so that the first one tells.
+        """
+        if type(arguments[0]) is np.ndarray or not hasattr(arguments[0], "__record__"):
+            return self.forward(*arguments)
+        inputs = len(arguments) - 1 if self.variadic else len(self.vjps)
+        return arguments[0].__record__(self, arguments[:inputs], *arguments[inputs:])
 
     def rules(self, inputs: int) -> Sequence[Callable[..., Any]]:
         """One vjp for each of so many inputs."""
@@ -87,11 +88,15 @@ def _linear(W, x):
     """W x for a vector x (D,), and for every row of a batch (..., D)."""
     if W.ndim != 2 or x.ndim == 0 or x.shape[-1] != W.shape[1]:
         raise ValueError("W is a matrix (out, in), and x has the shape (in,) or (..., in)")
-    return np.dot(W, x) if x.ndim == 1 else np.matmul(x, W.T)
+    if x.ndim <= 2:  # np.dot costs less than np.matmul, and is slow beyond matrices
+        return np.dot(W, x) if x.ndim == 1 else np.dot(x, W.T)
+    return np.matmul(x, W.T)
 
 
 def _outer(a, b):
     """a ᵗb for two vectors, summed over the rows of two batches: the gradient of `linear` with respect to W."""
+    if a.ndim == 2:
+        return np.dot(a.T, b)
     if a.ndim == 1:
         return np.multiply.outer(a, b)
     return np.dot(a.reshape(-1, a.shape[-1]).T, b.reshape(-1, b.shape[-1]))
@@ -233,7 +238,7 @@ where = primitive("where", lambda x, y, c: np.where(c, x, y), "where(c, {x}, {y}
     (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not c]"))
 
 # Reductions
-sum_ = primitive("sum", lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims), "Σ {x}",
+sum_ = primitive("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), "Σ {x}",
     (_sum_vjp,                                                   "1"))
 max_ = primitive("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), "max({x})",
     (_extremum_vjp,                                              "[{x} = max({x})]"))

@@ -10,6 +10,7 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 from __future__ import annotations
 
 import difflib
+import itertools
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ __all__ = [
     "Axis",
     "Tensor",
     "as_tensor",
+    "binary",
     "describe",
     "is_recording",
     "label",
@@ -33,6 +35,7 @@ __all__ = [
     "power",
     "record",
     "time_step",
+    "unary",
     "unless_named",
 ]
 
@@ -40,6 +43,14 @@ Axis = int | tuple[int, ...] | None
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _step: ContextVar[int | None] = ContextVar("step", default=None)
+
+# Memory that is freed at the end of a training step is needed again in the next. The C library of Linux would hand it
+# back to the kernel and fetch it page by page, unless it has seen that blocks as large as this one come and go.
+np.empty(30_000_000, np.uint8)
+
+_next_number = itertools.count().__next__
+_FLOAT64 = np.dtype(np.float64)
+_new, _ndarray = object.__new__, np.ndarray  # looked up once, not at every node
 
 
 @contextmanager
@@ -57,14 +68,19 @@ def is_recording() -> bool:
     return _recording.get()
 
 
-@contextmanager
-def time_step(t: int | None) -> Iterator[None]:
+class time_step:
     """A context in which every node that is made belongs to time step t."""
-    token = _step.set(t)
-    try:
-        yield
-    finally:
-        _step.reset(token)
+
+    __slots__ = ("_t", "_token")
+
+    def __init__(self, t: int | None):
+        self._t = t
+
+    def __enter__(self) -> None:
+        self._token = _step.set(self._t)
+
+    def __exit__(self, *raised: object) -> None:
+        _step.reset(self._token)
 
 
 def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
@@ -76,8 +92,27 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         ShapeError: the primitive cannot run on these shapes; says which primitive, nodes, shapes and step.
         IndexError: an index is out of range; the message says the same.
     """
-    inputs = tuple([x if isinstance(x, Tensor) else _constant(x, inputs) for x in inputs])
+    inputs = _tensors(inputs)
     arguments = (*[x.data for x in inputs], *static)
+    return _made(primitive, inputs, arguments, any(x.requires_grad for x in inputs))
+
+
+def unary(primitive: Primitive, x: Any) -> Tensor:
+    """`record` for one input: the same in less time, since this and `binary` are most of what a net is made of."""
+    if not isinstance(x, Tensor):
+        x = Tensor(x)
+    return _made(primitive, (x,), (x.data,), x.requires_grad)
+
+
+def binary(primitive: Primitive, x: Any, y: Any) -> Tensor:
+    """`record` for two inputs."""
+    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        x, y = _tensors((x, y))
+    return _made(primitive, (x, y), (x.data, y.data), x.requires_grad or y.requires_grad)
+
+
+def _made(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, wanted: bool) -> Tensor:
+    """Run a primitive and make the node: the one place where nodes are made."""
     try:
         data = primitive.forward(*arguments)
     except (ValueError, IndexError) as error:
@@ -85,28 +120,38 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         operands = ", ".join(describe(x) for x in inputs)
         kind = ShapeError if isinstance(error, ValueError) else IndexError
         raise kind(f"{primitive.name}({operands}){at_step}: {error}") from error
-    node = object.__new__(Tensor)
-    node.data = data if type(data) is np.ndarray else np.asarray(data)
+    node = _new(Tensor)
+    node.data = data if type(data) is _ndarray else np.asarray(data)
     node.grad = node.name = None
     node.step = _step.get()
-    node.requires_grad = _recording.get() and any([x.requires_grad for x in inputs])
-    if node.requires_grad:
+    node.born = _next_number()
+    if wanted and _recording.get():
+        node.requires_grad = True
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
     else:
+        node.requires_grad = False
         node.primitive, node.inputs, node.arguments = None, (), ()
     return node
 
 
-def _constant(value: Any, beside: tuple) -> Tensor:
-    """A number or array beside Tensors as a leaf; as in NumPy, a bare Python number does not widen their dtype."""
-    if type(value) in (bool, int, float):
-        dtypes = [x.dtype for x in beside if isinstance(x, Tensor)]
-        value = np.asarray(value, dtype=np.result_type(*dtypes, value))
-    return Tensor(value)
+def _tensors(values: tuple) -> tuple[Tensor, ...]:
+    """Numbers and arrays beside Tensors as leaves; as in NumPy, a bare Python number does not widen their dtype."""
+    dtypes = [x.dtype for x in values if isinstance(x, Tensor)]
+
+    def tensor(value: Any) -> Tensor:
+        if isinstance(value, Tensor):
+            return value
+        if type(value) in (bool, int, float):
+            value = np.asarray(value, dtype=np.result_type(*dtypes, value))
+        return Tensor(value)
+
+    return tuple(tensor(value) for value in values)
 
 
 def _real_array(data: Any) -> np.ndarray:
     """Data as an array of its own that a Tensor can hold."""
+    if type(data) is _ndarray and data.dtype is _FLOAT64:
+        return data.copy()
     if isinstance(data, Tensor):
         raise TypeError("Tensor(data): data is a Tensor already; use its .detach() for a leaf of the same value")
     try:
@@ -165,8 +210,8 @@ def as_tensor(value: Any) -> Tensor:
 def power(x: Any, exponent: Any) -> Tensor:
     """x ** exponent; a square is a primitive of its own, as NumPy has it."""
     if isinstance(exponent, (int, float)) and exponent == 2:
-        return record(primitives.square, (x,))
-    return record(primitives.power, (x, exponent))
+        return unary(primitives.square, x)
+    return binary(primitives.power, x, exponent)
 
 
 def _bare(value: Any) -> Any:
@@ -190,13 +235,14 @@ class Tensor:
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         name, step: the node's name and the time step it belongs to, or None.
+        born: Tensors are numbered as they are made, so that inputs are always older than what is made of them.
 
     Raises:
         TypeError: data that is not real numbers, or integers with requires_grad.
     """
 
     __slots__ = (
-        "__weakref__", "arguments", "data", "grad", "inputs", "name", "primitive", "requires_grad", "step",
+        "__weakref__", "arguments", "born", "data", "grad", "inputs", "name", "primitive", "requires_grad", "step",
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
@@ -214,6 +260,7 @@ class Tensor:
         self.inputs = self.arguments = ()
         self.name = name
         self.step = _step.get()
+        self.born = _next_number()
 
     # What it is
 
@@ -320,34 +367,34 @@ class Tensor:
     # Operators: each records the primitive of its name
 
     def __add__(self, other: Any) -> Tensor:
-        return record(primitives.add, (self, other))
+        return binary(primitives.add, self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return record(primitives.add, (other, self))
+        return binary(primitives.add, other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return record(primitives.subtract, (self, other))
+        return binary(primitives.subtract, self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return record(primitives.subtract, (other, self))
+        return binary(primitives.subtract, other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return record(primitives.multiply, (self, other))
+        return binary(primitives.multiply, self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return record(primitives.multiply, (other, self))
+        return binary(primitives.multiply, other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return record(primitives.divide, (self, other))
+        return binary(primitives.divide, self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return record(primitives.divide, (other, self))
+        return binary(primitives.divide, other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return record(primitives.matmul, (self, other))
+        return binary(primitives.matmul, self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return record(primitives.matmul, (other, self))
+        return binary(primitives.matmul, other, self)
 
     def __pow__(self, exponent: Any) -> Tensor:
         return power(self, exponent)
@@ -356,13 +403,13 @@ class Tensor:
         return power(base, self)
 
     def __neg__(self) -> Tensor:
-        return record(primitives.negative, (self,))
+        return unary(primitives.negative, self)
 
     def __pos__(self) -> Tensor:
-        return record(primitives.identity, (self,))
+        return unary(primitives.identity, self)
 
     def __abs__(self) -> Tensor:
-        return record(primitives.abs_, (self,))
+        return unary(primitives.abs_, self)
 
     def __getitem__(self, index: Any) -> Tensor:
         return record(primitives.getitem, (self,), _plain_index(index))

@@ -13,7 +13,7 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter, positive_size
-from tinygrad_rnn.tensor import Tensor, as_tensor, label, time_step, unless_named
+from tinygrad_rnn.tensor import Tensor, as_tensor, label, time_step
 
 __all__ = ["NONLINEARITIES", "RNNCell"]
 
@@ -71,15 +71,17 @@ class RNNCell(Module):
         h = self.initial_state(x) if h is None else as_tensor(h)
         t = last_step(h) + 1
         self._check(x, h, t)
-        unless_named(x, "x", t)
-        if h.is_leaf:
-            unless_named(h, "h", t - 1)
+        if x.name is None:
+            label(x, "x", t)
+        if h.name is None and h.is_leaf:
+            label(h, "h", t - 1)
         with time_step(t):
             h_hat = F.linear(self.W, x) + F.linear(self.U, h)
             if self.b is not None:
                 h_hat = h_hat + self.b
-            label(h_hat, "ĥ")
-            return label(NONLINEARITIES[self.nonlinearity](h_hat), "h")
+            h = NONLINEARITIES[self.nonlinearity](h_hat)
+        h_hat.name, h.name = "ĥ", "h"
+        return h
 
     def initial_state(self, x: Any) -> Tensor:
         """h(0) = 0 for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
@@ -87,12 +89,14 @@ class RNNCell(Module):
         return label(h, "h", 0)
 
     def _check(self, x: Tensor, h: Tensor, t: int) -> None:
+        *batch, width = x.data.shape or (None,)
+        if width == self.input_size and len(batch) < 2 and h.data.shape == (*batch, self.hidden_size):
+            return
         call = f"RNNCell{'' if self.layer is None else f' of layer {self.layer}'} at step {t}"
-        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+        if width != self.input_size or len(batch) > 1:
             raise ShapeError(f"{call}: x has shape {x.shape}, expected ({self.input_size},) or (B, {self.input_size})")
-        expected = (*x.shape[:-1], self.hidden_size)
-        if h.shape != expected:
-            raise ShapeError(f"{call}: the state has shape {h.shape}, expected {expected} beside x of {x.shape}")
+        expected = (*batch, self.hidden_size)
+        raise ShapeError(f"{call}: the state has shape {h.shape}, expected {expected} beside x of {x.shape}")
 
 
 def last_step(state: Tensor) -> int:
@@ -100,6 +104,8 @@ def last_step(state: Tensor) -> int:
 
     A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
     """
+    if state.step is not None:
+        return state.step
     latest, seen, stack = 0, {state}, [state]
     while stack:
         node = stack.pop()

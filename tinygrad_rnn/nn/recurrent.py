@@ -76,6 +76,8 @@ def _steps(xs: Any) -> list:
         raise TypeError(f"RNN(xs): a list of steps or an array with time first is needed, not a {type(xs).__name__}")
     if isinstance(xs, Tensor) and not xs.requires_grad:
         xs = xs.data
+    if isinstance(xs, np.ndarray) and len(xs):
+        return list(xs)
     steps = [x if isinstance(x, Tensor) else np.asarray(x) for x in xs]
     if not steps:
         raise ShapeError("RNN(xs): the sequence is empty; at least one step is needed")
