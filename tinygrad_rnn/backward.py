@@ -63,7 +63,8 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
         if node.primitive is None:
             continue
         primitive, data, arguments = node.primitive, node.data, node.arguments
-        for x, vjp in zip(node.inputs, primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps):
+        rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
+        for x, vjp in zip(node.inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
             if not x.requires_grad:
                 continue
             known = cotangents.get(x)
@@ -73,7 +74,7 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
                     cotangents[x] = term if known is None else known + term
                 continue
             term = vjp(g, data, *arguments)
-            if term.shape != x.data.shape or term.dtype is not x.data.dtype:
+            if term.shape != x.data.shape:
                 term = fit(term, x)
             if known is None:
                 cotangents[x] = term
@@ -86,20 +87,24 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
 
 
 def fit(g: Any, x: Tensor) -> Any:
-    """A rule's result as a cotangent of x: summed over the axes along which x was broadcast, in x's dtype."""
-    data = x.data
-    if g.shape != data.shape:
-        extra = g.ndim - data.ndim
+    """A rule's result as a cotangent of x: summed over the axes along which x was broadcast."""
+    shape = x.data.shape
+    if g.shape != shape:
+        extra = g.ndim - len(shape)
         if extra:
-            g = sum_over(g, tuple(range(extra)), False)
-        stretched = tuple(a for a, n in enumerate(data.shape) if n == 1 and g.shape[a] != 1)
-        if stretched:
-            g = sum_over(g, stretched, True)
-    if g.dtype == data.dtype:
+            g = sum_over(g, 0 if extra == 1 else tuple(range(extra)), False)
+        if g.shape != shape:
+            g = sum_over(g, tuple(a for a, n in enumerate(shape) if n == 1 and g.shape[a] != 1), True)
+    return g
+
+
+def _in_dtype(g: Any, x: Tensor) -> Any:
+    """A cotangent in the dtype of its Tensor."""
+    if g.dtype == x.dtype:
         return g
-    if data.dtype.kind != "f":
+    if x.dtype.kind != "f":
         raise TypeError(f"{describe(x)} holds {x.dtype}, which has no gradient, but its requires_grad was set to True")
-    return g.astype(data.dtype)
+    return g.astype(x.dtype)
 
 
 def grad(
@@ -140,7 +145,7 @@ def grad(
     found = {}
     for node, g in sweep(output, cotangent if create_graph else cotangent.data):
         if node in wanted:
-            found[node] = g
+            found[node] = _in_dtype(g, node)
     return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.data)) for x in inputs)
 
 
@@ -148,6 +153,7 @@ def accumulate(output: Tensor, grad: Any = None) -> None:
     """`Tensor.backward`: add the gradients to `.grad` of the leaves."""
     for node, g in sweep(output, _start("backward()", output, grad).data):
         if node.is_leaf:
+            g = _in_dtype(g, node)
             node.grad = np.array(g) if node.grad is None else node.grad + g
 
 

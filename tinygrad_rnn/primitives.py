@@ -29,6 +29,8 @@ __all__ = ["TABLE", "Primitive", "kept_shape"]
 
 TABLE: dict[str, Primitive] = {}
 
+_ndarray = np.ndarray
+
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
@@ -51,7 +53,7 @@ class Primitive:
 
         In a rule all inputs are of one sort, so that the first one tells.
         """
-        if type(arguments[0]) is np.ndarray or not hasattr(arguments[0], "__record__"):
+        if type(arguments[0]) is _ndarray or not hasattr(arguments[0], "__record__"):
             return self.forward(*arguments)
         inputs = len(arguments) - 1 if self.variadic else len(self.vjps)
         return arguments[0].__record__(self, arguments[:inputs], *arguments[inputs:])
@@ -86,11 +88,12 @@ def _sigmoid(x):
 
 def _linear(W, x):
     """W x for a vector x (D,), and for every row of a batch (..., D)."""
-    if W.ndim != 2 or x.ndim == 0 or x.shape[-1] != W.shape[1]:
+    axes = x.ndim
+    if W.ndim != 2 or axes == 0:
         raise ValueError("W is a matrix (out, in), and x has the shape (in,) or (..., in)")
-    if x.ndim <= 2:  # np.dot costs less than np.matmul, and is slow beyond matrices
-        return np.dot(W, x) if x.ndim == 1 else np.dot(x, W.T)
-    return np.matmul(x, W.T)
+    if axes == 2:
+        return np.dot(x, W.T)  # np.dot costs less than np.matmul, and is slow beyond matrices
+    return np.dot(W, x) if axes == 1 else np.matmul(x, W.T)
 
 
 def _outer(a, b):

@@ -92,9 +92,13 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         ShapeError: the primitive cannot run on these shapes; says which primitive, nodes, shapes and step.
         IndexError: an index is out of range; the message says the same.
     """
-    inputs = _tensors(inputs)
-    arguments = (*[x.data for x in inputs], *static)
-    return _made(primitive, inputs, arguments, any(x.requires_grad for x in inputs))
+    wanted = False
+    for x in inputs:
+        if not isinstance(x, Tensor):
+            return record(primitive, _tensors(inputs), *static)
+        if x.requires_grad:
+            wanted = True
+    return _made(primitive, inputs, (*[x.data for x in inputs], *static), wanted)
 
 
 def unary(primitive: Primitive, x: Any) -> Tensor:
@@ -136,16 +140,15 @@ def _made(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, wa
 
 def _tensors(values: tuple) -> tuple[Tensor, ...]:
     """Numbers and arrays beside Tensors as leaves; as in NumPy, a bare Python number does not widen their dtype."""
-    dtypes = [x.dtype for x in values if isinstance(x, Tensor)]
+    dtypes = {x.dtype for x in values if isinstance(x, Tensor)}
 
-    def tensor(value: Any) -> Tensor:
-        if isinstance(value, Tensor):
-            return value
+    def leaf(value: Any) -> Tensor:
         if type(value) in (bool, int, float):
-            value = np.asarray(value, dtype=np.result_type(*dtypes, value))
+            (dtype,) = dtypes if len(dtypes) == 1 else (np.result_type(*dtypes, value),)
+            value = np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value))
         return Tensor(value)
 
-    return tuple(tensor(value) for value in values)
+    return tuple([x if isinstance(x, Tensor) else leaf(x) for x in values])
 
 
 def _real_array(data: Any) -> np.ndarray:

@@ -72,9 +72,9 @@ class RNNCell(Module):
         t = last_step(h) + 1
         self._check(x, h, t)
         if x.name is None:
-            label(x, "x", t)
+            x.name, x.step = "x", t
         if h.name is None and h.is_leaf:
-            label(h, "h", t - 1)
+            h.name, h.step = "h", t - 1
         with time_step(t):
             h_hat = F.linear(self.W, x) + F.linear(self.U, h)
             if self.b is not None:
@@ -89,9 +89,10 @@ class RNNCell(Module):
         return label(h, "h", 0)
 
     def _check(self, x: Tensor, h: Tensor, t: int) -> None:
-        *batch, width = x.data.shape or (None,)
-        if width == self.input_size and len(batch) < 2 and h.data.shape == (*batch, self.hidden_size):
+        shape = x.data.shape
+        if h.data.shape == (*shape[:-1], self.hidden_size) and shape[-1:] == (self.input_size,) and len(shape) < 3:
             return
+        *batch, width = shape or (None,)
         call = f"RNNCell{'' if self.layer is None else f' of layer {self.layer}'} at step {t}"
         if width != self.input_size or len(batch) > 1:
             raise ShapeError(f"{call}: x has shape {x.shape}, expected ({self.input_size},) or (B, {self.input_size})")

@@ -1,0 +1,222 @@
+"""How long one training step takes, as a ratio to backpropagation through time written by hand in NumPy.
+
+    python examples/benchmark.py            the table, for whatever peers are installed: pip install ".[bench]"
+    python examples/benchmark.py --quick    a few repetitions of the small size: are the gradients right?
+
+A step is the forward and backward pass of the plain many-to-one net, in float64, built node by node each time, with one
+BLAS thread. All run in turn in one process, and the ratio is that of the medians.
+"""
+
+import os
+
+os.environ |= {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}
+
+import argparse
+import importlib.metadata
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import numpy as np
+
+import tinygrad_rnn as tg
+
+# T, B, D, H, and how often each step is timed
+SIZES = {"small": (10, 1, 1, 16, 300), "middle": (50, 32, 16, 64, 60), "large": (100, 64, 64, 256, 9)}
+
+
+class Problem:
+    """Parameters, data, and the names of the gradients in their order: W, U, b, V, c."""
+
+    def __init__(self, T, B, D, H):
+        rng = np.random.default_rng(0)
+        self.T, self.B, self.H = T, B, H
+        self.xs, self.Y = rng.standard_normal((T, B, D)), rng.standard_normal((B, 1))
+        self.rnn, self.readout = tg.nn.RNN(D, H, rng=rng), tg.nn.Linear(H, 1, rng=rng)
+        self.tensors = [*self.rnn.parameters(), *self.readout.parameters()]
+        self.parameters = [p.data for p in self.tensors]
+
+
+def by_hand(p):
+    """A plain loop over t forward, a plain loop back."""
+    W, U, b, V, c = p.parameters
+    xs, T = p.xs, p.T
+
+    def step():
+        h = [np.zeros((p.B, p.H))]
+        for t in range(T):
+            h.append(np.tanh(xs[t] @ W.T + h[-1] @ U.T + b))
+        dy = h[-1] @ V.T + c - p.Y
+        dV, dc, dh = dy.T @ h[-1], dy.sum(axis=0), dy @ V
+        dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros_like(b)
+        for t in reversed(range(T)):
+            da = dh * (1 - h[t + 1] ** 2)
+            dW += da.T @ xs[t]
+            dU += da.T @ h[t]
+            db += da.sum(axis=0)
+            dh = da @ U
+        return dW, dU, db, dV, dc
+
+    return step
+
+
+def tinygrad_rnn(p):
+    def step():
+        for parameter in p.tensors:
+            parameter.grad = None
+        hs, _ = p.rnn(p.xs)
+        tg.nn.half_squared_error(p.readout(hs[-1]), p.Y).backward()
+        return [parameter.grad for parameter in p.tensors]
+
+    return step
+
+
+def unrolled_loss(p, W, U, b, V, c, tanh, total):
+    """The same loss for any library whose arrays have NumPy's operators."""
+    h = np.zeros((p.B, p.H))
+    for x in p.xs:
+        h = tanh(x @ W.T + h @ U.T + b)
+    return 0.5 * total((h @ V.T + c - p.Y) ** 2)
+
+
+def autograd(p):
+    import autograd.numpy as anp
+    from autograd import grad
+
+    gradient = grad(lambda parameters: unrolled_loss(p, *parameters, anp.tanh, anp.sum))
+    return lambda: gradient(p.parameters)
+
+
+def mygrad(p):
+    import mygrad as mg
+
+    def step():
+        tensors = [mg.tensor(a) for a in p.parameters]
+        unrolled_loss(p, *tensors, mg.tanh, mg.sum).backward()
+        return [t.grad for t in tensors]
+
+    return step
+
+
+def dezero(p):
+    import dezero
+    import dezero.functions as F
+
+    def step():
+        W, U, b, V, c = tensors = [dezero.Variable(a) for a in p.parameters]
+        h = dezero.Variable(np.zeros((p.B, p.H)))
+        for x in p.xs:
+            h = F.tanh(F.matmul(dezero.Variable(x), W.T) + F.matmul(h, U.T) + b)
+        (0.5 * F.sum((F.matmul(h, V.T) + c - p.Y) ** 2)).backward()
+        return [t.grad.data for t in tensors]
+
+    return step
+
+
+def torch(p):
+    import torch
+
+    torch.set_num_threads(1)
+    xs, Y = torch.from_numpy(p.xs), torch.from_numpy(p.Y)
+    tensors = [torch.from_numpy(a).clone().requires_grad_() for a in p.parameters]
+
+    def step():
+        W, U, b, V, c = tensors
+        for t in tensors:
+            t.grad = None
+        h = torch.zeros((p.B, p.H), dtype=torch.float64)
+        for x in xs:
+            h = torch.tanh(x @ W.T + h @ U.T + b)
+        (0.5 * ((h @ V.T + c - Y) ** 2).sum()).backward()
+        return [t.grad.numpy() for t in tensors]
+
+    return step
+
+
+PEERS = [by_hand, tinygrad_rnn, autograd, mygrad, dezero, torch]
+
+
+def training_steps(problem):
+    """{name: step} for whatever is installed, each checked to give the gradients that the hand-written one gives."""
+    expected, steps = by_hand(problem)(), {}
+    for make in PEERS:
+        try:
+            step = make(problem)
+        except ImportError:
+            continue
+        for got, gradient in zip(step(), expected, strict=True):
+            np.testing.assert_allclose(got, gradient, rtol=1e-9, atol=1e-11, err_msg=make.__name__)
+        steps[make.__name__] = step
+    return steps
+
+
+def medians(steps, repetitions):
+    """The median time of each step in seconds, all taken in turn."""
+    times = {name: [] for name in steps}
+    for _ in range(repetitions):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def chain(length):
+    """Microseconds per node to chain so many nodes, to go back through them, and to free them."""
+    x = tg.Tensor(1.0, requires_grad=True)
+    y, marks = x, [time.perf_counter()]
+    for _ in range(length):
+        y = -y
+    marks.append(time.perf_counter())
+    y.backward()
+    marks.append(time.perf_counter())
+    del y
+    marks.append(time.perf_counter())
+    return [1e6 * (after - before) / length for before, after in pairwise(marks)]
+
+
+def cold_start(code):
+    """The best of five runs of a new process, in seconds."""
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def version(name):
+    return importlib.metadata.version({"tinygrad_rnn": "tinygrad-rnn"}.get(name, name))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="the small size, a few repetitions")
+    quick = parser.parse_args().quick
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}\n")
+    results = {}
+    for size, (T, B, D, H, repetitions) in SIZES.items():
+        if not quick or size == "small":
+            results[size] = medians(training_steps(Problem(T, B, D, H)), 3 if quick else repetitions)
+    print("ratio to hand-written NumPy   " + "".join(f"{size:>10}" for size in results))
+    for name in results["small"]:
+        label = "by hand, milliseconds" if name == "by_hand" else f"{name} {version(name)}"
+        unit = [1e-3 if name == "by_hand" else taken["by_hand"] for taken in results.values()]
+        ratios = [taken[name] / u for taken, u in zip(results.values(), unit, strict=True)]
+        print(f"{label:30}" + "".join(f"{ratio:10.2f}" for ratio in ratios))
+
+    print("\nmicroseconds per node           forward  backward     freed")
+    for length in [1_000] if quick else [1_000, 10_000, 100_000, 1_000_000]:
+        print(f"{length:>9,} nodes in a chain    " + "".join(f"{taken:10.2f}" for taken in chain(length)))
+
+    if not quick:
+        gradient = "import tinygrad_rnn as tg; x = tg.Tensor(1.0, requires_grad=True); (x * x).backward()"
+        ours, numpy = cold_start(gradient), cold_start("import numpy")
+        print(f"\na first gradient in a new process: {ours:.3f} s, {ours / numpy:.2f} times `import numpy` alone")
+
+
+if __name__ == "__main__":
+    main()
