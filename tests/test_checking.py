@@ -50,3 +50,51 @@ def test_parameters_are_put_back():
 def test_central_differences_of_a_parabola():
     x = np.array([1.0, -2.0])
     np.testing.assert_allclose(central_differences(lambda: float(np.sum(x**2)), x), [2.0, -4.0], rtol=1e-9)
+
+
+def test_the_first_value_that_is_no_number_says_where_it_arose():
+    cell = tg.nn.RNNCell(1, 2, nonlinearity="identity", rng=0)
+    cell.W.data[:] = 1e200
+    h = None
+    with pytest.raises(tg.AnomalyError) as caught, tg.detect_anomaly():
+        for _ in range(9):
+            h = cell([1e100], h)
+            h * h  # noqa: B018
+    message = str(caught.value)
+    assert "multiply of shape (2,) (2 of 2 inf) was made by multiply from h(1) of shape (2,) (from 1e+300" in message
+    assert "test_checking.py" in message and "h * h" in message
+
+
+def test_the_step_is_named():
+    rnn = tg.nn.RNN(1, 2, nonlinearity="relu", rng=0)
+    rnn.cells[0].U.data[:] = 1e60
+    of_step_6 = r"linear\(6\) of shape \(2,\) \(2 of 2 inf\) was made by linear from U "
+    with pytest.raises(tg.AnomalyError, match=of_step_6), tg.detect_anomaly():
+        rnn(np.ones((20, 1)), [np.ones(2)])
+
+
+def test_data_that_is_no_number_is_told_apart():
+    what = r"x of shape \(2,\) \(1 of 2 nan\) went into tanh"
+    with pytest.raises(tg.AnomalyError, match=what), tg.detect_anomaly():
+        tg.tanh(tg.Tensor([np.nan, 1.0], name="x"))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_gradient_that_is_no_number_names_its_primitive_and_line(create_graph):
+    x = tg.Tensor([0.0, 1.0], requires_grad=True, name="x")
+    with pytest.raises(tg.AnomalyError) as caught, tg.detect_anomaly():
+        y = tg.sqrt(x).sum()
+        tg.grad(y, x, create_graph=create_graph)
+    message = str(caught.value)
+    if create_graph:  # the gradient is itself made by primitives, and the first that fails says so
+        assert "(1 of 2 inf) was made by divide from" in message and "tg.grad(y, x" in message
+    else:
+        assert "the gradient of x of shape (2,) (from 0 to 1), passed back by sqrt through its input 0" in message
+        assert "is 1 of 2 inf" in message and "y = tg.sqrt(x).sum()" in message
+
+
+def test_outside_nothing_is_watched():
+    with tg.detect_anomaly():
+        pass
+    with np.errstate(divide="ignore"):
+        assert np.isinf((tg.Tensor(1.0) / 0.0).item())

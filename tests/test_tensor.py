@@ -1,3 +1,7 @@
+import copy
+import pickle
+import threading
+
 import numpy as np
 import pytest
 
@@ -213,3 +217,53 @@ def test_methods_are_numpy_s():
     ]:  # fmt: skip
         np.testing.assert_array_equal(ours.data, theirs)
     assert (x.shape, x.ndim, x.size, float(x[1, 2])) == ((2, 3), 2, 6, 5.0)
+
+
+def test_pickles_and_copies_leave_the_graph_behind():
+    W = leaf([1.0, 2.0], name="W")
+    h = label(tg.tanh(W), "h", 3)
+    h.sum().backward()
+    for again in (pickle.loads(pickle.dumps((W, h))), copy.deepcopy((W, h))):
+        leaf_again, node_again = again
+        assert (leaf_again.name, leaf_again.requires_grad, leaf_again.is_leaf) == ("W", True, True)
+        assert (node_again.name, node_again.step, node_again.requires_grad, node_again.is_leaf) == ("h", 3, False, True)
+        np.testing.assert_array_equal(leaf_again.grad, W.grad)
+        leaf_again.data[:] = 0.0
+        np.testing.assert_array_equal(W.data, [1.0, 2.0])
+
+
+def test_a_module_s_copy_is_a_module_of_its_own():
+    rnn = tg.nn.RNN(2, 3, rng=0)
+    for again in (pickle.loads(pickle.dumps(rnn)), copy.deepcopy(rnn)):
+        xs = np.ones((3, 2))
+        np.testing.assert_array_equal(again(xs)[0][-1].data, rnn(xs)[0][-1].data)
+        again(xs)[0][-1].sum().backward()
+        assert all(p.grad is not None for p in again.parameters()) and all(p.grad is None for p in rnn.parameters())
+
+
+def test_threads_record_for_themselves():
+    """no_grad and time_step in one thread are not seen in another, and graphs made side by side do not mix."""
+    x, barrier, found = leaf(2.0), threading.Barrier(3), {}
+
+    def work(number):
+        barrier.wait()
+        if number == 0:
+            with no_grad():
+                barrier.wait()
+                found[0] = (x * 2.0).requires_grad
+                barrier.wait()
+        else:
+            with time_step(number):
+                barrier.wait()
+                y = x
+                for _ in range(2000):
+                    y = y * 1.0
+                found[number] = (y.requires_grad, y.step, tg.grad(y, x)[0].item())
+                barrier.wait()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {0: False, 1: (True, 1, 1.0), 2: (True, 2, 1.0)}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tinygrad_rnn import bptt, nn
 from tinygrad_rnn.backward import grad
-from tinygrad_rnn.checking import check_gradients
-from tinygrad_rnn.errors import DrawingError, GradientError, ShapeError
+from tinygrad_rnn.checking import check_gradients, detect_anomaly
+from tinygrad_rnn.errors import AnomalyError, DrawingError, GradientError, ShapeError
 from tinygrad_rnn.functions import *
 from tinygrad_rnn.functions import __all__ as _functions
 from tinygrad_rnn.tensor import Tensor, label, no_grad
@@ -15,8 +15,8 @@ from tinygrad_rnn.tensor import Tensor, label, no_grad
 __version__ = "0.1.0"
 
 __all__ = [
-    "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients", "draw", "grad", "label", "nn",
-    "no_grad", *_functions,
+    "AnomalyError", "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients",
+    "detect_anomaly", "draw", "grad", "label", "nn", "no_grad", *_functions,
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import sum_ as sum_over
-from tinygrad_rnn.tensor import Tensor, as_tensor, describe, is_recording, time_step
+from tinygrad_rnn.tensor import Tensor, as_tensor, describe, is_recording, time_step, watcher
 
 __all__ = ["accumulate", "fit", "grad", "sweep", "topological_order"]
 
@@ -54,6 +54,7 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
     """
     recorded = isinstance(cotangent, Tensor)
     cotangents = {output: cotangent}
+    watch = watcher.get()
     owned = set()  # the Tensors whose cotangent is an array made here, which can be added to in place
     for node in reversed(topological_order(output)):
         g = cotangents.pop(node, None)
@@ -72,10 +73,14 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
                 with time_step(node.step):
                     term = fit(vjp(g, node, *node.inputs, *node.static), x)
                     cotangents[x] = term if known is None else known + term
+                if watch is not None:
+                    watch.cotangent(node, x, term.data)
                 continue
             term = vjp(g, data, *arguments)
             if term.shape != x.data.shape:
                 term = fit(term, x)
+            if watch is not None:
+                watch.cotangent(node, x, term)
             if known is None:
                 cotangents[x] = term
             elif x in owned:

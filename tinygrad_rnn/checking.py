@@ -1,8 +1,15 @@
-"""Gradients against central differences: `check_gradients` for a function of yours, `CASES` for every primitive."""
+"""Gradients against central differences, and the search for the first value that is no number.
+
+- `check_gradients` for a function of yours, `check_parameters` for a net, `check_primitive` for a row of the table.
+- `detect_anomaly`: a context in which the first NaN or infinity raises, saying where it arose.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,10 +17,11 @@ import numpy as np
 from tinygrad_rnn import functions as F
 from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
-from tinygrad_rnn.errors import GradientError
-from tinygrad_rnn.tensor import Tensor, describe, record
+from tinygrad_rnn.errors import AnomalyError, GradientError
+from tinygrad_rnn.primitives import Primitive
+from tinygrad_rnn.tensor import Tensor, describe, record, watcher
 
-__all__ = ["CASES", "central_differences", "check_gradients", "check_parameters", "check_primitive"]
+__all__ = ["CASES", "central_differences", "check_gradients", "check_parameters", "check_primitive", "detect_anomaly"]
 
 
 def check_gradients(
@@ -110,6 +118,76 @@ def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) 
         return total
 
     return derivative
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """A context in which the first NaN or infinity raises, in a forward pass or in a backward pass.
+
+    An exploding gradient "will show up as NaN" (seed 003); here it says so itself: the primitive, the node, the time
+    step, the shapes and ranges of what went in, and the line of your code that made the node.
+
+    Raises:
+        AnomalyError: a value, or a cotangent, is not finite.
+    """
+    token = watcher.set(_Watch())
+    try:
+        with np.errstate(all="ignore"):  # what NumPy would warn of is an error here, with its place
+            yield
+    finally:
+        watcher.reset(token)
+
+
+class _Watch:
+    """Sees every value as it is made, and every cotangent, and remembers which line made which node."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, str] = {}  # by the number that a node is born with
+
+    def value(self, node: Tensor, primitive: Primitive, inputs: Sequence[Tensor]) -> None:
+        self._lines[node.born] = line = _line_outside()
+        if _finite(node.data):
+            return
+        for x in inputs:
+            if not _finite(x.data):
+                raise AnomalyError(f"{_described(x)} went into {primitive.name}, at {line}")
+        node.primitive = primitive  # so that it is described by what made it, even where nothing is recorded
+        made_of = ", ".join(_described(x) for x in inputs)
+        raise AnomalyError(f"{_described(node)} was made by {primitive.name} from {made_of}, at {line}")
+
+    def cotangent(self, node: Tensor, x: Tensor, term: np.ndarray) -> None:
+        if not _finite(term):
+            made = f", made at {self._lines[node.born]}" if node.born in self._lines else ""
+            i = [y is x for y in node.inputs].index(True)
+            raise AnomalyError(
+                f"the gradient of {_described(x)}, passed back by {node.primitive.name} through its input {i}, is "
+                f"{_range(term)}; {node.primitive.name} gave {_described(node)}{made}"
+            )
+
+
+def _finite(values: np.ndarray) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
+def _described(x: Tensor) -> str:
+    return f"{describe(x)} ({_range(x.data)})"
+
+
+def _range(values: np.ndarray) -> str:
+    """What values are there, as in "from -1 to 3.5" or "2 of 12 nan"."""
+    if not _finite(values):
+        bad = values[~np.isfinite(values)]
+        return f"{bad.size} of {values.size} {', '.join(sorted({str(v) for v in bad.tolist()}))}"
+    return f"from {values.min():.3g} to {values.max():.3g}" if values.size else "empty"
+
+
+def _line_outside() -> str:
+    """The innermost line of the call stack that is not this package's."""
+    package = os.path.dirname(__file__)
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith(package):
+            return f"{frame.filename}:{frame.lineno}: {frame.line}"
+    return "an unknown line"
 
 
 # Per primitive: the shapes of sample inputs, and the static arguments. The default for one or two inputs is below;

@@ -1,10 +1,14 @@
 """The errors of this package, for cases that ValueError and TypeError do not tell apart well enough."""
 
-__all__ = ["DrawingError", "GradientError", "ShapeError"]
+__all__ = ["AnomalyError", "DrawingError", "GradientError", "ShapeError"]
 
 
 class ShapeError(ValueError):
     """Shapes that do not fit. The message names the call, the shapes and, inside a net, the time step."""
+
+
+class AnomalyError(ArithmeticError):
+    """The first NaN or infinity inside `detect_anomaly`; says where it arose, and from what."""
 
 
 class GradientError(ArithmeticError):

@@ -37,12 +37,16 @@ __all__ = [
     "time_step",
     "unary",
     "unless_named",
+    "watcher",
 ]
 
 Axis = int | tuple[int, ...] | None
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _step: ContextVar[int | None] = ContextVar("step", default=None)
+watcher: ContextVar[Any] = ContextVar(
+    "watcher", default=None
+)  # what checking.detect_anomaly puts here sees every value
 
 # Memory that is freed at the end of a training step is needed again in the next. The C library of Linux would hand it
 # back to the kernel and fetch it page by page, unless it has seen that blocks as large as this one come and go.
@@ -135,6 +139,9 @@ def _made(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, wa
     else:
         node.requires_grad = False
         node.primitive, node.inputs, node.arguments = None, (), ()
+    watch = watcher.get()
+    if watch is not None:
+        watch.value(node, primitive, inputs)
     return node
 
 
@@ -308,6 +315,10 @@ class Tensor:
         name = "" if self.name is None else f", name={self.name!r}"
         step = "" if self.step is None else f", step={self.step}"
         return f"Tensor({np.array2string(self.data, prefix='Tensor(', separator=', ')}{of}{wants}{name}{step})"
+
+    def __reduce__(self) -> tuple:
+        """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
+        return _leaf, (type(self), self.data, self.requires_grad and self.is_leaf, self.name, self.step, self.grad)
 
     # Out of the graph
 
@@ -503,6 +514,13 @@ class Tensor:
     def __record__(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         """A rule of the table has called one of the table's own primitives on a Tensor."""
         return record(primitive, inputs, *static)
+
+
+def _leaf(kind: type, data: Any, requires_grad: bool, name: str | None, step: int | None, grad: Any) -> Tensor:
+    leaf = _new(kind)
+    Tensor.__init__(leaf, data, requires_grad, name)
+    leaf.step, leaf.grad = step, grad
+    return leaf
 
 
 _UFUNCS = {p.forward: p for p in primitives.TABLE.values() if isinstance(p.forward, np.ufunc)}
