@@ -59,7 +59,7 @@ def test_the_first_value_that_is_no_number_says_where_it_arose():
     with pytest.raises(tg.AnomalyError) as caught, tg.detect_anomaly():
         for _ in range(9):
             h = cell([1e100], h)
-            h * h  # noqa: B018
+            h * h
     message = str(caught.value)
     assert "multiply of shape (2,) (2 of 2 inf) was made by multiply from h(1) of shape (2,) (from 1e+300" in message
     assert "test_checking.py" in message and "h * h" in message
