@@ -3,14 +3,21 @@ import pytest
 
 import tinygrad_rnn as tg
 
+ELEMENTWISE = [
+    "tanh", "exp", "log", "sqrt", "abs", "sign", "square", "negative", "positive", "sin", "cos", "tan", "arctan",
+    "sinh", "cosh", "expm1", "log1p", "reciprocal",
+]  # fmt: skip
 
-@pytest.mark.parametrize("name", ["tanh", "exp", "log", "sqrt", "abs", "sign", "square", "negative", "positive"])
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_elementwise_values_are_numpy_s(name):
     x = np.array([[0.5, 1.5], [2.5, 3.5]])
-    np.testing.assert_array_equal(getattr(tg, name)(x).data, getattr(np, name)(x))
+    ours, of_numpy, expected = getattr(tg, name)(x), getattr(np, name)(tg.Tensor(x)), getattr(np, name)(x)
+    np.testing.assert_allclose(ours.data, expected, rtol=1e-15)
+    np.testing.assert_array_equal(of_numpy.data, ours.data)
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min"])
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "var", "std"])
 @pytest.mark.parametrize("options", [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}])
 def test_reductions_are_numpy_s(name, options):
     x = np.random.default_rng(0).standard_normal((2, 3, 4))
@@ -115,3 +122,72 @@ def test_outer_is_numpy_s():
     np.testing.assert_array_equal(tg.outer(a, b).data, np.outer(a, b))
     x = tg.Tensor(a, requires_grad=True)
     np.testing.assert_array_equal(np.outer(x, b).data, np.outer(a, b))
+
+
+REARRANGED = {
+    "squeeze": lambda np, x: np.squeeze(x[:, :1]),
+    "squeeze an axis": lambda np, x: np.squeeze(x[:, :1], axis=1),
+    "expand_dims": lambda np, x: np.expand_dims(x, (0, -1)),
+    "flip": lambda np, x: np.flip(x),
+    "flip an axis": lambda np, x: np.flip(x, axis=1),
+    "roll": lambda np, x: np.roll(x, 2, axis=0),
+    "repeat": lambda np, x: np.repeat(x, 2),
+    "repeat slices": lambda np, x: np.repeat(x, [1, 0, 3], axis=0),
+    "tile": lambda np, x: np.tile(x, (2, 1, 3)),
+    "take": lambda np, x: np.take(x, [5, 0, 5]),
+    "take slices": lambda np, x: np.take(x, [2, 0, 2], axis=0),
+    "split": lambda np, x: np.split(x, [1, 3], axis=1)[1],
+    "split equally": lambda np, x: np.split(x, 3)[2],
+    "pad": lambda np, x: np.pad(x, ((1, 0), (0, 2)), constant_values=7.0),
+    "pad by its edge": lambda np, x: np.pad(x, 1, mode="edge"),
+    "cumsum": lambda np, x: np.cumsum(x),
+    "cumsum of an axis": lambda np, x: np.cumsum(x, axis=1),
+    "prod": lambda np, x: np.prod(x),
+    "prod of an axis": lambda np, x: np.prod(x, axis=0, keepdims=True),
+    "clip": lambda np, x: np.clip(x, -0.5, None),
+    "clip on both sides": lambda np, x: np.clip(x, -0.5, 0.5),
+    "dot": lambda np, x: np.dot(x, x[0]),
+    "dot by a number": lambda np, x: np.dot(x, 3.0),
+    "dot of matrices": lambda np, x: np.dot(x, x[:, :3].T if hasattr(x, "T") else x),
+    "var with ddof": lambda np, x: np.var(x, axis=1, ddof=1),
+}
+
+
+@pytest.mark.parametrize("name", REARRANGED)
+def test_value_and_two_derivatives_of(name):
+    """NumPy's function on an array, NumPy's on a Tensor, and ours give one value; the gradients are those of ours."""
+    f = REARRANGED[name]
+    x = np.random.default_rng(3).standard_normal((3, 4))
+    x = x[:, :3] if name == "dot of matrices" else x
+    expected = f(np, x)
+    for module in (np, tg):
+        np.testing.assert_allclose(f(module, tg.Tensor(x)).data, expected, rtol=1e-13)
+    w = np.random.default_rng(4).standard_normal(np.shape(expected))
+    for order in (1, 2):
+        tg.check_gradients(lambda x: (w * f(tg, x) * f(tg, x)).sum(), x, order=order)
+
+
+def test_a_product_with_zeros_keeps_its_gradients():
+    x = tg.Tensor([0.0, 2.0, 3.0], requires_grad=True)
+    tg.prod(x).backward()
+    np.testing.assert_array_equal(x.grad, [6.0, 0.0, 0.0])
+    assert tg.prod(np.zeros((0,))).item() == 1.0
+
+
+def test_softplus_is_smooth_and_does_not_overflow():
+    x = np.array([-800.0, -1.0, 0.0, 1.0, 800.0])
+    np.testing.assert_allclose(tg.softplus(x).data, np.logaddexp(0, x), rtol=1e-15)
+    leaf = tg.Tensor(x, requires_grad=True)
+    tg.softplus(leaf).sum().backward()
+    np.testing.assert_allclose(leaf.grad, tg.sigmoid(x).data, rtol=1e-14)
+
+
+def test_what_has_no_gradient_gives_plain_arrays():
+    x = tg.Tensor([3.0, 1.0, np.nan], requires_grad=True)
+    for got, expected in [
+        (np.isnan(x), [False, False, True]), (np.argsort(x), [1, 0, 2]), (np.argmin(x[:2]), 1),
+        (np.zeros_like(x), [0, 0, 0]),
+    ]:  # fmt: skip
+        assert not isinstance(got, tg.Tensor)
+        np.testing.assert_array_equal(got, expected)
+    assert np.allclose(x[:2], [3.0, 1.0])

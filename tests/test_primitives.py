@@ -33,7 +33,9 @@ def read(text, **values):
     for written, meant in [("−", "-"), ("²", "**2"), ("^", "**"), ("ᵗ", "")]:
         text = text.replace(written, meant)
     text = re.sub(r"([\d}]) (?=[{ls])", r"\1 * ", text)  # what stands beside something multiplies it
-    functions = {"log": np.log, "exp": np.exp, "sqrt": np.sqrt, "sign": np.sign, "max": np.max, "min": np.min}
+    functions = {
+        name: getattr(np, name) for name in ["log", "exp", "sqrt", "sign", "max", "min", "sin", "cos", "sinh", "cosh"]
+    }
     return eval(text.replace("{", "(").replace("}", ")"), functions, values)
 
 

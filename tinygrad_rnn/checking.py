@@ -211,6 +211,7 @@ CASES: dict[str, list[_Case]] = {
         name: [([(3, 4)], static) for static in [(None, False), (0, False), (-1, True), ((0, 1), True)]]
         for name in ("sum", "max", "min")
     },
+    "cumsum": [([(3, 4)], (0,)), ([(3, 4)], (-1,))],
     "reshape": [([(3, 4)], ((2, 6),)), ([(3, 4)], (-1,))],
     "transpose": [([(3, 4)], (None,)), ([(2, 3, 4)], ((1, 2, 0),))],
     "broadcast_to": [([(3, 1)], ((2, 3, 4),))],
@@ -229,7 +230,7 @@ CASES: dict[str, list[_Case]] = {
 
 
 # The primitives whose sample inputs are positive, being defined or real there only.
-_POSITIVE = {"log", "power", "sqrt"}
+_POSITIVE = {"log", "log1p", "power", "sqrt"}
 
 
 def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:

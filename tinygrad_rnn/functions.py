@@ -7,6 +7,7 @@ NumPy has a function of the name, it does the same when it meets a Tensor: `np.s
 from __future__ import annotations
 
 import builtins
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,13 +15,15 @@ import numpy as np
 
 from tinygrad_rnn import primitives, tensor
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import ARRAY_FUNCTIONS, Axis, Tensor, binary, record, unary
+from tinygrad_rnn.tensor import NUMPY_FUNCTIONS, Axis, Tensor, as_tensor, binary, record, unary
 
 __all__ = [
-    "abs", "add", "broadcast_to", "concatenate", "divide", "exp", "linear", "log", "log_softmax",
-    "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "outer", "positive",
-    "power", "relu", "reshape", "sigmoid", "sign", "softmax", "sqrt", "square", "stack", "subtract", "sum", "swapaxes",
-    "tanh", "transpose", "where",
+    "abs", "add", "arctan", "broadcast_to", "clip", "concatenate", "cos", "cosh", "cumsum", "divide", "dot", "exp",
+    "expand_dims", "expm1", "flip", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max",
+    "maximum", "mean", "min", "minimum", "multiply", "negative", "outer", "pad", "positive", "power", "prod",
+    "reciprocal", "relu", "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "tan", "tanh",
+    "tile", "transpose", "var", "where",
 ]  # fmt: skip
 
 
@@ -28,7 +31,7 @@ def _implements(numpy_function: Callable) -> Callable[[Callable], Callable]:
     """Let NumPy's function do what the decorated one does when it is called on a Tensor."""
 
     def enter(function: Callable) -> Callable:
-        ARRAY_FUNCTIONS[numpy_function] = function
+        NUMPY_FUNCTIONS[numpy_function] = function
         return function
 
     return enter
@@ -117,6 +120,65 @@ def sign(x: Any) -> Tensor:
     return unary(primitives.sign, x)
 
 
+def sin(x: Any) -> Tensor:
+    """The sine."""
+    return unary(primitives.sin, x)
+
+
+def cos(x: Any) -> Tensor:
+    """The cosine."""
+    return unary(primitives.cos, x)
+
+
+@_implements(np.tan)
+def tan(x: Any) -> Tensor:
+    """The tangent, sin(x) / cos(x)."""
+    return sin(x) / cos(x)
+
+
+def arctan(x: Any) -> Tensor:
+    """The inverse of the tangent."""
+    return unary(primitives.arctan, x)
+
+
+def sinh(x: Any) -> Tensor:
+    """The hyperbolic sine."""
+    return unary(primitives.sinh, x)
+
+
+def cosh(x: Any) -> Tensor:
+    """The hyperbolic cosine."""
+    return unary(primitives.cosh, x)
+
+
+def expm1(x: Any) -> Tensor:
+    """e^x - 1, exact for small x."""
+    return unary(primitives.expm1, x)
+
+
+def log1p(x: Any) -> Tensor:
+    """log(1 + x), exact for small x."""
+    return unary(primitives.log1p, x)
+
+
+@_implements(np.reciprocal)
+def reciprocal(x: Any) -> Tensor:
+    """1 / x."""
+    return 1.0 / as_tensor(x)
+
+
+def softplus(x: Any) -> Tensor:
+    """log(1 + e^x), without overflow; derivative σ(x)."""
+    return maximum(x, 0.0) + log1p(exp(-abs(x)))
+
+
+@_implements(np.clip)
+def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
+    """x held between min and max, either of which may be None."""
+    x = as_tensor(x) if min is None else maximum(x, min)
+    return x if max is None else minimum(x, max)
+
+
 def maximum(x: Any, y: Any) -> Tensor:
     """The larger of x and y, element by element; where they are equal each gets half of the gradient."""
     return binary(primitives.maximum, x, y)
@@ -147,6 +209,18 @@ def linear(W: Any, x: Any) -> Tensor:
     return binary(primitives.linear, W, x)
 
 
+@_implements(np.dot)
+def dot(a: Any, b: Any) -> Tensor:
+    """The product of vectors, matrices or numbers; a sum over the last axis of a and the first of b (b has up to two).
+
+    Raises:
+        ShapeError: b has more than two axes; `matmul` takes stacks of matrices.
+    """
+    if np.ndim(b) > 2:
+        raise ShapeError(f"dot: b has the shape {np.shape(b)}; use matmul for stacks of matrices")
+    return multiply(a, b) if 0 in (np.ndim(a), np.ndim(b)) else matmul(a, b)
+
+
 @_implements(np.outer)
 def outer(a: Any, b: Any) -> Tensor:
     """a ᵗb, the products of every element of a with every element of b: (m, n) for m and n elements."""
@@ -167,6 +241,39 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean: the sum divided by the count."""
     total = sum(x, axis, keepdims)
     return total / (np.size(x) / builtins.max(total.size, 1))
+
+
+@_implements(np.var)
+def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """The mean squared distance from the mean; with `ddof`, divided by the count less that."""
+    away = square(x - mean(x, axis, keepdims=True))
+    variance = mean(away, axis, keepdims)
+    count = away.size / builtins.max(variance.size, 1)
+    return variance if ddof == 0 else variance * (count / (count - ddof))
+
+
+@_implements(np.std)
+def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """The square root of the variance."""
+    return sqrt(var(x, axis, keepdims, ddof))
+
+
+@_implements(np.prod)
+def prod(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The product along an axis, or of all; multiplied one by one, so that zeros keep their gradients."""
+    x = as_tensor(x)
+    if axis is None:
+        total = prod(reshape(x, (-1,)), 0)
+        return reshape(total, (1,) * x.ndim) if keepdims else total
+    factors = [take(x, i, axis) for i in range(x.shape[axis])] or [Tensor(np.ones(np.prod(x.data, axis=axis).shape))]
+    total = functools.reduce(multiply, factors)
+    return expand_dims(total, axis) if keepdims else total
+
+
+@_implements(np.cumsum)
+def cumsum(x: Any, axis: int | None = None) -> Tensor:
+    """The running sums along an axis, or of all elements in one row."""
+    return record(primitives.cumsum, (reshape(x, (-1,)),), 0) if axis is None else record(primitives.cumsum, (x,), axis)
 
 
 @_implements(np.max)
@@ -208,9 +315,9 @@ def _finite_max(x: Any, axis: Axis) -> Tensor:
 
 # Shapes
 
-ARRAY_FUNCTIONS[np.shape] = lambda x: x.shape
-ARRAY_FUNCTIONS[np.ndim] = lambda x: x.ndim
-ARRAY_FUNCTIONS[np.size] = lambda x: x.size
+NUMPY_FUNCTIONS[np.shape] = lambda x: x.shape
+NUMPY_FUNCTIONS[np.ndim] = lambda x: x.ndim
+NUMPY_FUNCTIONS[np.size] = lambda x: x.size
 
 
 @_implements(np.reshape)
@@ -254,3 +361,82 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
     return record(primitives.stack, tuple(tensors), axis)
+
+
+@_implements(np.squeeze)
+def squeeze(x: Any, axis: Axis = None) -> Tensor:
+    """Without the axes of length 1, or without those named."""
+    return reshape(x, np.squeeze(_places(x), axis).shape)
+
+
+@_implements(np.expand_dims)
+def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
+    """With a new axis of length 1 at each place named."""
+    return reshape(x, np.expand_dims(_places(x), axis).shape)
+
+
+# What only moves elements is an indexing: NumPy's own function, run on the elements' numbers, says which goes where.
+
+
+@_implements(np.flip)
+def flip(x: Any, axis: Axis = None) -> Tensor:
+    """The elements in the opposite order along an axis, axes, or all."""
+    return _moved(x, np.flip(_places(x), axis))
+
+
+@_implements(np.roll)
+def roll(x: Any, shift: Any, axis: Axis = None) -> Tensor:
+    """The elements shifted along an axis, those that leave it coming in at the other end."""
+    return _moved(x, np.roll(_places(x), shift, axis))
+
+
+@_implements(np.repeat)
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
+    """Each element, or each slice along an axis, repeated."""
+    return _moved(x, np.repeat(_places(x), repeats, axis))
+
+
+@_implements(np.tile)
+def tile(x: Any, reps: int | Sequence[int]) -> Tensor:
+    """The whole repeated along each axis."""
+    return _moved(x, np.tile(_places(x), reps))
+
+
+@_implements(np.take)
+def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
+    """The elements, or the slices along an axis, at the indices."""
+    return _moved(x, np.take(_places(x), as_tensor(indices).data, axis))
+
+
+@_implements(np.split)
+def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """Parts along an axis: so many equal ones, or cut at the indices."""
+    return [_moved(x, places) for places in np.split(_places(x), indices_or_sections, axis)]
+
+
+@_implements(np.pad)
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0.0) -> Tensor:
+    """x with a border of a constant (mode "constant") or of its own elements ("edge", "reflect", "wrap", ...)."""
+    if mode != "constant":
+        return _moved(x, np.pad(_places(x), pad_width, mode))
+    places = np.pad(_places(x), pad_width, constant_values=-1)
+    return where(places >= 0, _moved(x, places), constant_values)
+
+
+def _places(x: Any) -> np.ndarray:
+    """The elements' numbers, in the shape of x."""
+    return np.arange(np.size(x)).reshape(np.shape(x))
+
+
+def _moved(x: Any, places: np.ndarray) -> Tensor:
+    return record(primitives.getitem, (reshape(x, (-1,)),), places)
+
+
+# No gradient flows through a choice, a test or a shape: these give plain arrays.
+
+for _function in (np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.allclose, np.array_equal):
+
+    @_implements(_function)
+    def _plain(*arguments: Any, _function: Callable = _function, **keywords: Any) -> Any:
+        bare = [x.data if isinstance(x, Tensor) else x for x in arguments]
+        return _function(*bare, **keywords)

@@ -237,6 +237,20 @@ abs_ = primitive("abs", np.abs, "|{x}|",
     (lambda g, ans, x:       g * np.sign(x),                     "sign({x})"))
 sign = primitive("sign", np.sign, "sign({x})",
     (lambda g, ans, x:       g * 0.0,                            "0"))
+sin = primitive("sin", np.sin, "sin({x})",
+    (lambda g, ans, x:       g * np.cos(x),                      "cos({x})"))
+cos = primitive("cos", np.cos, "cos({x})",
+    (lambda g, ans, x:       g * -np.sin(x),                     "−sin({x})"))
+arctan = primitive("arctan", np.arctan, "arctan({x})",
+    (lambda g, ans, x:       g / (1.0 + x * x),                  "1/(1 + {x}²)"))
+sinh = primitive("sinh", np.sinh, "sinh({x})",
+    (lambda g, ans, x:       g * np.cosh(x),                     "cosh({x})"))
+cosh = primitive("cosh", np.cosh, "cosh({x})",
+    (lambda g, ans, x:       g * np.sinh(x),                     "sinh({x})"))
+expm1 = primitive("expm1", np.expm1, "exp({x}) − 1",
+    (lambda g, ans, x:       g * (ans + 1.0),                    "exp({x})"))
+log1p = primitive("log1p", np.log1p, "log(1 + {x})",
+    (lambda g, ans, x:       g / (1.0 + x),                      "1/(1 + {x})"))
 maximum = primitive("maximum", np.maximum, "max({x}, {y})",
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, 0.0, g)), "[{x} > {y}]"),
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, 0.0, g)), "[{x} < {y}]"))
@@ -254,6 +268,9 @@ max_ = primitive("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=
     (_extremum_vjp,                                              "[{x} = max({x})]"))
 min_ = primitive("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), "min({x})",
     (_extremum_vjp,                                              "[{x} = min({x})]"))
+
+cumsum = primitive("cumsum", lambda x, axis: np.cumsum(x, axis=axis), "cumsum({x})",
+    (lambda g, ans, x, axis: np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), None))
 
 # Shapes and places
 reshape = primitive("reshape", lambda x, shape: np.reshape(x, shape), "{x}",

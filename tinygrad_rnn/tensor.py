@@ -496,18 +496,18 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
         if method == "__call__" and not keywords:
-            if ufunc is np.power:
-                return power(*inputs)
+            if ufunc in NUMPY_FUNCTIONS:
+                return NUMPY_FUNCTIONS[ufunc](*inputs)
             if ufunc in _UFUNCS:
                 return record(_UFUNCS[ufunc], inputs)
-            if ufunc in _COMPARISONS:
+            if ufunc in _TESTS:
                 return ufunc(*[_bare(x) for x in inputs])
         call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         raise TypeError(_unsupported(call + ("".join(f", {key}=" for key in keywords)), ufunc.__name__))
 
     def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
-        if function in ARRAY_FUNCTIONS:
-            return ARRAY_FUNCTIONS[function](*arguments, **keywords)
+        if function in NUMPY_FUNCTIONS:
+            return NUMPY_FUNCTIONS[function](*arguments, **keywords)
         raise TypeError(_unsupported(function.__name__, function.__name__))
 
     @staticmethod
@@ -524,17 +524,28 @@ def _leaf(kind: type, data: Any, requires_grad: bool, name: str | None, step: in
 
 
 _UFUNCS = {p.forward: p for p in primitives.TABLE.values() if isinstance(p.forward, np.ufunc)}
-_COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
+_TESTS = {
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isnan, np.isinf, np.isfinite,
+    np.signbit,
+}  # fmt: skip
 
-# NumPy's function -> ours, for NumPy's functions that are not ufuncs; functions.py fills it.
-ARRAY_FUNCTIONS: dict[Callable, Callable] = {}
+# NumPy's function -> ours, for those that are not a primitive's own forward; functions.py fills it.
+NUMPY_FUNCTIONS: dict[Callable, Callable] = {np.power: power}
 
 
 def _unsupported(call: str, name: str) -> str:
-    known = [f.__name__ for f in (*_UFUNCS, *ARRAY_FUNCTIONS)]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"; the nearest that is supported is np.{near[0]}" if near else ""
-    return f"np.{call} on a Tensor is not supported, and would lose the gradient{hint}. Use .data for the bare array."
+    known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
+    near = difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.6)
+    hint = (
+        f"np.{name} without it is supported"
+        if name in known
+        else f"the nearest that is is np.{near[0]}"
+        if near
+        else ""
+    )
+    return (
+        f"np.{call} on a Tensor is not supported{hint and '; '}{hint}. Use .data for the bare array, without gradient."
+    )
 
 
 def _plain_index(index: Any) -> Any:
