@@ -269,3 +269,71 @@ def test_threads_record_for_themselves():
     for thread in threads:
         thread.join()
     assert found == {0: False, 1: (True, 1, 1.0), 2: (True, 2, 1.0)}
+
+
+CHANGES = {
+    "in place": lambda x: x.data.__setitem__(0, 10.0),
+    "by augmented assignment": lambda x: exec("x.data -= 5.0", {"x": x}),
+    "by assignment": lambda x: setattr(x, "data", np.array([7.0, 8.0])),
+    "through NumPy's out": lambda x: np.multiply(x.data, 3.0, out=x.data),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_graph_keeps_the_values_it_was_made_of(change):
+    x = leaf([1.0, 2.0])
+    y = (x * x * tg.exp(x)).sum()
+    before, expected = x.numpy(), tg.grad(y, x)[0].numpy()
+    change(x)
+    assert not np.array_equal(x.data, before)
+    y.backward()
+    np.testing.assert_array_equal(x.grad, expected)
+    np.testing.assert_array_equal((x * 1.0).data, x.data)
+
+
+def test_an_array_handed_out_before_is_held_fast():
+    x = leaf([1.0, 2.0])
+    alias = x.data
+    alias[0] = 3.0
+    y = (x * x).sum()
+    with pytest.raises(ValueError, match="read-only"):
+        alias[0] = 5.0
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [6.0, 4.0])
+
+
+def test_a_value_that_was_computed_cannot_be_changed():
+    x = leaf([1.0, 2.0], name="x")
+    y = tg.exp(x)
+    with pytest.raises(ValueError, match="read-only"):
+        y.data[0] = 100.0
+    with pytest.raises(ValueError, match="read-only"):
+        x.reshape(2, 1).data[0] = 100.0
+    with pytest.raises(ValueError, match="was made by exp; only the data of a leaf can be set"):
+        y.data = np.ones(2)
+
+
+def test_outside_of_graphs_data_is_free():
+    x = leaf([1.0, 2.0])
+    with no_grad():
+        y = x.reshape(2, 1)
+    y.data[:] = 0.0
+    np.testing.assert_array_equal(x.data, [1.0, 2.0])
+
+
+def test_a_graph_of_gradients_wants_its_inputs_as_they_were():
+    x = leaf([1.0, 2.0], name="x")
+    y = (x * x).sum()
+    assert x.data[0] == 1.0  # a look changes nothing
+    np.testing.assert_array_equal(tg.grad(y, x, create_graph=True)[0].data, [2.0, 4.0])
+    x.data[0] = 5.0
+    with pytest.raises(
+        ValueError, match=r"x of shape \(2,\) has changed since multiply of shape \(2,\) was made of it"
+    ):
+        tg.grad(y, x, create_graph=True)
+
+
+def test_data_that_cannot_carry_a_gradient_is_refused():
+    x = leaf([1.0, 2.0], name="x")
+    with pytest.raises(TypeError, match="x of shape .* cannot be int64"):
+        x.data = np.array([1, 2])

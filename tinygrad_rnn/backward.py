@@ -63,21 +63,22 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
         yield node, g
         if node.primitive is None:
             continue
-        primitive, data, arguments = node.primitive, node.data, node.arguments
+        primitive, data, arguments = node.primitive, node.value, node.arguments
         rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
         for x, vjp in zip(node.inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
             if not x.requires_grad:
                 continue
             known = cotangents.get(x)
             if recorded:
+                _check_unchanged(node)
                 with time_step(node.step):
                     term = fit(vjp(g, node, *node.inputs, *node.static), x)
                     cotangents[x] = term if known is None else known + term
                 if watch is not None:
-                    watch.cotangent(node, x, term.data)
+                    watch.cotangent(node, x, term.value)
                 continue
             term = vjp(g, data, *arguments)
-            if term.shape != x.data.shape:
+            if term.shape != x.value.shape:
                 term = fit(term, x)
             if watch is not None:
                 watch.cotangent(node, x, term)
@@ -91,9 +92,19 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
                     owned.add(x)
 
 
+def _check_unchanged(node: Tensor) -> None:
+    """A graph of gradients is made of the inputs themselves, so they must hold what the node was made of."""
+    for x, array in zip(node.inputs, node.arguments, strict=False):
+        if x.value is not array and not np.array_equal(x.value, array):
+            raise ValueError(
+                f"{describe(x)} has changed since {describe(node)} was made of it; a graph of gradients needs the "
+                "value that it had: run the forward pass again"
+            )
+
+
 def fit(g: Any, x: Tensor) -> Any:
     """A rule's result as a cotangent of x: summed over the axes along which x was broadcast."""
-    shape = x.data.shape
+    shape = x.value.shape
     if g.shape != shape:
         extra = g.ndim - len(shape)
         if extra:
@@ -148,15 +159,15 @@ def grad(
     cotangent = _start("grad(output, ...)", output, grad_output)
     wanted = set(inputs)
     found = {}
-    for node, g in sweep(output, cotangent if create_graph else cotangent.data):
+    for node, g in sweep(output, cotangent if create_graph else cotangent.value):
         if node in wanted:
             found[node] = _in_dtype(g, node)
-    return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.data)) for x in inputs)
+    return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.value)) for x in inputs)
 
 
 def accumulate(output: Tensor, grad: Any = None) -> None:
     """`Tensor.backward`: add the gradients to `.grad` of the leaves."""
-    for node, g in sweep(output, _start("backward()", output, grad).data):
+    for node, g in sweep(output, _start("backward()", output, grad).value):
         if node.is_leaf:
             g = _in_dtype(g, node)
             node.grad = np.array(g) if node.grad is None else node.grad + g
@@ -177,7 +188,7 @@ def _start(call: str, output: Tensor, cotangent: Any) -> Tensor:
                 f"{call}: {describe(output)} is not a scalar; reduce it to one, as with .sum(), or pass its "
                 "cotangent, an array of the same shape"
             )
-        return Tensor(np.ones_like(output.data))
+        return Tensor(np.ones_like(output.value))
     if not isinstance(cotangent, Tensor):
         cotangent = Tensor(np.asarray(cotangent, dtype=output.dtype))
     if cotangent.shape != output.shape:

@@ -49,7 +49,7 @@ def check_gradients(
     """
     if order < 1:
         raise ValueError(f"check_gradients(order={order}): the order is 1 or more")
-    arrays = [np.array(x.data if isinstance(x, Tensor) else x, dtype=np.float64) for x in inputs]
+    arrays = [np.array(x.value if isinstance(x, Tensor) else x, dtype=np.float64) for x in inputs]
     for _ in range(order - 1):
         f = _directional_derivative(f, arrays)
 
@@ -79,7 +79,7 @@ def _errors(
     """Per leaf, the largest |gradient - difference| / max(1, |gradient|, |difference|)."""
     errors = []
     for leaf, gradient in zip(leaves, gradients, strict=True):
-        ours, differences = gradient.data, central_differences(lambda: value().item(), leaf.data, step)
+        ours, differences = gradient.value, central_differences(lambda: value().item(), leaf, step)
         relative = np.abs(ours - differences) / np.maximum(1.0, np.maximum(np.abs(ours), np.abs(differences)))
         for place in zip(*np.nonzero(~(relative <= tolerance)), strict=True):
             raise GradientError(
@@ -90,18 +90,18 @@ def _errors(
     return errors
 
 
-def central_differences(value: Callable[[], float], x: np.ndarray, step: float = 1e-5) -> np.ndarray:
-    """(value(x + s) - value(x - s)) / 2s for every element of an array that `value` reads, changed and put back."""
-    differences = np.zeros_like(x)
-    for place in np.ndindex(x.shape):
-        at, values = x[place], []
-        try:
-            for moved in (at + step, at - step):
-                x[place] = moved
-                values.append(value())
-        finally:
-            x[place] = at
-        differences[place] = (values[0] - values[1]) / (2 * step)
+def central_differences(value: Callable[[], float], leaf: Tensor, step: float = 1e-5) -> np.ndarray:
+    """(value(x + s) - value(x - s)) / 2s for every element x of a leaf that `value` reads, changed and put back."""
+    at = leaf.numpy()
+    differences = np.zeros_like(at)
+    try:
+        for place in np.ndindex(at.shape):
+            for signed in (step, -step):
+                leaf.data = at
+                leaf.data[place] += signed
+                differences[place] += value() / (2 * signed)
+    finally:
+        leaf.data = at
     return differences
 
 
@@ -146,10 +146,10 @@ class _Watch:
 
     def value(self, node: Tensor, primitive: Primitive, inputs: Sequence[Tensor]) -> None:
         self._lines[node.born] = line = _line_outside()
-        if _finite(node.data):
+        if _finite(node.value):
             return
         for x in inputs:
-            if not _finite(x.data):
+            if not _finite(x.value):
                 raise AnomalyError(f"{_described(x)} went into {primitive.name}, at {line}")
         node.primitive = primitive  # so that it is described by what made it, even where nothing is recorded
         made_of = ", ".join(_described(x) for x in inputs)
@@ -170,7 +170,7 @@ def _finite(values: np.ndarray) -> bool:
 
 
 def _described(x: Tensor) -> str:
-    return f"{describe(x)} ({_range(x.data)})"
+    return f"{describe(x)} ({_range(x.value)})"
 
 
 def _range(values: np.ndarray) -> str:

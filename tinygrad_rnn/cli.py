@@ -123,7 +123,7 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"wrote {diagram.save(options.out / name)}")
 
     loss.backward()
-    arrays = {name: p.data for name, p in net.parameters.items()}
+    arrays = {name: p.value for name, p in net.parameters.items()}
     by_hand = closed_form_gradients(**arrays, xs=net.xs, targets=net.target)
     rows, failures = [], []
     for name, parameter in net.parameters.items():

@@ -192,7 +192,7 @@ def minimum(x: Any, y: Any) -> Tensor:
 @_implements(np.where)
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the condition holds and y elsewhere; no gradient flows to the condition."""
-    condition = condition.data if isinstance(condition, Tensor) else np.array(condition)
+    condition = np.array(condition.value if isinstance(condition, Tensor) else condition)
     return record(primitives.where, (x, y), condition)
 
 
@@ -265,7 +265,7 @@ def prod(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     if axis is None:
         total = prod(reshape(x, (-1,)), 0)
         return reshape(total, (1,) * x.ndim) if keepdims else total
-    factors = [take(x, i, axis) for i in range(x.shape[axis])] or [Tensor(np.ones(np.prod(x.data, axis=axis).shape))]
+    factors = [take(x, i, axis) for i in range(x.shape[axis])] or [Tensor(np.ones(np.prod(x.value, axis=axis).shape))]
     total = functools.reduce(multiply, factors)
     return expand_dims(total, axis) if keepdims else total
 
@@ -309,7 +309,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 def _finite_max(x: Any, axis: Axis) -> Tensor:
     """The largest elements as constants, 0 for an infinite one: the results do not depend on the shift."""
-    largest = np.max(x.data if isinstance(x, Tensor) else x, axis=axis, keepdims=True)
+    largest = np.max(x.value if isinstance(x, Tensor) else x, axis=axis, keepdims=True)
     return Tensor(np.where(np.isfinite(largest), largest, 0.0))
 
 
@@ -405,7 +405,7 @@ def tile(x: Any, reps: int | Sequence[int]) -> Tensor:
 @_implements(np.take)
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The elements, or the slices along an axis, at the indices."""
-    return _moved(x, np.take(_places(x), as_tensor(indices).data, axis))
+    return _moved(x, np.take(_places(x), as_tensor(indices).value, axis))
 
 
 @_implements(np.split)
@@ -438,5 +438,5 @@ for _function in (np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like,
 
     @_implements(_function)
     def _plain(*arguments: Any, _function: Callable = _function, **keywords: Any) -> Any:
-        bare = [x.data if isinstance(x, Tensor) else x for x in arguments]
+        bare = [x.value if isinstance(x, Tensor) else x for x in arguments]
         return _function(*bare, **keywords)

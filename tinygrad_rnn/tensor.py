@@ -102,21 +102,21 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
             return record(primitive, _tensors(inputs), *static)
         if x.requires_grad:
             wanted = True
-    return _made(primitive, inputs, (*[x.data for x in inputs], *static), wanted)
+    return _made(primitive, inputs, (*[x.value for x in inputs], *static), wanted)
 
 
 def unary(primitive: Primitive, x: Any) -> Tensor:
     """`record` for one input: the same in less time, since this and `binary` are most of what a net is made of."""
     if not isinstance(x, Tensor):
         x = Tensor(x)
-    return _made(primitive, (x,), (x.data,), x.requires_grad)
+    return _made(primitive, (x,), (x.value,), x.requires_grad)
 
 
 def binary(primitive: Primitive, x: Any, y: Any) -> Tensor:
     """`record` for two inputs."""
     if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
         x, y = _tensors((x, y))
-    return _made(primitive, (x, y), (x.data, y.data), x.requires_grad or y.requires_grad)
+    return _made(primitive, (x, y), (x.value, y.value), x.requires_grad or y.requires_grad)
 
 
 def _made(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, wanted: bool) -> Tensor:
@@ -129,16 +129,21 @@ def _made(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, wa
         kind = ShapeError if isinstance(error, ValueError) else IndexError
         raise kind(f"{primitive.name}({operands}){at_step}: {error}") from error
     node = _new(Tensor)
-    node.data = data if type(data) is _ndarray else np.asarray(data)
+    node.value = data = data if type(data) is _ndarray else np.asarray(data)
     node.grad = node.name = None
     node.step = _step.get()
     node.born = _next_number()
     if wanted and _recording.get():
         node.requires_grad = True
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
+        for x in inputs:
+            if x.primitive is None:
+                x.value.setflags(False)  # read-only: see `data`
     else:
         node.requires_grad = False
         node.primitive, node.inputs, node.arguments = None, (), ()
+        if data.base is not None:  # a leaf has an array of its own
+            node.value = data.copy()
     watch = watcher.get()
     if watch is not None:
         watch.value(node, primitive, inputs)
@@ -225,7 +230,7 @@ def power(x: Any, exponent: Any) -> Tensor:
 
 
 def _bare(value: Any) -> Any:
-    return value.data if isinstance(value, Tensor) else value
+    return value.value if isinstance(value, Tensor) else value
 
 
 class Tensor:
@@ -241,7 +246,8 @@ class Tensor:
         name: what diagrams and error messages call it.
 
     Attributes:
-        data: the value, a NumPy array.
+        data: the value as a NumPy array, to read, and on a leaf to write. value: the very array, which graphs hold and
+            nobody else writes to.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         name, step: the node's name and the time step it belongs to, or None.
@@ -252,16 +258,16 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "arguments", "born", "data", "grad", "inputs", "name", "primitive", "requires_grad", "step",
+        "__weakref__", "arguments", "born", "grad", "inputs", "name", "primitive", "requires_grad", "step", "value",
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
         if name is not None:
             _check_name(name)
-        self.data = _real_array(data)
-        if requires_grad and self.data.dtype.kind != "f":
+        self.value = _real_array(data)
+        if requires_grad and self.value.dtype.kind != "f":
             raise TypeError(
-                f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.data.dtype}; "
+                f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
                 "pass floats, such as 1.0 for 1 or array.astype(float)"
             )
         self.grad = None
@@ -275,24 +281,51 @@ class Tensor:
     # What it is
 
     @property
+    def data(self) -> np.ndarray:
+        """The value as a NumPy array, to read or, on a leaf, to write: `t.data -= 0.1 * t.grad`, `t.data[0] = 1`.
+
+        A graph keeps the values that it was made of, whatever happens to a leaf later: it holds a leaf's array
+        read-only, and the first look at the data after that is at a copy, which the leaf holds from then on. What was
+        computed is looked at through a read-only view.
+        """
+        if self.primitive is not None:
+            view = self.value.view()
+            view.setflags(False)
+            return view
+        if not self.value.flags.writeable:
+            self.value = self.value.copy()
+        return self.value
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        if self.primitive is not None:
+            raise ValueError(f"{describe(self)} was made by {self.primitive.name}; only the data of a leaf can be set")
+        if data is self.value:  # as after t.data -= x, which has changed it in place
+            return
+        value = _real_array(data)
+        if self.requires_grad and value.dtype.kind != "f":
+            raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
+        self.value = value
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The length of each axis."""
-        return self.data.shape
+        return self.value.shape
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self.data.ndim
+        return self.value.ndim
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self.data.size
+        return self.value.size
 
     @property
     def dtype(self) -> np.dtype:
         """The type of its elements."""
-        return self.data.dtype
+        return self.value.dtype
 
     @property
     def is_leaf(self) -> bool:
@@ -314,25 +347,25 @@ class Tensor:
         wants = ", requires_grad=True" if self.requires_grad and self.primitive is None else ""
         name = "" if self.name is None else f", name={self.name!r}"
         step = "" if self.step is None else f", step={self.step}"
-        return f"Tensor({np.array2string(self.data, prefix='Tensor(', separator=', ')}{of}{wants}{name}{step})"
+        return f"Tensor({np.array2string(self.value, prefix='Tensor(', separator=', ')}{of}{wants}{name}{step})"
 
     def __reduce__(self) -> tuple:
         """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
-        return _leaf, (type(self), self.data, self.requires_grad and self.is_leaf, self.name, self.step, self.grad)
+        return _leaf, (type(self), self.value, self.requires_grad and self.is_leaf, self.name, self.step, self.grad)
 
     # Out of the graph
 
     def item(self) -> float:
         """The value of a Tensor of one element as a Python number."""
-        return self.data.item()
+        return self.value.item()
 
     def numpy(self) -> np.ndarray:
         """A copy of the value."""
-        return self.data.copy()
+        return self.value.copy()
 
     def detach(self) -> Tensor:
         """A leaf with the same value, name and step, through which no gradient flows."""
-        leaf = Tensor(self.data, name=self.name)
+        leaf = Tensor(self.value, name=self.name)
         leaf.step = self.step
         return leaf
 
@@ -340,12 +373,12 @@ class Tensor:
         return float(self.item())
 
     def __bool__(self) -> bool:
-        return bool(self.data)
+        return bool(self.value)
 
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("len() of a Tensor with no axes; its shape is ()")
-        return len(self.data)
+        return len(self.value)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
@@ -356,7 +389,7 @@ class Tensor:
                 f"an array made from {describe(self)} would lose its gradient; use tg.stack or tg.concatenate to join "
                 "Tensors, and .data, .numpy() or .detach() for the bare value"
             )
-        return np.array(self.data, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
+        return np.array(self.value, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
 
     # Backward (the sweep itself is in backward.py)
 
@@ -433,22 +466,22 @@ class Tensor:
     __hash__ = object.__hash__  # by identity: nodes are keys of dicts
 
     def __eq__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return np.equal(self.data, _bare(other))
+        return np.equal(self.value, _bare(other))
 
     def __ne__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return np.not_equal(self.data, _bare(other))
+        return np.not_equal(self.value, _bare(other))
 
     def __lt__(self, other: Any) -> np.ndarray:
-        return np.less(self.data, _bare(other))
+        return np.less(self.value, _bare(other))
 
     def __le__(self, other: Any) -> np.ndarray:
-        return np.less_equal(self.data, _bare(other))
+        return np.less_equal(self.value, _bare(other))
 
     def __gt__(self, other: Any) -> np.ndarray:
-        return np.greater(self.data, _bare(other))
+        return np.greater(self.value, _bare(other))
 
     def __ge__(self, other: Any) -> np.ndarray:
-        return np.greater_equal(self.data, _bare(other))
+        return np.greater_equal(self.value, _bare(other))
 
     # Methods: NumPy's functions of the same name, which functions.py describes
 
@@ -553,7 +586,7 @@ def _plain_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_plain_index(i) for i in index)
     if isinstance(index, Tensor):
-        return index.data
+        return index.value.copy()
     if isinstance(index, list):
         return np.array(index, dtype=None if index else int)
     return index.copy() if isinstance(index, np.ndarray) else index

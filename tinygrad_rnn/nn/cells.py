@@ -89,8 +89,8 @@ class RNNCell(Module):
         return label(h, "h", 0)
 
     def _check(self, x: Tensor, h: Tensor, t: int) -> None:
-        shape = x.data.shape
-        if h.data.shape == (*shape[:-1], self.hidden_size) and shape[-1:] == (self.input_size,) and len(shape) < 3:
+        shape = x.value.shape
+        if h.value.shape == (*shape[:-1], self.hidden_size) and shape[-1:] == (self.input_size,) and len(shape) < 3:
             return
         *batch, width = shape or (None,)
         call = f"RNNCell{'' if self.layer is None else f' of layer {self.layer}'} at step {t}"

@@ -49,7 +49,7 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
     if z.ndim == 0:
         raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
     if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:
-        y = Tensor(_one_hot(y.data, z.shape[-1], z.dtype), name=y.name)
+        y = Tensor(_one_hot(y.value, z.shape[-1], z.dtype), name=y.name)
     if y.shape != z.shape:
         raise ShapeError(
             f"cross_entropy: logits of shape {z.shape} need class numbers (integers) of shape {z.shape[:-1]} or "

@@ -75,7 +75,7 @@ def _steps(xs: Any) -> list:
     if isinstance(xs, str) or not isinstance(xs, (np.ndarray, Tensor, Sequence)):
         raise TypeError(f"RNN(xs): a list of steps or an array with time first is needed, not a {type(xs).__name__}")
     if isinstance(xs, Tensor) and not xs.requires_grad:
-        xs = xs.data
+        xs = xs.value
     if isinstance(xs, np.ndarray) and len(xs):
         return list(xs)
     steps = [x if isinstance(x, Tensor) else np.asarray(x) for x in xs]
