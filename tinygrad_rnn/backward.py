@@ -63,6 +63,8 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
         yield node, g
         if node.primitive is None:
             continue
+        if recorded:
+            _check_unchanged(node)
         primitive, data, arguments = node.primitive, node.value, node.arguments
         rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
         for x, vjp in zip(node.inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
@@ -70,7 +72,6 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
                 continue
             known = cotangents.get(x)
             if recorded:
-                _check_unchanged(node)
                 with time_step(node.step):
                     term = fit(vjp(g, node, *node.inputs, *node.static), x)
                     cotangents[x] = term if known is None else known + term

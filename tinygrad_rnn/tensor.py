@@ -1,7 +1,7 @@
 """Tensor: a NumPy array that remembers the primitive and the inputs that made it.
 
 - `Tensor(data, requires_grad=True)` is a leaf; arithmetic, indexing and NumPy's own functions on Tensors make nodes.
-- `record(primitive, inputs, *static)` is the one place where a node is made.
+- `record(primitive, inputs, *static)` makes the nodes; `unary` and `binary` do it in less time for one or two inputs.
 - `no_grad()` stops the recording; `time_step(t)` tells every node made inside it its step; `label` names a node.
 
 A node points at its inputs and never back, so a graph is freed by reference counting as soon as its output is.
@@ -44,9 +44,7 @@ Axis = int | tuple[int, ...] | None
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _step: ContextVar[int | None] = ContextVar("step", default=None)
-watcher: ContextVar[Any] = ContextVar(
-    "watcher", default=None
-)  # what checking.detect_anomaly puts here sees every value
+watcher: ContextVar[Any] = ContextVar("watcher", default=None)  # sees every value: checking.detect_anomaly
 
 # Memory that is freed at the end of a training step is needed again in the next. The C library of Linux would hand it
 # back to the kernel and fetch it page by page, unless it has seen that blocks as large as this one come and go.
