@@ -143,6 +143,7 @@ REARRANGED = {
     "cumsum": lambda np, x: np.cumsum(x),
     "cumsum of an axis": lambda np, x: np.cumsum(x, axis=1),
     "prod": lambda np, x: np.prod(x),
+    "prod of axes": lambda np, x: np.prod(x, axis=(0, 1)),
     "prod of an axis": lambda np, x: np.prod(x, axis=0, keepdims=True),
     "clip": lambda np, x: np.clip(x, -0.5, None),
     "clip on both sides": lambda np, x: np.clip(x, -0.5, 0.5),
@@ -180,6 +181,8 @@ def test_softplus_is_smooth_and_does_not_overflow():
     leaf = tg.Tensor(x, requires_grad=True)
     tg.softplus(leaf).sum().backward()
     np.testing.assert_allclose(leaf.grad, tg.sigmoid(x).data, rtol=1e-14)
+    (slope,) = tg.grad(tg.softplus(leaf).sum(), leaf, create_graph=True)
+    assert tg.grad(slope.sum(), leaf)[0].data[2] == 0.25  # σ(0) (1 - σ(0)), at 0 itself
 
 
 def test_what_has_no_gradient_gives_plain_arrays():

@@ -33,9 +33,8 @@ def read(text, **values):
     for written, meant in [("−", "-"), ("²", "**2"), ("^", "**"), ("ᵗ", "")]:
         text = text.replace(written, meant)
     text = re.sub(r"([\d}]) (?=[{ls])", r"\1 * ", text)  # what stands beside something multiplies it
-    functions = {
-        name: getattr(np, name) for name in ["log", "exp", "sqrt", "sign", "max", "min", "sin", "cos", "sinh", "cosh"]
-    }
+    numpy_s = ["log", "exp", "sqrt", "sign", "max", "min", "sin", "cos", "sinh", "cosh"]
+    functions = {"sigmoid": TABLE["sigmoid"].forward, **{name: getattr(np, name) for name in numpy_s}}
     return eval(text.replace("{", "(").replace("}", ")"), functions, values)
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import pickle
 import threading
@@ -337,3 +338,34 @@ def test_data_that_cannot_carry_a_gradient_is_refused():
     x = leaf([1.0, 2.0], name="x")
     with pytest.raises(TypeError, match="x of shape .* cannot be int64"):
         x.data = np.array([1, 2])
+
+
+VIEWS = {
+    "row": lambda a: a[:1], "whole": lambda a: a[:], "reshaped": lambda a: a.reshape(-1, 1), "buffer": memoryview,
+    "array itself": lambda a: a,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("of_constant", [False, True], ids=["parameter", "constant"])
+def test_views_handed_out_before_reach_no_graph(view, of_constant):
+    x, w = leaf([1.0, 2.0]), Tensor([3.0, 4.0])
+    alias = view((w if of_constant else x).data)
+    y = (x.reshape(2) * x * w).sum()
+    with contextlib.suppress(ValueError, TypeError):  # or it says that it is read-only
+        alias[0] = 100.0
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [6.0, 16.0])
+
+
+def test_data_keeps_its_shape():
+    x = leaf([1.0, 2.0], name="x")
+    with pytest.raises(ShapeError, match=r"data of x of shape \(2,\) cannot have the shape \(3,\)"):
+        x.data = np.ones(3)
+
+
+def test_a_look_at_a_nan_changes_nothing():
+    x = leaf([np.nan, 1.0])
+    y = (x * x).sum()
+    x.data  # noqa: B018
+    assert tg.grad(y, x, create_graph=True)[0].data[1] == 2.0

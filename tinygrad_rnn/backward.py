@@ -96,7 +96,7 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
 def _check_unchanged(node: Tensor) -> None:
     """A graph of gradients is made of the inputs themselves, so they must hold what the node was made of."""
     for x, array in zip(node.inputs, node.arguments, strict=False):
-        if x.value is not array and not np.array_equal(x.value, array):
+        if x.value is not array and not np.array_equal(x.value, array, equal_nan=True):
             raise ValueError(
                 f"{describe(x)} has changed since {describe(node)} was made of it; a graph of gradients needs the "
                 "value that it had: run the forward pass again"

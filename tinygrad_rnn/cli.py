@@ -38,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, message = 2, str(error)
     except DrawingError as error:
         status, message = 1, str(error)
+    except MemoryError as error:
+        status, message = 1, f"not enough memory: {error}"
+    except FileExistsError as error:
+        status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
         status, message = 1, f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     print(f"tinygrad-rnn {options.command}: {message}", file=sys.stderr)

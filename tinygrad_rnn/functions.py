@@ -169,7 +169,7 @@ def reciprocal(x: Any) -> Tensor:
 
 def softplus(x: Any) -> Tensor:
     """log(1 + e^x), without overflow; derivative σ(x)."""
-    return maximum(x, 0.0) + log1p(exp(-abs(x)))
+    return unary(primitives.softplus, x)
 
 
 @_implements(np.clip)
@@ -259,12 +259,14 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
 
 
 @_implements(np.prod)
-def prod(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The product along an axis, or of all; multiplied one by one, so that zeros keep their gradients."""
+def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The product along an axis, axes or all; multiplied one by one, so that zeros keep their gradients."""
     x = as_tensor(x)
-    if axis is None:
-        total = prod(reshape(x, (-1,)), 0)
-        return reshape(total, (1,) * x.ndim) if keepdims else total
+    if not isinstance(axis, int):
+        shape = np.prod(_places(x), axis=axis, keepdims=keepdims).shape
+        for a in range(x.ndim) if axis is None else axis:
+            x = prod(x, a, keepdims=True)
+        return reshape(x, shape)
     factors = [take(x, i, axis) for i in range(x.shape[axis])] or [Tensor(np.ones(np.prod(x.value, axis=axis).shape))]
     total = functools.reduce(multiply, factors)
     return expand_dims(total, axis) if keepdims else total

@@ -227,6 +227,8 @@ relu = primitive("relu", lambda x: np.maximum(x, 0), "{f}({x})",
     (lambda g, ans, x:       np.where(x <= 0, 0.0, g),           "{f}′({x})"))
 
 # Elementwise functions
+softplus = primitive("softplus", lambda x: np.logaddexp(0.0, x), "softplus({x})",
+    (lambda g, ans, x:       g * sigmoid(x),                     "sigmoid({x})"))
 exp = primitive("exp", np.exp, "exp({x})",
     (lambda g, ans, x:       g * ans,                            "exp({x})"))
 log = primitive("log", np.log, "log({x})",

@@ -136,8 +136,13 @@ def _made(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, wa
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
         for x in inputs:
             if x.primitive is None:
+                if x.lent:
+                    _take_back(x)
+                    arguments = (*[y.value for y in inputs], *arguments[len(inputs) :])
+                    node.arguments, node.value = arguments, data if data.base is None else data.copy()
                 x.value.setflags(False)  # read-only: see `data`
     else:
+        node.lent = False
         node.requires_grad = False
         node.primitive, node.inputs, node.arguments = None, (), ()
         if data.base is not None:  # a leaf has an array of its own
@@ -146,6 +151,12 @@ def _made(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, wa
     if watch is not None:
         watch.value(node, primitive, inputs)
     return node
+
+
+def _take_back(leaf: Tensor) -> None:
+    """Give a leaf an array of its own again, since somebody may hold the one it has, or a part of it, to write to."""
+    leaf.value.setflags(False)
+    leaf.value, leaf.lent = leaf.value.copy(), False
 
 
 def _tensors(values: tuple) -> tuple[Tensor, ...]:
@@ -245,7 +256,7 @@ class Tensor:
 
     Attributes:
         data: the value as a NumPy array, to read, and on a leaf to write. value: the very array, which graphs hold and
-            nobody else writes to.
+            nobody else writes to. lent: whether somebody may have a leaf's array, or a part of it, to write to.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         name, step: the node's name and the time step it belongs to, or None.
@@ -256,7 +267,8 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "arguments", "born", "grad", "inputs", "name", "primitive", "requires_grad", "step", "value",
+        "__weakref__", "arguments", "born", "grad", "inputs", "lent", "name", "primitive", "requires_grad", "step",
+        "value",
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
@@ -268,7 +280,7 @@ class Tensor:
                 f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
                 "pass floats, such as 1.0 for 1 or array.astype(float)"
             )
-        self.grad = None
+        self.grad, self.lent = None, False
         self.requires_grad = bool(requires_grad)
         self.primitive = None
         self.inputs = self.arguments = ()
@@ -282,9 +294,9 @@ class Tensor:
     def data(self) -> np.ndarray:
         """The value as a NumPy array, to read or, on a leaf, to write: `t.data -= 0.1 * t.grad`, `t.data[0] = 1`.
 
-        A graph keeps the values that it was made of, whatever happens to a leaf later: it holds a leaf's array
-        read-only, and the first look at the data after that is at a copy, which the leaf holds from then on. What was
-        computed is looked at through a read-only view.
+        A graph keeps the values that it was made of, whatever happens to a leaf later. It holds an array that nobody
+        else has: one that was looked at before goes read-only and is left to who looked; and the first look after that
+        is at a copy, which the leaf holds from then on. What was computed is looked at through a read-only view.
         """
         if self.primitive is not None:
             view = self.value.view()
@@ -292,6 +304,7 @@ class Tensor:
             return view
         if not self.value.flags.writeable:
             self.value = self.value.copy()
+        self.lent = True
         return self.value
 
     @data.setter
@@ -301,9 +314,11 @@ class Tensor:
         if data is self.value:  # as after t.data -= x, which has changed it in place
             return
         value = _real_array(data)
+        if value.shape != self.value.shape:
+            raise ShapeError(f"the data of {describe(self)} cannot have the shape {value.shape}; make a new Tensor")
         if self.requires_grad and value.dtype.kind != "f":
             raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
-        self.value = value
+        self.value, self.lent = value, False
 
     @property
     def shape(self) -> tuple[int, ...]:
