@@ -122,7 +122,7 @@ def torch(p):
 
     torch.set_num_threads(1)
     xs, Y = torch.from_numpy(p.xs), torch.from_numpy(p.Y)
-    tensors = [torch.from_numpy(a).clone().requires_grad_() for a in p.parameters]
+    tensors = [torch.from_numpy(a.copy()).requires_grad_() for a in p.parameters]
 
     def step():
         W, U, b, V, c = tensors
