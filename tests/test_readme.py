@@ -33,7 +33,7 @@ def test_the_figures_are_those_of_the_demo(tmp_path, name):
 
 
 def test_the_layout_names_what_there_is():
-    layout = re.search(r"## The layout\n\n(.*?)\n\n", README, re.DOTALL)[1]
+    layout = re.search(r"## The layout\n\n(.*?)\n    tests/", README, re.DOTALL)[1]
     named = set(re.findall(r"(\w+\.py|(?<=      )\w+/|\bdata/)", layout))
     there = {p.name + ("/" if p.is_dir() else "") for p in (ROOT / "tinygrad_rnn").iterdir() if p.name[0] != "."}
     assert named == there - {"__init__.py", "py.typed", "__pycache__/"}
