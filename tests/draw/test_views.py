@@ -228,3 +228,14 @@ def test_a_use_that_passes_other_nodes_bends_around_them():
     diagram = tg.draw.forward(y)
     name = {node.id: node.label for node in diagram.nodes}
     assert [(name[e.source], name[e.target]) for e in diagram.edges if e.bend] == [("h⁽¹⁾", "y")]
+
+
+def test_inputs_that_want_a_gradient_are_inputs_still():
+    xs = [leaf(np.ones(2)) for _ in range(2)]
+    hs, _ = tg.nn.RNN(2, 3, rng=0)(xs)
+    diagram = tg.draw.backward(hs[-1].sum())
+    assert [(n.label, n.kind, n.faint) for n in diagram.nodes if "x" in n.label] == [
+        ("dx⁽¹⁾", "input", False), ("dx⁽²⁾", "input", False),
+    ]  # fmt: skip
+    assert labels(diagram)["dĥ⁽²⁾", "dx⁽²⁾"] == "ᵗW"
+    assert all(n.y > 0 for n in diagram.nodes if n.label.startswith(("dx", "dW⁽")))

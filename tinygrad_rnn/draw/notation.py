@@ -94,8 +94,9 @@ class Writer:
         return match[1].replace("{f}", self._f(node.primitive)) if match else ""
 
     def product(self, path: Iterable[Hop]) -> Written | None:
-        """The chain rule along a path, from the output's end: its local derivatives multiplied, numbers first.
+        """The chain rule along a path: its local derivatives multiplied, numbers first.
 
+        The factors stand as in eq. 7.6 of seed 001, dh f′(ĥ) ᵗU: in the order in which the gradient meets them.
         None where a derivative on the way has no short notation.
         """
         coefficient, factors = 1.0, []

@@ -241,5 +241,5 @@ def _kind(tensor: Tensor, output: Tensor, carried: set[str]) -> str:
     if tensor.name in carried:
         return "state"
     if tensor.is_leaf:
-        return "parameter" if tensor.requires_grad else "input"
+        return "parameter" if tensor.requires_grad and tensor.step is None else "input"
     return "variable" if tensor.name is not None else "operation"

@@ -53,7 +53,7 @@ def backward(output: Tensor, *, level: str = "named") -> Diagram:
         name = unfolded.name(terms[0])
         tooltip = f"∂{unfolded.name(unfolded.places[-1])}/∂{name}, shape {terms[0].tensor.shape}"
         nodes.append(Node(f"sum{i}", "Σ", "sum", None, x, y, f"the sum over the steps that use {name}"))
-        nodes.append(Node(f"total{i}", f"d{name}", "parameter", None, x - TOTAL, y, tooltip))
+        nodes.append(Node(f"total{i}", f"d{name}", terms[0].kind, None, x - TOTAL, y, tooltip))
         edges += [Edge(p.id, f"sum{i}", "", "gradient", via=((p.x, y),)) for p in terms]
         edges.append(Edge(f"sum{i}", f"total{i}", "", "gradient"))
     return Diagram("backward", nodes, edges, unfolded.steps, unfolded.writer.legend(), direction="RL")
