@@ -19,7 +19,7 @@ from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.errors import AnomalyError, GradientError
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor, describe, record, watcher
+from tinygrad_rnn.tensor import Tensor, bare, describe, record, watcher
 
 __all__ = ["CASES", "central_differences", "check_gradients", "check_parameters", "check_primitive", "detect_anomaly"]
 
@@ -49,7 +49,7 @@ def check_gradients(
     """
     if order < 1:
         raise ValueError(f"check_gradients(order={order}): the order is 1 or more")
-    arrays = [np.array(x.value if isinstance(x, Tensor) else x, dtype=np.float64) for x in inputs]
+    arrays = [np.array(bare(x), dtype=np.float64) for x in inputs]
     for _ in range(order - 1):
         f = _directional_derivative(f, arrays)
 
@@ -183,7 +183,7 @@ def _range(values: np.ndarray) -> str:
 
 def _line_outside() -> str:
     """The innermost line of the call stack that is not this package's."""
-    package = os.path.dirname(__file__)
+    package = os.path.join(os.path.dirname(__file__), "")
     for frame in reversed(traceback.extract_stack()):
         if not frame.filename.startswith(package):
             return f"{frame.filename}:{frame.lineno}: {frame.line}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_rnn import primitives, tensor
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import NUMPY_FUNCTIONS, Axis, Tensor, as_tensor, binary, record, unary
+from tinygrad_rnn.tensor import NUMPY_FUNCTIONS, Axis, Tensor, as_tensor, bare, binary, record, unary
 
 __all__ = [
     "abs", "add", "arctan", "broadcast_to", "clip", "concatenate", "cos", "cosh", "cumsum", "divide", "dot", "exp",
@@ -70,6 +70,7 @@ def divide(x: Any, y: Any) -> Tensor:
     return binary(primitives.divide, x, y)
 
 
+@_implements(np.power)
 def power(x: Any, y: Any) -> Tensor:
     """x ** y, element by element."""
     return tensor.power(x, y)
@@ -192,8 +193,7 @@ def minimum(x: Any, y: Any) -> Tensor:
 @_implements(np.where)
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the condition holds and y elsewhere; no gradient flows to the condition."""
-    condition = np.array(condition.value if isinstance(condition, Tensor) else condition)
-    return record(primitives.where, (x, y), condition)
+    return record(primitives.where, (x, y), np.array(bare(condition)))
 
 
 # Products
@@ -311,7 +311,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 def _finite_max(x: Any, axis: Axis) -> Tensor:
     """The largest elements as constants, 0 for an infinite one: the results do not depend on the shift."""
-    largest = np.max(x.value if isinstance(x, Tensor) else x, axis=axis, keepdims=True)
+    largest = np.max(bare(x), axis=axis, keepdims=True)
     return Tensor(np.where(np.isfinite(largest), largest, 0.0))
 
 
@@ -407,7 +407,7 @@ def tile(x: Any, reps: int | Sequence[int]) -> Tensor:
 @_implements(np.take)
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The elements, or the slices along an axis, at the indices."""
-    return _moved(x, np.take(_places(x), as_tensor(indices).value, axis))
+    return _moved(x, np.take(_places(x), bare(indices), axis))
 
 
 @_implements(np.split)
@@ -436,9 +436,10 @@ def _moved(x: Any, places: np.ndarray) -> Tensor:
 
 # No gradient flows through a choice, a test or a shape: these give plain arrays.
 
-for _function in (np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.allclose, np.array_equal):
 
-    @_implements(_function)
-    def _plain(*arguments: Any, _function: Callable = _function, **keywords: Any) -> Any:
-        bare = [x.value if isinstance(x, Tensor) else x for x in arguments]
-        return _function(*bare, **keywords)
+def _plain(function: Callable) -> Callable:
+    return lambda *arguments, **keywords: function(*map(bare, arguments), **keywords)
+
+
+for _function in (np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.allclose, np.array_equal):
+    NUMPY_FUNCTIONS[_function] = _plain(_function)

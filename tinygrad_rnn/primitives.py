@@ -270,7 +270,6 @@ max_ = primitive("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=
     (_extremum_vjp,                                              "[{x} = max({x})]"))
 min_ = primitive("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), "min({x})",
     (_extremum_vjp,                                              "[{x} = min({x})]"))
-
 cumsum = primitive("cumsum", lambda x, axis: np.cumsum(x, axis=axis), "cumsum({x})",
     (lambda g, ans, x, axis: np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), None))
 

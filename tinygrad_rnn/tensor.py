@@ -27,6 +27,7 @@ __all__ = [
     "Axis",
     "Tensor",
     "as_tensor",
+    "bare",
     "binary",
     "describe",
     "is_recording",
@@ -238,7 +239,8 @@ def power(x: Any, exponent: Any) -> Tensor:
     return binary(primitives.power, x, exponent)
 
 
-def _bare(value: Any) -> Any:
+def bare(value: Any) -> Any:
+    """The array of a Tensor, and anything else as it is."""
     return value.value if isinstance(value, Tensor) else value
 
 
@@ -479,22 +481,22 @@ class Tensor:
     __hash__ = object.__hash__  # by identity: nodes are keys of dicts
 
     def __eq__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return np.equal(self.value, _bare(other))
+        return np.equal(self.value, bare(other))
 
     def __ne__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return np.not_equal(self.value, _bare(other))
+        return np.not_equal(self.value, bare(other))
 
     def __lt__(self, other: Any) -> np.ndarray:
-        return np.less(self.value, _bare(other))
+        return np.less(self.value, bare(other))
 
     def __le__(self, other: Any) -> np.ndarray:
-        return np.less_equal(self.value, _bare(other))
+        return np.less_equal(self.value, bare(other))
 
     def __gt__(self, other: Any) -> np.ndarray:
-        return np.greater(self.value, _bare(other))
+        return np.greater(self.value, bare(other))
 
     def __ge__(self, other: Any) -> np.ndarray:
-        return np.greater_equal(self.value, _bare(other))
+        return np.greater_equal(self.value, bare(other))
 
     # Methods: NumPy's functions of the same name, which functions.py describes
 
@@ -547,7 +549,7 @@ class Tensor:
             if ufunc in _UFUNCS:
                 return record(_UFUNCS[ufunc], inputs)
             if ufunc in _TESTS:
-                return ufunc(*[_bare(x) for x in inputs])
+                return ufunc(*[bare(x) for x in inputs])
         call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         raise TypeError(_unsupported(call + ("".join(f", {key}=" for key in keywords)), ufunc.__name__))
 
@@ -556,10 +558,9 @@ class Tensor:
             return NUMPY_FUNCTIONS[function](*arguments, **keywords)
         raise TypeError(_unsupported(function.__name__, function.__name__))
 
-    @staticmethod
-    def __record__(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
-        """A rule of the table has called one of the table's own primitives on a Tensor."""
-        return record(primitive, inputs, *static)
+    # A rule of the table that calls one of the table's own primitives on a Tensor records it
+
+    __record__ = staticmethod(record)
 
 
 def _leaf(kind: type, data: Any, requires_grad: bool, name: str | None, step: int | None, grad: Any) -> Tensor:
@@ -576,22 +577,18 @@ _TESTS = {
 }  # fmt: skip
 
 # NumPy's function -> ours, for those that are not a primitive's own forward; functions.py fills it.
-NUMPY_FUNCTIONS: dict[Callable, Callable] = {np.power: power}
+NUMPY_FUNCTIONS: dict[Callable, Callable] = {}
 
 
 def _unsupported(call: str, name: str) -> str:
     known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
     near = difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.6)
-    hint = (
-        f"np.{name} without it is supported"
-        if name in known
-        else f"the nearest that is is np.{near[0]}"
-        if near
-        else ""
-    )
-    return (
-        f"np.{call} on a Tensor is not supported{hint and '; '}{hint}. Use .data for the bare array, without gradient."
-    )
+    hint = ""
+    if name in known:
+        hint = f"; np.{name} without it is supported"
+    elif near:
+        hint = f"; the nearest that is is np.{near[0]}"
+    return f"np.{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
 
 
 def _plain_index(index: Any) -> Any:

@@ -205,7 +205,7 @@ def test_a_graph_without_steps_is_laid_out(unrolled):
 
 
 def test_nothing_is_said_on_the_terminal(unrolled, capfd):
-    layout.render(tg.draw.backward(unrolled(60)).source, "svg")
+    layout.render(tg.draw.backward(unrolled(200)).source, "svg")
     assert capfd.readouterr() == ("", "")
 
 

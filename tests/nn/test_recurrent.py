@@ -80,7 +80,7 @@ def test_the_state_has_one_entry_per_layer(state):
         tg.nn.RNN(2, 3)(np.ones((1, 2)), state)
 
 
-@pytest.mark.parametrize("xs", [3.0, "abc", None, Tensor(1.0)])
+@pytest.mark.parametrize("xs", [3.0, "abc", None, Tensor(1.0), np.array(1.0)])
 def test_what_is_no_sequence_is_refused(xs):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"RNN\(xs\): a list of steps or an array with time first is needed"):
         tg.nn.RNN(2, 3)(xs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -123,16 +124,18 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
 
 def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
     """Per time step, the rectangle (left, bottom, right, top) behind its column; all are equally high."""
-    inside = [node for node in diagram.nodes if node.step is not None]
-    bottom = min(node.y - size(node.kind, node.label)[1] / 2 for node in inside) - MARGIN
-    top = max(node.y + size(node.kind, node.label)[1] / 2 for node in inside) + MARGIN + 16
-    panels = {}
-    for step in diagram.steps:
-        column = [node for node in inside if node.step == step]
-        left = min(node.x - size(node.kind, node.label)[0] / 2 for node in column) - MARGIN
-        right = max(node.x + size(node.kind, node.label)[0] / 2 for node in column) + MARGIN
-        panels[step] = (left, bottom, right, top)
-    return panels
+    columns = defaultdict(list)  # per step, (left, bottom, right, top) of each node
+    for node in diagram.nodes:
+        if node.step is not None:
+            width, height = size(node.kind, node.label)
+            box = (node.x - width / 2, node.y - height / 2, node.x + width / 2, node.y + height / 2)
+            columns[node.step].append(box)
+    bottom = min(box[1] for boxes in columns.values() for box in boxes) - MARGIN
+    top = max(box[3] for boxes in columns.values() for box in boxes) + MARGIN + 16
+    return {
+        step: (min(box[0] for box in boxes) - MARGIN, bottom, max(box[2] for box in boxes) + MARGIN, top)
+        for step, boxes in sorted(columns.items())
+    }
 
 
 def _route(edge: Edge, source: Node, target: Node) -> dict[str, str]:

@@ -6,7 +6,8 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from typing import IO
 
 import graphviz
@@ -56,9 +57,9 @@ def _render_with_command(source: str, format: str) -> bytes:
 
 @contextmanager
 def _captured_stderr() -> Iterator[IO[bytes]]:
-    """Keep what C libraries say about fonts and the like off the user's terminal."""
+    """Keep what libraries say, those in C too, about fonts, sizes and the like off the user's terminal."""
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
+    with tempfile.TemporaryFile() as messages, redirect_stderr(StringIO()):
         os.dup2(messages.fileno(), 2)
         try:
             yield messages

@@ -131,13 +131,13 @@ class Writer:
     def _made(self, node: Tensor, depth: int) -> Written:
         primitive = node.primitive
         if primitive is None:
-            return Written(self.variable(node), SUM if self.variable(node).startswith("−") else ATOM)
+            text = self.variable(node)
+            return Written(text, SUM if text.startswith("−") else ATOM)
         if depth == 0:
             return Written("…", ATOM)
         if primitive.variadic:
-            return Written(
-                f"{primitive.name}({', '.join(self._operand(x, depth - 1).text for x in node.inputs)})", ATOM
-            )
+            operands = ", ".join(self._operand(x, depth - 1).text for x in node.inputs)
+            return Written(f"{primitive.name}({operands})", ATOM)
         return self._filled(primitive.written, node, depth - 1)
 
     def _operand(self, x: Tensor, depth: int) -> Written:

@@ -59,13 +59,17 @@ class Unfolded:
         made = p.tensor.name is not None and not p.tensor.is_leaf
         return f"{f'{self.name(p)} = {of}' if made else of}, shape {p.tensor.shape}"
 
+    def partial(self, p: Place) -> str:
+        """∂L/∂W, of the output with respect to a node."""
+        return f"∂{self.name(self.places[-1])}/∂{self.name(p)}"
+
     def gradient(self, p: Place) -> str:
         """What gradient a node stands for, as a tooltip says it."""
         if not p.tensor.requires_grad:
             return f"{self.name(p)} needs no gradient"
         through = f"through step {p.column}" if p.column in self.steps else "outside of the steps"
         term = f", the term {through}" if p.tensor in self.shared else ""
-        return f"∂{self.name(self.places[-1])}/∂{self.name(p)}{term}, shape {p.tensor.shape}"
+        return f"{self.partial(p)}{term}, shape {p.tensor.shape}"
 
     def derivative(self, link: Link) -> str:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""

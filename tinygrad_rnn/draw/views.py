@@ -51,7 +51,7 @@ def backward(output: Tensor, *, level: str = "named") -> Diagram:
         edges.append(Edge(link.target.id, link.source.id, label, kind, bend=bends.get(link, 0.0)))
     for i, (terms, (x, y)) in enumerate(buses(list(unfolded.shared.values()), unfolded.places)):
         name = unfolded.name(terms[0])
-        tooltip = f"∂{unfolded.name(unfolded.places[-1])}/∂{name}, shape {terms[0].tensor.shape}"
+        tooltip = f"{unfolded.partial(terms[0])}, shape {terms[0].tensor.shape}"
         nodes.append(Node(f"sum{i}", "Σ", "sum", None, x, y, f"the sum over the steps that use {name}"))
         nodes.append(Node(f"total{i}", f"d{name}", terms[0].kind, None, x - TOTAL, y, tooltip))
         edges += [Edge(p.id, f"sum{i}", "", "gradient", via=((p.x, y),)) for p in terms]

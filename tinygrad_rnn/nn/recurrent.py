@@ -72,7 +72,8 @@ class RNN(Module):
 
 def _steps(xs: Any) -> list:
     """A sequence as the list of its steps, checked to be of one shape."""
-    if isinstance(xs, str) or not isinstance(xs, (np.ndarray, Tensor, Sequence)):
+    scalar = isinstance(xs, (np.ndarray, Tensor)) and xs.ndim == 0
+    if scalar or isinstance(xs, str) or not isinstance(xs, (np.ndarray, Tensor, Sequence)):
         raise TypeError(f"RNN(xs): a list of steps or an array with time first is needed, not a {type(xs).__name__}")
     if isinstance(xs, Tensor) and not xs.requires_grad:
         xs = xs.value
