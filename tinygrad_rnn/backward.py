@@ -11,6 +11,7 @@ a graph that can be drawn and differentiated again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import sum_ as sum_over
-from tinygrad_rnn.tensor import Tensor, as_tensor, describe, is_recording, time_step, watcher
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, time_step, watcher
 
 __all__ = ["accumulate", "fit", "grad", "sweep", "topological_order"]
 
@@ -49,47 +50,54 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
     The cotangent of x is the sum over x's uses, each the use's cotangent times its local derivative (seed 001, section
     7.2.3). Where x is used once per time step, that sum is backpropagation through time: eqs. 7.7 to 7.9.
 
+    Nodes come in the reverse of the order in which they were made: whatever uses a node is younger than it, and has
+    added to its cotangent by then. Each cotangent is freed as the sweep passes it.
+
     Args:
         cotangent: dL/doutput. An array gives arrays; a Tensor gives Tensors, recording the sweep as a graph.
     """
     recorded = isinstance(cotangent, Tensor)
-    cotangents = {output: cotangent}
     watch = watcher.get()
-    owned = set()  # the Tensors whose cotangent is an array made here, which can be added to in place
-    for node in reversed(topological_order(output)):
-        g = cotangents.pop(node, None)
-        if g is None:
-            continue
+    cotangents = {output: cotangent}
+    waiting = [(-output.born, output)]  # those that have a cotangent, as a heap: the youngest is first
+    owned = set()  # those whose cotangent is an array made here, which can be added to in place
+    while waiting:
+        _, node = heappop(waiting)
+        g = cotangents.pop(node)
+        value = node.value
+        if g.shape != value.shape:
+            g = fit(g, node)
         yield node, g
-        if node.primitive is None:
+        primitive = node.primitive
+        if primitive is None:
             continue
         if recorded:
             _check_unchanged(node)
-        primitive, data, arguments = node.primitive, node.value, node.arguments
+            value, arguments = node, (*node.inputs, *node.static)
+        else:
+            arguments = node.arguments
         rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
         for x, vjp in zip(node.inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
             if not x.requires_grad:
                 continue
-            known = cotangents.get(x)
             if recorded:
                 with time_step(node.step):
-                    term = fit(vjp(g, node, *node.inputs, *node.static), x)
-                    cotangents[x] = term if known is None else known + term
-                if watch is not None:
-                    watch.cotangent(node, x, term.value)
-                continue
-            term = vjp(g, data, *arguments)
-            if term.shape != x.value.shape:
-                term = fit(term, x)
+                    term = vjp(g, value, *arguments)
+            else:
+                term = vjp(g, value, *arguments)
             if watch is not None:
-                watch.cotangent(node, x, term)
+                watch.cotangent(node, x, bare(term))
+            known = cotangents.get(x)
             if known is None:
                 cotangents[x] = term
+                heappush(waiting, (-x.born, x))
+            elif known.shape != term.shape:
+                cotangents[x] = fit(known, x) + fit(term, x)
             elif x in owned:
                 known += term
             else:
                 cotangents[x] = known + term
-                if known.ndim:  # NumPy's sum of two arrays without axes is no array
+                if known.ndim and not recorded:  # NumPy's sum of two arrays without axes is no array
                     owned.add(x)
 
 

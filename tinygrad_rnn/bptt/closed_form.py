@@ -130,25 +130,25 @@ def closed_form_gradients(
         h.append(f(h_hat))
 
     # The dense layer y = V h + c and its loss, after the last step or after every one.
-    E, dV, dc, grad_dense = 0.0, np.zeros_like(V), np.zeros(K), [np.zeros_like(h[0])] * (T + 1)
+    E, dV, dc, grad_dense = 0.0, np.zeros_like(V), 0.0, [np.zeros_like(h[0])] * (T + 1)
     for t in range(1, T + 1) if many_to_many else [T]:
         y = V @ h[t] + (0.0 if c is None else c[:, None])
         E_t, dy = LOSSES[loss](y, _target(targets[t - 1] if many_to_many else targets, (*batch, K), loss))
         E += E_t
         dV += dy @ h[t].T  # (ŷ - y) ⊗ h of seed 003; here dy is ∂E/∂y of any loss
-        dc += np.sum(dy, axis=1)
+        dc = dc + dy
         grad_dense[t] = V.T @ dy  # (7.4)
 
     # Backward through time. The text sums (7.7) and (7.9) from t = 0; here steps are 1 to T, and h(0) is given, so that
     # there is no term 0.
-    dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros(H)
+    dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros_like(h[0])
     dh, dx = [None] * (T + 1), [None] * (T + 1)
     dh[T] = grad_dense[T]  # (7.6), t = T
     for t in range(T, 0, -1):
         dh_hat = dh[t] * f_prime(h[t])  # dh(t) f′(ĥ(t)), the common factor of (7.6) to (7.9)
         dW += dh_hat @ x[t].T  # (7.7)
         dU += dh_hat @ h[t - 1].T  # (7.8)
-        db += np.sum(dh_hat, axis=1)  # (7.9)
+        db += dh_hat  # (7.9)
         dx[t] = W.T @ dh_hat
         dh[t - 1] = U.T @ dh_hat + grad_dense[t - 1]  # (7.6), t < T, and what the loss of step t - 1 adds, if any
 
@@ -156,8 +156,8 @@ def closed_form_gradients(
         return np.array([step.T.reshape(*batch, -1) for step in steps])
 
     return Gradients(
-        loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, b=None if b is None else db, V=dV,
-        c=None if c is None else dc, h0=rows(dh[:1])[0], xs=rows(dx[1:]),
+        loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, V=dV, b=None if b is None else db.sum(axis=1),
+        c=None if c is None else dc.sum(axis=1), h0=rows(dh[:1])[0], xs=rows(dx[1:]),
     )  # fmt: skip
 
 
