@@ -37,129 +37,41 @@ def _implements(numpy_function: Callable) -> Callable[[Callable], Callable]:
     return enter
 
 
-# Elementwise, with broadcasting
+# Elementwise, with broadcasting: primitives
 
+positive = unary(primitives.identity, "+x: the identity, as a node of its own.")
+negative = unary(primitives.negative, "-x.")
+add = binary(primitives.add, "x + y.")
+subtract = binary(primitives.subtract, "x - y.")
+multiply = binary(primitives.multiply, "x * y.")
+divide = binary(primitives.divide, "x / y.")
+square = unary(primitives.square, "x².")
+tanh = unary(primitives.tanh, "The hyperbolic tangent; derivative 1 - tanh²(x).")
+sigmoid = unary(primitives.sigmoid, "σ(x) = 1 / (1 + e^-x); derivative σ(x) (1 - σ(x)), at most 1/4 (seed 004).")
+relu = unary(primitives.relu, "max(x, 0); derivative 1 where x > 0 and 0 elsewhere.")
+softplus = unary(primitives.softplus, "log(1 + e^x), without overflow; derivative σ(x).")
+exp = unary(primitives.exp, "e^x.")
+log = unary(primitives.log, "The natural logarithm.")
+sqrt = unary(primitives.sqrt, "The square root.")
+abs = unary(primitives.abs_, "|x|; derivative sign(x), 0 at 0.")
+sign = unary(primitives.sign, "-1, 0 or 1; derivative 0.")
+sin = unary(primitives.sin, "The sine.")
+cos = unary(primitives.cos, "The cosine.")
+arctan = unary(primitives.arctan, "The inverse of the tangent.")
+sinh = unary(primitives.sinh, "The hyperbolic sine.")
+cosh = unary(primitives.cosh, "The hyperbolic cosine.")
+expm1 = unary(primitives.expm1, "e^x - 1, exact for small x.")
+log1p = unary(primitives.log1p, "log(1 + x), exact for small x.")
+maximum = binary(primitives.maximum, "The larger of x and y; where they are equal each gets half of the gradient.")
+minimum = binary(primitives.minimum, "The smaller of x and y; where they are equal each gets half of the gradient.")
 
-def positive(x: Any) -> Tensor:
-    """+x: the identity, as a node of its own."""
-    return unary(primitives.identity, x)
-
-
-def negative(x: Any) -> Tensor:
-    """-x."""
-    return unary(primitives.negative, x)
-
-
-def add(x: Any, y: Any) -> Tensor:
-    """x + y."""
-    return binary(primitives.add, x, y)
-
-
-def subtract(x: Any, y: Any) -> Tensor:
-    """x - y."""
-    return binary(primitives.subtract, x, y)
-
-
-def multiply(x: Any, y: Any) -> Tensor:
-    """x * y, element by element."""
-    return binary(primitives.multiply, x, y)
-
-
-def divide(x: Any, y: Any) -> Tensor:
-    """x / y, element by element."""
-    return binary(primitives.divide, x, y)
+# Elementwise, with broadcasting: composed, or with a plain argument
 
 
 @_implements(np.power)
 def power(x: Any, y: Any) -> Tensor:
-    """x ** y, element by element."""
+    """x ** y."""
     return tensor.power(x, y)
-
-
-def square(x: Any) -> Tensor:
-    """x²."""
-    return unary(primitives.square, x)
-
-
-def tanh(x: Any) -> Tensor:
-    """The hyperbolic tangent; derivative 1 - tanh²(x)."""
-    return unary(primitives.tanh, x)
-
-
-def sigmoid(x: Any) -> Tensor:
-    """σ(x) = 1 / (1 + e^-x); derivative σ(x) (1 - σ(x)), at most 1/4 (seed 004)."""
-    return unary(primitives.sigmoid, x)
-
-
-def relu(x: Any) -> Tensor:
-    """max(x, 0); derivative 1 where x > 0 and 0 elsewhere."""
-    return unary(primitives.relu, x)
-
-
-def exp(x: Any) -> Tensor:
-    """e^x."""
-    return unary(primitives.exp, x)
-
-
-def log(x: Any) -> Tensor:
-    """The natural logarithm."""
-    return unary(primitives.log, x)
-
-
-def sqrt(x: Any) -> Tensor:
-    """The square root."""
-    return unary(primitives.sqrt, x)
-
-
-def abs(x: Any) -> Tensor:
-    """|x|; derivative sign(x), 0 at 0."""
-    return unary(primitives.abs_, x)
-
-
-def sign(x: Any) -> Tensor:
-    """-1, 0 or 1; derivative 0."""
-    return unary(primitives.sign, x)
-
-
-def sin(x: Any) -> Tensor:
-    """The sine."""
-    return unary(primitives.sin, x)
-
-
-def cos(x: Any) -> Tensor:
-    """The cosine."""
-    return unary(primitives.cos, x)
-
-
-@_implements(np.tan)
-def tan(x: Any) -> Tensor:
-    """The tangent, sin(x) / cos(x)."""
-    return sin(x) / cos(x)
-
-
-def arctan(x: Any) -> Tensor:
-    """The inverse of the tangent."""
-    return unary(primitives.arctan, x)
-
-
-def sinh(x: Any) -> Tensor:
-    """The hyperbolic sine."""
-    return unary(primitives.sinh, x)
-
-
-def cosh(x: Any) -> Tensor:
-    """The hyperbolic cosine."""
-    return unary(primitives.cosh, x)
-
-
-def expm1(x: Any) -> Tensor:
-    """e^x - 1, exact for small x."""
-    return unary(primitives.expm1, x)
-
-
-def log1p(x: Any) -> Tensor:
-    """log(1 + x), exact for small x."""
-    return unary(primitives.log1p, x)
 
 
 @_implements(np.reciprocal)
@@ -168,9 +80,10 @@ def reciprocal(x: Any) -> Tensor:
     return 1.0 / as_tensor(x)
 
 
-def softplus(x: Any) -> Tensor:
-    """log(1 + e^x), without overflow; derivative σ(x)."""
-    return unary(primitives.softplus, x)
+@_implements(np.tan)
+def tan(x: Any) -> Tensor:
+    """The tangent, sin(x) / cos(x)."""
+    return sin(x) / cos(x)
 
 
 @_implements(np.clip)
@@ -178,16 +91,6 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """x held between min and max, either of which may be None."""
     x = as_tensor(x) if min is None else maximum(x, min)
     return x if max is None else minimum(x, max)
-
-
-def maximum(x: Any, y: Any) -> Tensor:
-    """The larger of x and y, element by element; where they are equal each gets half of the gradient."""
-    return binary(primitives.maximum, x, y)
-
-
-def minimum(x: Any, y: Any) -> Tensor:
-    """The smaller of x and y, element by element; where they are equal each gets half of the gradient."""
-    return binary(primitives.minimum, x, y)
 
 
 @_implements(np.where)
@@ -198,15 +101,8 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 # Products
 
-
-def matmul(A: Any, B: Any) -> Tensor:
-    """A @ B with NumPy's rules: vectors, matrices, and stacks of matrices that broadcast."""
-    return binary(primitives.matmul, A, B)
-
-
-def linear(W: Any, x: Any) -> Tensor:
-    """W x for W (out, in) and a vector x (in,); for a batch x (..., in) the same for every row: (..., out)."""
-    return binary(primitives.linear, W, x)
+matmul = binary(primitives.matmul, "A @ B by NumPy's rules: vectors, matrices, and stacks of matrices that broadcast.")
+linear = binary(primitives.linear, "W x for W (out, in) and x (in,); for a batch x (..., in) the same for every row.")
 
 
 @_implements(np.dot)

@@ -127,7 +127,9 @@ def kept_shape(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> tu
 
 
 def _sum_vjp(g, ans, x, axis, keepdims):
-    return broadcast_to(np.reshape(g, kept_shape(x.shape, axis)), x.shape)
+    if axis is not None and not keepdims:
+        g = np.reshape(g, kept_shape(x.shape, axis))
+    return broadcast_to(g, x.shape)
 
 
 def _extremum_vjp(g, ans, x, axis, keepdims):

@@ -1,7 +1,7 @@
 """Tensor: a NumPy array that remembers the primitive and the inputs that made it.
 
 - `Tensor(data, requires_grad=True)` is a leaf; arithmetic, indexing and NumPy's own functions on Tensors make nodes.
-- `record(primitive, inputs, *static)` makes the nodes; `unary` and `binary` do it in less time for one or two inputs.
+- `record(primitive, inputs, *static)` makes the nodes; `unary` and `binary` make functions that do it in less time.
 - `no_grad()` stops the recording; `time_step(t)` tells every node made inside it its step; `label` names a node.
 
 A node points at its inputs and never back, so a graph is freed by reference counting as soon as its output is.
@@ -44,7 +44,7 @@ __all__ = [
 Axis = int | tuple[int, ...] | None
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
-_step: ContextVar[int | None] = ContextVar("step", default=None)
+place: ContextVar[tuple[int | None, int | None]] = ContextVar("place", default=(None, None))  # time step and layer
 watcher: ContextVar[Any] = ContextVar("watcher", default=None)  # sees every value: checking.detect_anomaly
 
 # Memory that is freed at the end of a training step is needed again in the next. The C library of Linux would hand it
@@ -72,18 +72,18 @@ def is_recording() -> bool:
 
 
 class time_step:
-    """A context in which every node that is made belongs to time step t."""
+    """A context in which every node that is made belongs to time step t, and in a net of layers to one of them."""
 
-    __slots__ = ("_t", "_token")
+    __slots__ = ("_place", "_token")
 
-    def __init__(self, t: int | None):
-        self._t = t
+    def __init__(self, t: int | None, layer: int | None = None):
+        self._place = (t, layer)
 
     def __enter__(self) -> None:
-        self._token = _step.set(self._t)
+        self._token = place.set(self._place)
 
     def __exit__(self, *raised: object) -> None:
-        _step.reset(self._token)
+        place.reset(self._token)
 
 
 def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
@@ -95,82 +95,112 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         ShapeError: the primitive cannot run on these shapes; says which primitive, nodes, shapes and step.
         IndexError: an index is out of range; the message says the same.
     """
-    wanted = False
-    for x in inputs:
-        if not isinstance(x, Tensor):
-            return record(primitive, _tensors(inputs), *static)
-        if x.requires_grad:
-            wanted = True
-    return _made(primitive, inputs, (*[x.value for x in inputs], *static), wanted)
-
-
-def unary(primitive: Primitive, x: Any) -> Tensor:
-    """`record` for one input: the same in less time, since this and `binary` are most of what a net is made of."""
-    if not isinstance(x, Tensor):
-        x = Tensor(x)
-    return _made(primitive, (x,), (x.value,), x.requires_grad)
-
-
-def binary(primitive: Primitive, x: Any, y: Any) -> Tensor:
-    """`record` for two inputs."""
-    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
-        x, y = _tensors((x, y))
-    return _made(primitive, (x, y), (x.value, y.value), x.requires_grad or y.requires_grad)
-
-
-def _made(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, wanted: bool) -> Tensor:
-    """Run a primitive and make the node: the one place where nodes are made."""
+    if not all([isinstance(x, Tensor) for x in inputs]):
+        beside = next((x for x in inputs if isinstance(x, Tensor)), None)
+        inputs = tuple([x if isinstance(x, Tensor) else _constant(x, beside) for x in inputs])
+    recorded = any([x.requires_grad for x in inputs]) and _recording.get()
+    if recorded:
+        _hold(inputs)
+    arguments = (*[x.value for x in inputs], *static)
     try:
-        data = primitive.forward(*arguments)
+        value = primitive.forward(*arguments)
     except (ValueError, IndexError) as error:
-        at_step = "" if _step.get() is None else f" at step {_step.get()}"
-        operands = ", ".join(describe(x) for x in inputs)
-        kind = ShapeError if isinstance(error, ValueError) else IndexError
-        raise kind(f"{primitive.name}({operands}){at_step}: {error}") from error
+        raise _refused(primitive, inputs, error) from error
+    return _node(value, primitive, inputs, arguments, recorded)
+
+
+def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor]:
+    """A function that does what `record` does, in less time: of such primitives and of `binary` ones nets are made."""
+    forward = primitive.forward
+
+    def function(x: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = Tensor(x)
+        recorded = x.requires_grad and _recording.get()
+        if recorded and not x.held:
+            _hold((x,))
+        a = x.value
+        try:
+            value = forward(a)
+        except (ValueError, IndexError) as error:
+            raise _refused(primitive, (x,), error) from error
+        return _node(value, primitive, (x,), (a,), recorded)
+
+    return _described_as(function, primitive, description)
+
+
+def binary(primitive: Primitive, description: str = "") -> Callable[[Any, Any], Tensor]:
+    """`unary` for two inputs."""
+    forward = primitive.forward
+
+    def function(x: Any, y: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = _constant(x, y)
+        if not isinstance(y, Tensor):
+            y = _constant(y, x)
+        recorded = (x.requires_grad or y.requires_grad) and _recording.get()
+        if recorded and not (x.held and y.held):
+            _hold((x, y))
+        a, b = x.value, y.value
+        try:
+            value = forward(a, b)
+        except (ValueError, IndexError) as error:
+            raise _refused(primitive, (x, y), error) from error
+        return _node(value, primitive, (x, y), (a, b), recorded)
+
+    return _described_as(function, primitive, description)
+
+
+def _described_as(function: Callable, primitive: Primitive, description: str) -> Callable:
+    function.__name__ = function.__qualname__ = primitive.name
+    function.__doc__ = description
+    return function
+
+
+def _node(value: Any, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, recorded: bool) -> Tensor:
+    """What a primitive has made, as a node that remembers it, or as a leaf: the one place where nodes are made."""
     node = _new(Tensor)
-    node.value = data = data if type(data) is _ndarray else np.asarray(data)
+    node.value = value = value if type(value) is _ndarray else np.asarray(value)
     node.grad = node.name = None
-    node.step = _step.get()
+    node.step, node.layer = place.get()
     node.born = _next_number()
-    if wanted and _recording.get():
-        node.requires_grad = True
+    node.requires_grad = node.held = recorded
+    if recorded:
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
-        for x in inputs:
-            if x.primitive is None:
-                if x.lent:
-                    _take_back(x)
-                    arguments = (*[y.value for y in inputs], *arguments[len(inputs) :])
-                    node.arguments, node.value = arguments, data if data.base is None else data.copy()
-                x.value.setflags(False)  # read-only: see `data`
     else:
-        node.lent = False
-        node.requires_grad = False
-        node.primitive, node.inputs, node.arguments = None, (), ()
-        if data.base is not None:  # a leaf has an array of its own
-            node.value = data.copy()
+        node.primitive, node.inputs, node.arguments, node.lent = None, (), (), False
+        if value.base is not None:  # a leaf has an array of its own
+            node.value = value.copy()
     watch = watcher.get()
     if watch is not None:
         watch.value(node, primitive, inputs)
     return node
 
 
-def _take_back(leaf: Tensor) -> None:
-    """Give a leaf an array of its own again, since somebody may hold the one it has, or a part of it, to write to."""
-    leaf.value.setflags(False)
-    leaf.value, leaf.lent = leaf.value.copy(), False
+def _hold(inputs: tuple[Tensor, ...]) -> None:
+    """Make the arrays of leaves read-only, for a graph to keep; see `Tensor.data`."""
+    for x in inputs:
+        if not x.held:
+            x.value.setflags(False)
+            if x.lent:  # somebody may have this array, or a part of it, to write to
+                x.value, x.lent = x.value.copy(), False
+                x.value.setflags(False)
+            x.held = True
 
 
-def _tensors(values: tuple) -> tuple[Tensor, ...]:
-    """Numbers and arrays beside Tensors as leaves; as in NumPy, a bare Python number does not widen their dtype."""
-    dtypes = {x.dtype for x in values if isinstance(x, Tensor)}
+def _refused(primitive: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exception:
+    """What a primitive that cannot run on its inputs raises: says which nodes they are, and where in the net."""
+    operands = ", ".join(describe(x) for x in inputs)
+    kind = ShapeError if isinstance(error, ValueError) else IndexError
+    return kind(f"{primitive.name}({operands}){_at(*place.get())}: {error}")
 
-    def leaf(value: Any) -> Tensor:
-        if type(value) in (bool, int, float):
-            (dtype,) = dtypes if len(dtypes) == 1 else (np.result_type(*dtypes, value),)
-            value = np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value))
-        return Tensor(value)
 
-    return tuple([x if isinstance(x, Tensor) else leaf(x) for x in values])
+def _constant(value: Any, beside: Any) -> Tensor:
+    """What is not a Tensor as a leaf; as in NumPy, a bare Python number does not widen the dtype beside it."""
+    if isinstance(beside, Tensor) and type(value) in (bool, int, float):
+        dtype = beside.value.dtype
+        value = np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value))
+    return Tensor(value)
 
 
 def _real_array(data: Any) -> np.ndarray:
@@ -191,10 +221,15 @@ def _real_array(data: Any) -> np.ndarray:
 
 
 def describe(tensor: Tensor) -> str:
-    """What error messages call a Tensor: its name, step and shape, as in `h(3) of shape (4,)`."""
+    """What error messages call a Tensor: its name, step, layer and shape, as in `h(3) of layer 2 of shape (4,)`."""
     name = tensor.name or ("leaf" if tensor.primitive is None else tensor.primitive.name)
     step = "" if tensor.step is None else f"({tensor.step})"
-    return f"{name}{step} of shape {tensor.shape}"
+    layer = "" if tensor.layer is None else f" of layer {tensor.layer}"
+    return f"{name}{step}{layer} of shape {tensor.shape}"
+
+
+def _at(step: int | None, layer: int | None) -> str:
+    return ("" if step is None else f" at step {step}") + ("" if layer is None else f" of layer {layer}")
 
 
 def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
@@ -234,9 +269,14 @@ def as_tensor(value: Any) -> Tensor:
 
 def power(x: Any, exponent: Any) -> Tensor:
     """x ** exponent; a square is a primitive of its own, as NumPy has it."""
-    if isinstance(exponent, (int, float)) and exponent == 2:
-        return unary(primitives.square, x)
-    return binary(primitives.power, x, exponent)
+    return _square(x) if isinstance(exponent, (int, float)) and exponent == 2 else _power(x, exponent)
+
+
+_square, _power = unary(primitives.square), binary(primitives.power)
+
+
+def _reflected(operator: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+    return lambda x, y: operator(y, x)
 
 
 def bare(value: Any) -> Any:
@@ -258,10 +298,10 @@ class Tensor:
 
     Attributes:
         data: the value as a NumPy array, to read, and on a leaf to write. value: the very array, which graphs hold and
-            nobody else writes to. lent: whether somebody may have a leaf's array, or a part of it, to write to.
+            nobody else writes to. held: whether a graph may hold it. lent: whether somebody else may have it.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
-        name, step: the node's name and the time step it belongs to, or None.
+        name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
         born: Tensors are numbered as they are made, so that inputs are always older than what is made of them.
 
     Raises:
@@ -269,8 +309,8 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "arguments", "born", "grad", "inputs", "lent", "name", "primitive", "requires_grad", "step",
-        "value",
+        "__weakref__", "arguments", "born", "grad", "held", "inputs", "layer", "lent", "name", "primitive",
+        "requires_grad", "step", "value",
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
@@ -282,12 +322,13 @@ class Tensor:
                 f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
                 "pass floats, such as 1.0 for 1 or array.astype(float)"
             )
-        self.grad, self.lent = None, False
+        self.grad = None
+        self.held = self.lent = False
         self.requires_grad = bool(requires_grad)
         self.primitive = None
         self.inputs = self.arguments = ()
         self.name = name
-        self.step = _step.get()
+        self.step, self.layer = place.get()
         self.born = _next_number()
 
     # What it is
@@ -304,8 +345,8 @@ class Tensor:
             view = self.value.view()
             view.setflags(False)
             return view
-        if not self.value.flags.writeable:
-            self.value = self.value.copy()
+        if self.held:
+            self.value, self.held = self.value.copy(), False
         self.lent = True
         return self.value
 
@@ -320,7 +361,8 @@ class Tensor:
             raise ShapeError(f"the data of {describe(self)} cannot have the shape {value.shape}; make a new Tensor")
         if self.requires_grad and value.dtype.kind != "f":
             raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
-        self.value, self.lent = value, False
+        self.value = value
+        self.held = self.lent = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -366,7 +408,9 @@ class Tensor:
 
     def __reduce__(self) -> tuple:
         """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
-        return _leaf, (type(self), self.value, self.requires_grad and self.is_leaf, self.name, self.step, self.grad)
+        return _leaf, (
+            type(self), self.value, self.requires_grad and self.is_leaf, self.name, self.grad, self.step, self.layer,
+        )  # fmt: skip
 
     # Out of the graph
 
@@ -379,9 +423,9 @@ class Tensor:
         return self.value.copy()
 
     def detach(self) -> Tensor:
-        """A leaf with the same value, name and step, through which no gradient flows."""
+        """A leaf with the same value, name, step and layer, through which no gradient flows."""
         leaf = Tensor(self.value, name=self.name)
-        leaf.step = self.step
+        leaf.step, leaf.layer = self.step, self.layer
         return leaf
 
     def __float__(self) -> float:
@@ -428,50 +472,21 @@ class Tensor:
 
     # Operators: each records the primitive of its name
 
-    def __add__(self, other: Any) -> Tensor:
-        return binary(primitives.add, self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return binary(primitives.add, other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return binary(primitives.subtract, self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return binary(primitives.subtract, other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return binary(primitives.multiply, self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return binary(primitives.multiply, other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return binary(primitives.divide, self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return binary(primitives.divide, other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return binary(primitives.matmul, self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return binary(primitives.matmul, other, self)
-
-    def __pow__(self, exponent: Any) -> Tensor:
-        return power(self, exponent)
-
-    def __rpow__(self, base: Any) -> Tensor:
-        return power(base, self)
-
-    def __neg__(self) -> Tensor:
-        return unary(primitives.negative, self)
-
-    def __pos__(self) -> Tensor:
-        return unary(primitives.identity, self)
-
-    def __abs__(self) -> Tensor:
-        return unary(primitives.abs_, self)
+    __add__ = binary(primitives.add)
+    __sub__ = binary(primitives.subtract)
+    __mul__ = binary(primitives.multiply)
+    __truediv__ = binary(primitives.divide)
+    __matmul__ = binary(primitives.matmul)
+    __pow__ = power
+    __radd__ = _reflected(__add__)
+    __rsub__ = _reflected(__sub__)
+    __rmul__ = _reflected(__mul__)
+    __rtruediv__ = _reflected(__truediv__)
+    __rmatmul__ = _reflected(__matmul__)
+    __rpow__ = _reflected(__pow__)
+    __neg__ = unary(primitives.negative)
+    __pos__ = unary(primitives.identity)
+    __abs__ = unary(primitives.abs_)
 
     def __getitem__(self, index: Any) -> Tensor:
         return record(primitives.getitem, (self,), _plain_index(index))
@@ -563,10 +578,10 @@ class Tensor:
     __record__ = staticmethod(record)
 
 
-def _leaf(kind: type, data: Any, requires_grad: bool, name: str | None, step: int | None, grad: Any) -> Tensor:
+def _leaf(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
     leaf = _new(kind)
     Tensor.__init__(leaf, data, requires_grad, name)
-    leaf.step, leaf.grad = step, grad
+    leaf.grad, (leaf.step, leaf.layer) = grad, place
     return leaf
 
 

@@ -70,7 +70,7 @@ def test_a_wrong_width_names_the_step():
 
 def test_a_wrong_state_names_the_layer():
     rnn = tg.nn.RNN(2, 3, num_layers=2)
-    with pytest.raises(tg.ShapeError, match=r"RNNCell of layer 2 at step 1: the state has shape \(4,\)"):
+    with pytest.raises(tg.ShapeError, match=r"RNNCell at step 1 of layer 2: the state has shape \(4,\)"):
         rnn(np.ones((1, 2)), [np.zeros(3), np.zeros(4)])
 
 

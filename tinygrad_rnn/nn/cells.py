@@ -13,7 +13,7 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter, positive_size
-from tinygrad_rnn.tensor import Tensor, as_tensor, label, time_step
+from tinygrad_rnn.tensor import Tensor, place
 
 __all__ = ["NONLINEARITIES", "RNNCell"]
 
@@ -67,37 +67,42 @@ class RNNCell(Module):
         Raises:
             ShapeError: x or h has another shape; names the step.
         """
-        x = as_tensor(x)
-        h = self.initial_state(x) if h is None else as_tensor(h)
-        t = last_step(h) + 1
-        self._check(x, h, t)
+        if not isinstance(x, Tensor):
+            x = Tensor(x)
+        if not isinstance(h, Tensor):
+            h = self.initial_state(x) if h is None else Tensor(h)
+        t = 1 + (last_step(h) if h.step is None else h.step)
+        shape = x.value.shape
+        if h.value.shape != (*shape[:-1], self.hidden_size) or shape[-1:] != (self.input_size,) or len(shape) > 2:
+            raise self._misfit(x, h, t)
         if x.name is None:
             x.name, x.step = "x", t
-        if h.name is None and h.is_leaf:
-            h.name, h.step = "h", t - 1
-        with time_step(t):
+        if h.name is None and h.primitive is None:
+            h.name, h.step, h.layer = "h", t - 1, self.layer
+        token = place.set((t, self.layer))
+        try:
             h_hat = F.linear(self.W, x) + F.linear(self.U, h)
             if self.b is not None:
                 h_hat = h_hat + self.b
             h = NONLINEARITIES[self.nonlinearity](h_hat)
+        finally:
+            place.reset(token)
         h_hat.name, h.name = "ĥ", "h"
         return h
 
     def initial_state(self, x: Any) -> Tensor:
         """h(0) = 0 for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
-        h = Tensor(np.zeros((*np.shape(x)[:-1], self.hidden_size), self.W.dtype))
-        return label(h, "h", 0)
+        h = Tensor(np.zeros((*np.shape(x)[:-1], self.hidden_size), self.W.dtype), name="h")
+        h.step, h.layer = 0, self.layer
+        return h
 
-    def _check(self, x: Tensor, h: Tensor, t: int) -> None:
-        shape = x.value.shape
-        if h.value.shape == (*shape[:-1], self.hidden_size) and shape[-1:] == (self.input_size,) and len(shape) < 3:
-            return
-        *batch, width = shape or (None,)
-        call = f"RNNCell{'' if self.layer is None else f' of layer {self.layer}'} at step {t}"
+    def _misfit(self, x: Tensor, h: Tensor, t: int) -> ShapeError:
+        *batch, width = x.shape or (None,)
+        call = f"RNNCell at step {t}{'' if self.layer is None else f' of layer {self.layer}'}"
         if width != self.input_size or len(batch) > 1:
-            raise ShapeError(f"{call}: x has shape {x.shape}, expected ({self.input_size},) or (B, {self.input_size})")
+            return ShapeError(f"{call}: x has shape {x.shape}, expected ({self.input_size},) or (B, {self.input_size})")
         expected = (*batch, self.hidden_size)
-        raise ShapeError(f"{call}: the state has shape {h.shape}, expected {expected} beside x of {x.shape}")
+        return ShapeError(f"{call}: the state has shape {h.shape}, expected {expected} beside x of {x.shape}")
 
 
 def last_step(state: Tensor) -> int:

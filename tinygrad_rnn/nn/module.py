@@ -1,4 +1,4 @@
-"""Module: something with parameters. Parameter: a Tensor that is one. Linear: the dense layer y = V h + c."""
+"""Module: something with parameters. Parameter: makes one. Linear: the dense layer y = V h + c."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from tinygrad_rnn.tensor import Tensor, as_tensor, label
 __all__ = ["Linear", "Module", "Parameter", "positive_size"]
 
 
-class Parameter(Tensor):
-    """A leaf that requires a gradient and belongs to a module."""
+def Parameter(data: Any, name: str | None = None) -> Tensor:
+    """A leaf that requires a gradient and, being shared by all time steps, belongs to none, wherever it is made.
 
-    __slots__ = ()
-
-    def __init__(self, data: Any, name: str | None = None):
-        super().__init__(data, requires_grad=True, name=name)
-        self.step = None  # shared by all time steps, wherever it was made
+    It is no class of its own: attributes of objects that are all of one type are read in a fraction of the time.
+    """
+    parameter = Tensor(data, requires_grad=True, name=name)
+    parameter.step = parameter.layer = None
+    return parameter
 
 
 class Module:
-    """Something with parameters: those among its attributes, and those of the modules and lists of modules there."""
+    """Something with parameters: the leaves that require a gradient among its attributes, and the parameters of the
+    modules and lists of modules there."""
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """(path, parameter) in the order of definition, such as ("cells.0.W", W)."""
         for name, value in vars(self).items():
-            if isinstance(value, Parameter):
+            if isinstance(value, Tensor) and value.is_leaf and value.requires_grad:
                 yield name, value
             modules = {name: value} if isinstance(value, Module) else {}
             if isinstance(value, list):
@@ -40,7 +41,7 @@ class Module:
                 for inner, parameter in module.named_parameters():
                     yield f"{path}.{inner}", parameter
 
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> list[Tensor]:
         """The parameters in the order of definition."""
         return [parameter for _, parameter in self.named_parameters()]
 
