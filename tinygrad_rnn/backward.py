@@ -10,7 +10,7 @@ a graph that can be drawn and differentiated again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any
@@ -44,7 +44,7 @@ def topological_order(*outputs: Tensor) -> list[Tensor]:
     return found
 
 
-def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
+def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset()) -> Iterator[tuple[Tensor, Any]]:
     """The chain rule, from the output to the leaves: yields (node, dL/dnode), each once and complete.
 
     The cotangent of x is the sum over x's uses, each the use's cotangent times its local derivative (seed 001, section
@@ -55,6 +55,7 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
 
     Args:
         cotangent: dL/doutput. An array gives arrays; a Tensor gives Tensors, recording the sweep as a graph.
+        until: nodes that the sweep does not go beyond.
     """
     recorded = isinstance(cotangent, Tensor)
     watch = watcher.get()
@@ -69,7 +70,7 @@ def sweep(output: Tensor, cotangent: Any) -> Iterator[tuple[Tensor, Any]]:
             g = fit(g, node)
         yield node, g
         primitive = node.primitive
-        if primitive is None:
+        if primitive is None or node in until:
             continue
         if recorded:
             _check_unchanged(node)

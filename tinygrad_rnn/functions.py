@@ -15,13 +15,13 @@ import numpy as np
 
 from tinygrad_rnn import primitives, tensor
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import NUMPY_FUNCTIONS, Axis, Tensor, as_tensor, bare, binary, record, unary
+from tinygrad_rnn.tensor import NUMPY_FUNCTIONS, Axis, Tensor, as_tensor, bare, binary, record, refused, unary
 
 __all__ = [
-    "abs", "add", "arctan", "broadcast_to", "clip", "concatenate", "cos", "cosh", "cumsum", "divide", "dot", "exp",
-    "expand_dims", "expm1", "flip", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max",
+    "abs", "add", "arctan", "broadcast_to", "clip", "concatenate", "cos", "cosh", "cumsum", "divide", "dot", "einsum",
+    "exp", "expand_dims", "expm1", "flip", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max",
     "maximum", "mean", "min", "minimum", "multiply", "negative", "outer", "pad", "positive", "power", "prod",
-    "reciprocal", "relu", "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus",
+    "ravel", "reciprocal", "relu", "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus",
     "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "tan", "tanh",
     "tile", "transpose", "var", "where",
 ]  # fmt: skip
@@ -120,7 +120,25 @@ def dot(a: Any, b: Any) -> Tensor:
 @_implements(np.outer)
 def outer(a: Any, b: Any) -> Tensor:
     """a ᵗb, the products of every element of a with every element of b: (m, n) for m and n elements."""
-    return record(primitives.outer, (reshape(a, (-1,)), reshape(b, (-1,))))
+    return record(primitives.outer, (ravel(a), ravel(b)))
+
+
+@_implements(np.einsum)
+def einsum(subscripts: str, *operands: Any) -> Tensor:
+    """A sum of products by Einstein's convention, a letter for every axis: "hi,bi->bh" is W x for a batch x.
+
+    Raises:
+        ShapeError: the subscripts do not fit the operands, have an ellipsis, or repeat a letter within an operand.
+        TypeError: the subscripts are not a string.
+    """
+    if not isinstance(subscripts, str):
+        raise TypeError('einsum(subscripts, *operands): the subscripts come first, as a string such as "ij,jk->ik"')
+    inputs, arrow, output = subscripts.replace(" ", "").partition("->")
+    if "." in subscripts or any(len(set(letters)) < len(letters) for letters in inputs.split(",")):
+        raise ShapeError(f"einsum({subscripts!r}): every axis of an operand needs a letter of its own")
+    if not arrow:
+        output = "".join(sorted(c for c in set(inputs) - {","} if inputs.count(c) == 1))
+    return record(primitives.einsum, operands, f"{inputs}->{output}")
 
 
 # Reductions, over an axis, axes or all
@@ -157,13 +175,14 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
 @_implements(np.prod)
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product along an axis, axes or all; multiplied one by one, so that zeros keep their gradients."""
-    x = as_tensor(x)
+    x, shape = as_tensor(x), _places(x, np.prod, axis=axis, keepdims=keepdims).shape
     if not isinstance(axis, int):
-        shape = np.prod(_places(x), axis=axis, keepdims=keepdims).shape
         for a in range(x.ndim) if axis is None else axis:
             x = prod(x, a, keepdims=True)
         return reshape(x, shape)
-    factors = [take(x, i, axis) for i in range(x.shape[axis])] or [Tensor(np.ones(np.prod(x.value, axis=axis).shape))]
+    factors = [take(x, i, axis) for i in range(x.shape[axis])]
+    if not factors:
+        return Tensor(np.ones(shape))
     total = functools.reduce(multiply, factors)
     return expand_dims(total, axis) if keepdims else total
 
@@ -171,7 +190,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 @_implements(np.cumsum)
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
     """The running sums along an axis, or of all elements in one row."""
-    return record(primitives.cumsum, (reshape(x, (-1,)),), 0) if axis is None else record(primitives.cumsum, (x,), axis)
+    return record(primitives.cumsum, (ravel(x),), 0) if axis is None else record(primitives.cumsum, (x,), axis)
 
 
 @_implements(np.max)
@@ -207,15 +226,11 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 def _finite_max(x: Any, axis: Axis) -> Tensor:
     """The largest elements as constants, 0 for an infinite one: the results do not depend on the shift."""
-    largest = np.max(bare(x), axis=axis, keepdims=True)
+    largest = max(as_tensor(x).detach(), axis, keepdims=True).value
     return Tensor(np.where(np.isfinite(largest), largest, 0.0))
 
 
 # Shapes
-
-NUMPY_FUNCTIONS[np.shape] = lambda x: x.shape
-NUMPY_FUNCTIONS[np.ndim] = lambda x: x.ndim
-NUMPY_FUNCTIONS[np.size] = lambda x: x.size
 
 
 @_implements(np.reshape)
@@ -234,9 +249,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged."""
     axes = list(range(np.ndim(x)))
-    for axis in (axis1, axis2):
-        if not -len(axes) <= axis < len(axes):
-            raise ShapeError(f"swapaxes: axis {axis} is out of range for the shape {np.shape(x)}")
+    _places(x, np.swapaxes, axis1, axis2)
     axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
     return transpose(x, tuple(axes))
 
@@ -251,7 +264,7 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     """Tensors joined along an axis that they have; with axis None, all elements of all in one row."""
     if axis is None:
-        tensors, axis = [reshape(x, (-1,)) for x in tensors], 0
+        tensors, axis = [ravel(x) for x in tensors], 0
     return record(primitives.concatenate, tuple(tensors), axis)
 
 
@@ -261,16 +274,22 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     return record(primitives.stack, tuple(tensors), axis)
 
 
+@_implements(np.ravel)
+def ravel(x: Any) -> Tensor:
+    """All elements in one row."""
+    return reshape(x, (-1,))
+
+
 @_implements(np.squeeze)
 def squeeze(x: Any, axis: Axis = None) -> Tensor:
     """Without the axes of length 1, or without those named."""
-    return reshape(x, np.squeeze(_places(x), axis).shape)
+    return reshape(x, _places(x, np.squeeze, axis).shape)
 
 
 @_implements(np.expand_dims)
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     """With a new axis of length 1 at each place named."""
-    return reshape(x, np.expand_dims(_places(x), axis).shape)
+    return reshape(x, _places(x, np.expand_dims, axis).shape)
 
 
 # What only moves elements is an indexing: NumPy's own function, run on the elements' numbers, says which goes where.
@@ -279,55 +298,69 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
 @_implements(np.flip)
 def flip(x: Any, axis: Axis = None) -> Tensor:
     """The elements in the opposite order along an axis, axes, or all."""
-    return _moved(x, np.flip(_places(x), axis))
+    return _moved(x, _places(x, np.flip, axis))
 
 
 @_implements(np.roll)
 def roll(x: Any, shift: Any, axis: Axis = None) -> Tensor:
     """The elements shifted along an axis, those that leave it coming in at the other end."""
-    return _moved(x, np.roll(_places(x), shift, axis))
+    return _moved(x, _places(x, np.roll, shift, axis))
 
 
 @_implements(np.repeat)
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     """Each element, or each slice along an axis, repeated."""
-    return _moved(x, np.repeat(_places(x), repeats, axis))
+    return _moved(x, _places(x, np.repeat, repeats, axis))
 
 
 @_implements(np.tile)
 def tile(x: Any, reps: int | Sequence[int]) -> Tensor:
     """The whole repeated along each axis."""
-    return _moved(x, np.tile(_places(x), reps))
+    return _moved(x, _places(x, np.tile, reps))
 
 
 @_implements(np.take)
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The elements, or the slices along an axis, at the indices."""
-    return _moved(x, np.take(_places(x), bare(indices), axis))
+    return _moved(x, _places(x, np.take, bare(indices), axis))
 
 
 @_implements(np.split)
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """Parts along an axis: so many equal ones, or cut at the indices."""
-    return [_moved(x, places) for places in np.split(_places(x), indices_or_sections, axis)]
+    return [_moved(x, places) for places in _places(x, np.split, indices_or_sections, axis)]
 
 
 @_implements(np.pad)
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0.0) -> Tensor:
     """x with a border of a constant (mode "constant") or of its own elements ("edge", "reflect", "wrap", ...)."""
     if mode != "constant":
-        return _moved(x, np.pad(_places(x), pad_width, mode))
-    places = np.pad(_places(x), pad_width, constant_values=-1)
+        return _moved(x, _places(x, np.pad, pad_width, mode))
+    places = _places(x, np.pad, pad_width, constant_values=-1)
     return where(places >= 0, _moved(x, places), constant_values)
 
 
-def _places(x: Any) -> np.ndarray:
-    """The elements' numbers, in the shape of x."""
-    return np.arange(np.size(x)).reshape(np.shape(x))
+def _places(x: Any, function: Callable, *arguments: Any, **keywords: Any) -> Any:
+    """What a function of NumPy makes of the elements' numbers, in the shape of x."""
+    places = np.arange(np.size(x)).reshape(np.shape(x))
+    try:
+        return function(places, *arguments, **keywords)
+    except (ValueError, IndexError, TypeError) as error:
+        raise refused(function.__name__, (as_tensor(x),), error) from error
 
 
 def _moved(x: Any, places: np.ndarray) -> Tensor:
-    return record(primitives.getitem, (reshape(x, (-1,)),), places)
+    return record(primitives.getitem, (ravel(x),), places)
+
+
+# Methods: the same functions, with the Tensor as their first argument.
+
+for _function in (
+    clip, cumsum, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, swapaxes, take, var,
+):  # fmt: skip
+    setattr(Tensor, _function.__name__, _function)
+Tensor.flatten = ravel
+NUMPY_FUNCTIONS[np.amax], NUMPY_FUNCTIONS[np.amin] = max, min
 
 
 # No gradient flows through a choice, a test or a shape: these give plain arrays.
@@ -337,5 +370,9 @@ def _plain(function: Callable) -> Callable:
     return lambda *arguments, **keywords: function(*map(bare, arguments), **keywords)
 
 
-for _function in (np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.allclose, np.array_equal):
+for _function in (
+    np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.allclose, np.isclose, np.array_equal,
+    np.shape, np.ndim, np.size,
+):  # fmt: skip
     NUMPY_FUNCTIONS[_function] = _plain(_function)
+Tensor.argmax, Tensor.argmin = _plain(np.argmax), _plain(np.argmin)

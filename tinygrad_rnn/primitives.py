@@ -165,6 +165,19 @@ def _matmul_vjp_right(g, ans, A, B):
     return np.swapaxes(A, -1, -2) @ g
 
 
+def _einsum_vjp(i, g, ans, *operands_and_subscripts):
+    """The same sum with the cotangent in the place of operand i; along a letter that stands nowhere else, repeated."""
+    *others, subscripts = operands_and_subscripts
+    inputs, output = subscripts.split("->")
+    letters = [output, *inputs.split(",")]
+    x, own = others.pop(i), letters.pop(i + 1)
+    alone = {letter: n for letter, n in zip(own, x.shape, strict=True) if letter not in "".join(letters)}
+    if alone:
+        others.append(np.ones(tuple(alone.values()), g.dtype))
+        letters.append("".join(alone))
+    return einsum(g, *others, f"{','.join(letters)}->{own}")
+
+
 def _transpose_vjp(g, ans, x, axes):
     return np.transpose(g, None if axes is None else tuple(np.argsort([a % x.ndim for a in axes])))
 
@@ -219,6 +232,8 @@ linear = primitive("linear", _linear, "{W} {x}",
 outer = primitive("outer", _outer, "{a} ᵗ{b}",
     (lambda g, ans, a, b:    linear(g, b),                       "{b}"),
     (lambda g, ans, a, b:    linear(g.T, a),                     "ᵗ{a}"))
+einsum = primitive("einsum", lambda *xs: np.einsum(xs[-1], *xs[:-1]), "einsum",
+    (_einsum_vjp,                                                None), variadic=True)
 
 # Nonlinearities
 tanh = primitive("tanh", np.tanh, "{f}({x})",

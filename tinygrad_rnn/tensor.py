@@ -10,10 +10,11 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 from __future__ import annotations
 
 import difflib
+import inspect
 import itertools
 import operator
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -35,6 +36,8 @@ __all__ = [
     "no_grad",
     "power",
     "record",
+    "recording",
+    "refused",
     "time_step",
     "unary",
     "unless_named",
@@ -57,13 +60,18 @@ _new, _ndarray = object.__new__, np.ndarray  # looked up once, not at every node
 
 
 @contextmanager
-def no_grad() -> Iterator[None]:
-    """A context in which nothing is recorded: results are plain leaves that need no gradient."""
-    token = _recording.set(False)
+def recording(on: bool) -> Iterator[None]:
+    """A context in which nodes remember how they were made, or do not."""
+    token = _recording.set(on)
     try:
         yield
     finally:
         _recording.reset(token)
+
+
+def no_grad() -> AbstractContextManager[None]:
+    """A context in which nothing is recorded: results are plain leaves that need no gradient."""
+    return recording(False)
 
 
 def is_recording() -> bool:
@@ -93,7 +101,7 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
 
     Raises:
         ShapeError: the primitive cannot run on these shapes; says which primitive, nodes, shapes and step.
-        IndexError: an index is out of range; the message says the same.
+        IndexError, TypeError: an index is out of range, or an axis is no axis; the message says the same.
     """
     if not all([isinstance(x, Tensor) for x in inputs]):
         beside = next((x for x in inputs if isinstance(x, Tensor)), None)
@@ -104,8 +112,8 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
     arguments = (*[x.value for x in inputs], *static)
     try:
         value = primitive.forward(*arguments)
-    except (ValueError, IndexError) as error:
-        raise _refused(primitive, inputs, error) from error
+    except (ValueError, IndexError, TypeError) as error:
+        raise refused(primitive.name, inputs, error) from error
     return _node(value, primitive, inputs, arguments, recorded)
 
 
@@ -123,7 +131,7 @@ def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor
         try:
             value = forward(a)
         except (ValueError, IndexError) as error:
-            raise _refused(primitive, (x,), error) from error
+            raise refused(primitive.name, (x,), error) from error
         return _node(value, primitive, (x,), (a,), recorded)
 
     return _described_as(function, primitive, description)
@@ -145,7 +153,7 @@ def binary(primitive: Primitive, description: str = "") -> Callable[[Any, Any], 
         try:
             value = forward(a, b)
         except (ValueError, IndexError) as error:
-            raise _refused(primitive, (x, y), error) from error
+            raise refused(primitive.name, (x, y), error) from error
         return _node(value, primitive, (x, y), (a, b), recorded)
 
     return _described_as(function, primitive, description)
@@ -188,11 +196,11 @@ def _hold(inputs: tuple[Tensor, ...]) -> None:
             x.held = True
 
 
-def _refused(primitive: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exception:
-    """What a primitive that cannot run on its inputs raises: says which nodes they are, and where in the net."""
+def refused(call: str, inputs: Sequence[Tensor], error: Exception) -> Exception:
+    """What a call raises that cannot run on its inputs: says which nodes they are, and where in the net."""
     operands = ", ".join(describe(x) for x in inputs)
-    kind = ShapeError if isinstance(error, ValueError) else IndexError
-    return kind(f"{primitive.name}({operands}){_at(*place.get())}: {error}")
+    kind = next(kind for kind in (ValueError, IndexError, TypeError) if isinstance(error, kind))
+    return (ShapeError if kind is ValueError else kind)(f"{call}({operands}){_at(*place.get())}: {error}")
 
 
 def _constant(value: Any, beside: Any) -> Tensor:
@@ -428,8 +436,15 @@ class Tensor:
         leaf.step, leaf.layer = self.step, self.layer
         return leaf
 
+    def tolist(self) -> Any:
+        """The value as Python numbers, in lists that are nested as the axes are."""
+        return self.value.tolist()
+
     def __float__(self) -> float:
         return float(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if self.size == 1 and spec else str(self), spec)
 
     def __bool__(self) -> bool:
         return bool(self.value)
@@ -491,6 +506,12 @@ class Tensor:
     def __getitem__(self, index: Any) -> Tensor:
         return record(primitives.getitem, (self,), _plain_index(index))
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            f"the elements of {describe(self)} cannot be assigned, since a graph may hold them; make a new Tensor, as "
+            "with tg.where or tg.stack, or write to the .data of a leaf"
+        )
+
     # Comparisons give plain arrays of booleans: no gradient flows through them
 
     __hash__ = object.__hash__  # by identity: nodes are keys of dicts
@@ -513,23 +534,7 @@ class Tensor:
     def __ge__(self, other: Any) -> np.ndarray:
         return np.greater_equal(self.value, bare(other))
 
-    # Methods: NumPy's functions of the same name, which functions.py describes
-
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The sum over an axis, axes or all."""
-        return np.sum(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The arithmetic mean over an axis, axes or all."""
-        return np.mean(self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The largest element over an axis, axes or all."""
-        return np.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The smallest element over an axis, axes or all."""
-        return np.min(self, axis=axis, keepdims=keepdims)
+    # Methods; functions.py adds those that are one of its functions as it stands: sum, mean, max, ...
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape, given as numbers or as one tuple."""
@@ -540,10 +545,6 @@ class Tensor:
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
             axes = axes[0]
         return np.transpose(self, None if axes == () else axes)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """Two axes exchanged."""
-        return np.swapaxes(self, axis1, axis2)
 
     def astype(self, dtype: Any) -> Tensor:
         """The same numbers as float32 or float64.
@@ -569,9 +570,14 @@ class Tensor:
         raise TypeError(_unsupported(call + ("".join(f", {key}=" for key in keywords)), ufunc.__name__))
 
     def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
-        if function in NUMPY_FUNCTIONS:
-            return NUMPY_FUNCTIONS[function](*arguments, **keywords)
-        raise TypeError(_unsupported(function.__name__, function.__name__))
+        if function not in NUMPY_FUNCTIONS:
+            raise TypeError(_unsupported(function.__name__, function.__name__))
+        ours = NUMPY_FUNCTIONS[function]
+        try:
+            inspect.signature(ours).bind(*arguments, **keywords)
+        except TypeError as error:
+            raise TypeError(f"np.{function.__name__} on a Tensor: {error}; see help(tg.{ours.__name__})") from None
+        return ours(*arguments, **keywords)
 
     # A rule of the table that calls one of the table's own primitives on a Tensor records it
 
@@ -595,14 +601,20 @@ _TESTS = {
 NUMPY_FUNCTIONS: dict[Callable, Callable] = {}
 
 
+# What to use for some functions that have no Tensor counterpart of nearly the same name.
+_INSTEAD = {
+    "hstack": "concatenate", "vstack": "concatenate", "column_stack": "concatenate", "append": "concatenate",
+    "inner": "einsum", "tensordot": "einsum", "kron": "einsum", "trace": "einsum", "vdot": "dot", "norm": "sqrt",
+    "median": "mean", "sort": "take", "diff": "take", "moveaxis": "transpose", "inv": "matmul",
+}  # fmt: skip
+
+
 def _unsupported(call: str, name: str) -> str:
     known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
-    near = difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.6)
-    hint = ""
+    near = [_INSTEAD[name]] if name in _INSTEAD else difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.7)
+    hint = f"; the nearest that is is np.{near[0]}" if near else ""
     if name in known:
         hint = f"; np.{name} without it is supported"
-    elif near:
-        hint = f"; the nearest that is is np.{near[0]}"
     return f"np.{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
 
 

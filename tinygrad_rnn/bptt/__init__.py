@@ -1,4 +1,4 @@
-"""Backpropagation through time: the textbook's equations. `closed_form` holds the map from equation to code.
+"""Backpropagation through time: the textbook's equations in `closed_form`; long sequences in `recomputation`.
 
 Docstrings cite the texts that the equations come from by number:
 
@@ -20,5 +20,6 @@ Their letters differ. Here they are those of 001; note that 003 calls W what is 
 """
 
 from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients
+from tinygrad_rnn.bptt.recomputation import checkpoint
 
-__all__ = ["Gradients", "closed_form_gradients"]
+__all__ = ["Gradients", "checkpoint", "closed_form_gradients"]

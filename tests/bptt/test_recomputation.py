@@ -1,0 +1,116 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.bptt import checkpoint
+
+T, D, H = 7, 2, 3
+
+
+class Net:
+    """A many-to-many net whose state is h and the loss so far, with an embedding before it."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.cell, self.readout = tg.nn.RNNCell(D, H, rng=rng), tg.nn.Linear(H, 1, rng=rng)
+        self.h0 = tg.Tensor(rng.standard_normal(H), requires_grad=True)
+        self.xs = tg.Tensor(rng.standard_normal((T, D)), requires_grad=True)
+        self.targets = rng.standard_normal((T, 1))
+        self.leaves = [*self.cell.parameters(), *self.readout.parameters(), self.h0, self.xs]
+
+    def step(self, x_and_target, state):
+        (x, target), (h, loss) = x_and_target, state
+        h = self.cell(x, h)
+        return h, loss + tg.nn.squared_error(self.readout(h), target)
+
+    def run(self, segments):
+        """The last state and the loss; held whole with None."""
+        embedded = self.xs * 2.0
+        steps, state = [(embedded[t], self.targets[t]) for t in range(T)], (self.h0, tg.Tensor(0.0))
+        if segments is not None:
+            return checkpoint(self.step, steps, state, segments)
+        for step in steps:
+            state = self.step(step, state)
+        return state
+
+
+@pytest.mark.parametrize("segments", [1, 2, 3, 7])
+def test_the_gradients_are_those_of_the_whole(segments):
+    net = Net()
+    found = []
+    for h, loss in (net.run(segments), net.run(None)):
+        once = tg.grad(loss + h.sum(), net.leaves)
+        recorded = tg.grad(loss + h.sum(), net.leaves, create_graph=True)
+        for a, b in zip(once, recorded, strict=True):
+            np.testing.assert_array_equal(a.data, b.data)
+        twice = tg.grad(sum((g * g).sum() for g in recorded), net.leaves)
+        found.append([h.data, loss.data, *(g.data for g in once), *(g.data for g in twice)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_cell_starts_from_its_own_state_and_names_what_it_makes():
+    cell, xs = tg.nn.RNNCell(D, H, rng=0), np.ones((9, D))
+    h = checkpoint(cell, xs)
+    assert (h.name, h.step, h.primitive.name, h.inputs[0].step) == ("h", 9, "checkpoint", 6)
+    hs, _ = tg.nn.RNN(D, H, rng=0)(xs)
+    np.testing.assert_array_equal(h.data, hs[-1].data)
+    h.sum().backward()
+    assert all(p.grad is not None for p in cell.parameters())
+
+
+def test_nothing_is_recorded_where_nothing_needs_a_gradient():
+    with tg.no_grad():
+        assert checkpoint(tg.nn.RNNCell(D, H), np.ones((4, D))).is_leaf
+
+
+def test_backward_inside_no_grad_runs_the_segment_again_all_the_same():
+    net = Net()
+    _, loss = net.run(2)
+    with tg.no_grad():
+        loss.backward()
+    np.testing.assert_allclose(net.h0.grad, tg.grad(net.run(None)[1], net.h0)[0].data, rtol=1e-12)
+
+
+def test_root_T_segments_hold_a_small_part_of_the_values():
+    """With T = 400: 20 states between segments and 20 steps of 5 values, instead of 400 steps of 5."""
+    cell, xs, peaks = tg.nn.RNNCell(4, 64, rng=0), np.ones((400, 8, 4)), {}
+
+    def whole():
+        h = cell.initial_state(xs[0])
+        for x in xs:
+            h = cell(x, h)
+        return h
+
+    for run in (whole, lambda: checkpoint(cell, xs)):
+        tracemalloc.start()
+        run().sum().backward()
+        peaks[run] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    first, second = peaks.values()
+    assert second < first / 8
+
+
+@pytest.mark.parametrize("segments", [0, 8])
+def test_segments_are_checked(segments):
+    with pytest.raises(ValueError, match=f"segments={segments}.*between 1 and the number of steps, 7"):
+        Net().run(segments)
+    with pytest.raises(ValueError, match="sequence is empty"):
+        checkpoint(tg.nn.RNNCell(D, H), [])
+
+
+def test_a_parameter_that_changed_in_between_is_an_error():
+    net = Net()
+    _, loss = net.run(2)
+    net.cell.U.data[0, 0] += 1.0
+    with pytest.raises(ValueError, match="checkpoint: when the cell was run again.*a parameter had changed"):
+        loss.backward()
+
+
+def test_a_cell_that_does_otherwise_the_second_time_is_an_error():
+    rng, w = np.random.default_rng(0), tg.Tensor(1.0, requires_grad=True)
+    h = checkpoint(lambda x, h: h * w + rng.standard_normal(), [0.0] * 4, tg.Tensor(1.0))
+    with pytest.raises(ValueError, match="must do the same each time"):
+        h.backward()
