@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+import random_graphs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 
@@ -40,6 +43,32 @@ def test_functions_and_two_derivatives(name):
     np.testing.assert_allclose(dx.data, dt.detach().numpy(), atol=1e-13)
     (ddx,), (ddt,) = tg.grad((dx * dx).sum(), x), torch.autograd.grad((dt * dt).sum(), t)
     np.testing.assert_allclose(ddx.data, ddt.numpy(), atol=1e-12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(random_graphs.programs(), st.integers(0, 2**32 - 1))
+def test_random_graphs_and_two_derivatives(program, seed):
+    arrays = random_graphs.inputs(seed)
+    ours = [tg.Tensor(a, requires_grad=True) for a in arrays]
+    theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
+    y, s = (random_graphs.run(program, m, *x, ones) for m, x, ones in [
+        (tg, ours, tg.Tensor(np.ones(3))), (torch, theirs, torch.ones(3, dtype=torch.float64)),
+    ])  # fmt: skip
+    np.testing.assert_allclose(y.item(), s.item(), rtol=1e-12)
+    if not s.requires_grad:
+        assert not y.requires_grad
+        return
+    once, expected = (
+        tg.grad(y, ours, create_graph=True),
+        torch.autograd.grad(s, theirs, create_graph=True, materialize_grads=True),
+    )
+    for a, b in zip(once, expected, strict=True):
+        np.testing.assert_allclose(a.data, b.detach().numpy(), rtol=1e-10, atol=1e-10)
+    of_ours, of_theirs = sum((a * a).sum() for a in once), sum((b * b).sum() for b in expected)
+    if of_theirs.requires_grad:
+        twice = torch.autograd.grad(of_theirs, theirs, materialize_grads=True)
+        for a, b in zip(tg.grad(of_ours, ours), twice, strict=True):
+            np.testing.assert_allclose(a.data, b.numpy(), rtol=1e-9, atol=1e-9)
 
 
 def test_cross_entropy():

@@ -35,6 +35,18 @@ def test_what_is_no_scalar_is_refused(f):
         tg.check_gradients(f, [1.0, 2.0])
 
 
+def test_a_function_that_is_not_deterministic_is_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"f gave .*, then .* for the same inputs.*deterministic"):
+        tg.check_gradients(lambda x: (x * rng.standard_normal()).sum(), [1.0])
+
+
+@pytest.mark.parametrize("x", [[1j], ["1"], [None]])
+def test_inputs_are_real_numbers(x):
+    with pytest.raises(TypeError, match="real numbers are needed"):
+        tg.check_gradients(lambda x: x.sum(), x)
+
+
 def test_order_is_positive():
     with pytest.raises(ValueError, match="order is 1 or more"):
         tg.check_gradients(lambda x: x.sum(), [1.0], order=0)
@@ -92,6 +104,28 @@ def test_a_gradient_that_is_no_number_names_its_primitive_and_line(create_graph)
     else:
         assert "the gradient of x of shape (2,) (from 0 to 1), passed back by sqrt through its input 0" in message
         assert "is 1 of 2 inf" in message and "y = tg.sqrt(x).sum()" in message
+
+
+def test_a_layer_of_a_net_is_named():
+    rnn = tg.nn.RNN(1, 2, num_layers=2, nonlinearity="identity", rng=0)
+    rnn.cells[0].W.data[:] = 1.0
+    rnn.cells[1].W.data[:] = 1.0
+    rnn.cells[1].U.data[:] = 1e200
+    what = r"linear\(2\) of layer 2 of shape \(2,\) \(2 of 2 inf\) was made by linear from U .*, h\(1\) of layer 2 of"
+    with pytest.raises(tg.AnomalyError, match=what), tg.detect_anomaly():
+        rnn(np.ones((3, 1)), [np.zeros(2), np.ones(2)])
+
+
+def test_a_sum_of_gradients_that_overflows_is_found():
+    x = tg.Tensor([0.1], requires_grad=True, name="x")
+    all_in_all = r"the gradient of x of shape \(1,\) \(from 0.1 to 0.1\), all in all, is 1 of 1 inf"
+    with pytest.raises(tg.AnomalyError, match=all_in_all), tg.detect_anomaly():
+        (x * 1e308 + x * 1e308).backward([1.0])
+    x.grad = np.array([1.7e308])
+    with pytest.raises(tg.AnomalyError, match=all_in_all), tg.detect_anomaly():
+        (x * 1e308).backward([1.0])
+    with pytest.raises(tg.AnomalyError, match=r"x of shape \(1,\).* is 1 of 1 nan"), tg.detect_anomaly():
+        x.backward([np.nan])
 
 
 def test_outside_nothing_is_watched():

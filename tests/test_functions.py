@@ -82,7 +82,7 @@ def test_public_names_are_there():
 
 
 def test_axes_out_of_range_are_named():
-    with pytest.raises(tg.ShapeError, match=r"swapaxes: axis 5 is out of range for the shape \(2, 3\)"):
+    with pytest.raises(tg.ShapeError, match=r"swapaxes\(leaf of shape \(2, 3\)\).*axis 5 is out of bounds"):
         tg.swapaxes(np.ones((2, 3)), 0, 5)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.backward import grad
-from tinygrad_rnn.checking import check_gradients, check_primitive
+from tinygrad_rnn.checking import cases, check_gradients, check_primitive, sample_inputs
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import TABLE, kept_shape
 from tinygrad_rnn.tensor import Tensor, record
@@ -17,6 +17,93 @@ ALL = sorted(TABLE)
 def test_rules_agree_with_central_differences(name, order):
     """The second derivatives are those of rules run on Tensors: `create_graph` holds for all of the table."""
     check_primitive(name, order=order)
+
+
+# The primitives that are not NumPy's function of the same name, in NumPy's words.
+BY_NUMPY = {
+    "identity": np.positive,
+    "linear": lambda W, x: np.einsum("ij,...j->...i", W, x),
+    "outer": lambda a, b: np.sum(a[..., :, None] * b[..., None, :], axis=tuple(range(a.ndim - 1))),
+    "einsum": lambda *xs: np.einsum(xs[-1], *xs[:-1]),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "relu": lambda x: x * (x > 0),
+    "softplus": lambda x: np.log(1 + np.exp(x)),
+    "where": lambda x, y, c: np.where(c, x, y),
+    **{
+        n: lambda x, axis, keepdims, n=n: getattr(np, n)(x, axis=axis, keepdims=keepdims) for n in ("sum", "max", "min")
+    },
+    "getitem": lambda x, index: x[index],
+    "scatter": lambda x, index, shape: sum(
+        np.where(np.arange(np.prod(shape)).reshape(shape) == place, value, x.dtype.type(0))
+        for place, value in zip(np.arange(np.prod(shape)).reshape(shape)[index].ravel(), x.ravel(), strict=True)
+    ),
+    "astype": lambda x, dtype: np.array(x, dtype),
+    "concatenate": lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]),
+    "stack": lambda *xs: np.stack(xs[:-1], axis=xs[-1]),
+}
+
+
+def contiguous(x, wanted):
+    leaf = Tensor(x, requires_grad=wanted)
+    return leaf, leaf, lambda g: g
+
+
+def strided(x, wanted):
+    """A leaf, a node that is every other element of it, from the end, and what picks these from the leaf's gradient."""
+    leaf = Tensor(np.repeat(x[..., ::-1], 2, axis=-1) if x.ndim else x, requires_grad=wanted)
+    return (leaf, leaf[..., ::-2], lambda g: g[..., ::-2]) if x.ndim else contiguous(x, wanted)
+
+
+@pytest.mark.parametrize("layout", [contiguous, strided])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", ALL)
+def test_a_row_of_the_table(name, dtype, layout):
+    """On every sample shape (0-d, empty, broadcast in every way), its value is NumPy's; value and gradients keep the
+    dtype; an input without gradient gets none, and changes nothing for the others."""
+    primitive, rounding = TABLE[name], 32 * np.finfo(dtype).eps
+    for shapes, static in cases(primitive):
+        arrays = [x.astype(dtype) for x in sample_inputs(name, shapes)]
+        expected = BY_NUMPY.get(name, getattr(np, name, None))(*arrays, *static)
+        g = np.random.default_rng(1).standard_normal(expected.shape)
+        found = []
+        for wanted in [[True] * len(arrays), *np.eye(len(arrays), dtype=bool).tolist()]:
+            leaves, inputs, picks = zip(*map(layout, arrays, wanted), strict=True)
+            value = record(primitive, inputs, *static)
+            assert value.dtype == expected.dtype and (name == "astype" or value.dtype == dtype)
+            np.testing.assert_allclose(value.data, expected, rtol=rounding, atol=rounding)
+            value.backward(g)
+            for i, (leaf, pick, x) in enumerate(zip(leaves, picks, arrays, strict=True)):
+                assert (leaf.grad is not None) == wanted[i]
+                if wanted[i]:
+                    assert leaf.grad.dtype == dtype and pick(leaf.grad).shape == x.shape
+                    found.append((i, pick(leaf.grad)))
+        for (i, together), (j, alone) in zip(found[: len(arrays)], found[len(arrays) :], strict=True):
+            assert i == j
+            np.testing.assert_allclose(together, alone, rtol=rounding, atol=rounding)
+
+
+@pytest.mark.parametrize("layout", [contiguous, strided])
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_do_not_depend_on_dtype_or_layout(name, layout):
+    primitive = TABLE[name]
+    for shapes, static in cases(primitive):
+        arrays = sample_inputs(name, shapes)
+        arrays = [x.astype(np.float32).astype(np.float64) for x in arrays]
+        g = np.random.default_rng(1).standard_normal(np.shape(primitive.forward(*arrays, *static)))
+        plain = [Tensor(x, requires_grad=True) for x in arrays]
+        record(primitive, plain, *static).backward(g)
+        leaves, inputs, picks = zip(*[layout(x.astype(np.float32), True) for x in arrays], strict=True)
+        record(primitive, inputs, *static).backward(g)
+        for leaf, pick, expected in zip(leaves, picks, plain, strict=True):
+            np.testing.assert_allclose(pick(leaf.grad), expected.grad, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", [n for n in ALL if len(cases(TABLE[n])) == 10])
+def test_one_input_used_twice(name, order):
+    """As in x * x: both uses add to one gradient."""
+    (x,) = sample_inputs(name, [(3, 4)])
+    check_gradients(lambda x: (record(TABLE[name], (x, x)) ** 2).sum(), x, order=order)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -68,6 +68,8 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         value = node.value
         if g.shape != value.shape:
             g = fit(g, node)
+        if watch is not None:
+            watch.gradient(node, bare(g))
         yield node, g
         primitive = node.primitive
         if primitive is None or node in until:
@@ -89,7 +91,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
             else:
                 term = vjp(g, value, *arguments)
             if watch is not None:
-                watch.cotangent(node, x, bare(term))
+                watch.term(node, x, bare(g), bare(term))
             known = cotangents.get(x)
             if known is None:
                 cotangents[x] = term
@@ -179,10 +181,13 @@ def grad(
 
 def accumulate(output: Tensor, grad: Any = None) -> None:
     """`Tensor.backward`: add the gradients to `.grad` of the leaves."""
+    watch = watcher.get()
     for node, g in sweep(output, bare(_start("backward()", output, grad))):
         if node.primitive is None:
             g = _in_dtype(g, node)
             node.grad = np.array(g) if node.grad is None else node.grad + g
+            if watch is not None:
+                watch.gradient(node, node.grad)
 
 
 def _start(call: str, output: Tensor, cotangent: Any) -> Any:

@@ -19,9 +19,12 @@ from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.errors import AnomalyError, GradientError
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor, bare, describe, record, watcher
+from tinygrad_rnn.tensor import Tensor, as_tensor, describe, record, watcher
 
-__all__ = ["CASES", "central_differences", "check_gradients", "check_parameters", "check_primitive", "detect_anomaly"]
+__all__ = [
+    "cases", "central_differences", "check_gradients", "check_parameters", "check_primitive", "detect_anomaly",
+    "sample_inputs",
+]  # fmt: skip
 
 
 def check_gradients(
@@ -45,11 +48,12 @@ def check_gradients(
 
     Raises:
         GradientError: the error is above the tolerance; names the input, the element and both values.
-        ValueError: f returns no scalar, or order is below 1.
+        ValueError: f returns no scalar or is not deterministic, or order is below 1.
+        TypeError: an input is not of real numbers.
     """
     if order < 1:
         raise ValueError(f"check_gradients(order={order}): the order is 1 or more")
-    arrays = [np.array(bare(x), dtype=np.float64) for x in inputs]
+    arrays = [as_tensor(x).numpy().astype(np.float64) for x in inputs]
     for _ in range(order - 1):
         f = _directional_derivative(f, arrays)
 
@@ -58,6 +62,11 @@ def check_gradients(
     if not isinstance(output, Tensor) or output.size != 1:
         got = f"shape {output.shape}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise ValueError(f"check_gradients(f): f returns a Tensor that is a scalar, not {got}")
+    if not np.array_equal(output.value, again := f(*leaves).value, equal_nan=True):
+        raise ValueError(
+            f"check_gradients(f): f gave {output.item():.10g}, then {again.item():.10g} for the same inputs; it must "
+            "be deterministic, such as by seeding its random numbers itself"
+        )
     gradients = grad(output, leaves) if output.requires_grad else [Tensor(np.zeros(x.shape)) for x in arrays]
     return max(_errors(lambda: f(*leaves), leaves, gradients, step, tolerance), default=0.0)
 
@@ -81,9 +90,9 @@ def _errors(
     for leaf, gradient in zip(leaves, gradients, strict=True):
         ours, differences = gradient.value, central_differences(lambda: value().item(), leaf, step)
         relative = np.abs(ours - differences) / np.maximum(1.0, np.maximum(np.abs(ours), np.abs(differences)))
-        for place in zip(*np.nonzero(~(relative <= tolerance)), strict=True):
+        for place in map(tuple, np.argwhere(~(relative <= tolerance)).tolist()):
             raise GradientError(
-                f"{describe(leaf)} at {tuple(map(int, place))}: the gradient is {ours[place]:.10g}, central "
+                f"{describe(leaf)} at {place}: the gradient is {ours[place]:.10g}, central "
                 f"differences give {differences[place]:.10g}; relative error {relative[place]:.2g} > {tolerance:.2g}"
             )
         errors.append(float(np.max(relative, initial=0.0)))
@@ -155,14 +164,23 @@ class _Watch:
         made_of = ", ".join(_described(x) for x in inputs)
         raise AnomalyError(f"{_described(node)} was made by {primitive.name} from {made_of}, at {line}")
 
-    def cotangent(self, node: Tensor, x: Tensor, term: np.ndarray) -> None:
+    def term(self, node: Tensor, x: Tensor, g: np.ndarray, term: np.ndarray) -> None:
+        """What a node's rule makes of its cotangent g for an input x."""
         if not _finite(term):
-            made = f", made at {self._lines[node.born]}" if node.born in self._lines else ""
             i = [y is x for y in node.inputs].index(True)
             raise AnomalyError(
                 f"the gradient of {_described(x)}, passed back by {node.primitive.name} through its input {i}, is "
-                f"{_range(term)}; {node.primitive.name} gave {_described(node)}{made}"
+                f"{_range(term)}; {node.primitive.name} gave {_described(node)}, whose gradient is {_range(g)}"
+                f"{self._made_at(node)}"
             )
+
+    def gradient(self, x: Tensor, g: np.ndarray) -> None:
+        """The sum of such terms, or of what several backward passes have added to `.grad`."""
+        if not _finite(g):
+            raise AnomalyError(f"the gradient of {_described(x)}, all in all, is {_range(g)}{self._made_at(x)}")
+
+    def _made_at(self, node: Tensor) -> str:
+        return f", made at {self._lines[node.born]}" if node.born in self._lines else ""
 
 
 def _finite(values: np.ndarray) -> bool:
@@ -190,11 +208,20 @@ def _line_outside() -> str:
     return "an unknown line"
 
 
-# Per primitive: the shapes of sample inputs, and the static arguments. The default for one or two inputs is below;
-# the second of two is broadcast.
-_SHAPES = {1: [(3, 4)], 2: [(3, 4), (4,)]}
+# Per primitive: the shapes of sample inputs, and the static arguments. Those that have no entry here work element by
+# element, and are checked in every way that shapes can broadcast.
 _Case = tuple[list[tuple[int, ...]], tuple]
-CASES: dict[str, list[_Case]] = {
+_ELEMENTWISE: dict[int, list[_Case]] = {
+    1: [([shape], ()) for shape in [(), (0,), (3, 4)]],
+    2: [
+        (list(shapes), ())
+        for shapes in [
+            ((), ()), ((3,), ()), ((), (3,)), ((3, 4), (4,)), ((4,), (3, 4)), ((3, 1), (1, 4)), ((1,), (3,)),
+            ((2, 1, 3), (4, 1)), ((0, 3), (3,)), ((1, 2), (0, 1)),
+        ]
+    ],
+}  # fmt: skip
+_CASES: dict[str, list[_Case]] = {
     "matmul": [
         ([(3,), (3,)], ()),
         ([(2, 3), (3,)], ()),
@@ -239,6 +266,18 @@ CASES: dict[str, list[_Case]] = {
 _POSITIVE = {"log", "log1p", "power", "sqrt"}
 
 
+def cases(primitive: Primitive) -> list[_Case]:
+    """The shapes of sample inputs of a primitive, with static arguments."""
+    return _CASES.get(primitive.name) or _ELEMENTWISE[len(primitive.vjps)]
+
+
+def sample_inputs(name: str, shapes: list[tuple[int, ...]], seed: int = 0) -> list[np.ndarray]:
+    """Arrays on which a primitive is smooth, away from kinks."""
+    rng = np.random.default_rng(seed)
+    signs = [1.0] if name in _POSITIVE else [-1.0, 1.0]
+    return [rng.uniform(0.5, 1.5, shape) * rng.choice(signs, shape) for shape in shapes]
+
+
 def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:
     """`check_gradients` of one primitive on its sample inputs, away from kinks: the largest relative error.
 
@@ -246,12 +285,10 @@ def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:
     no rule's own curvature cancels (as that of a root would in a square).
     """
     primitive = primitives.TABLE[name]
-    rng = np.random.default_rng(seed)
 
     def error(shapes: list[tuple[int, ...]], static: tuple) -> float:
-        signs = [1.0] if name in _POSITIVE else [-1.0, 1.0]
-        inputs = [rng.uniform(0.5, 1.5, shape) * rng.choice(signs, shape) for shape in shapes]
-        w = rng.standard_normal(np.shape(primitive.forward(*inputs, *static)))
+        inputs = sample_inputs(name, shapes, seed)
+        w = np.random.default_rng(seed).standard_normal(np.shape(primitive.forward(*inputs, *static)))
 
         def f(*xs: Tensor) -> Tensor:
             y = record(primitive, xs, *static)
@@ -259,4 +296,4 @@ def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:
 
         return check_gradients(f, *inputs, order=order)
 
-    return max(error(*case) for case in CASES.get(name) or [(_SHAPES[len(primitive.vjps)], ())])
+    return max(error(*case) for case in cases(primitive))

@@ -605,13 +605,13 @@ NUMPY_FUNCTIONS: dict[Callable, Callable] = {}
 _INSTEAD = {
     "hstack": "concatenate", "vstack": "concatenate", "column_stack": "concatenate", "append": "concatenate",
     "inner": "einsum", "tensordot": "einsum", "kron": "einsum", "trace": "einsum", "vdot": "dot", "norm": "sqrt",
-    "median": "mean", "sort": "take", "diff": "take", "moveaxis": "transpose", "inv": "matmul",
+    "median": "mean", "sort": "take", "diff": "take", "moveaxis": "transpose", "inv": "matmul", "cross": "einsum",
 }  # fmt: skip
 
 
 def _unsupported(call: str, name: str) -> str:
     known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
-    near = [_INSTEAD[name]] if name in _INSTEAD else difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.7)
+    near = [_INSTEAD[name]] if name in _INSTEAD else difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.6)
     hint = f"; the nearest that is is np.{near[0]}" if near else ""
     if name in known:
         hint = f"; np.{name} without it is supported"
