@@ -1,4 +1,7 @@
+import copy
 import gc
+import pickle
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -51,18 +54,87 @@ def test_a_chain_of_100_000_nodes_runs_and_is_freed():
     assert node() is None
 
 
-def test_a_graph_is_freed_by_reference_counting_alone():
+def live_objects():
+    return len(gc.get_objects())
+
+
+def a_training_step(net, xs):
+    hs, _ = net(xs)
+    loss = tg.nn.half_squared_error(hs[-1], np.ones(hs[-1].shape))
+    loss.backward()
+    for p in net.parameters():
+        p.data -= 1e-3 * p.grad
+    net.zero_grad()
+
+
+def a_second_derivative(net, xs):
+    hs, _ = net(xs)
+    gradients = tg.grad((hs[-1] * hs[-1]).sum(), net.parameters(), create_graph=True)
+    sum((g * g).sum() for g in gradients).backward()
+    net.zero_grad()
+
+
+def a_checkpoint(net, xs):
+    tg.bptt.checkpoint(net.cells[0], xs).sum().backward()
+    net.zero_grad()
+
+
+def an_error(net, xs):
+    with pytest.raises(ShapeError):
+        net(np.ones((3, 7)))
+
+
+def an_anomaly(net, xs):
+    with pytest.raises(tg.AnomalyError), tg.detect_anomaly():
+        net(xs * np.nan)
+
+
+def a_copy(net, xs):
+    hs, _ = net(xs)
+    copy.deepcopy(hs), pickle.loads(pickle.dumps(net))
+
+
+@pytest.mark.parametrize("use", [a_training_step, a_second_derivative, a_checkpoint, an_error, an_anomaly, a_copy])
+def test_nothing_is_left_to_the_cyclic_garbage_collector(use):
+    net, xs = tg.nn.RNN(1, 3, rng=0), np.ones((5, 1))
+    use(net, xs)
+    gc.collect()
     gc.disable()
     try:
-        x = leaf(np.ones(3))
-        loss = (tg.tanh(x) * x).sum()
-        loss.backward()
-        tg.grad(loss, x, create_graph=True)
-        node = weakref.ref(loss.inputs[0])
-        del loss
-        assert node() is None
+        use(net, xs)
+        before = live_objects()
+        for _ in range(3):
+            use(net, xs)
+        assert live_objects() == before
     finally:
         gc.enable()
+
+
+def test_memory_is_flat_over_10_000_training_steps():
+    net, xs = tg.nn.RNN(1, 2, rng=0), np.ones((2, 1))
+    for _ in range(100):
+        a_training_step(net, xs)
+    tracemalloc.start()
+    a_training_step(net, xs)
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(10_000):
+        a_training_step(net, xs)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 1_000
+
+
+def test_the_backward_pass_needs_little_more_memory_than_the_values_it_goes_through():
+    net, xs = tg.nn.RNN(16, 64, rng=0), np.ones((100, 32, 16))
+    tracemalloc.start()
+    hs, _ = net(xs)
+    loss = (hs[-1] * hs[-1]).sum()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    loss.backward()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held > 5 * 100 * 32 * 64 * 8 and peak < 1.5 * held
 
 
 def test_backward_accumulates():

@@ -27,11 +27,14 @@ def checkpoint(
     state before it, so that one segment at a time is held: with √T segments O(√T) values, for one more forward pass
     (Chen et al. 2016, "Training deep nets with sublinear memory cost").
 
-    >>> h = checkpoint(cell, xs)                                       # doctest: +SKIP
-    >>> def step(x_and_target, state):                                  # doctest: +SKIP
-    ...     (x, target), (h, loss) = x_and_target, state
-    ...     h = cell(x, h)
-    ...     return h, loss + squared_error(readout(h), target)          # a loss at every step
+    With a loss at every step, the loss so far is part of the state:
+
+        def step(x_and_target, state):
+            (x, target), (h, loss) = x_and_target, state
+            h = cell(x, h)
+            return h, loss + squared_error(readout(h), target)
+
+        h, loss = checkpoint(step, list(zip(xs, targets)), (cell.initial_state(xs[0]), Tensor(0.0)))
 
     Args:
         cell: any function of x(t) and the state that returns the next state, a Tensor or a tuple of Tensors, and gives
