@@ -150,6 +150,12 @@ REARRANGED = {
     "dot": lambda np, x: np.dot(x, x[0]),
     "dot by a number": lambda np, x: np.dot(x, 3.0),
     "dot of matrices": lambda np, x: np.dot(x, x[:, :3].T if hasattr(x, "T") else x),
+    "ravel": lambda np, x: np.ravel(x),
+    "einsum": lambda np, x: np.einsum("ij,kj->ik", x, x),
+    "einsum in its implicit form": lambda np, x: np.einsum("ij, kj", x, x),
+    "einsum of three": lambda np, x: np.einsum("ij,ik,j->k", x, x, x[0]),
+    "einsum that drops an axis": lambda np, x: np.einsum("ij->i", x),
+    "swapaxes": lambda np, x: np.swapaxes(x, 0, -1),
     "var with ddof": lambda np, x: np.var(x, axis=1, ddof=1),
 }
 
@@ -194,3 +200,24 @@ def test_what_has_no_gradient_gives_plain_arrays():
         assert not isinstance(got, tg.Tensor)
         np.testing.assert_array_equal(got, expected)
     assert np.allclose(x[:2], [3.0, 1.0])
+
+
+@pytest.mark.parametrize("subscripts", ["ii->i", "...i->i", "ij,ij->j", "ij->k", "i"])
+def test_einsum_refuses_what_does_not_fit(subscripts):
+    with pytest.raises(tg.ShapeError, match="einsum"):
+        np.einsum(subscripts, tg.Tensor(np.ones((2, 2)), requires_grad=True))
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: tg.flip(x, 5), lambda x: tg.take(x, 9), lambda x: tg.split(x, 4), lambda x: tg.tile(x, -1),
+    lambda x: tg.squeeze(x, 0), lambda x: tg.expand_dims(x, 9), lambda x: tg.prod(x, 9), lambda x: tg.sum(x, axis=7),
+    lambda x: tg.sum(x, axis=[0]), lambda x: tg.pad(x, "x"), lambda x: tg.softmax(x, axis=4), lambda x: x[5],
+])  # fmt: skip
+def test_what_does_not_fit_is_named_with_its_shape(call):
+    with pytest.raises((tg.ShapeError, IndexError, TypeError), match=r"\w+\(x of shape \(2, 3\)\): "):
+        call(tg.Tensor(np.ones((2, 3)), requires_grad=True, name="x"))
+
+
+def test_an_option_that_is_not_supported_is_named():
+    with pytest.raises(TypeError, match=r"np\.sum on a Tensor: .*'dtype'; see help\(tg\.sum\)"):
+        np.sum(tg.Tensor([1.0]), dtype=float)

@@ -369,3 +369,24 @@ def test_a_look_at_a_nan_changes_nothing():
     y = (x * x).sum()
     x.data  # noqa: B018
     assert tg.grad(y, x, create_graph=True)[0].data[1] == 2.0
+
+
+def test_a_scalar_is_formatted_like_its_number():
+    x = Tensor(np.pi)
+    assert (f"{x:.3f}", f"{Tensor([np.pi]):.1e}", f"{x}") == ("3.142", "3.1e+00", str(x))
+    with pytest.raises(TypeError, match="format"):
+        f"{Tensor([1.0, 2.0]):.3f}"
+
+
+def test_elements_are_not_assigned():
+    x = leaf([1.0, 2.0], name="x")
+    with pytest.raises(TypeError, match=r"elements of x of shape \(2,\) cannot be assigned.*tg\.where"):
+        x[0] = 3.0
+
+
+def test_backward_runs_twice_through_one_graph():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    for times in (1, 2):
+        y.backward()
+        np.testing.assert_array_equal(x.grad, times * 2.0 * x.data)

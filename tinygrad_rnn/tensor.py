@@ -444,7 +444,7 @@ class Tensor:
         return float(self.item())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item() if self.size == 1 and spec else str(self), spec)
+        return format(self.item(), spec) if self.size == 1 and spec else object.__format__(self, spec)
 
     def __bool__(self) -> bool:
         return bool(self.value)
