@@ -1,12 +1,9 @@
 """tinygrad_rnn: reverse-mode automatic differentiation that shows how a recurrent net is unrolled through time."""
 
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tinygrad_rnn import bptt, nn
 from tinygrad_rnn.backward import grad
-from tinygrad_rnn.checking import check_gradients, detect_anomaly
 from tinygrad_rnn.errors import AnomalyError, DrawingError, GradientError, ShapeError
 from tinygrad_rnn.functions import *
 from tinygrad_rnn.functions import __all__ as _functions
@@ -21,13 +18,16 @@ __all__ = [
 
 
 if TYPE_CHECKING:
-    from tinygrad_rnn import draw
+    from tinygrad_rnn import bptt, draw, nn
+    from tinygrad_rnn.checking import check_gradients, detect_anomaly
 else:
 
-    def __getattr__(name: str) -> ModuleType:
-        """`tg.draw` is imported at its first use, so that who only computes does not wait for it."""
-        if name == "draw":
-            return import_module("tinygrad_rnn.draw")
+    def __getattr__(name: str) -> Any:
+        """What a first gradient does not need is imported at its first use, so that nobody waits for it."""
+        if name in ("bptt", "draw", "nn"):
+            return import_module(f"tinygrad_rnn.{name}")
+        if name in ("check_gradients", "detect_anomaly"):
+            return getattr(import_module("tinygrad_rnn.checking"), name)
         raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
 
 

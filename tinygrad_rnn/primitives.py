@@ -17,7 +17,6 @@ This module knows NumPy and nothing else of the package.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,7 +71,8 @@ def primitive(
 ) -> Primitive:
     """Enter a primitive with one (vjp, derivative) pair per input into the table."""
     vjps, derivatives = zip(*rules, strict=True)
-    argument_names = () if variadic else tuple(inspect.signature(vjps[0]).parameters)[2:]
+    code = vjps[0].__code__
+    argument_names = () if variadic else code.co_varnames[2 : code.co_argcount]
     TABLE[name] = Primitive(name, forward, written, vjps, derivatives, argument_names, variadic)
     return TABLE[name]
 

@@ -9,7 +9,6 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
 import operator
@@ -610,6 +609,8 @@ _INSTEAD = {
 
 
 def _unsupported(call: str, name: str) -> str:
+    import difflib  # here, since it is needed for errors only
+
     known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
     near = [_INSTEAD[name]] if name in _INSTEAD else difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.6)
     hint = f"; the nearest that is is np.{near[0]}" if near else ""
