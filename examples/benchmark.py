@@ -4,7 +4,7 @@
     python examples/benchmark.py --quick    a few repetitions of the small size: are the gradients right?
 
 A step is the forward and backward pass of the plain many-to-one net, in float64, built node by node each time, with one
-BLAS thread. All run in turn in one process, and the ratio is that of the medians.
+BLAS thread. Each library runs in turn with the hand-written one, all in one process; the ratio is that of the medians.
 """
 
 import os
@@ -12,6 +12,7 @@ import os
 os.environ |= {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}
 
 import argparse
+import gc
 import importlib.metadata
 import platform
 import statistics
@@ -155,15 +156,15 @@ def training_steps(problem):
     return steps
 
 
-def medians(steps, repetitions):
-    """The median time of each step in seconds, all taken in turn."""
-    times = {name: [] for name in steps}
+def medians(step, by_hand_step, repetitions):
+    """The median time of a step and of the hand-written one in seconds, the two taken in turn."""
+    times = ([], [])
     for _ in range(repetitions):
-        for name, step in steps.items():
+        for run, taken in zip((step, by_hand_step), times, strict=True):
             start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+            run()
+            taken.append(time.perf_counter() - start)
+    return tuple(map(statistics.median, times))
 
 
 def chain(length):
@@ -178,6 +179,11 @@ def chain(length):
     del y
     marks.append(time.perf_counter())
     return [1e6 * (after - before) / length for before, after in pairwise(marks)]
+
+
+def best_chain(length, runs):
+    """The least of each over some runs."""
+    return [min(column) for column in zip(*[chain(length) for _ in range(runs)], strict=True)]
 
 
 def cold_start(code):
@@ -199,20 +205,31 @@ def main():
     parser.add_argument("--quick", action="store_true", help="the small size, a few repetitions")
     quick = parser.parse_args().quick
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}\n")
-    results = {}
-    for size, (T, B, D, H, repetitions) in SIZES.items():
-        if not quick or size == "small":
-            results[size] = medians(training_steps(Problem(T, B, D, H)), 3 if quick else repetitions)
-    print("ratio to hand-written NumPy   " + "".join(f"{size:>10}" for size in results))
-    for name in results["small"]:
-        label = "by hand, milliseconds" if name == "by_hand" else f"{name} {version(name)}"
-        unit = [1e-3 if name == "by_hand" else taken["by_hand"] for taken in results.values()]
-        ratios = [taken[name] / u for taken, u in zip(results.values(), unit, strict=True)]
-        print(f"{label:30}" + "".join(f"{ratio:10.2f}" for ratio in ratios))
+    ratios, milliseconds = {}, []
+    sizes = ["small"] if quick else list(SIZES)
+    for size in sizes:
+        *shape, repetitions = SIZES[size]
+        steps = training_steps(Problem(*shape))
+        hand = steps.pop("by_hand")
+        for name, step in steps.items():
+            taken, taken_by_hand = medians(step, hand, 3 if quick else repetitions)
+            ratios.setdefault(name, []).append(taken / taken_by_hand)
+            if name == "tinygrad_rnn":
+                milliseconds.append(1e3 * taken_by_hand)
+    print("ratio to hand-written NumPy   " + "".join(f"{size:>10}" for size in sizes))
+    for name, columns in ratios.items():
+        print(f"{name + ' ' + version(name):30}" + "".join(f"{ratio:10.2f}" for ratio in columns))
+    print(f"{'by hand, milliseconds':30}" + "".join(f"{taken:10.2f}" for taken in milliseconds))
 
-    print("\nmicroseconds per node           forward  backward     freed")
+    print("\nmicroseconds per node       forward  backward     freed       all   without the garbage collector")
     for length in [1_000] if quick else [1_000, 10_000, 100_000, 1_000_000]:
-        print(f"{length:>9,} nodes in a chain    " + "".join(f"{taken:10.2f}" for taken in chain(length)))
+        runs = 1 if quick else max(3, 20_000 // length)
+        collected = best_chain(length, runs)
+        gc.disable()  # it goes through all nodes again and again, and there is never anything for it
+        not_collected = best_chain(length, runs)
+        gc.enable()
+        columns = [*collected, sum(collected), sum(not_collected)]
+        print(f"{length:>9,} in a chain     " + "".join(f"{taken:10.2f}" for taken in columns))
 
     if not quick:
         gradient = "import tinygrad_rnn as tg; x = tg.Tensor(1.0, requires_grad=True); (x * x).backward()"

@@ -72,7 +72,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
             watch.gradient(node, bare(g))
         yield node, g
         primitive = node.primitive
-        if primitive is None or node in until:
+        if primitive is None or (until and node in until):
             continue
         if recorded:
             _check_unchanged(node)
