@@ -107,7 +107,7 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         inputs = tuple([x if isinstance(x, Tensor) else _constant(x, beside) for x in inputs])
     recorded = any([x.requires_grad for x in inputs]) and _recording.get()
     if recorded:
-        _hold(inputs)
+        _take_back(inputs)
     arguments = (*[x.value for x in inputs], *static)
     try:
         value = primitive.forward(*arguments)
@@ -124,8 +124,8 @@ def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor
         if not isinstance(x, Tensor):
             x = Tensor(x)
         recorded = x.requires_grad and _recording.get()
-        if recorded and not x.held:
-            _hold((x,))
+        if recorded and x.lent:
+            _take_back((x,))
         a = x.value
         try:
             value = forward(a)
@@ -146,8 +146,8 @@ def binary(primitive: Primitive, description: str = "") -> Callable[[Any, Any], 
         if not isinstance(y, Tensor):
             y = _constant(y, x)
         recorded = (x.requires_grad or y.requires_grad) and _recording.get()
-        if recorded and not (x.held and y.held):
-            _hold((x, y))
+        if recorded and (x.lent or y.lent):
+            _take_back((x, y))
         a, b = x.value, y.value
         try:
             value = forward(a, b)
@@ -171,11 +171,11 @@ def _node(value: Any, primitive: Primitive, inputs: tuple[Tensor, ...], argument
     node.grad = node.name = None
     node.step, node.layer = place.get()
     node.born = _next_number()
-    node.requires_grad = node.held = recorded
+    node.requires_grad, node.lent = recorded, False
     if recorded:
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
     else:
-        node.primitive, node.inputs, node.arguments, node.lent = None, (), (), False
+        node.primitive, node.inputs, node.arguments = None, (), ()
         if value.base is not None:  # a leaf has an array of its own
             node.value = value.copy()
     watch = watcher.get()
@@ -184,15 +184,12 @@ def _node(value: Any, primitive: Primitive, inputs: tuple[Tensor, ...], argument
     return node
 
 
-def _hold(inputs: tuple[Tensor, ...]) -> None:
-    """Make the arrays of leaves read-only, for a graph to keep; see `Tensor.data`."""
+def _take_back(inputs: tuple[Tensor, ...]) -> None:
+    """Give leaves that were looked at arrays of their own again, for a graph to hold; see `Tensor.data`."""
     for x in inputs:
-        if not x.held:
+        if x.lent:
             x.value.setflags(False)
-            if x.lent:  # somebody may have this array, or a part of it, to write to
-                x.value, x.lent = x.value.copy(), False
-                x.value.setflags(False)
-            x.held = True
+            x.value, x.lent = x.value.copy(), False
 
 
 def refused(call: str, inputs: Sequence[Tensor], error: Exception) -> Exception:
@@ -305,7 +302,7 @@ class Tensor:
 
     Attributes:
         data: the value as a NumPy array, to read, and on a leaf to write. value: the very array, which graphs hold and
-            nobody else writes to. held: whether a graph may hold it. lent: whether somebody else may have it.
+            nobody else writes to. lent: whether somebody may have a leaf's array to write to; no graph holds it then.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
@@ -316,7 +313,7 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "arguments", "born", "grad", "held", "inputs", "layer", "lent", "name", "primitive",
+        "__weakref__", "arguments", "born", "grad", "inputs", "layer", "lent", "name", "primitive",
         "requires_grad", "step", "value",
     )  # fmt: skip
 
@@ -329,8 +326,7 @@ class Tensor:
                 f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
                 "pass floats, such as 1.0 for 1 or array.astype(float)"
             )
-        self.grad = None
-        self.held = self.lent = False
+        self.grad, self.lent = None, False
         self.requires_grad = bool(requires_grad)
         self.primitive = None
         self.inputs = self.arguments = ()
@@ -344,17 +340,17 @@ class Tensor:
     def data(self) -> np.ndarray:
         """The value as a NumPy array, to read or, on a leaf, to write: `t.data -= 0.1 * t.grad`, `t.data[0] = 1`.
 
-        A graph keeps the values that it was made of, whatever happens to a leaf later. It holds an array that nobody
-        else has: one that was looked at before goes read-only and is left to who looked; and the first look after that
-        is at a copy, which the leaf holds from then on. What was computed is looked at through a read-only view.
+        A graph keeps the values that it was made of, whatever happens to a leaf later, since it holds arrays that
+        nobody else has. So the first look at a leaf is at a copy, which it holds from then on. When a graph is made of
+        it next, that array goes read-only and is left to who looked, and the leaf takes a copy again. What was computed
+        is looked at through a read-only view.
         """
         if self.primitive is not None:
             view = self.value.view()
             view.setflags(False)
             return view
-        if self.held:
-            self.value, self.held = self.value.copy(), False
-        self.lent = True
+        if not self.lent:
+            self.value, self.lent = self.value.copy(), True
         return self.value
 
     @data.setter
@@ -368,8 +364,7 @@ class Tensor:
             raise ShapeError(f"the data of {describe(self)} cannot have the shape {value.shape}; make a new Tensor")
         if self.requires_grad and value.dtype.kind != "f":
             raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
-        self.value = value
-        self.held = self.lent = False
+        self.value, self.lent = value, False
 
     @property
     def shape(self) -> tuple[int, ...]:
