@@ -1,5 +1,7 @@
 """PyTorch as a second witness, where it is installed."""
 
+import copy
+
 import numpy as np
 import pytest
 import random_graphs
@@ -11,26 +13,56 @@ import tinygrad_rnn as tg
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 
-@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("batch", [(), (3,)])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_recurrent_nets(nonlinearity, batch, num_layers):
-    ours = tg.nn.RNN(2, 4, num_layers, nonlinearity, rng=0)
-    theirs = torch.nn.RNN(2, 4, num_layers, nonlinearity, dtype=torch.float64)
-    with torch.no_grad():
-        for i, cell in enumerate(ours.cells):
-            for name, p in (("weight_ih", cell.W), ("weight_hh", cell.U), ("bias_ih", cell.b)):
-                getattr(theirs, f"{name}_l{i}").copy_(torch.from_numpy(p.data))
-            getattr(theirs, f"bias_hh_l{i}").zero_()
-    xs = np.random.default_rng(1).standard_normal((7, *batch, 2))
-    hs, _ = ours(xs)
-    expected, _ = theirs(torch.from_numpy(xs))
-    sum((h * h).sum() for h in hs).backward()
-    (expected**2).sum().backward()
-    np.testing.assert_allclose([h.data for h in hs], expected.detach().numpy(), atol=1e-12)
-    for i, cell in enumerate(ours.cells):
-        for name, p in (("weight_ih", cell.W), ("weight_hh", cell.U), ("bias_ih", cell.b)):
-            np.testing.assert_allclose(p.grad, getattr(theirs, f"{name}_l{i}").grad.numpy(), atol=1e-10)
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_recurrent_nets(kind, batch, num_layers, bias):
+    """Outputs, final states and every gradient within 1e-10, from PyTorch's own parameters; and these go back."""
+    torch.manual_seed(0)
+    ours = getattr(tg.nn, kind)(2, 4, num_layers, bias=bias)
+    theirs = getattr(torch.nn, kind)(2, 4, num_layers, bias=bias, dtype=torch.float64)
+    parameters = theirs.state_dict()
+    tg.from_torch(ours, parameters)
+    rng = np.random.default_rng(1)
+    x, h0, c0 = (rng.standard_normal(shape) for shape in [(7, *batch, 2), *[(num_layers, *batch, 4)] * 2])
+    leaves = [tg.Tensor(a, requires_grad=True) for a in (x, h0, c0)]
+    xs, h, c = leaves
+    state = list(zip(h, c, strict=True)) if kind == "LSTM" else list(h)
+    hs, state = ours(xs, state)
+    arguments = [torch.tensor(a, requires_grad=True) for a in (x, h0, c0)]
+    expected, final = theirs(arguments[0], (arguments[1], arguments[2]) if kind == "LSTM" else arguments[1])
+    np.testing.assert_allclose([h.data for h in hs], expected.detach().numpy(), atol=1e-10)
+    parts = zip(*state, strict=True) if kind == "LSTM" else [state]
+    for found, last in zip(parts, final if kind == "LSTM" else [final], strict=True):
+        np.testing.assert_allclose([part.data for part in found], last.detach().numpy(), atol=1e-10)
+
+    weights = rng.standard_normal(expected.shape)
+    sum((h * w).sum() for h, w in zip(hs, weights, strict=True)).backward()
+    (expected * torch.from_numpy(weights)).sum().backward()
+    for leaf, argument in list(zip(leaves, arguments, strict=True))[: 3 if kind == "LSTM" else 2]:
+        np.testing.assert_allclose(leaf.grad, argument.grad.numpy(), atol=1e-10)
+    gradients = copy.deepcopy(ours)  # a net whose parameters are the gradients, to lay them out as PyTorch does
+    for p, q in zip(gradients.parameters(), ours.parameters(), strict=True):
+        p.data = q.grad
+    for cell in gradients.cells:
+        cell.torch_bias_hh = None
+    found = tg.to_torch(gradients)
+    for name, p in theirs.named_parameters():
+        if "bias_hh" in name and kind != "GRU":
+            assert not found[name].any()  # both of PyTorch's biases have the gradient that ours has
+        elif "bias_hh" not in name:
+            rows = slice(0, 8) if kind == "GRU" and "bias" in name else slice(None)
+            np.testing.assert_allclose(found[name][rows], p.grad.numpy()[rows], atol=1e-10, err_msg=name)
+    if kind == "GRU" and bias:
+        for layer, cell in enumerate(ours.cells):
+            for p, name in ((cell.b_n, f"bias_ih_l{layer}"), (cell.c_n, f"bias_hh_l{layer}")):
+                np.testing.assert_allclose(p.grad, getattr(theirs, name).grad.numpy()[8:], atol=1e-10, err_msg=name)
+
+    back = tg.to_torch(ours)
+    assert list(back) == list(parameters)
+    for name, array in back.items():
+        np.testing.assert_allclose(array, parameters[name].numpy(), rtol=0, atol=1e-15, err_msg=name)
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu", "exp", "abs", "log_softmax", "softmax"])

@@ -13,21 +13,26 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients",
-    "detect_anomaly", "draw", "grad", "label", "nn", "no_grad", *_functions,
+    "detect_anomaly", "draw", "from_torch", "grad", "label", "load", "nn", "no_grad", "optim", "save", "to_torch",
+    *_functions,
 ]  # fmt: skip
 
 
+_LATER = dict.fromkeys(["check_gradients", "detect_anomaly"], "tinygrad_rnn.checking")
+_LATER |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "tinygrad_rnn.nn")
+
 if TYPE_CHECKING:
-    from tinygrad_rnn import bptt, draw, nn
+    from tinygrad_rnn import bptt, draw, nn, optim
     from tinygrad_rnn.checking import check_gradients, detect_anomaly
+    from tinygrad_rnn.nn import from_torch, load, save, to_torch
 else:
 
     def __getattr__(name: str) -> Any:
         """What a first gradient does not need is imported at its first use, so that nobody waits for it."""
-        if name in ("bptt", "draw", "nn"):
+        if name in ("bptt", "draw", "nn", "optim"):
             return import_module(f"tinygrad_rnn.{name}")
-        if name in ("check_gradients", "detect_anomaly"):
-            return getattr(import_module("tinygrad_rnn.checking"), name)
+        if name in _LATER:
+            return getattr(import_module(_LATER[name]), name)
         raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
 
 

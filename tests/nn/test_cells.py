@@ -31,6 +31,59 @@ def test_the_equation(nonlinearity, batch):
     np.testing.assert_allclose(cell(x, h).data, expected, rtol=1e-13)
 
 
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+@pytest.mark.parametrize("batch", [(), (4,)])
+def test_the_equations_of_an_lstm(batch):
+    cell = filled(tg.nn.LSTMCell(2, 3))
+    x, h, c = np.random.default_rng(1).standard_normal((3, *batch, 3))
+    x, p = x[..., :2], {name: p.data for name, p in cell.named_parameters()}
+    a = {gate: x @ p[f"W_{gate}"].T + h @ p[f"U_{gate}"].T + p[f"b_{gate}"] for gate in "ifgo"}
+    expected_c = sigmoid(a["f"]) * c + sigmoid(a["i"]) * np.tanh(a["g"])
+    expected_h = sigmoid(a["o"]) * np.tanh(expected_c)
+    found_h, found_c = cell(x, (h, c))
+    np.testing.assert_allclose(found_c.data, expected_c, rtol=1e-13)
+    np.testing.assert_allclose(found_h.data, expected_h, rtol=1e-13)
+    assert [(n.name, n.step) for n in (found_h, found_c)] == [("h", 1), ("c", 1)]
+
+
+@pytest.mark.parametrize("batch", [(), (4,)])
+def test_the_equations_of_a_gru(batch):
+    cell = filled(tg.nn.GRUCell(2, 3))
+    x, h = np.random.default_rng(1).standard_normal((2, *batch, 3))
+    x, p = x[..., :2], {name: p.data for name, p in cell.named_parameters()}
+    r, z = (sigmoid(x @ p[f"W_{g}"].T + h @ p[f"U_{g}"].T + p[f"b_{g}"]) for g in "rz")
+    n = np.tanh(x @ p["W_n"].T + p["b_n"] + r * (h @ p["U_n"].T + p["c_n"]))
+    np.testing.assert_allclose(cell(x, h).data, (1 - z) * n + z * h, rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [tg.nn.LSTMCell, tg.nn.GRUCell])
+def test_gates_without_bias(kind):
+    cell = kind(2, 3, bias=False, rng=0)
+    assert {p.name[0] for p in cell.parameters()} == {"W", "U"}
+    cell(np.ones(2))
+
+
+def test_a_forget_gate_may_start_open():
+    cell = tg.nn.LSTMCell(2, 3, forget_bias=1.0, rng=0)
+    np.testing.assert_array_equal(cell.b_f.data, np.ones(3))
+    assert not cell.b_i.data.any()
+    with pytest.raises(ValueError, match="without a bias there is none to set"):
+        tg.nn.LSTMCell(2, 3, bias=False, forget_bias=1.0)
+
+
+@pytest.mark.parametrize("kind", [tg.nn.RNNCell, tg.nn.LSTMCell, tg.nn.GRUCell])
+def test_the_state_of_another_kind_of_cell_is_refused(kind):
+    cell = kind(2, 3, rng=0)
+    one, pair = np.zeros(3), (tg.Tensor(np.zeros(3)), tg.Tensor(np.zeros(3)))
+    with pytest.raises(TypeError, match=rf"{kind.__name__}: the state is h( and c)?, not"):
+        cell(np.ones(2), tg.Tensor(one) if kind is tg.nn.LSTMCell else pair)
+    with pytest.raises(tg.ShapeError, match=rf"{kind.__name__} at step 1: the state (h|c) has shape \(4,\)"):
+        cell(np.ones(2), (one, np.zeros(4)) if kind is tg.nn.LSTMCell else np.zeros(4))
+
+
 def test_the_graph_is_that_of_the_figure():
     cell = tg.nn.RNNCell(2, 3, rng=0)
     h = cell(np.ones(2), np.zeros(3))
@@ -87,9 +140,9 @@ def test_bad_input_names_the_step_and_the_shapes():
     h = cell(np.ones(2))
     with pytest.raises(tg.ShapeError, match=r"RNNCell at step 2: x has shape \(3,\), expected \(2,\) or \(B, 2\)"):
         cell(np.ones(3), h)
-    with pytest.raises(tg.ShapeError, match=r"at step 1: the state has shape \(4,\), expected \(3,\)"):
+    with pytest.raises(tg.ShapeError, match=r"at step 1: the state h has shape \(4,\), expected \(3,\)"):
         cell(np.ones(2), np.zeros(4))
-    with pytest.raises(tg.ShapeError, match=r"at step 1: the state has shape \(3,\), expected \(5, 3\)"):
+    with pytest.raises(tg.ShapeError, match=r"at step 1: the state h has shape \(3,\), expected \(5, 3\)"):
         cell(np.ones((5, 2)), np.zeros(3))
 
 

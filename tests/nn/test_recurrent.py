@@ -70,13 +70,13 @@ def test_a_wrong_width_names_the_step():
 
 def test_a_wrong_state_names_the_layer():
     rnn = tg.nn.RNN(2, 3, num_layers=2)
-    with pytest.raises(tg.ShapeError, match=r"RNNCell at step 1 of layer 2: the state has shape \(4,\)"):
+    with pytest.raises(tg.ShapeError, match=r"RNNCell at step 1 of layer 2: the state h has shape \(4,\)"):
         rnn(np.ones((1, 2)), [np.zeros(3), np.zeros(4)])
 
 
 @pytest.mark.parametrize("state", [[], [np.zeros(3)] * 2, np.zeros(3), 5])
 def test_the_state_has_one_entry_per_layer(state):
-    with pytest.raises(ValueError, match="list of 1, one h for each layer"):
+    with pytest.raises(ValueError, match="list of 1, one for each layer"):
         tg.nn.RNN(2, 3)(np.ones((1, 2)), state)
 
 

@@ -1,6 +1,8 @@
 """One time step of a recurrent net: the state goes in and the next state comes out; a cell holds none itself.
 
-A cell names what it is given, x and h with their step, unless it has a name: figures and errors speak of x(t) and h(t).
+A cell names what it is given, x and its state with their step, unless it has a name: figures and errors speak of x(t)
+and h(t). The gates of `LSTMCell` and `GRUCell` have parameters of their own, so that figures and contributions speak of
+gates too.
 """
 
 from __future__ import annotations
@@ -11,16 +13,117 @@ import numpy as np
 
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.functions import linear
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter, positive_size
 from tinygrad_rnn.tensor import Tensor, place
 
-__all__ = ["NONLINEARITIES", "RNNCell"]
+__all__ = ["NONLINEARITIES", "Cell", "GRUCell", "LSTMCell", "RNNCell"]
 
 NONLINEARITIES = {"tanh": F.tanh, "sigmoid": F.sigmoid, "relu": F.relu, "identity": F.positive}
 
+State = Tensor | tuple[Tensor, ...]
 
-class RNNCell(Module):
+
+class Cell(Module):
+    """What all cells share: they name their inputs, count the steps, check the shapes and say where they are.
+
+    A kind of cell says what its state is made of, and its equations in `step`.
+
+    Attributes:
+        input_size: D, the length of x(t). hidden_size: H, the length of every part of the state.
+        layer: its place in a net of layers, 1 for the lowest; named in errors.
+    """
+
+    state_names: tuple[str, ...] = ("h",)
+
+    def __init__(self, input_size: int, hidden_size: int):
+        self.input_size = positive_size(type(self).__name__, "input_size", input_size)
+        self.hidden_size = positive_size(type(self).__name__, "hidden_size", hidden_size)
+        self.layer: int | None = None
+        self.torch_bias_hh: np.ndarray | None = None  # what nn.exchange.from_torch found, for the way back
+
+    def step(self, x: Tensor, *state: Tensor) -> State:
+        """The equations of one step: the next state, from x(t) and the parts of the state of step t-1."""
+        raise NotImplementedError
+
+    def __call__(self, x: Any, state: Any = None) -> State:
+        """The state of step t, each part of shape (H,) or (B, H), from x(t) of shape (D,) or (B, D) and that of t-1.
+
+        The step t follows from the state: one more than its own, and 1 after an initial state.
+
+        Args:
+            state: h(t-1), or for an `LSTMCell` the pair (h(t-1), c(t-1)); zeros if not given.
+
+        Raises:
+            ShapeError: x or a part of the state has another shape; names the step.
+            TypeError: the state of another kind of cell.
+        """
+        if not isinstance(x, Tensor):
+            x = Tensor(x)
+        if state is None:
+            state = self.initial_state(x)
+        parts = (state,) if isinstance(state, Tensor) else self._parts(state)
+        h = parts[0]
+        t = 1 + (last_step(h) if h.step is None else h.step)
+        if x.name is None:
+            x.name, x.step = "x", t
+        shape = x.value.shape
+        if len(shape) > 2 or shape[-1:] != (self.input_size,):
+            raise self._misfit("x", x, f"({self.input_size},) or (B, {self.input_size})", t)
+        if len(parts) != len(self.state_names):
+            raise self._no_state(state)
+        expected = (*shape[:-1], self.hidden_size)
+        for part in parts:
+            if part.name is None or part.value.shape != expected:
+                self._name_or_refuse(parts, expected, t)
+        token = place.set((t, self.layer))
+        try:
+            return self.step(x, *parts)
+        finally:
+            place.reset(token)
+
+    def initial_state(self, x: Any) -> State:
+        """The state of step 0, zeros, for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
+        zeros = np.zeros((*np.shape(x)[:-1], self.hidden_size), self.parameters()[0].dtype)
+        parts = tuple(Tensor(zeros, name=name) for name in self.state_names)
+        for part in parts:
+            part.step, part.layer = 0, self.layer
+        return parts if len(parts) > 1 else parts[0]
+
+    def _parts(self, state: Any) -> tuple[Tensor, ...]:
+        """A state that is no Tensor: the tuple of its parts, or data."""
+        parts = state if isinstance(state, tuple) and len(self.state_names) > 1 else (state,)
+        if any(isinstance(part, (tuple, list)) and any(np.ndim(p) for p in part) for part in parts):
+            raise self._no_state(state)
+        return tuple([part if isinstance(part, Tensor) else Tensor(part) for part in parts])
+
+    def _name_or_refuse(self, parts: tuple[Tensor, ...], expected: tuple[int, ...], t: int) -> None:
+        for name, part in zip(self.state_names, parts, strict=True):
+            if part.shape != expected:
+                raise self._misfit(f"the state {name}", part, f"{expected} beside x of width {self.input_size}", t)
+            if part.name is None and part.is_leaf:
+                part.name, part.step, part.layer = name, t - 1, self.layer
+
+    def _no_state(self, state: Any) -> TypeError:
+        wanted = " and ".join(self.state_names)
+        return TypeError(f"{type(self).__name__}: the state is {wanted}, not {_shapes(state)}")
+
+    def _misfit(self, what: str, tensor: Tensor, expected: str, t: int) -> ShapeError:
+        where = f"at step {t}{'' if self.layer is None else f' of layer {self.layer}'}"
+        return ShapeError(f"{type(self).__name__} {where}: {what} has shape {tensor.shape}, expected {expected}")
+
+    def _weights(self, rng: np.random.Generator, bias: bool, gate: str = "") -> None:
+        """Make W (H, D), Glorot; U (H, H), orthogonal; and b (H,), zeros, or None; of a gate or of the whole cell."""
+        D, H = self.input_size, self.hidden_size
+        for letter, data in (
+            ("W", init.glorot(rng, (H, D))), ("U", init.orthogonal(rng, H)), ("b", np.zeros(H) if bias else None)
+        ):  # fmt: skip
+            name = letter + gate
+            setattr(self, name, None if data is None else Parameter(data, name=name))
+
+
+class RNNCell(Cell):
     """The plain recurrent cell, node by node as in Fig. 7-5 (seed 001, section 7.2.2):
 
         ĥ(t) = W x(t) + U h(t-1) + b,   h(t) = f(ĥ(t))
@@ -47,62 +150,114 @@ class RNNCell(Module):
         if nonlinearity not in list(NONLINEARITIES):
             known = ", ".join(map(repr, NONLINEARITIES))
             raise ValueError(f"RNNCell(nonlinearity={nonlinearity!r}): not one of {known}")
-        self.input_size = positive_size("RNNCell", "input_size", input_size)
-        self.hidden_size = positive_size("RNNCell", "hidden_size", hidden_size)
+        super().__init__(input_size, hidden_size)
         self.nonlinearity = nonlinearity
-        self.layer: int | None = None  # its place in a net of layers, 1 for the lowest; named in errors
-        rng = np.random.default_rng(rng)
-        self.W = Parameter(init.glorot(rng, (hidden_size, input_size)), name="W")
-        self.U = Parameter(init.orthogonal(rng, hidden_size), name="U")
-        self.b = Parameter(np.zeros(hidden_size), name="b") if bias else None
+        self._weights(np.random.default_rng(rng), bias)
 
-    def __call__(self, x: Any, h: Any = None) -> Tensor:
-        """h(t) of shape (H,) or (B, H), from x(t) of shape (D,) or (B, D) and h(t-1).
-
-        The step t follows from the state: one more than h(t-1)'s, and 1 after an initial state.
-
-        Args:
-            h: the state h(t-1); zeros, h(0), if not given.
-
-        Raises:
-            ShapeError: x or h has another shape; names the step.
-        """
-        if not isinstance(x, Tensor):
-            x = Tensor(x)
-        if not isinstance(h, Tensor):
-            h = self.initial_state(x) if h is None else Tensor(h)
-        t = 1 + (last_step(h) if h.step is None else h.step)
-        shape = x.value.shape
-        if h.value.shape != (*shape[:-1], self.hidden_size) or shape[-1:] != (self.input_size,) or len(shape) > 2:
-            raise self._misfit(x, h, t)
-        if x.name is None:
-            x.name, x.step = "x", t
-        if h.name is None and h.primitive is None:
-            h.name, h.step, h.layer = "h", t - 1, self.layer
-        token = place.set((t, self.layer))
-        try:
-            h_hat = F.linear(self.W, x) + F.linear(self.U, h)
-            if self.b is not None:
-                h_hat = h_hat + self.b
-            h = NONLINEARITIES[self.nonlinearity](h_hat)
-        finally:
-            place.reset(token)
+    def step(self, x: Tensor, h: Tensor) -> Tensor:
+        """h(t) = f(ĥ(t))."""
+        h_hat = _affine(self.W, x, self.U, h, self.b)
+        h = NONLINEARITIES[self.nonlinearity](h_hat)
         h_hat.name, h.name = "ĥ", "h"
         return h
 
-    def initial_state(self, x: Any) -> Tensor:
-        """h(0) = 0 for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
-        h = Tensor(np.zeros((*np.shape(x)[:-1], self.hidden_size), self.W.dtype), name="h")
-        h.step, h.layer = 0, self.layer
+
+class LSTMCell(Cell):
+    """Long short-term memory, with PyTorch's equations and the gates in PyTorch's order i, f, g, o:
+
+        i(t) = σ(W_i x(t) + U_i h(t-1) + b_i)         f(t), o(t) likewise
+        g(t) = tanh(W_g x(t) + U_g h(t-1) + b_g)
+        c(t) = f(t) ⊙ c(t-1) + i(t) ⊙ g(t)            h(t) = o(t) ⊙ tanh(c(t))
+
+    (Hochreiter and Schmidhuber 1997; with forget gates, Gers et al. 2000.) The state is the pair (h, c). The way back
+    along c is a product of forget gates, which seed 004 names as the remedy for vanishing gradients.
+
+    Args:
+        input_size, hidden_size, bias, rng: as for `RNNCell`.
+        forget_bias: where b_f starts; 1 keeps the memory at first (Jozefowicz et al. 2015).
+
+    Attributes:
+        W_i, W_f, W_g, W_o: (H, D), Glorot. U_i, ...: (H, H), orthogonal. b_i, ...: (H,), zeros but for b_f, or None.
+    """
+
+    state_names = ("h", "c")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        forget_bias: float = 0.0,
+        rng: np.random.Generator | int | None = None,
+    ):
+        super().__init__(input_size, hidden_size)
+        rng = np.random.default_rng(rng)
+        for gate in "ifgo":
+            self._weights(rng, bias, f"_{gate}")
+        if bias:
+            self.b_f.data[:] = forget_bias
+        elif forget_bias:
+            raise ValueError("LSTMCell(bias=False, forget_bias=...): without a bias there is none to set")
+
+    def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """(h(t), c(t))."""
+        i = F.sigmoid(_affine(self.W_i, x, self.U_i, h, self.b_i))
+        f = F.sigmoid(_affine(self.W_f, x, self.U_f, h, self.b_f))
+        g = F.tanh(_affine(self.W_g, x, self.U_g, h, self.b_g))
+        o = F.sigmoid(_affine(self.W_o, x, self.U_o, h, self.b_o))
+        c = f * c + i * g
+        h = o * F.tanh(c)
+        i.name, f.name, g.name, o.name, c.name, h.name = "i", "f", "g", "o", "c", "h"
+        return h, c
+
+
+class GRUCell(Cell):
+    """The gated recurrent unit, with PyTorch's equations (Cho et al. 2014; here r is inside, after U_n):
+
+        r(t) = σ(W_r x(t) + U_r h(t-1) + b_r)         z(t) likewise
+        n(t) = tanh(W_n x(t) + b_n + r(t) ⊙ (U_n h(t-1) + c_n))
+        h(t) = (1 - z(t)) ⊙ n(t) + z(t) ⊙ h(t-1)
+
+    Args:
+        input_size, hidden_size, bias, rng: as for `RNNCell`.
+
+    Attributes:
+        W_r, W_z, W_n: (H, D), Glorot. U_r, ...: (H, H), orthogonal. b_r, ..., c_n: (H,), zeros, or None.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
+    ):
+        super().__init__(input_size, hidden_size)
+        rng = np.random.default_rng(rng)
+        for gate in "rzn":
+            self._weights(rng, bias, f"_{gate}")
+        self.c_n = Parameter(np.zeros(hidden_size), name="c_n") if bias else None
+
+    def step(self, x: Tensor, h: Tensor) -> Tensor:
+        """h(t)."""
+        r = F.sigmoid(_affine(self.W_r, x, self.U_r, h, self.b_r))
+        z = F.sigmoid(_affine(self.W_z, x, self.U_z, h, self.b_z))
+        n = F.tanh(_plus(linear(self.W_n, x), self.b_n) + r * _plus(linear(self.U_n, h), self.c_n))
+        h = (1.0 - z) * n + z * h
+        r.name, z.name, n.name, h.name = "r", "z", "n", "h"
         return h
 
-    def _misfit(self, x: Tensor, h: Tensor, t: int) -> ShapeError:
-        *batch, width = x.shape or (None,)
-        call = f"RNNCell at step {t}{'' if self.layer is None else f' of layer {self.layer}'}"
-        if width != self.input_size or len(batch) > 1:
-            return ShapeError(f"{call}: x has shape {x.shape}, expected ({self.input_size},) or (B, {self.input_size})")
-        expected = (*batch, self.hidden_size)
-        return ShapeError(f"{call}: the state has shape {h.shape}, expected {expected} beside x of {x.shape}")
+
+def _affine(W: Tensor, x: Tensor, U: Tensor, h: Tensor, b: Tensor | None) -> Tensor:
+    """W x + U h + b."""
+    total = linear(W, x) + linear(U, h)
+    return total if b is None else total + b
+
+
+def _plus(total: Tensor, b: Tensor | None) -> Tensor:
+    return total if b is None else total + b
+
+
+def _shapes(state: Any) -> str:
+    if isinstance(state, (tuple, list)):
+        return f"a {type(state).__name__} of {len(state)}: ({', '.join(map(_shapes, state))})"
+    return f"one of shape {np.shape(state)}"
 
 
 def last_step(state: Tensor) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,21 +29,50 @@ class Module:
     """Something with parameters: the leaves that require a gradient among its attributes, and the parameters of the
     modules and lists of modules there."""
 
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of the modules among its attributes, and of those in lists, such as ("cells.0", cell)."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """(path, parameter) in the order of definition, such as ("cells.0.W", W)."""
+        """(path, parameter), its own first, then those of its modules, such as ("cells.0.W", W)."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor) and value.is_leaf and value.requires_grad:
                 yield name, value
-            modules = {name: value} if isinstance(value, Module) else {}
-            if isinstance(value, list):
-                modules = {f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, Module)}
-            for path, module in modules.items():
-                for inner, parameter in module.named_parameters():
-                    yield f"{path}.{inner}", parameter
+        for path, module in self.named_modules():
+            for name, parameter in module.named_parameters():
+                yield f"{path}.{name}", parameter
 
     def parameters(self) -> list[Tensor]:
-        """The parameters in the order of definition."""
+        """The parameters, in the order of `named_parameters`."""
         return [parameter for _, parameter in self.named_parameters()]
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """A copy of every parameter's value, by its path."""
+        return {path: parameter.numpy() for path, parameter in self.named_parameters()}
+
+    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+        """Set every parameter to the value at its path; all of them, or none if one does not fit.
+
+        Raises:
+            ValueError: names, shapes or dtypes differ; lists every difference.
+        """
+        parameters = dict(self.named_parameters())
+        arrays = {path: np.asarray(value) for path, value in values.items()}
+        differences = [f"{path} is missing" for path in parameters if path not in arrays]
+        for path, array in arrays.items():
+            if path not in parameters:
+                differences.append(f"{path} is not a parameter of this {type(self).__name__}")
+            elif (array.shape, array.dtype) != (parameters[path].shape, parameters[path].dtype):
+                p = parameters[path]
+                differences.append(f"{path} is {array.dtype} {array.shape} and should be {p.dtype} {p.shape}")
+        if differences:
+            raise ValueError(f"load_state_dict: {'; '.join(differences)}")
+        for path, parameter in parameters.items():
+            parameter.data = arrays[path]
 
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""

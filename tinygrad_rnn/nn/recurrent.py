@@ -2,29 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.nn.cells import RNNCell
+from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
 from tinygrad_rnn.nn.module import Module, positive_size
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["RNN"]
+__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
 
 
-class RNN(Module):
+class Recurrent(Module):
+    """A net of cells: what `RNN`, `LSTM` and `GRU` share.
+
+    Attributes:
+        cells: one cell per layer. Each takes the h of the one below as its input (seed 003).
+    """
+
+    def __init__(self, cell: Callable[[int], Cell], input_size: int, hidden_size: int, num_layers: int):
+        layers = positive_size(type(self).__name__, "num_layers", num_layers)
+        self.cells = [cell(size) for size in [input_size] + [hidden_size] * (layers - 1)]
+        for layer, one in enumerate(self.cells, 1):
+            one.layer = layer if layers > 1 else None
+
+    def __call__(self, xs: Any, state: Sequence[Any] | None = None) -> tuple[list[Tensor], list[State]]:
+        """Unroll over a sequence.
+
+        Args:
+            xs: x(1), ..., x(T): a list of arrays or Tensors, or one array or Tensor with time first, (T, D) for one
+                sequence or (T, B, D) for a batch.
+            state: one state per layer, as an earlier call returned it: h(0), (H,) or (B, H), or the pair (h(0), c(0))
+                of an LSTM; zeros if not given. A Tensor that requires a gradient is learnt like a parameter.
+
+        Returns:
+            hs: [h(1), ..., h(T)] of the top layer; state: that of step T of every layer, to carry into the next call.
+
+        Raises:
+            ShapeError: the sequence is empty, its steps differ in shape, or one does not fit; names the step.
+            ValueError: the state does not have one entry per layer. TypeError: it is that of another kind of net.
+        """
+        name = type(self).__name__
+        xs = _steps(name, xs)
+        if state is None:
+            state = [cell.initial_state(xs[0]) for cell in self.cells]
+        elif not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
+            raise ValueError(f"{name}(xs, state): the state is a list of {len(self.cells)}, one for each layer")
+        state, hs = list(state), []
+        for x in xs:
+            for layer, cell in enumerate(self.cells):
+                state[layer] = after = cell(x, state[layer])
+                x = after[0] if isinstance(after, tuple) else after
+            hs.append(x)
+        return hs, state
+
+
+class RNN(Recurrent):
     """The plain recurrent net: `RNNCell` unrolled through time (seed 001, section 7.2.2).
 
     Args:
         input_size: D. hidden_size: H.
-        num_layers: how many cells stand on each other; each takes the states of the one below as its input (seed 003).
+        num_layers: how many cells stand on each other.
         nonlinearity, bias, rng: as for `RNNCell`.
-
-    Attributes:
-        cells: one `RNNCell` per layer.
     """
 
     def __init__(
@@ -37,52 +78,67 @@ class RNN(Module):
         rng: np.random.Generator | int | None = None,
     ):
         rng = np.random.default_rng(rng)
-        sizes = [input_size] + [hidden_size] * (positive_size("RNN", "num_layers", num_layers) - 1)
-        self.cells = [RNNCell(size, hidden_size, nonlinearity, bias, rng) for size in sizes]
-        for layer, cell in enumerate(self.cells, 1):
-            cell.layer = layer if num_layers > 1 else None
-
-    def __call__(self, xs: Any, state: Sequence[Any] | None = None) -> tuple[list[Tensor], list[Tensor]]:
-        """Unroll over a sequence.
-
-        Args:
-            xs: x(1), ..., x(T): a list of arrays or Tensors, or one array or Tensor with time first, (T, D) for one
-                sequence or (T, B, D) for a batch.
-            state: one h(0) per layer, (H,) or (B, H), as an earlier call returned it; zeros if not given.
-
-        Returns:
-            hs: [h(1), ..., h(T)] of the top layer; state: h(T) of every layer, to carry into the next call.
-
-        Raises:
-            ShapeError: the sequence is empty, its steps differ in shape, or one does not fit; names the step.
-            ValueError: the state does not have one entry per layer.
-        """
-        xs = _steps(xs)
-        if state is None:
-            state = [cell.initial_state(xs[0]) for cell in self.cells]
-        elif not isinstance(state, Sequence) or len(state) != len(self.cells):
-            raise ValueError(f"RNN(xs, state): the state is a list of {len(self.cells)}, one h for each layer")
-        state, hs = list(state), []
-        for x in xs:
-            for layer, cell in enumerate(self.cells):
-                x = state[layer] = cell(x, state[layer])
-            hs.append(x)
-        return hs, state
+        super().__init__(
+            lambda size: RNNCell(size, hidden_size, nonlinearity, bias, rng), input_size, hidden_size, num_layers
+        )
 
 
-def _steps(xs: Any) -> list:
+class LSTM(Recurrent):
+    """`LSTMCell` unrolled through time; each layer's state is a pair (h, c).
+
+    Args:
+        input_size, hidden_size, num_layers: as for `RNN`. bias, forget_bias, rng: as for `LSTMCell`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        forget_bias: float = 0.0,
+        rng: np.random.Generator | int | None = None,
+    ):
+        rng = np.random.default_rng(rng)
+        super().__init__(
+            lambda size: LSTMCell(size, hidden_size, bias, forget_bias, rng), input_size, hidden_size, num_layers
+        )
+
+
+class GRU(Recurrent):
+    """`GRUCell` unrolled through time.
+
+    Args:
+        input_size, hidden_size, num_layers: as for `RNN`. bias, rng: as for `GRUCell`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        rng: np.random.Generator | int | None = None,
+    ):
+        rng = np.random.default_rng(rng)
+        super().__init__(lambda size: GRUCell(size, hidden_size, bias, rng), input_size, hidden_size, num_layers)
+
+
+def _steps(name: str, xs: Any) -> list:
     """A sequence as the list of its steps, checked to be of one shape."""
     scalar = isinstance(xs, (np.ndarray, Tensor)) and xs.ndim == 0
     if scalar or isinstance(xs, str) or not isinstance(xs, (np.ndarray, Tensor, Sequence)):
-        raise TypeError(f"RNN(xs): a list of steps or an array with time first is needed, not a {type(xs).__name__}")
+        raise TypeError(f"{name}(xs): a list of steps or an array with time first is needed, not a {type(xs).__name__}")
     if isinstance(xs, Tensor) and not xs.requires_grad:
         xs = xs.value
     if isinstance(xs, np.ndarray) and len(xs):
         return list(xs)
     steps = [x if isinstance(x, Tensor) else np.asarray(x) for x in xs]
     if not steps:
-        raise ShapeError("RNN(xs): the sequence is empty; at least one step is needed")
+        raise ShapeError(f"{name}(xs): the sequence is empty; at least one step is needed")
     for t, x in enumerate(steps, 1):
         if x.shape != steps[0].shape:
-            raise ShapeError(f"RNN(xs): ragged sequence: x has shape {x.shape} at step {t}, {steps[0].shape} at step 1")
+            raise ShapeError(
+                f"{name}(xs): ragged sequence: x has shape {x.shape} at step {t}, {steps[0].shape} at step 1"
+            )
     return steps

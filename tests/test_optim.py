@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
+
+
+def parameter(data, grad=None):
+    p = tg.nn.Parameter(data, name="p")
+    p.grad = None if grad is None else np.array(grad)
+    return p
+
+
+def test_sgd_goes_against_the_gradient():
+    p = parameter([1.0, 2.0], grad=[10.0, -10.0])
+    SGD([p], lr=0.1).step()
+    np.testing.assert_allclose(p.data, [0.0, 3.0], rtol=1e-15)
+
+
+def test_momentum_sums_the_gradients_of_the_past():
+    p, optimizer = parameter(0.0, grad=1.0), None
+    optimizer = SGD([p], lr=1.0, momentum=0.5)
+    for expected in (-1.0, -2.5, -4.25):  # v = 1, 1.5, 1.75
+        optimizer.step()
+        assert p.item() == expected
+
+
+def test_the_first_step_of_adam_has_the_size_of_the_learning_rate():
+    p = parameter([1.0, 1.0], grad=[1e-3, -1e3])
+    Adam([p], lr=0.1).step()
+    np.testing.assert_allclose(p.data, [0.9, 1.1], rtol=1e-5)
+
+
+def test_what_has_no_gradient_stays():
+    p, q = parameter(1.0, grad=1.0), parameter(1.0)
+    for optimizer in (SGD([p, q], lr=0.1), Adam([p, q])):
+        optimizer.step()
+    assert q.item() == 1.0 and p.item() < 1.0
+    optimizer.zero_grad()
+    assert p.grad is None
+
+
+def test_a_step_between_forward_and_backward_leaves_the_gradient_right():
+    p = parameter([2.0])
+    loss = (p * p).sum()
+    p.grad = np.array([1.0])
+    optimizer = SGD([p], lr=1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    loss.backward()
+    np.testing.assert_array_equal(p.grad, [4.0])  # 2p at p = 2, where the loss was computed
+
+
+@pytest.mark.parametrize("max_norm, expected", [(1.0, [0.6, 0.8]), (10.0, [3.0, 4.0]), (0.0, [0.0, 0.0])])
+def test_the_norm_of_all_gradients_is_clipped_together(max_norm, expected):
+    params = [parameter([0.0], grad=[3.0]), parameter(0.0), parameter([0.0], grad=[4.0])]
+    assert clip_grad_norm(params, max_norm) == 5.0
+    np.testing.assert_allclose([params[0].grad[0], params[2].grad[0]], expected, rtol=1e-15)
+
+
+def test_a_norm_whose_square_would_overflow_is_clipped():
+    p = parameter([0.0, 0.0], grad=[3e300, 4e300])
+    assert clip_grad_norm([p], 1.0) == pytest.approx(5e300, rel=1e-15)
+    np.testing.assert_allclose(p.grad, [0.6, 0.8], rtol=1e-15)
+
+
+def test_elements_are_clipped_one_by_one():
+    p = parameter([0.0, 0.0], grad=[3.0, -4.0])
+    assert clip_grad_value([p], 3.5) == 5.0
+    np.testing.assert_array_equal(p.grad, [3.0, -3.5])
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
+def test_clipping_refuses_what_it_cannot_mend(clip):
+    with pytest.raises(ValueError, match=r"(max_norm|limit)=-1\): a number of at least 0"):
+        clip([parameter(0.0, grad=1.0)], -1)
+    with pytest.raises(tg.GradientError, match=r"gradient of p of shape \(2,\) is not finite: 1 of 2 are nan"):
+        clip([parameter([0.0, 0.0], grad=[1.0, np.nan])], 1.0)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: SGD([], lr=0.1), "there are no parameters"),
+    (lambda: SGD([parameter(0.0)], lr=-1), r"lr=-1\): a number of at least 0"),
+    (lambda: SGD([parameter(0.0)], lr=0.1, momentum=1.0), "momentum=1.0.*less than 1"),
+    (lambda: Adam([parameter(0.0)], betas=(0.9, 1.5)), "betas=1.5.*less than 1"),
+    (lambda: Adam([parameter(0.0)], lr=np.nan), "lr=nan"),
+])  # fmt: skip
+def test_settings_are_checked(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("p", [1.0, tg.Tensor(1.0), tg.nn.Parameter(1.0) * 2.0])
+def test_parameters_are_leaves_that_require_a_gradient(p):
+    with pytest.raises(TypeError, match="is not a leaf that requires a gradient"):
+        SGD([p], lr=0.1)
+
+
+def the_cliff(w, b):
+    """(σ(x(50)) - 0.7)² for x(t) = w σ(x(t-1)) + b from x(0) = 1/2: the net of Pascanu et al. 2013, Fig. 6."""
+    x = 0.5
+    for _ in range(50):
+        x = w * tg.sigmoid(x) + b
+    return (tg.sigmoid(x) - 0.7) ** 2
+
+
+def test_clipping_keeps_a_step_at_the_cliff_small():
+    """About w = 4.81, b = -2.50 stands a wall 1e-6 wide, where the gradient is about 1.45e3: a step of 0.01 along it
+    jumps by more than ten, and by 0.01 if clipped to norm 1."""
+    along = tg.Tensor(np.linspace(-2.500, -2.495, 100_000), requires_grad=True)  # at w = 4.8145
+    (slope,) = tg.grad(the_cliff(4.8145, along).sum(), along)
+    at = along.data[np.argmax(np.abs(slope.data))]
+    jumps, norms = [], []
+    for max_norm in (np.inf, 1.0):
+        w, b = tg.nn.Parameter(4.8145), tg.nn.Parameter(at)
+        the_cliff(w, b).backward()
+        norms.append(clip_grad_norm([w, b], max_norm))
+        SGD([w, b], lr=0.01).step()
+        jumps.append(np.hypot(w.item() - 4.8145, b.item() - at))
+    assert norms[0] == norms[1] and 1.4e3 < norms[0] < 1.7e3
+    np.testing.assert_allclose(jumps, [0.01 * norms[0], 0.01], rtol=1e-6)
