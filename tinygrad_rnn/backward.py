@@ -10,14 +10,15 @@ a graph that can be drawn and differentiated again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import AnomalyError, ShapeError
+from tinygrad_rnn.primitives import getitem
 from tinygrad_rnn.primitives import sum_ as sum_over
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, time_step, watcher
 
@@ -83,9 +84,15 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         for x, vjp in zip(node.inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
             if not x.requires_grad:
                 continue
+            if primitive is getitem and x in owned and type(arguments[1]) is int:
+                cotangents[x][arguments[1]] += g  # where one by one is taken from a whole, this is not done T² times
+                continue
             if recorded:
-                with time_step(node.step, node.layer):
-                    term = vjp(g, value, *arguments)
+                try:
+                    with time_step(node.step, node.layer):
+                        term = vjp(g, value, *arguments)
+                except AnomalyError as error:
+                    raise watch.within(node, x, bare(g), error) from error
             elif len(arguments) == 2:  # the same, in less time
                 term = vjp(g, value, arguments[0], arguments[1])
             else:
@@ -98,6 +105,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
                 heappush(waiting, (-x.born, x))
             elif known.shape != term.shape:
                 cotangents[x] = fit(known, x) + fit(term, x)
+                owned.discard(x)
             elif x in owned:
                 known += term
             else:
@@ -125,6 +133,8 @@ def fit(g: Any, x: Tensor) -> Any:
             g = sum_over(g, 0 if extra == 1 else tuple(range(extra)), False)
         if g.shape != shape:
             g = sum_over(g, tuple(a for a, n in enumerate(shape) if n == 1 and g.shape[a] != 1), True)
+        if g.shape != shape:
+            raise ShapeError(f"a rule has made a cotangent of shape {g.shape} for {describe(x)}")
     return g
 
 
@@ -164,7 +174,7 @@ def grad(
     """
     if create_graph and not is_recording():
         raise ValueError("grad(create_graph=True): inside no_grad() nothing is recorded")
-    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    inputs = tuple(inputs) if isinstance(inputs, Iterable) and not isinstance(inputs, Tensor) else (inputs,)
     for x in inputs:
         if not isinstance(x, Tensor):
             raise TypeError(f"grad(output, inputs): inputs are Tensors, not a {type(x).__name__}")
@@ -180,14 +190,20 @@ def grad(
 
 
 def accumulate(output: Tensor, grad: Any = None) -> None:
-    """`Tensor.backward`: add the gradients to `.grad` of the leaves."""
-    watch = watcher.get()
+    """`Tensor.backward`: add the gradients to `.grad` of the leaves; of all, or of none if something is wrong."""
+    watch, found = watcher.get(), []
     for node, g in sweep(output, bare(_start("backward()", output, grad))):
         if node.primitive is None:
-            g = _in_dtype(g, node)
-            node.grad = np.array(g) if node.grad is None else node.grad + g
+            g = np.array(_in_dtype(g, node))
+            if node.grad is not None:
+                if np.shape(node.grad) != g.shape:
+                    raise ShapeError(f"the .grad of {describe(node)} has been set to one of shape {node.grad.shape}")
+                g += node.grad
             if watch is not None:
-                watch.gradient(node, node.grad)
+                watch.gradient(node, g)
+            found.append((node, g))
+    for leaf, g in found:
+        leaf.grad = g
 
 
 def _start(call: str, output: Tensor, cotangent: Any) -> Any:
@@ -207,7 +223,7 @@ def _start(call: str, output: Tensor, cotangent: Any) -> Any:
             )
         return np.ones(output.shape, output.dtype)
     if not isinstance(cotangent, Tensor):
-        cotangent = Tensor(np.asarray(cotangent, dtype=output.dtype))
+        cotangent = Tensor(Tensor(cotangent).value.astype(output.dtype))
     if cotangent.shape != output.shape:
         raise ShapeError(f"{call}: the cotangent of {describe(output)} has shape {cotangent.shape}")
     return cotangent

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import linecache
 import os
-import traceback
+import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -89,6 +91,8 @@ def _errors(
     errors = []
     for leaf, gradient in zip(leaves, gradients, strict=True):
         ours, differences = gradient.value, central_differences(lambda: value().item(), leaf, step)
+        if ours.shape != leaf.shape:
+            raise GradientError(f"{describe(leaf)}: the gradient has shape {ours.shape}")
         relative = np.abs(ours - differences) / np.maximum(1.0, np.maximum(np.abs(ours), np.abs(differences)))
         for place in map(tuple, np.argwhere(~(relative <= tolerance)).tolist()):
             raise GradientError(
@@ -151,28 +155,37 @@ class _Watch:
     """Sees every value as it is made, and every cotangent, and remembers which line made which node."""
 
     def __init__(self) -> None:
-        self._lines: dict[int, str] = {}  # by the number that a node is born with
+        self._places: dict[int, tuple[str, int, weakref.ref]] = {}  # by the number that a node is born with
 
     def value(self, node: Tensor, primitive: Primitive, inputs: Sequence[Tensor]) -> None:
-        self._lines[node.born] = line = _line_outside()
+        """What a primitive has made of its inputs."""
+        place, born, places = _place_outside(), node.born, self._places
+        places[born] = *place, weakref.ref(node, lambda _: places.pop(born))
         if _finite(node.value):
             return
         for x in inputs:
             if not _finite(x.value):
-                raise AnomalyError(f"{_described(x)} went into {primitive.name}, at {line}")
+                raise AnomalyError(f"{_described(x)} went into {primitive.name}, at {_line(*place)}")
         node.primitive = primitive  # so that it is described by what made it, even where nothing is recorded
         made_of = ", ".join(_described(x) for x in inputs)
-        raise AnomalyError(f"{_described(node)} was made by {primitive.name} from {made_of}, at {line}")
+        raise AnomalyError(f"{_described(node)} was made by {primitive.name} from {made_of}, at {_line(*place)}")
 
     def term(self, node: Tensor, x: Tensor, g: np.ndarray, term: np.ndarray) -> None:
         """What a node's rule makes of its cotangent g for an input x."""
         if not _finite(term):
-            i = [y is x for y in node.inputs].index(True)
-            raise AnomalyError(
-                f"the gradient of {_described(x)}, passed back by {node.primitive.name} through its input {i}, is "
-                f"{_range(term)}; {node.primitive.name} gave {_described(node)}, whose gradient is {_range(g)}"
-                f"{self._made_at(node)}"
-            )
+            raise AnomalyError(f"{self._passed_back(node, x)} is {_range(term)}{self._origin(node, g)}")
+
+    def within(self, node: Tensor, x: Tensor, g: np.ndarray, error: AnomalyError) -> AnomalyError:
+        """An anomaly in a gradient that is being recorded, as a value of the graph that it becomes."""
+        return AnomalyError(f"{self._passed_back(node, x)}, is not finite: {error}{self._origin(node, g)}")
+
+    def _passed_back(self, node: Tensor, x: Tensor) -> str:
+        i = [y is x for y in node.inputs].index(True)
+        return f"the gradient of {_described(x)}, passed back by {node.primitive.name} through its input {i},"
+
+    def _origin(self, node: Tensor, g: np.ndarray) -> str:
+        of = f"; {node.primitive.name} gave {_described(node)}, whose gradient is {_range(g)}"
+        return of + self._made_at(node)
 
     def gradient(self, x: Tensor, g: np.ndarray) -> None:
         """The sum of such terms, or of what several backward passes have added to `.grad`."""
@@ -180,7 +193,7 @@ class _Watch:
             raise AnomalyError(f"the gradient of {_described(x)}, all in all, is {_range(g)}{self._made_at(x)}")
 
     def _made_at(self, node: Tensor) -> str:
-        return f", made at {self._lines[node.born]}" if node.born in self._lines else ""
+        return f", made at {_line(*self._places[node.born][:2])}" if node.born in self._places else ""
 
 
 def _finite(values: np.ndarray) -> bool:
@@ -199,13 +212,17 @@ def _range(values: np.ndarray) -> str:
     return f"from {values.min():.3g} to {values.max():.3g}" if values.size else "empty"
 
 
-def _line_outside() -> str:
-    """The innermost line of the call stack that is not this package's."""
+def _place_outside() -> tuple[str, int]:
+    """File and line of the innermost call that is not this package's."""
     package = os.path.join(os.path.dirname(__file__), "")
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith(package):
-            return f"{frame.filename}:{frame.lineno}: {frame.line}"
-    return "an unknown line"
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _line(file: str, number: int) -> str:
+    return f"{file}:{number}: {linecache.getline(file, number).strip()}"
 
 
 # Per primitive: the shapes of sample inputs, and the static arguments. Those that have no entry here work element by

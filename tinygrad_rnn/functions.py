@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,10 +88,11 @@ def tan(x: Any) -> Tensor:
 
 
 @_implements(np.clip)
-def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
-    """x held between min and max, either of which may be None."""
-    x = as_tensor(x) if min is None else maximum(x, min)
-    return x if max is None else minimum(x, max)
+def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
+    """x held between a minimum and a maximum, either of which may be None; at one, half of the gradient flows."""
+    a_min, a_max = min if a_min is None else a_min, max if a_max is None else a_max
+    x = as_tensor(x) if a_min is None else maximum(x, a_min)
+    return x if a_max is None else minimum(x, a_max)
 
 
 @_implements(np.where)
@@ -136,6 +138,13 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     if "." in subscripts or any(len(set(letters)) < len(letters) for letters in inputs.split(",")):
         raise ShapeError(f"einsum({subscripts!r}): every axis of an operand needs a letter of its own")
+    lengths = [
+        dict(zip(letters, np.shape(x), strict=False)) for letters, x in zip(inputs.split(","), operands, strict=False)
+    ]
+    for a, b in itertools.combinations(lengths, 2):
+        for letter in a.keys() & b.keys():
+            if a[letter] != b[letter]:
+                raise ShapeError(f"einsum({subscripts!r}): {letter} stands for axes of {a[letter]} and of {b[letter]}")
     if not arrow:
         output = "".join(sorted(c for c in set(inputs) - {","} if inputs.count(c) == 1))
     return record(primitives.einsum, operands, f"{inputs}->{output}")
@@ -161,9 +170,8 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """The mean squared distance from the mean; with `ddof`, divided by the count less that."""
     away = square(x - mean(x, axis, keepdims=True))
-    variance = mean(away, axis, keepdims)
-    count = away.size / builtins.max(variance.size, 1)
-    return variance if ddof == 0 else variance * (count / (count - ddof))
+    total = sum(away, axis, keepdims)
+    return total / np.float64(builtins.max(away.size / builtins.max(total.size, 1) - ddof, 0.0))
 
 
 @_implements(np.std)
@@ -176,13 +184,13 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product along an axis, axes or all; multiplied one by one, so that zeros keep their gradients."""
     x, shape = as_tensor(x), _places(x, np.prod, axis=axis, keepdims=keepdims).shape
-    if not isinstance(axis, int):
+    if not isinstance(axis, (int, np.integer)):
         for a in range(x.ndim) if axis is None else axis:
             x = prod(x, a, keepdims=True)
         return reshape(x, shape)
     factors = [take(x, i, axis) for i in range(x.shape[axis])]
     if not factors:
-        return Tensor(np.ones(shape))
+        return exp(sum(x, axis, keepdims))  # 1, the product of nothing
     total = functools.reduce(multiply, factors)
     return expand_dims(total, axis) if keepdims else total
 
@@ -236,13 +244,13 @@ def _finite_max(x: Any, axis: Axis) -> Tensor:
 @_implements(np.reshape)
 def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
     """The same elements in another shape."""
-    return record(primitives.reshape, (x,), shape)
+    return record(primitives.reshape, (x,), shape if np.ndim(shape) == 0 else tuple(shape))
 
 
 @_implements(np.transpose)
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     """The axes in another order; reversed if none is given."""
-    return record(primitives.transpose, (x,), axes)
+    return record(primitives.transpose, (x,), None if axes is None else tuple(axes))
 
 
 @_implements(np.swapaxes)
@@ -332,12 +340,19 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
 
 
 @_implements(np.pad)
-def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0.0) -> Tensor:
-    """x with a border of a constant (mode "constant") or of its own elements ("edge", "reflect", "wrap", ...)."""
-    if mode != "constant":
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0.0) -> Tensor:
+    """x with a border of constants, or of its own elements: mode "edge", "reflect", "symmetric" or "wrap".
+
+    Raises:
+        TypeError: one of NumPy's other modes, which compute the border.
+    """
+    if mode in ("edge", "reflect", "symmetric", "wrap"):
         return _moved(x, _places(x, np.pad, pad_width, mode))
-    places = _places(x, np.pad, pad_width, constant_values=-1)
-    return where(places >= 0, _moved(x, places), constant_values)
+    if mode != "constant":
+        raise TypeError(f"pad(mode={mode!r}): not one of 'constant', 'edge', 'reflect', 'symmetric', 'wrap'")
+    inside = _places(x, np.pad, pad_width, constant_values=-1) >= 0
+    border = np.pad(np.zeros(np.shape(x), as_tensor(x).dtype), pad_width, constant_values=constant_values)
+    return record(primitives.scatter, (ravel(x),), inside, inside.shape) + np.where(inside, 0.0, border)
 
 
 def _places(x: Any, function: Callable, *arguments: Any, **keywords: Any) -> Any:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import inspect
 import itertools
 import operator
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -58,17 +58,22 @@ _FLOAT64 = np.dtype(np.float64)
 _new, _ndarray = object.__new__, np.ndarray  # looked up once, not at every node
 
 
-@contextmanager
-def recording(on: bool) -> Iterator[None]:
+class recording:
     """A context in which nodes remember how they were made, or do not."""
-    token = _recording.set(on)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+
+    __slots__ = ("_on", "_tokens")
+
+    def __init__(self, on: bool):
+        self._on, self._tokens = on, []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_recording.set(self._on))
+
+    def __exit__(self, *raised: object) -> None:
+        _recording.reset(self._tokens.pop())
 
 
-def no_grad() -> AbstractContextManager[None]:
+def no_grad() -> recording:
     """A context in which nothing is recorded: results are plain leaves that need no gradient."""
     return recording(False)
 
@@ -106,9 +111,7 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         beside = next((x for x in inputs if isinstance(x, Tensor)), None)
         inputs = tuple([x if isinstance(x, Tensor) else _constant(x, beside) for x in inputs])
     recorded = any([x.requires_grad for x in inputs]) and _recording.get()
-    if recorded:
-        _take_back(inputs)
-    arguments = (*[x.value for x in inputs], *static)
+    arguments = (*[_to_hold(x) if recorded else x.value for x in inputs], *static)
     try:
         value = primitive.forward(*arguments)
     except (ValueError, IndexError, TypeError) as error:
@@ -124,9 +127,7 @@ def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor
         if not isinstance(x, Tensor):
             x = Tensor(x)
         recorded = x.requires_grad and _recording.get()
-        if recorded and x.lent:
-            _take_back((x,))
-        a = x.value
+        a = _to_hold(x) if x.lent and recorded else x.value
         try:
             value = forward(a)
         except (ValueError, IndexError) as error:
@@ -146,9 +147,8 @@ def binary(primitive: Primitive, description: str = "") -> Callable[[Any, Any], 
         if not isinstance(y, Tensor):
             y = _constant(y, x)
         recorded = (x.requires_grad or y.requires_grad) and _recording.get()
-        if recorded and (x.lent or y.lent):
-            _take_back((x, y))
-        a, b = x.value, y.value
+        a = _to_hold(x) if x.lent and recorded else x.value
+        b = _to_hold(y) if y.lent and recorded else y.value
         try:
             value = forward(a, b)
         except (ValueError, IndexError) as error:
@@ -184,12 +184,14 @@ def _node(value: Any, primitive: Primitive, inputs: tuple[Tensor, ...], argument
     return node
 
 
-def _take_back(inputs: tuple[Tensor, ...]) -> None:
-    """Give leaves that were looked at arrays of their own again, for a graph to hold; see `Tensor.data`."""
-    for x in inputs:
-        if x.lent:
-            x.value.setflags(False)
-            x.value, x.lent = x.value.copy(), False
+def _to_hold(x: Tensor) -> np.ndarray:
+    """The value of x as an array that a graph can hold, since nobody writes to it: x's own, or a copy if it is lent."""
+    if x.lent:
+        if sys.getrefcount(x.value) <= 2:  # the leaf has it, and this call: nobody else does any more
+            x.lent, x.copied = False, None
+        elif x.copied is None or not np.array_equal(x.copied, x.value):
+            x.copied = x.value.copy()  # the same one for as many uses as there are before the next change
+    return x.copied if x.lent else x.value
 
 
 def refused(call: str, inputs: Sequence[Tensor], error: Exception) -> Exception:
@@ -213,6 +215,8 @@ def _real_array(data: Any) -> np.ndarray:
         return data.copy()
     if isinstance(data, Tensor):
         raise TypeError("Tensor(data): data is a Tensor already; use its .detach() for a leaf of the same value")
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError("Tensor(data): a masked array is not supported; fill it first, with .filled(value)")
     try:
         array = np.array(data)
     except ValueError as error:
@@ -302,7 +306,8 @@ class Tensor:
 
     Attributes:
         data: the value as a NumPy array, to read, and on a leaf to write. value: the very array, which graphs hold and
-            nobody else writes to. lent: whether somebody may have a leaf's array to write to; no graph holds it then.
+            nobody else writes to. lent: whether somebody may have the array of a leaf, or a part of it, to write to;
+            copied: what graphs hold instead.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
@@ -313,7 +318,7 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "arguments", "born", "grad", "inputs", "layer", "lent", "name", "primitive",
+        "__weakref__", "arguments", "born", "copied", "grad", "inputs", "layer", "lent", "name", "primitive",
         "requires_grad", "step", "value",
     )  # fmt: skip
 
@@ -326,7 +331,8 @@ class Tensor:
                 f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
                 "pass floats, such as 1.0 for 1 or array.astype(float)"
             )
-        self.grad, self.lent = None, False
+        self.grad = self.copied = None
+        self.lent = False
         self.requires_grad = bool(requires_grad)
         self.primitive = None
         self.inputs = self.arguments = ()
@@ -340,17 +346,16 @@ class Tensor:
     def data(self) -> np.ndarray:
         """The value as a NumPy array, to read or, on a leaf, to write: `t.data -= 0.1 * t.grad`, `t.data[0] = 1`.
 
-        A graph keeps the values that it was made of, whatever happens to a leaf later, since it holds arrays that
-        nobody else has. So the first look at a leaf is at a copy, which it holds from then on. When a graph is made of
-        it next, that array goes read-only and is left to who looked, and the leaf takes a copy again. What was computed
-        is looked at through a read-only view.
+        A graph keeps the values that it was made of, whatever happens to a leaf later. So the first look is at a copy
+        if a graph may hold the leaf's array, and a graph that is made while somebody has that array, or a part of it,
+        holds a copy. What was computed is looked at through a read-only view.
         """
         if self.primitive is not None:
             view = self.value.view()
             view.setflags(False)
             return view
         if not self.lent:
-            self.value, self.lent = self.value.copy(), True
+            self.value, self.copied, self.lent = self.value.copy(), None, True
         return self.value
 
     @data.setter
@@ -407,6 +412,10 @@ class Tensor:
         name = "" if self.name is None else f", name={self.name!r}"
         step = "" if self.step is None else f", step={self.step}"
         return f"Tensor({np.array2string(self.value, prefix='Tensor(', separator=', ')}{of}{wants}{name}{step})"
+
+    def __getattr__(self, name: str) -> Any:
+        near = "" if name.startswith("_") else _nearest(name, {n for n in dir(Tensor) if not n.startswith("_")})
+        raise AttributeError(f"a Tensor has no attribute {name!r}{near}")
 
     def __reduce__(self) -> tuple:
         """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
@@ -581,7 +590,7 @@ class Tensor:
 def _leaf(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
     leaf = _new(kind)
     Tensor.__init__(leaf, data, requires_grad, name)
-    leaf.grad, (leaf.step, leaf.layer) = grad, place
+    leaf.grad, (leaf.step, leaf.layer) = None if grad is None else np.array(grad), place
     return leaf
 
 
@@ -604,14 +613,16 @@ _INSTEAD = {
 
 
 def _unsupported(call: str, name: str) -> str:
+    known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
+    hint = f"; np.{name} without it is supported" if name in known else _nearest(_INSTEAD.get(name, name), known, "np.")
+    return f"np.{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
+
+
+def _nearest(name: str, known: set[str], prefix: str = "") -> str:
     import difflib  # here, since it is needed for errors only
 
-    known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
-    near = [_INSTEAD[name]] if name in _INSTEAD else difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.6)
-    hint = f"; the nearest that is is np.{near[0]}" if near else ""
-    if name in known:
-        hint = f"; np.{name} without it is supported"
-    return f"np.{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; the nearest that is is {prefix}{near[0]}" if near else ""
 
 
 def _plain_index(index: Any) -> Any:
