@@ -30,7 +30,7 @@ SIZES = {"small": (10, 1, 1, 16, 300), "middle": (50, 32, 16, 64, 60), "large": 
 
 
 class Problem:
-    """Parameters, data, and the names of the gradients in their order: W, U, b, V, c."""
+    """Parameters in the order W, U, b, V, c, and data."""
 
     def __init__(self, T, B, D, H):
         rng = np.random.default_rng(0)
@@ -138,13 +138,13 @@ def torch(p):
     return step
 
 
-PEERS = [by_hand, tinygrad_rnn, autograd, mygrad, dezero, torch]
+STEPS = [by_hand, tinygrad_rnn, autograd, mygrad, dezero, torch]
 
 
 def training_steps(problem):
     """{name: step} for whatever is installed, each checked to give the gradients that the hand-written one gives."""
     expected, steps = by_hand(problem)(), {}
-    for make in PEERS:
+    for make in STEPS:
         try:
             step = make(problem)
         except ImportError as error:
@@ -182,8 +182,8 @@ def chain(length):
 
 
 def best_chain(length, runs):
-    """The least of each over some runs."""
-    return [min(column) for column in zip(*[chain(length) for _ in range(runs)], strict=True)]
+    """The quickest of some runs."""
+    return min((chain(length) for _ in range(runs)), key=sum)
 
 
 def cold_start(code):
@@ -197,7 +197,7 @@ def cold_start(code):
 
 
 def version(name):
-    return importlib.metadata.version({"tinygrad_rnn": "tinygrad-rnn"}.get(name, name))
+    return importlib.metadata.version(name)
 
 
 def main():

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-# m is tinygrad_rnn or PyTorch; the inputs have the shape (2, 3) or (3,).
+# m is tinygrad_rnn or PyTorch; the operands have the shape (2, 3), (3,) or ().
 UNARY = [
     lambda m, x: m.tanh(x),
     lambda m, x: m.sigmoid(x),
@@ -43,15 +43,16 @@ def programs(draw):
 
 
 def inputs(seed):
-    """Two arrays for a program to start from."""
+    """Three arrays for a program to start from."""
     rng = np.random.default_rng(seed)
-    return rng.standard_normal((2, 3)), rng.standard_normal(3)
+    return rng.standard_normal((2, 3)), rng.standard_normal(3), rng.standard_normal()
 
 
-def run(program, m, x, y, ones):
-    """The sum of the squares of all that a program computes; results stay small and have an axis of three."""
-    values = [x, y]
+def run(program, m, x, y, s, ones):
+    """The sum of the squares of all that a program computes; results stay small and have an axis of three. The scalar s
+    is used by itself and broadcast, at every step."""
+    values = [x * s, y]
     for function, operands in program:
         value = function(m, *[values[i] for i in operands])
-        values.append(0.3 * m.tanh(value) if value.ndim and value.shape[-1] == 3 else 0.1 * value.sum() * ones)
+        values.append(0.3 * m.tanh(value) * s if value.ndim and value.shape[-1] == 3 else 0.1 * value.sum() * s * ones)
     return sum((v * v).sum() for v in values[2:])

@@ -82,7 +82,7 @@ def test_functions_and_two_derivatives(name):
 def test_random_graphs_and_two_derivatives(program, seed):
     arrays = random_graphs.inputs(seed)
     ours = [tg.Tensor(a, requires_grad=True) for a in arrays]
-    theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
+    theirs = [torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in arrays]
     y, s = (random_graphs.run(program, m, *x, ones) for m, x, ones in [
         (tg, ours, tg.Tensor(np.ones(3))), (torch, theirs, torch.ones(3, dtype=torch.float64)),
     ])  # fmt: skip

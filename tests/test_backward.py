@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import fit, sweep, topological_order
 from tinygrad_rnn.checking import check_gradients
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, record, time_step
 
 
 def leaf(data, **options):
@@ -138,9 +139,9 @@ def test_the_backward_pass_needs_little_more_memory_than_the_values_it_goes_thro
 def test_backward_accumulates():
     x = leaf(3.0)
     assert x.grad is None
-    for expected in (6.0, 12.0):
+    for expected in (6.0, 12.0, 18.0):
         (x * x).backward()
-        assert x.grad == expected
+        assert x.grad == expected and type(x.grad) is np.ndarray
 
 
 def test_gradients_of_two_leaves_are_not_one_array():
@@ -148,6 +149,47 @@ def test_gradients_of_two_leaves_are_not_one_array():
     (x + y).backward([1.0])
     x.grad += 1.0
     assert y.grad == 1.0
+
+
+def test_a_number_that_is_broadcast_and_used_as_it_is_keeps_every_term():
+    x, v = leaf(1.0), np.ones(3)
+    y = x * 10.0 + x * 100.0 + (x * v).sum() + (x * v).sum()
+    for create_graph in (False, True):
+        assert tg.grad(y, x, create_graph=create_graph)[0].item() == 116.0
+
+
+def test_a_backward_pass_that_fails_adds_nothing():
+    x, w = leaf([1.0, 2.0], name="x"), leaf([1.0, 2.0])
+    y = (x * x).sum() + (w * w).sum()
+    x.grad = np.ones(3)
+    with pytest.raises(ShapeError, match=r"\.grad of x of shape \(2,\) has been set to one of shape \(3,\)"):
+        y.backward()
+    assert w.grad is None
+
+
+def test_a_rule_that_makes_another_shape_is_told():
+    wrong = primitives.Primitive("wrong", np.square, "", [lambda g, ans, x: g[:1]], ["?"], ("x",))
+    x = leaf([1.0, 2.0], name="x")
+    with pytest.raises(ShapeError, match=r"cotangent of shape \(1,\) for x of shape \(2,\)"):
+        record(wrong, (x,)).sum().backward()
+
+
+@pytest.mark.parametrize("cotangent", [[1j, 1.0], ["1.0", "2.0"]])
+def test_a_cotangent_is_of_real_numbers(cotangent):
+    with pytest.raises(TypeError, match="real numbers are needed"):
+        (leaf([1.0, 2.0]) * 2.0).backward(cotangent)
+
+
+def test_going_through_a_sequence_step_by_step_is_linear_in_its_length():
+    """One by one, T steps of a whole do not add T arrays of the size of the whole."""
+    x = leaf(np.ones((3_000, 100)))
+    total = sum((row * row).sum() for row in x)
+    tracemalloc.start()
+    total.backward()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(x.grad, np.full((3_000, 100), 2.0))
+    assert peak < 6 * x.value.nbytes
 
 
 def test_only_leaves_that_require_it_get_a_gradient():
@@ -217,15 +259,13 @@ def test_the_cotangent_itself_can_be_differentiated():
 
 
 def test_recorded_gradients_belong_to_the_step_of_their_node():
-    from tinygrad_rnn.tensor import time_step
-
     x = leaf(0.5)
     with time_step(1):
         h = tg.tanh(x)
-    with time_step(2):
+    with time_step(2, layer=3):
         h = tg.tanh(h)
     (dx,) = tg.grad(h, x, create_graph=True)
-    assert dx.step == 1 and dx.inputs[0].step == 2
+    assert dx.step == 1 and (dx.inputs[0].step, dx.inputs[0].layer) == (2, 3)
 
 
 @given(
@@ -248,8 +288,8 @@ def test_a_cotangent_is_summed_back_to_the_shape_that_was_broadcast(shape, ones,
 def test_random_graphs_against_central_differences(program, seed):
     """And the recorded gradients are those of the arrays, bit for bit."""
 
-    def f(x, y):
-        return random_graphs.run(program, tg, x, y, Tensor(np.ones(3)))
+    def f(x, y, s):
+        return random_graphs.run(program, tg, x, y, s, Tensor(np.ones(3)))
 
     arrays = random_graphs.inputs(seed)
     check_gradients(f, *arrays, tolerance=1e-5)

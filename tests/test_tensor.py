@@ -159,7 +159,7 @@ def test_numpy_functions_record_the_same_primitives():
 def test_what_numpy_function_is_not_supported_says_which_is():
     x = leaf([1.0])
     with pytest.raises(
-        TypeError, match=r"np\.nansum on a Tensor is not supported; the nearest that is is np\.(cum)?sum"
+        TypeError, match=r"np\.nansum on a Tensor is not supported; the nearest that is supported is np\.(cum)?sum"
     ):
         np.nansum(x)
     with pytest.raises(TypeError, match=r"np\.add\.reduce"):
@@ -390,3 +390,35 @@ def test_backward_runs_twice_through_one_graph():
     for times in (1, 2):
         y.backward()
         np.testing.assert_array_equal(x.grad, times * 2.0 * x.data)
+
+
+def test_a_graph_keeps_its_index_its_condition_and_its_axes():
+    x, i, c, axes = leaf([[1.0, 2.0, 3.0]]), np.array([0]), np.array([True, False, False]), [1, 0]
+    y = x[0, i].sum() + tg.where(c, x[0], 0.0).sum() + (tg.transpose(x, axes) * np.array([[1.0], [2.0], [3.0]])).sum()
+    i[0], c[:], axes[:] = 2, False, [0, 1]
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [[3.0, 2.0, 3.0]])
+
+
+def test_no_grad_may_be_entered_again():
+    nothing = no_grad()
+    with nothing, nothing:
+        assert (leaf(1.0) * 2.0).is_leaf
+    assert not (leaf(1.0) * 2.0).is_leaf
+
+
+def test_a_copy_has_a_gradient_of_its_own():
+    x = leaf([1.0])
+    x.grad = np.array([2.0])
+    copy.copy(x).grad[0] = 99.0
+    assert x.grad[0] == 2.0
+
+
+def test_a_masked_array_is_refused():
+    with pytest.raises(TypeError, match="masked array"):
+        Tensor(np.ma.array([1.0, 2.0], mask=[False, True]))
+
+
+def test_an_unknown_method_says_which_is_near():
+    with pytest.raises(AttributeError, match="a Tensor has no attribute 'cumprod'; the nearest that is supported is "):
+        leaf([1.0]).cumprod()

@@ -80,7 +80,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
             value, arguments = node, (*node.inputs, *node.static)
         else:
             arguments = node.arguments
-        rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
+        rules = primitive.rules(len(node.inputs))
         for x, vjp in zip(node.inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
             if not x.requires_grad:
                 continue
@@ -92,20 +92,20 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
                     with time_step(node.step, node.layer):
                         term = vjp(g, value, *arguments)
                 except AnomalyError as error:
-                    raise watch.within(node, x, bare(g), error) from error
+                    raise watch.within(node, rules.index(vjp), bare(g), error) from error
             elif len(arguments) == 2:  # the same, in less time
                 term = vjp(g, value, arguments[0], arguments[1])
             else:
                 term = vjp(g, value, *arguments)
             if watch is not None:
-                watch.term(node, x, bare(g), bare(term))
+                watch.term(node, rules.index(vjp), bare(g), bare(term))
             known = cotangents.get(x)
             if known is None:
                 cotangents[x] = term
                 heappush(waiting, (-x.born, x))
             elif known.shape != term.shape:
                 cotangents[x] = fit(known, x) + fit(term, x)
-                owned.discard(x)
+                owned.discard(x)  # what was summed over may be a NumPy scalar now, which += does not change in place
             elif x in owned:
                 known += term
             else:

@@ -94,10 +94,12 @@ def _errors(
         if ours.shape != leaf.shape:
             raise GradientError(f"{describe(leaf)}: the gradient has shape {ours.shape}")
         relative = np.abs(ours - differences) / np.maximum(1.0, np.maximum(np.abs(ours), np.abs(differences)))
-        for place in map(tuple, np.argwhere(~(relative <= tolerance)).tolist()):
+        worst = np.where(np.isnan(relative), np.inf, relative)
+        if worst.size and worst.max() > tolerance:
+            place = tuple(map(int, np.unravel_index(worst.argmax(), worst.shape)))
             raise GradientError(
-                f"{describe(leaf)} at {place}: the gradient is {ours[place]:.10g}, central "
-                f"differences give {differences[place]:.10g}; relative error {relative[place]:.2g} > {tolerance:.2g}"
+                f"{describe(leaf)} at {place}: the gradient is {ours[place]:.10g}, central differences give "
+                f"{differences[place]:.10g}; relative error {relative[place]:.2g} > {tolerance:.2g}"
             )
         errors.append(float(np.max(relative, initial=0.0)))
     return errors
@@ -170,17 +172,17 @@ class _Watch:
         made_of = ", ".join(_described(x) for x in inputs)
         raise AnomalyError(f"{_described(node)} was made by {primitive.name} from {made_of}, at {_line(*place)}")
 
-    def term(self, node: Tensor, x: Tensor, g: np.ndarray, term: np.ndarray) -> None:
-        """What a node's rule makes of its cotangent g for an input x."""
+    def term(self, node: Tensor, i: int, g: np.ndarray, term: np.ndarray) -> None:
+        """What a node's rule makes of its cotangent g for its input i."""
         if not _finite(term):
-            raise AnomalyError(f"{self._passed_back(node, x)} is {_range(term)}{self._origin(node, g)}")
+            raise AnomalyError(f"{self._passed_back(node, i)} is {_range(term)}{self._origin(node, g)}")
 
-    def within(self, node: Tensor, x: Tensor, g: np.ndarray, error: AnomalyError) -> AnomalyError:
+    def within(self, node: Tensor, i: int, g: np.ndarray, error: AnomalyError) -> AnomalyError:
         """An anomaly in a gradient that is being recorded, as a value of the graph that it becomes."""
-        return AnomalyError(f"{self._passed_back(node, x)}, is not finite: {error}{self._origin(node, g)}")
+        return AnomalyError(f"{self._passed_back(node, i)}, is not finite: {error}{self._origin(node, g)}")
 
-    def _passed_back(self, node: Tensor, x: Tensor) -> str:
-        i = [y is x for y in node.inputs].index(True)
+    def _passed_back(self, node: Tensor, i: int) -> str:
+        x = node.inputs[i]
         return f"the gradient of {_described(x)}, passed back by {node.primitive.name} through its input {i},"
 
     def _origin(self, node: Tensor, g: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import functools
-import itertools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -138,13 +138,11 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     if "." in subscripts or any(len(set(letters)) < len(letters) for letters in inputs.split(",")):
         raise ShapeError(f"einsum({subscripts!r}): every axis of an operand needs a letter of its own")
-    lengths = [
-        dict(zip(letters, np.shape(x), strict=False)) for letters, x in zip(inputs.split(","), operands, strict=False)
-    ]
-    for a, b in itertools.combinations(lengths, 2):
-        for letter in a.keys() & b.keys():
-            if a[letter] != b[letter]:
-                raise ShapeError(f"einsum({subscripts!r}): {letter} stands for axes of {a[letter]} and of {b[letter]}")
+    lengths: dict[str, int] = {}
+    for letters, x in zip(inputs.split(","), operands, strict=False):
+        for letter, n in zip(letters, np.shape(x), strict=False):
+            if lengths.setdefault(letter, n) != n:
+                raise ShapeError(f"einsum({subscripts!r}): {letter} is an axis of {lengths[letter]} and one of {n}")
     if not arrow:
         output = "".join(sorted(c for c in set(inputs) - {","} if inputs.count(c) == 1))
     return record(primitives.einsum, operands, f"{inputs}->{output}")
@@ -183,16 +181,14 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
 @_implements(np.prod)
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product along an axis, axes or all; multiplied one by one, so that zeros keep their gradients."""
-    x, shape = as_tensor(x), _places(x, np.prod, axis=axis, keepdims=keepdims).shape
-    if not isinstance(axis, (int, np.integer)):
-        for a in range(x.ndim) if axis is None else axis:
-            x = prod(x, a, keepdims=True)
-        return reshape(x, shape)
-    factors = [take(x, i, axis) for i in range(x.shape[axis])]
-    if not factors:
-        return exp(sum(x, axis, keepdims))  # 1, the product of nothing
-    total = functools.reduce(multiply, factors)
-    return expand_dims(total, axis) if keepdims else total
+    x = as_tensor(x)
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
+    for a in axes:
+        before = (slice(None),) * (operator.index(a) % x.ndim)
+        factors = [x[(*before, slice(i, i + 1))] for i in range(x.shape[a])]
+        x = functools.reduce(multiply, factors) if factors else exp(sum(x, a, keepdims=True))
+    return x if x.shape == shape else reshape(x, shape)
 
 
 @_implements(np.cumsum)
@@ -256,10 +252,12 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 @_implements(np.swapaxes)
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged."""
-    axes = list(range(np.ndim(x)))
-    _places(x, np.swapaxes, axis1, axis2)
-    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
-    return transpose(x, tuple(axes))
+    order = list(range(np.ndim(x)))
+    try:
+        order[axis1], order[axis2] = order[axis2], order[axis1]
+    except IndexError as error:
+        raise refused("swapaxes", (as_tensor(x),), ValueError(f"axes {axis1} and {axis2}: {error}")) from error
+    return transpose(x, tuple(order))
 
 
 @_implements(np.broadcast_to)

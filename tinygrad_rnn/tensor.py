@@ -9,13 +9,15 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import inspect
 import itertools
 import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import Primitive
 
 __all__ = [
+    "NUMPY_FUNCTIONS",
     "Axis",
     "Tensor",
     "as_tensor",
@@ -33,6 +36,7 @@ __all__ = [
     "is_recording",
     "label",
     "no_grad",
+    "place",
     "power",
     "record",
     "recording",
@@ -48,10 +52,6 @@ Axis = int | tuple[int, ...] | None
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 place: ContextVar[tuple[int | None, int | None]] = ContextVar("place", default=(None, None))  # time step and layer
 watcher: ContextVar[Any] = ContextVar("watcher", default=None)  # sees every value: checking.detect_anomaly
-
-# Memory that is freed at the end of a training step is needed again in the next. The C library of Linux would hand it
-# back to the kernel and fetch it page by page, unless it has seen that blocks as large as this one come and go.
-np.empty(30_000_000, np.uint8)
 
 _next_number = itertools.count().__next__
 _FLOAT64 = np.dtype(np.float64)
@@ -71,6 +71,21 @@ class recording:
 
     def __exit__(self, *raised: object) -> None:
         _recording.reset(self._tokens.pop())
+
+
+def _keep_freed_memory() -> None:
+    """Let the process keep up to 1 GB that it has freed: a training step needs what the one before has freed.
+
+    Otherwise the C library of Linux hands it back to the kernel, and fetches it again page by page: half of the time
+    of a large step. Elsewhere nothing is done.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
+        c_library.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, its largest
+
+
+_keep_freed_memory()
 
 
 def no_grad() -> recording:
@@ -305,9 +320,9 @@ class Tensor:
         name: what diagrams and error messages call it.
 
     Attributes:
-        data: the value as a NumPy array, to read, and on a leaf to write. value: the very array, which graphs hold and
-            nobody else writes to. lent: whether somebody may have the array of a leaf, or a part of it, to write to;
-            copied: what graphs hold instead.
+        data: the value as a NumPy array, to read, and on a leaf to write.
+        value: the very array, for the engine; what is written to it changes every graph that holds it, unnoticed.
+        lent: whether somebody may have a leaf's array, or a part of it, to write to. copied: what graphs hold then.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
@@ -352,7 +367,7 @@ class Tensor:
         """
         if self.primitive is not None:
             view = self.value.view()
-            view.setflags(False)
+            view.setflags(write=False)
             return view
         if not self.lent:
             self.value, self.copied, self.lent = self.value.copy(), None, True
@@ -537,17 +552,37 @@ class Tensor:
     def __ge__(self, other: Any) -> np.ndarray:
         return np.greater_equal(self.value, bare(other))
 
-    # Methods; functions.py adds those that are one of its functions as it stands: sum, mean, max, ...
+    # Methods; functions.py adds those that are one of its functions as it stands
+
+    if TYPE_CHECKING:
+        clip: Callable[..., Tensor]
+        cumsum: Callable[..., Tensor]
+        dot: Callable[..., Tensor]
+        flatten: Callable[..., Tensor]
+        max: Callable[..., Tensor]
+        mean: Callable[..., Tensor]
+        min: Callable[..., Tensor]
+        prod: Callable[..., Tensor]
+        ravel: Callable[..., Tensor]
+        repeat: Callable[..., Tensor]
+        squeeze: Callable[..., Tensor]
+        std: Callable[..., Tensor]
+        sum: Callable[..., Tensor]
+        swapaxes: Callable[..., Tensor]
+        take: Callable[..., Tensor]
+        var: Callable[..., Tensor]
+        argmax: Callable[..., np.ndarray]
+        argmin: Callable[..., np.ndarray]
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape, given as numbers or as one tuple."""
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+        return record(primitives.reshape, (self,), shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Tensor:
         """The axes in another order, given as numbers or as one tuple; reversed if none is given."""
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
             axes = axes[0]
-        return np.transpose(self, None if axes == () else axes)
+        return record(primitives.transpose, (self,), tuple(axes) if axes else None)
 
     def astype(self, dtype: Any) -> Tensor:
         """The same numbers as float32 or float64.
@@ -570,17 +605,22 @@ class Tensor:
             if ufunc in _TESTS:
                 return ufunc(*[bare(x) for x in inputs])
         call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-        raise TypeError(_unsupported(call + ("".join(f", {key}=" for key in keywords)), ufunc.__name__))
+        raise TypeError(_unsupported(f"np.{call}" + "".join(f", {key}=" for key in keywords), ufunc.__name__))
 
     def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
         if function not in NUMPY_FUNCTIONS:
-            raise TypeError(_unsupported(function.__name__, function.__name__))
+            raise TypeError(
+                _unsupported(f"{function.__module__}.{function.__name__}".replace("numpy", "np"), function.__name__)
+            )
         ours = NUMPY_FUNCTIONS[function]
         try:
-            inspect.signature(ours).bind(*arguments, **keywords)
-        except TypeError as error:
-            raise TypeError(f"np.{function.__name__} on a Tensor: {error}; see help(tg.{ours.__name__})") from None
-        return ours(*arguments, **keywords)
+            return ours(*arguments, **keywords)
+        except TypeError:
+            try:
+                inspect.signature(ours).bind(*arguments, **keywords)
+            except TypeError as error:
+                raise TypeError(f"np.{function.__name__} on a Tensor: {error}; see help(tg.{ours.__name__})") from None
+            raise
 
     # A rule of the table that calls one of the table's own primitives on a Tensor records it
 
@@ -607,22 +647,23 @@ NUMPY_FUNCTIONS: dict[Callable, Callable] = {}
 # What to use for some functions that have no Tensor counterpart of nearly the same name.
 _INSTEAD = {
     "hstack": "concatenate", "vstack": "concatenate", "column_stack": "concatenate", "append": "concatenate",
-    "inner": "einsum", "tensordot": "einsum", "kron": "einsum", "trace": "einsum", "vdot": "dot", "norm": "sqrt",
-    "median": "mean", "sort": "take", "diff": "take", "moveaxis": "transpose", "inv": "matmul", "cross": "einsum",
+    "inner": "einsum", "tensordot": "einsum", "kron": "einsum", "vdot": "dot", "median": "mean", "sort": "take",
+    "diff": "take", "moveaxis": "transpose", "cross": "einsum", "log2": "log", "log10": "log", "average": "mean",
+    "logaddexp": "softplus", "fabs": "abs", "array_split": "split", "round": "clip",
 }  # fmt: skip
 
 
 def _unsupported(call: str, name: str) -> str:
     known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
     hint = f"; np.{name} without it is supported" if name in known else _nearest(_INSTEAD.get(name, name), known, "np.")
-    return f"np.{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
+    return f"{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
 
 
 def _nearest(name: str, known: set[str], prefix: str = "") -> str:
     import difflib  # here, since it is needed for errors only
 
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; the nearest that is is {prefix}{near[0]}" if near else ""
+    return f"; the nearest that is supported is {prefix}{near[0]}" if near else ""
 
 
 def _plain_index(index: Any) -> Any:

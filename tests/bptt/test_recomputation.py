@@ -97,8 +97,56 @@ def test_root_T_segments_hold_a_small_part_of_the_values():
 def test_segments_are_checked(segments):
     with pytest.raises(ValueError, match=f"segments={segments}.*between 1 and the number of steps, 7"):
         Net().run(segments)
-    with pytest.raises(ValueError, match="sequence is empty"):
-        checkpoint(tg.nn.RNNCell(D, H), [])
+
+
+def leaf():
+    return tg.Tensor(1.0, requires_grad=True)
+
+
+@pytest.mark.parametrize("cell, xs, state, error, message", [
+    (tg.nn.RNNCell(D, H), [], None, ValueError, "sequence is empty"),
+    (lambda x, h: h, [0.0], None, TypeError, "a state is needed, since the cell has no initial_state"),
+    (lambda x, h: h.data, [0.0], leaf(), TypeError, "the state is a Tensor, but the cell returned array"),
+    (lambda x, s: s[:1], [0.0], (leaf(), leaf()), TypeError, "the state is a tuple of 2 Tensors, but the cell"),
+])  # fmt: skip
+def test_what_cannot_be_run_is_refused(cell, xs, state, error, message):
+    with pytest.raises(error, match=message):
+        checkpoint(cell, xs, state)
+
+
+def test_a_look_at_a_parameter_changes_nothing():
+    net = Net()
+    _, loss = net.run(2)
+    np.linalg.norm(net.cell.U.data)
+    loss.backward()
+    assert net.cell.U.grad is not None
+
+
+def test_an_array_of_the_sequence_may_change_afterwards():
+    W, xs = tg.Tensor(0.0, requires_grad=True), [np.array(1.0), np.array(2.0)]
+    h = checkpoint(lambda x, h: tg.tanh(W * x + h * 0.5), xs, tg.Tensor(0.0), segments=1)
+    xs[0][...] = 100.0
+    h.backward()
+    assert W.grad == 2.5
+
+
+def test_parts_of_a_state_keep_their_types():
+    W = tg.Tensor(np.ones((3, 3), np.float32) * 0.1, requires_grad=True)
+
+    def cell(x, state):
+        h, loss, count = state
+        h = tg.tanh(W @ h + x)
+        return h, loss + (h * h).sum().astype(np.float64), count + 1
+
+    start = (tg.Tensor(np.zeros(3, np.float32)), tg.Tensor(0.0), tg.Tensor(0))
+    h, loss, count = checkpoint(cell, [np.float32(1.0)] * 4, start)
+    whole = start
+    for _ in range(4):
+        whole = cell(np.float32(1.0), whole)
+    assert [part.dtype for part in (h, loss, count)] == [np.float32, np.float64, np.int64]
+    for part, expected in zip((h, loss, count), whole, strict=True):
+        np.testing.assert_array_equal(part.data, expected.data)
+    np.testing.assert_allclose(tg.grad(loss, W)[0].data, tg.grad(whole[1], W)[0].data, rtol=1e-6)
 
 
 def test_a_parameter_that_changed_in_between_is_an_error():
@@ -107,6 +155,11 @@ def test_a_parameter_that_changed_in_between_is_an_error():
     net.cell.U.data[0, 0] += 1.0
     with pytest.raises(ValueError, match="checkpoint: when the cell was run again.*a parameter had changed"):
         loss.backward()
+    w = tg.Tensor(1.0, requires_grad=True)
+    h = checkpoint(lambda x, h: h * w * w, [0.0] * 4, tg.Tensor(1.0), 2)
+    w.data = -1.0  # which gives the same h, but another gradient
+    with pytest.raises(ValueError, match="a parameter had changed"):
+        h.backward()
 
 
 def test_a_cell_that_does_otherwise_the_second_time_is_an_error():

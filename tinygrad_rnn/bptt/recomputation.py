@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,8 @@ State = Tensor | tuple[Tensor, ...]
 def checkpoint(
     cell: Callable[[Any, Any], State], xs: Sequence[Any], state: Any = None, segments: int | None = None
 ) -> State:
-    """Apply a cell along a sequence, holding the states between segments only: the last state, of the same gradients.
+    """Apply a cell along a sequence and return the last state, with the same gradients, holding only the states between
+    segments.
 
     The values within a segment are forgotten after the forward pass. The backward pass runs the segment again from the
     state before it, so that one segment at a time is held: with √T segments O(√T) values, for one more forward pass
@@ -37,8 +39,9 @@ def checkpoint(
         h, loss = checkpoint(step, list(zip(xs, targets)), (cell.initial_state(xs[0]), Tensor(0.0)))
 
     Args:
-        cell: any function of x(t) and the state that returns the next state, a Tensor or a tuple of Tensors, and gives
-            the same each time it is called on the same.
+        cell: any function of x(t) and the state that returns the next state, a Tensor or a tuple of as many Tensors as
+            the state has, and gives the same each time it is called on the same. Arrays that it uses beside x(t) must
+            not change until the backward pass.
         xs: x(1), ..., x(T).
         state: the state before x(1); the cell's own `initial_state` if not given.
         segments: how many; √T if not given.
@@ -46,52 +49,62 @@ def checkpoint(
     Raises:
         ValueError: the sequence is empty, or segments is not between 1 and T; in the backward pass, the cell gave
             another state when it was run again, or a parameter has changed in between.
+        TypeError: the cell returned no state, or has no `initial_state` where one is needed.
     """
     xs = list(xs)
     if not xs:
         raise ValueError("checkpoint(cell, xs): the sequence is empty; at least one step is needed")
-    segments = round(math.sqrt(len(xs))) if segments is None else segments
+    segments = round(math.sqrt(len(xs))) if segments is None else operator.index(segments)
     if not 1 <= segments <= len(xs):
         raise ValueError(f"checkpoint(segments={segments}): between 1 and the number of steps, {len(xs)}")
-    state = cell.initial_state(xs[0]) if state is None else state
+    if state is None:
+        if not hasattr(cell, "initial_state"):
+            raise TypeError("checkpoint(cell, xs): a state is needed, since the cell has no initial_state")
+        state = cell.initial_state(xs[0])
     single = not isinstance(state, tuple)
     states = tuple(as_tensor(s) for s in ((state,) if single else state))
     for part in np.array_split(np.arange(len(xs)), segments):
-        states = _segment(cell, [xs[i] for i in part], states, single)
+        states = _segment(cell, [_own(xs[i]) for i in part], states, single)
     return states[0] if single else states
 
 
 def _segment(cell: Callable, xs: list, states: tuple[Tensor, ...], single: bool) -> tuple[Tensor, ...]:
     """The states after a part of the sequence, made by one node of those before it and of what else the cell uses."""
-    segment = _Segment(cell, xs, single)
-    starts = tuple(_start(s, s.value) for s in states)
+    segment = _Segment(cell, xs, states, single)
+    starts = tuple(_start_state(s, s.value) for s in states)
     ends = segment.run(starts)
     if not any(s.requires_grad for s in ends):
         return ends
-    segment.states, segment.others = states, _made_before(starts[0].born, ends)
-    value = _joined(ends).value
+    segment.others = _made_before(starts[0].born, ends)
+    value = _joined(ends).value  # there already; the node is made for its rule
     primitive = Primitive("checkpoint", lambda *_: value, "checkpoint", (segment.vjp,), (None,), (), variadic=True)
     node = record(primitive, (*states, *segment.others), None)
-    parts = [node] if single else F.split(node, np.cumsum([end.size for end in ends])[:-1])
-    return tuple(_like(part if single else part.reshape(end.shape), end) for part, end in zip(parts, ends, strict=True))
+    carried = [end for end in ends if end.requires_grad]
+    parts = iter([node] if len(carried) == 1 else F.split(node, np.cumsum([end.size for end in carried])[:-1]))
+    return tuple(_like(_shaped(next(parts), end), end) if end.requires_grad else end.detach() for end in ends)
 
 
 class _Segment:
     """A part of a sequence that can be run again."""
 
-    states: tuple[Tensor, ...]  # before it
-    others: tuple[Tensor, ...]  # whatever else it uses that requires a gradient: parameters, inputs
+    others: tuple[Tensor, ...]  # what else it uses that requires a gradient: parameters, inputs
 
-    def __init__(self, cell: Callable, xs: list, single: bool):
-        self._cell, self._xs, self._single = cell, xs, single
+    def __init__(self, cell: Callable, xs: list, states: tuple[Tensor, ...], single: bool):
+        self._cell, self._xs, self._states, self._single = cell, xs, states, single
         self._cotangent, self._gradients = None, {}
 
-    def run(self, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def run(self, starts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The states after the segment, from those before it."""
-        state = states[0] if self._single else states
+        parts = starts
         for x in self._xs:
-            state = self._cell(x, state)
-        return (state,) if self._single else tuple(state)
+            state = self._cell(x, parts[0] if self._single else parts)
+            parts = (state,) if self._single else tuple(state) if isinstance(state, (tuple, list)) else ()
+            if len(parts) != len(starts) or not all(isinstance(part, Tensor) for part in parts):
+                wanted = "a Tensor" if self._single else f"a tuple of {len(starts)} Tensors"
+                raise TypeError(
+                    f"checkpoint(cell, xs, state): the state is {wanted}, but the cell returned {state!r:.60}"
+                )
+        return parts
 
     def vjp(self, i: int, g: Any, ans: Any, *arguments: Any) -> Any:
         """The rule of the node: the first input to ask has the segment run again and swept, the others find it done."""
@@ -105,10 +118,10 @@ class _Segment:
     def _run_back(self, g: Any, ans: Any, arguments: Sequence[Any]) -> dict[int, Any]:
         """The gradients of the inputs that require one, by their number."""
         with recording(True):
-            starts = tuple(_start(s, a) for s, a in zip(self.states, arguments, strict=False))
+            starts = tuple(_start_state(s, a) for s, a in zip(self._states, arguments, strict=False))
             output = _joined(self.run(starts))
-        same = [x.value is bare(a) for x, a in zip(self.others, arguments[len(starts) :], strict=True)]
-        if not (all(same) and np.array_equal(output.value, bare(ans), equal_nan=True)):
+        now, then = [output, *self.others], [ans, *arguments[len(starts) :]]
+        if not all(np.array_equal(a.value, bare(b), equal_nan=True) for a, b in zip(now, then, strict=True)):
             raise ValueError(
                 f"checkpoint: when the cell was run again for the backward pass, {describe(output)} came out otherwise "
                 "or a parameter had changed; it must do the same each time: run the forward pass again after a change"
@@ -119,7 +132,7 @@ class _Segment:
         return {i: found[x] if x in found else zero(0.0 * x.value) for i, x in enumerate(sources) if x.requires_grad}
 
 
-def _start(state: Tensor, value: Any) -> Tensor:
+def _start_state(state: Tensor, value: Any) -> Tensor:
     """A state for a segment to start from: a leaf of a value, or a node of its own after a Tensor."""
     if isinstance(value, Tensor):
         return _like(F.positive(value), state)
@@ -146,4 +159,18 @@ def _made_before(number: int, ends: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _joined(states: Sequence[Tensor]) -> Tensor:
-    return states[0] if len(states) == 1 else F.concatenate([F.ravel(s) for s in states])
+    """The parts of a state that gradients flow through, as one Tensor."""
+    carried = [s for s in states if s.requires_grad]
+    return carried[0] if len(carried) == 1 else F.concatenate([F.ravel(s) for s in carried])
+
+
+def _shaped(part: Tensor, end: Tensor) -> Tensor:
+    part = part if part.shape == end.shape else part.reshape(end.shape)
+    return part if part.dtype == end.dtype else part.astype(end.dtype)
+
+
+def _own(x: Any) -> Any:
+    """x(t), with copies of the arrays in it, which may change before they are needed again."""
+    if isinstance(x, (tuple, list)):
+        return tuple(_own(part) for part in x)
+    return x.copy() if isinstance(x, np.ndarray) else x

@@ -65,7 +65,7 @@ class Cell(Module):
             state = self.initial_state(x)
         parts = (state,) if isinstance(state, Tensor) else self._parts(state)
         h = parts[0]
-        t = 1 + (last_step(h) if h.step is None else h.step)
+        t = 1 + _last_step(h)
         if x.name is None:
             x.name, x.step = "x", t
         shape = x.value.shape
@@ -260,12 +260,12 @@ def _shapes(state: Any) -> str:
     return f"one of shape {np.shape(state)}"
 
 
-def last_step(state: Tensor) -> int:
+def _last_step(state: Tensor) -> int:
     """The time step that a state comes from: its own, or the latest among the nodes it was made of; 0 if none has one.
 
     A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
     """
-    if state.step is not None:
+    if state.step is not None:  # nearly always
         return state.step
     latest, seen, stack = 0, {state}, [state]
     while stack:
