@@ -80,7 +80,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
             value, arguments = node, (*node.inputs, *node.static)
         else:
             arguments = node.arguments
-        rules = primitive.rules(len(node.inputs))
+        rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
         for x, vjp in zip(node.inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
             if not x.requires_grad:
                 continue

@@ -58,8 +58,8 @@ class Primitive:
         return arguments[0].__record__(self, arguments[:inputs], *arguments[inputs:])
 
     def rules(self, inputs: int) -> Sequence[Callable[..., Any]]:
-        """One vjp for each of so many inputs."""
-        return [partial(self.vjps[0], i) for i in range(inputs)] if self.variadic else self.vjps
+        """One vjp for each of so many inputs of a variadic primitive."""
+        return [partial(self.vjps[0], i) for i in range(inputs)]
 
     def derivative(self, i: int) -> str | None:
         """How the local derivative with respect to input i is written."""

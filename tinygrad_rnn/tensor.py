@@ -15,6 +15,7 @@ import inspect
 import itertools
 import operator
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -186,7 +187,7 @@ def _node(value: Any, primitive: Primitive, inputs: tuple[Tensor, ...], argument
     node.grad = node.name = None
     node.step, node.layer = place.get()
     node.born = _next_number()
-    node.requires_grad, node.lent = recorded, False
+    node.requires_grad, node.lent = recorded, None
     if recorded:
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
     else:
@@ -200,13 +201,20 @@ def _node(value: Any, primitive: Primitive, inputs: tuple[Tensor, ...], argument
 
 
 def _to_hold(x: Tensor) -> np.ndarray:
-    """The value of x as an array that a graph can hold, since nobody writes to it: x's own, or a copy if it is lent."""
-    if x.lent:
-        if sys.getrefcount(x.value) <= 2:  # the leaf has it, and this call: nobody else does any more
-            x.lent, x.copied = False, None
-        elif x.copied is None or not np.array_equal(x.copied, x.value):
+    """The value of x as an array that a graph can hold, since nobody can write to it."""
+    if not x.lent:
+        return x.value
+    handed_out = [view for view in (reference() for reference in x.lent) if view is not None]
+    if sys.getrefcount(x.value) > 2 + len(handed_out):  # there are views of these views, which cannot be found
+        if x.copied is None or not np.array_equal(x.copied, x.value):
             x.copied = x.value.copy()  # the same one for as many uses as there are before the next change
-    return x.copied if x.lent else x.value
+        return x.copied
+    if handed_out:  # who writes to them from now on is told, and a buffer of theirs reaches no graph
+        for view in handed_out:
+            view.setflags(write=False)
+        x.value = x.value.copy()
+    x.lent = x.copied = None
+    return x.value
 
 
 def refused(call: str, inputs: Sequence[Tensor], error: Exception) -> Exception:
@@ -322,7 +330,8 @@ class Tensor:
     Attributes:
         data: the value as a NumPy array, to read, and on a leaf to write.
         value: the very array, for the engine; what is written to it changes every graph that holds it, unnoticed.
-        lent: whether somebody may have a leaf's array, or a part of it, to write to. copied: what graphs hold then.
+        lent: weak references to the views of a leaf's array that have been handed out to write to, or None.
+        copied: what graphs hold if there are views of these.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
@@ -346,8 +355,7 @@ class Tensor:
                 f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
                 "pass floats, such as 1.0 for 1 or array.astype(float)"
             )
-        self.grad = self.copied = None
-        self.lent = False
+        self.grad = self.lent = self.copied = None
         self.requires_grad = bool(requires_grad)
         self.primitive = None
         self.inputs = self.arguments = ()
@@ -361,30 +369,32 @@ class Tensor:
     def data(self) -> np.ndarray:
         """The value as a NumPy array, to read or, on a leaf, to write: `t.data -= 0.1 * t.grad`, `t.data[0] = 1`.
 
-        A graph keeps the values that it was made of, whatever happens to a leaf later. So the first look is at a copy
-        if a graph may hold the leaf's array, and a graph that is made while somebody has that array, or a part of it,
-        holds a copy. What was computed is looked at through a read-only view.
+        A graph keeps the values that it was made of, whatever happens to a leaf later. So the first look at a leaf that
+        a graph may hold is at a copy, and when a graph is made of the leaf next, the array that was looked at goes
+        read-only (ask for `.data` again to write). What was computed is looked at through a read-only view.
         """
         if self.primitive is not None:
             view = self.value.view()
             view.setflags(write=False)
             return view
         if not self.lent:
-            self.value, self.copied, self.lent = self.value.copy(), None, True
-        return self.value
+            self.value, self.lent, self.copied = self.value.copy(), [], None
+        view = self.value.view()
+        self.lent = [*(reference for reference in self.lent if reference() is not None), weakref.ref(view)]
+        return view
 
     @data.setter
     def data(self, data: Any) -> None:
         if self.primitive is not None:
             raise ValueError(f"{describe(self)} was made by {self.primitive.name}; only the data of a leaf can be set")
-        if data is self.value:  # as after t.data -= x, which has changed it in place
-            return
+        if isinstance(data, np.ndarray) and data.base is self.value and data.shape == self.value.shape and self.lent:
+            return  # as after t.data -= x, which has changed it in place
         value = _real_array(data)
         if value.shape != self.value.shape:
             raise ShapeError(f"the data of {describe(self)} cannot have the shape {value.shape}; make a new Tensor")
         if self.requires_grad and value.dtype.kind != "f":
             raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
-        self.value, self.lent = value, False
+        self.value, self.lent = value, None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -427,10 +437,6 @@ class Tensor:
         name = "" if self.name is None else f", name={self.name!r}"
         step = "" if self.step is None else f", step={self.step}"
         return f"Tensor({np.array2string(self.value, prefix='Tensor(', separator=', ')}{of}{wants}{name}{step})"
-
-    def __getattr__(self, name: str) -> Any:
-        near = "" if name.startswith("_") else _nearest(name, {n for n in dir(Tensor) if not n.startswith("_")})
-        raise AttributeError(f"a Tensor has no attribute {name!r}{near}")
 
     def __reduce__(self) -> tuple:
         """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
@@ -654,16 +660,14 @@ _INSTEAD = {
 
 
 def _unsupported(call: str, name: str) -> str:
-    known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
-    hint = f"; np.{name} without it is supported" if name in known else _nearest(_INSTEAD.get(name, name), known, "np.")
-    return f"{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
-
-
-def _nearest(name: str, known: set[str], prefix: str = "") -> str:
     import difflib  # here, since it is needed for errors only
 
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; the nearest that is supported is {prefix}{near[0]}" if near else ""
+    known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
+    near = difflib.get_close_matches(_INSTEAD.get(name, name), known, n=1, cutoff=0.6)
+    hint = f"; the nearest that is supported is np.{near[0]}" if near else ""
+    if name in known:
+        hint = f"; np.{name} without it is supported"
+    return f"{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
 
 
 def _plain_index(index: Any) -> Any:
