@@ -238,7 +238,7 @@ def _real_array(data: Any) -> np.ndarray:
         return data.copy()
     if isinstance(data, Tensor):
         raise TypeError("Tensor(data): data is a Tensor already; use its .detach() for a leaf of the same value")
-    if isinstance(data, np.ma.MaskedArray):
+    if hasattr(data, "mask"):  # without importing numpy.ma
         raise TypeError("Tensor(data): a masked array is not supported; fill it first, with .filled(value)")
     try:
         array = np.array(data)
