@@ -63,16 +63,14 @@ class Cell(Module):
             x = Tensor(x)
         if state is None:
             state = self.initial_state(x)
-        parts = (state,) if isinstance(state, Tensor) else self._parts(state)
+        parts = (state,) if isinstance(state, Tensor) and len(self.state_names) == 1 else self._parts(state)
         h = parts[0]
-        t = 1 + _last_step(h)
+        t = 1 + (_last_step(h) if h.step is None else h.step)
         if x.name is None:
             x.name, x.step = "x", t
         shape = x.value.shape
         if len(shape) > 2 or shape[-1:] != (self.input_size,):
             raise self._misfit("x", x, f"({self.input_size},) or (B, {self.input_size})", t)
-        if len(parts) != len(self.state_names):
-            raise self._no_state(state)
         expected = (*shape[:-1], self.hidden_size)
         for part in parts:
             if part.name is None or part.value.shape != expected:
@@ -92,10 +90,13 @@ class Cell(Module):
         return parts if len(parts) > 1 else parts[0]
 
     def _parts(self, state: Any) -> tuple[Tensor, ...]:
-        """A state that is no Tensor: the tuple of its parts, or data."""
+        """The parts of a state, which may be data instead of Tensors."""
         parts = state if isinstance(state, tuple) and len(self.state_names) > 1 else (state,)
-        if any(isinstance(part, (tuple, list)) and any(np.ndim(p) for p in part) for part in parts):
-            raise self._no_state(state)
+        nested = any(isinstance(part, (tuple, list)) and any(np.ndim(p) for p in part) for part in parts)
+        if nested or len(parts) != len(self.state_names):
+            raise TypeError(
+                f"{type(self).__name__}: the state is {' and '.join(self.state_names)}, not {_shapes(state)}"
+            )
         return tuple([part if isinstance(part, Tensor) else Tensor(part) for part in parts])
 
     def _name_or_refuse(self, parts: tuple[Tensor, ...], expected: tuple[int, ...], t: int) -> None:
@@ -104,10 +105,6 @@ class Cell(Module):
                 raise self._misfit(f"the state {name}", part, f"{expected} beside x of width {self.input_size}", t)
             if part.name is None and part.is_leaf:
                 part.name, part.step, part.layer = name, t - 1, self.layer
-
-    def _no_state(self, state: Any) -> TypeError:
-        wanted = " and ".join(self.state_names)
-        return TypeError(f"{type(self).__name__}: the state is {wanted}, not {_shapes(state)}")
 
     def _misfit(self, what: str, tensor: Tensor, expected: str, t: int) -> ShapeError:
         where = f"at step {t}{'' if self.layer is None else f' of layer {self.layer}'}"
@@ -156,7 +153,9 @@ class RNNCell(Cell):
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t) = f(ĥ(t))."""
-        h_hat = _affine(self.W, x, self.U, h, self.b)
+        h_hat = linear(self.W, x) + linear(self.U, h)
+        if self.b is not None:
+            h_hat = h_hat + self.b
         h = NONLINEARITIES[self.nonlinearity](h_hat)
         h_hat.name, h.name = "ĥ", "h"
         return h
@@ -265,8 +264,6 @@ def _last_step(state: Tensor) -> int:
 
     A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
     """
-    if state.step is not None:  # nearly always
-        return state.step
     latest, seen, stack = 0, {state}, [state]
     while stack:
         node = stack.pop()
