@@ -2,7 +2,7 @@
 
 - `topological_order(*outputs)`: every node the outputs depend on, inputs before what is made from them.
 - `sweep(output, cotangent)`: the chain rule, from the output back to the leaves; everything else here is a use of it.
-- `grad(output, inputs)` returns gradients; `Tensor.backward()` adds them to `.grad` of the leaves.
+- `grad(output, inputs)` returns gradients; `backward`, a method of Tensor, adds them to `.grad` of the leaves.
 
 The same rules run on arrays, which gives the gradient, or on Tensors (`create_graph=True`), which gives the gradient as
 a graph that can be drawn and differentiated again.
@@ -22,7 +22,7 @@ from tinygrad_rnn.primitives import getitem
 from tinygrad_rnn.primitives import sum_ as sum_over
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, time_step, watcher
 
-__all__ = ["accumulate", "fit", "grad", "sweep", "topological_order"]
+__all__ = ["backward", "fit", "grad", "sweep", "topological_order"]
 
 _born = attrgetter("born")
 
@@ -189,8 +189,22 @@ def grad(
     return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.value)) for x in inputs)
 
 
-def accumulate(output: Tensor, grad: Any = None) -> None:
-    """`Tensor.backward`: add the gradients to `.grad` of the leaves; of all, or of none if something is wrong."""
+def backward(output: Tensor, grad: Any = None) -> None:
+    """Add d(output)/d(leaf), times the cotangent `grad`, to `.grad` of every leaf that requires a gradient.
+
+    To all of them, or to none if something is wrong. This is the method `Tensor.backward`.
+
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4.])
+
+    Args:
+        grad: the cotangent of the output, of its shape; 1 for a scalar if not given.
+
+    Raises:
+        ValueError: no graph leads here, or `grad` is missing for an output that is not a scalar.
+    """
     watch, found = watcher.get(), []
     for node, g in sweep(output, bare(_start("backward()", output, grad))):
         if node.primitive is None:
@@ -204,6 +218,9 @@ def accumulate(output: Tensor, grad: Any = None) -> None:
             found.append((node, g))
     for leaf, g in found:
         leaf.grad = g
+
+
+Tensor.backward = backward
 
 
 def _start(call: str, output: Tensor, cotangent: Any) -> Any:

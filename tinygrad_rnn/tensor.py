@@ -123,10 +123,13 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         ShapeError: the primitive cannot run on these shapes; says which primitive, nodes, shapes and step.
         IndexError, TypeError: an index is out of range, or an axis is no axis; the message says the same.
     """
-    if not all([isinstance(x, Tensor) for x in inputs]):
-        beside = next((x for x in inputs if isinstance(x, Tensor)), None)
-        inputs = tuple([x if isinstance(x, Tensor) else _constant(x, beside) for x in inputs])
-    recorded = any([x.requires_grad for x in inputs]) and _recording.get()
+    recorded = False
+    for x in inputs:
+        if not isinstance(x, Tensor):
+            beside = next((x for x in inputs if isinstance(x, Tensor)), None)
+            return record(primitive, tuple([_constant(x, beside) for x in inputs]), *static)
+        if x.requires_grad:
+            recorded = _recording.get()
     arguments = (*[_to_hold(x) if recorded else x.value for x in inputs], *static)
     try:
         value = primitive.forward(*arguments)
@@ -141,7 +144,7 @@ def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor
 
     def function(x: Any) -> Tensor:
         if not isinstance(x, Tensor):
-            x = Tensor(x)
+            x = as_tensor(x)
         recorded = x.requires_grad and _recording.get()
         a = _to_hold(x) if x.lent and recorded else x.value
         try:
@@ -180,7 +183,14 @@ def _described_as(function: Callable, primitive: Primitive, description: str) ->
     return function
 
 
-def _node(value: Any, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, recorded: bool) -> Tensor:
+def _leaf(value: np.ndarray) -> Tensor:
+    """A leaf that requires no gradient, of an array that nobody else has."""
+    return _node(value, None, (), (), False)
+
+
+def _node(
+    value: Any, primitive: Primitive | None, inputs: tuple[Tensor, ...], arguments: tuple, recorded: bool
+) -> Tensor:
     """What a primitive has made, as a node that remembers it, or as a leaf: the one place where nodes are made."""
     node = _new(Tensor)
     node.value = value = value if type(value) is _ndarray else np.asarray(value)
@@ -195,7 +205,7 @@ def _node(value: Any, primitive: Primitive, inputs: tuple[Tensor, ...], argument
         if value.base is not None:  # a leaf has an array of its own
             node.value = value.copy()
     watch = watcher.get()
-    if watch is not None:
+    if watch is not None and primitive is not None:
         watch.value(node, primitive, inputs)
     return node
 
@@ -228,8 +238,8 @@ def _constant(value: Any, beside: Any) -> Tensor:
     """What is not a Tensor as a leaf; as in NumPy, a bare Python number does not widen the dtype beside it."""
     if isinstance(beside, Tensor) and type(value) in (bool, int, float):
         dtype = beside.value.dtype
-        value = np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value))
-    return Tensor(value)
+        return _leaf(np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value)))
+    return as_tensor(value)
 
 
 def _real_array(data: Any) -> np.ndarray:
@@ -295,7 +305,11 @@ def unless_named(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
 
 def as_tensor(value: Any) -> Tensor:
     """A Tensor itself, or anything else as a leaf without a gradient."""
-    return value if isinstance(value, Tensor) else Tensor(value)
+    if isinstance(value, Tensor):
+        return value
+    if type(value) is _ndarray and value.dtype is _FLOAT64:
+        return _leaf(value.copy())  # which nearly all are: `Tensor(value)` in less time
+    return Tensor(value)
 
 
 def power(x: Any, exponent: Any) -> Tensor:
@@ -440,7 +454,7 @@ class Tensor:
 
     def __reduce__(self) -> tuple:
         """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
-        return _leaf, (
+        return _unpickled, (
             type(self), self.value, self.requires_grad and self.is_leaf, self.name, self.grad, self.step, self.layer,
         )  # fmt: skip
 
@@ -488,26 +502,6 @@ class Tensor:
                 "Tensors, and .data, .numpy() or .detach() for the bare value"
             )
         return np.array(self.value, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
-
-    # Backward (the sweep itself is in backward.py)
-
-    def backward(self, grad: Any = None) -> None:
-        """Add d(this)/d(leaf), times the cotangent `grad`, to `.grad` of every leaf that requires a gradient.
-
-        >>> x = Tensor([1.0, 2.0], requires_grad=True)
-        >>> (x * x).sum().backward()
-        >>> x.grad
-        array([2., 4.])
-
-        Args:
-            grad: the cotangent of this Tensor, of its shape; 1 for a scalar if not given.
-
-        Raises:
-            ValueError: no graph leads here, or `grad` is missing for a Tensor that is not a scalar.
-        """
-        from tinygrad_rnn.backward import accumulate  # here, since backward.py is made of Tensors
-
-        accumulate(self, grad)
 
     # Operators: each records the primitive of its name
 
@@ -558,9 +552,10 @@ class Tensor:
     def __ge__(self, other: Any) -> np.ndarray:
         return np.greater_equal(self.value, bare(other))
 
-    # Methods; functions.py adds those that are one of its functions as it stands
+    # Methods; backward.py adds backward, and functions.py those that are one of its functions as it stands
 
     if TYPE_CHECKING:
+        backward: Callable[..., None]
         clip: Callable[..., Tensor]
         cumsum: Callable[..., Tensor]
         dot: Callable[..., Tensor]
@@ -633,7 +628,7 @@ class Tensor:
     __record__ = staticmethod(record)
 
 
-def _leaf(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
+def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
     leaf = _new(kind)
     Tensor.__init__(leaf, data, requires_grad, name)
     leaf.grad, (leaf.step, leaf.layer) = None if grad is None else np.array(grad), place

@@ -16,7 +16,7 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import linear
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter, positive_size
-from tinygrad_rnn.tensor import Tensor, place
+from tinygrad_rnn.tensor import Tensor, as_tensor, place
 
 __all__ = ["NONLINEARITIES", "Cell", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -36,6 +36,7 @@ class Cell(Module):
     """
 
     state_names: tuple[str, ...] = ("h",)
+    gates: tuple[str, ...] = ("",)  # what the names of the parameters end with, in PyTorch's order
 
     def __init__(self, input_size: int, hidden_size: int):
         self.input_size = positive_size(type(self).__name__, "input_size", input_size)
@@ -59,8 +60,7 @@ class Cell(Module):
             ShapeError: x or a part of the state has another shape; names the step.
             TypeError: the state of another kind of cell.
         """
-        if not isinstance(x, Tensor):
-            x = Tensor(x)
+        x = as_tensor(x)
         if state is None:
             state = self.initial_state(x)
         parts = (state,) if isinstance(state, Tensor) and len(self.state_names) == 1 else self._parts(state)
@@ -83,7 +83,7 @@ class Cell(Module):
 
     def initial_state(self, x: Any) -> State:
         """The state of step 0, zeros, for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
-        zeros = np.zeros((*np.shape(x)[:-1], self.hidden_size), self.parameters()[0].dtype)
+        zeros = np.zeros((*np.shape(x)[:-1], self.hidden_size), getattr(self, f"W{self.gates[0]}").dtype)
         parts = tuple(Tensor(zeros, name=name) for name in self.state_names)
         for part in parts:
             part.step, part.layer = 0, self.layer
@@ -180,6 +180,7 @@ class LSTMCell(Cell):
     """
 
     state_names = ("h", "c")
+    gates = ("_i", "_f", "_g", "_o")
 
     def __init__(
         self,
@@ -191,8 +192,8 @@ class LSTMCell(Cell):
     ):
         super().__init__(input_size, hidden_size)
         rng = np.random.default_rng(rng)
-        for gate in "ifgo":
-            self._weights(rng, bias, f"_{gate}")
+        for gate in self.gates:
+            self._weights(rng, bias, gate)
         if bias:
             self.b_f.data[:] = forget_bias
         elif forget_bias:
@@ -224,13 +225,15 @@ class GRUCell(Cell):
         W_r, W_z, W_n: (H, D), Glorot. U_r, ...: (H, H), orthogonal. b_r, ..., c_n: (H,), zeros, or None.
     """
 
+    gates = ("_r", "_z", "_n")
+
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
     ):
         super().__init__(input_size, hidden_size)
         rng = np.random.default_rng(rng)
-        for gate in "rzn":
-            self._weights(rng, bias, f"_{gate}")
+        for gate in self.gates:
+            self._weights(rng, bias, gate)
         self.c_n = Parameter(np.zeros(hidden_size), name="c_n") if bias else None
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.files import write_file
-from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
+from tinygrad_rnn.nn.cells import Cell, GRUCell
 from tinygrad_rnn.nn.module import Linear, Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.tensor import Tensor
@@ -49,10 +49,6 @@ def load(path: str | os.PathLike, module: Module) -> None:
         raise ValueError(f"load({os.fspath(path)!r}): {error}") from error
 
 
-# PyTorch stacks the parameters of a cell's gates, in this order.
-_GATES: dict[type, list[str]] = {RNNCell: [""], LSTMCell: ["_i", "_f", "_g", "_o"], GRUCell: ["_r", "_z", "_n"]}
-
-
 def to_torch(module: Module) -> dict[str, np.ndarray]:
     """The parameters of RNN, LSTM, GRU, their cells, Linear and nets of these, named and laid out as PyTorch does.
 
@@ -67,7 +63,7 @@ def to_torch(module: Module) -> dict[str, np.ndarray]:
         if isinstance(part, Linear):
             arrays |= {f"{path}weight": part.V.numpy()} | ({} if part.c is None else {f"{path}bias": part.c.numpy()})
             continue
-        W, U, b = ([getattr(part, letter + gate) for gate in _GATES[type(part)]] for letter in "WUb")
+        W, U, b = ([getattr(part, letter + gate) for gate in part.gates] for letter in "WUb")
         arrays[f"{path}weight_ih{layer}"] = np.concatenate([p.value for p in W])
         arrays[f"{path}weight_hh{layer}"] = np.concatenate([p.value for p in U])
         if b[0] is not None:
@@ -102,7 +98,7 @@ def from_torch(module: Module, state_dict: Mapping[str, Any]) -> None:
             if part.c is not None:
                 _set([part.c], arrays[f"{path}bias"])
             continue
-        W, U, b = ([getattr(part, letter + gate) for gate in _GATES[type(part)]] for letter in "WUb")
+        W, U, b = ([getattr(part, letter + gate) for gate in part.gates] for letter in "WUb")
         _set(W, arrays[f"{path}weight_ih{layer}"])
         _set(U, arrays[f"{path}weight_hh{layer}"])
         if b[0] is not None:
