@@ -22,7 +22,7 @@ from tinygrad_rnn.primitives import getitem
 from tinygrad_rnn.primitives import sum_ as sum_over
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, time_step, watcher
 
-__all__ = ["backward", "fit", "grad", "sweep", "topological_order"]
+__all__ = ["backward", "backward_start", "fit", "grad", "passed_back", "sweep", "topological_order"]
 
 _born = attrgetter("born")
 
@@ -114,6 +114,13 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
                     owned.add(x)
 
 
+def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
+    """What a node passes back to its input i: its cotangent g times the local derivative, one term of a sum."""
+    primitive = node.primitive
+    rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
+    return fit(rules[i](g, node.value, *node.arguments), node.inputs[i])
+
+
 def _check_unchanged(node: Tensor) -> None:
     """A graph of gradients is made of the inputs themselves, so they must hold what the node was made of."""
     for x, array in zip(node.inputs, node.arguments, strict=False):
@@ -180,7 +187,7 @@ def grad(
             raise TypeError(f"grad(output, inputs): inputs are Tensors, not a {type(x).__name__}")
         if not x.requires_grad:
             raise ValueError(f"grad(output, inputs): {describe(x)} does not require a gradient")
-    cotangent = _start("grad(output, ...)", output, grad_output)
+    cotangent = backward_start("grad(output, ...)", output, grad_output)
     wanted = set(inputs)
     found = {}
     for node, g in sweep(output, as_tensor(cotangent) if create_graph else bare(cotangent)):
@@ -206,7 +213,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
         ValueError: no graph leads here, or `grad` is missing for an output that is not a scalar.
     """
     watch, found = watcher.get(), []
-    for node, g in sweep(output, bare(_start("backward()", output, grad))):
+    for node, g in sweep(output, bare(backward_start("backward()", output, grad))):
         if node.primitive is None:
             g = np.array(_in_dtype(g, node))
             if node.grad is not None:
@@ -223,7 +230,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
 Tensor.backward = backward
 
 
-def _start(call: str, output: Tensor, cotangent: Any) -> Any:
+def backward_start(call: str, output: Tensor, cotangent: Any = None) -> Any:
     """The cotangent that the sweep starts from, checked: an array or a Tensor."""
     if not isinstance(output, Tensor):
         raise TypeError(f"{call}: a Tensor is needed, not a {type(output).__name__}")

@@ -33,9 +33,11 @@ __all__ = [
     "as_tensor",
     "bare",
     "binary",
+    "cut",
     "describe",
     "is_recording",
     "label",
+    "last_step",
     "no_grad",
     "place",
     "power",
@@ -301,6 +303,27 @@ def _check_name(name: Any) -> None:
 def unless_named(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
     """Label a Tensor unless it has a name already: names that users set win."""
     return tensor if tensor.name is not None else label(tensor, name, step)
+
+
+def last_step(node: Tensor) -> int:
+    """The time step that a Tensor comes from: its own, or the latest among the nodes it was made of; 0 if none has one.
+
+    A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
+    """
+    latest, seen, waiting = 0, {node}, [node]
+    for x in waiting:  # which grows as it goes
+        if x.step is not None:
+            latest = max(latest, x.step)
+            continue
+        new = [y for y in x.inputs if y not in seen]
+        seen.update(new)
+        waiting.extend(new)
+    return latest
+
+
+def cut(node: Tensor) -> None:
+    """Make a node a leaf where it is: no gradient flows through it from now on, and what it was made of is freed."""
+    node.primitive, node.inputs, node.arguments, node.requires_grad = None, (), (), False
 
 
 def as_tensor(value: Any) -> Tensor:

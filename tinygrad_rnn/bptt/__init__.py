@@ -1,4 +1,4 @@
-"""Backpropagation through time: the textbook's equations in `closed_form`; long sequences in `recomputation`.
+"""Backpropagation through time: the textbook's equations, and what a graph shows of them.
 
 Docstrings cite the texts that the equations come from by number:
 
@@ -21,5 +21,18 @@ Their letters differ. Here they are those of 001; note that 003 calls W what is 
 
 from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients
 from tinygrad_rnn.bptt.recomputation import checkpoint
+from tinygrad_rnn.bptt.through_time import (
+    contribution_table,
+    contributions,
+    gradient_flow,
+    jacobian,
+    norm_bound,
+    singular_values,
+    step_jacobian_norms,
+)
+from tinygrad_rnn.bptt.truncation import truncated
 
-__all__ = ["Gradients", "checkpoint", "closed_form_gradients"]
+__all__ = [
+    "Gradients", "checkpoint", "closed_form_gradients", "contribution_table", "contributions", "gradient_flow",
+    "jacobian", "norm_bound", "singular_values", "step_jacobian_norms", "truncated",
+]  # fmt: skip

@@ -16,7 +16,7 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import linear
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter, positive_size
-from tinygrad_rnn.tensor import Tensor, as_tensor, place
+from tinygrad_rnn.tensor import Tensor, as_tensor, last_step, place
 
 __all__ = ["NONLINEARITIES", "Cell", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -65,7 +65,7 @@ class Cell(Module):
             state = self.initial_state(x)
         parts = (state,) if isinstance(state, Tensor) and len(self.state_names) == 1 else self._parts(state)
         h = parts[0]
-        t = 1 + (_last_step(h) if h.step is None else h.step)
+        t = 1 + (last_step(h) if h.step is None else h.step)
         if x.name is None:
             x.name, x.step = "x", t
         shape = x.value.shape
@@ -260,20 +260,3 @@ def _shapes(state: Any) -> str:
     if isinstance(state, (tuple, list)):
         return f"a {type(state).__name__} of {len(state)}: ({', '.join(map(_shapes, state))})"
     return f"one of shape {np.shape(state)}"
-
-
-def _last_step(state: Tensor) -> int:
-    """The time step that a state comes from: its own, or the latest among the nodes it was made of; 0 if none has one.
-
-    A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
-    """
-    latest, seen, stack = 0, {state}, [state]
-    while stack:
-        node = stack.pop()
-        if node.step is not None:
-            latest = max(latest, node.step)
-            continue
-        new = [x for x in node.inputs if x not in seen]
-        seen.update(new)
-        stack.extend(new)
-    return latest

@@ -1,0 +1,155 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import bptt
+from tinygrad_rnn.tensor import Tensor
+
+T, D, H = 6, 2, 3
+KINDS = {"RNN": tg.nn.RNN, "LSTM": tg.nn.LSTM, "GRU": tg.nn.GRU}
+
+
+def run(kind="RNN", num_layers=1, batch=(), **options):
+    """The net, its states, and one loss per step."""
+    rng = np.random.default_rng(0)
+    rnn, readout = KINDS[kind](D, H, num_layers, rng=rng, **options), tg.nn.Linear(H, 1, rng=rng)
+    hs, _ = rnn(rng.standard_normal((T, *batch, D)))
+    targets = rng.standard_normal((T, *batch, 1))
+    return rnn, readout, hs, [tg.nn.squared_error(readout(h), y) for h, y in zip(hs, targets, strict=True)]
+
+
+@pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_terms_add_up_to_the_gradient(kind, num_layers, batch):
+    rnn, readout, _, losses = run(kind, num_layers, batch)
+    for parameter in (*rnn.parameters(), *readout.parameters()):
+        terms = bptt.contributions(sum(losses), parameter)
+        assert terms.shape == (T, *parameter.shape) and all(np.any(term) for term in terms[1:])
+        np.testing.assert_allclose(terms.sum(axis=0), tg.grad(sum(losses), parameter)[0].data, atol=1e-13)
+
+
+def test_each_term_is_that_of_a_parameter_of_its_own():
+    """What the net's one U gives by steps is what T separate copies of U give, each with its own gradient."""
+    rnn, _, hs, _ = run()
+    cell = rnn.cells[0]
+    copies = [tg.nn.Parameter(cell.U.data) for _ in range(T)]
+    h, xs = Tensor(np.zeros(H)), [h.inputs[0].inputs[0].inputs[0].inputs[1].data for h in hs]
+    for x, U in zip(xs, copies, strict=True):
+        h = tg.tanh(tg.linear(cell.W, x) + tg.linear(U, h) + cell.b)
+    alone = tg.grad((h * h).sum(), copies)
+    together = bptt.contributions((hs[-1] * hs[-1]).sum(), cell.U)
+    np.testing.assert_allclose(together, [g.data for g in alone], atol=1e-14)
+
+
+def test_the_readout_contributes_at_the_step_it_reads():
+    _, readout, _, losses = run()
+    terms = bptt.contributions(losses[3], readout.V)
+    assert [bool(np.any(term)) for term in terms] == [False, False, False, True]
+
+
+def test_the_table_is_a_lower_triangle():
+    rnn, _, _, losses = run()
+    table = bptt.contribution_table(losses, rnn.cells[0].W)
+    assert table.shape == (T, T)
+    assert np.all(np.triu(table, 1) == 0.0) and np.all(np.tril(table) + np.triu(np.ones((T, T)), 1) > 0.0)
+    np.testing.assert_allclose(
+        table[4, 2], np.linalg.norm(bptt.contributions(losses[4], rnn.cells[0].W)[2]), rtol=1e-15
+    )
+
+
+def test_what_has_no_terms_is_refused():
+    rnn, _, hs, losses = run()
+    with pytest.raises(ValueError, match="c of shape .* does not require a gradient"):
+        bptt.contributions(losses[0], Tensor(1.0, name="c"))
+    w = tg.nn.Parameter(2.0, name="w")
+    with pytest.raises(ValueError, match="w of shape .* is used by multiply of shape .*, at no time step"):
+        bptt.contributions(w * w, w)
+    with pytest.raises(ValueError, match="is not a scalar"):
+        bptt.contributions(hs[-1], rnn.cells[0].W)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_jacobian_is_what_central_differences_give(kind):
+    cell = KINDS[kind](D, H, rng=0).cells[0]
+    x, h0, c0 = np.random.default_rng(1).standard_normal((3, H))
+
+    def after(h):
+        state = (h, Tensor(c0)) if kind == "LSTM" else h
+        for _ in range(3):
+            state = cell(x[:D], state)
+        return state[0] if kind == "LSTM" else state
+
+    h = Tensor(h0, requires_grad=True)
+    differences = [(after(h0 + s).data - after(h0 - s).data) / 2e-5 for s in 1e-5 * np.eye(H)]
+    np.testing.assert_allclose(bptt.jacobian(after(h), h), np.transpose(differences), atol=1e-9)
+
+
+def test_a_jacobian_is_the_product_of_those_of_its_steps():
+    """∂h(T)/∂h(k) = Π ∂h(t)/∂h(t-1) (seed 003), and ∂h(t)/∂h(t-1) = diag(f′) U."""
+    rnn, _, hs, _ = run()
+    steps = [bptt.jacobian(h, before) for before, h in pairwise(hs)]
+    np.testing.assert_allclose(bptt.jacobian(hs[-1], hs[0]), np.linalg.multi_dot(steps[::-1]), atol=1e-14)
+    np.testing.assert_allclose(steps[0], np.diag(1 - hs[1].data ** 2) @ rnn.cells[0].U.data, atol=1e-15)
+    np.testing.assert_allclose(bptt.step_jacobian_norms(hs), [np.linalg.norm(J, 2) for J in steps], rtol=1e-13)
+    np.testing.assert_allclose(
+        bptt.singular_values(hs[3], hs[1])[0], np.linalg.norm(steps[2] @ steps[1], 2), rtol=1e-13
+    )
+    assert not bptt.jacobian(hs[0], hs[1]).any()  # the past does not depend on what comes
+
+
+def test_the_flow_of_gradients():
+    _, _, hs, losses = run(batch=(4,))
+    flow = bptt.gradient_flow(losses[3], hs)
+    expected = [np.linalg.norm(g.data) for g in tg.grad(losses[3], hs)]
+    np.testing.assert_allclose(flow, expected, rtol=1e-15)
+    assert list(flow[4:]) == [0.0, 0.0]
+
+
+def states(nonlinearity, U, steps):
+    rnn = tg.nn.RNN(1, len(U), nonlinearity=nonlinearity, bias=False, rng=0)
+    rnn.cells[0].U.data[:] = U
+    h0 = Tensor(0.1 * np.ones(len(U)), requires_grad=True)
+    return rnn(0.1 * np.ones((steps, 1)), [h0])[0]
+
+
+@pytest.mark.parametrize(
+    "nonlinearity, gain", [("tanh", 0.9), ("tanh", 1.5), ("sigmoid", 0.9), ("sigmoid", 5.0), ("relu", 1.1)]
+)
+def test_the_bound_of_pascanu_is_a_bound(nonlinearity, gain):
+    U = gain * tg.nn.init.orthogonal(np.random.default_rng(0), 4)
+    hs = states(nonlinearity, U, 12)
+    for k in range(11):
+        norm = np.linalg.norm(bptt.jacobian(hs[-1], hs[k]), 2)
+        assert norm <= bptt.norm_bound(U, nonlinearity, 11 - k) * (1 + 1e-12)
+    with pytest.raises(ValueError, match="nonlinearity='gelu'.*not one of"):
+        bptt.norm_bound(U, "gelu", 1)
+
+
+def test_a_bound_above_1_proves_nothing():
+    """A sigmoid net with σ_max(U) = 5 > 4 vanishes all the same: its states are not where f′ is 1/4."""
+    U = 5.0 * np.eye(4)
+    hs = states("sigmoid", U, 30)
+    assert bptt.norm_bound(U, "sigmoid", 29) > 600 and np.linalg.norm(bptt.jacobian(hs[-1], hs[0]), 2) < 1e-10
+
+
+def test_a_sigmoid_s_gradient_shrinks_by_four_a_step():
+    """Seed 004: the derivative of the sigmoid is at most 1/4, so ‖∂L/∂h(t)‖ shrinks at least by 4 / ‖U‖ a step."""
+    U = tg.nn.init.orthogonal(np.random.default_rng(0), 4)
+    hs = states("sigmoid", U, 20)
+    flow = bptt.gradient_flow((hs[-1] * hs[-1]).sum(), hs)
+    assert np.all(flow[:-1] <= flow[1:] / 4 * (1 + 1e-12))
+
+
+def test_an_identity_net_s_gradient_does_not_shrink():
+    hs = states("identity", np.eye(4), 20)
+    flow = bptt.gradient_flow(hs[-1].sum(), hs)
+    np.testing.assert_array_equal(flow, np.full(20, 2.0))
+
+
+def test_large_weights_explode():
+    """By T = 200 the gradient is beyond all use."""
+    hs = states("relu", 3.0 * np.eye(4), 200)
+    assert bptt.gradient_flow(hs[-1].sum(), hs)[0] > 1e90
