@@ -121,7 +121,10 @@ def read(text, **values):
         text = text.replace(written, meant)
     text = re.sub(r"([\d}]) (?=[{ls])", r"\1 * ", text)  # what stands beside something multiplies it
     numpy_s = ["log", "exp", "sqrt", "sign", "max", "min", "sin", "cos", "sinh", "cosh"]
-    functions = {"sigmoid": TABLE["sigmoid"].forward, **{name: getattr(np, name) for name in numpy_s}}
+    functions = {
+        "sigmoid": lambda x: TABLE["sigmoid"].forward(np.float64(x)),
+        **{name: getattr(np, name) for name in numpy_s},
+    }
     return eval(text.replace("{", "(").replace("}", ")"), functions, values)
 
 

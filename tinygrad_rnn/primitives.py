@@ -81,9 +81,9 @@ def primitive(
 
 
 def _sigmoid(x):
-    """1 / (1 + e^-x), without overflow on either side."""
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, e) / (1.0 + e)
+    """1 / (1 + e^-x), with the exponent held where e^-x is finite."""
+    e = np.exp(np.minimum(-x, 88.0 if x.dtype == np.float32 else 709.0))
+    return 1.0 / (1.0 + e)
 
 
 def _linear(W, x):

@@ -1,10 +1,13 @@
-"""Initial values of parameters, each an array drawn from a `numpy.random.Generator`. Weights are (out, in)."""
+"""Initial values of parameters, arrays; random ones are drawn from a `numpy.random.Generator`. Weights are (out, in).
+
+rnn.cells[0].U.data = init.identity(100)        # with relu: the IRNN of Le et al. 2015
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["glorot", "orthogonal"]
+__all__ = ["glorot", "identity", "orthogonal", "scaled"]
 
 
 def glorot(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -17,3 +20,24 @@ def orthogonal(rng: np.random.Generator, size: int) -> np.ndarray:
     """A random rotation or reflection, uniform over all (Mezzadri 2007): ᵗU U = 1, so U itself keeps every norm."""
     Q, R = np.linalg.qr(rng.standard_normal((size, size)))
     return Q * np.sign(np.diag(R))
+
+
+def identity(size: int) -> np.ndarray:
+    """The identity: a state is passed on as it is, and so is its gradient; with relu the IRNN of Le et al. 2015."""
+    return np.eye(size)
+
+
+def scaled(U: np.ndarray, norm: float | None = None, radius: float | None = None) -> np.ndarray:
+    """A matrix scaled to a spectral norm σ_max(U), which bounds how gradients grow, or to a spectral radius max |λ(U)|.
+
+    (Pascanu et al. 2013: with tanh, gradients can only explode if σ_max(U) > 1.)
+
+    Raises:
+        ValueError: not one of norm and radius is given, or that of U is 0.
+    """
+    if (norm is None) == (radius is None):
+        raise ValueError("scaled(U, norm, radius): one of norm and radius is needed")
+    now = np.linalg.norm(U, 2) if radius is None else np.max(np.abs(np.linalg.eigvals(U)))
+    if not now > 0:
+        raise ValueError(f"scaled(U): U has a {'norm' if radius is None else 'radius'} of 0 and cannot be scaled")
+    return U * ((norm if radius is None else radius) / now)
