@@ -44,6 +44,25 @@ def test_each_term_is_that_of_a_parameter_of_its_own():
     np.testing.assert_allclose(together, [g.data for g in alone], atol=1e-14)
 
 
+@pytest.mark.parametrize("many_to_many", [False, True])
+@pytest.mark.parametrize("batch", [(), (4,)])
+def test_the_terms_are_those_of_the_closed_form(batch, many_to_many):
+    rng = np.random.default_rng(0)
+    rnn, readout = tg.nn.RNN(D, H, rng=rng), tg.nn.Linear(H, 1, rng=rng)
+    xs, targets = rng.standard_normal((T, *batch, D)), rng.standard_normal((T, *batch, 1))
+    hs, _ = rnn(xs)
+    losses = [tg.nn.squared_error(readout(h), y) for h, y in zip(hs, targets, strict=True)]
+    arrays = [p.data for p in (*rnn.parameters(), *readout.parameters())]
+    expected = bptt.closed_form_gradients(
+        *arrays, xs, targets if many_to_many else targets[-1], loss="squared_error", many_to_many=many_to_many
+    )
+    loss = sum(losses) if many_to_many else losses[-1]
+    for p in rnn.parameters():
+        terms = getattr(expected, f"{p.name}_terms")
+        np.testing.assert_allclose(bptt.contributions(loss, p), terms, atol=1e-13)
+        np.testing.assert_allclose(terms.sum(axis=0), getattr(expected, p.name), atol=1e-13)
+
+
 def test_the_readout_contributes_at_the_step_it_reads():
     _, readout, _, losses = run()
     terms = bptt.contributions(losses[3], readout.V)

@@ -8,6 +8,7 @@
     grad_dense = ∂L/∂h(T)                         001, eq. 7.4                    `closed_form_gradients`, backward
     dh(t) = ∂L/∂h(t) = dh(t+1) f′(ĥ(t+1)) ᵗU      001, eqs. 7.5 and 7.6           the same
     dW, dU, db                                    001, eqs. 7.7 to 7.9            the same
+    ∂E/∂W = Σ_k ∂E/∂h(T) ∂h(T)/∂h(k) ∂h(k)/∂W     000, 002, 003                   the same, `W_terms`, ...
     ∂E/∂V = (ŷ - y) ⊗ h                           003                             the same
 
 What the texts are, and whose letters are which, stands in `tinygrad_rnn.bptt`. Vectors are columns; a batch is B of
@@ -30,7 +31,8 @@ class Gradients:
     """What `closed_form_gradients` returns: the loss, the states h(1..T), dh(1..T) of eq. 7.6, and dL/d(each input).
 
     `dh[t]` is the whole derivative of the loss with respect to the state, ∂L/∂h(t+1) since t counts from 0. `b` and `c`
-    are None for a net without them.
+    are None for a net without them. `W_terms` (T, H, D), `U_terms` and `b_terms` are the terms of the sums over time,
+    one for each step (000: ∂E/∂W = Σ_k ...); those of the last n steps are what truncation to n steps keeps.
     """
 
     loss: float
@@ -43,6 +45,9 @@ class Gradients:
     c: np.ndarray | None
     h0: np.ndarray
     xs: np.ndarray
+    W_terms: np.ndarray
+    U_terms: np.ndarray
+    b_terms: np.ndarray
 
 
 def _sigmoid(a: np.ndarray) -> np.ndarray:
@@ -142,12 +147,14 @@ def closed_form_gradients(
     # Backward through time. The text sums (7.7) and (7.9) from t = 0; here steps are 1 to T, and h(0) is given, so that
     # there is no term 0.
     dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros_like(h[0])
+    W_terms, U_terms, b_terms = ([None] * T for _ in range(3))
     dh, dx = [None] * (T + 1), [None] * (T + 1)
     dh[T] = grad_dense[T]  # (7.6), t = T
     for t in range(T, 0, -1):
         dh_hat = dh[t] * f_prime(h[t])  # dh(t) f′(ĥ(t)), the common factor of (7.6) to (7.9)
-        dW += dh_hat @ x[t].T  # (7.7)
-        dU += dh_hat @ h[t - 1].T  # (7.8)
+        W_terms[t - 1], U_terms[t - 1], b_terms[t - 1] = dh_hat @ x[t].T, dh_hat @ h[t - 1].T, dh_hat.sum(axis=1)
+        dW += W_terms[t - 1]  # (7.7)
+        dU += U_terms[t - 1]  # (7.8)
         db += dh_hat  # (7.9)
         dx[t] = W.T @ dh_hat
         dh[t - 1] = U.T @ dh_hat + grad_dense[t - 1]  # (7.6), t < T, and what the loss of step t - 1 adds, if any
@@ -158,6 +165,7 @@ def closed_form_gradients(
     return Gradients(
         loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, V=dV, b=None if b is None else db.sum(axis=1),
         c=None if c is None else dc.sum(axis=1), h0=rows(dh[:1])[0], xs=rows(dx[1:]),
+        W_terms=np.array(W_terms), U_terms=np.array(U_terms), b_terms=np.array(b_terms),
     )  # fmt: skip
 
 
