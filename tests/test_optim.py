@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.datasets import sine
 from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
 
 
@@ -119,3 +120,27 @@ def test_clipping_keeps_a_step_at_the_cliff_small():
         jumps.append(np.hypot(w.item() - 4.8145, b.item() - at))
     assert norms[0] == norms[1] and 1.4e3 < norms[0] < 1.7e3
     np.testing.assert_allclose(jumps, [0.01 * norms[0], 0.01], rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_plain_net_learns_a_noisy_sine(seed):
+    """100 points over two periods, windows of 25, 32 hidden units: on clean data ten times better than the last value."""
+    rng = np.random.default_rng(seed)
+    clean = sine(100, periods=2.0)
+    (xs, targets), (clean_xs, clean_targets) = (
+        (np.stack([series[i : i + 25] for i in range(75)], axis=1)[..., None], series[25:, None])
+        for series in (clean + 0.05 * rng.standard_normal(100), clean)
+    )
+    rnn, readout = tg.nn.RNN(1, 32, rng=rng), tg.nn.Linear(32, 1, rng=rng)
+    params = [*rnn.parameters(), *readout.parameters()]
+    optimizer = Adam(params, lr=0.005)
+    for _ in range(100):
+        hs, _ = rnn(xs)
+        tg.nn.squared_error(readout(hs[-1]), targets, reduction="mean").backward()
+        clip_grad_norm(params, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    with tg.no_grad():
+        forecast = readout(rnn(clean_xs)[0][-1]).data
+    of_last_value = np.mean((clean_xs[-1] - clean_targets) ** 2)
+    assert np.mean((forecast - clean_targets) ** 2) < of_last_value / 10
