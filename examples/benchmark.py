@@ -24,6 +24,7 @@ from itertools import pairwise
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.bptt import closed_form_gates
 
 # T, B, D, H, and how often each step is timed
 SIZES = {"small": (10, 1, 1, 16, 300), "middle": (50, 32, 16, 64, 60), "large": (100, 64, 64, 256, 9)}
@@ -167,6 +168,43 @@ def medians(step, by_hand_step, repetitions):
     return tuple(map(statistics.median, times))
 
 
+def gated(kind, T, B, D, H):
+    """{name: step} of an LSTM or GRU whose last state is compared with a target: by hand, ours, PyTorch's cell."""
+    rng = np.random.default_rng(0)
+    net, xs, target = getattr(tg.nn, kind)(D, H, rng=rng), rng.standard_normal((T, B, D)), rng.standard_normal((B, H))
+    parameters = dict(net.cells[0].named_parameters())
+    arrays = {name: p.numpy() for name, p in parameters.items()}
+    gradients = getattr(closed_form_gates, f"{kind.lower()}_gradients")
+
+    def by_hand():
+        return gradients(arrays, xs, target)[1]
+
+    def ours():
+        net.zero_grad()
+        tg.nn.half_squared_error(net(xs)[0][-1], target).backward()
+        return {name: p.grad for name, p in parameters.items()}
+
+    for name, gradient in by_hand().items():
+        np.testing.assert_allclose(ours()[name], gradient, rtol=1e-9, atol=1e-11, err_msg=name)
+    steps = {"by_hand": by_hand, "tinygrad_rnn": ours}
+    try:
+        import torch
+    except ImportError:
+        return steps
+    cell = getattr(torch.nn, f"{kind}Cell")(D, H, dtype=torch.float64)
+    cell.load_state_dict({name: torch.from_numpy(array) for name, array in tg.to_torch(net.cells[0]).items()})
+    inputs, Y = torch.from_numpy(xs), torch.from_numpy(target)
+
+    def theirs():
+        cell.zero_grad()
+        h = c = torch.zeros((B, H), dtype=torch.float64)
+        for x in inputs:
+            h, c = cell(x, (h, c)) if kind == "LSTM" else (cell(x, h), c)
+        (0.5 * ((h - Y) ** 2).sum()).backward()
+
+    return steps | {"torch": theirs}
+
+
 def chain(length):
     """Microseconds per node to chain so many nodes, to go back through them, and to free them."""
     x = tg.Tensor(1.0, requires_grad=True)
@@ -220,6 +258,14 @@ def main():
     for name, columns in ratios.items():
         print(f"{name + ' ' + version(name):30}" + "".join(f"{ratio:10.2f}" for ratio in columns))
     print(f"{'by hand, milliseconds':30}" + "".join(f"{taken:10.2f}" for taken in milliseconds))
+
+    T, B, D, H, repetitions = SIZES["small" if quick else "middle"]
+    for kind in ("LSTM", "GRU"):
+        steps = gated(kind, T, B, D, H)
+        hand = steps.pop("by_hand")
+        for name, step in steps.items():
+            taken, taken_by_hand = medians(step, hand, 3 if quick else repetitions // 2)
+            print(f"{kind + ', ' + sizes[-1 if quick else 1] + ', ' + name:30}{taken / taken_by_hand:10.2f}")
 
     print("\nmicroseconds per node       forward  backward     freed       all   without the garbage collector")
     for length in [1_000] if quick else [1_000, 10_000, 100_000, 1_000_000]:

@@ -124,7 +124,7 @@ def test_clipping_keeps_a_step_at_the_cliff_small():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_plain_net_learns_a_noisy_sine(seed):
-    """100 points over two periods, windows of 25, 32 hidden units: on clean data ten times better than the last value."""
+    """100 points over two periods, windows of 25, 32 units: on clean data ten times better than the last value."""
     rng = np.random.default_rng(seed)
     clean = sine(100, periods=2.0)
     (xs, targets), (clean_xs, clean_targets) = (
