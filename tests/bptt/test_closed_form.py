@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.bptt import closed_form, closed_form_gradients
+from tinygrad_rnn.bptt import closed_form, closed_form_gradients, closed_form_stacked_gradients
 from tinygrad_rnn.checking import check_parameters
 from tinygrad_rnn.tensor import Tensor
 
@@ -148,3 +148,30 @@ def test_float32_and_integer_weights_are_numbers_too():
     W = np.array([[1], [2]])
     g = closed_form_gradients(W, np.eye(2, dtype=int), None, np.ones((1, 2), int), None, np.ones((2, 1), int), [1])
     assert g.W.dtype == np.float64 and g.b is None and g.c is None
+
+
+@pytest.mark.parametrize("many_to_many", [False, True], ids=["many-to-one", "many-to-many"])
+@pytest.mark.parametrize("batch", [(), (3,)], ids=["one sequence", "batch"])
+@pytest.mark.parametrize("num_layers", [2, 3])
+def test_stacked_nets(num_layers, batch, many_to_many):
+    rng = np.random.default_rng(0)
+    rnn, readout = tg.nn.RNN(2, 4, num_layers, rng=rng), tg.nn.Linear(4, 1, rng=rng)
+    xs = Tensor(rng.standard_normal((6, *batch, 2)), requires_grad=True)
+    h0s = [Tensor(rng.standard_normal((*batch, 4)), requires_grad=True) for _ in range(num_layers)]
+    targets = rng.standard_normal((6, *batch, 1))
+    expected = closed_form_stacked_gradients(
+        [(cell.W.data, cell.U.data, cell.b.data) for cell in rnn.cells], readout.V.data, readout.c.data, xs.data,
+        targets if many_to_many else targets[-1], h0s=[h.data for h in h0s], many_to_many=many_to_many,
+    )  # fmt: skip
+    hs, _ = rnn(xs, h0s)
+    losses = [tg.nn.half_squared_error(readout(h), y) for h, y in zip(hs, targets, strict=True)]
+    loss = sum(losses) if many_to_many else losses[-1]
+    loss.backward()
+    assert loss.item() == pytest.approx(expected[0].loss, rel=1e-13)
+    np.testing.assert_allclose(xs.grad, expected[0].xs, atol=1e-12)
+    np.testing.assert_allclose(readout.V.grad, expected[-1].V, atol=1e-12)
+    for cell, h0, layer in zip(rnn.cells, h0s, expected, strict=True):
+        np.testing.assert_allclose(h0.grad, layer.h0, atol=1e-12)
+        for p in cell.parameters():
+            np.testing.assert_allclose(p.grad, getattr(layer, p.name), atol=1e-12)
+            np.testing.assert_allclose(tg.bptt.contributions(loss, p), getattr(layer, f"{p.name}_terms"), atol=1e-12)

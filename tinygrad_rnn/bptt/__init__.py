@@ -19,7 +19,7 @@ Their letters differ. Here they are those of 001; note that 003 calls W what is 
     L              E_t         E_t
 """
 
-from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients
+from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients, closed_form_stacked_gradients
 from tinygrad_rnn.bptt.recomputation import checkpoint
 from tinygrad_rnn.bptt.through_time import (
     contribution_table,
@@ -33,6 +33,6 @@ from tinygrad_rnn.bptt.through_time import (
 from tinygrad_rnn.bptt.truncation import truncated
 
 __all__ = [
-    "Gradients", "checkpoint", "closed_form_gradients", "contribution_table", "contributions", "gradient_flow",
-    "jacobian", "norm_bound", "singular_values", "step_jacobian_norms", "truncated",
+    "Gradients", "checkpoint", "closed_form_gradients", "closed_form_stacked_gradients", "contribution_table",
+    "contributions", "gradient_flow", "jacobian", "norm_bound", "singular_values", "step_jacobian_norms", "truncated",
 ]  # fmt: skip
