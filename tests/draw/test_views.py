@@ -114,7 +114,7 @@ def test_other_nonlinearities(unrolled, nonlinearity, written):
 
 
 def test_squared_error_of_seeds_000_and_002(unrolled):
-    assert labels(tg.draw.backward(unrolled(1, loss=tg.nn.squared_error)))["L", "dy"] == "−2 (d − y)"
+    assert labels(tg.draw.backward(unrolled(1, loss=tg.nn.squared_error)))["L", "dy"] == "−2 (Y − y)"
 
 
 def test_without_bias_there_is_no_b(unrolled):
@@ -128,10 +128,10 @@ def test_a_loss_at_every_step_stands_in_its_column():
     diagram = tg.draw.forward(label(loss, "E"))
     steps = {node.label: node.step for node in diagram.nodes if node.kind != "parameter"}
     for t, raised in enumerate("¹²³", 1):
-        assert [steps[f"{name}⁽{raised}⁾"] for name in "yYL"] == [t, t, t]
+        assert [steps[f"{name}⁽{raised}⁾"] for name in "zYL"] == [t, t, t]
     assert steps["E"] is None
     found = labels(tg.draw.backward(loss))
-    assert found["E", "dL⁽²⁾"] == "1" and found["dL⁽²⁾", "dy⁽²⁾"] == "∂L⁽²⁾/∂y⁽²⁾"
+    assert found["E", "dL⁽²⁾"] == "1" and found["dL⁽²⁾", "dz⁽²⁾"] == "∂L⁽²⁾/∂z⁽²⁾"
 
 
 def test_a_graph_without_steps():
@@ -149,7 +149,7 @@ def test_two_nonlinearities_go_by_their_names():
     x = leaf(2.0, "x")
     a = label(tg.tanh(x), "a")
     y = label(tg.sigmoid(a), "y")
-    assert labels(tg.draw.backward(y)) == {("da", "dx"): "tanh′(x)", ("y", "da"): "sigmoid′(a)"}
+    assert labels(tg.draw.backward(y)) == {("da", "dx"): "tanh′(x)", ("y", "da"): "σ′(a)"}
 
 
 def test_paths_too_many_to_write_are_the_partial_derivative():

@@ -17,9 +17,33 @@ Their letters differ. Here they are those of 001; note that 003 calls W what is 
     W, U, V        W_x, W_s, W_y   U, W, V
     y, Y           y_t, d_t    z_t and ŷ_t = softmax(z_t), y_t
     L              E_t         E_t
+
+Where each of their equations is, by hand in NumPy (`closed_form`, `closed_form_gates`) and by the engine:
+
+    equation                                                       by hand                by the engine
+    000, 002: s_t = φ(W_s s_{t-1} + W_x x_t), y_t = W_y s_t        closed_form            nn.RNNCell, nn.Linear
+    003: h_t = tanh(U x_t + W h_{t-1}), ŷ_t = softmax(V h_t)       closed_form            nn.RNNCell, tg.softmax
+    001, Fig. 7-5: ĥ = W x + U h + b, h = f(ĥ)                     closed_form            nn.RNNCell; draw.forward
+    001, 7.3: L = ½ (y - Y)²                                       _half_squared_error    nn.half_squared_error
+    000, 002: E_t = (d_t - y_t)²                                   _squared_error         nn.squared_error
+    003: E_t = -y_t log ŷ_t, E = Σ_t E_t                           _cross_entropy         nn.cross_entropy
+    001, 7.2.3: ∂h/∂ĥ = f′(ĥ), ∂ĥ/∂U = ᵗh, ∂ĥ/∂W = ᵗx, ∂ĥ/∂h = ᵗU  closed_form            draw.backward (Fig. 7-6)
+    001, 7.4 to 7.6: dh(t) = ∂L/∂h(t) = dh(t+1) f′(ĥ(t+1)) ᵗU      .dh                    tg.grad; gradient_flow
+    001, 7.7 to 7.9: dW, dU, db as sums over t                     .W, .U, .b             loss.backward()
+    000, 002: ∂E_3/∂W_y = ∂E_3/∂y_3 ∂y_3/∂W_y                      .V                     loss.backward()
+    003: ∂E_3/∂V = (ŷ_3 - y_3) ⊗ h_3                               .V                     loss.backward()
+    000, 002, 003: ∂E_N/∂W = Σ_k ∂E_N/∂h_k ∂⁺h_k/∂W, its terms     .W_terms, ...          contributions, expansion, latex
+    003: ∂E/∂W = Σ_t ∂E_t/∂W                                       many_to_many=True      contribution_table
+    003: ∂h_T/∂h_k = Π_j ∂h_j/∂h_{j-1}                             closed_form            jacobian; Fig. 7-7
+    003, 004: it vanishes or explodes; f′ of sigmoid is at most ¼  norm_bound             step_jacobian_norms
+    002, 003, 004: gradient clipping                                                      optim.clip_grad_norm
+    000: truncation to chunks                                      sums of .W_terms       truncated
+    003: stacked nets                                              ..._stacked_gradients  nn.RNN(num_layers=...)
+    002, 004: LSTM and GRU                                         closed_form_gates      nn.LSTMCell, nn.GRUCell
 """
 
 from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients, closed_form_stacked_gradients
+from tinygrad_rnn.bptt.expansion import Term, expansion, latex
 from tinygrad_rnn.bptt.recomputation import checkpoint
 from tinygrad_rnn.bptt.through_time import (
     contribution_table,
@@ -33,6 +57,7 @@ from tinygrad_rnn.bptt.through_time import (
 from tinygrad_rnn.bptt.truncation import truncated
 
 __all__ = [
-    "Gradients", "checkpoint", "closed_form_gradients", "closed_form_stacked_gradients", "contribution_table",
-    "contributions", "gradient_flow", "jacobian", "norm_bound", "singular_values", "step_jacobian_norms", "truncated",
+    "Gradients", "Term", "checkpoint", "closed_form_gradients", "closed_form_stacked_gradients", "contribution_table",
+    "contributions", "expansion", "gradient_flow", "jacobian", "latex", "norm_bound", "singular_values",
+    "step_jacobian_norms", "truncated",
 ]  # fmt: skip

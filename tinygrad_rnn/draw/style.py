@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinygrad_rnn.draw.notation import SUPERSCRIPTS
-
 __all__ = [
     "ARROW",
     "CORNER",
@@ -54,6 +52,8 @@ FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", "fontsize": "13"}
 # fmt: on
 
+_SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
+
 FONT = "Times-Italic"
 NODE_FONT, EDGE_FONT = 16.0, 13.0
 ARROW = 7.0
@@ -71,5 +71,5 @@ def size(kind: str, label: str) -> tuple[float, float]:
 
 def text_width(text: str, font_size: float) -> float:
     """About how wide a text is set."""
-    small, large = sum(c in SUPERSCRIPTS for c in text), sum(c.isupper() for c in text)
+    small, large = sum(c in _SMALL for c in text), sum(c.isupper() for c in text)
     return font_size * (0.36 * small + 0.75 * large + 0.54 * (len(text) - small - large))

@@ -1,32 +1,26 @@
 """A recorded graph, read for drawing: what is drawn, in which column, and what is written on it.
 
-- Level "primitives" keeps every node. Level "named" keeps the named variables, as in Figs. 7-5 and 7-6, and folds the
-  unnamed primitives between them into links; a link remembers the paths it was folded from.
+- What is drawn are the nodes that `folding` keeps, and links for their uses.
 - Every time step is a column. A leaf that belongs to no step (a parameter) is drawn in each column that uses it.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from dataclasses import dataclass
 
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.draw.notation import Hop, Writer, superscript, symbol
 from tinygrad_rnn.draw.placement import Link, Place, place
 from tinygrad_rnn.draw.style import ARROW, EDGE_FONT, size, text_width
+from tinygrad_rnn.folding import fold, variables
+from tinygrad_rnn.notation import NOTATIONS, Notation, Writer, symbol
 from tinygrad_rnn.tensor import Tensor, describe
 
 __all__ = ["LEVELS", "Unfolded", "unfold"]
 
 LEVELS = ("named", "primitives")
 
-_MOST_PATHS = 4  # a derivative's label sums over at most so many folded paths,
-_LONGEST_PATH = 16  # of at most so many primitives each,
-_LONGEST_LABEL = 18  # in at most so many characters; otherwise it is the partial derivative itself, ∂L/∂z
-
-
-Path = tuple[Hop, ...]  # the local derivatives to multiply, the output's end first
+_LONGEST_LABEL = 18  # a derivative with more characters is labelled as what it is, ∂L/∂z
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,8 @@ class Unfolded:
         """What is written in a node: h⁽²⁾, or for its gradient dh⁽²⁾; what made it, below, where every primitive is."""
         name = self.name(p)
         if gradient and p is not self.places[-1] and p.kind != "operation" and p.tensor.requires_grad:
-            name = f"d{name}{superscript(p.column) if p.tensor in self.shared and p.column in self.steps else ''}"
+            step = p.column if p.tensor in self.shared and p.column in self.steps else None
+            name = f"d{self.writer.variable(p.tensor, step)}"
         made = self.level == "primitives" and p.tensor.name is not None and not p.tensor.is_leaf
         return f"{name}\n{symbol(p.tensor.primitive)}" if made else name
 
@@ -73,9 +68,9 @@ class Unfolded:
 
     def derivative(self, link: Link) -> str:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
-        label = None if link.paths is None else self.writer.total(reversed(link.paths))  # found last use first
-        if label is not None and len(label) <= _LONGEST_LABEL:
-            return label
+        written = None if link.paths is None else self.writer.total(reversed(link.paths))  # found last use first
+        if written is not None and len(written.text) <= _LONGEST_LABEL:
+            return written.text
         return f"∂{self.name(link.target)}/∂{self.name(link.source)}"
 
     def function(self, link: Link) -> str:
@@ -84,7 +79,7 @@ class Unfolded:
         return self.writer.function(link.user) if one and self.level == "named" else ""
 
 
-def unfold(output: Tensor, level: str) -> Unfolded:
+def unfold(output: Tensor, level: str, notation: Notation = NOTATIONS["interdb"]) -> Unfolded:
     """Read a recorded graph at a level.
 
     Raises:
@@ -100,16 +95,12 @@ def unfold(output: Tensor, level: str) -> Unfolded:
             "made inside no_grad(), or is detached"
         )
     order = topological_order(output)
-    kept = {n for n in order if n is output or n.name is not None or (n.is_leaf and n.requires_grad)}
-    if level == "primitives":
-        kept = set(order)
-    position = {n: i for i, n in enumerate(order)}
-    uses = {target: _fold(target, kept, position) for target in order if target in kept}
+    uses = fold(order, set(order) if level == "primitives" else variables(order, notation))
     columns, steps = _columns(order)
     carried = {
         source.name
         for target in uses
-        for source, _, _ in uses[target]
+        for source in (use.source for use in uses[target])
         if None not in (source.step, columns[source]) and columns[source] < columns[target] in steps
     }
 
@@ -123,15 +114,15 @@ def unfold(output: Tensor, level: str) -> Unfolded:
 
     links = []
     for target in order:
-        sources = [place_of(source, columns[target]) for source, _, _ in uses.get(target, [])]
-        for source, (_, paths, user) in zip(sources, uses.get(target, []), strict=True):
-            links.append(Link(source, place_of(target, columns[target]), user, paths))
+        sources = [place_of(use.source, columns[target]) for use in uses.get(target, [])]
+        for source, use in zip(sources, uses.get(target, []), strict=True):
+            links.append(Link(source, place_of(target, columns[target]), use.users[0], use.paths))
     places = list(found.values())
     in_columns = defaultdict(list)
     for p in places:
         in_columns[p.tensor].append(p)
     shared = {tensor: where for tensor, where in in_columns.items() if len(where) > 1 and tensor.requires_grad}
-    unfolded = Unfolded(level, places, links, steps, Writer(order, _indices(in_columns, steps)), shared)
+    unfolded = Unfolded(level, places, links, steps, Writer(order, _indices(in_columns, steps), notation), shared)
     if steps:
         _place(unfolded)
     return unfolded
@@ -147,37 +138,6 @@ def _place(unfolded: Unfolded) -> None:
         widest[names] = max(widest[names], text_width(unfolded.derivative(link), EDGE_FONT))
     rooms = {(link.source, link.target): 3 * ARROW + widest[names] for link, names in between.items()}
     place(unfolded.places, unfolded.links, lambda p, q: rooms.get((p, q), 0.0))
-
-
-def _fold(
-    target: Tensor, kept: set[Tensor], position: dict[Tensor, int]
-) -> list[tuple[Tensor, list[Path] | None, Tensor]]:
-    """The kept Tensors that a kept one is made of: each with the paths to it, and the primitive that takes it in.
-
-    Folded nodes are visited latest first, so that all paths to a node are known before they are followed on.
-    """
-    paths: dict[Tensor, list[Path] | None] = {target: [()]}
-    users: dict[Tensor, Tensor] = {}
-    queue = [(-position[target], target)]
-    while queue:
-        _, node = heapq.heappop(queue)
-        for i, x in enumerate(node.inputs):
-            if x.is_leaf and x not in kept:
-                continue  # a constant, written inside the label
-            if x not in paths and x not in kept:
-                heapq.heappush(queue, (-position[x], x))
-            users.setdefault(x, node)
-            paths[x] = _extended(paths.get(x, []), paths[node], (node, i))
-    found = [(x, paths[x], user) for x, user in users.items() if x in kept]
-    return sorted(found, key=lambda use: position[use[2]])  # as the expression reads: W x + U h + b
-
-
-def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) -> list[Path] | None:
-    """The paths known so far and those through one more primitive; None once there are more than a label can hold."""
-    if known is None or through is None or len(known) + len(through) > _MOST_PATHS:
-        return None
-    new = [(*path, hop) for path in through]
-    return None if any(len(path) > _LONGEST_PATH for path in new) else known + new
 
 
 def _columns(order: list[Tensor]) -> tuple[dict[Tensor, int | None], list[int]]:

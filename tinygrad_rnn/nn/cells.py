@@ -16,6 +16,7 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import linear
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter, positive_size
+from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, last_step, place
 
 __all__ = ["NONLINEARITIES", "Cell", "GRUCell", "LSTMCell", "RNNCell"]
@@ -23,6 +24,9 @@ __all__ = ["NONLINEARITIES", "Cell", "GRUCell", "LSTMCell", "RNNCell"]
 NONLINEARITIES = {"tanh": F.tanh, "sigmoid": F.sigmoid, "relu": F.relu, "identity": F.positive}
 
 State = Tensor | tuple[Tensor, ...]
+
+_x, _h, _h_hat, _c = map(Letter, ("x", "h", "ĥ", "c"))
+_i, _f, _g, _o, _r, _z, _n = map(Letter, "ifgorzn")
 
 
 class Cell(Module):
@@ -35,7 +39,7 @@ class Cell(Module):
         layer: its place in a net of layers, 1 for the lowest; named in errors.
     """
 
-    state_names: tuple[str, ...] = ("h",)
+    state_names: tuple[Letter, ...] = (_h,)
     gates: tuple[str, ...] = ("",)  # what the names of the parameters end with, in PyTorch's order
 
     def __init__(self, input_size: int, hidden_size: int):
@@ -67,7 +71,7 @@ class Cell(Module):
         h = parts[0]
         t = 1 + (last_step(h) if h.step is None else h.step)
         if x.name is None:
-            x.name, x.step = "x", t
+            x.name, x.step = _x, t
         shape = x.value.shape
         if len(shape) > 2 or shape[-1:] != (self.input_size,):
             raise self._misfit("x", x, f"({self.input_size},) or (B, {self.input_size})", t)
@@ -116,7 +120,7 @@ class Cell(Module):
         for letter, data in (
             ("W", init.glorot(rng, (H, D))), ("U", init.orthogonal(rng, H)), ("b", np.zeros(H) if bias else None)
         ):  # fmt: skip
-            name = letter + gate
+            name = Letter(letter + gate)
             setattr(self, name, None if data is None else Parameter(data, name=name))
 
 
@@ -157,7 +161,7 @@ class RNNCell(Cell):
         if self.b is not None:
             h_hat = h_hat + self.b
         h = NONLINEARITIES[self.nonlinearity](h_hat)
-        h_hat.name, h.name = "ĥ", "h"
+        h_hat.name, h.name = _h_hat, _h
         return h
 
 
@@ -179,7 +183,7 @@ class LSTMCell(Cell):
         W_i, W_f, W_g, W_o: (H, D), Glorot. U_i, ...: (H, H), orthogonal. b_i, ...: (H,), zeros but for b_f, or None.
     """
 
-    state_names = ("h", "c")
+    state_names = (_h, _c)
     gates = ("_i", "_f", "_g", "_o")
 
     def __init__(
@@ -207,7 +211,7 @@ class LSTMCell(Cell):
         o = F.sigmoid(_affine(self.W_o, x, self.U_o, h, self.b_o))
         c = f * c + i * g
         h = o * F.tanh(c)
-        i.name, f.name, g.name, o.name, c.name, h.name = "i", "f", "g", "o", "c", "h"
+        i.name, f.name, g.name, o.name, c.name, h.name = _i, _f, _g, _o, _c, _h
         return h, c
 
 
@@ -234,7 +238,7 @@ class GRUCell(Cell):
         rng = np.random.default_rng(rng)
         for gate in self.gates:
             self._weights(rng, bias, gate)
-        self.c_n = Parameter(np.zeros(hidden_size), name="c_n") if bias else None
+        self.c_n = Parameter(np.zeros(hidden_size), name=Letter("c_n")) if bias else None
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t)."""
@@ -242,7 +246,7 @@ class GRUCell(Cell):
         z = F.sigmoid(_affine(self.W_z, x, self.U_z, h, self.b_z))
         n = F.tanh(_plus(linear(self.W_n, x), self.b_n) + r * _plus(linear(self.U_n, h), self.c_n))
         h = (1.0 - z) * n + z * h
-        r.name, z.name, n.name, h.name = "r", "z", "n", "h"
+        r.name, z.name, n.name, h.name = _r, _z, _n, _h
         return h
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label, unless_named
 
 __all__ = ["cross_entropy", "half_squared_error", "squared_error"]
@@ -22,18 +23,18 @@ def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
     """
-    y, Y = _pair("half_squared_error", y, target, "Y")
+    y, Y = _pair("half_squared_error", y, target)
     return _reduced("half_squared_error", 0.5 * F.sum(F.square(y - Y)), reduction, y.size)
 
 
 def squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
-    """L = Σ (d - y)² (seeds 000 and 002: E_t = (d_t - y_t)²), of y and a target d of the same shape.
+    """L = Σ (Y - y)² (seeds 000 and 002: E_t = (d_t - y_t)²), of y and a target Y of the same shape.
 
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
     """
-    y, d = _pair("squared_error", y, target, "d")
-    return _reduced("squared_error", F.sum(F.square(d - y)), reduction, y.size)
+    y, Y = _pair("squared_error", y, target)
+    return _reduced("squared_error", F.sum(F.square(Y - y)), reduction, y.size)
 
 
 def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
@@ -45,7 +46,9 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
     Raises:
         ShapeError: the targets have another shape. ValueError: a class number out of range; an unknown reduction.
     """
-    z, y = unless_named(as_tensor(logits), "z"), as_tensor(targets)
+    z, y = as_tensor(logits), as_tensor(targets)
+    if z.name is None or type(z.name) is Letter:  # a dense layer has called it y
+        label(z, Letter("z"))
     if z.ndim == 0:
         raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
     if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:
@@ -55,7 +58,7 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
             f"cross_entropy: logits of shape {z.shape} need class numbers (integers) of shape {z.shape[:-1]} or "
             f"weights of shape {z.shape}, not {y.dtype} targets of shape {y.shape}"
         )
-    total = -F.sum(unless_named(y, "Y") * F.log_softmax(z))
+    total = -F.sum(unless_named(y, Letter("Y")) * F.log_softmax(z))
     return _reduced("cross_entropy", total, reduction, int(np.prod(z.shape[:-1])))
 
 
@@ -66,14 +69,14 @@ def _one_hot(classes: np.ndarray, count: int, dtype: np.dtype) -> np.ndarray:
     return np.eye(count, dtype=dtype)[classes]
 
 
-def _pair(call: str, y: Any, target: Any, name: str) -> tuple[Tensor, Tensor]:
+def _pair(call: str, y: Any, target: Any) -> tuple[Tensor, Tensor]:
     y, target = as_tensor(y), as_tensor(target)
     if y.shape != target.shape:
         raise ShapeError(f"{call}: y has shape {y.shape} and the target {target.shape}; they must be the same")
-    return unless_named(y, "y"), unless_named(target, name)
+    return unless_named(y, Letter("y")), unless_named(target, Letter("Y"))
 
 
 def _reduced(call: str, total: Tensor, reduction: str, count: int) -> Tensor:
     if reduction not in ("sum", "mean"):
         raise ValueError(f"{call}(reduction={reduction!r}): not one of 'sum', 'mean'")
-    return label(total if reduction == "sum" else total / max(count, 1), "L")
+    return label(total if reduction == "sum" else total / max(count, 1), Letter("L"))

@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
+from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
 __all__ = ["Linear", "Module", "Parameter", "positive_size"]
@@ -98,8 +99,8 @@ class Linear(Module):
     ):
         self.input_size = positive_size("Linear", "input_size", input_size)
         self.output_size = positive_size("Linear", "output_size", output_size)
-        self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name="V")
-        self.c = Parameter(np.zeros(output_size), name="c") if bias else None
+        self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name=Letter("V"))
+        self.c = Parameter(np.zeros(output_size), name=Letter("c")) if bias else None
 
     def __call__(self, h: Any) -> Tensor:
         """y = V h + c, shape (K,) for h (H,), and (..., K) for a batch (..., H).
@@ -113,7 +114,7 @@ class Linear(Module):
                 f"Linear: the input has shape {h.shape}, expected ({self.input_size},) or (..., {self.input_size})"
             )
         y = F.linear(self.V, h)
-        return label(y if self.c is None else y + self.c, "y")
+        return label(y if self.c is None else y + self.c, Letter("y"))
 
 
 def positive_size(call: str, name: str, size: int) -> int:

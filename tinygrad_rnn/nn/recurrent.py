@@ -26,7 +26,10 @@ class Recurrent(Module):
         layers = positive_size(type(self).__name__, "num_layers", num_layers)
         self.cells = [cell(size) for size in [input_size] + [hidden_size] * (layers - 1)]
         for layer, one in enumerate(self.cells, 1):
-            one.layer = layer if layers > 1 else None
+            if layers > 1:
+                one.layer = layer
+                for parameter in one.parameters():
+                    parameter.layer = layer
 
     def __call__(self, xs: Any, state: Sequence[Any] | None = None) -> tuple[list[Tensor], list[State]]:
         """Unroll over a sequence.

@@ -1,0 +1,167 @@
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import bptt
+from tinygrad_rnn.notation import NOTATIONS, Notation
+from tinygrad_rnn.tensor import Tensor
+
+T, D, H = 3, 2, 3
+KINDS = {"RNN": tg.nn.RNN, "LSTM": tg.nn.LSTM, "GRU": tg.nn.GRU}
+
+
+def run(kind="RNN", num_layers=1, steps=T):
+    """The net, its readout, and one loss per step."""
+    rng = np.random.default_rng(0)
+    rnn, readout = KINDS[kind](D, H, num_layers, rng=rng), tg.nn.Linear(H, 1, rng=rng)
+    hs, _ = rnn(rng.standard_normal((steps, D)))
+    return rnn, readout, [tg.nn.squared_error(readout(h), y) for h, y in zip(hs, np.ones((steps, 1)), strict=True)]
+
+
+def partial(of, by, direct=""):
+    return rf"\frac{{\partial{direct} {of}}}{{\partial {by}}}"
+
+
+@pytest.mark.parametrize("many_to_many", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_terms_are_those_of_the_sum_over_time(kind, num_layers, many_to_many):
+    rnn, readout, losses = run(kind, num_layers)
+    loss = sum(losses) if many_to_many else losses[-1]
+    for parameter in (*rnn.parameters(), *readout.parameters()):
+        terms = bptt.expansion(loss, parameter)
+        expected = bptt.contributions(loss, parameter)
+        used_once = any(parameter is p for p in readout.parameters()) and not many_to_many
+        assert [term.step for term in terms] == ([T] if used_once else list(range(1, T + 1)))
+        np.testing.assert_allclose(sum(term.value for term in terms), tg.grad(loss, parameter)[0].data, atol=1e-13)
+        for term in terms:
+            np.testing.assert_array_equal(term.value, expected[term.step - 1])
+            assert term.norm == np.linalg.norm(term.value)
+
+
+def test_the_formula_of_seed_000():
+    """∂E_3/∂W_s = ∂E_3/∂y_3 ∂y_3/∂s_3 ∂s_3/∂W_s + ... with the direct derivative at the end."""
+    rnn, _, losses = run()
+    of_loss = [partial("E", "y"), partial("y", "s_{3}")]
+    expected = [
+        [*of_loss, partial("s_{3}", "s_{2}"), partial("s_{2}", "s_{1}"), partial("s_{1}", "W_{s}", "^{+}")],
+        [*of_loss, partial("s_{3}", "s_{2}"), partial("s_{2}", "W_{s}", "^{+}")],
+        [*of_loss, partial("s_{3}", "W_{s}", "^{+}")],
+    ]
+    terms = bptt.expansion(losses[-1], rnn.cells[0].U, "state")
+    assert [term.derivatives for term in terms] == [" ".join(factors) for factors in expected]
+
+
+def test_eqs_7_7_to_7_9_in_the_letters_of_seed_001():
+    rnn, _, losses = run()
+    cell = rnn.cells[0]
+    before = r"(-2\,(Y - y))\,{}^tV\,f'(\hat{h}^{(3)})\,{}^tU\,f'(\hat{h}^{(2)})"
+    last = {"W": r"\,{}^tx^{(2)}", "U": r"\,{}^th^{(1)}", "b": ""}
+    for name, factor in last.items():
+        assert bptt.expansion(losses[-1], getattr(cell, name))[-2].factors == before + factor
+
+
+def test_with_a_loss_at_every_step_a_term_starts_from_the_whole_derivative_by_the_state():
+    """Eq. 7.8: dU = Σ_t dh(t) f′(ĥ(t)) ᵗh(t-1)."""
+    rnn, _, losses = run()
+    loss = tg.label(sum(losses), "L")
+    first = bptt.expansion(loss, rnn.cells[0].U)[0]
+    assert first.derivatives == " ".join(
+        [partial("L", "h^{(1)}"), partial("h^{(1)}", r"\hat{h}^{(1)}"), partial(r"\hat{h}^{(1)}", "U", "^{+}")]
+    )
+    assert first.factors == partial("L", "h^{(1)}") + r"\,f'(\hat{h}^{(1)})\,{}^th^{(0)}"
+
+
+def test_where_there_are_several_ways_one_factor_stands_for_all():
+    rnn, _, losses = run("LSTM")
+    first = bptt.expansion(losses[-1], rnn.cells[0].U_f)[0]
+    assert partial("h^{(3)}", "c^{(1)}") + " " + partial("c^{(1)}", "f^{(1)}") in first.derivatives
+    assert r"\sigma'(W_{f}\,x^{(1)} + U_{f}\,h^{(0)} + b_{f})" in first.factors
+
+
+def test_a_parameter_used_twice_at_a_step_has_both_ways_in_its_term():
+    w = tg.nn.Parameter(2.0, name="w")
+    h = tg.label(w * Tensor(1.0, name="x"), "h", step=1)
+    h = tg.label(tg.label(w * h, "a", step=2) * tg.label(w * h, "b", step=2), "h", step=2)
+    first, second = bptt.expansion(h, w)
+    assert second.derivatives.count("+ ") == 1 and second.value == 2 * 2.0 * h.data / 4.0
+    assert first.value + second.value == tg.grad(h, w)[0].data
+
+
+def test_long_products_are_written_at_their_ends():
+    rnn, _, losses = run(steps=30)
+    first = bptt.expansion(losses[-1], rnn.cells[0].U, "state")[0]
+    assert first.derivatives.count(r"\partial") == 2 * 14 and r" \cdots " in first.derivatives
+
+
+def test_a_notation_of_one_s_own_and_names_of_users():
+    rnn, readout, losses = run()
+    mine = Notation({"h": "a", "W": "W_{ax}", "U": "W_{aa}", "ĥ": None}, step="below")
+    tg.label(readout.V, "W_ya")
+    text = bptt.latex(losses[-1], rnn.cells[0].U, mine)
+    assert r"\frac{\partial a_{3}}{\partial a_{2}}" in text and "W_{aa}" in text and "{}^tW_{ya}" in text
+
+
+def document(*formulas):
+    preamble = "\\documentclass{article}\n\\usepackage{amsmath}\n\\usepackage[paperwidth=500cm]{geometry}\n"
+    return preamble + "\\begin{document}\n" + "\n".join(formulas) + "\\end{document}\n"
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_whole_sum_compiles_with_amsmath(tmp_path):
+    formulas = []
+    for kind in KINDS:
+        rnn, _, losses = run(kind, num_layers=2)
+        formulas += [bptt.latex(sum(losses), p, n) for p in rnn.parameters() for n in NOTATIONS]
+    hostile = r"a_b^c#$%&{}~\end{document} 'x' \"ü😀\n"
+    w = tg.nn.Parameter(1.0, name=hostile)
+    with tg.tensor.time_step(1):
+        x = tg.label((w**3.0 / (w + 1e-9) + tg.sqrt(w) - tg.exp(w)), r"\N{}<b>", step=1)
+        formulas += [bptt.latex(tg.maximum(x**2, w), w)]
+    for name in ["α", "Γ", "Α", "λ", "ĥ", "x̃", "_", "a__b", "x_{ij}", "µ"]:
+        with tg.tensor.time_step(1):
+            formulas.append(bptt.latex(tg.label(w * 2.0, name) ** w, tg.label(w, name)))
+    (tmp_path / "sums.tex").write_text(document(*formulas))
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "sums.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Missing character" not in (tmp_path / "sums.log").read_text()
+
+
+def test_bad_input_says_what_to_do():
+    rnn, _, losses = run()
+    U = rnn.cells[0].U
+    with pytest.raises(ValueError, match="notation='latin': not one of 'interdb', 'wildml', 'state'"):
+        bptt.expansion(losses[-1], U, "latin")
+    with pytest.raises(ValueError, match="not a scalar"):
+        bptt.expansion(rnn(np.ones((2, D)))[0][-1], U)
+    with pytest.raises(ValueError, match="does not require a gradient"):
+        bptt.latex(losses[-1], Tensor(1.0))
+    w = tg.nn.Parameter(2.0)
+    with pytest.raises(ValueError, match="at no time step"):
+        bptt.expansion(tg.label(w * w, "y"), w)
+    h = Tensor(1.0)
+    for t in (1, 2):
+        with tg.tensor.time_step(t):
+            h = w * h
+    with pytest.raises(ValueError, match=r"used at steps 1 to 2 with no named variable in between; name the states"):
+        bptt.expansion(tg.square(h), w)
+
+
+def test_the_map_from_equations_to_functions_names_what_there_is():
+    """`help(tg.bptt)` says for every equation of the texts what computes it."""
+    rows = bptt.__doc__.partition("by the engine\n")[2].strip("\n").splitlines()
+    modules = {"tg": tg, "nn": tg.nn, "optim": tg.optim, "draw": tg.draw, "loss": Tensor}
+    found = [re.match(r"[\w.]+", entry)[0] for row in rows for entry in re.split("[,;] ", row[90:])]
+    assert len(rows) == 19 and len(found) > len(rows)
+    for name in found:
+        *module, attribute = name.split(".")
+        assert name == "Fig." or hasattr(modules[module[0]] if module else bptt, attribute), name

@@ -1,0 +1,196 @@
+r"""The sum over time written out, from the recorded graph of any net: a term for each step (000, 002, 003).
+
+    ∂E/∂W = Σ_k ∂E/∂y ∂y/∂h(T) ∂h(T)/∂h(T-1) ... ∂h(k+1)/∂h(k) ∂⁺h(k)/∂W
+
+∂ is the total derivative, along all ways. ∂⁺ is the direct one ("immediate", Pascanu et al. 2013), in which everything
+else that h(k) was made of is held fixed: ∂h(k)/∂W itself is a sum over all steps up to k, and to read the one for the
+other is the most common mistake with this formula.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.bptt.through_time import contributions
+from tinygrad_rnn.folding import Use, fold, variables
+from tinygrad_rnn.notation import BESIDE, Notation, Writer, Written
+from tinygrad_rnn.tensor import Tensor, describe, last_step
+from tinygrad_rnn.typesetting import LATEX
+
+__all__ = ["Term", "expansion", "latex"]
+
+_MOST_FACTORS = 14  # of a product are written; of a longer one, its two ends
+
+
+@dataclass(frozen=True)
+class Term:
+    r"""The part of ∂L/∂W that comes through W's use at one step.
+
+    Attributes:
+        derivatives: the product of derivatives, in LaTeX: `\frac{\partial L}{\partial y} ...`
+        factors: the same with what each of them is: `(y - Y)\,{}^tV ...`
+        value: the array, of W's shape.
+    """
+
+    step: int
+    derivatives: str
+    factors: str
+    value: np.ndarray
+
+    @property
+    def latex(self) -> str:
+        """Both products, as an equation."""
+        return f"{self.derivatives} = {self.factors}"
+
+    @property
+    def norm(self) -> float:
+        """‖value‖, the Euclidean norm of all its elements."""
+        return float(np.linalg.norm(self.value))
+
+
+def expansion(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb") -> list[Term]:
+    r"""The terms of ∂L/∂W, one for each step that uses W, in time; their values add up to the gradient.
+
+    A term is written as the product of the derivatives between the variables that all of it passes through: for the
+    plain net the states, one by one. Where there are several ways from one to the next, as through h and c of an LSTM,
+    there is one factor for all of them together.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> rnn = tg.nn.RNN(1, 2, rng=0)
+    >>> hs, _ = rnn(np.ones((2, 1)))
+    >>> loss = tg.nn.squared_error(tg.nn.Linear(2, 1, rng=0)(hs[-1]), [1.0])
+    >>> [term.step for term in expansion(loss, rnn.cells[0].U)]
+    [1, 2]
+    >>> print(expansion(loss, rnn.cells[0].U, "state")[0].derivatives)
+    \frac{\partial E}{\partial y} \frac{\partial y}{\partial s_{2}} \frac{\partial s_{2}}{\partial s_{1}} \frac{\partial^{+} s_{1}}{\partial W_{s}}
+
+    Args:
+        loss: a scalar. parameter: any Tensor that requires a gradient.
+        notation: one of `notation.NOTATIONS`, or a `Notation`. In one without ĥ the factors go from state to state.
+
+    Raises:
+        ValueError: as for `contributions`; an unknown notation; or the states between the steps have no names.
+    """  # noqa: E501
+    values, notation = contributions(loss, parameter), Notation.named(notation)
+    graph, products = _Graph(loss, parameter, notation), defaultdict(list)
+    for target, uses in graph.uses.items():
+        for use in uses:
+            if use.source is parameter:
+                products[_step(use)].append(graph.product(target, use))
+    return [
+        Term(k, *(" + ".join(side) for side in zip(*products[k], strict=True)), values[k - 1]) for k in sorted(products)
+    ]
+
+
+def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb") -> str:
+    r"""The whole sum, ∂L/∂W = ... + ... , as an `align*` environment: a line for each step, the last step first (000,
+    002); and once more, with what the derivatives are.
+
+    It compiles as it stands in a document with `\usepackage{amsmath}`, and a notebook shows it with
+
+        from IPython.display import Latex
+        Latex(tg.bptt.latex(loss, rnn.cells[0].U))
+
+    Args and Raises: as for `expansion`.
+    """
+    terms = expansion(loss, parameter, notation)[::-1]
+    writer = Writer(topological_order(loss), {}, Notation.named(notation), LATEX)
+    whole = _fraction(writer, loss, parameter)
+    sums = (" \\\\\n  & + ".join(lines) for lines in ([t.derivatives for t in terms], [t.factors for t in terms]))
+    return "\\begin{align*}\n  " + whole + "".join(f"\n  & = {lines} \\\\" for lines in sums)[:-3] + "\n\\end{align*}\n"
+
+
+def _step(use: Use) -> int:
+    """The time step that a use of the parameter belongs to."""
+    steps = {last_step(node) for node in use.users}
+    if len(steps) > 1:
+        raise ValueError(
+            f"expansion: {describe(use.source)} is used at steps {min(steps)} to {max(steps)} with no named variable "
+            "in between; name the states, with tg.label(h, 'h', t)"
+        )
+    return steps.pop()
+
+
+class _Graph:
+    """The variables of a recorded graph, and how they follow from each other.
+
+    Attributes:
+        uses: what each is made of. users: the variables that each goes into.
+        above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator).
+    """
+
+    def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation):
+        order = topological_order(loss)
+        self.uses = fold(order, variables(order, notation) | {parameter})
+        self.users: dict[Tensor, list[Tensor]] = {x: [] for x in self.uses}
+        for target, uses in self.uses.items():
+            for use in uses:
+                self.users[use.source].append(target)
+        self.above = self._dominators()
+        self.writer = Writer(order, self._indices(notation), notation, LATEX)
+
+    def product(self, target: Tensor, use: Use) -> tuple[str, str]:
+        """The derivatives from the loss to the direct one of `target` by the parameter, and what each of them is."""
+        chain = [target]
+        while chain[-1] in self.above:
+            chain.append(self.above[chain[-1]])
+        links = [(a, b, self._only_use(a, b)) for a, b in pairwise(reversed(chain))] + [(target, use.source, use)]
+        derivatives, factors = [], []
+        for a, b, link in links:
+            derivatives.append(_fraction(self.writer, a, b, direct="^{+}" if link is use else ""))
+            written = None if link is None or link.paths is None else self.writer.total(reversed(link.paths))
+            factors.append(Written(derivatives[-1], BESIDE) if written is None else written)
+        factors = [factor for factor in factors if factor.text != "1"] or factors[:1]
+        if len(factors) == 1:
+            return _joined(derivatives, " "), factors[0].text
+        return _joined(derivatives, " "), _joined([factor.within(BESIDE) for factor in factors], LATEX.beside)
+
+    def _only_use(self, a: Tensor, b: Tensor) -> Use | None:
+        """The use of b by a, if that is the only way from one to the other."""
+        return next(use for use in self.uses[a] if use.source is b) if self.users[b] == [a] else None
+
+    def _dominators(self) -> dict[Tensor, Tensor]:
+        """The nearest variable that is common to the users of each, in the tree that these make."""
+        above: dict[Tensor, Tensor] = {}
+        depth: dict[Tensor, int] = {}
+        for x in reversed(self.uses):
+            meet, *others = self.users[x] or [None]
+            for other in others:
+                while other is not meet:
+                    if depth[other] > depth[meet]:
+                        other = above[other]
+                    else:
+                        meet = above[meet]
+            if meet is not None:
+                above[x] = meet
+            depth[x] = 1 + depth[meet] if x in above else 0
+        return above
+
+    def _indices(self, notation: Notation) -> dict[Tensor, int]:
+        """The time step of every variable that has one, and of those that are read out of one step each, as y(t)."""
+        made = [x for x in self.uses if notation.writes(x) and not (x.is_leaf and x.requires_grad)]
+        several = {name for name, count in Counter(x.name for x in made).items() if count > 1}
+        steps = {x: x.step for x in made}
+        for x in made:
+            if (
+                x.step is None and x.name in several and x is not made[-1]
+            ):  # a target belongs to the step of what it is compared with
+                steps[x] = last_step(self.users[x][0] if x.is_leaf else x)
+        return {x: step for x, step in steps.items() if step is not None}
+
+
+def _fraction(writer: Writer, a: Tensor, b: Tensor, direct: str = "") -> str:
+    return rf"\frac{{\partial{direct} {writer.variable(a)}}}{{\partial {writer.variable(b)}}}"
+
+
+def _joined(factors: list[str], sign: str) -> str:
+    """A product; of one with many factors its two ends."""
+    if len(factors) > _MOST_FACTORS:
+        half = _MOST_FACTORS // 2
+        factors = [*factors[:half], r"\cdots", *factors[-half:]]
+    return sign.join(factors)

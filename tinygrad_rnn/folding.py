@@ -1,0 +1,69 @@
+"""A recorded graph at the level of its variables: what each is made of, and the paths that lie folded in between.
+
+Level "primitives" keeps every node. Level "named" keeps the variables, as Figs. 7-5 and 7-6 of seed 001 do: what has a
+name, and the leaves that require a gradient. The nameless primitives between two variables are folded into a `Use`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from tinygrad_rnn.notation import Hop, Notation
+from tinygrad_rnn.tensor import Tensor
+
+__all__ = ["Path", "Use", "fold", "variables"]
+
+_MOST_PATHS = 4  # between two variables are written out, at most so many,
+_LONGEST_PATH = 16  # of at most so many primitives each
+
+Path = tuple[Hop, ...]  # the local derivatives to multiply, the output's end first
+
+
+class Use(NamedTuple):
+    """One variable in the making of another: the paths between them, and the primitives that it goes into, last first.
+
+    `paths` is None where they are too many to be written.
+    """
+
+    source: Tensor
+    paths: list[Path] | None
+    users: list[Tensor]
+
+
+def variables(order: Sequence[Tensor], notation: Notation) -> set[Tensor]:
+    """The nodes that level "named" keeps, of a graph in topological order, its output last."""
+    return {n for n in order if n is order[-1] or notation.writes(n) or (n.is_leaf and n.requires_grad)}
+
+
+def fold(order: Sequence[Tensor], kept: Collection[Tensor]) -> dict[Tensor, list[Use]]:
+    """What every kept Tensor is made of, in the order in which its expression reads: W x + U h + b."""
+    position = {n: i for i, n in enumerate(order)}
+    return {target: _uses(target, kept, position) for target in order if target in kept}
+
+
+def _uses(target: Tensor, kept: Collection[Tensor], position: dict[Tensor, int]) -> list[Use]:
+    """Folded nodes are visited latest first, so that all paths to a node are known before they are followed on."""
+    paths: dict[Tensor, list[Path] | None] = {target: [()]}
+    users: dict[Tensor, list[Tensor]] = {}
+    queue = [(-position[target], target)]
+    while queue:
+        _, node = heapq.heappop(queue)
+        for i, x in enumerate(node.inputs):
+            if x.is_leaf and x not in kept:
+                continue  # a constant, written inside the label
+            if x not in paths and x not in kept:
+                heapq.heappush(queue, (-position[x], x))
+            users.setdefault(x, []).append(node)
+            paths[x] = _extended(paths.get(x, []), paths[node], (node, i))
+    found = [Use(x, paths[x], of) for x, of in users.items() if x in kept]
+    return sorted(found, key=lambda use: position[use.users[0]])
+
+
+def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) -> list[Path] | None:
+    """The paths known so far and those through one more primitive; None once there are more than can be written."""
+    if known is None or through is None or len(known) + len(through) > _MOST_PATHS:
+        return None
+    new = [(*path, hop) for path in through]
+    return None if any(len(path) > _LONGEST_PATH for path in new) else known + new
