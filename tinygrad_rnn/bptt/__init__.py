@@ -32,7 +32,7 @@ Where each of their equations is, by hand in NumPy (`closed_form`, `closed_form_
     001, 7.7 to 7.9: dW, dU, db as sums over t                     .W, .U, .b             loss.backward()
     000, 002: ∂E_3/∂W_y = ∂E_3/∂y_3 ∂y_3/∂W_y                      .V                     loss.backward()
     003: ∂E_3/∂V = (ŷ_3 - y_3) ⊗ h_3                               .V                     loss.backward()
-    000, 002, 003: ∂E_N/∂W = Σ_k ∂E_N/∂h_k ∂⁺h_k/∂W, its terms     .W_terms, ...          contributions, expansion, latex
+    000, 002, 003: ∂E_N/∂W = Σ_k ∂E_N/∂h_k ∂⁺h_k/∂W, its terms     .W_terms, ...          contributions, expansion
     003: ∂E/∂W = Σ_t ∂E_t/∂W                                       many_to_many=True      contribution_table
     003: ∂h_T/∂h_k = Π_j ∂h_j/∂h_{j-1}                             closed_form            jacobian; Fig. 7-7
     003, 004: it vanishes or explodes; f′ of sigmoid is at most ¼  norm_bound             step_jacobian_norms
