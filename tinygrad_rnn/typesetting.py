@@ -37,6 +37,7 @@ class Typesetting:
 
     minus = "−"
     beside = " "  # between factors
+    line = "\n"  # between lines
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         """A name with what stands at its right, below and above: h⁽²⁾, W_x, s₃."""
@@ -100,6 +101,8 @@ class _Latex(Typesetting):
 
 
 class _Markup(Typesetting):
+    line = "<BR/>"
+
     _token = re.compile(r"\{\w\}|[A-Za-z]{2,}|.")
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
@@ -121,7 +124,7 @@ PLAIN, LATEX, MARKUP = Typesetting(), _Latex(), _Markup()
 
 
 def _escaped(text: str) -> str:
-    return html.escape(text, quote=True)
+    return html.escape(text)
 
 
 def _latex_name(text: str) -> str:

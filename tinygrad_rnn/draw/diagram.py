@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import graphviz
 
-from tinygrad_rnn.draw import dot, layout
+from tinygrad_rnn.draw import dot, layout, svg
 from tinygrad_rnn.files import write_file
 
 __all__ = ["Diagram", "Edge", "Node"]
@@ -17,7 +18,7 @@ __all__ = ["Diagram", "Edge", "Node"]
 
 @dataclass(frozen=True)
 class Node:
-    """What is drawn of a Tensor.
+    """What is drawn of a Tensor. `label` is what stands in it as plain text, and `markup` as it is set.
 
     `kind` is what it is to the reader: "parameter", "input", "state", "variable", "output", "operation" or "sum".
     `step` is the time step in whose column it stands, if any. `x` and `y` are its centre, in points, y upwards; only a
@@ -27,6 +28,7 @@ class Node:
     id: str
     label: str
     kind: str
+    markup: str = ""
     step: int | None = None
     x: float = 0.0
     y: float = 0.0
@@ -38,15 +40,20 @@ class Node:
 class Edge:
     """An arrow from `source` to `target`, node ids, going the way that its `kind` flows.
 
-    Kinds: "value" forward; "gradient" backward, labelled with the local derivative; "none" where no gradient flows.
-    `via` are the corners on its way; `bend` is how far an arc's control points lie off its line, upwards.
+    Kinds: "value" forward; "gradient" backward, labelled with the local derivative; "term" of a sum over time; "none"
+    where no gradient flows. `via` are the corners on its way, `at` the number of the piece between two of them at which
+    the label stands, and `side` where beside a steep one, -1 on its left and 1 on its right; `bend` is how far an arc's
+    control points lie off its line, upwards.
     """
 
     source: str
     target: str
     label: str = ""
     kind: str = "value"
+    markup: str = ""
     via: tuple[tuple[float, float], ...] = ()
+    at: int = 0
+    side: int = 1
     bend: float = 0.0
 
 
@@ -70,6 +77,14 @@ class Diagram:
         return dot.digraph(self)
 
     @property
+    def description(self) -> str:
+        """What is to be seen, in words, for who cannot see it."""
+        kinds = Counter(node.kind for node in self.nodes)
+        counted = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())
+        over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
+        return f"The {self.title} computational graph{over}: {counted}; {len(self.edges)} edges. {self.caption}".strip()
+
+    @property
     def source(self) -> str:
         """The diagram as DOT text."""
         return self.dot.source
@@ -87,8 +102,13 @@ class Diagram:
         if suffix[1:] not in layout.FORMATS:
             known = ", ".join(f".{name}" for name in [*layout.FORMATS, "dot"])
             raise ValueError(f"cannot save {os.fspath(path)!r}: the suffix says as what, and is one of {known}")
-        return write_file(path, layout.render(self.source, suffix[1:]))
+        return write_file(path, self.render(suffix[1:]))
+
+    def render(self, format: str) -> bytes:
+        """The diagram as "svg", "pdf" or "png"."""
+        picture = layout.render(self.source, format)
+        return svg.finish(picture, self.title, self.description) if format == "svg" else picture
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """How a notebook shows it."""
-        return {"image/svg+xml": layout.render(self.source, "svg").decode()}
+        return {"image/svg+xml": self.render("svg").decode()}

@@ -33,7 +33,11 @@ from tinygrad_rnn.draw.style import (
 if TYPE_CHECKING:
     from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
 
-__all__ = ["digraph"]
+__all__ = ["APART", "digraph"]
+
+
+BACKSLASH = "\\"
+APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a letter as a command, even in markup
 
 
 def digraph(diagram: Diagram) -> graphviz.Digraph:
@@ -63,7 +67,7 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
         for step, (left, bottom, right, top) in _panels(diagram).items():
             with graph.subgraph(name=f"cluster_{step}") as panel:
                 panel.attr(
-                    label=f"t = {step}",
+                    label=f"<<I>t</I> = {step}>",
                     bb=f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}",
                     lp=f"{right - 26:.2f},{top - 13:.2f}",
                     tooltip=f"time step {step}",
@@ -73,7 +77,7 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
         graph.node(node.id, **_node_attributes(node, placed))
     by_id = {node.id: node for node in diagram.nodes}
     for edge in diagram.edges:
-        attributes = {**EDGES[edge.kind], "label": _literal(edge.label)}
+        attributes = {**EDGES[edge.kind], "label": _html(edge.markup, EDGE_FONT)}
         if placed:
             attributes |= _route(edge, by_id[edge.source], by_id[edge.target])
         graph.edge(edge.source, edge.target, **attributes)
@@ -100,6 +104,14 @@ def _legend(diagram: Diagram) -> str:
     return f'<FONT {font}><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{"".join(cells)}</TR></TABLE></FONT>'
 
 
+def _html(markup: str, font_size: float) -> str:
+    """Markup as a label, with its indices in a smaller font."""
+    small = f'<FONT POINT-SIZE="{0.68 * font_size:.4g}">'
+    for tag in ("SUB", "SUP"):
+        markup = markup.replace(f"<{tag}>", f"{small}<{tag}>").replace(f"</{tag}>", f"</{tag}></FONT>")
+    return f"<{markup.replace(BACKSLASH, BACKSLASH + APART)}>" if markup else ""
+
+
 def _literal(text: str) -> str:
     """Text that stays text: no escape sequence, no HTML-like label, no entity."""
     return graphviz.escape(text.replace("&", "&amp;"))
@@ -109,7 +121,7 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     style = NODES[node.kind]
     width, height = size(node.kind, node.label)
     attributes = {
-        "label": _literal(node.label),
+        "label": _html(node.markup, NODE_FONT),
         "tooltip": _literal(node.tooltip),
         "shape": style.shape,
         "fillcolor": style.fill,
@@ -144,15 +156,17 @@ def _route(edge: Edge, source: Node, target: Node) -> dict[str, str]:
     head = "" if EDGES[edge.kind].get("arrowhead") == "none" else f"e,{tip[0]:.2f},{tip[1]:.2f} "
     attributes = {"pos": head + " ".join(f"{x:.2f},{y:.2f}" for x, y in curve)}
     if edge.label:
-        (x0, y0), (x1, y1) = curve[0], tip
+        points = [curve[0], *edge.via, tip]
+        (x0, y0), (x1, y1) = points[edge.at : edge.at + 2]
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
         if edge.bend:
             y += 0.75 * edge.bend + math.copysign(0.85 * EDGE_FONT, edge.bend)
         elif abs(x1 - x0) > abs(y1 - y0):
-            y += 0.85 * EDGE_FONT
+            y += 0.85 * EDGE_FONT + abs((y1 - y0) / (x1 - x0)) * text_width(edge.label, EDGE_FONT) / 2
         else:
-            outer, inner = (x0, x1) if abs(y0) > abs(y1) else (x1, x0)  # seen from the spine, where y is 0
-            x += (text_width(edge.label, EDGE_FONT) / 2 + 5) * (-1 if outer < inner else 1)
+            along = 0.58 if not edge.via else 0.5  # nearer to where it goes, since such lines spread out
+            x, y = _between((x0, y0), (x1, y1), along)
+            x += edge.side * (text_width(edge.label, EDGE_FONT) / 2 + 5)
         attributes["lp"] = f"{x:.2f},{y:.2f}"
     return attributes
 

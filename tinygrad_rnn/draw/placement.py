@@ -1,171 +1,268 @@
-"""Where each node of an unrolled net stands: one column per time step, and the spine on one straight line.
+"""Where each node of an unrolled net stands: `grid` says what belongs where, and this how far apart it is.
 
-    dW ← Σ ←─────╮                    lines on which the terms of a sum over time gather: `buses`
-                 W   x(t)             a tree above: what comes in with the data
-                  ╲ ╱
-    h(t-1) ────── ĥ(t) ────── h(t)    the spine: the longest path through the graph, back to the first column
-                  ╱ ╲
-                 U   b                a tree below: the other parameters
-    dU ← Σ ←─────╯   │
-    db ← Σ ←─────────╯
-
-Everything that is not on the spine hangs from it by its shortest way, as trees whose widths make the widths of the
-columns, so that columns of the same make are equally wide. Both figures of a graph are placed by this one computation,
-and no node moves between them. Graphviz's own layered layout does not know what a time step is: its columns differ in
-width with their contents, it moves nodes between the two figures, and it routes the sums through the columns.
-
-Lengths are in points, 1/72 inch; x grows to the right and y upwards.
+Equal slots make equally wide columns, and a row is one straight line, whatever hangs from it. Both figures of a graph
+are placed by this one computation, and no node moves between them. Graphviz's own layered layout does not know what a
+time step is: its columns differ in width with their contents, it moves nodes between the two figures, and it routes the
+sums through the columns. Lengths are in points; x grows to the right and y upwards.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tinygrad_rnn.draw.style import MARGIN
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.draw.grid import Grid, Link, Place, Row
+from tinygrad_rnn.draw.style import ARROW, MARGIN
 
-__all__ = ["TOTAL", "Link", "Place", "arcs", "buses", "place"]
+__all__ = ["TOTAL", "Lane", "Placement", "place"]
 
 SPACE = 14.0  # between neighbours in a tree
-ROW = 76.0  # between a tree's rows
+LEVEL = 76.0  # between a tree's levels
+APART = 24.0  # between what belongs to one row and to the next
 BETWEEN = 26.0  # between panels
-LANE = 38.0  # between the lines on which the sums over time gather
+LANE = 38.0  # between the lanes of sums
+HALF = 25.0  # about half the height of a node
+RAIL = 18.0  # between rails
+TAP = 46.0  # how high above a row a rail's tap runs, where it does not come in level
 ARC = 54.0  # an arc's control points lie so far off its line
 TOTAL = 60.0  # from a Σ to what it makes
 
+Point = tuple[float, float]
 
-@dataclass(eq=False)
-class Place:
-    """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it.
 
-    `width` is that of its shape, in whichever figure it is wider.
+@dataclass(frozen=True)
+class Lane:
+    """The line on which the terms of one sum gather; its Σ stands at (x, y), its left end."""
+
+    terms: Sequence[Place]
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What there is besides the places: corners of links that are not straight, how far others bend, and the lanes.
+
+    `labelled` is the piece, between two corners, that a link has for itself, so that its label can stand there; `side`
+    says on which side a tree's link has its label: -1 for the left, 1 for the right.
     """
 
-    tensor: Tensor
-    column: int
-    id: str
-    kind: str
-    width: float = 0.0
-    x: float = 0.0
-    y: float = 0.0
+    corners: dict[Link, tuple[Point, ...]]
+    labelled: dict[Link, int]
+    side: dict[Link, int]
+    bends: dict[Link, float]
+    lanes: list[Lane]
 
 
-@dataclass(frozen=True, eq=False)
-class Link:
-    """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded."""
-
-    source: Place
-    target: Place
-    user: Tensor
-    paths: list | None = None
-
-
-def place(places: Sequence[Place], links: Sequence[Link], room: Callable[[Place, Place], float]) -> None:
+def place(
+    places: Sequence[Place],
+    links: Sequence[Link],
+    sums: Sequence[Sequence[Place]],
+    steps: Sequence[int],
+    room: Callable[[Link], float],
+) -> Placement:
     """Set x and y of every place.
 
     Args:
         places: in topological order, the output last.
-        room: the least distance between the borders of two neighbours on the spine, such that their label fits.
+        sums: the places that make one sum over time each.
+        steps: the columns that are time steps.
+        room: how wide a link's label is.
     """
-    spine = _spine(places, links)
-    hung, parent = _hang(spine, places, links)
-    above = _above(spine, hung, parent, links)
-    children = {p: {True: [], False: []} for p in hung}
-    for p in hung:
-        if p in parent:
-            children[parent[p]][above[p]].append(p)
+    grid = Grid(places, links, steps)
+    for terms in sums:
+        grid.row_of(terms[0]).lanes[grid.up.get(terms[0], True)].append(terms)
+    children: dict[Place, dict[bool, list[Place]]] = {p: {True: [], False: []} for p in places}
+    for p in grid.parent:
+        children[grid.parent[p]][grid.up[p]].append(p)
+    rail_x = _across(grid, children, room)
+    gathered, lanes = _upwards(grid, children)
+    corners = _corners(grid, rail_x, gathered)
+    labelled = {link: len(way) - min(1, grid.taps[link]) for link, way in corners.items() if link in grid.taps}
+    labelled |= {link: 1 for link in corners if grid.rises(link)}
+    side = {link: _side(grid, link) for link in links}
+    return Placement(corners, labelled, side, _bends(links, places, corners), lanes)
+
+
+def _side(grid: Grid, link: Link) -> int:
+    """Outside of the fan that a tree is."""
+    p, q = link.source, link.target
+    child, parent = (q, p) if grid.parent.get(q) is p else (p, q)
+    return -1 if child.x < parent.x else 1
+
+
+def _across(
+    grid: Grid, children: dict[Place, dict[bool, list[Place]]], room: Callable[[Link], float]
+) -> dict[tuple[int, Place], float]:
+    """Set every x, column by column, each as wide as what is in its slots; returns that of the rails."""
     width: dict[Place, float] = {}
-    for p in reversed(hung):
+    label = {link.source: room(link) for link in grid.links if grid.parent.get(link.source) is link.target}
+    label |= {link.target: room(link) for link in grid.links if grid.parent.get(link.target) is link.source}
+    for p in reversed(grid.reached):
+        for side in children[p].values():
+            for c in side if len(side) > 2 else ():  # the labels between their lines need room
+                width[c] = max(width[c], 1.6 * label.get(c, 0.0) + SPACE)
         width[p] = max(p.width + SPACE, *[sum(width[c] for c in side) for side in children[p].values()])
+    alike = {column: 0 if column in grid.steps else column + 1 for column in grid.columns}  # by kinds of columns
+    slots: dict[tuple[int, int], float] = defaultdict(float)
+    apart: dict[tuple[int, int], float] = defaultdict(float)  # the least from the slot before to this one
+    rails: dict[int, list[float]] = defaultdict(list)  # the widths that rails take
+    for column, entering in grid.rails.items():
+        widths = [width[p] if p in grid.hubs else RAIL for p in entering]
+        rails[alike[column]] = max(rails[alike[column]], widths, key=sum)
+    for p, slot in grid.slot.items():
+        slots[alike[p.column], slot] = max(slots[alike[p.column], slot], width[p])
+        for link in grid.into[p]:
+            q = link.source
+            need = (p.width + q.width) / 2 + room(link) + 3 * ARROW
+            if grid.taps.get(link) == 0:
+                slots_apart, need = slot == 0, need - q.width / 2
+            else:
+                slots_apart = q.column == p.column and q in grid.slot and slot == grid.slot[q] + 1
+            if slots_apart:
+                apart[alike[p.column], slot] = max(apart[alike[p.column], slot], need)
 
-    before = None
-    for p in hung:
-        if p not in parent and before is not None:
-            apart = (width[before] + width[p]) / 2 + (2 * MARGIN + BETWEEN if p.column != before.column else 0)
-            p.x = before.x + max(apart, (before.width + p.width) / 2 + room(before, p))
-        if p not in parent:
-            before = p
-        if p not in parent and p not in spine:  # it gathers what the columns made: above them all
-            p.y = ROW + max(q.y for q in hung)
+    rail_x: dict[tuple[int, Place], float] = {}
+    edge, before = None, None
+    for column, inside in grid.columns.items():
+        kind, centres = alike[column], []
+        for slot in range(1 + max([grid.slot[p] for p in inside if p in grid.slot], default=-1)):
+            half = slots[kind, slot] / 2
+            start = centres[-1] + slots[kind, slot - 1] / 2 if centres else sum(rails[kind])
+            centres.append(max(start + half, (centres[-1] if centres else start) + apart[kind, slot]))
+        left = 0.0 if edge is None else edge + BETWEEN + 2 * MARGIN
+        for p in inside:
+            for link in grid.into[p]:
+                q = link.source
+                level = p in grid.slot and q.column == before and q in grid.row and grid.row[q] is grid.row[p]
+                if level and link not in grid.taps:
+                    need = (q.width + p.width) / 2 + room(link) + 3 * ARROW
+                    left = max(left, q.x + need - centres[grid.slot[p]])
+        at = left
+        for p, taken in zip(grid.rails[column], rails[kind], strict=False):
+            rail_x[column, p] = at + taken / 2
+            at += taken
+        for p in grid.reached:
+            if p.column == column:
+                if p in grid.slot:
+                    p.x = left + centres[grid.slot[p]]
+                elif p in grid.hubs:
+                    p.x = rail_x[column, p]
+                for side in children[p].values():
+                    from_left = p.x - sum(width[c] for c in side) / 2
+                    for c in side:
+                        c.x = from_left + width[c] / 2
+                        from_left += width[c]
+        edge, before = left + centres[-1] + slots[kind, len(centres) - 1] / 2, column
+    return rail_x
+
+
+def _upwards(grid: Grid, children: dict[Place, dict[bool, list[Place]]]) -> tuple[dict[int, float], list[Lane]]:
+    """Set every y, row by row; returns the line below each layer by which lower ones come in, and the lanes."""
+    above, below = _reach(grid, children)
+    gathering = {
+        grid.row[link.target]: grid.row_of(link.source)
+        for link in grid.links
+        if link.target in grid.row and link.source not in grid.row and link.source.column != link.target.column
+    }
+    ys: dict[Row, float] = {}
+    lanes: list[tuple[Sequence[Place], Row, float]] = []  # and how far each is off its row
+    under: dict[int, float] = {}
+    at, left = 0.0, min(p.x for p in grid.places)
+    for i, (layer, row) in enumerate(grid.rows):
+        if row in gathering:
+            continue
+        up, down = above[row], below[row]
+        gathered = up + MARGIN + HALF
+        up = gathered if row in gathering.values() else up
+        for sign, reach in ((1, up), (-1, down)):
+            y = reach
+            for terms in sorted(row.lanes[sign > 0], key=lambda terms: terms[0].x):
+                y += LANE if y > reach else LEVEL - HALF
+                lanes.append((terms, row, sign * y))
+            up, down = (max(up, y + HALF), down) if sign > 0 else (up, max(down, y + HALF))
+        at -= up + (APART if ys else 0.0)
+        ys[row] = at
+        for gatherer in (r for r, of in gathering.items() if of is row):
+            ys[gatherer] = at + gathered
+        at -= down
+        if i + 1 == len(grid.rows) or grid.rows[i + 1][0] != layer:
+            hubs = [p for p in grid.hubs if grid.layer[p] == layer]
+            if hubs:
+                at -= APART + HALF
+                for p in hubs:
+                    p.y = at
+                at -= HALF
+            under[layer] = at - APART / 2
+            at -= APART
+    lowest = min((layer for layer, _ in grid.rows if layer > 0), default=0)
+    zero = ys[next(row for layer, row in grid.rows if layer == lowest and row in ys)]
+    for p in grid.reached:
+        if p in grid.row:
+            p.y = ys[grid.row[p]] - zero
+        elif p in grid.hubs:
+            p.y -= zero
         for up, side in children[p].items():
-            left = p.x - sum(width[c] for c in side) / 2
             for c in side:
-                c.x, c.y = left + width[c] / 2, p.y + (ROW if up else -ROW)
-                left += width[c]
+                c.y = p.y + (LEVEL if up else -LEVEL)
+    return (
+        {layer: y - zero for layer, y in under.items()},
+        [Lane(terms, left, ys[row] - zero + y) for terms, row, y in lanes],
+    )
 
 
-def _spine(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, None]:
-    """The longest path to the output that goes back farthest in time, from its beginning, as an ordered set.
-
-    Where the path leaves the recurrence inside the last column (a loss at every step), what it passes from there on
-    hangs from the spine, as it does in the other columns.
-    """
-    inputs = defaultdict(list)
-    for link in links:
-        inputs[link.target].append(link.source)
-    reach: dict[Place, tuple[int, int]] = {}  # minus the column that a place's path begins in, and the path's length
-    for p in places:
-        begin, length = max((reach[q] for q in inputs[p]), default=(-p.column, 0))
-        reach[p] = (begin, length + 1)
-    path = [places[-1]]
-    while inputs[path[-1]]:
-        path.append(max(inputs[path[-1]], key=reach.__getitem__))
-    path.reverse()
-    last = max((i for i, p in enumerate(path) if p.tensor.step is not None), default=0)
-    leaves_inside = any(p.column == path[last].column for p in path[last + 1 :])
-    return dict.fromkeys(path[: last + 1] if leaves_inside else path)
-
-
-def _hang(
-    spine: dict[Place, None], places: Sequence[Place], links: Sequence[Link]
-) -> tuple[list[Place], dict[Place, Place]]:
-    """Hang every place, breadth first, from the nearest in its column: the order reached, and what each hangs from.
-
-    What nothing in its column leads to stands for itself, after the spine.
-    """
-    neighbours = defaultdict(list)
-    for link in links:
-        if link.source.column == link.target.column:
-            neighbours[link.target].append(link.source)
-            neighbours[link.source].append(link.target)
-    hung, parent = dict.fromkeys(spine), {}
-    for roots in (spine, *([p] for p in places)):
-        queue = deque(roots)
-        hung |= dict.fromkeys(queue)
-        while queue:
-            p = queue.popleft()
-            for q in neighbours[p]:
-                if q not in hung:
-                    parent[q], hung[q] = p, None
-                    queue.append(q)
-    return list(hung), parent
+def _reach(grid: Grid, children: dict[Place, dict[bool, list[Place]]]) -> tuple[dict[Row, float], dict[Row, float]]:
+    """How far up and down each row reaches, with its trees, and with what enters it from a rail or from below."""
+    above: dict[Row, float] = defaultdict(lambda: HALF)
+    below: dict[Row, float] = defaultdict(lambda: HALF)
+    depth: dict[Place, int] = {}
+    for p in grid.reached:
+        depth[p] = depth[grid.parent[p]] + 1 if p in grid.parent else 0
+        if p in grid.parent and grid.root(p) in grid.row:
+            reach = above if grid.up[p] else below
+            row = grid.row[grid.root(p)]
+            reach[row] = max(reach[row], depth[p] * LEVEL + HALF)
+    for link, tap in grid.taps.items():
+        if tap:
+            row = grid.row[link.target]
+            above[row] = max(above[row], TAP + RAIL * tap)
+    for link in grid.links:
+        if grid.rises(link):
+            row = grid.row[link.target]
+            below[row] = max(below[row], 2.5 * HALF)
+    return above, below
 
 
-def _above(
-    spine: dict[Place, None], hung: Sequence[Place], parent: dict[Place, Place], links: Sequence[Link]
-) -> dict[Place, bool]:
-    """Whether each place stands above what it hangs from: all but parameters do, and those that meet data with it.
+def _corners(
+    grid: Grid, rail_x: dict[tuple[int, Place], float], under: dict[int, float]
+) -> dict[Link, tuple[Point, ...]]:
+    """The corners of the links that run along rails, from layer to layer, and on the line where read-outs gather."""
+    corners: dict[Link, tuple[Point, ...]] = {}
+    several = {link.target for link, tap in grid.taps.items() if tap > 1}
+    for link in grid.links:
+        p, q = link.source, link.target
+        if link in grid.taps:
+            x, tap = rail_x[q.column, p], grid.taps[link]
+            way: list[Point] = [] if p in grid.hubs else [(x, p.y)]
+            if p.column == q.column and p not in grid.hubs:
+                way = [(p.x, under[grid.layer[q]]), (x, under[grid.layer[q]])]
+            if tap:
+                y, aside = q.y + TAP + RAIL * (tap - 1), 9.0 * (2 * tap - 3) if q in several else 0.0
+                way += [(x, y), (q.x + aside, y)]
+            else:
+                way += [(x, q.y)]
+            corners[link] = tuple(way)
+        elif grid.rises(link):
+            y = q.y - 2 * HALF
+            corners[link] = ((p.x, y), (q.x, y))
+        elif q in grid.row and p not in grid.row and p.column != q.column:
+            corners[link] = ((p.x, q.y),)
+    return corners
 
-    Places of one parameter stand on one side, so that the line on which their gradients gather meets nothing else.
-    """
-    up = {p for p in hung if p.kind != "parameter" and p not in spine}
-    with_data = {link.user for link in links if link.source in up}
-    up |= {link.source for link in links if link.user in with_data}
-    parameters = {p.tensor for p in up if p.kind == "parameter"}
-    up |= {p for p in hung if p.tensor in parameters}
-    for p in reversed(hung):
-        if p in up and p in parent:
-            up.add(parent[p])
-    above: dict[Place, bool] = {}
-    for p in hung:
-        above[p] = above[parent[p]] if parent.get(p) in parent else p in up
-    return above
 
-
-def arcs(links: Sequence[Link], places: Sequence[Place]) -> dict[Link, float]:
+def _bends(links: Sequence[Link], places: Sequence[Place], corners: dict[Link, tuple]) -> dict[Link, float]:
     """The links along a level line that pass other places on it, and how far each bends off the line, downwards."""
     rows = defaultdict(list)
     for p in places:
@@ -176,23 +273,6 @@ def arcs(links: Sequence[Link], places: Sequence[Place]) -> dict[Link, float]:
     for link in links:
         left, right = sorted((link.source.x, link.target.x))
         passed = bisect_left(rows[link.source.y], right) - bisect_right(rows[link.source.y], left)
-        if link.source.y == link.target.y and passed > 0:
+        if link not in corners and link.source.y == link.target.y and passed > 0:
             bends[link] = -ARC - 3.0 * min(passed, 4)
     return bends
-
-
-def buses(
-    sums: Sequence[Sequence[Place]], places: Sequence[Place]
-) -> Iterator[tuple[Sequence[Place], tuple[float, float]]]:
-    """Where the terms of each sum gather: (terms, (x, y) of their Σ), at the left end of a line of its own.
-
-    The lines run outside of everything, above for terms above the spine and below for the others; the leftmost terms
-    have the nearest line, which makes the fewest crossings. A line is at the height of its Σ.
-    """
-    left = min((p.x for p in places), default=0.0)
-    for sign in (1, -1):
-        y = max((sign * p.y for p in places), default=0.0) + ROW
-        on_side = [terms for terms in sums if (terms[0].y > 0) == (sign > 0)]
-        for terms in sorted(on_side, key=lambda terms: terms[0].x):
-            yield terms, (left, sign * y)
-            y += LANE

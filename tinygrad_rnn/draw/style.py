@@ -46,6 +46,7 @@ NODES = {
 EDGES = {
     "value":    {"color": "#3c3c3c", "fontcolor": "#3c3c3c"},
     "gradient": {"color": "#b3261e", "fontcolor": "#8c1d18"},
+    "term":     {"color": "#c08a3e", "fontcolor": "#c08a3e", "penwidth": "0.8"},
     "none":     {"color": "#cfcfcf", "fontcolor": "#cfcfcf", "style": "dashed", "arrowhead": "none"},
 }
 FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
@@ -54,7 +55,7 @@ PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", 
 
 _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
 
-FONT = "Times-Italic"
+FONT = "Times-Roman"
 NODE_FONT, EDGE_FONT = 16.0, 13.0
 ARROW = 7.0
 MARGIN = 14.0  # from a column's outermost nodes to its panel's edge

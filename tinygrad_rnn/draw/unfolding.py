@@ -10,13 +10,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.draw.placement import Link, Place, place
-from tinygrad_rnn.draw.style import ARROW, EDGE_FONT, size, text_width
+from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.placement import Placement, place
+from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.folding import fold, variables
 from tinygrad_rnn.notation import NOTATIONS, Notation, Writer, symbol
 from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
-__all__ = ["LEVELS", "Unfolded", "unfold"]
+__all__ = ["LEVELS", "Unfolded", "placed", "unfold"]
 
 LEVELS = ("named", "primitives")
 
@@ -32,21 +34,24 @@ class Unfolded:
     links: list[Link]
     steps: list[int]
     writer: Writer
+    markup: Writer  # the same, as labels are drawn
     shared: dict[Tensor, list[Place]]  # the parameters that stand in several columns, and where
 
-    def name(self, p: Place) -> str:
+    def name(self, p: Place, writer: Writer | None = None) -> str:
         """The variable, or the operation where there is none."""
-        nameless = p.tensor.name is None and not p.tensor.is_leaf
-        return symbol(p.tensor.primitive) if nameless else self.writer.variable(p.tensor)
+        writer = writer or self.writer
+        nameless = not writer.notation.writes(p.tensor) and not p.tensor.is_leaf
+        return writer.setting.template(symbol(p.tensor.primitive)) if nameless else writer.variable(p.tensor)
 
-    def label(self, p: Place, gradient: bool) -> str:
+    def label(self, p: Place, gradient: bool, writer: Writer | None = None) -> str:
         """What is written in a node: h⁽²⁾, or for its gradient dh⁽²⁾; what made it, below, where every primitive is."""
-        name = self.name(p)
+        writer = writer or self.writer
+        name = self.name(p, writer)
         if gradient and p is not self.places[-1] and p.kind != "operation" and p.tensor.requires_grad:
             step = p.column if p.tensor in self.shared and p.column in self.steps else None
-            name = f"d{self.writer.variable(p.tensor, step)}"
-        made = self.level == "primitives" and p.tensor.name is not None and not p.tensor.is_leaf
-        return f"{name}\n{symbol(p.tensor.primitive)}" if made else name
+            name = writer.setting.template("d") + writer.variable(p.tensor, step)
+        made = self.level == "primitives" and p.kind != "operation" and not p.tensor.is_leaf
+        return name + writer.setting.line + writer.setting.template(symbol(p.tensor.primitive)) if made else name
 
     def equation(self, p: Place) -> str:
         """How a node was made, as a tooltip says it."""
@@ -66,17 +71,18 @@ class Unfolded:
         term = f", the term {through}" if p.tensor in self.shared else ""
         return f"{self.partial(p)}{term}, shape {p.tensor.shape}"
 
-    def derivative(self, link: Link) -> str:
+    def derivative(self, link: Link, writer: Writer | None = None) -> str:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
+        writer = writer or self.writer
         written = None if link.paths is None else self.writer.total(reversed(link.paths))  # found last use first
         if written is not None and len(written.text) <= _LONGEST_LABEL:
-            return written.text
-        return f"∂{self.name(link.target)}/∂{self.name(link.source)}"
+            return written.text if writer is self.writer else writer.total(reversed(link.paths)).text
+        return f"∂{self.name(link.target, writer)}/∂{self.name(link.source, writer)}"
 
-    def function(self, link: Link) -> str:
+    def function(self, link: Link, writer: Writer | None = None) -> str:
         """The function that a link applies, as f in h = f(ĥ), where it applies just one."""
         one = link.paths is not None and [len(path) for path in link.paths] == [1]
-        return self.writer.function(link.user) if one and self.level == "named" else ""
+        return (writer or self.writer).function(link.user) if one and self.level == "named" else ""
 
 
 def unfold(output: Tensor, level: str, notation: Notation = NOTATIONS["interdb"]) -> Unfolded:
@@ -109,7 +115,9 @@ def unfold(output: Tensor, level: str, notation: Notation = NOTATIONS["interdb"]
     def place_of(tensor: Tensor, column: int) -> Place:
         key = (tensor, column if columns[tensor] is None else columns[tensor])
         if key not in found:
-            found[key] = Place(tensor, key[1], f"n{len(found)}", _kind(tensor, output, carried))
+            kind = _kind(tensor, output, carried, notation)
+            carries = tensor.name in carried and tensor.step is not None
+            found[key] = Place(tensor, key[1], f"n{len(found)}", kind, carries)
         return found[key]
 
     links = []
@@ -122,22 +130,24 @@ def unfold(output: Tensor, level: str, notation: Notation = NOTATIONS["interdb"]
     for p in places:
         in_columns[p.tensor].append(p)
     shared = {tensor: where for tensor, where in in_columns.items() if len(where) > 1 and tensor.requires_grad}
-    unfolded = Unfolded(level, places, links, steps, Writer(order, _indices(in_columns, steps), notation), shared)
-    if steps:
-        _place(unfolded)
+    indices = _indices(in_columns, steps)
+    writers = (Writer(order, indices, notation, setting) for setting in (PLAIN, MARKUP))
+    unfolded = Unfolded(level, places, links, steps, *writers, shared)
     return unfolded
 
 
-def _place(unfolded: Unfolded) -> None:
+def placed(unfolded: Unfolded) -> Placement:
     """Place the nodes with room for the labels of both figures; links between the same variables get the same room."""
+    if not unfolded.steps:
+        return Placement({}, {}, {}, {}, [])
     widest: dict[tuple, float] = defaultdict(float)
     for p in unfolded.places:
         p.width = size(p.kind, unfolded.label(p, gradient=True))[0]
     between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
     for link, names in between.items():
         widest[names] = max(widest[names], text_width(unfolded.derivative(link), EDGE_FONT))
-    rooms = {(link.source, link.target): 3 * ARROW + widest[names] for link, names in between.items()}
-    place(unfolded.places, unfolded.links, lambda p, q: rooms.get((p, q), 0.0))
+    sums = list(unfolded.shared.values())
+    return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]])
 
 
 def _columns(order: list[Tensor]) -> tuple[dict[Tensor, int | None], list[int]]:
@@ -198,12 +208,12 @@ def _indices(in_columns: dict[Tensor, list[Place]], steps: list[int]) -> dict[Te
     return indices
 
 
-def _kind(tensor: Tensor, output: Tensor, carried: set[str]) -> str:
+def _kind(tensor: Tensor, output: Tensor, carried: set[str], notation: Notation) -> str:
     """What a node is to the reader; colours and shapes follow from it."""
     if tensor is output:
         return "output"
-    if tensor.name in carried:
+    if tensor.name in carried and tensor.step is not None:
         return "state"
     if tensor.is_leaf:
         return "parameter" if tensor.requires_grad and tensor.step is None else "input"
-    return "variable" if tensor.name is not None else "operation"
+    return "variable" if notation.writes(tensor) else "operation"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
-from tinygrad_rnn.draw.placement import TOTAL, Place, arcs, buses
-from tinygrad_rnn.draw.unfolding import Unfolded, unfold
+from tinygrad_rnn.draw.grid import Place
+from tinygrad_rnn.draw.placement import TOTAL
+from tinygrad_rnn.draw.unfolding import Unfolded, placed, unfold
 from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["backward", "forward"]
@@ -20,12 +21,15 @@ def forward(output: Tensor, *, level: str = "named") -> Diagram:
         TypeError: not a Tensor. ValueError: a Tensor without a graph, or an unknown level.
     """
     unfolded = unfold(output, level)
+    at = placed(unfolded)
     nodes = [_node(unfolded, p, gradient=False) for p in unfolded.places]
-    bends = arcs(unfolded.links, unfolded.places)
     edges = [
-        Edge(link.source.id, link.target.id, unfolded.function(link), "value", bend=bends.get(link, 0.0))
+        Edge(
+            link.source.id, link.target.id, unfolded.function(link), "value", unfolded.function(link, unfolded.markup),
+            at.corners.get(link, ()), at.labelled.get(link, 0), at.side.get(link, 1), at.bends.get(link, 0.0),
+        )
         for link in unfolded.links
-    ]
+    ]  # fmt: skip
     return Diagram("forward", nodes, edges, unfolded.steps, unfolded.writer.legend())
 
 
@@ -43,19 +47,25 @@ def backward(output: Tensor, *, level: str = "named") -> Diagram:
         TypeError: not a Tensor. ValueError: a Tensor without a graph, or an unknown level.
     """
     unfolded = unfold(output, level)
+    at = placed(unfolded)
     nodes = [_node(unfolded, p, gradient=True) for p in unfolded.places]
-    edges, bends = [], arcs(unfolded.links, unfolded.places)
+    edges = []
     for link in unfolded.links:
         flows = link.source.tensor.requires_grad
-        label, kind = (unfolded.derivative(link), "gradient") if flows else ("", "none")
-        edges.append(Edge(link.target.id, link.source.id, label, kind, bend=bends.get(link, 0.0)))
-    for i, (terms, (x, y)) in enumerate(buses(list(unfolded.shared.values()), unfolded.places)):
-        name = unfolded.name(terms[0])
-        tooltip = f"{unfolded.partial(terms[0])}, shape {terms[0].tensor.shape}"
-        nodes.append(Node(f"sum{i}", "Σ", "sum", None, x, y, f"the sum over the steps that use {name}"))
-        nodes.append(Node(f"total{i}", f"d{name}", terms[0].kind, None, x - TOTAL, y, tooltip))
-        edges += [Edge(p.id, f"sum{i}", "", "gradient", via=((p.x, y),)) for p in terms]
-        edges.append(Edge(f"sum{i}", f"total{i}", "", "gradient"))
+        written = [unfolded.derivative(link, writer) if flows else "" for writer in (unfolded.writer, unfolded.markup)]
+        via = at.corners.get(link, ())[::-1]
+        (label, markup), kind = written, "gradient" if flows else "none"
+        on, side, bend = len(via) - at.labelled.get(link, 0), at.side.get(link, 1), at.bends.get(link, 0.0)
+        edges.append(Edge(link.target.id, link.source.id, label, kind, markup, via, on, side, bend))
+    for i, lane in enumerate(at.lanes):
+        first = lane.terms[0]
+        name, tooltip = unfolded.name(first), f"{unfolded.partial(first)}, shape {first.tensor.shape}"
+        markup = unfolded.markup.setting.template("d") + unfolded.name(first, unfolded.markup)
+        over = f"the sum over the steps that use {name}"
+        nodes.append(Node(f"sum{i}", "Σ", "sum", "Σ", None, lane.x, lane.y, over))
+        nodes.append(Node(f"total{i}", f"d{name}", first.kind, markup, None, lane.x - TOTAL, lane.y, tooltip))
+        edges += [Edge(p.id, f"sum{i}", "", "term", via=((p.x, lane.y),)) for p in lane.terms]
+        edges.append(Edge(f"sum{i}", f"total{i}", "", "term"))
     return Diagram("backward", nodes, edges, unfolded.steps, unfolded.writer.legend(), direction="RL")
 
 
@@ -64,6 +74,7 @@ def _node(unfolded: Unfolded, p: Place, gradient: bool) -> Node:
         p.id,
         unfolded.label(p, gradient),
         p.kind,
+        unfolded.label(p, gradient, unfolded.markup),
         p.column if p.column in unfolded.steps else None,
         p.x,
         p.y,

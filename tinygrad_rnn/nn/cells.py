@@ -27,6 +27,7 @@ State = Tensor | tuple[Tensor, ...]
 
 _x, _h, _h_hat, _c = map(Letter, ("x", "h", "ĥ", "c"))
 _i, _f, _g, _o, _r, _z, _n = map(Letter, "ifgorzn")
+_i_hat, _f_hat, _g_hat, _o_hat, _r_hat, _z_hat, _n_hat = map(Letter, ("î", "f̂", "ĝ", "ô", "r̂", "ẑ", "n̂"))
 
 
 class Cell(Module):
@@ -205,10 +206,10 @@ class LSTMCell(Cell):
 
     def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """(h(t), c(t))."""
-        i = F.sigmoid(_affine(self.W_i, x, self.U_i, h, self.b_i))
-        f = F.sigmoid(_affine(self.W_f, x, self.U_f, h, self.b_f))
-        g = F.tanh(_affine(self.W_g, x, self.U_g, h, self.b_g))
-        o = F.sigmoid(_affine(self.W_o, x, self.U_o, h, self.b_o))
+        i = F.sigmoid(_affine(self.W_i, x, self.U_i, h, self.b_i, _i_hat))
+        f = F.sigmoid(_affine(self.W_f, x, self.U_f, h, self.b_f, _f_hat))
+        g = F.tanh(_affine(self.W_g, x, self.U_g, h, self.b_g, _g_hat))
+        o = F.sigmoid(_affine(self.W_o, x, self.U_o, h, self.b_o, _o_hat))
         c = f * c + i * g
         h = o * F.tanh(c)
         i.name, f.name, g.name, o.name, c.name, h.name = _i, _f, _g, _o, _c, _h
@@ -242,18 +243,22 @@ class GRUCell(Cell):
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t)."""
-        r = F.sigmoid(_affine(self.W_r, x, self.U_r, h, self.b_r))
-        z = F.sigmoid(_affine(self.W_z, x, self.U_z, h, self.b_z))
-        n = F.tanh(_plus(linear(self.W_n, x), self.b_n) + r * _plus(linear(self.U_n, h), self.c_n))
+        r = F.sigmoid(_affine(self.W_r, x, self.U_r, h, self.b_r, _r_hat))
+        z = F.sigmoid(_affine(self.W_z, x, self.U_z, h, self.b_z, _z_hat))
+        n_hat = _plus(linear(self.W_n, x), self.b_n) + r * _plus(linear(self.U_n, h), self.c_n)
+        n = F.tanh(n_hat)
         h = (1.0 - z) * n + z * h
-        r.name, z.name, n.name, h.name = _r, _z, _n, _h
+        r.name, z.name, n_hat.name, n.name, h.name = _r, _z, _n_hat, _n, _h
         return h
 
 
-def _affine(W: Tensor, x: Tensor, U: Tensor, h: Tensor, b: Tensor | None) -> Tensor:
-    """W x + U h + b."""
+def _affine(W: Tensor, x: Tensor, U: Tensor, h: Tensor, b: Tensor | None, name: Letter) -> Tensor:
+    """W x + U h + b, what a gate's nonlinearity is taken of."""
     total = linear(W, x) + linear(U, h)
-    return total if b is None else total + b
+    if b is not None:
+        total = total + b
+    total.name = name
+    return total
 
 
 def _plus(total: Tensor, b: Tensor | None) -> Tensor:

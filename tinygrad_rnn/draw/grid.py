@@ -1,0 +1,317 @@
+"""The structure of an unrolled net's picture: columns, layers, rows, slots, trees and rails. It knows no lengths.
+
+    dW ← Σ ←─────╮                    lanes, on which the terms of a sum over time gather
+                 W   x(t)             a tree above: what comes in with the data
+                  ╲ ╱
+    h(t-1) ────── ĥ(t) ────── h(t)    a row: from left to right a path of variables, to a state or what a state needs
+                  ╱ ╲
+                 U   b                a tree below: the other parameters
+    dU ← Σ ←─────╯   │
+    db ← Σ ←─────────╯
+
+- A column is a time step. Its `slots`, from left to right, are how many variables lie before one in the step.
+- The rows of a layer, from its output downwards, are paths: a plain cell is one, ĥ h; an LSTM cell has five, ô o h and
+  c and f̂ f and so on. A state that is carried on by itself (c, and h of a GRU) has a row, a straight line, of its own.
+- Layers lie one upon the other, the first below.
+- What enters several rows, x(t) and h(t-1) of a gated cell, does so from a vertical `rail` at the column's left.
+- Everything else hangs from a row as a tree. What is read out of a column joins what comes after on a line above.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tinygrad_rnn.tensor import Tensor
+
+__all__ = ["Grid", "Link", "Place", "Row"]
+
+
+@dataclass(eq=False)
+class Place:
+    """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it.
+
+    `width` is that of its shape, in whichever figure it is wider; `carried` says whether it is a state that goes on to
+    another column.
+    """
+
+    tensor: Tensor
+    column: int
+    id: str
+    kind: str
+    carried: bool = False
+    width: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded."""
+
+    source: Place
+    target: Place
+    user: Tensor
+    paths: list | None = None
+
+
+@dataclass(eq=False)
+class Row:
+    """A row, through all columns; `lanes` are the sums whose terms hang from it, those above it and those below."""
+
+    lanes: dict[bool, list[Sequence[Place]]] = field(default_factory=lambda: {True: [], False: []})
+
+
+class Grid:
+    """Columns, rows, slots and trees, found one after the other."""
+
+    def __init__(self, places: Sequence[Place], links: Sequence[Link], steps: Sequence[int]):
+        self.places, self.links, self.steps = places, links, set(steps)
+        self.into: dict[Place, list[Link]] = defaultdict(list)
+        self.out: dict[Place, list[Link]] = defaultdict(list)
+        for link in links:
+            self.into[link.target].append(link)
+            self.out[link.source].append(link)
+        self.columns: dict[int, list[Place]] = {column: [] for column in sorted({p.column for p in places})}
+        for p in places:
+            self.columns[p.column].append(p)
+        self.before = {after: before for before, after in pairwise(self.columns)}
+        self.layer = self._layers()
+        self.hubs, self.trunk = self._trunk()
+        self.slot = self._slots()
+        self.rows: list[tuple[int, Row]] = []  # with their layers, from the top
+        self.row: dict[Place, Row] = {}
+        self._find_rows()
+        self.reached: list[Place] = []  # all places, each after what it hangs from
+        self.parent, self.up = self._trees()
+        self.rails, self.taps = self._find_rails()
+
+    # What is where: layer, trunk, slot, row, tree
+
+    def _layers(self) -> dict[Place, int]:
+        """Of a node its own, or that of what it was made of; of a leaf that of its first use."""
+        layer: dict[Place, int] = {}
+        for p in self.places:
+            if p.tensor.layer is not None:
+                layer[p] = p.tensor.layer
+            elif not p.tensor.is_leaf:
+                layer[p] = max([layer[link.source] for link in self.into[p] if link.source in layer], default=1)
+        for p in self.places:
+            if p not in layer:
+                layer[p] = min([layer.get(link.target, 1) for link in self.out[p]], default=1)
+        return layer
+
+    def _trunk(self) -> tuple[set[Place], set[Place]]:
+        """The hubs: data that several nodes of a column use. The trunk: what a state of the column is made of, and is
+        itself made of hubs or of other columns."""
+        users = {p: {link.target for link in self.out[p] if link.target.column == p.column} for p in self.places}
+        fed: set[Place] = set()
+        hubs: set[Place] = set()
+        for p in self.places:
+            sources = [link.source for link in self.into[p]]
+            if any(q.column != p.column or q in fed or q in hubs for q in sources):
+                fed.add(p)
+            elif len(users[p]) > 1 and p.kind != "parameter" and not p.carried and p.column in self.steps:
+                hubs.add(p)
+        roles = {self._role(p) for p in fed if p.tensor.name is not None}
+        with_state = {p.column for p in self.places if p.carried}
+        trunk: set[Place] = set()
+        for p in reversed(self.places):
+            wanted = p.carried or p.column not in with_state or any(q in trunk for q in users[p])
+            ours = p.carried or p is self.places[-1] or (not p.tensor.is_leaf and (p in fed or self._role(p) in roles))
+            if wanted and ours and p not in hubs:
+                trunk.add(p)
+        return hubs, trunk
+
+    def _role(self, p: Place) -> tuple:
+        """What is the same for alike places of all columns."""
+        return p.tensor.name, self.layer[p], p.carried
+
+    def _slots(self) -> dict[Place, int]:
+        slot: dict[Place, int] = {}
+        for p in self.places:
+            if p in self.trunk:
+                before = [link.source for link in self.into[p] if link.source.column == p.column]
+                slot[p] = 1 + max([slot[q] for q in before if q in slot and self.layer[q] == self.layer[p]], default=-1)
+        return slot
+
+    def _find_rows(self) -> None:
+        """Put every place of the trunk into a row: those of the steps first, which make the rows; then the others."""
+        found: dict[tuple, list[Place]] = defaultdict(list)  # the rows of one role
+        rank: dict[tuple, tuple] = {}
+        for column in self.columns:
+            if column in self.steps:
+                for i, path in enumerate(self._paths(column)):
+                    end = path[-1]
+                    key = (self.layer[end], end.tensor.name or i)
+                    found[key] += path
+                    rank.setdefault(key, (-self.layer[end], 0 if i == 0 else 1 if end.carried else 2, len(rank)))
+        for key in sorted(found, key=rank.__getitem__):
+            self._new_row(key[0], found[key])
+        for column in self.columns:
+            if column not in self.steps:
+                for path in self._paths(column):
+                    self._join(path, column)
+
+    def _new_row(self, layer: int, path: Sequence[Place]) -> None:
+        self.rows.append((layer, Row()))
+        self.row |= dict.fromkeys(path, self.rows[-1][1])
+
+    def _join(self, path: list[Place], column: int) -> None:
+        """Continue a row by a path of a column that is no step."""
+        beside = [link.source for link in self.into[path[0]]] + [link.target for link in self.out[path[-1]]]
+        if path[0].carried:
+            beside = [p for p in self.row if self._role(p) == self._role(path[0])]
+        taken = {self.row[p] for p in self.columns[column] if p in self.row}
+        for row in (self.row[p] for p in beside if p in self.row):
+            if row not in taken:
+                self.row |= dict.fromkeys(path, row)
+                return
+        self._new_row(0, path)
+
+    def _paths(self, column: int) -> list[list[Place]]:
+        """The trunk of a column as paths: the one to the output first, others in the order of their making."""
+        trunk = [p for p in self.columns[column] if p in self.trunk]
+        alone = {p for p in trunk if p.carried and any(self._carries(link) for link in self.into[p])}
+        taken: set[Place] = set()
+        paths = []
+        for end in sorted(reversed(trunk), key=lambda p: (-self.layer[p], not p.carried, -self.slot[p])):
+            if end in taken:
+                continue
+            path = [end]
+            while path[-1] not in alone:
+                taken.add(path[-1])
+                before = [link.source for link in self.into[path[-1]]]
+                before = [q for q in before if q.column == column and q in self.trunk - taken - alone]
+                before = [q for q in before if not q.carried and self.layer[q] == self.layer[end]]
+                if not before:
+                    break
+                path.append(max(before, key=self.slot.__getitem__))
+            taken.update(path)
+            paths.append(path[::-1])
+        first = {self.layer[path[-1]]: path for path in reversed(paths)}
+        order = {p: i for i, p in enumerate(self.places)}
+
+        def as_read(path: list[Place]) -> tuple:
+            """Short paths first, and those that enter one expression in the order in which they stand in it."""
+            used = next((link for link in self.out[path[-1]] if link.target.column == column), None)
+            where = (-1, 0) if used is None else (order[used.target], self.into[used.target].index(used))
+            return (self.slot[path[-1]], *where)
+
+        return sorted(paths, key=lambda path: (path is not first[self.layer[path[-1]]], as_read(path)))
+
+    def _carries(self, link: Link) -> bool:
+        """Whether a state goes on by itself: c(t-1) in the making of c(t)."""
+        return (
+            link.source.carried
+            and link.source.column < link.target.column
+            and (
+                link.source.tensor.name == link.target.tensor.name
+                and self.layer[link.source] == self.layer[link.target]
+            )
+        )
+
+    def _trees(self) -> tuple[dict[Place, Place], dict[Place, bool]]:
+        """What each place hangs from, breadth first, and whether it hangs upwards.
+
+        All but parameters do, and those parameters that meet data in one primitive; or all, where a lower layer comes
+        in from below. Places of one parameter hang on one side, so that the lane of their sum meets nothing else.
+        """
+        parent: dict[Place, Place] = {}
+        reached = dict.fromkeys([p for p in self.places if p in self.trunk or p in self.hubs])
+        queue = deque(reached)
+        lonely = deque(p for p in self.places if p not in reached)
+        while queue or lonely:
+            if not queue:
+                p = lonely.popleft()
+                if p in reached:
+                    continue
+                self._new_row(0, [p])
+                self.trunk.add(p)
+                self.slot[p] = 0
+                reached[p] = None
+                queue.append(p)
+            p = queue.popleft()
+            near = [link.source for link in self.into[p]] + [link.target for link in self.out[p]]
+            for q in near:
+                if q not in reached and q.column == p.column:
+                    parent[q], reached[q] = p, None
+                    queue.append(q)
+
+        self.reached = list(reached)
+        hung = [p for p in reached if p in parent]
+        up = {p for p in hung if p.kind != "parameter"}
+        with_data = {link.user for link in self.links if link.source in up}
+        up |= {link.source for link in self.links if link.user in with_data and link.source in parent}
+        up |= {p for p in hung if any(self.rises(link) for link in self.into[parent[p]])}
+        shared = {p.tensor for p in up if p.kind == "parameter"}
+        up |= {p for p in hung if p.tensor in shared}
+        for p in reversed(hung):
+            if p in up and parent[p] in parent:
+                up.add(parent[p])
+        side: dict[Place, bool] = {}
+        for p in hung:
+            side[p] = side[parent[p]] if parent[p] in parent else p in up and parent[p] not in self.hubs
+        for p in hung:  # what goes on to another column is left free above
+            if self._exits(p) and parent[p] in parent:
+                parent |= {link.source: parent[p] for link in self.into[p] if parent.get(link.source) is p}
+        return parent, side
+
+    def rises(self, link: Link) -> bool:
+        """Whether a link goes up from a lower layer, all of whose output enters the next one there."""
+        p, q = link.source, link.target
+        if p not in self.trunk or q not in self.trunk or p.column != q.column or self.layer[p] >= self.layer[q]:
+            return False
+        return [other for other in self.out[p] if self.layer[other.target] == self.layer[q]] == [link]
+
+    def _exits(self, p: Place) -> bool:
+        return p not in self.trunk and any(link.target.column != p.column for link in self.out[p])
+
+    def root(self, p: Place) -> Place:
+        """What it hangs from in the end: a place of the trunk, or a hub."""
+        while p in self.parent:
+            p = self.parent[p]
+        return p
+
+    def row_of(self, p: Place) -> Row:
+        """The row that a place is in, or hangs from, or enters first."""
+        root = self.root(p)
+        return self.row[root] if root in self.row else next(self.row[link.target] for link in self.out[root])
+
+    # Rails and taps
+
+    def _find_rails(self) -> tuple[dict[int, list[Place]], dict[Link, int]]:
+        """Per column what enters it by a rail; and per link of a rail, how it comes in: level (0), or above."""
+        rails: dict[int, list[Place]] = {column: [] for column in self.columns}
+        taps: dict[Link, int] = {}
+        taken: set[Place] = set()  # places that something enters level
+        for link in self.links:
+            if link.target in self.trunk and link.source in self.row and not self._railed(link):
+                taken.add(link.target)
+        for link in sorted(filter(self._railed, self.links), key=lambda link: link.source in self.hubs):
+            column, target = link.target.column, link.target
+            if link.source not in rails[column]:
+                rails[column].append(link.source)
+            first = not any(
+                self.row[q] is self.row[target] and self.slot[q] < self.slot[target]
+                for q in self.columns[column]
+                if q in self.row
+            )
+            above = [other for other in taps if other.target is target and taps[other] > 0]
+            level = first and target not in taken and not any(other.target is target for other in taps)
+            taps[link] = 0 if level else 1 + len(above)
+        return rails, taps
+
+    def _railed(self, link: Link) -> bool:
+        p, q = link.source, link.target
+        if q not in self.trunk:
+            return False
+        if p in self.hubs:
+            return True
+        if p not in self.row or self.row[p] is self.row[q]:
+            return False
+        if p.column == q.column:
+            return self.layer[p] < self.layer[q] and not self.rises(link)
+        return q.column in self.steps and self.before.get(q.column) == p.column

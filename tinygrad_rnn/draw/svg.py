@@ -1,0 +1,77 @@
+"""An SVG as Graphviz writes it, made fit to be read: labels that hold together, tooltips, a title and a description.
+
+Graphviz sets every piece of a label at a place of its own, as wide as its font is. Where a reader's font is another,
+the pieces drift apart or overlap; as pieces of one text they follow each other.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from itertools import groupby
+
+from tinygrad_rnn.draw.dot import APART
+
+__all__ = ["finish"]
+
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+SHIFT = {"super": -0.36, "sub": 0.2}  # of the font size of the text before
+
+ET.register_namespace("", SVG)
+ET.register_namespace("xlink", XLINK)
+
+
+def finish(svg: bytes, title: str, description: str) -> bytes:
+    """The same picture. Each node and edge is a group with the id that the diagram gives it, and its tooltip."""
+    root = ET.fromstring(svg)
+    root.set("role", "img")
+    for tag, text in (("desc", description), ("title", title)):
+        element = ET.Element(f"{{{SVG}}}{tag}")
+        element.text = text
+        root.insert(0, element)
+    for group in root.iter(f"{{{SVG}}}g"):
+        if group.get("class") in ("node", "edge", "cluster"):
+            _name(group)
+            if group.get("id") != "legend":
+                _join_labels(group)
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
+
+
+def _name(group: ET.Element) -> None:
+    """Take the id from where Graphviz has it, the title, and make the tooltip the title, which browsers show."""
+    title = group.find(f"{{{SVG}}}title")
+    group.set("id", title.text)
+    link = group.find(f"{{{SVG}}}g/{{{SVG}}}a")
+    if link is None:
+        group.remove(title)
+        return
+    title.text = link.get(f"{{{XLINK}}}title")
+    group.remove(group.find(f"{{{SVG}}}g"))
+    group.extend(link)
+
+
+def _join_labels(group: ET.Element) -> None:
+    """Make the pieces of each line of a label one text."""
+    shape = group.find(f"{{{SVG}}}ellipse")
+    for _, line in groupby(group.findall(f"{{{SVG}}}text"), key=lambda text: text.get("y")):
+        first, *others = list(line)
+        pieces = [(text.attrib.copy(), text.text) for text in (first, *others)]
+        for text in others:
+            group.remove(text)
+        size = max(float(attributes["font-size"]) for attributes, _ in pieces)
+        first.attrib = {name: first.get(name) for name in ("x", "y", "fill", "font-family") if first.get(name)}
+        first.attrib |= {"text-anchor": "start", "font-size": f"{size:g}"}
+        if shape is not None:  # in a round node, in the middle, whatever the font
+            first.attrib |= {"x": shape.get("cx"), "text-anchor": "middle"}
+        first.text, height = None, 0.0
+        for attributes, text in pieces:
+            piece = ET.SubElement(first, f"{{{SVG}}}tspan")
+            piece.text = text.replace(APART, "").replace(" ", "\u00a0")  # spaces between two pieces would be lost
+            for name in ("font-style", "font-weight"):
+                if name in attributes:
+                    piece.set(name, attributes[name])
+            if float(attributes["font-size"]) != size:
+                piece.set("font-size", attributes["font-size"])
+            wanted = SHIFT.get(attributes.get("baseline-shift"), 0.0) * size
+            if wanted != height:
+                piece.set("dy", f"{wanted - height:.2f}")
+            height = wanted
