@@ -88,6 +88,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
                 cotangents[x][arguments[1]] += g  # where one by one is taken from a whole, this is not done T² times
                 continue
             if recorded:
+                _name(g, node)
                 try:
                     with time_step(node.step, node.layer):
                         term = vjp(g, value, *arguments)
@@ -119,6 +120,12 @@ def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
     primitive = node.primitive
     rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
     return fit(rules[i](g, node.value, *node.arguments), node.inputs[i])
+
+
+def _name(g: Tensor, node: Tensor) -> None:
+    """Call the recorded gradient of a variable h dh, so that a graph of gradients can be read."""
+    if node.name is not None and g.name is None and g.primitive is not None:
+        g.name, g.step, g.layer = type(node.name)(f"d{node.name}"), node.step, node.layer
 
 
 def _check_unchanged(node: Tensor) -> None:
@@ -193,6 +200,8 @@ def grad(
     for node, g in sweep(output, as_tensor(cotangent) if create_graph else bare(cotangent)):
         if node in wanted:
             found[node] = _in_dtype(g, node)
+            if create_graph:
+                _name(found[node], node)
     return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.value)) for x in inputs)
 
 

@@ -263,6 +263,8 @@ _CASES: dict[str, list[_Case]] = {
         name: [([(3, 4)], static) for static in [(None, False), (0, False), (-1, True), ((0, 1), True)]]
         for name in ("sum", "max", "min")
     },
+    "log_softmax": [([(3,)], (-1,)), ([(3, 4)], (0,))],
+    "cross_entropy": [([(3,), (3,)], ()), ([(2, 3), (2, 3)], ())],
     "cumsum": [([(3, 4)], (0,)), ([(3, 4)], (-1,))],
     "reshape": [([(3, 4)], ((2, 6),)), ([(3, 4)], (-1,))],
     "transpose": [([(3, 4)], (None,)), ([(2, 3, 4)], ((1, 2, 0),))],

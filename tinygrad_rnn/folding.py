@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tinygrad_rnn.notation import Hop, Notation
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Path", "Use", "fold", "variables"]
+__all__ = ["Path", "Use", "fold", "time_steps", "variables"]
 
 _MOST_PATHS = 4  # between two variables are written out, at most so many,
 _LONGEST_PATH = 16  # of at most so many primitives each
@@ -30,6 +30,20 @@ class Use(NamedTuple):
     source: Tensor
     paths: list[Path] | None
     users: list[Tensor]
+
+
+def time_steps(order: Sequence[Tensor]) -> dict[Tensor, int | None]:
+    """The time step of every node: its own; or that of the first step it goes into; or the latest it was made of."""
+    step = {node: node.step for node in order}
+    for node in reversed(order):
+        if step[node] is not None:
+            for x in node.inputs:
+                if x.step is None:
+                    step[x] = step[node] if step[x] is None else min(step[x], step[node])
+    for node in order:
+        if step[node] is None:
+            step[node] = max((step[x] for x in node.inputs if step[x] is not None), default=None)
+    return step
 
 
 def variables(order: Sequence[Tensor], notation: Notation) -> set[Tensor]:
@@ -51,8 +65,8 @@ def _uses(target: Tensor, kept: Collection[Tensor], position: dict[Tensor, int])
     while queue:
         _, node = heapq.heappop(queue)
         for i, x in enumerate(node.inputs):
-            if x.is_leaf and x not in kept:
-                continue  # a constant, written inside the label
+            if x not in position or (x.is_leaf and x not in kept):
+                continue  # not in the part that is read, or a constant, which is written inside the label
             if x not in paths and x not in kept:
                 heapq.heappush(queue, (-position[x], x))
             users.setdefault(x, []).append(node)

@@ -224,8 +224,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """log softmax(x) = x - log Σ e^x along an axis, exact where softmax itself would round to 0."""
-    shifted = x - _finite_max(x, axis)
-    return shifted - log(sum(exp(shifted), axis, keepdims=True))
+    return record(primitives.log_softmax, (x,), axis)
 
 
 def _finite_max(x: Any, axis: Axis) -> Tensor:

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import PLAIN, Typesetting
 
-__all__ = ["BESIDE", "NOTATIONS", "PRODUCT", "Hop", "Letter", "Notation", "Writer", "Written", "symbol"]
+__all__ = ["BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "symbol"]
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
 
@@ -47,6 +49,9 @@ class Written(NamedTuple):
     def within(self, least: int) -> str:
         """The text, in parentheses where it binds less tightly than its place needs."""
         return self.text if self.binds >= least else f"({self.text})"
+
+
+ONE = Written("1", ATOM)  # the product of no factors
 
 
 class Letter(str):
@@ -83,7 +88,7 @@ class Notation:
         """
         if isinstance(notation, Notation):
             return notation
-        if notation not in NOTATIONS:
+        if not isinstance(notation, str) or notation not in NOTATIONS:
             known = ", ".join(map(repr, NOTATIONS))
             raise ValueError(f"notation={notation!r}: not one of {known}, and no Notation")
         return NOTATIONS[notation]
@@ -93,14 +98,15 @@ class Notation:
         hidden = type(tensor.name) is Letter and self.letters.get(tensor.name, "") is None
         return tensor.name is not None and not hidden
 
-    def parts(self, name: str, step: int | None, layer: int | None) -> tuple[str, str, str]:
+    def parts(self, name: str, step: int | str | None, layer: int | None) -> tuple[str, str, str]:
         """A name with its indices: its base, what stands below it, and what stands above it."""
         base, _, below = name.partition("_")
         if not base or not below:
             base, below = name, ""
         if type(name) is Letter:
-            base, _, of_letter = (self.letters.get(base) or base).partition("_")
-            below = of_letter + below
+            of, gradient = (base[1:], "d") if base[1:] in self.letters and base[0] == "d" else (base, "")
+            base, _, of_letter = (self.letters.get(of) or of).partition("_")
+            base, below = gradient + base, of_letter + below
         inside, raised = (layer, step) if self.step == "above" else (step, layer)
         below = ",".join([part for part in (below.strip("{}"), "" if inside is None else str(inside)) if part])
         return base, below, "" if raised is None else f"({raised})"
@@ -128,21 +134,23 @@ class Writer:
         indices: the time step that a variable is written with, for those that have one.
         notation: whose letters.
         setting: plain text, LaTeX or markup.
+        brief: write f′ of an expression that has no name with the step alone: f′₂.
     """
 
     def __init__(
         self,
         nodes: Sequence[Tensor],
-        indices: Mapping[Tensor, int],
+        indices: Mapping[Tensor, int | str],
         notation: Notation = NOTATIONS["interdb"],
         setting: Typesetting = PLAIN,
+        brief: bool = False,
     ):
-        self.indices, self.notation, self.setting = indices, notation, setting
+        self.indices, self.notation, self.setting, self.brief = indices, notation, setting, brief
         self.layered = len({n.layer for n in nodes} - {None}) > 1
         self.nonlinearities = sorted({n.primitive.name for n in nodes if n.primitive and "{f}" in n.primitive.written})
 
-    def variable(self, tensor: Tensor, step: int | None = None) -> str:
-        """A variable's name with its step, h⁽²⁾; a nameless leaf's value, or its shape if it has several.
+    def variable(self, tensor: Tensor, step: int | str | None = None) -> str:
+        """A variable's name with its step, h⁽²⁾; a nameless leaf's value, or its shape if it has several elements.
 
         Args:
             step: that of one use of a variable which has none itself.
@@ -151,8 +159,14 @@ class Writer:
             name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(tensor.name.split()))
             name = unicodedata.normalize("NFC", name)
             name = type(tensor.name)(name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")
-            step, layer = self.indices.get(tensor, step), tensor.layer if self.layered else None
+            own = None if tensor.is_leaf else tensor.step
+            step, layer = (
+                self.indices.get(tensor, own if step is None else step),
+                tensor.layer if self.layered else None,
+            )
             return self.setting.variable(*self.notation.parts(name, step, layer))
+        if not tensor.is_leaf:  # the whole, if it has no name
+            return self.setting.variable("L")
         if tensor.size == 1:
             return self.setting.number(tensor.item())
         return self.setting.template(f"[{'×'.join(map(str, tensor.shape))}]")
@@ -174,12 +188,12 @@ class Writer:
         """The chain rule along a path: its local derivatives multiplied, numbers first.
 
         The factors stand as in eq. 7.6 of seed 001, dh f′(ĥ) ᵗU: in the order in which the gradient meets them.
-        None where a derivative on the way has no short notation.
+        None where a derivative on the way has no short notation, or a node between was broadcast: that hides a sum.
         """
-        coefficient, factors = 1.0, []
-        for node, i in path:
+        coefficient, factors, path = 1.0, [], list(path)
+        for left, (node, i) in zip(range(len(path) - 1, -1, -1), path, strict=True):
             template = node.primitive.derivative(i)
-            if template is None:
+            if template is None or (left and _broadcasts(node, i)):
                 return None
             sign, number, rest = re.fullmatch(r"(−?)(?:(\d+)(?: |$))?(.*)", template).groups()
             coefficient *= float(number or 1) * (-1 if sign else 1)
@@ -189,6 +203,8 @@ class Writer:
                 coefficient *= 1 / operand.item() if bare[1] else operand.item()
             elif rest:
                 factors.append(self._filled(rest, node, _DEEPEST))
+        if coefficient == 1 and not factors:
+            return ONE
         if coefficient == 0 or not factors:
             return Written(self.setting.number(coefficient), SUM if coefficient < 0 else ATOM)
         sign, size = (self.setting.minus if coefficient < 0 else ""), abs(coefficient)
@@ -229,16 +245,23 @@ class Writer:
     def _filled(self, template: str, node: Tensor, depth: int) -> Written:
         """A template with the node's operands in it, in parentheses where they bind too loosely for their place."""
         operands = _operands(node)
+        if self.brief and template == "{f}′({x})" and node.step is not None and not self._is_short(operands["x"]):
+            step = self.indices.get(node, node.step)
+            parts = self.notation.parts(f"{self._f(node.primitive)}′", step, node.layer if self.layered else None)
+            return Written(self.setting.variable(*parts), ATOM)
         template = template.replace("{f}", self._f(node.primitive))
         numbers = [name for name, x in operands.items() if _is_number(x)]
         if template == "{x} ⊙ {y}" and len(numbers) == 1:  # a number stands first, beside what it multiplies
             template = "{x} {y}" if numbers == ["x"] else "{y} {x}"
-        if template[1:-1] in operands:
+        if re.fullmatch(r"\{\w\}", template):
             return self._operand(operands[template[1:-1]], depth)
 
         written = [self._operand(operands[name], depth).within(least) for name, least in _places(template)]
         text = re.sub(r"\{\w\}", lambda _: written.pop(0), self.setting.template(template))
         return Written(self._signed(text), SUM if text.startswith(self.setting.minus) else _binding(template))
+
+    def _is_short(self, x: Tensor) -> bool:
+        return x.is_leaf or self.notation.writes(x)
 
     def _signed(self, text: str) -> str:
         return text.replace(f" + {self.setting.minus}", f" {self.setting.minus} ")
@@ -246,6 +269,11 @@ class Writer:
 
 def _operands(node: Tensor) -> dict[str, Tensor]:
     return dict(zip(node.primitive.argument_names, node.inputs, strict=False))
+
+
+def _broadcasts(node: Tensor, i: int) -> bool:
+    elementwise = isinstance(node.primitive.forward, np.ufunc) or node.primitive.name == "where"
+    return elementwise and node.inputs[i].shape != node.shape
 
 
 def _places(template: str) -> list[tuple[str, int]]:

@@ -164,3 +164,10 @@ def _fraction(call: str, name: str, value: float) -> float:
     if not 0 <= value < 1:
         raise ValueError(f"{call}({name}={value!r}): a number of at least 0 and less than 1 is needed")
     return float(value)
+
+
+def norm(arrays):
+    """stub"""
+    arrays = list(arrays)
+    largest = max((np.max(np.abs(g), initial=0.0) for g in arrays), default=0.0) or 1.0
+    return float(largest * np.sqrt(sum(np.sum((g / largest) ** 2) for g in arrays)))

@@ -105,6 +105,24 @@ def _outer(a, b):
     return np.dot(a.reshape(-1, a.shape[-1]).T, b.reshape(-1, b.shape[-1]))
 
 
+def _log_softmax(x, axis):
+    """x - log Σ e^x, shifted by the largest element so that nothing overflows."""
+    largest = np.max(x, axis=axis, keepdims=True)
+    shifted = x - np.where(np.isfinite(largest), largest, 0.0)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+def _cross_entropy(x, y):
+    """-Σ y log softmax(x); a class of weight 0 counts nothing, even where its logit is -inf."""
+    if x.shape != y.shape:
+        raise ValueError("one weight for each logit is needed")
+    return -np.sum(y * np.where(y == 0, 0.0, _log_softmax(x, -1)), dtype=x.dtype)
+
+
+def _cross_entropy_vjp(g, ans, x, y):
+    return g * (np.exp(log_softmax(x, -1)) * np.sum(y, axis=-1, keepdims=True) - y)
+
+
 def _scatter(g, index, shape):
     """Zeros of a shape with g added at an index, repeated places adding up: the gradient of `getitem`."""
     out = np.zeros(shape, g.dtype)
@@ -279,6 +297,13 @@ minimum = primitive("minimum", np.minimum, "min({x}, {y})",
 where = primitive("where", lambda x, y, c: np.where(c, x, y), "where(c, {x}, {y})",
     (lambda g, ans, x, y, c: np.where(c, g, 0.0),                "[c]"),
     (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not c]"))
+
+# The loss of classes
+log_softmax = primitive("log_softmax", _log_softmax, "log softmax({x})",
+    (lambda g, ans, x, axis: g - np.exp(ans) * np.sum(g, axis=axis, keepdims=True), None))
+cross_entropy = primitive("cross_entropy", _cross_entropy, "−Σ {y} ⊙ log softmax({x})",
+    (_cross_entropy_vjp,                                         "softmax({x}) − {y}"),
+    (lambda g, ans, x, y:    g * -log_softmax(x, -1),            "−log softmax({x})"))
 
 # Reductions
 sum_ = primitive("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), "Σ {x}",

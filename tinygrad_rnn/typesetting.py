@@ -18,7 +18,7 @@ import unicodedata
 
 __all__ = ["LATEX", "MARKUP", "PLAIN", "Typesetting"]
 
-_RAISED = str.maketrans("0123456789()-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻")
+_RAISED = str.maketrans("0123456789()-−t", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻⁻ᵗ")
 _LOWERED = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 
 # fmt: off
@@ -26,7 +26,7 @@ _ACCENTS = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0307": "dot"
 _LATEX_FUNCTIONS = {"arctan", "cos", "cosh", "exp", "log", "max", "min", "sin", "sinh", "tanh"}
 _LATEX_CAPITALS = {"GAMMA", "DELTA", "THETA", "LAMDA", "XI", "PI", "SIGMA", "UPSILON", "PHI", "PSI", "OMEGA"}
 _LATEX_SYMBOLS = {"−": "-", "⊙": r"\odot", "ᵗ": "{}^t", "²": "^2", "′": "'", "Σ": r"\textstyle\sum", "…": r"\dots",
-                  "×": r"\times", "∂": r"\partial"}
+                  "×": r"\times", "⋯": r"\cdots", "∂": r"\partial"}
 _LATEX_ESCAPES = {"\\": r"\backslash{}", "~": r"{\sim}", "^": r"{\wedge}", " ": r"\ ", "'": "{'}", '"': "{''}",
                   "`": "{`}", **{c: "\\" + c for c in "#$%&_{}"}}
 # fmt: on
@@ -51,6 +51,10 @@ class Typesetting:
     def template(self, text: str) -> str:
         """A template of the table, its operators and functions set, its operands still in braces."""
         return text
+
+    def derivative(self, of: str, by: str, direct: bool) -> str:
+        """∂of/∂by; the direct one, of all else held fixed, as ∂⁺of/∂by."""
+        return f"∂{'⁺' if direct else ''}{of}/∂{by}"
 
 
 class _Latex(Typesetting):
@@ -77,6 +81,9 @@ class _Latex(Typesetting):
 
     def template(self, text: str) -> str:
         return self._token.sub(self._set, text)
+
+    def derivative(self, of: str, by: str, direct: bool) -> str:
+        return rf"\frac{{\partial{'^{+}' if direct else ''} {of}}}{{\partial {by}}}"
 
     def _set(self, token: re.Match) -> str:
         match token.lastgroup:
@@ -129,7 +136,8 @@ def _escaped(text: str) -> str:
 
 def _latex_name(text: str) -> str:
     """A name of one letter as it is, and a longer one upright."""
-    return _latex_text(text) if len(unicodedata.normalize("NFC", text)) == 1 else rf"\mathrm{{{_latex_text(text)}}}"
+    letters = [c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c)]
+    return _latex_text(text) if len(letters) == 1 else rf"\mathrm{{{_latex_text(text)}}}"
 
 
 def _latex_text(text: str) -> str:

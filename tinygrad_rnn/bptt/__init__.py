@@ -34,14 +34,15 @@ Where each of their equations is, by hand in NumPy (`closed_form`, `closed_form_
     003: ∂E_3/∂V = (ŷ_3 - y_3) ⊗ h_3                               .V                     loss.backward()
     000, 002, 003: ∂E_N/∂W = Σ_k ∂E_N/∂h_k ∂⁺h_k/∂W, its terms     .W_terms, ...          contributions, expansion
     003: ∂E/∂W = Σ_t ∂E_t/∂W                                       many_to_many=True      contribution_table
-    003: ∂h_T/∂h_k = Π_j ∂h_j/∂h_{j-1}                             closed_form            jacobian; Fig. 7-7
-    003, 004: it vanishes or explodes; f′ of sigmoid is at most ¼  norm_bound             step_jacobian_norms
+    003: ∂h_T/∂h_k = Π_j ∂h_j/∂h_{j-1}                                                    jacobian; Fig. 7-7
+    003, 004: it vanishes or explodes; f′ of sigmoid is at most ¼                         norm_bound
     002, 003, 004: gradient clipping                                                      optim.clip_grad_norm
-    000: truncation to chunks                                      sums of .W_terms       truncated
+    000: truncation to chunks                                      closed_form            truncated
     003: stacked nets                                              ..._stacked_gradients  nn.RNN(num_layers=...)
     002, 004: LSTM and GRU                                         closed_form_gates      nn.LSTMCell, nn.GRUCell
 """
 
+from tinygrad_rnn.bptt import closed_form, closed_form_gates
 from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients, closed_form_stacked_gradients
 from tinygrad_rnn.bptt.expansion import Term, expansion, latex
 from tinygrad_rnn.bptt.recomputation import checkpoint
@@ -57,7 +58,7 @@ from tinygrad_rnn.bptt.through_time import (
 from tinygrad_rnn.bptt.truncation import truncated
 
 __all__ = [
-    "Gradients", "Term", "checkpoint", "closed_form_gradients", "closed_form_stacked_gradients", "contribution_table",
-    "contributions", "expansion", "gradient_flow", "jacobian", "latex", "norm_bound", "singular_values",
-    "step_jacobian_norms", "truncated",
+    "Gradients", "Term", "checkpoint", "closed_form", "closed_form_gates", "closed_form_gradients",
+    "closed_form_stacked_gradients", "contribution_table", "contributions", "expansion", "gradient_flow", "jacobian",
+    "latex", "norm_bound", "singular_values", "step_jacobian_norms", "truncated",
 ]  # fmt: skip

@@ -17,10 +17,10 @@ import numpy as np
 
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contributions
-from tinygrad_rnn.folding import Use, fold, variables
-from tinygrad_rnn.notation import BESIDE, Notation, Writer, Written
-from tinygrad_rnn.tensor import Tensor, describe, last_step
-from tinygrad_rnn.typesetting import LATEX
+from tinygrad_rnn.folding import Use, fold, time_steps, variables
+from tinygrad_rnn.notation import BESIDE, ONE, Notation, Writer, Written
+from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.typesetting import LATEX, Typesetting
 
 __all__ = ["Term", "expansion", "latex"]
 
@@ -53,7 +53,9 @@ class Term:
         return float(np.linalg.norm(self.value))
 
 
-def expansion(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb") -> list[Term]:
+def expansion(
+    loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb", setting: Typesetting = LATEX
+) -> list[Term]:
     r"""The terms of ∂L/∂W, one for each step that uses W, in time; their values add up to the gradient.
 
     A term is written as the product of the derivatives between the variables that all of it passes through: for the
@@ -72,16 +74,22 @@ def expansion(loss: Tensor, parameter: Tensor, notation: str | Notation = "inter
     Args:
         loss: a scalar. parameter: any Tensor that requires a gradient.
         notation: one of `notation.NOTATIONS`, or a `Notation`. In one without ĥ the factors go from state to state.
+        setting: `typesetting.LATEX`, or `PLAIN` for text.
 
     Raises:
         ValueError: as for `contributions`; an unknown notation; or the states between the steps have no names.
     """  # noqa: E501
-    values, notation = contributions(loss, parameter), Notation.named(notation)
-    graph, products = _Graph(loss, parameter, notation), defaultdict(list)
+    return _terms(_Graph(loss, parameter, Notation.named(notation), setting), contributions(loss, parameter))
+
+
+def _terms(graph: _Graph, values: np.ndarray) -> list[Term]:
+    products = defaultdict(list)
     for target, uses in graph.uses.items():
         for use in uses:
-            if use.source is parameter:
-                products[_step(use)].append(graph.product(target, use))
+            if use.source is graph.parameter:
+                products[graph.step(use)].append(graph.product(target, use))
+    if not products:
+        raise ValueError(f"expansion: the loss does not depend on {describe(graph.parameter)}")
     return [
         Term(k, *(" + ".join(side) for side in zip(*products[k], strict=True)), values[k - 1]) for k in sorted(products)
     ]
@@ -98,22 +106,11 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
 
     Args and Raises: as for `expansion`.
     """
-    terms = expansion(loss, parameter, notation)[::-1]
-    writer = Writer(topological_order(loss), {}, Notation.named(notation), LATEX)
-    whole = _fraction(writer, loss, parameter)
+    graph = _Graph(loss, parameter, Notation.named(notation), LATEX)
+    terms = _terms(graph, contributions(loss, parameter))[::-1]
     sums = (" \\\\\n  & + ".join(lines) for lines in ([t.derivatives for t in terms], [t.factors for t in terms]))
-    return "\\begin{align*}\n  " + whole + "".join(f"\n  & = {lines} \\\\" for lines in sums)[:-3] + "\n\\end{align*}\n"
-
-
-def _step(use: Use) -> int:
-    """The time step that a use of the parameter belongs to."""
-    steps = {last_step(node) for node in use.users}
-    if len(steps) > 1:
-        raise ValueError(
-            f"expansion: {describe(use.source)} is used at steps {min(steps)} to {max(steps)} with no named variable "
-            "in between; name the states, with tg.label(h, 'h', t)"
-        )
-    return steps.pop()
+    equation = "\n  & = " + " \\\\\n  & = ".join(sums)
+    return f"\\begin{{align*}}\n  {graph.fraction(loss, parameter)}{equation}\n\\end{{align*}}\n"
 
 
 class _Graph:
@@ -124,35 +121,59 @@ class _Graph:
         above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator).
     """
 
-    def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation):
+    def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation, setting: Typesetting):
         order = topological_order(loss)
+        self.loss, self.parameter = loss, parameter
         self.uses = fold(order, variables(order, notation) | {parameter})
         self.users: dict[Tensor, list[Tensor]] = {x: [] for x in self.uses}
         for target, uses in self.uses.items():
             for use in uses:
                 self.users[use.source].append(target)
         self.above = self._dominators()
-        self.writer = Writer(order, self._indices(notation), notation, LATEX)
+        self.steps = time_steps(order)
+        self.writer = Writer(order, self._indices(notation), notation, setting)
+
+    def step(self, use: Use) -> int:
+        """The time step that a use of the parameter belongs to."""
+        steps = {self.steps[node] for node in use.users}
+        if len(steps) > 1:
+            raise ValueError(
+                f"expansion: {describe(use.source)} is used at steps {min(steps)} to {max(steps)} with no named "
+                "variable in between; name the states, with tg.label(h, 'h', t)"
+            )
+        return steps.pop()
 
     def product(self, target: Tensor, use: Use) -> tuple[str, str]:
         """The derivatives from the loss to the direct one of `target` by the parameter, and what each of them is."""
         chain = [target]
         while chain[-1] in self.above:
             chain.append(self.above[chain[-1]])
-        links = [(a, b, self._only_use(a, b)) for a, b in pairwise(reversed(chain))] + [(target, use.source, use)]
+        chain.reverse()
+        steps = [(a, b, None) for a, b in pairwise(chain)] + [(target, use.source, use)]
         derivatives, factors = [], []
-        for a, b, link in links:
-            derivatives.append(_fraction(self.writer, a, b, direct="^{+}" if link is use else ""))
+        for place, (a, b, direct) in enumerate(steps):
+            if len(steps) > _MOST_FACTORS and not min(place, len(steps) - 1 - place) < _MOST_FACTORS // 2:
+                if place == _MOST_FACTORS // 2:
+                    derivatives.append(self.writer.setting.template("⋯"))
+                    factors.append(Written(derivatives[-1], BESIDE))
+                continue
+            derivatives.append(self.fraction(a, b, direct is not None))
+            link = direct or self._only_use(a, b)
             written = None if link is None or link.paths is None else self.writer.total(reversed(link.paths))
             factors.append(Written(derivatives[-1], BESIDE) if written is None else written)
-        factors = [factor for factor in factors if factor.text != "1"] or factors[:1]
-        if len(factors) == 1:
-            return _joined(derivatives, " "), factors[0].text
-        return _joined(derivatives, " "), _joined([factor.within(BESIDE) for factor in factors], LATEX.beside)
+        factors = [factor for factor in factors if factor is not ONE] or [ONE]
+        alone = len(factors) == 1
+        return " ".join(derivatives), self.writer.setting.beside.join(
+            f.text if alone else f.within(BESIDE) for f in factors
+        )
+
+    def fraction(self, a: Tensor, b: Tensor, direct: bool = False) -> str:
+        """∂a/∂b, or the direct one, ∂⁺a/∂b."""
+        return self.writer.setting.derivative(self.writer.variable(a), self.writer.variable(b), direct)
 
     def _only_use(self, a: Tensor, b: Tensor) -> Use | None:
         """The use of b by a, if that is the only way from one to the other."""
-        return next(use for use in self.uses[a] if use.source is b) if self.users[b] == [a] else None
+        return next(use for use in self.uses[a] if use.source is b) if len(self.users[b]) == 1 else None
 
     def _dominators(self) -> dict[Tensor, Tensor]:
         """The nearest variable that is common to the users of each, in the tree that these make."""
@@ -173,24 +194,11 @@ class _Graph:
 
     def _indices(self, notation: Notation) -> dict[Tensor, int]:
         """The time step of every variable that has one, and of those that are read out of one step each, as y(t)."""
-        made = [x for x in self.uses if notation.writes(x) and not (x.is_leaf and x.requires_grad)]
+        made = [x for x in self.uses if notation.writes(x) and not (x.is_leaf and x.requires_grad and x.step is None)]
         several = {name for name, count in Counter(x.name for x in made).items() if count > 1}
-        steps = {x: x.step for x in made}
+        steps = {}
         for x in made:
-            if (
-                x.step is None and x.name in several and x is not made[-1]
-            ):  # a target belongs to the step of what it is compared with
-                steps[x] = last_step(self.users[x][0] if x.is_leaf else x)
+            guessed = x.step is None and x.name in several and x is not self.loss
+            # a target belongs to the step of what it is compared with
+            steps[x] = self.steps[self.users[x][0] if x.is_leaf else x] if guessed else x.step
         return {x: step for x, step in steps.items() if step is not None}
-
-
-def _fraction(writer: Writer, a: Tensor, b: Tensor, direct: str = "") -> str:
-    return rf"\frac{{\partial{direct} {writer.variable(a)}}}{{\partial {writer.variable(b)}}}"
-
-
-def _joined(factors: list[str], sign: str) -> str:
-    """A product; of one with many factors its two ends."""
-    if len(factors) > _MOST_FACTORS:
-        half = _MOST_FACTORS // 2
-        factors = [*factors[:half], r"\cdots", *factors[-half:]]
-    return sign.join(factors)

@@ -15,7 +15,9 @@ from itertools import pairwise
 import numpy as np
 
 from tinygrad_rnn.backward import backward_start, passed_back, sweep, topological_order
-from tinygrad_rnn.tensor import Tensor, describe, last_step
+from tinygrad_rnn.folding import time_steps
+from tinygrad_rnn.optim import norm
+from tinygrad_rnn.tensor import Tensor, bare, describe
 
 __all__ = [
     "contribution_table", "contributions", "gradient_flow", "jacobian", "norm_bound", "singular_values",
@@ -30,8 +32,8 @@ def contributions(loss: Tensor, parameter: Tensor) -> np.ndarray:
 
         ∂L/∂W = Σ_k ∂L/∂h(T) ∂h(T)/∂h(k) ∂⁺h(k)/∂W        (000, 002, 003; ∂⁺: h(k-1) held fixed)
 
-    A use belongs to the step of the node that W goes into, or to the latest of the steps that the node was made of, as
-    the readout of h(k) does.
+    A use belongs to the step of the node that W goes into; where that has none, to the first step that it goes into,
+    or else, as the readout of h(k) does, to the latest that it was made of.
 
     Args:
         loss: a scalar. parameter: any Tensor that the loss was made of.
@@ -41,19 +43,22 @@ def contributions(loss: Tensor, parameter: Tensor) -> np.ndarray:
         axis is the gradient.
 
     Raises:
-        ValueError: the loss is no scalar, the parameter requires no gradient or is used where there is no time step.
+        TypeError: no Tensor. ValueError: the loss is no scalar, the parameter requires no gradient or is used where
+            there is no time step.
     """
-    last = max((node.step for node in topological_order(loss) if node.step is not None), default=0)
+    start = backward_start("contributions(loss, parameter)", loss)
+    _check_differentiable("contributions(loss, parameter)", parameter)
+    steps = time_steps(topological_order(loss))
+    last = max((node.step for node in steps if node.step is not None), default=0)
     terms = np.zeros((last, *parameter.shape), parameter.dtype)
-    if not parameter.requires_grad:
-        raise ValueError(f"contributions(loss, parameter): {describe(parameter)} does not require a gradient")
-    for node, g in sweep(loss, backward_start("contributions(loss, parameter)", loss)):
+    for node, g in sweep(loss, start):
         for i, x in enumerate(node.inputs):
             if x is parameter:
-                k = last_step(node)
-                if not 1 <= k <= last:
+                k = steps[node]
+                if k is None or not 1 <= k <= last:
                     raise ValueError(
-                        f"contributions: {describe(parameter)} is used by {describe(node)}, at no time step"
+                        f"contributions: {describe(parameter)} is used by {describe(node)}, at no time step from 1 on; "
+                        "say which with tg.label(h, 'h', t), or use the cells of tg.nn"
                     )
                 terms[k - 1] += passed_back(node, i, g)
     return terms
@@ -64,7 +69,9 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
 
     With one loss per step it is a lower triangle: no loss depends on what comes after it.
     """
-    rows = [np.linalg.norm(contributions(E, parameter).reshape(-1, parameter.size), axis=1) for E in losses]
+    if isinstance(losses, Tensor):
+        raise TypeError("contribution_table(losses, parameter): losses is a list of Tensors, one for each row")
+    rows = [[norm([term]) for term in contributions(E, parameter)] for E in losses]
     table = np.zeros((len(rows), max(map(len, rows), default=0)))
     for row, norms in zip(table, rows, strict=True):
         row[: len(norms)] = norms
@@ -72,43 +79,59 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
 
 
 def jacobian(output: Tensor, input: Tensor) -> np.ndarray:
-    """∂output/∂input, such as ∂h(T)/∂h(k) = Π ∂h(t)/∂h(t-1) for t = k+1 .. T (003), with the input held as a variable.
+    """∂output/∂input, such as ∂h(T)/∂h(k), along all ways from one to the other, with the input held as a variable.
+
+    Of the plain net and of a GRU it is the product of the one-step Jacobians, Π ∂h(t)/∂h(t-1) for t = k+1 .. T (003).
+    The state of an LSTM is (h, c): what goes by way of c is in ∂h(T)/∂h(k), but not in the product of ∂h(t)/∂h(t-1).
 
     Returns:
         (output.size, input.size), both flattened; zeros if the output does not depend on the input.
 
     Raises:
-        ValueError: one of them requires no gradient.
+        TypeError: no Tensor. ValueError: one of them requires no gradient.
     """
     for x in (output, input):
-        if not x.requires_grad:
-            raise ValueError(f"jacobian(output, input): {describe(x)} does not require a gradient")
+        _check_differentiable("jacobian(output, input)", x)
     rows = np.zeros((output.size, input.size), output.dtype)
     for row, cotangent in zip(rows, np.eye(output.size, dtype=output.dtype), strict=True):
-        for node, g in sweep(output, cotangent.reshape(output.shape), until={input}):
+        for node, g in sweep(output, cotangent.reshape(output.shape)):
             if node is input:
                 row[:] = g.ravel()
+            if node.born <= input.born:  # what is older than the input is not made of it
+                break
     return rows
 
 
 def singular_values(output: Tensor, input: Tensor) -> np.ndarray:
-    """The singular values of `jacobian(output, input)`, largest first: how far a change of the input reaches."""
-    return np.linalg.svd(jacobian(output, input), compute_uv=False)
+    """The singular values of `jacobian(output, input)`, largest first: how far a change of the input reaches.
+
+    Raises:
+        ValueError: as for `jacobian`, or the Jacobian is not finite.
+    """
+    J = jacobian(output, input)
+    if not np.all(np.isfinite(J)):
+        raise ValueError(f"singular_values: ∂({describe(output)})/∂({describe(input)}) is not finite: it has exploded")
+    return np.linalg.svd(J, compute_uv=False)
 
 
 def step_jacobian_norms(hs: Sequence[Tensor]) -> np.ndarray:
-    """‖∂h(t)/∂h(t-1)‖ for t = 2 .. T as spectral norms, (T - 1,): the factors that make gradients vanish or explode."""
+    """‖∂h(t)/∂h(t-1)‖ for t = 2 .. T as spectral norms, (T - 1,): in the plain net and a GRU the factors that make
+    gradients vanish or explode. For an LSTM, whose gradient goes by way of c, pass the cs: ‖∂c(t)/∂c(t-1)‖.
+    """
+    hs = _states("step_jacobian_norms(hs)", hs)
     return np.array([singular_values(h, before)[0] for before, h in pairwise(hs)])
 
 
 def gradient_flow(loss: Tensor, hs: Sequence[Tensor]) -> np.ndarray:
-    """‖∂L/∂h(t)‖ for every state, (T,): 0 where the loss does not depend on it."""
-    found = {}
+    """‖∂L/∂h(t)‖ for every state, (T,): 0 where the loss does not depend on it.
+
+    Raises:
+        TypeError: the states are no list of Tensors. ValueError: the loss is no scalar, or a state has no gradient.
+    """
+    start, hs = backward_start("gradient_flow(loss, hs)", loss), _states("gradient_flow(loss, hs)", hs)
     wanted = set(hs)
-    for node, g in sweep(loss, backward_start("gradient_flow(loss, hs)", loss)):
-        if node in wanted:
-            found[node] = np.linalg.norm(g)
-    return np.array([found.get(h, 0.0) for h in hs])
+    norms = {node: norm([g]) for node, g in sweep(loss, start) if node in wanted}
+    return np.array([norms.get(h, 0.0) for h in hs])
 
 
 def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.ndarray) -> np.ndarray:
@@ -121,9 +144,30 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
         distance: T - k, one number or an array of them.
 
     Raises:
-        ValueError: an unknown nonlinearity.
+        ValueError: an unknown nonlinearity, U is no finite matrix, or a distance is negative.
     """
-    if nonlinearity not in LARGEST_SLOPES:
+    if nonlinearity not in list(LARGEST_SLOPES):
         raise ValueError(f"norm_bound(nonlinearity={nonlinearity!r}): not one of {list(LARGEST_SLOPES)}")
-    largest = np.linalg.norm(U.value if isinstance(U, Tensor) else U, 2)
+    U = np.asarray(bare(U), float)
+    if U.ndim != 2 or not np.all(np.isfinite(U)) or np.any(np.asarray(distance) < 0):
+        raise ValueError(
+            f"norm_bound(U, distance): U is a finite matrix, not of shape {U.shape}; distances are from 0 up"
+        )
+    largest = np.linalg.norm(U, 2)
     return (largest * LARGEST_SLOPES[nonlinearity]) ** np.asarray(distance, dtype=float)
+
+
+def _check_differentiable(call: str, x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{call}: a Tensor is needed, not a {type(x).__name__}")
+    if not x.requires_grad:
+        raise ValueError(f"{call}: {describe(x)} does not require a gradient")
+
+
+def _states(call: str, hs: Sequence[Tensor]) -> list[Tensor]:
+    """States checked to be a list of Tensors of a graph; a stack of them is another node, which none of them is."""
+    if isinstance(hs, Tensor) or not all(isinstance(h, Tensor) for h in hs):
+        raise TypeError(f"{call}: hs is a list of Tensors, as a net returns it")
+    for h in hs:
+        _check_differentiable(call, h)
+    return list(hs)

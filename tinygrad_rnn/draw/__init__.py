@@ -1,6 +1,7 @@
-"""Recorded graphs as diagrams: `forward` (Fig. 7-5) and `backward` (Fig. 7-6)."""
+"""Recorded graphs as diagrams: `forward` (Fig. 7-5), `backward` (Fig. 7-6) and `between` (Fig. 7-7)."""
 
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
-from tinygrad_rnn.draw.views import backward, forward
+from tinygrad_rnn.draw.views import backward, between, forward
+from tinygrad_rnn.notation import NOTATIONS, Notation
 
-__all__ = ["Diagram", "Edge", "Node", "backward", "forward"]
+__all__ = ["NOTATIONS", "Diagram", "Edge", "Node", "Notation", "backward", "between", "forward"]

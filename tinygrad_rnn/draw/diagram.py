@@ -20,7 +20,9 @@ __all__ = ["Diagram", "Edge", "Node"]
 class Node:
     """What is drawn of a Tensor. `label` is what stands in it as plain text, and `markup` as it is set.
 
-    `kind` is what it is to the reader: "parameter", "input", "state", "variable", "output", "operation" or "sum".
+    `kind` is what it is to the reader: "parameter", "input", "state", "variable", "output", "operation", "sum",
+    "elided" (the states of hidden steps) or "cut" (where the past of a state was cut off). `note` stands below the
+    label: a value or a shape; `fill` is the colour of a value or gradient, if nodes are coloured by these.
     `step` is the time step in whose column it stands, if any. `x` and `y` are its centre, in points, y upwards; only a
     graph with time steps has them, another is laid out by Graphviz. A faint node takes no part.
     """
@@ -34,6 +36,8 @@ class Node:
     y: float = 0.0
     tooltip: str = ""
     faint: bool = False
+    note: str = ""
+    fill: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Edge:
     """An arrow from `source` to `target`, node ids, going the way that its `kind` flows.
 
     Kinds: "value" forward; "gradient" backward, labelled with the local derivative; "term" of a sum over time; "none"
-    where no gradient flows. `via` are the corners on its way, `at` the number of the piece between two of them at which
+    where no gradient flows; "loop" from a state of a rolled graph to where the next step starts; "cut" to a state whose
+    past was cut off. `via` are the corners on its way, `at` the number of the piece between two of them at which
     the label stands, and `side` where beside a steep one, -1 on its left and 1 on its right; `bend` is how far an arc's
     control points lie off its line, upwards.
     """
@@ -55,13 +60,16 @@ class Edge:
     at: int = 0
     side: int = 1
     bend: float = 0.0
+    bold: bool = False
+    faint: bool = False
 
 
 @dataclass(frozen=True)
 class Diagram:
     """A drawn graph. `steps` are the time steps that have a column; `caption` stands beside the legend.
 
-    `direction` is "LR" where edges run from the left to the right, and "RL" where they run back.
+    `hidden` says for a column of dots how many steps it stands for, and `scale` between which powers of ten nodes are
+    coloured, and by what. `direction` is "LR" where edges run from the left to the right, and "RL" where they run back.
     """
 
     title: str
@@ -69,6 +77,8 @@ class Diagram:
     edges: list[Edge]
     steps: list[int] = field(default_factory=list)
     caption: str = ""
+    hidden: dict[int, int] = field(default_factory=dict)
+    scale: tuple[str, float, float] | None = None
     direction: str = "LR"
 
     @property

@@ -24,8 +24,11 @@ from tinygrad_rnn.draw.style import (
     FONT,
     MARGIN,
     NODE_FONT,
+    NOTE_FONT,
     NODES,
+    PALE,
     PANEL,
+    SCALE,
     size,
     text_width,
 )
@@ -66,8 +69,9 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
     if placed:
         for step, (left, bottom, right, top) in _panels(diagram).items():
             with graph.subgraph(name=f"cluster_{step}") as panel:
+                hidden = f"<{diagram.hidden.get(step)} more steps>"
                 panel.attr(
-                    label=f"<<I>t</I> = {step}>",
+                    label=hidden if step in diagram.hidden else _title(diagram, step),
                     bb=f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}",
                     lp=f"{right - 26:.2f},{top - 13:.2f}",
                     tooltip=f"time step {step}",
@@ -78,13 +82,20 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
     by_id = {node.id: node for node in diagram.nodes}
     for edge in diagram.edges:
         attributes = {**EDGES[edge.kind], "label": _html(edge.markup, EDGE_FONT)}
+        attributes |= {"penwidth": "2.2"} if edge.bold else PALE if edge.faint else {}
         if placed:
             attributes |= _route(edge, by_id[edge.source], by_id[edge.target])
         graph.edge(edge.source, edge.target, **attributes)
     legend = f"<{_legend(diagram)}>"
     if placed:
         xs, bottom = [node.x for node in diagram.nodes], min(node.y for node in diagram.nodes)
-        graph.node("legend", legend, shape="plain", style="", pos=f"{(min(xs) + max(xs)) / 2:.2f},{bottom - 62:.2f}")
+        centre, half = (min(xs) + max(xs)) / 2, _legend_width(diagram) / 2
+        graph.node("legend", legend, shape="plain", style="", pos=f"{centre:.2f},{bottom - 72:.2f}")
+        for side, x in (
+            ("left", centre - half),
+            ("right", centre + half),
+        ):  # where Graphviz would cut a wide legend off
+            graph.node(f"legend-{side}", "", shape="point", style="invis", pos=f"{x:.2f},{bottom - 72:.2f}")
     else:
         graph.attr(label=legend, labelloc="b")
     return graph
@@ -97,15 +108,40 @@ def _legend(diagram: Diagram) -> str:
         f'<TD BGCOLOR="{style.fill}" COLOR="{style.line}" BORDER="1" WIDTH="14" HEIGHT="14" FIXEDSIZE="TRUE"></TD>'
         f'<TD ALIGN="LEFT">{style.meaning}&nbsp;&nbsp;&nbsp;</TD>'
         for kind, style in NODES.items()
-        if kind in kinds
+        if kind in kinds and style.meaning
     ]
     cells += [f"<TD>{html.escape(diagram.caption)}</TD>"] if diagram.caption else []
     font = 'FACE="Times-Roman" POINT-SIZE="13" COLOR="#444444"'
-    return f'<FONT {font}><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{"".join(cells)}</TR></TABLE></FONT>'
+    table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{"".join(cells)}</TR></TABLE>'
+    if diagram.scale is not None:
+        name, low, high = diagram.scale
+        ends = (f"<TD>{html.escape(name)} &nbsp; 10{_raised(low)}</TD>", f"<TD>10{_raised(high)}</TD>")
+        bar = "".join(f'<TD BGCOLOR="{colour}" WIDTH="30" HEIGHT="12" FIXEDSIZE="TRUE"></TD>' for colour in SCALE)
+        scale = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{ends[0]}{bar}{ends[1]}</TR></TABLE>'
+        table = f'<TABLE BORDER="0" CELLBORDER="0"><TR><TD>{table}</TD></TR><TR><TD>{scale}</TD></TR></TABLE>'
+    return f"<FONT {font}>{table}</FONT>"
+
+
+def _legend_width(diagram: Diagram) -> float:
+    meanings = {NODES[node.kind].meaning for node in diagram.nodes if not node.faint} - {""}
+    return sum(40 + text_width(meaning, 13) for meaning in meanings) + text_width(diagram.caption, 13)
+
+
+def _raised(power: float) -> str:
+    return f'<FONT POINT-SIZE="9"><SUP>{f"{power:.0f}".replace("-", "−")}</SUP></FONT>'
+
+
+def _title(diagram: Diagram, step: int) -> str:
+    return (
+        "<time step&#160;<I>t</I>>"
+        if any(edge.kind == "loop" for edge in diagram.edges)
+        else f"<<I>t</I>&#160;= {step}>"
+    )
 
 
 def _html(markup: str, font_size: float) -> str:
     """Markup as a label, with its indices in a smaller font."""
+    markup = markup.replace(" ", "&#160;")  # which Graphviz would drop at the end of a piece
     small = f'<FONT POINT-SIZE="{0.68 * font_size:.4g}">'
     for tag in ("SUB", "SUP"):
         markup = markup.replace(f"<{tag}>", f"{small}<{tag}>").replace(f"</{tag}>", f"</{tag}></FONT>")
@@ -119,9 +155,11 @@ def _literal(text: str) -> str:
 
 def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     style = NODES[node.kind]
-    width, height = size(node.kind, node.label)
+    width, height = size(node.kind, node.label, node.note)
+    note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
+    note = f'<FONT POINT-SIZE="{NOTE_FONT:g}">{note}</FONT>' if note else ""
     attributes = {
-        "label": _html(node.markup, NODE_FONT),
+        "label": _html(node.markup, NODE_FONT)[:-1] + f"{note}>" if node.markup else "",
         "tooltip": _literal(node.tooltip),
         "shape": style.shape,
         "fillcolor": style.fill,
@@ -131,6 +169,8 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     }
     if placed:
         attributes["pos"] = f"{node.x:.2f},{node.y:.2f}"
+    if node.fill:
+        attributes |= {"fillcolor": node.fill, "fontcolor": "white" if SCALE.index(node.fill) < 4 else "black"}
     return attributes | (FAINT if node.faint else {})
 
 
@@ -139,7 +179,7 @@ def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
     columns = defaultdict(list)  # per step, (left, bottom, right, top) of each node
     for node in diagram.nodes:
         if node.step is not None:
-            width, height = size(node.kind, node.label)
+            width, height = size(node.kind, node.label, node.note)
             box = (node.x - width / 2, node.y - height / 2, node.x + width / 2, node.y + height / 2)
             columns[node.step].append(box)
     bottom = min(box[1] for boxes in columns.values() for box in boxes) - MARGIN
@@ -212,7 +252,7 @@ def _towards(a: tuple[float, float], b: tuple[float, float], distance: float) ->
 
 def _border(node: Node, point: tuple[float, float]) -> tuple[float, float]:
     """Where the line from a node's centre to a point leaves its shape."""
-    width, height = size(node.kind, node.label)
+    width, height = size(node.kind, node.label, node.note)
     dx, dy = (point[0] - node.x) / (width / 2), (point[1] - node.y) / (height / 2)
     reach = max(abs(dx), abs(dy)) if NODES[node.kind].shape == "box" else math.hypot(dx, dy)
     return _between((node.x, node.y), point, min(1.0, 1.0 / reach) if reach else 0.0)

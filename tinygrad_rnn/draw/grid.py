@@ -269,6 +269,13 @@ class Grid:
     def _exits(self, p: Place) -> bool:
         return p not in self.trunk and any(link.target.column != p.column for link in self.out[p])
 
+    def gathers(self, link: Link) -> bool:
+        """Whether a link brings what was read out of a column to what comes after all columns, such as a loss."""
+        p, q = link.source, link.target
+        if q not in self.row or p in self.row or p.column == q.column:
+            return False
+        return not any(self.row[r] is self.row[q] for r in self.row if r.column in self.steps)
+
     def root(self, p: Place) -> Place:
         """What it hangs from in the end: a place of the trunk, or a hub."""
         while p in self.parent:

@@ -36,11 +36,17 @@ def render(source: str, format: str) -> bytes:
     with _one_at_a_time, _captured_stderr() as messages:
         try:
             graph = pygraphviz.AGraph(string=source)
-            return graph.draw(format=format, prog=graph.graph_attr["layout"])
+            picture = graph.draw(format=format, prog=graph.graph_attr["layout"])
         except (OSError, ValueError) as error:
-            messages.seek(0)
-            said = messages.read().decode(errors="replace")
-            raise DrawingError(f"Graphviz could not draw {format}: {error} {said}".rstrip()) from error
+            raise DrawingError(f"Graphviz could not draw {format}: {error} {_said(messages)}".rstrip()) from error
+        if "\nError: " in f"\n{_said(messages)}":  # it draws on, and leaves out what it could not read
+            raise DrawingError(f"Graphviz could not draw all of it: {_said(messages)}")
+        return picture
+
+
+def _said(messages: IO[bytes]) -> str:
+    messages.seek(0)
+    return messages.read().decode(errors="replace")
 
 
 def _render_with_command(source: str, format: str) -> bytes:

@@ -88,9 +88,10 @@ def place(
 
 def _side(grid: Grid, link: Link) -> int:
     """Outside of the fan that a tree is."""
-    p, q = link.source, link.target
-    child, parent = (q, p) if grid.parent.get(q) is p else (p, q)
-    return -1 if child.x < parent.x else 1
+    for child, parent in ((link.source, link.target), (link.target, link.source)):
+        if grid.parent.get(child) is parent:
+            return -1 if child.x < parent.x else 1
+    return 1
 
 
 def _across(
@@ -162,11 +163,7 @@ def _across(
 def _upwards(grid: Grid, children: dict[Place, dict[bool, list[Place]]]) -> tuple[dict[int, float], list[Lane]]:
     """Set every y, row by row; returns the line below each layer by which lower ones come in, and the lanes."""
     above, below = _reach(grid, children)
-    gathering = {
-        grid.row[link.target]: grid.row_of(link.source)
-        for link in grid.links
-        if link.target in grid.row and link.source not in grid.row and link.source.column != link.target.column
-    }
+    gathering = {grid.row[link.target]: grid.row_of(link.source) for link in grid.links if grid.gathers(link)}
     ys: dict[Row, float] = {}
     lanes: list[tuple[Sequence[Place], Row, float]] = []  # and how far each is off its row
     under: dict[int, float] = {}
@@ -257,7 +254,7 @@ def _corners(
         elif grid.rises(link):
             y = q.y - 2 * HALF
             corners[link] = ((p.x, y), (q.x, y))
-        elif q in grid.row and p not in grid.row and p.column != q.column:
+        elif grid.gathers(link):
             corners[link] = ((p.x, q.y),)
     return corners
 

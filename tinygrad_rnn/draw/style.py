@@ -14,7 +14,10 @@ __all__ = [
     "MARGIN",
     "NODES",
     "NODE_FONT",
+    "NOTE_FONT",
+    "PALE",
     "PANEL",
+    "SCALE",
     "Style",
     "size",
     "text_width",
@@ -41,33 +44,40 @@ NODES = {
     "variable":  Style("ellipse", 46, 46, "#ffffff", "#444444", "variable"),
     "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output"),
     "operation": Style("box",     40, 32, "#ffffff", "#8a8a8a", "primitive"),
+    "elided":    Style("plain",   40, 40, "#ffffff", "#5a6575"),
+    "cut":       Style("plain",   20, 20, "#ffffff", "#5a6575", "past cut off"),
     "sum":       Style("ellipse", 24, 24, "#fff6e6", "#b36b00", "sum over time"),
 }
 EDGES = {
     "value":    {"color": "#3c3c3c", "fontcolor": "#3c3c3c"},
     "gradient": {"color": "#b3261e", "fontcolor": "#8c1d18"},
     "term":     {"color": "#c08a3e", "fontcolor": "#c08a3e", "penwidth": "0.8"},
+    "loop":     {"color": "#2860a8", "fontcolor": "#2860a8", "style": "dashed"},
+    "cut":      {"color": "#5a6575", "fontcolor": "#5a6575", "style": "dashed", "arrowhead": "none"},
     "none":     {"color": "#cfcfcf", "fontcolor": "#cfcfcf", "style": "dashed", "arrowhead": "none"},
 }
+# Seven colours of the cividis scale: even steps to the eye, in grey and to the colour-blind too (Nuñez et al. 2018).
+SCALE = ("#00224e", "#123570", "#3b496c", "#575d6d", "#8a8678", "#c0a85f", "#fee838")
 FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
+PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", "fontsize": "13"}
 # fmt: on
 
 _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
 
 FONT = "Times-Roman"
-NODE_FONT, EDGE_FONT = 16.0, 13.0
+NODE_FONT, EDGE_FONT, NOTE_FONT = 16.0, 13.0, 9.0
 ARROW = 7.0
 MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
 CORNER = 12.0  # the radius of a turn
 
 
-def size(kind: str, label: str) -> tuple[float, float]:
+def size(kind: str, label: str, note: str = "") -> tuple[float, float]:
     """Width and height of a node; those with more than a symbol in them widen with their text."""
     style = NODES[kind]
-    lines = label.split("\n")
-    text = 10 + max(text_width(line, NODE_FONT) for line in lines)
-    return max(style.width, text), max(style.height, 25.0 * len(lines))
+    lines, notes = label.split("\n"), note.split("\n") if note else []
+    widths = [text_width(line, NODE_FONT) for line in lines] + [1.25 * text_width(line, NOTE_FONT) for line in notes]
+    return max(style.width, 10 + max(widths)), max(style.height, 25.0 * len(lines) + 12.0 * len(notes))
 
 
 def text_width(text: str, font_size: float) -> float:

@@ -62,6 +62,7 @@ def _join_labels(group: ET.Element) -> None:
         first.attrib |= {"text-anchor": "start", "font-size": f"{size:g}"}
         if shape is not None:  # in a round node, in the middle, whatever the font
             first.attrib |= {"x": shape.get("cx"), "text-anchor": "middle"}
+        first.set("{http://www.w3.org/XML/1998/namespace}space", "preserve")
         first.text, height = None, 0.0
         for attributes, text in pieces:
             piece = ET.SubElement(first, f"{{{SVG}}}tspan")

@@ -2,32 +2,45 @@
 
 - What is drawn are the nodes that `folding` keeps, and links for their uses.
 - Every time step is a column. A leaf that belongs to no step (a parameter) is drawn in each column that uses it.
+- Of a long net the middle is left out, and of a rolled one all but a step: `_elide`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.draw.columns import columns_of
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.placement import Placement, place
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.folding import fold, variables
-from tinygrad_rnn.notation import NOTATIONS, Notation, Writer, symbol
+from tinygrad_rnn.notation import Notation, Writer, symbol
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
-__all__ = ["LEVELS", "Unfolded", "placed", "unfold"]
+__all__ = ["Options", "Unfolded", "placed", "unfold"]
 
 LEVELS = ("named", "primitives")
+COLOURS = (None, "gradient", "value")
 
-_LONGEST_LABEL = 18  # a derivative with more characters is labelled as what it is, ∂L/∂z
+_LONGEST_LABEL = 20  # a derivative with more characters is labelled as what it is, ∂L/∂z
 
 
 @dataclass(frozen=True)
 class Unfolded:
-    """A recorded graph, read for drawing: `places` in topological order, the output last; `steps` in time."""
+    """A recorded graph, read for drawing.
+
+    Attributes:
+        places: in topological order, the output last. links: the uses of one by another.
+        steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for.
+        shared: the parameters that several steps use, and where they stand.
+        cuts: the states whose past was cut off: detached, or by truncation.
+        loops: of a rolled graph, the states that go back, and where to.
+        columns: of every node, drawn or not.
+    """
 
     level: str
     places: list[Place]
@@ -35,10 +48,16 @@ class Unfolded:
     steps: list[int]
     writer: Writer
     markup: Writer  # the same, as labels are drawn
-    shared: dict[Tensor, list[Place]]  # the parameters that stand in several columns, and where
+    shared: dict[Tensor, list[Place]]
+    hidden: dict[int, int] = field(default_factory=dict)
+    cuts: list[Place] = field(default_factory=list)
+    loops: list[tuple[Place, Place]] = field(default_factory=list)
+    columns: dict[Tensor, int | None] = field(default_factory=dict)
 
     def name(self, p: Place, writer: Writer | None = None) -> str:
-        """The variable, or the operation where there is none."""
+        """The variable, or the operation where there is none; dots for the states of hidden steps."""
+        if p.kind == "elided":
+            return "⋯"
         writer = writer or self.writer
         nameless = not writer.notation.writes(p.tensor) and not p.tensor.is_leaf
         return writer.setting.template(symbol(p.tensor.primitive)) if nameless else writer.variable(p.tensor)
@@ -47,10 +66,11 @@ class Unfolded:
         """What is written in a node: h⁽²⁾, or for its gradient dh⁽²⁾; what made it, below, where every primitive is."""
         writer = writer or self.writer
         name = self.name(p, writer)
-        if gradient and p is not self.places[-1] and p.kind != "operation" and p.tensor.requires_grad:
+        if gradient and p is not self.places[-1] and p.kind not in ("operation", "elided") and p.tensor.requires_grad:
             step = p.column if p.tensor in self.shared and p.column in self.steps else None
+            step = "t" if step is not None and self.loops else step
             name = writer.setting.template("d") + writer.variable(p.tensor, step)
-        made = self.level == "primitives" and p.kind != "operation" and not p.tensor.is_leaf
+        made = self.level == "primitives" and p.kind not in ("operation", "elided") and not p.tensor.is_leaf
         return name + writer.setting.line + writer.setting.template(symbol(p.tensor.primitive)) if made else name
 
     def equation(self, p: Place) -> str:
@@ -73,6 +93,8 @@ class Unfolded:
 
     def derivative(self, link: Link, writer: Writer | None = None) -> str:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
+        if link.target.kind == "elided":
+            return "⋯"
         writer = writer or self.writer
         written = None if link.paths is None else self.writer.total(reversed(link.paths))  # found last use first
         if written is not None and len(written.text) <= _LONGEST_LABEL:
@@ -85,64 +107,166 @@ class Unfolded:
         return (writer or self.writer).function(link.user) if one and self.level == "named" else ""
 
 
-def unfold(output: Tensor, level: str, notation: Notation = NOTATIONS["interdb"]) -> Unfolded:
-    """Read a recorded graph at a level.
+@dataclass(frozen=True)
+class Options:
+    """What a figure shows, and how; the keywords of every view.
+
+    Attributes:
+        level: "named" draws the variables; "primitives" every primitive, node by node.
+        notation: whose letters: one of `NOTATIONS`, by its name, or a `Notation`.
+        max_steps: of a longer net so many steps are drawn, the first and the last; the others are a column of dots.
+        rolled: one step stands for all, and a loop leads from its states back to those that it started from.
+        values: write the value into every node, or backward its gradient; of long arrays shape and norm.
+        shapes: write the shape into every node.
+        color_by: "gradient" or "value": fill the nodes by log ‖∂L/∂node‖, or by log ‖value‖.
+        highlight: (parameter, step): the term of the parameter's gradient that goes through that step, all else faint.
 
     Raises:
-        TypeError: the output is no Tensor. ValueError: it has no graph, or the level is unknown.
+        ValueError: an unknown value, with those that are known.
     """
-    if level not in LEVELS:
-        raise ValueError(f"draw(level={level!r}): not one of {', '.join(map(repr, LEVELS))}")
-    if not isinstance(output, Tensor):
-        raise TypeError(f"draw: a Tensor is needed, not a {type(output).__name__}")
+
+    level: str = "named"
+    notation: str | Notation = "interdb"
+    max_steps: int | None = None
+    rolled: bool = False
+    values: bool = False
+    shapes: bool = False
+    color_by: str | None = None
+    highlight: tuple[Tensor, int] | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("level", LEVELS), ("color_by", COLOURS)):
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, str)) or value not in known:
+                raise ValueError(f"draw({name}={value!r}): not one of {', '.join(map(repr, known))}")
+        if self.max_steps is not None and (not isinstance(self.max_steps, int) or self.max_steps < 2):
+            raise ValueError(
+                f"draw(max_steps={self.max_steps!r}): a whole number from 2 up: the first step and the last"
+            )
+        if self.rolled and self.max_steps is not None:
+            raise ValueError("draw(rolled=True, max_steps=...): a rolled graph shows one step")
+        Notation.named(self.notation)
+
+
+def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unfolded:
+    """Read a recorded graph; or what lies between two of its nodes, if `start` is given.
+
+    Raises:
+        TypeError: no Tensors. ValueError: the output has no graph, or does not depend on `start`.
+    """
+    order, notation = _order(output, start), Notation.named(options.notation)
+    kept = set(order) if options.level == "primitives" else variables(order, notation) | ({start} - {None})
+    uses, (columns, steps) = fold(order, kept), columns_of(order)
+    carried = {
+        (use.source.name, use.source.layer)
+        for target, made_of in uses.items()
+        for use in made_of
+        if None not in (use.source.step, columns[use.source]) and columns[use.source] < columns[target] in steps
+    }
+    found: dict[tuple[Tensor, int], Place] = {}
+
+    def place_of(tensor: Tensor, column: int) -> Place:
+        key = (tensor, column if columns[tensor] is None else columns[tensor])
+        if key not in found:
+            state = tensor.step is not None and (tensor.name, tensor.layer) in carried
+            found[key] = Place(tensor, key[1], f"n{len(found)}", _kind(tensor, output, state, notation), state)
+        return found[key]
+
+    links = []
+    for target, made_of in uses.items():
+        sources = [place_of(use.source, columns[target]) for use in made_of]
+        for source, use in zip(sources, made_of, strict=True):
+            links.append(Link(source, place_of(target, columns[target]), use.users[0], use.paths))
+    places, links, steps, hidden = _elide(list(found.values()), links, steps, options)
+    in_columns = defaultdict(list)
+    for p in places:
+        if p.kind != "elided":
+            in_columns[p.tensor].append(p)
+    shared = {x: where for x, where in in_columns.items() if len(where) > 1 and x.requires_grad}
+    indices: dict[Tensor, int | str] = _indices(in_columns, steps)
+    loops = []
+    if options.rolled and steps:
+        shared = {
+            x: where for x, where in in_columns.items() if where[0].kind == "parameter" and where[0].column == steps[0]
+        }
+        indices = {x: {0: "t", -1: "t−1"}.get(step - steps[0], step) for x, step in indices.items()}
+        last = {(p.tensor.name, p.tensor.layer): p for p in places if p.carried and p.column == steps[0]}
+        loops = [
+            (last[key], p)
+            for p in places
+            if p.carried and p.column < steps[0]
+            if (key := (p.tensor.name, p.tensor.layer)) in last
+        ]
+    cuts = [p for p in places if p.carried and p.tensor.is_leaf and p.tensor.step > 0 and p.kind == "state"]
+    writers = (Writer(order, indices, notation, setting, brief=True) for setting in (PLAIN, MARKUP))
+    return Unfolded(options.level, places, links, steps, *writers, shared, hidden, cuts, loops, columns)
+
+
+def _order(output: Tensor, start: Tensor | None) -> list[Tensor]:
+    """The nodes to read, in topological order: all, or those that lie on the ways from `start` to the output."""
+    for x in (output, start) if start is not None else (output,):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"draw: a Tensor is needed, not a {type(x).__name__}")
     if output.is_leaf:
         raise ValueError(
             f"draw: {describe(output)} has no graph: it was not made from a Tensor with requires_grad=True, or was "
             "made inside no_grad(), or is detached"
         )
     order = topological_order(output)
-    uses = fold(order, set(order) if level == "primitives" else variables(order, notation))
-    columns, steps = _columns(order)
-    carried = {
-        source.name
-        for target in uses
-        for source in (use.source for use in uses[target])
-        if None not in (source.step, columns[source]) and columns[source] < columns[target] in steps
-    }
-
-    found: dict[tuple[Tensor, int], Place] = {}
-
-    def place_of(tensor: Tensor, column: int) -> Place:
-        key = (tensor, column if columns[tensor] is None else columns[tensor])
-        if key not in found:
-            kind = _kind(tensor, output, carried, notation)
-            carries = tensor.name in carried and tensor.step is not None
-            found[key] = Place(tensor, key[1], f"n{len(found)}", kind, carries)
-        return found[key]
-
-    links = []
-    for target in order:
-        sources = [place_of(use.source, columns[target]) for use in uses.get(target, [])]
-        for source, use in zip(sources, uses.get(target, []), strict=True):
-            links.append(Link(source, place_of(target, columns[target]), use.users[0], use.paths))
-    places = list(found.values())
-    in_columns = defaultdict(list)
-    for p in places:
-        in_columns[p.tensor].append(p)
-    shared = {tensor: where for tensor, where in in_columns.items() if len(where) > 1 and tensor.requires_grad}
-    indices = _indices(in_columns, steps)
-    writers = (Writer(order, indices, notation, setting) for setting in (PLAIN, MARKUP))
-    unfolded = Unfolded(level, places, links, steps, *writers, shared)
-    return unfolded
+    if start is None:
+        return order
+    on_way = {start}
+    on_way.update(node for node in order if any(x in on_way for x in node.inputs))
+    if output not in on_way or output is start:
+        raise ValueError(f"draw.between: {describe(output)} does not depend on {describe(start)}")
+    return [node for node in order if node in on_way]
 
 
-def placed(unfolded: Unfolded) -> Placement:
-    """Place the nodes with room for the labels of both figures; links between the same variables get the same room."""
+def _elide(
+    places: list[Place], links: list[Link], steps: list[int], options: Options
+) -> tuple[list[Place], list[Link], list[int], dict[int, int]]:
+    """Leave out the steps that are not shown; states that go into them or come out of them are dots."""
+    most = 1 if options.rolled else options.max_steps or len(steps)
+    if len(steps) <= most:
+        return places, links, steps, {}
+    last = steps[len(steps) - most // 2 :] if most > 1 else steps[-1:]
+    shown = steps[: most - len(last)] + last
+    gap = set(steps) - set(shown)
+    dots: dict[tuple, Place] = {}
+
+    def stand_in(p: Place) -> Place:
+        role = (p.tensor.name, p.tensor.layer)
+        return dots.setdefault(role, Place(p.tensor, min(gap), f"dots{len(dots)}", "elided", True))
+
+    kept = []
+    for link in links:
+        p, q = link.source, link.target
+        if p.column in gap and q.column in gap or (not p.carried and (p.column in gap or q.column in gap)):
+            continue
+        if options.rolled and q.column not in gap and (p.column not in gap or p.column == shown[0] - 1):
+            kept.append(link)
+        elif not options.rolled and q.column in gap:
+            if not any(other.source is p and other.target is stand_in(p) for other in kept):
+                kept.append(Link(p, stand_in(p), link.user, None))
+        elif not options.rolled:
+            kept.append(Link(stand_in(p), q, link.user, link.paths) if p.column in gap else link)
+    drawn = dict.fromkeys(p for link in kept for p in (link.source, link.target))
+    order = [p for p in (*places, *dots.values()) if p in drawn]
+    order.sort(key=lambda p: (p is places[-1], p.column))
+    return order, kept, shown, {} if options.rolled else {min(gap): len(gap)}
+
+
+def placed(unfolded: Unfolded, notes: Mapping[Place, str]) -> Placement:
+    """Place the nodes with room for the labels of both figures; links between the same variables get the same room.
+
+    Args:
+        notes: what stands in a node below its label, the longer of what it is in both figures.
+    """
     if not unfolded.steps:
         return Placement({}, {}, {}, {}, [])
     widest: dict[tuple, float] = defaultdict(float)
     for p in unfolded.places:
-        p.width = size(p.kind, unfolded.label(p, gradient=True))[0]
+        p.width = size(p.kind, unfolded.label(p, gradient=True), notes.get(p, ""))[0]
     between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
     for link, names in between.items():
         widest[names] = max(widest[names], text_width(unfolded.derivative(link), EDGE_FONT))
@@ -150,54 +274,7 @@ def placed(unfolded: Unfolded) -> Placement:
     return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]])
 
 
-def _columns(order: list[Tensor]) -> tuple[dict[Tensor, int | None], list[int]]:
-    """The column of every Tensor (None: that of whichever node uses it), and the columns that are time steps.
-
-    A leaf stands where it is used, but for a state, h(0), which stands before its first use.
-    """
-    steps = sorted({n.step for n in order if n.step is not None and not n.is_leaf})
-    if not steps:
-        return dict.fromkeys(order, 0), []
-    column: dict[Tensor, int | None] = {n: None if n.is_leaf else n.step for n in order}
-    _pull_to_use(order, column)
-    _read_out(order, column, steps)
-    users = defaultdict(set)
-    for node in order:
-        for x in node.inputs:
-            users[x].add(column[node])
-    for n in order:
-        if n.is_leaf and n.step is not None and users[n] == {n.step + 1}:
-            column[n] = n.step
-    return column, steps
-
-
-def _pull_to_use(order: list[Tensor], column: dict[Tensor, int | None]) -> None:
-    """What was made outside of any step, and is used in one, stands in the column where it is used first."""
-    for node in reversed(order):
-        for x in node.inputs:
-            if x.step is None and not x.is_leaf and column[node] is not None:
-                column[x] = column[node] if column[x] is None else min(column[x], column[node])
-
-
-def _read_out(order: list[Tensor], column: dict[Tensor, int | None], steps: list[int]) -> None:
-    """What comes after the steps stands in the column that it comes from, where several are read out: y(t), L(t).
-
-    It stands in a last column where only one step is read out, or where it comes from several.
-    """
-    came_from: dict[Tensor, tuple[int, int]] = {}
-    for node in order:
-        if column[node] is not None:
-            came_from[node] = (column[node], column[node])
-        elif spans := [came_from[x] for x in node.inputs if x in came_from]:
-            came_from[node] = (min(lo for lo, _ in spans), max(hi for _, hi in spans))
-    read_out = {lo for n, (lo, hi) in came_from.items() if column[n] is None and lo == hi}
-    for node in order:
-        if column[node] is None and not node.is_leaf:
-            lo, hi = came_from.get(node, (steps[0], steps[-1] + 1))
-            column[node] = lo if lo == hi and len(read_out) > 1 else steps[-1] + 1
-
-
-def _indices(in_columns: dict[Tensor, list[Place]], steps: list[int]) -> dict[Tensor, int]:
+def _indices(in_columns: dict[Tensor, list[Place]], steps: list[int]) -> dict[Tensor, int | str]:
     """The time step that each variable is written with: its own, or that of the only column it stands in."""
     indices = {}
     for tensor, (first, *others) in in_columns.items():
@@ -208,11 +285,11 @@ def _indices(in_columns: dict[Tensor, list[Place]], steps: list[int]) -> dict[Te
     return indices
 
 
-def _kind(tensor: Tensor, output: Tensor, carried: set[str], notation: Notation) -> str:
+def _kind(tensor: Tensor, output: Tensor, carried: bool, notation: Notation) -> str:
     """What a node is to the reader; colours and shapes follow from it."""
     if tensor is output:
         return "output"
-    if tensor.name in carried and tensor.step is not None:
+    if carried:
         return "state"
     if tensor.is_leaf:
         return "parameter" if tensor.requires_grad and tensor.step is None else "input"

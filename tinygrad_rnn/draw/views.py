@@ -1,39 +1,44 @@
-"""The two figures of a recorded graph: the same nodes in the same places, dressed for each direction."""
+"""The figures of a recorded graph: the same nodes in the same places, dressed for each direction.
+
+- `forward` (Fig. 7-5 of seed 001): values run to the right.
+- `backward` (Fig. 7-6): gradients run to the left, along each edge times the local derivative that stands on it.
+- `between` (Fig. 7-7): what of the backward figure lies between two nodes.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+
+from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
-from tinygrad_rnn.draw.grid import Place
-from tinygrad_rnn.draw.placement import TOTAL
-from tinygrad_rnn.draw.unfolding import Unfolded, placed, unfold
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.placement import TOTAL, Placement
+from tinygrad_rnn.draw.quantities import colours, gradients, short
+from tinygrad_rnn.draw.unfolding import Options, Unfolded, placed, unfold
+from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.typesetting import PLAIN
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "between", "forward"]
+
+CUT = 58.0  # from a cut to the state whose past it cuts off
+LOOP = 34.0  # how far above everything the loops of a rolled graph run
 
 
-def forward(output: Tensor, *, level: str = "named") -> Diagram:
+def forward(output: Tensor, **options: Any) -> Diagram:
     """The forward computational graph of a Tensor (Fig. 7-5 of seed 001), time running to the right.
 
     Args:
-        level: "named" draws the named variables; "primitives" every primitive, node by node.
+        options: as `Options` has them: level, notation, max_steps, rolled, values, shapes, color_by, highlight.
 
     Raises:
-        TypeError: not a Tensor. ValueError: a Tensor without a graph, or an unknown level.
+        TypeError: not a Tensor, or no such option. ValueError: a Tensor without a graph, or an unknown value.
     """
-    unfolded = unfold(output, level)
-    at = placed(unfolded)
-    nodes = [_node(unfolded, p, gradient=False) for p in unfolded.places]
-    edges = [
-        Edge(
-            link.source.id, link.target.id, unfolded.function(link), "value", unfolded.function(link, unfolded.markup),
-            at.corners.get(link, ()), at.labelled.get(link, 0), at.side.get(link, 1), at.bends.get(link, 0.0),
-        )
-        for link in unfolded.links
-    ]  # fmt: skip
-    return Diagram("forward", nodes, edges, unfolded.steps, unfolded.writer.legend())
+    return _Figure(output, None, Options(**options)).forward()
 
 
-def backward(output: Tensor, *, level: str = "named") -> Diagram:
+def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagram:
     """The backward computational graph of a Tensor (Fig. 7-6 of seed 001): gradients run to the left.
 
     Along each edge the gradient is multiplied by the local derivative written on it. A parameter that several steps
@@ -41,43 +46,158 @@ def backward(output: Tensor, *, level: str = "named") -> Diagram:
     faintly, with no arrow to it.
 
     Args:
-        level: "named" draws the named variables; "primitives" every primitive, node by node.
+        wrt: a Tensor, to draw only what lies between it and the output, as `between` does.
+        options: as for `forward`.
 
     Raises:
-        TypeError: not a Tensor. ValueError: a Tensor without a graph, or an unknown level.
+        TypeError, ValueError: as for `forward`; or the output does not depend on `wrt`.
     """
-    unfolded = unfold(output, level)
-    at = placed(unfolded)
-    nodes = [_node(unfolded, p, gradient=True) for p in unfolded.places]
-    edges = []
-    for link in unfolded.links:
-        flows = link.source.tensor.requires_grad
-        written = [unfolded.derivative(link, writer) if flows else "" for writer in (unfolded.writer, unfolded.markup)]
-        via = at.corners.get(link, ())[::-1]
-        (label, markup), kind = written, "gradient" if flows else "none"
-        on, side, bend = len(via) - at.labelled.get(link, 0), at.side.get(link, 1), at.bends.get(link, 0.0)
-        edges.append(Edge(link.target.id, link.source.id, label, kind, markup, via, on, side, bend))
-    for i, lane in enumerate(at.lanes):
-        first = lane.terms[0]
-        name, tooltip = unfolded.name(first), f"{unfolded.partial(first)}, shape {first.tensor.shape}"
-        markup = unfolded.markup.setting.template("d") + unfolded.name(first, unfolded.markup)
-        over = f"the sum over the steps that use {name}"
-        nodes.append(Node(f"sum{i}", "Σ", "sum", "Σ", None, lane.x, lane.y, over))
-        nodes.append(Node(f"total{i}", f"d{name}", first.kind, markup, None, lane.x - TOTAL, lane.y, tooltip))
-        edges += [Edge(p.id, f"sum{i}", "", "term", via=((p.x, lane.y),)) for p in lane.terms]
-        edges.append(Edge(f"sum{i}", f"total{i}", "", "term"))
-    return Diagram("backward", nodes, edges, unfolded.steps, unfolded.writer.legend(), direction="RL")
+    return _Figure(output, wrt, Options(**options)).backward("backward")
 
 
-def _node(unfolded: Unfolded, p: Place, gradient: bool) -> Node:
-    return Node(
-        p.id,
-        unfolded.label(p, gradient),
-        p.kind,
-        unfolded.label(p, gradient, unfolded.markup),
-        p.column if p.column in unfolded.steps else None,
-        p.x,
-        p.y,
-        unfolded.gradient(p) if gradient else unfolded.equation(p),
-        faint=gradient and not p.tensor.requires_grad,
-    )
+def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
+    """How the gradient of one node gets to another, such as from h(T) to h(T-1) (Fig. 7-7 of seed 001).
+
+    The products of the local derivatives along all ways, added up, are ∂output/∂input (`bptt.jacobian`).
+
+    Args, Raises: as for `backward`.
+    """
+    return _Figure(output, input, Options(**options)).backward("between")
+
+
+class _Figure:
+    """A graph unfolded and placed, to be dressed for one direction or the other."""
+
+    def __init__(self, output: Tensor, start: Tensor | None, options: Options):
+        self.options = options
+        self.unfolded = unfolded = unfold(output, options, start)
+        wanted = options.values or options.color_by == "gradient"
+        self.gradients = gradients(unfolded) if wanted else {}
+        notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
+        self.at: Placement = placed(unfolded, notes)
+        self.lit = self._highlighted()
+
+    def forward(self) -> Diagram:
+        nodes = [self._node(p, gradient=False) for p in self.unfolded.places]
+        edges = [
+            self._edge(link, *(self.unfolded.function(link, w) for w in self._writers), "value")
+            for link in self.unfolded.links
+        ]
+        return self._diagram("forward", nodes, edges, "LR")
+
+    def backward(self, title: str) -> Diagram:
+        unfolded = self.unfolded
+        nodes = [self._node(p, gradient=True) for p in unfolded.places]
+        edges = []
+        for link in unfolded.links:
+            if link.source.tensor.requires_grad:
+                written = (unfolded.derivative(link, writer) for writer in self._writers)
+                edges.append(self._edge(link, *written, "gradient"))
+            else:
+                edges.append(self._edge(link, "", "", "none"))
+        for i, lane in enumerate(self.at.lanes):
+            first, x = lane.terms[0], lane.x - (LOOP if unfolded.loops else 0.0)
+            name, tooltip = unfolded.name(first), f"{unfolded.partial(first)}, shape {first.tensor.shape}"
+            markup = unfolded.markup.setting.template("d") + unfolded.name(first, unfolded.markup)
+            over = f"the sum over the steps that use {name}"
+            over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
+            faint = self.lit is not None and not any(p in self.lit for p in lane.terms)
+            nodes.append(Node(f"sum{i}", "Σ", "sum", "Σ", None, x, lane.y, over, faint))
+            nodes.append(Node(f"total{i}", f"d{name}", first.kind, markup, None, x - TOTAL, lane.y, tooltip, faint))
+            for p in lane.terms:
+                dark = self.lit is None or p in self.lit
+                edges.append(
+                    Edge(
+                        p.id,
+                        f"sum{i}",
+                        "",
+                        "term",
+                        via=((p.x, lane.y),),
+                        bold=self.lit is not None and dark,
+                        faint=not dark,
+                    )
+                )
+            edges.append(Edge(f"sum{i}", f"total{i}", "", "term", faint=faint))
+        return self._diagram(title, nodes, edges, "RL")
+
+    @property
+    def _writers(self) -> tuple:
+        return self.unfolded.writer, self.unfolded.markup
+
+    def _diagram(self, title: str, nodes: list[Node], edges: list[Edge], direction: str) -> Diagram:
+        unfolded, scale = self.unfolded, None
+        for i, p in enumerate(unfolded.cuts):
+            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", None, p.x - CUT, p.y, "no gradient flows back from here"))
+            edges.append(Edge(f"cut{i}", p.id, "", "cut"))
+        top = max((node.y for node in nodes), default=0.0) + LOOP
+        for i, (state, start) in enumerate(unfolded.loops):
+            y = top + 26.0 * (i + 1)
+            ends = (state, start) if direction == "LR" else (start, state)
+            via = tuple((p.x, y) for p in ends)
+            edges.append(Edge(*(p.id for p in ends), "t − 1 ← t", "loop", "<I>t</I> − 1 ← <I>t</I>", via, 1))
+        if self.options.color_by is not None:
+            nodes, span = self._coloured(nodes, direction)
+            scale = (f"‖{'∂L/∂·' if self.options.color_by == 'gradient' else '·'}‖", *span)
+        caption = "   ".join(filter(None, [unfolded.writer.legend(), self._product()]))
+        return Diagram(title, nodes, edges, unfolded.steps, caption, unfolded.hidden, scale, direction)
+
+    def _node(self, p: Place, gradient: bool) -> Node:
+        unfolded = self.unfolded
+        faint = (gradient and not p.tensor.requires_grad) or (self.lit is not None and p not in self.lit)
+        column = p.column if p.column in (*unfolded.steps, *unfolded.hidden) else None
+        return Node(
+            p.id, unfolded.label(p, gradient), p.kind, unfolded.label(p, gradient, unfolded.markup), column, p.x, p.y,
+            unfolded.gradient(p) if gradient else unfolded.equation(p), faint, self._note(p, gradient),
+        )  # fmt: skip
+
+    def _note(self, p: Place, gradient: bool) -> str:
+        """The shape, and the value or backward the gradient, below a label."""
+        if p.kind == "elided":
+            return ""
+        lines = [str(p.tensor.shape)] if self.options.shapes else []
+        if self.options.values:
+            lines.append(short(self.gradients.get(p) if gradient else p.tensor.value))
+        return "\n".join(lines)
+
+    def _edge(self, link: Link, label: str, markup: str, kind: str) -> Edge:
+        at, p, q = self.at, link.source, link.target
+        via, piece = at.corners.get(link, ()), at.labelled.get(link, 0)
+        if kind != "value":
+            p, q, via, piece = q, p, via[::-1], len(via) - piece
+        lit = None if self.lit is None else link.source in self.lit and link.target in self.lit
+        return Edge(
+            p.id, q.id, label, kind, markup, via, piece, at.side.get(link, 1), at.bends.get(link, 0.0), lit is True,
+            lit is False,
+        )  # fmt: skip
+
+    def _coloured(self, nodes: list[Node], direction: str) -> tuple[list[Node], tuple[float, float]]:
+        arrays = self.gradients
+        if self.options.color_by == "value":
+            arrays = {p: p.tensor.value for p in self.unfolded.places}
+        fills, span = colours(arrays)
+        fill = {p.id: colour for p, colour in fills.items()}
+        return [replace(node, fill=fill.get(node.id, "")) for node in nodes], span
+
+    def _highlighted(self) -> set[Place] | None:
+        """The places that the highlighted term passes: from the output to the parameter at its step."""
+        if self.options.highlight is None:
+            return None
+        parameter, step = self.options.highlight
+        found = [p for p in self.unfolded.places if p.tensor is parameter and step in (p.column, None)]
+        if not found:
+            name = describe(parameter) if isinstance(parameter, Tensor) else f"{parameter!r}, which is no Tensor,"
+            raise ValueError(f"draw(highlight=(parameter, step)): {name} is not drawn at step {step!r}")
+        lit = {found[0]}
+        for link in sorted(self.unfolded.links, key=lambda link: self.unfolded.places.index(link.source)):
+            if link.source in lit:
+                lit.add(link.target)
+        return lit
+
+    def _product(self) -> str:
+        """The highlighted term, written out."""
+        if self.options.highlight is None:
+            return ""
+        parameter, step = self.options.highlight
+        terms = expansion(self.unfolded.places[-1].tensor, parameter, self.options.notation, PLAIN)
+        term = next(term for term in terms if term.step == step)
+        return f"{term.factors}   ‖·‖ = {term.norm:.3g}"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import functions as F
+from tinygrad_rnn import primitives
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.notation import Letter
-from tinygrad_rnn.tensor import Tensor, as_tensor, label, unless_named
+from tinygrad_rnn.tensor import Tensor, as_tensor, label, record, unless_named
 
 __all__ = ["cross_entropy", "half_squared_error", "squared_error"]
 
@@ -38,7 +39,9 @@ def squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
 
 
 def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
-    """L = -Σ y log softmax(z) (seed 003: E_t = -y_t log ŷ_t), of logits z (K,) or (..., K).
+    """L = -Σ Y log softmax(z) (seed 003: E_t = -y_t log ŷ_t), of logits z (K,) or (..., K).
+
+    Its derivative by z is softmax(z) - Y (003: ŷ - y), as long as the weights of the classes add up to 1.
 
     Args:
         targets: class numbers 0 to K-1, of shape () or (...), or one weight per class, (K,) or (..., K) like z.
@@ -47,7 +50,7 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
         ShapeError: the targets have another shape. ValueError: a class number out of range; an unknown reduction.
     """
     z, y = as_tensor(logits), as_tensor(targets)
-    if z.name is None or type(z.name) is Letter:  # a dense layer has called it y
+    if z.name is None or (type(z.name) is Letter and z.name == "y"):  # as a dense layer calls what it makes
         label(z, Letter("z"))
     if z.ndim == 0:
         raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
@@ -58,7 +61,7 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
             f"cross_entropy: logits of shape {z.shape} need class numbers (integers) of shape {z.shape[:-1]} or "
             f"weights of shape {z.shape}, not {y.dtype} targets of shape {y.shape}"
         )
-    total = -F.sum(unless_named(y, Letter("Y")) * F.log_softmax(z))
+    total = record(primitives.cross_entropy, (z, unless_named(y, Letter("Y"))))
     return _reduced("cross_entropy", total, reduction, int(np.prod(z.shape[:-1])))
 
 

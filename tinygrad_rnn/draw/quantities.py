@@ -1,0 +1,65 @@
+"""Values and gradients of what is drawn: as text, and as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tinygrad_rnn.backward import passed_back, sweep
+from tinygrad_rnn.draw.grid import Place
+from tinygrad_rnn.draw.style import SCALE
+from tinygrad_rnn.draw.unfolding import Unfolded
+from tinygrad_rnn.optim import norm
+
+__all__ = ["colours", "gradients", "short"]
+
+
+def gradients(unfolded: Unfolded) -> dict[Place, np.ndarray]:
+    """∂L/∂node for every place that has one; of a parameter that several steps use, the term of each.
+
+    None but a scalar output has gradients. No `.grad` is read or changed.
+    """
+    output = unfolded.places[-1].tensor
+    if output.size != 1 or not output.requires_grad:
+        return {}
+    places = {(p.tensor, p.column): p for p in unfolded.places}
+    single = {p.tensor: p for p in unfolded.places if p.tensor not in unfolded.shared}
+    columns = unfolded.columns
+    found: dict[Place, np.ndarray] = {}
+    for node, g in sweep(output, np.ones(output.shape, output.dtype)):
+        if node in single:
+            found[single[node]] = np.array(g)
+        for i, x in enumerate(node.inputs):
+            if x in unfolded.shared:
+                p = places.get((x, columns[node]))
+                if p is not None:
+                    found[p] = found.get(p, 0.0) + passed_back(node, i, g)
+    return found
+
+
+def short(array: np.ndarray | None) -> str:
+    """A few numbers in full, and more as their shape and norm; – for what does not exist."""
+    if array is None:
+        return "–"
+    if array.size <= 3:
+        numbers = ", ".join(f"{x:.3g}".replace("-", "−") for x in array.ravel())
+        return numbers if array.ndim == 0 else f"[{numbers}]"
+    return f"{'×'.join(map(str, array.shape))}, ‖·‖ = {norm([array]):.3g}".replace("-", "−")
+
+
+def colours(arrays: dict[Place, np.ndarray]) -> tuple[dict[Place, str], tuple[float, float]]:
+    """The colour of each by the logarithm of its norm, and the powers of ten at the ends of the scale."""
+    sizes = {p: norm([array]) for p, array in arrays.items()}
+    powers = {p: float(np.log10(size)) for p, size in sizes.items() if 0 < size < np.inf}
+    low, high = _span(powers.values())
+    last = len(SCALE) - 1
+    found = {p: SCALE[min(last, int((power - low) / (high - low) * len(SCALE)))] for p, power in powers.items()}
+    found |= {p: SCALE[-1] for p, size in sizes.items() if not size < np.inf}
+    return found, (low, high)
+
+
+def _span(powers: Iterable[float]) -> tuple[float, float]:
+    """From the smallest to the largest, at least one power of ten apart."""
+    low, high = float(np.floor(min(powers, default=0.0))), float(np.ceil(max(powers, default=0.0)))
+    return (low, high) if high > low else (low - 1.0, high)
