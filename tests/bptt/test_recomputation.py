@@ -2,22 +2,23 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from nets import D, H, make
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import bptt
 from tinygrad_rnn.bptt import checkpoint
 
-T, D, H = 7, 2, 3
+T = 7
 
 
 class Net:
     """A many-to-many net whose state is h and the loss so far, with an embedding before it."""
 
     def __init__(self):
-        rng = np.random.default_rng(0)
-        self.cell, self.readout = tg.nn.RNNCell(D, H, rng=rng), tg.nn.Linear(H, 1, rng=rng)
-        self.h0 = tg.Tensor(rng.standard_normal(H), requires_grad=True)
-        self.xs = tg.Tensor(rng.standard_normal((T, D)), requires_grad=True)
-        self.targets = rng.standard_normal((T, 1))
+        rnn, self.readout, xs, self.targets = make(steps=T)
+        (self.cell,) = rnn.cells
+        self.h0 = tg.Tensor(np.array([0.5, -1.0, 0.2]), requires_grad=True)
+        self.xs = tg.Tensor(xs, requires_grad=True)
         self.leaves = [*self.cell.parameters(), *self.readout.parameters(), self.h0, self.xs]
 
     def step(self, x_and_target, state):
@@ -49,6 +50,51 @@ def test_the_gradients_are_those_of_the_whole(segments):
         found.append([h.data, loss.data, *(g.data for g in once), *(g.data for g in twice)])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("ends", [[1, 2, 3, 4, 5, 6, 7], [3, 5, 7], [7]])
+def test_the_terms_of_a_segment_stand_together_at_its_last_step(ends):
+    net = Net()
+    _, loss = net.run(len(ends))
+    _, whole = net.run(None)
+    for p in (*net.cell.parameters(), *net.readout.parameters()):
+        terms, expected = bptt.contributions(loss, p), np.zeros((T, *p.shape))
+        for start, end in zip([0, *ends], ends, strict=False):
+            expected[end - 1] = bptt.contributions(whole, p)[start:end].sum(axis=0)
+        np.testing.assert_allclose(terms, expected, atol=1e-12)
+
+
+def test_a_sum_over_time_is_written_with_the_states_between_the_segments():
+    cell = tg.nn.RNNCell(D, H, rng=0)
+    h = checkpoint(cell, np.ones((9, D)), segments=3)
+    terms = bptt.expansion(tg.label(h.sum(), "L"), cell.W)
+    assert [term.step for term in terms] == [3, 6, 9]
+    assert (
+        r"\frac{\partial h^{(9)}}{\partial h^{(6)}} \frac{\partial h^{(6)}}{\partial h^{(3)}}" in terms[0].derivatives
+    )
+    np.testing.assert_allclose(sum(term.value for term in terms), tg.grad(h.sum(), cell.W)[0].data, atol=1e-14)
+
+
+@pytest.mark.parametrize("segments", [1, 3])
+def test_contributions_hold_no_gradients_afterwards(segments):
+    """Each rule may be called alone, and then by the sweep; what a segment's rerun has made is freed all the same."""
+    cell, xs = tg.nn.RNNCell(D, 100, rng=0), np.ones((9, D))
+    h = checkpoint(cell, xs, segments=segments)
+    bptt.contributions(h.sum(), cell.W)
+    held = {}
+    for p in cell.parameters():
+        tracemalloc.start()
+        bptt.contributions(h.sum(), p)
+        held[p.name] = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert max(held.values()) < cell.U.data.nbytes / 4
+
+
+def test_a_state_that_is_changed_after_the_cell_goes_on_counting_its_steps():
+    cell = tg.nn.RNNCell(D, H, rng=0)
+    h = checkpoint(lambda x, h: cell(x, h) * 0.5, np.ones((6, D)), cell.initial_state(np.ones(D)), segments=3)
+    terms = bptt.contributions(h.sum(), cell.W)
+    assert [k for k, term in enumerate(terms, 1) if term.any()] == [2, 4, 6]
 
 
 def test_a_cell_starts_from_its_own_state_and_names_what_it_makes():

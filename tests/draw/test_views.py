@@ -131,7 +131,7 @@ def test_a_loss_at_every_step_stands_in_its_column():
         assert [steps[f"{name}⁽{raised}⁾"] for name in "zYL"] == [t, t, t]
     assert steps["E"] is None
     found = labels(tg.draw.backward(loss))
-    assert found["E", "dL⁽²⁾"] == "1" and found["dL⁽²⁾", "dz⁽²⁾"] == "∂L⁽²⁾/∂z⁽²⁾"
+    assert found["E", "dL⁽²⁾"] == "1" and found["dL⁽²⁾", "dz⁽²⁾"] == "softmax(z⁽²⁾) − Y⁽²⁾"
 
 
 def test_a_graph_without_steps():

@@ -55,10 +55,10 @@ from tinygrad_rnn.bptt.through_time import (
     singular_values,
     step_jacobian_norms,
 )
-from tinygrad_rnn.bptt.truncation import truncated
+from tinygrad_rnn.bptt.truncation import Chunks, truncated
 
 __all__ = [
-    "Gradients", "Term", "checkpoint", "closed_form", "closed_form_gates", "closed_form_gradients",
+    "Chunks", "Gradients", "Term", "checkpoint", "closed_form", "closed_form_gates", "closed_form_gradients",
     "closed_form_stacked_gradients", "contribution_table", "contributions", "expansion", "gradient_flow", "jacobian",
     "latex", "norm_bound", "singular_values", "step_jacobian_norms", "truncated",
 ]  # fmt: skip

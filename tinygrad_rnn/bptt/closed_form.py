@@ -1,18 +1,8 @@
 """Backpropagation through time as the texts write it, in plain NumPy: the independent witness of the engine.
 
-    equation                                      text, number                    where
-    ĥ(t) = W x(t) + U h(t-1) + b, h(t) = f(ĥ(t))  001, Fig. 7-5                   `..._stacked_gradients`, forward
-    L = ½ (y - Y)²                                001, eq. 7.3                    `_half_squared_error`
-    E = (d - y)²                                  000, 002                        `_squared_error`
-    E = -y log softmax(z), ∂E/∂z = ŷ - y          003, "Backpropagation"          `_cross_entropy`
-    grad_dense = ∂L/∂h(T)                         001, eq. 7.4                    the same, backward
-    dh(t) = ∂L/∂h(t) = dh(t+1) f′(ĥ(t+1)) ᵗU      001, eqs. 7.5 and 7.6           the same
-    dW, dU, db                                    001, eqs. 7.7 to 7.9            the same
-    ∂E/∂W = Σ_k ∂E/∂h(T) ∂h(T)/∂h(k) ∂h(k)/∂W     000, 002, 003                   the same, `W_terms`, ...
-    ∂E/∂V = (ŷ - y) ⊗ h                           003                             the same
-
-What the texts are, and whose letters are which, stands in `tinygrad_rnn.bptt`. Vectors are columns; a batch is B of
-them side by side, (H, B), and one sequence a batch of one. This module imports nothing of the engine.
+Which equation is where, what the texts are and whose letters are which stands in `tinygrad_rnn.bptt`. Vectors are
+columns; a batch is B of them side by side, (H, B), and one sequence a batch of one. This module imports nothing of the
+engine.
 """
 
 from __future__ import annotations
@@ -32,7 +22,8 @@ class Gradients:
 
     `dh[t]` is the whole derivative of the loss with respect to the state, ∂L/∂h(t+1) since t counts from 0. `b` and `c`
     are None for a net without them. `W_terms` (T, H, D), `U_terms` and `b_terms` are the terms of the sums over time,
-    one for each step (000: ∂E/∂W = Σ_k ...); those of the last n steps are what truncation to n steps keeps.
+    one for each step (000: ∂E/∂W = Σ_k ...). Of one loss after the last step, the last n terms are what truncation to n
+    steps keeps; with a loss at every step, a term is what comes through its step from all the losses after it.
     """
 
     loss: float
@@ -50,14 +41,15 @@ class Gradients:
     b_terms: np.ndarray
 
 
-def _sigmoid(a: np.ndarray) -> np.ndarray:
+def sigmoid(a: np.ndarray) -> np.ndarray:
+    """σ(a) = 1 / (1 + e^-a), written so that nothing overflows."""
     return 0.5 * (1.0 + np.tanh(0.5 * a))
 
 
 # f(ĥ), and f′(ĥ) as a function of h = f(ĥ)
 NONLINEARITIES: dict[str, tuple[Callable, Callable]] = {
     "tanh": (np.tanh, lambda h: 1.0 - h**2),
-    "sigmoid": (_sigmoid, lambda h: h * (1.0 - h)),
+    "sigmoid": (sigmoid, lambda h: h * (1.0 - h)),
     "relu": (lambda a: np.maximum(a, 0.0), lambda h: (h > 0.0).astype(h.dtype)),
     "identity": (lambda a: a, np.ones_like),
 }
@@ -113,10 +105,13 @@ def closed_form_gradients(
         many_to_many: a loss at every step, E = Σ E_t, instead of one after the last.
 
     Raises:
-        ValueError: an unknown nonlinearity or loss, an empty sequence, or targets of the wrong number or shape.
+        ValueError: an unknown nonlinearity or loss, an empty sequence, an array of another shape, or class numbers that
+            are none.
+        TypeError: an array of something else than real numbers.
     """
-    (gradients,) = closed_form_stacked_gradients(
-        [(W, U, b)], V, c, xs, targets, nonlinearity, loss, None if h0 is None else [h0], many_to_many
+    h0s = None if h0 is None else [h0]
+    (gradients,) = _gradients(
+        "closed_form_gradients", [(W, U, b)], V, c, xs, targets, nonlinearity, loss, h0s, many_to_many
     )
     return gradients
 
@@ -139,26 +134,33 @@ def closed_form_stacked_gradients(
 
     Returns:
         One `Gradients` for each layer; its `xs` is ∂L/∂(its input), the loss, V and c are those of the whole net.
+
+    Raises:
+        ValueError, TypeError: as for `closed_form_gradients`; no layers, or not one h(0) for each.
     """
+    return _gradients("closed_form_stacked_gradients", layers, V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)
+
+
+def _gradients(
+    call: str, layers: Sequence, V: Any, c: Any, xs: Any, targets: Any, nonlinearity: str, loss: str,
+    h0s: Sequence | None, many_to_many: bool,
+) -> list[Gradients]:  # fmt: skip
     if nonlinearity not in NONLINEARITIES:
-        raise ValueError(f"closed_form_gradients(nonlinearity={nonlinearity!r}): not one of {list(NONLINEARITIES)}")
+        raise ValueError(f"{call}(nonlinearity={nonlinearity!r}): not one of {list(NONLINEARITIES)}")
     if loss not in LOSSES:
-        raise ValueError(f"closed_form_gradients(loss={loss!r}): not one of {list(LOSSES)}")
-    layers = [tuple(None if p is None else _floating(p) for p in layer) for layer in layers]
-    V, c, xs = (None if p is None else _floating(p) for p in (V, c, xs))
-    if len(xs) == 0:
-        raise ValueError("closed_form_gradients: the sequence is empty; at least one step is needed")
-    if many_to_many and len(targets) != len(xs):
-        raise ValueError(f"closed_form_gradients: {len(targets)} targets for {len(xs)} steps")
+        raise ValueError(f"{call}(loss={loss!r}): not one of {list(LOSSES)}")
+    layers, V, c, xs, h0s = _net(call, layers, V, c, xs, h0s)
     f, f_prime = NONLINEARITIES[nonlinearity]
-    K, T, batch = len(V), len(xs), xs.shape[1:-1]
+    T, batch = len(xs), xs.shape[1:-1]
+    steps = range(1, T + 1)
+    targets = _targets(call, targets, (T, *batch) if many_to_many else batch, V, loss)
 
     # Forward: Fig. 7-5. x[t] is x(t), and h[t] is h(t) with h[0] the initial state, as columns. What a layer makes is x
     # of the next.
     x, inputs, states = [None, *map(_columns, xs)], [], []
-    for layer, (W, U, b) in enumerate(layers):
-        h = [_columns(np.zeros((*batch, len(U))) if h0s is None else _floating(h0s[layer]))]
-        for t in range(1, T + 1):
+    for (W, U, b), h0 in zip(layers, h0s, strict=True):
+        h = [_columns(h0)]
+        for t in steps:
             h_hat = W @ x[t] + U @ h[t - 1] + (0.0 if b is None else b[:, None])
             h.append(f(h_hat))
         inputs.append(x)
@@ -167,62 +169,81 @@ def closed_form_stacked_gradients(
 
     # The dense layer y = V h + c and its loss, after the last step or after every one.
     E, dV, dc, grad_above = 0.0, np.zeros_like(V), 0.0, [np.zeros_like(h[0])] * (T + 1)
-    for t in range(1, T + 1) if many_to_many else [T]:
+    for t, target in zip(steps, targets, strict=True) if many_to_many else [(T, targets)]:
         y = V @ h[t] + (0.0 if c is None else c[:, None])
-        E_t, dy = LOSSES[loss](y, _target(targets[t - 1] if many_to_many else targets, (*batch, K), loss))
+        E_t, dy = LOSSES[loss](y, _columns(target))
         E += E_t
         dV += dy @ h[t].T  # (ŷ - y) ⊗ h of seed 003; here dy is ∂E/∂y of any loss
         dc = dc + dy
-        grad_above[t] = V.T @ dy  # (7.4)
+        grad_above[t] = V.T @ dy  # (7.4), grad_dense
 
-    def rows(steps: list) -> np.ndarray:
-        return np.array([step.T.reshape(*batch, -1) for step in steps])
+    def rows(columns: list) -> np.ndarray:
+        return np.array([step.T.reshape(*batch, -1) for step in columns])
 
     # Backward through time, from the top layer down. The text sums (7.7) and (7.9) from t = 0; here steps are 1 to T,
     # and h(0) is given, so that there is no term 0.
     found = []
     for (W, U, b), x, h in reversed(list(zip(layers, inputs, states, strict=True))):
-        dW, dU, db = np.zeros_like(W), np.zeros_like(U), np.zeros_like(h[0])
-        W_terms, U_terms, b_terms = ([None] * T for _ in range(3))
-        dh, dx = [None] * (T + 1), [np.zeros_like(x[1])] + [None] * T
-        dh[T] = grad_above[T]  # (7.6), t = T
-        for t in range(T, 0, -1):
-            dh_hat = dh[t] * f_prime(h[t])  # dh(t) f′(ĥ(t)), the common factor of (7.6) to (7.9)
-            W_terms[t - 1], U_terms[t - 1], b_terms[t - 1] = dh_hat @ x[t].T, dh_hat @ h[t - 1].T, dh_hat.sum(axis=1)
-            dW += W_terms[t - 1]  # (7.7)
-            dU += U_terms[t - 1]  # (7.8)
-            db += dh_hat  # (7.9)
-            dx[t] = W.T @ dh_hat
-            dh[t - 1] = U.T @ dh_hat + grad_above[t - 1]  # (7.6), t < T, and what comes from above at step t - 1
-        grad_above = dx
+        dh, dh_hat = list(grad_above), [None] * (T + 1)
+        for t in reversed(steps):
+            dh_hat[t] = dh[t] * f_prime(h[t])  # dh(t) f′(ĥ(t)), the common factor of (7.6) to (7.9)
+            dh[t - 1] = dh[t - 1] + U.T @ dh_hat[t]  # (7.6), added to what comes from above at step t - 1
+        W_terms = np.array([dh_hat[t] @ x[t].T for t in steps])  # of (7.7)
+        U_terms = np.array([dh_hat[t] @ h[t - 1].T for t in steps])  # of (7.8)
+        b_terms = np.array([dh_hat[t].sum(axis=1) for t in steps])  # of (7.9)
+        dW, dU, db = (sum(terms[::-1]) for terms in (W_terms, U_terms, b_terms))  # from T down, as a sweep adds them
+        grad_above = [np.zeros_like(x[1]), *(W.T @ dh_hat[t] for t in steps)]
         found.append(
             Gradients(
                 loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, V=dV,
-                b=None if b is None else db.sum(axis=1), c=None if c is None else dc.sum(axis=1),
-                h0=rows(dh[:1])[0], xs=rows(dx[1:]),
-                W_terms=np.array(W_terms), U_terms=np.array(U_terms), b_terms=np.array(b_terms),
+                b=None if b is None else db, c=None if c is None else dc.sum(axis=1),
+                h0=rows(dh[:1])[0], xs=rows(grad_above[1:]), W_terms=W_terms, U_terms=U_terms, b_terms=b_terms,
             )
         )  # fmt: skip
     return found[::-1]
 
 
-def _floating(values: Any) -> np.ndarray:
-    values = np.asarray(values)
-    return values if values.dtype == np.float32 else values.astype(np.float64)
+def _net(call: str, layers: Sequence, V: Any, c: Any, xs: Any, h0s: Sequence | None) -> tuple:
+    """The net, xs and one h(0) for each layer, as arrays that fit each other."""
+    if len(layers) == 0 or any(len(layer) != 3 for layer in layers):
+        raise ValueError(f"{call}(layers): a list of (W, U, b) is needed, the lowest first, at least one")
+    if h0s is not None and len(h0s) != len(layers):
+        raise ValueError(f"{call}(h0s): {len(h0s)} initial states for {len(layers)} layers")
+    xs = _real(call, "xs", xs, *("TBD" if np.ndim(xs) == 3 else "TD"))
+    if len(xs) == 0:
+        raise ValueError(f"{call}(xs): the sequence is empty; at least one step is needed")
+    batch, below, arrays, starts = xs.shape[1:-1], xs.shape[-1], [], []
+    for i, (W, U, b) in enumerate(layers):
+        of = f" of layer {i + 1}" if len(layers) > 1 else ""
+        W = _real(call, "W" + of, W, "H", below)
+        below = H = len(W)
+        arrays.append((W, _real(call, "U" + of, U, H, H), None if b is None else _real(call, "b" + of, b, H)))
+        starts.append(_real(call, "h0" + of, np.zeros((*batch, H), W.dtype) if h0s is None else h0s[i], *batch, H))
+    V = _real(call, "V", V, "K", below)
+    return arrays, V, None if c is None else _real(call, "c", c, len(V)), xs, starts
+
+
+def _targets(call: str, targets: Any, shape: tuple[int, ...], V: np.ndarray, loss: str) -> np.ndarray:
+    """The targets, one row for each y; class numbers become rows of zeros with a one."""
+    targets, K = np.asarray(targets), len(V)
+    if loss == "cross_entropy" and targets.dtype.kind in "iu" and targets.shape == shape:
+        if np.any((targets < 0) | (targets >= K)):
+            raise ValueError(f"{call}(targets): class numbers are 0 to {K - 1}, not {targets}")
+        targets = np.eye(K, dtype=V.dtype)[targets]
+    return _real(call, "targets", targets, *shape, K)
+
+
+def _real(call: str, name: str, values: Any, *shape: int | str) -> np.ndarray:
+    """An argument as an array of floats of a shape, in which a letter stands for any length."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{call}: {name} holds {array.dtype}; real numbers are needed")
+    if array.ndim != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(shape, array.shape, strict=True)):
+        expected = f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"
+        raise ValueError(f"{call}: {name} has shape {array.shape}, expected {expected}")
+    return array if array.dtype == np.float32 else array.astype(np.float64)
 
 
 def _columns(rows: np.ndarray) -> np.ndarray:
     """(H,) or (B, H) as (H, 1) or (H, B)."""
     return np.atleast_2d(rows).T
-
-
-def _target(target: Any, shape: tuple[int, ...], loss: str) -> np.ndarray:
-    """The target of one step as columns; class numbers become columns of zeros with a one."""
-    target = np.asarray(target)
-    if loss == "cross_entropy" and target.dtype.kind in "iu" and target.shape == shape[:-1]:
-        if np.any((target < 0) | (target >= shape[-1])):
-            raise ValueError(f"closed_form_gradients: class numbers are 0 to {shape[-1] - 1}, not {target}")
-        target = np.eye(shape[-1])[target]
-    if target.shape != shape:
-        raise ValueError(f"closed_form_gradients: a target of shape {target.shape} beside y of shape {shape}")
-    return _columns(target)

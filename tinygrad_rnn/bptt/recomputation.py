@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, record, recording
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, last_step, record, recording
 
 __all__ = ["checkpoint"]
 
@@ -28,6 +28,9 @@ def checkpoint(
     The values within a segment are forgotten after the forward pass. The backward pass runs the segment again from the
     state before it, so that one segment at a time is held: with √T segments O(√T) values, for one more forward pass
     (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+
+    In the graph a segment is one node, of the step that it ends with: `bptt.contributions` gives there the sum of the
+    segment's terms.
 
     With a loss at every step, the loss so far is part of the state:
 
@@ -81,7 +84,10 @@ def _segment(cell: Callable, xs: list, states: tuple[Tensor, ...], single: bool)
     node = record(primitive, (*states, *segment.others), None)
     carried = [end for end in ends if end.requires_grad]
     parts = iter([node] if len(carried) == 1 else F.split(node, np.cumsum([end.size for end in carried])[:-1]))
-    return tuple(_like(_shaped(next(parts), end), end) if end.requires_grad else end.detach() for end in ends)
+    after = tuple(_like(_shaped(next(parts), end), end) if end.requires_grad else end.detach() for end in ends)
+    if node.step is None:  # it is no state, or one without a step, but what it computes ends at one
+        node.step = max(map(last_step, ends)) or None
+    return after
 
 
 class _Segment:
@@ -107,13 +113,16 @@ class _Segment:
         return parts
 
     def vjp(self, i: int, g: Any, ans: Any, *arguments: Any) -> Any:
-        """The rule of the node: the first input to ask has the segment run again and swept, the others find it done."""
+        """The rule of the node: the first input to ask has the segment run again and swept, the others find it done.
+
+        A sweep asks for all of them in order, so that the last one is where they are forgotten.
+        """
         if self._cotangent is not g:
             self._cotangent, self._gradients = g, self._run_back(g, ans, arguments[:-1])
-        gradient = self._gradients.pop(i)
-        if not self._gradients:
-            self._cotangent = None
-        return gradient
+        gradients = self._gradients
+        if i == max(gradients):
+            self._cotangent, self._gradients = None, {}
+        return gradients[i]
 
     def _run_back(self, g: Any, ans: Any, arguments: Sequence[Any]) -> dict[int, Any]:
         """The gradients of the inputs that require one, by their number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,7 +11,22 @@ from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.tensor import Tensor, cut
 
-__all__ = ["truncated"]
+__all__ = ["Chunks", "truncated"]
+
+
+class Chunks(Iterator[float]):
+    """What `truncated` returns: the losses of the chunks, one after the other.
+
+    Attributes:
+        state: the state after the last chunk so far, without what it was made of, to carry into the next call.
+    """
+
+    def __init__(self, chunks: Iterator[tuple[float, Any]], state: Any):
+        self._chunks, self.state = chunks, state
+
+    def __next__(self) -> float:
+        loss, self.state = next(self._chunks)
+        return loss
 
 
 def truncated(
@@ -22,12 +38,21 @@ def truncated(
     length: int,
     state: Any = None,
     back: int | None = None,
-) -> Iterator[float]:
+) -> Chunks:
     """Go through a series chunk by chunk; yield each chunk's loss when its gradients have been added to `.grad`.
 
         for loss in truncated(rnn, readout, squared_error, xs, targets, length=25):
             optimizer.step()
             optimizer.zero_grad()
+
+    A series that comes in pieces is gone through piece by piece, with the state carried over:
+
+        state = None
+        for xs, targets in pieces:
+            losses = truncated(rnn, readout, squared_error, xs, targets, length=25, state=state)
+            for loss in losses:
+                ...
+            state = losses.state
 
     Each step runs forward once. The gradient of a chunk's loss goes back to the chunk's first step, the state before
     it being taken as given (000); or with `back` through that many steps before the chunk's end, which is the form with
@@ -38,25 +63,38 @@ def truncated(
         rnn: an RNN, LSTM or GRU. readout: from h(t) to what the loss compares. loss_fn: of that and the step's target.
         xs: x(1), ..., x(T). targets: one for every step.
         length: how many steps a chunk has; the last may be shorter.
-        state: as for the net.
+        state: as for the net. No gradient flows into what it was made of, but leaves of it are learnt like parameters.
         back: how many steps the gradient goes back, at least `length`; those of the chunk if not given.
 
-    Yields:
-        The sum of the chunk's losses, a float.
+    Returns:
+        An iterator over the chunks that gives the sum of the losses of each, a float; its `.state` is that after them.
 
     Raises:
         ValueError: length is not between 1 and T, back is less than length, or there is not one target a step.
+        TypeError: rnn is no RNN, LSTM or GRU, or length or back is no integer.
     """
-    T = len(xs)
+    if not isinstance(rnn, Recurrent):
+        raise TypeError(f"truncated(rnn, ...): an nn.RNN, LSTM or GRU is needed, not an object of {type(rnn).__name__}")
+    length, T = _integer("length", length), len(xs)
     if not 1 <= length <= T:
         raise ValueError(f"truncated(length={length}): between 1 and the number of steps, {T}")
+    back = None if back is None else _integer("back", back)
     if back is not None and back < length:
         raise ValueError(f"truncated(back={back}): at least the length of a chunk, {length}")
     if len(targets) != T:
         raise ValueError(f"truncated(xs, targets): {len(targets)} targets for {T} steps")
+    state = _detached(state)
+    return Chunks(_chunks(rnn, readout, loss_fn, xs, targets, length, state, back), state)
+
+
+def _chunks(
+    rnn: Recurrent, readout: Module, loss_fn: Callable, xs: Any, targets: Sequence, length: int, state: Any,
+    back: int | None,
+) -> Iterator[tuple[float, Any]]:  # fmt: skip
+    """The loss of each chunk, and the state after it."""
     states = deque([state])  # those that gradients may still go back to, the oldest first
-    for start in range(0, T, length):
-        loss, chunk = 0.0, range(start, min(start + length, T))
+    for start in range(0, len(xs), length):
+        loss, chunk = 0.0, range(start, min(start + length, len(xs)))
         for t in chunk:
             (h,), state = rnn(xs[t : t + 1], states[-1])
             states.append(state)
@@ -66,7 +104,21 @@ def truncated(
         for part in _parts(states[0]):
             cut(part)
         loss.backward()
-        yield loss.item()
+        yield loss.item(), _detached(state)
+
+
+def _integer(name: str, steps: Any) -> int:
+    try:
+        return operator.index(steps)
+    except TypeError:
+        raise TypeError(f"truncated({name}={steps!r}): a number of steps is needed, an integer") from None
+
+
+def _detached(state: Any) -> Any:
+    """A state that is made of leaves: those of the given one, and others in place of what a graph leads to."""
+    if isinstance(state, (list, tuple)):
+        return type(state)(_detached(part) for part in state)
+    return state.detach() if isinstance(state, Tensor) and not state.is_leaf else state
 
 
 def _parts(state: Any) -> list[Tensor]:

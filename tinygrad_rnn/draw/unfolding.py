@@ -241,7 +241,7 @@ def _elide(
     kept = []
     for link in links:
         p, q = link.source, link.target
-        if p.column in gap and q.column in gap or (not p.carried and (p.column in gap or q.column in gap)):
+        if (p.column in gap and q.column in gap) or (not p.carried and (p.column in gap or q.column in gap)):
             continue
         if options.rolled and q.column not in gap and (p.column not in gap or p.column == shown[0] - 1):
             kept.append(link)

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-
 from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.placement import TOTAL, Placement
 from tinygrad_rnn.draw.quantities import colours, gradients, short
-from tinygrad_rnn.draw.unfolding import Options, Unfolded, placed, unfold
+from tinygrad_rnn.draw.unfolding import Options, placed, unfold
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import PLAIN
 
