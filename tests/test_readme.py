@@ -22,7 +22,7 @@ def test_the_example_prints_what_stands_below_it(tmp_path):
 
 
 def texts(path):
-    return [e.text for e in ET.parse(path).iter() if e.tag.endswith(("}text", "}title"))]
+    return ["".join(e.itertext()) for e in ET.parse(path).iter() if e.tag.endswith(("}text", "}title"))]
 
 
 @pytest.mark.parametrize("name", ["forward", "backward"])
