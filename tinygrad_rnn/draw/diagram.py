@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import graphviz
 
-from tinygrad_rnn.draw import dot, layout, svg
+from tinygrad_rnn.draw import dot, layout, page, svg
 from tinygrad_rnn.files import write_file
 
+if TYPE_CHECKING:
+    from tinygrad_rnn.draw.page import Story
+
 __all__ = ["Diagram", "Edge", "Node"]
+
+FORMATS = ("svg", "pdf", "png", "dot", "json", "html")
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class Edge:
 class Diagram:
     """A drawn graph. `steps` are the time steps that have a column; `caption` stands beside the legend.
 
+    `frame` (left, bottom, right, top) is around the nodes of both figures of a graph, so that they lie on each other.
     `hidden` says for a column of dots how many steps it stands for, and `scale` between which powers of ten nodes are
     coloured, and by what. `direction` is "LR" where edges run from the left to the right, and "RL" where they run back.
     """
@@ -79,7 +87,9 @@ class Diagram:
     caption: str = ""
     hidden: dict[int, int] = field(default_factory=dict)
     scale: tuple[str, float, float] | None = None
+    frame: tuple[float, float, float, float] | None = None
     direction: str = "LR"
+    story: Callable[[], Story] | None = field(default=None, repr=False, compare=False)
 
     @property
     def dot(self) -> graphviz.Digraph:
@@ -99,26 +109,42 @@ class Diagram:
         """The diagram as DOT text."""
         return self.dot.source
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the diagram to a file; the suffix says as what: .svg, .pdf, .png or .dot.
+    def save(self, path: str | os.PathLike, dpi: float = 192) -> Path:
+        """Write the diagram to a file; the suffix says as what: .svg, .pdf, .png, .dot, .json, or .html for the page that
+        plays the computation.
+
+        Args:
+            dpi: dots per inch, of a .png.
 
         Raises:
             ValueError: another suffix. OSError: the file cannot be written.
             DrawingError: no layout engine is installed, or it fails.
         """
         suffix = Path(path).suffix.lower()
-        if suffix == ".dot":
-            return write_file(path, self.source.encode())
-        if suffix[1:] not in layout.FORMATS:
-            known = ", ".join(f".{name}" for name in [*layout.FORMATS, "dot"])
+        if suffix[1:] not in FORMATS:
+            known = ", ".join(f".{name}" for name in FORMATS)
             raise ValueError(f"cannot save {os.fspath(path)!r}: the suffix says as what, and is one of {known}")
-        return write_file(path, self.render(suffix[1:]))
+        return write_file(path, self.render(suffix[1:], dpi))
 
-    def render(self, format: str) -> bytes:
-        """The diagram as "svg", "pdf" or "png"."""
-        picture = layout.render(self.source, format)
+    def render(self, format: str, dpi: float = 192) -> bytes:
+        """The diagram in one of the formats that it can be saved in."""
+        if format == "dot":
+            return self.source.encode()
+        if format == "json":
+            return json.dumps(self.data, ensure_ascii=False, indent=1).encode()
+        if format == "html":
+            if self.story is None:
+                raise ValueError("a page is made of a recorded graph, by draw.forward or draw.backward")
+            return page.build(self.story())
+        picture = layout.render(self.source, format, dpi)
         return svg.finish(picture, self.title, self.description) if format == "svg" else picture
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Nodes, edges and all else as plain dicts, lists, strings and numbers, as .json has it."""
+        nodes, edges = [[asdict(x) for x in part] for part in (self.nodes, self.edges)]
+        return {"title": self.title, "caption": self.caption, "steps": self.steps, "nodes": nodes, "edges": edges}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """How a notebook shows it."""
-        return {"image/svg+xml": self.render("svg").decode()}
+        return {"image/svg+xml": self.render("svg").decode(), "text/plain": f"<{self.description}>"}

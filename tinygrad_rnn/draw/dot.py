@@ -88,14 +88,12 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
         graph.edge(edge.source, edge.target, **attributes)
     legend = f"<{_legend(diagram)}>"
     if placed:
-        xs, bottom = [node.x for node in diagram.nodes], min(node.y for node in diagram.nodes)
-        centre, half = (min(xs) + max(xs)) / 2, _legend_width(diagram) / 2
-        graph.node("legend", legend, shape="plain", style="", pos=f"{centre:.2f},{bottom - 72:.2f}")
-        for side, x in (
-            ("left", centre - half),
-            ("right", centre + half),
-        ):  # where Graphviz would cut a wide legend off
-            graph.node(f"legend-{side}", "", shape="point", style="invis", pos=f"{x:.2f},{bottom - 72:.2f}")
+        left, bottom, right, top = diagram.frame
+        centre, half = (left + right) / 2, _legend_width(diagram) / 2
+        graph.node("legend", legend, shape="plain", style="", pos=f"{centre:.2f},{bottom - 42:.2f}")
+        # What Graphviz would cut off: a wide legend, and what only the other figure has.
+        for i, (x, y) in enumerate([(min(left, centre - half), bottom - 72), (max(right, centre + half), top)]):
+            graph.node(f"corner{i}", "", shape="point", style="invis", pos=f"{x:.2f},{y:.2f}")
     else:
         graph.attr(label=legend, labelloc="b")
     return graph
@@ -123,7 +121,7 @@ def _legend(diagram: Diagram) -> str:
 
 
 def _legend_width(diagram: Diagram) -> float:
-    meanings = {NODES[node.kind].meaning for node in diagram.nodes if not node.faint} - {""}
+    meanings = {NODES[node.kind].meaning for node in diagram.nodes} | {NODES["sum"].meaning}
     return sum(40 + text_width(meaning, 13) for meaning in meanings) + text_width(diagram.caption, 13)
 
 

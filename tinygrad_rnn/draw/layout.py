@@ -14,21 +14,22 @@ import graphviz
 
 from tinygrad_rnn.errors import DrawingError
 
-__all__ = ["FORMATS", "render"]
-
-FORMATS = {"svg": None, "pdf": None, "png": 192}  # and their dots per inch, where that means anything
+__all__ = ["render"]
 
 _one_at_a_time = threading.Lock()  # Graphviz keeps its state in globals
 
 
-def render(source: str, format: str) -> bytes:
-    """Draw DOT text as "svg", "pdf" or "png".
+def render(source: str, format: str, dpi: float = 192) -> bytes:
+    """Draw DOT text as "svg", "pdf" or "png", so many dots per inch.
 
     Raises:
+        ValueError: no such resolution.
         DrawingError: neither pygraphviz nor a `dot` command is installed, or the drawing failed; with its messages.
     """
-    if FORMATS[format] is not None:
-        source = source.replace("{", f"{{\n\tdpi={FORMATS[format]}", 1)
+    if format == "png":
+        if not 1 <= dpi <= 2400:
+            raise ValueError(f"dpi={dpi!r}: from 1 to 2400 dots per inch")
+        source = source.replace("{", f"{{\n\tdpi={float(dpi):g}", 1)
     try:
         import pygraphviz
     except ImportError:

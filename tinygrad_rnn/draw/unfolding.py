@@ -54,6 +54,10 @@ class Unfolded:
     loops: list[tuple[Place, Place]] = field(default_factory=list)
     columns: dict[Tensor, int | None] = field(default_factory=dict)
 
+    def number_of_sum(self, p: Place) -> int:
+        """The sums over time are numbered as their parameters are found."""
+        return next(i for i, x in enumerate(self.shared) if x is p.tensor)
+
     def name(self, p: Place, writer: Writer | None = None) -> str:
         """The variable, or the operation where there is none; dots for the states of hidden steps."""
         if p.kind == "elided":

@@ -13,14 +13,17 @@ from typing import Any
 from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
 from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.placement import TOTAL, Placement
 from tinygrad_rnn.draw.quantities import colours, gradients, short
+from tinygrad_rnn.draw.telling import tell
 from tinygrad_rnn.draw.unfolding import Options, placed, unfold
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import PLAIN
 
 __all__ = ["backward", "between", "forward"]
 
+HALF = 32.0  # from the middle of a node to beyond its border
 CUT = 58.0  # from a cut to the state whose past it cuts off
 LOOP = 34.0  # how far above everything the loops of a rolled graph run
 
@@ -94,7 +97,8 @@ class _Figure:
                 edges.append(self._edge(link, *written, "gradient"))
             else:
                 edges.append(self._edge(link, "", "", "none"))
-        for i, lane in enumerate(self.at.lanes):
+        for lane in self.at.lanes:
+            i = unfolded.number_of_sum(lane.terms[0])
             first, x = lane.terms[0], lane.x - (LOOP if unfolded.loops else 0.0)
             name, tooltip = unfolded.name(first), f"{unfolded.partial(first)}, shape {first.tensor.shape}"
             markup = unfolded.markup.setting.template("d") + unfolded.name(first, unfolded.markup)
@@ -128,7 +132,7 @@ class _Figure:
         for i, p in enumerate(unfolded.cuts):
             nodes.append(Node(f"cut{i}", "✂", "cut", "✂", None, p.x - CUT, p.y, "no gradient flows back from here"))
             edges.append(Edge(f"cut{i}", p.id, "", "cut"))
-        top = max((node.y for node in nodes), default=0.0) + LOOP
+        top = max([node.y for node in nodes] + [lane.y for lane in self.at.lanes]) + LOOP
         for i, (state, start) in enumerate(unfolded.loops):
             y = top + 26.0 * (i + 1)
             ends = (state, start) if direction == "LR" else (start, state)
@@ -138,7 +142,22 @@ class _Figure:
             nodes, span = self._coloured(nodes, direction)
             scale = (f"‖{'∂L/∂·' if self.options.color_by == 'gradient' else '·'}‖", *span)
         caption = "   ".join(filter(None, [unfolded.writer.legend(), self._product()]))
-        return Diagram(title, nodes, edges, unfolded.steps, caption, unfolded.hidden, scale, direction)
+        return Diagram(
+            title, nodes, edges, unfolded.steps, caption, unfolded.hidden, scale, self._frame(), direction, self.story
+        )
+
+    def _frame(self) -> tuple[float, float, float, float]:
+        """Around all that stands in either figure."""
+        points = [(p.x + side * p.width / 2, p.y) for p in self.unfolded.places for side in (-1, 1)]
+        points += [(lane.x - TOTAL - HALF - (LOOP if self.unfolded.loops else 0.0), lane.y) for lane in self.at.lanes]
+        points += [(p.x - CUT - HALF, p.y) for p in self.unfolded.cuts]
+        xs, ys = zip(*points, strict=True)
+        top = max(ys) + HALF + (LOOP + 26.0 * len(self.unfolded.loops) if self.unfolded.loops else 0.0)
+        return min(xs), min(ys) - HALF, max(xs), top
+
+    def story(self) -> Story:
+        """What the page shows, frame by frame."""
+        return tell(self.unfolded, self.forward(), self.backward("backward"))
 
     def _node(self, p: Place, gradient: bool) -> Node:
         unfolded = self.unfolded

@@ -1,0 +1,55 @@
+"""The page that steps through a graph: one file that needs no network, with both figures and all numbers in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinygrad_rnn.draw.diagram import Diagram
+
+__all__ = ["Story", "build"]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the page shows: both figures, the nodes, the frames, and the gradients that grow."""
+
+    forward: Diagram
+    backward: Diagram
+    nodes: dict[str, dict]
+    frames: list[dict]
+    sums: list[dict]
+
+
+def build(story: Story) -> bytes:
+    """The page as HTML. All that comes from names is escaped: in the figures, in the markup, and in the data."""
+    figures = {
+        "FORWARD": story.forward.render("svg"),
+        "BACKWARD": story.backward.render("svg"),
+    }
+    data = {"nodes": story.nodes, "frames": story.frames, "sums": story.sums}
+    parts = {
+        "STYLE": _file("page.css"),
+        "SCRIPT": _file("page.js"),
+        "DATA": json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c"),
+        **{name: _inline(svg) for name, svg in figures.items()},
+    }
+    before, *marked = _file("page.html").split("<!--@")
+    pieces = [before]
+    for piece in marked:
+        name, rest = piece.split("@-->", 1)
+        pieces += [parts[name], rest]
+    return "".join(pieces).encode()
+
+
+def _inline(svg: bytes) -> str:
+    """An SVG as a part of a page, where two of them have the same ids."""
+    text = svg.decode()
+    return text[text.index("<svg") :].replace(' id="', ' data-id="')
+
+
+def _file(name: str) -> str:
+    return (files("tinygrad_rnn.draw") / name).read_text(encoding="utf-8")
