@@ -3,7 +3,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.datasets import sine
-from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
+from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value, gradient_norm, norm
 
 
 def parameter(data, grad=None):
@@ -19,17 +19,44 @@ def test_sgd_goes_against_the_gradient():
 
 
 def test_momentum_sums_the_gradients_of_the_past():
-    p, optimizer = parameter(0.0, grad=1.0), None
+    p = parameter(0.0, grad=1.0)
     optimizer = SGD([p], lr=1.0, momentum=0.5)
     for expected in (-1.0, -2.5, -4.25):  # v = 1, 1.5, 1.75
         optimizer.step()
         assert p.item() == expected
 
 
-def test_the_first_step_of_adam_has_the_size_of_the_learning_rate():
-    p = parameter([1.0, 1.0], grad=[1e-3, -1e3])
-    Adam([p], lr=0.1).step()
-    np.testing.assert_allclose(p.data, [0.9, 1.1], rtol=1e-5)
+def test_three_steps_of_adam_by_hand():
+    """With β₁ = β₂ = 1/2 and gradients 1, -1, 3: m = 1/2, -1/4, 11/8 and v = 1/2, 3/4, 39/8, over 1/2, 3/4, 7/8."""
+    p = parameter(0.0)
+    optimizer = Adam([p], lr=1.0, betas=(0.5, 0.5), eps=0.5)
+    expected = 0.0
+    for g, mean, mean_square in ((1.0, 1.0, 1.0), (-1.0, -1 / 3, 1.0), (3.0, 11 / 7, 39 / 7)):
+        p.grad = np.array(g)
+        optimizer.step()
+        expected -= mean / (np.sqrt(mean_square) + 0.5)
+        assert p.item() == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_parameter_given_twice_counts_once():
+    p, q = parameter([0.0], grad=[3.0]), parameter([0.0], grad=[4.0])
+    SGD([p, q, p], lr=1.0).step()
+    assert (p.item(), q.item()) == (-3.0, -4.0)
+    assert gradient_norm([p, p, q]) == clip_grad_norm([p, q, q], 1.0) == 5.0
+    np.testing.assert_allclose([p.grad[0], q.grad[0]], [0.6, 0.8], rtol=1e-15)
+
+
+def test_a_module_and_one_parameter_and_a_generator_are_parameters():
+    net = tg.nn.Linear(2, 1, bias=False)
+    net.V.data, net.V.grad = [[1.0, 1.0]], np.array([[3.0, 4.0]])
+    for params in (net, net.V, (p for p in [net.V])):
+        assert gradient_norm(params) == 5.0
+    SGD(net, lr=1.0).step()
+    np.testing.assert_array_equal(net.V.data, [[-2.0, -3.0]])
+    assert clip_grad_norm(net.V, 1.0) == 5.0
+    np.testing.assert_allclose(net.V.grad, [[0.6, 0.8]], rtol=1e-15)
+    assert clip_grad_value(net, 0.5) == pytest.approx(1.0)
+    np.testing.assert_array_equal(net.V.grad, [[0.5, 0.5]])
 
 
 def test_what_has_no_gradient_stays():
@@ -65,6 +92,22 @@ def test_a_norm_whose_square_would_overflow_is_clipped():
     np.testing.assert_allclose(p.grad, [0.6, 0.8], rtol=1e-15)
 
 
+def test_gradients_whose_norm_overflows_are_clipped():
+    p = parameter([0.0] * 3, grad=[1.7e308] * 3)
+    assert clip_grad_norm(p, np.inf) == np.inf and p.grad[0] == 1.7e308
+    assert clip_grad_norm(p, 1.0) == np.inf
+    np.testing.assert_allclose(p.grad, np.sqrt([1 / 3] * 3), rtol=1e-15)
+
+
+@pytest.mark.parametrize("arrays, expected", [
+    ([], 0.0), ([[0.0, 0.0], []], 0.0), ([[3.0], [[4.0]]], 5.0), ([[3e-200, 4e-200]], 5e-200), ([[5e-324]], 5e-324),
+    ([[1.7e308] * 3], np.inf), ([[1.0, -np.inf]], np.inf), ([[np.inf], [np.nan]], np.nan), ([[1.0], [np.nan]], np.nan),
+    ([np.array([1.8e38, 2.4e38], np.float32)], 3e38),
+])  # fmt: skip
+def test_a_norm_neither_overflows_nor_vanishes(arrays, expected):
+    np.testing.assert_allclose(norm(np.array(a) for a in arrays), expected, rtol=1e-7 if len(arrays) == 1 else 0)
+
+
 def test_elements_are_clipped_one_by_one():
     p = parameter([0.0, 0.0], grad=[3.0, -4.0])
     assert clip_grad_value([p], 3.5) == 5.0
@@ -75,6 +118,12 @@ def test_elements_are_clipped_one_by_one():
 def test_clipping_refuses_what_it_cannot_mend(clip):
     with pytest.raises(ValueError, match=r"(max_norm|limit)=-1\): a number of at least 0"):
         clip([parameter(0.0, grad=1.0)], -1)
+    for limit in ("a", None):
+        with pytest.raises(TypeError, match=rf"(max_norm|limit)={limit!r}\): a number of at least 0"):
+            clip([parameter(0.0, grad=1.0)], limit)
+    for params, what in ((5, "not a int"), (None, "not a NoneType"), (["p"], "a str is not a parameter")):
+        with pytest.raises(TypeError, match=rf"{clip.__name__}\(params\): .*{what}"):
+            clip(params, 1.0)
     with pytest.raises(tg.GradientError, match=r"gradient of p of shape \(2,\) is not finite: 1 of 2 are nan"):
         clip([parameter([0.0, 0.0], grad=[1.0, np.nan])], 1.0)
 
@@ -85,15 +134,20 @@ def test_clipping_refuses_what_it_cannot_mend(clip):
     (lambda: SGD([parameter(0.0)], lr=0.1, momentum=1.0), "momentum=1.0.*less than 1"),
     (lambda: Adam([parameter(0.0)], betas=(0.9, 1.5)), "betas=1.5.*less than 1"),
     (lambda: Adam([parameter(0.0)], lr=np.nan), "lr=nan"),
+    (lambda: SGD([parameter(0.0)], lr=np.inf), r"lr=inf\): a number of at least 0 and less than inf"),
+    (lambda: Adam([parameter(0.0)], betas=(0.9,)), r"betas=\(0.9,\)\): a pair of numbers is needed"),
 ])  # fmt: skip
 def test_settings_are_checked(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-@pytest.mark.parametrize("p", [1.0, tg.Tensor(1.0), tg.nn.Parameter(1.0) * 2.0])
-def test_parameters_are_leaves_that_require_a_gradient(p):
-    with pytest.raises(TypeError, match="is not a leaf that requires a gradient"):
+@pytest.mark.parametrize("p, message", [
+    (1.0, "a float is not a parameter"),
+    (tg.Tensor(1.0), "is not a leaf that requires"), (tg.nn.Parameter(1.0) * 2.0, "is not a leaf that requires"),
+])  # fmt: skip
+def test_parameters_are_leaves_that_require_a_gradient(p, message):
+    with pytest.raises(TypeError, match=message):
         SGD([p], lr=0.1)
 
 

@@ -7,18 +7,26 @@ for x, target in data:
     clip_grad_norm(net.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
+
+`params` is parameters, one parameter, or a module, which stands for its parameters; what comes twice counts once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.errors import GradientError
+from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.tensor import Tensor, describe
 
-__all__ = ["SGD", "Adam", "Optimizer", "clip_grad_norm", "clip_grad_value", "gradient_norm"]
+__all__ = ["SGD", "Adam", "Optimizer", "Parameters", "clip_grad_norm", "clip_grad_value", "gradient_norm", "norm"]
+
+Parameters = Module | Tensor | Iterable[Tensor]
 
 
 class Optimizer:
@@ -28,19 +36,18 @@ class Optimizer:
 
     Raises:
         ValueError: there are no parameters, or lr or another setting is out of its range.
-        TypeError: a parameter is not a leaf Tensor that requires a gradient.
+        TypeError: a parameter is not a leaf Tensor that requires a gradient, or a setting is no number.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float):
-        self.params = list(params)
+    def __init__(self, params: Parameters, lr: float):
         name = type(self).__name__
+        self.params = _listed(name, params)
         if not self.params:
             raise ValueError(f"{name}(params): there are no parameters")
         for p in self.params:
-            if not (isinstance(p, Tensor) and p.is_leaf and p.requires_grad):
-                what = describe(p) if isinstance(p, Tensor) else f"a {type(p).__name__}"
-                raise TypeError(f"{name}(params): {what} is not a leaf that requires a gradient")
-        self.lr = _at_least_0(name, "lr", lr)
+            if not (p.is_leaf and p.requires_grad):
+                raise TypeError(f"{name}(params): {describe(p)} is not a leaf that requires a gradient")
+        self.lr = _number(name, "lr", lr, below=math.inf)
 
     def step(self) -> None:
         """Change every parameter that has a gradient."""
@@ -65,9 +72,9 @@ class SGD(Optimizer):
         params: the parameters. lr: the learning rate α. momentum: at least 0 and less than 1.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.0):
+    def __init__(self, params: Parameters, lr: float, momentum: float = 0.0):
         super().__init__(params, lr)
-        self.momentum = _fraction("SGD", "momentum", momentum)
+        self.momentum = _number("SGD", "momentum", momentum, below=1)
         self._velocities = [np.zeros_like(p.value) for p in self.params]
 
     def _change(self, i: int, g: np.ndarray) -> np.ndarray:
@@ -87,14 +94,16 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Parameters,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ):
         super().__init__(params, lr)
-        self.betas = tuple(_fraction("Adam", "betas", beta) for beta in betas)
-        self.eps = _at_least_0("Adam", "eps", eps)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"Adam(betas={betas!r}): a pair of numbers is needed")
+        self.betas = tuple(_number("Adam", "betas", beta, below=1) for beta in betas)
+        self.eps = _number("Adam", "eps", eps, below=math.inf)
         self._moments = [(0, np.zeros_like(p.value), np.zeros_like(p.value)) for p in self.params]
 
     def _change(self, i: int, g: np.ndarray) -> np.ndarray:
@@ -104,70 +113,99 @@ class Adam(Optimizer):
         return self.lr * (m / (1 - beta1**n)) / (np.sqrt(v / (1 - beta2**n)) + self.eps)
 
 
-def gradient_norm(params: Sequence[Tensor]) -> float:
-    """‖g‖, the norm of all gradients as one vector.
+def norm(arrays: Iterable[np.ndarray]) -> float:
+    """√(Σ a²), the norm of all elements of all arrays as one vector.
+
+    They are divided by the largest first, so that no square overflows or vanishes; nan or infinite if an element is.
+    """
+    arrays = [np.asarray(array, np.float64) for array in arrays]
+    largest = _largest(arrays)
+    if not 0.0 < largest < math.inf:
+        return largest
+    return largest * math.sqrt(sum(float(np.sum((array / largest) ** 2)) for array in arrays))
+
+
+def gradient_norm(params: Parameters) -> float:
+    """‖g‖, the norm of all gradients as one vector; infinite if it exceeds the largest number there is.
 
     Raises:
-        GradientError: a gradient is not finite; names the parameter.
+        GradientError: a gradient is not finite; names the parameter. TypeError: what is given are no parameters.
     """
-    for p in params:
-        if p.grad is not None and not np.isfinite(p.grad).all():
-            bad = p.grad[~np.isfinite(p.grad)]
-            raise GradientError(f"the gradient of {describe(p)} is not finite: {bad.size} of {p.size} are {bad[0]}")
-    gradients = [p.grad for p in params if p.grad is not None]
-    largest = max((np.max(np.abs(g), initial=0.0) for g in gradients), default=0.0) or 1.0
-    return float(largest * np.sqrt(sum(np.sum((g / largest) ** 2) for g in gradients)))  # squares do not overflow
+    return norm([p.grad for p in _with_finite_gradients("gradient_norm", params)])
 
 
-def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     """Scale all gradients by max_norm / ‖g‖ if their norm ‖g‖, as one vector, exceeds max_norm.
 
     The remedy of Pascanu et al. 2013 for gradients that explode (seeds 002 to 004); the direction is kept.
 
     Returns:
-        ‖g‖ before.
+        ‖g‖ before, infinite if it exceeds the largest number there is.
 
     Raises:
-        ValueError: max_norm is negative or no number. GradientError: a gradient is not finite; names the parameter.
+        ValueError: max_norm is negative or nan. GradientError: a gradient is not finite; names the parameter.
+        TypeError: what is given are no parameters, or max_norm is no number.
     """
-    params = list(params)
-    max_norm = _at_least_0("clip_grad_norm", "max_norm", max_norm)
-    norm = gradient_norm(params)
-    if norm > max_norm:
-        for p in params:
-            if p.grad is not None:
-                p.grad = p.grad * (max_norm / norm)
-    return norm
+    max_norm = _number("clip_grad_norm", "max_norm", max_norm)
+    params = _with_finite_gradients("clip_grad_norm", params)
+    before = norm([p.grad for p in params])
+    if before > max_norm:
+        largest = _largest([p.grad for p in params])
+        relative = [p.grad / largest for p in params]  # whose norm is finite where that of the gradients overflows
+        scale = max_norm / norm(relative)
+        for p, g in zip(params, relative, strict=True):
+            p.grad = g * scale
+    return before
 
 
-def clip_grad_value(params: Iterable[Tensor], limit: float) -> float:
+def clip_grad_value(params: Parameters, limit: float) -> float:
     """Hold every element of every gradient between -limit and limit; the direction changes.
 
     Returns, raises: as for `clip_grad_norm`.
     """
-    params = list(params)
-    limit = _at_least_0("clip_grad_value", "limit", limit)
-    norm = gradient_norm(params)
+    limit = _number("clip_grad_value", "limit", limit)
+    params = _with_finite_gradients("clip_grad_value", params)
+    before = norm([p.grad for p in params])
     for p in params:
-        if p.grad is not None:
-            p.grad = np.clip(p.grad, -limit, limit)
-    return norm
+        p.grad = np.clip(p.grad, -limit, limit)
+    return before
 
 
-def _at_least_0(call: str, name: str, value: float) -> float:
-    if not value >= 0:
-        raise ValueError(f"{call}({name}={value!r}): a number of at least 0 is needed")
+def _largest(arrays: Iterable[np.ndarray]) -> float:
+    """The largest magnitude of all elements."""
+    return float(np.max([np.max(np.abs(array), initial=0.0) for array in arrays], initial=0.0))
+
+
+def _listed(call: str, params: Parameters) -> list[Tensor]:
+    """Parameters as a list in which each is once."""
+    if isinstance(params, Module):
+        params = params.parameters()
+    elif isinstance(params, Tensor):
+        params = [params]
+    elif not isinstance(params, Iterable):
+        raise TypeError(f"{call}(params): parameters or a module are needed, not a {type(params).__name__}")
+    params = list(params)
+    for p in params:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{call}(params): a {type(p).__name__} is not a parameter")
+    return list(dict.fromkeys(params))
+
+
+def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
+    """Those that have a gradient, all of which are checked to be finite."""
+    params = [p for p in _listed(call, params) if p.grad is not None]
+    for p in params:
+        bad = p.grad[~np.isfinite(p.grad)]
+        if bad.size:
+            raise GradientError(f"the gradient of {describe(p)} is not finite: {bad.size} of {p.size} are {bad[0]}")
+    return params
+
+
+def _number(call: str, name: str, value: Any, below: float | None = None) -> float:
+    """A setting, checked to be a number of at least 0, and less than `below`."""
+    limits = "at least 0" if below is None else f"at least 0 and less than {below}"
+    if not isinstance(value, Real):
+        raise TypeError(f"{call}({name}={value!r}): a number of {limits} is needed")
+    if not value >= 0 or (below is not None and value >= below):
+        raise ValueError(f"{call}({name}={value!r}): a number of {limits} is needed")
     return float(value)
-
-
-def _fraction(call: str, name: str, value: float) -> float:
-    if not 0 <= value < 1:
-        raise ValueError(f"{call}({name}={value!r}): a number of at least 0 and less than 1 is needed")
-    return float(value)
-
-
-def norm(arrays):
-    """stub"""
-    arrays = list(arrays)
-    largest = max((np.max(np.abs(g), initial=0.0) for g in arrays), default=0.0) or 1.0
-    return float(largest * np.sqrt(sum(np.sum((g / largest) ** 2) for g in arrays)))

@@ -6,12 +6,12 @@ from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.tensor import Tensor
 
-F = {
-    "tanh": np.tanh,
-    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
-    "relu": lambda a: np.maximum(a, 0),
-    "identity": lambda a: a,
-}
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+F = {"tanh": np.tanh, "sigmoid": sigmoid, "relu": lambda a: np.maximum(a, 0), "identity": lambda a: a}
 
 
 def filled(cell):
@@ -29,10 +29,6 @@ def test_the_equation(nonlinearity, batch):
     x = x[..., :2]
     expected = F[nonlinearity](x @ cell.W.data.T + h @ cell.U.data.T + cell.b.data)
     np.testing.assert_allclose(cell(x, h).data, expected, rtol=1e-13)
-
-
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
 
 
 @pytest.mark.parametrize("batch", [(), (4,)])
@@ -61,9 +57,13 @@ def test_the_equations_of_a_gru(batch):
 
 @pytest.mark.parametrize("kind", [tg.nn.LSTMCell, tg.nn.GRUCell])
 def test_gates_without_bias(kind):
-    cell = kind(2, 3, bias=False, rng=0)
+    """They are those whose biases are zero."""
+    cell, with_zeros = kind(2, 3, bias=False, rng=0), kind(2, 3, rng=0)
     assert {p.name[0] for p in cell.parameters()} == {"W", "U"}
-    cell(np.ones(2))
+    found, expected = (c(np.ones(2), c(np.ones(2))) for c in (cell, with_zeros))
+    for part, same in zip(*(s if isinstance(s, tuple) else (s,) for s in (found, expected)), strict=True):
+        np.testing.assert_array_equal(part.data, same.data)
+        assert part.data.any()
 
 
 def test_a_forget_gate_may_start_open():

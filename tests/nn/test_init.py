@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
 from tinygrad_rnn.nn import init
 
 
@@ -25,8 +26,20 @@ def test_orthogonal_is_uniform_not_one_handed():
     assert 150 < sum(U[0, 0] > 0 for U in matrices) < 250
 
 
+def test_a_seed_stands_for_its_generator():
+    for make, what in ((init.glorot, (2, 3)), (init.orthogonal, 3)):
+        np.testing.assert_array_equal(make(7, what), make(np.random.default_rng(7), what))
+
+
 def test_the_identity_passes_states_and_gradients_on():
-    np.testing.assert_array_equal(init.identity(3), np.eye(3))
+    """The IRNN: without input, relu hands a positive state and its gradient through 100 steps as they are."""
+    rnn = tg.nn.RNN(1, 3, nonlinearity="relu", rng=0)
+    rnn.cells[0].U.data = init.identity(3)
+    h0 = tg.Tensor([0.5, 1.0, 2.0], requires_grad=True)
+    hs, _ = rnn(np.zeros((100, 1)), [h0])
+    (hs[-1] * np.array([3.0, 4.0, 5.0])).sum().backward()
+    np.testing.assert_array_equal(hs[-1].data, [0.5, 1.0, 2.0])
+    np.testing.assert_array_equal(h0.grad, [3.0, 4.0, 5.0])
 
 
 def test_a_matrix_is_scaled_to_a_norm_or_a_radius():
@@ -38,6 +51,7 @@ def test_a_matrix_is_scaled_to_a_norm_or_a_radius():
 
 @pytest.mark.parametrize("options, message", [
     ({}, "one of norm and radius"), ({"norm": 1.0, "radius": 1.0}, "one of"), ({"radius": 1.0}, "radius of 0"),
+    ({"norm": -1.0}, r"norm=-1.0\): a finite number of at least 0"), ({"radius": np.nan}, "radius=nan"),
 ])  # fmt: skip
 def test_what_cannot_be_scaled_is_refused(options, message):
     with pytest.raises(ValueError, match=message):

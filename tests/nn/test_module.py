@@ -14,6 +14,33 @@ def test_parameters_are_named_by_their_path_in_the_order_of_definition():
     assert names == [f"rnn.cells.{i}.{p}" for i in (0, 1) for p in "WUb"] + ["readout.V", "readout.c"]
 
 
+def test_parameters_and_modules_are_found_in_lists_tuples_and_dicts():
+    net = tg.nn.Module()
+    net.h0 = [tg.nn.Parameter(np.zeros(3)), np.zeros(3), tg.nn.Parameter(np.zeros(3))]
+    net.gates = {"i": tg.nn.Parameter(1.0), "deep": [(tg.nn.Parameter(2.0),)]}
+    net.cells = (tg.nn.RNNCell(1, 2, bias=False, rng=0),)
+    net.heads = {"up": tg.nn.Linear(2, 1, bias=False, rng=0)}
+    names = [name for name, _ in net.named_parameters()]
+    assert names == ["h0.0", "h0.2", "gates.i", "gates.deep.0.0", "cells.0.W", "cells.0.U", "heads.up.V"]
+
+
+def test_a_shared_parameter_is_listed_once_under_its_first_path():
+    net, untied = tg.nn.Module(), tg.nn.Module()
+    for module in (net, untied):
+        module.a, module.b = tg.nn.Linear(2, 2, rng=0), tg.nn.Linear(2, 2, rng=1)
+    net.b.V = net.a.V
+    net.again = net.a
+    assert [name for name, _ in net.named_parameters()] == ["a.V", "a.c", "b.c"]
+    assert [path for path, _ in net.named_modules()] == ["a", "b", "again"]
+    assert len(net.parameters()) == 3
+    values = net.state_dict()
+    values["a.V"] = np.full((2, 2), 7.0)
+    net.load_state_dict(values)
+    np.testing.assert_array_equal(net.b.V.data, values["a.V"])
+    with pytest.raises(ValueError, match=r"b\.V is missing"):
+        untied.load_state_dict(values)
+
+
 def test_zero_grad_forgets():
     net = tg.nn.Linear(2, 1, rng=0)
     net(np.ones(2)).sum().backward()

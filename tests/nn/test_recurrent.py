@@ -4,6 +4,13 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.tensor import Tensor
 
+KINDS = pytest.mark.parametrize("kind", [tg.nn.RNN, tg.nn.LSTM, tg.nn.GRU])
+
+
+def parts(state):
+    """The parts of the states of all layers."""
+    return [part for layer in state for part in (layer if isinstance(layer, tuple) else (layer,))]
+
 
 def test_a_list_an_array_and_a_tensor_are_one_sequence():
     rnn = tg.nn.RNN(2, 3, rng=0)
@@ -23,33 +30,63 @@ def test_gradients_reach_a_sequence_that_wants_them():
     assert xs.grad[:2].all() and not xs.grad[2:].any()
 
 
-def test_a_batch_is_its_sequences_side_by_side():
-    rnn = tg.nn.RNN(2, 3, rng=0)
+@KINDS
+def test_a_batch_is_its_sequences_side_by_side(kind):
+    rnn = kind(2, 3, rng=0)
     xs = np.random.default_rng(1).standard_normal((4, 5, 2))
-    together, _ = rnn(xs)
+    _, together = rnn(xs)
     for i in range(5):
-        alone, _ = rnn(xs[:, i])
-        np.testing.assert_allclose(together[-1].data[i], alone[-1].data, rtol=1e-13)
+        _, alone = rnn(xs[:, i])
+        for ours, one in zip(parts(together), parts(alone), strict=True):
+            np.testing.assert_allclose(ours.data[i], one.data, rtol=1e-13)
 
 
-def test_the_state_carries_over():
-    rnn = tg.nn.RNN(2, 3, num_layers=2, rng=0)
+@KINDS
+def test_the_state_carries_over(kind):
+    rnn = kind(2, 3, num_layers=2, rng=0)
     xs = np.random.default_rng(1).standard_normal((6, 2))
-    whole, _ = rnn(xs)
+    whole, last = rnn(xs)
     first, state = rnn(xs[:4])
-    second, _ = rnn(xs[4:], state)
-    for a, b in zip(whole, first + second, strict=True):
+    second, state = rnn(xs[4:], state)
+    for a, b in zip(whole + parts(last), first + second + parts(state), strict=True):
         np.testing.assert_array_equal(a.data, b.data)
     assert [h.step for h in first + second] == [1, 2, 3, 4, 5, 6]
 
 
-def test_each_layer_reads_the_one_below():
-    rnn = tg.nn.RNN(2, 3, num_layers=2, rng=0)
-    assert [cell.W.shape for cell in rnn.cells] == [(3, 2), (3, 3)]
+@KINDS
+def test_each_layer_reads_the_one_below(kind):
+    rnn = kind(2, 3, num_layers=2, rng=0)
+    first = next(name for name, _ in rnn.cells[0].named_parameters())
+    assert [getattr(cell, first).shape for cell in rnn.cells] == [(3, 2), (3, 3)]
     (top,), state = rnn(np.ones((1, 2)))
     lower, upper = rnn.cells
-    np.testing.assert_array_equal(top.data, upper(lower(np.ones(2))).data)
+    (h, *_) = parts([lower(np.ones(2))])
+    np.testing.assert_array_equal(top.data, parts([upper(h)])[0].data)
     assert len(state) == 2
+
+
+@KINDS
+def test_the_layers_of_a_seed_are_cells_drawn_one_after_the_other(kind):
+    net, cell, rng = kind(2, 3, num_layers=2, rng=7), getattr(tg.nn, f"{kind.__name__}Cell"), np.random.default_rng(7)
+    one_by_one = [*cell(2, 3, rng=rng).parameters(), *cell(3, 3, rng=rng).parameters()]
+    for p, q in zip(net.parameters(), one_by_one, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_the_state_of_one_layer_of_an_lstm_is_none_of_two_layers():
+    _, ((h, c),) = tg.nn.LSTM(2, 3, rng=0)(np.ones((4, 2)))
+    for kind in (tg.nn.RNN, tg.nn.GRU):
+        with pytest.raises(TypeError, match=rf"{kind.__name__}\(xs, state\): c\(4\) of shape .* as the state h"):
+            kind(2, 3, num_layers=2)(np.ones((1, 2)), (h, c))
+    with pytest.raises(TypeError, match=r"LSTM\(xs, state\): c\(4\) .* as the state h; each .* is h and c"):
+        tg.nn.LSTM(2, 3)(np.ones((1, 2)), [(c.detach(), h)])
+
+
+def test_what_a_dense_layer_gives_and_what_users_name_may_start_a_state():
+    y, named = tg.nn.Linear(2, 3, rng=0)(np.ones(2)), Tensor(np.ones(3), name="c")
+    assert y.name == "y"
+    hs, _ = tg.nn.RNN(2, 3, num_layers=2, rng=0)(np.ones((1, 2)), [y, named])
+    assert len(hs) == 1
 
 
 @pytest.mark.parametrize("xs", [[], np.zeros((0, 2))])

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import functions as F
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.functions import linear
+from tinygrad_rnn.functions import linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter, positive_size
 from tinygrad_rnn.notation import Letter
@@ -21,7 +20,7 @@ from tinygrad_rnn.tensor import Tensor, as_tensor, last_step, place
 
 __all__ = ["NONLINEARITIES", "Cell", "GRUCell", "LSTMCell", "RNNCell"]
 
-NONLINEARITIES = {"tanh": F.tanh, "sigmoid": F.sigmoid, "relu": F.relu, "identity": F.positive}
+NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -33,21 +32,32 @@ _i_hat, _f_hat, _g_hat, _o_hat, _r_hat, _z_hat, _n_hat = map(Letter, ("î", "f̂
 class Cell(Module):
     """What all cells share: they name their inputs, count the steps, check the shapes and say where they are.
 
-    A kind of cell says what its state is made of, and its equations in `step`.
+    A kind of cell says what its state is made of, which gates it has, and its equations in `step`.
 
     Attributes:
         input_size: D, the length of x(t). hidden_size: H, the length of every part of the state.
+        W (H, D), Glorot; U (H, H), orthogonal; b (H,), zeros, or None: of every gate, as W_i, or of the whole cell.
         layer: its place in a net of layers, 1 for the lowest; named in errors.
     """
 
     state_names: tuple[Letter, ...] = (_h,)
     gates: tuple[str, ...] = ("",)  # what the names of the parameters end with, in PyTorch's order
 
-    def __init__(self, input_size: int, hidden_size: int):
-        self.input_size = positive_size(type(self).__name__, "input_size", input_size)
-        self.hidden_size = positive_size(type(self).__name__, "hidden_size", hidden_size)
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
+    ):
+        self.input_size = D = positive_size(type(self).__name__, "input_size", input_size)
+        self.hidden_size = H = positive_size(type(self).__name__, "hidden_size", hidden_size)
         self.layer: int | None = None
-        self.torch_bias_hh: np.ndarray | None = None  # what nn.exchange.from_torch found, for the way back
+        rng = np.random.default_rng(rng)
+        for gate in self.gates:
+            self._add("W" + gate, init.glorot(rng, (H, D)))
+            self._add("U" + gate, init.orthogonal(rng, H))
+            self._add("b" + gate, np.zeros(H) if bias else None)
+
+    def _add(self, letter: str, data: np.ndarray | None) -> None:
+        name = Letter(letter)
+        setattr(self, name, None if data is None else Parameter(data, name=name))
 
     def step(self, x: Tensor, *state: Tensor) -> State:
         """The equations of one step: the next state, from x(t) and the parts of the state of step t-1."""
@@ -74,9 +84,9 @@ class Cell(Module):
         if x.name is None:
             x.name, x.step = _x, t
         shape = x.value.shape
-        if len(shape) > 2 or shape[-1:] != (self.input_size,):
+        if len(shape) not in (1, 2) or shape[-1] != self.input_size:
             raise self._misfit("x", x, f"({self.input_size},) or (B, {self.input_size})", t)
-        expected = (*shape[:-1], self.hidden_size)
+        expected = (self.hidden_size,) if len(shape) == 1 else (shape[0], self.hidden_size)
         for part in parts:
             if part.name is None or part.value.shape != expected:
                 self._name_or_refuse(parts, expected, t)
@@ -96,13 +106,12 @@ class Cell(Module):
 
     def _parts(self, state: Any) -> tuple[Tensor, ...]:
         """The parts of a state, which may be data instead of Tensors."""
-        parts = state if isinstance(state, tuple) and len(self.state_names) > 1 else (state,)
-        nested = any(isinstance(part, (tuple, list)) and any(np.ndim(p) for p in part) for part in parts)
-        if nested or len(parts) != len(self.state_names):
+        parts = state if isinstance(state, tuple) else (state,)
+        if len(parts) != len(self.state_names) or any(map(_nested, parts)):
             raise TypeError(
                 f"{type(self).__name__}: the state is {' and '.join(self.state_names)}, not {_shapes(state)}"
             )
-        return tuple([part if isinstance(part, Tensor) else Tensor(part) for part in parts])
+        return tuple(map(as_tensor, parts))
 
     def _name_or_refuse(self, parts: tuple[Tensor, ...], expected: tuple[int, ...], t: int) -> None:
         for name, part in zip(self.state_names, parts, strict=True):
@@ -114,15 +123,6 @@ class Cell(Module):
     def _misfit(self, what: str, tensor: Tensor, expected: str, t: int) -> ShapeError:
         where = f"at step {t}{'' if self.layer is None else f' of layer {self.layer}'}"
         return ShapeError(f"{type(self).__name__} {where}: {what} has shape {tensor.shape}, expected {expected}")
-
-    def _weights(self, rng: np.random.Generator, bias: bool, gate: str = "") -> None:
-        """Make W (H, D), Glorot; U (H, H), orthogonal; and b (H,), zeros, or None; of a gate or of the whole cell."""
-        D, H = self.input_size, self.hidden_size
-        for letter, data in (
-            ("W", init.glorot(rng, (H, D))), ("U", init.orthogonal(rng, H)), ("b", np.zeros(H) if bias else None)
-        ):  # fmt: skip
-            name = Letter(letter + gate)
-            setattr(self, name, None if data is None else Parameter(data, name=name))
 
 
 class RNNCell(Cell):
@@ -152,17 +152,14 @@ class RNNCell(Cell):
         if nonlinearity not in list(NONLINEARITIES):
             known = ", ".join(map(repr, NONLINEARITIES))
             raise ValueError(f"RNNCell(nonlinearity={nonlinearity!r}): not one of {known}")
-        super().__init__(input_size, hidden_size)
+        super().__init__(input_size, hidden_size, bias, rng)
         self.nonlinearity = nonlinearity
-        self._weights(np.random.default_rng(rng), bias)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t) = f(ĥ(t))."""
-        h_hat = linear(self.W, x) + linear(self.U, h)
-        if self.b is not None:
-            h_hat = h_hat + self.b
+        h_hat = _biased(linear(self.W, x) + linear(self.U, h), self.b, _h_hat)
         h = NONLINEARITIES[self.nonlinearity](h_hat)
-        h_hat.name, h.name = _h_hat, _h
+        h.name = _h
         return h
 
 
@@ -195,10 +192,7 @@ class LSTMCell(Cell):
         forget_bias: float = 0.0,
         rng: np.random.Generator | int | None = None,
     ):
-        super().__init__(input_size, hidden_size)
-        rng = np.random.default_rng(rng)
-        for gate in self.gates:
-            self._weights(rng, bias, gate)
+        super().__init__(input_size, hidden_size, bias, rng)
         if bias:
             self.b_f.data[:] = forget_bias
         elif forget_bias:
@@ -206,12 +200,12 @@ class LSTMCell(Cell):
 
     def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """(h(t), c(t))."""
-        i = F.sigmoid(_affine(self.W_i, x, self.U_i, h, self.b_i, _i_hat))
-        f = F.sigmoid(_affine(self.W_f, x, self.U_f, h, self.b_f, _f_hat))
-        g = F.tanh(_affine(self.W_g, x, self.U_g, h, self.b_g, _g_hat))
-        o = F.sigmoid(_affine(self.W_o, x, self.U_o, h, self.b_o, _o_hat))
+        i = sigmoid(_biased(linear(self.W_i, x) + linear(self.U_i, h), self.b_i, _i_hat))
+        f = sigmoid(_biased(linear(self.W_f, x) + linear(self.U_f, h), self.b_f, _f_hat))
+        g = tanh(_biased(linear(self.W_g, x) + linear(self.U_g, h), self.b_g, _g_hat))
+        o = sigmoid(_biased(linear(self.W_o, x) + linear(self.U_o, h), self.b_o, _o_hat))
         c = f * c + i * g
-        h = o * F.tanh(c)
+        h = o * tanh(c)
         i.name, f.name, g.name, o.name, c.name, h.name = _i, _f, _g, _o, _c, _h
         return h, c
 
@@ -235,34 +229,31 @@ class GRUCell(Cell):
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
     ):
-        super().__init__(input_size, hidden_size)
-        rng = np.random.default_rng(rng)
-        for gate in self.gates:
-            self._weights(rng, bias, gate)
-        self.c_n = Parameter(np.zeros(hidden_size), name=Letter("c_n")) if bias else None
+        super().__init__(input_size, hidden_size, bias, rng)
+        self._add("c_n", np.zeros(hidden_size) if bias else None)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t)."""
-        r = F.sigmoid(_affine(self.W_r, x, self.U_r, h, self.b_r, _r_hat))
-        z = F.sigmoid(_affine(self.W_z, x, self.U_z, h, self.b_z, _z_hat))
-        n_hat = _plus(linear(self.W_n, x), self.b_n) + r * _plus(linear(self.U_n, h), self.c_n)
-        n = F.tanh(n_hat)
+        r = sigmoid(_biased(linear(self.W_r, x) + linear(self.U_r, h), self.b_r, _r_hat))
+        z = sigmoid(_biased(linear(self.W_z, x) + linear(self.U_z, h), self.b_z, _z_hat))
+        n_hat = _biased(linear(self.W_n, x), self.b_n) + r * _biased(linear(self.U_n, h), self.c_n)
+        n = tanh(n_hat)
         h = (1.0 - z) * n + z * h
         r.name, z.name, n_hat.name, n.name, h.name = _r, _z, _n_hat, _n, _h
         return h
 
 
-def _affine(W: Tensor, x: Tensor, U: Tensor, h: Tensor, b: Tensor | None, name: Letter) -> Tensor:
-    """W x + U h + b, what a gate's nonlinearity is taken of."""
-    total = linear(W, x) + linear(U, h)
+def _biased(total: Tensor, b: Tensor | None, name: Letter | None = None) -> Tensor:
+    """total + b, if there is a b."""
     if b is not None:
         total = total + b
     total.name = name
     return total
 
 
-def _plus(total: Tensor, b: Tensor | None) -> Tensor:
-    return total if b is None else total + b
+def _nested(part: Any) -> bool:
+    """Whether data that should be one vector are several arrays or Tensors."""
+    return isinstance(part, (tuple, list)) and any(np.ndim(p) for p in part)
 
 
 def _shapes(state: Any) -> str:

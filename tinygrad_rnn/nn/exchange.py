@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy
 
 from tinygrad_rnn.files import write_file
-from tinygrad_rnn.nn.cells import Cell, GRUCell
-from tinygrad_rnn.nn.module import Linear, Module
+from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
+from tinygrad_rnn.nn.module import Linear, Module, refuse_differences
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.tensor import Tensor
 
@@ -27,7 +28,10 @@ def save(path: str | os.PathLike, module: Module) -> Path:
         OSError: the file cannot be written.
     """
     content = io.BytesIO()
-    np.savez(content, **module.state_dict())
+    with zipfile.ZipFile(content, "w") as archive:  # as np.savez does, for which some names are keywords
+        for name, array in module.state_dict().items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                npy.write_array(file, array, allow_pickle=False)
     return write_file(path, content.getvalue())
 
 
@@ -39,88 +43,155 @@ def load(path: str | os.PathLike, module: Module) -> None:
         ValueError: it is no such file, or its names, shapes or dtypes are not the module's; all that differ are listed,
             and the module is as it was.
     """
-    content = io.BytesIO(Path(path).read_bytes())
+    content, arrays = Path(path).read_bytes(), {}
     try:
-        file = np.load(content, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ValueError("it holds one array and no names")
-        module.load_state_dict({name: file[name] for name in file.files})
-    except (ValueError, EOFError, AttributeError, KeyError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    arrays[name.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
+    except Exception as error:  # a broken file makes these libraries raise nearly anything
+        raise ValueError(f"load({os.fspath(path)!r}): it is broken, or no file that `save` has written") from error
+    try:
+        module.load_state_dict(arrays)
+    except ValueError as error:
         raise ValueError(f"load({os.fspath(path)!r}): {error}") from error
 
 
 def to_torch(module: Module) -> dict[str, np.ndarray]:
     """The parameters of RNN, LSTM, GRU, their cells, Linear and nets of these, named and laid out as PyTorch does.
 
-    PyTorch has two biases where there is one here, and adds them up: `bias_hh` is zero, or what it was when
-    `from_torch` read it, and `bias_ih` is the rest.
+    PyTorch has two biases where there is one here, and adds them up: `bias_ih` is ours, and `bias_hh` is zero. But what
+    `from_torch` has read is given back as it was, as long as the parameters are still what it made them.
 
         net = torch.nn.LSTM(2, 3, dtype=torch.float64)
         net.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(lstm).items()})
+
+    Returns:
+        Copies, by PyTorch's names; a parameter that is shared is there under each.
+
+    Raises:
+        ValueError: the module has parameters of other kinds, for which PyTorch's layout has no place; names them.
     """
     arrays = {}
-    for path, layer, part in _parts(module, ""):
-        if isinstance(part, Linear):
-            arrays |= {f"{path}weight": part.V.numpy()} | ({} if part.c is None else {f"{path}bias": part.c.numpy()})
-            continue
-        W, U, b = ([getattr(part, letter + gate) for gate in part.gates] for letter in "WUb")
-        arrays[f"{path}weight_ih{layer}"] = np.concatenate([p.value for p in W])
-        arrays[f"{path}weight_hh{layer}"] = np.concatenate([p.value for p in U])
-        if b[0] is not None:
-            both, hidden = np.concatenate([p.value for p in b]), part.torch_bias_hh
-            hidden = np.zeros_like(both) if hidden is None else hidden
-            if isinstance(part, GRUCell):  # whose last gate has two biases here too
-                hidden = np.concatenate([hidden[: -part.hidden_size], part.c_n.value])
-                both[-part.hidden_size :] += part.c_n.value
-            arrays[f"{path}bias_ih{layer}"], arrays[f"{path}bias_hh{layer}"] = both - hidden, hidden
+    for group in _groups("to_torch", module):
+        found = _found(group.part).get(group.names[0])
+        unchanged = found is not None and all(
+            np.array_equal(p.value, array, equal_nan=True)
+            for p, array in zip(group.parameters, group.ours(found), strict=True)
+        )
+        arrays |= zip(group.paths, map(np.array, found) if unchanged else group.theirs(), strict=True)
     return arrays
 
 
-def from_torch(module: Module, state_dict: Mapping[str, Any]) -> None:
+def from_torch(module: Module, state_dict: Any) -> None:
     """Set a module's parameters to those of a PyTorch module of the same kind and sizes; all of them, or none.
 
+    The parameters keep their own dtype.
+
+    Args:
+        state_dict: what the PyTorch module's `state_dict()` returns, or that module itself.
+
     Raises:
-        ValueError: names or shapes differ; lists every difference.
+        ValueError: names or shapes differ, or arrays are not real numbers; lists every difference. Or an array is of a
+            dtype that NumPy lacks, such as bfloat16; or the module has parameters of other kinds, as for `to_torch`.
+        TypeError: not a PyTorch module or its state dict.
     """
-    arrays = {k: np.asarray(v.detach() if hasattr(v, "detach") else v) for k, v in state_dict.items()}
-    ours = to_torch(module)
-    differences = [f"{name} is missing" for name in ours if name not in arrays]
-    for name, array in arrays.items():
-        if name not in ours:
-            differences.append(f"{name} has no counterpart")
-        elif array.shape != ours[name].shape:
-            differences.append(f"{name} is {array.shape} and should be {ours[name].shape}")
-    if differences:
-        raise ValueError(f"from_torch: {'; '.join(differences)}")
-    for path, layer, part in _parts(module, ""):
+    if not isinstance(state_dict, Mapping) and hasattr(state_dict, "state_dict"):
+        state_dict = state_dict.state_dict()
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"from_torch(module, state_dict): a state dict is needed, not a {type(state_dict).__name__}")
+    arrays = {name: _array(name, value) for name, value in state_dict.items()}
+    groups = list(_groups("from_torch", module))
+    ours = {path: array for group in groups for path, array in zip(group.paths, group.theirs(), strict=True)}
+    refuse_differences("from_torch", arrays, ours, any_real_dtype=True)
+    values: dict[Tensor, np.ndarray] = {}
+    for group in groups:
+        for parameter, array in zip(group.parameters, group.ours([arrays[p] for p in group.paths]), strict=True):
+            if not np.array_equal(values.setdefault(parameter, array), array, equal_nan=True):
+                raise ValueError(f"from_torch: {group.paths[0]} is a parameter that is shared, and has two values")
+    for parameter, array in values.items():
+        parameter.data = array
+    for group in groups:
+        group.part.found_in_torch = _found(group.part) | {group.names[0]: [arrays[path] for path in group.paths]}
+
+
+class _Group(NamedTuple):
+    """Parameters of a cell or dense layer that PyTorch stacks into one array; or into two, the biases of a cell.
+
+    Attributes:
+        names: what PyTorch calls the arrays. paths: the same with where they are in the net.
+        own: how many rows at the end, those of c_n of a GRU, are in the second bias alone and not in the sum of both.
+    """
+
+    part: Cell | Linear
+    names: tuple[str, ...]
+    paths: list[str]
+    parameters: list[Tensor]
+    own: int
+
+    def theirs(self) -> list[np.ndarray]:
+        """The parameters as PyTorch has them, with a second bias of zeros."""
+        stacked = np.concatenate([p.value for p in self.parameters])
+        if len(self.names) == 1:
+            return [stacked]
+        first, own = np.split(stacked, [len(stacked) - self.own])
+        return [first, np.concatenate([np.zeros_like(first[self.own :]), own])]
+
+    def ours(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The parameters that PyTorch's arrays make."""
+        with np.errstate(all="ignore"):  # a sum or a cast may overflow to an infinity, as it would in PyTorch
+            first, *second = [array.astype(self.parameters[0].dtype) for array in arrays]
+            if second:
+                shared = len(first) - self.own
+                first = np.concatenate([first[:shared] + second[0][:shared], first[shared:], second[0][shared:]])
+        return np.split(first, len(self.parameters))
+
+
+def _groups(call: str, module: Module) -> Iterator[_Group]:
+    """What the parameters of a module become in PyTorch."""
+    groups = []
+    for path, suffix, part in _parts(module, ""):
+        own = 0
         if isinstance(part, Linear):
-            _set([part.V], arrays[f"{path}weight"])
-            if part.c is not None:
-                _set([part.c], arrays[f"{path}bias"])
-            continue
-        W, U, b = ([getattr(part, letter + gate) for gate in part.gates] for letter in "WUb")
-        _set(W, arrays[f"{path}weight_ih{layer}"])
-        _set(U, arrays[f"{path}weight_hh{layer}"])
-        if b[0] is not None:
-            both, hidden = np.array(arrays[f"{path}bias_ih{layer}"]), arrays[f"{path}bias_hh{layer}"]
-            part.torch_bias_hh, own = np.array(hidden), slice(-part.hidden_size, None)
+            named = {("weight",): [part.V], ("bias",): [part.c]}
+        else:
+            W, U, b = ([getattr(part, letter + gate) for gate in part.gates] for letter in "WUb")
             if isinstance(part, GRUCell):
-                _set([part.c_n], hidden[own])
-                hidden = np.concatenate([hidden[: -part.hidden_size], np.zeros_like(hidden[own])])
-            _set(b, both + hidden)
+                b, own = [*b, part.c_n], part.hidden_size
+            named = {("weight_ih",): W, ("weight_hh",): U, ("bias_ih", "bias_hh"): b}
+        for names, parameters in named.items():
+            if parameters[0] is not None:
+                paths = [f"{path}{name}{suffix}" for name in names]
+                groups.append(_Group(part, names, paths, parameters, own))
+    placed = {p for group in groups for p in group.parameters}
+    others = [name for name, p in module.named_parameters() if p not in placed]
+    if others:
+        raise ValueError(f"{call}: PyTorch's layout has no place for {', '.join(others)}")
+    yield from groups
 
 
 def _parts(module: Module, path: str) -> Iterator[tuple[str, str, Cell | Linear]]:
     """Every cell and dense layer, with its path and the suffix of its layer as PyTorch has them."""
     if isinstance(module, Recurrent):
         yield from ((path, f"_l{layer}", cell) for layer, cell in enumerate(module.cells))
-    elif isinstance(module, (Cell, Linear)):
+    elif isinstance(module, (RNNCell, LSTMCell, GRUCell, Linear)):
         yield path, "", module
     else:
         for name, part in module.named_modules():
             yield from _parts(part, f"{path}{name}.")
 
 
-def _set(parameters: list[Tensor], stacked: np.ndarray) -> None:
-    for parameter, array in zip(parameters, np.split(stacked, len(parameters)), strict=True):
-        parameter.data = array.astype(parameter.dtype)
+def _found(part: Cell | Linear) -> dict[str, list[np.ndarray]]:
+    """What from_torch has read into a cell or dense layer: arrays by the name of the first of their group.
+
+    It stands on the part itself, so that copies of a net have it too.
+    """
+    return vars(part).get("found_in_torch", {})
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    """A copy of a PyTorch tensor, or of an array."""
+    try:
+        return np.asarray(value.detach().cpu() if hasattr(value, "cpu") else value).copy()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"from_torch: {name} is no array that NumPy can hold ({error}); convert it first") from error

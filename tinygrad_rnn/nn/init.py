@@ -1,4 +1,4 @@
-"""Initial values of parameters, arrays; random ones are drawn from a `numpy.random.Generator`. Weights are (out, in).
+"""Initial values of parameters, arrays. Weights are (out, in). rng is a `numpy.random.Generator`, or a seed for one.
 
 rnn.cells[0].U.data = init.identity(100)        # with relu: the IRNN of Le et al. 2015
 """
@@ -10,15 +10,15 @@ import numpy as np
 __all__ = ["glorot", "identity", "orthogonal", "scaled"]
 
 
-def glorot(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def glorot(rng: np.random.Generator | int | None, shape: tuple[int, int]) -> np.ndarray:
     """Uniform in ±√(6 / (in + out)): keeps the variance of values and cotangents alike (Glorot and Bengio 2010)."""
     limit = np.sqrt(6.0 / (shape[0] + shape[1]))
-    return rng.uniform(-limit, limit, shape)
+    return np.random.default_rng(rng).uniform(-limit, limit, shape)
 
 
-def orthogonal(rng: np.random.Generator, size: int) -> np.ndarray:
+def orthogonal(rng: np.random.Generator | int | None, size: int) -> np.ndarray:
     """A random rotation or reflection, uniform over all (Mezzadri 2007): ᵗU U = 1, so U itself keeps every norm."""
-    Q, R = np.linalg.qr(rng.standard_normal((size, size)))
+    Q, R = np.linalg.qr(np.random.default_rng(rng).standard_normal((size, size)))
     return Q * np.sign(np.diag(R))
 
 
@@ -33,11 +33,14 @@ def scaled(U: np.ndarray, norm: float | None = None, radius: float | None = None
     (Pascanu et al. 2013: with tanh, gradients can only explode if σ_max(U) > 1.)
 
     Raises:
-        ValueError: not one of norm and radius is given, or that of U is 0.
+        ValueError: not one of norm and radius is given, or it is negative or not finite; or that of U is, or is 0.
     """
     if (norm is None) == (radius is None):
         raise ValueError("scaled(U, norm, radius): one of norm and radius is needed")
+    name, wanted = ("norm", norm) if radius is None else ("radius", radius)
+    if not 0 <= wanted < np.inf:
+        raise ValueError(f"scaled(U, {name}={wanted!r}): a finite number of at least 0 is needed")
     now = np.linalg.norm(U, 2) if radius is None else np.max(np.abs(np.linalg.eigvals(U)))
-    if not now > 0:
-        raise ValueError(f"scaled(U): U has a {'norm' if radius is None else 'radius'} of 0 and cannot be scaled")
-    return U * ((norm if radius is None else radius) / now)
+    if not 0 < now < np.inf:
+        raise ValueError(f"scaled(U): U has a {name} of {now:.3g} and cannot be scaled")
+    return U * (wanted / now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from tinygrad_rnn.nn import init
 from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
-__all__ = ["Linear", "Module", "Parameter", "positive_size"]
+__all__ = ["Linear", "Module", "Parameter", "positive_size", "refuse_differences"]
 
 
 def Parameter(data: Any, name: str | None = None) -> Tensor:
@@ -28,24 +29,26 @@ def Parameter(data: Any, name: str | None = None) -> Tensor:
 
 class Module:
     """Something with parameters: the leaves that require a gradient among its attributes, and the parameters of the
-    modules and lists of modules there."""
+    modules there; also those in lists, tuples and dicts, which add an index or a key to the path."""
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """(name, module) of the modules among its attributes, and of those in lists, such as ("cells.0", cell)."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+        """(path, module) of the modules among its attributes, such as ("cells.0", cell); a shared one under each."""
+        return ((path, value) for path, value in _members(vars(self)) if isinstance(value, Module))
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """(path, parameter), its own first, then those of its modules, such as ("cells.0.W", W)."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor) and value.is_leaf and value.requires_grad:
-                yield name, value
-        for path, module in self.named_modules():
-            for name, parameter in module.named_parameters():
-                yield f"{path}.{name}", parameter
+        """(path, parameter), its own first, then those of its modules, such as ("cells.0.W", W).
+
+        A parameter that is shared is listed once, under its first path; so it is in `state_dict` and in files.
+        """
+        own = ((path, value) for path, value in _members(vars(self)) if _is_parameter(value))
+        theirs = (
+            (f"{path}.{name}", p) for path, module in self.named_modules() for name, p in module.named_parameters()
+        )
+        listed = set()
+        for path, parameter in itertools.chain(own, theirs):
+            if parameter not in listed:
+                listed.add(parameter)
+                yield path, parameter
 
     def parameters(self) -> list[Tensor]:
         """The parameters, in the order of `named_parameters`."""
@@ -63,15 +66,7 @@ class Module:
         """
         parameters = dict(self.named_parameters())
         arrays = {path: np.asarray(value) for path, value in values.items()}
-        differences = [f"{path} is missing" for path in parameters if path not in arrays]
-        for path, array in arrays.items():
-            if path not in parameters:
-                differences.append(f"{path} is not a parameter of this {type(self).__name__}")
-            elif (array.shape, array.dtype) != (parameters[path].shape, parameters[path].dtype):
-                p = parameters[path]
-                differences.append(f"{path} is {array.dtype} {array.shape} and should be {p.dtype} {p.shape}")
-        if differences:
-            raise ValueError(f"load_state_dict: {'; '.join(differences)}")
+        refuse_differences("load_state_dict", arrays, parameters)
         for path, parameter in parameters.items():
             parameter.data = arrays[path]
 
@@ -115,6 +110,41 @@ class Linear(Module):
             )
         y = F.linear(self.V, h)
         return label(y if self.c is None else y + self.c, Letter("y"))
+
+
+def refuse_differences(
+    call: str,
+    arrays: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray | Tensor],
+    any_real_dtype: bool = False,
+) -> None:
+    """Raise a ValueError that lists all in which arrays are not those expected: names, shapes and dtypes."""
+    differences = [f"{name} is missing" for name in expected if name not in arrays]
+    for name, array in arrays.items():
+        if name not in expected:
+            differences.append(f"{name} is not a parameter")
+            continue
+        p = expected[name]
+        fits = array.dtype.kind in "fiub" if any_real_dtype else array.dtype == p.dtype
+        if array.shape != p.shape or not fits:
+            differences.append(f"{name} is {array.dtype} {array.shape} and should be {p.dtype} {p.shape}")
+    if differences:
+        raise ValueError(f"{call}: {'; '.join(differences)}")
+
+
+def _members(values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """(path, value) of all values, those in lists, tuples and dicts one by one."""
+    for name, value in values.items():
+        if isinstance(value, (list, tuple)):
+            value = dict(enumerate(value))
+        if isinstance(value, dict):
+            yield from ((f"{name}.{path}", member) for path, member in _members(value))
+        else:
+            yield str(name), value
+
+
+def _is_parameter(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_leaf and value.requires_grad
 
 
 def positive_size(call: str, name: str, size: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,21 +10,37 @@ import numpy as np
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
 from tinygrad_rnn.nn.module import Module, positive_size
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.notation import Letter
+from tinygrad_rnn.tensor import Tensor, describe
 
 __all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
+
+_STATE_NAMES = LSTMCell.state_names  # a y, as an encoder gives it, may well start a state
 
 
 class Recurrent(Module):
     """A net of cells: what `RNN`, `LSTM` and `GRU` share.
 
+    Args:
+        cell: the kind of cell. options: what its constructor takes besides the sizes and rng.
+
     Attributes:
         cells: one cell per layer. Each takes the h of the one below as its input (seed 003).
     """
 
-    def __init__(self, cell: Callable[[int], Cell], input_size: int, hidden_size: int, num_layers: int):
+    def __init__(
+        self,
+        cell: type[Cell],
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        rng: np.random.Generator | int | None = None,
+        **options: Any,
+    ):
         layers = positive_size(type(self).__name__, "num_layers", num_layers)
-        self.cells = [cell(size) for size in [input_size] + [hidden_size] * (layers - 1)]
+        rng = np.random.default_rng(rng)
+        sizes = [input_size] + [hidden_size] * (layers - 1)
+        self.cells = [cell(size, hidden_size, **options, rng=rng) for size in sizes]
         for layer, one in enumerate(self.cells, 1):
             if layers > 1:
                 one.layer = layer
@@ -45,7 +61,8 @@ class Recurrent(Module):
 
         Raises:
             ShapeError: the sequence is empty, its steps differ in shape, or one does not fit; names the step.
-            ValueError: the state does not have one entry per layer. TypeError: it is that of another kind of net.
+            ValueError: the state does not have one entry per layer.
+            TypeError: it is that of another kind of net: its parts are others, or a cell has given them other names.
         """
         name = type(self).__name__
         xs = _steps(name, xs)
@@ -53,6 +70,8 @@ class Recurrent(Module):
             state = [cell.initial_state(xs[0]) for cell in self.cells]
         elif not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
             raise ValueError(f"{name}(xs, state): the state is a list of {len(self.cells)}, one for each layer")
+        for entry, cell in zip(state, self.cells, strict=True):
+            _check_names(name, entry, cell)
         state, hs = list(state), []
         for x in xs:
             for layer, cell in enumerate(self.cells):
@@ -80,10 +99,7 @@ class RNN(Recurrent):
         bias: bool = True,
         rng: np.random.Generator | int | None = None,
     ):
-        rng = np.random.default_rng(rng)
-        super().__init__(
-            lambda size: RNNCell(size, hidden_size, nonlinearity, bias, rng), input_size, hidden_size, num_layers
-        )
+        super().__init__(RNNCell, input_size, hidden_size, num_layers, rng, nonlinearity=nonlinearity, bias=bias)
 
 
 class LSTM(Recurrent):
@@ -102,10 +118,7 @@ class LSTM(Recurrent):
         forget_bias: float = 0.0,
         rng: np.random.Generator | int | None = None,
     ):
-        rng = np.random.default_rng(rng)
-        super().__init__(
-            lambda size: LSTMCell(size, hidden_size, bias, forget_bias, rng), input_size, hidden_size, num_layers
-        )
+        super().__init__(LSTMCell, input_size, hidden_size, num_layers, rng, bias=bias, forget_bias=forget_bias)
 
 
 class GRU(Recurrent):
@@ -123,8 +136,19 @@ class GRU(Recurrent):
         bias: bool = True,
         rng: np.random.Generator | int | None = None,
     ):
-        rng = np.random.default_rng(rng)
-        super().__init__(lambda size: GRUCell(size, hidden_size, bias, rng), input_size, hidden_size, num_layers)
+        super().__init__(GRUCell, input_size, hidden_size, num_layers, rng, bias=bias)
+
+
+def _check_names(name: str, entry: Any, cell: Cell) -> None:
+    """Refuse the state of a layer whose parts a cell has named as others, such as c where an h is needed."""
+    parts = entry if isinstance(entry, tuple) else (entry,)
+    for part, expected in zip(parts, cell.state_names, strict=False):  # the cell counts them
+        given = part.name if isinstance(part, Tensor) else None
+        if isinstance(given, Letter) and given in _STATE_NAMES and given != expected:
+            raise TypeError(
+                f"{name}(xs, state): {describe(part)} is given as the state {expected}; each layer's state is "
+                f"{' and '.join(cell.state_names)}"
+            )
 
 
 def _steps(name: str, xs: Any) -> list:
