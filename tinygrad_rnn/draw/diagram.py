@@ -110,8 +110,8 @@ class Diagram:
         return self.dot.source
 
     def save(self, path: str | os.PathLike, dpi: float = 192) -> Path:
-        """Write the diagram to a file; the suffix says as what: .svg, .pdf, .png, .dot, .json, or .html for the page that
-        plays the computation.
+        """Write the diagram to a file; the suffix says as what: .svg, .pdf, .png, .dot or .json; or .html for the page
+        that plays the computation.
 
         Args:
             dpi: dots per inch, of a .png.

@@ -1,7 +1,7 @@
 """A drawn graph as a story: forward, node by node in the order of execution, then backward, edge by edge.
 
-A frame of the way back takes one edge: the gradient of its target times the local derivative is added to the gradient of
-its source. The terms of a sum over time are added to it one by one, the last step's first, as the sweep finds them.
+A frame of the way back takes one edge: the gradient of its target times the local derivative is added to the gradient
+of its source. The terms of a sum over time are added to it one by one, the last step's first, as the sweep finds them.
 """
 
 from __future__ import annotations
