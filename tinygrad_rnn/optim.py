@@ -14,6 +14,7 @@ for x, target in data:
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any
@@ -155,6 +156,7 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
         scale = max_norm / norm(relative)
         for p, g in zip(params, relative, strict=True):
             p.grad = g * scale
+            _remember(p, f"clipped, × {max_norm / before:.3g}")
     return before
 
 
@@ -167,8 +169,26 @@ def clip_grad_value(params: Parameters, limit: float) -> float:
     params = _with_finite_gradients("clip_grad_value", params)
     before = norm([p.grad for p in params])
     for p in params:
+        beyond = int(np.sum(np.abs(p.grad) > limit))
         p.grad = np.clip(p.grad, -limit, limit)
+        if beyond:
+            _remember(p, f"clipped, {beyond} of {p.size}")
     return before
+
+
+_clippings: dict[int, tuple[weakref.ref, str]] = {}  # by the id of a parameter: its gradient, and what was done to it
+
+
+def _remember(p: Tensor, what: str) -> None:
+    for key in [key for key, (gradient, _) in _clippings.items() if gradient() is None]:
+        del _clippings[key]
+    _clippings[id(p)] = weakref.ref(p.grad), what
+
+
+def clipping(p: Tensor) -> str:
+    """What clipping did to the gradient that a parameter has now, as figures mark it; empty if nothing."""
+    gradient, what = _clippings.get(id(p), (lambda: None, ""))
+    return what if p.grad is not None and gradient() is p.grad else ""
 
 
 def _largest(arrays: Iterable[np.ndarray]) -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Row
 from tinygrad_rnn.draw.style import ARROW, MARGIN
 
-__all__ = ["TOTAL", "Lane", "Placement", "place"]
+__all__ = ["Lane", "Placement", "place"]
 
 SPACE = 14.0  # between neighbours in a tree
 LEVEL = 76.0  # between a tree's levels
@@ -27,7 +27,6 @@ HALF = 25.0  # about half the height of a node
 RAIL = 18.0  # between rails
 TAP = 46.0  # how high above a row a rail's tap runs, where it does not come in level
 ARC = 54.0  # an arc's control points lie so far off its line
-TOTAL = 60.0  # from a Σ to what it makes
 
 Point = tuple[float, float]
 

@@ -14,15 +14,18 @@ from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.page import Story
-from tinygrad_rnn.draw.placement import TOTAL, Placement
+from tinygrad_rnn.draw.placement import Placement
 from tinygrad_rnn.draw.quantities import colours, gradients, short
+from tinygrad_rnn.draw.style import size
 from tinygrad_rnn.draw.telling import tell
 from tinygrad_rnn.draw.unfolding import Options, placed, unfold
+from tinygrad_rnn.optim import clipping
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import PLAIN
 
 __all__ = ["backward", "between", "forward"]
 
+GAP = 44.0  # from a Σ to what it makes
 HALF = 32.0  # from the middle of a node to beyond its border
 CUT = 58.0  # from a cut to the state whose past it cuts off
 LOOP = 34.0  # how far above everything the loops of a rolled graph run
@@ -106,7 +109,11 @@ class _Figure:
             over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
             faint = self.lit is not None and not any(p in self.lit for p in lane.terms)
             nodes.append(Node(f"sum{i}", "Σ", "sum", "Σ", None, x, lane.y, over, faint))
-            nodes.append(Node(f"total{i}", f"d{name}", first.kind, markup, None, x - TOTAL, lane.y, tooltip, faint))
+            note = clipping(first.tensor)
+            half = size(first.kind, f"d{name}", note)[0] / 2
+            nodes.append(
+                Node(f"total{i}", f"d{name}", first.kind, markup, None, x - GAP - half, lane.y, tooltip, faint, note)
+            )
             for p in lane.terms:
                 dark = self.lit is None or p in self.lit
                 edges.append(
@@ -149,7 +156,7 @@ class _Figure:
     def _frame(self) -> tuple[float, float, float, float]:
         """Around all that stands in either figure."""
         points = [(p.x + side * p.width / 2, p.y) for p in self.unfolded.places for side in (-1, 1)]
-        points += [(lane.x - TOTAL - HALF - (LOOP if self.unfolded.loops else 0.0), lane.y) for lane in self.at.lanes]
+        points += [(lane.x - GAP - 2 * HALF - (LOOP if self.unfolded.loops else 0.0), lane.y) for lane in self.at.lanes]
         points += [(p.x - CUT - HALF, p.y) for p in self.unfolded.cuts]
         xs, ys = zip(*points, strict=True)
         top = max(ys) + HALF + (LOOP + 26.0 * len(self.unfolded.loops) if self.unfolded.loops else 0.0)
@@ -175,6 +182,8 @@ class _Figure:
         lines = [str(p.tensor.shape)] if self.options.shapes else []
         if self.options.values:
             lines.append(short(self.gradients.get(p) if gradient else p.tensor.value))
+        if gradient and p.kind == "parameter" and p.tensor not in self.unfolded.shared:
+            lines += filter(None, [clipping(p.tensor)])
         return "\n".join(lines)
 
     def _edge(self, link: Link, label: str, markup: str, kind: str) -> Edge:
