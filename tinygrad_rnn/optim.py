@@ -155,8 +155,8 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
         relative = [p.grad / largest for p in params]  # whose norm is finite where that of the gradients overflows
         scale = max_norm / norm(relative)
         for p, g in zip(params, relative, strict=True):
-            p.grad = g * scale
-            _remember(p, f"clipped, × {max_norm / before:.3g}")
+            p.grad = np.asarray(g * scale)
+            _remember(p.grad, f"clipped, × {max_norm / before:.3g}")
     return before
 
 
@@ -170,25 +170,23 @@ def clip_grad_value(params: Parameters, limit: float) -> float:
     before = norm([p.grad for p in params])
     for p in params:
         beyond = int(np.sum(np.abs(p.grad) > limit))
-        p.grad = np.clip(p.grad, -limit, limit)
+        p.grad = np.asarray(np.clip(p.grad, -limit, limit))
         if beyond:
-            _remember(p, f"clipped, {beyond} of {p.size}")
+            _remember(p.grad, f"clipped, {beyond} of {p.size}")
     return before
 
 
-_clippings: dict[int, tuple[weakref.ref, str]] = {}  # by the id of a parameter: its gradient, and what was done to it
+_clippings: dict[int, str] = {}  # by the id of a clipped gradient, as long as it lives: what was done to it
 
 
-def _remember(p: Tensor, what: str) -> None:
-    for key in [key for key, (gradient, _) in _clippings.items() if gradient() is None]:
-        del _clippings[key]
-    _clippings[id(p)] = weakref.ref(p.grad), what
+def _remember(gradient: np.ndarray, what: str) -> None:
+    _clippings[id(gradient)] = what
+    weakref.finalize(gradient, _clippings.pop, id(gradient)).atexit = False
 
 
 def clipping(p: Tensor) -> str:
     """What clipping did to the gradient that a parameter has now, as figures mark it; empty if nothing."""
-    gradient, what = _clippings.get(id(p), (lambda: None, ""))
-    return what if p.grad is not None and gradient() is p.grad else ""
+    return _clippings.get(id(p.grad), "")
 
 
 def _largest(arrays: Iterable[np.ndarray]) -> float:

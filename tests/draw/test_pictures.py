@@ -130,7 +130,8 @@ def test_every_node_has_a_tooltip(unrolled):
 
 
 @pytest.mark.parametrize(
-    "suffix, magic", [(".svg", b"<?xml"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF"), (".dot", b"digraph forward {")]
+    "suffix, magic",
+    [(".svg", b"<?xml"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF"), (".dot", b'digraph "forward computational graph" {')],
 )
 def test_save_writes_what_the_suffix_says(unrolled, tmp_path, suffix, magic):
     path = tmp_path / f"figure{suffix}"

@@ -1,7 +1,11 @@
-"""Recorded graphs as diagrams: `forward` (Fig. 7-5), `backward` (Fig. 7-6) and `between` (Fig. 7-7)."""
+"""Recorded graphs as diagrams: `forward` (Fig. 7-5), `backward` (Fig. 7-6) and `between` (Fig. 7-7).
+
+`terms` draws the table of the terms of a gradient's sum over time as a heat map.
+"""
 
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
+from tinygrad_rnn.draw.heatmap import terms
 from tinygrad_rnn.draw.views import backward, between, forward
 from tinygrad_rnn.notation import NOTATIONS, Notation
 
-__all__ = ["NOTATIONS", "Diagram", "Edge", "Node", "Notation", "backward", "between", "forward"]
+__all__ = ["NOTATIONS", "Diagram", "Edge", "Node", "Notation", "backward", "between", "forward", "terms"]

@@ -102,7 +102,7 @@ class Diagram:
         kinds = Counter(node.kind for node in self.nodes)
         counted = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())
         over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
-        return f"The {self.title} computational graph{over}: {counted}; {len(self.edges)} edges. {self.caption}".strip()
+        return f"The {self.title}{over}: {counted}; {len(self.edges)} edges. {self.caption}".strip()
 
     @property
     def source(self) -> str:

@@ -45,7 +45,7 @@ APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a
 
 def digraph(diagram: Diagram) -> graphviz.Digraph:
     """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text."""
-    placed = bool(diagram.steps)
+    placed = diagram.frame is not None
     graph = graphviz.Digraph(
         diagram.title,
         graph_attr={
@@ -180,6 +180,8 @@ def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
             width, height = size(node.kind, node.label, node.note)
             box = (node.x - width / 2, node.y - height / 2, node.x + width / 2, node.y + height / 2)
             columns[node.step].append(box)
+    if not columns:
+        return {}
     bottom = min(box[1] for boxes in columns.values() for box in boxes) - MARGIN
     top = max(box[3] for boxes in columns.values() for box in boxes) + MARGIN + 16
     return {

@@ -1,90 +1,90 @@
-"""The table of all terms of a sum over time, as a heat map: ‖∂E_n/∂W through step k‖, a row for each loss."""
+"""The table of the terms of a sum over time, as a heat map."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 import numpy as np
 
 from tinygrad_rnn.bptt import contribution_table
-from tinygrad_rnn.draw.diagram import Picture
-from tinygrad_rnn.draw.quantities import scaled
-from tinygrad_rnn.draw.style import FONT, SCALE
-from tinygrad_rnn.notation import NOTATIONS, Writer
+from tinygrad_rnn.draw.diagram import Diagram, Node
+from tinygrad_rnn.draw.quantities import colours
+from tinygrad_rnn.draw.style import NODES, size
+from tinygrad_rnn.notation import Notation, Writer
 from tinygrad_rnn.primitives import add
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
-__all__ = ["Heatmap", "terms"]
+__all__ = ["terms"]
 
-IN_FULL = 12  # rows and columns of a table whose numbers are written into it
-
-
-class Heatmap(Picture):
-    """A drawn table of terms. `table` (N, T) is `bptt.contribution_table`; `names` are those of its rows."""
-
-    def __init__(self, table: np.ndarray, names: list[str], parameter: str, markup: tuple[list[str], str]):
-        self.title = f"the terms of the gradient of {parameter}"
-        self.table, self.names, self.parameter, self._markup = table, names, parameter, markup
-
-    @property
-    def description(self) -> str:
-        """What is to be seen, in words."""
-        N, T = self.table.shape
-        return f"‖∂E/∂{self.parameter} through step k‖ for {N} losses and {T} steps, from {self.table.min():.3g} to {self.table.max():.3g}"
-
-    @property
-    def source(self) -> str:
-        """The table as DOT text."""
-        rows, (names, parameter) = [], self._markup
-        fills, (low, high) = scaled(self.table)
-        N, T = self.table.shape
-        for i, name in enumerate(names):
-            cells = "".join(self._cell(i, k, fills[i][k], N <= IN_FULL >= T) for k in range(T))
-            rows.append(f'<TR><TD BORDER="0" ALIGN="RIGHT">{name}&#160;</TD>{cells}</TR>')
-        heads = "".join(f'<TD BORDER="0">{k if T <= 40 or k % 10 == 0 else ""}</TD>' for k in range(1, T + 1))
-        bar = "".join(f'<TD BORDER="0" BGCOLOR="{colour}" WIDTH="26" HEIGHT="10" FIXEDSIZE="TRUE"></TD>' for colour in SCALE)
-        legend = (
-            f'<TABLE BORDER="0" CELLSPACING="0"><TR><TD BORDER="0">‖∂<I>E</I>/∂{parameter} through step <I>k</I>‖&#160;&#160;'
-            f'10^{low:.0f}</TD>{bar}<TD BORDER="0">10^{high:.0f}&#160;&#160;white: 0</TD></TR></TABLE>'
-        ).replace("^-", "^−")
-        label = (
-            f'<TABLE BORDER="0" CELLBORDER="1" CELLSPACING="1" COLOR="#d4dae3"><TR><TD BORDER="0"></TD>{heads}</TR>'
-            f'{"".join(rows)}<TR><TD BORDER="0" COLSPAN="{T + 1}">{legend}</TD></TR></TABLE>'
-        )
-        return f'digraph "terms" {{\n\tlayout=dot bgcolor=white pad=0.15\n\ttable [shape=plain fontname="{FONT}" fontsize=12 label=<{label}>]\n}}\n'
-
-    def _cell(self, i: int, k: int, fill: str, in_full: bool) -> str:
-        value = self.table[i, k]
-        colour = "#ffffff" if fill in SCALE[:4] else "#000000"
-        text = f'<FONT COLOR="{colour}" POINT-SIZE="9">{value:.1e}</FONT>'.replace("e-0", "e−").replace("e+0", "e") if in_full and value else ""
-        tip = html.escape(f"{self.names[i]}, step {k + 1}: {value:.6g}")
-        size = 44 if in_full else 14
-        return f'<TD BGCOLOR="{fill}" WIDTH="{size}" HEIGHT="{min(size, 26)}" FIXEDSIZE="TRUE" HREF="" TITLE="{tip}">{text}</TD>'
+IN_FULL = 12  # the largest table whose numbers are written into it
+BETWEEN = 2.0  # from cell to cell
 
 
-def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str = "interdb") -> Heatmap:
-    """The T x T table of ‖∂E_n/∂W through step k‖ as a heat map: a row for each loss, a column for each step.
+def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | Notation = "interdb") -> Diagram:
+    """The table of ‖∂E_n/∂W through step k‖ as a heat map: a row for each loss, a column for each step.
 
-    No loss depends on what comes after it, so that the table is a lower triangle; down a column one sees a step's
-    influence fade.
+    Down a column one sees the influence of a step fade, or explode. No loss depends on what comes after it, so that
+    with one loss a step the table is a lower triangle (000, 002, 003; the numbers: `bptt.contribution_table`).
 
     Args:
-        losses: one for each row; or their sum, E = Σ E_t, of which the summands are taken.
+        losses: a scalar for each row; or their sum E = Σ E_t, of which the summands are taken.
         parameter: any Tensor that requires a gradient.
 
     Raises:
-        TypeError, ValueError: as for `bptt.contribution_table`.
+        TypeError, ValueError: as for `bptt.contributions`; an unknown notation, or no loss at all.
     """
     losses = _summands(losses) if isinstance(losses, Tensor) else list(losses)
     table = contribution_table(losses, parameter)
-    several = {E: n for n, E in enumerate(losses, 1)} if len(losses) > 1 else {}
-    names = []
-    for setting in (PLAIN, MARKUP):
-        writer = Writer([], several, NOTATIONS[notation] if isinstance(notation, str) else notation, setting)
-        names.append(([writer.variable(E) for E in losses], writer.variable(parameter)))
-    return Heatmap(table, names[0][0], names[0][1], names[1])
+    N, T = table.shape
+    if not table.size:
+        raise ValueError(f"draw.terms(losses, parameter): a table of {N} losses and {T} time steps has no terms")
+    plain, markup = (Writer([], {}, Notation.named(notation), setting) for setting in (PLAIN, MARKUP))
+    fills, span = colours(dict(np.ndenumerate(table)))
+    kind = "term" if max(N, T) <= IN_FULL else "cell"
+    width, height = NODES[kind].width + BETWEEN, NODES[kind].height + BETWEEN
+    every = 1 if kind == "term" else max(5, 10 * (max(N, T) // 100))  # which rows and columns are named
+
+    left = -width / 2 - size("heading", "step k")[0] / 2
+    nodes = [Node("step", "step k", "heading", "step <I>k</I>", x=left, y=height)]
+    for k in range(1, T + 1):
+        if k == 1 or k % every == 0:
+            nodes.append(Node(f"step{k}", str(k), "heading", str(k), x=(k - 1) * width, y=height))
+    for n, E in enumerate(losses, 1):
+        y, name = (1 - n) * height, _name(E, n, plain)
+        if n == 1 or n % every == 0:
+            nodes.append(Node(f"loss{n}", name, "heading", _name(E, n, markup), x=left, y=y))
+        for k, norm in enumerate(table[n - 1], 1):
+            text = _scientific(norm) if kind == "term" and norm else ("", "")
+            tooltip = f"{name}, step {k}: {norm:.6g}".replace("-", "−")
+            fill = fills.get((n - 1, k - 1), "")
+            nodes.append(Node(f"term{n}_{k}", text[0], kind, text[1], None, (k - 1) * width, y, tooltip, fill=fill))
+    sizes = [size(node.kind, node.label) for node in nodes]
+    frame = (
+        min(node.x - w / 2 for node, (w, _) in zip(nodes, sizes, strict=True)), (1 - N) * height - height / 2,
+        (T - 0.5) * width, 1.5 * height,
+    )  # fmt: skip
+    name = plain.variable(parameter)
+    return Diagram(
+        f"table of the terms of the gradient of {name}", nodes, [], frame=frame,
+        caption="white: no influence", scale=(f"‖∂E/∂{name} through step k‖", *span),
+    )  # fmt: skip
+
+
+def _name(E: Tensor, n: int, writer: Writer) -> str:
+    """A loss as its user named it, with its number if it has no step; E_n if it has no name."""
+    if E.name is None:
+        return writer.setting.variable("E", str(n))
+    return writer.variable(E, n if E.step is None else E.step)
+
+
+def _scientific(value: float) -> tuple[str, str]:
+    """A number in two digits and its power of ten, plain and as markup."""
+    digits, _, power = f"{value:.1e}".partition("e")
+    power = str(int(power or 0)).replace("-", "−")  # inf and nan have none
+    if power == "0":
+        return digits, digits
+    return f"{digits}·10^{power}", f"{digits}·10<SUP>{power}</SUP>"
 
 
 def _summands(total: Tensor) -> list[Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.optim import norm
 
 __all__ = ["colours", "gradients", "short"]
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def gradients(unfolded: Unfolded) -> dict[Place, np.ndarray]:
@@ -48,14 +51,13 @@ def short(array: np.ndarray | None) -> str:
     return f"{'×'.join(map(str, array.shape))}, ‖·‖ = {norm([array]):.3g}".replace("-", "−")
 
 
-def colours(arrays: dict[Place, np.ndarray]) -> tuple[dict[Place, str], tuple[float, float]]:
-    """The colour of each by the logarithm of its norm, and the powers of ten at the ends of the scale."""
-    sizes = {p: norm([array]) for p, array in arrays.items()}
-    powers = {p: float(np.log10(size)) for p, size in sizes.items() if 0 < size < np.inf}
+def colours(norms: Mapping[Key, float]) -> tuple[dict[Key, str], tuple[float, float]]:
+    """The colour of each norm by its logarithm, none for 0; and the powers of ten at the ends of the scale."""
+    powers = {p: float(np.log10(size)) for p, size in norms.items() if 0 < size < np.inf}
     low, high = _span(powers.values())
     last = len(SCALE) - 1
     found = {p: SCALE[min(last, int((power - low) / (high - low) * len(SCALE)))] for p, power in powers.items()}
-    found |= {p: SCALE[-1] for p, size in sizes.items() if not size < np.inf}
+    found |= {p: SCALE[-1] for p, size in norms.items() if not size < np.inf}
     return found, (low, high)
 
 

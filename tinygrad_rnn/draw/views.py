@@ -19,7 +19,7 @@ from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import size
 from tinygrad_rnn.draw.telling import tell
 from tinygrad_rnn.draw.unfolding import Options, placed, unfold
-from tinygrad_rnn.optim import clipping
+from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import PLAIN
 
@@ -150,7 +150,16 @@ class _Figure:
             scale = (f"‖{'∂L/∂·' if self.options.color_by == 'gradient' else '·'}‖", *span)
         caption = "   ".join(filter(None, [unfolded.writer.legend(), self._product()]))
         return Diagram(
-            title, nodes, edges, unfolded.steps, caption, unfolded.hidden, scale, self._frame(), direction, self.story
+            f"{title} computational graph",
+            nodes,
+            edges,
+            unfolded.steps,
+            caption,
+            unfolded.hidden,
+            scale,
+            self._frame() if unfolded.steps else None,
+            direction,
+            self.story,
         )
 
     def _frame(self) -> tuple[float, float, float, float]:
@@ -201,7 +210,7 @@ class _Figure:
         arrays = self.gradients
         if self.options.color_by == "value":
             arrays = {p: p.tensor.value for p in self.unfolded.places}
-        fills, span = colours(arrays)
+        fills, span = colours({p: norm([array]) for p, array in arrays.items()})
         fill = {p.id: colour for p, colour in fills.items()}
         return [replace(node, fill=fill.get(node.id, "")) for node in nodes], span
 
