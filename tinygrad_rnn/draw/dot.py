@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from tinygrad_rnn.draw.style import (
     NOTE_FONT,
     PALE,
     PANEL,
+    PANEL_FONT,
     SCALE,
     size,
     text_width,
@@ -68,13 +70,14 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
     )
     if placed:
         for step, (left, bottom, right, top) in _panels(diagram).items():
+            title, width = _title(diagram, step)
             with graph.subgraph(name=f"cluster_{step}") as panel:
-                hidden = f"<{diagram.hidden.get(step)} more steps>"
                 panel.attr(
-                    label=hidden if step in diagram.hidden else _title(diagram, step),
+                    label=title,
                     bb=f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}",
-                    lp=f"{right - 26:.2f},{top - 13:.2f}",
+                    lp=f"{max(right - 8 - width / 2, (left + right) / 2):.2f},{top - 13:.2f}",
                     tooltip=f"time step {step}",
+                    fontsize=f"{PANEL_FONT:g}",
                     **PANEL,
                 )
     for node in diagram.nodes:
@@ -113,9 +116,10 @@ def _legend(diagram: Diagram) -> str:
     table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{"".join(cells)}</TR></TABLE>'
     if diagram.scale is not None:
         name, low, high = diagram.scale
-        ends = (f"<TD>{html.escape(name)} &nbsp; 10{_raised(low)}</TD>", f"<TD>10{_raised(high)}</TD>")
-        bar = "".join(f'<TD BGCOLOR="{colour}" WIDTH="30" HEIGHT="12" FIXEDSIZE="TRUE"></TD>' for colour in SCALE)
-        scale = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{ends[0]}{bar}{ends[1]}</TR></TABLE>'
+        first = f'<TD ALIGN="RIGHT">{html.escape(name)} &nbsp; 10{_raised(low)}</TD>'
+        last = f'<TD ALIGN="LEFT">10{_raised(high)}</TD>'
+        bar = "".join(f'<TD BGCOLOR="{colour}" WIDTH="30" HEIGHT="12"></TD>' for colour in SCALE)
+        scale = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{first}{bar}{last}</TR></TABLE>'
         table = f'<TABLE BORDER="0" CELLBORDER="0"><TR><TD>{table}</TD></TR><TR><TD>{scale}</TD></TR></TABLE>'
     return f"<FONT {font}>{table}</FONT>"
 
@@ -129,12 +133,13 @@ def _raised(power: float) -> str:
     return f'<FONT POINT-SIZE="9"><SUP>{f"{power:.0f}".replace("-", "−")}</SUP></FONT>'
 
 
-def _title(diagram: Diagram, step: int) -> str:
-    return (
-        "<time step&#160;<I>t</I>>"
-        if any(edge.kind == "loop" for edge in diagram.edges)
-        else f"<<I>t</I>&#160;= {step}>"
-    )
+def _title(diagram: Diagram, step: int) -> tuple[str, float]:
+    """What stands at the top of a panel, and how wide it is."""
+    if step in diagram.hidden:
+        title = f"{diagram.hidden[step]} more steps"
+    else:
+        title = "t" if any(edge.kind == "loop" for edge in diagram.edges) else f"t = {step}"
+    return _html(re.sub(r"\bt\b", "<I>t</I>", title), PANEL_FONT), text_width(title, PANEL_FONT)
 
 
 def _html(markup: str, font_size: float) -> str:

@@ -147,7 +147,7 @@ class Grid:
                     end = path[-1]
                     key = (self.layer[end], end.tensor.name or i)
                     found[key] += path
-                    rank.setdefault(key, (-self.layer[end], 0 if i == 0 else 1 if end.carried else 2, len(rank)))
+                    rank.setdefault(key, (-self.layer[end], len(rank)))
         for key in sorted(found, key=rank.__getitem__):
             self._new_row(key[0], found[key])
         for column in self.columns:
@@ -172,7 +172,7 @@ class Grid:
         self._new_row(0, path)
 
     def _paths(self, column: int) -> list[list[Place]]:
-        """The trunk of a column as paths: the one to the output first, others in the order of their making."""
+        """The trunk of a column as paths: that to the output first, each after the one that it comes into."""
         trunk = [p for p in self.columns[column] if p in self.trunk]
         alone = {p for p in trunk if p.carried and any(self._carries(link) for link in self.into[p])}
         taken: set[Place] = set()
@@ -191,16 +191,21 @@ class Grid:
                 path.append(max(before, key=self.slot.__getitem__))
             taken.update(path)
             paths.append(path[::-1])
-        first = {self.layer[path[-1]]: path for path in reversed(paths)}
+        of = {p: path[-1] for path in paths for p in path}
         order = {p: i for i, p in enumerate(self.places)}
-
-        def as_read(path: list[Place]) -> tuple:
-            """Short paths first, and those that enter one expression in the order in which they stand in it."""
-            used = next((link for link in self.out[path[-1]] if link.target.column == column), None)
-            where = (-1, 0) if used is None else (order[used.target], self.into[used.target].index(used))
-            return (self.slot[path[-1]], *where)
-
-        return sorted(paths, key=lambda path: (path is not first[self.layer[path[-1]]], as_read(path)))
+        entering: dict[Place | None, list[tuple]] = defaultdict(list)
+        for number, path in enumerate(paths):
+            end = path[-1]
+            used = next((link for link in self.out[end] if of.get(link.target, end) is not end), None)
+            # A state's own row first; then short ones; then as they stand in the expression that they enter.
+            where = (-1, number) if used is None else (order[used.target], self.into[used.target].index(used))
+            into = None if used is None or self.layer[end] != self.layer[used.target] else of[used.target]
+            entering[into].append((not end.carried, self.slot[end] if into else 0, *where, path))
+        found, waiting = [], sorted(entering[None], reverse=True)
+        while waiting:
+            found.append(waiting.pop()[-1])
+            waiting += sorted(entering[found[-1][-1]], reverse=True)
+        return found
 
     def _carries(self, link: Link) -> bool:
         """Whether a state goes on by itself: c(t-1) in the making of c(t)."""

@@ -22,7 +22,8 @@ SPACE = 14.0  # between neighbours in a tree
 LEVEL = 76.0  # between a tree's levels
 APART = 24.0  # between what belongs to one row and to the next
 BETWEEN = 26.0  # between panels
-LANE = 38.0  # between the lanes of sums
+LANE = 38.0  # between the lanes of sums, at least,
+GAP = 6.0  # and between what they make
 HALF = 25.0  # about half the height of a node
 RAIL = 18.0  # between rails
 TAP = 46.0  # how high above a row a rail's tap runs, where it does not come in level
@@ -61,6 +62,7 @@ def place(
     sums: Sequence[Sequence[Place]],
     steps: Sequence[int],
     room: Callable[[Link], float],
+    tallest: float,
 ) -> Placement:
     """Set x and y of every place.
 
@@ -69,6 +71,7 @@ def place(
         sums: the places that make one sum over time each.
         steps: the columns that are time steps.
         room: how wide a link's label is.
+        tallest: the height of what the sums make, at the ends of their lanes.
     """
     grid = Grid(places, links, steps)
     for terms in sums:
@@ -77,20 +80,26 @@ def place(
     for p in grid.parent:
         children[grid.parent[p]][grid.up[p]].append(p)
     rail_x = _across(grid, children, room)
-    gathered, lanes = _upwards(grid, children)
+    gathered, lanes = _upwards(grid, children, max(LANE, tallest + GAP))
     corners = _corners(grid, rail_x, gathered)
     labelled = {link: len(way) - min(1, grid.taps[link]) for link, way in corners.items() if link in grid.taps}
     labelled |= {link: 1 for link in corners if grid.rises(link)}
-    side = {link: _side(grid, link) for link in links}
+    side = _sides(grid)
     return Placement(corners, labelled, side, _bends(links, places, corners), lanes)
 
 
-def _side(grid: Grid, link: Link) -> int:
-    """Outside of the fan that a tree is."""
-    for child, parent in ((link.source, link.target), (link.target, link.source)):
-        if grid.parent.get(child) is parent:
-            return -1 if child.x < parent.x else 1
-    return 1
+def _sides(grid: Grid) -> dict[Link, int]:
+    """Outside of the fan that a tree is; and of lines that come up to one place, on the right of the last only."""
+    side: dict[Link, int] = {}
+    for link in grid.links:
+        p, q = link.source, link.target
+        if p in grid.parent or q in grid.parent:
+            child, parent = (p, q) if grid.parent.get(p) is q else (q, p)
+            side[link] = -1 if grid.parent.get(child) is parent and child.x < parent.x else 1
+        else:
+            rising = [other.source for other in grid.into[q] if other.source in grid.row and other.source.y < q.y]
+            side[link] = -1 if p in rising and p is not min(rising, key=lambda r: (q.x - r.x) / (q.y - r.y)) else 1
+    return side
 
 
 def _across(
@@ -102,8 +111,8 @@ def _across(
     label |= {link.target: room(link) for link in grid.links if grid.parent.get(link.target) is link.source}
     for p in reversed(grid.reached):
         for side in children[p].values():
-            for c in side if len(side) > 2 else ():  # the labels between their lines need room
-                width[c] = max(width[c], 1.6 * label.get(c, 0.0) + SPACE)
+            for c in side[1:-1]:  # labels between two lines need room, and the lines are half as far apart there
+                width[c] = max(width[c], 2.7 * label.get(c, 0.0) + SPACE)
         width[p] = max(p.width + SPACE, *[sum(width[c] for c in side) for side in children[p].values()])
     alike = {column: 0 if column in grid.steps else column + 1 for column in grid.columns}  # by kinds of columns
     slots: dict[tuple[int, int], float] = defaultdict(float)
@@ -159,7 +168,9 @@ def _across(
     return rail_x
 
 
-def _upwards(grid: Grid, children: dict[Place, dict[bool, list[Place]]]) -> tuple[dict[int, float], list[Lane]]:
+def _upwards(
+    grid: Grid, children: dict[Place, dict[bool, list[Place]]], lane: float
+) -> tuple[dict[int, float], list[Lane]]:
     """Set every y, row by row; returns the line below each layer by which lower ones come in, and the lanes."""
     above, below = _reach(grid, children)
     gathering = {grid.row[link.target]: grid.row_of(link.source) for link in grid.links if grid.gathers(link)}
@@ -176,7 +187,7 @@ def _upwards(grid: Grid, children: dict[Place, dict[bool, list[Place]]]) -> tupl
         for sign, reach in ((1, up), (-1, down)):
             y = reach
             for terms in sorted(row.lanes[sign > 0], key=lambda terms: terms[0].x):
-                y += LANE if y > reach else LEVEL - HALF
+                y += lane if y > reach else LEVEL - HALF
                 lanes.append((terms, row, sign * y))
             up, down = (max(up, y + HALF), down) if sign > 0 else (up, max(down, y + HALF))
         at -= up + (APART if ys else 0.0)

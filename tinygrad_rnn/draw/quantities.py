@@ -12,14 +12,15 @@ from tinygrad_rnn.draw.grid import Place
 from tinygrad_rnn.draw.style import SCALE
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.optim import norm
+from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["colours", "gradients", "short"]
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-def gradients(unfolded: Unfolded) -> dict[Place, np.ndarray]:
-    """∂L/∂node for every place that has one; of a parameter that several steps use, the term of each.
+def gradients(unfolded: Unfolded) -> dict[Place | Tensor, np.ndarray]:
+    """∂L/∂node for every place that has one; of a parameter that several steps use, the term of each, and the whole.
 
     None but a scalar output has gradients. No `.grad` is read or changed.
     """
@@ -29,10 +30,10 @@ def gradients(unfolded: Unfolded) -> dict[Place, np.ndarray]:
     places = {(p.tensor, p.column): p for p in unfolded.places}
     single = {p.tensor: p for p in unfolded.places if p.tensor not in unfolded.shared}
     columns = unfolded.columns
-    found: dict[Place, np.ndarray] = {}
+    found: dict[Place | Tensor, np.ndarray] = {}
     for node, g in sweep(output, np.ones(output.shape, output.dtype)):
-        if node in single:
-            found[single[node]] = np.array(g)
+        if node in single or node in unfolded.shared:
+            found[single.get(node, node)] = np.array(g)
         for i, x in enumerate(node.inputs):
             if x in unfolded.shared:
                 p = places.get((x, columns[node]))

@@ -17,6 +17,7 @@ __all__ = [
     "NOTE_FONT",
     "PALE",
     "PANEL",
+    "PANEL_FONT",
     "SCALE",
     "Style",
     "size",
@@ -63,13 +64,13 @@ EDGES = {
 SCALE = ("#00224e", "#123570", "#3b496c", "#575d6d", "#8a8678", "#c0a85f", "#fee838")
 FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
-PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", "fontsize": "13"}
+PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575"}
 # fmt: on
 
 _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
 
 FONT = "Times-Roman"
-NODE_FONT, EDGE_FONT, NOTE_FONT = 16.0, 13.0, 9.0
+NODE_FONT, EDGE_FONT, PANEL_FONT, NOTE_FONT = 16.0, 13.0, 13.0, 9.0
 ARROW = 7.0
 MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
 CORNER = 12.0  # the radius of a turn

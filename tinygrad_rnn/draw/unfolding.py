@@ -260,11 +260,12 @@ def _elide(
     return order, kept, shown, {} if options.rolled else {min(gap): len(gap)}
 
 
-def placed(unfolded: Unfolded, notes: Mapping[Place, str]) -> Placement:
+def placed(unfolded: Unfolded, notes: Mapping[Place | Tensor, str]) -> Placement:
     """Place the nodes with room for the labels of both figures; links between the same variables get the same room.
 
     Args:
-        notes: what stands in a node below its label, the longer of what it is in both figures.
+        notes: what stands in a node below its label, the longer of what it is in both figures; of a parameter that
+            several steps use, below that of its whole gradient.
     """
     if not unfolded.steps:
         return Placement({}, {}, {}, {}, [])
@@ -275,7 +276,8 @@ def placed(unfolded: Unfolded, notes: Mapping[Place, str]) -> Placement:
     for link, names in between.items():
         widest[names] = max(widest[names], text_width(unfolded.derivative(link), EDGE_FONT))
     sums = list(unfolded.shared.values())
-    return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]])
+    tallest = max([size("parameter", "", notes.get(x, ""))[1] for x in unfolded.shared], default=0.0)
+    return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]], tallest)
 
 
 def _indices(in_columns: dict[Tensor, list[Place]], steps: list[int]) -> dict[Tensor, int | str]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.page import Story
-from tinygrad_rnn.draw.placement import Placement
+from tinygrad_rnn.draw.placement import Lane, Placement
 from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import size
 from tinygrad_rnn.draw.telling import tell
@@ -78,7 +80,8 @@ class _Figure:
         self.unfolded = unfolded = unfold(output, options, start)
         wanted = options.values or options.color_by == "gradient"
         self.gradients = gradients(unfolded) if wanted else {}
-        notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
+        notes: dict[Place | Tensor, str] = {x: self._note_of_sum(x) for x in unfolded.shared}
+        notes |= {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
         self.at: Placement = placed(unfolded, notes)
         self.lit = self._highlighted()
 
@@ -101,34 +104,34 @@ class _Figure:
             else:
                 edges.append(self._edge(link, "", "", "none"))
         for lane in self.at.lanes:
-            i = unfolded.number_of_sum(lane.terms[0])
-            first, x = lane.terms[0], lane.x - (LOOP if unfolded.loops else 0.0)
-            name, tooltip = unfolded.name(first), f"{unfolded.partial(first)}, shape {first.tensor.shape}"
-            markup = unfolded.markup.setting.template("d") + unfolded.name(first, unfolded.markup)
-            over = f"the sum over the steps that use {name}"
-            over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
-            faint = self.lit is not None and not any(p in self.lit for p in lane.terms)
-            nodes.append(Node(f"sum{i}", "Σ", "sum", "Σ", None, x, lane.y, over, faint))
-            note = clipping(first.tensor)
-            half = size(first.kind, f"d{name}", note)[0] / 2
-            nodes.append(
-                Node(f"total{i}", f"d{name}", first.kind, markup, None, x - GAP - half, lane.y, tooltip, faint, note)
-            )
+            total, its_sum = self._sum(lane)
+            nodes += [total, its_sum]
             for p in lane.terms:
-                dark = self.lit is None or p in self.lit
-                edges.append(
-                    Edge(
-                        p.id,
-                        f"sum{i}",
-                        "",
-                        "term",
-                        via=((p.x, lane.y),),
-                        bold=self.lit is not None and dark,
-                        faint=not dark,
-                    )
-                )
-            edges.append(Edge(f"sum{i}", f"total{i}", "", "term", faint=faint))
+                bold, faint = self._emphasis(p)
+                edges.append(Edge(p.id, its_sum.id, "", "term", via=((p.x, lane.y),), bold=bold, faint=faint))
+            edges.append(Edge(its_sum.id, total.id, "", "term", faint=total.faint))
         return self._diagram(title, nodes, edges, "RL")
+
+    def _sum(self, lane: Lane) -> tuple[Node, Node]:
+        """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
+        unfolded, first = self.unfolded, lane.terms[0]
+        i, name, x = unfolded.number_of_sum(first), unfolded.name(first), lane.x - (LOOP if unfolded.loops else 0.0)
+        over = f"the sum over the steps that use {name}"
+        over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
+        faint = all(self._emphasis(p)[1] for p in lane.terms)
+        markup = unfolded.markup.setting.template("d") + unfolded.name(first, unfolded.markup)
+        note = self._note_of_sum(first.tensor)
+        half = size(first.kind, f"d{name}", note)[0] / 2
+        tooltip = f"{unfolded.partial(first)}, shape {first.tensor.shape}"
+        return (
+            Node(f"total{i}", f"d{name}", first.kind, markup, None, x - GAP - half, lane.y, tooltip, faint, note),
+            Node(f"sum{i}", "Σ", "sum", "Σ", None, x, lane.y, over, faint),
+        )
+
+    def _emphasis(self, *places: Place) -> tuple[bool, bool]:
+        """Whether what joins these places is bold, and whether it is faint."""
+        lit = None if self.lit is None else self.lit.issuperset(places)
+        return lit is True, lit is False
 
     @property
     def _writers(self) -> tuple:
@@ -165,7 +168,7 @@ class _Figure:
     def _frame(self) -> tuple[float, float, float, float]:
         """Around all that stands in either figure."""
         points = [(p.x + side * p.width / 2, p.y) for p in self.unfolded.places for side in (-1, 1)]
-        points += [(lane.x - GAP - 2 * HALF - (LOOP if self.unfolded.loops else 0.0), lane.y) for lane in self.at.lanes]
+        points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.at.lanes for total, it in [self._sum(lane)]]
         points += [(p.x - CUT - HALF, p.y) for p in self.unfolded.cuts]
         xs, ys = zip(*points, strict=True)
         top = max(ys) + HALF + (LOOP + 26.0 * len(self.unfolded.loops) if self.unfolded.loops else 0.0)
@@ -188,22 +191,25 @@ class _Figure:
         """The shape, and the value or backward the gradient, below a label."""
         if p.kind == "elided":
             return ""
-        lines = [str(p.tensor.shape)] if self.options.shapes else []
-        if self.options.values:
-            lines.append(short(self.gradients.get(p) if gradient else p.tensor.value))
-        if gradient and p.kind == "parameter" and p.tensor not in self.unfolded.shared:
-            lines += filter(None, [clipping(p.tensor)])
-        return "\n".join(lines)
+        whole = gradient and p.kind == "parameter" and p.tensor not in self.unfolded.shared
+        array = self.gradients.get(p) if gradient else p.tensor.value
+        return self._said(p.tensor, array, clipping(p.tensor) if whole else "")
+
+    def _note_of_sum(self, parameter: Tensor) -> str:
+        return self._said(parameter, self.gradients.get(parameter), clipping(parameter))
+
+    def _said(self, tensor: Tensor, array: np.ndarray | None, clipped: str) -> str:
+        shape, value = str(tensor.shape) if self.options.shapes else "", short(array) if self.options.values else ""
+        return "\n".join(filter(None, [shape, value, clipped]))
 
     def _edge(self, link: Link, label: str, markup: str, kind: str) -> Edge:
         at, p, q = self.at, link.source, link.target
         via, piece = at.corners.get(link, ()), at.labelled.get(link, 0)
         if kind != "value":
             p, q, via, piece = q, p, via[::-1], len(via) - piece
-        lit = None if self.lit is None else link.source in self.lit and link.target in self.lit
         return Edge(
-            p.id, q.id, label, kind, markup, via, piece, at.side.get(link, 1), at.bends.get(link, 0.0), lit is True,
-            lit is False,
+            p.id, q.id, label, kind, markup, via, piece, at.side.get(link, 1), at.bends.get(link, 0.0),
+            *self._emphasis(p, q),
         )  # fmt: skip
 
     def _coloured(self, nodes: list[Node], direction: str) -> tuple[list[Node], tuple[float, float]]:
@@ -211,7 +217,8 @@ class _Figure:
         if self.options.color_by == "value":
             arrays = {p: p.tensor.value for p in self.unfolded.places}
         fills, span = colours({p: norm([array]) for p, array in arrays.items()})
-        fill = {p.id: colour for p, colour in fills.items()}
+        totals = {x: f"total{i}" for i, x in enumerate(self.unfolded.shared)}
+        fill = {totals[x] if isinstance(x, Tensor) else x.id: colour for x, colour in fills.items()}
         return [replace(node, fill=fill.get(node.id, "")) for node in nodes], span
 
     def _highlighted(self) -> set[Place] | None:
