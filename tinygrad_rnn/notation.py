@@ -20,7 +20,7 @@ from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import PLAIN, Typesetting
 
-__all__ = ["BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "symbol"]
+__all__ = ["BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "is_number", "symbol"]
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
 
@@ -192,14 +192,14 @@ class Writer:
         """
         coefficient, factors, path = 1.0, [], list(path)
         for left, (node, i) in zip(range(len(path) - 1, -1, -1), path, strict=True):
-            template = node.primitive.derivative(i)
+            template = _with_exponents(node.primitive.derivative(i), node)
             if template is None or (left and _broadcasts(node, i)):
                 return None
             sign, number, rest = re.fullmatch(r"(−?)(?:(\d+)(?: |$))?(.*)", template).groups()
             coefficient *= float(number or 1) * (-1 if sign else 1)
             bare = re.fullmatch(r"(1/)?\{(\w)\}", rest)
             operand = _operands(node)[bare[2]] if bare else None
-            if bare and _is_number(operand) and operand.item() != 0:
+            if bare and is_number(operand) and operand.item() != 0:
                 coefficient *= 1 / operand.item() if bare[1] else operand.item()
             elif rest:
                 factors.append(self._filled(rest, node, _DEEPEST))
@@ -233,7 +233,7 @@ class Writer:
         if primitive.variadic:
             operands = ", ".join(self._operand(x, depth - 1).text for x in node.inputs)
             return Written(f"{self.setting.template(primitive.name)}({operands})", ATOM)
-        return self._filled(primitive.written, node, depth - 1)
+        return self._filled(_with_exponents(primitive.written, node), node, depth - 1)
 
     def _operand(self, x: Tensor, depth: int) -> Written:
         """An input as its user's expression holds it: the variable if it has a name, else how it was made."""
@@ -250,14 +250,14 @@ class Writer:
             parts = self.notation.parts(f"{self._f(node.primitive)}′", step, node.layer if self.layered else None)
             return Written(self.setting.variable(*parts), ATOM)
         template = template.replace("{f}", self._f(node.primitive))
-        numbers = [name for name, x in operands.items() if _is_number(x)]
+        numbers = [name for name, x in operands.items() if is_number(x)]
         if template == "{x} ⊙ {y}" and len(numbers) == 1:  # a number stands first, beside what it multiplies
             template = "{x} {y}" if numbers == ["x"] else "{y} {x}"
         if re.fullmatch(r"\{\w\}", template):
             return self._operand(operands[template[1:-1]], depth)
 
         written = [self._operand(operands[name], depth).within(least) for name, least in _places(template)]
-        text = re.sub(r"\{\w\}", lambda _: written.pop(0), self.setting.template(template))
+        text = re.sub(r"\{[A-Za-z]\}", lambda _: written.pop(0), self.setting.template(template))
         return Written(self._signed(text), SUM if text.startswith(self.setting.minus) else _binding(template))
 
     def _is_short(self, x: Tensor) -> bool:
@@ -265,6 +265,19 @@ class Writer:
 
     def _signed(self, text: str) -> str:
         return text.replace(f" + {self.setting.minus}", f" {self.setting.minus} ")
+
+
+def _with_exponents(template: str | None, node: Tensor) -> str | None:
+    """A template in which an exponent that is a number is calculated: 3 x², not 3 x^(3 − 1)."""
+    if template is None or "^" not in template:
+        return template
+    for name, x in _operands(node).items():
+        if is_number(x):
+            for written, value in ((f"^({{{name}}} − 1)", x.item() - 1), (f"^{{{name}}}", x.item())):
+                template = template.replace(written, "" if value == 1 else f"^({value:.4g})")
+            if float(x.item()).is_integer():
+                template = template.replace(f"{{{name}}} ", f"{x.item():.0f} ")
+    return template.replace("-", "−")
 
 
 def _operands(node: Tensor) -> dict[str, Tensor]:
@@ -296,6 +309,6 @@ def _binding(template: str) -> int:
     return ATOM
 
 
-def _is_number(x: Tensor) -> bool:
+def is_number(x: Tensor) -> bool:
     """Whether a Tensor is a bare number in its user's expression: a nameless scalar constant."""
     return x.name is None and x.is_leaf and not x.requires_grad and x.size == 1

@@ -50,7 +50,7 @@ class Typesetting:
 
     def template(self, text: str) -> str:
         """A template of the table, its operators and functions set, its operands still in braces."""
-        return text
+        return re.sub(r"\^\((−?\d+)\)", lambda exponent: exponent[1].translate(_RAISED), text)
 
     def derivative(self, of: str, by: str, direct: bool) -> str:
         """∂of/∂by; the direct one, of all else held fixed, as ∂⁺of/∂by."""
@@ -110,7 +110,7 @@ class _Latex(Typesetting):
 class _Markup(Typesetting):
     line = "<BR/>"
 
-    _token = re.compile(r"\{\w\}|[A-Za-z]{2,}|.")
+    _token = re.compile(r"\{\w\}|\^\{\w\}|\^\([^)]*\)|[A-Za-z]{2,}|.")
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         indices = [f"<{tag}>{_escaped(text)}</{tag}>" for tag, text in (("SUB", below), ("SUP", above)) if text]
@@ -120,6 +120,8 @@ class _Markup(Typesetting):
         return self._token.sub(lambda token: self._set(token[0]), text)
 
     def _set(self, token: str) -> str:
+        if token[0] == "^" and len(token) > 1:
+            return f"<SUP>{self.template(token[1:].removeprefix('(').removesuffix(')'))}</SUP>"
         if token in ("ᵗ", "²"):
             return f"<SUP>{unicodedata.normalize('NFKC', token)}</SUP>"
         if len(token) == 1 and token.isascii() and token.isalpha():

@@ -21,6 +21,7 @@ from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import size
 from tinygrad_rnn.draw.telling import tell
 from tinygrad_rnn.draw.unfolding import Options, placed, unfold
+from tinygrad_rnn.notation import is_number
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import PLAIN
@@ -180,7 +181,7 @@ class _Figure:
 
     def _node(self, p: Place, gradient: bool) -> Node:
         unfolded = self.unfolded
-        faint = (gradient and not p.tensor.requires_grad) or (self.lit is not None and p not in self.lit)
+        faint = (gradient and not p.tensor.requires_grad) or self._emphasis(p)[1]
         column = p.column if p.column in (*unfolded.steps, *unfolded.hidden) else None
         return Node(
             p.id, unfolded.label(p, gradient), p.kind, unfolded.label(p, gradient, unfolded.markup), column, p.x, p.y,
@@ -189,7 +190,7 @@ class _Figure:
 
     def _note(self, p: Place, gradient: bool) -> str:
         """The shape, and the value or backward the gradient, below a label."""
-        if p.kind == "elided":
+        if p.kind == "elided" or is_number(p.tensor):
             return ""
         whole = gradient and p.kind == "parameter" and p.tensor not in self.unfolded.shared
         array = self.gradients.get(p) if gradient else p.tensor.value
