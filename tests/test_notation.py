@@ -26,7 +26,8 @@ def writer(node):
     [
         (a + b, "a + b"), (a - (b + a), "a − (b + a)"), (a - b + a, "a − b + a"), ((a + b) * a, "(a + b) ⊙ a"),
         (2.0 * a, "2 a"), (0.5 * (a + b), "½ (a + b)"), (a / b, "a / b"), (-a, "−a"), (-(a + b), "−(a + b)"),
-        ((a - b) ** 2, "(a − b)²"), (a**3.0, "a³"), (a**0.5 * a, "a^(0.5) ⊙ a"), (a**-2.0, "a⁻²"), (tg.sqrt(a + b), "√(a + b)"), (tg.exp(a + b), "exp(a + b)"),
+        ((a - b) ** 2, "(a − b)²"), (a**3.0, "a³"),
+        (a**0.5 * a, "a^(0.5) ⊙ a"), (a**-2.0, "a⁻²"), (tg.sqrt(a + b), "√(a + b)"), (tg.exp(a + b), "exp(a + b)"),
         (tg.linear(M, v), "M v"), (tg.linear(M, v) + v, "M v + v"), (tg.outer(v, v), "v ᵗv"),
         (tg.tanh(a + b), "f(a + b)"),
         (tg.sum((v - v) ** 2), "Σ (v − v)²"), (tg.maximum(a, b + a), "max(a, b + a)"), (abs(a - b), "|a − b|"),
