@@ -30,8 +30,8 @@ class Node:
     `kind` is what it is to the reader: "parameter", "input", "state", "variable", "output", "operation", "sum",
     "elided" (the states of hidden steps) or "cut" (where the past of a state was cut off). `note` stands below the
     label: a value or a shape; `fill` is the colour of a value or gradient, if nodes are coloured by these.
-    `step` is the time step in whose column it stands, if any. `x` and `y` are its centre, in points, y upwards; only a
-    graph with time steps has them, another is laid out by Graphviz. A faint node takes no part.
+    `step` is the time step in whose column it stands, if any. `x` and `y` are its centre, in points, y upwards. A faint
+    node takes no part.
     """
 
     id: str
@@ -55,7 +55,8 @@ class Edge:
     where no gradient flows; "loop" from a state of a rolled graph to where the next step starts; "cut" to a state whose
     past was cut off. `via` are the corners on its way, `at` the number of the piece between two of them at which
     the label stands, and `side` where beside a steep one, -1 on its left and 1 on its right; `bend` is how far an arc's
-    control points lie off its line, upwards.
+    control points lie off its line, upwards. In a graph without time steps `curve` is the Bézier curve from one to the
+    other, and `middle` that of the label.
     """
 
     source: str
@@ -67,6 +68,8 @@ class Edge:
     at: int = 0
     side: int = 1
     bend: float = 0.0
+    curve: tuple[tuple[float, float], ...] = ()
+    middle: tuple[float, float] | None = None
     bold: bool = False
     faint: bool = False
 

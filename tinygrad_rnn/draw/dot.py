@@ -197,10 +197,13 @@ def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
 
 def _route(edge: Edge, source: Node, target: Node) -> dict[str, str]:
     """`pos`, the edge's line from border to border, and `lp`, where its label stands."""
-    curve, tip = _bent(edge, source, target) if edge.bend else _angular(edge, source, target)
+    draw = _curved if edge.curve else _bent if edge.bend else _angular
+    curve, tip = draw(edge, source, target)
     head = "" if EDGES[edge.kind].get("arrowhead") == "none" else f"e,{tip[0]:.2f},{tip[1]:.2f} "
     attributes = {"pos": head + " ".join(f"{x:.2f},{y:.2f}" for x, y in curve)}
-    if edge.label:
+    if edge.label and edge.middle is not None:
+        attributes["lp"] = f"{edge.middle[0]:.2f},{edge.middle[1]:.2f}"
+    elif edge.label:
         points = [curve[0], *edge.via, tip]
         (x0, y0), (x1, y1) = points[edge.at : edge.at + 2]
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
@@ -233,6 +236,12 @@ def _bent(edge: Edge, source: Node, target: Node) -> tuple[list[tuple[float, flo
     leave, arrive = (leave, source.y + edge.bend), (arrive, target.y + edge.bend)
     tip = _border(target, arrive)
     return [_border(source, leave), leave, arrive, _before(tip, arrive, edge)], tip
+
+
+def _curved(edge: Edge, source: Node, target: Node) -> tuple[list[tuple[float, float]], tuple[float, float]]:
+    """The curve of the edge, to where these two shapes begin, and the tip of the arrow."""
+    tip = _border(target, edge.curve[-2])
+    return [_border(source, edge.curve[1]), *edge.curve[1:-1], _before(tip, edge.curve[-2], edge)], tip
 
 
 def _before(tip: tuple[float, float], point: tuple[float, float], edge: Edge) -> tuple[float, float]:

@@ -33,8 +33,8 @@ __all__ = ["Grid", "Link", "Place", "Row"]
 class Place:
     """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it.
 
-    `width` is that of its shape, in whichever figure it is wider; `carried` says whether it is a state that goes on to
-    another column.
+    `width` and `height` are those of its shape, in whichever figure it is larger; `carried` says whether it is a state
+    that goes on to another column.
     """
 
     tensor: Tensor
@@ -43,6 +43,7 @@ class Place:
     kind: str
     carried: bool = False
     width: float = 0.0
+    height: float = 0.0
     x: float = 0.0
     y: float = 0.0
 

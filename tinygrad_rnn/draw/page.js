@@ -1,9 +1,8 @@
 "use strict";
 // The state of the page is the number of the frame, the pinned node, and what the nodes are coloured by; `show` draws it.
 
-const { nodes, frames, sums } = JSON.parse(document.getElementById("data").textContent);
+const { nodes, frames, sums, scale } = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
-const SCALE = ["#00224e", "#123570", "#3b496c", "#575d6d", "#8a8678", "#c0a85f", "#fee838"];
 let step = 0, pinned = null, timer = null;
 
 const figures = {};
@@ -183,7 +182,7 @@ function colour(parts, gradients, phase) {
   const low = Math.floor(Math.min(...powers)), high = Math.max(low + 1, Math.ceil(Math.max(...powers)));
   for (const [power, shapeOf, group] of norms.values()) {
     const i = Math.min(6, Math.floor(((power - low) / (high - low)) * 7));
-    shapeOf.style.fill = SCALE[i];
+    shapeOf.style.fill = scale[i];
     group.querySelectorAll("text").forEach((text) => (text.style.fill = i < 4 ? "#fff" : "#000"));
   }
 }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
+
+from tinygrad_rnn.draw.style import SCALE
+from tinygrad_rnn.errors import DrawingError
 
 if TYPE_CHECKING:
     from tinygrad_rnn.draw.diagram import Diagram
@@ -26,16 +30,13 @@ class Story:
 
 def build(story: Story) -> bytes:
     """The page as HTML. All that comes from names is escaped: in the figures, in the markup, and in the data."""
-    figures = {
-        "FORWARD": story.forward.render("svg"),
-        "BACKWARD": story.backward.render("svg"),
-    }
-    data = {"nodes": story.nodes, "frames": story.frames, "sums": story.sums}
+    data = {"nodes": story.nodes, "frames": story.frames, "sums": story.sums, "scale": SCALE}
     parts = {
         "STYLE": _file("page.css"),
         "SCRIPT": _file("page.js"),
         "DATA": json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c"),
-        **{name: _inline(svg) for name, svg in figures.items()},
+        "FORWARD": _figure(story.forward),
+        "BACKWARD": _figure(story.backward),
     }
     before, *marked = _file("page.html").split("<!--@")
     pieces = [before]
@@ -45,10 +46,13 @@ def build(story: Story) -> bytes:
     return "".join(pieces).encode()
 
 
-def _inline(svg: bytes) -> str:
-    """An SVG as a part of a page, where two of them have the same ids."""
-    text = svg.decode()
-    return text[text.index("<svg") :].replace(' id="', ' data-id="')
+def _figure(diagram: Diagram) -> str:
+    """An SVG as a part of a page, where two of them have the same ids; what is missing, where nothing can draw."""
+    try:
+        svg = diagram.render("svg").decode()
+    except DrawingError as error:
+        return f"<p>{html.escape(str(error))}</p>"
+    return svg[svg.index("<svg") :].replace(' id="', ' data-id="')
 
 
 def _file(name: str) -> str:

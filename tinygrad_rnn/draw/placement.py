@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Row
 from tinygrad_rnn.draw.style import ARROW, MARGIN
@@ -46,14 +46,16 @@ class Placement:
     """What there is besides the places: corners of links that are not straight, how far others bend, and the lanes.
 
     `labelled` is the piece, between two corners, that a link has for itself, so that its label can stand there; `side`
-    says on which side a tree's link has its label: -1 for the left, 1 for the right.
+    says on which side a tree's link has its label: -1 for the left, 1 for the right. In a graph without time steps
+    there are only `curves`: each link's Bézier curve, and where the middle of its label is.
     """
 
-    corners: dict[Link, tuple[Point, ...]]
-    labelled: dict[Link, int]
-    side: dict[Link, int]
-    bends: dict[Link, float]
-    lanes: list[Lane]
+    corners: dict[Link, tuple[Point, ...]] = field(default_factory=dict)
+    labelled: dict[Link, int] = field(default_factory=dict)
+    side: dict[Link, int] = field(default_factory=dict)
+    bends: dict[Link, float] = field(default_factory=dict)
+    lanes: list[Lane] = field(default_factory=list)
+    curves: dict[Link, tuple[tuple[Point, ...], Point]] = field(default_factory=dict)
 
 
 def place(

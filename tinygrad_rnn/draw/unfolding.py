@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.draw.columns import columns_of
 from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.layers import layered
 from tinygrad_rnn.draw.placement import Placement, place
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
+from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.folding import fold, variables
 from tinygrad_rnn.notation import Notation, Writer, symbol
 from tinygrad_rnn.tensor import Tensor, describe
@@ -267,14 +269,17 @@ def placed(unfolded: Unfolded, notes: Mapping[Place | Tensor, str]) -> Placement
         notes: what stands in a node below its label, the longer of what it is in both figures; of a parameter that
             several steps use, below that of its whole gradient.
     """
-    if not unfolded.steps:
-        return Placement({}, {}, {}, {}, [])
     widest: dict[tuple, float] = defaultdict(float)
     for p in unfolded.places:
-        p.width = size(p.kind, unfolded.label(p, gradient=True), notes.get(p, ""))[0]
+        p.width, p.height = size(p.kind, unfolded.label(p, gradient=True), notes.get(p, ""))
     between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
     for link, names in between.items():
         widest[names] = max(widest[names], text_width(unfolded.derivative(link), EDGE_FONT))
+    if not unfolded.steps:
+        try:
+            return Placement(curves=layered(unfolded.places, unfolded.links, lambda link: widest[between[link]]))
+        except DrawingError:
+            return Placement()  # left to who draws the DOT text
     sums = list(unfolded.shared.values())
     tallest = max([size("parameter", "", notes.get(x, ""))[1] for x in unfolded.shared], default=0.0)
     return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]], tallest)

@@ -161,15 +161,18 @@ class _Figure:
             caption,
             unfolded.hidden,
             scale,
-            self._frame() if unfolded.steps else None,
+            self._frame(),
             direction,
             self.story,
         )
 
-    def _frame(self) -> tuple[float, float, float, float]:
-        """Around all that stands in either figure."""
+    def _frame(self) -> tuple[float, float, float, float] | None:
+        """Around all that stands in either figure; None if the nodes have no places."""
+        if not self.unfolded.steps and not self.at.curves:
+            return None
         points = [(p.x + side * p.width / 2, p.y) for p in self.unfolded.places for side in (-1, 1)]
         points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.at.lanes for total, it in [self._sum(lane)]]
+        points += [(x, y) for curve, _ in self.at.curves.values() for x, y in curve]
         points += [(p.x - CUT - HALF, p.y) for p in self.unfolded.cuts]
         xs, ys = zip(*points, strict=True)
         top = max(ys) + HALF + (LOOP + 26.0 * len(self.unfolded.loops) if self.unfolded.loops else 0.0)
@@ -206,10 +209,11 @@ class _Figure:
     def _edge(self, link: Link, label: str, markup: str, kind: str) -> Edge:
         at, p, q = self.at, link.source, link.target
         via, piece = at.corners.get(link, ()), at.labelled.get(link, 0)
+        curve, middle = at.curves.get(link, ((), None))
         if kind != "value":
-            p, q, via, piece = q, p, via[::-1], len(via) - piece
+            p, q, via, piece, curve = q, p, via[::-1], len(via) - piece, curve[::-1]
         return Edge(
-            p.id, q.id, label, kind, markup, via, piece, at.side.get(link, 1), at.bends.get(link, 0.0),
+            p.id, q.id, label, kind, markup, via, piece, at.side.get(link, 1), at.bends.get(link, 0.0), curve, middle,
             *self._emphasis(p, q),
         )  # fmt: skip
 
