@@ -1,6 +1,7 @@
 """The command line as a user meets it; each test runs it in-process, one in a process of its own."""
 
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from tinygrad_rnn import cli
 from tinygrad_rnn.cli import main
+from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tensor import unary
@@ -68,11 +70,176 @@ def test_demo_fails_when_a_gradient_disagrees(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("view", ["forward", "backward"])
 @pytest.mark.parametrize("level", ["named", "primitives"])
-@pytest.mark.parametrize("suffix", ["svg", "pdf", "png", "dot"])
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_draw(capsys, tmp_path, view, level, suffix):
     path = tmp_path / f"figure.{suffix}"
     status, out, _ = run(capsys, "draw", "--view", view, "--level", level, "--steps", 3, "-o", path)
     assert status == 0 and str(path) in out and path.stat().st_size > 1000
+
+
+@pytest.fixture
+def drawn(capsys, tmp_path):
+    """drawn(*options): the saved figure as data."""
+
+    def draw(*options):
+        path = tmp_path / "figure.json"
+        assert run(capsys, "draw", *options, "-o", path) == (0, f"wrote {path}\n", "")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    return draw
+
+
+def labels(figure, *kinds):
+    return [node["label"] for node in figure["nodes"] if not kinds or node["kind"] in kinds]
+
+
+def edges(figure):
+    """{(from, to): label} by the nodes' own labels."""
+    name = {node["id"]: node["label"] for node in figure["nodes"]}
+    return {(name[edge["source"]], name[edge["target"]]): edge["label"] for edge in figure["edges"]}
+
+
+def test_draw_between_is_fig_7_7(drawn):
+    assert edges(drawn("--view", "between")) == {("h⁽⁴⁾", "dĥ⁽⁴⁾"): "f′(ĥ⁽⁴⁾)", ("dĥ⁽⁴⁾", "dh⁽³⁾"): "ᵗU"}
+
+
+def test_draw_terms_is_a_lower_triangle(drawn):
+    figure = drawn("--view", "terms", "--parameter", "W", "--steps", 3)
+    assert figure["title"] == "table of the terms of the gradient of W"
+    assert labels(figure, "heading")[-3:] == ["L⁽¹⁾", "L⁽²⁾", "L⁽³⁾"]
+    filled = [node["id"] for node in figure["nodes"] if node["fill"]]
+    assert filled == [f"term{n}_{k}" for n in (1, 2, 3) for k in range(1, n + 1)]
+
+
+def test_draw_terms_in_another_notation(drawn):
+    figure = drawn("--view", "terms", "--steps", 2, "--notation", "wildml")
+    assert labels(figure, "heading")[-2:] == ["E₁", "E₂"] and figure["title"].endswith("gradient of W")
+
+
+def test_draw_every_primitive(drawn):
+    figure = drawn("--level", "primitives", "--steps", 3)
+    made = [label for label in labels(figure, "operation", "variable", "state", "output") if label != "h⁽⁰⁾"]
+    assert len(made) == 5 * 3 + 6
+
+
+@pytest.mark.parametrize("notation, state", [("interdb", "h⁽⁴⁾"), ("wildml", "h₄"), ("state", "s₄")])
+def test_draw_in_a_notation(drawn, notation, state):
+    assert state in labels(drawn("--notation", notation))
+
+
+def test_draw_some_of_the_steps(drawn):
+    assert drawn("--steps", 30, "--max-steps", 3)["steps"] == [1, 2, 30]
+
+
+def test_draw_rolled(drawn):
+    figure = drawn("--rolled")
+    assert labels(figure, "state") == ["h⁽ᵗ⁻¹⁾", "h⁽ᵗ⁾"]
+    assert [edge["kind"] for edge in figure["edges"]].count("loop") == 1
+
+
+def test_draw_values_and_shapes(drawn):
+    def notes(*options):
+        return {node["label"]: node["note"] for node in drawn("--hidden", 1, "--steps", 1, *options)["nodes"]}
+
+    assert set(notes().values()) == {""}
+    shapes = notes("--shapes")
+    assert (shapes["W"], shapes["h⁽¹⁾"], shapes["L"]) == ("(1, 1)", "(1,)", "()")
+    assert notes("--values")["h⁽⁰⁾"] == "[0]"
+    assert notes("--values", "--view", "backward")["L"] == "1"
+    assert notes("--values", "--shapes")["b"] == "(1,)\n[0]"
+
+
+@pytest.mark.parametrize("by, uncoloured", [("value", {"h⁽⁰⁾", "b", "c"}), ("gradient", {"h⁽⁰⁾", "x⁽¹⁾", "Y", "U"})])
+def test_draw_coloured(drawn, by, uncoloured):
+    """0 has no logarithm, so no colour: h(0), and the biases at first; and ∂L/∂U, a multiple of h(0)."""
+    figure = drawn("--color-by", by, "--steps", 1)
+    assert {node["label"] for node in figure["nodes"] if not node["fill"]} == uncoloured
+
+
+@pytest.mark.parametrize("parameter, factor", [("U", "ᵗh⁽²⁾"), ("W", "ᵗx⁽³⁾"), ("b", "1")])
+def test_draw_one_term(drawn, parameter, factor):
+    figure = drawn("--view", "backward", "--highlight", 3, "--parameter", parameter)
+    assert {node["label"] for node in figure["nodes"] if not node["faint"]} == {
+        "L", "dy", "dh⁽⁴⁾", "dĥ⁽⁴⁾", "dh⁽³⁾", "dĥ⁽³⁾", f"d{parameter}⁽³⁾", "Σ", f"d{parameter}",
+    }  # fmt: skip
+    assert edges(figure)["dĥ⁽³⁾", f"d{parameter}⁽³⁾"] == factor
+
+
+def test_the_highlighted_parameter_is_u_unless_another_is_named(drawn):
+    assert drawn("--highlight", 2) == drawn("--highlight", 2, "--parameter", "U")
+
+
+@pytest.mark.parametrize("cell, gates", [("lstm", "ifgo"), ("gru", "rzn")])
+def test_draw_a_gated_net(drawn, cell, gates):
+    own = {f"{letter}_{gate}" for letter in "WUb" for gate in gates} | ({"c_n"} if cell == "gru" else set())
+    assert set(labels(drawn("--cell", cell), "parameter")) == own | {"V", "c"}
+    highlighted = drawn("--cell", cell, "--highlight", 2, "--parameter", f"U_{gates[0]}")
+    assert "U_" + gates[0] in [node["label"] for node in highlighted["nodes"] if not node["faint"]]
+
+
+def test_draw_layers(drawn):
+    figure = drawn("--layers", 2, "--steps", 1)
+    assert labels(figure, "state") == ["h₁⁽⁰⁾", "h₁⁽¹⁾", "h₂⁽⁰⁾", "h₂⁽¹⁾"]
+    assert {"W₁", "W₂", "U₁", "U₂", "b₁", "b₂", "V", "c"} == set(labels(figure, "parameter"))
+    for cell, name, written in (("rnn", "U_2", "U₂"), ("lstm", "U_i,1", "U_i,1")):
+        figure = drawn("--cell", cell, "--layers", 2, "--highlight", 1, "--parameter", name)
+        assert [n["label"] for n in figure["nodes"] if n["kind"] == "parameter" and not n["faint"]] == [written]
+
+
+def test_the_target_of_many_to_many_is_the_next_value(drawn):
+    figure = drawn("--many-to-many", "--values", "--steps", 3)
+    note = {node["label"]: node["note"] for node in figure["nodes"]}
+    assert (note["Y⁽¹⁾"], note["Y⁽²⁾"]) == (note["x⁽²⁾"], note["x⁽³⁾"])
+    assert {source for source, target in edges(figure) if target == "E"} == {"L⁽¹⁾", "L⁽²⁾", "L⁽³⁾"}
+    assert labels(drawn("--many-to-many", "--steps", 1), "output") == ["L"]
+
+
+@pytest.mark.parametrize("name", [name for name in NONLINEARITIES if name != "identity"])
+def test_draw_another_nonlinearity(drawn, name):
+    assert drawn("--nonlinearity", name)["caption"] == f"f = {name}"
+
+
+def test_draw_with_another_resolution(capsys, tmp_path):
+    def width(*options):
+        assert run(capsys, "draw", *options, "-o", tmp_path / "figure.png")[0] == 0
+        return int.from_bytes((tmp_path / "figure.png").read_bytes()[16:20], "big")
+
+    assert width("--dpi", 96) == pytest.approx(width() / 2, abs=1)
+
+
+@pytest.mark.parametrize(
+    "options, status, message",
+    [
+        (["--rolled", "--max-steps", "3"], 2, "not allowed with argument --rolled"),
+        (["--max-steps", "1"], 2, "'1' is not a whole number from 2 up"),
+        (["--rolled", "--highlight", "1"], 2, "U of shape (3, 3) is not drawn at step 1"),
+        (["--highlight", "9"], 2, "--highlight 9: the steps are 1 to 4"),
+        (["--highlight", "5", "--parameter", "V"], 2, "--highlight 5: the steps are 1 to 4"),
+        (["--highlight", "2", "--parameter", "U_i"], 2, "the net has no U_i; it has W, U, b, V, c"),
+        (["--view", "terms", "--cell", "gru"], 2, "the net has no U; it has W_r, U_r, b_r, W_z, U_z, b_z, W_n"),
+        (["--highlight", "2", "--layers", "2"], 2, "the net has no U; it has W_1, U_1, b_1, W_2, U_2, b_2, V, c"),
+        (["--parameter", "W"], 2, "--parameter is for --view terms and --highlight"),
+        (["--view", "between", "--steps", "1"], 2, "--steps 2 or more is needed"),
+        (["--view", "between", "--highlight", "4"], 2, "U of shape (3, 3) is not drawn at step 4"),
+        (["--view", "terms", "--values", "--max-steps", "2"], 2, "a graph: leave out --max-steps, --values"),
+        (["--view", "terms", "-o", "page.html"], 2, "a page is made of a recorded graph"),
+        (["--view", "sideways"], 2, "invalid choice: 'sideways'"),
+        (["--cell", "lstm", "--nonlinearity", "relu"], 2, "--nonlinearity is that of --cell rnn"),
+        (["--layers", "0"], 2, "'0' is not a whole number from 1 up"),
+        (["--dpi", "abc", "-o", "figure.png"], 2, "'abc' is not a whole number from 1 up"),
+        (["--dpi", "9999", "-o", "figure.png"], 2, "from 1 to 2400 dots per inch"),
+        (["--dpi", "96"], 2, "--dpi is for a .png, and 'figure.svg' is none"),
+        (["-o", "missing/figure.svg"], 1, "cannot write missing/figure.svg: No such file or directory"),
+        (["-o", "folder.svg"], 1, "cannot write folder.svg: Is a directory"),
+    ],
+)
+def test_bad_options_of_draw_are_one_clear_line(capsys, tmp_path, monkeypatch, options, status, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.svg").mkdir()
+    got, out, err = run(capsys, "draw", *(["-o", "figure.svg"] if "-o" not in options else []), *options)
+    assert (got, out) == (status, "") and message in err.splitlines()[-1] and "Traceback" not in err
+    assert len([line for line in err.splitlines() if line.startswith("tinygrad-rnn")]) == 1
+    assert os.listdir(tmp_path) == ["folder.svg"]
 
 
 def test_check_covers_every_primitive_and_cell(capsys):
@@ -128,7 +295,7 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, monkeypatch, options, sta
 
 def test_a_suffix_that_no_writer_knows(capsys, tmp_path):
     status, _, err = run(capsys, "draw", "-o", tmp_path / "figure.jpeg")
-    assert status == 2 and ".svg, .pdf, .png, .dot" in err and not os.listdir(tmp_path)
+    assert status == 2 and ".svg, .pdf, .png, .dot, .json, .html" in err and not os.listdir(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -136,12 +303,27 @@ def test_a_folder_that_cannot_be_written(capsys, tmp_path):
     tmp_path.chmod(0o500)
     status, _, err = run(capsys, "demo", "--out", tmp_path)
     assert status == 1 and "Permission denied" in err
+    status, _, err = run(capsys, "draw", "-o", tmp_path / "figure.svg")
+    assert status == 1 and "Permission denied" in err
 
 
 @pytest.mark.parametrize("command", [[], ["demo"], ["draw"], ["check"]])
 def test_help(capsys, command):
     status, out, _ = run(capsys, *command, "--help")
     assert status == 0 and "usage: tinygrad-rnn" in out
+
+
+def test_help_of_draw_names_every_option_in_its_group(capsys):
+    out = run(capsys, "draw", "--help")[1]
+    _, net, figure = re.split(r"^(?:net|figure):$", out, flags=re.MULTILINE)
+    assert re.findall(r"^  (?:-o OUT, )?(--[\w-]+)", net, re.MULTILINE) == [
+        "--data", "--column", "--steps", "--hidden", "--seed", "--cell", "--nonlinearity", "--layers", "--many-to-many",
+    ]  # fmt: skip
+    assert re.findall(r"^  (?:-o OUT, )?(--[\w-]+)", figure, re.MULTILINE) == [
+        "--view", "--level", "--notation", "--max-steps", "--rolled", "--values", "--shapes", "--color-by",
+        "--highlight", "--parameter", "--out", "--dpi",
+    ]  # fmt: skip
+    assert all(f".{suffix}" in figure for suffix in FORMATS)
 
 
 def test_as_a_module(tmp_path):

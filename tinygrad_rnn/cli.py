@@ -8,23 +8,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import datasets, nn
+from tinygrad_rnn import datasets, draw, nn
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
+from tinygrad_rnn.draw.diagram import FORMATS
+from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.notation import Notation
 from tinygrad_rnn.primitives import TABLE
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, label
 
 __all__ = ["main"]
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
+CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+VIEWS = ("forward", "backward", "between", "terms")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,24 +66,55 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("out"), help="the folder for the figures (default: out)")
     demo.set_defaults(run=_demo)
 
-    draw = commands.add_parser("draw", help="draw one graph of the net that the demo unrolls")
-    _add_net_options(draw)
-    draw.add_argument("--view", choices=("forward", "backward"), default="forward")
-    draw.add_argument("--level", choices=("named", "primitives"), default="named")
-    draw.add_argument("-o", "--out", type=Path, required=True, help="the file, ending in .svg, .pdf, .png or .dot")
-    draw.set_defaults(run=_draw)
+    figure = commands.add_parser("draw", help="draw one graph of a net over a series, or the terms of its gradient")
+    _add_draw_options(figure)
+    figure.set_defaults(run=_draw)
 
     check = commands.add_parser("check", help="check every primitive and every cell against central differences")
     check.set_defaults(run=_check)
     return parser
 
 
-def _add_net_options(parser: argparse.ArgumentParser) -> None:
+def _add_net_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--data", default="sunspots", help="sunspots (default), sine, or a CSV file")
     parser.add_argument("--column", help="the column of the CSV file")
     parser.add_argument("--steps", type=_whole(1), default=4, help="how many time steps to unroll (default: 4)")
     parser.add_argument("--hidden", type=_whole(1), default=3, help="the length of the hidden state (default: 3)")
     parser.add_argument("--seed", type=_whole(0), default=0, help="of the initial weights (default: 0)")
+
+
+def _add_draw_options(parser: argparse.ArgumentParser) -> None:
+    net = parser.add_argument_group("net")
+    _add_net_options(net)
+    net.add_argument("--cell", choices=CELLS, default="rnn", help="(default: rnn)")
+    net.add_argument("--nonlinearity", choices=NONLINEARITIES, help="f of the plain cell, rnn (default: tanh)")
+    net.add_argument("--layers", type=_whole(1), default=1, metavar="N", help="cells on each other (default: 1)")
+    net.add_argument(
+        "--many-to-many", action="store_true", help="a loss at each step, of the next value; E is their sum"
+    )
+
+    # What is not given has no attribute: the library's own defaults hold.
+    figure = parser.add_argument_group("figure", argument_default=argparse.SUPPRESS)
+    figure.add_argument(
+        "--view", choices=VIEWS, default=VIEWS[0],
+        help="forward (default); backward; between: from h(T) back to h(T-1); terms: the norms of the terms of the "
+        "gradient of each step's loss, those of --many-to-many, as a heat map",
+    )  # fmt: skip
+    figure.add_argument("--level", choices=LEVELS, help=f"the variables, or every primitive (default: {Options.level})")
+    figure.add_argument("--notation", choices=draw.NOTATIONS, help=f"whose letters (default: {Options.notation})")
+    steps = figure.add_mutually_exclusive_group()
+    steps.add_argument("--max-steps", type=_whole(2), metavar="N", help="draw N steps, the first and the last")
+    steps.add_argument("--rolled", action="store_true", help="one step stands for all, with a loop")
+    figure.add_argument("--values", action="store_true", help="write the value, or the gradient, into every node")
+    figure.add_argument("--shapes", action="store_true", help="write the shape into every node")
+    figure.add_argument("--color-by", choices=COLOURS[1:], help="fill the nodes by the norm of their gradient or value")
+    figure.add_argument(
+        "--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter that goes through this step"
+    )
+    figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: U)")
+    known = ", ".join(f".{name}" for name in FORMATS)
+    figure.add_argument("-o", "--out", type=Path, required=True, help=f"the file; its suffix is one of {known}")
+    figure.add_argument("--dpi", type=_whole(1), metavar="N", help="dots per inch of a .png (default: 192)")
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -89,18 +127,38 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 class _Forecast:
-    """The many-to-one net of seed 001 on the last steps of a series: its parameters, its data and its loss."""
+    """A net on the last steps of a series: its parameters, its data and its losses; by default that of seed 001.
 
-    def __init__(self, options: argparse.Namespace):
+    Attributes:
+        parameters: by their names, with the layer where there are several: U, U_i, U_2 or U_i,2.
+    """
+
+    def __init__(self, options: argparse.Namespace, kind: type[nn.RNN | nn.LSTM | nn.GRU] = nn.RNN, **settings: Any):
         self.xs, self.target = datasets.window(_series(options), options.steps)
         rng = np.random.default_rng(options.seed)
-        self.rnn = nn.RNN(1, options.hidden, rng=rng)
+        self.rnn = kind(1, options.hidden, rng=rng, **settings)
         self.readout = nn.Linear(options.hidden, 1, rng=rng)
-        self.parameters = {p.name: p for p in (*self.rnn.parameters(), *self.readout.parameters())}
+        self.parameters = {}
+        for p in (*self.rnn.parameters(), *self.readout.parameters()):
+            base, below, _ = Notation().parts(p.name, None, p.layer)
+            self.parameters[f"{base}_{below}" if below else base] = p
+
+    def states(self) -> list[Tensor]:
+        return self.rnn(self.xs)[0]
 
     def loss(self) -> Tensor:
-        hs, _ = self.rnn(self.xs)
-        return nn.half_squared_error(self.readout(hs[-1]), self.target)
+        """Of the many-to-one net."""
+        return nn.half_squared_error(self.readout(self.states()[-1]), self.target)
+
+    def losses(self) -> list[Tensor]:
+        """Of the many-to-many net, whose target at each step is the next value."""
+        targets = (*self.xs[1:], self.target)
+        return [nn.half_squared_error(self.readout(h), Y) for h, Y in zip(self.states(), targets, strict=True)]
+
+    def parameter(self, name: str) -> Tensor:
+        if name not in self.parameters:
+            raise ValueError(f"--parameter: the net has no {name}; it has {', '.join(self.parameters)}")
+        return self.parameters[name]
 
 
 def _series(options: argparse.Namespace) -> np.ndarray:
@@ -113,8 +171,6 @@ def _series(options: argparse.Namespace) -> np.ndarray:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from tinygrad_rnn import draw
-
     net = _Forecast(options)
     loss = net.loss()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -149,11 +205,49 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _draw(options: argparse.Namespace) -> int:
-    from tinygrad_rnn import draw
-
-    view = {"forward": draw.forward, "backward": draw.backward}[options.view]
-    print(f"wrote {view(_Forecast(options).loss(), level=options.level).save(options.out)}")
+    shown = {field.name: getattr(options, field.name) for field in fields(Options) if hasattr(options, field.name)}
+    _refuse_what_has_no_effect(options, shown)
+    settings = {"nonlinearity": options.nonlinearity} if options.nonlinearity else {}
+    net = _Forecast(options, CELLS[options.cell], num_layers=options.layers, **settings)
+    resolution = {"dpi": options.dpi} if hasattr(options, "dpi") else {}
+    print(f"wrote {_diagram(net, options, shown).save(options.out, **resolution)}")
     return 0
+
+
+def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any]) -> None:
+    """Raise a ValueError for an option that another one leaves without a meaning."""
+    others = [f"--{name.replace('_', '-')}" for name in shown if name != "notation"]
+    if options.view == "terms" and others:
+        raise ValueError(f"--view terms is a table, not a graph: leave out {', '.join(others)}")
+    if options.view == "between" and options.steps < 2:
+        raise ValueError("--view between is from h(T) back to h(T-1): --steps 2 or more is needed")
+    if hasattr(options, "parameter") and options.view != "terms" and "highlight" not in shown:
+        raise ValueError("--parameter is for --view terms and --highlight; neither is given")
+    if shown.get("highlight", 1) > options.steps:
+        raise ValueError(f"--highlight {options.highlight}: the steps are 1 to {options.steps}")
+    if options.nonlinearity and options.cell != "rnn":
+        raise ValueError(f"--nonlinearity is that of --cell rnn; the gates of --cell {options.cell} have their own")
+    if hasattr(options, "dpi") and options.out.suffix.lower() != ".png":
+        raise ValueError(f"--dpi is for a .png, and {str(options.out)!r} is none")
+
+
+def _diagram(net: _Forecast, options: argparse.Namespace, shown: dict[str, Any]) -> draw.Diagram:
+    name = getattr(options, "parameter", "U")
+    if options.view == "terms":
+        return draw.terms(net.losses(), net.parameter(name), **shown)
+    if "highlight" in shown:
+        shown["highlight"] = (net.parameter(name), options.highlight)
+    if options.view == "between":
+        *_, before, last = net.states()
+        return draw.between(last, before, **shown)
+    loss = _total(net.losses()) if options.many_to_many else net.loss()
+    return {"forward": draw.forward, "backward": draw.backward}[options.view](loss, **shown)
+
+
+def _total(losses: list[Tensor]) -> Tensor:
+    """E = Σ E_t; of one loss, that loss."""
+    first, *others = losses
+    return label(sum(others, first), "E") if others else first
 
 
 def _check(options: argparse.Namespace) -> int:
