@@ -68,7 +68,8 @@ class Notation:
 
     Attributes:
         letters: what is written for the letters of the nets, which are those of 001; for `"W"` in `"W_i"` too. A
-            variable whose letter is None is not written at all, as ĥ in the texts that have only h = f(...).
+            variable whose letter is None is not written at all, as ĥ in the texts that have only h = f(...). What goes
+            into a softmax is `"logits"`, and written as y is if there is no letter for it.
         step: "above", in parentheses, h⁽ᵗ⁾; or "below", s_t. A layer of a stacked net stands in the other place.
     """
 
@@ -104,9 +105,11 @@ class Notation:
         if not base or not below:
             base, below = name, ""
         if type(name) is Letter:
-            of, gradient = (base[1:], "d") if base[1:] in self.letters and base[0] == "d" else (base, "")
+            of, gradient = (base[1:], "d") if len(base) > 1 and base[0] == "d" else (base, "")
+            if of == "logits" and of not in self.letters:
+                of = "y"
             base, _, of_letter = (self.letters.get(of) or of).partition("_")
-            base, below = gradient + base, of_letter + below
+            base, below = gradient + base, of_letter + (self.letters.get(below) or below)
         inside, raised = (layer, step) if self.step == "above" else (step, layer)
         below = ",".join([part for part in (below.strip("{}"), "" if inside is None else str(inside)) if part])
         return base, below, "" if raised is None else f"({raised})"
@@ -114,7 +117,9 @@ class Notation:
 
 NOTATIONS = {
     "interdb": Notation(),
-    "wildml": Notation({"W": "U", "U": "W", "y": "ŷ", "Y": "y", "L": "E", "ĥ": None}, step="below"),
+    "wildml": Notation(
+        {"W": "U", "U": "W", "y": "ŷ", "Y": "y", "L": "E", "ĥ": None, "logits": "z", "z": "u", "ẑ": "û"}, step="below"
+    ),
     "state": Notation({"W": "W_x", "U": "W_s", "V": "W_y", "h": "s", "Y": "d", "L": "E", "ĥ": None}, step="below"),
 }
 

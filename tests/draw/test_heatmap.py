@@ -100,8 +100,8 @@ def test_the_picture_says_what_the_colours_are():
     U, _, losses = net(4)
     diagram = tg.draw.terms(losses, U)
     root = ET.fromstring(diagram.render("svg"))
-    written = "".join("".join(e.itertext()) for e in root.iter("{http://www.w3.org/2000/svg}text"))
-    name, low, high = diagram.scale
+    written = "".join("".join(e.itertext()) for e in root.iter("{http://www.w3.org/2000/svg}text")).replace("\xa0", " ")
+    name, _, low, high = diagram.scale
     table = tg.bptt.contribution_table(losses, U)
     assert 10**low <= table[table > 0].min() and table.max() <= 10**high
     assert "‖∂E/∂U through step k‖" in name and name in written and "white: no influence" in written
@@ -116,7 +116,7 @@ def test_bad_input():
         ((losses, tg.Tensor(1.0)), ValueError, "does not require a gradient"),
         (([U * 2.0], U), ValueError, "is not a scalar"),
         (([], U), ValueError, "0 losses"),
-        ((tg.Tensor(1.0), U), ValueError, "no terms"),
+        ((tg.Tensor(1.0), U), ValueError, "has no graph"),
     ):
         with pytest.raises(error, match=said):
             tg.draw.terms(*wrong)
@@ -126,7 +126,6 @@ def test_bad_input():
         tg.draw.terms(losses, U).render("html")
 
 
-@pytest.mark.xfail(strict=True, reason="'int' object is not iterable")
 @pytest.mark.parametrize("losses", [5, None])
 def test_losses_of_another_type_are_an_error_that_names_the_call(losses):
     with pytest.raises(TypeError, match="losses"):

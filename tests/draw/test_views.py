@@ -128,10 +128,10 @@ def test_a_loss_at_every_step_stands_in_its_column():
     diagram = tg.draw.forward(label(loss, "E"))
     steps = {node.label: node.step for node in diagram.nodes if node.kind != "parameter"}
     for t, raised in enumerate("¹²³", 1):
-        assert [steps[f"{name}⁽{raised}⁾"] for name in "zYL"] == [t, t, t]
+        assert [steps[f"{name}⁽{raised}⁾"] for name in "yYL"] == [t, t, t]
     assert steps["E"] is None
     found = labels(tg.draw.backward(loss))
-    assert found["E", "dL⁽²⁾"] == "1" and found["dL⁽²⁾", "dz⁽²⁾"] == "softmax(z⁽²⁾) − Y⁽²⁾"
+    assert found["E", "dL⁽²⁾"] == "1" and found["dL⁽²⁾", "dy⁽²⁾"] == "softmax(y⁽²⁾) − Y⁽²⁾"
 
 
 def test_a_graph_without_steps():

@@ -7,8 +7,9 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import graphviz
 
@@ -74,13 +75,23 @@ class Edge:
     faint: bool = False
 
 
+class Scale(NamedTuple):
+    """What nodes are coloured by, as plain text and as it is set, and the powers of ten at the ends of the colours."""
+
+    name: str
+    markup: str
+    low: float
+    high: float
+
+
 @dataclass(frozen=True)
 class Diagram:
-    """A drawn graph. `steps` are the time steps that have a column; `caption` stands beside the legend.
+    """A drawn graph. `steps` are the time steps that have a column; `caption` stands beside the legend, and
+    `caption_markup` is how it is set.
 
     `frame` (left, bottom, right, top) is around the nodes of both figures of a graph, so that they lie on each other.
-    `hidden` says for a column of dots how many steps it stands for, and `scale` between which powers of ten nodes are
-    coloured, and by what. `direction` is "LR" where edges run from the left to the right, and "RL" where they run back.
+    `hidden` says for a column of dots how many steps it stands for, and `scale` what nodes are coloured by.
+    `direction` is "LR" where edges run from the left to the right, and "RL" where they run back.
     """
 
     title: str
@@ -88,8 +99,9 @@ class Diagram:
     edges: list[Edge]
     steps: list[int] = field(default_factory=list)
     caption: str = ""
+    caption_markup: str = ""
     hidden: dict[int, int] = field(default_factory=dict)
-    scale: tuple[str, float, float] | None = None
+    scale: Scale | None = None
     frame: tuple[float, float, float, float] | None = None
     direction: str = "LR"
     story: Callable[[], Story] | None = field(default=None, repr=False, compare=False)
@@ -100,11 +112,19 @@ class Diagram:
         return dot.digraph(self)
 
     @property
+    def rolled(self) -> bool:
+        """Whether one time step stands for all."""
+        return any(edge.kind == "loop" for edge in self.edges)
+
+    @property
     def description(self) -> str:
         """What is to be seen, in words, for who cannot see it."""
         kinds = Counter(node.kind for node in self.nodes)
         counted = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())
         over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
+        if self.rolled:
+            over = " of one time step, which stands for all"
+        over += f", {sum(self.hidden.values())} of them hidden" if self.hidden else ""
         return f"The {self.title}{over}: {counted}; {len(self.edges)} edges. {self.caption}".strip()
 
     @property
@@ -112,15 +132,15 @@ class Diagram:
         """The diagram as DOT text."""
         return self.dot.source
 
-    def save(self, path: str | os.PathLike, dpi: float = 192) -> Path:
+    def save(self, path: str | os.PathLike, dpi: float | None = None) -> Path:
         """Write the diagram to a file; the suffix says as what: .svg, .pdf, .png, .dot or .json; or .html for the page
         that plays the computation.
 
         Args:
-            dpi: dots per inch, of a .png.
+            dpi: dots per inch, of a .png; 192 if none are given, or fewer where that is too large for one.
 
         Raises:
-            ValueError: another suffix. OSError: the file cannot be written.
+            ValueError: another suffix, or a resolution that cannot be. OSError: the file cannot be written.
             DrawingError: no layout engine is installed, or it fails.
         """
         suffix = Path(path).suffix.lower()
@@ -129,8 +149,15 @@ class Diagram:
             raise ValueError(f"cannot save {os.fspath(path)!r}: the suffix says as what, and is one of {known}")
         return write_file(path, self.render(suffix[1:], dpi))
 
-    def render(self, format: str, dpi: float = 192) -> bytes:
-        """The diagram in one of the formats that it can be saved in."""
+    def render(self, format: str, dpi: float | None = None) -> bytes:
+        """The diagram in one of the formats that it can be saved in, "svg" and so on.
+
+        Args, Raises: as for `save`.
+        """
+        if format not in FORMATS:
+            raise ValueError(f"render({format!r}): not one of {', '.join(map(repr, FORMATS))}")
+        if dpi is not None and not (isinstance(dpi, Real) and 1 <= dpi <= 2400):
+            raise ValueError(f"dpi={dpi!r}: from 1 to 2400 dots per inch")
         if format == "dot":
             return self.source.encode()
         if format == "json":
@@ -146,7 +173,11 @@ class Diagram:
     def data(self) -> dict[str, Any]:
         """Nodes, edges and all else as plain dicts, lists, strings and numbers, as .json has it."""
         nodes, edges = [[asdict(x) for x in part] for part in (self.nodes, self.edges)]
-        return {"title": self.title, "caption": self.caption, "steps": self.steps, "nodes": nodes, "edges": edges}
+        scale = None if self.scale is None else self.scale._asdict()
+        return {
+            "title": self.title, "description": self.description, "caption": self.caption, "steps": self.steps,
+            "hidden": self.hidden, "scale": scale, "nodes": nodes, "edges": edges,
+        }  # fmt: skip
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """How a notebook shows it."""

@@ -1,28 +1,24 @@
 """A diagram as Graphviz DOT.
 
 Where the nodes have places, the DOT text holds every coordinate, for Graphviz's `nop2` layout, which only draws.
-Straight lines join the nodes, from border to border; a label stands above a level line, and beside a steep one, on the
-side to which it leans. A graph without time steps is laid out by `dot`.
 """
 
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections import defaultdict
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import graphviz
 
+from tinygrad_rnn.draw.routes import Route, routes
 from tinygrad_rnn.draw.style import (
-    ARROW,
-    CORNER,
     EDGE_FONT,
     EDGES,
     FAINT,
     FONT,
+    LEGEND_FONT,
     MARGIN,
     NODE_FONT,
     NODES,
@@ -70,25 +66,25 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
     )
     if placed:
         for step, (left, bottom, right, top) in _panels(diagram).items():
-            title, width = _title(diagram, step)
+            title = _title(diagram, step)
+            middle = max(right - 8 - text_width(title, PANEL_FONT) / 2, (left + right) / 2)
             with graph.subgraph(name=f"cluster_{step}") as panel:
                 panel.attr(
-                    label=title,
+                    label=_html(re.sub(r"\bt\b", "<I>t</I>", title), PANEL_FONT),
                     bb=f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}",
-                    lp=f"{max(right - 8 - width / 2, (left + right) / 2):.2f},{top - 13:.2f}",
-                    tooltip=f"time step {step}",
+                    lp=f"{middle:.2f},{top - 13:.2f}",
+                    tooltip=title,
                     fontsize=f"{PANEL_FONT:g}",
                     **PANEL,
                 )
     for node in diagram.nodes:
         graph.node(node.id, **_node_attributes(node, placed))
-    by_id = {node.id: node for node in diagram.nodes}
-    for edge in diagram.edges:
+    found = routes(diagram) if placed else [None] * len(diagram.edges)
+    by_weight = sorted(zip(diagram.edges, found, strict=True), key=lambda pair: (not pair[0].faint, pair[0].bold))
+    for edge, route in by_weight:  # the faint ones below the others
         attributes = {**EDGES[edge.kind], "label": _html(edge.markup, EDGE_FONT)}
         attributes |= {"penwidth": "2.2"} if edge.bold else PALE if edge.faint else {}
-        if placed:
-            attributes |= _route(edge, by_id[edge.source], by_id[edge.target])
-        graph.edge(edge.source, edge.target, **attributes)
+        graph.edge(edge.source, edge.target, **attributes, **(_positions(edge, route) if route else {}))
     legend = f"<{_legend(diagram)}>"
     if placed:
         left, bottom, right, top = diagram.frame
@@ -111,13 +107,13 @@ def _legend(diagram: Diagram) -> str:
         for kind, style in NODES.items()
         if kind in kinds and style.meaning
     ]
-    cells += [f"<TD>{html.escape(diagram.caption)}</TD>"] if diagram.caption else []
-    font = 'FACE="Times-Roman" POINT-SIZE="13" COLOR="#444444"'
+    cells += [f"<TD>{_html(diagram.caption_markup, LEGEND_FONT)[1:-1]}</TD>"] if diagram.caption_markup else []
+    font = f'FACE="{FONT}" POINT-SIZE="{LEGEND_FONT:g}" COLOR="#444444"'
     table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{"".join(cells)}</TR></TABLE>'
     if diagram.scale is not None:
-        name, low, high = diagram.scale
-        first = f'<TD ALIGN="RIGHT">{html.escape(name)} &nbsp; 10{_raised(low)}</TD>'
-        last = f'<TD ALIGN="LEFT">10{_raised(high)}</TD>'
+        _, name, low, high = diagram.scale
+        first = f'<TD ALIGN="RIGHT">{_html(name, LEGEND_FONT)[1:-1]} &nbsp; 10{_raised(low)}&nbsp;</TD>'
+        last = f'<TD ALIGN="LEFT">&nbsp;10{_raised(high)}</TD>'
         bar = "".join(f'<TD BGCOLOR="{colour}" WIDTH="30" HEIGHT="12"></TD>' for colour in SCALE)
         scale = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{first}{bar}{last}</TR></TABLE>'
         table = f'<TABLE BORDER="0" CELLBORDER="0"><TR><TD>{table}</TD></TR><TR><TD>{scale}</TD></TR></TABLE>'
@@ -126,20 +122,20 @@ def _legend(diagram: Diagram) -> str:
 
 def _legend_width(diagram: Diagram) -> float:
     meanings = {NODES[node.kind].meaning for node in diagram.nodes} | {NODES["sum"].meaning}
-    return sum(40 + text_width(meaning, 13) for meaning in meanings) + text_width(diagram.caption, 13)
+    return sum(40 + text_width(meaning, LEGEND_FONT) for meaning in meanings) + text_width(diagram.caption, LEGEND_FONT)
 
 
 def _raised(power: float) -> str:
     return f'<FONT POINT-SIZE="9"><SUP>{f"{power:.0f}".replace("-", "−")}</SUP></FONT>'
 
 
-def _title(diagram: Diagram, step: int) -> tuple[str, float]:
-    """What stands at the top of a panel, and how wide it is."""
+def _title(diagram: Diagram, step: int) -> str:
+    """What stands at the top of a panel."""
     if step in diagram.hidden:
-        title = f"{diagram.hidden[step]} more steps"
+        title = f"{diagram.hidden[step]} more step{'s' if diagram.hidden[step] > 1 else ''}"
     else:
-        title = "t" if any(edge.kind == "loop" for edge in diagram.edges) else f"t = {step}"
-    return _html(re.sub(r"\bt\b", "<I>t</I>", title), PANEL_FONT), text_width(title, PANEL_FONT)
+        title = "t" if diagram.rolled else f"t = {step}"
+    return title
 
 
 def _html(markup: str, font_size: float) -> str:
@@ -177,9 +173,16 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     return attributes | (FAINT if node.faint else {})
 
 
+def _positions(edge: Edge, route: Route) -> dict[str, str]:
+    """`pos`, the curve, with the tip of its arrow first, and `lp`, the middle of the label."""
+    tip = "" if EDGES[edge.kind].get("arrowhead") == "none" else "e,{:.2f},{:.2f} ".format(*route.tip)
+    attributes = {"pos": tip + " ".join(f"{x:.2f},{y:.2f}" for x, y in route.curve)}
+    return attributes if route.label is None else attributes | {"lp": "{:.2f},{:.2f}".format(*route.label)}
+
+
 def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
-    """Per time step, the rectangle (left, bottom, right, top) behind its column; all are equally high."""
-    columns = defaultdict(list)  # per step, (left, bottom, right, top) of each node
+    """Per column, the rectangle (left, bottom, right, top) behind it; those of steps are equally wide."""
+    columns = defaultdict(list)  # per column, (left, bottom, right, top) of each node
     for node in diagram.nodes:
         if node.step is not None:
             width, height = size(node.kind, node.label, node.note)
@@ -189,84 +192,10 @@ def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
         return {}
     bottom = min(box[1] for boxes in columns.values() for box in boxes) - MARGIN
     top = max(box[3] for boxes in columns.values() for box in boxes) + MARGIN + 16
-    return {
-        step: (min(box[0] for box in boxes) - MARGIN, bottom, max(box[2] for box in boxes) + MARGIN, top)
-        for step, boxes in sorted(columns.items())
-    }
-
-
-def _route(edge: Edge, source: Node, target: Node) -> dict[str, str]:
-    """`pos`, the edge's line from border to border, and `lp`, where its label stands."""
-    draw = _curved if edge.curve else _bent if edge.bend else _angular
-    curve, tip = draw(edge, source, target)
-    head = "" if EDGES[edge.kind].get("arrowhead") == "none" else f"e,{tip[0]:.2f},{tip[1]:.2f} "
-    attributes = {"pos": head + " ".join(f"{x:.2f},{y:.2f}" for x, y in curve)}
-    if edge.label and edge.middle is not None:
-        attributes["lp"] = f"{edge.middle[0]:.2f},{edge.middle[1]:.2f}"
-    elif edge.label:
-        points = [curve[0], *edge.via, tip]
-        (x0, y0), (x1, y1) = points[edge.at : edge.at + 2]
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2
-        if edge.bend:
-            y += 0.75 * edge.bend + math.copysign(0.85 * EDGE_FONT, edge.bend)
-        elif abs(x1 - x0) > abs(y1 - y0):
-            y += 0.85 * EDGE_FONT + abs((y1 - y0) / (x1 - x0)) * text_width(edge.label, EDGE_FONT) / 2
-        else:
-            along = 0.58 if not edge.via else 0.5  # nearer to where it goes, since such lines spread out
-            x, y = _between((x0, y0), (x1, y1), along)
-            x += edge.side * (text_width(edge.label, EDGE_FONT) / 2 + 5)
-        attributes["lp"] = f"{x:.2f},{y:.2f}"
-    return attributes
-
-
-def _angular(edge: Edge, source: Node, target: Node) -> tuple[list[tuple[float, float]], tuple[float, float]]:
-    """Straight lines with rounded corners, as a Bézier curve, and the tip of the arrow."""
-    points = [(source.x, source.y), *edge.via, (target.x, target.y)]
-    tip = _border(target, points[-2])
-    curve = [_border(source, points[1])]
-    for corner, after in pairwise(points[1:]):
-        into, out = _towards(corner, curve[-1], CORNER), _towards(corner, after, CORNER)
-        curve += [*_straight(curve[-1], into), corner, corner, out]
-    return curve + _straight(curve[-1], _before(tip, points[-2], edge)), tip
-
-
-def _bent(edge: Edge, source: Node, target: Node) -> tuple[list[tuple[float, float]], tuple[float, float]]:
-    """One arc that leaves the level line by three quarters of the bend, and the tip of the arrow."""
-    leave, arrive = (source.x + (target.x - source.x) * part for part in (0.2, 0.8))
-    leave, arrive = (leave, source.y + edge.bend), (arrive, target.y + edge.bend)
-    tip = _border(target, arrive)
-    return [_border(source, leave), leave, arrive, _before(tip, arrive, edge)], tip
-
-
-def _curved(edge: Edge, source: Node, target: Node) -> tuple[list[tuple[float, float]], tuple[float, float]]:
-    """The curve of the edge, to where these two shapes begin, and the tip of the arrow."""
-    tip = _border(target, edge.curve[-2])
-    return [_border(source, edge.curve[1]), *edge.curve[1:-1], _before(tip, edge.curve[-2], edge)], tip
-
-
-def _before(tip: tuple[float, float], point: tuple[float, float], edge: Edge) -> tuple[float, float]:
-    """Where the line ends and the arrow's head begins."""
-    return tip if EDGES[edge.kind].get("arrowhead") == "none" else _towards(tip, point, ARROW)
-
-
-def _straight(a: tuple[float, float], b: tuple[float, float]) -> list[tuple[float, float]]:
-    """The rest of a Bézier segment from a to b that is a straight line."""
-    return [_between(a, b, 1 / 3), _between(a, b, 2 / 3), b]
-
-
-def _between(a: tuple[float, float], b: tuple[float, float], part: float) -> tuple[float, float]:
-    return a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])
-
-
-def _towards(a: tuple[float, float], b: tuple[float, float], distance: float) -> tuple[float, float]:
-    """The point at a distance from a on the way to b."""
-    length = math.dist(a, b)
-    return _between(a, b, distance / length) if length else a
-
-
-def _border(node: Node, point: tuple[float, float]) -> tuple[float, float]:
-    """Where the line from a node's centre to a point leaves its shape."""
-    width, height = size(node.kind, node.label, node.note)
-    dx, dy = (point[0] - node.x) / (width / 2), (point[1] - node.y) / (height / 2)
-    reach = max(abs(dx), abs(dy)) if NODES[node.kind].shape == "box" else math.hypot(dx, dy)
-    return _between((node.x, node.y), point, min(1.0, 1.0 / reach) if reach else 0.0)
+    sides = {step: (min(box[0] for box in boxes), max(box[2] for box in boxes)) for step, boxes in columns.items()}
+    widest = max([right - left for step, (left, right) in sides.items() if step not in diagram.hidden], default=0.0)
+    panels = {}
+    for step, (left, right) in sorted(sides.items()):
+        more = 0.0 if step in diagram.hidden else (widest - (right - left)) / 2
+        panels[step] = (left - more - MARGIN, bottom, right + more + MARGIN, top)
+    return panels

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt import contribution_table
-from tinygrad_rnn.draw.diagram import Diagram, Node
+from tinygrad_rnn.draw.diagram import Diagram, Node, Scale
 from tinygrad_rnn.draw.quantities import colours
 from tinygrad_rnn.draw.style import NODES, size
 from tinygrad_rnn.notation import Notation, Writer
 from tinygrad_rnn.primitives import add
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
 __all__ = ["terms"]
@@ -34,12 +35,17 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     Raises:
         TypeError, ValueError: as for `bptt.contributions`; an unknown notation, or no loss at all.
     """
+    if not isinstance(losses, Tensor | Iterable):
+        raise TypeError(
+            f"draw.terms(losses, parameter): losses are Tensors, or their sum, not a {type(losses).__name__}"
+        )
     losses = _summands(losses) if isinstance(losses, Tensor) else list(losses)
     table = contribution_table(losses, parameter)
     N, T = table.shape
     if not table.size:
         raise ValueError(f"draw.terms(losses, parameter): a table of {N} losses and {T} time steps has no terms")
-    plain, markup = (Writer([], {}, Notation.named(notation), setting) for setting in (PLAIN, MARKUP))
+    nodes_of_all, of = topological_order(losses[-1]), Notation.named(notation)
+    plain, markup = (Writer(nodes_of_all, {}, of, setting) for setting in (PLAIN, MARKUP))
     fills, span = colours(dict(np.ndenumerate(table)))
     kind = "term" if max(N, T) <= IN_FULL else "cell"
     width, height = NODES[kind].width + BETWEEN, NODES[kind].height + BETWEEN
@@ -64,11 +70,11 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
         min(node.x - w / 2 for node, (w, _) in zip(nodes, sizes, strict=True)), (1 - N) * height - height / 2,
         (T - 0.5) * width, 1.5 * height,
     )  # fmt: skip
-    name = plain.variable(parameter)
-    return Diagram(
-        f"table of the terms of the gradient of {name}", nodes, [], frame=frame,
-        caption="white: no influence", scale=(f"‖∂E/∂{name} through step k‖", *span),
-    )  # fmt: skip
+    name, set_name = plain.variable(parameter), markup.variable(parameter)
+    scale = Scale(f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖", *span)
+    white = "white: no influence"
+    title = f"table of the terms of the gradient of {name}"
+    return Diagram(title, nodes, [], caption=white, caption_markup=white, scale=scale, frame=frame)
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:
@@ -89,6 +95,8 @@ def _scientific(value: float) -> tuple[str, str]:
 
 def _summands(total: Tensor) -> list[Tensor]:
     """The losses that a total is the sum of, as they were added up."""
+    if total.is_leaf:
+        raise ValueError(f"draw.terms(losses, parameter): {describe(total)} has no graph")
     found, waiting = [], [total]
     while waiting:
         node = waiting.pop()

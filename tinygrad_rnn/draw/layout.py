@@ -19,17 +19,14 @@ __all__ = ["render"]
 _one_at_a_time = threading.Lock()  # Graphviz keeps its state in globals
 
 
-def render(source: str, format: str, dpi: float = 192) -> bytes:
-    """Draw DOT text as "svg", "pdf" or "png", so many dots per inch.
+def render(source: str, format: str, dpi: float | None = None) -> bytes:
+    """Draw DOT text as "svg", "pdf" or "png", so many dots per inch, or about 192; or lay it out, as "plain" text.
 
     Raises:
-        ValueError: no such resolution.
         DrawingError: neither pygraphviz nor a `dot` command is installed, or the drawing failed; with its messages.
     """
     if format == "png":
-        if not 1 <= dpi <= 2400:
-            raise ValueError(f"dpi={dpi!r}: from 1 to 2400 dots per inch")
-        source = source.replace("{", f"{{\n\tdpi={float(dpi):g}", 1)
+        source = source.replace("{", f"{{\n\tdpi={float(dpi or 192):g}", 1)
     try:
         import pygraphviz
     except ImportError:
@@ -42,6 +39,11 @@ def render(source: str, format: str, dpi: float = 192) -> bytes:
             raise DrawingError(f"Graphviz could not draw {format}: {error} {_said(messages)}".rstrip()) from error
         if "\nError: " in f"\n{_said(messages)}":  # it draws on, and leaves out what it could not read
             raise DrawingError(f"Graphviz could not draw all of it: {_said(messages)}")
+        if dpi is not None and "too large" in _said(messages):  # it draws on, smaller
+            raise DrawingError(
+                f"at {dpi:g} dots per inch the picture is wider or higher than the 32,767 dots that a PNG can be drawn "
+                "with; give fewer, or save as .svg or .pdf, or draw fewer steps (max_steps)"
+            )
         return picture
 
 

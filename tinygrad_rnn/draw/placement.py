@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Row
 from tinygrad_rnn.draw.style import ARROW, MARGIN
@@ -30,6 +31,20 @@ TAP = 46.0  # how high above a row a rail's tap runs, where it does not come in 
 ARC = 54.0  # an arc's control points lie so far off its line
 
 Point = tuple[float, float]
+
+
+class Heights(NamedTuple):
+    """Vertical distances, which grow with the tallest node and with the tallest of what the sums make."""
+
+    half: float
+    level: float
+    tap: float
+    lane: float
+
+    @classmethod
+    def of(cls, places: Sequence[Place], tallest_sum: float) -> Heights:
+        more = max(0.0, max(p.height for p in places) - 2 * HALF)
+        return cls(HALF + more / 2, LEVEL + more, TAP + more / 2, max(LANE, tallest_sum + GAP))
 
 
 @dataclass(frozen=True)
@@ -64,7 +79,7 @@ def place(
     sums: Sequence[Sequence[Place]],
     steps: Sequence[int],
     room: Callable[[Link], float],
-    tallest: float,
+    tallest_sum: float,
 ) -> Placement:
     """Set x and y of every place.
 
@@ -73,7 +88,7 @@ def place(
         sums: the places that make one sum over time each.
         steps: the columns that are time steps.
         room: how wide a link's label is.
-        tallest: the height of what the sums make, at the ends of their lanes.
+        tallest_sum: the height of what the sums make, at the ends of their lanes.
     """
     grid = Grid(places, links, steps)
     for terms in sums:
@@ -82,8 +97,9 @@ def place(
     for p in grid.parent:
         children[grid.parent[p]][grid.up[p]].append(p)
     rail_x = _across(grid, children, room)
-    gathered, lanes = _upwards(grid, children, max(LANE, tallest + GAP))
-    corners = _corners(grid, rail_x, gathered)
+    heights = Heights.of(places, tallest_sum)
+    under, lanes = _upwards(grid, children, heights)
+    corners = _corners(grid, rail_x, under, heights)
     labelled = {link: len(way) - min(1, grid.taps[link]) for link, way in corners.items() if link in grid.taps}
     labelled |= {link: 1 for link in corners if grid.rises(link)}
     side = _sides(grid)
@@ -171,10 +187,11 @@ def _across(
 
 
 def _upwards(
-    grid: Grid, children: dict[Place, dict[bool, list[Place]]], lane: float
+    grid: Grid, children: dict[Place, dict[bool, list[Place]]], heights: Heights
 ) -> tuple[dict[int, float], list[Lane]]:
     """Set every y, row by row; returns the line below each layer by which lower ones come in, and the lanes."""
-    above, below = _reach(grid, children)
+    half, level = heights.half, heights.level
+    above, below = _reach(grid, heights)
     gathering = {grid.row[link.target]: grid.row_of(link.source) for link in grid.links if grid.gathers(link)}
     ys: dict[Row, float] = {}
     lanes: list[tuple[Sequence[Place], Row, float]] = []  # and how far each is off its row
@@ -184,14 +201,14 @@ def _upwards(
         if row in gathering:
             continue
         up, down = above[row], below[row]
-        gathered = up + MARGIN + HALF
+        gathered = up + MARGIN + half
         up = gathered if row in gathering.values() else up
         for sign, reach in ((1, up), (-1, down)):
             y = reach
             for terms in sorted(row.lanes[sign > 0], key=lambda terms: terms[0].x):
-                y += lane if y > reach else LEVEL - HALF
+                y += heights.lane if y > reach else LEVEL - HALF
                 lanes.append((terms, row, sign * y))
-            up, down = (max(up, y + HALF), down) if sign > 0 else (up, max(down, y + HALF))
+            up, down = (max(up, y + half), down) if sign > 0 else (up, max(down, y + half))
         at -= up + (APART if ys else 0.0)
         ys[row] = at
         for gatherer in (r for r, of in gathering.items() if of is row):
@@ -200,10 +217,10 @@ def _upwards(
         if i + 1 == len(grid.rows) or grid.rows[i + 1][0] != layer:
             hubs = [p for p in grid.hubs if grid.layer[p] == layer]
             if hubs:
-                at -= APART + HALF
+                at -= APART + half
                 for p in hubs:
                     p.y = at
-                at -= HALF
+                at -= half
             under[layer] = at - APART / 2
             at -= APART
     lowest = min((layer for layer, _ in grid.rows if layer > 0), default=0)
@@ -215,37 +232,37 @@ def _upwards(
             p.y -= zero
         for up, side in children[p].items():
             for c in side:
-                c.y = p.y + (LEVEL if up else -LEVEL)
+                c.y = p.y + (level if up else -level)
     return (
         {layer: y - zero for layer, y in under.items()},
         [Lane(terms, left, ys[row] - zero + y) for terms, row, y in lanes],
     )
 
 
-def _reach(grid: Grid, children: dict[Place, dict[bool, list[Place]]]) -> tuple[dict[Row, float], dict[Row, float]]:
+def _reach(grid: Grid, heights: Heights) -> tuple[dict[Row, float], dict[Row, float]]:
     """How far up and down each row reaches, with its trees, and with what enters it from a rail or from below."""
-    above: dict[Row, float] = defaultdict(lambda: HALF)
-    below: dict[Row, float] = defaultdict(lambda: HALF)
+    above: dict[Row, float] = defaultdict(lambda: heights.half)
+    below: dict[Row, float] = defaultdict(lambda: heights.half)
     depth: dict[Place, int] = {}
     for p in grid.reached:
         depth[p] = depth[grid.parent[p]] + 1 if p in grid.parent else 0
         if p in grid.parent and grid.root(p) in grid.row:
             reach = above if grid.up[p] else below
             row = grid.row[grid.root(p)]
-            reach[row] = max(reach[row], depth[p] * LEVEL + HALF)
+            reach[row] = max(reach[row], depth[p] * heights.level + heights.half)
     for link, tap in grid.taps.items():
         if tap:
             row = grid.row[link.target]
-            above[row] = max(above[row], TAP + RAIL * tap)
+            above[row] = max(above[row], heights.tap + RAIL * tap)
     for link in grid.links:
         if grid.rises(link):
             row = grid.row[link.target]
-            below[row] = max(below[row], 2.5 * HALF)
+            below[row] = max(below[row], 2.5 * heights.half)
     return above, below
 
 
 def _corners(
-    grid: Grid, rail_x: dict[tuple[int, Place], float], under: dict[int, float]
+    grid: Grid, rail_x: dict[tuple[int, Place], float], under: dict[int, float], heights: Heights
 ) -> dict[Link, tuple[Point, ...]]:
     """The corners of the links that run along rails, from layer to layer, and on the line where read-outs gather."""
     corners: dict[Link, tuple[Point, ...]] = {}
@@ -258,13 +275,13 @@ def _corners(
             if p.column == q.column and p not in grid.hubs:
                 way = [(p.x, under[grid.layer[q]]), (x, under[grid.layer[q]])]
             if tap:
-                y, aside = q.y + TAP + RAIL * (tap - 1), 9.0 * (2 * tap - 3) if q in several else 0.0
+                y, aside = q.y + heights.tap + RAIL * (tap - 1), 9.0 * (2 * tap - 3) if q in several else 0.0
                 way += [(x, y), (q.x + aside, y)]
             else:
                 way += [(x, q.y)]
             corners[link] = tuple(way)
         elif grid.rises(link):
-            y = q.y - 2 * HALF
+            y = q.y - 2 * heights.half
             corners[link] = ((p.x, y), (q.x, y))
         elif grid.gathers(link):
             corners[link] = ((p.x, q.y),)

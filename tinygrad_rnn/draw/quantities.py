@@ -22,21 +22,27 @@ Key = TypeVar("Key", bound=Hashable)
 def gradients(unfolded: Unfolded) -> dict[Place | Tensor, np.ndarray]:
     """∂L/∂node for every place that has one; of a parameter that several steps use, the term of each, and the whole.
 
-    None but a scalar output has gradients. No `.grad` is read or changed.
+    Of an output that is no scalar, the Jacobians, one row for each of its elements. No `.grad` is read or changed.
     """
     output = unfolded.places[-1].tensor
-    if output.size != 1 or not output.requires_grad:
+    if not output.requires_grad:
         return {}
-    places = {(p.tensor, p.column): p for p in unfolded.places}
-    single = {p.tensor: p for p in unfolded.places if p.tensor not in unfolded.shared}
-    columns = unfolded.columns
+    cotangents = np.eye(output.size, dtype=output.dtype).reshape(output.size, *output.shape)
+    rows = [_gradients(unfolded, output, cotangent) for cotangent in cotangents]
+    return rows[0] if output.size == 1 else {p: np.array([row[p] for row in rows]) for p in rows[0]}
+
+
+def _gradients(unfolded: Unfolded, output: Tensor, cotangent: np.ndarray) -> dict[Place | Tensor, np.ndarray]:
+    drawn = [p for p in unfolded.places if p.kind != "elided"]
+    places = {(p.tensor, p.column): p for p in drawn}
+    single = {p.tensor: p for p in drawn if p.tensor not in unfolded.shared}
     found: dict[Place | Tensor, np.ndarray] = {}
-    for node, g in sweep(output, np.ones(output.shape, output.dtype)):
+    for node, g in sweep(output, cotangent):
         if node in single or node in unfolded.shared:
             found[single.get(node, node)] = np.array(g)
         for i, x in enumerate(node.inputs):
             if x in unfolded.shared:
-                p = places.get((x, columns[node]))
+                p = places.get((x, unfolded.columns[node]))
                 if p is not None:
                     found[p] = found.get(p, 0.0) + passed_back(node, i, g)
     return found
@@ -47,7 +53,7 @@ def short(array: np.ndarray | None) -> str:
     if array is None:
         return "–"
     if array.size <= 3:
-        numbers = ", ".join(f"{x:.3g}".replace("-", "−") for x in array.ravel())
+        numbers = ", ".join(f"{x + 0.0:.3g}".replace("-", "−") for x in array.ravel())
         return numbers if array.ndim == 0 else f"[{numbers}]"
     return f"{'×'.join(map(str, array.shape))}, ‖·‖ = {norm([array]):.3g}".replace("-", "−")
 

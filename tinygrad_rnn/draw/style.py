@@ -11,6 +11,7 @@ __all__ = [
     "EDGE_FONT",
     "FAINT",
     "FONT",
+    "LEGEND_FONT",
     "MARGIN",
     "NODES",
     "NODE_FONT",
@@ -45,7 +46,7 @@ NODES = {
     "variable":  Style("ellipse", 46, 46, "#ffffff", "#444444", "variable"),
     "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output"),
     "operation": Style("box",     40, 32, "#ffffff", "#8a8a8a", "primitive"),
-    "elided":    Style("plain",   40, 40, "#ffffff", "#5a6575"),
+    "elided":    Style("plain",   66, 40, "#ffffff", "#5a6575"),
     "cut":       Style("plain",   20, 20, "#ffffff", "#5a6575", "past cut off"),
     "heading":   Style("plain",   22, 22, "#ffffff", "#ffffff"),
     "term":      Style("box",     84, 30, "#ffffff", "#d4dae3"),
@@ -70,7 +71,7 @@ PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575"}
 _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
 
 FONT = "Times-Roman"
-NODE_FONT, EDGE_FONT, PANEL_FONT, NOTE_FONT = 16.0, 13.0, 13.0, 9.0
+NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 13.0, 13.0, 13.0, 9.0
 ARROW = 7.0
 MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
 CORNER = 12.0  # the radius of a turn

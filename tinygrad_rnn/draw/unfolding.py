@@ -7,9 +7,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
+
+import numpy as np
 
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.draw.columns import columns_of
@@ -81,6 +84,8 @@ class Unfolded:
 
     def equation(self, p: Place) -> str:
         """How a node was made, as a tooltip says it."""
+        if p.kind == "elided":
+            return "the states of the hidden steps"
         of = self.writer.expression(p.tensor)
         made = p.tensor.name is not None and not p.tensor.is_leaf
         return f"{f'{self.name(p)} = {of}' if made else of}, shape {p.tensor.shape}"
@@ -91,6 +96,8 @@ class Unfolded:
 
     def gradient(self, p: Place) -> str:
         """What gradient a node stands for, as a tooltip says it."""
+        if p.kind == "elided":
+            return "the gradients of the hidden steps"
         if not p.tensor.requires_grad:
             return f"{self.name(p)} needs no gradient"
         through = f"through step {p.column}" if p.column in self.steps else "outside of the steps"
@@ -145,12 +152,18 @@ class Options:
             value = getattr(self, name)
             if not (value is None or isinstance(value, str)) or value not in known:
                 raise ValueError(f"draw({name}={value!r}): not one of {', '.join(map(repr, known))}")
-        if self.max_steps is not None and (not isinstance(self.max_steps, int) or self.max_steps < 2):
+        for name in ("rolled", "values", "shapes"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"draw({name}={getattr(self, name)!r}): not one of True, False")
+        if self.max_steps is not None and (not isinstance(self.max_steps, Integral) or self.max_steps < 2):
             raise ValueError(
                 f"draw(max_steps={self.max_steps!r}): a whole number from 2 up: the first step and the last"
             )
-        if self.rolled and self.max_steps is not None:
-            raise ValueError("draw(rolled=True, max_steps=...): a rolled graph shows one step")
+        if self.highlight is not None and not (isinstance(self.highlight, tuple | list) and len(self.highlight) == 2):
+            raise TypeError(f"draw(highlight={self.highlight!r}): a parameter and a time step are needed")
+        for name in ("max_steps", "highlight"):
+            if self.rolled and getattr(self, name) is not None:
+                raise ValueError(f"draw(rolled=True, {name}=...): a rolled graph shows one step, which stands for all")
         Notation.named(self.notation)
 
 
@@ -183,19 +196,21 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
         sources = [place_of(use.source, columns[target]) for use in made_of]
         for source, use in zip(sources, made_of, strict=True):
             links.append(Link(source, place_of(target, columns[target]), use.users[0], use.paths))
+    uses_of = Counter(p.tensor for p in found.values())
     places, links, steps, hidden = _elide(list(found.values()), links, steps, options)
     in_columns = defaultdict(list)
     for p in places:
         if p.kind != "elided":
             in_columns[p.tensor].append(p)
-    shared = {x: where for x, where in in_columns.items() if len(where) > 1 and x.requires_grad}
+    shared = {x: where for x, where in in_columns.items() if uses_of[x] > 1 and x.requires_grad}
     indices: dict[Tensor, int | str] = _indices(in_columns, steps)
     loops = []
     if options.rolled and steps:
         shared = {
             x: where for x, where in in_columns.items() if where[0].kind == "parameter" and where[0].column == steps[0]
         }
-        indices = {x: {0: "t", -1: "t−1"}.get(step - steps[0], step) for x, step in indices.items()}
+        indices |= {x: x.step for x in order if x.step is not None}
+        indices = {x: f"t{step - steps[0]:+d}".replace("+0", "").replace("-", "−") for x, step in indices.items()}
         last = {(p.tensor.name, p.tensor.layer): p for p in places if p.carried and p.column == steps[0]}
         loops = [
             (last[key], p)
@@ -204,7 +219,7 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
             if (key := (p.tensor.name, p.tensor.layer)) in last
         ]
     cuts = [p for p in places if p.carried and p.tensor.is_leaf and p.tensor.step > 0 and p.kind == "state"]
-    writers = (Writer(order, indices, notation, setting, brief=True) for setting in (PLAIN, MARKUP))
+    writers = (Writer(topological_order(output), indices, notation, setting, brief=True) for setting in (PLAIN, MARKUP))
     return Unfolded(options.level, places, links, steps, *writers, shared, hidden, cuts, loops, columns)
 
 
@@ -225,6 +240,8 @@ def _order(output: Tensor, start: Tensor | None) -> list[Tensor]:
     on_way.update(node for node in order if any(x in on_way for x in node.inputs))
     if output not in on_way or output is start:
         raise ValueError(f"draw.between: {describe(output)} does not depend on {describe(start)}")
+    if not start.requires_grad:
+        raise ValueError(f"draw.between: no gradient flows back to {describe(start)}, which does not require one")
     return [node for node in order if node in on_way]
 
 

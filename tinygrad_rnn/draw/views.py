@@ -12,26 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.bptt.expansion import expansion
-from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
+from tinygrad_rnn.bptt.expansion import Term, expansion
+from tinygrad_rnn.draw.diagram import Diagram, Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.placement import Lane, Placement
 from tinygrad_rnn.draw.quantities import colours, gradients, short
-from tinygrad_rnn.draw.style import size
+from tinygrad_rnn.draw.style import MARGIN, size
 from tinygrad_rnn.draw.telling import tell
 from tinygrad_rnn.draw.unfolding import Options, placed, unfold
-from tinygrad_rnn.notation import is_number
+from tinygrad_rnn.notation import Writer, is_number
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor, describe
-from tinygrad_rnn.typesetting import PLAIN
+from tinygrad_rnn.typesetting import PLAIN, Typesetting
 
 __all__ = ["backward", "between", "forward"]
 
 GAP = 44.0  # from a Σ to what it makes
 HALF = 32.0  # from the middle of a node to beyond its border
 CUT = 58.0  # from a cut to the state whose past it cuts off
-LOOP = 34.0  # how far above everything the loops of a rolled graph run
+LOOP = 60.0  # how far above everything the first loop of a rolled graph runs
 
 
 def forward(output: Tensor, **options: Any) -> Diagram:
@@ -116,7 +116,7 @@ class _Figure:
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
         unfolded, first = self.unfolded, lane.terms[0]
-        i, name, x = unfolded.number_of_sum(first), unfolded.name(first), lane.x - (LOOP if unfolded.loops else 0.0)
+        i, name, x = unfolded.number_of_sum(first), unfolded.name(first), lane.x - self._beside
         over = f"the sum over the steps that use {name}"
         over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
@@ -135,7 +135,7 @@ class _Figure:
         return lit is True, lit is False
 
     @property
-    def _writers(self) -> tuple:
+    def _writers(self) -> tuple[Writer, Writer]:
         return self.unfolded.writer, self.unfolded.markup
 
     def _diagram(self, title: str, nodes: list[Node], edges: list[Edge], direction: str) -> Diagram:
@@ -143,22 +143,18 @@ class _Figure:
         for i, p in enumerate(unfolded.cuts):
             nodes.append(Node(f"cut{i}", "✂", "cut", "✂", None, p.x - CUT, p.y, "no gradient flows back from here"))
             edges.append(Edge(f"cut{i}", p.id, "", "cut"))
-        top = max([node.y for node in nodes] + [lane.y for lane in self.at.lanes]) + LOOP
-        for i, (state, start) in enumerate(unfolded.loops):
-            y = top + 26.0 * (i + 1)
-            ends = (state, start) if direction == "LR" else (start, state)
-            via = tuple((p.x, y) for p in ends)
-            edges.append(Edge(*(p.id for p in ends), "t − 1 ← t", "loop", "<I>t</I> − 1 ← <I>t</I>", via, 1))
+        edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.at.lanes]))
         if self.options.color_by is not None:
             nodes, span = self._coloured(nodes, direction)
-            scale = (f"‖{'∂L/∂·' if self.options.color_by == 'gradient' else '·'}‖", *span)
-        caption = "   ".join(filter(None, [unfolded.writer.legend(), self._product()]))
+            names = [f"∂{unfolded.name(unfolded.places[-1], writer)}/∂·" for writer in self._writers]
+            scale = Scale(*(f"‖{name if self.options.color_by == 'gradient' else '·'}‖" for name in names), *span)
+        captions = [self._caption(writer) for writer in self._writers]
         return Diagram(
             f"{title} computational graph",
             nodes,
             edges,
             unfolded.steps,
-            caption,
+            *captions,
             unfolded.hidden,
             scale,
             self._frame(),
@@ -166,11 +162,34 @@ class _Figure:
             self.story,
         )
 
+    def _loops(self, direction: str, top: float) -> list[Edge]:
+        """From each state of a rolled graph over everything to where the next step starts, which it enters level."""
+        edges = []
+        for i, (state, start) in enumerate(self.unfolded.loops):
+            column = [p for p in self.unfolded.places if p.column == state.column]
+            above = [p for p in column if p.y > state.y and abs(p.x - state.x) < (p.width + state.width) / 2]
+            x, y = max(p.x + p.width / 2 for p in column) + MARGIN + 8.0 * (i + 1), top + LOOP + 26.0 * i
+            way = ((x, state.y), (x, y)) if above else ((state.x, y),)
+            x = start.x - start.width / 2 - 20.0 * (i + 1)
+            way += ((x, y), (x, start.y))
+            ends, piece = (state.id, start.id), len(way) - 2
+            if direction == "RL":
+                ends, way, piece = ends[::-1], way[::-1], 2
+            edges.append(Edge(*ends, "t − 1 ← t", "loop", "<I>t</I> − 1 ← <I>t</I>", way, piece))
+        return edges
+
+    @property
+    def _beside(self) -> float:
+        """How far the Σ stand to the left of the lanes' ends, for loops to come down between."""
+        return 30.0 + 20.0 * (len(self.unfolded.loops) + 1) if self.unfolded.loops else 0.0
+
     def _frame(self) -> tuple[float, float, float, float] | None:
         """Around all that stands in either figure; None if the nodes have no places."""
         if not self.unfolded.steps and not self.at.curves:
             return None
-        points = [(p.x + side * p.width / 2, p.y) for p in self.unfolded.places for side in (-1, 1)]
+        points = [
+            (p.x + side * p.width / 2, p.y + side * p.height / 2) for p in self.unfolded.places for side in (-1, 1)
+        ]
         points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.at.lanes for total, it in [self._sum(lane)]]
         points += [(x, y) for curve, _ in self.at.curves.values() for x, y in curve]
         points += [(p.x - CUT - HALF, p.y) for p in self.unfolded.cuts]
@@ -220,32 +239,45 @@ class _Figure:
     def _coloured(self, nodes: list[Node], direction: str) -> tuple[list[Node], tuple[float, float]]:
         arrays = self.gradients
         if self.options.color_by == "value":
-            arrays = {p: p.tensor.value for p in self.unfolded.places}
+            arrays = {p: p.tensor.value for p in self.unfolded.places if p.kind != "elided"}
         fills, span = colours({p: norm([array]) for p, array in arrays.items()})
         totals = {x: f"total{i}" for i, x in enumerate(self.unfolded.shared)}
         fill = {totals[x] if isinstance(x, Tensor) else x.id: colour for x, colour in fills.items()}
         return [replace(node, fill=fill.get(node.id, "")) for node in nodes], span
+
+    def _terms(self, setting: Typesetting) -> dict[int, Term]:
+        """The terms of the sum over time of which one is highlighted, by their steps."""
+        parameter, _ = self.options.highlight
+        terms = expansion(self.unfolded.places[-1].tensor, parameter, self.options.notation, setting)
+        return {term.step: term for term in terms}
 
     def _highlighted(self) -> set[Place] | None:
         """The places that the highlighted term passes: from the output to the parameter at its step."""
         if self.options.highlight is None:
             return None
         parameter, step = self.options.highlight
-        found = [p for p in self.unfolded.places if p.tensor is parameter and step in (p.column, None)]
+        if not isinstance(parameter, Tensor):
+            raise TypeError(f"draw(highlight=(parameter, step)): {parameter!r} is no Tensor")
+        terms = self._terms(PLAIN)
+        if step not in list(terms):
+            raise ValueError(
+                f"draw(highlight=(parameter, step)): {describe(parameter)} has no term at step {step!r}, only at "
+                f"{', '.join(map(str, terms))}"
+            )
+        found = [p for p in self.unfolded.places if p.tensor is parameter]
+        found = [p for p in found if p.column == step] or [p for p in found if p.column not in self.unfolded.steps]
         if not found:
-            name = describe(parameter) if isinstance(parameter, Tensor) else f"{parameter!r}, which is no Tensor,"
-            raise ValueError(f"draw(highlight=(parameter, step)): {name} is not drawn at step {step!r}")
+            raise ValueError(f"draw(highlight=(parameter, step), max_steps=...): step {step} is one of those hidden")
         lit = {found[0]}
-        for link in sorted(self.unfolded.links, key=lambda link: self.unfolded.places.index(link.source)):
+        for link in self.unfolded.links:  # in topological order
             if link.source in lit:
                 lit.add(link.target)
         return lit
 
-    def _product(self) -> str:
-        """The highlighted term, written out."""
-        if self.options.highlight is None:
-            return ""
-        parameter, step = self.options.highlight
-        terms = expansion(self.unfolded.places[-1].tensor, parameter, self.options.notation, PLAIN)
-        term = next(term for term in terms if term.step == step)
-        return f"{term.factors}   ‖·‖ = {term.norm:.3g}"
+    def _caption(self, writer: Writer) -> str:
+        """What f is, and the highlighted term, written out."""
+        parts = [writer.legend()]
+        if self.options.highlight is not None:
+            term = self._terms(writer.setting)[self.options.highlight[1]]
+            parts += [term.factors, f"‖·‖ = {term.norm:.3g}"]
+        return "   ".join(filter(None, parts))

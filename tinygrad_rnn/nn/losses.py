@@ -51,7 +51,7 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
     """
     z, y = as_tensor(logits), as_tensor(targets)
     if z.name is None or (type(z.name) is Letter and z.name == "y"):  # as a dense layer calls what it makes
-        label(z, Letter("z"))
+        label(z, Letter("logits"))
     if z.ndim == 0:
         raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
     if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:

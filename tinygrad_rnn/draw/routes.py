@@ -1,0 +1,185 @@
+"""How edges run, from border to border, and where their labels stand.
+
+Straight lines join the nodes, around rounded corners. A label stands above a level line, and beside a steep one, on the
+side to which it leans; where a node, another label, or another line of its fan is in the way, it moves along the line,
+or to the other side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from tinygrad_rnn.draw.style import ARROW, CORNER, EDGE_FONT, EDGES, NODES, size, text_width
+
+if TYPE_CHECKING:
+    from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
+
+__all__ = ["Route", "routes"]
+
+ALONG = (0.58, 0.5, 0.66, 0.42, 0.74, 0.34)  # where beside a line, nearest to what is best: fans spread out
+CELL = 100.0  # boxes are looked up by where they are, in cells as wide as this
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, bottom, right, top
+
+
+class Route(NamedTuple):
+    """An edge's Bézier curve, the tip of its arrow, and the middle of its label, if it has one."""
+
+    curve: list[Point]
+    tip: Point
+    label: Point | None
+
+
+def routes(diagram: Diagram) -> list[Route]:
+    """The routes of all edges of a diagram whose nodes have places."""
+    nodes = {node.id: node for node in diagram.nodes}
+    taken, fans = _Boxes(), defaultdict(list)
+    for node in diagram.nodes:
+        taken.add(_box((node.x, node.y), *size(node.kind, node.label, node.note)))
+    for edge in diagram.edges:
+        for end in (edge.source, edge.target):
+            fans[end].append(edge)
+    found = []
+    for edge in diagram.edges:
+        source, target = nodes[edge.source], nodes[edge.target]
+        curve, tip = (_curved if edge.curve else _bent if edge.bend else _angular)(edge, source, target)
+        label = None
+        if edge.label:
+            beside = [
+                e for e in (*fans[edge.source], *fans[edge.target]) if not (e is edge or e.via or e.curve or e.bend)
+            ]
+            lines = [[(nodes[id].x, nodes[id].y) for id in (e.source, e.target)] for e in beside]
+            label = _free(_middles(edge, [curve[0], *edge.via, tip]), text_width(edge.label, EDGE_FONT), taken, lines)
+        found.append(Route(curve, tip, label))
+    return found
+
+
+def _free(middles: Iterable[Point], width: float, taken: _Boxes, lines: list) -> Point:
+    """The first place for a label where nothing is in the way, or else the least; it is taken then."""
+    best, least = None, math.inf
+    for middle in middles:
+        box = _box(middle, width, 0.9 * EDGE_FONT)
+        count = taken.count(box) + sum(_crosses(line, box) for line in lines)
+        if count < least:
+            best, least = box, count
+        if count == 0:
+            break
+    taken.add(best)
+    return (best[0] + best[2]) / 2, (best[1] + best[3]) / 2
+
+
+def _middles(edge: Edge, points: list[Point]) -> Iterator[Point]:
+    """Where the middle of an edge's label can be, the best first."""
+    width = text_width(edge.label, EDGE_FONT)
+    if edge.middle is not None:
+        yield edge.middle
+        return
+    start, end = points[edge.at : edge.at + 2]
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    if edge.bend:
+        for part in (0.5, *ALONG[2:]):
+            x, y = _between(start, end, part)
+            yield x, y + 3 * part * (1 - part) * edge.bend + math.copysign(0.85 * EDGE_FONT, edge.bend)
+    elif abs(dx) > 2 * abs(dy):
+        for side in (1, -1):
+            for part in (0.5, *ALONG[2:]):
+                x, y = _between(start, end, part)
+                yield x, y + side * (0.85 * EDGE_FONT + abs(dy / dx) * width / 2)
+    else:
+        for side in (edge.side, -edge.side):
+            for part in (0.5, *ALONG) if edge.via else ALONG:
+                x, y = _between(start, end, part)
+                yield x + side * (width / 2 + 5 + (0.35 * EDGE_FONT * abs(dx / dy) if dy else 0.0)), y
+
+
+class _Boxes:
+    """What is there already."""
+
+    def __init__(self) -> None:
+        self._cells: dict[int, list[Box]] = defaultdict(list)
+
+    def add(self, box: Box) -> None:
+        for cell in self._across(box):
+            self._cells[cell].append(box)
+
+    def count(self, box: Box) -> int:
+        """How many overlap a box."""
+        near = {other for cell in self._across(box) for other in self._cells[cell]}
+        return sum(a[0] < box[2] and box[0] < a[2] and a[1] < box[3] and box[1] < a[3] for a in near)
+
+    @staticmethod
+    def _across(box: Box) -> range:
+        return range(int(box[0] // CELL), int(box[2] // CELL) + 1)
+
+
+def _box(middle: Point, width: float, height: float) -> Box:
+    return middle[0] - width / 2, middle[1] - height / 2, middle[0] + width / 2, middle[1] + height / 2
+
+
+def _crosses(line: tuple[Point, Point], box: Box) -> bool:
+    """Whether a straight line passes through a box."""
+    (x0, y0), (x1, y1) = line
+    left, bottom, right, top = box
+    if y0 == y1:
+        return bottom < y0 < top and min(x0, x1) < right and left < max(x0, x1)
+    first, last = sorted(((bottom - y0) / (y1 - y0), (top - y0) / (y1 - y0)))
+    ends = [x0 + (x1 - x0) * min(max(part, 0.0), 1.0) for part in (first, last)]
+    return first < 1.0 and last > 0.0 and min(ends) < right and left < max(ends)
+
+
+def _angular(edge: Edge, source: Node, target: Node) -> tuple[list[Point], Point]:
+    """Straight lines with rounded corners, as a Bézier curve, and the tip of the arrow."""
+    points = [(source.x, source.y), *edge.via, (target.x, target.y)]
+    tip = _border(target, points[-2])
+    curve = [_border(source, points[1])]
+    for corner, after in pairwise(points[1:]):
+        into, out = _towards(corner, curve[-1], CORNER), _towards(corner, after, CORNER)
+        curve += [*_straight(curve[-1], into), corner, corner, out]
+    return curve + _straight(curve[-1], _before(tip, points[-2], edge)), tip
+
+
+def _bent(edge: Edge, source: Node, target: Node) -> tuple[list[Point], Point]:
+    """One arc that leaves the level line by three quarters of the bend, and the tip of the arrow."""
+    leave, arrive = (source.x + (target.x - source.x) * part for part in (0.2, 0.8))
+    leave, arrive = (leave, source.y + edge.bend), (arrive, target.y + edge.bend)
+    tip = _border(target, arrive)
+    return [_border(source, leave), leave, arrive, _before(tip, arrive, edge)], tip
+
+
+def _curved(edge: Edge, source: Node, target: Node) -> tuple[list[Point], Point]:
+    """The curve of the edge, to where these two shapes begin, and the tip of the arrow."""
+    tip = _border(target, edge.curve[-2])
+    return [_border(source, edge.curve[1]), *edge.curve[1:-1], _before(tip, edge.curve[-2], edge)], tip
+
+
+def _before(tip: Point, point: Point, edge: Edge) -> Point:
+    """Where the line ends and the arrow's head begins."""
+    return tip if EDGES[edge.kind].get("arrowhead") == "none" else _towards(tip, point, ARROW)
+
+
+def _straight(a: Point, b: Point) -> list[Point]:
+    """The rest of a Bézier segment from a to b that is a straight line."""
+    return [_between(a, b, 1 / 3), _between(a, b, 2 / 3), b]
+
+
+def _between(a: Point, b: Point, part: float) -> Point:
+    return a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])
+
+
+def _towards(a: Point, b: Point, distance: float) -> Point:
+    """The point at a distance from a on the way to b."""
+    length = math.dist(a, b)
+    return _between(a, b, distance / length) if length else a
+
+
+def _border(node: Node, point: Point) -> Point:
+    """Where the line from a node's centre to a point leaves its shape."""
+    width, height = size(node.kind, node.label, node.note)
+    dx, dy = (point[0] - node.x) / (width / 2), (point[1] - node.y) / (height / 2)
+    reach = max(abs(dx), abs(dy)) if NODES[node.kind].shape == "box" else math.hypot(dx, dy)
+    return _between((node.x, node.y), point, min(1.0, 1.0 / reach) if reach else 0.0)
