@@ -212,7 +212,7 @@ def test_draw_with_another_resolution(capsys, tmp_path):
     [
         (["--rolled", "--max-steps", "3"], 2, "not allowed with argument --rolled"),
         (["--max-steps", "1"], 2, "'1' is not a whole number from 2 up"),
-        (["--rolled", "--highlight", "1"], 2, "U of shape (3, 3) is not drawn at step 1"),
+        (["--rolled", "--highlight", "1"], 2, "a rolled graph shows one step, which stands for all"),
         (["--highlight", "9"], 2, "--highlight 9: the steps are 1 to 4"),
         (["--highlight", "5", "--parameter", "V"], 2, "--highlight 5: the steps are 1 to 4"),
         (["--highlight", "2", "--parameter", "U_i"], 2, "the net has no U_i; it has W, U, b, V, c"),
@@ -220,7 +220,7 @@ def test_draw_with_another_resolution(capsys, tmp_path):
         (["--highlight", "2", "--layers", "2"], 2, "the net has no U; it has W_1, U_1, b_1, W_2, U_2, b_2, V, c"),
         (["--parameter", "W"], 2, "--parameter is for --view terms and --highlight"),
         (["--view", "between", "--steps", "1"], 2, "--steps 2 or more is needed"),
-        (["--view", "between", "--highlight", "4"], 2, "U of shape (3, 3) is not drawn at step 4"),
+        (["--view", "between", "--highlight", "4"], 2, "h(4) of shape (3,) is not a scalar"),
         (["--view", "terms", "--values", "--max-steps", "2"], 2, "a graph: leave out --max-steps, --values"),
         (["--view", "terms", "-o", "page.html"], 2, "a page is made of a recorded graph"),
         (["--view", "sideways"], 2, "invalid choice: 'sideways'"),

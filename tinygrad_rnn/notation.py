@@ -182,7 +182,7 @@ class Writer:
 
     def legend(self) -> str:
         """What f stands for."""
-        return f"f = {self.nonlinearities[0]}" if len(self.nonlinearities) == 1 else ""
+        return self.setting.template(f"f = {self.nonlinearities[0]}") if len(self.nonlinearities) == 1 else ""
 
     def function(self, node: Tensor) -> str:
         """The letter of the function that makes a node from its one input, as f in f(ĥ); empty if it is no such one."""

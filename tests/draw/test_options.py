@@ -278,7 +278,7 @@ class TestColours:
         flow = tg.bptt.gradient_flow(loss := unrolled(12, "sigmoid"), [find(loss, "h", t) for t in (1, 12)])
         name, _, low, high = diagram.scale
         assert 10**low <= flow[0] < flow[1] <= 10**high
-        legend = "".join(texts(diagram)["legend"])
+        legend = "".join(texts(diagram)["legend"]).replace("\xa0", " ").strip()
         assert name in legend and f"10{low:.0f}".replace("-", "−") in legend and legend.endswith(f"10{high:.0f}")
 
 

@@ -221,13 +221,15 @@ def test_an_input_used_at_every_step_stands_in_every_column():
     assert [node.step for node in tg.draw.forward(hs[-1]).nodes if node.label == "x⁽¹⁾"] == [1]
 
 
-def test_a_use_that_passes_other_nodes_bends_around_them():
+def test_a_use_that_passes_other_nodes_goes_around_them():
     rnn = tg.nn.RNN(2, 3, rng=0)
     hs, _ = rnn(np.ones((2, 2)))
-    y = label(hs[0] + hs[1], "y")
-    diagram = tg.draw.forward(y)
-    name = {node.id: node.label for node in diagram.nodes}
-    assert [(name[e.source], name[e.target]) for e in diagram.edges if e.bend] == [("h⁽¹⁾", "y")]
+    diagram = tg.draw.forward(label(hs[0] + hs[1], "y"))
+    (around,) = [e for e in diagram.edges if e.via]
+    h, y = (next(node for node in diagram.nodes if node.id == id) for id in (around.source, around.target))
+    assert (h.label, y.label) == ("h⁽¹⁾", "y")
+    height = around.via[0][1]
+    assert around.via == ((h.x, height), (y.x, height)) and height > max(node.y for node in diagram.nodes)
 
 
 def test_inputs_that_want_a_gradient_are_inputs_still():

@@ -31,10 +31,14 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, int | None], list[int]
 
 
 def _pull_to_use(order: list[Tensor], column: dict[Tensor, int | None]) -> None:
-    """What was made outside of any step, and is used in one, stands in the column where it is used first."""
+    """What was made outside of any step, and is used in a later one, stands in the column where it is used first."""
+    made_of: dict[Tensor, int] = {}  # the latest step of each
+    for node in order:
+        steps = [column[node], *(made_of.get(x) for x in node.inputs)]
+        made_of[node] = max((step for step in steps if step is not None), default=0)
     for node in reversed(order):
         for x in node.inputs:
-            if x.step is None and not x.is_leaf and column[node] is not None:
+            if x.step is None and not x.is_leaf and column[node] is not None and made_of[x] < column[node]:
                 column[x] = column[node] if column[x] is None else min(column[x], column[node])
 
 

@@ -86,7 +86,7 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class Diagram:
-    """A drawn graph. `steps` are the time steps that have a column; `caption` stands beside the legend, and
+    """A drawn graph. `steps` are the time steps that have a column; `caption` stands below the legend, and
     `caption_markup` is how it is set.
 
     `frame` (left, bottom, right, top) is around the nodes of both figures of a graph, so that they lie on each other.

@@ -23,10 +23,12 @@ from tinygrad_rnn.draw.style import (
     NODE_FONT,
     NODES,
     NOTE_FONT,
+    NOTE_GAP,
     PALE,
     PANEL,
     PANEL_FONT,
     SCALE,
+    WORDS,
     size,
     text_width,
 )
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["APART", "digraph"]
 
 
+ROW = 26.0  # the height of a line of the legend
 BACKSLASH = "\\"
 APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a letter as a command, even in markup
 
@@ -85,21 +88,28 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
         attributes = {**EDGES[edge.kind], "label": _html(edge.markup, EDGE_FONT)}
         attributes |= {"penwidth": "2.2"} if edge.bold else PALE if edge.faint else {}
         graph.edge(edge.source, edge.target, **attributes, **(_positions(edge, route) if route else {}))
-    legend = f"<{_legend(diagram)}>"
-    if placed:
-        left, bottom, right, top = diagram.frame
-        centre, half = (left + right) / 2, _legend_width(diagram) / 2
-        graph.node("legend", legend, shape="plain", style="", pos=f"{centre:.2f},{bottom - 42:.2f}")
-        # What Graphviz would cut off: a wide legend, and what only the other figure has.
-        for i, (x, y) in enumerate([(min(left, centre - half), bottom - 72), (max(right, centre + half), top)]):
-            graph.node(f"corner{i}", "", shape="point", style="invis", pos=f"{x:.2f},{y:.2f}")
-    else:
-        graph.attr(label=legend, labelloc="b")
+    rows = _legend(diagram)
+    caption = _html(diagram.caption_markup, LEGEND_FONT)
+    if not placed:
+        graph.attr(label=f"<{_table([*rows, caption[1:-1]] if caption else rows)}>", labelloc="b")
+        return graph
+    left, bottom, right, top = diagram.frame
+    centre, y = (left + right) / 2, bottom - 29 - ROW * len(rows) / 2
+    words = {"shape": "plain", "style": "", "fontsize": f"{LEGEND_FONT:g}", "fontcolor": WORDS}
+    graph.node("legend", f"<{_table(rows)}>", pos=f"{centre:.2f},{y:.2f}", **words)
+    y -= ROW * len(rows) / 2
+    if caption:
+        graph.node("caption", caption, pos=f"{centre:.2f},{y - ROW / 2:.2f}", **words)
+        y -= ROW
+    # What Graphviz would cut off: wide words, and what only the other figure has.
+    half = max(_legend_width(diagram), text_width(diagram.caption, LEGEND_FONT)) / 2
+    for i, (x, height) in enumerate([(min(left, centre - half), y - 4), (max(right, centre + half), top)]):
+        graph.node(f"corner{i}", "", shape="point", style="invis", pos=f"{x:.2f},{height:.2f}")
     return graph
 
 
-def _legend(diagram: Diagram) -> str:
-    """What the colours mean, and what the title and the letters do, as one line of an HTML-like label."""
+def _legend(diagram: Diagram) -> list[str]:
+    """What the colours mean, as rows of an HTML-like label: those of kinds, and those of a scale."""
     kinds = {node.kind for node in diagram.nodes if not node.faint}
     cells = [
         f'<TD BGCOLOR="{style.fill}" COLOR="{style.line}" BORDER="1" WIDTH="14" HEIGHT="14" FIXEDSIZE="TRUE"></TD>'
@@ -107,22 +117,25 @@ def _legend(diagram: Diagram) -> str:
         for kind, style in NODES.items()
         if kind in kinds and style.meaning
     ]
-    cells += [f"<TD>{_html(diagram.caption_markup, LEGEND_FONT)[1:-1]}</TD>"] if diagram.caption_markup else []
-    font = f'FACE="{FONT}" POINT-SIZE="{LEGEND_FONT:g}" COLOR="#444444"'
-    table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{"".join(cells)}</TR></TABLE>'
+    rows = [f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{"".join(cells)}</TR></TABLE>'] if cells else []
     if diagram.scale is not None:
         _, name, low, high = diagram.scale
         first = f'<TD ALIGN="RIGHT">{_html(name, LEGEND_FONT)[1:-1]} &nbsp; 10{_raised(low)}&nbsp;</TD>'
         last = f'<TD ALIGN="LEFT">&nbsp;10{_raised(high)}</TD>'
         bar = "".join(f'<TD BGCOLOR="{colour}" WIDTH="30" HEIGHT="12"></TD>' for colour in SCALE)
-        scale = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{first}{bar}{last}</TR></TABLE>'
-        table = f'<TABLE BORDER="0" CELLBORDER="0"><TR><TD>{table}</TD></TR><TR><TD>{scale}</TD></TR></TABLE>'
-    return f"<FONT {font}>{table}</FONT>"
+        rows.append(f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{first}{bar}{last}</TR></TABLE>')
+    return rows
+
+
+def _table(rows: list[str]) -> str:
+    """Rows of a label, one below the other."""
+    lines = "".join(f"<TR><TD>{row}</TD></TR>" for row in rows)
+    return f'<FONT COLOR="{WORDS}"><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0">{lines}</TABLE></FONT>'
 
 
 def _legend_width(diagram: Diagram) -> float:
     meanings = {NODES[node.kind].meaning for node in diagram.nodes} | {NODES["sum"].meaning}
-    return sum(40 + text_width(meaning, LEGEND_FONT) for meaning in meanings) + text_width(diagram.caption, LEGEND_FONT)
+    return sum(40 + text_width(meaning, LEGEND_FONT) for meaning in meanings)
 
 
 def _raised(power: float) -> str:
@@ -156,7 +169,8 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     style = NODES[node.kind]
     width, height = size(node.kind, node.label, node.note)
     note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
-    note = f'<FONT POINT-SIZE="{NOTE_FONT:g}">{note}</FONT>' if note else ""
+    apart = f'<BR/><FONT POINT-SIZE="{NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
+    note = f'{apart}<FONT POINT-SIZE="{NOTE_FONT:g}">{note}</FONT>' if note else ""
     attributes = {
         "label": _html(node.markup, NODE_FONT)[:-1] + f"{note}>" if node.markup else "",
         "tooltip": _literal(node.tooltip),

@@ -13,6 +13,7 @@
 - The rows of a layer, from its output downwards, are paths: a plain cell is one, ĥ h; an LSTM cell has five, ô o h and
   c and f̂ f and so on. A state that is carried on by itself (c, and h of a GRU) has a row, a straight line, of its own.
 - Layers lie one upon the other, the first below.
+- Gradients in a recorded backward graph have rows of their own, each above what it is the gradient of.
 - What enters several rows, x(t) and h(t-1) of a gated cell, does so from a vertical `rail` at the column's left.
 - Everything else hangs from a row as a tree. What is read out of a column joins what comes after on a line above.
 """
@@ -80,10 +81,12 @@ class Grid:
             self.columns[p.column].append(p)
         self.before = {after: before for before, after in pairwise(self.columns)}
         self.layer = self._layers()
+        self.gradient_of = self._gradients()
         self.hubs, self.trunk = self._trunk()
         self.slot = self._slots()
         self.rows: list[tuple[int, Row]] = []  # with their layers, from the top
         self.row: dict[Place, Row] = {}
+        self.above: dict[Row, Row] = {}  # of rows, those of the gradients
         self._find_rows()
         self.reached: list[Place] = []  # all places, each after what it hangs from
         self.parent, self.up = self._trees()
@@ -104,6 +107,13 @@ class Grid:
                 layer[p] = min([layer.get(link.target, 1) for link in self.out[p]], default=1)
         return layer
 
+    def _gradients(self) -> dict[Place, Place]:
+        """What a node of a recorded backward graph is the gradient of: dh(t) of h(t), by their names."""
+        place = {(p.tensor.name, p.tensor.step, p.tensor.layer, p.column): p for p in self.places}
+        made = [p for p in self.places if not p.tensor.is_leaf and (p.tensor.name or "")[:1] == "d"]
+        of = {p: place.get((p.tensor.name[1:], p.tensor.step, p.tensor.layer, p.column)) for p in made}
+        return {p: q for p, q in of.items() if q is not None}
+
     def _trunk(self) -> tuple[set[Place], set[Place]]:
         """The hubs: data that several nodes of a column use. The trunk: what a state of the column is made of, and is
         itself made of hubs or of other columns."""
@@ -122,7 +132,7 @@ class Grid:
         for p in reversed(self.places):
             wanted = p.carried or p.column not in with_state or any(q in trunk for q in users[p])
             ours = p.carried or p is self.places[-1] or (not p.tensor.is_leaf and (p in fed or self._role(p) in roles))
-            if wanted and ours and p not in hubs:
+            if wanted and ours and p not in hubs and p not in self.gradient_of:
                 trunk.add(p)
         return hubs, trunk
 
@@ -136,6 +146,11 @@ class Grid:
             if p in self.trunk:
                 before = [link.source for link in self.into[p] if link.source.column == p.column]
                 slot[p] = 1 + max([slot[q] for q in before if q in slot and self.layer[q] == self.layer[p]], default=-1)
+        output = self.places[-1]
+        if output.column not in self.steps:  # nothing stands above it or below
+            slot[output] = max(
+                [slot[output], *(slot[p] + 1 for p in slot if p.column == output.column and p is not output)]
+            )
         return slot
 
     def _find_rows(self) -> None:
@@ -151,10 +166,25 @@ class Grid:
                     rank.setdefault(key, (-self.layer[end], len(rank)))
         for key in sorted(found, key=rank.__getitem__):
             self._new_row(key[0], found[key])
+        self._mirror()
         for column in self.columns:
             if column not in self.steps:
                 for path in self._paths(column):
                     self._join(path, column)
+        self._mirror()
+
+    def _mirror(self) -> None:
+        """Give the gradients in a recorded backward graph rows of their own: each right above what it is that of."""
+        for p, of in self.gradient_of.items():
+            if of not in self.row or p in self.row:
+                continue
+            row = self.row[of]
+            if row not in self.above:
+                self.above[row] = Row()
+                at = next(i for i, (_, other) in enumerate(self.rows) if other is row)
+                self.rows.insert(at, (self.rows[at][0], self.above[row]))
+            self.row[p], self.slot[p] = self.above[row], self.slot[of]
+            self.trunk.add(p)
 
     def _new_row(self, layer: int, path: Sequence[Place]) -> None:
         self.rows.append((layer, Row()))
@@ -222,22 +252,25 @@ class Grid:
     def _trees(self) -> tuple[dict[Place, Place], dict[Place, bool]]:
         """What each place hangs from, breadth first, and whether it hangs upwards.
 
-        All but parameters do, and those parameters that meet data in one primitive; or all, where a lower layer comes
-        in from below. Places of one parameter hang on one side, so that the lane of their sum meets nothing else.
+        All but parameters do, and those parameters that meet data in one primitive, or go into a gradient above; or
+        all, where a lower layer comes in from below. Places of one parameter hang on one side, so that the lane of
+        their sum meets nothing else.
         """
         parent: dict[Place, Place] = {}
         reached = dict.fromkeys([p for p in self.places if p in self.trunk or p in self.hubs])
-        queue = deque(reached)
-        lonely = deque(p for p in self.places if p not in reached)
-        while queue or lonely:
+        gradients = [p for p in reached if p in self.gradient_of]
+        queue = deque(p for p in reached if p not in self.gradient_of)
+        waiting = deque([*gradients, *(p for p in self.places if p not in reached)])
+        while queue or waiting:
             if not queue:
-                p = lonely.popleft()
-                if p in reached:
-                    continue
-                self._new_row(0, [p])
-                self.trunk.add(p)
-                self.slot[p] = 0
-                reached[p] = None
+                p = waiting.popleft()
+                if p not in self.row:
+                    if p in reached:
+                        continue
+                    self._new_row(0, [p])
+                    self.trunk.add(p)
+                    self.slot[p] = 0
+                    reached[p] = None
                 queue.append(p)
             p = queue.popleft()
             near = [link.source for link in self.into[p]] + [link.target for link in self.out[p]]
@@ -252,6 +285,9 @@ class Grid:
         with_data = {link.user for link in self.links if link.source in up}
         up |= {link.source for link in self.links if link.user in with_data and link.source in parent}
         up |= {p for p in hung if any(self.rises(link) for link in self.into[parent[p]])}
+        railed = {link.target for p in self.hubs for link in self.out[p]}
+        to_gradients = {link.source for p in gradients for link in self.into[p]}
+        up |= {p for p in hung if p in to_gradients and parent[p] not in railed and parent[p] not in gradients}
         shared = {p.tensor for p in up if p.kind == "parameter"}
         up |= {p for p in hung if p.tensor in shared}
         for p in reversed(hung):

@@ -5,13 +5,15 @@ const { nodes, frames, sums, scale } = JSON.parse(document.getElementById("data"
 const at = (id) => document.getElementById(id);
 let step = 0, pinned = null, timer = null;
 
+const besides = (id) => id === "legend" || id === "caption" || id.startsWith("corner");
+
 const figures = {};
 for (const phase of ["forward", "backward"]) {
   const parts = new Map();
   for (const group of at(phase).querySelectorAll("g.node, g.edge")) parts.set(group.dataset.id, group);
   figures[phase] = parts;
   for (const [id, group] of parts) {
-    if (!group.classList.contains("node") || id === "legend" || id.startsWith("corner")) continue;
+    if (!group.classList.contains("node") || besides(id)) continue;
     group.setAttribute("tabindex", "-1");
     group.addEventListener("click", () => pin(id));
   }
@@ -43,7 +45,7 @@ function show() {
   const parts = figures[frame.phase], reached = seen[frame.phase];
   for (const [id, group] of parts) {
     const ends = id.split("->");
-    let there = reached.has(id) || id === "legend";
+    let there = reached.has(id) || besides(id);
     if (frame.phase === "forward" && ends.length === 2) there = ends.every((end) => reached.has(end));
     if (frame.phase === "backward" && /^sum\d+->total\d+$/.test(id)) there = reached.has(ends[1]);
     if (frame.phase === "backward" && nodes[id] && !nodes[id].wants) there = true;
@@ -172,7 +174,7 @@ function colour(parts, gradients, phase) {
   const by = at("colour").value, norms = new Map();
   for (const [id, group] of parts) {
     const shapeOf = group.querySelector("ellipse, polygon");
-    if (!shapeOf || !group.classList.contains("node") || id.startsWith("corner") || id === "legend") continue;
+    if (!shapeOf || !group.classList.contains("node") || besides(id)) continue;
     shapeOf.style.fill = "";
     group.querySelectorAll("text").forEach((text) => (text.style.fill = ""));
     const found = by === "value" ? nodes[id] : by === "gradient" && phase === "backward" ? (gradients.get(id) || {}).total : null;

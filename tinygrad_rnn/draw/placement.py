@@ -100,6 +100,7 @@ def place(
     heights = Heights.of(places, tallest_sum)
     under, lanes = _upwards(grid, children, heights)
     corners = _corners(grid, rail_x, under, heights)
+    corners |= _detours(grid, corners, [lane.y for lane in lanes])
     labelled = {link: len(way) - min(1, grid.taps[link]) for link, way in corners.items() if link in grid.taps}
     labelled |= {link: 1 for link in corners if grid.rises(link)}
     side = _sides(grid)
@@ -286,6 +287,37 @@ def _corners(
         elif grid.gathers(link):
             corners[link] = ((p.x, q.y),)
     return corners
+
+
+def _detours(grid: Grid, corners: dict[Link, tuple[Point, ...]], taken: list[float]) -> dict[Link, tuple[Point, ...]]:
+    """The ways of what enters something after all columns from afar: over everything, or below it."""
+    found: dict[Link, tuple[Point, ...]] = {}
+    last = max(grid.steps)
+    for q in grid.places:
+        if q.column <= last:
+            continue
+        for sign in (1, -1):
+            far = [link for link in grid.into[q] if link not in found and link not in corners]
+            far = [link for link in far if link.source.column < q.column and _passes(grid, link)]
+            free = [link for link in far if _is_free(grid, link.source, sign) and _is_free(grid, q, sign)]
+            if free:
+                y = sign * (max([sign * p.y + p.height / 2 for p in grid.places] + [sign * y for y in taken]) + LANE)
+                taken.append(y)
+                found |= {link: ((link.source.x, y), (q.x, y)) for link in free}
+    return found
+
+
+def _passes(grid: Grid, link: Link) -> bool:
+    """Whether a straight line would pass other places, or could."""
+    p, q = link.source, link.target
+    between = any(p.x < r.x < q.x and abs(r.y - p.y) < 1 for r in grid.places)
+    return between or (abs(p.y - q.y) > 1 and q not in grid.parent and p not in grid.parent)
+
+
+def _is_free(grid: Grid, p: Place, sign: int) -> bool:
+    """Whether nothing of its column stands above a place, or below it."""
+    column = grid.columns[p.column]
+    return not any(sign * (q.y - p.y) > 1 and abs(q.x - p.x) < (q.width + p.width) / 2 for q in column)
 
 
 def _bends(links: Sequence[Link], places: Sequence[Place], corners: dict[Link, tuple]) -> dict[Link, float]:

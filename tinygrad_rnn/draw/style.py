@@ -16,10 +16,12 @@ __all__ = [
     "NODES",
     "NODE_FONT",
     "NOTE_FONT",
+    "NOTE_GAP",
     "PALE",
     "PANEL",
     "PANEL_FONT",
     "SCALE",
+    "WORDS",
     "Style",
     "size",
     "text_width",
@@ -63,6 +65,7 @@ EDGES = {
 }
 # Seven colours of the cividis scale: even steps to the eye, in grey and to the colour-blind too (Nuñez et al. 2018).
 SCALE = ("#00224e", "#123570", "#3b496c", "#575d6d", "#8a8678", "#c0a85f", "#fee838")
+WORDS = "#444444"  # of the legend and the caption
 FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575"}
@@ -72,6 +75,7 @@ _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆
 
 FONT = "Times-Roman"
 NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 13.0, 13.0, 13.0, 9.0
+NOTE_GAP = 3.0  # between a label and the note below it
 ARROW = 7.0
 MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
 CORNER = 12.0  # the radius of a turn
@@ -82,7 +86,9 @@ def size(kind: str, label: str, note: str = "") -> tuple[float, float]:
     style = NODES[kind]
     lines, notes = label.split("\n"), note.split("\n") if note else []
     widths = [text_width(line, NODE_FONT) for line in lines] + [1.25 * text_width(line, NOTE_FONT) for line in notes]
-    return max(style.width, 10 + max(widths)), max(style.height, 25.0 * len(lines) + 12.0 * len(notes))
+    narrower = 1.2 if style.shape == "ellipse" and len(widths) > 1 else 1.0  # where the lines are than in the middle
+    height = 25.0 * len(lines) + 12.0 * len(notes) + (NOTE_GAP if notes else 0.0)
+    return max(style.width, 10 + narrower * max(widths)), max(style.height, height)
 
 
 def text_width(text: str, font_size: float) -> float:

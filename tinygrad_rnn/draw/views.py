@@ -191,6 +191,7 @@ class _Figure:
             (p.x + side * p.width / 2, p.y + side * p.height / 2) for p in self.unfolded.places for side in (-1, 1)
         ]
         points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.at.lanes for total, it in [self._sum(lane)]]
+        points += [corner for corners in self.at.corners.values() for corner in corners]
         points += [(x, y) for curve, _ in self.at.curves.values() for x, y in curve]
         points += [(p.x - CUT - HALF, p.y) for p in self.unfolded.cuts]
         xs, ys = zip(*points, strict=True)
