@@ -121,7 +121,9 @@ def test_nothing_overlaps(unrolled, view, level, T):
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("net", NETS)
 def test_nothing_overlaps_in_other_nets(unrolled, view, net, option):
-    assert_nothing_overlaps(Picture(VIEWS[view](unrolled(3, **NETS[net]), **OPTIONS[option])))
+    diagram = VIEWS[view](unrolled(3, **NETS[net]), **OPTIONS[option])
+    assert "nan" not in diagram.render("svg").decode()
+    assert_nothing_overlaps(Picture(diagram))
 
 
 def assert_nothing_overlaps(picture):

@@ -164,7 +164,9 @@ class Diagram:
             return json.dumps(self.data, ensure_ascii=False, indent=1).encode()
         if format == "html":
             if self.story is None:
-                raise ValueError("a page is made of a recorded graph, by draw.forward or draw.backward")
+                raise ValueError(
+                    "a page is made of a recorded graph, by draw.forward or draw.backward, with every step (not rolled)"
+                )
             return page.build(self.story())
         picture = layout.render(self.source, format, dpi)
         return svg.finish(picture, self.title, self.description) if format == "svg" else picture

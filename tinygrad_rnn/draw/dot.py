@@ -180,6 +180,8 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
         "width": f"{width / 72:.4f}",
         "height": f"{height / 72:.4f}",
     }
+    if style.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
+        attributes["style"] = ""
     if placed:
         attributes["pos"] = f"{node.x:.2f},{node.y:.2f}"
     if node.fill:

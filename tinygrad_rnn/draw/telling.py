@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_rnn.backward import sweep
+from tinygrad_rnn.backward import passed_back, sweep
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.unfolding import Unfolded
@@ -55,7 +55,7 @@ class _Teller:
         self.frames.append({"phase": "forward", "nodes": given, "text": "What is given: the parameters, and the data."})
         for p in sorted((p for p in places if p.id not in given), key=lambda p: p.tensor.born):
             self.frames.append({"phase": "forward", "nodes": [p.id]})
-        if places[-1].tensor.size == 1 and places[-1].tensor.requires_grad and not self.unfolded.hidden:
+        if places[-1].tensor.size == 1 and places[-1].tensor.requires_grad:
             self._back()
         nodes = {p.id: self._node(p) for p in places}
         return Story(forward, backward, nodes, self.frames, self._sums())
@@ -74,62 +74,83 @@ class _Teller:
         }
 
     def _back(self) -> None:
-        """One frame an edge; the cotangents of all places are kept as they grow."""
-        unfolded = self.unfolded
+        """One frame an edge; the cotangents of all places are kept as they grow. Hidden steps go back in one."""
+        unfolded, self.found = self.unfolded, {}
         output = unfolded.places[-1]
-        found: dict[Place, np.ndarray] = {output: np.ones(output.tensor.shape)}
-        sums: dict[Tensor, np.ndarray] = {}
+        self._pass_on(output, np.ones(output.tensor.shape), nodes=[output.id])
         into: dict[Place, list[Link]] = {p: [] for p in unfolded.places}
         for link in unfolded.links:
             into[link.target].append(link)
-        drawn = {p.tensor for p in unfolded.places}
-        self.frames.append(
-            {"phase": "backward", "nodes": [output.id], "to": output.id, **_grown(found[output], found[output])}
-        )
-        for p in sorted(unfolded.places, key=lambda p: -p.tensor.born):
-            if p not in found or p.tensor.is_leaf:
+        through_hidden = self._through_hidden_steps() if unfolded.hidden else {}
+        for p in sorted(unfolded.places, key=lambda p: (-p.tensor.born, p.kind != "elided")):
+            if p not in self.found or p.tensor.is_leaf:
                 continue
-            passed = {x: np.array(g) for x, g in sweep(p.tensor, found[p], until=drawn - {p.tensor}) if x in drawn}
+            passed = through_hidden if p.kind == "elided" else self._passed(p)
             for link in reversed(into[p]):
                 q = link.source
-                if q.tensor not in passed or q.tensor is p.tensor:
-                    continue
-                found[q] = found.get(q, 0.0) + passed[q.tensor]
-                self.frames.append({
-                    "phase": "backward", "nodes": [q.id], "edge": f"{p.id}->{q.id}", "from": p.id, "to": q.id,
-                    "derivative": unfolded.derivative(link, unfolded.markup), **_grown(passed[q.tensor], found[q]),
-                })  # fmt: skip
-                if q.tensor in unfolded.shared:
-                    sums[q.tensor] = sums.get(q.tensor, 0.0) + passed[q.tensor]
-                    i = unfolded.number_of_sum(q)
-                    self.frames.append({
-                        "phase": "backward", "nodes": [f"sum{i}", f"total{i}"], "edge": f"{q.id}->sum{i}", "from": q.id,
-                        "to": f"total{i}", "sum": i, **_grown(passed[q.tensor], sums[q.tensor]),
-                    })  # fmt: skip
+                key = (q.tensor.name, q.tensor.layer) if q.kind == "elided" else q.tensor
+                if key in passed:
+                    derivative = unfolded.derivative(link, unfolded.markup)
+                    edge = {"edge": f"{p.id}->{q.id}", "from": p.id, "derivative": derivative}
+                    self._pass_on(q, passed[key], nodes=[q.id], **edge)
+                    if key in unfolded.shared:
+                        self._add_term(key, q, passed[key])
+            if p.kind == "elided":
+                for x in unfolded.shared:
+                    if x in through_hidden:
+                        self._add_term(x, p, through_hidden.pop(x))
+
+    def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
+        """What a place passes back to the next ones that are drawn; to a state that dots stand for, by its role."""
+        unfolded = self.unfolded
+        ends = {q.tensor for q in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
+        passed: dict[Tensor | tuple, np.ndarray] = {}
+        for x, g in sweep(p.tensor, self.found[p], until=ends - {p.tensor}):
+            if x in ends:
+                key = (x.name, x.layer) if unfolded.is_hidden(x) else x
+                passed[key] = passed.get(key, 0.0) + g
+        return passed
+
+    def _pass_on(self, to: Place | Tensor, term: np.ndarray, **frame: Any) -> None:
+        """A frame in which a term is added to a gradient: of a place, or of a parameter that several steps use."""
+        self.found[to] = self.found.get(to, 0.0) + term
+        id = to.id if isinstance(to, Place) else self._total(to)
+        grown = {"term": _array(term), "total": _array(self.found[to])}
+        self.frames.append({"phase": "backward", "to": id, **grown, **frame})
+
+    def _add_term(self, parameter: Tensor, by: Place, term: np.ndarray) -> None:
+        total = self._total(parameter)
+        its_sum = total.replace("total", "sum")
+        self._pass_on(parameter, term, nodes=[its_sum, total], edge=f"{by.id}->{its_sum}", **{"from": by.id})
+
+    def _total(self, parameter: Tensor) -> str:
+        return f"total{self.unfolded.number_of_sum(parameter)}"
+
+    def _through_hidden_steps(self) -> dict[Tensor, np.ndarray]:
+        """What the gradients of the states before the hidden steps, and of the parameters, have from these steps."""
+        unfolded = self.unfolded
+        output, shown = unfolded.places[-1].tensor, {p.tensor for p in unfolded.places}
+        passed: dict[Tensor, np.ndarray] = {}
+        for node, g in sweep(output, np.ones(output.shape)):
+            for i, x in enumerate(node.inputs) if unfolded.is_hidden(node) else ():
+                if x in shown and not unfolded.is_hidden(x):
+                    passed[x] = passed.get(x, 0.0) + passed_back(node, i, g)
+        return passed
 
     def _sums(self) -> list[dict]:
         """The parameters, and where on the page their gradients grow."""
         unfolded = self.unfolded
-        sums = []
-        for i, x in enumerate(unfolded.shared):
-            p = unfolded.shared[x][0]
-            sums.append(
-                {
-                    "id": f"total{i}",
-                    "name": f"<I>d</I>{unfolded.name(p, unfolded.markup)}",
-                    "plain": f"d{unfolded.name(p)}",
-                    "terms": len(unfolded.shared[x]),
-                }
-            )
-        for p in unfolded.places:
-            if p.kind == "parameter" and p.tensor not in unfolded.shared:
-                name = unfolded.name(p, unfolded.markup)
-                sums.append({"id": p.id, "name": f"<I>d</I>{name}", "plain": f"d{unfolded.name(p)}", "terms": 1})
-        return sums
-
-
-def _grown(term: np.ndarray, total: np.ndarray) -> dict:
-    return {"term": _array(term), "total": _array(total)}
+        ids = {f"total{i}": where[0] for i, where in enumerate(unfolded.shared.values())}
+        ids |= {p.id: p for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
+        return [
+            {
+                "id": id,
+                "name": f"<I>d</I>{unfolded.name(p, unfolded.markup)}",
+                "plain": f"d{unfolded.name(p)}",
+                "terms": sum(frame.get("to") == id for frame in self.frames),
+            }
+            for id, p in ids.items()
+        ]
 
 
 def _array(array: np.ndarray) -> dict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Integral
 
 import numpy as np
@@ -59,9 +60,17 @@ class Unfolded:
     loops: list[tuple[Place, Place]] = field(default_factory=list)
     columns: dict[Tensor, int | None] = field(default_factory=dict)
 
-    def number_of_sum(self, p: Place) -> int:
+    def is_hidden(self, tensor: Tensor) -> bool:
+        """Whether a node belongs to a hidden step."""
+        return self.columns[tensor] in self._hidden_columns
+
+    @cached_property
+    def _hidden_columns(self) -> frozenset[int]:
+        return frozenset(range(self.steps[0], self.steps[-1])) - set(self.steps) if self.hidden else frozenset()
+
+    def number_of_sum(self, parameter: Tensor) -> int:
         """The sums over time are numbered as their parameters are found."""
-        return next(i for i, x in enumerate(self.shared) if x is p.tensor)
+        return next(i for i, x in enumerate(self.shared) if x is parameter)
 
     def name(self, p: Place, writer: Writer | None = None) -> str:
         """The variable, or the operation where there is none; dots for the states of hidden steps."""

@@ -116,7 +116,7 @@ class _Figure:
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
         unfolded, first = self.unfolded, lane.terms[0]
-        i, name, x = unfolded.number_of_sum(first), unfolded.name(first), lane.x - self._beside
+        i, name, x = unfolded.number_of_sum(first.tensor), unfolded.name(first), lane.x - self._beside
         over = f"the sum over the steps that use {name}"
         over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
@@ -159,7 +159,7 @@ class _Figure:
             scale,
             self._frame(),
             direction,
-            self.story,
+            None if self.options.rolled else self.story,
         )
 
     def _loops(self, direction: str, top: float) -> list[Edge]:
