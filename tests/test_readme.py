@@ -1,5 +1,6 @@
 """What the README shows is what the program does."""
 
+import os
 import re
 import subprocess
 import sys
@@ -30,6 +31,17 @@ def test_the_figures_are_those_of_the_demo(tmp_path, name):
     assert f"(examples/figures/{name}.svg)" in README
     main(["demo", "--out", str(tmp_path)])
     assert texts(ROOT / "examples" / "figures" / f"{name}.svg") == texts(tmp_path / f"{name}.svg")
+
+
+def test_the_gallery_is_as_its_script_draws_it(tmp_path):
+    shown = re.findall(r"\(examples/figures/(\w+)\.svg\)", README)
+    code = [sys.executable, "-W", "error", ROOT / "examples" / "gallery.py", tmp_path]
+    subprocess.run(code, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    drawn = {path.stem for path in tmp_path.iterdir()}
+    assert drawn | {"forward", "backward"} == {path.stem for path in (ROOT / "examples" / "figures").iterdir()}
+    assert drawn == set(shown) - {"forward", "backward"}
+    for name in drawn:
+        assert texts(ROOT / "examples" / "figures" / f"{name}.svg") == texts(tmp_path / f"{name}.svg")
 
 
 def test_the_layout_names_what_there_is():

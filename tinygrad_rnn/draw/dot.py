@@ -197,7 +197,7 @@ def _positions(edge: Edge, route: Route) -> dict[str, str]:
 
 
 def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
-    """Per column, the rectangle (left, bottom, right, top) behind it; those of steps are equally wide."""
+    """Per column, the rectangle (left, bottom, right, top) behind it; those of alike steps are equally wide."""
     columns = defaultdict(list)  # per column, (left, bottom, right, top) of each node
     for node in diagram.nodes:
         if node.step is not None:
@@ -209,9 +209,10 @@ def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
     bottom = min(box[1] for boxes in columns.values() for box in boxes) - MARGIN
     top = max(box[3] for boxes in columns.values() for box in boxes) + MARGIN + 16
     sides = {step: (min(box[0] for box in boxes), max(box[2] for box in boxes)) for step, boxes in columns.items()}
-    widest = max([right - left for step, (left, right) in sides.items() if step not in diagram.hidden], default=0.0)
+    widest = max(right - left for left, right in sides.values())
     panels = {}
     for step, (left, right) in sorted(sides.items()):
-        more = 0.0 if step in diagram.hidden else (widest - (right - left)) / 2
-        panels[step] = (left - more - MARGIN, bottom, right + more + MARGIN, top)
+        less = (widest - (right - left)) / 2
+        more = MARGIN + (less if less < 9.0 else 0.0)  # one digit less in an index makes no narrower panel
+        panels[step] = (left - more, bottom, right + more, top)
     return panels
