@@ -56,7 +56,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
 
     Args:
         cotangent: dL/doutput. An array gives arrays; a Tensor gives Tensors, recording the sweep as a graph.
-        until: nodes that the sweep does not go beyond.
+        until: nodes that the sweep does not go beyond, but for the output itself.
     """
     recorded = isinstance(cotangent, Tensor)
     watch = watcher.get()
@@ -73,7 +73,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
             watch.gradient(node, bare(g))
         yield node, g
         primitive = node.primitive
-        if primitive is None or (until and node in until):
+        if primitive is None or (until and node in until and node is not output):
             continue
         if recorded:
             _check_unchanged(node)
@@ -122,10 +122,24 @@ def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
     return fit(rules[i](g, node.value, *node.arguments), node.inputs[i])
 
 
+class GradientName(str):
+    """The name of a recorded gradient: dh, `of` what is called h."""
+
+    of: str
+
+    def __new__(cls, of: str) -> GradientName:
+        name = super().__new__(cls, f"d{of}")
+        name.of = of
+        return name
+
+    def __getnewargs__(self) -> tuple[str]:
+        return (self.of,)
+
+
 def _name(g: Tensor, node: Tensor) -> None:
     """Call the recorded gradient of a variable h dh, so that a graph of gradients can be read."""
     if node.name is not None and g.name is None and g.primitive is not None:
-        g.name, g.step, g.layer = type(node.name)(f"d{node.name}"), node.step, node.layer
+        g.name, g.step, g.layer = GradientName(node.name), node.step, node.layer
 
 
 def _check_unchanged(node: Tensor) -> None:

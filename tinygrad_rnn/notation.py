@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import PLAIN, Typesetting
@@ -31,7 +32,8 @@ _DEEPEST = 4  # expressions of unnamed nodes are written out this many primitive
 # How tightly a text's outermost operator binds: + and −; ⊙ and /; juxtaposition, as in W x; ᵗ, √ and powers; one name.
 SUM, PRODUCT, BESIDE, TIGHT, ATOM = range(5)
 
-# What an operand must bind as tightly as, to stand bare on the right of an operator, and on its left.
+# What an operand must bind as tightly as, to stand bare on the right of an operator, and on its left. The first that
+# fits counts: " − " before "−", and " " last.
 # fmt: off
 _RIGHT_OF = {", ": SUM, " + ": SUM, " − ": PRODUCT, "−": PRODUCT, " ⊙ ": PRODUCT, " / ": TIGHT, "/": TIGHT,
              "ᵗ": ATOM, "√": ATOM, "^": ATOM, " ": BESIDE}
@@ -96,20 +98,24 @@ class Notation:
 
     def writes(self, tensor: Tensor) -> bool:
         """Whether a Tensor is a variable that is written."""
-        hidden = type(tensor.name) is Letter and self.letters.get(tensor.name, "") is None
+        name = tensor.name
+        while isinstance(name, GradientName):
+            name = name.of
+        hidden = type(name) is Letter and self.letters.get(name, "") is None
         return tensor.name is not None and not hidden
 
     def parts(self, name: str, step: int | str | None, layer: int | None) -> tuple[str, str, str]:
         """A name with its indices: its base, what stands below it, and what stands above it."""
+        if isinstance(name, GradientName):
+            base, below, above = self.parts(name.of, step, layer)
+            return f"d{base}", below, above
         base, _, below = name.partition("_")
         if not base or not below:
             base, below = name, ""
         if type(name) is Letter:
-            of, gradient = (base[1:], "d") if len(base) > 1 and base[0] == "d" else (base, "")
-            if of == "logits" and of not in self.letters:
-                of = "y"
+            of = "y" if base == "logits" and base not in self.letters else base
             base, _, of_letter = (self.letters.get(of) or of).partition("_")
-            base, below = gradient + base, of_letter + (self.letters.get(below) or below)
+            below = of_letter + (self.letters.get(below) or below)
         inside, raised = (layer, step) if self.step == "above" else (step, layer)
         below = ",".join([part for part in (below.strip("{}"), "" if inside is None else str(inside)) if part])
         return base, below, "" if raised is None else f"({raised})"
@@ -161,17 +167,12 @@ class Writer:
             step: that of one use of a variable which has none itself.
         """
         if self.notation.writes(tensor):
-            name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(tensor.name.split()))
-            name = unicodedata.normalize("NFC", name)
-            name = type(tensor.name)(name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")
             own = None if tensor.is_leaf else tensor.step
-            step, layer = (
-                self.indices.get(tensor, own if step is None else step),
-                tensor.layer if self.layered else None,
-            )
-            return self.setting.variable(*self.notation.parts(name, step, layer))
+            step = self.indices.get(tensor, own if step is None else step)
+            layer = tensor.layer if self.layered else None
+            return self.setting.variable(*self.notation.parts(_printable(tensor.name), step, layer))
         if not tensor.is_leaf:  # the whole, if it has no name
-            return self.setting.variable("L")
+            return self.setting.variable(*self.notation.parts(Letter("L"), None, None))
         if tensor.size == 1:
             return self.setting.number(tensor.item())
         return self.setting.template(f"[{'×'.join(map(str, tensor.shape))}]")
@@ -231,8 +232,7 @@ class Writer:
     def _made(self, node: Tensor, depth: int) -> Written:
         primitive = node.primitive
         if primitive is None:
-            text = self.variable(node)
-            return Written(text, SUM if text.startswith(self.setting.minus) else ATOM)
+            return self._leaf(node)
         if depth == 0:
             return Written(self.setting.template("…"), ATOM)
         if primitive.variadic:
@@ -240,9 +240,14 @@ class Writer:
             return Written(f"{self.setting.template(primitive.name)}({operands})", ATOM)
         return self._filled(_with_exponents(primitive.written, node), node, depth - 1)
 
+    def _leaf(self, x: Tensor) -> Written:
+        """A variable, or a number, which may have a sign."""
+        text = self.variable(x)
+        return Written(text, SUM if text.startswith(self.setting.minus) else ATOM)
+
     def _operand(self, x: Tensor, depth: int) -> Written:
         """An input as its user's expression holds it: the variable if it has a name, else how it was made."""
-        return Written(self.variable(x), ATOM) if self.notation.writes(x) else self._made(x, depth)
+        return self._leaf(x) if self.notation.writes(x) else self._made(x, depth)
 
     def _f(self, primitive: Primitive) -> str:
         return "f" if self.nonlinearities == [primitive.name] else _FUNCTIONS.get(primitive.name, primitive.name)
@@ -270,6 +275,17 @@ class Writer:
 
     def _signed(self, text: str) -> str:
         return text.replace(f" + {self.setting.minus}", f" {self.setting.minus} ")
+
+
+def _printable(name: str) -> str:
+    """A name on one line, without control characters, and no longer than can be drawn."""
+    if isinstance(name, GradientName):
+        return GradientName(_printable(name.of))
+    if isinstance(name, Letter):
+        return name
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
+    name = unicodedata.normalize("NFC", name)
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
 def _with_exponents(template: str | None, node: Tensor) -> str | None:

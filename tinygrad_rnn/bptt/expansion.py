@@ -10,6 +10,7 @@ other is the most common mistake with this formula.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,7 +23,7 @@ from tinygrad_rnn.notation import BESIDE, ONE, Notation, Writer, Written
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import LATEX, Typesetting
 
-__all__ = ["Term", "expansion", "latex"]
+__all__ = ["Term", "expansion", "latex", "terms_at"]
 
 _MOST_FACTORS = 14  # of a product are written; of a longer one, its two ends
 
@@ -82,17 +83,36 @@ def expansion(
     return _terms(_Graph(loss, parameter, Notation.named(notation), setting), contributions(loss, parameter))
 
 
-def _terms(graph: _Graph, values: np.ndarray) -> list[Term]:
-    products = defaultdict(list)
-    for target, uses in graph.uses.items():
-        for use in uses:
+def terms_at(
+    step: int, loss: Tensor, parameter: Tensor, notation: str | Notation, settings: Sequence[Typesetting]
+) -> list[Term]:
+    """The one term of `expansion` that comes through this step, in each of several settings.
+
+    Raises:
+        ValueError: as for `expansion`; or there is no term at this step.
+    """
+    values = contributions(loss, parameter)
+    return [_terms(_Graph(loss, parameter, Notation.named(notation), s), values, step)[0] for s in settings]
+
+
+def _terms(graph: _Graph, values: np.ndarray, step: int | None = None) -> list[Term]:
+    """All terms, or that of one step."""
+    uses = defaultdict(list)
+    for target, made_of in graph.uses.items():
+        for use in made_of:
             if use.source is graph.parameter:
-                products[graph.step(use)].append(graph.product(target, use))
-    if not products:
+                uses[graph.step(use)].append((target, use))
+    if not uses:
         raise ValueError(f"expansion: the loss does not depend on {describe(graph.parameter)}")
-    return [
-        Term(k, *(" + ".join(side) for side in zip(*products[k], strict=True)), values[k - 1]) for k in sorted(products)
-    ]
+    if step is not None and step not in list(uses):
+        raise ValueError(
+            f"{describe(graph.parameter)} has no term at step {step!r}, only at {', '.join(map(str, sorted(uses)))}"
+        )
+    terms = []
+    for k in sorted(uses) if step is None else [step]:
+        products = [graph.product(target, use) for target, use in uses[k]]
+        terms.append(Term(k, *(" + ".join(side) for side in zip(*products, strict=True)), values[k - 1]))
+    return terms
 
 
 def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb") -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import graphviz
 
 from tinygrad_rnn.draw import dot, layout, page, svg
+from tinygrad_rnn.draw.style import NODES
 from tinygrad_rnn.files import write_file
 
 if TYPE_CHECKING:
@@ -80,17 +81,18 @@ class Scale(NamedTuple):
 
     name: str
     markup: str
-    low: float
-    high: float
+    low: int
+    high: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagram:
     """A drawn graph. `steps` are the time steps that have a column; `caption` stands below the legend, and
     `caption_markup` is how it is set.
 
     `frame` (left, bottom, right, top) is around the nodes of both figures of a graph, so that they lie on each other.
-    `hidden` says for a column of dots how many steps it stands for, and `scale` what nodes are coloured by.
+    `hidden` says for a column of dots how many steps it stands for, `rolled` whether one step stands for all, and
+    `scale` what nodes are coloured by.
     `direction` is "LR" where edges run from the left to the right, and "RL" where they run back.
     """
 
@@ -101,6 +103,7 @@ class Diagram:
     caption: str = ""
     caption_markup: str = ""
     hidden: dict[int, int] = field(default_factory=dict)
+    rolled: bool = False
     scale: Scale | None = None
     frame: tuple[float, float, float, float] | None = None
     direction: str = "LR"
@@ -112,20 +115,19 @@ class Diagram:
         return dot.digraph(self)
 
     @property
-    def rolled(self) -> bool:
-        """Whether one time step stands for all."""
-        return any(edge.kind == "loop" for edge in self.edges)
-
-    @property
     def description(self) -> str:
         """What is to be seen, in words, for who cannot see it."""
-        kinds = Counter(node.kind for node in self.nodes)
-        counted = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())
+        kinds = Counter(NODES[node.kind].meaning for node in self.nodes)
+        parts = [f"{count} {meaning}{'s' if count > 1 else ''}" for meaning, count in kinds.items() if meaning]
+        parts += [f"{len(self.edges)} edges"] if self.edges else []
         over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
         if self.rolled:
             over = " of one time step, which stands for all"
         over += f", {sum(self.hidden.values())} of them hidden" if self.hidden else ""
-        return f"The {self.title}{over}: {counted}; {len(self.edges)} edges. {self.caption}".strip()
+        return f"The {self.title}{over}{': ' if parts else ''}{', '.join(parts)}. {self.caption}".strip()
+
+    def __repr__(self) -> str:
+        return f"<{self.description}>"
 
     @property
     def source(self) -> str:
@@ -168,8 +170,14 @@ class Diagram:
                     "a page is made of a recorded graph, by draw.forward or draw.backward, with every step (not rolled)"
                 )
             return page.build(self.story())
-        picture = layout.render(self.source, format, dpi)
-        return svg.finish(picture, self.title, self.description) if format == "svg" else picture
+        if format == "svg":
+            return self.svg()
+        source = dot.digraph(self, dpi or 192).source if format == "png" else self.source
+        return layout.render(source, format, whole=dpi is not None)
+
+    def svg(self, id_attribute: str = "id") -> bytes:
+        """The diagram as SVG, in which every node and edge is a group with its id, as this attribute."""
+        return svg.finish(layout.render(self.source, "svg"), self.title, self.description, id_attribute)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -183,4 +191,4 @@ class Diagram:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """How a notebook shows it."""
-        return {"image/svg+xml": self.render("svg").decode(), "text/plain": f"<{self.description}>"}
+        return {"image/svg+xml": self.render("svg").decode(), "text/plain": repr(self)}

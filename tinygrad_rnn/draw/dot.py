@@ -29,6 +29,7 @@ from tinygrad_rnn.draw.style import (
     PANEL_FONT,
     SCALE,
     WORDS,
+    ink,
     size,
     text_width,
 )
@@ -44,8 +45,8 @@ BACKSLASH = "\\"
 APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a letter as a command, even in markup
 
 
-def digraph(diagram: Diagram) -> graphviz.Digraph:
-    """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text."""
+def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
+    """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text; for a bitmap, with its dots per inch."""
     placed = diagram.frame is not None
     graph = graphviz.Digraph(
         diagram.title,
@@ -57,6 +58,7 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
             "bgcolor": "white",
             "fontname": FONT,
             "tooltip": diagram.title,
+            **({} if dpi is None else {"dpi": f"{dpi:g}"}),
         },
         node_attr={
             "fontname": FONT,
@@ -102,7 +104,7 @@ def digraph(diagram: Diagram) -> graphviz.Digraph:
         graph.node("caption", caption, pos=f"{centre:.2f},{y - ROW / 2:.2f}", **words)
         y -= ROW
     # What Graphviz would cut off: wide words, and what only the other figure has.
-    half = max(_legend_width(diagram), text_width(diagram.caption, LEGEND_FONT)) / 2
+    half = _legend_width(diagram) / 2
     for i, (x, height) in enumerate([(min(left, centre - half), y - 4), (max(right, centre + half), top)]):
         graph.node(f"corner{i}", "", shape="point", style="invis", pos=f"{x:.2f},{height:.2f}")
     return graph
@@ -134,12 +136,15 @@ def _table(rows: list[str]) -> str:
 
 
 def _legend_width(diagram: Diagram) -> float:
-    meanings = {NODES[node.kind].meaning for node in diagram.nodes} | {NODES["sum"].meaning}
-    return sum(40 + text_width(meaning, LEGEND_FONT) for meaning in meanings)
+    """How wide the widest row of words is, in either figure of a graph."""
+    kinds = sorted({node.kind for node in diagram.nodes if NODES[node.kind].meaning} | {"sum"})
+    scale = text_width(diagram.scale.name, LEGEND_FONT) + 30.0 * len(SCALE) + 90.0 if diagram.scale else 0.0
+    of_kinds = sum(40.0 + text_width(NODES[kind].meaning, LEGEND_FONT) for kind in kinds)
+    return max(of_kinds, scale, text_width(diagram.caption, LEGEND_FONT))
 
 
-def _raised(power: float) -> str:
-    return f'<FONT POINT-SIZE="9"><SUP>{f"{power:.0f}".replace("-", "−")}</SUP></FONT>'
+def _raised(power: int) -> str:
+    return f'<FONT POINT-SIZE="9"><SUP>{str(power).replace("-", "−")}</SUP></FONT>'
 
 
 def _title(diagram: Diagram, step: int) -> str:
@@ -185,7 +190,7 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     if placed:
         attributes["pos"] = f"{node.x:.2f},{node.y:.2f}"
     if node.fill:
-        attributes |= {"fillcolor": node.fill, "fontcolor": "white" if SCALE.index(node.fill) < 4 else "black"}
+        attributes |= {"fillcolor": node.fill, "fontcolor": ink(node.fill)}
     return attributes | (FAINT if node.faint else {})
 
 

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["Grid", "Link", "Place", "Row"]
@@ -47,6 +48,11 @@ class Place:
     height: float = 0.0
     x: float = 0.0
     y: float = 0.0
+
+    @property
+    def role(self) -> tuple[str | None, int | None]:
+        """What is the same of a variable in every column."""
+        return self.tensor.name, self.tensor.layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +77,7 @@ class Grid:
 
     def __init__(self, places: Sequence[Place], links: Sequence[Link], steps: Sequence[int]):
         self.places, self.links, self.steps = places, links, set(steps)
+        self.order = {p: i for i, p in enumerate(places)}
         self.into: dict[Place, list[Link]] = defaultdict(list)
         self.out: dict[Place, list[Link]] = defaultdict(list)
         for link in links:
@@ -88,6 +95,7 @@ class Grid:
         self.row: dict[Place, Row] = {}
         self.above: dict[Row, Row] = {}  # of rows, those of the gradients
         self._find_rows()
+        self.rows_of_steps = {row for p, row in self.row.items() if p.column in self.steps}
         self.reached: list[Place] = []  # all places, each after what it hangs from
         self.parent, self.up = self._trees()
         self.rails, self.taps = self._find_rails()
@@ -108,10 +116,10 @@ class Grid:
         return layer
 
     def _gradients(self) -> dict[Place, Place]:
-        """What a node of a recorded backward graph is the gradient of: dh(t) of h(t), by their names."""
+        """What a node of a recorded backward graph is the gradient of: dh(t) of h(t)."""
         place = {(p.tensor.name, p.tensor.step, p.tensor.layer, p.column): p for p in self.places}
-        made = [p for p in self.places if not p.tensor.is_leaf and (p.tensor.name or "")[:1] == "d"]
-        of = {p: place.get((p.tensor.name[1:], p.tensor.step, p.tensor.layer, p.column)) for p in made}
+        made = [p for p in self.places if isinstance(p.tensor.name, GradientName)]
+        of = {p: place.get((p.tensor.name.of, p.tensor.step, p.tensor.layer, p.column)) for p in made}
         return {p: q for p, q in of.items() if q is not None}
 
     def _trunk(self) -> tuple[set[Place], set[Place]]:
@@ -215,21 +223,21 @@ class Grid:
             while path[-1] not in alone:
                 taken.add(path[-1])
                 before = [link.source for link in self.into[path[-1]]]
-                before = [q for q in before if q.column == column and q in self.trunk - taken - alone]
-                before = [q for q in before if not q.carried and self.layer[q] == self.layer[end]]
+                before = [q for q in before if q.column == column and q in self.trunk]
+                before = [q for q in before if q not in taken and q not in alone and not q.carried]
+                before = [q for q in before if self.layer[q] == self.layer[end]]
                 if not before:
                     break
                 path.append(max(before, key=self.slot.__getitem__))
             taken.update(path)
             paths.append(path[::-1])
         of = {p: path[-1] for path in paths for p in path}
-        order = {p: i for i, p in enumerate(self.places)}
         entering: dict[Place | None, list[tuple]] = defaultdict(list)
         for number, path in enumerate(paths):
             end = path[-1]
             used = next((link for link in self.out[end] if of.get(link.target, end) is not end), None)
             # A state's own row first; then short ones; then as they stand in the expression that they enter.
-            where = (-1, number) if used is None else (order[used.target], self.into[used.target].index(used))
+            where = (-1, number) if used is None else (self.order[used.target], self.into[used.target].index(used))
             into = None if used is None or self.layer[end] != self.layer[used.target] else of[used.target]
             entering[into].append((not end.carried, self.slot[end] if into else 0, *where, path))
         found, waiting = [], sorted(entering[None], reverse=True)
@@ -316,7 +324,7 @@ class Grid:
         p, q = link.source, link.target
         if q not in self.row or p in self.row or p.column == q.column:
             return False
-        return not any(self.row[r] is self.row[q] for r in self.row if r.column in self.steps)
+        return self.row[q] not in self.rows_of_steps
 
     def root(self, p: Place) -> Place:
         """What it hangs from in the end: a place of the trunk, or a hub."""
@@ -335,6 +343,7 @@ class Grid:
         """Per column what enters it by a rail; and per link of a rail, how it comes in: level (0), or above."""
         rails: dict[int, list[Place]] = {column: [] for column in self.columns}
         taps: dict[Link, int] = {}
+        above: dict[Place, int] = defaultdict(int)  # how many come in so
         taken: set[Place] = set()  # places that something enters level
         for link in self.links:
             if link.target in self.trunk and link.source in self.row and not self._railed(link):
@@ -348,9 +357,9 @@ class Grid:
                 for q in self.columns[column]
                 if q in self.row
             )
-            above = [other for other in taps if other.target is target and taps[other] > 0]
-            level = first and target not in taken and not any(other.target is target for other in taps)
-            taps[link] = 0 if level else 1 + len(above)
+            level = first and target not in taken and target not in above
+            above[target] += not level
+            taps[link] = above[target]
         return rails, taps
 
     def _railed(self, link: Link) -> bool:

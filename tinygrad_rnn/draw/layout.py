@@ -19,14 +19,17 @@ __all__ = ["render"]
 _one_at_a_time = threading.Lock()  # Graphviz keeps its state in globals
 
 
-def render(source: str, format: str, dpi: float | None = None) -> bytes:
-    """Draw DOT text as "svg", "pdf" or "png", so many dots per inch, or about 192; or lay it out, as "plain" text.
+def render(source: str, format: str, whole: bool = False) -> bytes:
+    """Draw DOT text as "svg", "pdf" or "png"; or lay it out, as "plain" text.
+
+    What the process says on its standard error while this goes on is kept off the terminal, whoever says it.
+
+    Args:
+        whole: it is an error if a bitmap would be too large, which is drawn smaller else.
 
     Raises:
         DrawingError: neither pygraphviz nor a `dot` command is installed, or the drawing failed; with its messages.
     """
-    if format == "png":
-        source = source.replace("{", f"{{\n\tdpi={float(dpi or 192):g}", 1)
     try:
         import pygraphviz
     except ImportError:
@@ -39,9 +42,9 @@ def render(source: str, format: str, dpi: float | None = None) -> bytes:
             raise DrawingError(f"Graphviz could not draw {format}: {error} {_said(messages)}".rstrip()) from error
         if "\nError: " in f"\n{_said(messages)}":  # it draws on, and leaves out what it could not read
             raise DrawingError(f"Graphviz could not draw all of it: {_said(messages)}")
-        if dpi is not None and "too large" in _said(messages):  # it draws on, smaller
+        if whole and "too large" in _said(messages):
             raise DrawingError(
-                f"at {dpi:g} dots per inch the picture is wider or higher than the 32,767 dots that a PNG can be drawn "
+                "at so many dots per inch the picture is wider or higher than the 32,767 dots that a PNG can be drawn "
                 "with; give fewer, or save as .svg or .pdf, or draw fewer steps (max_steps)"
             )
         return picture
@@ -67,8 +70,12 @@ def _render_with_command(source: str, format: str) -> bytes:
 @contextmanager
 def _captured_stderr() -> Iterator[IO[bytes]]:
     """Keep what libraries say, those in C too, about fonts, sizes and the like off the user's terminal."""
-    saved = os.dup(2)
     with tempfile.TemporaryFile() as messages, redirect_stderr(StringIO()):
+        try:
+            saved = os.dup(2)
+        except OSError:  # there is none, as in a daemon
+            yield messages
+            return
         os.dup2(messages.fileno(), 2)
         try:
             yield messages

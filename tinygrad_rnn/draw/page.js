@@ -1,7 +1,7 @@
 "use strict";
 // The state of the page is the number of the frame, the pinned node, and what the nodes are coloured by; `show` draws it.
 
-const { nodes, frames, sums, scale } = JSON.parse(document.getElementById("data").textContent);
+const { nodes, frames, sums, scale, inks } = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 let step = 0, pinned = null, timer = null;
 
@@ -19,13 +19,13 @@ for (const phase of ["forward", "backward"]) {
   }
 }
 
-// The gradients as they are after a frame: id -> {term, total, count}.
+// The gradients as they are after a frame: id -> {total, count of terms}.
 function gradientsAfter(last) {
   const found = new Map();
   for (const frame of frames.slice(0, last + 1)) {
     if (frame.phase !== "backward") continue;
     const known = found.get(frame.to);
-    found.set(frame.to, { term: frame.term, total: frame.total, count: (known ? known.count : 0) + 1, frame });
+    found.set(frame.to, { total: frame.total, count: (known ? known.count : 0) + 1 });
   }
   return found;
 }
@@ -78,7 +78,7 @@ function panel(frame, gradients) {
     array("gradient", "", null);
     return;
   }
-  const label = sum && !node ? sum.name : node.name;
+  const label = node ? node.name : sum.name;
   const backward = frame.phase === "backward";
   at("name").innerHTML = backward && node && node.wants ? node.gradient : label;
   let equation = node && node.equation ? `${node.name} = ${node.equation}` : "";
@@ -117,14 +117,14 @@ function grow(frame, gradients) {
     row.dataset.sum = sum.plain;
     row.dataset.values = gradient && gradient.total.values ? JSON.stringify(gradient.total.values) : "";
     row.cells[0].innerHTML = sum.name;
-    row.cells[1].textContent = `${gradient ? Math.min(gradient.count, sum.terms) : 0} of ${sum.terms}`;
+    row.cells[1].textContent = `${gradient ? gradient.count : 0} of ${sum.terms}`;
     row.cells[2].textContent = gradient ? number(gradient.total.norm) : "–";
     heat(row.cells[3].firstChild, gradient ? gradient.total : null, 6);
   });
 }
 
-function number(x) {
-  return Number(x.toPrecision(6)).toString().replace("-", "−");
+function number(x, digits = 6) {
+  return Number(Number(x).toPrecision(digits)).toString().replace("-", "−");
 }
 
 function shape(lengths) {
@@ -134,7 +134,7 @@ function shape(lengths) {
 function matrix(array) {
   if (!array.values || array.values.length > 24 || array.shape.length > 2) return `[${array.shape.join("×")}]`;
   const columns = array.shape.length === 2 ? array.shape[1] : 1;
-  const cell = (x) => `<td>${Number(x.toPrecision(3)).toString().replace("-", "−")}</td>`;
+  const cell = (x) => `<td>${number(x, 3)}</td>`;
   let rows = "";
   for (let i = 0; i < array.values.length; i += columns) rows += `<tr>${array.values.slice(i, i + columns).map(cell).join("")}</tr>`;
   return `<table class="matrix">${rows}</table>`;
@@ -150,7 +150,7 @@ function array(id, caption, data) {
 function lines(data) {
   const columns = data.shape.length ? data.shape[data.shape.length - 1] : 1;
   const rows = [];
-  for (let i = 0; i < data.values.length; i += columns) rows.push(data.values.slice(i, i + columns).map(number).join("  "));
+  for (let i = 0; i < data.values.length; i += columns) rows.push(data.values.slice(i, i + columns).map((x) => number(x)).join("  "));
   return rows.join("\n");
 }
 
@@ -162,9 +162,10 @@ function heat(canvas, data, pixels) {
   const size = Math.max(2, Math.min(pixels, Math.floor(320 / columns)));
   canvas.width = columns * size;
   canvas.height = rows * size;
-  const context = canvas.getContext("2d"), most = Math.max(...data.values.map(Math.abs)) || 1;
-  data.values.forEach((x, i) => {
-    const part = Math.abs(x) / most, faded = Math.round(255 * (1 - part));
+  const finite = data.values.map(Number).filter(Number.isFinite);
+  const context = canvas.getContext("2d"), most = Math.max(0, ...finite.map(Math.abs)) || 1;
+  data.values.map(Number).forEach((x, i) => {
+    const part = Number.isFinite(x) ? Math.abs(x) / most : 1, faded = Math.round(255 * (1 - part));
     context.fillStyle = x < 0 ? `rgb(${faded}, ${Math.round(255 - 140 * part)}, 255)` : `rgb(255, ${Math.round(255 - 170 * part)}, ${faded})`;
     context.fillRect((i % columns) * size, Math.floor(i / columns) * size, size, size);
   });
@@ -178,14 +179,14 @@ function colour(parts, gradients, phase) {
     shapeOf.style.fill = "";
     group.querySelectorAll("text").forEach((text) => (text.style.fill = ""));
     const found = by === "value" ? nodes[id] : by === "gradient" && phase === "backward" ? (gradients.get(id) || {}).total : null;
-    if (found && found.norm > 0) norms.set(id, [Math.log10(found.norm), shapeOf, group]);
+    if (found && found.norm > 0 && Number.isFinite(Number(found.norm))) norms.set(id, [Math.log10(found.norm), shapeOf, group]);
   }
   const powers = [...norms.values()].map(([power]) => power);
   const low = Math.floor(Math.min(...powers)), high = Math.max(low + 1, Math.ceil(Math.max(...powers)));
   for (const [power, shapeOf, group] of norms.values()) {
-    const i = Math.min(6, Math.floor(((power - low) / (high - low)) * 7));
+    const i = Math.min(scale.length - 1, Math.floor(((power - low) / (high - low)) * scale.length));
     shapeOf.style.fill = scale[i];
-    group.querySelectorAll("text").forEach((text) => (text.style.fill = i < 4 ? "#fff" : "#000"));
+    group.querySelectorAll("text").forEach((text) => (text.style.fill = inks[i]));
   }
 }
 

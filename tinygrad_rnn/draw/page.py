@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from tinygrad_rnn.draw.style import SCALE
+from tinygrad_rnn.draw.style import SCALE, ink
 from tinygrad_rnn.errors import DrawingError
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ class Story:
 
 def build(story: Story) -> bytes:
     """The page as HTML. All that comes from names is escaped: in the figures, in the markup, and in the data."""
-    data = {"nodes": story.nodes, "frames": story.frames, "sums": story.sums, "scale": SCALE}
+    inks = [ink(fill) for fill in SCALE]
+    data = {"nodes": story.nodes, "frames": story.frames, "sums": story.sums, "scale": SCALE, "inks": inks}
     parts = {
         "STYLE": _file("page.css"),
         "SCRIPT": _file("page.js"),
-        "DATA": json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c"),
+        "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         "FORWARD": _figure(story.forward),
         "BACKWARD": _figure(story.backward),
     }
@@ -49,10 +50,10 @@ def build(story: Story) -> bytes:
 def _figure(diagram: Diagram) -> str:
     """An SVG as a part of a page, where two of them have the same ids; what is missing, where nothing can draw."""
     try:
-        svg = diagram.render("svg").decode()
+        picture = diagram.svg(id_attribute="data-id").decode()
     except DrawingError as error:
         return f"<p>{html.escape(str(error))}</p>"
-    return svg[svg.index("<svg") :].replace(' id="', ' data-id="')
+    return picture[picture.index("<svg") :]
 
 
 def _file(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
@@ -16,16 +17,19 @@ from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["colours", "gradients", "short"]
 
+MOST_ROWS = 64  # of a Jacobian
+
 Key = TypeVar("Key", bound=Hashable)
 
 
 def gradients(unfolded: Unfolded) -> dict[Place | Tensor, np.ndarray]:
     """∂L/∂node for every place that has one; of a parameter that several steps use, the term of each, and the whole.
 
-    Of an output that is no scalar, the Jacobians, one row for each of its elements. No `.grad` is read or changed.
+    Of an output that is no scalar, the Jacobians, one row for each of its elements; none if these are more than 64. No
+    `.grad` is read or changed.
     """
     output = unfolded.places[-1].tensor
-    if not output.requires_grad:
+    if not output.requires_grad or output.size > MOST_ROWS:
         return {}
     cotangents = np.eye(output.size, dtype=output.dtype).reshape(output.size, *output.shape)
     rows = [_gradients(unfolded, output, cotangent) for cotangent in cotangents]
@@ -58,7 +62,7 @@ def short(array: np.ndarray | None) -> str:
     return f"{'×'.join(map(str, array.shape))}, ‖·‖ = {norm([array]):.3g}".replace("-", "−")
 
 
-def colours(norms: Mapping[Key, float]) -> tuple[dict[Key, str], tuple[float, float]]:
+def colours(norms: Mapping[Key, float]) -> tuple[dict[Key, str], tuple[int, int]]:
     """The colour of each norm by its logarithm, none for 0; and the powers of ten at the ends of the scale."""
     powers = {p: float(np.log10(size)) for p, size in norms.items() if 0 < size < np.inf}
     low, high = _span(powers.values())
@@ -68,7 +72,7 @@ def colours(norms: Mapping[Key, float]) -> tuple[dict[Key, str], tuple[float, fl
     return found, (low, high)
 
 
-def _span(powers: Iterable[float]) -> tuple[float, float]:
+def _span(powers: Iterable[float]) -> tuple[int, int]:
     """From the smallest to the largest, at least one power of ten apart."""
-    low, high = float(np.floor(min(powers, default=0.0))), float(np.ceil(max(powers, default=0.0)))
-    return (low, high) if high > low else (low - 1.0, high)
+    low, high = math.floor(min(powers, default=0.0)), math.ceil(max(powers, default=0.0))
+    return (low, high) if high > low else (low - 1, high)

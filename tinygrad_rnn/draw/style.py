@@ -23,6 +23,7 @@ __all__ = [
     "SCALE",
     "WORDS",
     "Style",
+    "ink",
     "size",
     "text_width",
 ]
@@ -79,6 +80,11 @@ NOTE_GAP = 3.0  # between a label and the note below it
 ARROW = 7.0
 MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
 CORNER = 12.0  # the radius of a turn
+
+
+def ink(fill: str) -> str:
+    """The colour of letters that can be read on one of the scale."""
+    return "#ffffff" if SCALE.index(fill) < 4 else "#000000"
 
 
 def size(kind: str, label: str, note: str = "") -> tuple[float, float]:

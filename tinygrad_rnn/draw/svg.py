@@ -20,8 +20,12 @@ ET.register_namespace("", SVG)
 ET.register_namespace("xlink", XLINK)
 
 
-def finish(svg: bytes, title: str, description: str) -> bytes:
-    """The same picture. Each node and edge is a group with the id that the diagram gives it, and its tooltip."""
+def finish(svg: bytes, title: str, description: str, id_attribute: str = "id") -> bytes:
+    """The same picture. Each node and edge is a group with the id that the diagram gives it, and its tooltip.
+
+    Args:
+        id_attribute: where ids are put: "data-id" where a page has several pictures.
+    """
     root = ET.fromstring(svg)
     root.set("role", "img")
     for tag, text in (("desc", description), ("title", title)):
@@ -30,23 +34,25 @@ def finish(svg: bytes, title: str, description: str) -> bytes:
         root.insert(0, element)
     for group in root.iter(f"{{{SVG}}}g"):
         if group.get("class") in ("node", "edge", "cluster"):
-            _name(group)
-            if group.get("id") != "legend":
+            id = _take_name(group)
+            if id != "legend":
                 _join_labels(group)
+            group.attrib.pop("id", None)
+            group.set(id_attribute, id)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
 
 
-def _name(group: ET.Element) -> None:
-    """Take the id from where Graphviz has it, the title, and make the tooltip the title, which browsers show."""
+def _take_name(group: ET.Element) -> str:
+    """The id, from where Graphviz has it, the title; the tooltip becomes the title, which browsers show."""
     title = group.find(f"{{{SVG}}}title")
-    group.set("id", title.text)
-    link = group.find(f"{{{SVG}}}g/{{{SVG}}}a")
+    id, link = title.text, group.find(f"{{{SVG}}}g/{{{SVG}}}a")
     if link is None:
         group.remove(title)
-        return
-    title.text = link.get(f"{{{XLINK}}}title")
-    group.remove(group.find(f"{{{SVG}}}g"))
-    group.extend(link)
+    else:
+        title.text = link.get(f"{{{XLINK}}}title")
+        group.remove(group.find(f"{{{SVG}}}g"))
+        group.extend(link)
+    return id
 
 
 def _join_labels(group: ET.Element) -> None:

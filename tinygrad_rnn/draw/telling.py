@@ -7,6 +7,8 @@ of its source. The terms of a sum over time are added to it one by one, the last
 from __future__ import annotations
 
 import html
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,6 @@ from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.notation import Writer
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
-from tinygrad_rnn.typesetting import MARKUP
 
 if TYPE_CHECKING:
     from tinygrad_rnn.draw.diagram import Diagram
@@ -37,16 +38,19 @@ def tell(unfolded: Unfolded, forward: Diagram, backward: Diagram) -> Story:
 class _Numbers(Writer):
     """Writes a variable as its numbers."""
 
+    def __init__(self, writer: Writer, values: Mapping[Tensor, np.ndarray]):
+        self.__dict__.update(writer.__dict__)
+        self.values = values
+
     def variable(self, tensor: Tensor, step: Any = None) -> str:
-        return _matrix(tensor.value) if self.notation.writes(tensor) else super().variable(tensor, step)
+        return _matrix(self.values[tensor]) if self.notation.writes(tensor) else super().variable(tensor, step)
 
 
 class _Teller:
     def __init__(self, unfolded: Unfolded):
         self.unfolded = unfolded
-        w = unfolded.markup
-        self.numbers = _Numbers([], {}, w.notation, MARKUP)
-        self.numbers.layered, self.numbers.nonlinearities = w.layered, w.nonlinearities
+        self.numbers = _Numbers(unfolded.markup, unfolded.values)
+        self.ends = {p.tensor for p in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
         self.frames: list[dict] = []
 
     def story(self, forward: Diagram, backward: Diagram) -> Story:
@@ -70,7 +74,7 @@ class _Teller:
             "equation": markup.expression(p.tensor) if made else "",
             "numbers": self.numbers.expression(p.tensor) if made else "",
             "wants": bool(p.tensor.requires_grad),
-            **_array(p.tensor.value),
+            **_array(unfolded.values[p.tensor]),
         }
 
     def _back(self) -> None:
@@ -88,7 +92,7 @@ class _Teller:
             passed = through_hidden if p.kind == "elided" else self._passed(p)
             for link in reversed(into[p]):
                 q = link.source
-                key = (q.tensor.name, q.tensor.layer) if q.kind == "elided" else q.tensor
+                key = q.role if q.kind == "elided" else q.tensor
                 if key in passed:
                     derivative = unfolded.derivative(link, unfolded.markup)
                     edge = {"edge": f"{p.id}->{q.id}", "from": p.id, "derivative": derivative}
@@ -103,10 +107,9 @@ class _Teller:
     def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
         """What a place passes back to the next ones that are drawn; to a state that dots stand for, by its role."""
         unfolded = self.unfolded
-        ends = {q.tensor for q in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
         passed: dict[Tensor | tuple, np.ndarray] = {}
-        for x, g in sweep(p.tensor, self.found[p], until=ends - {p.tensor}):
-            if x in ends:
+        for x, g in sweep(p.tensor, self.found[p], until=self.ends):
+            if x in self.ends and x is not p.tensor:
                 key = (x.name, x.layer) if unfolded.is_hidden(x) else x
                 passed[key] = passed.get(key, 0.0) + g
         return passed
@@ -155,14 +158,19 @@ class _Teller:
 
 def _array(array: np.ndarray) -> dict:
     """An array as the page holds it: the numbers in ten digits, the shape, the norm."""
-    values = None if array.size > MOST else [float(f"{x:.10g}") for x in np.asarray(array, float).ravel()]
-    return {"shape": list(array.shape), "values": values, "norm": float(f"{norm([array]):.10g}")}
+    values = None if array.size > MOST else [_number(x) for x in np.asarray(array, float).ravel()]
+    return {"shape": list(array.shape), "values": values, "norm": _number(norm([array]))}
+
+
+def _number(x: float) -> float | str:
+    """As JavaScript's Number reads it; JSON has none that are not finite."""
+    return float(f"{x:.10g}") if math.isfinite(x) else str(x).replace("nan", "NaN").replace("inf", "Infinity")
 
 
 def _matrix(array: np.ndarray) -> str:
     """Numbers in brackets, a column for a vector; a large array by its shape."""
     if array.ndim == 0:
-        return f"<span>{array.item():.3g}</span>".replace("-", "−")
+        return f"{array.item():.3g}".replace("-", "−")
     if array.size > IN_FULL or array.ndim > 2:
         return html.escape(f"[{'×'.join(map(str, array.shape))}]")
     rows = array if array.ndim == 2 else array[:, None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 
@@ -22,7 +22,7 @@ from tinygrad_rnn.draw.layers import layered
 from tinygrad_rnn.draw.placement import Placement, place
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.errors import DrawingError
-from tinygrad_rnn.folding import fold, variables
+from tinygrad_rnn.folding import Use, fold, variables
 from tinygrad_rnn.notation import Notation, Writer, symbol
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
@@ -43,9 +43,9 @@ class Unfolded:
         places: in topological order, the output last. links: the uses of one by another.
         steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for.
         shared: the parameters that several steps use, and where they stand.
-        cuts: the states whose past was cut off: detached, or by truncation.
-        loops: of a rolled graph, the states that go back, and where to.
+        rolled: whether one step stands for all.
         columns: of every node, drawn or not.
+        values: of every node, as it was when the graph was made.
     """
 
     level: str
@@ -55,10 +55,21 @@ class Unfolded:
     writer: Writer
     markup: Writer  # the same, as labels are drawn
     shared: dict[Tensor, list[Place]]
-    hidden: dict[int, int] = field(default_factory=dict)
-    cuts: list[Place] = field(default_factory=list)
-    loops: list[tuple[Place, Place]] = field(default_factory=list)
-    columns: dict[Tensor, int | None] = field(default_factory=dict)
+    rolled: bool
+    hidden: dict[int, int]
+    columns: dict[Tensor, int | None]
+    values: dict[Tensor, np.ndarray]
+
+    @property
+    def cuts(self) -> list[Place]:
+        """The states whose past was cut off: detached, or by truncation."""
+        return [p for p in self.places if p.kind == "state" and p.tensor.is_leaf and p.tensor.step > 0]
+
+    @property
+    def loops(self) -> list[tuple[Place, Place]]:
+        """Of a rolled graph, the states that go back, and where to."""
+        last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
+        return [(last[p.role], p) for p in self.places if p.role in last and p.column < self.steps[0]]
 
     def is_hidden(self, tensor: Tensor) -> bool:
         """Whether a node belongs to a hidden step."""
@@ -86,7 +97,7 @@ class Unfolded:
         name = self.name(p, writer)
         if gradient and p is not self.places[-1] and p.kind not in ("operation", "elided") and p.tensor.requires_grad:
             step = p.column if p.tensor in self.shared and p.column in self.steps else None
-            step = "t" if step is not None and self.loops else step
+            step = "t" if step is not None and self.rolled else step
             name = writer.setting.template("d") + writer.variable(p.tensor, step)
         made = self.level == "primitives" and p.kind not in ("operation", "elided") and not p.tensor.is_leaf
         return name + writer.setting.line + writer.setting.template(symbol(p.tensor.primitive)) if made else name
@@ -182,14 +193,73 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
     Raises:
         TypeError: no Tensors. ValueError: the output has no graph, or does not depend on `start`.
     """
-    order, notation = _order(output, start), Notation.named(options.notation)
+    nodes = _nodes(output)
+    order, notation = nodes if start is None else _between(nodes, start), Notation.named(options.notation)
+    columns, steps = columns_of(order)
     kept = set(order) if options.level == "primitives" else variables(order, notation) | ({start} - {None})
-    uses, (columns, steps) = fold(order, kept), columns_of(order)
+    places, links = _places(fold(order, kept), columns, steps, notation)
+    uses = Counter(p.tensor for p in places)
+    rolled, hidden = options.rolled and bool(steps), {}
+    if rolled:
+        places, links, steps = _rolled(places, links, steps)
+    elif options.max_steps is not None and len(steps) > options.max_steps:
+        places, links, steps, hidden = _without_middle(places, links, steps, options.max_steps)
+    standing = defaultdict(list)
+    for p in places:
+        if p.kind != "elided":
+            standing[p.tensor].append(p)
+    shared = {x: where for x, where in standing.items() if uses[x] > 1 and x.requires_grad}
+    indices: dict[Tensor, int | str] = _indices(standing, steps)
+    if rolled:  # what stands in the step stands in all of them
+        shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
+        indices |= {x: x.step for x in order if x.step is not None}
+        indices = {x: "t" if step == steps[0] else f"t−{steps[0] - step}" for x, step in indices.items()}
+    writers = [Writer(nodes, indices, notation, setting, brief=True) for setting in (PLAIN, MARKUP)]
+    values = {x: array for node in order for x, array in zip(node.inputs, node.arguments, strict=False)}
+    return Unfolded(
+        level=options.level, places=places, links=links, steps=steps, writer=writers[0], markup=writers[1],
+        shared=shared, rolled=rolled, hidden=hidden, columns=columns, values=values | {output: output.value},
+    )  # fmt: skip
+
+
+def _nodes(output: Tensor) -> list[Tensor]:
+    """All nodes of a graph, in topological order."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"draw: a Tensor is needed, not a {type(output).__name__}")
+    if output.is_leaf:
+        raise ValueError(
+            f"draw: {describe(output)} has no graph: it was not made from a Tensor with requires_grad=True, or was "
+            "made inside no_grad(), or is detached"
+        )
+    return topological_order(output)
+
+
+def _between(nodes: list[Tensor], start: Tensor) -> list[Tensor]:
+    """The nodes that lie on the ways from `start` to the output, which is the last."""
+    output = nodes[-1]
+    if not isinstance(start, Tensor):
+        raise TypeError(f"draw: a Tensor is needed, not a {type(start).__name__}")
+    on_way = {start}
+    on_way.update(node for node in nodes if any(x in on_way for x in node.inputs))
+    if output not in on_way or output is start:
+        raise ValueError(f"draw.between: {describe(output)} does not depend on {describe(start)}")
+    if not start.requires_grad:
+        raise ValueError(f"draw.between: no gradient flows back to {describe(start)}, which does not require one")
+    return [node for node in nodes if node in on_way]
+
+
+def _places(
+    uses: Mapping[Tensor, list[Use]], columns: Mapping[Tensor, int | None], steps: list[int], notation: Notation
+) -> tuple[list[Place], list[Link]]:
+    """Every variable in its column, in topological order, and every use; a parameter stands in each that uses it."""
+    output = next(reversed(uses))
     carried = {
         (use.source.name, use.source.layer)
         for target, made_of in uses.items()
         for use in made_of
-        if None not in (use.source.step, columns[use.source]) and columns[use.source] < columns[target] in steps
+        if None not in (use.source.step, columns[use.source])
+        and columns[use.source] < columns[target]
+        and columns[target] in steps
     }
     found: dict[tuple[Tensor, int], Place] = {}
 
@@ -205,87 +275,46 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
         sources = [place_of(use.source, columns[target]) for use in made_of]
         for source, use in zip(sources, made_of, strict=True):
             links.append(Link(source, place_of(target, columns[target]), use.users[0], use.paths))
-    uses_of = Counter(p.tensor for p in found.values())
-    places, links, steps, hidden = _elide(list(found.values()), links, steps, options)
-    in_columns = defaultdict(list)
-    for p in places:
-        if p.kind != "elided":
-            in_columns[p.tensor].append(p)
-    shared = {x: where for x, where in in_columns.items() if uses_of[x] > 1 and x.requires_grad}
-    indices: dict[Tensor, int | str] = _indices(in_columns, steps)
-    loops = []
-    if options.rolled and steps:
-        shared = {
-            x: where for x, where in in_columns.items() if where[0].kind == "parameter" and where[0].column == steps[0]
-        }
-        indices |= {x: x.step for x in order if x.step is not None}
-        indices = {x: f"t{step - steps[0]:+d}".replace("+0", "").replace("-", "−") for x, step in indices.items()}
-        last = {(p.tensor.name, p.tensor.layer): p for p in places if p.carried and p.column == steps[0]}
-        loops = [
-            (last[key], p)
-            for p in places
-            if p.carried and p.column < steps[0]
-            if (key := (p.tensor.name, p.tensor.layer)) in last
-        ]
-    cuts = [p for p in places if p.carried and p.tensor.is_leaf and p.tensor.step > 0 and p.kind == "state"]
-    writers = (Writer(topological_order(output), indices, notation, setting, brief=True) for setting in (PLAIN, MARKUP))
-    return Unfolded(options.level, places, links, steps, *writers, shared, hidden, cuts, loops, columns)
+    return list(found.values()), links
 
 
-def _order(output: Tensor, start: Tensor | None) -> list[Tensor]:
-    """The nodes to read, in topological order: all, or those that lie on the ways from `start` to the output."""
-    for x in (output, start) if start is not None else (output,):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"draw: a Tensor is needed, not a {type(x).__name__}")
-    if output.is_leaf:
-        raise ValueError(
-            f"draw: {describe(output)} has no graph: it was not made from a Tensor with requires_grad=True, or was "
-            "made inside no_grad(), or is detached"
-        )
-    order = topological_order(output)
-    if start is None:
-        return order
-    on_way = {start}
-    on_way.update(node for node in order if any(x in on_way for x in node.inputs))
-    if output not in on_way or output is start:
-        raise ValueError(f"draw.between: {describe(output)} does not depend on {describe(start)}")
-    if not start.requires_grad:
-        raise ValueError(f"draw.between: no gradient flows back to {describe(start)}, which does not require one")
-    return [node for node in order if node in on_way]
+def _rolled(places: list[Place], links: list[Link], steps: list[int]) -> tuple[list[Place], list[Link], list[int]]:
+    """The last step alone, which stands for all, with the states that it starts from, and what comes after it."""
+    last, before = steps[-1], set(steps[:-1])
+    kept = [
+        link
+        for link in links
+        if link.target.column not in before
+        and (link.source.column not in before or (link.source.carried and link.source.column == last - 1))
+    ]
+    drawn = {p for link in kept for p in (link.source, link.target)}
+    return [p for p in places if p in drawn], kept, [last]
 
 
-def _elide(
-    places: list[Place], links: list[Link], steps: list[int], options: Options
+def _without_middle(
+    places: list[Place], links: list[Link], steps: list[int], most: int
 ) -> tuple[list[Place], list[Link], list[int], dict[int, int]]:
-    """Leave out the steps that are not shown; states that go into them or come out of them are dots."""
-    most = 1 if options.rolled else options.max_steps or len(steps)
-    if len(steps) <= most:
-        return places, links, steps, {}
-    last = steps[len(steps) - most // 2 :] if most > 1 else steps[-1:]
-    shown = steps[: most - len(last)] + last
+    """The first steps and the last; dots stand for the states in between, in a column that stands for the others."""
+    shown = steps[: most - most // 2] + steps[len(steps) - most // 2 :]
     gap = set(steps) - set(shown)
     dots: dict[tuple, Place] = {}
 
     def stand_in(p: Place) -> Place:
-        role = (p.tensor.name, p.tensor.layer)
-        return dots.setdefault(role, Place(p.tensor, min(gap), f"dots{len(dots)}", "elided", True))
+        return dots.setdefault(p.role, Place(p.tensor, min(gap), f"dots{len(dots)}", "elided", True))
 
-    kept = []
+    kept: dict[tuple[Place, Place], Link] = {}
     for link in links:
         p, q = link.source, link.target
-        if (p.column in gap and q.column in gap) or (not p.carried and (p.column in gap or q.column in gap)):
-            continue
-        if options.rolled and q.column not in gap and (p.column not in gap or p.column == shown[0] - 1):
-            kept.append(link)
-        elif not options.rolled and q.column in gap:
-            if not any(other.source is p and other.target is stand_in(p) for other in kept):
-                kept.append(Link(p, stand_in(p), link.user, None))
-        elif not options.rolled:
-            kept.append(Link(stand_in(p), q, link.user, link.paths) if p.column in gap else link)
-    drawn = dict.fromkeys(p for link in kept for p in (link.source, link.target))
+        ends = (p.column in gap) + (q.column in gap)
+        if ends == 0:
+            kept[p, q] = link
+        elif ends == 1 and p.carried:
+            a, b = (stand_in(p), q) if p.column in gap else (p, stand_in(p))
+            kept.setdefault((a, b), Link(a, b, link.user, None if b.kind == "elided" else link.paths))
+    drawn = {p for pair in kept for p in pair}
     order = [p for p in (*places, *dots.values()) if p in drawn]
     order.sort(key=lambda p: (p is places[-1], p.column))
-    return order, kept, shown, {} if options.rolled else {min(gap): len(gap)}
+    return order, list(kept.values()), shown, {min(gap): len(gap)}
 
 
 def placed(unfolded: Unfolded, notes: Mapping[Place | Tensor, str]) -> Placement:

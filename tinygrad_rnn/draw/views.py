@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.bptt.expansion import Term, expansion
+from tinygrad_rnn.bptt.expansion import Term, terms_at
 from tinygrad_rnn.draw.diagram import Diagram, Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.page import Story
@@ -23,8 +23,8 @@ from tinygrad_rnn.draw.telling import tell
 from tinygrad_rnn.draw.unfolding import Options, placed, unfold
 from tinygrad_rnn.notation import Writer, is_number
 from tinygrad_rnn.optim import clipping, norm
-from tinygrad_rnn.tensor import Tensor, describe
-from tinygrad_rnn.typesetting import PLAIN, Typesetting
+from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
 __all__ = ["backward", "between", "forward"]
 
@@ -60,7 +60,7 @@ def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagr
     Raises:
         TypeError, ValueError: as for `forward`; or the output does not depend on `wrt`.
     """
-    return _Figure(output, wrt, Options(**options)).backward("backward")
+    return _Figure(output, wrt, Options(**options)).backward("backward computational graph")
 
 
 def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
@@ -70,7 +70,12 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
 
     Args, Raises: as for `backward`.
     """
-    return _Figure(output, input, Options(**options)).backward("between")
+    if not isinstance(input, Tensor):
+        raise TypeError(f"draw.between(output, input): a Tensor is needed, not a {type(input).__name__}")
+    figure = _Figure(output, input, Options(**options))
+    start = next(p for p in figure.unfolded.places if p.tensor is input)
+    names = [figure.unfolded.name(p) for p in (figure.unfolded.places[-1], start)]
+    return figure.backward(f"computational graph between {names[0]} and {names[1]}")
 
 
 class _Figure:
@@ -81,9 +86,11 @@ class _Figure:
         self.unfolded = unfolded = unfold(output, options, start)
         wanted = options.values or options.color_by == "gradient"
         self.gradients = gradients(unfolded) if wanted else {}
+        self.columns = {*unfolded.steps, *unfolded.hidden}
         notes: dict[Place | Tensor, str] = {x: self._note_of_sum(x) for x in unfolded.shared}
         notes |= {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
         self.at: Placement = placed(unfolded, notes)
+        self.terms: list[Term | None] = [None, None]  # the highlighted one, as plain text and as markup
         self.lit = self._highlighted()
 
     def forward(self) -> Diagram:
@@ -92,7 +99,7 @@ class _Figure:
             self._edge(link, *(self.unfolded.function(link, w) for w in self._writers), "value")
             for link in self.unfolded.links
         ]
-        return self._diagram("forward", nodes, edges, "LR")
+        return self._diagram("forward computational graph", nodes, edges, "LR")
 
     def backward(self, title: str) -> Diagram:
         unfolded = self.unfolded
@@ -148,19 +155,12 @@ class _Figure:
             nodes, span = self._coloured(nodes, direction)
             names = [f"∂{unfolded.name(unfolded.places[-1], writer)}/∂·" for writer in self._writers]
             scale = Scale(*(f"‖{name if self.options.color_by == 'gradient' else '·'}‖" for name in names), *span)
-        captions = [self._caption(writer) for writer in self._writers]
+        captions = [self._caption(writer, term) for writer, term in zip(self._writers, self.terms, strict=True)]
         return Diagram(
-            f"{title} computational graph",
-            nodes,
-            edges,
-            unfolded.steps,
-            *captions,
-            unfolded.hidden,
-            scale,
-            self._frame(),
-            direction,
-            None if self.options.rolled else self.story,
-        )
+            title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
+            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(), direction=direction,
+            story=None if unfolded.rolled else self.story,
+        )  # fmt: skip
 
     def _loops(self, direction: str, top: float) -> list[Edge]:
         """From each state of a rolled graph over everything to where the next step starts, which it enters level."""
@@ -200,12 +200,12 @@ class _Figure:
 
     def story(self) -> Story:
         """What the page shows, frame by frame."""
-        return tell(self.unfolded, self.forward(), self.backward("backward"))
+        return tell(self.unfolded, self.forward(), self.backward("backward computational graph"))
 
     def _node(self, p: Place, gradient: bool) -> Node:
         unfolded = self.unfolded
         faint = (gradient and not p.tensor.requires_grad) or self._emphasis(p)[1]
-        column = p.column if p.column in (*unfolded.steps, *unfolded.hidden) else None
+        column = p.column if p.column in self.columns else None
         return Node(
             p.id, unfolded.label(p, gradient), p.kind, unfolded.label(p, gradient, unfolded.markup), column, p.x, p.y,
             unfolded.gradient(p) if gradient else unfolded.equation(p), faint, self._note(p, gradient),
@@ -216,7 +216,7 @@ class _Figure:
         if p.kind == "elided" or is_number(p.tensor):
             return ""
         whole = gradient and p.kind == "parameter" and p.tensor not in self.unfolded.shared
-        array = self.gradients.get(p) if gradient else p.tensor.value
+        array = self.gradients.get(p) if gradient else self.unfolded.values[p.tensor]
         return self._said(p.tensor, array, clipping(p.tensor) if whole else "")
 
     def _note_of_sum(self, parameter: Tensor) -> str:
@@ -240,17 +240,11 @@ class _Figure:
     def _coloured(self, nodes: list[Node], direction: str) -> tuple[list[Node], tuple[float, float]]:
         arrays = self.gradients
         if self.options.color_by == "value":
-            arrays = {p: p.tensor.value for p in self.unfolded.places if p.kind != "elided"}
+            arrays = {p: self.unfolded.values[p.tensor] for p in self.unfolded.places if p.kind != "elided"}
         fills, span = colours({p: norm([array]) for p, array in arrays.items()})
         totals = {x: f"total{i}" for i, x in enumerate(self.unfolded.shared)}
         fill = {totals[x] if isinstance(x, Tensor) else x.id: colour for x, colour in fills.items()}
         return [replace(node, fill=fill.get(node.id, "")) for node in nodes], span
-
-    def _terms(self, setting: Typesetting) -> dict[int, Term]:
-        """The terms of the sum over time of which one is highlighted, by their steps."""
-        parameter, _ = self.options.highlight
-        terms = expansion(self.unfolded.places[-1].tensor, parameter, self.options.notation, setting)
-        return {term.step: term for term in terms}
 
     def _highlighted(self) -> set[Place] | None:
         """The places that the highlighted term passes: from the output to the parameter at its step."""
@@ -259,12 +253,7 @@ class _Figure:
         parameter, step = self.options.highlight
         if not isinstance(parameter, Tensor):
             raise TypeError(f"draw(highlight=(parameter, step)): {parameter!r} is no Tensor")
-        terms = self._terms(PLAIN)
-        if step not in list(terms):
-            raise ValueError(
-                f"draw(highlight=(parameter, step)): {describe(parameter)} has no term at step {step!r}, only at "
-                f"{', '.join(map(str, terms))}"
-            )
+        self.terms = terms_at(step, self.unfolded.places[-1].tensor, parameter, self.options.notation, (PLAIN, MARKUP))
         found = [p for p in self.unfolded.places if p.tensor is parameter]
         found = [p for p in found if p.column == step] or [p for p in found if p.column not in self.unfolded.steps]
         if not found:
@@ -275,10 +264,9 @@ class _Figure:
                 lit.add(link.target)
         return lit
 
-    def _caption(self, writer: Writer) -> str:
+    def _caption(self, writer: Writer, term: Term | None) -> str:
         """What f is, and the highlighted term, written out."""
         parts = [writer.legend()]
-        if self.options.highlight is not None:
-            term = self._terms(writer.setting)[self.options.highlight[1]]
+        if term is not None:
             parts += [term.factors, f"‖·‖ = {term.norm:.3g}"]
         return "   ".join(filter(None, parts))
