@@ -117,9 +117,9 @@ def test_seed_003_s_gradient_of_the_cross_entropy_in_its_letters():
     assert term.factors == r"(\operatorname{softmax}(z) - y)\,{}^th_{2}"
     np.testing.assert_allclose(term.value, np.outer(tg.softmax(readout(hs[-1])).data - np.eye(4)[1], hs[-1].data))
     whole = bptt.latex(sum(losses), rnn.cells[0].U, "wildml").splitlines()
-    last = " ".join([partial("L", "E_{2}"), partial("E_{2}", "z_{2}"), partial("z_{2}", "h_{2}")])
+    last = " ".join([partial("E", "E_{2}"), partial("E_{2}", "z_{2}"), partial("z_{2}", "h_{2}")])
     assert whole[1:3] == [f"  {partial('E', 'W')}", rf"  & = {last} {partial('h_{2}', 'W', '^{+}')} \\"]
-    assert whole[3] == rf"  & + {partial('L', 'h_{1}')} {partial('h_{1}', 'W', '^{+}')} \\"
+    assert whole[3] == rf"  & + {partial('E', 'h_{1}')} {partial('h_{1}', 'W', '^{+}')} \\"
     assert whole[4].startswith(
         r"  & = (\operatorname{softmax}(z_{2}) - y_{2})\,{}^tV\,f'(U\,x_{2} + W\,h_{1})\,{}^th_{1}"
     )
