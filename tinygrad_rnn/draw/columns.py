@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 from tinygrad_rnn.tensor import Tensor
@@ -9,15 +10,16 @@ from tinygrad_rnn.tensor import Tensor
 __all__ = ["columns_of"]
 
 
-def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, int | None], list[int]]:
+def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[int]]:
     """The column of every Tensor (None: that of whichever node uses it), and the columns that are time steps.
 
-    A leaf stands where it is used, but for a state, h(0), which stands before its first use.
+    A leaf stands where it is used, but for a state, h(0), which stands before its first use: in a column of its own,
+    halfway, if the step that it is of is drawn as well, and its past is cut off.
     """
     steps = sorted({n.step for n in order if n.step is not None and not n.is_leaf})
     if not steps:
         return dict.fromkeys(order, 0), []
-    column: dict[Tensor, int | None] = {n: None if n.is_leaf else n.step for n in order}
+    column: dict[Tensor, float | None] = {n: None if n.is_leaf else n.step for n in order}
     _pull_to_use(order, column)
     _read_out(order, column, steps)
     users = defaultdict(set)
@@ -25,21 +27,26 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, int | None], list[int]
         for x in node.inputs:
             users[x].add(column[node])
     for n in order:
-        if n.is_leaf and n.step is not None and users[n] == {n.step + 1}:
-            column[n] = n.step
+        if n.is_leaf and n.step is not None and users[n] == {n.step + 1} and n.step + 1 in steps:
+            column[n] = n.step + 0.5 if n.step in steps else n.step
     return column, steps
 
 
-def _pull_to_use(order: list[Tensor], column: dict[Tensor, int | None]) -> None:
-    """What was made outside of any step, and is used in a later one, stands in the column where it is used first."""
-    made_of: dict[Tensor, int] = {}  # the latest step of each
+def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> None:
+    """What was made before a step, and is used in it, stands in the column where it is used first.
+
+    But a variable that was read out of an earlier step, y(t-1), stands in that one's.
+    """
+    latest: dict[Tensor, float] = {}  # the latest step that a node was made of
     for node in order:
-        steps = [column[node], *(made_of.get(x) for x in node.inputs)]
-        made_of[node] = max((step for step in steps if step is not None), default=0)
+        steps = [column[node], *(latest.get(x) for x in node.inputs)]
+        latest[node] = max((step for step in steps if step is not None), default=-math.inf)
     for node in reversed(order):
         for x in node.inputs:
-            if x.step is None and not x.is_leaf and column[node] is not None and made_of[x] < column[node]:
-                column[x] = column[node] if column[x] is None else min(column[x], column[node])
+            if x in latest and x.step is None and not x.is_leaf and column[node] is not None:
+                before = latest[x] < column[node] if x.name is None else latest[x] == -math.inf
+                if before:
+                    column[x] = column[node] if column[x] is None else min(column[x], column[node])
 
 
 def _read_out(order: list[Tensor], column: dict[Tensor, int | None], steps: list[int]) -> None:

@@ -40,7 +40,7 @@ class Place:
     """
 
     tensor: Tensor
-    column: int
+    column: float
     id: str
     kind: str
     carried: bool = False
@@ -110,10 +110,28 @@ class Grid:
                 layer[p] = p.tensor.layer
             elif not p.tensor.is_leaf:
                 layer[p] = max([layer[link.source] for link in self.into[p] if link.source in layer], default=1)
+        self._raise_other_nets(layer)
         for p in self.places:
             if p not in layer:
                 layer[p] = min([layer.get(link.target, 1) for link in self.out[p]], default=1)
         return layer
+
+    def _raise_other_nets(self, layer: dict[Place, int]) -> None:
+        """Where several nets run over the same steps, as the two of a bidirectional one, each has layers of its own."""
+        net: dict[Place, set[Place]] = {p: {p} for p in layer if p.column in self.steps}
+        for link in self.links:
+            p, q = link.source, link.target
+            if p in net and q in net and layer[p] == layer[q] and net[p] is not net[q]:
+                small, large = sorted((net[p], net[q]), key=len)
+                large |= small
+                net |= dict.fromkeys(small, large)
+        height, taken = max(layer.values(), default=1), defaultdict(list)  # per layer, the columns of the nets in it
+        nets = {id(net[p]): (layer[p], net[p]) for p in self.places if p in net and p.carried}
+        for lowest, places in nets.values():
+            columns = {p.column for p in places}
+            k = next((k for k, others in enumerate(taken[lowest]) if not others & columns), len(taken[lowest]))
+            taken[lowest][k:] = [columns.union(*taken[lowest][k : k + 1]), *taken[lowest][k + 1 :]]
+            layer |= {p: lowest + k * height for p in places}
 
     def _gradients(self) -> dict[Place, Place]:
         """What a node of a recorded backward graph is the gradient of: dh(t) of h(t)."""

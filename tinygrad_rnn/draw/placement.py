@@ -26,6 +26,7 @@ BETWEEN = 26.0  # between panels
 LANE = 38.0  # between the lanes of sums, at least,
 GAP = 6.0  # and between what they make
 HALF = 25.0  # about half the height of a node
+CUT = 40.0  # before a state whose past is cut off
 RAIL = 18.0  # between rails
 TAP = 46.0  # how high above a row a rail's tap runs, where it does not come in level
 ARC = 54.0  # an arc's control points lie so far off its line
@@ -164,6 +165,8 @@ def _across(
             start = centres[-1] + slots[kind, slot - 1] / 2 if centres else sum(rails[kind])
             centres.append(max(start + half, (centres[-1] if centres else start) + apart[kind, slot]))
         left = 0.0 if edge is None else edge + BETWEEN + 2 * MARGIN
+        if edge is not None and any(p.carried and p.tensor.is_leaf for p in inside):
+            left += CUT
         for p in inside:
             for link in grid.into[p]:
                 q = link.source

@@ -46,6 +46,7 @@ class Unfolded:
         rolled: whether one step stands for all.
         columns: of every node, drawn or not.
         values: of every node, as it was when the graph was made.
+        cut_states: those whose past was cut off, drawn or not.
     """
 
     level: str
@@ -57,13 +58,14 @@ class Unfolded:
     shared: dict[Tensor, list[Place]]
     rolled: bool
     hidden: dict[int, int]
-    columns: dict[Tensor, int | None]
+    columns: dict[Tensor, float | None]
     values: dict[Tensor, np.ndarray]
+    cut_states: set[Tensor]
 
     @property
     def cuts(self) -> list[Place]:
         """The states whose past was cut off: detached, or by truncation."""
-        return [p for p in self.places if p.kind == "state" and p.tensor.is_leaf and p.tensor.step > 0]
+        return [p for p in self.places if p.tensor in self.cut_states and p.kind == "state"]
 
     @property
     def loops(self) -> list[tuple[Place, Place]]:
@@ -76,8 +78,11 @@ class Unfolded:
         return self.columns[tensor] in self._hidden_columns
 
     @cached_property
-    def _hidden_columns(self) -> frozenset[int]:
-        return frozenset(range(self.steps[0], self.steps[-1])) - set(self.steps) if self.hidden else frozenset()
+    def _hidden_columns(self) -> frozenset[float]:
+        if not self.hidden:
+            return frozenset()
+        steps = set(range(self.steps[0], self.steps[-1])) - set(self.steps)
+        return frozenset(steps | {step - 0.5 for step in steps})
 
     def number_of_sum(self, parameter: Tensor) -> int:
         """The sums over time are numbered as their parameters are found."""
@@ -86,7 +91,7 @@ class Unfolded:
     def name(self, p: Place, writer: Writer | None = None) -> str:
         """The variable, or the operation where there is none; dots for the states of hidden steps."""
         if p.kind == "elided":
-            return "⋯"
+            return "⋯ ✂ ⋯" if any(map(self.is_hidden, self.cut_states)) else "⋯"
         writer = writer or self.writer
         nameless = not writer.notation.writes(p.tensor) and not p.tensor.is_leaf
         return writer.setting.template(symbol(p.tensor.primitive)) if nameless else writer.variable(p.tensor)
@@ -199,6 +204,7 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
     kept = set(order) if options.level == "primitives" else variables(order, notation) | ({start} - {None})
     places, links = _places(fold(order, kept), columns, steps, notation)
     uses = Counter(p.tensor for p in places)
+    cut_states = {p.tensor for p in places if p.kind == "state" and p.tensor.is_leaf and p.tensor.step > 0}
     rolled, hidden = options.rolled and bool(steps), {}
     if rolled:
         places, links, steps = _rolled(places, links, steps)
@@ -209,16 +215,16 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
         if p.kind != "elided":
             standing[p.tensor].append(p)
     shared = {x: where for x, where in standing.items() if uses[x] > 1 and x.requires_grad}
-    indices: dict[Tensor, int | str] = _indices(standing, steps)
+    indices: dict[Tensor, int | str] = _indices(nodes)
     if rolled:  # what stands in the step stands in all of them
         shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
-        indices |= {x: x.step for x in order if x.step is not None}
         indices = {x: "t" if step == steps[0] else f"t−{steps[0] - step}" for x, step in indices.items()}
     writers = [Writer(nodes, indices, notation, setting, brief=True) for setting in (PLAIN, MARKUP)]
     values = {x: array for node in order for x, array in zip(node.inputs, node.arguments, strict=False)}
     return Unfolded(
         level=options.level, places=places, links=links, steps=steps, writer=writers[0], markup=writers[1],
         shared=shared, rolled=rolled, hidden=hidden, columns=columns, values=values | {output: output.value},
+        cut_states=cut_states,
     )  # fmt: skip
 
 
@@ -249,7 +255,7 @@ def _between(nodes: list[Tensor], start: Tensor) -> list[Tensor]:
 
 
 def _places(
-    uses: Mapping[Tensor, list[Use]], columns: Mapping[Tensor, int | None], steps: list[int], notation: Notation
+    uses: Mapping[Tensor, list[Use]], columns: Mapping[Tensor, float | None], steps: list[int], notation: Notation
 ) -> tuple[list[Place], list[Link]]:
     """Every variable in its column, in topological order, and every use; a parameter stands in each that uses it."""
     output = next(reversed(uses))
@@ -261,13 +267,14 @@ def _places(
         and columns[use.source] < columns[target]
         and columns[target] in steps
     }
-    found: dict[tuple[Tensor, int], Place] = {}
+    found: dict[tuple[Tensor, float], Place] = {}
 
-    def place_of(tensor: Tensor, column: int) -> Place:
+    def place_of(tensor: Tensor, column: float) -> Place:
         key = (tensor, column if columns[tensor] is None else columns[tensor])
         if key not in found:
             state = tensor.step is not None and (tensor.name, tensor.layer) in carried
-            found[key] = Place(tensor, key[1], f"n{len(found)}", _kind(tensor, output, state, notation), state)
+            kind = _kind(tensor, output, state, notation)
+            found[key] = Place(tensor, key[1], f"n{len(found)}", kind, state and columns[tensor] is not None)
         return found[key]
 
     links = []
@@ -296,11 +303,13 @@ def _without_middle(
 ) -> tuple[list[Place], list[Link], list[int], dict[int, int]]:
     """The first steps and the last; dots stand for the states in between, in a column that stands for the others."""
     shown = steps[: most - most // 2] + steps[len(steps) - most // 2 :]
-    gap = set(steps) - set(shown)
+    hidden = [step for step in steps if step not in shown]
+    gap = set(hidden)
+    gap |= {step - 0.5 for step in gap}  # cut states, which stand before what they are used in
     dots: dict[tuple, Place] = {}
 
     def stand_in(p: Place) -> Place:
-        return dots.setdefault(p.role, Place(p.tensor, min(gap), f"dots{len(dots)}", "elided", True))
+        return dots.setdefault(p.role, Place(p.tensor, hidden[0], f"dots{len(dots)}", "elided", True))
 
     kept: dict[tuple[Place, Place], Link] = {}
     for link in links:
@@ -314,7 +323,7 @@ def _without_middle(
     drawn = {p for pair in kept for p in pair}
     order = [p for p in (*places, *dots.values()) if p in drawn]
     order.sort(key=lambda p: (p is places[-1], p.column))
-    return order, list(kept.values()), shown, {min(gap): len(gap)}
+    return order, list(kept.values()), shown, {hidden[0]: len(hidden)}
 
 
 def placed(unfolded: Unfolded, notes: Mapping[Place | Tensor, str]) -> Placement:
@@ -340,14 +349,20 @@ def placed(unfolded: Unfolded, notes: Mapping[Place | Tensor, str]) -> Placement
     return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]], tallest)
 
 
-def _indices(in_columns: dict[Tensor, list[Place]], steps: list[int]) -> dict[Tensor, int | str]:
+def _indices(nodes: list[Tensor]) -> dict[Tensor, int | str]:
     """The time step that each variable is written with: its own, or that of the only column it stands in."""
+    columns, steps = columns_of(nodes)
+    users: dict[Tensor, set[float | None]] = defaultdict(set)
+    for node in nodes:
+        for x in node.inputs:
+            users[x].add(columns[node])
     indices = {}
-    for tensor, (first, *others) in in_columns.items():
-        if first.kind == "state" or (tensor.step is not None and not tensor.is_leaf):
-            indices[tensor] = tensor.step
-        elif not others and first.column in steps and first.kind != "parameter":
-            indices[tensor] = first.column
+    for x in nodes:
+        column = columns[x] if columns[x] is not None else next(iter(users[x])) if len(users[x]) == 1 else None
+        if x.step is not None and (not x.is_leaf or len(users[x]) == 1):
+            indices[x] = x.step
+        elif column in steps and not (x.is_leaf and x.requires_grad):
+            indices[x] = column
     return indices
 
 
