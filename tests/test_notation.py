@@ -87,7 +87,12 @@ def test_a_name_that_looks_like_a_number_is_a_name():
 def test_a_sum_of_paths_with_signs():
     y = (a - b) * (a + b)
     difference, total = y.inputs
-    assert writer(y).total([[(y, 0), (difference, 1)], [(y, 1), (total, 1)]]) == ("−(a + b) + a − b", 0)
+    assert writer(y).total([[(y, 0), (difference, 1)], [(y, 1), (total, 1)]]) == ("a − b − (a + b)", 0)
+
+
+def test_equal_paths_are_counted():
+    y = a * a
+    assert writer(y).total([[(y, 0)], [(y, 1)]]) == ("2 a", 2)
 
 
 def test_a_selection_has_no_short_notation():

@@ -16,7 +16,8 @@ from tinygrad_rnn.tensor import Tensor
 __all__ = ["Path", "Use", "fold", "time_steps", "variables"]
 
 _MOST_PATHS = 4  # between two variables are written out, at most so many,
-_LONGEST_PATH = 16  # of at most so many primitives each
+_LONGEST_PATH = 16  # of at most so many primitives each that have a derivative other than 1,
+_LONGEST_SUM = 2000  # and so many in all
 
 Path = tuple[Hop, ...]  # the local derivatives to multiply, the output's end first
 
@@ -80,4 +81,10 @@ def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) ->
     if known is None or through is None or len(known) + len(through) > _MOST_PATHS:
         return None
     new = [(*path, hop) for path in through]
-    return None if any(len(path) > _LONGEST_PATH for path in new) else known + new
+    return None if any(map(_is_long, new)) else known + new
+
+
+def _is_long(path: Path) -> bool:
+    if len(path) <= _LONGEST_PATH:
+        return False
+    return len(path) > _LONGEST_SUM or sum(x.primitive.derivative(i) != "1" for x, i in path) > _LONGEST_PATH

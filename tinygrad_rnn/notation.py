@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -81,6 +82,9 @@ class Notation:
     def __post_init__(self) -> None:
         if self.step not in ("above", "below"):
             raise ValueError(f"Notation(step={self.step!r}): not one of 'above', 'below'")
+        known = isinstance(self.letters, Mapping) and all(isinstance(x, str | None) for x in self.letters.values())
+        if not known or not all(isinstance(x, str) for x in self.letters):
+            raise TypeError(f"Notation(letters={self.letters!r}): a dict of strings, or None for what is not written")
 
     @staticmethod
     def named(notation: str | Notation) -> Notation:
@@ -115,7 +119,7 @@ class Notation:
         if type(name) is Letter:
             of = "y" if base == "logits" and base not in self.letters else base
             base, _, of_letter = (self.letters.get(of) or of).partition("_")
-            below = of_letter + (self.letters.get(below) or below)
+            below = of_letter.strip("{}") + (self.letters.get(below) or below)
         inside, raised = (layer, step) if self.step == "above" else (step, layer)
         below = ",".join([part for part in (below.strip("{}"), "" if inside is None else str(inside)) if part])
         return base, below, "" if raised is None else f"({raised})"
@@ -225,9 +229,20 @@ class Writer:
         products = [self.product(path) for path in paths]
         if None in products:
             return None
-        if len(products) == 1:
-            return products[0]
-        return Written(self._signed(" + ".join(product.text for product in products)), SUM)
+        products.sort(key=lambda product: product.text.startswith(self.setting.minus))  # h − n, not −n + h
+        counted = Counter(products)
+        terms = [self._times(count, product) for product, count in counted.items()]
+        if len(terms) == 1:
+            return terms[0]
+        return Written(self._signed(" + ".join(term.text for term in terms)), SUM)
+
+    def _times(self, count: int, product: Written) -> Written:
+        """A product added to itself: 2 s, for s + s."""
+        if count == 1:
+            return product
+        if re.match(r"\d|½|\\tfrac|-|−", product.text):  # it has a number of its own
+            return Written(" + ".join([product.text] * count), SUM)
+        return Written(f"{count}{self.setting.beside}{product.within(BESIDE)}", BESIDE)
 
     def _made(self, node: Tensor, depth: int) -> Written:
         primitive = node.primitive

@@ -196,7 +196,7 @@ def test_the_products_along_all_paths_add_up_to_the_gradient(kind, f, layers, ma
         ("LSTM", "c⁽⁰⁾", "c⁽¹⁾"),
         ("GRU", "r⁽²⁾ ᵗU_n", "ᵗU_n r⁽²⁾"),
         ("GRU", "U_n h⁽⁰⁾ + c_n", "U_n h⁽⁰⁾"),
-        ("GRU", "−n⁽³⁾ + h⁽²⁾", "n⁽³⁾ − h⁽²⁾"),
+        ("GRU", "h⁽²⁾ − n⁽³⁾", "n⁽³⁾ − h⁽²⁾"),
     ],
 )
 def test_a_wrong_label_is_noticed(kind, right, wrong):

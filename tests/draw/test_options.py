@@ -504,7 +504,7 @@ class TestOwnGraphs:
     @pytest.mark.parametrize("view", [*VIEWS, "between"])
     @pytest.mark.parametrize(
         "options",
-        [{}, {"level": "primitives"}, {"rolled": True}, {"max_steps": 2}, {"values": True, "shapes": True},
+        [{}, {"level": "primitives"}, {"max_steps": 2}, {"values": True, "shapes": True},
          {"color_by": "gradient"}, {"color_by": "value"}, {"notation": "state"}],
     )  # fmt: skip
     def test_without_time_steps_there_are_no_columns(self, make, view, options):

@@ -299,7 +299,7 @@ def test_a_graph_without_steps_is_laid_out(unrolled):
     for view in VIEWS.values():
         picture, diagram = Picture(view(y)), view(y)
         from_the_left = sorted(diagram.nodes, key=lambda node: picture.centre(node.id)[0])
-        assert [node.label.removeprefix("d") for node in from_the_left] == ["x", "z", "Σ"]
+        assert [node.label.removeprefix("d") for node in from_the_left] == ["x", "z", "L"]
 
 
 def test_nothing_is_said_on_the_terminal(unrolled, capfd):

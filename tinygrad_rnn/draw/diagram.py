@@ -15,6 +15,7 @@ import graphviz
 
 from tinygrad_rnn.draw import dot, layout, page, svg
 from tinygrad_rnn.draw.style import NODES
+from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import write_file
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ class Diagram:
             raise ValueError(f"render({format!r}): not one of {', '.join(map(repr, FORMATS))}")
         if dpi is not None and not (isinstance(dpi, Real) and 1 <= dpi <= 2400):
             raise ValueError(f"dpi={dpi!r}: from 1 to 2400 dots per inch")
+        if dpi is not None and format != "png":
+            raise ValueError(f"dpi={dpi!r}: only a .png has dots, not .{format}")
         if format == "dot":
             return self.source.encode()
         if format == "json":
@@ -190,5 +193,8 @@ class Diagram:
         }  # fmt: skip
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """How a notebook shows it."""
-        return {"image/svg+xml": self.render("svg").decode(), "text/plain": repr(self)}
+        """How a notebook shows it: in words, where nothing can draw."""
+        try:
+            return {"image/svg+xml": self.svg().decode(), "text/plain": repr(self)}
+        except DrawingError as error:
+            return {"text/plain": f"{self!r}\n{error}"}

@@ -41,6 +41,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
         )
     losses = _summands(losses) if isinstance(losses, Tensor) else list(losses)
     table = contribution_table(losses, parameter)
+    if losses and all(parameter not in set(topological_order(E)) for E in losses):
+        raise ValueError(f"draw.terms(losses, parameter): no loss depends on {describe(parameter)}")
     N, T = table.shape
     if not table.size:
         raise ValueError(f"draw.terms(losses, parameter): a table of {N} losses and {T} time steps has no terms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tinygrad_rnn.errors import DrawingError
 
 __all__ = ["render"]
 
+_NO_DATE = re.compile(rb"(?<=/CreationDate \(D:)\d+")  # the same graph gives the same bytes
 _one_at_a_time = threading.Lock()  # Graphviz keeps its state in globals
 
 
@@ -47,7 +49,7 @@ def render(source: str, format: str, whole: bool = False) -> bytes:
                 "at so many dots per inch the picture is wider or higher than the 32,767 dots that a PNG can be drawn "
                 "with; give fewer, or save as .svg or .pdf, or draw fewer steps (max_steps)"
             )
-        return picture
+        return _NO_DATE.sub(lambda date: b"0" * len(date[0]), picture) if format == "pdf" else picture
 
 
 def _said(messages: IO[bytes]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 __all__ = [
@@ -99,5 +100,13 @@ def size(kind: str, label: str, note: str = "") -> tuple[float, float]:
 
 def text_width(text: str, font_size: float) -> float:
     """About how wide a text is set."""
-    small, large = sum(c in _SMALL for c in text), sum(c.isupper() for c in text)
-    return font_size * (0.36 * small + 0.75 * large + 0.54 * (len(text) - small - large))
+    return font_size * sum(map(_width, text))
+
+
+def _width(character: str) -> float:
+    """Of one character, in parts of the font size: of the widest of the fonts that a reader may have."""
+    if character in _SMALL:
+        return 0.36
+    if character in "MW@" or unicodedata.east_asian_width(character) in "WF":
+        return 1.0
+    return 0.8 if character in "mw" else 0.75 if character.isupper() else 0.57

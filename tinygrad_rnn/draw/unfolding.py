@@ -15,7 +15,7 @@ from numbers import Integral
 
 import numpy as np
 
-from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.backward import GradientName, topological_order
 from tinygrad_rnn.draw.columns import columns_of
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.layers import layered
@@ -32,7 +32,7 @@ __all__ = ["Options", "Unfolded", "placed", "unfold"]
 LEVELS = ("named", "primitives")
 COLOURS = (None, "gradient", "value")
 
-_LONGEST_LABEL = 20  # a derivative with more characters is labelled as what it is, ∂L/∂z
+_WIDEST_LABEL = 140.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Unfolded:
         if p.kind == "elided":
             return "⋯ ✂ ⋯" if any(map(self.is_hidden, self.cut_states)) else "⋯"
         writer = writer or self.writer
-        nameless = not writer.notation.writes(p.tensor) and not p.tensor.is_leaf
+        nameless = not writer.notation.writes(p.tensor) and not p.tensor.is_leaf and p is not self.places[-1]
         return writer.setting.template(symbol(p.tensor.primitive)) if nameless else writer.variable(p.tensor)
 
     def label(self, p: Place, gradient: bool, writer: Writer | None = None) -> str:
@@ -102,10 +102,16 @@ class Unfolded:
         name = self.name(p, writer)
         if gradient and p is not self.places[-1] and p.kind not in ("operation", "elided") and p.tensor.requires_grad:
             step = p.column if p.tensor in self.shared and p.column in self.steps else None
-            step = "t" if step is not None and self.rolled else step
-            name = writer.setting.template("d") + writer.variable(p.tensor, step)
+            name = self.differential(p, writer, "t" if step is not None and self.rolled else step)
         made = self.level == "primitives" and p.kind not in ("operation", "elided") and not p.tensor.is_leaf
         return name + writer.setting.line + writer.setting.template(symbol(p.tensor.primitive)) if made else name
+
+    def differential(self, p: Place, writer: Writer, step: float | str | None = None) -> str:
+        """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""
+        of = writer.variable(p.tensor, step)
+        if any(isinstance(x.name, GradientName) for x in self.columns):
+            return writer.setting.template("∂{o}/∂{x}").format(o=self.name(self.places[-1], writer), x=of)
+        return writer.setting.template("d") + of
 
     def equation(self, p: Place) -> str:
         """How a node was made, as a tooltip says it."""
@@ -135,7 +141,7 @@ class Unfolded:
             return "⋯"
         writer = writer or self.writer
         written = None if link.paths is None else self.writer.total(reversed(link.paths))  # found last use first
-        if written is not None and len(written.text) <= _LONGEST_LABEL:
+        if written is not None and text_width(written.text, EDGE_FONT) <= _WIDEST_LABEL:
             return written.text if writer is self.writer else writer.total(reversed(link.paths)).text
         return f"∂{self.name(link.target, writer)}/∂{self.name(link.source, writer)}"
 
@@ -205,7 +211,9 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
     places, links = _places(fold(order, kept), columns, steps, notation)
     uses = Counter(p.tensor for p in places)
     cut_states = {p.tensor for p in places if p.kind == "state" and p.tensor.is_leaf and p.tensor.step > 0}
-    rolled, hidden = options.rolled and bool(steps), {}
+    rolled, hidden = options.rolled, {}
+    if rolled and not steps:
+        raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
     if rolled:
         places, links, steps = _rolled(places, links, steps)
     elif options.max_steps is not None and len(steps) > options.max_steps:
@@ -247,10 +255,12 @@ def _between(nodes: list[Tensor], start: Tensor) -> list[Tensor]:
         raise TypeError(f"draw: a Tensor is needed, not a {type(start).__name__}")
     on_way = {start}
     on_way.update(node for node in nodes if any(x in on_way for x in node.inputs))
-    if output not in on_way or output is start:
-        raise ValueError(f"draw.between: {describe(output)} does not depend on {describe(start)}")
+    if output is start:
+        raise ValueError(f"draw: between {describe(output)} and itself there is nothing")
+    if output not in on_way:
+        raise ValueError(f"draw: {describe(output)} does not depend on {describe(start)}")
     if not start.requires_grad:
-        raise ValueError(f"draw.between: no gradient flows back to {describe(start)}, which does not require one")
+        raise ValueError(f"draw: no gradient flows back to {describe(start)}, which does not require one")
     return [node for node in nodes if node in on_way]
 
 

@@ -123,16 +123,16 @@ class _Figure:
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
         unfolded, first = self.unfolded, lane.terms[0]
-        i, name, x = unfolded.number_of_sum(first.tensor), unfolded.name(first), lane.x - self._beside
-        over = f"the sum over the steps that use {name}"
+        i, x = unfolded.number_of_sum(first.tensor), lane.x - self._beside
+        name, markup = (unfolded.differential(first, writer) for writer in self._writers)
+        over = f"the sum over the steps that use {unfolded.name(first)}"
         over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
-        markup = unfolded.markup.setting.template("d") + unfolded.name(first, unfolded.markup)
         note = self._note_of_sum(first.tensor)
-        half = size(first.kind, f"d{name}", note)[0] / 2
+        half = size(first.kind, name, note)[0] / 2
         tooltip = f"{unfolded.partial(first)}, shape {first.tensor.shape}"
         return (
-            Node(f"total{i}", f"d{name}", first.kind, markup, None, x - GAP - half, lane.y, tooltip, faint, note),
+            Node(f"total{i}", name, first.kind, markup, None, x - GAP - half, lane.y, tooltip, faint, note),
             Node(f"sum{i}", "Σ", "sum", "Σ", None, x, lane.y, over, faint),
         )
 
