@@ -29,7 +29,7 @@ class Picture:
         self.nodes, self.edge_labels, self.panels = {}, [], []
         for g in self.root.iter(f"{SVG}g"):
             id = g.get("id")
-            if g.get("class") == "node" and id not in ("legend", "caption"):
+            if g.get("class") == "node" and not id.startswith("legend"):
                 self.nodes[id] = self.shape(g)
             if g.get("class") == "cluster":
                 self.panels.append(self.shape(g))

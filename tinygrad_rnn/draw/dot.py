@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import graphviz
 
+from tinygrad_rnn.draw import legend
 from tinygrad_rnn.draw.routes import Route, routes
 from tinygrad_rnn.draw.style import (
     EDGE_FONT,
@@ -27,7 +28,6 @@ from tinygrad_rnn.draw.style import (
     PALE,
     PANEL,
     PANEL_FONT,
-    SCALE,
     WORDS,
     ink,
     size,
@@ -90,61 +90,29 @@ def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
         attributes = {**EDGES[edge.kind], "label": _html(edge.markup, EDGE_FONT)}
         attributes |= {"penwidth": "2.2"} if edge.bold else PALE if edge.faint else {}
         graph.edge(edge.source, edge.target, **attributes, **(_positions(edge, route) if route else {}))
-    rows = _legend(diagram)
-    caption = _html(diagram.caption_markup, LEGEND_FONT)
+    words = {"shape": "plain", "style": "", "fontsize": f"{LEGEND_FONT:g}", "fontcolor": WORDS}
     if not placed:
-        graph.attr(label=f"<{_table([*rows, caption[1:-1]] if caption else rows)}>", labelloc="b")
+        caption = _html(diagram.caption_markup, LEGEND_FONT)
+        graph.attr(label=caption, labelloc="b", fontsize=words["fontsize"], fontcolor=WORDS)
         return graph
     left, bottom, right, top = diagram.frame
-    centre, y = (left + right) / 2, bottom - 29 - ROW * len(rows) / 2
-    words = {"shape": "plain", "style": "", "fontsize": f"{LEGEND_FONT:g}", "fontcolor": WORDS}
-    graph.node("legend", f"<{_table(rows)}>", pos=f"{centre:.2f},{y:.2f}", **words)
-    y -= ROW * len(rows) / 2
-    if caption:
-        graph.node("caption", caption, pos=f"{centre:.2f},{y - ROW / 2:.2f}", **words)
+    centre, y = (left + right) / 2, bottom - 29
+    for i, row in enumerate(legend.rows(diagram)):
         y -= ROW
+        x = centre - sum(part.width for part in row) / 2
+        for j, part in enumerate(row):
+            attributes = {"pos": f"{x + part.middle:.2f},{y + ROW / 2:.2f}"}
+            if isinstance(part, legend.Words):
+                graph.node(f"legend{i}_{j}", _html(part.markup, LEGEND_FONT), **words, **attributes)
+            else:
+                attributes |= {"width": f"{part.width / 72:.4f}", "height": f"{legend.SIDE / 72:.4f}"}
+                graph.node(f"legend{i}_{j}", "", shape="box", color=part.line, fillcolor=part.fill, **attributes)
+            x += part.width
     # What Graphviz would cut off: wide words, and what only the other figure has.
-    half = _legend_width(diagram) / 2
-    for i, (x, height) in enumerate([(min(left, centre - half), y - 4), (max(right, centre + half), top)]):
+    half = legend.width(diagram) / 2
+    for i, (x, height) in enumerate([(min(left, centre - half), y), (max(right, centre + half), top)]):
         graph.node(f"corner{i}", "", shape="point", style="invis", pos=f"{x:.2f},{height:.2f}")
     return graph
-
-
-def _legend(diagram: Diagram) -> list[str]:
-    """What the colours mean, as rows of an HTML-like label: those of kinds, and those of a scale."""
-    kinds = {node.kind for node in diagram.nodes if not node.faint}
-    cells = [
-        f'<TD BGCOLOR="{style.fill}" COLOR="{style.line}" BORDER="1" WIDTH="14" HEIGHT="14" FIXEDSIZE="TRUE"></TD>'
-        f'<TD ALIGN="LEFT">{style.meaning}&nbsp;&nbsp;&nbsp;</TD>'
-        for kind, style in NODES.items()
-        if kind in kinds and style.meaning
-    ]
-    rows = [f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4"><TR>{"".join(cells)}</TR></TABLE>'] if cells else []
-    if diagram.scale is not None:
-        _, name, low, high = diagram.scale
-        first = f'<TD ALIGN="RIGHT">{_html(name, LEGEND_FONT)[1:-1]} &nbsp; 10{_raised(low)}&nbsp;</TD>'
-        last = f'<TD ALIGN="LEFT">&nbsp;10{_raised(high)}</TD>'
-        bar = "".join(f'<TD BGCOLOR="{colour}" WIDTH="30" HEIGHT="12"></TD>' for colour in SCALE)
-        rows.append(f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{first}{bar}{last}</TR></TABLE>')
-    return rows
-
-
-def _table(rows: list[str]) -> str:
-    """Rows of a label, one below the other."""
-    lines = "".join(f"<TR><TD>{row}</TD></TR>" for row in rows)
-    return f'<FONT COLOR="{WORDS}"><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0">{lines}</TABLE></FONT>'
-
-
-def _legend_width(diagram: Diagram) -> float:
-    """How wide the widest row of words is, in either figure of a graph."""
-    kinds = sorted({node.kind for node in diagram.nodes if NODES[node.kind].meaning} | {"sum"})
-    scale = text_width(diagram.scale.name, LEGEND_FONT) + 30.0 * len(SCALE) + 90.0 if diagram.scale else 0.0
-    of_kinds = sum(40.0 + text_width(NODES[kind].meaning, LEGEND_FONT) for kind in kinds)
-    return max(of_kinds, scale, text_width(diagram.caption, LEGEND_FONT))
-
-
-def _raised(power: int) -> str:
-    return f'<FONT POINT-SIZE="9"><SUP>{str(power).replace("-", "−")}</SUP></FONT>'
 
 
 def _title(diagram: Diagram, step: int) -> str:

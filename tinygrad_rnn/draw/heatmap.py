@@ -74,9 +74,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     )  # fmt: skip
     name, set_name = plain.variable(parameter), markup.variable(parameter)
     scale = Scale(f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖", *span)
-    white = "white: no influence"
     title = f"table of the terms of the gradient of {name}"
-    return Diagram(title, nodes, [], caption=white, caption_markup=white, scale=scale, frame=frame)
+    return Diagram(title, nodes, [], scale=scale, frame=frame)
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:

@@ -5,7 +5,7 @@ const { nodes, frames, sums, scale, inks } = JSON.parse(document.getElementById(
 const at = (id) => document.getElementById(id);
 let step = 0, pinned = null, timer = null;
 
-const besides = (id) => id === "legend" || id === "caption" || id.startsWith("corner");
+const besides = (id) => id.startsWith("legend") || id.startsWith("corner");
 
 const figures = {};
 for (const phase of ["forward", "backward"]) {

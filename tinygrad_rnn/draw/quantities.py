@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_rnn.backward import passed_back, sweep
 from tinygrad_rnn.draw.grid import Place
-from tinygrad_rnn.draw.style import SCALE
+from tinygrad_rnn.draw.style import SCALE, ZERO
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
@@ -63,12 +63,13 @@ def short(array: np.ndarray | None) -> str:
 
 
 def colours(norms: Mapping[Key, float]) -> tuple[dict[Key, str], tuple[int, int]]:
-    """The colour of each norm by its logarithm, none for 0; and the powers of ten at the ends of the scale."""
+    """The colour of each norm by its logarithm, and the powers of ten at the ends of the scale."""
     powers = {p: float(np.log10(size)) for p, size in norms.items() if 0 < size < np.inf}
     low, high = _span(powers.values())
     last = len(SCALE) - 1
     found = {p: SCALE[min(last, int((power - low) / (high - low) * len(SCALE)))] for p, power in powers.items()}
     found |= {p: SCALE[-1] for p, size in norms.items() if not size < np.inf}
+    found |= {p: ZERO for p, size in norms.items() if size == 0}
     return found, (low, high)
 
 

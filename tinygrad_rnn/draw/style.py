@@ -23,6 +23,7 @@ __all__ = [
     "PANEL_FONT",
     "SCALE",
     "WORDS",
+    "ZERO",
     "Style",
     "ink",
     "size",
@@ -68,6 +69,7 @@ EDGES = {
 # Seven colours of the cividis scale: even steps to the eye, in grey and to the colour-blind too (Nuñez et al. 2018).
 SCALE = ("#00224e", "#123570", "#3b496c", "#575d6d", "#8a8678", "#c0a85f", "#fee838")
 WORDS = "#444444"  # of the legend and the caption
+ZERO = "#ffffff"  # of what has no logarithm
 FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575"}
@@ -85,7 +87,7 @@ CORNER = 12.0  # the radius of a turn
 
 def ink(fill: str) -> str:
     """The colour of letters that can be read on one of the scale."""
-    return "#ffffff" if SCALE.index(fill) < 4 else "#000000"
+    return "#ffffff" if fill in SCALE[:4] else "#000000"
 
 
 def size(kind: str, label: str, note: str = "") -> tuple[float, float]:

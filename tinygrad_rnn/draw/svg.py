@@ -35,8 +35,7 @@ def finish(svg: bytes, title: str, description: str, id_attribute: str = "id") -
     for group in root.iter(f"{{{SVG}}}g"):
         if group.get("class") in ("node", "edge", "cluster"):
             id = _take_name(group)
-            if id != "legend":
-                _join_labels(group)
+            _join_labels(group)
             group.attrib.pop("id", None)
             group.set(id_attribute, id)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
@@ -55,9 +54,20 @@ def _take_name(group: ET.Element) -> str:
     return id
 
 
+def _middle(group: ET.Element) -> str | None:
+    """The middle of a node's shape, from the left."""
+    ellipse, polygon = (group.find(f"{{{SVG}}}{tag}") for tag in ("ellipse", "polygon"))
+    if ellipse is not None:
+        return ellipse.get("cx")
+    if polygon is not None:
+        xs = [float(point.split(",")[0]) for point in polygon.get("points").split()]
+        return f"{(min(xs) + max(xs)) / 2:g}"
+    return None
+
+
 def _join_labels(group: ET.Element) -> None:
     """Make the pieces of each line of a label one text."""
-    shape = group.find(f"{{{SVG}}}ellipse")
+    middle = _middle(group) if group.get("class") == "node" else None
     for _, line in groupby(group.findall(f"{{{SVG}}}text"), key=lambda text: text.get("y")):
         first, *others = list(line)
         pieces = [(text.attrib.copy(), text.text) for text in (first, *others)]
@@ -66,8 +76,8 @@ def _join_labels(group: ET.Element) -> None:
         size = max(float(attributes["font-size"]) for attributes, _ in pieces)
         first.attrib = {name: first.get(name) for name in ("x", "y", "fill", "font-family") if first.get(name)}
         first.attrib |= {"text-anchor": "start", "font-size": f"{size:g}"}
-        if shape is not None:  # in a round node, in the middle, whatever the font
-            first.attrib |= {"x": shape.get("cx"), "text-anchor": "middle"}
+        if middle is not None:  # of the shape, whatever the font
+            first.attrib |= {"x": middle, "text-anchor": "middle"}
         first.set("{http://www.w3.org/XML/1998/namespace}space", "preserve")
         first.text, height = None, 0.0
         for attributes, text in pieces:

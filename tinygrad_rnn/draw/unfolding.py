@@ -78,6 +78,10 @@ class Unfolded:
         return self.columns[tensor] in self._hidden_columns
 
     @cached_property
+    def _has_gradients(self) -> bool:
+        return any(isinstance(x.name, GradientName) for x in self.columns)
+
+    @cached_property
     def _hidden_columns(self) -> frozenset[float]:
         if not self.hidden:
             return frozenset()
@@ -109,7 +113,7 @@ class Unfolded:
     def differential(self, p: Place, writer: Writer, step: float | str | None = None) -> str:
         """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""
         of = writer.variable(p.tensor, step)
-        if any(isinstance(x.name, GradientName) for x in self.columns):
+        if self._has_gradients:
             return writer.setting.template("∂{o}/∂{x}").format(o=self.name(self.places[-1], writer), x=of)
         return writer.setting.template("d") + of
 
@@ -207,6 +211,7 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
     nodes = _nodes(output)
     order, notation = nodes if start is None else _between(nodes, start), Notation.named(options.notation)
     columns, steps = columns_of(order)
+    indices: dict[Tensor, int | str] = _indices(nodes, *((columns, steps) if start is None else columns_of(nodes)))
     kept = set(order) if options.level == "primitives" else variables(order, notation) | ({start} - {None})
     places, links = _places(fold(order, kept), columns, steps, notation)
     uses = Counter(p.tensor for p in places)
@@ -223,7 +228,6 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
         if p.kind != "elided":
             standing[p.tensor].append(p)
     shared = {x: where for x, where in standing.items() if uses[x] > 1 and x.requires_grad}
-    indices: dict[Tensor, int | str] = _indices(nodes)
     if rolled:  # what stands in the step stands in all of them
         shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
         indices = {x: "t" if step == steps[0] else f"t−{steps[0] - step}" for x, step in indices.items()}
@@ -359,9 +363,8 @@ def placed(unfolded: Unfolded, notes: Mapping[Place | Tensor, str]) -> Placement
     return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]], tallest)
 
 
-def _indices(nodes: list[Tensor]) -> dict[Tensor, int | str]:
+def _indices(nodes: list[Tensor], columns: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, int | str]:
     """The time step that each variable is written with: its own, or that of the only column it stands in."""
-    columns, steps = columns_of(nodes)
     users: dict[Tensor, set[float | None]] = defaultdict(set)
     for node in nodes:
         for x in node.inputs:
