@@ -85,6 +85,12 @@ def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) ->
 
 
 def _is_long(path: Path) -> bool:
-    if len(path) <= _LONGEST_PATH:
-        return False
-    return len(path) > _LONGEST_SUM or sum(x.primitive.derivative(i) != "1" for x, i in path) > _LONGEST_PATH
+    """Whether a path is, now that one primitive more has been added to it."""
+    if len(path) <= _LONGEST_PATH or len(path) > _LONGEST_SUM:
+        return len(path) > _LONGEST_SUM
+    return _counts(path[-1]) and sum(map(_counts, path)) > _LONGEST_PATH
+
+
+def _counts(hop: Hop) -> bool:
+    node, i = hop
+    return node.primitive.derivative(i) != "1"

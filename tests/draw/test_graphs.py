@@ -1,0 +1,158 @@
+"""Graphs other than one net's over its steps: second-order ones, several nets, cut states, what is fed back."""
+
+import pickle
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+
+def unrolled(T, many=False, **options):
+    rnn, readout = tg.nn.RNN(2, 3, rng=0, **options), tg.nn.Linear(3, 1, rng=1)
+    hs, _ = rnn(np.random.default_rng(0).standard_normal((T, 2)))
+    return rnn, readout, hs, [tg.nn.half_squared_error(readout(h), np.ones(1)) for h in (hs if many else hs[-1:])]
+
+
+def by_label(diagram):
+    return {node.label: node for node in diagram.nodes}
+
+
+def no_two_in_one_place(diagram):
+    places = [(round(node.x), round(node.y)) for node in diagram.nodes]
+    return len(places) == len(set(places))
+
+
+class TestSecondOrder:
+    def gradient(self, T=3):
+        rnn, _, _, (loss,) = unrolled(T)
+        return tg.grad(loss, [rnn.cells[0].U], create_graph=True)[0]
+
+    def test_gradients_lie_above_what_they_are_of(self):
+        node = by_label(tg.draw.forward(self.gradient()))
+        for t in "¹²³":
+            for name in "hĥ":
+                dh, h = node[f"d{name}⁽{t}⁾"], node[f"{name}⁽{t}⁾"]
+                assert dh.x == h.x and dh.y > h.y
+        assert len({node[f"d{name}⁽{t}⁾"].y for t in "¹²³" for name in "hĥ"} | {node["dy"].y}) == 1
+        assert "dU" in node
+
+    def test_gradients_of_gradients_are_told_from_gradients(self):
+        """∂R/∂h beside the variable dh, which is ∂L/∂h."""
+        dU = self.gradient(2)
+        labels = {node.label for node in tg.draw.backward(tg.label((dU * dU).sum(), "R")).nodes}
+        assert {"∂R/∂h⁽²⁾", "∂R/∂dh⁽²⁾", "∂R/∂U"} <= labels and not any(label.startswith("d") for label in labels)
+
+    def test_names_of_gradients_survive_a_pickle(self):
+        dU = self.gradient(1)
+        assert pickle.loads(pickle.dumps(dU)).name == dU.name == "dU"
+
+    def test_a_variable_that_a_user_calls_da_is_no_gradient(self):
+        _, _, hs, _ = unrolled(2)
+        a = tg.label(hs[-1] * 2.0, "a")
+        for name in ("da", "q"):
+            diagram = tg.draw.forward(tg.label(tg.label(a * 2.0 - hs[-1], name).sum(), "L"))
+            assert by_label(diagram)[name].y == by_label(diagram)["a"].y
+
+
+class TestSeveralNets:
+    def test_two_nets_over_the_same_steps_lie_one_upon_the_other(self):
+        xs = list(np.random.default_rng(0).standard_normal((3, 2)))
+        (a, _), (b, _) = tg.nn.RNN(2, 3, rng=0)(xs), tg.nn.RNN(2, 3, rng=1)(xs[::-1])
+        diagram = tg.draw.backward(tg.label((a[-1] * b[-1]).sum(), "L"))
+        assert no_two_in_one_place(diagram)
+        rows = {node.y for node in diagram.nodes if re.fullmatch("dh⁽[¹²]⁾", node.label)}
+        assert len(rows) == 2
+
+    def test_what_is_fed_back_stands_in_the_step_that_it_is_of(self):
+        cell, readout = tg.nn.RNNCell(1, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+        h, x, losses = np.zeros(3), np.ones(1), []
+        for _ in range(3):
+            h = cell(x, h)
+            x = readout(h)
+            losses.append(tg.nn.half_squared_error(x, np.zeros(1)))
+        diagram = tg.draw.forward(tg.label(losses[0] + losses[1] + losses[2], "E"))
+        node = by_label(diagram)
+        assert [node[f"{name}⁽{raised}⁾"].step for name in "hyLY" for raised in "¹²³"] == 4 * [1, 2, 3]
+        assert no_two_in_one_place(diagram)
+
+
+class TestCutStates:
+    def chunks(self, kind=tg.nn.RNN):
+        net, readout, state, losses = kind(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1), None, []
+        for _ in range(2):
+            hs, state = net(np.ones((2, 2)), state)
+            losses += [tg.nn.half_squared_error(readout(h), np.ones(1)) for h in hs]
+            state = [(s[0].detach(), s[1].detach()) if isinstance(s, tuple) else s.detach() for s in state]
+        return tg.label(sum(losses[1:], losses[0]), "E")
+
+    @pytest.mark.parametrize("kind, states", [(tg.nn.RNN, 1), (tg.nn.GRU, 1), (tg.nn.LSTM, 2)])
+    def test_a_cut_between_two_steps_stands_between_them(self, kind, states):
+        diagram = tg.draw.backward(self.chunks(kind))
+        assert no_two_in_one_place(diagram)
+        cut = {edge.target for edge in diagram.edges if edge.kind == "cut"}
+        assert len(cut) == states
+        x = {node.step: node.x for node in diagram.nodes if node.label.startswith("dh")}
+        assert all(x[2] < node.x < x[3] for node in diagram.nodes if node.id in cut)
+        assert not any(edge.kind == "gradient" and edge.target in cut for edge in diagram.edges)
+
+    def test_a_cut_among_hidden_steps_is_told(self):
+        rnn, readout, state, losses = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1), None, []
+        for _ in range(2):
+            hs, state = rnn(np.ones((3, 2)), state)
+            losses += [tg.nn.half_squared_error(readout(hs[-1]), np.ones(1))]
+            state = [s.detach() for s in state]
+        diagram = tg.draw.backward(tg.label(losses[0] + losses[1], "E"), max_steps=2)
+        assert [node.label for node in diagram.nodes if node.kind == "elided"] == ["⋯ ✂ ⋯"]
+
+    def test_a_detached_state_is_drawn_wherever_it_is_used(self):
+        _, _, hs, _ = unrolled(4)
+        diagram = tg.draw.backward(tg.nn.half_squared_error(hs[2], hs[3].detach()))
+        (cut,) = [edge.target for edge in diagram.edges if edge.kind == "cut"]
+        assert by_label(diagram)["h⁽⁴⁾"].id == cut
+
+
+class TestTruth:
+    def test_values_are_those_that_the_graph_was_made_of(self):
+        """An optimizer has stepped since: the figure shows the parameters that the drawn values were made with."""
+        rnn, readout, _, (loss,) = unrolled(2)
+        before = by_label(tg.draw.forward(loss, values=True))
+        page = tg.draw.forward(loss).render("html")
+        loss.backward()
+        tg.optim.SGD([*rnn.parameters(), *readout.parameters()], lr=1.0).step()
+        assert by_label(tg.draw.forward(loss, values=True)) == before
+        assert tg.draw.forward(loss).render("html") == page
+
+    def test_what_has_exploded_is_drawn(self):
+        x = tg.Tensor([1e300, -1.0], requires_grad=True, name="x")
+        with np.errstate(over="ignore", invalid="ignore"):
+            y = tg.label((x * x).sum(), "y")
+            nothing = y - y
+        assert "inf" in by_label(tg.draw.forward(y, values=True, color_by="value"))["y"].note
+        assert b"NaN" in tg.draw.forward(nothing).render("html") and b"Infinity" in tg.draw.forward(y).render("html")
+
+    @pytest.mark.parametrize("format", ["svg", "pdf", "png", "html"])
+    def test_the_same_graph_gives_the_same_bytes(self, format):
+        diagram = tg.draw.backward(unrolled(4, many=True, num_layers=2)[3][-1], max_steps=2, values=True)
+        assert diagram.render(format) == diagram.render(format)
+
+    def test_with_the_standard_error_closed_figures_are_drawn(self, tmp_path):
+        code = (
+            "import os, tinygrad_rnn as tg\n"
+            "os.close(2)\n"
+            f"tg.draw.forward(tg.Tensor(1.0, requires_grad=True) * 2.0).save(r'{tmp_path / 'a.svg'}')\n"
+        )
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+        assert (tmp_path / "a.svg").read_bytes().startswith(b"<?xml")
+
+    def test_words_of_a_narrow_figure_are_not_cut_off(self):
+        rnn, _, _, losses = unrolled(2, many=True)
+        diagram = tg.draw.terms(losses, rnn.cells[0].W)
+        svg = diagram.render("svg").decode()
+        width = float(re.search(r'viewBox="\S+ \S+ (\S+)', svg)[1])
+        shift = float(re.search(r"translate\((\S+) ", svg)[1])
+        starts = [float(x) + shift for x in re.findall(r'<text x="(\S+)"', svg)]
+        assert min(starts) > 0 and max(starts) < width
