@@ -12,6 +12,7 @@ import pytest
 from tinygrad_rnn import cli
 from tinygrad_rnn.cli import main
 from tinygrad_rnn.draw.diagram import FORMATS
+from tinygrad_rnn.draw.style import ZERO
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tensor import unary
@@ -107,7 +108,7 @@ def test_draw_terms_is_a_lower_triangle(drawn):
     figure = drawn("--view", "terms", "--parameter", "W", "--steps", 3)
     assert figure["title"] == "table of the terms of the gradient of W"
     assert labels(figure, "heading")[-3:] == ["L⁽¹⁾", "L⁽²⁾", "L⁽³⁾"]
-    filled = [node["id"] for node in figure["nodes"] if node["fill"]]
+    filled = [node["id"] for node in figure["nodes"] if node["fill"] not in ("", ZERO)]
     assert filled == [f"term{n}_{k}" for n in (1, 2, 3) for k in range(1, n + 1)]
 
 
@@ -149,11 +150,14 @@ def test_draw_values_and_shapes(drawn):
     assert notes("--values", "--shapes")["b"] == "(1,)\n[0]"
 
 
-@pytest.mark.parametrize("by, uncoloured", [("value", {"h⁽⁰⁾", "b", "c"}), ("gradient", {"h⁽⁰⁾", "x⁽¹⁾", "Y", "U"})])
-def test_draw_coloured(drawn, by, uncoloured):
-    """0 has no logarithm, so no colour: h(0), and the biases at first; and ∂L/∂U, a multiple of h(0)."""
+@pytest.mark.parametrize(
+    "by, zero, without", [("value", {"h⁽⁰⁾", "b", "c"}, set()), ("gradient", {"U"}, {"h⁽⁰⁾", "x⁽¹⁾", "Y"})]
+)
+def test_draw_coloured(drawn, by, zero, without):
+    """0 has no logarithm, so it is white: h(0), and the biases at first; and ∂L/∂U, a multiple of h(0)."""
     figure = drawn("--color-by", by, "--steps", 1)
-    assert {node["label"] for node in figure["nodes"] if not node["fill"]} == uncoloured
+    for fill, expected in ((ZERO, zero), ("", without)):
+        assert {node["label"] for node in figure["nodes"] if node["fill"] == fill} == expected
 
 
 @pytest.mark.parametrize("parameter, factor", [("U", "ᵗh⁽²⁾"), ("W", "ᵗx⁽³⁾"), ("b", "1")])
@@ -220,7 +224,7 @@ def test_draw_with_another_resolution(capsys, tmp_path):
         (["--highlight", "2", "--layers", "2"], 2, "the net has no U; it has W_1, U_1, b_1, W_2, U_2, b_2, V, c"),
         (["--parameter", "W"], 2, "--parameter is for --view terms and --highlight"),
         (["--view", "between", "--steps", "1"], 2, "--steps 2 or more is needed"),
-        (["--view", "between", "--highlight", "4"], 2, "h(4) of shape (3,) is not a scalar"),
+        (["--view", "between", "--highlight", "4"], 2, "not for --view between"),
         (["--view", "terms", "--values", "--max-steps", "2"], 2, "a graph: leave out --max-steps, --values"),
         (["--view", "terms", "-o", "page.html"], 2, "a page is made of a recorded graph"),
         (["--view", "sideways"], 2, "invalid choice: 'sideways'"),

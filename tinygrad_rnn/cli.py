@@ -219,6 +219,8 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
     others = [f"--{name.replace('_', '-')}" for name in shown if name != "notation"]
     if options.view == "terms" and others:
         raise ValueError(f"--view terms is a table, not a graph: leave out {', '.join(others)}")
+    if options.view == "between" and "highlight" in shown:
+        raise ValueError("--highlight is a term of a loss's gradient: not for --view between")
     if options.view == "between" and options.steps < 2:
         raise ValueError("--view between is from h(T) back to h(T-1): --steps 2 or more is needed")
     if hasattr(options, "parameter") and options.view != "terms" and "highlight" not in shown:

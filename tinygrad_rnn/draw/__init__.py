@@ -3,7 +3,8 @@
 `terms` draws the table of the terms of a gradient's sum over time as a heat map.
 """
 
-from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
+from tinygrad_rnn.draw.diagram import Diagram
+from tinygrad_rnn.draw.elements import Edge, Node
 from tinygrad_rnn.draw.heatmap import terms
 from tinygrad_rnn.draw.views import backward, between, forward
 from tinygrad_rnn.notation import NOTATIONS, Notation

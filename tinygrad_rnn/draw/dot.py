@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import graphviz
 
 from tinygrad_rnn.draw import legend
+from tinygrad_rnn.draw.elements import Edge, Node
 from tinygrad_rnn.draw.routes import Route, routes
 from tinygrad_rnn.draw.style import (
     EDGE_FONT,
@@ -35,7 +36,7 @@ from tinygrad_rnn.draw.style import (
 )
 
 if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
+    from tinygrad_rnn.draw.diagram import Diagram
 
 __all__ = ["APART", "digraph"]
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt import contribution_table
-from tinygrad_rnn.draw.diagram import Diagram, Node, Scale
+from tinygrad_rnn.draw.diagram import Diagram
+from tinygrad_rnn.draw.elements import Node, Scale
 from tinygrad_rnn.draw.quantities import colours
 from tinygrad_rnn.draw.style import NODES, size
 from tinygrad_rnn.notation import Notation, Writer
@@ -49,9 +50,9 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     nodes_of_all, of = topological_order(losses[-1]), Notation.named(notation)
     plain, markup = (Writer(nodes_of_all, {}, of, setting) for setting in (PLAIN, MARKUP))
     fills, span = colours(dict(np.ndenumerate(table)))
-    kind = "term" if max(N, T) <= IN_FULL else "cell"
+    kind = "entry" if max(N, T) <= IN_FULL else "cell"
     width, height = NODES[kind].width + BETWEEN, NODES[kind].height + BETWEEN
-    every = 1 if kind == "term" else max(5, 10 * (max(N, T) // 100))  # which rows and columns are named
+    every = 1 if kind == "entry" else max(5, 10 * (max(N, T) // 100))  # which rows and columns are named
 
     left = -width / 2 - size("heading", "step k")[0] / 2
     nodes = [Node("step", "step k", "heading", "step <I>k</I>", x=left, y=height)]
@@ -63,10 +64,11 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
         if n == 1 or n % every == 0:
             nodes.append(Node(f"loss{n}", name, "heading", _name(E, n, markup), x=left, y=y))
         for k, norm in enumerate(table[n - 1], 1):
-            text = _scientific(norm) if kind == "term" and norm else ("", "")
+            text = _scientific(norm) if kind == "entry" and norm else ("", "")
             tooltip = f"{name}, step {k}: {norm:.6g}".replace("-", "−")
             fill = fills.get((n - 1, k - 1), "")
-            nodes.append(Node(f"term{n}_{k}", text[0], kind, text[1], None, (k - 1) * width, y, tooltip, fill=fill))
+            place = {"x": (k - 1) * width, "y": y}
+            nodes.append(Node(f"term{n}_{k}", text[0], kind, text[1], **place, tooltip=tooltip, fill=fill))
     sizes = [size(node.kind, node.label) for node in nodes]
     frame = (
         min(node.x - w / 2 for node, (w, _) in zip(nodes, sizes, strict=True)), (1 - N) * height - height / 2,

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from tinygrad_rnn.draw.elements import Edge, Node
 from tinygrad_rnn.draw.style import ARROW, CORNER, EDGE_FONT, EDGES, NODES, size, text_width
 
 if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram, Edge, Node
+    from tinygrad_rnn.draw.diagram import Diagram
 
 __all__ = ["Route", "routes"]
 

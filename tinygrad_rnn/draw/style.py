@@ -54,7 +54,7 @@ NODES = {
     "elided":    Style("plain",   66, 40, "#ffffff", "#5a6575"),
     "cut":       Style("plain",   20, 20, "#ffffff", "#5a6575", "past cut off"),
     "heading":   Style("plain",   22, 22, "#ffffff", "#ffffff"),
-    "term":      Style("box",     84, 30, "#ffffff", "#d4dae3"),
+    "entry":     Style("box",     84, 30, "#ffffff", "#d4dae3"),
     "cell":      Style("box",     22, 22, "#ffffff", "#d4dae3"),
     "sum":       Style("ellipse", 24, 24, "#fff6e6", "#b36b00", "sum over time"),
 }

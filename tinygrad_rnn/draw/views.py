@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.bptt.expansion import Term, terms_at
-from tinygrad_rnn.draw.diagram import Diagram, Edge, Node, Scale
+from tinygrad_rnn.draw.diagram import Diagram
+from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.placement import Lane, Placement
@@ -43,7 +44,7 @@ def forward(output: Tensor, **options: Any) -> Diagram:
     Raises:
         TypeError: not a Tensor, or no such option. ValueError: a Tensor without a graph, or an unknown value.
     """
-    return _Figure(output, None, Options(**options)).forward()
+    return _Figure(output, None, _options("forward", options)).forward()
 
 
 def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagram:
@@ -60,7 +61,7 @@ def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagr
     Raises:
         TypeError, ValueError: as for `forward`; or the output does not depend on `wrt`.
     """
-    return _Figure(output, wrt, Options(**options)).backward("backward computational graph")
+    return _Figure(output, wrt, _options("backward", options)).backward("backward computational graph")
 
 
 def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
@@ -72,10 +73,18 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
     """
     if not isinstance(input, Tensor):
         raise TypeError(f"draw.between(output, input): a Tensor is needed, not a {type(input).__name__}")
-    figure = _Figure(output, input, Options(**options))
+    figure = _Figure(output, input, _options("between", options))
     start = next(p for p in figure.unfolded.places if p.tensor is input)
     names = [figure.unfolded.name(p) for p in (figure.unfolded.places[-1], start)]
     return figure.backward(f"computational graph between {names[0]} and {names[1]}")
+
+
+def _options(view: str, given: dict[str, Any]) -> Options:
+    known = [field.name for field in fields(Options)]
+    for name in given:
+        if name not in known:
+            raise TypeError(f"draw.{view}({name}=...): no such option; there are {', '.join(known)}")
+    return Options(**given)
 
 
 class _Figure:
@@ -116,8 +125,8 @@ class _Figure:
             nodes += [total, its_sum]
             for p in lane.terms:
                 bold, faint = self._emphasis(p)
-                edges.append(Edge(p.id, its_sum.id, "", "term", via=((p.x, lane.y),), bold=bold, faint=faint))
-            edges.append(Edge(its_sum.id, total.id, "", "term", faint=total.faint))
+                edges.append(Edge(p.id, its_sum.id, kind="term", via=((p.x, lane.y),), bold=bold, faint=faint))
+            edges.append(Edge(its_sum.id, total.id, kind="term", faint=total.faint))
         return self._diagram(title, nodes, edges, "RL")
 
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
@@ -132,9 +141,12 @@ class _Figure:
         half = size(first.kind, name, note)[0] / 2
         tooltip = f"{unfolded.partial(first)}, shape {first.tensor.shape}"
         return (
-            Node(f"total{i}", name, first.kind, markup, None, x - GAP - half, lane.y, tooltip, faint, note),
-            Node(f"sum{i}", "Σ", "sum", "Σ", None, x, lane.y, over, faint),
-        )
+            Node(
+                f"total{i}", name, first.kind, markup, x=x - GAP - half, y=lane.y, tooltip=tooltip, faint=faint,
+                note=note,
+            ),
+            Node(f"sum{i}", "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint),
+        )  # fmt: skip
 
     def _emphasis(self, *places: Place) -> tuple[bool, bool]:
         """Whether what joins these places is bold, and whether it is faint."""
@@ -148,8 +160,9 @@ class _Figure:
     def _diagram(self, title: str, nodes: list[Node], edges: list[Edge], direction: str) -> Diagram:
         unfolded, scale = self.unfolded, None
         for i, p in enumerate(unfolded.cuts):
-            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", None, p.x - CUT, p.y, "no gradient flows back from here"))
-            edges.append(Edge(f"cut{i}", p.id, "", "cut"))
+            tooltip = "no gradient flows back from here"
+            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=p.x - CUT, y=p.y, tooltip=tooltip))
+            edges.append(Edge(f"cut{i}", p.id, kind="cut"))
         edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.at.lanes]))
         if self.options.color_by is not None:
             nodes, span = self._coloured(nodes, direction)
@@ -175,7 +188,8 @@ class _Figure:
             ends, piece = (state.id, start.id), len(way) - 2
             if direction == "RL":
                 ends, way, piece = ends[::-1], way[::-1], 2
-            edges.append(Edge(*ends, "t − 1 ← t", "loop", "<I>t</I> − 1 ← <I>t</I>", way, piece))
+            markup = "<I>t</I> − 1 ← <I>t</I>"
+            edges.append(Edge(*ends, "t − 1 ← t", "loop", markup, via=way, at=piece))
         return edges
 
     @property
@@ -205,10 +219,10 @@ class _Figure:
     def _node(self, p: Place, gradient: bool) -> Node:
         unfolded = self.unfolded
         faint = (gradient and not p.tensor.requires_grad) or self._emphasis(p)[1]
-        column = p.column if p.column in self.columns else None
         return Node(
-            p.id, unfolded.label(p, gradient), p.kind, unfolded.label(p, gradient, unfolded.markup), column, p.x, p.y,
-            unfolded.gradient(p) if gradient else unfolded.equation(p), faint, self._note(p, gradient),
+            p.id, unfolded.label(p, gradient), p.kind, unfolded.label(p, gradient, unfolded.markup),
+            step=p.column if p.column in self.columns else None, x=p.x, y=p.y, note=self._note(p, gradient),
+            tooltip=unfolded.gradient(p) if gradient else unfolded.equation(p), faint=faint,
         )  # fmt: skip
 
     def _note(self, p: Place, gradient: bool) -> str:
@@ -232,9 +246,10 @@ class _Figure:
         curve, middle = at.curves.get(link, ((), None))
         if kind != "value":
             p, q, via, piece, curve = q, p, via[::-1], len(via) - piece, curve[::-1]
+        bold, faint = self._emphasis(p, q)
         return Edge(
-            p.id, q.id, label, kind, markup, via, piece, at.side.get(link, 1), at.bends.get(link, 0.0), curve, middle,
-            *self._emphasis(p, q),
+            p.id, q.id, label, kind, markup, via=via, at=piece, side=at.side.get(link, 1), bend=at.bends.get(link, 0.0),
+            curve=curve, middle=middle, bold=bold, faint=faint,
         )  # fmt: skip
 
     def _coloured(self, nodes: list[Node], direction: str) -> tuple[list[Node], tuple[float, float]]:
