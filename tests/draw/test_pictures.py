@@ -11,14 +11,12 @@ from itertools import pairwise
 import graphviz
 import pygraphviz
 import pytest
+from nets import NETS, SVG, VIEWS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.draw import layout, style
 from tinygrad_rnn.tensor import Tensor
-
-SVG = "{http://www.w3.org/2000/svg}"
-VIEWS = {"forward": tg.draw.forward, "backward": tg.draw.backward}
 
 
 class Picture:
@@ -95,15 +93,6 @@ def test_a_line_of_a_sum_crosses_no_node(unrolled):
             assert met == [edge.source]
 
 
-NETS = {
-    "plain": {},
-    "stacked": {"num_layers": 2},
-    "LSTM": {"kind": "LSTM"},
-    "GRU": {"kind": "GRU"},
-    "many": {"many": True},
-    "stacked many": {"num_layers": 2, "many": True},
-    "stacked LSTM": {"kind": "LSTM", "num_layers": 2},
-}
 OPTIONS = {
     "": {}, "rolled": {"rolled": True}, "max_steps": {"max_steps": 2}, "primitives": {"level": "primitives"},
     "state": {"notation": "state"}, "shapes": {"shapes": True},

@@ -186,9 +186,6 @@ def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
     widest = max(right - left for left, right in sides.values())
     panels = {}
     for step, (left, right) in sorted(sides.items()):
-        if step in diagram.hidden:  # which have little but their title
-            wanted = text_width(_title(diagram, step), PANEL_FONT) / 2 + 8
-            left, right = min(left, (left + right) / 2 - wanted), max(right, (left + right) / 2 + wanted)
         less = (widest - (right - left)) / 2
         more = MARGIN + (less if less < 9.0 else 0.0)  # one digit less in an index makes no narrower panel
         panels[step] = (left - more, bottom, right + more, top)

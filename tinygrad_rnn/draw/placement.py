@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Row
-from tinygrad_rnn.draw.style import ARROW, MARGIN
+from tinygrad_rnn.draw.style import ARROW, MARGIN, NODES
 
 __all__ = ["Lane", "Placement", "place"]
 
@@ -35,7 +35,7 @@ Point = tuple[float, float]
 
 
 class Heights(NamedTuple):
-    """Vertical distances, which grow with the tallest node and with the tallest of what the sums make."""
+    """Vertical distances, which grow where nodes are taller than usual, as is what the sums make."""
 
     half: float
     level: float
@@ -44,7 +44,7 @@ class Heights(NamedTuple):
 
     @classmethod
     def of(cls, places: Sequence[Place], tallest_sum: float) -> Heights:
-        more = max(0.0, max(p.height for p in places) - 2 * HALF)
+        more = max(p.height - NODES[p.kind].height for p in places)
         return cls(HALF + more / 2, LEVEL + more, TAP + more / 2, max(LANE, tallest_sum + GAP))
 
 

@@ -51,7 +51,7 @@ NODES = {
     "variable":  Style("ellipse", 46, 46, "#ffffff", "#444444", "variable"),
     "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output"),
     "operation": Style("box",     40, 32, "#ffffff", "#8a8a8a", "primitive"),
-    "elided":    Style("plain",   66, 40, "#ffffff", "#5a6575"),
+    "elided":    Style("plain",   96, 40, "#ffffff", "#5a6575"),
     "cut":       Style("plain",   20, 20, "#ffffff", "#5a6575", "past cut off"),
     "heading":   Style("plain",   22, 22, "#ffffff", "#ffffff"),
     "entry":     Style("box",     84, 30, "#ffffff", "#d4dae3"),
