@@ -12,9 +12,9 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from drawn_nets import NETS, SVG, VIEWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import NETS, SVG, VIEWS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order

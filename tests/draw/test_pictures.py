@@ -11,7 +11,7 @@ from itertools import pairwise
 import graphviz
 import pygraphviz
 import pytest
-from nets import NETS, SVG, VIEWS
+from drawn_nets import NETS, SVG, VIEWS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
