@@ -1,4 +1,4 @@
-"""The structure of an unrolled net's picture: columns, layers, rows, slots, trees and rails. It knows no lengths.
+"""The structure of an unrolled net's picture: columns, layers, rows, slots, trees and rails. It chooses no lengths.
 
     dW ← Σ ←─────╮                    lanes, on which the terms of a sum over time gather
                  W   x(t)             a tree above: what comes in with the data
@@ -96,8 +96,9 @@ class Grid:
         self.above: dict[Row, Row] = {}  # of rows, those of the gradients
         self._find_rows()
         self.rows_of_steps = {row for p, row in self.row.items() if p.column in self.steps}
-        self.reached: list[Place] = []  # all places, each after what it hangs from
-        self.parent, self.up = self._trees()
+        parent, self.reached = self._hang()
+        self.up = self._sides(parent)
+        self.parent = self._leave_exits_free(parent)
         self.rails, self.taps = self._find_rails()
 
     # What is where: layer, trunk, slot, row, tree
@@ -173,10 +174,9 @@ class Grid:
                 before = [link.source for link in self.into[p] if link.source.column == p.column]
                 slot[p] = 1 + max([slot[q] for q in before if q in slot and self.layer[q] == self.layer[p]], default=-1)
         output = self.places[-1]
-        if output.column not in self.steps:  # nothing stands above it or below
-            slot[output] = max(
-                [slot[output], *(slot[p] + 1 for p in slot if p.column == output.column and p is not output)]
-            )
+        if output in slot and output.column not in self.steps:  # nothing stands above it or below
+            others = [slot[p] for p in slot if p.column == output.column and p is not output]
+            slot[output] = max(slot[output], 1 + max(others, default=-1))
         return slot
 
     def _find_rows(self) -> None:
@@ -249,6 +249,10 @@ class Grid:
                 path.append(max(before, key=self.slot.__getitem__))
             taken.update(path)
             paths.append(path[::-1])
+        return self._in_order(paths)
+
+    def _in_order(self, paths: list[list[Place]]) -> list[list[Place]]:
+        """Paths so that each comes after the one that it enters, with those that enter it in turn after itself."""
         of = {p: path[-1] for path in paths for p in path}
         entering: dict[Place | None, list[tuple]] = defaultdict(list)
         for number, path in enumerate(paths):
@@ -275,13 +279,8 @@ class Grid:
             )
         )
 
-    def _trees(self) -> tuple[dict[Place, Place], dict[Place, bool]]:
-        """What each place hangs from, breadth first, and whether it hangs upwards.
-
-        All but parameters do, and those parameters that meet data in one primitive, or go into a gradient above; or
-        all, where a lower layer comes in from below. Places of one parameter hang on one side, so that the lane of
-        their sum meets nothing else.
-        """
+    def _hang(self) -> tuple[dict[Place, Place], list[Place]]:
+        """What each place hangs from; and all places, breadth first, each after what it hangs from."""
         parent: dict[Place, Place] = {}
         reached = dict.fromkeys([p for p in self.places if p in self.trunk or p in self.hubs])
         gradients = [p for p in reached if p in self.gradient_of]
@@ -305,8 +304,17 @@ class Grid:
                     parent[q], reached[q] = p, None
                     queue.append(q)
 
-        self.reached = list(reached)
-        hung = [p for p in reached if p in parent]
+        return parent, list(reached)
+
+    def _sides(self, parent: dict[Place, Place]) -> dict[Place, bool]:
+        """Whether each place that hangs from another hangs upwards.
+
+        All but parameters do, and those parameters that meet data in one primitive, or go into a gradient above; or
+        all, where a lower layer comes in from below. Places of one parameter hang on one side, so that the lane of
+        their sum meets nothing else.
+        """
+        hung = [p for p in self.reached if p in parent]
+        gradients = {p for p in self.row if p in self.gradient_of}
         up = {p for p in hung if p.kind != "parameter"}
         with_data = {link.user for link in self.links if link.source in up}
         up |= {link.source for link in self.links if link.user in with_data and link.source in parent}
@@ -322,10 +330,14 @@ class Grid:
         side: dict[Place, bool] = {}
         for p in hung:
             side[p] = side[parent[p]] if parent[p] in parent else p in up and parent[p] not in self.hubs
-        for p in hung:  # what goes on to another column is left free above
+        return side
+
+    def _leave_exits_free(self, parent: dict[Place, Place]) -> dict[Place, Place]:
+        """Above what goes on to another column, nothing hangs: what would, hangs beside it."""
+        for p in [p for p in self.reached if p in parent]:
             if self._exits(p) and parent[p] in parent:
                 parent |= {link.source: parent[p] for link in self.into[p] if parent.get(link.source) is p}
-        return parent, side
+        return parent
 
     def rises(self, link: Link) -> bool:
         """Whether a link goes up from a lower layer, all of whose output enters the next one there."""

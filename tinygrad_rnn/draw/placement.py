@@ -24,7 +24,7 @@ LEVEL = 76.0  # between a tree's levels
 APART = 24.0  # between what belongs to one row and to the next
 BETWEEN = 26.0  # between panels
 LANE = 38.0  # between the lanes of sums, at least,
-GAP = 6.0  # and between what they make
+TOTALS_APART = 6.0  # and between what they make
 HALF = 25.0  # about half the height of a node
 CUT = 40.0  # before a state whose past is cut off
 RAIL = 18.0  # between rails
@@ -45,7 +45,7 @@ class Heights(NamedTuple):
     @classmethod
     def of(cls, places: Sequence[Place], tallest_sum: float) -> Heights:
         more = max(p.height - NODES[p.kind].height for p in places)
-        return cls(HALF + more / 2, LEVEL + more, TAP + more / 2, max(LANE, tallest_sum + GAP))
+        return cls(HALF + more / 2, LEVEL + more, TAP + more / 2, max(LANE, tallest_sum + TOTALS_APART))
 
 
 @dataclass(frozen=True)

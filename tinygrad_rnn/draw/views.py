@@ -30,9 +30,11 @@ from tinygrad_rnn.typesetting import MARKUP, PLAIN
 __all__ = ["backward", "between", "forward"]
 
 GAP = 44.0  # from a Σ to what it makes
-HALF = 32.0  # from the middle of a node to beyond its border
+AROUND = 32.0  # from the middle of a node to beyond its border
 CUT = 58.0  # from a cut to the state whose past it cuts off
-LOOP = 60.0  # how far above everything the first loop of a rolled graph runs
+LOOP = 60.0  # how far above everything the first loop of a rolled graph runs,
+LOOPS_APART = 26.0  # and the next one above it,
+BESIDE = 20.0  # and how far beside the states it comes down
 
 
 def forward(output: Tensor, **options: Any) -> Diagram:
@@ -181,9 +183,9 @@ class _Figure:
         for i, (state, start) in enumerate(self.unfolded.loops):
             column = [p for p in self.unfolded.places if p.column == state.column]
             above = [p for p in column if p.y > state.y and abs(p.x - state.x) < (p.width + state.width) / 2]
-            x, y = max(p.x + p.width / 2 for p in column) + MARGIN + 8.0 * (i + 1), top + LOOP + 26.0 * i
+            x, y = max(p.x + p.width / 2 for p in column) + MARGIN + 8.0 * (i + 1), top + LOOP + LOOPS_APART * i
             way = ((x, state.y), (x, y)) if above else ((state.x, y),)
-            x = start.x - start.width / 2 - 20.0 * (i + 1)
+            x = start.x - start.width / 2 - BESIDE * (i + 1)
             way += ((x, y), (x, start.y))
             ends, piece = (state.id, start.id), len(way) - 2
             if direction == "RL":
@@ -195,7 +197,7 @@ class _Figure:
     @property
     def _beside(self) -> float:
         """How far the Σ stand to the left of the lanes' ends, for loops to come down between."""
-        return 30.0 + 20.0 * (len(self.unfolded.loops) + 1) if self.unfolded.loops else 0.0
+        return 30.0 + BESIDE * (len(self.unfolded.loops) + 1) if self.unfolded.loops else 0.0
 
     def _frame(self) -> tuple[float, float, float, float] | None:
         """Around all that stands in either figure; None if the nodes have no places."""
@@ -207,10 +209,10 @@ class _Figure:
         points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.at.lanes for total, it in [self._sum(lane)]]
         points += [corner for corners in self.at.corners.values() for corner in corners]
         points += [(x, y) for curve, _ in self.at.curves.values() for x, y in curve]
-        points += [(p.x - CUT - HALF, p.y) for p in self.unfolded.cuts]
+        points += [(p.x - CUT - AROUND, p.y) for p in self.unfolded.cuts]
         xs, ys = zip(*points, strict=True)
-        top = max(ys) + HALF + (LOOP + 26.0 * len(self.unfolded.loops) if self.unfolded.loops else 0.0)
-        return min(xs), min(ys) - HALF, max(xs), top
+        top = max(ys) + AROUND + (LOOP + LOOPS_APART * len(self.unfolded.loops) if self.unfolded.loops else 0.0)
+        return min(xs), min(ys) - AROUND, max(xs), top
 
     def story(self) -> Story:
         """What the page shows, frame by frame."""
