@@ -37,7 +37,7 @@ DEEPEST = 24  # expressions of unnamed nodes are written out this many primitive
 
 GIVEN = "What is given: the parameters, and the data."
 NO_NUMBER = "The output is no single number, so no gradient starts from it. Take a sum of it, or a loss, to go back."
-BATCH = "So for every row of the batch; Σ adds the rows up."
+BATCH = "The same for every row of the batch; Σ adds the rows up."
 
 
 def tell(unfolded: Unfolded, forward: Diagram, backward: Diagram) -> Story:
@@ -62,6 +62,8 @@ def _undressed(diagram: Diagram, unfolded: Unfolded) -> Diagram:
 class _Equations(Writer):
     """Writes expressions in full, for a page has the room, and ⊙ between factors that are multiplied by element."""
 
+    after_number = " "
+
     def __init__(self, writer: Writer):
         self.__dict__.update(writer.__dict__)
         self.setting = copy.copy(writer.setting)
@@ -72,11 +74,13 @@ class _Equations(Writer):
 
     def product(self, path: Sequence[Hop]) -> Written | None:
         written = super().product(path)
-        return written and written._replace(text=re.sub(r"^(−?[\d.½]+) ⊙ ", r"\1 ", written.text))
+        return written and written._replace(text=re.sub(r"^(−?[\d.½]+) ⊙ ", rf"\1{self.after_number}", written.text))
 
 
 class _Numbers(_Equations):
     """Writes a variable as its numbers."""
+
+    after_number = " · "
 
     def __init__(self, unfolded: Unfolded):
         super().__init__(unfolded.markup)
@@ -84,11 +88,15 @@ class _Numbers(_Equations):
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.ids = {p.tensor: p.id for p in unfolded.places if p.kind != "elided"}
         template = self.setting.template
-        self.setting.template = lambda text: template(re.sub(r"(?<=\{[xy]\}) (?=\{[xy]\})", " · ", text))
+        self.setting.template = lambda text: template(re.sub(r"((?<=[xy]\})|(?<=\d)) (?=\{[xy]\})", " · ", text))
 
     def expression(self, node: Tensor) -> str:
         text = super().expression(node)
-        return text if "⟦" in text else text.replace(" ⊙ ", " · ")
+        return _dotted(text)
+
+    def total(self, paths: Sequence[Sequence[Hop]]) -> Written | None:
+        written = super().total(paths)
+        return written and written._replace(text=_dotted(written.text))
 
     def shown(self, array: np.ndarray, id: str = "") -> Written:
         """An array by the id of what the page has it of, or in full; a single number bare."""
@@ -119,10 +127,11 @@ class _Passed(NamedTuple):
     numbers: Written
     value: np.ndarray
 
-    def times(self, *factor: Written) -> _Passed:
+    def times(self, letters: Written, numbers: Written, by_number: bool) -> _Passed:
         """By element."""
-        sign = " ⊙ " if self.value.ndim else " · "
-        written = [f"{g.within(PRODUCT)}{sign}{d.within(PRODUCT)}" for g, d in zip(self[:2], factor, strict=True)]
+        sign = " · " if by_number or self.value.size == 1 else " ⊙ "
+        pairs = zip(self[:2], (letters, numbers), strict=True)
+        written = [f"{g.within(PRODUCT)}{sign}{d.within(PRODUCT)}" for g, d in pairs]
         return _Passed(*(Written(text, PRODUCT) for text in written), self.value)
 
     def matrix(self, left: bool, *factor: Written) -> _Passed:
@@ -164,7 +173,12 @@ class _Teller:
         name, plain = unfolded.name(p, unfolded.markup), unfolded.name(p)
         if p.kind == "elided":
             return {"name": name, "plain": f"steps {self.gap[0]} to {self.gap[1]}", "wants": True}
-        node = {"name": name, "plain": plain, "wants": bool(p.tensor.requires_grad), **_array(unfolded.values[p.tensor])}
+        node = {
+            "name": name,
+            "plain": plain,
+            "wants": bool(p.tensor.requires_grad),
+            **_array(unfolded.values[p.tensor]),
+        }
         if p.tensor.requires_grad:
             node["gradient"] = self._gradient(p)
         if p.tensor.is_leaf:
@@ -294,15 +308,14 @@ class _Teller:
             return None
         if letters == ONE:
             return g._replace(value=value)
-        if local.ndim == 0:
+        if local.size == 1:
             letters = letters._replace(text=letters.text.replace(" ⊙ ", " · "))
         if g.letters == ONE:
-            return _Passed(letters, numbers, value)
+            return _Passed(letters, self.numbers.total(paths), value)
         if letters.text == "−1":
             signed = (Written(f"−{text.within(PRODUCT)}", SUM) for text in g[:2])
             return _Passed(*signed, value)
-        sign = g if local.ndim else g._replace(value=local)  # which only says how a product is written
-        return sign.times(letters, numbers)._replace(value=value)
+        return g.times(letters, numbers, local.size == 1)._replace(value=value)
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
         """What a place passes back to the next ones that are drawn; to a state that dots stand for, by its role."""
@@ -386,9 +399,14 @@ def _of_rows(node: Tensor) -> bool:
 
 def _adds_up(node: Tensor, i: int) -> bool:
     """Whether the gradient of an input is a sum of what its elements, or the rows of a batch, have each."""
-    x = node.inputs[i]
-    by_element = isinstance(node.primitive.forward, np.ufunc)
-    return (by_element and x.shape != node.shape) or (i == 0 and node.primitive.name == "linear" and node.ndim > 1)
+    if _is_matrix_product(node):
+        return i == 0 and node.primitive.name == "linear" and node.ndim > 1
+    return isinstance(node.primitive.forward, np.ufunc) and node.inputs[i].shape != node.shape
+
+
+def _dotted(text: str) -> str:
+    """Numbers in which no arrays stand, with dots between them."""
+    return text if "⟦" in text else text.replace(" ⊙ ", " · ")
 
 
 def _bare(x: float) -> Written:
