@@ -20,6 +20,9 @@ for (const frame of frames.filter((frame) => frame.phase === "backward")) {
   gradientsInTheEnd.set(frame.to, frame);
 }
 
+const together = frames.find((frame) => frame.steps);
+if (together) at("terms").textContent += `, one for ${together.steps}`;
+
 // Of every sum the largest number that it has at any time, and the span of all norms as powers of ten.
 const largest = new Map();
 for (const { to, total } of frames) {
@@ -86,7 +89,7 @@ function show() {
     group.setAttribute("tabindex", group === stop ? "0" : "-1");
     group.setAttribute("aria-pressed", group === parts.get(pinned));
   }
-  if (current) follow(current);
+  if (current) reveal(at("figure"), current, 60, 40);
   colour(parts, gradients, frame.phase);
   panel(frame, seen, gradients);
   grow(frame, gradients);
@@ -163,11 +166,8 @@ function grow(frame, gradients) {
     heat(canvas, gradient ? gradient.total : null, 16, 96, largest.get(sum.id));
     canvas.setAttribute("aria-label", `${sum.plain} so far`);
   });
-  const text = frames.find((one) => one.phase === "backward" && /^The terms of steps/.test(one.note || ""));
-  at("counted").hidden = !text;
-  at("counted").textContent = text ? `${text.note.replace(/ together\.$/, "")}, which are not drawn, are added together and count as one.` : "";
-  const now = rows.querySelector(".now"), box = at("growing");
-  if (now) box.scrollTop = Math.min(now.offsetTop - now.offsetHeight, Math.max(box.scrollTop, now.offsetTop + now.offsetHeight - box.clientHeight));
+  const now = rows.querySelector(".now");
+  if (now) reveal(at("growing"), now, 0, 30);
 }
 
 function number(x, digits = 6) {
@@ -246,7 +246,7 @@ function fit() {
   const box = at("figure"), boxes = [...box.querySelectorAll("svg")].map((svg) => [svg, svg.viewBox.baseVal]);
   if (boxes.length === 0) return;
   const width = Math.max(...boxes.map(([, view]) => view.width)), height = Math.max(...boxes.map(([, view]) => view.height));
-  const room = window.innerHeight * (window.innerWidth <= 960 ? 0.4 : 0.56), inside = box.clientWidth;
+  const room = window.innerHeight * (window.innerWidth <= 960 ? 0.36 : 0.6), inside = box.clientWidth;
   const whole = Math.min(inside / width, room / height), zoom = at("fit").checked ? whole : Math.max(0.9, Math.min(1.6, whole));
   for (const [svg, view] of boxes) {
     svg.style.width = `${zoom * view.width}px`;
@@ -255,11 +255,15 @@ function fit() {
   box.style.height = `${Math.min(room, zoom * height + 4) + (zoom * width > inside ? 16 : 0)}px`;
 }
 
-function follow(group) {
-  const box = at("figure"), frame = box.getBoundingClientRect(), it = group.getBoundingClientRect();
-  const shift = (low, high, from, to, margin) => (low - margin < from ? low - margin - from : high + margin > to ? high + margin - to : 0);
-  box.scrollLeft += shift(it.left, it.right, frame.left, frame.left + box.clientWidth, Math.min(60, (box.clientWidth - it.width) / 2));
-  box.scrollTop += shift(it.top, it.bottom, frame.top, frame.top + box.clientHeight, Math.min(40, (box.clientHeight - it.height) / 2));
+// Scroll a box, and nothing else, until an element is inside with a margin.
+function reveal(box, element, besideIt, aboveIt) {
+  const outer = box.getBoundingClientRect(), it = element.getBoundingClientRect();
+  const shift = (low, high, from, room, wanted) => {
+    const margin = Math.max(0, Math.min(wanted, (room - (high - low)) / 2));
+    return low - margin < from ? low - margin - from : Math.max(0, high + margin - from - room);
+  };
+  box.scrollLeft += shift(it.left, it.right, outer.left + box.clientLeft, box.clientWidth, besideIt);
+  box.scrollTop += shift(it.top, it.bottom, outer.top + box.clientTop, box.clientHeight, aboveIt);
 }
 
 function go(to) {

@@ -62,10 +62,9 @@ def _figure(diagram: Diagram) -> str:
 
 def _dark(figures: str) -> str:
     """The style of figures on a dark page: their colours with the lightness turned around, the hue as it is."""
-    rules = []
-    for name, colour in sorted(set(re.findall(r'\b(fill|stroke)="(#[0-9a-f]{6}|white|black)"', figures))):
-        number = {"white": "#ffffff", "black": "#000000"}.get(colour, colour)
-        hue, lightness, saturation = rgb_to_hls(*(int(number[i : i + 2], 16) / 255 for i in (1, 3, 5)))
+    rules = ['#figure [fill="white"]{fill:var(--paper)}']
+    for name, colour in sorted(set(re.findall(r'\b(fill|stroke)="(#[0-9a-f]{6})"', figures))):
+        hue, lightness, saturation = rgb_to_hls(*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)))
         red, green, blue = hls_to_rgb(hue, 0.94 - 0.85 * lightness, 0.8 * saturation)
         turned = "".join(f"{round(255 * part):02x}" for part in (red, green, blue))
         rules.append(f'#figure [{name}="{colour}"]{{{name}:#{turned}}}')

@@ -158,8 +158,9 @@ class _Teller:
         for p in sorted(places, key=lambda p: (p.tensor.born, p.kind == "elided")):
             if p in dots[-1:]:
                 first, last = self.gap
-                text = f"Steps {first} to {last} run: {last - first + 1} of them, not drawn."
-                self.frames.append({"phase": "forward", "nodes": [p.id for p in dots], "text": text})
+                steps = f"steps {first} to {last}"
+                text = f"{steps.capitalize()} run: {last - first + 1} of them, not drawn."
+                self.frames.append({"phase": "forward", "nodes": [p.id for p in dots], "text": text, "steps": steps})
             elif p.id not in given and p not in dots:
                 self.frames.append({"phase": "forward", "nodes": [p.id]})
         if self.output.tensor.size == 1 and self.output.tensor.requires_grad:
@@ -226,11 +227,12 @@ class _Teller:
                 if key in passed:
                     frame = {"nodes": [q.id], "edge": f"{p.id}->{q.id}", "from": p.id}
                     written, parts = self._equation(link)
+                    term = written if q in self.found else self._gradient(q)
                     if q.kind == "elided":
                         parts["name"] = self._gradient_of(_used(link))
                     self._pass_on(q, passed[key], written, **frame, **parts)
                     if key in unfolded.shared:
-                        self._add_term(key, q, passed[key], self._gradient(q))
+                        self._add_term(key, q, passed[key], term)
             if p.kind == "elided":
                 first, last = self.gap
                 for x in [x for x in unfolded.shared if x in through_hidden]:
