@@ -107,7 +107,8 @@ class _Numbers(_Equations):
         if array.size > IN_FULL or array.ndim > 2:
             return Written(f"[{'×'.join(map(str, array.shape))}]", ATOM)
         rows = array if array.ndim == 2 else array[:, None]
-        return Written(f"⟦{';'.join(','.join(f'{x:.4g}' for x in row) for row in rows)}⟧", ATOM)
+        text = ";".join(",".join(f"{x:.4g}" for x in row) for row in rows)
+        return Written(f"⟦{text.replace('inf', 'Infinity')}⟧", ATOM)
 
     def transposed(self, x: Tensor) -> Written:
         array = self.values[x]
