@@ -211,8 +211,26 @@ def test_no_false_product_where_one_number_becomes_many():
     W, x = tg.Tensor(np.ones((2, 3)), requires_grad=True, name="W"), tg.Tensor(np.ones(3), name="x")
     y = tg.label((W @ x).sum(), "y")
     assert equations(tg.draw.backward(y).story()) == ["∂y/∂y = 1", "dW = ∂y/∂W"]
+    assert equations(tg.draw.backward(y, level="primitives").story())[1] == "d(matmul) = ∂y/∂(matmul)"
     z = tg.label(y * 2.0, "z")
     assert equations(tg.draw.backward(z).story()) == ["∂z/∂z = 1", "dy = 2", "dW = dy · ∂y/∂W"]
+
+
+def test_the_gradient_of_what_was_broadcast_is_a_sum():
+    x, s = tg.Tensor([1.0, 2.0], requires_grad=True, name="x"), tg.Tensor(-3.0, requires_grad=True, name="s")
+    z = tg.label(x * s, "z")
+    assert equations(tg.draw.backward(tg.label((z * z).sum(), "L")).story())[2:] == ["ds = Σ dz ⊙ x", "dx = dz ⊙ s"]
+    told = equations(tg.draw.backward(tg.label(tg.label((s + x).sum(), "y") * 2.0, "z")).story())
+    assert told[2:] == ["dx = dy · ∂y/∂x", "ds = dy · ∂y/∂s"]
+
+
+def test_a_long_expression_of_nameless_nodes_is_cut():
+    y = tg.Tensor([0.5], requires_grad=True, name="x")
+    for _ in range(30):  # with 2³⁰ operands if it were written out
+        y = y * y
+    story = tg.draw.forward(tg.label(y.sum(), "L")).story()
+    assert all(len(node.get("equation", "")) < 1000 for node in story.nodes.values())
+    assert len(equations(story)[-1]) < 200
 
 
 def test_a_batch_is_said_to_be_one():

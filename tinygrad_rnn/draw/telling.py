@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +22,7 @@ from tinygrad_rnn.backward import passed_back, sweep, topological_order
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.unfolding import Unfolded
-from tinygrad_rnn.notation import ATOM, BESIDE, ONE, PRODUCT, SUM, Hop, Writer, Written, is_number
+from tinygrad_rnn.notation import ATOM, BESIDE, ONE, PRODUCT, SUM, Hop, Writer, Written, is_number, symbol
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
 
@@ -33,11 +33,14 @@ __all__ = ["tell"]
 
 MOST = 4096  # elements of an array that the page holds
 IN_FULL = 24  # elements of an array that are written into an equation
-DEEPEST = 24  # expressions of unnamed nodes are written out this many primitives deep
+DEEPEST = 24  # expressions of unnamed nodes are written out this many primitives deep,
+LONGEST = 40  # if they have no more operands than this
+TOO_LONG = 120  # characters of what a gradient is: a derivative in it is then written as ∂a/∂b
 
 GIVEN = "What is given: the parameters, and the data."
 NO_NUMBER = "The output is no single number, so no gradient starts from it. Take a sum of it, or a loss, to go back."
-BATCH = "The same for every row of the batch; Σ adds the rows up."
+ROWS = "The same for every row of the batch."
+ADDED = "The same for every row of the batch; Σ adds the rows up."
 
 
 def tell(unfolded: Unfolded, forward: Diagram, backward: Diagram) -> Story:
@@ -70,7 +73,15 @@ class _Equations(Writer):
         self.setting.beside = " ⊙ "
 
     def expression(self, node: Tensor) -> str:
-        return self._made(node, DEEPEST).text
+        return self._made(node, DEEPEST).text if self._length(node) <= LONGEST else super().expression(node)
+
+    def _length(self, node: Tensor) -> int:
+        """How many operands an expression has when it is written out."""
+        inside = sorted(_unwritten(node, lambda x: x.is_leaf or self.notation.writes(x)), key=lambda x: x.born)
+        lengths: dict[Tensor, int] = {}
+        for x in inside:
+            lengths[x] = sum(lengths.get(operand, 1) for operand in x.inputs)
+        return lengths[node]
 
     def product(self, path: Sequence[Hop]) -> Written | None:
         written = super().product(path)
@@ -91,8 +102,7 @@ class _Numbers(_Equations):
         self.setting.template = lambda text: template(re.sub(r"((?<=[xy]\})|(?<=\d)) (?=\{[xy]\})", " · ", text))
 
     def expression(self, node: Tensor) -> str:
-        text = super().expression(node)
-        return _dotted(text)
+        return _dotted(super().expression(node))
 
     def total(self, paths: Sequence[Sequence[Hop]]) -> Written | None:
         written = super().total(paths)
@@ -153,7 +163,8 @@ class _Teller:
 
     def story(self, forward: Diagram, backward: Diagram) -> Story:
         places = self.unfolded.places
-        given, dots = [p.id for p in places if p.tensor.is_leaf], [p for p in places if p.kind == "elided"]
+        dots = [p for p in places if p.kind == "elided"]
+        given = [p.id for p in places if p.tensor.is_leaf and p not in dots]
         if given:
             self.frames.append({"phase": "forward", "nodes": given, "text": GIVEN})
         for p in sorted(places, key=lambda p: (p.tensor.born, p.kind == "elided")):
@@ -187,9 +198,10 @@ class _Teller:
             return node
         written = self.letters.expression(p.tensor)
         node["equation"] = f"{name} = {written}" if self.letters.notation.writes(p.tensor) else written
-        if self._is_batch(p.tensor):
-            return node | {"note": BATCH.split(";")[0] + "."}
-        return node | {"numbers": self.numbers.expression(p.tensor)}
+        inside = _unwritten(p.tensor, lambda x: x in self.ends or x.is_leaf)
+        if any(_of_rows(x) for x in inside):
+            return node | {"note": ROWS}
+        return node if any(_of_a_row(x) for x in inside) else node | {"numbers": self.numbers.expression(p.tensor)}
 
     def _gradient(self, p: Place) -> str:
         """How the gradient of a node is written: dh⁽²⁾; d(+) where a node has no name."""
@@ -197,18 +209,9 @@ class _Teller:
         if p is self.output:
             name = markup.variable(p.tensor)
             return markup.setting.derivative(name, name, False)
-        d = markup.setting.template("d")
         if p.kind == "operation":
-            return f"{d}({self.unfolded.name(p, markup)})"
+            return markup.setting.template("d") + self._name(p.tensor)
         return self.unfolded.label(p, True, markup).split("<BR/>")[0]
-
-    def _is_batch(self, tensor: Tensor) -> bool:
-        """Whether what makes a node of drawn ones takes the rows of a batch one by one."""
-        nodes, known = [tensor], {tensor} | self.ends
-        for node in nodes:  # which grows
-            nodes += [x for x in dict.fromkeys(node.inputs) if x not in known]
-            known.update(node.inputs)
-        return any(_of_rows(node) for node in nodes)
 
     def _back(self) -> None:
         """One frame an edge; the cotangents of all places are kept as they grow. Hidden steps go back in one."""
@@ -256,19 +259,29 @@ class _Teller:
             ways = [self._along(start, path) for path in paths]
         else:
             ways = [self._by_element(start, paths)]
-        if None in ways:
+        added = [_adds_up(*path[-1]) for path in paths]
+        if None in ways or any(added) != all(added):
             return self._partial(x, p), {}
         written, numbers = (" + ".join(way[i].text for way in ways).replace(" + −", " − ") for i in (0, 1))
-        batch = any(_of_rows(node) for path in paths for node, _ in path)
-        if any(_adds_up(*path[-1]) for path in paths):
+        if len(re.sub("<[^>]*>", "", written)) > TOO_LONG:
+            return self._partial(x, p), {}
+        nodes = [node for path in paths for node, _ in path]
+        rows = any(map(_of_rows, nodes))
+        if all(added):
             written = f"Σ ({written})" if len(ways) > 1 or ways[0].letters.binds == SUM else f"Σ {written}"
-            return written, {"note": BATCH} if batch or x.ndim else {}
-        return written, {"note": BATCH.split(";")[0] + "."} if batch else {"numbers": numbers}
+            return written, {"note": ADDED} if rows or x.ndim else {}
+        return written, {"note": ROWS} if rows else {} if any(map(_of_a_row, nodes)) else {"numbers": numbers}
+
+    def _name(self, x: Tensor) -> str:
+        """A variable, or the operation in parentheses where there is none."""
+        markup = self.unfolded.markup
+        if x.is_leaf or x is self.output.tensor or markup.notation.writes(x):
+            return markup.variable(x)
+        return f"({markup.setting.template(symbol(x.primitive))})"
 
     def _partial(self, x: Tensor, p: Place) -> str:
         """A gradient times a local derivative that is not written out."""
-        markup = self.unfolded.markup
-        derivative = markup.setting.derivative(markup.variable(p.tensor), markup.variable(x), False)
+        derivative = self.unfolded.markup.setting.derivative(self._name(p.tensor), self._name(x), False)
         if p is self.output:
             return derivative
         gradient = self._gradient(p)
@@ -303,9 +316,12 @@ class _Teller:
         local, value = 0.0, 0.0
         for path in paths:
             ones, passed = np.ones(path[0][0].shape), g.value
+            for hop in path[:-1]:
+                ones = passed_back(*hop, ones)
             for hop in path:
-                ones, passed = passed_back(*hop, ones), passed_back(*hop, passed)
-            local, value = local + ones, value + passed
+                passed = passed_back(*hop, passed)
+            node, i = path[-1]  # what the rule itself gives: not added up where an input was broadcast
+            local, value = local + node.primitive.vjps[i](ones, node.value, *node.arguments), value + passed
         letters, numbers = self.letters.total(paths), self.numbers.shown(local)
         if local.size > g.value.size and np.ptp(local) == 0:
             return None
@@ -318,7 +334,8 @@ class _Teller:
         if letters.text == "−1":
             signed = (Written(f"−{text.within(PRODUCT)}", SUM) for text in g[:2])
             return _Passed(*signed, value)
-        return g.times(letters, numbers, local.size == 1)._replace(value=value)
+        by_number = local.size == 1 or re.fullmatch(r"−?[\d.½]+", letters.text) is not None
+        return g.times(letters, numbers, by_number)._replace(value=value)
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
         """What a place passes back to the next ones that are drawn; to a state that dots stand for, by its role."""
@@ -398,6 +415,20 @@ def _of_rows(node: Tensor) -> bool:
     """Whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
     primitive = "" if node.primitive is None else node.primitive.name
     return (primitive == "linear" and node.ndim > 1) or (primitive in ("matmul", "outer") and node.ndim > 2)
+
+
+def _of_a_row(node: Tensor) -> bool:
+    """Whether a vector stands on the left of a product: as a row, but the numbers of a vector are a column."""
+    return node.primitive is not None and node.primitive.name == "matmul" and node.inputs[0].ndim == 1
+
+
+def _unwritten(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
+    """A node and what lies between it and the operands of its expression."""
+    nodes, known = [node], {node}
+    for node in nodes:  # which grows
+        nodes += [x for x in dict.fromkeys(node.inputs) if x not in known and not ends(x)]
+        known.update(node.inputs)
+    return nodes
 
 
 def _adds_up(node: Tensor, i: int) -> bool:
