@@ -208,6 +208,12 @@ def test_the_controls_stay_and_the_current_node_is_seen_in_every_frame(opened, k
     assert all(current) and all(growing)
 
 
+def test_the_controls_of_a_small_graph_stay_on_a_phone(opened):
+    x = tg.Tensor(2.0, requires_grad=True, name="x")
+    page = opened(tg.draw.forward(tg.label(x**3 - 2.0 * x, "y")), viewport=PHONE)
+    assert len({top for top, *_ in page.evaluate(EVERY_FRAME)}) == 1
+
+
 def test_the_figure_stays_readable_unless_all_of_it_is_wanted(opened):
     page = opened(tg.draw.backward(net(steps=10)[2]), viewport=PHONE)
     scale = (
@@ -300,6 +306,13 @@ def test_a_node_is_pinned_by_keyboard(opened):
     page.keyboard.press("Space")
     assert page.is_visible("#pinned") and page.inner_text("#name") != "ĥ(2)"
     assert page.get_attribute("#play", "aria-label") == "play"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pinned_node_is_marked(opened, scheme):
+    page = opened(tg.draw.forward(net()[2]), "#step=9999&pin=total0", color_scheme=scheme)
+    stroke = "getComputedStyle(document.querySelector('#backward g.pin > polygon')).stroke"
+    assert page.evaluate(stroke) == "rgb(91, 141, 239)"
 
 
 def test_a_sum_is_pinned_and_a_pinned_node_says_both_equations(opened):

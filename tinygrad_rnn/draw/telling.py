@@ -389,6 +389,8 @@ class _Teller:
         unfolded = self.unfolded
         ids = {f"total{i}": where[0] for i, where in enumerate(unfolded.shared.values())}
         ids |= {p.id: p for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
+        if self.frames[-1]["phase"] == "forward":
+            return []
         return [
             {
                 "id": id,
