@@ -1,20 +1,115 @@
 """What the page tells, before any browser: the frames of a graph, and the numbers in them."""
 
+import re
+
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.draw.page import Story
+from tinygrad_rnn.tensor import time_step
 
 NETS = [{}, {"many": True}, {"kind": "LSTM"}, {"kind": "GRU", "many": True}, {"num_layers": 2}]
 
 
 def gradients_told(story: Story) -> dict[str, np.ndarray]:
     """How every gradient is in the end, by the names on the page."""
-    totals = {frame["to"]: frame["total"] for frame in story.frames if frame["phase"] == "backward"}
-    told = {s["plain"]: totals[s["id"]] for s in story.sums}
-    return {name: np.array(total["values"]).reshape(total["shape"]) for name, total in told.items()}
+    found = {}
+    for frame, total in backward_frames(story):
+        found[frame["to"]] = total
+    return {s["plain"]: found[s["id"]] for s in story.sums}
+
+
+def backward_frames(story: Story):
+    """Every frame of the way back, and what the gradient is after it; a term that is not told is that of its source."""
+    totals = {}
+    for frame in story.frames:
+        if frame["phase"] == "backward":
+            told = frame.get("total", frame.get("term"))
+            totals[frame["to"]] = totals[frame["from"]] if told is None else array(told)
+            yield frame, totals[frame["to"]]
+
+
+def array(told: dict) -> np.ndarray:
+    return np.array(told["values"]).reshape(told["shape"])
+
+
+def plain(markup: str) -> str:
+    """An equation as plain text: dh⁽²⁾ = ᵗU dĥ⁽³⁾."""
+    raised, lowered = str.maketrans("0123456789()-t", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ"), str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+    text = re.sub(r"<SUP>(.*?)</SUP>", lambda found: found[1].translate(raised), markup)
+    text = re.sub(
+        r"<SUB>(.*?)</SUB>", lambda found: found[1].translate(lowered) if found[1].isdigit() else f"_{found[1]}", text
+    )
+    return re.sub("</?I>", "", text)
+
+
+def equations(story: Story) -> list[str]:
+    return [plain(frame["equation"]) for frame, _ in backward_frames(story)]
+
+
+FUNCTIONS = {
+    "": np.asarray,  # parentheses alone
+    "tanh": np.tanh,
+    "tanh′": lambda a: 1 / np.cosh(a) ** 2,
+    "f′": lambda a: 1 / np.cosh(a) ** 2,
+    "σ′": lambda a: np.exp(-a) / (1 + np.exp(-a)) ** 2,
+    "softmax": lambda a: np.exp(a) / np.sum(np.exp(a)),
+}
+
+
+class Equation:
+    """The right side of an equation, read as mathematics of columns and matrices: a b is the product of matrices."""
+
+    def __init__(self, text, values):
+        self.values, self.rest = values, re.findall(r"[^\s()ᵗ+−⊙·]+\(?|[()ᵗ+−⊙·]", text)
+
+    def value(self):
+        value = self.sum()
+        assert not self.rest, f"{self.rest} is left over"
+        return value
+
+    def sum(self):
+        total = -self.by_element() if self.skip("−") else self.by_element()
+        while self.rest and self.rest[0] in "+−":
+            sign = 1 if self.rest.pop(0) == "+" else -1
+            term = self.by_element()
+            assert term.shape == total.shape or 1 in (term.size, total.size)
+            total = total + sign * term
+        return total
+
+    def by_element(self):
+        product = self.matrix_product()
+        while self.rest and self.rest[0] in "⊙·":
+            by_number, factor = self.rest.pop(0) == "·", self.matrix_product()
+            assert 1 in (product.size, factor.size) if by_number else product.shape == factor.shape
+            product = product * factor
+        return product
+
+    def matrix_product(self):
+        product = self.atom()
+        while self.rest and self.rest[0] not in "+−⊙·)":
+            product = product @ self.atom()
+        return product
+
+    def atom(self):
+        if self.skip("ᵗ"):
+            return self.atom().T
+        token = self.rest.pop(0)
+        if token.endswith("("):
+            inside = self.sum()
+            assert self.skip(")")
+            return FUNCTIONS[token[:-1]](inside)
+        return column(float(token)) if token.isdigit() else self.values[token]
+
+    def skip(self, token):
+        return self.rest[:1] == [token] and bool(self.rest.pop(0))
+
+
+def column(value):
+    value = np.asarray(value)
+    return value if value.ndim == 2 else value.reshape(-1, 1)
 
 
 @pytest.mark.parametrize("options", [{}, {"max_steps": 2}, {"max_steps": 3, "level": "primitives"}])
@@ -37,8 +132,8 @@ def test_a_state_before_hidden_steps_gets_its_whole_gradient(unrolled, net):
     h = next(x for x in topological_order(loss) if x.name == "h" and x.step == 1)
     story = tg.draw.forward(loss, max_steps=2).story()
     id = next(id for id, node in story.nodes.items() if node["plain"] in ("h⁽¹⁾", "h₁⁽¹⁾"))
-    last = [frame["total"] for frame in story.frames if frame.get("to") == id][-1]
-    np.testing.assert_allclose(last["values"], tg.grad(loss, [h])[0].value, rtol=1e-8)
+    last = [total for frame, total in backward_frames(story) if frame["to"] == id][-1]
+    np.testing.assert_allclose(last, tg.grad(loss, [h])[0].value, rtol=1e-8)
 
 
 def test_values_come_in_the_order_of_execution_and_gradients_in_reverse(unrolled):
@@ -54,3 +149,138 @@ def test_values_come_in_the_order_of_execution_and_gradients_in_reverse(unrolled
 def test_a_rolled_graph_has_no_page(unrolled):
     with pytest.raises(ValueError, match="with every step"):
         tg.draw.forward(unrolled(3), rolled=True).render("html")
+
+
+def test_the_equations_of_a_plain_net(unrolled):
+    assert equations(tg.draw.backward(unrolled(2)).story()) == [
+        "∂L/∂L = 1",
+        "dy = y − Y",
+        "dc = dy",
+        "dh⁽²⁾ = ᵗV dy",
+        "dV = dy ᵗh⁽²⁾",
+        "dĥ⁽²⁾ = dh⁽²⁾ ⊙ f′(ĥ⁽²⁾)",
+        "db⁽²⁾ = dĥ⁽²⁾",
+        "db = db⁽²⁾",
+        "dh⁽¹⁾ = ᵗU dĥ⁽²⁾",
+        "dU⁽²⁾ = dĥ⁽²⁾ ᵗh⁽¹⁾",
+        "dU = dU⁽²⁾",
+        "dW⁽²⁾ = dĥ⁽²⁾ ᵗx⁽²⁾",
+        "dW = dW⁽²⁾",
+        "dĥ⁽¹⁾ = dh⁽¹⁾ ⊙ f′(ĥ⁽¹⁾)",
+        "db⁽¹⁾ = dĥ⁽¹⁾",
+        "db ← db + db⁽¹⁾",
+        "dU⁽¹⁾ = dĥ⁽¹⁾ ᵗh⁽⁰⁾",
+        "dU ← dU + dU⁽¹⁾",
+        "dW⁽¹⁾ = dĥ⁽¹⁾ ᵗx⁽¹⁾",
+        "dW ← dW + dW⁽¹⁾",
+    ]
+
+
+@pytest.mark.parametrize("net", [*NETS, {"loss": tg.nn.squared_error}, {"loss": tg.nn.cross_entropy, "many": True}])
+def test_every_equation_is_true(unrolled, net):
+    """Each says of its gradient, with the values and the gradients that it names, what the gradient is."""
+    story = tg.draw.backward(unrolled(3, **net)).story()
+    values = {node["plain"]: column(array(node)) for node in story.nodes.values()}
+    for frame, total in backward_frames(story):
+        name, right = re.split(" [=←] ", plain(frame["equation"]), maxsplit=1)
+        np.testing.assert_allclose(
+            Equation(right, values).value(), column(total), rtol=1e-6, atol=1e-12, err_msg=frame["equation"]
+        )
+        values[name] = column(total)
+
+
+def test_equations_of_folded_and_of_nameless_nodes(unrolled):
+    folded = equations(tg.draw.backward(unrolled(2), notation="wildml").story())
+    assert "dh₁ = ᵗW (dh₂ ⊙ f′₂)" in folded and "dW₂ = (dh₂ ⊙ f′₂) ᵗh₁" in folded
+    primitives = equations(tg.draw.backward(unrolled(2), level="primitives").story())
+    assert "d(linear) = d(+)" in primitives and "dh⁽¹⁾ = ᵗU d(linear)" in primitives
+
+
+def test_a_parameter_that_a_step_uses_twice(unrolled):
+    A, h = tg.Tensor([[0.5, 1.0], [2.0, 0.1]], requires_grad=True, name="A"), tg.Tensor([1.0, 2.0], name="x")
+    for t in (1, 2):
+        with time_step(t):
+            h = tg.label(A @ tg.label(A @ h, "z"), "h")
+    loss = tg.label((h * h).sum(), "L")
+    story = tg.draw.backward(loss).story()
+    assert len([equation for equation in equations(story) if equation.startswith("dA ←")]) == 3
+    np.testing.assert_allclose(gradients_told(story)["dA"], tg.grad(loss, A)[0].value)
+
+
+def test_no_false_product_where_one_number_becomes_many():
+    W, x = tg.Tensor(np.ones((2, 3)), requires_grad=True, name="W"), tg.Tensor(np.ones(3), name="x")
+    y = tg.label((W @ x).sum(), "y")
+    assert equations(tg.draw.backward(y).story()) == ["∂y/∂y = 1", "dW = ∂y/∂W"]
+    assert equations(tg.draw.backward(y, level="primitives").story())[1] == "d(matmul) = ∂y/∂(matmul)"
+    z = tg.label(y * 2.0, "z")
+    assert equations(tg.draw.backward(z).story()) == ["∂z/∂z = 1", "dy = 2", "dW = dy · ∂y/∂W"]
+
+
+def test_the_gradient_of_what_was_broadcast_is_a_sum():
+    x, s = tg.Tensor([1.0, 2.0], requires_grad=True, name="x"), tg.Tensor(-3.0, requires_grad=True, name="s")
+    z = tg.label(x * s, "z")
+    assert equations(tg.draw.backward(tg.label((z * z).sum(), "L")).story())[2:] == ["ds = Σ dz ⊙ x", "dx = dz ⊙ s"]
+    told = equations(tg.draw.backward(tg.label(tg.label((s + x).sum(), "y") * 2.0, "z")).story())
+    assert told[2:] == ["dx = dy · ∂y/∂x", "ds = dy · ∂y/∂s"]
+
+
+def test_a_long_expression_of_nameless_nodes_is_cut():
+    y = tg.Tensor([0.5], requires_grad=True, name="x")
+    for _ in range(30):  # with 2³⁰ operands if it were written out
+        y = y * y
+    story = tg.draw.forward(tg.label(y.sum(), "L")).story()
+    assert all(len(node.get("equation", "")) < 1000 for node in story.nodes.values())
+    assert len(equations(story)[-1]) < 200
+
+
+def test_a_batch_is_said_to_be_one():
+    rng = np.random.default_rng(0)
+    rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=0)
+    hs, _ = rnn(rng.standard_normal((2, 4, 2)))
+    story = tg.draw.forward(tg.nn.half_squared_error(readout(hs[-1]), np.ones((4, 1)))).story()
+    told = {plain(frame["equation"]): frame for frame, _ in backward_frames(story)}
+    for equation in ("dU⁽²⁾ = Σ dĥ⁽²⁾ ᵗh⁽¹⁾", "db⁽²⁾ = Σ dĥ⁽²⁾", "dh⁽¹⁾ = ᵗU dĥ⁽²⁾"):
+        assert "every row of the batch" in told[equation]["note"] and "numbers" not in told[equation]
+    node = next(node for node in story.nodes.values() if node["plain"] == "ĥ⁽¹⁾")
+    assert "every row of the batch" in node["note"] and "numbers" not in node
+
+
+def test_numbers_of_a_polynomial():
+    x = tg.Tensor(-2.0, requires_grad=True, name="x")
+    story = tg.draw.forward(tg.label(x**3 - 2.0 * x**2 + x * 5.0 - 1.0, "y")).story()
+    y = next(node for node in story.nodes.values() if node["plain"] == "y")
+    assert plain(y["equation"]) == "y = x³ − 2 x² + 5 x − 1"
+    assert plain(y["numbers"]) == "(−2)³ − 2 · (−2)² + 5 · (−2) − 1"
+    assert plain(story.frames[-1]["equation"]) == "dx = 3 x² − 4 x + 5"
+    assert plain(story.frames[-1]["numbers"]) == "3 · (−2)² − 4 · (−2) + 5"
+
+
+def test_an_output_that_is_no_single_number_says_so(unrolled):
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    story = tg.draw.forward(tg.label(tg.tanh(x * 3.0), "y")).story()
+    assert "no single number" in story.frames[-1]["note"]
+    assert not list(backward_frames(story)) and story.sums == []
+    hs = [n for n in topological_order(unrolled(3)) if n.name == "h"]
+    first = tg.draw.between(hs[-1], hs[1]).story().frames[0]
+    assert "text" not in first  # nothing that is given is drawn
+
+
+def test_hidden_steps_run_in_one_frame_and_go_back_in_one(unrolled):
+    story = tg.draw.forward(unrolled(20), max_steps=4).story()
+    texts = [frame["text"] for frame in story.frames if "text" in frame]
+    assert texts[1:] == ["Steps 3 to 18 run: 16 of them, not drawn."]
+    assert all("values" not in node for node in story.nodes.values() if node["name"] == "⋯")
+    told = equations(story)
+    assert "dh⁽¹⁸⁾ = ᵗU dĥ⁽¹⁹⁾" in told and "dW ← dW + dW⁽¹⁸⁾ + ⋯ + dW⁽³⁾" in told and "dh⁽²⁾ = ⋯" in told
+
+
+def test_the_page_starts_from_plain_figures(unrolled):
+    loss = unrolled(3)
+    W = next(x for x in topological_order(loss) if x.name == "W")
+    plainly = tg.draw.forward(loss).story()
+    for options in ({"color_by": "gradient"}, {"highlight": (W, 2)}, {"values": True, "shapes": True}):
+        story = tg.draw.backward(loss, **options).story()
+        for figure, other in ((story.forward, plainly.forward), (story.backward, plainly.backward)):
+            looks = [[(n.id, n.fill, n.note, n.faint) for n in f.nodes] for f in (figure, other)]
+            assert looks[0] == looks[1] and figure.scale is None and figure.caption == other.caption
+            assert not any(edge.bold or edge.faint for edge in figure.edges)
