@@ -229,7 +229,8 @@ class Writer:
         products = [self.product(path) for path in paths]
         if None in products:
             return None
-        products.sort(key=lambda product: product.text.startswith(self.setting.minus))  # h − n, not −n + h
+        if products[0].text.startswith(self.setting.minus):  # h − n, not −n + h
+            products.sort(key=lambda product: product.text.startswith(self.setting.minus))
         counted = Counter(products)
         terms = [self._times(count, product) for product, count in counted.items()]
         if len(terms) == 1:
@@ -321,7 +322,8 @@ def _operands(node: Tensor) -> dict[str, Tensor]:
 
 
 def _broadcasts(node: Tensor, i: int) -> bool:
-    elementwise = isinstance(node.primitive.forward, np.ufunc) or node.primitive.name == "where"
+    elementwise = isinstance(node.primitive.forward, np.ufunc) and node.primitive.name != "matmul"
+    elementwise = elementwise or node.primitive.name == "where"
     return elementwise and node.inputs[i].shape != node.shape
 
 

@@ -106,13 +106,13 @@ class Unfolded:
         name = self.name(p, writer)
         if gradient and p is not self.places[-1] and p.kind not in ("operation", "elided") and p.tensor.requires_grad:
             step = p.column if p.tensor in self.shared and p.column in self.steps else None
-            name = self.differential(p, writer, "t" if step is not None and self.rolled else step)
+            name = self.differential(p.tensor, writer, "t" if step is not None and self.rolled else step)
         made = self.level == "primitives" and p.kind not in ("operation", "elided") and not p.tensor.is_leaf
         return name + writer.setting.line + writer.setting.template(symbol(p.tensor.primitive)) if made else name
 
-    def differential(self, p: Place, writer: Writer, step: float | str | None = None) -> str:
+    def differential(self, tensor: Tensor, writer: Writer, step: float | str | None = None) -> str:
         """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""
-        of = writer.variable(p.tensor, step)
+        of = writer.variable(tensor, step)
         if self._has_gradients:
             return writer.setting.template("∂{o}/∂{x}").format(o=self.name(self.places[-1], writer), x=of)
         return writer.setting.template("d") + of

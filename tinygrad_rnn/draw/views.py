@@ -135,7 +135,7 @@ class _Figure:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
         unfolded, first = self.unfolded, lane.terms[0]
         i, x = unfolded.number_of_sum(first.tensor), lane.x - self._beside
-        name, markup = (unfolded.differential(first, writer) for writer in self._writers)
+        name, markup = (unfolded.differential(first.tensor, writer) for writer in self._writers)
         over = f"the sum over the steps that use {unfolded.name(first)}"
         over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
