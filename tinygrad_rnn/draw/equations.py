@@ -19,6 +19,7 @@ import numpy as np
 
 from tinygrad_rnn.backward import passed_back, topological_order
 from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.notation import ATOM, BESIDE, ONE, PRODUCT, SUM, Hop, Writer, Written, is_number, symbol
 from tinygrad_rnn.tensor import Tensor
@@ -128,12 +129,13 @@ class Equations:
 
     def __init__(self, unfolded: Unfolded):
         self.unfolded, self.output = unfolded, unfolded.places[-1]
+        self.labels = Labels(unfolded, unfolded.markup)
         self.letters, self.numbers = _Letters(unfolded.markup), _Numbers(unfolded)
         self.ends = {p.tensor for p in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
 
     def forward(self, p: Place) -> dict[str, str]:
         """How a node is made; with its numbers, or a note where these would make no true equation."""
-        name, written = self.unfolded.name(p, self.unfolded.markup), self.letters.expression(p.tensor)
+        name, written = self.labels.name(p), self.letters.expression(p.tensor)
         found = {"equation": f"{name} = {written}" if self.letters.notation.writes(p.tensor) else written}
         inside = _unwritten(p.tensor, lambda x: x in self.ends or x.is_leaf)
         if any(_of_rows(x) for x in inside):
@@ -148,7 +150,7 @@ class Equations:
             return markup.setting.derivative(name, name, False)
         if p.kind == "operation":
             return markup.setting.template("d") + self._name(p.tensor)
-        return self.unfolded.label(p, True, markup).split("<BR/>")[0]
+        return self.labels.label(p, gradient=True).split("<BR/>")[0]
 
     def backward(self, link: Link, g: np.ndarray) -> tuple[str, dict[str, str]]:
         """What a link passes back, and in numbers; where the local derivative has no short form, as ∂a/∂b."""

@@ -15,6 +15,7 @@ import numpy as np
 from tinygrad_rnn.backward import passed_back, sweep
 from tinygrad_rnn.draw.equations import Equations, used
 from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.optim import norm
@@ -54,6 +55,7 @@ class _Teller:
     def __init__(self, unfolded: Unfolded):
         self.unfolded, self.output = unfolded, unfolded.places[-1]
         self.equations = Equations(unfolded)
+        self.labels, self.plain = self.equations.labels, Labels(unfolded, unfolded.writer)
         self.frames: list[dict] = []
         for first, count in unfolded.hidden.items():
             self.gap = (first, first + count - 1)
@@ -80,7 +82,7 @@ class _Teller:
 
     def _node(self, p: Place) -> dict:
         unfolded = self.unfolded
-        name, plain = unfolded.name(p, unfolded.markup), unfolded.name(p)
+        name, plain = self.labels.name(p), self.plain.name(p)
         if p.kind == "elided":
             return {"name": name, "plain": f"steps {self.gap[0]} to {self.gap[1]}", "wants": True}
         node = {
@@ -158,7 +160,7 @@ class _Teller:
             del self.frames[-1]["term"]  # which is the gradient that it is from
 
     def _differential(self, x: Tensor, step: int | None = None) -> str:
-        return self.unfolded.differential(x, self.unfolded.markup, step)
+        return self.labels.differential(x, step)
 
     def _total(self, parameter: Tensor) -> str:
         return f"total{self.unfolded.number_of_sum(parameter)}"
@@ -185,7 +187,7 @@ class _Teller:
             {
                 "id": id,
                 "name": self._differential(p.tensor),
-                "plain": f"d{unfolded.name(p)}",
+                "plain": self.plain.differential(p.tensor),
                 "terms": sum(frame.get("to") == id for frame in self.frames),
             }
             for id, p in ids.items()

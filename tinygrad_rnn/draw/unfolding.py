@@ -18,21 +18,15 @@ import numpy as np
 from tinygrad_rnn.backward import GradientName, topological_order
 from tinygrad_rnn.draw.columns import columns_of
 from tinygrad_rnn.draw.grid import Link, Place
-from tinygrad_rnn.draw.layers import layered
-from tinygrad_rnn.draw.placement import Placement, place
-from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
-from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.folding import Use, fold, variables
-from tinygrad_rnn.notation import Notation, Writer, symbol
+from tinygrad_rnn.notation import Notation, Writer
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
-__all__ = ["Options", "Unfolded", "placed", "unfold"]
+__all__ = ["Options", "Unfolded", "unfold"]
 
 LEVELS = ("named", "primitives")
 COLOURS = (None, "gradient", "value")
-
-_WIDEST_LABEL = 140.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,8 @@ class Unfolded:
         return self.columns[tensor] in self._hidden_columns
 
     @cached_property
-    def _has_gradients(self) -> bool:
+    def has_gradients(self) -> bool:
+        """Whether there are gradients among the variables, as in a recorded backward graph."""
         return any(isinstance(x.name, GradientName) for x in self.columns)
 
     @cached_property
@@ -91,68 +86,6 @@ class Unfolded:
     def number_of_sum(self, parameter: Tensor) -> int:
         """The sums over time are numbered as their parameters are found."""
         return next(i for i, x in enumerate(self.shared) if x is parameter)
-
-    def name(self, p: Place, writer: Writer | None = None) -> str:
-        """The variable, or the operation where there is none; dots for the states of hidden steps."""
-        if p.kind == "elided":
-            return "⋯ ✂ ⋯" if any(map(self.is_hidden, self.cut_states)) else "⋯"
-        writer = writer or self.writer
-        nameless = not writer.notation.writes(p.tensor) and not p.tensor.is_leaf and p is not self.places[-1]
-        return writer.setting.template(symbol(p.tensor.primitive)) if nameless else writer.variable(p.tensor)
-
-    def label(self, p: Place, gradient: bool, writer: Writer | None = None) -> str:
-        """What is written in a node: h⁽²⁾, or for its gradient dh⁽²⁾; what made it, below, where every primitive is."""
-        writer = writer or self.writer
-        name = self.name(p, writer)
-        if gradient and p is not self.places[-1] and p.kind not in ("operation", "elided") and p.tensor.requires_grad:
-            step = p.column if p.tensor in self.shared and p.column in self.steps else None
-            name = self.differential(p.tensor, writer, "t" if step is not None and self.rolled else step)
-        made = self.level == "primitives" and p.kind not in ("operation", "elided") and not p.tensor.is_leaf
-        return name + writer.setting.line + writer.setting.template(symbol(p.tensor.primitive)) if made else name
-
-    def differential(self, tensor: Tensor, writer: Writer, step: float | str | None = None) -> str:
-        """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""
-        of = writer.variable(tensor, step)
-        if self._has_gradients:
-            return writer.setting.template("∂{o}/∂{x}").format(o=self.name(self.places[-1], writer), x=of)
-        return writer.setting.template("d") + of
-
-    def equation(self, p: Place) -> str:
-        """How a node was made, as a tooltip says it."""
-        if p.kind == "elided":
-            return "the states of the hidden steps"
-        of = self.writer.expression(p.tensor)
-        made = p.tensor.name is not None and not p.tensor.is_leaf
-        return f"{f'{self.name(p)} = {of}' if made else of}, shape {p.tensor.shape}"
-
-    def partial(self, p: Place) -> str:
-        """∂L/∂W, of the output with respect to a node."""
-        return f"∂{self.name(self.places[-1])}/∂{self.name(p)}"
-
-    def gradient(self, p: Place) -> str:
-        """What gradient a node stands for, as a tooltip says it."""
-        if p.kind == "elided":
-            return "the gradients of the hidden steps"
-        if not p.tensor.requires_grad:
-            return f"{self.name(p)} needs no gradient"
-        through = f"through step {p.column}" if p.column in self.steps else "outside of the steps"
-        term = f", the term {through}" if p.tensor in self.shared else ""
-        return f"{self.partial(p)}{term}, shape {p.tensor.shape}"
-
-    def derivative(self, link: Link, writer: Writer | None = None) -> str:
-        """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
-        if link.target.kind == "elided":
-            return "⋯"
-        writer = writer or self.writer
-        written = None if link.paths is None else self.writer.total(reversed(link.paths))  # found last use first
-        if written is not None and text_width(written.text, EDGE_FONT) <= _WIDEST_LABEL:
-            return written.text if writer is self.writer else writer.total(reversed(link.paths)).text
-        return f"∂{self.name(link.target, writer)}/∂{self.name(link.source, writer)}"
-
-    def function(self, link: Link, writer: Writer | None = None) -> str:
-        """The function that a link applies, as f in h = f(ĥ), where it applies just one."""
-        one = link.paths is not None and [len(path) for path in link.paths] == [1]
-        return (writer or self.writer).function(link.user) if one and self.level == "named" else ""
 
 
 @dataclass(frozen=True)
@@ -338,29 +271,6 @@ def _without_middle(
     order = [p for p in (*places, *dots.values()) if p in drawn]
     order.sort(key=lambda p: (p is places[-1], p.column))
     return order, list(kept.values()), shown, {hidden[0]: len(hidden)}
-
-
-def placed(unfolded: Unfolded, notes: Mapping[Place | Tensor, str]) -> Placement:
-    """Place the nodes with room for the labels of both figures; links between the same variables get the same room.
-
-    Args:
-        notes: what stands in a node below its label, the longer of what it is in both figures; of a parameter that
-            several steps use, below that of its whole gradient.
-    """
-    widest: dict[tuple, float] = defaultdict(float)
-    for p in unfolded.places:
-        p.width, p.height = size(p.kind, unfolded.label(p, gradient=True), notes.get(p, ""))
-    between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
-    for link, names in between.items():
-        widest[names] = max(widest[names], text_width(unfolded.derivative(link), EDGE_FONT))
-    if not unfolded.steps:
-        try:
-            return Placement(curves=layered(unfolded.places, unfolded.links, lambda link: widest[between[link]]))
-        except DrawingError:
-            return Placement()  # left to who draws the DOT text
-    sums = list(unfolded.shared.values())
-    tallest = max([size("parameter", "", notes.get(x, ""))[1] for x in unfolded.shared], default=0.0)
-    return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]], tallest)
 
 
 def _indices(nodes: list[Tensor], columns: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, int | str]:

@@ -16,12 +16,13 @@ from tinygrad_rnn.bptt.expansion import Term, terms_at
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.placement import Lane, Placement
 from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import MARGIN, size
 from tinygrad_rnn.draw.telling import tell
-from tinygrad_rnn.draw.unfolding import Options, placed, unfold
+from tinygrad_rnn.draw.unfolding import Options, unfold
 from tinygrad_rnn.notation import Writer, is_number
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor
@@ -77,7 +78,7 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
         raise TypeError(f"draw.between(output, input): a Tensor is needed, not a {type(input).__name__}")
     figure = _Figure(output, input, _options("between", options))
     start = next(p for p in figure.unfolded.places if p.tensor is input)
-    names = [figure.unfolded.name(p) for p in (figure.unfolded.places[-1], start)]
+    names = [figure.plain.name(p) for p in (figure.unfolded.places[-1], start)]
     return figure.backward(f"computational graph between {names[0]} and {names[1]}")
 
 
@@ -95,19 +96,21 @@ class _Figure:
     def __init__(self, output: Tensor, start: Tensor | None, options: Options):
         self.options = options
         self.unfolded = unfolded = unfold(output, options, start)
+        self.labels = [Labels(unfolded, writer) for writer in (unfolded.writer, unfolded.markup)]
+        self.plain = self.labels[0]
         wanted = options.values or options.color_by == "gradient"
         self.gradients = gradients(unfolded) if wanted else {}
         self.columns = {*unfolded.steps, *unfolded.hidden}
         notes: dict[Place | Tensor, str] = {x: self._note_of_sum(x) for x in unfolded.shared}
         notes |= {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
-        self.at: Placement = placed(unfolded, notes)
+        self.at: Placement = placed(unfolded, self.plain, notes)
         self.terms: list[Term | None] = [None, None]  # the highlighted one, as plain text and as markup
         self.lit = self._highlighted()
 
     def forward(self) -> Diagram:
         nodes = [self._node(p, gradient=False) for p in self.unfolded.places]
         edges = [
-            self._edge(link, *(self.unfolded.function(link, w) for w in self._writers), "value")
+            self._edge(link, *(labels.function(link) for labels in self.labels), "value")
             for link in self.unfolded.links
         ]
         return self._diagram("forward computational graph", nodes, edges, "LR")
@@ -118,7 +121,7 @@ class _Figure:
         edges = []
         for link in unfolded.links:
             if link.source.tensor.requires_grad:
-                written = (unfolded.derivative(link, writer) for writer in self._writers)
+                written = (labels.derivative(link) for labels in self.labels)
                 edges.append(self._edge(link, *written, "gradient"))
             else:
                 edges.append(self._edge(link, "", "", "none"))
@@ -135,13 +138,13 @@ class _Figure:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
         unfolded, first = self.unfolded, lane.terms[0]
         i, x = unfolded.number_of_sum(first.tensor), lane.x - self._beside
-        name, markup = (unfolded.differential(first.tensor, writer) for writer in self._writers)
-        over = f"the sum over the steps that use {unfolded.name(first)}"
+        name, markup = (labels.differential(first.tensor) for labels in self.labels)
+        over = f"the sum over the steps that use {self.plain.name(first)}"
         over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
         note = self._note_of_sum(first.tensor)
         half = size(first.kind, name, note)[0] / 2
-        tooltip = f"{unfolded.partial(first)}, shape {first.tensor.shape}"
+        tooltip = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
         return (
             Node(
                 f"total{i}", name, first.kind, markup, x=x - GAP - half, y=lane.y, tooltip=tooltip, faint=faint,
@@ -155,10 +158,6 @@ class _Figure:
         lit = None if self.lit is None else self.lit.issuperset(places)
         return lit is True, lit is False
 
-    @property
-    def _writers(self) -> tuple[Writer, Writer]:
-        return self.unfolded.writer, self.unfolded.markup
-
     def _diagram(self, title: str, nodes: list[Node], edges: list[Edge], direction: str) -> Diagram:
         unfolded, scale = self.unfolded, None
         for i, p in enumerate(unfolded.cuts):
@@ -168,9 +167,10 @@ class _Figure:
         edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.at.lanes]))
         if self.options.color_by is not None:
             nodes, span = self._coloured(nodes, direction)
-            names = [f"∂{unfolded.name(unfolded.places[-1], writer)}/∂·" for writer in self._writers]
+            names = [f"∂{labels.name(unfolded.places[-1])}/∂·" for labels in self.labels]
             scale = Scale(*(f"‖{name if self.options.color_by == 'gradient' else '·'}‖" for name in names), *span)
-        captions = [self._caption(writer, term) for writer, term in zip(self._writers, self.terms, strict=True)]
+        pairs = zip(self.labels, self.terms, strict=True)
+        captions = [self._caption(labels.writer, term) for labels, term in pairs]
         return Diagram(
             title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
             hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(), direction=direction,
@@ -219,12 +219,12 @@ class _Figure:
         return tell(self.unfolded, self.forward(), self.backward("backward computational graph"))
 
     def _node(self, p: Place, gradient: bool) -> Node:
-        unfolded = self.unfolded
         faint = (gradient and not p.tensor.requires_grad) or self._emphasis(p)[1]
+        label, markup = (labels.label(p, gradient) for labels in self.labels)
         return Node(
-            p.id, unfolded.label(p, gradient), p.kind, unfolded.label(p, gradient, unfolded.markup),
+            p.id, label, p.kind, markup,
             step=p.column if p.column in self.columns else None, x=p.x, y=p.y, note=self._note(p, gradient),
-            tooltip=unfolded.gradient(p) if gradient else unfolded.equation(p), faint=faint,
+            tooltip=self.plain.gradient(p) if gradient else self.plain.equation(p), faint=faint,
         )  # fmt: skip
 
     def _note(self, p: Place, gradient: bool) -> str:
