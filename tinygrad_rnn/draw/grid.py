@@ -57,7 +57,10 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded."""
+    """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded.
+
+    `paths` are the ways between them, those of the last use first; None if they are too many to be written.
+    """
 
     source: Place
     target: Place

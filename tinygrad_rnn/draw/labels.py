@@ -78,10 +78,9 @@ class Labels:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
         if link.target.kind == "elided":
             return "⋯"
-        paths = None if link.paths is None else link.paths[::-1]  # found last use first
-        plain = None if paths is None else self.unfolded.writer.total(paths)
-        if plain is not None and text_width(plain.text, EDGE_FONT) <= WIDEST:
-            return self.writer.total(paths).text
+        plain = self.unfolded.derivatives.get(link)
+        if plain is not None and text_width(plain, EDGE_FONT) <= WIDEST:
+            return plain if self.writer is self.unfolded.writer else self.writer.total(link.paths[::-1]).text
         return f"∂{self.name(link.target)}/∂{self.name(link.source)}"
 
     def function(self, link: Link) -> str:

@@ -72,6 +72,12 @@ class Unfolded:
         return self.columns[tensor] in self._hidden_columns
 
     @cached_property
+    def derivatives(self) -> dict[Link, str]:
+        """∂target/∂source of every link whose derivative has a short notation, in plain text."""
+        written = {link: self.writer.total(link.paths[::-1]) for link in self.links if link.paths is not None}
+        return {link: derivative.text for link, derivative in written.items() if derivative is not None}
+
+    @cached_property
     def has_gradients(self) -> bool:
         """Whether there are gradients among the variables, as in a recorded backward graph."""
         return any(isinstance(x.name, GradientName) for x in self.columns)
