@@ -150,6 +150,12 @@ def test_draw_values_and_shapes(drawn):
     assert notes("--values", "--shapes")["b"] == "(1,)\n[0]"
 
 
+def test_draw_one_term_of_the_first_recurrent_matrix(drawn):
+    figure = drawn("--view", "backward", "--highlight", 2, "--layers", 2)
+    assert "dU₁⁽²⁾" in [node["label"] for node in figure["nodes"] if not node["faint"]]
+    assert drawn("--view", "terms", "--cell", "lstm")["title"].endswith("U_i")
+
+
 @pytest.mark.parametrize(
     "by, zero, without", [("value", {"h⁽⁰⁾", "b", "c"}, set()), ("gradient", {"U"}, {"h⁽⁰⁾", "x⁽¹⁾", "Y"})]
 )
@@ -220,8 +226,7 @@ def test_draw_with_another_resolution(capsys, tmp_path):
         (["--highlight", "9"], 2, "--highlight 9: the steps are 1 to 4"),
         (["--highlight", "5", "--parameter", "V"], 2, "--highlight 5: the steps are 1 to 4"),
         (["--highlight", "2", "--parameter", "U_i"], 2, "the net has no U_i; it has W, U, b, V, c"),
-        (["--view", "terms", "--cell", "gru"], 2, "the net has no U; it has W_r, U_r, b_r, W_z, U_z, b_z, W_n"),
-        (["--highlight", "2", "--layers", "2"], 2, "the net has no U; it has W_1, U_1, b_1, W_2, U_2, b_2, V, c"),
+        (["--view", "terms", "--cell", "gru", "--parameter", "U"], 2, "no U; it has W_r, U_r, b_r, W_z, U_z, b_z, W_n"),
         (["--parameter", "W"], 2, "--parameter is for --view terms and --highlight"),
         (["--view", "between", "--steps", "1"], 2, "--steps 2 or more is needed"),
         (["--view", "between", "--highlight", "4"], 2, "not for --view between"),

@@ -111,7 +111,9 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
     figure.add_argument(
         "--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter that goes through this step"
     )
-    figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: U)")
+    figure.add_argument(
+        "--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: the first U)"
+    )
     known = ", ".join(f".{name}" for name in FORMATS)
     figure.add_argument("-o", "--out", type=Path, required=True, help=f"the file; its suffix is one of {known}")
     figure.add_argument("--dpi", type=_whole(1), metavar="N", help="dots per inch of a .png (default: 192)")
@@ -155,7 +157,10 @@ class _Forecast:
         targets = (*self.xs[1:], self.target)
         return [nn.half_squared_error(self.readout(h), Y) for h, Y in zip(self.states(), targets, strict=True)]
 
-    def parameter(self, name: str) -> Tensor:
+    def parameter(self, name: str | None) -> Tensor:
+        """The one with this name, or else the first recurrent matrix: U, or that of the first gate or layer."""
+        if name is None:
+            return next(p for name, p in self.parameters.items() if name.startswith("U"))
         if name not in self.parameters:
             raise ValueError(f"--parameter: the net has no {name}; it has {', '.join(self.parameters)}")
         return self.parameters[name]
@@ -234,7 +239,7 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
 
 
 def _diagram(net: _Forecast, options: argparse.Namespace, shown: dict[str, Any]) -> draw.Diagram:
-    name = getattr(options, "parameter", "U")
+    name = getattr(options, "parameter", None)
     if options.view == "terms":
         return draw.terms(net.losses(), net.parameter(name), **shown)
     if "highlight" in shown:
