@@ -58,6 +58,15 @@ class Picture:
         return (left + right) / 2, (top + bottom) / 2
 
 
+@pytest.mark.parametrize(
+    "text", ["mmmm", "WWWW", "dW", "hidden state", 24 * "x", "iiii", "字字", "0.00938, 0.0322", "DYNAMO"]
+)
+def test_words_are_given_as_much_room_as_graphviz_sets_them_in(text):
+    source = f'digraph {{ layout=dot node [shape=plain fontname="{style.FONT}" fontsize=16] a [label="{text}"] }}'
+    words = next(line for line in layout.render(source, "plain").decode().splitlines() if line.startswith("node"))
+    assert style.text_width(text, 16) > 0.96 * 72 * float(words.split()[4])
+
+
 def overlap(a, b):
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
@@ -95,7 +104,7 @@ def test_a_line_of_a_sum_crosses_no_node(unrolled):
 
 OPTIONS = {
     "": {}, "rolled": {"rolled": True}, "max_steps": {"max_steps": 2}, "primitives": {"level": "primitives"},
-    "state": {"notation": "state"}, "shapes": {"shapes": True},
+    "state": {"notation": "state"}, "shapes": {"shapes": True}, "values": {"values": True},
 }  # fmt: skip
 
 

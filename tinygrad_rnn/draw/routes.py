@@ -64,7 +64,7 @@ def _free(middles: Iterable[Point], width: float, taken: _Boxes, lines: list) ->
     """The first place for a label where nothing is in the way, or else the least; it is taken then."""
     best, least = None, math.inf
     for middle in middles:
-        box = _box(middle, width, 0.9 * EDGE_FONT)
+        box = _box(middle, width, 1.1 * EDGE_FONT)
         count = taken.count(box) + sum(_crosses(line, box) for line in lines)
         if count < least:
             best, least = box, count

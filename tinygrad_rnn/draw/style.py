@@ -110,5 +110,5 @@ def _width(character: str) -> float:
     if character in _SMALL:
         return 0.36
     if character in "MW@" or unicodedata.east_asian_width(character) in "WF":
-        return 1.0
-    return 0.8 if character in "mw" else 0.75 if character.isupper() else 0.57
+        return 1.04
+    return 0.93 if character in "mw" else 0.75 if character.isupper() else 0.57
