@@ -80,7 +80,7 @@ def expansion(
     Raises:
         ValueError: as for `contributions`; an unknown notation; or the states between the steps have no names.
     """  # noqa: E501
-    return _terms(_Graph(loss, parameter, Notation.named(notation), setting), contributions(loss, parameter))
+    return _terms(_Graph(loss, parameter, Notation.named(notation)), setting, contributions(loss, parameter))
 
 
 def terms_at(
@@ -91,11 +91,11 @@ def terms_at(
     Raises:
         ValueError: as for `expansion`; or there is no term at this step.
     """
-    values = contributions(loss, parameter)
-    return [_terms(_Graph(loss, parameter, Notation.named(notation), s), values, step)[0] for s in settings]
+    graph, values = _Graph(loss, parameter, Notation.named(notation)), contributions(loss, parameter)
+    return [_terms(graph, setting, values, step)[0] for setting in settings]
 
 
-def _terms(graph: _Graph, values: np.ndarray, step: int | None = None) -> list[Term]:
+def _terms(graph: _Graph, setting: Typesetting, values: np.ndarray, step: int | None = None) -> list[Term]:
     """All terms, or that of one step."""
     uses = defaultdict(list)
     for target, made_of in graph.uses.items():
@@ -108,9 +108,9 @@ def _terms(graph: _Graph, values: np.ndarray, step: int | None = None) -> list[T
         raise ValueError(
             f"{describe(graph.parameter)} has no term at step {step!r}, only at {', '.join(map(str, sorted(uses)))}"
         )
-    terms = []
+    terms, writer = [], graph.writer(setting)
     for k in sorted(uses) if step is None else [step]:
-        products = [graph.product(target, use) for target, use in uses[k]]
+        products = [graph.product(target, use, writer) for target, use in uses[k]]
         terms.append(Term(k, *(" + ".join(side) for side in zip(*products, strict=True)), values[k - 1]))
     return terms
 
@@ -126,11 +126,11 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
 
     Args and Raises: as for `expansion`.
     """
-    graph = _Graph(loss, parameter, Notation.named(notation), LATEX)
-    terms = _terms(graph, contributions(loss, parameter))[::-1]
+    graph = _Graph(loss, parameter, Notation.named(notation))
+    terms = _terms(graph, LATEX, contributions(loss, parameter))[::-1]
     sums = (" \\\\\n  & + ".join(lines) for lines in ([t.derivatives for t in terms], [t.factors for t in terms]))
     equation = "\n  & = " + " \\\\\n  & = ".join(sums)
-    return f"\\begin{{align*}}\n  {graph.fraction(loss, parameter)}{equation}\n\\end{{align*}}\n"
+    return f"\\begin{{align*}}\n  {_fraction(graph.writer(LATEX), loss, parameter)}{equation}\n\\end{{align*}}\n"
 
 
 class _Graph:
@@ -141,9 +141,9 @@ class _Graph:
         above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator).
     """
 
-    def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation, setting: Typesetting):
-        order = topological_order(loss)
-        self.loss, self.parameter = loss, parameter
+    def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation):
+        self.order = order = topological_order(loss)
+        self.loss, self.parameter, self.notation = loss, parameter, notation
         self.uses = fold(order, variables(order, notation) | {parameter})
         self.users: dict[Tensor, list[Tensor]] = {x: [] for x in self.uses}
         for target, uses in self.uses.items():
@@ -151,7 +151,11 @@ class _Graph:
                 self.users[use.source].append(target)
         self.above = self._dominators()
         self.steps = time_steps(order)
-        self.writer = Writer(order, self._indices(notation), notation, setting)
+        self.indices = self._indices()
+
+    def writer(self, setting: Typesetting) -> Writer:
+        """What writes the graph in a setting."""
+        return Writer(self.order, self.indices, self.notation, setting)
 
     def step(self, use: Use) -> int:
         """The time step that a use of the parameter belongs to."""
@@ -163,7 +167,7 @@ class _Graph:
             )
         return steps.pop()
 
-    def product(self, target: Tensor, use: Use) -> tuple[str, str]:
+    def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, str]:
         """The derivatives from the loss to the direct one of `target` by the parameter, and what each of them is."""
         chain = [target]
         while chain[-1] in self.above:
@@ -174,22 +178,16 @@ class _Graph:
         for place, (a, b, direct) in enumerate(steps):
             if len(steps) > _MOST_FACTORS and not min(place, len(steps) - 1 - place) < _MOST_FACTORS // 2:
                 if place == _MOST_FACTORS // 2:
-                    derivatives.append(self.writer.setting.template("⋯"))
+                    derivatives.append(writer.setting.template("⋯"))
                     factors.append(Written(derivatives[-1], BESIDE))
                 continue
-            derivatives.append(self.fraction(a, b, direct is not None))
+            derivatives.append(_fraction(writer, a, b, direct is not None))
             link = direct or self._only_use(a, b)
-            written = None if link is None or link.paths is None else self.writer.total(reversed(link.paths))
+            written = None if link is None or link.paths is None else writer.total(reversed(link.paths))
             factors.append(Written(derivatives[-1], BESIDE) if written is None else written)
         factors = [factor for factor in factors if factor is not ONE] or [ONE]
         alone = len(factors) == 1
-        return " ".join(derivatives), self.writer.setting.beside.join(
-            f.text if alone else f.within(BESIDE) for f in factors
-        )
-
-    def fraction(self, a: Tensor, b: Tensor, direct: bool = False) -> str:
-        """∂a/∂b, or the direct one, ∂⁺a/∂b."""
-        return self.writer.setting.derivative(self.writer.variable(a), self.writer.variable(b), direct)
+        return " ".join(derivatives), writer.setting.beside.join(f.text if alone else f.within(BESIDE) for f in factors)
 
     def _only_use(self, a: Tensor, b: Tensor) -> Use | None:
         """The use of b by a, if that is the only way from one to the other."""
@@ -212,9 +210,10 @@ class _Graph:
             depth[x] = 1 + depth[meet] if x in above else 0
         return above
 
-    def _indices(self, notation: Notation) -> dict[Tensor, int]:
+    def _indices(self) -> dict[Tensor, int]:
         """The time step of every variable that has one, and of those that are read out of one step each, as y(t)."""
-        made = [x for x in self.uses if notation.writes(x) and not (x.is_leaf and x.requires_grad and x.step is None)]
+        made = [x for x in self.uses if self.notation.writes(x)]
+        made = [x for x in made if not (x.is_leaf and x.requires_grad and x.step is None)]
         several = {name for name, count in Counter(x.name for x in made).items() if count > 1}
         steps = {}
         for x in made:
@@ -222,3 +221,8 @@ class _Graph:
             # a target belongs to the step of what it is compared with
             steps[x] = self.steps[self.users[x][0] if x.is_leaf else x] if guessed else x.step
         return {x: step for x, step in steps.items() if step is not None}
+
+
+def _fraction(writer: Writer, a: Tensor, b: Tensor, direct: bool = False) -> str:
+    """∂a/∂b, or the direct one, ∂⁺a/∂b."""
+    return writer.setting.derivative(writer.variable(a), writer.variable(b), direct)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["columns_of"]
+__all__ = ["columns_of", "used_in"]
 
 
 def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[int]]:
@@ -22,14 +23,20 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[in
     column: dict[Tensor, float | None] = {n: None if n.is_leaf else n.step for n in order}
     _pull_to_use(order, column)
     _read_out(order, column, steps)
-    users = defaultdict(set)
-    for node in order:
-        for x in node.inputs:
-            users[x].add(column[node])
+    users = used_in(order, column)
     for n in order:
         if n.is_leaf and n.step is not None and users[n] == {n.step + 1} and n.step + 1 in steps:
             column[n] = n.step + 0.5 if n.step in steps else n.step
     return column, steps
+
+
+def used_in(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, set[float | None]]:
+    """The columns of the nodes that use each Tensor."""
+    users: dict[Tensor, set[float | None]] = defaultdict(set)
+    for node in order:
+        for x in node.inputs:
+            users[x].add(column[node])
+    return users
 
 
 def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> None:
@@ -49,12 +56,12 @@ def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> Non
                     column[x] = column[node] if column[x] is None else min(column[x], column[node])
 
 
-def _read_out(order: list[Tensor], column: dict[Tensor, int | None], steps: list[int]) -> None:
+def _read_out(order: list[Tensor], column: dict[Tensor, float | None], steps: list[int]) -> None:
     """What comes after the steps stands in the column that it comes from, where several are read out: y(t), L(t).
 
     It stands in a last column where only one step is read out, or where it comes from several.
     """
-    came_from: dict[Tensor, tuple[int, int]] = {}
+    came_from: dict[Tensor, tuple[float, float]] = {}
     for node in order:
         if column[node] is not None:
             came_from[node] = (column[node], column[node])

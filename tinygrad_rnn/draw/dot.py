@@ -14,7 +14,7 @@ import graphviz
 
 from tinygrad_rnn.draw import legend
 from tinygrad_rnn.draw.elements import Edge, Node
-from tinygrad_rnn.draw.routes import Route, routes
+from tinygrad_rnn.draw.routes import Route, box_of, routes
 from tinygrad_rnn.draw.style import (
     EDGE_FONT,
     EDGES,
@@ -119,10 +119,8 @@ def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
 def _title(diagram: Diagram, step: int) -> str:
     """What stands at the top of a panel."""
     if step in diagram.hidden:
-        title = f"{diagram.hidden[step]} more step{'s' if diagram.hidden[step] > 1 else ''}"
-    else:
-        title = "t" if diagram.rolled else f"t = {step}"
-    return title
+        return f"{diagram.hidden[step]} more step{'s' if diagram.hidden[step] > 1 else ''}"
+    return "t" if diagram.rolled else f"t = {step}"
 
 
 def _html(markup: str, font_size: float) -> str:
@@ -175,9 +173,7 @@ def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
     columns = defaultdict(list)  # per column, (left, bottom, right, top) of each node
     for node in diagram.nodes:
         if node.step is not None:
-            width, height = size(node.kind, node.label, node.note)
-            box = (node.x - width / 2, node.y - height / 2, node.x + width / 2, node.y + height / 2)
-            columns[node.step].append(box)
+            columns[node.step].append(box_of(node))
     if not columns:
         return {}
     bottom = min(box[1] for boxes in columns.values() for box in boxes) - MARGIN

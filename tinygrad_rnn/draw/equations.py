@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.backward import passed_back, topological_order
+from tinygrad_rnn.backward import passed_back
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Unfolded
@@ -67,8 +67,7 @@ class _Numbers(_Letters):
 
     def __init__(self, unfolded: Unfolded):
         super().__init__(unfolded.markup)
-        nodes = topological_order(unfolded.places[-1].tensor)  # more than are drawn between two
-        self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
+        self.values = unfolded.values
         self.ids = {p.tensor: p.id for p in unfolded.places if p.kind != "elided"}
         template = self.setting.template
         self.setting.template = lambda text: template(re.sub(r"((?<=[xy]\})|(?<=\d)) (?=\{[xy]\})", " · ", text))

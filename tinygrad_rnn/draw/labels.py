@@ -49,7 +49,7 @@ class Labels:
         """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""
         of = self.writer.variable(tensor, step)
         if self.unfolded.has_gradients:
-            return f"∂{self.name(self.output)}/∂{of}"
+            return self.setting.derivative(self.name(self.output), of, direct=False)
         return self.setting.template("d") + of
 
     def equation(self, p: Place) -> str:
@@ -62,7 +62,7 @@ class Labels:
 
     def partial(self, p: Place) -> str:
         """∂L/∂W, of the output with respect to a node."""
-        return f"∂{self.name(self.output)}/∂{self.name(p)}"
+        return self.setting.derivative(self.name(self.output), self.name(p), direct=False)
 
     def gradient(self, p: Place) -> str:
         """What gradient a node stands for, as a tooltip says it."""
@@ -81,7 +81,7 @@ class Labels:
         plain = self.unfolded.derivatives.get(link)
         if plain is not None and text_width(plain, EDGE_FONT) <= WIDEST:
             return plain if self.writer is self.unfolded.writer else self.writer.total(link.paths[::-1]).text
-        return f"∂{self.name(link.target)}/∂{self.name(link.source)}"
+        return self.setting.derivative(self.name(link.target), self.name(link.source), direct=False)
 
     def function(self, link: Link) -> str:
         """The function that a link applies, as f in h = f(ĥ), where it applies just one."""

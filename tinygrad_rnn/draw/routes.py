@@ -19,7 +19,7 @@ from tinygrad_rnn.draw.style import ARROW, CORNER, EDGE_FONT, EDGES, NODES, size
 if TYPE_CHECKING:
     from tinygrad_rnn.draw.diagram import Diagram
 
-__all__ = ["Route", "routes"]
+__all__ = ["Route", "box_of", "routes"]
 
 ALONG = (0.58, 0.5, 0.66, 0.42, 0.74, 0.34)  # where beside a line, nearest to what is best: fans spread out
 CELL = 100.0  # boxes are looked up by where they are, in cells as wide as this
@@ -41,7 +41,7 @@ def routes(diagram: Diagram) -> list[Route]:
     nodes = {node.id: node for node in diagram.nodes}
     taken, fans = _Boxes(), defaultdict(list)
     for node in diagram.nodes:
-        taken.add(_box((node.x, node.y), *size(node.kind, node.label, node.note)))
+        taken.add(box_of(node))
     for edge in diagram.edges:
         for end in (edge.source, edge.target):
             fans[end].append(edge)
@@ -58,6 +58,11 @@ def routes(diagram: Diagram) -> list[Route]:
             label = _free(_middles(edge, [curve[0], *edge.via, tip]), text_width(edge.label, EDGE_FONT), taken, lines)
         found.append(Route(curve, tip, label))
     return found
+
+
+def box_of(node: Node) -> Box:
+    """What a node covers."""
+    return _box((node.x, node.y), *size(node.kind, node.label, node.note))
 
 
 def _free(middles: Iterable[Point], width: float, taken: _Boxes, lines: list) -> Point:

@@ -142,7 +142,7 @@ class _Teller:
     def _pass_on(self, to: Place | Tensor, term: np.ndarray, written: str, **frame: Any) -> None:
         """A frame in which a term is added to a gradient: of a place, or of a parameter that several steps use."""
         name = frame.get("name") or (self.equations.gradient(to) if isinstance(to, Place) else self._differential(to))
-        id = to.id if isinstance(to, Place) else self._total(to)
+        id = to.id if isinstance(to, Place) else self.unfolded.sums[to][1]
         grown = {"equation": f"{name} = {written}"}
         if to in self.found:
             grown = {"equation": f"{name} ← {name} + {written}".replace("+ −", "− ")}
@@ -152,8 +152,7 @@ class _Teller:
         self.frames.append({"phase": "backward", "to": id, "term": _array(term), **grown, **frame})
 
     def _add_term(self, parameter: Tensor, by: Place, term: np.ndarray, written: str, **frame: Any) -> None:
-        total = self._total(parameter)
-        its_sum = total.replace("total", "sum")
+        its_sum, total = self.unfolded.sums[parameter]
         frame |= {"nodes": [its_sum, total], "edge": f"{by.id}->{its_sum}", "from": by.id}
         self._pass_on(parameter, term, written, **frame)
         if np.array_equal(self.found.get(by), term):
@@ -161,9 +160,6 @@ class _Teller:
 
     def _differential(self, x: Tensor, step: int | None = None) -> str:
         return self.labels.differential(x, step)
-
-    def _total(self, parameter: Tensor) -> str:
-        return f"total{self.unfolded.number_of_sum(parameter)}"
 
     def _through_hidden_steps(self) -> dict[Tensor, np.ndarray]:
         """What the gradients of the states before the hidden steps, and of the parameters, have from these steps."""
@@ -179,7 +175,7 @@ class _Teller:
     def _sums(self) -> list[dict]:
         """The parameters, and where on the page their gradients grow."""
         unfolded = self.unfolded
-        ids = {f"total{i}": where[0] for i, where in enumerate(unfolded.shared.values())}
+        ids = {unfolded.sums[x][1]: where[0] for x, where in unfolded.shared.items()}
         ids |= {p.id: p for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
         if self.frames[-1]["phase"] == "forward":
             return []

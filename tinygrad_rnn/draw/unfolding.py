@@ -1,8 +1,8 @@
-"""A recorded graph, read for drawing: what is drawn, in which column, and what is written on it.
+"""A recorded graph, read for drawing: what is drawn, in which column, and by whom it is written.
 
 - What is drawn are the nodes that `folding` keeps, and links for their uses.
 - Every time step is a column. A leaf that belongs to no step (a parameter) is drawn in each column that uses it.
-- Of a long net the middle is left out, and of a rolled one all but a step: `_elide`.
+- Of a long net the middle is left out, and of a rolled one all but a step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numbers import Integral
 import numpy as np
 
 from tinygrad_rnn.backward import GradientName, topological_order
-from tinygrad_rnn.draw.columns import columns_of
+from tinygrad_rnn.draw.columns import columns_of, used_in
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.folding import Use, fold, variables
 from tinygrad_rnn.notation import Notation, Writer
@@ -39,7 +39,7 @@ class Unfolded:
         shared: the parameters that several steps use, and where they stand.
         rolled: whether one step stands for all.
         columns: of every node, drawn or not.
-        values: of every node, as it was when the graph was made.
+        values: of every node of the whole graph, as it was when the graph was made.
         cut_states: those whose past was cut off, drawn or not.
     """
 
@@ -89,9 +89,10 @@ class Unfolded:
         steps = set(range(self.steps[0], self.steps[-1])) - set(self.steps)
         return frozenset(steps | {step - 0.5 for step in steps})
 
-    def number_of_sum(self, parameter: Tensor) -> int:
-        """The sums over time are numbered as their parameters are found."""
-        return next(i for i, x in enumerate(self.shared) if x is parameter)
+    @cached_property
+    def sums(self) -> dict[Tensor, tuple[str, str]]:
+        """The ids of a shared parameter's Σ, and of the gradient that it makes; numbered as parameters are found."""
+        return {x: (f"sum{i}", f"total{i}") for i, x in enumerate(self.shared)}
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
         shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
         indices = {x: "t" if step == steps[0] else f"t−{steps[0] - step}" for x, step in indices.items()}
     writers = [Writer(nodes, indices, notation, setting, brief=True) for setting in (PLAIN, MARKUP)]
-    values = {x: array for node in order for x, array in zip(node.inputs, node.arguments, strict=False)}
+    values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
     return Unfolded(
         level=options.level, places=places, links=links, steps=steps, writer=writers[0], markup=writers[1],
         shared=shared, rolled=rolled, hidden=hidden, columns=columns, values=values | {output: output.value},
@@ -281,11 +282,7 @@ def _without_middle(
 
 def _indices(nodes: list[Tensor], columns: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, int | str]:
     """The time step that each variable is written with: its own, or that of the only column it stands in."""
-    users: dict[Tensor, set[float | None]] = defaultdict(set)
-    for node in nodes:
-        for x in node.inputs:
-            users[x].add(columns[node])
-    indices = {}
+    users, indices = used_in(nodes, columns), {}
     for x in nodes:
         column = columns[x] if columns[x] is not None else next(iter(users[x])) if len(users[x]) == 1 else None
         if x.step is not None and (not x.is_leaf or len(users[x]) == 1):

@@ -137,7 +137,7 @@ class _Figure:
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
         unfolded, first = self.unfolded, lane.terms[0]
-        i, x = unfolded.number_of_sum(first.tensor), lane.x - self._beside
+        (its_id, total_id), x = unfolded.sums[first.tensor], lane.x - self._beside
         name, markup = (labels.differential(first.tensor) for labels in self.labels)
         over = f"the sum over the steps that use {self.plain.name(first)}"
         over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
@@ -147,10 +147,10 @@ class _Figure:
         tooltip = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
         return (
             Node(
-                f"total{i}", name, first.kind, markup, x=x - GAP - half, y=lane.y, tooltip=tooltip, faint=faint,
+                total_id, name, first.kind, markup, x=x - GAP - half, y=lane.y, tooltip=tooltip, faint=faint,
                 note=note,
             ),
-            Node(f"sum{i}", "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint),
+            Node(its_id, "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint),
         )  # fmt: skip
 
     def _emphasis(self, *places: Place) -> tuple[bool, bool]:
@@ -166,7 +166,7 @@ class _Figure:
             edges.append(Edge(f"cut{i}", p.id, kind="cut"))
         edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.at.lanes]))
         if self.options.color_by is not None:
-            nodes, span = self._coloured(nodes, direction)
+            nodes, span = self._coloured(nodes)
             names = [f"∂{labels.name(unfolded.places[-1])}/∂·" for labels in self.labels]
             scale = Scale(*(f"‖{name if self.options.color_by == 'gradient' else '·'}‖" for name in names), *span)
         pairs = zip(self.labels, self.terms, strict=True)
@@ -254,13 +254,13 @@ class _Figure:
             curve=curve, middle=middle, bold=bold, faint=faint,
         )  # fmt: skip
 
-    def _coloured(self, nodes: list[Node], direction: str) -> tuple[list[Node], tuple[float, float]]:
+    def _coloured(self, nodes: list[Node]) -> tuple[list[Node], tuple[int, int]]:
         arrays = self.gradients
         if self.options.color_by == "value":
             arrays = {p: self.unfolded.values[p.tensor] for p in self.unfolded.places if p.kind != "elided"}
         fills, span = colours({p: norm([array]) for p, array in arrays.items()})
-        totals = {x: f"total{i}" for i, x in enumerate(self.unfolded.shared)}
-        fill = {totals[x] if isinstance(x, Tensor) else x.id: colour for x, colour in fills.items()}
+        sums = self.unfolded.sums
+        fill = {sums[x][1] if isinstance(x, Tensor) else x.id: colour for x, colour in fills.items()}
         return [replace(node, fill=fill.get(node.id, "")) for node in nodes], span
 
     def _highlighted(self) -> set[Place] | None:
