@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Row
 from tinygrad_rnn.draw.style import ARROW, MARGIN, NODES
 
-__all__ = ["Lane", "Placement", "place"]
+__all__ = ["Lane", "Placement", "is_free", "place"]
 
 SPACE = 14.0  # between neighbours in a tree
 LEVEL = 76.0  # between a tree's levels
@@ -304,7 +304,7 @@ def _detours(grid: Grid, corners: dict[Link, tuple[Point, ...]], taken: list[flo
         for sign in (1, -1):
             far = [link for link in grid.into[q] if link not in found and link not in corners]
             far = [link for link in far if link.source.column < q.column and _passes(grid, link)]
-            free = [link for link in far if _is_free(grid, link.source, sign) and _is_free(grid, q, sign)]
+            free = [link for link in far if all(is_free(p, grid.columns[p.column], sign) for p in (link.source, q))]
             if free:
                 y = sign * (max([sign * p.y + p.height / 2 for p in grid.places] + [sign * y for y in taken]) + LANE)
                 taken.append(y)
@@ -319,9 +319,8 @@ def _passes(grid: Grid, link: Link) -> bool:
     return between or (abs(p.y - q.y) > 1 and q not in grid.parent and p not in grid.parent)
 
 
-def _is_free(grid: Grid, p: Place, sign: int) -> bool:
-    """Whether nothing of its column stands above a place, or below it."""
-    column = grid.columns[p.column]
+def is_free(p: Place, column: Sequence[Place], sign: int) -> bool:
+    """Whether nothing of its column stands above a place (sign 1), or below it (-1)."""
     return not any(sign * (q.y - p.y) > 1 and abs(q.x - p.x) < (q.width + p.width) / 2 for q in column)
 
 

@@ -18,7 +18,7 @@ from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.page import Story
-from tinygrad_rnn.draw.placement import Lane, Placement
+from tinygrad_rnn.draw.placement import Lane, Placement, is_free
 from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import MARGIN, size
 from tinygrad_rnn.draw.telling import tell
@@ -182,9 +182,8 @@ class _Figure:
         edges = []
         for i, (state, start) in enumerate(self.unfolded.loops):
             column = [p for p in self.unfolded.places if p.column == state.column]
-            above = [p for p in column if p.y > state.y and abs(p.x - state.x) < (p.width + state.width) / 2]
             x, y = max(p.x + p.width / 2 for p in column) + MARGIN + 8.0 * (i + 1), top + LOOP + LOOPS_APART * i
-            way = ((x, state.y), (x, y)) if above else ((state.x, y),)
+            way = ((state.x, y),) if is_free(state, column, 1) else ((x, state.y), (x, y))
             x = start.x - start.width / 2 - BESIDE * (i + 1)
             way += ((x, y), (x, start.y))
             ends, piece = (state.id, start.id), len(way) - 2
