@@ -26,14 +26,14 @@ def gallery():
     yield "between", draw.between(hs[-1], hs[-2])
     yield "rolled", draw.forward(loss, rolled=True)
 
-    _, _, loss = unroll("RNN", 10, nonlinearity="sigmoid")
+    _, _, loss = unroll("RNN", 6, nonlinearity="sigmoid")
     yield "vanishing", draw.backward(loss, color_by="gradient")
     _, _, loss = unroll("RNN", 1000)
     yield "long", draw.forward(loss, max_steps=4, notation="state")
     parameters, _, loss = unroll("RNN", 10, many=True)
     yield "terms", draw.terms(loss, parameters["W"])
 
-    _, _, loss = unroll("RNN", 3, many=True, num_layers=2)
+    _, _, loss = unroll("RNN", 2, many=True, num_layers=2)
     yield "stacked", draw.backward(loss)
     _, _, loss = unroll("LSTM", 2)
     yield "lstm", draw.backward(loss)

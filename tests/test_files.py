@@ -34,3 +34,9 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(OSError, match=r"cannot write .*folder"):
         write_file(tmp_path / "folder", b"")
     assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_name_that_no_file_can_have_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot write '.*a\\x00b'"):
+        write_file(tmp_path / "a\0b", b"content")
+    assert not list(tmp_path.iterdir())
