@@ -18,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import pairwise
 
@@ -224,6 +225,23 @@ def best_chain(length, runs):
     return min((chain(length) for _ in range(runs)), key=sum)
 
 
+def drawing(kind, T, **options):
+    """The best of three times to draw, lay out and save the figures of a net, forward and backward, in seconds."""
+    net, readout = getattr(tg.nn, kind)(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    hs, _ = net(np.random.default_rng(0).standard_normal((T, 2)))
+    loss = tg.nn.half_squared_error(readout(hs[-1]), np.ones(1))
+    taken = []
+    with tempfile.TemporaryDirectory() as folder:
+        for view in (tg.draw.forward, tg.draw.backward):
+            times = []
+            for _ in range(3):
+                start = time.perf_counter()
+                view(loss, **options).save(f"{folder}/figure.svg")
+                times.append(time.perf_counter() - start)
+            taken.append(min(times))
+    return taken
+
+
 def cold_start(code):
     """The best of five runs of a new process, in seconds."""
     taken = []
@@ -276,6 +294,12 @@ def main():
         gc.enable()
         columns = [*collected, sum(collected), sum(not_collected)]
         print(f"{length:>9,} in a chain     " + "".join(f"{taken:10.2f}" for taken in columns))
+
+    print("\nseconds to draw and save an SVG    forward  backward")
+    for T, options in [(10, {})] if quick else [(50, {}), (1000, {"max_steps": 6})]:
+        for kind in ("RNN", "LSTM", "GRU"):
+            name = f"{kind}, T = {T}" + "".join(f", {key}={value}" for key, value in options.items())
+            print(f"{name:32}" + "".join(f"{taken:10.2f}" for taken in drawing(kind, T, **options)))
 
     if not quick:
         gradient = "import tinygrad_rnn as tg; x = tg.Tensor(1.0, requires_grad=True); (x * x).backward()"
