@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.checking import cases, check_gradients, check_primitive, sample_inputs
 from tinygrad_rnn.errors import ShapeError
@@ -29,6 +30,8 @@ BY_NUMPY = {
     "cross_entropy": lambda x, y: -np.sum(y * log_softmax(x, -1)),
     "identity": np.positive,
     "linear": lambda W, x: np.einsum("ij,...j->...i", W, x),
+    "affine": lambda W, x, U, h, b: np.einsum("ij,...j->...i", W, x) + np.einsum("ij,...j->...i", U, h) + b,
+    "lerp": lambda x, y, z: x + z * (y - x),
     "outer": lambda a, b: np.sum(a[..., :, None] * b[..., None, :], axis=tuple(range(a.ndim - 1))),
     "einsum": lambda *xs: np.einsum(xs[-1], *xs[:-1]),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -137,24 +140,29 @@ def read(text, **values):
 SHAPED = {"reshape": ((),), "broadcast_to": ((),), "astype": (np.dtype(float),)}
 
 
-@pytest.mark.parametrize("x, y", [(2.0, 3.0), (3.0, 0.5)])
+MATRICES = {"matmul": "AB", "linear": "W", "affine": "WU"}
+
+
+@pytest.mark.parametrize("numbers", [(2.0, 3.0, 5.0, 0.5, 7.0), (3.0, 0.5, 0.25, 2.0, 1.0)])
 @pytest.mark.parametrize(
     "name",
     # softmax is of several numbers: tests/nn/test_losses.py reads that one
     [n for n in ALL if "{f}" not in TABLE[n].written and None not in TABLE[n].derivatives and n != "cross_entropy"],
 )
-def test_a_written_derivative_is_what_the_rule_computes(name, x, y):
+def test_a_written_derivative_is_what_the_rule_computes(name, numbers):
     primitive = TABLE[name]
-    matrices = {"matmul", "linear", "outer"}
-    inputs = [np.full((1, 1) if name in matrices else (), v) for v in (x, y)][: len(primitive.vjps)]
-    if name in {"linear", "outer"}:
-        inputs = [np.array([[x]]), np.array([y])] if name == "linear" else [np.array([x]), np.array([y])]
+    values = dict(zip(primitive.argument_names[: len(primitive.vjps)], numbers, strict=False))
+    vectors = name in {"linear", "affine", "outer"}
+    inputs = [
+        np.full((1, 1) if argument in MATRICES.get(name, "") else (1,) if vectors else (), x)
+        for argument, x in values.items()
+    ]
     static = {"where": (True,), "sum": (None, False), "max": (None, False), "min": (None, False)} | SHAPED
     arguments = (*inputs, *static.get(name, ()))
     ans = primitive.forward(*arguments)
-    values = dict(zip(primitive.argument_names, (x, y), strict=False)) | {"c": True}
     for vjp, derivative in zip(primitive.vjps, primitive.derivatives, strict=True):
-        assert np.sum(vjp(np.ones_like(ans), ans, *arguments)) == pytest.approx(read(derivative, **values), rel=1e-12)
+        computed = np.sum(vjp(np.ones_like(ans), ans, *arguments))
+        assert computed == pytest.approx(read(derivative, **values, c=True), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu"])
@@ -194,6 +202,13 @@ def test_an_array_runs_and_a_tensor_records():
     W, x = np.eye(2), np.ones(2)
     assert type(TABLE["linear"](W, x)) is np.ndarray
     assert TABLE["linear"](Tensor(W, requires_grad=True), x).primitive is TABLE["linear"]
+
+
+@pytest.mark.parametrize("x, h, b", [((2, 3), (5, 4), (4,)), ((3,), (5, 4), (4,)), ((3,), (4,), (5, 4))])
+def test_affine_takes_batches_of_as_many_rows_and_a_vector(x, h, b):
+    W, x, U, h, b = (np.ones(shape) for shape in [(4, 3), x, (4, 4), h, b])
+    with pytest.raises(ShapeError, match=r"affine\(.*as many rows, and b is a vector"):
+        tg.affine(W, x, U, h, b)
 
 
 def test_linear_is_the_same_for_every_row():

@@ -19,12 +19,12 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.tensor import NUMPY_FUNCTIONS, Axis, Tensor, as_tensor, bare, binary, record, refused, unary
 
 __all__ = [
-    "abs", "add", "arctan", "broadcast_to", "clip", "concatenate", "cos", "cosh", "cumsum", "divide", "dot", "einsum",
-    "exp", "expand_dims", "expm1", "flip", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max",
-    "maximum", "mean", "min", "minimum", "multiply", "negative", "outer", "pad", "positive", "power", "prod",
-    "ravel", "reciprocal", "relu", "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "tan", "tanh",
-    "tile", "transpose", "var", "where",
+    "abs", "add", "affine", "arctan", "broadcast_to", "clip", "concatenate", "cos", "cosh", "cumsum", "divide", "dot",
+    "einsum", "exp", "expand_dims", "expm1", "flip", "lerp", "linear", "log", "log1p", "log_softmax", "logsumexp",
+    "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "outer", "pad", "positive", "power",
+    "prod", "ravel", "reciprocal", "relu", "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax",
+    "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "tan",
+    "tanh", "tile", "transpose", "var", "where",
 ]  # fmt: skip
 
 
@@ -87,6 +87,11 @@ def tan(x: Any) -> Tensor:
     return sin(x) / cos(x)
 
 
+def lerp(x: Any, y: Any, z: Any) -> Tensor:
+    """(1 - z) x + z y, from x where z is 0 to y where it is 1: linear interpolation."""
+    return record(primitives.lerp, (x, y, z))
+
+
 @_implements(np.clip)
 def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
     """x held between a minimum and a maximum, either of which may be None; at one, half of the gradient flows."""
@@ -105,6 +110,15 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 matmul = binary(primitives.matmul, "A @ B by NumPy's rules: vectors, matrices, and stacks of matrices that broadcast.")
 linear = binary(primitives.linear, "W x for W (out, in) and x (in,); for a batch x (..., in) the same for every row.")
+
+
+def affine(W: Any, x: Any, U: Any, h: Any, b: Any) -> Tensor:
+    """W x + U h + b, what goes into a gate, as one node; x (D,) and h (H,) are vectors, or batches (..., D), (..., H).
+
+    Raises:
+        ShapeError: the shapes do not fit, or b is not a vector.
+    """
+    return record(primitives.affine, (W, x, U, h, b))
 
 
 @_implements(np.dot)

@@ -22,7 +22,9 @@ from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import PLAIN, Typesetting
 
-__all__ = ["BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "is_number", "symbol"]
+__all__ = [
+    "BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "broadcasts", "is_number", "symbol",
+]  # fmt: skip
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
 
@@ -203,9 +205,9 @@ class Writer:
         coefficient, factors, path = 1.0, [], list(path)
         for left, (node, i) in zip(range(len(path) - 1, -1, -1), path, strict=True):
             template = _with_exponents(node.primitive.derivative(i), node)
-            if template is None or (left and _broadcasts(node, i)):
+            if template is None or (left and broadcasts(node, i)):
                 return None
-            sign, number, rest = re.fullmatch(r"(−?)(?:(\d+)(?: |$))?(.*)", template).groups()
+            sign, number, rest = re.fullmatch(r"(−?)(?:(\d+)(?: (?!−)|$))?(.*)", template).groups()
             coefficient *= float(number or 1) * (-1 if sign else 1)
             bare = re.fullmatch(r"(1/)?\{(\w)\}", rest)
             operand = _operands(node)[bare[2]] if bare else None
@@ -321,10 +323,11 @@ def _operands(node: Tensor) -> dict[str, Tensor]:
     return dict(zip(node.primitive.argument_names, node.inputs, strict=False))
 
 
-def _broadcasts(node: Tensor, i: int) -> bool:
-    elementwise = isinstance(node.primitive.forward, np.ufunc) and node.primitive.name != "matmul"
-    elementwise = elementwise or node.primitive.name == "where"
-    return elementwise and node.inputs[i].shape != node.shape
+def broadcasts(node: Tensor, i: int) -> bool:
+    """Whether input i was broadcast, so that its gradient is a sum."""
+    name = node.primitive.name
+    elementwise = (isinstance(node.primitive.forward, np.ufunc) and name != "matmul") or name in ("where", "lerp")
+    return (elementwise or (name, i) == ("affine", 4)) and node.inputs[i].shape != node.shape
 
 
 def _places(template: str) -> list[tuple[str, int]]:

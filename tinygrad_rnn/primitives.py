@@ -81,9 +81,9 @@ def primitive(
 
 
 def _sigmoid(x):
-    """1 / (1 + e^-x), with the exponent held where e^-x is finite."""
-    e = np.exp(np.minimum(-x, 88.0 if x.dtype == np.float32 else 709.0))
-    return 1.0 / (1.0 + e)
+    """1 / (1 + e^-x); where e^-x is infinite, 0 is right."""
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-x))
 
 
 def _linear(W, x):
@@ -94,6 +94,13 @@ def _linear(W, x):
     if axes == 2:
         return np.dot(x, W.T)  # np.dot costs less than np.matmul, and is slow beyond matrices
     return np.dot(W, x) if axes == 1 else np.matmul(x, W.T)
+
+
+def _affine(W, x, U, h, b):
+    """W x + U h + b, as one node: W x, U h and their sum are not kept. x and h are vectors, or batches alike."""
+    if x.shape[:-1] != h.shape[:-1] or b.ndim > 1:
+        raise ValueError("x and h are vectors, or batches of as many rows, and b is a vector")
+    return _linear(W, x) + _linear(U, h) + b
 
 
 def _outer(a, b):
@@ -234,6 +241,10 @@ multiply = primitive("multiply", np.multiply, "{x} ⊙ {y}",
 divide = primitive("divide", np.divide, "{x} / {y}",
     (lambda g, ans, x, y:    g / y,                              "1/{y}"),
     (lambda g, ans, x, y:    -g * ans / y,                       "−{x}/{y}²"))
+lerp = primitive("lerp", lambda x, y, z: (1.0 - z) * x + z * y, "(1 − {z}) ⊙ {x} + {z} ⊙ {y}",
+    (lambda g, ans, x, y, z: g * (1.0 - z),                      "1 − {z}"),
+    (lambda g, ans, x, y, z: g * z,                              "{z}"),
+    (lambda g, ans, x, y, z: g * (y - x),                        "{y} − {x}"))
 power = primitive("power", np.power, "{x}^{y}",
     (_power_vjp_base,                                            "{y} {x}^({y} − 1)"),
     (_power_vjp_exponent,                                        "{x}^{y} log({x})"))
@@ -247,6 +258,12 @@ matmul = primitive("matmul", np.matmul, "{A} {B}",
 linear = primitive("linear", _linear, "{W} {x}",
     (lambda g, ans, W, x:    outer(g, x),                        "ᵗ{x}"),
     (lambda g, ans, W, x:    linear(W.T, g),                     "ᵗ{W}"))
+affine = primitive("affine", _affine, "{W} {x} + {U} {h} + {b}",
+    (lambda g, ans, W, x, U, h, b: outer(g, x),                  "ᵗ{x}"),
+    (lambda g, ans, W, x, U, h, b: linear(W.T, g),               "ᵗ{W}"),
+    (lambda g, ans, W, x, U, h, b: outer(g, h),                  "ᵗ{h}"),
+    (lambda g, ans, W, x, U, h, b: linear(U.T, g),               "ᵗ{U}"),
+    (lambda g, ans, W, x, U, h, b: g,                            "1"))
 outer = primitive("outer", _outer, "{a} ᵗ{b}",
     (lambda g, ans, a, b:    linear(g, b),                       "{b}"),
     (lambda g, ans, a, b:    linear(g.T, a),                     "ᵗ{a}"))

@@ -325,7 +325,10 @@ def is_free(p: Place, column: Sequence[Place], sign: int) -> bool:
 
 
 def _bends(links: Sequence[Link], places: Sequence[Place], corners: dict[Link, tuple]) -> dict[Link, float]:
-    """The links along a level line that pass other places on it, and how far each bends off the line, downwards."""
+    """The links along a level line that pass other places on it, and how far each bends off the line.
+
+    Downwards; or upwards, and higher than the lines that reach a place from above, if only below there are places near.
+    """
     rows = defaultdict(list)
     for p in places:
         rows[p.y].append(p.x)
@@ -336,5 +339,7 @@ def _bends(links: Sequence[Link], places: Sequence[Place], corners: dict[Link, t
         left, right = sorted((link.source.x, link.target.x))
         passed = bisect_left(rows[link.source.y], right) - bisect_right(rows[link.source.y], left)
         if link not in corners and link.source.y == link.target.y and passed > 0:
-            bends[link] = -ARC - 3.0 * min(passed, 4)
+            between = [p.y - link.source.y for p in places if left < p.x < right]
+            below, above = (any(0 < sign * y < 2 * ARC for y in between) for sign in (-1, 1))
+            bends[link] = (1.6 if below and not above else -1.0) * (ARC + 3.0 * min(passed, 4))
     return bends
