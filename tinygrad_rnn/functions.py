@@ -103,7 +103,7 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 @_implements(np.where)
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the condition holds and y elsewhere; no gradient flows to the condition."""
-    return record(primitives.where, (x, y), np.array(bare(condition)))
+    return record(primitives.where, (x, y, as_tensor(condition).detach()))
 
 
 # Products
@@ -243,8 +243,8 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 def _finite_max(x: Any, axis: Axis) -> Tensor:
     """The largest elements as constants, 0 for an infinite one: the results do not depend on the shift."""
-    largest = max(as_tensor(x).detach(), axis, keepdims=True).value
-    return Tensor(np.where(np.isfinite(largest), largest, 0.0))
+    largest = max(as_tensor(x).detach(), axis, keepdims=True)
+    return where(np.isfinite(largest), largest, 0.0)
 
 
 # Shapes

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TABLE", "Primitive", "kept_shape"]
+__all__ = ["TABLE", "TESTS", "Primitive", "kept_shape"]
 
 TABLE: dict[str, Primitive] = {}
 
@@ -160,14 +160,14 @@ def _sum_vjp(g, ans, x, axis, keepdims):
 def _extremum_vjp(g, ans, x, axis, keepdims):
     """The cotangent goes to where the extremum was reached, in equal parts where it was reached more than once."""
     shape = kept_shape(x.shape, axis)
-    reached = (x == np.reshape(ans, shape)) | (x != x)  # a NaN is the extremum wherever there is one
-    count = reached.sum(axis=axis, keepdims=True, dtype=x.dtype)
-    return np.where(reached, np.reshape(g, shape) / count, 0.0)
+    reached = np.logical_or(x == np.reshape(ans, shape), x != x)  # a NaN is the extremum wherever there is one
+    ones = np.where(reached, g.dtype.type(1), g.dtype.type(0))
+    return np.where(reached, np.reshape(g, shape) / np.sum(ones, axis=axis, keepdims=True), 0.0)
 
 
 def _power_vjp_base(g, ans, x, y):
     # Where base and exponent are 0 the derivative is 0, not 0 · 0^-1; elsewhere y x^(y-1) is right as it stands.
-    return g * (y * np.where((x == 0) & (y == 0), 1.0, x) ** (y - 1.0))
+    return g * (y * np.where(np.logical_and(x == 0, y == 0), 1.0, x) ** (y - 1.0))
 
 
 def _power_vjp_exponent(g, ans, x, y):
@@ -311,9 +311,10 @@ maximum = primitive("maximum", np.maximum, "max({x}, {y})",
 minimum = primitive("minimum", np.minimum, "min({x}, {y})",
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, 0.0, g)), "[{x} < {y}]"),
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, 0.0, g)), "[{x} > {y}]"))
-where = primitive("where", lambda x, y, c: np.where(c, x, y), "where(c, {x}, {y})",
-    (lambda g, ans, x, y, c: np.where(c, g, 0.0),                "[c]"),
-    (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not c]"))
+where = primitive("where", lambda x, y, c: np.where(c, x, y), "where({c}, {x}, {y})",
+    (lambda g, ans, x, y, c: np.where(c, g, 0.0),                "[{c}]"),
+    (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not {c}]"),
+    (lambda g, ans, x, y, c: g * 0.0,                            "0"))
 
 # The loss of classes
 log_softmax = primitive("log_softmax", _log_softmax, "log softmax({x})",
@@ -350,3 +351,14 @@ concatenate = primitive("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=
 stack = primitive("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "stack",
     (_stack_vjp,                                                 None), variadic=True)
 # fmt: on
+
+# What gives booleans: no gradient flows through it, and in a recorded graph it stands in the trace of a program only.
+TESTS: dict[np.ufunc, Primitive] = {
+    test: Primitive(test.__name__, test, written, (), (), ("x", "y")[: test.nin])
+    for test, written in [
+        (np.equal, "{x} = {y}"), (np.not_equal, "{x} ≠ {y}"), (np.less, "{x} < {y}"), (np.less_equal, "{x} ≤ {y}"),
+        (np.greater, "{x} > {y}"), (np.greater_equal, "{x} ≥ {y}"), (np.logical_and, "{x} and {y}"),
+        (np.logical_or, "{x} or {y}"), (np.logical_not, "not {x}"), (np.isnan, "isnan({x})"), (np.isinf, "isinf({x})"),
+        (np.isfinite, "isfinite({x})"), (np.signbit, "signbit({x})"),
+    ]
+}  # fmt: skip

@@ -30,6 +30,7 @@ __all__ = [
     "NUMPY_FUNCTIONS",
     "Axis",
     "Tensor",
+    "Watcher",
     "as_tensor",
     "bare",
     "binary",
@@ -54,11 +55,38 @@ Axis = int | tuple[int, ...] | None
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 place: ContextVar[tuple[int | None, int | None]] = ContextVar("place", default=(None, None))  # time step and layer
-watcher: ContextVar[Any] = ContextVar("watcher", default=None)  # sees every value: checking.detect_anomaly
+watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 _next_number = itertools.count().__next__
 _FLOAT64 = np.dtype(np.float64)
 _new, _ndarray = object.__new__, np.ndarray  # looked up once, not at every node
+
+
+class Watcher:
+    """What sees every value and every gradient as it is made: `checking.detect_anomaly`, and the trace of a program."""
+
+    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+        """What a primitive has made."""
+
+    def term(self, node: Tensor, i: int, g: np.ndarray, term: np.ndarray) -> None:
+        """What a node's rule makes of its cotangent g for its input i."""
+
+    def gradient(self, x: Tensor, g: np.ndarray) -> None:
+        """The sum of such terms, or of what several backward passes have added to `.grad`."""
+
+    def within(self, node: Tensor, i: int, g: np.ndarray, error: Exception) -> Exception:
+        """What is raised for an anomaly in a gradient that is being recorded."""
+        return error
+
+    def detached(self, leaf: Tensor, x: Tensor) -> None:
+        """A leaf that has the value of x."""
+
+    def test(self, test: np.ufunc, inputs: tuple, result: Any) -> Any:
+        """What a comparison gives: the array of booleans, unless the watcher has something else for it."""
+        return result
+
+    def read(self, x: Tensor, how: str) -> None:
+        """The value of a Tensor has been taken out of the graph."""
 
 
 class recording:
@@ -208,7 +236,7 @@ def _node(
             node.value = value.copy()
     watch = watcher.get()
     if watch is not None and primitive is not None:
-        watch.value(node, primitive, inputs)
+        watch.value(node, primitive, inputs, arguments)
     return node
 
 
@@ -485,29 +513,37 @@ class Tensor:
 
     def item(self) -> float:
         """The value of a Tensor of one element as a Python number."""
+        _read(self, "item()")
         return self.value.item()
 
     def numpy(self) -> np.ndarray:
         """A copy of the value."""
+        _read(self, "numpy()")
         return self.value.copy()
 
     def detach(self) -> Tensor:
         """A leaf with the same value, name, step and layer, through which no gradient flows."""
         leaf = Tensor(self.value, name=self.name)
         leaf.step, leaf.layer = self.step, self.layer
+        watch = watcher.get()
+        if watch is not None:
+            watch.detached(leaf, self)
         return leaf
 
     def tolist(self) -> Any:
         """The value as Python numbers, in lists that are nested as the axes are."""
+        _read(self, "tolist()")
         return self.value.tolist()
 
     def __float__(self) -> float:
-        return float(self.item())
+        _read(self, "float()")
+        return float(self.value.item())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if self.size == 1 and spec else object.__format__(self, spec)
+        return format(self.value.item(), spec) if self.size == 1 and spec else object.__format__(self, spec)
 
     def __bool__(self) -> bool:
+        _read(self, "bool()")
         return bool(self.value)
 
     def __len__(self) -> int:
@@ -524,6 +560,7 @@ class Tensor:
                 f"an array made from {describe(self)} would lose its gradient; use tg.stack or tg.concatenate to join "
                 "Tensors, and .data, .numpy() or .detach() for the bare value"
             )
+        _read(self, "an array of it")
         return np.array(self.value, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
 
     # Operators: each records the primitive of its name
@@ -558,22 +595,22 @@ class Tensor:
     __hash__ = object.__hash__  # by identity: nodes are keys of dicts
 
     def __eq__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return np.equal(self.value, bare(other))
+        return _test(np.equal, self, other)
 
     def __ne__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return np.not_equal(self.value, bare(other))
+        return _test(np.not_equal, self, other)
 
     def __lt__(self, other: Any) -> np.ndarray:
-        return np.less(self.value, bare(other))
+        return _test(np.less, self, other)
 
     def __le__(self, other: Any) -> np.ndarray:
-        return np.less_equal(self.value, bare(other))
+        return _test(np.less_equal, self, other)
 
     def __gt__(self, other: Any) -> np.ndarray:
-        return np.greater(self.value, bare(other))
+        return _test(np.greater, self, other)
 
     def __ge__(self, other: Any) -> np.ndarray:
-        return np.greater_equal(self.value, bare(other))
+        return _test(np.greater_equal, self, other)
 
     # Methods; backward.py adds backward, and functions.py those that are one of its functions as it stands
 
@@ -626,8 +663,8 @@ class Tensor:
                 return NUMPY_FUNCTIONS[ufunc](*inputs)
             if ufunc in _UFUNCS:
                 return record(_UFUNCS[ufunc], inputs)
-            if ufunc in _TESTS:
-                return ufunc(*[bare(x) for x in inputs])
+            if ufunc in primitives.TESTS:
+                return _test(ufunc, *inputs)
         call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         raise TypeError(_unsupported(f"np.{call}" + "".join(f", {key}=" for key in keywords), ufunc.__name__))
 
@@ -651,6 +688,17 @@ class Tensor:
     __record__ = staticmethod(record)
 
 
+def _read(x: Tensor, how: str) -> None:
+    watch = watcher.get()
+    if watch is not None:
+        watch.read(x, how)
+
+
+def _test(test: np.ufunc, *inputs: Any) -> Any:
+    result, watch = test(*map(bare, inputs)), watcher.get()
+    return result if watch is None else watch.test(test, inputs, result)
+
+
 def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
     leaf = _new(kind)
     Tensor.__init__(leaf, data, requires_grad, name)
@@ -659,10 +707,6 @@ def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, gra
 
 
 _UFUNCS = {p.forward: p for p in primitives.TABLE.values() if isinstance(p.forward, np.ufunc)}
-_TESTS = {
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isnan, np.isinf, np.isfinite,
-    np.signbit,
-}  # fmt: skip
 
 # NumPy's function -> ours, for those that are not a primitive's own forward; functions.py fills it.
 NUMPY_FUNCTIONS: dict[Callable, Callable] = {}
@@ -693,7 +737,7 @@ def _plain_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_plain_index(i) for i in index)
     if isinstance(index, Tensor):
-        return index.value.copy()
+        return index.numpy()
     if isinstance(index, list):
         return np.array(index, dtype=None if index else int)
     return index.copy() if isinstance(index, np.ndarray) else index

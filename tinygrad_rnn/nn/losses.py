@@ -55,7 +55,7 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
     if z.ndim == 0:
         raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
     if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:
-        y = Tensor(_one_hot(y.value, z.shape[-1], z.dtype), name=y.name)
+        y = unless_named(_one_hot(y, z.shape[-1], z.dtype), y.name or Letter("Y"))
     if y.shape != z.shape:
         raise ShapeError(
             f"cross_entropy: logits of shape {z.shape} need class numbers (integers) of shape {z.shape[:-1]} or "
@@ -65,11 +65,11 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
     return _reduced("cross_entropy", total, reduction, int(np.prod(z.shape[:-1])))
 
 
-def _one_hot(classes: np.ndarray, count: int, dtype: np.dtype) -> np.ndarray:
-    outside = classes[(classes < 0) | (classes >= count)]
+def _one_hot(classes: Tensor, count: int, dtype: np.dtype) -> Tensor:
+    outside = classes.value[(classes.value < 0) | (classes.value >= count)]
     if outside.size:
         raise ValueError(f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {outside[0]}")
-    return np.eye(count, dtype=dtype)[classes]
+    return as_tensor((classes[..., None] == np.arange(count)).astype(dtype))
 
 
 def _pair(call: str, y: Any, target: Any) -> tuple[Tensor, Tensor]:

@@ -156,8 +156,6 @@ def _steps(name: str, xs: Any) -> list:
     scalar = isinstance(xs, (np.ndarray, Tensor)) and xs.ndim == 0
     if scalar or isinstance(xs, str) or not isinstance(xs, (np.ndarray, Tensor, Sequence)):
         raise TypeError(f"{name}(xs): a list of steps or an array with time first is needed, not a {type(xs).__name__}")
-    if isinstance(xs, Tensor) and not xs.requires_grad:
-        xs = xs.value
     if isinstance(xs, np.ndarray) and len(xs):
         return list(xs)
     steps = [x if isinstance(x, Tensor) else np.asarray(x) for x in xs]

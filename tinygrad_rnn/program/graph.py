@@ -1,0 +1,125 @@
+"""A program as a graph: the nodes of a recorded graph without their values, which a pass can rewrite.
+
+- `Node`: one primitive applied to other nodes; or a leaf: an input, a parameter, or a constant with its value.
+- `Graph`: the nodes in the order of execution, and which of them are inputs, parameters and outputs.
+- `rewritten(graph, rule)`: a new graph, by a rule that says for one node what stands in its place.
+- `evaluated(graph, values)`: every node run, in plain NumPy: what a graph means, whatever a pass has done to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.primitives import Primitive
+
+__all__ = ["Graph", "Node", "constant", "evaluated", "in_order", "made", "rewritten"]
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One node: what `Tensor` is without its value, but for constants.
+
+    Attributes:
+        primitive, inputs, static: how it is made; None and empty for a leaf.
+        shape, dtype: of its value. name, step, layer: as in the recorded graph.
+        value: of a constant.
+    """
+
+    primitive: Primitive | None
+    inputs: tuple[Node, ...]
+    static: tuple
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    name: str | None = None
+    step: int | None = None
+    layer: int | None = None
+    value: np.ndarray | None = None
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def operation(self) -> str:
+        """The name of its primitive, or of no operation at all."""
+        return "" if self.primitive is None else self.primitive.name
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Graph:
+    """A loss and its gradients.
+
+    Attributes:
+        nodes: all that is computed, in the order of execution; leaves are not among them.
+        outputs: the loss, the gradients, and what else is wanted.
+        inputs: the leaves that each call gives. parameters: those that are read at each call.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    inputs: tuple[Node, ...]
+    parameters: tuple[Node, ...]
+
+    def users(self) -> dict[Node, list[Node]]:
+        """Who takes each node as an input, once for each time."""
+        users: dict[Node, list[Node]] = {}
+        for node in self.nodes:
+            for x in node.inputs:
+                users.setdefault(x, []).append(node)
+        return users
+
+
+def constant(value: Any, like: Node | None = None) -> Node:
+    """A leaf with a value; a number in the dtype of a node."""
+    value = np.asarray(value, None if like is None else like.dtype)
+    return Node(None, (), (), value.shape, value.dtype, value=value)
+
+
+def made(
+    primitive: Primitive, inputs: Sequence[Node], static: tuple, shape: tuple[int, ...], of: Node, **place: Any
+) -> Node:
+    """A new node in the place of another, or in the making of it: of its dtype, step and layer."""
+    return Node(primitive, tuple(inputs), static, shape, of.dtype, **{"step": of.step, "layer": of.layer, **place})
+
+
+def rewritten(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node | None]) -> Graph:
+    """The graph in which each node is what a rule makes of it and its new inputs; where that is None, itself."""
+    new: dict[Node, Node] = {}
+    for node in graph.nodes:
+        inputs = tuple([new.get(x, x) for x in node.inputs])
+        made_new = rule(node, inputs)
+        if made_new is None:
+            made_new = node if inputs == node.inputs else replace(node, inputs=inputs)
+        new[node] = made_new
+    outputs = tuple(new.get(x, x) for x in graph.outputs)
+    return in_order(outputs, graph)
+
+
+def in_order(outputs: Iterable[Node], graph: Graph) -> Graph:
+    """The graph of what these outputs need, in an order of execution, with the leaves of another graph."""
+    outputs = tuple(outputs)
+    nodes: dict[Node, None] = {}
+    for output in outputs:
+        waiting = [(output, False)]
+        while waiting:
+            node, ready = waiting.pop()
+            if ready:
+                nodes[node] = None
+            elif node not in nodes and node.primitive is not None:
+                waiting.append((node, True))
+                waiting += [(x, False) for x in reversed(node.inputs)]
+    return Graph(tuple(nodes), outputs, graph.inputs, graph.parameters)
+
+
+def evaluated(graph: Graph, leaves: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
+    """The value of every node, computed by the primitives' own forward functions."""
+    values = dict(leaves)
+    for node in graph.nodes:
+        arguments = [values.get(x, x.value) for x in node.inputs]
+        values[node] = np.asarray(node.primitive.forward(*arguments, *node.static))
+    return values

@@ -1,0 +1,214 @@
+"""A function's loss and gradients as a graph: the function is run once, and everything it computes is kept.
+
+What a trace holds is what was done with Tensors. What decided about that is fixed by it: which way an `if` went, how
+often a loop ran, a value that was read out. Where a value decides, the trace warns and names the line.
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import primitives
+from tinygrad_rnn.backward import grad, topological_order
+from tinygrad_rnn.checking import place_outside
+from tinygrad_rnn.nn.module import Module
+from tinygrad_rnn.primitives import TESTS, Primitive
+from tinygrad_rnn.program.graph import Graph, Node
+from tinygrad_rnn.tensor import Tensor, Watcher, as_tensor, describe, is_recording, record, recording, watcher
+
+__all__ = ["Trace", "arrays_of", "name_of", "parameters_of", "rebuilt", "trace"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A function's graph, and what belongs to its leaves.
+
+    Attributes:
+        graph: its outputs are the loss, the gradients, and the arrays of what else the function returns.
+        parameters: the Tensors whose values the graph's parameters are read from at each call.
+        input_names: what the function calls its inputs: xs, or state[0] for a part of one.
+        wrt_names: what the gradients are of. extra: what else the function returns, with numbers in place of arrays.
+    """
+
+    graph: Graph
+    parameters: tuple[Tensor, ...]
+    input_names: tuple[str, ...]
+    wrt_names: tuple[str, ...]
+    extra: Any
+
+
+class _Tracer(Watcher):
+    """Keeps what was made of what, whether or not it requires a gradient."""
+
+    def __init__(self, inputs: Sequence[Tensor]):
+        self.inputs, self.made = set(inputs), []
+
+    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+        node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
+        self.made.append(node)
+
+    def detached(self, leaf: Tensor, x: Tensor) -> None:
+        self.value(leaf, primitives.identity, (x,), (x.value,))
+
+    def test(self, test: np.ufunc, inputs: tuple, result: Any) -> Any:
+        with recording(False):
+            return record(TESTS[test], tuple(as_tensor(x) for x in inputs))
+
+    def read(self, x: Tensor, how: str) -> None:
+        known = x in self.inputs or any(y.requires_grad or y in self.inputs for y in topological_order(x))
+        if known:
+            file, number = place_outside()
+            line = linecache.getline(file, number).strip()
+            text = f"compile: {how} of {describe(x)} is fixed in the program, as is the way an `if` goes: {line}"
+            warnings.warn_explicit(text, UserWarning, file, number)
+
+
+def trace(function: Callable, inputs: tuple, wrt: Sequence[Tensor]) -> Trace:
+    """Run a function on example inputs, and its gradients, and return the graph of both.
+
+    Raises:
+        TypeError, ValueError: it returns no scalar Tensor that depends on parameters, or is not the same each time.
+    """
+    name = name_of(function)
+    if not is_recording():
+        raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
+    arrays, structure = arrays_of(inputs)
+    given = [Tensor(x) for x in arrays]
+    stands_for = {x: leaf for x, leaf in zip(_leaves(inputs), given, strict=True) if isinstance(x, Tensor)}
+    for x, leaf in stands_for.items():
+        leaf.requires_grad = x.requires_grad
+    wrt = [stands_for.get(p, p) for p in wrt]
+
+    before = Tensor(0.0).born
+    tracer = _Tracer(given)
+    token = watcher.set(tracer)
+    try:
+        result = function(*rebuilt(structure, given))
+        loss, *extra = result if isinstance(result, tuple) else (result,)
+        _check_loss(name, loss)
+        gradients = grad(loss, wrt, create_graph=True)
+    finally:
+        watcher.reset(token)
+    _check_the_same(name, function, structure, given, loss)
+
+    outputs = [loss, *gradients, *map(as_tensor, _leaves(tuple(extra)))]
+    nodes = topological_order(*outputs, *tracer.made)
+    leaves = [x for x in nodes if x.primitive is None]
+    live = dict.fromkeys(x for x in [*wrt, *leaves] if x not in tracer.inputs and (x.born < before))
+
+    new: dict[Tensor, Node] = {}
+    for x in dict.fromkeys([*given, *live, *nodes]):
+        value = x.value.copy() if x.primitive is None and x not in tracer.inputs and x not in live else None
+        inputs_of = tuple([new[y] for y in x.inputs])
+        new[x] = Node(x.primitive, inputs_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value)
+    graph = Graph(
+        tuple(new[x] for x in nodes if x.primitive is not None),
+        *(tuple(new[x] for x in some) for some in (outputs, given, live)),
+    )
+    names = [str(p.name or f"parameter {i}") for i, p in enumerate(wrt, 1)]
+    returned = arrays_of(tuple(extra))[1] if extra else None
+    return Trace(graph, tuple(live), _input_names(function, inputs), tuple(names), returned)
+
+
+def parameters_of(name: str, wrt: Any) -> list[Tensor]:
+    """What gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
+    parameters = wrt.parameters() if isinstance(wrt, Module) else [wrt] if isinstance(wrt, Tensor) else list(wrt)
+    if not parameters:
+        raise ValueError(f"compile({name}, wrt=...): empty; pass the parameters, such as net.parameters()")
+    for p in parameters:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"compile({name}, wrt=...): Tensors are needed, not a {type(p).__name__}")
+        if not p.is_leaf or not p.requires_grad:
+            raise ValueError(f"compile({name}, wrt=...): {describe(p)} is no leaf that requires a gradient")
+    return parameters
+
+
+def name_of(function: Callable) -> str:
+    """What error messages call a function."""
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def arrays_of(value: Any) -> tuple[list[np.ndarray], Any]:
+    """The arrays in a value, and the value with their numbers in place of them: lists, tuples and dicts may nest."""
+    leaves = _leaves(value)
+    return [_array(x) for x in leaves], _numbered(value, iter(range(len(leaves))))
+
+
+def rebuilt(structure: Any, arrays: Sequence[Any]) -> Any:
+    """The value of which `arrays_of` has given the structure, with these arrays."""
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(rebuilt(x, arrays) for x in structure)
+    if isinstance(structure, dict):
+        return {key: rebuilt(x, arrays) for key, x in structure.items()}
+    return arrays[structure.number] if isinstance(structure, _Place) else structure
+
+
+@dataclass(frozen=True)
+class _Place:
+    number: int
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, (Tensor, np.ndarray, np.generic, float))
+
+
+def _array(x: Any) -> np.ndarray:
+    return x.value if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, (list, tuple)):
+        return [leaf for x in value for leaf in _leaves(x)]
+    if isinstance(value, dict):
+        return [leaf for x in value.values() for leaf in _leaves(x)]
+    return [value] if _is_array(value) else []
+
+
+def _numbered(value: Any, numbers: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_numbered(x, numbers) for x in value)
+    if isinstance(value, dict):
+        return {key: _numbered(x, numbers) for key, x in value.items()}
+    return _Place(next(numbers)) if _is_array(value) else value
+
+
+def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
+    """xs, Y, ... as the function has it; with a number after it for a part."""
+    try:
+        names = [p.name for p in inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        names = []
+    names += [f"input_{i}" for i in range(len(names) + 1, len(inputs) + 1)]
+    found = []
+    for name, value in zip(names, inputs, strict=False):
+        parts = len(_leaves(value))
+        found += [name] if _is_array(value) else [f"{name}_{i}" for i in range(1, parts + 1)]
+    return tuple(found)
+
+
+def _check_loss(name: str, loss: Any) -> None:
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"compile({name}): it returns its loss, a scalar Tensor, not a {type(loss).__name__}")
+    if loss.size != 1:
+        raise ValueError(f"compile({name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()")
+    if not loss.requires_grad:
+        raise ValueError(f"compile({name}): its loss depends on nothing that requires a gradient")
+
+
+def _check_the_same(name: str, function: Callable, structure: Any, given: Sequence[Tensor], loss: Tensor) -> None:
+    with recording(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = function(*rebuilt(structure, [x.detach() for x in given]))
+    again = again[0] if isinstance(again, tuple) else again
+    if not np.array_equal(again.value, loss.value, equal_nan=True):
+        raise ValueError(
+            f"compile({name}): it gave {loss.value.item():.10g}, then {again.value.item():.10g} for the same inputs; "
+            "what is drawn at random or changes between calls has to be an input"
+        )
