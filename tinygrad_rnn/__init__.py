@@ -12,19 +12,21 @@ from tinygrad_rnn.tensor import Tensor, label, no_grad
 __version__ = "0.1.0"
 
 __all__ = [
-    "AnomalyError", "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients",
+    "AnomalyError", "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients", "compile",
     "detect_anomaly", "draw", "from_torch", "grad", "label", "load", "nn", "no_grad", "optim", "save", "to_torch",
     *_functions,
 ]  # fmt: skip
 
 
 _LATER = dict.fromkeys(["check_gradients", "detect_anomaly"], "tinygrad_rnn.checking")
+_LATER |= {"compile": "tinygrad_rnn.program"}
 _LATER |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "tinygrad_rnn.nn")
 
 if TYPE_CHECKING:
     from tinygrad_rnn import bptt, draw, nn, optim
     from tinygrad_rnn.checking import check_gradients, detect_anomaly
     from tinygrad_rnn.nn import from_torch, load, save, to_torch
+    from tinygrad_rnn.program import compile
 else:
 
     def __getattr__(name: str) -> Any:

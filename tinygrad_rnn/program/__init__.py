@@ -1,1 +1,14 @@
-"""A recorded graph as a program: traced, rewritten, and written out as plain NumPy."""
+"""A recorded graph as a program: traced, rewritten by passes, and run as plain NumPy, or written for people to read.
+
+tracing.py   a function is run once: its loss and its gradients as one graph
+graph.py     the graph: nodes without values
+passes.py    from graph to graph, each with less to do
+steps.py     time in a graph: what is alike in every step, what waits for the step before, batches of steps
+kernel.py    a graph as one flat function that computes into arrays made once
+source.py    a graph as a module that reads like backpropagation through time written by hand
+program.py   compile, and the Program that it returns
+"""
+
+from tinygrad_rnn.program.program import Pass, Program, compile
+
+__all__ = ["Pass", "Program", "compile"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_rnn.primitives import Primitive
 
-__all__ = ["Graph", "Node", "constant", "evaluated", "in_order", "made", "rewritten"]
+__all__ = ["Graph", "Node", "constant", "depth_first", "evaluated", "made", "replaced", "rewritten"]
 
 
 @dataclass(eq=False, slots=True)
@@ -92,28 +92,36 @@ def rewritten(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node | None
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         inputs = tuple([new.get(x, x) for x in node.inputs])
-        made_new = rule(node, inputs)
-        if made_new is None:
-            made_new = node if inputs == node.inputs else replace(node, inputs=inputs)
-        new[node] = made_new
+        new[node] = rule(node, inputs) or (node if inputs == node.inputs else replace(node, inputs=inputs))
+    return replaced(graph, new)
+
+
+def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
+    """The graph with other nodes in place of its own: what the outputs need of them, if possible in their order."""
     outputs = tuple(new.get(x, x) for x in graph.outputs)
-    return in_order(outputs, graph)
+    needed, found = list(dict.fromkeys(outputs)), set(outputs)
+    for node in needed:  # which grows as it goes
+        fresh = [x for x in dict.fromkeys(node.inputs) if x not in found]
+        found.update(fresh)
+        needed += fresh
+    order = [node for node in map(new.get, graph.nodes, graph.nodes) if node in found]
+    nodes = depth_first([*order, *outputs], lambda node: node.inputs)
+    return Graph(tuple(x for x in nodes if x.primitive is not None), outputs, graph.inputs, graph.parameters)
 
 
-def in_order(outputs: Iterable[Node], graph: Graph) -> Graph:
-    """The graph of what these outputs need, in an order of execution, with the leaves of another graph."""
-    outputs = tuple(outputs)
-    nodes: dict[Node, None] = {}
-    for output in outputs:
-        waiting = [(output, False)]
+def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]]) -> list[Any]:
+    """All that leads to some starts, what goes into a thing before it."""
+    done: dict[Any, None] = {}
+    for start in starts:
+        waiting = [(start, False)]
         while waiting:
-            node, ready = waiting.pop()
+            x, ready = waiting.pop()
             if ready:
-                nodes[node] = None
-            elif node not in nodes and node.primitive is not None:
-                waiting.append((node, True))
-                waiting += [(x, False) for x in reversed(node.inputs)]
-    return Graph(tuple(nodes), outputs, graph.inputs, graph.parameters)
+                done[x] = None
+            elif x not in done:
+                waiting.append((x, True))
+                waiting += [(y, False) for y in inputs(x) if y not in done]
+    return list(done)
 
 
 def evaluated(graph: Graph, leaves: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:

@@ -23,7 +23,7 @@ from tinygrad_rnn.primitives import TESTS, Primitive
 from tinygrad_rnn.program.graph import Graph, Node
 from tinygrad_rnn.tensor import Tensor, Watcher, as_tensor, describe, is_recording, record, recording, watcher
 
-__all__ = ["Trace", "arrays_of", "name_of", "parameters_of", "rebuilt", "trace"]
+__all__ = ["Trace", "arrays_of", "is_array", "name_of", "parameters_of", "rebuilt", "recorded", "trace"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,7 @@ class Trace:
         parameters: the Tensors whose values the graph's parameters are read from at each call.
         input_names: what the function calls its inputs: xs, or state[0] for a part of one.
         wrt_names: what the gradients are of. extra: what else the function returns, with numbers in place of arrays.
+        examples: the inputs that the function was run on.
     """
 
     graph: Graph
@@ -42,6 +43,7 @@ class Trace:
     input_names: tuple[str, ...]
     wrt_names: tuple[str, ...]
     extra: Any
+    examples: tuple[np.ndarray, ...]
 
 
 class _Tracer(Watcher):
@@ -114,7 +116,30 @@ def trace(function: Callable, inputs: tuple, wrt: Sequence[Tensor]) -> Trace:
     )
     names = [str(p.name or f"parameter {i}") for i, p in enumerate(wrt, 1)]
     returned = arrays_of(tuple(extra))[1] if extra else None
-    return Trace(graph, tuple(live), _input_names(function, inputs), tuple(names), returned)
+    examples = tuple(x.value for x in given)
+    return Trace(graph, tuple(live), _input_names(function, inputs), tuple(names), returned, examples)
+
+
+def recorded(of: Trace, graph: Graph) -> list[Tensor]:
+    """The outputs of a graph, made of a trace, as Tensors that were recorded on the example inputs."""
+    tensors: dict[Node, Tensor] = dict(zip(graph.parameters, of.parameters, strict=True))
+    for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
+        tensors[x] = Tensor(value, name=name)
+    token = watcher.set(_Tracer(()))
+    try:
+        for node in graph.nodes:
+            for x in node.inputs:
+                if x not in tensors:
+                    tensors[x] = _placed(Tensor(x.value), x)
+            tensors[node] = _placed(record(node.primitive, tuple(tensors[x] for x in node.inputs), *node.static), node)
+    finally:
+        watcher.reset(token)
+    return [tensors[x] if x in tensors else Tensor(x.value) for x in graph.outputs]
+
+
+def _placed(tensor: Tensor, node: Node) -> Tensor:
+    tensor.name, tensor.step, tensor.layer = node.name, node.step, node.layer
+    return tensor
 
 
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:
@@ -155,7 +180,8 @@ class _Place:
     number: int
 
 
-def _is_array(x: Any) -> bool:
+def is_array(x: Any) -> bool:
+    """Whether a part of the inputs is an array to the trace, and not an object that is passed on."""
     return isinstance(x, (Tensor, np.ndarray, np.generic, float))
 
 
@@ -168,7 +194,7 @@ def _leaves(value: Any) -> list[Any]:
         return [leaf for x in value for leaf in _leaves(x)]
     if isinstance(value, dict):
         return [leaf for x in value.values() for leaf in _leaves(x)]
-    return [value] if _is_array(value) else []
+    return [value] if is_array(value) else []
 
 
 def _numbered(value: Any, numbers: Any) -> Any:
@@ -176,7 +202,7 @@ def _numbered(value: Any, numbers: Any) -> Any:
         return type(value)(_numbered(x, numbers) for x in value)
     if isinstance(value, dict):
         return {key: _numbered(x, numbers) for key, x in value.items()}
-    return _Place(next(numbers)) if _is_array(value) else value
+    return _Place(next(numbers)) if is_array(value) else value
 
 
 def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
@@ -189,7 +215,7 @@ def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
     found = []
     for name, value in zip(names, inputs, strict=False):
         parts = len(_leaves(value))
-        found += [name] if _is_array(value) else [f"{name}_{i}" for i in range(1, parts + 1)]
+        found += [name] if is_array(value) else [f"{name}_{i}" for i in range(1, parts + 1)]
     return tuple(found)
 
 

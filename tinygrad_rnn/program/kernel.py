@@ -1,0 +1,395 @@
+"""A graph as one flat function of NumPy calls, whose arrays are made once.
+
+- `flat(graph)` calls the primitives' own forward functions, one after the other: bit for bit what the engine computes.
+- `buffered(graph)` writes every value into an array that is there already, bound to the function as a default argument.
+  An array whose value is not needed any more takes another one; the values that a stack holds are written in their
+  places in it from the start; parts, transposes and other views are made once too. What is left is calls, each with the
+  array for its result.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.program.graph import Graph, Node
+
+__all__ = ["Kernel", "buffered", "flat"]
+
+Call = Callable[[str], str]  # the line that computes a node, when it is told the name of the array for the result
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """`run(*inputs, *parameters)` gives the outputs as a list; `text` says what it does."""
+
+    run: Callable[..., list[np.ndarray]]
+    text: str
+
+
+class _Lines:
+    """A function in the making: its lines, and the things that are bound to its names."""
+
+    def __init__(self, graph: Graph):
+        self.graph, self.lines = graph, []
+        self.bound: dict[str, Any] = {}
+        self.count = 0
+        self.names: dict[Node, str] = {}
+        self.functions: dict[Callable, str] = {}
+        self.arguments = [self.local(x, "x") for x in graph.inputs] + [self.local(x, "p") for x in graph.parameters]
+
+    def fresh(self, letter: str) -> str:
+        """A name that nothing has yet."""
+        self.count += 1
+        return f"{letter}{self.count}"
+
+    def local(self, node: Node, letter: str) -> str:
+        """A name for a value that is new at each call."""
+        self.names[node] = self.fresh(letter)
+        return self.names[node]
+
+    def bind(self, thing: Any, letter: str = "a") -> str:
+        """A name for a thing that is there before the function runs."""
+        name = self.fresh(letter)
+        self.bound[name] = thing
+        return name
+
+    def function(self, thing: Callable, name: str) -> str:
+        """The name of a function that the lines call."""
+        if thing not in self.functions:
+            self.functions[thing] = name if name not in self.bound else self.fresh(f"{name}_")
+            self.bound[self.functions[thing]] = thing
+        return self.functions[thing]
+
+    def name(self, x: Node) -> str:
+        """What stands for a leaf, or for a node that has been computed."""
+        if x not in self.names:
+            self.names[x] = self.bind(x.value, "c")
+        return self.names[x]
+
+    def finished(self, results: Sequence[str]) -> Kernel:
+        """The function of all lines."""
+        defaults = [f"{name}={name}" for name in self.bound]
+        lines = [*self.lines, f"return [{', '.join(results)}]"]
+        namespace = dict(self.bound)
+        head = f"def run({', '.join([*self.arguments, *defaults])}):"
+        exec(compile("\n    ".join([head, *lines]), "<program>", "exec"), namespace)
+        return Kernel(namespace["run"], "\n    ".join([f"def run({', '.join(self.arguments)}):", *lines]) + "\n")
+
+
+def flat(graph: Graph) -> Kernel:
+    """One line for each node, in the order of the graph; results are copies."""
+    lines = _Lines(graph)
+    for node in graph.nodes:
+        function = lines.function(node.primitive.forward, node.operation)
+        arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
+        lines.lines.append(f"{lines.local(node, 'v')} = {function}({', '.join(arguments)})")
+    copied = lines.function(np.array, "array")
+    return lines.finished([f"{copied}({lines.name(x)})" for x in graph.outputs])
+
+
+def buffered(graph: Graph, copy: bool = True) -> Kernel:
+    """A line for each node that is no view, into arrays that are reused.
+
+    Args:
+        copy: whether the results are new arrays; otherwise the next call writes to them again.
+    """
+    lines = _Buffered(graph, copy)
+    for i, node in enumerate(graph.nodes):
+        lines.add(node, i)
+    return lines.finished([lines.result(x) for x in graph.outputs])
+
+
+class _Buffered(_Lines):
+    def __init__(self, graph: Graph, copy: bool):
+        super().__init__(graph)
+        self.copy = copy
+        self.arrays: dict[Node, np.ndarray] = {}  # of what has an array of ours
+        self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
+        self.owned: dict[Node, np.ndarray] = {}  # what can be reused when the node is dead
+        self.views: dict[tuple[Node, str], str] = {}
+        self.last = {_base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
+        self.last |= {_base(x): len(graph.nodes) for x in graph.outputs}
+        self.new = {x for x in graph.outputs if copy and _can_be_new(x) and graph.outputs.count(x) == 1}
+        self.slots = _slots(graph, self.new)
+
+    # Where values are
+
+    def array(self, x: Node) -> np.ndarray | None:
+        """The array of a node or a constant; None for an input, a parameter, or a result that is new at each call."""
+        return self.slots.get(x, x.value) if x.primitive is None else self.arrays.get(x)
+
+    def name(self, x: Node) -> str:
+        if x not in self.names:
+            self.names[x] = self.bind(self.array(x), "c")
+        return self.names[x]
+
+    def view(self, x: Node, how: str) -> str:
+        """A view of a value, such as `.T`: made once for an array of ours, else when it is needed."""
+        array = self.array(x)
+        if array is None and how.startswith("["):
+            return self.name(x) + how
+        if (x, how) not in self.views:
+            if array is None:
+                self.views[x, how] = self.fresh("v")
+                self.lines.append(f"{self.views[x, how]} = {self.name(x)}{how}")
+            else:
+                self.views[x, how] = self.bind(_viewed(array, how))
+        return self.views[x, how]
+
+    def transposed(self, x: Node) -> str:
+        """A matrix transposed; what it is the transpose of, if it is one."""
+        return self.name(x.inputs[0]) if x.operation == "transpose" else self.view(x, ".T")
+
+    def rows(self, x: Node, turned: bool = False) -> str:
+        """A batch, over time too, as one matrix, or as its transpose."""
+        how = (f".reshape(-1, {x.shape[-1]})" if x.ndim > 2 else "") + (".T" if turned else "")
+        return self.view(x, how) if how else self.name(x)
+
+    def result(self, x: Node) -> str:
+        """An output, as the caller gets it."""
+        is_own = x in self.new or (not self.copy and _base(x).primitive is not None)
+        return self.name(x) if is_own else f"{self.function(np.array, 'array')}({self.name(x)})"
+
+    # Lines
+
+    def add(self, node: Node, i: int) -> None:
+        """The line that computes a node, the i-th; what is dead by then is free for others."""
+        if _is_view(node):
+            how = _how(node)
+            self.names[node] = self.view(node.inputs[0], how)
+            if self.array(node.inputs[0]) is not None:
+                self.arrays[node] = _viewed(self.array(node.inputs[0]), how)
+        elif not (_is_stack(node) and self._is_in_place(node)):
+            self._computed(node, i)
+        for x in {_base(x) for x in node.inputs}:
+            if self.last[x] == i and x in self.owned:
+                array = self.owned.pop(x)
+                self.free[array.shape, array.dtype].append(array)
+
+    def _computed(self, node: Node, i: int) -> None:
+        call = self._call(node)
+        if node in self.new:
+            self.lines.append(f"{self.local(node, 'r')} = {call('')}")
+            return
+        if node in self.slots:
+            out = self.slots[node]
+        else:
+            out = self._taken_over(node, i)
+            if out is None:
+                free = self.free[node.shape, node.dtype]
+                out = free.pop() if free else np.zeros(node.shape, node.dtype)
+            self.owned[node] = out
+        self.arrays[node] = out
+        self.names[node] = self.bind(out)
+        self.lines.append(call(self.names[node]))
+
+    def _taken_over(self, node: Node, i: int) -> np.ndarray | None:
+        """The array of an input that is needed here for the last time, if the result can be written over it."""
+        alike = [x for x in node.inputs if (x.shape, x.dtype) == (node.shape, node.dtype)]
+        dead = [x for x in alike if x in self.owned and self.last[x] == i]
+        by_element = _is_ufunc(node) or node.operation in ("relu", "sigmoid")
+        if not dead or not by_element or any(_is_repeated(x, node) for x in node.inputs):
+            return None
+        return self.owned.pop(dead[0])
+
+    def _is_in_place(self, stack: Node) -> bool:
+        """Whether the values of a stack stand in their places in one array, but for some, which are copied there."""
+        placed = {i: self.slots[x] for i, x in enumerate(stack.inputs) if x in self.slots}
+        if not placed:
+            return False
+        i, slot = next(iter(placed.items()))
+        whole = slot.base
+        start = (slot.ctypes.data - whole.ctypes.data) // max(whole[:1].nbytes, 1) - i
+        part = whole[max(start, 0) : max(start, 0) + len(stack.inputs)]
+        if len(part) < len(stack.inputs) or any(part[i, ...].ctypes.data != x.ctypes.data for i, x in placed.items()):
+            return False
+        for i, x in enumerate(stack.inputs):
+            if i not in placed:
+                self._copied(self.bind(part[i, ...]), self.name(x))
+        self.arrays[stack] = part
+        self.names[stack] = self.bind(part)
+        return True
+
+    def _copied(self, out: str, name: str) -> None:
+        self.lines.append(f"{self.function(np.copyto, 'copyto')}({out}, {name})")
+
+    # Calls
+
+    def _calling(self, function: Callable, *names: str, called: str = "") -> Call:
+        """A call of a function of arrays and, last, the array for the result."""
+        name = self.function(function, called or function.__name__)
+        out = "out=" if function in (np.maximum, np.minimum) else ""
+        return lambda result: f"{name}({', '.join([*names, out + result] if result else names)})"
+
+    def _call(self, node: Node) -> Call:
+        operation, static, inputs = node.operation, node.static, node.inputs
+        if operation in ("linear", "outer", "matmul"):
+            return self._product(node)
+        if _is_ufunc(node):
+            return self._by_element(node)
+        copyto, names = self.function(np.copyto, "copyto"), [self.name(x) for x in inputs]
+        if operation == "relu":
+            return self._calling(np.maximum, names[0], self.bind(np.zeros((), node.dtype), "c"))
+        if operation == "sigmoid":
+            return self._calling(_sigmoid, names[0], called="sigmoid")
+        if operation == "sum" and _sums_rows(node):
+            ones = self.bind(np.ones(int(np.prod(inputs[0].shape[:-1])), node.dtype), "c")
+            return self._calling(np.dot, ones, self.rows(inputs[0]))
+        if operation in ("sum", "max", "min"):
+            reduce = self.function(_REDUCTIONS[operation].reduce, f"{operation}_over")
+            return lambda out: f"{reduce}({names[0]}, {static[0]}, None, {out or None}, {static[1]})"
+        if operation == "where":
+            return lambda out: f"{copyto}({out}, {names[1]}); {copyto}({out}, {names[0]}, where={names[2]})"
+        if _is_stack(node):
+            return lambda out: "; ".join(f"{copyto}({out}[{i}, ...], {x})" for i, x in enumerate(names))
+        arguments = ", ".join([*names, *(self.bind(x, "s") for x in static)])
+        forward = self.function(node.primitive.forward, operation)
+        return lambda out: f"{copyto}({out}, {forward}({arguments}))"
+
+    def _by_element(self, node: Node) -> Call:
+        """A call of a ufunc; an operand that is repeated along an axis, for which NumPy would fetch a buffer at each call,
+        is copied to the place of the result first."""
+        function = node.primitive.forward
+        names = [self.view(x, ".reshape(())") if _is_number(x, node) else self.name(x) for x in node.inputs]
+        wide = next((i for i, x in enumerate(node.inputs) if _is_repeated(x, node)), None)
+        if wide is None or node in self.new:
+            return self._calling(function, *names)
+        copyto = self.function(np.copyto, "copyto")
+
+        def both(out: str) -> str:
+            return f"{copyto}({out}, {names[wide]}); " + self._calling(
+                function, *[out if i == wide else name for i, name in enumerate(names)]
+            )(out)
+
+        return both
+
+    def _product(self, node: Node) -> Call:
+        """A call of np.dot, which takes matrices as they stand or transposed."""
+        a, b = node.inputs
+        if node.operation == "matmul":
+            return self._calling(np.dot if a.ndim == b.ndim == 2 else np.matmul, self.name(a), self.name(b))
+        if node.operation == "outer":
+            if a.ndim == 1:
+                return self._calling(np.multiply, self.view(a, "[:, None]"), self.name(b))
+            return self._calling(np.dot, self.rows(a, turned=True), self.rows(b))
+        if b.ndim == 1:
+            return self._calling(np.dot, self.name(a), self.name(b))
+        call = self._calling(np.dot, self.rows(b), self.transposed(a))
+        return call if b.ndim == 2 else lambda out: call(self.bind(self.bound[out].reshape(-1, node.shape[-1])))
+
+
+_REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
+
+
+def _sigmoid(x: np.ndarray, out: np.ndarray) -> None:
+    """1 / (1 + e^-x); where e^-x is infinite, 0 is right."""
+    np.negative(x, out)
+    with np.errstate(over="ignore"):
+        np.exp(out, out)
+    np.add(out, 1.0, out)
+    np.divide(1.0, out, out)
+
+
+def _slots(graph: Graph, excluded: set[Node]) -> dict[Node, np.ndarray]:
+    """The places of values in the stacks that hold them; stacks that overlap, as h(0..T-1) and h(1..T), are one array."""
+    rows: list[dict[int, Node | None]] = []
+    place: dict[Node, tuple[int, int]] = {}  # the row that a value stands in, and where
+    for stack in filter(_is_stack, graph.nodes):
+        known = {(row, at - i) for i, (row, at) in ((i, place[x]) for i, x in enumerate(stack.inputs) if x in place)}
+        if len(known) > 1 or len(set(stack.inputs)) < len(stack.inputs):
+            continue
+        if not known:
+            rows.append({})
+        number, offset = next(iter(known), (len(rows) - 1, 0))
+        row = rows[number]
+        if any(row.get(offset + i) not in (None, x) for i, x in enumerate(stack.inputs)):
+            continue
+        for at, x in enumerate(stack.inputs, offset):
+            has_place = not _is_view(x) and x not in excluded and (x.primitive is not None or x.value is not None)
+            row[at] = x if has_place else None
+            if has_place:
+                place[x] = number, at
+    wholes = [
+        np.zeros((max(row) - min(row) + 1, *x.shape), x.dtype) if x is not None else None
+        for row, x in ((row, next(filter(None, row.values()), None)) for row in rows)
+    ]
+    slots = {x: wholes[row][at - min(rows[row]), ...] for x, (row, at) in place.items()}
+    for x, slot in slots.items():
+        if x.value is not None:
+            slot[...] = x.value
+    return slots
+
+
+def _is_stack(node: Node) -> bool:
+    return node.operation == "stack" and node.static == (0,)
+
+
+def _is_view(node: Node) -> bool:
+    """Whether a node is its input's memory, looked at in another way."""
+    if node.operation == "reshape":
+        return _is_contiguous(node.inputs[0])
+    return node.operation == "transpose" or (node.operation == "getitem" and _is_basic(node.static[0]))
+
+
+def _is_basic(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(i is None or i is Ellipsis or type(i) in (int, slice) for i in parts)
+
+
+def _is_contiguous(x: Node) -> bool:
+    """Whether a value has its elements in a row, as far as that is known."""
+    if x.operation == "getitem" and type(x.static[0]) is int:
+        return _is_contiguous(x.inputs[0])
+    return x.value is not None or (x.primitive is not None and (x.operation == "reshape" or not _is_view(x)))
+
+
+def _base(x: Node) -> Node:
+    """Whose memory a node is."""
+    while _is_view(x):
+        x = x.inputs[0]
+    return x
+
+
+def _how(node: Node) -> str:
+    """How a view is written, after the name of what it is a view of."""
+    if node.operation == "getitem":
+        index = node.static[0] if isinstance(node.static[0], tuple) else node.static
+        parts = ["..." if i is Ellipsis else repr(i) for i in index]
+        return f"[{', '.join(parts if Ellipsis in index else [*parts, '...'])}]"  # so that one element is an array too
+    return ".T" if node.static == (None,) else f".{node.operation}({node.static[0]!r})"
+
+
+def _viewed(array: np.ndarray, how: str) -> np.ndarray:
+    return eval(f"array{how}", {"array": array, "slice": slice})
+
+
+def _is_ufunc(node: Node) -> bool:
+    return isinstance(node.primitive.forward, np.ufunc) and node.operation != "matmul"
+
+
+def _can_be_new(x: Node) -> bool:
+    """Whether a call can make an output as a new array itself."""
+    if x.primitive is None or not 0 < x.ndim < 3 or _is_view(x):
+        return False
+    return x.operation in ("linear", "outer", "matmul", "sum") or _is_ufunc(x)
+
+
+def _is_number(x: Node, node: Node) -> bool:
+    """Whether an operand is one number in axes, beside an array."""
+    return x.ndim > 0 and x.shape != node.shape and int(np.prod(x.shape)) == 1
+
+
+def _is_repeated(x: Node, node: Node) -> bool:
+    return x.shape != node.shape and int(np.prod(x.shape)) > 1
+
+
+def _sums_rows(node: Node) -> bool:
+    """Whether a sum goes over all axes but the last: a product with ones, which is quicker."""
+    (x,), (axis, keepdims) = node.inputs, node.static
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    return not keepdims and x.ndim > 1 and x.dtype.kind == "f" and axes == tuple(range(x.ndim - 1))

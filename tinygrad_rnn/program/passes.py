@@ -1,0 +1,242 @@
+"""The passes: each a function from graph to graph that computes the same with less work.
+
+    dead_code              what no output needs is left out
+    expanded               W x + U h + b and the like become the primitives that they are made of
+    constants              what depends on no input is computed once; factors 1, terms 0 and copies fall away
+    common_subexpressions  what is computed twice is computed once
+    sums_over_time         Σ_t a(t) ᵗx(t) becomes one product over the stacked steps, as do the sums of db and of losses
+    time_batches           what is known for all steps at once, such as W x(t) for every t, is computed at once
+
+None changes a result by more than rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import primitives as P
+from tinygrad_rnn.primitives import TESTS, Primitive
+from tinygrad_rnn.program.graph import Graph, Node, constant, made, replaced, rewritten
+from tinygrad_rnn.program.steps import batched, cycles, is_large, roles, stacked, static_key, steps
+
+__all__ = ["PASSES", "common_subexpressions", "constants", "dead_code", "expanded", "sums_over_time", "time_batches"]
+
+
+def dead_code(graph: Graph) -> Graph:
+    """Without what no output needs."""
+    return replaced(graph, {})
+
+
+# Expansion
+
+
+def expanded(graph: Graph) -> Graph:
+    """With primitives that stand for several in place of these."""
+    return rewritten(graph, lambda node, inputs: _EXPANSIONS.get(node.operation, _itself)(node, inputs))
+
+
+def _itself(node: Node, inputs: Sequence[Node]) -> None:
+    """Nothing stands in its place."""
+
+
+def _elementwise(primitive: Primitive, *inputs: Node, of: Node, **place: Any) -> Node:
+    shape = np.broadcast_shapes(*[x.shape for x in inputs])
+    return made(primitive, inputs, (), shape, of, **place)
+
+
+def _affine(node: Node, inputs: Sequence[Node]) -> Node:
+    """(W x + b) + U h: the part that is known before the state comes first."""
+    W, x, U, h, b = inputs
+    Wx, Uh = (made(P.linear, pair, (), node.shape, node) for pair in ((W, x), (U, h)))
+    return _elementwise(P.add, _elementwise(P.add, Wx, b, of=node), Uh, of=node, name=node.name)
+
+
+def _lerp(node: Node, inputs: Sequence[Node]) -> Node:
+    """(1 - z) x + z y."""
+    x, y, z = inputs
+    rest = _elementwise(P.subtract, constant(1.0, node), z, of=node)
+    parts = _elementwise(P.multiply, rest, x, of=node), _elementwise(P.multiply, z, y, of=node)
+    return _elementwise(P.add, *parts, of=node, name=node.name)
+
+
+def _log_softmax(node: Node, inputs: Sequence[Node]) -> Node:
+    """x - m - log Σ e^(x - m), m the largest element, or 0 where that is infinite."""
+    (x,), axis = inputs, node.static[0]
+    kept = P.kept_shape(x.shape, axis)
+    largest = made(P.max_, (x,), (axis, True), kept, node)
+    finite = replace(_elementwise(TESTS[np.isfinite], largest, of=node), dtype=np.dtype(bool))
+    shifted = _elementwise(P.subtract, x, _elementwise(P.where, largest, constant(0.0, x), finite, of=node), of=node)
+    total = made(P.sum_, (_elementwise(P.exp, shifted, of=node),), (axis, True), kept, node)
+    return _elementwise(P.subtract, shifted, _elementwise(P.log, total, of=node), of=node, name=node.name)
+
+
+def _cross_entropy(node: Node, inputs: Sequence[Node]) -> Node:
+    """-Σ y log softmax(x), a class of weight 0 counting nothing."""
+    x, y = inputs
+    log_softmax = _log_softmax(replace(node, static=(-1,), name=None), (x,))
+    without = replace(_elementwise(TESTS[np.equal], y, constant(0.0, y), of=node), dtype=np.dtype(bool))
+    counted = _elementwise(P.where, constant(0.0, x), log_softmax, without, of=node)
+    total = made(P.sum_, (_elementwise(P.multiply, y, counted, of=node),), (None, False), (), node)
+    return _elementwise(P.negative, total, of=node, name=node.name)
+
+
+_EXPANSIONS: dict[str, Callable[[Node, Sequence[Node]], Node]] = {
+    "affine": _affine, "lerp": _lerp, "log_softmax": _log_softmax, "cross_entropy": _cross_entropy,
+}  # fmt: skip
+
+
+# Constants and copies
+
+
+def constants(graph: Graph) -> Graph:
+    """With what depends on no input computed, and without what changes nothing."""
+    return rewritten(graph, _simpler)
+
+
+def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+    if all(x.value is not None for x in inputs):
+        value = np.asarray(node.primitive.forward(*[x.value for x in inputs], *node.static))
+        return Node(None, (), (), value.shape, value.dtype, node.name, node.step, node.layer, value)
+    x = inputs[0]
+    operation = node.operation
+    alike = (x.shape, x.dtype) == (node.shape, node.dtype)
+    if alike and operation in ("identity", "reshape", "astype", "broadcast_to"):
+        return x
+    if operation == "transpose" and x.operation == "transpose" and node.static == x.static == (None,):
+        return x.inputs[0]
+    if operation not in ("add", "subtract", "multiply", "divide"):
+        return None
+    numbers = [_number(y) for y in inputs]
+    neutral = 0.0 if operation in ("add", "subtract") else 1.0
+    for i, other in ((1, 0), (0, 1)):
+        kept = inputs[other]
+        if numbers[i] is None or (kept.shape, kept.dtype) != (node.shape, node.dtype):
+            continue
+        if numbers[i] == neutral and (i == 1 or operation in ("add", "multiply")):
+            return kept
+        if operation == "multiply":
+            return _product(numbers[i], kept, node)
+    return None
+
+
+def _product(number: float, x: Node, node: Node) -> Node:
+    """number · x; where x is a product with a number itself, the two numbers multiplied."""
+    if x.operation == "multiply":
+        for i, other in ((0, 1), (1, 0)):
+            inner, rest = _number(x.inputs[i]), x.inputs[other]
+            if inner is not None and rest.shape == node.shape and rest.dtype == node.dtype:
+                return rest if number * inner == 1.0 else _product(number * inner, rest, node)
+    return made(P.multiply, (constant(number, node), x), (), node.shape, node, name=node.name)
+
+
+def _number(x: Node) -> float | None:
+    """The number that all elements of a constant are."""
+    if x.value is None or not x.value.size or x.value.dtype.kind != "f":
+        return None
+    first = x.value.flat[0]
+    return float(first) if x.value.size == 1 or np.all(x.value == first) else None
+
+
+# Common subexpressions
+
+
+def common_subexpressions(graph: Graph) -> Graph:
+    """With one node for all that compute the same of the same."""
+    known: dict[Any, Node] = {}
+    leaves: dict[Node, Node] = {}
+
+    def same(x: Node) -> Node:
+        """Equal numbers are one constant."""
+        if x.primitive is not None or x.value is None or x.value.size > 1:
+            return x
+        if x not in leaves:
+            leaves[x] = known.setdefault((x.value.tobytes(), x.dtype, x.shape), x)
+        return leaves[x]
+
+    def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
+        inputs = tuple([same(x) for x in inputs])
+        key = (node.primitive, inputs, static_key(node.static))
+        if key not in known:
+            known[key] = node if inputs == node.inputs else replace(node, inputs=inputs)
+        return known[key]
+
+    return rewritten(graph, rule)
+
+
+# Time
+
+
+def sums_over_time(graph: Graph) -> Graph:
+    """With one operation for all terms of a sum that differ in the step alone, and what is known early added first."""
+    role, step = roles(graph), steps(graph)
+    cycle = cycles(graph, role)
+    users, outputs = graph.users(), set(graph.outputs)
+
+    def is_inner(x: Node, shape: tuple[int, ...]) -> bool:
+        return x.operation == "add" and x.shape == shape and len(users[x]) == 1 and x not in outputs
+
+    def terms_of(node: Node) -> list[Node]:
+        terms, waiting = [], list(reversed(node.inputs))
+        while waiting:
+            x = waiting.pop()
+            if is_inner(x, node.shape):
+                waiting += reversed(x.inputs)
+            else:
+                terms.append(x)
+        return terms
+
+    inner = {x for node in graph.nodes if node.operation == "add" for x in node.inputs if is_inner(x, node.shape)}
+    new: dict[Node, Node] = {}
+    for node in graph.nodes:
+        inputs = tuple([new.get(x, x) for x in node.inputs])
+        new[node] = node if inputs == node.inputs else replace(node, inputs=inputs)
+        if node.operation == inputs[0].operation == "sum" and node.static == inputs[0].static == (0, False):
+            new[node] = made(P.sum_, inputs[0].inputs, ((0, 1), False), node.shape, node, name=node.name)
+        if node.operation != "add" or node in inner:
+            continue
+        terms, own = terms_of(node), cycle[role[node]]
+        groups: dict[Any, list[Node]] = {}
+        for x in terms:
+            is_alone = x.primitive is None or step[x] is None or any(map(is_large, x.inputs))
+            groups.setdefault(x if is_alone else role[x], []).append(x)
+        ordered = sorted(groups.values(), key=lambda group: own is not None and cycle[role[group[0]]] == own)
+        if [x for group in ordered for x in group] == terms and len(terms) == len(groups):
+            continue
+        total: Node | None = None
+        for group in ordered:
+            together = len({step[x] for x in group}) == len(group) > 1
+            for x in [_sum(group, step, new, users, node)] if together else [new.get(x, x) for x in group]:
+                total = x if total is None else _elementwise(P.add, total, x, of=node)
+        new[node] = replace(total, name=node.name, step=node.step) if total.operation == "add" else total
+    return replaced(graph, new)
+
+
+def _sum(terms: list[Node], step: dict, new: dict[Node, Node], users: dict[Node, list[Node]], node: Node) -> Node:
+    """Σ_t of terms that one primitive has made, one for each step."""
+    terms = sorted(terms, key=step.__getitem__)
+    first, only_here = terms[0], all(len(users[x]) == 1 for x in terms)
+    if only_here and (first.operation == "outer" or (first.operation == "sum" and first.static == (0, False))):
+        inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
+        return made(first.primitive, inputs, ((0, 1), False) if first.static else (), first.shape, node)
+    return made(P.sum_, (stacked([new.get(x, x) for x in terms]),), (0, False), first.shape, node)
+
+
+def time_batches(graph: Graph) -> Graph:
+    """With one operation for all steps where none waits for another: W x(t), f′(ĥ(t)), what a readout makes of h(t)."""
+    role, step = roles(graph), steps(graph)
+    cycle = cycles(graph, role)
+    groups: dict[Any, list[Node]] = {}
+    for node in graph.nodes:
+        if step[node] is not None and cycle[role[node]] is None:
+            groups.setdefault(role[node], []).append(node)
+    groups = {r: sorted(nodes, key=step.__getitem__) for r, nodes in groups.items() if len(nodes) > 1}
+    return batched(graph, groups, role)
+
+
+PASSES = (
+    dead_code, expanded, constants, common_subexpressions, sums_over_time, time_batches, common_subexpressions,
+)  # fmt: skip

@@ -1,0 +1,212 @@
+"""compile: a function's loss and gradients as a program that makes no Tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.files import write_file
+from tinygrad_rnn.program.graph import Graph
+from tinygrad_rnn.program.kernel import Kernel, buffered, flat
+from tinygrad_rnn.program.passes import PASSES
+from tinygrad_rnn.program.source import written
+from tinygrad_rnn.program.tracing import Trace, arrays_of, is_array, name_of, parameters_of, rebuilt, recorded, trace
+from tinygrad_rnn.tensor import Tensor
+
+__all__ = ["Pass", "Program", "compile"]
+
+_KEPT = 8  # traces, of as many kinds of inputs; the one that was not used for longest is forgotten first
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What a pass has made of a program: its name, the number of nodes `before` and `after`, and the graph."""
+
+    name: str
+    before: int
+    after: int
+    graph: Graph
+    _trace: Trace
+
+    def tensors(self) -> list[Tensor]:
+        """The loss and the gradients as Tensors of this graph, on the example inputs: to be drawn, as any others."""
+        return recorded(self._trace, self.graph)
+
+    def __repr__(self) -> str:
+        return f"Pass({self.name}: {self.before} -> {self.after} nodes)"
+
+
+class Program:
+    """What `compile` returns. It is called with arrays, of the shapes of the examples or of others:
+
+        loss, gradients = program(xs, targets)
+
+    The loss is a float, the gradients are arrays in the order of `wrt`, which are the caller's own. Parameters, and
+    other Tensors that the function reads and that were there before, are read at each call. If the function returns a
+    tuple, a loss and other things, these follow as arrays: `loss, gradients, state = program(xs, targets)`.
+
+    Calls from several threads wait for each other. An array that another thread changes during a call is read as it is
+    when its turn comes.
+    """
+
+    def __init__(
+        self, function: Callable, examples: tuple, wrt: Sequence[Tensor], optimize: bool, retrace: bool, copy: bool
+    ):
+        self._function, self._wrt = function, wrt
+        self._optimize, self._retrace, self._copy = optimize, retrace, copy
+        self._lock = Lock()
+        self._traced: dict[Any, _Traced] = {}
+        arrays, structure = _flattened(examples)
+        self._first = self._newly_traced(_key(arrays, structure), examples)
+
+    def __call__(self, *inputs: Any) -> tuple:
+        """The loss, the gradients, and what else the function returns.
+
+        Raises:
+            ShapeError: other shapes or dtypes than the examples', with retrace=False.
+        """
+        arrays, structure = _flattened(inputs)
+        with self._lock:
+            traced = self._traced.get(_key(arrays, structure))
+            if traced is None:
+                traced = self._newly_traced(_key(arrays, structure), inputs)
+            results = traced.run(arrays)
+            if results is None:  # a parameter has another dtype than it had
+                traced = self._newly_traced(_key(arrays, structure), inputs)
+                results = traced.run(arrays)
+            loss = results[0].item()
+        last = 1 + len(self._wrt)
+        extra = () if traced.trace.extra is None else rebuilt(traced.trace.extra, results[last:])
+        return loss, results[1:last], *extra
+
+    def backward(self, *inputs: Any) -> Any:
+        """Add the gradients to `.grad` of what they are of; return the loss, and what else the function returns."""
+        loss, gradients, *extra = self(*inputs)
+        for p, gradient in zip(self._wrt, gradients, strict=True):
+            p.grad = np.array(gradient) if p.grad is None else p.grad + gradient
+        return (loss, *extra) if extra else loss
+
+    @property
+    def passes(self) -> list[Pass]:
+        """What was done to the graph of the examples, in order."""
+        return list(self._first.passes)
+
+    @property
+    def source(self) -> str:
+        """Backpropagation through time as one would write it by hand: a line a variable, grouped by time step."""
+        return self.code()
+
+    @property
+    def kernel(self) -> str:
+        """What runs: one call of NumPy a line, each with the array for its result."""
+        return self._first.kernel.text
+
+    def code(self, rolled: bool = False, level: str = "named") -> str:
+        """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
+
+        Args:
+            rolled: with loops over the time steps, where steps are alike.
+            level: "named", a line for each variable; or "primitives", a line for each node.
+
+        Raises:
+            ValueError: an unknown level, or a primitive that is not in the table.
+        """
+        return written(self._first.trace, rolled, level)
+
+    def save(self, path: str | Path, rolled: bool = False, level: str = "named") -> None:
+        """Write `code` to a file, such as bptt.py, whole or not at all."""
+        write_file(path, self.code(rolled, level).encode())
+
+    def __repr__(self) -> str:
+        graph = self._first.trace.graph
+        shapes = ", ".join(map(str, (x.shape for x in graph.inputs)))
+        return f"Program({name_of(self._function)} of {shapes}: {len(graph.nodes)} nodes)"
+
+    def _newly_traced(self, key: Any, inputs: tuple) -> _Traced:
+        if self._traced and not self._retrace:
+            known = " or ".join(_described(k) for k in self._traced)
+            raise ShapeError(
+                f"program of {name_of(self._function)}: compiled for {known}, called with {_described(key)}; "
+                "retrace=False forbids another trace"
+            )
+        while len(self._traced) >= _KEPT:
+            del self._traced[next(iter(self._traced))]
+        self._traced[key] = made = _Traced(trace(self._function, inputs, self._wrt), self._optimize, self._copy)
+        return made
+
+
+class _Traced:
+    """A trace and what runs in its place."""
+
+    def __init__(self, of: Trace, optimize: bool, copy: bool):
+        self.trace, self.passes, graph = of, [], of.graph
+        for step in PASSES if optimize else ():
+            before, graph = len(graph.nodes), step(graph)
+            self.passes.append(Pass(step.__name__, before, len(graph.nodes), graph, of))
+        self.kernel: Kernel = buffered(graph, copy) if optimize else flat(graph)
+        self.dtypes = [x.dtype for x in of.graph.parameters]
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        values = [p.value for p in self.trace.parameters]
+        if [x.dtype for x in values] != self.dtypes:
+            return None
+        return self.kernel.run(*arrays, *values)
+
+
+def compile(
+    function: Callable, *examples: Any, wrt: Any, optimize: bool = True, retrace: bool = True, copy: bool = True
+) -> Program:
+    """The loss that a function returns, and its gradients, as a program: NumPy calls one after the other, no Tensors.
+
+        program = tg.compile(lambda xs, Y: half_squared_error(readout(rnn(xs)[0][-1]), Y), xs, Y, wrt=parameters)
+        loss, gradients = program(xs, Y)
+        print(program.source)
+
+    The function is run on the examples, and everything it does with Tensors is recorded, the gradients too. The program
+    does the same with other inputs. What is not done with Tensors is fixed: the way an `if` goes, how often a loop
+    runs, an index; where a value decides about it, with `bool()` or `float()`, there is a warning that names the line.
+    The function is run a second time, to see that it draws no random numbers.
+
+    Args:
+        function: takes the inputs as Tensors and returns a scalar Tensor, or a tuple of one and other things.
+        examples: arrays or Tensors, or lists, tuples and dicts of them. Other objects are passed on as they are; where
+            they, or shapes or dtypes, change in a call, the function is traced again, and the last 8 traces are kept.
+        wrt: what the gradients are of: leaves that require a gradient, or a module. Where the loss does not depend on
+            one, its gradient is zero. An example that is among them stands for that input.
+        optimize: with the passes of `program.passes`, which change results by rounding only; without, bit for bit what
+            the engine computes.
+        retrace: whether other shapes and dtypes are traced; otherwise they are refused.
+        copy: whether results are the caller's own; otherwise the next call overwrites them.
+
+    Raises:
+        ValueError: the function returns no scalar, its loss requires no gradient, it is not the same when run twice;
+            `wrt` is empty or holds what is no such leaf.
+        TypeError: it returns no Tensor.
+    """
+    for name, flag in (("optimize", optimize), ("retrace", retrace), ("copy", copy)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"compile({name}={flag!r}): True or False")
+    return Program(function, examples, parameters_of(name_of(function), wrt), optimize, retrace, copy)
+
+
+def _flattened(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
+    """The arrays of a call; and its structure, None where it is arrays alone."""
+    for x in inputs:
+        if type(x) is not np.ndarray:
+            arrays, structure = arrays_of(inputs)
+            return arrays, None if all(map(is_array, inputs)) else repr(structure)
+    return inputs, None
+
+
+def _key(arrays: Sequence[np.ndarray], structure: Any) -> Any:
+    return structure, *[(x.shape, x.dtype) for x in arrays]
+
+
+def _described(key: Any) -> str:
+    return "(" + ", ".join(f"{dtype} {shape}" for shape, dtype in key[1:]) + ")"

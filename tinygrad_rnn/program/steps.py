@@ -1,0 +1,179 @@
+"""Time in a graph: which nodes are alike but for the step, which wait for the step before, and operations on all steps.
+
+Nodes of one *role* do the same in every step: tanh of ĥ(t), for every t. Where roles depend on each other in a circle,
+as h on ĥ and ĥ on h, a step waits for the one before: that is the recurrence. All other roles can be computed for all
+steps at once, on the values of the steps stacked along a new first axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import primitives as P
+from tinygrad_rnn.primitives import TESTS
+from tinygrad_rnn.program.graph import Graph, Node, depth_first, made, replaced
+
+__all__ = ["batched", "cycles", "is_large", "roles", "stacked", "static_key", "steps"]
+
+Role = Any
+
+_DEEP = 4  # nodes are told apart by what they are made of, so many primitives deep or down to what has a name
+_LARGE = 2**16  # bytes: arrays that are larger are not stacked, since what is computed of them is still in the cache
+_BY_ELEMENT = {"sigmoid", "relu", "softplus", "where"} | {test.__name__ for test in TESTS}
+
+
+def steps(graph: Graph) -> dict[Node, int | None]:
+    """The time step of every node and leaf: its own, or else the latest of what it is made of."""
+    step: dict[Node, int | None] = {}
+    for node in graph.nodes:
+        into = [step.setdefault(x, x.step) for x in node.inputs]
+        step[node] = max((s for s in into if s is not None), default=None) if node.step is None else node.step
+    return step
+
+
+def roles(graph: Graph) -> dict[Node, Role]:
+    """What every node does, the same for those that do the same in different steps; leaves have one of their own."""
+    numbers: dict[Any, int] = {}
+    parameters = {*graph.parameters, *graph.inputs}
+
+    def named(x: Node) -> Role | None:
+        return (x.name, x.layer) if x.name is not None and x not in parameters else None
+
+    what = {x: numbers.setdefault((x.primitive, _static(x), x.shape, x.dtype), len(numbers)) for x in graph.nodes}
+    role: dict[Node, Role] = dict(what)
+    for _ in range(_DEEP):
+        role = {
+            x: numbers.setdefault((what[x], *[named(y) or role.get(y, y) for y in x.inputs]), len(numbers))
+            for x in graph.nodes
+        }
+    for node in graph.nodes:
+        role |= {x: named(x) or x for x in node.inputs if x.primitive is None}
+    return role
+
+
+def _static(node: Node) -> Any:
+    """Static arguments as a key; which element of a sequence is taken is no difference."""
+    return "element" if node.operation == "getitem" and type(node.static[0]) is int else static_key(node.static)
+
+
+def static_key(static: Any) -> Any:
+    """Static arguments as a key of a dict."""
+    if isinstance(static, tuple):
+        return tuple(map(static_key, static))
+    if isinstance(static, np.ndarray):
+        return static.shape, static.dtype, static.tobytes()
+    return repr(static) if isinstance(static, slice) else static
+
+
+def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
+    """For every role the number of the circle that it is part of, or None: strongly connected parts (Tarjan 1972)."""
+    into: dict[Role, dict[Role, None]] = {r: {} for r in role.values()}
+    for node in graph.nodes:
+        into[role[node]].update(dict.fromkeys(role[x] for x in node.inputs))
+    found: dict[Role, int | None] = {}
+    number: dict[Role, int] = {}
+    lowest: dict[Role, int] = {}
+    open_roles: list[Role] = []
+    for start in into:
+        waiting = [] if start in number else [(start, iter(into[start]))]
+        while waiting:
+            r, rest = waiting[-1]
+            if r not in number:
+                number[r] = lowest[r] = len(number)
+                open_roles.append(r)
+            for s in rest:
+                if s not in number:
+                    waiting.append((s, iter(into[s])))
+                    break
+                if s not in found:
+                    lowest[r] = min(lowest[r], lowest[s])
+            else:
+                waiting.pop()
+                if waiting:
+                    above = waiting[-1][0]
+                    lowest[above] = min(lowest[above], lowest[r])
+                if lowest[r] == number[r]:
+                    part = open_roles[open_roles.index(r) :]
+                    del open_roles[-len(part) :]
+                    found |= dict.fromkeys(part, number[r] if len(part) > 1 or r in into[r] else None)
+    return found
+
+
+def is_large(x: Node) -> bool:
+    """Whether a value is too large to gain from being stacked with others."""
+    return int(np.prod(x.shape)) * x.dtype.itemsize > _LARGE
+
+
+def stacked(nodes: Sequence[Node]) -> Node:
+    """The values of some nodes along a new first axis: what they are elements of, if that is so, or a stack of them."""
+    first = nodes[0]
+    if all(x.operation == "getitem" and type(x.static[0]) is int and x.inputs == first.inputs for x in nodes):
+        whole, start, stop = first.inputs[0], first.static[0], first.static[0] + len(nodes)
+        if start >= 0 and [x.static[0] for x in nodes] == list(range(start, stop)):
+            if stop - start == whole.shape[0]:
+                return whole
+            return made(P.getitem, (whole,), (slice(start, stop),), (stop - start, *whole.shape[1:]), whole, step=None)
+    return made(P.stack, nodes, (0,), (len(nodes), *first.shape), first, step=None)
+
+
+def batched(graph: Graph, groups: Mapping[Role, Sequence[Node]], role: Mapping[Node, Role]) -> Graph:
+    """The graph with one operation for each group of nodes, of one role and in the order of their steps."""
+    of_group = {node: role[node] for nodes in groups.values() for node in nodes}
+
+    def inputs(unit: Any) -> list[Any]:
+        nodes = groups.get(unit, [unit])
+        return [of_group.get(x, x) for node in nodes for x in node.inputs if x.primitive is not None]
+
+    new: dict[Node, Node] = {}
+    stacks: dict[tuple[Node, ...], Node] = {}
+    for unit in depth_first([of_group.get(node, node) for node in graph.nodes], inputs):
+        nodes = groups.get(unit, [unit])
+        whole = _batch(nodes, new, stacks) if len(nodes) > 1 else None
+        for i, node in enumerate(nodes):
+            if whole is not None:
+                new[node] = made(P.getitem, (whole,), (i,), node.shape, node, name=node.name)
+            else:
+                inside = tuple([new.get(x, x) for x in node.inputs])
+                new[node] = stacked(inside) if node.operation == "stack" and node.static == (0,) else node
+                if new[node] is node and inside != node.inputs:
+                    new[node] = replace(node, inputs=inside)
+    return replaced(graph, new)
+
+
+def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[Node, ...], Node]) -> Node | None:
+    """One operation that does what all the nodes do, on stacks of what they are made of; None if there is none."""
+    first, count = nodes[0], len(nodes)
+    columns = [tuple([new.get(x, x) for x in column]) for column in zip(*(node.inputs for node in nodes), strict=True)]
+    shared = [all(x is column[0] for x in column) for column in columns]
+    shape, static, operation = (count, *first.shape), first.static, first.operation
+    if operation == "getitem" and all(shared):
+        whole = stacked([replace(node, inputs=(columns[0][0],)) for node in nodes])
+        return None if whole.operation == "stack" else whole
+    if all(shared):
+        return None
+    by_element = operation in _BY_ELEMENT or isinstance(first.primitive.forward, np.ufunc)
+    if is_large(first) or operation == "matmul":
+        return None
+    if by_element or (operation == "linear" and shared == [True, False]):
+        pass
+    elif operation in ("sum", "max", "min"):
+        axis = static[0]
+        axes = range(columns[0][0].ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        static = (tuple(1 + a % columns[0][0].ndim for a in axes), static[1])
+    elif operation in ("reshape", "broadcast_to"):
+        static = (shape,)
+    else:
+        return None
+    inputs = []
+    for column, same in zip(columns, shared, strict=True):
+        x = column[0] if same else stacks.setdefault(column, stacked(column))
+        missing = len(first.shape) - column[0].ndim
+        if not same and missing > 0 and operation not in ("reshape", "linear"):
+            wide = (count, *(1,) * missing, *column[0].shape)
+            x = made(P.reshape, (x,), (wide,), wide, x, step=None)
+        inputs.append(x)
+    return made(first.primitive, inputs, static, shape, first, step=None, name=first.name)
