@@ -103,7 +103,8 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 @_implements(np.where)
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the condition holds and y elsewhere; no gradient flows to the condition."""
-    return record(primitives.where, (x, y, as_tensor(condition).detach()))
+    condition = as_tensor(condition)
+    return record(primitives.where, (x, y, condition.detach() if condition.requires_grad else condition))
 
 
 # Products

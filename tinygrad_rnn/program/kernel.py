@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ class _Lines:
         self.count = 0
         self.names: dict[Node, str] = {}
         self.functions: dict[Callable, str] = {}
+        self.looks: dict[str, str] = {}  # views that are made at each call
         self.arguments = [self.local(x, "x") for x in graph.inputs] + [self.local(x, "p") for x in graph.parameters]
 
     def fresh(self, letter: str) -> str:
@@ -72,9 +74,15 @@ class _Lines:
         return self.names[x]
 
     def finished(self, results: Sequence[str]) -> Kernel:
-        """The function of all lines."""
+        """The function of all lines; a view that only one of them needs stands in that."""
         defaults = [f"{name}={name}" for name in self.bound]
         lines = [*self.lines, f"return [{', '.join(results)}]"]
+        uses = Counter(re.findall(r"\bv\d+\b", "\n".join(lines)))
+        once = {name: look for name, look in self.looks.items() if uses[name] == 2}  # where it is made, and there
+        lines = [
+            re.sub(r"\bv\d+\b", lambda match: once.get(match[0], match[0]), line)
+            for line in lines if line.partition(" = ")[0] not in once
+        ]  # fmt: skip
         namespace = dict(self.bound)
         head = f"def run({', '.join([*self.arguments, *defaults])}):"
         exec(compile("\n    ".join([head, *lines]), "<program>", "exec"), namespace)
@@ -135,8 +143,9 @@ class _Buffered(_Lines):
             return self.name(x) + how
         if (x, how) not in self.views:
             if array is None:
-                self.views[x, how] = self.fresh("v")
-                self.lines.append(f"{self.views[x, how]} = {self.name(x)}{how}")
+                self.views[x, how] = name = self.fresh("v")
+                self.looks[name] = self.name(x) + how
+                self.lines.append(f"{name} = {self.looks[name]}")
             else:
                 self.views[x, how] = self.bind(_viewed(array, how))
         return self.views[x, how]
@@ -252,12 +261,14 @@ class _Buffered(_Lines):
         return lambda out: f"{copyto}({out}, {forward}({arguments}))"
 
     def _by_element(self, node: Node) -> Call:
-        """A call of a ufunc; an operand that is repeated along an axis, for which NumPy would fetch a buffer at each call,
-        is copied to the place of the result first."""
+        """A call of a ufunc.
+
+        An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
+        """
         function = node.primitive.forward
         names = [self.view(x, ".reshape(())") if _is_number(x, node) else self.name(x) for x in node.inputs]
         wide = next((i for i, x in enumerate(node.inputs) if _is_repeated(x, node)), None)
-        if wide is None or node in self.new:
+        if wide is None or node in self.new or node.inputs[wide].dtype != node.dtype:
             return self._calling(function, *names)
         copyto = self.function(np.copyto, "copyto")
 
@@ -277,6 +288,8 @@ class _Buffered(_Lines):
             if a.ndim == 1:
                 return self._calling(np.multiply, self.view(a, "[:, None]"), self.name(b))
             return self._calling(np.dot, self.rows(a, turned=True), self.rows(b))
+        if b.ndim == 1 and a.operation == "transpose":
+            return self._calling(np.dot, self.name(b), self.name(a.inputs[0]))
         if b.ndim == 1:
             return self._calling(np.dot, self.name(a), self.name(b))
         call = self._calling(np.dot, self.rows(b), self.transposed(a))
@@ -296,7 +309,7 @@ def _sigmoid(x: np.ndarray, out: np.ndarray) -> None:
 
 
 def _slots(graph: Graph, excluded: set[Node]) -> dict[Node, np.ndarray]:
-    """The places of values in the stacks that hold them; stacks that overlap, as h(0..T-1) and h(1..T), are one array."""
+    """Where the values stand that stacks hold; stacks that overlap, as h(0..T-1) and h(1..T), are one array."""
     rows: list[dict[int, Node | None]] = []
     place: dict[Node, tuple[int, int]] = {}  # the row that a value stands in, and where
     for stack in filter(_is_stack, graph.nodes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["Pass", "Program", "compile"]
 
+_dtype = operator.attrgetter("dtype")
 _KEPT = 8  # traces, of as many kinds of inputs; the one that was not used for longest is forgotten first
 
 
@@ -80,10 +82,11 @@ class Program:
             if results is None:  # a parameter has another dtype than it had
                 traced = self._newly_traced(_key(arrays, structure), inputs)
                 results = traced.run(arrays)
-            loss = results[0].item()
-        last = 1 + len(self._wrt)
-        extra = () if traced.trace.extra is None else rebuilt(traced.trace.extra, results[last:])
-        return loss, results[1:last], *extra
+            loss = results.pop(0).item()
+        if traced.trace.extra is None:
+            return loss, results
+        count = len(self._wrt)
+        return loss, results[:count], *rebuilt(traced.trace.extra, results[count:])
 
     def backward(self, *inputs: Any) -> Any:
         """Add the gradients to `.grad` of what they are of; return the loss, and what else the function returns."""
@@ -154,7 +157,7 @@ class _Traced:
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
         values = [p.value for p in self.trace.parameters]
-        if [x.dtype for x in values] != self.dtypes:
+        if not all(map(operator.eq, map(_dtype, values), self.dtypes)):
             return None
         return self.kernel.run(*arrays, *values)
 

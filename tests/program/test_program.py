@@ -1,0 +1,468 @@
+import itertools
+import subprocess
+import sys
+import tracemalloc
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from operator import methodcaller
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from programs import NETS, Problem, assert_close, assert_same, eager, name
+from random_graphs import inputs as random_inputs
+from random_graphs import programs, run
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.nn.cells import NONLINEARITIES
+
+
+@pytest.mark.parametrize("T", [1, 2, 6])
+@pytest.mark.parametrize("net", NETS, ids=name)
+def test_a_program_computes_what_the_engine_does(net, T):
+    """Without optimisation bit for bit, with it to rounding; for other inputs and parameters than those traced with."""
+    p = Problem(**net, T=T)
+    exact = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters, optimize=False)
+    quick = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    for seed in (0, 1, 2):
+        expected = eager(p.loss, p.inputs(seed), p.parameters)
+        assert_same(exact(*p.inputs(seed)), expected)
+        assert_close(quick(*p.inputs(seed)), expected)
+        p.changed(seed)
+
+
+@pytest.mark.parametrize("options", [{"nonlinearity": f} for f in NONLINEARITIES] + [{"bias": False}], ids=str)
+def test_nonlinearities_and_nets_without_bias(options):
+    p = Problem(T=4, batch=3, **options)
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    p.changed(1)
+    assert_close(program(*p.inputs(1)), eager(p.loss, p.inputs(1), p.parameters))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gated_nets_without_bias(kind):
+    p = Problem(kind, T=4, batch=3, bias=False)
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    assert_close(program(*p.inputs(1)), eager(p.loss, p.inputs(1), p.parameters))
+
+
+@settings(max_examples=60, deadline=None)
+@given(programs(), st.integers(0, 2**16))
+def test_random_graphs(program, seed):
+    """Traced with some inputs, run with others: maximum, where and the rest decide anew."""
+    leaves = [tg.Tensor(x, requires_grad=True) for x in random_inputs(seed)]
+
+    def loss(shift):
+        x, y, s = leaves
+        return run(program, tg, x + shift, y, s, np.ones(3)) + tg.sum(x) * 0.0
+
+    exact = tg.compile(loss, np.zeros(3), wrt=leaves, optimize=False)
+    quick = tg.compile(loss, np.zeros(3), wrt=leaves)
+    for shift in (np.zeros(3), np.array([1.0, -2.0, 0.5])):
+        expected = eager(loss, (shift,), leaves)
+        assert_same(exact(shift), expected)
+        assert_close(quick(shift), expected, 1e-11)
+
+
+def perceptron(loss_fn):
+    rng = np.random.default_rng(0)
+    below, above = tg.nn.Linear(3, 4, rng=rng), tg.nn.Linear(4, 3, rng=rng)
+    return lambda x, y: loss_fn(above(tg.relu(below(x))), y), [*below.parameters(), *above.parameters()]
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_classes_are_inputs_as_any_others(optimize, reduction):
+    loss, wrt = perceptron(lambda z, y: tg.nn.cross_entropy(z, y, reduction))
+    rng = np.random.default_rng(1)
+    program = tg.compile(loss, rng.standard_normal((5, 3)), np.zeros(5, int), wrt=wrt, optimize=optimize)
+    x, y = 5 * rng.standard_normal((5, 3)), np.array([0, 2, 1, 1, 0])
+    assert_close(program(x, y), eager(loss, (x, y), wrt))
+
+
+def test_a_recurrent_net_with_classes_at_every_step():
+    rng = np.random.default_rng(0)
+    net, readout = tg.nn.LSTM(3, 4, rng=rng), tg.nn.Linear(4, 3, rng=rng)
+    wrt = [*net.parameters(), *readout.parameters()]
+
+    def loss(xs, classes):
+        return sum(tg.nn.cross_entropy(readout(h), classes[t]) for t, h in enumerate(net(xs)[0]))
+
+    xs, classes = rng.standard_normal((6, 2, 3)), rng.integers(0, 3, (6, 2))
+    program = tg.compile(loss, np.zeros((6, 2, 3)), np.zeros((6, 2), int), wrt=wrt)
+    assert_close(program(xs, classes), eager(loss, (xs, classes), wrt))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda W, x: tg.sum(tg.maximum(W * x, x)),
+        lambda W, x: tg.sum(tg.where(x > 0.5, W * x, W)),
+        lambda W, x: tg.sum(tg.where(np.logical_not(x < W), W * x, 2.0 * W)),
+        lambda W, x: tg.max(W * x) + tg.min(W - x),
+        lambda W, x: tg.sum((W * W) ** (x * x)),
+        lambda W, x: tg.sum(tg.clip(W * x, -0.5, 0.5)),
+        lambda W, x: tg.sum(tg.softmax(W * x)[1:] * tg.logsumexp(W + x)),
+        lambda W, x: tg.sum((W * x).detach() * W),
+        lambda W, x: tg.std(W * x) + tg.prod(W + x),
+        lambda W, x: tg.sum(np.outer(W, x) @ W) + tg.einsum("i,i->", W, x),
+        lambda W, x: tg.sum(W) * np.float32(2.0),
+    ],
+)
+@pytest.mark.parametrize("optimize", [True, False])
+def test_what_depends_on_values_is_decided_at_each_call(loss, optimize):
+    rng = np.random.default_rng(0)
+    W = tg.Tensor(rng.standard_normal(4), requires_grad=True)
+    program = tg.compile(lambda x: loss(W, x), rng.standard_normal(4), wrt=W, optimize=optimize)
+    for _ in range(4):
+        x = rng.standard_normal(4)
+        assert_close(program(x), eager(lambda x: loss(W, x), (tg.Tensor(x),), [W]))
+        W.data = rng.standard_normal(4)
+
+
+def test_float32_stays_float32():
+    W = tg.Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    x = np.arange(3, dtype=np.float32)
+    program = tg.compile(lambda x: tg.sum(tg.sigmoid(tg.linear(W, x)) * 0.5), x, wrt=W)
+    _, (dW,) = program(x)
+    assert dW.dtype == np.float32
+    np.testing.assert_allclose(
+        dW, eager(lambda x: tg.sum(tg.sigmoid(tg.linear(W, x)) * 0.5), (x,), [W])[1][0], rtol=1e-6
+    )
+
+
+# What is returned
+
+
+def test_results_are_the_caller_s_own():
+    p = Problem(batch=2)
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    _, first = program(*p.inputs(0))
+    kept = [g.copy() for g in first]
+    _, second = program(*p.inputs(1))
+    for gradient, copy, other in zip(first, kept, second, strict=True):
+        np.testing.assert_array_equal(gradient, copy)
+        gradient[...] = np.nan
+        assert np.all(np.isfinite(other))
+    assert_close(program(*p.inputs(1)), eager(p.loss, p.inputs(1), p.parameters))
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_gradient_that_is_a_parameter_is_not_handed_out(copy):
+    """The gradient of ½ Σ W² is W itself, and of Σ W it is a constant."""
+    W, V = tg.Tensor([1.0, 2.0], requires_grad=True), tg.Tensor([3.0], requires_grad=True)
+    program = tg.compile(lambda: 0.5 * tg.sum(W * W) + tg.sum(V), wrt=[W, V], copy=copy)
+    for _ in range(2):
+        loss, (dW, dV) = program()
+        assert (loss, dW.tolist(), dV.tolist()) == (5.5, [1.0, 2.0], [1.0])
+        dW[...], dV[...] = 0.0, 0.0
+    assert W.data.tolist() == [1.0, 2.0]
+
+
+def test_without_copies_the_next_call_overwrites():
+    p = Problem(batch=2)
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters, copy=False)
+    _, first = program(*p.inputs(0))
+    _, second = program(*p.inputs(1))
+    assert all(a is b or np.shares_memory(a, b) for a, b in zip(first, second, strict=True))
+    assert_close((program(*p.inputs(1))), eager(p.loss, p.inputs(1), p.parameters))
+
+
+@pytest.mark.parametrize("net", NETS, ids=name)
+def test_a_call_allocates_nothing_but_its_results(net):
+    """At its peak it needs less than 1 kB besides, 2 kB for the two dozen parameters of two gated layers."""
+    p = Problem(**net, T=20, H=40)
+    program, inputs = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters), p.inputs(0)
+    tracemalloc.start()
+    for _ in range(3):
+        program(*inputs)
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    _, gradients = program(*inputs)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak - sum(sys.getsizeof(g) for g in gradients) < (1024 if len(gradients) < 20 else 2048)
+
+
+def test_backward_adds_to_grad():
+    p = Problem("GRU", batch=2)
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    loss, gradients = eager(p.loss, p.inputs(1), p.parameters)
+    for q in p.parameters:
+        q.grad = None
+    assert program.backward(*p.inputs(1)) == pytest.approx(loss, rel=1e-12)
+    program.backward(*p.inputs(1))
+    for q, gradient in zip(p.parameters, gradients, strict=True):
+        np.testing.assert_allclose(q.grad, 2 * gradient, rtol=1e-10, atol=1e-13)
+
+
+def test_a_training_loop_changes_in_one_line():
+    """Parameters are read at each call: Adam's updates are seen, and the losses are those of the engine."""
+
+    def losses(compiled):
+        p = Problem("LSTM", batch=3)
+        optimizer = tg.optim.Adam(p.parameters, lr=0.05)
+        program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+        found = []
+        for step in range(10):
+            optimizer.zero_grad()
+            if compiled:
+                found.append(program.backward(*p.inputs(step)))
+            else:
+                loss = p.loss(*p.inputs(step))
+                loss.backward()
+                found.append(loss.item())
+            optimizer.step()
+        return found
+
+    np.testing.assert_allclose(losses(True), losses(False), rtol=1e-10)
+
+
+def test_a_tuple_returns_more_than_the_loss():
+    """As for a state that is carried on: structures go in and come out."""
+    p = Problem("LSTM", layers=2, batch=2)
+
+    def loss(xs, Y, state):
+        hs, state = p.net(xs, state)
+        return tg.nn.half_squared_error(p.readout(hs[-1]), Y), state, {"first": hs[0]}
+
+    xs, Y = p.inputs(0)
+    state = [(np.zeros((2, 3)), np.zeros((2, 3))), (np.zeros((2, 3)), np.zeros((2, 3)))]
+    program = tg.compile(loss, xs, Y, state, wrt=p.parameters)
+    for _ in range(2):
+        value, _, after, named = program(xs, Y, state)
+        expected, expected_state, others = loss(xs, Y, [tuple(map(tg.Tensor, pair)) for pair in state])
+        assert value == pytest.approx(expected.item(), rel=1e-12)
+        np.testing.assert_allclose(named["first"], others["first"].data, rtol=1e-12)
+        for pair, expected_pair in zip(after, expected_state, strict=True):
+            assert type(pair) is tuple
+            for part, expected_part in zip(pair, expected_pair, strict=True):
+                np.testing.assert_allclose(part, expected_part.data, rtol=1e-12)
+        state = after
+
+
+def test_gradients_of_an_input():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    program = tg.compile(lambda x: tg.sum(x**3), x, wrt=[x])
+    assert program(np.array([2.0, 3.0]))[1][0].tolist() == [12.0, 27.0]
+
+
+def test_what_the_loss_does_not_use_has_the_gradient_zero():
+    W, unused = (tg.Tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    for optimize in (True, False):
+        _, (dW, d) = tg.compile(lambda: tg.sum(W * W), wrt=[W, unused], optimize=optimize)()
+        assert (dW.tolist(), d.tolist()) == ([2.0, 4.0], [0.0, 0.0])
+
+
+def test_tensors_that_were_there_before_are_read_at_each_call():
+    W, scale = tg.Tensor([1.0, 2.0], requires_grad=True), tg.Tensor(1.0)
+    program = tg.compile(lambda: tg.sum(W * scale), wrt=W)
+    scale.data = 5.0
+    assert program() == (15.0, [pytest.approx([5.0, 5.0])])
+
+
+# Other inputs
+
+
+def test_other_shapes_are_traced_again():
+    p = Problem(batch=2)
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    for T, batch in [(3, 2), (5, 4), (5, 2), (1, 1)]:
+        other = Problem(batch=batch, T=T).inputs(1)
+        assert_close(program(*other), eager(p.loss, other, p.parameters))
+
+
+def test_a_few_traces_are_kept():
+    calls = []
+
+    def loss(x):
+        calls.append(x.shape)
+        return tg.sum(W * tg.sum(x))
+
+    W = tg.Tensor([1.0], requires_grad=True)
+    program = tg.compile(loss, np.zeros(1), wrt=W)
+    for n in [*range(1, 9), 1]:
+        program(np.zeros(n))
+    traced = len(calls)
+    program(np.zeros(2))
+    assert len(calls) == traced  # known
+    program(np.zeros(20))
+    program(np.zeros(2))
+    assert len(calls) > traced  # the oldest was forgotten
+
+
+@pytest.mark.parametrize("call", [(np.zeros(4),), (np.zeros(3, np.float32),), (np.zeros(3), np.zeros(3))])
+def test_other_shapes_are_refused_if_asked_for(call):
+    W = tg.Tensor(np.ones(3), requires_grad=True)
+    program = tg.compile(lambda x: tg.sum(W * x), np.zeros(3), wrt=W, retrace=False)
+    with pytest.raises(ShapeError, match=r"compiled for \(float64 \(3,\)\), called with \(float"):
+        program(*call)
+
+
+def test_objects_that_are_no_arrays_are_passed_on():
+    W = tg.Tensor([1.0, 2.0], requires_grad=True)
+    program = tg.compile(lambda x, power: tg.sum(W * x**power), np.ones(2), 2, wrt=W)
+    assert program(np.array([3.0, 4.0]), 2)[1][0].tolist() == [9.0, 16.0]
+    assert program(np.array([3.0, 4.0]), 3)[1][0].tolist() == [27.0, 64.0]
+
+
+def test_a_parameter_that_changes_its_dtype_is_traced_again():
+    W = tg.Tensor([1.0, 2.0], requires_grad=True)
+    program = tg.compile(lambda: tg.sum(W * W), wrt=W)
+    W.data = np.array([3.0, 4.0], np.float32)
+    assert program()[1][0].dtype == np.float32 and program()[1][0].tolist() == [6.0, 8.0]
+
+
+def test_calls_from_several_threads_wait_for_each_other():
+    p = Problem(batch=2, T=30)
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    alone = [program(*p.inputs(seed)) for seed in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: program(*p.inputs(seed)), range(20)))
+    for found, expected in zip(together, alone, strict=True):
+        assert_same(found, expected)
+
+
+def test_an_input_that_changes_between_calls_is_read_anew():
+    W, x = tg.Tensor([1.0, 2.0], requires_grad=True), np.ones(2)
+    program = tg.compile(lambda x: tg.sum(W * x), x, wrt=W)
+    x[...] = 7.0
+    assert program(x)[0] == 21.0
+
+
+# Bad input
+
+W = tg.Tensor([1.0, 2.0], requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "function, error, message",
+    [
+        (lambda x: W * x, ValueError, r"compile\(<lambda>\): its loss is multiply of shape \(2,\), no scalar"),
+        (lambda x: 3.0, TypeError, r"compile\(<lambda>\): it returns its loss, a scalar Tensor, not a float"),
+        (lambda x: None, TypeError, "not a NoneType"),
+        (lambda x: tg.sum(x), ValueError, "depends on nothing that requires a gradient"),
+        (lambda x: tg.sum(W * np.random.default_rng().standard_normal(2)), ValueError, "drawn at random .* an input"),
+        (lambda: tg.sum(W), TypeError, "positional argument"),
+    ],
+)
+def test_functions_that_cannot_be_compiled(function, error, message):
+    with pytest.raises(error, match=message):
+        tg.compile(function, np.ones(2), wrt=W)
+
+
+@pytest.mark.parametrize(
+    "wrt, error, message",
+    [
+        ([], ValueError, "wrt=...): empty; pass the parameters"),
+        ([np.ones(2)], TypeError, "Tensors are needed, not a ndarray"),
+        ([W * 2.0], ValueError, "is no leaf that requires a gradient"),
+        ([tg.Tensor([1.0])], ValueError, "is no leaf that requires a gradient"),
+    ],
+)
+def test_what_gradients_cannot_be_of(wrt, error, message):
+    with pytest.raises(error, match=message.replace(")", r"\)")):
+        tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=wrt)
+
+
+def test_flags_are_flags():
+    with pytest.raises(TypeError, match=r"compile\(optimize='yes'\): True or False"):
+        tg.compile(lambda: tg.sum(W), wrt=W, optimize="yes")
+
+
+def test_nothing_is_traced_inside_no_grad():
+    with tg.no_grad(), pytest.raises(ValueError, match=r"inside no_grad\(\)"):
+        tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=W)
+
+
+@pytest.mark.parametrize("how", [bool, float, np.asarray, *map(methodcaller, ["item", "numpy", "tolist"])])
+def test_a_value_that_is_read_out_is_fixed_with_a_warning_that_names_the_line(how):
+    def loss(x):
+        first = how(tg.sum(x))  # the line that is named
+        return tg.sum(W * float(first))
+
+    with pytest.warns(UserWarning, match=r"is fixed in the program.*the line that is named") as caught:
+        program = tg.compile(loss, np.ones(2), wrt=W)
+    assert {w.filename for w in caught} == {__file__}
+    fixed = program(np.ones(2))[0]
+    assert program(np.array([5.0, 5.0]))[0] == fixed
+
+
+def test_the_branch_is_fixed_at_tracing():
+    def loss(x):
+        return tg.sum(W * x) if bool(tg.sum(x) > 0.0) else tg.sum(W)
+
+    with pytest.warns(UserWarning, match=r"bool\(\) of greater"):
+        program = tg.compile(loss, np.ones(2), wrt=W)
+    assert program(np.array([-5.0, -5.0]))[0] == -15.0
+
+
+def test_what_depends_on_no_input_may_be_read_out():
+    def loss(x):
+        return tg.sum(W * x) if tg.Tensor(1.0) > 0.5 else tg.sum(W)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tg.compile(loss, np.ones(2), wrt=W)
+
+
+def test_a_state_that_does_not_fit_is_told_by_the_net():
+    p = Problem()
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    with pytest.raises(ShapeError, match="x has shape"):
+        program(np.zeros((5, 7)), np.zeros(2))
+    assert_close(program(*p.inputs(0)), eager(p.loss, p.inputs(0), p.parameters))
+
+
+# Passes
+
+
+def test_passes_are_listed_with_their_counts_of_nodes():
+    p = Problem(T=6, batch=2)
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    listed = program.passes
+    assert [step.name for step in listed][:3] == ["dead_code", "expanded", "constants"]
+    assert all(b.before == a.after for a, b in itertools.pairwise(listed))
+    assert listed[-1].after < listed[0].before / 1.5
+    assert tg.compile(p.loss, *p.inputs(0), wrt=p.parameters, optimize=False).passes == []
+
+
+@pytest.mark.parametrize("net", NETS, ids=name)
+def test_every_pass_computes_the_same_and_can_be_drawn(net):
+    p = Problem(**net, T=3)
+    expected = eager(p.loss, p.inputs(0), p.parameters)
+    for step in tg.compile(p.loss, *p.inputs(0), wrt=p.parameters).passes:
+        loss, *gradients = step.tensors()
+        assert_close((loss.item(), [g.data for g in gradients]), expected)
+    assert len(tg.draw.forward(loss, level="primitives").nodes) > 5
+
+
+# In a process of its own
+
+
+def test_a_saved_module_needs_numpy_alone(tmp_path):
+    p = Problem("GRU", layers=2, batch=2)
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    loss, gradients = eager(p.loss, p.inputs(1), p.parameters)
+    arrays = {f"a{i}": x for i, x in enumerate([*p.inputs(1), *(q.data for q in p.parameters)])}
+    np.savez(tmp_path / "inputs.npz", **arrays)
+    for rolled in (False, True):
+        program.save(tmp_path / "module.py", rolled=rolled)
+        code = (
+            "import sys, numpy as np, module; a = np.load('inputs.npz'); "
+            "loss, gradients = module.bptt(*[a[f'a{i}'] for i in range(len(a.files))]); "
+            "assert not any('tinygrad' in m for m in sys.modules); "
+            "np.savez('outputs.npz', loss=loss, **{f'g{i}': g for i, g in enumerate(gradients)})"
+        )
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+        outputs = np.load(tmp_path / "outputs.npz")
+        assert_same((outputs["loss"].item(), [outputs[f"g{i}"] for i in range(len(gradients))]), (loss, gradients))
+
+
+def test_a_program_says_what_it_is():
+    p = Problem()
+    program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
+    assert repr(program).startswith("Program(loss of (5, 2), (2,): ")
+    assert "_dot" in program.kernel or "dot(" in program.kernel
