@@ -3,15 +3,18 @@
     python examples/benchmark.py            the table, for whatever peers are installed: pip install ".[bench]"
     python examples/benchmark.py --quick    a few repetitions of the small size: are the gradients right?
 
-A step is the forward and backward pass of the plain many-to-one net, in float64, built node by node each time, with one
-BLAS thread. Each library runs in turn with the hand-written one, all in one process; the ratio is that of the medians.
+A step is the forward and backward pass of the plain many-to-one net, in float64, with one BLAS thread: built node by
+node each time, or compiled once, here into NumPy calls (`tg.compile`) and by JAX. Each library runs in turn with the
+hand-written one, all in one process; the ratio is that of the medians.
 """
 
 import os
 
 os.environ |= {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 import argparse
+import functools
 import gc
 import importlib.metadata
 import platform
@@ -140,7 +143,53 @@ def torch(p):
     return step
 
 
-STEPS = [by_hand, tinygrad_rnn, autograd, mygrad, dezero, torch]
+def compiled(p):
+    """The same function as `tinygrad_rnn` runs, as a program."""
+    program = tg.compile(
+        lambda xs, Y: tg.nn.half_squared_error(p.readout(p.rnn(xs)[0][-1]), Y), p.xs, p.Y, wrt=p.tensors
+    )
+    return lambda: program(p.xs, p.Y)[1]
+
+
+def jax_jit(p):
+    """`jit` of the loop as it stands, which XLA unrolls."""
+    return jitted(p, lambda jnp, W, U, b, V, c, xs: functools.reduce(jax_step(jnp, W, U, b), xs, jnp.zeros((p.B, p.H))))
+
+
+def jax_scan(p):
+    """`jit` of the loop as one `scan`."""
+
+    def last_state(jnp, W, U, b, V, c, xs):
+        from jax import lax
+
+        step = jax_step(jnp, W, U, b)
+        return lax.scan(lambda h, x: (step(h, x), None), jnp.zeros((p.B, p.H)), xs)[0]
+
+    return jitted(p, last_state)
+
+
+def jax_step(jnp, W, U, b):
+    return lambda h, x: jnp.tanh(x @ W.T + h @ U.T + b)
+
+
+def jitted(p, last_state):
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+
+    def loss(parameters, xs, Y):
+        *_, V, c = parameters
+        h = last_state(jnp, *parameters, xs)
+        return 0.5 * jnp.sum((h @ V.T + c - Y) ** 2)
+
+    function = jax.jit(jax.value_and_grad(loss))
+    arguments = [jnp.asarray(a) for a in p.parameters], jnp.asarray(p.xs), jnp.asarray(p.Y)
+    return lambda: [np.asarray(g) for g in jax.block_until_ready(function(*arguments))[1]]
+
+
+STEPS = [by_hand, tinygrad_rnn, compiled, jax_jit, jax_scan, autograd, mygrad, dezero, torch]
+LIBRARIES = {"compiled": "tinygrad_rnn", "jax_jit": "jax", "jax_scan": "jax"}
 
 
 def training_steps(problem):
@@ -185,9 +234,15 @@ def gated(kind, T, B, D, H):
         tg.nn.half_squared_error(net(xs)[0][-1], target).backward()
         return {name: p.grad for name, p in parameters.items()}
 
+    program = tg.compile(lambda xs, Y: tg.nn.half_squared_error(net(xs)[0][-1], Y), xs, target, wrt=net)
+
+    def compiled():
+        return dict(zip(parameters, program(xs, target)[1], strict=True))
+
+    steps = {"by_hand": by_hand, "tinygrad_rnn": ours, "compiled": compiled}
     for name, gradient in by_hand().items():
-        np.testing.assert_allclose(ours()[name], gradient, rtol=1e-9, atol=1e-11, err_msg=name)
-    steps = {"by_hand": by_hand, "tinygrad_rnn": ours}
+        for step in (ours, compiled):
+            np.testing.assert_allclose(step()[name], gradient, rtol=1e-9, atol=1e-11, err_msg=name)
     try:
         import torch
     except ImportError:
@@ -204,6 +259,17 @@ def gated(kind, T, B, D, H):
         (0.5 * ((h - Y) ** 2).sum()).backward()
 
     return steps | {"torch": theirs}
+
+
+def first_result(make, shape):
+    """Seconds from a net to its first gradients, in a new process without the time for imports: tracing, compiling."""
+    code = (
+        f"import benchmark, time; p = benchmark.Problem(*{shape}); benchmark.{make.__name__}(benchmark.Problem(2, 1, 1, 2))(); "
+        f"start = time.perf_counter(); benchmark.{make.__name__}(p)(); print(time.perf_counter() - start)"
+    )
+    folder = os.path.dirname(os.path.abspath(__file__))
+    runs = [subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True) for _ in range(3)]
+    return statistics.median(float(run.stdout) for run in runs)
 
 
 def chain(length):
@@ -274,8 +340,15 @@ def main():
                 milliseconds.append(1e3 * taken_by_hand)
     print("ratio to hand-written NumPy   " + "".join(f"{size:>10}" for size in sizes))
     for name, columns in ratios.items():
-        print(f"{name + ' ' + version(name):30}" + "".join(f"{ratio:10.2f}" for ratio in columns))
+        label = f"{name} {version(LIBRARIES.get(name, name))}"
+        print(f"{label:30}" + "".join(f"{ratio:10.2f}" for ratio in columns))
     print(f"{'by hand, milliseconds':30}" + "".join(f"{taken:10.2f}" for taken in milliseconds))
+
+    if not quick:
+        print("\nseconds to a first result")
+        for make in [compiled, jax_jit, jax_scan] if "jax_jit" in ratios else [compiled]:
+            taken = [first_result(make, SIZES[size][:4]) for size in sizes]
+            print(f"{make.__name__:30}" + "".join(f"{seconds:10.3f}" for seconds in taken))
 
     T, B, D, H, repetitions = SIZES["small" if quick else "middle"]
     for kind in ("LSTM", "GRU"):
