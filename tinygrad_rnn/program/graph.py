@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,12 @@ class Node:
     step: int | None = None
     layer: int | None = None
     value: np.ndarray | None = None
+
+    def on(self, inputs: tuple[Node, ...]) -> Node:
+        """The same operation on other inputs of the same shapes; itself if they are its own."""
+        if inputs == self.inputs:
+            return self
+        return Node(self.primitive, inputs, self.static, self.shape, self.dtype, self.name, self.step, self.layer)
 
     @property
     def ndim(self) -> int:
@@ -92,7 +98,7 @@ def rewritten(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node | None
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         inputs = tuple([new.get(x, x) for x in node.inputs])
-        new[node] = rule(node, inputs) or (node if inputs == node.inputs else replace(node, inputs=inputs))
+        new[node] = rule(node, inputs) or node.on(inputs)
     return replaced(graph, new)
 
 

@@ -161,7 +161,7 @@ def common_subexpressions(graph: Graph) -> Graph:
         inputs = tuple([same(x) for x in inputs])
         key = (node.primitive, inputs, static_key(node.static))
         if key not in known:
-            known[key] = node if inputs == node.inputs else replace(node, inputs=inputs)
+            known[key] = node.on(inputs)
         return known[key]
 
     return rewritten(graph, rule)
@@ -193,7 +193,7 @@ def sums_over_time(graph: Graph) -> Graph:
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         inputs = tuple([new.get(x, x) for x in node.inputs])
-        new[node] = node if inputs == node.inputs else replace(node, inputs=inputs)
+        new[node] = node.on(inputs)
         if node.operation == inputs[0].operation == "sum" and node.static == inputs[0].static == (0, False):
             new[node] = made(P.sum_, inputs[0].inputs, ((0, 1), False), node.shape, node, name=node.name)
         if node.operation != "add" or node in inner:

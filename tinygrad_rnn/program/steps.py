@@ -8,7 +8,6 @@ steps at once, on the values of the steps stacked along a new first axis.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -138,9 +137,8 @@ def batched(graph: Graph, groups: Mapping[Role, Sequence[Node]], role: Mapping[N
                 new[node] = made(P.getitem, (whole,), (i,), node.shape, node, name=node.name)
             else:
                 inside = tuple([new.get(x, x) for x in node.inputs])
-                new[node] = stacked(inside) if node.operation == "stack" and node.static == (0,) else node
-                if new[node] is node and inside != node.inputs:
-                    new[node] = replace(node, inputs=inside)
+                is_stack = node.operation == "stack" and node.static == (0,)
+                new[node] = stacked(inside) if is_stack else node.on(inside)
     return replaced(graph, new)
 
 
@@ -151,7 +149,7 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
     shared = [all(x is column[0] for x in column) for column in columns]
     shape, static, operation = (count, *first.shape), first.static, first.operation
     if operation == "getitem" and all(shared):
-        whole = stacked([replace(node, inputs=(columns[0][0],)) for node in nodes])
+        whole = stacked([node.on((columns[0][0],)) for node in nodes])
         return None if whole.operation == "stack" else whole
     if all(shared):
         return None
