@@ -194,3 +194,35 @@ def test_bad_input_raises_at_the_call(change, error, message):
     arguments = {"rnn": rnn, "readout": readout, "loss_fn": squared_error, "xs": xs, "targets": targets, "length": 3}
     with pytest.raises(error, match=message):
         bptt.truncated(**{**arguments, **change})
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_chunks_as_programs_are_the_chunks(kind):
+    """Losses, gradients and the state that is carried are those of the engine; the last chunk is shorter."""
+    rng = np.random.default_rng(0)
+    xs, targets = rng.standard_normal((17, 2, 3)), rng.standard_normal((17, 2, 1))
+
+    def chunks(**options):
+        net, readout = getattr(tg.nn, kind)(3, 4, 2, rng=0), tg.nn.Linear(4, 1, rng=1)
+        optimizer, losses = tg.optim.SGD([*net.parameters(), *readout.parameters()], lr=0.01), []
+        running = tg.bptt.truncated(net, readout, tg.nn.squared_error, xs, targets, length=5, **options)
+        for loss in running:
+            losses.append(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+        return losses, [p.data for p in optimizer.params], running.state
+
+    (losses, parameters, state), (expected, expected_parameters, expected_state) = chunks(compile=tg.compile), chunks()
+    np.testing.assert_allclose(losses, expected, rtol=1e-11)
+    for p, q in zip(parameters, expected_parameters, strict=True):
+        np.testing.assert_allclose(p, q, rtol=1e-10, atol=1e-13)
+    flat = [part for layer in state for part in (layer if isinstance(layer, tuple) else (layer,))]
+    for part, other in zip(flat, parts(expected_state), strict=True):
+        np.testing.assert_allclose(part, other, rtol=1e-10, atol=1e-13)
+
+
+def test_a_program_goes_through_a_chunk_whole():
+    net, readout = tg.nn.RNN(1, 2), tg.nn.Linear(2, 1)
+    with pytest.raises(ValueError, match=r"back=..., compile=...\): a program goes back to the chunk's first step"):
+        xs = np.zeros((4, 1))
+        tg.bptt.truncated(net, readout, tg.nn.squared_error, xs, xs, length=2, back=3, compile=tg.compile)

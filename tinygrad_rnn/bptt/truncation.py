@@ -38,6 +38,7 @@ def truncated(
     length: int,
     state: Any = None,
     back: int | None = None,
+    compile: Callable | None = None,
 ) -> Chunks:
     """Go through a series chunk by chunk; yield each chunk's loss when its gradients have been added to `.grad`.
 
@@ -65,6 +66,8 @@ def truncated(
         length: how many steps a chunk has; the last may be shorter.
         state: as for the net. No gradient flows into what it was made of, but leaves of it are learnt like parameters.
         back: how many steps the gradient goes back, at least `length`; those of the chunk if not given.
+        compile: `tg.compile`, to run each chunk as a program: the same to rounding, in less time. What `loss_fn` reads
+            besides is fixed then, and the gradients are those of the parameters of the net and the readout.
 
     Returns:
         An iterator over the chunks that gives the sum of the losses of each, a float; its `.state` is that after them.
@@ -72,6 +75,7 @@ def truncated(
     Raises:
         ValueError: length is not between 1 and T, back is less than length, or there is not one target a step.
         TypeError: rnn is no RNN, LSTM or GRU, or length or back is no integer.
+        ValueError: `back` and `compile` together: a program goes through a chunk whole.
     """
     if not isinstance(rnn, Recurrent):
         raise TypeError(f"truncated(rnn, ...): an nn.RNN, LSTM or GRU is needed, not an object of {type(rnn).__name__}")
@@ -83,7 +87,13 @@ def truncated(
         raise ValueError(f"truncated(back={back}): at least the length of a chunk, {length}")
     if len(targets) != T:
         raise ValueError(f"truncated(xs, targets): {len(targets)} targets for {T} steps")
+    if compile is not None and back is not None:
+        raise ValueError(
+            "truncated(back=..., compile=...): a program goes back to the chunk's first step; leave one out"
+        )
     state = _detached(state)
+    if compile is not None:
+        return Chunks(_programs(rnn, readout, loss_fn, xs, targets, length, state, compile), state)
     return Chunks(_chunks(rnn, readout, loss_fn, xs, targets, length, state, back), state)
 
 
@@ -105,6 +115,27 @@ def _chunks(
             cut(part)
         loss.backward()
         yield loss.item(), _detached(state)
+
+
+def _programs(
+    rnn: Recurrent, readout: Module, loss_fn: Callable, xs: Any, targets: Sequence, length: int, state: Any,
+    compile: Callable,
+) -> Iterator[tuple[float, Any]]:  # fmt: skip
+    """The same, a program for every length of a chunk."""
+
+    def chunk(xs: Any, targets: Any, state: Any) -> tuple[Tensor, Any]:
+        loss, (hs, state) = 0.0, rnn(xs, state)
+        for t, h in enumerate(hs):
+            loss = loss_fn(readout(h), targets[t]) + loss
+        return loss, state
+
+    program = None
+    for start in range(0, len(xs), length):
+        inputs = xs[start : start + length], targets[start : start + length], state
+        if program is None:
+            program = compile(chunk, *inputs, wrt=[*rnn.parameters(), *readout.parameters()])
+        loss, state = program.backward(*inputs)
+        yield loss, state
 
 
 def _integer(name: str, steps: Any) -> int:
