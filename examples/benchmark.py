@@ -264,8 +264,8 @@ def gated(kind, T, B, D, H):
 def first_result(make, shape):
     """Seconds from a net to its first gradients, in a new process without the time for imports: tracing, compiling."""
     code = (
-        f"import benchmark, time; p = benchmark.Problem(*{shape}); benchmark.{make.__name__}(benchmark.Problem(2, 1, 1, 2))(); "
-        f"start = time.perf_counter(); benchmark.{make.__name__}(p)(); print(time.perf_counter() - start)"
+        f"import time; from benchmark import Problem, {make.__name__} as make; p = Problem(*{shape}); "
+        "make(Problem(2, 1, 1, 2))(); start = time.perf_counter(); make(p)(); print(time.perf_counter() - start)"
     )
     folder = os.path.dirname(os.path.abspath(__file__))
     runs = [subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True) for _ in range(3)]

@@ -22,6 +22,7 @@ from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
+from tinygrad_rnn.experiments.commands import add_commands
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.notation import Notation
 from tinygrad_rnn.primitives import TABLE
@@ -72,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="check every primitive and every cell against central differences")
     check.set_defaults(run=_check)
+
+    add_commands(commands)
     return parser
 
 

@@ -1,0 +1,38 @@
+import csv
+import sys
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.experiments import plots
+
+
+def drawn(path):
+    pytest.importorskip("matplotlib")
+    lines = {"tanh": np.array([1.0, 0.5, 0.25]), "bound": np.array([2.0, 1.0, 0.5])}
+    x = ("distance, steps", [1, 2, 3])
+    return plots.curves(path, "Vanishing", x, "‖∂L/∂h‖", lines, log=True, dashed=["bound"])
+
+
+def test_curves_have_names_and_their_numbers_are_in_a_csv_file(tmp_path):
+    text = drawn(tmp_path / "flow.svg").read_text()
+    for words in ("Vanishing", "distance, steps", "‖∂L/∂h‖", "tanh", "bound"):
+        assert words in text
+    rows = list(csv.reader((tmp_path / "flow.csv").read_text().splitlines()))
+    assert rows == [
+        ["distance, steps", "tanh", "bound"],
+        ["1", "1.0", "2.0"],
+        ["2", "0.5", "1.0"],
+        ["3", "0.25", "0.5"],
+    ]
+
+
+def test_the_same_figure_is_the_same_file(tmp_path):
+    assert drawn(tmp_path / "a.svg").read_bytes() == drawn(tmp_path / "b.svg").read_bytes()
+
+
+def test_without_matplotlib_the_numbers_are_written_and_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r'pip install "tinygrad-rnn\[plot\]"'):
+        plots.curves(tmp_path / "flow.svg", "", ("t", [1, 2]), "", {"a": [1.0, 2.0]})
+    assert (tmp_path / "flow.csv").exists() and not (tmp_path / "flow.svg").exists()

@@ -1,0 +1,28 @@
+import pytest
+
+from tinygrad_rnn.experiments.settings import Settings
+
+
+def test_settings_are_their_dict():
+    settings = Settings(cell="gru", lr=1)
+    assert settings.lr == 1.0 and Settings(**settings.as_dict()) == settings
+
+
+@pytest.mark.parametrize(
+    "given, error, message",
+    [
+        ({"cell": "elman"}, ValueError, "cell='elman': not one of rnn, lstm, gru"),
+        ({"layers": 0}, ValueError, "layers=0: at least 1"),
+        ({"lr": float("nan")}, ValueError, "lr=nan: at least 0"),
+        ({"lr": float("inf")}, ValueError, "finite"),
+        ({"hidden": 2.5}, TypeError, "hidden=2.5: a whole number"),
+        ({"hidden": True}, TypeError, "hidden=True: a whole number"),
+        ({"data": None}, TypeError, "data=None: str"),
+        ({"nonlinearity": "relu"}, ValueError, "is of the plain cell, rnn; cell='lstm'"),
+        ({"momentum": 0.9}, ValueError, "momentum=0.9 is of optimizer='sgd'"),
+        ({"column": "x"}, ValueError, "column='x' is of a CSV file; data='sunspots' is none"),
+    ],
+)
+def test_what_does_not_fit_is_told(given, error, message):
+    with pytest.raises(error, match=message):
+        Settings(**given)
