@@ -211,7 +211,7 @@ def sums_over_time(graph: Graph) -> Graph:
             together = len({step[x] for x in group}) == len(group) > 1
             for x in [_sum(group, step, new, users, node)] if together else [new.get(x, x) for x in group]:
                 total = x if total is None else _elementwise(P.add, total, x, of=node)
-        new[node] = replace(total, name=node.name, step=node.step) if total.operation == "add" else total
+        new[node] = replace(total, name=node.name, step=node.step, layer=node.layer)
     return replaced(graph, new)
 
 
