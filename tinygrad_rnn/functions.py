@@ -393,13 +393,20 @@ NUMPY_FUNCTIONS[np.amax], NUMPY_FUNCTIONS[np.amin] = max, min
 # No gradient flows through a choice, a test or a shape: these give plain arrays.
 
 
-def _plain(function: Callable) -> Callable:
-    return lambda *arguments, **keywords: function(*map(bare, arguments), **keywords)
+def _plain(function: Callable, reads: bool = True) -> Callable:
+    """A function of the values alone; `reads` says whether of the elements, or of shapes."""
+
+    def plain(*arguments: Any, **keywords: Any) -> Any:
+        for x in arguments:
+            if reads and isinstance(x, Tensor):
+                tensor.read_out(x, f"{function.__name__}()")
+        return function(*map(bare, arguments), **keywords)
+
+    return plain
 
 
-for _function in (
-    np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.allclose, np.isclose, np.array_equal,
-    np.shape, np.ndim, np.size,
-):  # fmt: skip
+for _function in (np.argmax, np.argmin, np.argsort, np.allclose, np.isclose, np.array_equal):
     NUMPY_FUNCTIONS[_function] = _plain(_function)
+for _function in (np.zeros_like, np.ones_like, np.shape, np.ndim, np.size):
+    NUMPY_FUNCTIONS[_function] = _plain(_function, reads=False)
 Tensor.argmax, Tensor.argmin = _plain(np.argmax), _plain(np.argmin)

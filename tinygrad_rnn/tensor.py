@@ -42,6 +42,7 @@ __all__ = [
     "no_grad",
     "place",
     "power",
+    "read_out",
     "record",
     "recording",
     "refused",
@@ -513,12 +514,12 @@ class Tensor:
 
     def item(self) -> float:
         """The value of a Tensor of one element as a Python number."""
-        _read(self, "item()")
+        read_out(self, "item()")
         return self.value.item()
 
     def numpy(self) -> np.ndarray:
         """A copy of the value."""
-        _read(self, "numpy()")
+        read_out(self, "numpy()")
         return self.value.copy()
 
     def detach(self) -> Tensor:
@@ -532,18 +533,18 @@ class Tensor:
 
     def tolist(self) -> Any:
         """The value as Python numbers, in lists that are nested as the axes are."""
-        _read(self, "tolist()")
+        read_out(self, "tolist()")
         return self.value.tolist()
 
     def __float__(self) -> float:
-        _read(self, "float()")
+        read_out(self, "float()")
         return float(self.value.item())
 
     def __format__(self, spec: str) -> str:
         return format(self.value.item(), spec) if self.size == 1 and spec else object.__format__(self, spec)
 
     def __bool__(self) -> bool:
-        _read(self, "bool()")
+        read_out(self, "bool()")
         return bool(self.value)
 
     def __len__(self) -> int:
@@ -560,7 +561,7 @@ class Tensor:
                 f"an array made from {describe(self)} would lose its gradient; use tg.stack or tg.concatenate to join "
                 "Tensors, and .data, .numpy() or .detach() for the bare value"
             )
-        _read(self, "an array of it")
+        read_out(self, "an array of it")
         return np.array(self.value, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
 
     # Operators: each records the primitive of its name
@@ -688,7 +689,8 @@ class Tensor:
     __record__ = staticmethod(record)
 
 
-def _read(x: Tensor, how: str) -> None:
+def read_out(x: Tensor, how: str) -> None:
+    """Tell the watcher, if there is one, that a value leaves the graph."""
     watch = watcher.get()
     if watch is not None:
         watch.read(x, how)

@@ -346,6 +346,7 @@ W = tg.Tensor([1.0, 2.0], requires_grad=True)
         (lambda x: tg.sum(x), ValueError, "depends on nothing that requires a gradient"),
         (lambda x: tg.sum(W * np.random.default_rng().standard_normal(2)), ValueError, "drawn at random .* an input"),
         (lambda: tg.sum(W), TypeError, "positional argument"),
+        (3, TypeError, "a function of the inputs is needed, not a int"),
     ],
 )
 def test_functions_that_cannot_be_compiled(function, error, message):
@@ -397,6 +398,24 @@ def test_the_branch_is_fixed_at_tracing():
     with pytest.warns(UserWarning, match=r"bool\(\) of greater"):
         program = tg.compile(loss, np.ones(2), wrt=W)
     assert program(np.array([-5.0, -5.0]))[0] == -15.0
+
+
+def test_a_choice_is_fixed_too():
+    with pytest.warns(UserWarning, match=r"argmax\(\) of multiply"):
+        program = tg.compile(lambda x: tg.sum(W[np.argmax(W * x)]), np.ones(2), wrt=W)
+    assert program(np.array([9.0, 0.0]))[1][0].tolist() == [0.0, 1.0]
+
+
+def test_gradients_may_be_taken_inside():
+    """Of the loss |∇ Σ W² x|²."""
+
+    def loss(x):
+        (g,) = tg.grad(tg.sum(W * W * x), W, create_graph=True)
+        return tg.sum(g * g)
+
+    program = tg.compile(loss, np.ones(2), wrt=W)
+    x = np.array([1.0, 3.0])
+    assert_close(program(x), eager(loss, (x,), [W]))
 
 
 def test_what_depends_on_no_input_may_be_read_out():

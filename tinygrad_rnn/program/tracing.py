@@ -90,6 +90,8 @@ def trace(function: Callable, inputs: tuple, wrt: Sequence[Tensor]) -> Trace:
         TypeError, ValueError: it returns no scalar Tensor that depends on parameters, or is not the same each time.
     """
     name = name_of(function)
+    if not callable(function):
+        raise TypeError(f"compile(function, ...): a function of the inputs is needed, not a {name}")
     if not is_recording():
         raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
     arrays, structure = arrays_of(inputs)
@@ -242,8 +244,7 @@ def _check_loss(name: str, loss: Any) -> None:
 
 
 def _check_the_same(name: str, function: Callable, structure: Any, given: Sequence[Tensor], loss: Tensor) -> None:
-    with recording(False):
-        again = function(*rebuilt(structure, given))
+    again = function(*rebuilt(structure, given))
     again = again[0] if isinstance(again, tuple) else again
     # to rounding, which depends on the order of the elements in memory, as the sum of an array's elements does
     if not np.allclose(again.value, loss.value, rtol=1e3 * np.finfo(loss.dtype).eps, atol=0.0, equal_nan=True):
