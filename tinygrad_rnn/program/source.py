@@ -1,2 +1,0 @@
-def written(trace, rolled, level):
-    return ""
