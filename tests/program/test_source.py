@@ -16,7 +16,6 @@ from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.tracing import trace
 from tinygrad_rnn.tensor import Tensor, record, time_step
 
-
 WAYS = [(rolled, level) for rolled in (False, True) for level in ("named", "primitives")]
 D, H = 2, 3
 
@@ -133,6 +132,85 @@ def test_all_steps_are_rolled_whatever_their_number(kind, options, layers, many,
     assert max(map(len, texts[0].splitlines())) <= 120
 
 
+THREE_STEPS = '''\
+"""A loss and its gradients, by backpropagation through time (BPTT), in plain NumPy.
+
+    loss, [dW, dU, db, dV, dc] = bptt(xs, Y, W, U, b, V, c)
+
+Arguments: arrays xs (3, 2), Y (1,), W (3, 2), U (3, 3), b (3,), V (1, 3), c (1,).
+Returns: the loss, a float; its gradients, each of the shape of what it is the gradient of.
+"""
+
+import numpy as np
+
+
+def bptt(xs, Y, W, U, b, V, c):
+    h_0 = np.zeros(3)
+
+    # t = 1:  ĥ = W x + U h(0) + b,  h = tanh(ĥ)
+    x_1 = xs[0]
+    ĥ_1 = W @ x_1 + U @ h_0 + b
+    h_1 = np.tanh(ĥ_1)
+
+    # t = 2:  ĥ = W x + U h(1) + b,  h = tanh(ĥ)
+    x_2 = xs[1]
+    ĥ_2 = W @ x_2 + U @ h_1 + b
+    h_2 = np.tanh(ĥ_2)
+
+    # t = 3:  ĥ = W x + U h(2) + b,  h = tanh(ĥ)
+    x_3 = xs[2]
+    ĥ_3 = W @ x_3 + U @ h_2 + b
+    h_3 = np.tanh(ĥ_3)
+
+    # y = V h(3) + c,  L = ½ Σ (y − Y)²
+    y = V @ h_3 + c
+    difference = y - Y
+    L = 0.5 * np.sum(np.square(difference))
+
+    # backward
+    # sums over t:  dW = Σ dĥ ᵗx,  dU = Σ dĥ ᵗh(t−1),  db = Σ dĥ
+
+    # dy = y − Y,  dV = dy ᵗh(3),  dh(3) = ᵗV dy
+    dy = 0.5 * (2.0 * difference)
+    dc = dy
+    dV = np.outer(dy, h_3)
+    dh_3 = V.T @ dy
+
+    # t = 3:  dĥ = dh ⊙ tanh′(ĥ),  dh(2) = ᵗU dĥ
+    dĥ_3 = dh_3 * (1.0 - h_3 * h_3)
+    db = dĥ_3.copy()
+    dU = np.outer(dĥ_3, h_2)
+    dh_2 = U.T @ dĥ_3
+    dW = np.outer(dĥ_3, x_3)
+
+    # t = 2:  dĥ = dh ⊙ tanh′(ĥ),  dh(1) = ᵗU dĥ
+    dĥ_2 = dh_2 * (1.0 - h_2 * h_2)
+    db += dĥ_2
+    dU += np.outer(dĥ_2, h_1)
+    dh_1 = U.T @ dĥ_2
+    dW += np.outer(dĥ_2, x_2)
+
+    # t = 1:  dĥ = dh ⊙ tanh′(ĥ)
+    dĥ_1 = dh_1 * (1.0 - h_1 * h_1)
+    db += dĥ_1
+    dU += np.outer(dĥ_1, h_0)
+    dW += np.outer(dĥ_1, x_1)
+
+    return float(L), [dW, dU, db, dV, dc]
+'''
+
+
+def test_three_steps_line_by_line():
+    rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+
+    def loss(xs, Y):
+        hs, _ = rnn(xs)
+        return tg.nn.half_squared_error(readout(hs[-1]), Y)
+
+    found = trace(loss, (np.ones((3, 2)), np.ones(1)), [*rnn.parameters(), *readout.parameters()])
+    assert written(found) == THREE_STEPS
+
+
 def test_a_thousand_steps_stand_on_one_page():
     text = written(trace(*net("RNN", 1000)), rolled=True)
     assert len(text.splitlines()) < 60
@@ -171,7 +249,10 @@ def test_gradients_of_inputs_and_further_outputs():
 
 def test_a_net_without_steps():
     rng = np.random.default_rng(0)
-    wrt = [Tensor(rng.standard_normal(s), requires_grad=True, name=n) for n, s in zip("ABC", [(4, 2), (3, 4), (3,)])]
+    wrt = [
+        Tensor(rng.standard_normal(s), requires_grad=True, name=n)
+        for n, s in zip("ABC", [(4, 2), (3, 4), (3,)], strict=True)
+    ]
 
     def loss(x, y):
         A, B, C = wrt
@@ -203,7 +284,7 @@ def test_every_row_of_the_table(name, dtype):
         leaves = [Tensor(x, x.dtype.kind == "f") for x in arrays]
         w = np.random.default_rng(1).standard_normal(np.shape(TABLE[name].forward(*arrays, *static))).astype(dtype)
 
-        def loss():
+        def loss(leaves=leaves, static=static, w=w):
             y = record(TABLE[name], tuple(leaves), *static)
             return tg.sum(w * y * y)
 
