@@ -56,8 +56,10 @@ class Outline:
         self.live = [x for x in trace.graph.nodes if x in live]
         self.uses = Counter(x for node in self.live for x in self.operands[node])
         self.uses.update(z for node in self.live if node.operation == "lerp" for z in self.operands[node][2:])
-        self._find_steps()
+        self.gathered: set[Node] = set()
+        once = self._find_steps()
         self._find_sums()
+        self._pass_steps(once)  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
 
     @staticmethod
@@ -85,8 +87,12 @@ class Outline:
                     waiting.append(x)
         return found
 
-    def _find_steps(self) -> None:
-        """A variable that has no step itself has that of what it is made of, if there are several, as y(1), y(2)."""
+    def _find_steps(self) -> set[tuple]:
+        """A variable that has no step itself has that of what it is made of, if there are several, as y(1), y(2).
+
+        Returns:
+            The names and layers of those that belong to no step.
+        """
         named = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
         once = {key for key, count in named.items() if count == 1}
         self._pass_steps(once)
@@ -95,13 +101,14 @@ class Outline:
             if x.name is not None and x.step is None:
                 places.setdefault((x.name, x.layer), set()).add(self.near[x])
         alone = {key for key, steps in places.items() if len(steps) == 1} - once
-        if alone:
-            self._pass_steps(once | alone)
+        self._pass_steps(once | alone)
+        return once | alone
 
     def _pass_steps(self, once: set[tuple]) -> None:
         self.near: dict[Node, int | None] = {}  # the step in whose course a node is computed
         for node in self.live:
-            if node.name is not None and node.step is None and (node.name, node.layer) in once:
+            known_once = node.name is not None and (node.name, node.layer) in once
+            if node.step is None and (known_once or node in self.gathered):
                 self.near[node] = None
             elif node in self.forward:
                 steps = [self.step(x) for x in self.operands[node]] if node.step is None else [node.step]
@@ -146,7 +153,6 @@ class Outline:
                 self.sums[node] = [first, term]
         steps = {x: {self.step(y) for y in terms if y.primitive is not None} for x, terms in self.sums.items()}
         self.gathered = {x for x, terms in self.sums.items() if len(terms) > MOST_TERMS or len(steps[x]) > 1}
-        self.near.update((x, None) for x in self.gathered if x.step is None)
         if not self.folds:
             self.sums = {x: terms for x, terms in self.sums.items() if x in self.gathered}
         self.within = set()  # the sums so far

@@ -203,9 +203,9 @@ class _Text:
         lines = [line for loop in loops for block in loop.blocks for line in block.lines]
         lines.sort(key=lambda line: line.node is not None and line.node.primitive is None)
         yield from self._starts(dict.fromkeys(line.target.family for line in lines))
-        for loop in loops:
+        for i, loop in enumerate(loops):
             block = list(self._block(loop) if len(loop.blocks) == 1 else self._loop(loop))
-            yield from ["", *block] if block[0].startswith(("#", "for")) else block
+            yield from block if i == 0 and not block[0].startswith(("#", "for")) else ["", *block]
 
     def _block(self, loop: _Loop) -> Iterator[str]:
         (block,) = loop.blocks
