@@ -1,0 +1,473 @@
+import ast
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import random_graphs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.checking import cases, sample_inputs
+from tinygrad_rnn.primitives import TABLE, TESTS, Primitive
+from tinygrad_rnn.program.source import written
+from tinygrad_rnn.program.tracing import trace
+from tinygrad_rnn.tensor import Tensor, record, time_step
+
+WAYS = [(rolled, level) for rolled in (False, True) for level in ("named", "primitives")]
+D, H = 2, 3
+
+
+def compiled(text):
+    namespace = {}
+    exec(compile(text, "<written>", "exec"), namespace)
+    return namespace["bptt"]
+
+
+def eager(function, inputs, wrt):
+    for p in wrt:
+        p.grad = None
+    result = function(*inputs)
+    loss = result[0] if isinstance(result, tuple) else result
+    loss.backward()
+    return loss.item(), [np.zeros_like(p.data) if p.grad is None else p.grad for p in wrt]
+
+
+def assert_same(text, function, inputs, wrt, parameters):
+    """To the last bit, and with arrays of one's own to change."""
+    loss, gradients, *_ = compiled(text)(*inputs, *[p.data for p in parameters])
+    expected_loss, expected = eager(function, inputs, wrt)
+    assert type(loss) is float
+    np.testing.assert_array_equal(loss, expected_loss)
+    for got, want in zip(gradients, expected, strict=True):
+        assert (np.shape(got), np.asarray(got).dtype) == (want.shape, want.dtype)
+        np.testing.assert_array_equal(got, want, strict=False)
+    owned = [g for g in gradients if np.ndim(g)]
+    for a, b in itertools.combinations([*owned, *inputs, *[p.data for p in parameters]], 2):
+        assert not any(a is g for g in owned) or not np.shares_memory(a, b)
+
+
+def assert_written(function, inputs, wrt, ways=WAYS):
+    """On the example, and with other values in all that is given."""
+    found = trace(function, inputs, wrt)
+    kept = [p.data.copy() for p in found.parameters]
+    rng = np.random.default_rng(7)
+    for rolled, level in ways:
+        text = written(found, rolled, level)
+        ast.parse(text)
+        assert_same(text, function, inputs, wrt, found.parameters)
+        for p in found.parameters:
+            p.data = p.data + 0.1 * rng.standard_normal(p.shape).astype(p.dtype)
+        others = [x + rng.standard_normal(x.shape).astype(x.dtype) for x in inputs]
+        assert_same(text, function, others, wrt, found.parameters)
+        for p, data in zip(found.parameters, kept, strict=True):
+            p.data = data
+    return found
+
+
+def net(
+    kind="RNN", T=3, layers=1, many=False, batch=(), bias=True, dtype=np.float64, loss="half_squared_error", **options
+):
+    """A function of (xs, Y) with a net's loss, its data, and the parameters."""
+    rng = np.random.default_rng(0)
+    rnn = getattr(tg.nn, kind)(D, H, layers, bias=bias, rng=rng, **options)
+    readout = tg.nn.Linear(H, 2, bias=bias, rng=rng)
+    wrt = [*rnn.parameters(), *readout.parameters()]
+    for p in wrt:
+        p.data = (p.data + 0.1 * rng.standard_normal(p.shape)).astype(dtype)
+    xs = rng.standard_normal((T, *batch, D)).astype(dtype)
+    Y = rng.standard_normal(((T,) if many else ()) + (*batch, 2)).astype(dtype)
+    error = getattr(tg.nn, loss)
+
+    def one(xs, Y):
+        hs, _ = rnn(xs)
+        return error(readout(hs[-1]), Y)
+
+    def each(xs, Y):
+        hs, _ = rnn(xs)
+        return sum(error(readout(h), Y[t]) for t, h in enumerate(hs))
+
+    return each if many else one, (xs, Y), wrt
+
+
+NETS = [("RNN", {"nonlinearity": f}) for f in ("tanh", "sigmoid", "relu", "identity")] + [("LSTM", {}), ("GRU", {})]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind, options", NETS)
+def test_a_net_is_what_the_engine_computes(kind, options, layers, many, batch, bias):
+    for T in (1, 2, 3):
+        assert_written(*net(kind, T, layers, many, batch, bias, **options))
+    assert_written(*net(kind, 7, layers, many, batch, bias, **options), [(True, "named"), (True, "primitives")])
+
+
+@pytest.mark.parametrize("kind, options", NETS)
+def test_single_precision_stays_single(kind, options):
+    assert_written(*net(kind, 3, many=True, batch=(2,), dtype=np.float32, **options))
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_cross_entropy(many):
+    assert_written(*net("RNN", 4, many=many, loss="cross_entropy"))
+
+
+@pytest.mark.parametrize("level", ["named", "primitives"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind, options", NETS)
+def test_all_steps_are_rolled_whatever_their_number(kind, options, layers, many, batch, bias, level):
+    """Each pass through time is one loop, and nothing else depends on T."""
+    texts = []
+    for T in (5, 8):
+        text = written(trace(*net(kind, T, layers, many, batch, bias, **options)), True, level)
+        assert text.count("for t in range(") == (4 if many else 2)
+        texts.append(text.replace(f"T = {T}", "T = ...").replace(f"({T}, ", "(T, "))
+    assert texts[0] == texts[1]
+    assert max(map(len, texts[0].splitlines())) <= 120
+
+
+THREE_STEPS = '''\
+"""A loss and its gradients, by backpropagation through time (BPTT), in plain NumPy.
+
+    loss, [dW, dU, db, dV, dc] = bptt(xs, Y, W, U, b, V, c)
+
+Arguments: arrays xs (3, 2), Y (1,), W (3, 2), U (3, 3), b (3,), V (1, 3), c (1,).
+Returns: the loss, a float; its gradients, each of the shape of what it is the gradient of.
+"""
+
+import numpy as np
+
+
+def bptt(xs, Y, W, U, b, V, c):
+    h_0 = np.zeros(3)
+
+    # t = 1:  ĥ = W x + U h(0) + b,  h = tanh(ĥ)
+    x_1 = xs[0]
+    ĥ_1 = W @ x_1 + U @ h_0 + b
+    h_1 = np.tanh(ĥ_1)
+
+    # t = 2:  ĥ = W x + U h(1) + b,  h = tanh(ĥ)
+    x_2 = xs[1]
+    ĥ_2 = W @ x_2 + U @ h_1 + b
+    h_2 = np.tanh(ĥ_2)
+
+    # t = 3:  ĥ = W x + U h(2) + b,  h = tanh(ĥ)
+    x_3 = xs[2]
+    ĥ_3 = W @ x_3 + U @ h_2 + b
+    h_3 = np.tanh(ĥ_3)
+
+    # y = V h(3) + c,  L = ½ Σ (y − Y)²
+    y = V @ h_3 + c
+    difference = y - Y
+    L = 0.5 * np.sum(np.square(difference))
+
+    # backward
+    # sums over t:  dW = Σ dĥ ᵗx,  dU = Σ dĥ ᵗh(t−1),  db = Σ dĥ
+
+    # dy = y − Y,  dV = dy ᵗh(3),  dh(3) = ᵗV dy
+    dy = 0.5 * (2.0 * difference)
+    dc = dy
+    dV = np.outer(dy, h_3)
+    dh_3 = V.T @ dy
+
+    # t = 3:  dĥ = dh ⊙ tanh′(ĥ),  dh(2) = ᵗU dĥ
+    dĥ_3 = dh_3 * (1.0 - h_3 * h_3)
+    db = dĥ_3.copy()
+    dU = np.outer(dĥ_3, h_2)
+    dh_2 = U.T @ dĥ_3
+    dW = np.outer(dĥ_3, x_3)
+
+    # t = 2:  dĥ = dh ⊙ tanh′(ĥ),  dh(1) = ᵗU dĥ
+    dĥ_2 = dh_2 * (1.0 - h_2 * h_2)
+    db += dĥ_2
+    dU += np.outer(dĥ_2, h_1)
+    dh_1 = U.T @ dĥ_2
+    dW += np.outer(dĥ_2, x_2)
+
+    # t = 1:  dĥ = dh ⊙ tanh′(ĥ)
+    dĥ_1 = dh_1 * (1.0 - h_1 * h_1)
+    db += dĥ_1
+    dU += np.outer(dĥ_1, h_0)
+    dW += np.outer(dĥ_1, x_1)
+
+    return float(L), [dW, dU, db, dV, dc]
+'''
+
+
+def test_three_steps_line_by_line():
+    rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+
+    def loss(xs, Y):
+        hs, _ = rnn(xs)
+        return tg.nn.half_squared_error(readout(hs[-1]), Y)
+
+    found = trace(loss, (np.ones((3, 2)), np.ones(1)), [*rnn.parameters(), *readout.parameters()])
+    assert written(found) == THREE_STEPS
+
+
+def test_a_thousand_steps_stand_on_one_page():
+    text = written(trace(*net("RNN", 1000)), rolled=True)
+    assert len(text.splitlines()) < 60
+    assert text.replace("1000", "50") == written(trace(*net("RNN", 50)), rolled=True)
+
+
+def test_a_mean_over_time_belongs_to_no_step():
+    cell, readout = tg.nn.RNNCell(D, H, rng=0), tg.nn.Linear(H, 1, rng=1)
+
+    def loss(xs, Y):
+        h, total = None, 0.0
+        for t in range(len(xs)):
+            h = cell(xs[t], h)
+            total = total + tg.nn.half_squared_error(readout(h), Y[t])
+        return total / len(xs)
+
+    rng = np.random.default_rng(0)
+    found = assert_written(
+        loss, (rng.standard_normal((7, D)), rng.standard_normal((7, 1))), [*cell.parameters(), *readout.parameters()]
+    )
+    text = written(found, rolled=True)
+    assert text.count("for t in range(") == 2
+    assert "[T]" not in text
+
+
+def test_layers_with_a_state_that_is_learnt():
+    rnn = tg.nn.RNN(D, H, 2, rng=0)
+    states = [Tensor(np.full(H, 0.1 * i), requires_grad=True) for i in (1, 2)]
+
+    def loss(xs):
+        hs, _ = rnn(xs, states)
+        return sum((h * h).sum() for h in hs)
+
+    assert_written(loss, (np.random.default_rng(0).standard_normal((5, D)),), [*states, *rnn.parameters()])
+
+
+def test_gradients_of_inputs_and_further_outputs():
+    rnn = tg.nn.RNN(D, H, rng=0)
+    xs = Tensor(np.random.default_rng(0).standard_normal((4, D)), requires_grad=True)
+
+    def loss(xs):
+        hs, _ = rnn(xs)
+        return tg.square(hs[-1]).sum(), hs, {"mean": sum(hs) / 4.0, "xs": xs}
+
+    for rolled, level in WAYS:
+        text = written(trace(loss, (xs,), [xs, *rnn.parameters()]), rolled, level)
+        _, gradients, further = compiled(text)(xs.data, *[p.data for p in rnn.parameters()])
+        value, hs, others = loss(xs)
+        xs.grad = None
+        value.backward()
+        np.testing.assert_array_equal(gradients[0], xs.grad)
+        for got, want in zip(further, [*hs, others["mean"], xs], strict=True):
+            np.testing.assert_array_equal(got, want.data)
+
+
+def test_a_net_without_steps():
+    rng = np.random.default_rng(0)
+    wrt = [
+        Tensor(rng.standard_normal(s), requires_grad=True, name=n)
+        for n, s in zip("ABC", [(4, 2), (3, 4), (3,)], strict=True)
+    ]
+
+    def loss(x, y):
+        A, B, C = wrt
+        return tg.nn.half_squared_error(tg.linear(B, tg.tanh(tg.linear(A, x))) + C, y, reduction="mean")
+
+    found = assert_written(loss, (rng.standard_normal((5, 2)), rng.standard_normal((5, 3))), wrt)
+    text = written(found, rolled=True)
+    assert "for t" not in text and "t = " not in text.split("def bptt")[1]
+
+
+def test_conditions_that_depend_on_data():
+    rng = np.random.default_rng(0)
+    W, b = Tensor(rng.standard_normal((3, 2)), True, "W"), Tensor(rng.standard_normal(3), True, "b")
+
+    def loss(x):
+        h = tg.maximum(tg.relu(tg.linear(W, x)), 0.3 * b)
+        h = tg.where(h > b, h, tg.minimum(b, 0.1)) + tg.clip(h, -0.2, 0.2)
+        return tg.max(h, axis=-1).sum() + tg.abs(h).sum()
+
+    assert_written(loss, (rng.standard_normal((4, 2)),), [W, b])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_every_row_of_the_table(name, dtype):
+    """Its value, and its gradients, in which the other rows stand."""
+    for shapes, static in cases(TABLE[name]):
+        arrays = [x.astype(dtype) if x.dtype.kind == "f" else x for x in sample_inputs(name, shapes)]
+        leaves = [Tensor(x, x.dtype.kind == "f") for x in arrays]
+        w = np.random.default_rng(1).standard_normal(np.shape(TABLE[name].forward(*arrays, *static))).astype(dtype)
+
+        def loss(leaves=leaves, static=static, w=w):
+            y = record(TABLE[name], tuple(leaves), *static)
+            return tg.sum(w * y * y)
+
+        wrt = [x for x in leaves if x.requires_grad]
+        found = trace(loss, (), wrt)
+        for rolled, level in WAYS:
+            assert_same(written(found, rolled, level), loss, (), wrt, found.parameters)
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_every_test(test):
+    rng = np.random.default_rng(0)
+    x = Tensor(np.array([-1.0, 0.0, 2.0, np.inf]), True, "x")
+    y = Tensor(np.array([-1.0, 1.0, 1.0, 1.0]), True, "y")
+
+    def loss(scale):
+        return tg.where(test(*(x, y)[: test.nin]), tg.tanh(x), scale * y).sum()
+
+    assert_written(loss, (rng.standard_normal(4),), [x, y])
+
+
+def by_columns(x):
+    return x[:, ::2] * 2.0, x.T[::-1], x[..., [2, 0, 0]], x[None, 1], x[-1], x[np.array([True, False, True])]
+
+
+@pytest.mark.parametrize("i", range(6))
+def test_places_of_every_kind(i):
+    x = Tensor(np.random.default_rng(0).standard_normal((3, 5)), True, "x")
+    assert_written(lambda: tg.square(by_columns(x)[i]).sum(), (), [x])
+
+
+def test_products_of_what_is_taken_in_strides():
+    rng = np.random.default_rng(0)
+    W, x = Tensor(rng.standard_normal((9, 17)), True, "W"), Tensor(rng.standard_normal((34, 33)), True, "x")
+    assert_written(lambda: tg.square(tg.linear(W, x[::-2, ::-2][:, :17])).sum(), (), [W, x])
+    assert_written(lambda: tg.square(tg.linear(W, x[::-2, 0])).sum(), (), [W, x])
+
+
+def test_a_sum_does_not_change_what_it_adds():
+    """dy, db and their sums would be one array if += worked on the first of them."""
+    b, v = Tensor(np.ones(3), True, "b"), Tensor(np.arange(3.0), True, "v")
+
+    def loss(xs):
+        total, h = 0.0, Tensor(np.zeros(3))
+        for t, x in enumerate(xs, 1):
+            with time_step(t):
+                h = tg.label(h + b + x, "h", t)
+                total = total + (h * v).sum()
+        return total
+
+    found = assert_written(loss, (np.random.default_rng(0).standard_normal((4, 3)),), [b, v])
+    assert ".copy()" in written(found)
+
+
+def test_several_gradients_that_are_one_array():
+    a, b = Tensor(np.ones(3), True, "a"), Tensor(np.ones(3), True, "b")
+    assert_written(lambda x: tg.square(tg.label(a + b, "s") * x).sum(), (np.arange(3.0),), [a, b])
+
+
+def test_parameters_that_play_no_part():
+    a, b = Tensor(np.ones(3), True, "a"), Tensor(np.ones((2, 2)), True, "b")
+    assert_written(lambda: tg.square(a).sum(), (), [a, b])
+
+
+def test_a_loss_with_an_axis():
+    a = Tensor(np.ones(3), True, "a")
+    assert_written(lambda: tg.sum(tg.square(a), axis=0, keepdims=True), (), [a])
+
+
+def test_constants_to_the_last_bit():
+    a = Tensor(np.ones(3), True, "a")
+    for value in (
+        0.1 + 0.2,
+        [0.1, 1 / 3, -0.0],
+        [np.inf, 1.0, np.nan],
+        np.full(3, -0.0),
+        np.float32([0.1, 0.2, 0.3]),
+        7,
+    ):
+        with np.errstate(invalid="ignore"):
+            assert_written(lambda value=value: tg.sum(tg.tanh(a * np.asarray(value)) / 3), (), [a])
+    long = np.random.default_rng(0).standard_normal((5, 3))
+    assert_written(lambda: tg.sum(a * long), (), [a])
+
+
+def test_a_deep_expression_and_a_long_sum_without_names():
+    a = Tensor(np.full(2, 0.5), True, "a")
+
+    def loss():
+        x, parts = a, []
+        for _ in range(2000):
+            x = tg.sin(x)
+            parts.append(x.sum())
+        return sum(parts)
+
+    found = assert_written(loss, (), [a])
+    assert max(map(len, written(found).splitlines())) < 200
+
+
+HOSTILE = [
+    "lambda", "np", "print", "h_1", "h", "T", "t", "loss", "1x", "a b", '"""', "'", "\\", "\n    raise SystemExit",
+    "x\ny", "ﬁ", "fi", "x]); import os #", "dW", "W", "é" * 200, "∂L/∂h", "h(1)", "{0,}", "sigmoid",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ways", WAYS)
+def test_hostile_names(ways):
+    """They cannot break out of their lines, nor be one another."""
+    leaves = [Tensor(np.full(2, 0.1 * i), True, name) for i, name in enumerate(HOSTILE)]
+    W = Tensor(np.full((2, 2), 0.3), True, "W")
+
+    def loss(x):
+        h, total = Tensor(np.zeros(2)), 0.0
+        for t in (1, 2, 3):
+            with time_step(t):
+                for leaf in leaves:
+                    h = tg.label(tg.sigmoid(h * leaf + tg.linear(W, x)), leaf.name, t)
+                    tg.label(total := total + h.sum(), leaf.name)
+        return total
+
+    found = assert_written(loss, (np.ones(2),), [*leaves, W], [ways])
+    tree = ast.parse(written(found, *ways))
+    assert {type(x) for x in tree.body} <= {ast.Expr, ast.Import, ast.Assign, ast.FunctionDef}
+    arguments = [a.arg for x in tree.body if getattr(x, "name", "") == "bptt" for a in x.args.args]
+    assert len(set(arguments)) == len(arguments) == len(HOSTILE) + 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(random_graphs.programs(), st.integers(0, 5))
+def test_random_graphs(program, seed):
+    leaves = [Tensor(x, True, name) for x, name in zip(random_graphs.inputs(seed), "xys", strict=True)]
+    ones = np.ones(3)
+    assert_written(lambda: random_graphs.run(program, tg, *leaves, ones), (), leaves)
+
+
+def test_an_unknown_primitive_is_told():
+    a = Tensor(np.ones(2), True, "a")
+    mine = Primitive("twice", lambda x: 2 * x, "2 {x}", (lambda g, ans, x: 2.0 * g,), ("2",), ("x",))
+    with pytest.raises(ValueError, match="'twice' is not in the table of primitives, so it cannot be written"):
+        written(trace(lambda: record(mine, (a,)).sum(), (), [a]))
+
+
+def test_an_unknown_level_is_told():
+    a = Tensor(np.ones(2), True, "a")
+    with pytest.raises(ValueError, match=r"written\(level='named1'\): not one of 'named', 'primitives'"):
+        written(trace(lambda: a.sum(), (), [a]), level="named1")
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_the_module_needs_numpy_alone(tmp_path, rolled):
+    function, inputs, wrt = net("LSTM", 4, many=True)
+    found = trace(function, inputs, wrt)
+    (tmp_path / "program.py").write_text(written(found, rolled), encoding="utf-8")
+    np.savez(tmp_path / "arrays.npz", *inputs, *[p.data for p in found.parameters])
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import numpy as np
+import program
+arrays = np.load({str(tmp_path / "arrays.npz")!r})
+loss, gradients = program.bptt(*arrays.values())
+assert not any(name.startswith("tinygrad_rnn") for name in sys.modules)
+print(loss.hex())
+"""
+    result = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert float.fromhex(result.stdout.strip()) == eager(function, inputs, wrt)[0]

@@ -1,0 +1,200 @@
+"""The equations that stand above the lines of a program, as comments.
+
+They are read from the notation that stands beside each rule in the table of primitives, as those of the figures are.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tinygrad_rnn.backward import GradientName
+from tinygrad_rnn.folding import fold
+from tinygrad_rnn.notation import ATOM, BESIDE, ONE, Writer, Written, broadcasts
+from tinygrad_rnn.notation import PRODUCT as BY_ELEMENT
+from tinygrad_rnn.program.graph import Node
+from tinygrad_rnn.program.lines import Line
+from tinygrad_rnn.program.outline import DEEPEST, Outline
+from tinygrad_rnn.typesetting import Typesetting
+
+__all__ = ["Equations"]
+
+
+class _Plain(Typesetting):
+    """As code has it: h(2)."""
+
+    beside = " ⊙ "
+
+    def variable(self, base: str, below: str = "", above: str = "") -> str:
+        return super().variable(base, below) + above
+
+
+class _Shown(Node):
+    """A node as a `Writer` reads it."""
+
+    is_leaf = property(lambda self: self.primitive is None)
+    requires_grad = property(lambda self: self.value is None)
+    size = property(lambda self: math.prod(self.shape))
+
+    def item(self) -> float:
+        """The value of a constant that is one number."""
+        return self.value.item()
+
+
+class Equations:
+    """The equations that stand above the lines: how variables are made, and the chain rule for their gradients.
+
+    A variable of the step that the lines belong to is written without its step: ĥ = W x + U h(1) + b.
+    """
+
+    def __init__(self, outline: Outline, lines: Sequence[Line], number: Callable[[int], str]):
+        self.number, self.now, self.inside = number, None, False
+        self.shown: dict[Node, _Shown] = {}
+        for node in outline.live:
+            if node in outline.forward:
+                for x in (*outline.operands[node], node):
+                    if x not in self.shown:
+                        self.shown[x] = _shown(x, [self.shown[y] for y in outline.operands.get(x, ())], outline.step(x))
+        order = sorted(self.shown.values(), key=lambda x: not x.is_leaf)
+        self.writer = Writer(order, self, setting=_Plain())
+        self.writer.nonlinearities = []  # each by its own name
+        loss = self.shown[outline.outputs[0]]
+        sums = {self.shown[x] for x in (outline.within | outline.gathered) & self.shown.keys()}
+        self.uses = _uses(order, {loss, *sums})
+        self.variables = {(x.name, x.layer, x.step): x for x in order if x.name is not None}
+        gradients = {(x.node.name.of, x.node.layer, x.target.step) for x in lines if _is_gradient(x.node)}
+        self.loss = None if (loss.name, loss.layer, loss.step) in gradients else loss
+        self.cotangent: dict[_Shown, _Shown | None] = {loss: loss}  # the variable whose gradient is that of another
+        for x in reversed(order):
+            uses = self.uses.get(x, [])
+            if (x.name, x.layer, x.step) in gradients:
+                self.cotangent[x] = x
+            elif x is not loss and len(uses) == 1 and _is_handed_on(uses[0][1]):
+                self.cotangent[x] = self.cotangent.get(uses[0][0])
+
+    def get(self, x: _Shown, otherwise: Any) -> str | None:
+        """The step that a variable is written with: the `indices` of the writer."""
+        if x.step is None or x.step == self.now:
+            return None
+        if self.inside and self.now is not None:
+            return f"t−{self.now - x.step}" if x.step < self.now else f"t+{x.step - self.now}"
+        return self.number(x.step).replace(" - ", "−")
+
+    def of(self, lines: Sequence[Line], now: int | None, inside: bool) -> list[str]:
+        """The equations of lines that belong to a step."""
+        self.now, self.inside = now, inside
+        found = []
+        for line in lines:
+            node = line.node
+            if node is None or node.name is None or node.primitive is None:
+                continue
+            if line.forward:
+                x = self.shown[node]
+                if not all(y.is_leaf for y in x.inputs) or "{f}" in x.primitive.written:
+                    found.append(f"{self.writer.variable(x)} = {self.writer.expression(x)}")
+            elif _is_gradient(node):
+                x = self.variables.get((node.name.of, node.layer, line.target.step))
+                if x is not None and not self._is_sum(x):
+                    found += self._equation(x, self.uses.get(x, []))
+        return found
+
+    def sums(self) -> list[str]:
+        """The gradients of what every step uses, as sums over time."""
+        found = []
+        for x, uses in self.uses.items():
+            if self._is_sum(x):
+                terms = []
+                for use in (uses[0], uses[1], uses[-1]):
+                    self.now, self.inside = use[0].step, True
+                    terms.append(self._term(x, use))
+                if None not in terms:
+                    terms = [term if term.startswith("Σ ") else f"Σ {term}" for term in dict.fromkeys(terms)]
+                    found.append(f"d{self.writer.variable(x)} = {' + '.join(terms)}")
+        return found
+
+    def _is_sum(self, x: _Shown) -> bool:
+        return x.is_leaf and len(self.uses.get(x, [])) > 1
+
+    def _equation(self, x: _Shown, uses: Sequence[tuple]) -> list[str]:
+        terms = [self._term(x, use) for use in reversed(uses)]
+        if None in terms or not terms:
+            return []
+        return [f"d{self.writer.variable(x)} = {' + '.join(terms)}".replace("+ −", "− ")]
+
+    def _term(self, x: _Shown, use: tuple) -> str | None:
+        """What comes back from one use of a variable: the gradient there, times the local derivatives on the way."""
+        target, paths = use
+        of = self.cotangent.get(target)
+        if of is None or paths is None:
+            return None
+        start = None if of is self.loss else Written(f"d{self.writer.variable(of)}", ATOM)
+        products = [self._along(path, start) for path in paths]
+        if None in products:
+            return None
+        spread = any(path and broadcasts(*path[-1]) for path in paths)
+        return ("Σ " if spread else "") + " + ".join(p.within(BY_ELEMENT) if spread else p.text for p in products)
+
+    def _along(self, path: Sequence[tuple], g: Written | None) -> Written | None:
+        """The chain rule along a path: matrices on the left, ᵗU dh, vectors on the right, dh ᵗx, else by element."""
+        path = list(path)
+        while path:
+            count = next((i for i, hop in enumerate(path) if _is_matrix(*hop)), len(path)) or 1
+            hops, path = path[:count], path[count:]
+            if path and any(broadcasts(*hop) for hop in hops):
+                return None
+            factor = self.writer.product(hops)
+            if factor is None:
+                return None
+            if factor == ONE:
+                continue
+            factor = factor._replace(text=re.sub(r"^(−?[\d.½]+) ⊙ ", r"\1 ", factor.text))
+            if g is None:
+                g = factor
+            elif not _is_matrix(*hops[0]):
+                g = Written(f"{g.within(BY_ELEMENT)} ⊙ {factor.within(BY_ELEMENT)}", BY_ELEMENT)
+            else:
+                pair = (factor, g) if hops[0][1] % 2 else (g, factor)
+                g = Written(" ".join(f.within(BESIDE) for f in pair), BESIDE)
+        return g or ONE
+
+
+def _shown(x: Node, inputs: list[_Shown], step: int | None) -> _Shown:
+    primitive = x.primitive
+    if primitive is not None and not primitive.vjps:  # a test: nothing goes back through it
+        primitive = replace(primitive, derivatives=(None,) * len(inputs))
+    return _Shown(primitive, tuple(inputs), x.static, x.shape, x.dtype, x.name, step, x.layer, x.value)
+
+
+def _uses(order: Sequence[_Shown], ends: set[_Shown]) -> dict[_Shown, list[tuple]]:
+    """What each variable goes into, and the paths there; long expressions without names are taken in parts."""
+    ends, far = set(ends), {}
+    for x in order:
+        far[x] = 0 if x.name is not None else 1 + max((far[y] for y in x.inputs), default=0)
+        if far[x] > 2 * DEEPEST:
+            ends.add(x)
+            far[x] = 0
+    variables = {x for x in order if x.name is not None and (x.requires_grad or not x.is_leaf)}
+    found: dict[_Shown, list[tuple]] = {}
+    for target, uses in fold(order, variables | ends).items():
+        for source, paths, _ in uses:
+            if paths is not None:
+                paths = [path for path in paths if all(node.primitive.vjps for node, _ in path)]
+            if paths != []:
+                found.setdefault(source, []).append((target, paths))
+    return found
+
+
+def _is_handed_on(paths: list[Sequence[tuple]] | None) -> bool:
+    """Whether a gradient comes back from a use as it is."""
+    return paths is not None and len(paths) == 1 and all(node.primitive.derivative(i) == "1" for node, i in paths[0])
+
+
+def _is_gradient(node: Node | None) -> bool:
+    return node is not None and isinstance(node.name, GradientName)
+
+
+def _is_matrix(node: Node, i: int) -> bool:
+    return node.operation in ("linear", "matmul") or (node.operation == "affine" and i < 4)

@@ -1,0 +1,213 @@
+"""How each primitive is written in NumPy: with the very operations of its forward function.
+
+So a program that is written out gives what the engine gives, to the last bit. A template has its operands in braces,
+each with the operator beside it, as which it must bind to stand without parentheses: {0*} is operand 0 as a factor.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.program.graph import Node
+
+__all__ = [
+    "ANY",
+    "ATOM",
+    "FACTOR",
+    "HELPERS",
+    "SIGNED",
+    "TERM",
+    "VIEWS",
+    "At",
+    "array_text",
+    "form",
+    "number_text",
+    "pieces",
+]
+
+ANY, TERM, FACTOR, SIGNED, ATOM = range(5)
+_NEEDS = {",": ANY, "+": TERM, "*": FACTOR, "-": SIGNED, ".": ATOM}
+_CODE: dict[str, tuple[str, int]] = {
+    "negative": ("-{0-}", SIGNED),
+    "add": ("{0+} + {1*}", TERM),
+    "subtract": ("{0+} - {1*}", TERM),
+    "multiply": ("{0*} * {1-}", FACTOR),
+    "divide": ("{0*} / {1-}", FACTOR),
+    "lerp": ("(1.0 - {2*}) * {0-} + {2*} * {1-}", TERM),
+    "matmul": ("{0*} @ {1-}", FACTOR),
+    "sigmoid": ("sigmoid({0,})", ATOM),
+    "relu": ("np.maximum({0,}, 0)", ATOM),
+    "softplus": ("np.logaddexp(0.0, {0,})", ATOM),
+    "where": ("np.where({2,}, {0,}, {1,})", ATOM),
+    "cross_entropy": ("cross_entropy({0,}, {1,})", ATOM),
+    **{
+        name: (f"{{0+}} {operator} {{1+}}", ANY)
+        for name, operator in zip(
+            ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
+            ("==", "!=", "<", "<=", ">", ">="),
+            strict=True,
+        )
+    },
+}
+HELPERS = {
+    "sigmoid": """def sigmoid(x):
+    with np.errstate(over="ignore"):  # where e^-x is infinite, 0 is right
+        return 1.0 / (1.0 + np.exp(-x))
+""",
+    "log_softmax": """def log_softmax(x, axis):
+    largest = np.max(x, axis=axis, keepdims=True)  # so that nothing overflows
+    shifted = x - np.where(np.isfinite(largest), largest, 0.0)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+""",
+    "cross_entropy": """def cross_entropy(x, y):
+    return -np.sum(y * np.where(y == 0, 0.0, log_softmax(x, -1)), dtype=x.dtype)
+""",
+    "scatter": """def scatter(x, index, shape):
+    out = np.zeros(shape, x.dtype)
+    np.add.at(out, index, x)
+    return out
+""",
+}
+VIEWS = {"identity", "reshape", "transpose", "getitem"}  # which may give the very array that they are given
+
+
+class At(int):
+    """A whole number in the code which may go with the time step, as in xs[0], xs[1], ..."""
+
+
+def form(node: Node, operands: Sequence[Node], loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], int]:
+    """How a node is written: the parts of a template, the operands it speaks of, and how tightly it binds.
+
+    Args:
+        loose: the nodes whose arrays may be in another order in memory than that of their elements.
+    """
+    op, static = node.operation, node.static
+    if op in _CODE:
+        template, binds = _CODE[op]
+        return [template], operands, binds
+    if op in ("linear", "affine"):
+        template, factors = _product(*operands[:2], 0, loose)
+        binds = FACTOR
+        if op == "affine":
+            second, more = _product(*operands[2:4], 2, loose)
+            template, factors, binds = f"{template} + {second} + {{4*}}", [*factors, *more, operands[4]], TERM
+        return [template], factors, binds
+    if op == "outer":
+        a, b = operands
+        if a.ndim == 1:
+            return ["np.outer({0,}, {1,})"], operands, ATOM
+        left, right = "{0.}.T", "{1-}"
+        if a.ndim > 2:
+            left, right = f"{{0.}}.reshape(-1, {a.shape[-1]}).T", f"{{1.}}.reshape(-1, {b.shape[-1]})"
+        return [_dot(left, right, operands, loose)], operands, FACTOR
+    if op == "identity":
+        compact = operands[0] not in loose or node.dtype == np.bool_
+        return ["{0,}" if compact else "np.positive({0,})"], operands, ANY if compact else ATOM
+    if op == "transpose" and static[0] is None:
+        return ["{0.}.T"], operands, ATOM
+    if op == "getitem":
+        return ["{0.}[", *_index(static[0]), "]"], operands, ATOM
+    if op == "scatter":
+        place = _index(static[0])
+        bare = isinstance(static[0], (int, np.integer, np.ndarray))
+        return ["scatter({0,}, ", *(place if bare else ["np.s_[", *place, "]"]), f", {static[1]})"], operands, ATOM
+    if op == "astype":
+        return [f"{{0.}}.astype({_dtype(static[0])})"], operands, ATOM
+    if op == "broadcast_to":
+        return [f"np.full({_shape(static[0])}, {{0,}})"], operands, ATOM
+    listed = ", ".join(f"{{{i},}}" for i in range(len(operands)))
+    if op == "einsum":
+        return [f'np.einsum("{static[0]}", {listed})'], operands, ATOM
+    if op in ("concatenate", "stack"):
+        return [f"np.{op}([{listed}], axis={static[0]})"], operands, ATOM
+    if op == "log_softmax":
+        return [f"log_softmax({{0,}}, {static[0]})"], operands, ATOM
+    if op in ("sum", "max", "min", "cumsum"):
+        axis = "" if static[0] is None else f", axis={static[0]}"
+        keepdims = ", keepdims=True" if static[1:] == (True,) else ""
+        return [f"np.{op}({{0,}}{axis}{keepdims})"], operands, ATOM
+    if op in ("reshape", "transpose"):
+        return [f"np.{op}({{0,}}, {static[0]})"], operands, ATOM
+    return [f"np.{op}({listed})"], operands, ATOM
+
+
+@functools.cache
+def pieces(part: str | At) -> list[Any]:
+    """A part of a template as texts, and of each operand its number and how tightly it must bind."""
+    if isinstance(part, At):
+        return [part]
+    pieces = re.split(r"\{(\d+[,+*.-])\}", part)
+    return [(int(x[:-1]), _NEEDS[x[-1]]) if i % 2 else x for i, x in enumerate(pieces) if x]
+
+
+def _product(W: Node, x: Node, first: int, loose: Collection[Node]) -> tuple[str, list[Node]]:
+    """W x of a vector, x ᵗW of a batch; the operands are counted from `first`."""
+    left, right = f"{{{first}*}}", f"{{{first + 1}-}}"
+    if x.ndim == 1:
+        return _dot(left, right, (W, x), loose), [W, x]
+    if _is_transposed_leaf(W):
+        return _dot(left, right, (x,), loose), [x, W.inputs[0]]  # U for the transpose of ᵗU
+    return _dot(left, f"{{{first + 1}.}}.T", (W, x), loose), [x, W]
+
+
+def _is_transposed_leaf(x: Node) -> bool:
+    return x.operation == "transpose" and x.ndim == 2 and x.name is None and x.inputs[0].primitive is None
+
+
+def _dot(left: str, right: str, operands: Iterable[Node], loose: Collection[Node]) -> str:
+    """A matrix product; of operands that are every other element, say, `@` adds up in another order than np.dot."""
+    strided = any(x in loose and (x.operation != "transpose" or x.inputs[0] in loose) for x in operands)
+    strided = strided and all(x.ndim < 3 for x in operands)
+    return f"np.dot({left}, {right})" if strided else f"{left} @ {right}"
+
+
+def _index(index: Any) -> list[Any]:
+    """An index as it stands in brackets."""
+    if isinstance(index, tuple):
+        parts = [part for i, x in enumerate(index) for part in ([", "] if i else []) + _index(x)]
+        return [*parts, ","] if len(index) == 1 else parts or ["()"]
+    if isinstance(index, slice):
+        ends = ["" if x is None else str(int(x)) for x in (index.start, index.stop, index.step)]
+        return [":".join(ends if ends[2] else ends[:2])]
+    if isinstance(index, (bool, np.bool_)):
+        return [str(bool(index))]
+    if isinstance(index, (int, np.integer)):
+        return [At(index)]
+    if index is None or index is Ellipsis:
+        return ["None" if index is None else "..."]
+    return [array_text(np.asarray(index))]
+
+
+def array_text(value: np.ndarray) -> str:
+    """A constant, to the last bit."""
+    numbered = "" if value.dtype in (np.float64, np.int64, np.bool_) else f", {_dtype(value.dtype)}"
+    if value.ndim and len({x.tobytes() for x in np.ravel(value)}) <= 1:
+        first = value.flat[0].item() if value.size else 0
+        shape = _shape(value.shape)
+        if first in (0, 1) and math.copysign(1, first) == 1:
+            dtype = "" if value.dtype == np.float64 else f", {_dtype(value.dtype)}"
+            return f"np.{'ones' if first else 'zeros'}({shape}{dtype})"
+        return f"np.full({shape}, {number_text(first)}{numbered})"
+    if value.ndim == 0:
+        return f"{_dtype(value.dtype)}({number_text(value.item())})"
+    return f"np.array({number_text(value.tolist())}{numbered})"
+
+
+def number_text(value: Any) -> str:
+    """A number, or a list of numbers."""
+    return re.sub(r"\b(inf|nan)\b", r"np.\1", repr(value))
+
+
+def _dtype(dtype: np.dtype) -> str:
+    return "np.bool_" if dtype == np.bool_ else f"np.{dtype.name}"
+
+
+def _shape(shape: Any) -> str:
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    return str(shape[0]) if len(shape) == 1 else str(shape)

@@ -1,0 +1,353 @@
+"""The lines of a program: what is assigned to which variable at which step, and in which order.
+
+A line refers to variables by family and step, so that steps can be compared: `source` finds the loops among them.
+"""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import keyword
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_rnn.backward import GradientName
+from tinygrad_rnn.program.expressions import (
+    ATOM,
+    FACTOR,
+    HELPERS,
+    SIGNED,
+    TERM,
+    VIEWS,
+    At,
+    array_text,
+    form,
+    number_text,
+    pieces,
+)
+from tinygrad_rnn.program.graph import Node
+from tinygrad_rnn.program.outline import MOST_TERMS, Outline
+
+__all__ = ["Family", "Line", "Lines", "Part", "Ref"]
+
+_LONGEST_NAME = 40
+_SHORT = 3  # characters of a name that is made plural to tell it from another
+
+_RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *HELPERS, "np", "bptt", "t", "T"}
+_WORDS = {"add": "sum", "subtract": "difference", "multiply": "product", "linear": "product", "affine": "sum"}
+
+
+@dataclass(eq=False)
+class Family:
+    """A variable over all its steps.
+
+    Attributes:
+        base: its name without a step. stepped: whether it has steps.
+        zeroed: how it starts, if it is a sum to which each step adds. local: whether no step needs that of another.
+    """
+
+    base: str
+    stepped: bool
+    zeroed: str = ""
+    zeroed_like: str = ""
+    local: bool = False
+
+
+class Ref(NamedTuple):
+    """A variable in a line."""
+
+    family: Family
+    step: int | None
+
+
+Part = str | Ref | At
+
+
+@dataclass(eq=False)
+class Line:
+    """One assignment. `group` is the step to whose lines it belongs; `node` what it makes, where it completes that."""
+
+    target: Ref
+    sign: str
+    parts: list[Part]
+    group: int | None
+    node: Node | None
+    forward: bool
+    place: tuple
+
+    def form(self) -> tuple:
+        """What lines that are alike have in common: all but the numbers."""
+        return (self.target.family, self.sign, *(_kind(part) for part in self.parts))
+
+    def numbers(self) -> list[int | None]:
+        """The steps and other whole numbers, target first."""
+        of = [part.step if isinstance(part, Ref) else part for part in self.parts if not isinstance(part, str)]
+        return [self.target.step, *of]
+
+    def refs(self) -> Iterator[Ref]:
+        """The variables that it takes."""
+        return (part for part in self.parts if isinstance(part, Ref))
+
+
+def _kind(part: Part) -> Any:
+    return part if isinstance(part, str) else part.family if isinstance(part, Ref) else At
+
+
+class Lines:
+    """The lines of the program, forward and backward, in the order of execution."""
+
+    def __init__(self, outline: Outline, rolled: bool):
+        self.outline, self.rolled = outline, rolled
+        trace = outline.trace
+        self.layered = len({x.layer for x in outline.live} - {None}) > 1
+        self.taken: set[str] = set(_RESERVED)
+        self.stepped: set[str] = set()
+        self.tries: dict[tuple, Iterator[str]] = {}
+        self.families: dict[tuple, Family] = {}
+        self.seen: Counter = Counter()
+        leaves = [*zip(trace.graph.inputs, trace.input_names, strict=True)]
+        leaves += [(x, self._lettered(x, "parameter")) for x in trace.graph.parameters]
+        self.ref: dict[Node, Ref] = {x: Ref(self._new(name, False), None) for x, name in leaves}
+        self.arguments = list(self.ref)
+
+        self.lines: list[Line] = []
+        self.copied = {x for x in outline.outputs if x.name is not None and outline.outputs.count(x) > 1}
+        self.position = {x: i for i, x in enumerate(outline.live)}
+        self.zeroed = self._choose_zeroed()
+        own = [self._named_gradient(i, x) for i, x in enumerate(outline.outputs)]  # before others take their names
+        for node in outline.lines:
+            self._write(node)
+        self.returned = [self._returned(x, family) for x, family in zip(outline.outputs, own, strict=True)]
+        self._sink()
+        self.lines.sort(key=lambda line: line.place)
+
+    # Names
+
+    def _lettered(self, node: Node, otherwise: str = "") -> str:
+        """A name with its layer: h2, W2_i."""
+        name = node.name if node.name is not None else otherwise
+        base, mark, below = str(name).partition("_")
+        return f"{base}{node.layer}{mark}{below}" if self.layered and node.layer is not None else str(name)
+
+    def _new(self, name: str, stepped: bool) -> Family:
+        """A variable of its own, called as like the name as can be."""
+        name = unicodedata.normalize("NFKC", name)[:_LONGEST_NAME]
+        name = "".join(c if f"a{c}".isidentifier() else "_" for c in name).strip("_") or "v"
+        name = name if name.isidentifier() else f"v_{name}"
+        tries = self.tries.setdefault((name, stepped), self._tries(name, stepped))
+        base = next(x for x in tries if not self._clashes(x, stepped))
+        if stepped and not self.rolled:
+            self.stepped.add(base)
+        else:
+            self.taken.add(base)
+        return Family(base, stepped)
+
+    @staticmethod
+    def _tries(name: str, stepped: bool) -> Iterator[str]:
+        """A name; c, which is a parameter, as cs[t]; and what has the same name as others with a number."""
+        yield name
+        if stepped and len(name) <= _SHORT:
+            yield f"{name}s"
+        yield from (f"{name}_v{number}" if name[-1].isdigit() else f"{name}{number}" for number in itertools.count(2))
+
+    def _clashes(self, base: str, stepped: bool) -> bool:
+        if stepped and not self.rolled:  # h_1 is another than h
+            return base in self.stepped or any(re.fullmatch(rf"{re.escape(base)}_m?\d+", x) for x in self.taken)
+        stem = re.fullmatch(r"(.+)_m?\d+", base)
+        return base in self.taken or bool(stem and stem[1] in self.stepped)
+
+    def _named(self, node: Node, parts: Sequence[Part]) -> Ref:
+        """What a line's variable is called; what has no name is called alike if it is made alike at each step."""
+        step = self.outline.step(node)
+        if node.name is not None:
+            key, name = (type(node.name), node.name, node.layer), self._lettered(node)
+        else:
+            shapes = [(p.family, _offset(p.step, step)) if isinstance(p, Ref) else _kind(p) for p in parts]
+            key, name = ("made", node.layer, *shapes), self._word(node, parts)
+        return Ref(self._family(key, step, name), step)
+
+    def _family(self, key: tuple, step: int | None, name: str) -> Family:
+        """The variable of a step; where several are called the same at one step, each its own."""
+        count = self.seen[key, step]
+        self.seen[key, step] += 1
+        key = (*key, count, step is None)
+        if key not in self.families:
+            self.families[key] = self._new(name, step is not None)
+        return self.families[key]
+
+    def _word(self, node: Node, parts: Sequence[Part]) -> str:
+        if node is self.outline.outputs[0]:
+            return "loss"
+        operands = self.outline.operands.get(node, ())
+        if node in self.outline.gathered and node in self.outline.sums:
+            return f"{parts[0].family.base}_sum" if isinstance(parts[0], Ref) else "total"
+        if len(operands) == 1 and operands[0].name is not None:
+            return f"{node.operation}_{self._lettered(operands[0])}"
+        return _WORDS.get(node.operation, node.operation or "constant")
+
+    # Lines
+
+    def _choose_zeroed(self) -> set[Node]:
+        """In loops, a variable that is a sum over time at some steps starts as 0 at all."""
+        if not self.rolled:
+            return set()
+        sums = {(x.name, x.layer) for x in self.outline.gathered if x.name is not None}
+        alike = {x for x in self.outline.lines if (x.name, x.layer) in sums and x.primitive is not None}
+        return (alike | self.outline.gathered) - self.outline.loose
+
+    def _write(self, node: Node) -> None:
+        outline = self.outline
+        if node in outline.gathered or node in self.zeroed:
+            self._write_sum(node)
+            return
+        parts, _ = self._made(node)
+        self.ref[node] = target = self._named(node, parts)
+        forward = node in outline.forward
+        group = outline.near.get(node) if not forward else target.step
+        if node.primitive is None:
+            group, place = None, (False, -1, 1)
+        else:
+            place = (not forward, self.position[node], 1)
+        self.lines.append(Line(target, "=", parts, group, node, forward, place))
+
+    def _write_sum(self, node: Node) -> None:
+        """A line for each step's terms, which are added to what is there by then."""
+        outline, forward, zeroed = self.outline, node in self.outline.forward, node in self.zeroed
+        terms = outline.sums.get(node, [node])
+        groups = [outline.near[x] if x is node else outline.step(x) for x in terms]
+        if _is_zero(terms[0]):
+            terms, groups = (terms[1:], groups[1:]) if zeroed else (terms, [groups[1], *groups[1:]])
+        segments = list(_segments(terms, groups))
+        target, place = None, -1
+        for i, (group, some) in enumerate(segments):
+            sign, parts = "=", self._added(some, node, TERM if i == 0 else FACTOR)
+            if target is None:
+                self.ref[node] = target = self._named(node, parts)
+            if (zeroed or i) and len(some) == 1 and node not in outline.loose:
+                sign = "+="
+            elif zeroed or i:
+                parts = [target, " + ", *parts]
+            elif len(some) == 1 and (some[0] in self.ref or some[0].operation in VIEWS):
+                parts = [*self._operand(some[0], node, ATOM), ".copy()"]  # += must not change another's array
+            place = max([place, *(self.position.get(x, -1) for x in some)])
+            completes = node if i == len(segments) - 1 else None
+            self.lines.append(Line(target, sign, parts, group, completes, forward, (not forward, place, 1 + i)))
+        if zeroed:
+            target.family.zeroed, target.family.zeroed_like = self._zero(node)
+
+    def _added(self, terms: Sequence[Node], node: Node, least: int) -> list[Part]:
+        """The sum of a node's terms; the first of them in parentheses if it does not bind as tightly as `least`."""
+        parts: list[Part] = []
+        for x in terms:
+            term = self._made(x)[0] if x is node else self._operand(x, node, FACTOR if parts else least)
+            parts += [" + ", *term] if parts else term
+        return parts
+
+    def _zero(self, node: Node) -> tuple[str, str]:
+        """What a sum over time starts as, and the argument that it has the shape of, being its gradient."""
+        like = [x for x in self.arguments if isinstance(node.name, GradientName) and x.name == node.name.of]
+        like = [x for x in like if (x.shape, x.dtype, x.layer) == (node.shape, node.dtype, node.layer)]
+        bare = self.outline.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
+        zero = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
+        return zero, self.ref[like[0]].family.base if like and self.outline.step(node) is None else ""
+
+    def _sink(self) -> None:
+        """What is made of arguments alone stands right before it is used: x(t) in its step."""
+        arguments = {self.ref[x] for x in self.arguments}
+        first: dict[Ref, Line] = {}
+        for line in sorted(self.lines, key=lambda line: line.place):
+            for ref in line.refs():
+                first.setdefault(ref, line)
+        for line in self.lines:
+            if line.place[1] >= 0 and line.target in first and arguments.issuperset(line.refs()) and line.sign == "=":
+                line.place = (*first[line.target].place[:2], 0, line.place[1])
+
+    def _named_gradient(self, i: int, node: Node) -> Family | None:
+        """The variable that output i is returned as, where it is not the node's own.
+
+        The gradient of c is dc also where it is the array of another variable, dy.
+        """
+        names, outputs = self.outline.trace.wrt_names, self.outline.outputs
+        again = node in outputs[:i] or node.primitive is None
+        if 0 < i <= len(names) and (again or node.name != f"d{names[i - 1]}"):
+            of = [x for x in self.arguments if x.name == names[i - 1]]
+            return self._new(f"d{self.ref[of[0]].family.base if len(of) == 1 else names[i - 1]}", False)
+        if 0 < i <= len(names):
+            key = (type(node.name), node.name, node.layer, 0, (step := self.outline.step(node)) is None)
+            if key not in self.families:
+                self.families[key] = self._new(self._lettered(node), step is not None)
+        return self._new("output" if i else "loss", False) if again else None
+
+    def _returned(self, node: Node, own: Family | None) -> Ref:
+        """What an output is returned as; what is returned twice, or is an argument, is returned as a copy."""
+        if own is None:
+            return self.ref[node]
+        target = Ref(own, None)
+        again = node.primitive is None or node in self.copied or node.operation in VIEWS
+        self.copied.add(node)
+        parts = self._operand(node, node, ATOM)
+        beside = self.outline.near.get(node, 0) is None and node not in self.outline.forward
+        place = (True, self.position[node] if beside else len(self.position), 2 + len(self.lines))
+        parts = [*parts, ".copy()"] if again and node in self.ref else parts
+        self.lines.append(Line(target, "=", parts, None, None, False, place))
+        return target
+
+    # Expressions
+
+    def _operand(self, x: Node, user: Node, least: int) -> list[Part]:
+        """A variable, or the expression of what has no line, in parentheses if its place needs them."""
+        if x in self.ref:
+            return [self.ref[x]]
+        parts, binds = self._made(x, user)
+        return parts if binds >= least else ["(", *parts, ")"]
+
+    def _made(self, node: Node, user: Node | None = None) -> tuple[list[Part], int]:
+        """The expression of a node, and how tightly it binds."""
+        if node.primitive is None:
+            return self._constant(node, user)
+        if node in self.outline.sums:
+            return self._added(self.outline.sums[node], node, TERM), TERM
+        template, operands, binds = form(node, self.outline.operands[node], self.outline.loose)
+        if template == ["{0,}"]:
+            return ([self.ref[operands[0]]], ATOM) if operands[0] in self.ref else self._made(operands[0], node)
+        parts: list[Part] = []
+        for part in itertools.chain(*map(pieces, template)):
+            if type(part) is tuple:
+                parts += self._operand(operands[part[0]], node, part[1])
+            else:
+                parts.append(part)
+        return parts, binds
+
+    def _constant(self, x: Node, user: Node | None) -> tuple[list[Part], int]:
+        """A number is written bare where NumPy makes of it what it makes of the constant."""
+        if x.ndim == 0 and user is not None and user is not x:
+            others = [y for y in self.outline.operands[user] if not (y.primitive is None and y.value is not None)]
+            like = {np.dtype(np.float64), *([np.dtype(np.int64)] if x.dtype == np.int64 else [])}
+            by_element = isinstance(user.primitive.forward, np.ufunc) or user.operation == "where"
+            numbers = [y.dtype for y in others if y.dtype != np.bool_]
+            if by_element and numbers and x.dtype in like and like.issuperset(numbers):
+                text = number_text(x.value.item())
+                return [text], SIGNED if text.startswith("-") else ATOM
+        return [array_text(x.value)], ATOM
+
+
+def _is_zero(x: Node) -> bool:
+    return x.primitive is None and x.value is not None and x.shape == () and x.value == 0
+
+
+def _offset(step: int | None, of: int | None) -> int | None:
+    return step if step is None or of is None else step - of
+
+
+def _segments(terms: Sequence[Node], groups: Sequence[int | None]) -> Iterator[tuple[int | None, list[Node]]]:
+    """Consecutive terms of one step, not too many at once."""
+    for group, some in itertools.groupby(zip(groups, terms, strict=True), lambda pair: pair[0]):
+        listed = [term for _, term in some]
+        for i in range(0, len(listed), MOST_TERMS):
+            yield group, listed[i : i + MOST_TERMS]

@@ -1,0 +1,327 @@
+"""A trace written out as a Python module that needs NumPy alone: the backpropagation through time one writes by hand.
+
+- `written(trace)` is the module's text. Its lines stand in the order of execution, time step by time step, each step
+  under the equations that it computes; `rolled=True` makes loops over t of the steps that are alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tinygrad_rnn.program.equations import Equations
+from tinygrad_rnn.program.expressions import HELPERS, At
+from tinygrad_rnn.program.lines import Family, Line, Lines, Part, Ref
+from tinygrad_rnn.program.outline import Outline
+from tinygrad_rnn.program.tracing import Trace
+
+__all__ = ["written"]
+
+_WIDTH = 110  # of a comment, and of lists of names
+_IN_A_ROW = 6  # variables that start in one line
+
+
+def written(trace: Trace, rolled: bool = False, level: str = "named") -> str:
+    """The text of a module whose function `bptt(*inputs, *parameters)` returns the loss and its gradients.
+
+    The function returns a float and a list of arrays in the order of the trace's outputs; and if the traced function
+    returned more than its loss, thirdly a list of the arrays of that.
+
+    Args:
+        rolled: write steps that are alike as loops over t, not one by one.
+        level: "named", a line for every variable; or "primitives", one for every node.
+
+    Raises:
+        ValueError: another level, or a primitive that is not in the table and so cannot be written.
+    """
+    if level not in ("named", "primitives"):
+        raise ValueError(f"written(level={level!r}): not one of 'named', 'primitives'")
+    outline = Outline(trace, folds=level == "named")
+    return _Text(Lines(outline, rolled), rolled).module()
+
+
+@dataclass
+class _Block:
+    """Consecutive lines of one step."""
+
+    forward: bool
+    group: int | None
+    lines: list[Line]
+
+    @property
+    def made(self) -> set[Ref]:
+        """The variables that are made or added to."""
+        return {line.target for line in self.lines}
+
+
+class _Loop(NamedTuple):
+    """Blocks that are alike, the first of which is the pattern; `moving` says which of its numbers go with the step."""
+
+    blocks: list[_Block]
+    moving: dict[Line, list[bool]]
+
+
+class _Text:
+    """The lines as a module: loops where steps are alike, comments, and what stands around them."""
+
+    def __init__(self, lines: Lines, rolled: bool):
+        self.lines, self.outline, self.trace = lines, lines.outline, lines.outline.trace
+        self.rolled = rolled
+        self.blocks: list[_Block] = []
+        for line in lines.lines:
+            self._add(line)
+        self.defined = {line.target for line in lines.lines}
+        self.T = max((ref.step for ref in self.defined if ref.step is not None), default=0)
+        self.loops = list(self._loops())
+        if rolled:
+            self._find_local()
+        self.equations = Equations(self.outline, lines.lines, self._number)
+
+    def _add(self, line: Line) -> None:
+        """Into the block of its step that is the last, or the last but one if it needs nothing of the last."""
+        place = (line.forward, line.group)
+        last, before = [*self.blocks[:-3:-1], None, None][:2]
+        if last is not None and (last.forward, last.group) == place:
+            last.lines.append(line)
+        elif before and (before.forward, before.group) == place and last.made.isdisjoint([line.target, *line.refs()]):
+            before.lines.append(line)
+        else:
+            self.blocks.append(_Block(*place, [line]))
+
+    # Loops
+
+    def _loops(self) -> Iterator[_Loop]:
+        i = 0
+        while i < len(self.blocks):
+            loop, ghosts = _Loop([self.blocks[i]], {}), False
+            while self.rolled and not ghosts and i + len(loop.blocks) < len(self.blocks):
+                missing = self._alike(loop, self.blocks[i + len(loop.blocks)])
+                if missing is None:
+                    break
+                ghosts = bool(missing)
+                loop.blocks.append(self.blocks[i + len(loop.blocks)])
+            yield loop
+            i += len(loop.blocks)
+
+    def _alike(self, loop: _Loop, block: _Block) -> list[Line] | None:
+        """Which lines of the pattern a block lacks, if it is the pattern but for the step; else None.
+
+        A line that it lacks may be run all the same if it makes what nobody asks for, as dh(0) = ᵗU dĥ(1).
+        """
+        pattern, last = loop.blocks[0], loop.blocks[-1]
+        if None in (pattern.group, block.group) or pattern.forward != block.forward:
+            return None
+        shift = block.group - pattern.group
+        if shift not in (len(loop.blocks), -len(loop.blocks)) or abs(block.group - last.group) != 1:
+            return None
+        missing, moving, rest = [], {}, iter(block.lines)
+        line = next(rest, None)
+        for model in pattern.lines:
+            if line is None or model.form() != line.form():
+                missing.append(model)
+                continue
+            moves = []
+            for a, b in zip(model.numbers(), line.numbers(), strict=True):
+                if (a is None) != (b is None) or (a is not None and b - a not in (0, shift)):
+                    return None
+                moves.append(a != b)
+            if loop.moving.get(model, moves) != moves:
+                return None
+            moving[model] = moves
+            line = next(rest, None)
+        idle: set[Ref] = set()
+        if line is not None or not all(self._idle(model, shift, idle) for model in missing):
+            return None
+        if len(loop.blocks) == 1 and missing:
+            for model in missing:
+                moving[model] = [x is not None for x in model.numbers()]
+        loop.moving.update(moving)
+        return missing
+
+    def _idle(self, model: Line, shift: int, idle: set[Ref]) -> bool:
+        """Whether a line can be run at a step that lacks it: what it makes is nothing else, what it takes is there."""
+        moved = [Ref(x.family, None if x.step is None else x.step + shift) for x in (model.target, *model.refs())]
+        target, *taken = moved
+        idle.add(target)
+        known = all(x in self.defined or x.step is None or x in idle for x in taken)
+        return target.step is not None and 0 <= target.step <= self.T and target not in self.defined and known
+
+    def _find_local(self) -> None:
+        """A variable that no other step needs is written without a step."""
+        where = {line.target: id(block) for block in self.blocks for line in block.lines}
+        far = {ref.family for ref in self.lines.returned}
+        for block in self.blocks:
+            for line in block.lines:
+                far |= {ref.family for ref in line.refs() if where.get(ref) != id(block)}
+        for ref in where:
+            ref.family.local = ref.family.stepped and not ref.family.zeroed and ref.family not in far
+
+    # Text
+
+    def module(self) -> str:
+        """The text of the module."""
+        text = "\n".join(f"    {line}" if line else "" for line in self._body())
+        used = {name for name in HELPERS if re.search(rf"\b{name}\(", text)}
+        used |= {"log_softmax"} if "cross_entropy" in used else set()
+        helpers = "".join(f"\n\n{code}" for name, code in HELPERS.items() if name in used)
+        steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", text)) else ""
+        arguments = [self.lines.ref[x].family.base for x in self.lines.arguments]
+        head = "\n".join(_wrapped("def bptt(", arguments, ", ", "):"))
+        return f"{self._docstring(arguments)}\n\nimport numpy as np\n{steps}{helpers}\n\n{head}\n{text}\n"
+
+    def _docstring(self, arguments: Sequence[str]) -> str:
+        dtypes = ["" if x.dtype == np.float64 else f" of {x.dtype}" for x in self.lines.arguments]
+        given = zip(arguments, self.lines.arguments, dtypes, strict=True)
+        shapes = [f"{name} {x.shape}{dtype}" for name, x, dtype in given]
+        gradients = [ref.family.base for ref in self.lines.returned[1 : 1 + len(self.trace.wrt_names)]]
+        further = ", [further outputs]" if self.trace.extra is not None else ""
+        call = [*gradients[:-1], f"{gradients[-1]}]{further} = bptt({arguments[0]}", *arguments[1:]]
+        lines = [
+            '"""A loss and its gradients, by backpropagation through time (BPTT), in plain NumPy.\n',
+            *_wrapped("    loss, [", call, ", ", ")\n"),
+            *_wrapped("Arguments: arrays ", shapes, ", ", "."),
+            "Returns: the loss, a float; its gradients, each of the shape of what it is the gradient of.",
+            '"""',
+        ]
+        return "\n".join(lines)
+
+    def _body(self) -> Iterator[str]:
+        forward = [loop for loop in self.loops if loop.blocks[0].forward]
+        backward = [loop for loop in self.loops if not loop.blocks[0].forward]
+        yield from self._section(forward)
+        yield from ["", "# backward"]
+        sums = self.equations.sums()
+        yield from _comment("sums over t:  ", sums) if sums else []
+        yield from self._section(backward)
+        yield from ["", *self._return()]
+
+    def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
+        lines = [line for loop in loops for block in loop.blocks for line in block.lines]
+        lines.sort(key=lambda line: line.node is not None and line.node.primitive is None)
+        yield from self._starts(dict.fromkeys(line.target.family for line in lines))
+        for i, loop in enumerate(loops):
+            block = list(self._block(loop) if len(loop.blocks) == 1 else self._loop(loop))
+            yield from block if i == 0 and not block[0].startswith(("#", "for")) else ["", *block]
+
+    def _block(self, loop: _Loop) -> Iterator[str]:
+        (block,) = loop.blocks
+        equations = self.equations.of(block.lines, block.group, inside=False)
+        yield from _comment("" if block.group is None else f"t = {self._number(block.group)}:  ", equations)
+        yield from self._lines_of(loop)
+
+    def _loop(self, loop: _Loop) -> Iterator[str]:
+        first, last = loop.blocks[0].group, loop.blocks[-1].group
+        ends = f"{first}, {self._after(last)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
+        equations = [self.equations.of(block.lines, block.group, inside=True) for block in loop.blocks[:3]]
+        yield f"for t in range({ends}):"
+        for line in [*_comment("", max(equations, key=lambda some: len("".join(some)))), *self._lines_of(loop)]:
+            yield f"    {line}"
+
+    def _after(self, step: int) -> str:
+        """The end of a range whose last is this step."""
+        return "T + 1" if step == self.T else self._number(step + 1)
+
+    def _starts(self, families: Iterable[Family]) -> Iterator[str]:
+        """What loops need before they start."""
+        families = list(families)
+        kept = [x.base for x in families if self.rolled and x.stepped and not x.zeroed and not x.local]
+        for some in _in_rows(kept):
+            yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
+        order = {ref.family: i for i, ref in enumerate(self.lines.returned)}
+        like = sorted((x for x in families if x.zeroed_like), key=lambda x: order.get(x, 0))
+        for some in _in_rows(like):
+            names, leaves = ", ".join(x.base for x in some), ", ".join(x.zeroed_like for x in some)
+            zeros = f"np.zeros_like({leaves})" if len(some) == 1 else f"map(np.zeros_like, ({leaves}))"
+            yield f"{names} = {zeros}"
+        for x in families:
+            if x.zeroed and not x.zeroed_like:
+                start = f"dict.fromkeys(range(T + 1), {x.zeroed})" if x.stepped else x.zeroed
+                yield f"{x.base} = {start}"
+
+    def _lines_of(self, loop: _Loop) -> Iterator[str]:
+        block = loop.blocks[0]
+        for line in block.lines:
+            moving = iter(loop.moving.get(line, [False] * len(line.numbers())))
+            pieces = []
+            for part in (line.target, f" {line.sign} ", *line.parts):
+                moves = not isinstance(part, str) and next(moving)
+                pieces.append(self._part(part, block.group if moves else None))
+            text = "".join(pieces)
+            start, equals, value = text.partition("= ")
+            long = len(text) > _WIDTH
+            yield from _wrapped(f"{start}{equals}(", value.split(" + "), " + ", ")", "    ") if long else [text]
+
+    def _part(self, part: Part, t: int | None) -> str:
+        """A piece of a line; its number relative to t, if it goes with the step."""
+        if isinstance(part, str):
+            return part
+        number = part.step if isinstance(part, Ref) else int(part)
+        if t is None:
+            index = str(number) if isinstance(part, At) or number is None else self._number(number)
+        else:
+            index = "t" if number == t else f"t - {t - number}" if number < t else f"t + {number - t}"
+        if isinstance(part, At):
+            return index
+        base = part.family.base
+        if part.step is None or part.family.local:
+            return base
+        return f"{base}[{index}]" if self.rolled else f"{base}_{index.replace('-', 'm')}"
+
+    def _number(self, step: int) -> str:
+        """A step, from the end if it is nearer to that."""
+        if not self.rolled or step <= self.T // 2:
+            return str(step)
+        return "T" if step == self.T else f"T - {self.T - step}"
+
+    def _return(self) -> list[str]:
+        loss, *rest = self.lines.returned
+        count = len(self.trace.wrt_names)
+        value = self._part(loss, None)
+        value = f"float({value})" if self.outline.outputs[0].ndim == 0 else f"{value}.item()"
+        pieces = [self._part(x, None) for x in rest[:count]]
+        if self.trace.extra is not None:
+            pieces[-1] += "]"
+            further = list(self._listed(rest[count:]))
+            pieces += [f"[{further[0]}", *further[1:]] if further else ["["]
+        return _wrapped(f"return {value}, [", pieces, ", ", "]", "    ")
+
+    def _listed(self, refs: Sequence[Ref]) -> Iterator[str]:
+        """Variables in a list, those of consecutive steps in a comprehension."""
+        i = 0
+        while i < len(refs):
+            family, step = refs[i]
+            j = i + 1
+            while self.rolled and step is not None and j < len(refs) and refs[j] == (family, step + j - i):
+                j += 1
+            if j - i > 2:
+                yield f"*({family.base}[t] for t in range({self._number(step)}, {self._after(step + j - i - 1)}))"
+            else:
+                yield from (self._part(ref, None) for ref in refs[i:j])
+            i = j
+
+
+def _in_rows(names: list) -> Iterator[list]:
+    """As many as stand in one line."""
+    return (names[i : i + _IN_A_ROW] for i in range(0, len(names), _IN_A_ROW))
+
+
+def _comment(head: str, equations: Sequence[str]) -> list[str]:
+    """Equations in lines of comments."""
+    text = head + ",  ".join(equations) if equations else head.rstrip(": ")
+    return _wrapped("# ", re.split(r"(?<=,  )|(?<= \+ )", text), "", "", "#     ") if text else []
+
+
+def _wrapped(start: str, pieces: Sequence[str], separator: str, end: str, later: str = "        ") -> list[str]:
+    """Pieces in lines that are not too long."""
+    lines = [start]
+    for i, piece in enumerate(pieces, 1):
+        piece += separator if i < len(pieces) else end
+        if i > 1 and len(lines[-1]) + len(piece.rstrip()) > _WIDTH:
+            lines[-1] = lines[-1].rstrip()
+            lines.append(later)
+        lines[-1] += piece
+    return lines
