@@ -25,6 +25,8 @@ def gallery():
     yield "term", draw.backward(loss, highlight=(parameters["U"], 2))
     yield "between", draw.between(hs[-1], hs[-2])
     yield "rolled", draw.forward(loss, rolled=True)
+    _, _, loss = unroll("RNN", 3)
+    yield "program", draw.backward(loss)
 
     _, _, loss = unroll("RNN", 6, nonlinearity="sigmoid")
     yield "vanishing", draw.backward(loss, color_by="gradient")

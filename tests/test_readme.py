@@ -7,8 +7,10 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
 from tinygrad_rnn.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -49,3 +51,12 @@ def test_the_layout_names_what_there_is():
     named = set(re.findall(r"(\w+\.py|(?<=      )\w+/|\bdata/)", layout))
     there = {p.name + ("/" if p.is_dir() else "") for p in (ROOT / "tinygrad_rnn").iterdir() if p.name[0] != "."}
     assert named == there - {"__init__.py", "py.typed", "__pycache__/"}
+
+
+def test_the_program_is_what_compile_writes():
+    """The three steps that stand in the README, word for word."""
+    rnn, readout = tg.nn.RNN(2, 3), tg.nn.Linear(3, 1)
+    xs, Y = np.ones((3, 2)), np.ones(1)
+    wrt = [*rnn.parameters(), *readout.parameters()]
+    program = tg.compile(lambda xs, Y: tg.nn.half_squared_error(readout(rnn(xs)[0][-1]), Y), xs, Y, wrt=wrt)
+    assert f"```python\n{program.source}```" in README

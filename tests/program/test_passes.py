@@ -90,8 +90,8 @@ def test_sums_over_time_are_one_product_each(T, batch):
 @pytest.mark.parametrize("kind, gates", [("RNN", 1), ("LSTM", 4), ("GRU", 3)])
 @pytest.mark.parametrize("T", [3, 8])
 def test_only_the_recurrence_is_left_to_be_done_step_by_step(kind, gates, T):
-    """U h and ᵗU da are products of each gate and step, but for the first step's way back; W x is one for each gate, and
-    there are V h and ᵗV dy."""
+    """U h and ᵗU da are products of each gate and step, but for the first step's way back; W x is one a gate, and there
+    are V h and ᵗV dy."""
     p = Problem(kind, T=T, batch=2)
     graph = graph_after("time_batches", p.loss, *p.inputs(0), wrt=p.parameters)
     assert operations(graph)["linear"] == gates * T + gates * (T - 1) + gates + 2

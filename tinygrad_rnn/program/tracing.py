@@ -129,10 +129,11 @@ def trace(function: Callable, inputs: tuple, wrt: Sequence[Tensor]) -> Trace:
         tuple(new[x] for x in nodes if x.primitive is not None),
         *(tuple(new[x] for x in some) for some in (outputs, given, live)),
     )
-    names = [str(p.name or f"parameter {i}") for i, p in enumerate(wrt, 1)]
+    input_names = _input_names(function, inputs)
+    names = dict(zip(given, input_names, strict=True))
+    wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(wrt, 1))
     returned = arrays_of(tuple(extra))[1] if extra else None
-    examples = tuple(x.value for x in given)
-    return Trace(graph, tuple(live), _input_names(function, inputs), tuple(names), returned, examples)
+    return Trace(graph, tuple(live), input_names, wrt_names, returned, tuple(x.value for x in given))
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
