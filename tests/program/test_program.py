@@ -1,8 +1,10 @@
+import gc
 import itertools
 import subprocess
 import sys
 import tracemalloc
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from operator import methodcaller
 
@@ -17,6 +19,7 @@ from random_graphs import programs, run
 import tinygrad_rnn as tg
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.program.graph import Node
 
 
 @pytest.mark.parametrize("T", [1, 2, 6])
@@ -184,6 +187,23 @@ def test_a_call_allocates_nothing_but_its_results(net):
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
     assert peak - sum(sys.getsizeof(g) for g in gradients) < (1024 if len(gradients) < 20 else 2048)
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_a_program_that_is_dropped_is_freed_at_once(optimize):
+    """By reference counting: nothing of it is in a circle."""
+    p = Problem(batch=2)
+    gc.collect()
+    gc.disable()
+    try:
+        program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters, optimize=optimize)
+        program(*p.inputs(0))
+        held = weakref.ref(program), weakref.ref(program._first.kernel.run)
+        del program
+        assert [reference() for reference in held] == [None, None]
+        assert not any(type(x) is Node for x in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 def test_backward_adds_to_grad():

@@ -86,7 +86,9 @@ class _Lines:
         namespace = dict(self.bound)
         head = f"def run({', '.join([*self.arguments, *defaults])}):"
         exec(compile("\n    ".join([head, *lines]), "<program>", "exec"), namespace)
-        return Kernel(namespace["run"], "\n    ".join([f"def run({', '.join(self.arguments)}):", *lines]) + "\n")
+        run = namespace["run"]
+        namespace.clear()  # which is what the function has as its globals: not in a circle with it
+        return Kernel(run, "\n    ".join([f"def run({', '.join(self.arguments)}):", *lines]) + "\n")
 
 
 def flat(graph: Graph) -> Kernel:
