@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except ValueError as error:
         status, message = 2, str(error)
-    except DrawingError as error:
+    except (DrawingError, ImportError) as error:  # of a package that is an extra
         status, message = 1, str(error)
     except MemoryError as error:
         status, message = 1, f"not enough memory: {error}"
