@@ -1,4 +1,4 @@
-"""The command line: `tinygrad-rnn demo | draw | check`, also `python -m tinygrad_rnn`.
+"""The command line: `tinygrad-rnn demo | draw | check | flow`, also `python -m tinygrad_rnn`.
 
 Exit status: 0; 1 when a gradient disagrees or a file cannot be read or written; 2 for bad arguments or bad data.
 """

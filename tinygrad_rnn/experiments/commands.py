@@ -68,14 +68,14 @@ def _flow(options: argparse.Namespace) -> int:
 def _table(found: Flow, nets: dict[Net, tuple[float, float] | None]) -> str:
     """Of every curve what its shape says, its end against the band that is stated, and how well the net has learnt."""
     T = int(found.distances[-1])
-    columns = ["factor per step", "below 1 % at", "below 0.1 % at", f"at {T}"]
+    columns = ["factor per step", "steps to 1 %", "steps to 0.1 %", f"at {T}"]
     columns += ["stated band"] * any(nets.values()) + ["error"] * bool(found.errors)
     rows = [[f"{QUANTITIES[found.quantity]}, by T - t", *columns]]
     for net, band in nets.items():
         reaches = [found.reach(net.label, fraction) for fraction in (1e-2, 1e-3)]
         end = found.curves[net.label][-1]
         row = [net.label, f"{found.factor(net.label):.3f}"]
-        row += [f"none to {T}" if reach is None else f"{reach} steps" for reach in reaches] + [f"{end:.2g}"]
+        row += [f"> {T}" if reach is None else f"{reach}" for reach in reaches] + [f"{end:.2g}"]
         if any(nets.values()):
             low, high = band
             row += [f"{low:g} to {high:g}{'' if low <= end <= high else ': outside'}"]

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import product
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = ["CELLS", "PRESETS", "QUANTITIES", "Flow", "Net", "Preset", "flow", "n
 CELLS = {"rnn": nn.RNNCell, "irnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
 QUANTITIES = {"gradient": "‖∂L/∂h(t)‖ / ‖∂L/∂h(T)‖", "jacobian": "‖∂h(T)/∂h(t)‖"}
 PATHS = ("h", "c")
+_OF = {"nonlinearity": "rnn", "forget_bias": "lstm", "path": "lstm"}  # what only one kind of cell has
 BATCH, NOISE, LR = 32, 0.1, 0.005
 
 
@@ -44,7 +46,7 @@ class Net:
         updates: how long it is trained on the adding problem; 0 for not at all.
 
     Raises:
-        ValueError: an unknown name, a number out of range, or what the cell does not have.
+        ValueError: an unknown name, a number out of range, or what the cell does not have. TypeError: no number.
     """
 
     cell: str = "rnn"
@@ -59,31 +61,35 @@ class Net:
         for name, known in (("cell", CELLS), ("nonlinearity", (None, *NONLINEARITIES)), ("path", PATHS)):
             if getattr(self, name) not in list(known):
                 raise ValueError(f"{name}={getattr(self, name)!r}: not one of {', '.join(filter(None, known))}")
-        if not 0.0 < self.scale < np.inf:
-            raise ValueError(f"scale={self.scale!r}: a positive number is needed, and finite")
-        if not np.isfinite(self.forget_bias):
-            raise ValueError(f"forget_bias={self.forget_bias!r}: a finite number is needed")
+        for name in ("scale", "forget_bias"):
+            if not isinstance(getattr(self, name), Real):
+                raise TypeError(f"{name}={getattr(self, name)!r}: a number is needed")
+            if not np.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}: a finite number is needed")
+        if not self.scale > 0.0:
+            raise ValueError(f"scale={self.scale!r}: a positive number is needed")
         _whole("updates", self.updates, 0)
-        if self.nonlinearity is not None and self.cell != "rnn":
-            raise ValueError(f"nonlinearity={self.nonlinearity!r} is of the plain cell, rnn, not of {self.cell}")
-        if self.cell != "lstm" and (self.forget_bias or self.path == "c"):
-            raise ValueError(f"forget_bias and path='c' are of the cell lstm, not of {self.cell}")
+        if self.cell == "rnn" and self.nonlinearity is None:
+            object.__setattr__(self, "nonlinearity", "tanh")
+        for name, cell in _OF.items():
+            if self.cell != cell and getattr(self, name) != getattr(Net, name):
+                raise ValueError(f"{name}={getattr(self, name)!r} is of the cell {cell}, not of {self.cell}")
 
     @property
     def label(self) -> str:
         """Its name in tables and plots."""
-        parts = [(self.nonlinearity or "tanh") if self.cell == "rnn" else self.cell.upper()]
-        parts += [f"{self.scale:g}·U"] * (self.scale != 1.0)
-        parts += [f"b_f = {self.forget_bias:g}"] * (self.cell == "lstm")
-        parts += ["∂L/∂c"] * (self.path == "c")
+        parts = [self.nonlinearity or self.cell.upper()]
+        parts += [f"{self.scale:.12g}·U"] * (self.scale != 1.0)
+        parts += [f"b_f = {self.forget_bias:.12g}"] * (self.cell == "lstm")
+        parts += ["c for h"] * (self.path == "c")
         parts += [f"{self.updates} updates"] * (self.updates > 0)
         return ", ".join(parts)
 
     def make(self, input_size: int, hidden: int, rng: np.random.Generator) -> nn.RNNCell | nn.LSTMCell | nn.GRUCell:
         """The cell, untrained."""
-        options: dict[str, Any] = {"lstm": {"forget_bias": self.forget_bias}, "irnn": {"nonlinearity": "relu"}}.get(
-            self.cell, {"nonlinearity": self.nonlinearity or "tanh"} if self.cell == "rnn" else {}
-        )
+        nonlinearity = "relu" if self.cell == "irnn" else self.nonlinearity
+        options = {"nonlinearity": nonlinearity} if nonlinearity else {}
+        options |= {"forget_bias": self.forget_bias} if self.cell == "lstm" else {}
         cell = CELLS[self.cell](input_size, hidden, rng=rng, **options)
         for gate in cell.gates:
             U = getattr(cell, "U" + gate)
@@ -132,9 +138,7 @@ class Flow:
         )
 
 
-def flow(
-    nets: Sequence[Net], steps: int = 30, hidden: int = 32, quantity: str = "gradient", seed: int = 0
-) -> Flow:  # fmt: skip
+def flow(nets: Sequence[Net], steps: int = 30, hidden: int = 32, quantity: str = "gradient", seed: int = 0) -> Flow:
     """The norm that comes back to h(t), or c(t), from the last step T, against the distance T - t, for several nets.
 
     "gradient": ‖∂L/∂h(t)‖, for L the mean squared error of a linear readout of h(T) at the adding problem (Hochreiter
@@ -172,22 +176,27 @@ def flow(
         found.curves[net.label] = norms / norms[0]
         if isinstance(cell, nn.RNNCell):
             growth = norm_bound(cell.U, cell.nonlinearity, 1)
-            found.bounds[f"bound, {growth:.3g}^(T - t)"] = growth**found.distances
+            with np.errstate(over="ignore"):
+                found.bounds[f"bound, {growth:.3g}^(T - t)"] = growth**found.distances
     return found
 
 
 def nets_of(**choices: Sequence) -> list[Net]:
-    """One net for every combination of some values of the arguments of `Net`; a cell leaves out what it has not."""
-    made = {}
+    """One net for every combination of some values of the arguments of `Net`; a cell leaves out what it has not.
+
+    Raises:
+        ValueError, TypeError: as for `Net`; or values that no cell among them has a use for.
+    """
+    cells = choices.get("cell", ["rnn"])
+    for name, cell in _OF.items():
+        if name in choices and cell not in cells:
+            raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(cells)}")
+    nets = []
     for values in product(*choices.values()):
         given = dict(zip(choices, values, strict=True))
-        if given.get("cell", "rnn") != "rnn":
-            given.pop("nonlinearity", None)
-        if given.get("cell", "rnn") != "lstm":
-            given.pop("forget_bias", None)
-            given.pop("path", None)
-        made[Net(**given)] = None
-    return list(made)
+        cell = given.get("cell", "rnn")
+        nets.append(Net(**{name: value for name, value in given.items() if _OF.get(name, cell) == cell}))
+    return list(dict.fromkeys(nets))
 
 
 def _gradient(net: Net, steps: int, hidden: int, rng: np.random.Generator, seed: int) -> tuple:

@@ -77,9 +77,12 @@ def curves(
     table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
     drawing, axes = figure(height=max(4.0, 1.0 + _LABEL_HEIGHT * len(lines)))
     if log:
-        axes.set_yscale("log", nonpositive="mask")
+        axes.set_yscale("log")
     for label, values in lines.items():
-        axes.plot(xs, values, **{"linestyle": "--", "color": _DASHED} if label in dashed else {}, linewidth=1.6)
+        ys = np.asarray(values, float)
+        if log:  # beyond, the ticks of the axis would overflow
+            ys = np.where((ys > 1e-150) & (ys < 1e150), ys, np.nan)
+        axes.plot(xs, ys, **{"linestyle": "--", "color": _DASHED} if label in dashed else {}, linewidth=1.6)
     axes.margins(x=0.02)
     axes.set_title(title, loc="left")
     axes.set(xlabel=x_label, ylabel=y_label)
@@ -94,7 +97,7 @@ def _label_ends(axes: Any, labels: Sequence[str]) -> None:
     ends = []
     for line, label in zip(axes.lines, labels, strict=True):
         points = line.get_xydata()
-        shown = points[np.all(np.isfinite(points), axis=1) & ((points[:, 1] > 0) | (axes.get_yscale() != "log"))]
+        shown = points[np.all(np.isfinite(points), axis=1)]
         if len(shown):
             height = (axes.transScale + axes.transLimits).transform(shown[-1])[1]
             ends.append((height, label, line.get_color(), shown[-1]))
