@@ -206,6 +206,7 @@ def test_curves_that_leave_all_numbers_are_drawn_as_far_as_they_go(tmp_path):
     (["--nonlinearity", "step"], "--nonlinearity: invalid choice: 'step'"),
     (["--preset", "all"], "--preset: invalid choice: 'all'"),
     (["--preset", "jacobian", "--forget-bias", "1"], "is an experiment as it stands: leave out --forget-bias"),
+    (["--preset", "cliff", "--seed", "1"], "is an experiment as it stands: leave out --seed"),
     (["--forget-bias", "1"], "forget_bias is of the cell lstm, which is not among those given: rnn"),
     (["--cell", "gru", "--nonlinearity", "relu"], "nonlinearity is of the cell rnn"),
     (["--quantity", "jacobian", "--updates", "1"], "quantity='jacobian' is of untrained nets"),

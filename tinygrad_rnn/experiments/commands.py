@@ -39,20 +39,20 @@ def _add_flow(commands: argparse._SubParsersAction) -> None:
     nets.add_argument("--quantity", choices=QUANTITIES, help="‖∂L/∂h(t)‖ (default), or ‖∂h(T)/∂h(t)‖")
     nets.add_argument("--steps", type=int, metavar="T", help="(default: 30)")
     nets.add_argument("--hidden", type=int, metavar="H", help="the length of the hidden state (default: 32)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
+    parser.add_argument("--seed", type=int, default=argparse.SUPPRESS, help="of weights and data (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="the folder for the results (default: out)")
     parser.set_defaults(run=_flow)
 
 
 def _flow(options: argparse.Namespace) -> int:
-    run_options = ("command", "run", "preset", "seed", "out")
-    given = {name: value for name, value in vars(options).items() if name not in run_options}
+    given = {name: value for name, value in vars(options).items() if name not in ("command", "run", "preset", "out")}
+    seed = {"seed": given.pop("seed")} if "seed" in given and options.preset != "cliff" else {}  # which has no chance
     if options.preset and given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"--preset {options.preset} is an experiment as it stands: leave out {names}")
     options.out.mkdir(parents=True, exist_ok=True)
     if options.preset == "cliff":
-        return _cliff(options)
+        return _cliff(options.out)
     if given:
         settings = {name: given.pop(name) for name in ("steps", "hidden", "quantity") if name in given}
         claim, nets = "", dict.fromkeys(nets_of(**given))
@@ -60,7 +60,7 @@ def _flow(options: argparse.Namespace) -> int:
         preset = PRESETS[options.preset or "reach"]
         claim, nets = preset.claim, preset.nets
         settings = {"steps": preset.steps, "hidden": preset.hidden, "quantity": preset.quantity}
-    found = flow(list(nets), seed=options.seed, **settings)
+    found = flow(list(nets), **seed, **settings)
     print(f"{claim}\n\n{_table(found, nets)}\n".lstrip())
     return _saved(found, options.out)
 
@@ -84,7 +84,7 @@ def _table(found: Flow, nets: dict[Net, tuple[float, float] | None]) -> str:
     return "\n".join("  ".join(c.ljust(n) for c, n in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-def _cliff(options: argparse.Namespace) -> int:
+def _cliff(folder: Path) -> int:
     found = cliff()
     print("Pascanu et al. 2013, Fig. 6: a wall in the error of one unit over 50 steps, x(t) = w σ(x(t-1)) + b")
     print(f"‖∂E/∂(w, b)‖ = {found.norm:.0f} at w = {found.at[0]:.4g}, b = {found.at[1]:.4f} (stated: 1400 to 1700)")
@@ -92,7 +92,7 @@ def _cliff(options: argparse.Namespace) -> int:
         w, b = found.steps[label]
         print(f"{label + ':':<10} a step of lr 0.01 goes {found.jump(label):.3g}, to w = {w:.4g}, b = {b:.4g}")
     print()
-    return _saved(found, options.out)
+    return _saved(found, folder)
 
 
 def _saved(found: Flow | Cliff, folder: Path) -> int:

@@ -40,7 +40,7 @@ class Net:
     Args:
         cell: "rnn"; "irnn", with relu and U the identity (Le et al. 2015); "lstm"; or "gru".
         nonlinearity: f of "rnn", tanh if not given.
-        scale: g of U = g · (a random orthogonal matrix), for every gate, so that σ_max(U) = g.
+        scale: g of U = g · (a random orthogonal matrix), for every gate, so that σ_max(U) = g; of "irnn" g · identity.
         forget_bias: where b_f of "lstm" starts.
         path: the part of the state whose gradient is looked at, "h" or, of "lstm", "c".
         updates: how long it is trained on the adding problem; 0 for not at all.
@@ -259,11 +259,7 @@ def _whole(name: str, value: Any, least: int) -> None:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named experiment: the nets with the band that the curve's end, at distance T, is stated to lie in.
-
-    Attributes:
-        claim: what it is about. nets: each with its (lowest, highest) end, or None where nothing is stated.
-    """
+    """A named experiment: each net with the band that its curve's end, at distance T, is stated to lie in, or None."""
 
     claim: str
     nets: Mapping[Net, tuple[float, float] | None]
