@@ -1,4 +1,4 @@
-"""The command line: `tinygrad-rnn demo | draw | check`, also `python -m tinygrad_rnn`.
+"""The command line: `tinygrad-rnn demo | draw | check | flow`, also `python -m tinygrad_rnn`.
 
 Exit status: 0; 1 when a gradient disagrees or a file cannot be read or written; 2 for bad arguments or bad data.
 """
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except ValueError as error:
         status, message = 2, str(error)
-    except DrawingError as error:
+    except (DrawingError, ImportError) as error:  # of a package that is an extra
         status, message = 1, str(error)
     except MemoryError as error:
         status, message = 1, f"not enough memory: {error}"

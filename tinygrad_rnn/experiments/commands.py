@@ -3,9 +3,100 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from tinygrad_rnn.experiments import Cliff, cliff, flow
+from tinygrad_rnn.experiments.flow import CELLS, PATHS, PRESETS, QUANTITIES, Flow, Net, nets_of
+from tinygrad_rnn.nn.cells import NONLINEARITIES
 
 __all__ = ["add_commands"]
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add the commands to those of the command line."""
+    _add_flow(commands)
+
+
+def _add_flow(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "flow", help="how far a gradient comes back through time: a curve for every combination of the nets' options",
+    )  # fmt: skip
+    parser.add_argument(
+        "--preset", choices=(*PRESETS, "cliff"),
+        help="a known experiment: reach (default, unless there are other options): 8 or 10 steps; jacobian: its norm "
+        "against σ_max(U); profile: forget biases at initialisation; cliff: a wall in the error, and clipping",
+    )  # fmt: skip
+    # What is not given has no attribute: the library's own defaults hold.
+    nets = parser.add_argument_group("nets", argument_default=argparse.SUPPRESS)
+    nets.add_argument("--cell", nargs="+", choices=CELLS, help="(default: rnn); irnn: relu, and U the identity")
+    nets.add_argument("--nonlinearity", nargs="+", choices=NONLINEARITIES, help="f of rnn (default: tanh)")
+    nets.add_argument("--scale", nargs="+", type=float, metavar="G", help="U = G · orthogonal (default: 1)")
+    nets.add_argument("--forget-bias", nargs="+", type=float, metavar="B", help="b_f of lstm (default: 0)")
+    nets.add_argument("--path", nargs="+", choices=PATHS, help="the part of lstm's state to look at (default: h)")
+    nets.add_argument(
+        "--updates", nargs="+", type=int, metavar="N", help="of training; 0 1000 shows both (default: 0, untrained)"
+    )
+    nets.add_argument("--quantity", choices=QUANTITIES, help="‖∂L/∂h(t)‖ (default), or ‖∂h(T)/∂h(t)‖")
+    nets.add_argument("--steps", type=int, metavar="T", help="(default: 30)")
+    nets.add_argument("--hidden", type=int, metavar="H", help="the length of the hidden state (default: 32)")
+    parser.add_argument("--seed", type=int, default=argparse.SUPPRESS, help="of weights and data (default: 0)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="the folder for the results (default: out)")
+    parser.set_defaults(run=_flow)
+
+
+def _flow(options: argparse.Namespace) -> int:
+    given = {name: value for name, value in vars(options).items() if name not in ("command", "run", "preset", "out")}
+    seed = {"seed": given.pop("seed")} if "seed" in given and options.preset != "cliff" else {}  # which has no chance
+    if options.preset and given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(f"--preset {options.preset} is an experiment as it stands: leave out {names}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.preset == "cliff":
+        return _cliff(options.out)
+    if given:
+        settings = {name: given.pop(name) for name in ("steps", "hidden", "quantity") if name in given}
+        claim, nets = "", dict.fromkeys(nets_of(**given))
+    else:
+        preset = PRESETS[options.preset or "reach"]
+        claim, nets = preset.claim, preset.nets
+        settings = {"steps": preset.steps, "hidden": preset.hidden, "quantity": preset.quantity}
+    found = flow(list(nets), **seed, **settings)
+    print(f"{claim}\n\n{_table(found, nets)}\n".lstrip())
+    return _saved(found, options.out)
+
+
+def _table(found: Flow, nets: dict[Net, tuple[float, float] | None]) -> str:
+    """Of every curve what its shape says, its end against the band that is stated, and how well the net has learnt."""
+    T = int(found.distances[-1])
+    columns = ["factor per step", "steps to 1 %", "steps to 0.1 %", f"at {T}"]
+    columns += ["stated band"] * any(nets.values()) + ["error"] * bool(found.errors)
+    rows = [[f"{QUANTITIES[found.quantity]}, by T - t", *columns]]
+    for net, band in nets.items():
+        reaches = [found.reach(net.label, fraction) for fraction in (1e-2, 1e-3)]
+        end = found.curves[net.label][-1]
+        row = [net.label, f"{found.factor(net.label):.3f}"]
+        row += [f"> {T}" if reach is None else f"{reach}" for reach in reaches] + [f"{end:.2g}"]
+        if any(nets.values()):
+            low, high = band
+            row += [f"{low:g} to {high:g}{'' if low <= end <= high else ': outside'}"]
+        rows.append([*row, *(f"{found.errors[label]:.3f}" for label in [net.label] if found.errors)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(c.ljust(n) for c, n in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _cliff(folder: Path) -> int:
+    found = cliff()
+    print("Pascanu et al. 2013, Fig. 6: a wall in the error of one unit over 50 steps, x(t) = w σ(x(t-1)) + b")
+    print(f"‖∂E/∂(w, b)‖ = {found.norm:.0f} at w = {found.at[0]:.4g}, b = {found.at[1]:.4f} (stated: 1400 to 1700)")
+    for label in found.steps:
+        w, b = found.steps[label]
+        print(f"{label + ':':<10} a step of lr 0.01 goes {found.jump(label):.3g}, to w = {w:.4g}, b = {b:.4g}")
+    print()
+    return _saved(found, folder)
+
+
+def _saved(found: Flow | Cliff, folder: Path) -> int:
+    """Write the results; the numbers are there before a plot can fail."""
+    path = found.save(folder)
+    print(f"wrote {path} and {path.with_suffix('.csv')}")
+    return 0

@@ -17,10 +17,12 @@ import numpy as np
 from tinygrad_rnn.draw.style import NODES
 from tinygrad_rnn.files import write_file
 
-__all__ = ["COLOURS", "curves", "figure", "save", "table"]
+__all__ = ["COLOURS", "curves", "figure", "save", "surfaces", "table"]
 
 # The lines of the diagrams' nodes: states, outputs, parameters; then others that are told apart by the colour-blind too
 COLOURS = [NODES["state"].line, NODES["output"].line, NODES["parameter"].line, "#3f7d4e", "#7a4fa3", "#5a6575"]
+_DASHED = "#8a8a8a"  # bounds and baselines
+_LABEL_HEIGHT = 0.18  # inches
 _STYLE = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.grid": True,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
@@ -29,8 +31,10 @@ _STYLE = {
 }  # fmt: skip
 
 
-def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
+def figure(width: float = 6.4, height: float = 4.0, panels: int = 1) -> tuple[Any, Any]:
     """A matplotlib figure in inches and its axes, in the style of all plots; it belongs to no window.
+
+    Of several panels, which stand side by side, the axes are an array.
 
     Raises:
         ImportError: matplotlib is not installed; says how to.
@@ -42,7 +46,7 @@ def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
         raise ImportError('plots need matplotlib: pip install "tinygrad-rnn[plot]"') from error
     with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": matplotlib.cycler(color=COLOURS)}):
         drawing = Figure(figsize=(width, height))
-        return drawing, drawing.subplots()
+        return drawing, drawing.subplots(1, panels)
 
 
 def save(drawing: Any, path: str | os.PathLike) -> Path:
@@ -60,7 +64,7 @@ def curves(
     path: str | os.PathLike, title: str, x: tuple[str, Sequence[float]], y_label: str,
     lines: Mapping[str, Sequence[float]], log: bool = False, dashed: Sequence[str] = (),
 ) -> Path:  # fmt: skip
-    """Curves over one axis, each with its label; the numbers go into a CSV file of the same name.
+    """Curves over one axis, each with its label at its end; the numbers go into a CSV file of the same name.
 
     Args:
         x: what the axis shows, with its unit, and its values. y_label: likewise. lines: label and values of each curve.
@@ -71,14 +75,80 @@ def curves(
     """
     path, (x_label, xs) = Path(path), x
     table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
-    drawing, axes = figure()
-    for label, values in lines.items():
-        axes.plot(xs, values, "--" if label in dashed else "-", label=label, linewidth=1.6)
+    drawing, axes = figure(height=max(4.0, 1.0 + _LABEL_HEIGHT * len(lines)))
     if log:
         axes.set_yscale("log")
-    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    for label, values in lines.items():
+        ys = np.asarray(values, float)
+        if log:  # beyond, the ticks of the axis would overflow
+            ys = np.where((ys > 1e-150) & (ys < 1e150), ys, np.nan)
+        axes.plot(xs, ys, **{"linestyle": "--", "color": _DASHED} if label in dashed else {}, linewidth=1.6)
+    axes.margins(x=0.02)
+    axes.set_title(title, loc="left")
+    axes.set(xlabel=x_label, ylabel=y_label)
     if len(lines) > 1:
-        axes.legend()
+        _label_ends(axes, list(lines))
+    return save(drawing, path)
+
+
+def _label_ends(axes: Any, labels: Sequence[str]) -> None:
+    """Write every line's label beside its last point, in its colour; labels that would overlap are moved apart."""
+    axes.autoscale_view()  # or the heights would be those of axes without lines
+    ends = []
+    for line, label in zip(axes.lines, labels, strict=True):
+        points = line.get_xydata()
+        shown = points[np.all(np.isfinite(points), axis=1)]
+        if len(shown):
+            height = (axes.transScale + axes.transLimits).transform(shown[-1])[1]
+            ends.append((height, label, line.get_color(), shown[-1]))
+    ends.sort(key=lambda end: end[0])
+    gap = _LABEL_HEIGHT / (axes.figure.get_figheight() - 1.0)
+    heights = np.array([end[0] for end in ends])
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    for i in reversed(range(len(heights))):  # and back down from the top, where they were pushed beyond it
+        heights[i] = min(heights[i], 1.0 - gap * (len(heights) - 1 - i))
+    for (_, label, colour, end), height in zip(ends, heights, strict=True):
+        axes.annotate(
+            label, end, (1.06, height), textcoords="axes fraction", color=colour, va="center", fontsize=9.0,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0.0, 0.5), "shrinkA": 1.0},
+        )  # fmt: skip
+
+
+def surfaces(
+    path: str | os.PathLike, title: str, names: tuple[str, str, str],
+    panels: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], ways: Mapping[str, Sequence[Sequence[float]]],
+) -> Path:  # fmt: skip
+    """A quantity over a plane, as colour, in panels of several sizes, with ways on it; the numbers go into a CSV file.
+
+    Args:
+        names: of the two axes and of the quantity. panels: x (N,), y (M,) and the quantity (M, N) of each.
+        ways: label and points (x, y) of one or two, each with a dot at its end.
+
+    Raises:
+        ImportError: matplotlib is not installed; the CSV file has been written.
+    """
+    path = Path(path)
+    points = [np.broadcast_arrays(n, xs, ys[:, None], zs) for n, (xs, ys, zs) in enumerate(panels, 1)]
+    rows = (row for panel in points for row in zip(*map(np.ravel, panel), strict=True))
+    table(path.with_suffix(".csv"), ["panel", *names], rows)
+    drawing, axes = figure(4.6 * len(panels), 4.0, panels=len(panels))
+    limits = {"vmin": min(np.min(z) for *_, z in panels), "vmax": max(np.max(z) for *_, z in panels)}
+    for one, (xs, ys, zs) in zip(axes, panels, strict=True):
+        colours = one.pcolormesh(xs, ys, zs, shading="nearest", rasterized=True, cmap="cividis", **limits)
+        for colour, (label, points) in zip((COLOURS[1], "#ffffff"), ways.items(), strict=False):
+            one.plot(*np.transpose(points), "o-", markevery=[-1], color=colour, markersize=4.0, linewidth=1.6)
+            beyond = points[-1][0] > 0.4 * xs[0] + 0.6 * xs[-1]  # its label goes to the left
+            one.annotate(
+                label, points[-1], (-8.0, 3.0) if beyond else (8.0, -3.0), textcoords="offset points", fontsize=9.0,
+                ha="right" if beyond else "left", va="bottom" if beyond else "top",
+                bbox={"boxstyle": "round,pad=0.25", "facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.85},
+            )  # fmt: skip
+        one.grid(False)
+        one.locator_params(axis="x", nbins=5)
+        one.set(xlabel=names[0], ylabel=names[1], xlim=xs[[0, -1]], ylim=ys[[0, -1]])
+    axes[0].set_title(title, loc="left")
+    drawing.colorbar(colours, ax=axes, label=names[2])
     return save(drawing, path)
 
 

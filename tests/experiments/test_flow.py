@@ -1,0 +1,253 @@
+"""How far gradients come back: the experiments' numbers within their bands, and the command that shows them."""
+
+import csv
+import re
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.cli import main
+from tinygrad_rnn.experiments.cliff import cliff, error
+from tinygrad_rnn.experiments.flow import NOISE, PRESETS, Flow, Net, flow, nets_of
+
+
+def run(capsys, *arguments):
+    try:
+        status = main(["flow", *map(str, arguments)])
+    except SystemExit as exit:
+        status = exit.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def read(path):
+    header, *rows = csv.reader(path.read_text().splitlines())
+    return dict(zip(header, np.array(rows, float).T, strict=True))
+
+
+@pytest.mark.parametrize("scale", [0.9, 1.0, 1.1])
+def test_the_jacobian_of_a_linear_net_is_the_scale_to_the_distance(scale):
+    net = Net(nonlinearity="identity", scale=scale)
+    found = flow([net], steps=50, hidden=20, quantity="jacobian")
+    np.testing.assert_allclose(found.curves[net.label], scale ** np.arange(51), rtol=1e-12)
+    np.testing.assert_allclose(*found.bounds.values(), scale ** np.arange(51), rtol=1e-12)
+    assert found.factor(net.label) == pytest.approx(scale, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "net", [Net(), Net("irnn"), Net("gru"), Net("lstm"), Net("lstm", path="c")], ids=lambda net: net.label
+)
+def test_one_sweep_finds_the_jacobians_that_bptt_finds_one_by_one(net):
+    found = flow([net], steps=4, hidden=3, quantity="jacobian", seed=5)
+    rng = np.random.default_rng(5)
+    cell = net.make(3, 3, rng)
+    for gate in cell.gates:
+        getattr(cell, "W" + gate).data = np.eye(3)
+    states = [tuple(tg.Tensor(np.zeros(3), requires_grad=True) for _ in cell.state_names)]
+    for x in NOISE * rng.standard_normal((4, 3)):
+        after = cell(x, states[-1])
+        states.append(after if isinstance(after, tuple) else (after,))
+    last, part = states[-1][0], "hc".index(net.path)
+    norms = np.array([tg.bptt.singular_values(last, state[part])[0] for state in states[::-1]])
+    np.testing.assert_allclose(found.curves[net.label], norms / norms[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("quantity, updates", [("jacobian", 0), ("gradient", 0), ("gradient", 20)])
+def test_the_bound_of_a_plain_net_is_above_its_curve(quantity, updates):
+    for nonlinearity in ("tanh", "sigmoid", "relu", "identity"):
+        net = Net(nonlinearity=nonlinearity, scale=1.2, updates=updates)
+        found = flow([net], steps=12, hidden=8, quantity=quantity)
+        (bound,) = found.bounds.values()
+        assert np.all(found.curves[net.label] <= bound * (1 + 1e-12))
+
+
+def test_gates_have_no_bound_and_plain_nets_with_the_same_share_it():
+    found = flow([Net("lstm"), Net("gru"), Net(), Net("irnn")], steps=3, hidden=4)
+    assert list(found.bounds) == ["bound, 1^(T - t)"]
+
+
+def test_factor_and_reach_are_those_of_the_curve():
+    d = np.arange(12)
+    curves = {"half": 0.5**d, "grows": 1.5**d, "underflows": np.where(d < 3, 0.1**d, 0.0), "one": 0.0**d}
+    found = Flow("jacobian", d, curves, {}, {})
+    assert [found.factor(label) for label in curves] == pytest.approx([0.5, 1.5, 0.1, 0.0], rel=1e-12)
+    assert [found.reach(label) for label in curves] == [7, None, 3, 1]
+    assert found.reach("half", 1e-3) == 10
+
+
+@pytest.mark.parametrize("name", ["jacobian", "profile"])
+@pytest.mark.parametrize("seed", range(4))
+def test_presets_are_within_their_bands(name, seed):
+    preset = PRESETS[name]
+    found = flow(list(preset.nets), preset.steps, preset.hidden, preset.quantity, seed)
+    for net, (low, high) in preset.nets.items():
+        assert low <= found.curves[net.label][-1] <= high, net.label
+
+
+def test_the_forget_gate_is_not_all_that_carries_the_gradient_of_an_lstm():
+    """Along c alone it would be σ(b_f) a step."""
+    for b in (0.0, 1.0, 3.0, 5.0):
+        nets = [Net("lstm", forget_bias=b, path=path) for path in "hc"]
+        found = flow(nets, steps=100)
+        h, c = (found.curves[net.label][-1] for net in nets)
+        assert h < c < 40 * h and found.factor(nets[1].label) > 1 / (1 + np.exp(-b))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_eight_or_ten_steps(seed):
+    """002, measured: with σ_max(U) = 0.6 and tanh, or an LSTM whose forget bias is 0; not plain nets as such."""
+    untrained = dict.fromkeys(replace(net, updates=0) for net in PRESETS["reach"].nets)
+    found = flow(list(untrained), steps=30, seed=seed)
+    reach = {label: found.reach(label) for label in found.curves}
+    assert (reach["sigmoid"], reach["tanh, 0.6·U"], reach["tanh"], reach["LSTM, b_f = 1"]) in [
+        (4, 9, None, None), (4, 9, None, 24),
+    ]  # fmt: skip
+    assert 8 <= reach["LSTM, b_f = 0"] <= 11 and 12 <= reach["GRU"] <= 15
+
+
+def test_what_a_gru_has_learnt_brings_the_gradient_back():
+    before, after = (Net("gru", updates=n) for n in (0, 400))
+    found = flow([before, after], steps=14)
+    assert found.errors[after.label] < 0.01 < 0.1 < found.errors[before.label]
+    assert found.curves[after.label][-1] > 10 * found.curves[before.label][-1]
+
+
+def test_the_cliff_and_a_step_from_it():
+    found = cliff()
+    assert found.at == pytest.approx([4.81, -2.494], abs=1e-3) and 1400 < found.norm < 1700
+    assert found.jump("unclipped") == pytest.approx(0.01 * found.norm, rel=1e-9)
+    assert found.jump("clipped") == pytest.approx(0.01, rel=1e-9)
+    numeric = []
+    for d in 1e-10 * np.eye(2):
+        above, below = (error(*map(tg.Tensor, found.at + side * d)).item() for side in (1, -1))
+        numeric.append((above - below) / 2e-10)
+    np.testing.assert_allclose(found.gradient, numeric, rtol=1e-4)
+
+
+def test_beside_the_steepest_place_it_is_less_steep():
+    found = cliff()
+    for side in (-1e-5, 1e-5):
+        w, b = (tg.Tensor(x, requires_grad=True) for x in (found.at[0], found.at[1] + side))
+        assert np.hypot(*(g.item() for g in tg.grad(error(w, b), [w, b]))) < found.norm
+
+
+@pytest.mark.parametrize("w", [4.0, 6.0, float("nan")])
+def test_where_there_is_no_cliff(w):
+    with pytest.raises(ValueError, match=r"cliff\(w=.*between 4 and 5.5"):
+        cliff(w)
+
+
+def test_the_command_writes_the_numbers_of_its_plot(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    options = ("--cell", "rnn", "lstm", "--nonlinearity", "tanh", "sigmoid", "--scale", 0.5, 1, "--forget-bias", 0, 1)
+    status, out, err = run(capsys, *options, "--updates", 0, 2, "--steps", 5, "--hidden", 4, "--out", tmp_path / "new")
+    assert (status, err) == (0, "")
+    choices = {"nonlinearity": ["tanh", "sigmoid"], "scale": [0.5, 1.0], "forget_bias": [0.0, 1.0], "updates": [0, 2]}
+    found = tg.experiments.flow(nets_of(cell=["rnn", "lstm"], **choices), steps=5, hidden=4)
+    assert len(found.curves) == 16
+    numbers, picture = read(tmp_path / "new" / "flow.csv"), (tmp_path / "new" / "flow.svg").read_text()
+    np.testing.assert_array_equal(numbers.pop("distance T - t, steps"), np.arange(6))
+    assert list(numbers) == [*found.curves, *found.bounds]
+    for label, values in (found.curves | found.bounds).items():
+        np.testing.assert_array_equal(numbers[label], values)
+        assert f">{label}<" in picture
+    for label in found.curves:
+        assert label in out and f"{found.factor(label):.3f}" in out
+
+
+@pytest.mark.parametrize("preset", ["jacobian", "profile"])
+def test_the_command_shows_whether_a_preset_holds(capsys, tmp_path, preset):
+    pytest.importorskip("matplotlib")
+    status, out, _ = run(capsys, "--preset", preset, "--out", tmp_path)
+    assert status == 0 and "stated band" in out and "outside" not in out
+    assert len(read(tmp_path / "flow.csv")) > len(PRESETS[preset].nets)
+
+
+def test_the_command_shows_the_cliff(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    status, out, _ = run(capsys, "--preset", "cliff", "--out", tmp_path)
+    assert status == 0 and "= 1508 at w = 4.81" in out and "goes 15.1" in out and "goes 0.01" in out
+    numbers = read(tmp_path / "cliff.csv")
+    for panel in (1, 2):  # a wall is in either
+        E = numbers["error E"][numbers["panel"] == panel]
+        assert E.min() < 0.05 and E.max() > 0.3
+    assert "unclipped: 15.1" in (tmp_path / "cliff.svg").read_text()
+
+
+def test_the_same_seed_gives_the_same_files(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    options = ("--updates", 3, "--steps", 6, "--hidden", 4)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run(capsys, *options, "--seed", seed, "--out", tmp_path / name)[0] == 0
+    for file in ("flow.csv", "flow.svg"):
+        a, b, c = ((tmp_path / name / file).read_bytes() for name in "abc")
+        assert a == b != c
+
+
+def test_curves_that_leave_all_numbers_are_drawn_as_far_as_they_go(tmp_path):
+    pytest.importorskip("matplotlib")
+    found = flow([Net(nonlinearity="sigmoid", scale=0.01), Net(scale=1e10)], steps=400, hidden=3)
+    assert found.curves["sigmoid, 0.01·U"][-1] == 0.0 and np.isinf(found.bounds["bound, 1e+10^(T - t)"][-1])
+    assert found.save(tmp_path).exists()
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--steps", "0"], "steps=0: a whole number from 1 up"),
+    (["--hidden", "0"], "hidden=0: a whole number from 1 up"),
+    (["--seed", "-1"], "seed=-1: a whole number from 0 up"),
+    (["--updates", "-1"], "updates=-1: a whole number from 0 up"),
+    (["--scale", "-1"], "scale=-1.0: a positive number"),
+    (["--scale", "nan"], "scale=nan: a finite number"),
+    (["--cell"], "--cell: expected at least one"),
+    (["--cell", "elman"], "--cell: invalid choice: 'elman'"),
+    (["--nonlinearity", "step"], "--nonlinearity: invalid choice: 'step'"),
+    (["--preset", "all"], "--preset: invalid choice: 'all'"),
+    (["--preset", "jacobian", "--forget-bias", "1"], "is an experiment as it stands: leave out --forget-bias"),
+    (["--preset", "cliff", "--seed", "1"], "is an experiment as it stands: leave out --seed"),
+    (["--forget-bias", "1"], "forget_bias is of the cell lstm, which is not among those given: rnn"),
+    (["--cell", "gru", "--nonlinearity", "relu"], "nonlinearity is of the cell rnn"),
+    (["--quantity", "jacobian", "--updates", "1"], "quantity='jacobian' is of untrained nets"),
+    (["--nonlinearity", "identity", "--scale", "1e200"], r"identity, 1e\+200·U: .* has overflowed; take fewer steps"),
+    (["--quantity", "jacobian", "--nonlinearity", "identity", "--scale", "1e200"], "has overflowed"),
+])  # fmt: skip
+def test_misuse_is_told_in_a_line(capsys, tmp_path, options, message):
+    status, out, err = run(capsys, *options, "--out", tmp_path)
+    assert (status, out) == (2, "")
+    assert re.match(f"tinygrad-rnn flow: .*{message}", err.splitlines()[-1]) and "Traceback" not in err
+
+
+def test_a_folder_that_is_a_file_is_a_failure(capsys, tmp_path):
+    (tmp_path / "taken").write_text("")
+    status, out, err = run(capsys, "--steps", 2, "--out", tmp_path / "taken")
+    assert (status, out) == (1, "") and err == (
+        f"tinygrad-rnn flow: a folder is needed, and this is a file: {tmp_path / 'taken'}\n"
+    )
+
+
+def test_without_matplotlib_the_numbers_are_there_and_the_error_says_what_to_install(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for options, file in ((["--steps", 2], "flow.csv"), (["--preset", "cliff"], "cliff.csv")):
+        status, _, err = run(capsys, *options, "--out", tmp_path)
+        assert status == 1 and (tmp_path / file).exists()
+        assert err == 'tinygrad-rnn flow: plots need matplotlib: pip install "tinygrad-rnn[plot]"\n'
+
+
+@pytest.mark.parametrize("call, exception, message", [
+    (lambda: flow([]), ValueError, r"flow\(nets\): at least one net"),
+    (lambda: flow([Net()], steps=2.5), TypeError, "steps=2.5: a whole number"),
+    (lambda: flow([Net()], quantity="norm"), ValueError, "quantity='norm': not one of gradient, jacobian"),
+    (lambda: Net("elman"), ValueError, "cell='elman': not one of rnn, irnn, lstm, gru"),
+    (lambda: Net(nonlinearity="step"), ValueError, "nonlinearity='step': not one of tanh"),
+    (lambda: Net(scale="1"), TypeError, "scale='1': a number"),
+    (lambda: Net("lstm", forget_bias=float("inf")), ValueError, "forget_bias=inf: a finite number"),
+    (lambda: Net("gru", forget_bias=1.0), ValueError, "forget_bias=1.0 is of the cell lstm, not of gru"),
+    (lambda: Net("rnn", path="c"), ValueError, "path='c' is of the cell lstm, not of rnn"),
+    (lambda: Net("irnn", nonlinearity="relu"), ValueError, "nonlinearity='relu' is of the cell rnn, not of irnn"),
+    (lambda: Net(updates=True), TypeError, "updates=True: a whole number"),
+])  # fmt: skip
+def test_what_cannot_be_is_told(call, exception, message):
+    with pytest.raises(exception, match=message):
+        call()

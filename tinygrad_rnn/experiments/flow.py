@@ -1,0 +1,308 @@
+"""How far a gradient comes back through time: its norm against the distance, for nets side by side.
+
+The claims that it measures: the gradient "becomes too small" after "8 or 10" steps (002), f′ of sigmoid is at most ¼
+(004), gates keep it (002, 004), and ‖∂h(T)/∂h(t)‖ ≤ (σ_max(U) · max f′)^(T - t) (Pascanu et al. 2013).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from itertools import product
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import nn
+from tinygrad_rnn.backward import grad
+from tinygrad_rnn.bptt import gradient_flow, norm_bound
+from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.optim import Adam, clip_grad_norm
+from tinygrad_rnn.tensor import Tensor
+
+__all__ = ["CELLS", "PRESETS", "QUANTITIES", "Flow", "Net", "Preset", "flow", "nets_of"]
+
+CELLS = {"rnn": nn.RNNCell, "irnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
+QUANTITIES = {"gradient": "‖∂L/∂h(t)‖ / ‖∂L/∂h(T)‖", "jacobian": "‖∂h(T)/∂h(t)‖"}
+PATHS = ("h", "c")
+_OF = {"nonlinearity": "rnn", "forget_bias": "lstm", "path": "lstm"}  # what only one kind of cell has
+BATCH, NOISE, LR = 32, 0.1, 0.005
+
+
+@dataclass(frozen=True)
+class Net:
+    """One curve: a net of one layer, what it starts from, and whether it has been trained.
+
+    Args:
+        cell: "rnn"; "irnn", with relu and U the identity (Le et al. 2015); "lstm"; or "gru".
+        nonlinearity: f of "rnn", tanh if not given.
+        scale: g of U = g · (a random orthogonal matrix), for every gate, so that σ_max(U) = g; of "irnn" g · identity.
+        forget_bias: where b_f of "lstm" starts.
+        path: the part of the state whose gradient is looked at, "h" or, of "lstm", "c".
+        updates: how long it is trained on the adding problem; 0 for not at all.
+
+    Raises:
+        ValueError: an unknown name, a number out of range, or what the cell does not have. TypeError: no number.
+    """
+
+    cell: str = "rnn"
+    _: KW_ONLY
+    nonlinearity: str | None = None
+    scale: float = 1.0
+    forget_bias: float = 0.0
+    path: str = "h"
+    updates: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("cell", CELLS), ("nonlinearity", (None, *NONLINEARITIES)), ("path", PATHS)):
+            if getattr(self, name) not in list(known):
+                raise ValueError(f"{name}={getattr(self, name)!r}: not one of {', '.join(filter(None, known))}")
+        for name in ("scale", "forget_bias"):
+            if not isinstance(getattr(self, name), Real):
+                raise TypeError(f"{name}={getattr(self, name)!r}: a number is needed")
+            if not np.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}: a finite number is needed")
+        if not self.scale > 0.0:
+            raise ValueError(f"scale={self.scale!r}: a positive number is needed")
+        _whole("updates", self.updates, 0)
+        if self.cell == "rnn" and self.nonlinearity is None:
+            object.__setattr__(self, "nonlinearity", "tanh")
+        for name, cell in _OF.items():
+            if self.cell != cell and getattr(self, name) != getattr(Net, name):
+                raise ValueError(f"{name}={getattr(self, name)!r} is of the cell {cell}, not of {self.cell}")
+
+    @property
+    def label(self) -> str:
+        """Its name in tables and plots."""
+        parts = [self.nonlinearity or self.cell.upper()]
+        parts += [f"{self.scale:.12g}·U"] * (self.scale != 1.0)
+        parts += [f"b_f = {self.forget_bias:.12g}"] * (self.cell == "lstm")
+        parts += ["c for h"] * (self.path == "c")
+        parts += [f"{self.updates} updates"] * (self.updates > 0)
+        return ", ".join(parts)
+
+    def make(self, input_size: int, hidden: int, rng: np.random.Generator) -> nn.RNNCell | nn.LSTMCell | nn.GRUCell:
+        """The cell, untrained."""
+        nonlinearity = "relu" if self.cell == "irnn" else self.nonlinearity
+        options = {"nonlinearity": nonlinearity} if nonlinearity else {}
+        options |= {"forget_bias": self.forget_bias} if self.cell == "lstm" else {}
+        cell = CELLS[self.cell](input_size, hidden, rng=rng, **options)
+        for gate in cell.gates:
+            U = getattr(cell, "U" + gate)
+            U.data = self.scale * (nn.init.identity(hidden) if self.cell == "irnn" else U.value)
+        return cell
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What `flow` returns.
+
+    Attributes:
+        quantity: what the curves show. distances: T - t, in steps, 0 to T, (T + 1,).
+        curves: by label, the norm at every distance as a multiple of that at distance 0, (T + 1,).
+        bounds: by label, (σ_max(U) · max f′)^(T - t) of the plain nets; equal ones are one.
+        errors: by label, the mean squared error of the net at the adding problem; always to answer 1 makes 1/6.
+    """
+
+    quantity: str
+    distances: np.ndarray
+    curves: dict[str, np.ndarray]
+    bounds: dict[str, np.ndarray]
+    errors: dict[str, float]
+
+    def factor(self, label: str) -> float:
+        """By what a curve is multiplied per step: e^a of the straight line a · distance + b through its logarithm."""
+        norms = self.curves[label]
+        seen = norms > 0.0  # what has underflowed has no logarithm
+        return float(np.exp(np.polyfit(self.distances[seen], np.log(norms[seen]), 1)[0])) if seen[1:].any() else 0.0
+
+    def reach(self, label: str, fraction: float = 0.01) -> int | None:
+        """The first distance at which a curve is below a fraction of its start; None if it is at none."""
+        below = np.flatnonzero(self.curves[label] < fraction)
+        return int(self.distances[below[0]]) if below.size else None
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write flow.svg and its numbers, flow.csv, into a folder; the bounds are dashed.
+
+        Raises:
+            OSError: it cannot be written. ImportError: matplotlib is not installed; flow.csv has been written.
+        """
+        title, x = "How far a gradient comes back", ("distance T - t, steps", self.distances)
+        lines = {**self.curves, **self.bounds}
+        return plots.curves(
+            Path(folder) / "flow.svg", title, x, QUANTITIES[self.quantity], lines, log=True, dashed=list(self.bounds)
+        )
+
+
+def flow(nets: Sequence[Net], steps: int = 30, hidden: int = 32, quantity: str = "gradient", seed: int = 0) -> Flow:
+    """The norm that comes back to h(t), or c(t), from the last step T, against the distance T - t, for several nets.
+
+    "gradient": ‖∂L/∂h(t)‖, for L the mean squared error of a linear readout of h(T) at the adding problem (Hochreiter
+    and Schmidhuber 1997), over a batch of 32 sequences. "jacobian": ‖∂h(T)/∂h(t)‖, the spectral norm, in states that
+    are driven by noise: W x(t) is N(0, 0.1²) in every unit. Weights, sequences and noise follow from the seed alone,
+    and all nets see the same.
+
+    Training takes `Net.updates` steps of Adam (lr 0.005, gradients clipped to norm 1), each on 32 new sequences.
+
+    Args:
+        nets: the curves; a net that comes twice counts once. steps: T. hidden: H.
+
+    Raises:
+        ValueError: no net, an unknown quantity, a number out of range, a gradient that overflows, or training for the
+            Jacobian, whose states have no task. TypeError: a number is none.
+    """
+    for name, value, least in (("steps", steps, 1), ("hidden", hidden, 1), ("seed", seed, 0)):
+        _whole(name, value, least)
+    if quantity not in QUANTITIES:
+        raise ValueError(f"quantity={quantity!r}: not one of {', '.join(QUANTITIES)}")
+    if not nets:
+        raise ValueError("flow(nets): at least one net is needed")
+    found = Flow(quantity, np.arange(steps + 1), {}, {}, {})
+    for net in nets:
+        if quantity == "jacobian" and net.updates:
+            raise ValueError(f"{net.label}: quantity='jacobian' is of untrained nets, whose states are driven by noise")
+        rng = np.random.default_rng(seed)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if quantity == "gradient":
+                cell, norms, found.errors[net.label] = _gradient(net, steps, hidden, rng, seed)
+            else:
+                cell, norms = _jacobian(net, steps, hidden, rng)
+        if not np.all(np.isfinite(norms)) or norms[0] == 0.0:
+            raise ValueError(f"{net.label}: {QUANTITIES[quantity]} has overflowed; take fewer steps or a smaller scale")
+        found.curves[net.label] = norms / norms[0]
+        if isinstance(cell, nn.RNNCell):
+            growth = norm_bound(cell.U, cell.nonlinearity, 1)
+            with np.errstate(over="ignore"):
+                found.bounds[f"bound, {growth:.3g}^(T - t)"] = growth**found.distances
+    return found
+
+
+def nets_of(**choices: Sequence) -> list[Net]:
+    """One net for every combination of some values of the arguments of `Net`; a cell leaves out what it has not.
+
+    Raises:
+        ValueError, TypeError: as for `Net`; or values that no cell among them has a use for.
+    """
+    cells = choices.get("cell", ["rnn"])
+    for name, cell in _OF.items():
+        if name in choices and cell not in cells:
+            raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(cells)}")
+    nets = []
+    for values in product(*choices.values()):
+        given = dict(zip(choices, values, strict=True))
+        cell = given.get("cell", "rnn")
+        nets.append(Net(**{name: value for name, value in given.items() if _OF.get(name, cell) == cell}))
+    return list(dict.fromkeys(nets))
+
+
+def _gradient(net: Net, steps: int, hidden: int, rng: np.random.Generator, seed: int) -> tuple:
+    """The cell, ‖∂L/∂h(t)‖ from t = T down, and L, after training."""
+    cell, readout = net.make(2, hidden, rng), nn.Linear(hidden, 1, rng=rng)
+    parameters = [*cell.parameters(), *readout.parameters()]
+    optimizer = Adam(parameters, lr=LR)
+    for _ in range(net.updates):
+        xs, targets = _adding_problem(rng, steps)
+        nn.squared_error(readout(_unrolled(cell, xs)[-1][0]), targets, reduction="mean").backward()
+        clip_grad_norm(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    xs, targets = _adding_problem(np.random.default_rng([seed, 1]), steps)  # not of those it was trained on
+    states = _unrolled(cell, xs)
+    loss = nn.squared_error(readout(states[-1][0]), targets, reduction="mean")
+    return cell, gradient_flow(loss, [state[PATHS.index(net.path)] for state in states])[::-1], loss.item()
+
+
+def _jacobian(net: Net, steps: int, hidden: int, rng: np.random.Generator) -> tuple:
+    """The cell, and ‖∂h(T)/∂h(t)‖ from t = T down: of H copies of the sequence, copy i follows element i of h(T) back.
+
+    So one sweep finds all rows of all Jacobians.
+    """
+    cell = net.make(hidden, hidden, rng)
+    for gate in cell.gates:
+        getattr(cell, "W" + gate).data = np.eye(hidden)
+    xs = NOISE * rng.standard_normal((steps, 1, hidden))
+    states = _unrolled(cell, np.repeat(xs, hidden, axis=1))
+    trace = (states[-1][0] * np.eye(hidden)).sum()
+    jacobians = grad(trace, [state[PATHS.index(net.path)] for state in states])
+    finite = all(np.all(np.isfinite(J.data)) for J in jacobians)
+    return cell, np.array([np.linalg.norm(J.data, 2) if finite else np.inf for J in jacobians[::-1]])
+
+
+def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> list[tuple[Tensor, ...]]:
+    """The states of step 0 to T, (h,) or (h, c) each, for xs (T, B, D)."""
+    zeros = np.zeros((xs.shape[1], cell.hidden_size))
+    states = [tuple(Tensor(zeros, requires_grad=True) for _ in cell.state_names)]
+    for x in xs:
+        after = cell(x, states[-1])
+        states.append(after if isinstance(after, tuple) else (after,))
+    return states
+
+
+def _adding_problem(rng: np.random.Generator, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """xs (T, B, 2): numbers, and a mark in either half; targets (B, 1): the sums of the two marked numbers."""
+    numbers, marks, each = rng.uniform(0.0, 1.0, (steps, BATCH)), np.zeros((steps, BATCH)), np.arange(BATCH)
+    marks[rng.integers(0, max(steps // 2, 1), BATCH), each] = 1.0
+    marks[rng.integers(steps // 2, steps, BATCH), each] = 1.0
+    return np.stack([numbers, marks], axis=-1), np.sum(numbers * marks, axis=0)[:, None]
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{name}={value!r}: a whole number is needed")
+    if value < least:
+        raise ValueError(f"{name}={value!r}: a whole number from {least} up is needed")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named experiment: each net with the band that its curve's end, at distance T, is stated to lie in, or None."""
+
+    claim: str
+    nets: Mapping[Net, tuple[float, float] | None]
+    steps: int
+    hidden: int
+    quantity: str
+
+
+_START = [
+    Net(nonlinearity="sigmoid"), Net(scale=0.6), Net(), Net("lstm"), Net("lstm", forget_bias=1.0), Net("gru"),
+]  # fmt: skip
+PRESETS = {
+    "reach": Preset(
+        'The notes 002 say that BPTT of a plain net reaches back "8 or 10" steps. Untrained, down to 1 %, tanh with '
+        "σ_max(U) = 0.6 reaches 9,\nsigmoid 4, tanh with an orthogonal U 30 or more; an LSTM only 8 to 11 unless its "
+        "forget bias is raised. Learning changes it.",
+        dict.fromkeys([replace(net, updates=n) for net in _START for n in (0, 1000)]),
+        steps=30, hidden=32, quantity="gradient",
+    ),
+    "jacobian": Preset(
+        "Pascanu et al. 2013: σ_max(U) · max f′ < 1 suffices to vanish, and > 1 is needed to explode but does not "
+        "suffice. The bands hold the seeds 0 to 29.",
+        {
+            Net(nonlinearity="identity", scale=0.9): (5.15e-3, 5.16e-3),
+            Net(nonlinearity="identity", scale=1.1): (117.3, 117.4),
+            Net(scale=0.9): (1e-3, 2e-3), Net(scale=1.0): (0.07, 0.16),
+            Net(scale=1.1): (0.7, 3.0), Net(scale=1.5): (50.0, 5000.0),
+            Net(nonlinearity="sigmoid", scale=2.0): (1e-20, 1e-17),
+            Net(nonlinearity="sigmoid", scale=4.0): (1e-13, 1e-5),
+            Net(nonlinearity="sigmoid", scale=5.0): (1e-11, 1e-2),
+        },
+        steps=50, hidden=50, quantity="jacobian",
+    ),
+    "profile": Preset(
+        "The forget gate alone keeps σ(b_f) a step: 0.5, 0.73, 0.95 and 0.99 for b_f = 0, 1, 3 and 5. The ways by the "
+        "other gates come on top: the factor is larger. The bands hold the seeds 0 to 29.",
+        {
+            Net("lstm", forget_bias=0.0): (5e-16, 5e-12), Net("lstm", forget_bias=0.0, path="c"): (1e-15, 1e-11),
+            Net("lstm", forget_bias=1.0): (2e-5, 1e-2), Net("lstm", forget_bias=1.0, path="c"): (5e-5, 5e-2),
+            Net("lstm", forget_bias=3.0): (0.1, 100.0), Net("lstm", forget_bias=3.0, path="c"): (1.0, 1000.0),
+            Net("lstm", forget_bias=5.0): (0.05, 500.0), Net("lstm", forget_bias=5.0, path="c"): (2.0, 5000.0),
+            Net(): (1e-6, 1e-2), Net("irnn"): (0.4, 0.9), Net("gru"): (5e-15, 1e-11),
+        },
+        steps=100, hidden=32, quantity="gradient",
+    ),
+}  # fmt: skip
