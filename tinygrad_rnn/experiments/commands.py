@@ -100,7 +100,7 @@ def _executor(address: str | None) -> Iterator[Executor | None]:
         client = Client(address, timeout=ANSWER)
     except ValueError as error:
         raise ValueError(f"--dask {address}: {error}") from error
-    except OSError as error:
+    except (OSError, MemoryError) as error:  # what a server of another kind says is read as a huge length
         message = f"--dask {address}: no Dask scheduler answers there within {ANSWER} seconds"
         raise ConnectionRefusedError(errno.ECONNREFUSED, message) from error
     with client:

@@ -25,6 +25,7 @@ from tinygrad_rnn.files import write_file
 
 __all__ = ["Run", "identity", "sweep"]
 
+_KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
 RECORD, RESULTS, FIGURE = "run.json", "results.csv", "results.svg"
 
 
@@ -65,7 +66,7 @@ def sweep(
 
     Args:
         function: is called with the parameters as keywords. It returns a number, or a dict or dataclass of them; words,
-            lists and None are recorded too.
+            lists and None are kept too, and other fields of a dataclass are left out.
         grid: the values of each parameter by name, for all their combinations; or the parameters of each run, as
             `sample` draws them. What is there twice runs once.
         executor: of concurrent.futures, or Dask's `Client.get_executor()`. By default processes: they import the
@@ -80,9 +81,9 @@ def sweep(
         The runs in the order of the grid.
 
     Raises:
-        TypeError: a parameter is not what JSON can hold, or the executor is none. ValueError: there is nothing to run, the function cannot be
-        imported by processes, there is no such measure, or `out` has the runs of another function. OSError: a file
-        cannot be written. RuntimeError: no process starts.
+        TypeError: a parameter is not what JSON can hold, or the executor is none. ValueError: there is nothing to run,
+        processes cannot import the function, there is no such measure, or `out` has the runs of another function.
+        OSError: a file cannot be written. RuntimeError: no process starts.
     """
     if executor is not None and not isinstance(executor, Executor):
         raise TypeError(
@@ -158,7 +159,8 @@ def _attempt(function: Callable[..., Any], parameters: dict[str, Any]) -> Run:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: kept for name, kept in named.items() if isinstance(kept, _KEPT)}
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     if isinstance(value, os.PathLike):
@@ -213,7 +215,8 @@ def _name(function: Callable[..., Any]) -> str:
 def _write_results(runs: list[Run], path: Path) -> None:
     parameters = list(dict.fromkeys(name for run in runs for name in run.parameters))
     numbers = list(dict.fromkeys(name for run in runs for name in run.numbers()))
-    header = [*parameters, *(f"result {name}" if name in parameters else name for name in numbers), "error", "seconds"]
+    taken = {*parameters, "error", "seconds"}
+    header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
     rows = []
     for run in runs:
         found = run.numbers()
