@@ -8,7 +8,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -299,10 +301,8 @@ def test_a_function_without_a_name_is_not_for_processes(function):
 
 def run_script(*arguments):
     paths = os.pathsep.join([str(Path(tg.__file__).parents[1]), *sys.path])
-    return subprocess.run([sys.executable, *map(str, arguments)], env={**os.environ, "PYTHONPATH": paths}, **TEXT)
-
-
-TEXT = {"capture_output": True, "text": True, "timeout": 60}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=60)
 
 
 def test_a_function_of_a_session_is_not_for_processes():
@@ -514,6 +514,18 @@ def test_a_dask_address_where_nobody_answers(capsys, tmp_path, address, status, 
     got, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address)
     assert got == status and err.count("\n") == 1 and message in err
     assert time.perf_counter() - started < 10 and not (tmp_path / "out").exists()
+
+
+def test_a_server_of_another_kind_is_no_dask_scheduler(tmp_path):
+    pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        options = [written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address]
+        ended = run_script("-m", "tinygrad_rnn", "sweep", *options)
+        server.shutdown()
+    assert ended.returncode == 1
+    assert ended.stderr == (f"tinygrad-rnn sweep: --dask {address}: no Dask scheduler answers there within 5 seconds\n")
 
 
 def test_without_dask_the_error_says_what_to_install(capsys, tmp_path, monkeypatch):

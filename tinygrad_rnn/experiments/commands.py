@@ -7,9 +7,10 @@ import contextlib
 import errno
 import itertools
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, TimeoutError
 from functools import partial
 from pathlib import Path
 
@@ -96,11 +97,22 @@ def _executor(address: str | None) -> Iterator[Executor | None]:
         from distributed import Client
     except ImportError as error:
         raise ImportError('--dask needs Dask: pip install "tinygrad-rnn[dask]"') from error
+    connected: Future = Future()
+
+    def connect() -> None:
+        try:
+            connected.set_result(Client(address, timeout=ANSWER))
+        except Exception as error:
+            connected.set_exception(error)
+
+    # In a thread that can be left alone: with a server of another kind, as that of Dask's own dashboard, the client
+    # waits for ever, whatever its timeout, or takes what it is told for a huge length.
+    threading.Thread(target=connect, daemon=True).start()
     try:
-        client = Client(address, timeout=ANSWER)
+        client = connected.result(ANSWER + 1)
     except ValueError as error:
         raise ValueError(f"--dask {address}: {error}") from error
-    except (OSError, MemoryError) as error:  # what a server of another kind says is read as a huge length
+    except (OSError, MemoryError, TimeoutError) as error:
         message = f"--dask {address}: no Dask scheduler answers there within {ANSWER} seconds"
         raise ConnectionRefusedError(errno.ECONNREFUSED, message) from error
     with client:
