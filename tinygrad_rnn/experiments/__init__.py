@@ -2,5 +2,7 @@
 
 from tinygrad_rnn.experiments.cliff import Cliff, cliff
 from tinygrad_rnn.experiments.flow import Flow, Net, flow
+from tinygrad_rnn.experiments.points import sample
+from tinygrad_rnn.experiments.sweep import Run, sweep
 
-__all__ = ["Cliff", "Flow", "Net", "cliff", "flow"]
+__all__ = ["Cliff", "Flow", "Net", "Run", "cliff", "flow", "sample", "sweep"]

@@ -1,4 +1,4 @@
-"""The commands of the command line that run experiments; each fills a folder, `--out`, with its results."""
+"""`tinygrad-rnn flow`: how far a gradient comes back through time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from tinygrad_rnn.experiments import Cliff, cliff, flow
 from tinygrad_rnn.experiments.flow import CELLS, PATHS, PRESETS, QUANTITIES, Flow, Net, nets_of
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 
-__all__ = ["add_commands"]
+__all__ = ["add_flow"]
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Add the commands to those of the command line."""
-    _add_flow(commands)
-
-
-def _add_flow(commands: argparse._SubParsersAction) -> None:
+def add_flow(commands: argparse._SubParsersAction) -> None:
+    """Add the command to those of the command line."""
     parser = commands.add_parser(
         "flow", help="how far a gradient comes back through time: a curve for every combination of the nets' options",
     )  # fmt: skip

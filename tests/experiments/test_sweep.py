@@ -1,0 +1,561 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import cli
+from tinygrad_rnn.experiments import sample, sweep
+from tinygrad_rnn.experiments.points import combinations
+from tinygrad_rnn.experiments.processes import Processes
+from tinygrad_rnn.experiments.sweep import Run, identity
+from tinygrad_rnn.experiments.sweep_figure import draw_runs
+from tinygrad_rnn.experiments.sweep_file import read_points
+
+# What is swept: worker processes import it from here.
+
+
+def product(x, y=1.0):
+    return x * y
+
+
+def fragile(x):
+    if x == 1:
+        raise ValueError("too\nlarge")
+    if x == 2:
+        os._exit(3)
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def threads(size):
+    a = np.ones((size, size))
+    a @ a
+    return len(os.listdir("/proc/self/task"))
+
+
+def trained(cell, seed):
+    """The loss and a weight of a small net after some updates."""
+    rng = np.random.default_rng(seed)
+    rnn = {"rnn": tg.nn.RNN, "lstm": tg.nn.LSTM}[cell](1, 16, rng=rng)
+    readout = tg.nn.Linear(16, 1, rng=rng)
+    parameters = [*rnn.parameters(), *readout.parameters()]
+    optimizer = tg.optim.Adam(parameters, lr=0.01)
+    xs, targets = rng.standard_normal((12, 32, 1)), rng.standard_normal((32, 1))
+    for _ in range(10):
+        loss = tg.nn.half_squared_error(readout(rnn(xs)[0][-1]), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return {"loss": loss.item(), "weight": parameters[0].data[0, 0]}
+
+
+TRAINED = {"cell": ["rnn", "lstm"], "seed": [0, 1]}
+
+
+@pytest.fixture(scope="module")
+def processes():
+    pool = Processes(2)
+    yield pool
+    pool.shutdown()
+
+
+@pytest.fixture
+def thread():
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory):
+    """A `train` that takes no time, under its name in every process that is started: it tells what it was given."""
+    folder = tmp_path_factory.mktemp("stand_in")
+    (folder / "sitecustomize.py").write_text(
+        """
+import sys, types
+module = sys.modules["tinygrad_rnn.experiments.training"] = types.ModuleType("training")
+exec('''
+import json, os, time
+from dataclasses import dataclass
+
+@dataclass
+class Summary:
+    data: str
+    held_out: float
+    epochs: int
+    seconds: float
+    net: object
+
+def train(settings, out=None, resume=False, progress=None):
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(settings.as_dict()))
+    if settings.hidden == 13:
+        raise FloatingPointError("loss is nan")
+    if settings.hidden == 99:
+        time.sleep(60)
+    return Summary(settings.data, settings.lr * settings.hidden, settings.epochs, 0.5, object())
+''', module.__dict__)
+"""
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(folder), str(Path(tg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(stand_in):
+    """A Dask cluster of two worker processes."""
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
+    with distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        yield cluster
+
+
+def lines(path):
+    return list(csv.reader(path.read_text().splitlines()))
+
+
+# --- the points
+
+
+def test_a_grid_is_all_combinations_the_last_name_fastest():
+    assert combinations({"a": [1, 2], "b": ["x", "y"]}) == [
+        {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"},
+    ]  # fmt: skip
+
+
+def test_numpy_values_become_numbers():
+    (point,) = combinations({"n": np.arange(1, 2)})
+    assert point == {"n": 1} and type(point["n"]) is int
+
+
+def test_a_sample_keeps_to_its_ranges_and_to_its_seed():
+    ranges = {
+        "uniform": {"x": [-1.0, 1], "n": [1, 3]}, "log_uniform": {"lr": [1e-4, 1e-1], "m": [1, 1000]},
+        "choice": {"cell": ["rnn", None]},
+    }  # fmt: skip
+    points = sample(2000, **ranges)
+    assert all(-1 <= p["x"] <= 1 and 1e-4 <= p["lr"] <= 1e-1 and 1 <= p["m"] <= 1000 for p in points)
+    assert {p["n"] for p in points} == {1, 2, 3} and {p["cell"] for p in points} == {"rnn", None}
+    assert {type(p["m"]) for p in points} == {int}
+    # Equal chances for each decade: 2000 / 3 within four standard deviations
+    for low in (1e-4, 1e-3, 1e-2):
+        assert abs(sum(low <= p["lr"] < 10 * low for p in points) - 2000 / 3) < 4 * (2000 * 1 / 3 * 2 / 3) ** 0.5
+    assert points == sample(2000, **ranges, seed=0) != sample(2000, **ranges, seed=1)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"points": 0, "uniform": {"x": [0, 1]}}, "points=0: a whole number from 1 up"),
+        ({"points": 1}, "each name in one of uniform, log_uniform, choice, and one at least"),
+        ({"points": 1, "uniform": {"x": [0, 1]}, "choice": {"x": [1]}}, r"not \['x', 'x'\]"),
+        ({"points": 1, "uniform": {"x": [1, 1]}}, r"uniform x = \[1, 1\]: a lower number, then"),
+        ({"points": 1, "uniform": {"x": [1, float("inf")]}}, "two numbers are needed"),
+        ({"points": 1, "log_uniform": {"x": [0, 1]}}, "a lower number above zero"),
+        ({"points": 1, "choice": {"x": []}}, "a list is needed"),
+        ({"points": 1, "choice": {"x": "rnn"}}, "a list is needed"),
+    ],
+)
+def test_a_sample_of_no_range_is_told(given, message):
+    with pytest.raises(ValueError, match=message):
+        sample(**given)
+
+
+# --- the runs
+
+
+def test_results_are_in_the_order_of_the_grid(processes):
+    runs = sweep(product, {"x": [3, 1, 2], "y": [1.0, 10.0]}, processes)
+    assert [run.result for run in runs] == [3, 30, 1, 10, 2, 20]
+    assert runs[1].parameters == {"x": 3, "y": 10.0} and runs[1].error is None and runs[1].seconds >= 0
+
+
+def test_a_run_that_fails_or_dies_is_recorded_and_the_rest_go_on(tmp_path):
+    runs = sweep(fragile, {"x": [0, 1, 2, 3, 4, 5]}, out=tmp_path, workers=2)
+    assert [run.result for run in runs] == [0, None, None, None, 4, 5]
+    assert [run.error for run in runs[1:4]] == [
+        "ValueError: too large",
+        "ChildProcessError: its process was ended with exit status 3",
+        "ChildProcessError: its process was ended by SIGKILL",
+    ]
+    header, *rows = lines(tmp_path / "results.csv")
+    assert header == ["x", "result", "error", "seconds"]
+    assert [row[:3] for row in rows[:2]] == [["0", "0", ""], ["1", "", "ValueError: too large"]] and len(rows) == 6
+    assert json.loads((tmp_path / identity({"x": 1}) / "run.json").read_text()) == {
+        "function": "fragile", "parameters": {"x": 1}, "result": None, "error": "ValueError: too large",
+        "seconds": runs[1].seconds,
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="there is one core")
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="threads are counted in /proc")
+def test_a_worker_process_computes_with_one_thread(processes):
+    here = subprocess.run(
+        [sys.executable, "-c", "import test_sweep; print(test_sweep.threads(800))"], text=True, check=True,
+        capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "2"},
+    )  # fmt: skip
+    assert int(here.stdout) == 2
+    assert [run.result for run in sweep(threads, {"size": [800, 801]}, processes)] == [1, 1]
+
+
+def test_the_environment_of_this_process_stays(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    Processes(1).shutdown()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7" and "OMP_NUM_THREADS" not in os.environ
+
+
+def test_the_same_seed_gives_the_same_bits_in_this_process_in_others_and_in_threads(processes, thread):
+    here = [trained(cell, seed) for cell in ("rnn", "lstm") for seed in (0, 1)]
+    assert len({result["loss"] for result in here}) == 4
+    for executor in (processes, thread):
+        assert [run.result for run in sweep(trained, TRAINED, executor)] == here
+
+
+def test_the_same_seed_gives_the_same_bits_on_a_dask_cluster(cluster):
+    from distributed import Client
+
+    with Client(cluster) as client:
+        runs = sweep(trained, TRAINED, client.get_executor(pure=False))
+        limits = sweep(os.getenv, {"key": ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"]}, client.get_executor(pure=False))
+    assert [run.result for run in runs] == [trained(cell, seed) for cell in ("rnn", "lstm") for seed in (0, 1)]
+    assert [run.result for run in limits] == ["1", "1"]  # Dask sets them for its own workers
+
+
+def test_what_is_there_is_not_run_again_and_what_failed_is(tmp_path, thread):
+    called = []
+
+    def function(x, y=0):
+        called.append(x)
+        if x == 2 and len(called) < 4:
+            raise OSError("busy")
+        return {"z": x + y, "at": np.float32(0.1), "list": (1, 2)}
+
+    first = sweep(function, {"x": [1, 2, 3]}, thread, out=tmp_path)
+    assert called == [1, 2, 3] and first[1].error == "OSError: busy"
+    seen = []
+    second = sweep(function, {"x": [3, 2, 1, 4]}, thread, out=tmp_path, progress=seen.append)
+    assert called == [1, 2, 3, 2, 4]
+    assert second[0] == first[2] and second[2] == first[0]  # read back, they are what they were
+    assert [run.parameters["x"] for run in seen] == [3, 1, 2, 4]
+    assert second[1].result == {"z": 2, "at": float(np.float32(0.1)), "list": [1, 2]}
+
+
+def test_what_is_there_twice_runs_once(thread):
+    called = []
+    runs = sweep(lambda **p: called.append(p), [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 2}], thread)
+    assert called == [{"a": 1, "b": 2}, {"a": 2}] == [run.parameters for run in runs]
+
+
+def test_of_a_dataclass_the_numbers_are_kept(thread, tmp_path):
+    @dataclass
+    class Summary:
+        loss: float
+        seconds: float
+        x: int
+        name: str
+        net: object
+
+    (run,) = sweep(lambda x: Summary(np.float64(0.5), 2.0, 7, "rnn", object()), {"x": [1]}, thread, out=tmp_path)
+    assert run.result == {"loss": 0.5, "seconds": 2.0, "x": 7, "name": "rnn"}
+    header, row = lines(tmp_path / "results.csv")
+    assert header == ["x", "loss", "result seconds", "result x", "error", "seconds"]
+    assert row[:5] == ["1", "0.5", "2.0", "7", ""]
+
+
+def test_a_result_that_cannot_be_kept_is_the_error_of_its_run(thread):
+    (run,) = sweep(lambda x: {"t": tg.Tensor(1.0)}, {"x": [1]}, thread)
+    assert run.error.startswith("TypeError: the result has a Tensor; numbers, words, lists")
+
+
+def test_results_that_are_not_finite_are_kept(thread, tmp_path):
+    for _ in range(2):
+        runs = sweep(lambda x: float(x), {"x": ["nan", "-inf"]}, thread, out=tmp_path)
+        assert np.isnan(runs[0].result) and runs[1].result == -np.inf
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("function", [lambda x: x, partial(lambda x, y: x, y=1)])
+def test_a_function_without_a_name_is_not_for_processes(function):
+    with pytest.raises(
+        ValueError, match=r"import a function by its name, and .*<lambda> has none .*ThreadPoolExecutor"
+    ):
+        sweep(function, {"x": [1]})
+
+
+def run_script(*arguments):
+    paths = os.pathsep.join([str(Path(tg.__file__).parents[1]), *sys.path])
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=60)
+
+
+def test_a_function_of_a_session_is_not_for_processes():
+    ended = run_script("-c", "import tinygrad_rnn as tg\ndef f(x): return x\ntg.experiments.sweep(f, {'x': [1]})")
+    assert "ValueError: sweep: worker processes import a function by its name, and f has none" in ended.stderr
+
+
+def test_a_function_of_a_script_is_for_processes_if_the_script_has_a_guard(tmp_path):
+    script = tmp_path / "script.py"
+    lines = [
+        "import tinygrad_rnn as tg",
+        "def f(x): return 2 * x",
+        "{}",
+        "    print(tg.experiments.sweep(f, {{'x': [4]}}, out={!r})[0].result)",
+    ]
+    script.write_text("\n".join(lines).format('if __name__ == "__main__":', str(tmp_path / "a")))
+    assert run_script(script).stdout == "8\n"
+    script.write_text("\n".join(lines).format("if True:", str(tmp_path / "b")))
+    assert 'needs `if __name__ == "__main__":`' in run_script(script).stderr.splitlines()[-1]
+    assert os.listdir(tmp_path / "b") == []
+
+
+@pytest.mark.parametrize(
+    "grid, error, message",
+    [
+        ({}, ValueError, "the grid is empty"),
+        ([], ValueError, "the grid is empty"),
+        ({"x": []}, ValueError, "the grid's x has no values"),
+        ({"x": "rnn"}, TypeError, "the grid's x = 'rnn': a list of values is needed"),
+        ({"x": 1}, TypeError, "a list of values is needed"),
+        ({"x": [object()]}, TypeError, "a parameter is a number, a word, None, .*; not <object"),
+    ],
+)
+def test_a_grid_that_is_none_is_told(thread, grid, error, message):
+    with pytest.raises(error, match=message):
+        sweep(product, grid, thread)
+
+
+def test_other_arguments_that_do_not_fit_are_told(thread, tmp_path):
+    with pytest.raises(ValueError, match="workers=0: at least 1"):
+        sweep(product, {"x": [1]}, workers=0)
+    with pytest.raises(TypeError, match=r"sweep: 4 is no executor .* client.get_executor\(\)"):
+        sweep(product, {"x": [1]}, 4)
+    sweep(product, {"x": [1]}, thread, out=tmp_path)
+    with pytest.raises(ValueError, match="has runs of product, not of fragile: give another folder"):
+        sweep(fragile, {"x": [1]}, thread, out=tmp_path)
+    (tmp_path / identity({"x": 1}) / "run.json").write_text("{")
+    with pytest.raises(ValueError, match="run.json is not the record of a run: delete it"):
+        sweep(product, {"x": [1]}, thread, out=tmp_path)
+
+
+def test_when_the_disk_is_full_what_is_written_stays(tmp_path, thread):
+    resource = pytest.importorskip("resource", reason="file sizes cannot be limited here")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, hard))
+    try:
+        with pytest.raises(OSError, match="cannot write .*run.json"):
+            sweep(lambda x: "y" * x, {"x": [1, 1000, 2]}, thread, out=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / identity({"x": 1}) / "run.json").exists()
+    assert [row[0] for row in lines(tmp_path / "results.csv")] == ["x", "1"]
+
+
+# --- the figure
+
+
+def drawn(tmp_path, runs, measure=None):
+    pytest.importorskip("matplotlib")
+    return draw_runs(runs, measure, tmp_path / "results.svg").read_text()
+
+
+def runs_of(grid, result=lambda **p: {"loss": 1.0, "error rate": 0.5}):
+    return [Run(point, result(**point), None, 1.0) for point in combinations(grid)]
+
+
+def test_the_figure_has_numbers_on_its_axis_and_a_line_for_each_word(tmp_path):
+    text = drawn(tmp_path, runs_of({"cell": ["rnn", "lstm"], "lr": [0.01, 0.1], "seed": [0, 1], "layers": [1]}))
+    for words in ("loss against lr; runs: 8", ">lr<", ">loss<", "cell = rnn", "cell = lstm"):
+        assert words in text
+    assert "seed" not in text and "layers" not in text and "failed" not in text
+
+
+def test_the_figure_of_words_alone(tmp_path):
+    text = drawn(tmp_path, runs_of({"cell": ["rnn", "lstm"], "clip": [None, 1.0]}), "error rate")
+    for words in (">rnn<", ">lstm<", "clip = none", "clip = 1", ">error rate<"):
+        assert words in text
+
+
+def test_the_figure_marks_what_failed_and_what_is_not_finite(tmp_path):
+    good, bad = Run({"x": 1}, 2.0, None, 1.0), Run({"x": 2}, None, "ValueError: no", 1.0)
+    assert "failed, or not finite" in drawn(tmp_path, [good, bad])
+    assert "failed, or not finite" in drawn(tmp_path, [good, Run({"x": 2}, float("nan"), None, 1.0)])
+    assert draw_runs([bad], None, tmp_path / "none.svg") is None and not (tmp_path / "none.svg").exists()
+
+
+def test_a_measure_that_there_is_not_is_told_and_nothing_is_lost(tmp_path, thread):
+    with pytest.raises(ValueError, match="measure='los': the results have loss, accuracy"):
+        sweep(lambda x: {"loss": x, "accuracy": 1.0}, {"x": [1]}, thread, out=tmp_path, measure="los")
+    assert len(lines(tmp_path / "results.csv")) == 2
+
+
+def test_without_matplotlib_the_results_are_written_and_a_warning_says_what_to_install(tmp_path, thread, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.warns(UserWarning, match=r'pip install "tinygrad-rnn\[plot\]"'):
+        (run,) = sweep(lambda x: x, {"x": [1]}, thread, out=tmp_path)
+    assert run.result == 1 and len(lines(tmp_path / "results.csv")) == 2
+
+
+# --- the file
+
+
+def written(tmp_path, text):
+    path = tmp_path / "sweep.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_a_file_with_a_grid(tmp_path):
+    text = '\ufeff[train]\r\nepochs = 3\r\n[grid]\r\ncell = ["rnn", "gru"]\r\nclip_norm = ["none", 1]\r\n'
+    assert read_points(written(tmp_path, text)) == [
+        {"epochs": 3, "cell": cell, "clip_norm": clip} for cell in ("rnn", "gru") for clip in (None, 1)
+    ]
+
+
+def test_a_file_with_a_sample(tmp_path):
+    text = "[train]\nepochs = 3\n[sample]\npoints = 4\nseed = 2\nlog_uniform.lr = [0.001, 0.1]\nchoice.seed = [0, 1]\n"
+    drawn = sample(4, seed=2, log_uniform={"lr": [0.001, 0.1]}, choice={"seed": [0, 1]})
+    assert read_points(written(tmp_path, text)) == [{"epochs": 3, **point} for point in drawn]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[grid]\nlr = [0.1]\nhiden = [3]", r"\[grid\] has an unknown key, hiden; known: data, .*hidden"),
+        ("[train]\nhiden = 3\n[grid]\nlr = [0.1]", r"\[train\] has an unknown key, hiden"),
+        ("[grids]\nlr = [0.1]", "the file has an unknown key, grids; known: train, grid, sample"),
+        ("[sample]\npoint = 3", r"\[sample\] has an unknown key, point; known: points, seed, uniform"),
+        ("[sample]\npoints = 3\nuniform.hiden = [1, 2]", r"\[sample.uniform\] has an unknown key, hiden"),
+        ("[sample]\nuniform.hidden = [1, 2]", r"\[sample\] needs points"),
+        ("[sample]\npoints = 3\nuniform = 3", r"uniform = 3: a table, \[uniform\], is needed"),
+        ("[sample]\npoints = 3\nuniform.hidden = [2, 1]", r"uniform hidden = \[2, 1\]: a lower number"),
+        ("[train]\nlr = 0.1\n", r"one table, \[grid\] or \[sample\]"),
+        ("[grid]\nlr = [0.1]\n[sample]\npoints = 3", r"one table, \[grid\] or \[sample\]"),
+        ("[grid]\n", "the grid is empty"),
+        ("[grid]\nlr = []", "the grid's lr has no values"),
+        ("[grid]\nlr = 0.1", "the grid's lr = 0.1: a list of values is needed"),
+        ("[train]\nlr = 1\n[grid]\nlr = [0.1]", r"lr is in \[train\], and is varied too"),
+        ("[grid]\nhidden = [3, 0]", "hidden=0: at least 1"),
+        ("[grid]\nhidden = [3, 2.5]", "hidden=2.5: a whole number"),
+        ("[grid]\ncell = ['lstm', 'rnn']\nnonlinearity = ['relu']", "is of the plain cell, rnn; cell='lstm'"),
+        ("[grid]\nlr = [0.1\nhidden = [1]", "line 3"),
+        (b"[grid]\n\nlr = ['\xff']", "line 3 is not UTF-8"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_told(tmp_path, text, message):
+    with pytest.raises(ValueError, match=r"sweep\.toml: .*" + message):
+        read_points(written(tmp_path, text))
+
+
+# --- the command
+
+
+def run(capsys, *arguments):
+    status = cli.main(["sweep", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+GRID = "[train]\nepochs = 3\n[grid]\nhidden = [8, 13]\nlr = [0.01, 0.1]\n"
+
+
+def test_the_command_trains_and_tells(capsys, tmp_path, stand_in):
+    out = tmp_path / "new" / "out"
+    status, told, err = run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 2)
+    assert (status, err) == (1, f"tinygrad-rnn sweep: 2 of 4 runs failed; {out} tells why\n")
+    assert "hidden=8 lr=0.1: held_out 0.8, 0.0 s\n" in told
+    assert "hidden=13 lr=0.1: FloatingPointError: loss is nan\n" in told
+    header, *rows = lines(out / "results.csv")
+    assert header == ["epochs", "hidden", "lr", "held_out", "result epochs", "result seconds", "error", "seconds"]
+    assert [row[:4] for row in rows[:2]] == [["3", "8", "0.01", "0.08"], ["3", "8", "0.1", "0.8"]]
+    config = json.loads((out / identity({"epochs": 3, "hidden": 8, "lr": 0.1}) / "config.json").read_text())
+    assert config["hidden"] == 8 and config["lr"] == 0.1 and config["cell"] == "lstm"
+    assert "held_out against hidden" in (out / "results.svg").read_text()
+
+
+def test_the_command_on_a_dask_cluster_gives_the_same(capsys, tmp_path, cluster, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the workers are elsewhere
+    file = written(tmp_path, GRID.replace("[8, 13]", '[8]\ndata = ["a.csv"]'))
+    status, _, err = run(capsys, file, "--out", "dask", "--dask", cluster.scheduler_address)
+    assert (status, err) == (0, "")
+    assert run(capsys, file, "--out", "processes", "--workers", 2)[0] == 0
+    of_dask, of_processes = (lines(tmp_path / out / "results.csv") for out in ("dask", "processes"))
+    assert [row[:-1] for row in of_dask] == [row[:-1] for row in of_processes] and len(of_dask) == 3
+    (record, _) = (json.loads(path.read_text()) for path in sorted(tmp_path.glob("dask/*/run.json")))
+    assert record["parameters"]["data"] == "a.csv" and record["result"]["data"] == str(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "address, status, message",
+    [
+        ("tcp://127.0.0.1:1", 1, "--dask tcp://127.0.0.1:1: no Dask scheduler answers there within 5 seconds"),
+        ("nowhere", 2, "--dask nowhere: missing port number"),
+    ],
+)
+def test_a_dask_address_where_nobody_answers(capsys, tmp_path, address, status, message):
+    pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
+    started = time.perf_counter()
+    got, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address)
+    assert got == status and err.count("\n") == 1 and message in err
+    assert time.perf_counter() - started < 10 and not (tmp_path / "out").exists()
+
+
+def test_a_server_of_another_kind_is_no_dask_scheduler(tmp_path):
+    pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        options = [written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address]
+        ended = run_script("-m", "tinygrad_rnn", "sweep", *options)
+        server.shutdown()
+    assert ended.returncode == 1
+    assert ended.stderr == (f"tinygrad-rnn sweep: --dask {address}: no Dask scheduler answers there within 5 seconds\n")
+
+
+def test_without_dask_the_error_says_what_to_install(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    status, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", "localhost:8786")
+    assert (status, err) == (1, 'tinygrad-rnn sweep: --dask needs Dask: pip install "tinygrad-rnn[dask]"\n')
+
+
+def test_misuse_is_one_line_and_nothing_runs(capsys, tmp_path):
+    out = tmp_path / "out"
+    status, _, err = run(capsys, written(tmp_path, "[grid]\nlr = [-1]"), "--out", out)
+    assert status == 2 and err.endswith("sweep.toml: lr=-1.0: at least 0 is needed, and finite\n")
+    assert run(capsys, tmp_path / "none.toml", "--out", out)[0] == 1
+    assert run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 0)[0] == 2
+    (tmp_path / "file").touch()
+    status, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "file")
+    assert status == 1 and err == f"tinygrad-rnn sweep: a folder is needed, and this is a file: {tmp_path / 'file'}\n"
+
+
+def test_ctrl_c_keeps_what_has_run(tmp_path, stand_in):
+    file = written(tmp_path, "[grid]\nhidden = [1, 2, 99, 98]\n")
+    command = [sys.executable, "-m", "tinygrad_rnn", "sweep", file, "--out", tmp_path / "out", "--workers", "1"]
+    # As a terminal does it: the signal goes to all processes of a group.
+    started = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with started:
+        assert [started.stdout.readline()[:3] for _ in range(2)] == ["1/4", "2/4"]
+        os.killpg(started.pid, signal.SIGINT)
+        _, err = started.communicate(timeout=20)
+    assert started.returncode == 130
+    assert err.startswith("tinygrad-rnn sweep: interrupted; ") and err.count("\n") == 1
+    assert [row[0] for row in lines(tmp_path / "out" / "results.csv")] == ["hidden", "1", "2"]

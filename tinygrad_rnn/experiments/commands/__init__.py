@@ -1,0 +1,16 @@
+"""The commands of the command line that run experiments; each fills a folder, `--out`, with its results."""
+
+from __future__ import annotations
+
+import argparse
+
+from tinygrad_rnn.experiments.commands.flow import add_flow
+from tinygrad_rnn.experiments.commands.sweep import add_sweep
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the commands to those of the command line."""
+    add_flow(commands)
+    add_sweep(commands)

@@ -1,0 +1,90 @@
+"""The points of a sweep: the parameters of each run, of a grid or drawn at random."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["combinations", "sample"]
+
+
+def combinations(grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The parameters of each run: all combinations of the values of a grid, the last name's values changing fastest.
+
+    Raises:
+        TypeError: a name has one value instead of a list of them. ValueError: the grid is empty.
+    """
+    if isinstance(grid, Mapping):
+        for name, values in grid.items():
+            if isinstance(values, str) or not isinstance(values, Iterable):
+                raise TypeError(f"the grid's {name} = {values!r}: a list of values is needed")
+        columns = {name: list(values) for name, values in grid.items()}
+        empty = [name for name, values in columns.items() if not values]
+        if empty:
+            raise ValueError(f"the grid's {empty[0]} has no values")
+        points = [dict(zip(columns, values, strict=True)) for values in itertools.product(*columns.values())]
+    else:
+        points = [dict(point) for point in grid]
+    if not any(points):
+        raise ValueError("the grid is empty: there is nothing to run")
+    return [{k: v.item() if isinstance(v, np.generic) else v for k, v in point.items()} for point in points]
+
+
+def sample(
+    points: int,
+    *,
+    uniform: Mapping[str, Sequence[float]] | None = None,
+    log_uniform: Mapping[str, Sequence[float]] | None = None,
+    choice: Mapping[str, Sequence[Any]] | None = None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Draw the parameters of so many runs at random; returns one dict for each, to be given to `sweep`.
+
+    Args:
+        uniform: the lowest and the highest value by name; whole numbers, both included, if both are whole.
+        log_uniform: likewise, with equal chances for equal ratios. choice: the values by name, with equal chances.
+
+    Raises:
+        ValueError: a range that is none, a name that is there twice, or no name at all.
+    """
+    if type(points) is not int or points < 1:
+        raise ValueError(f"sample: points={points!r}: a whole number from 1 up is needed")
+    ranges = {"uniform": uniform or {}, "log_uniform": log_uniform or {}, "choice": choice or {}}
+    names = [name for group in ranges.values() for name in group]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"sample: each name in one of {', '.join(ranges)}, and one at least; not {names}")
+    for kind, group in ranges.items():
+        for name, values in group.items():
+            _check_range(kind, name, values)
+    rng = np.random.default_rng(seed)
+    return [
+        {name: _drawn(kind, values, rng.random()) for kind, group in ranges.items() for name, values in group.items()}
+        for _ in range(points)
+    ]
+
+
+def _check_range(kind: str, name: str, values: Any) -> None:
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise ValueError(f"sample: {kind} {name} = {values!r}: a list is needed")
+    if kind == "choice":
+        return
+    if len(values) != 2 or not all(type(x) in (int, float) and math.isfinite(x) for x in values):
+        raise ValueError(f"sample: {kind} {name} = {values!r}: two numbers are needed, the lowest and the highest")
+    if not values[0] < values[1] or (kind == "log_uniform" and values[0] <= 0):
+        above = " above zero" if kind == "log_uniform" else ""
+        raise ValueError(f"sample: {kind} {name} = {values!r}: a lower number{above}, then a higher one, are needed")
+
+
+def _drawn(kind: str, values: Sequence[Any], u: float) -> Any:
+    """The value that u, uniform in [0, 1), stands for."""
+    if kind == "choice":
+        return values[int(u * len(values))]
+    low, high = values
+    whole = type(low) is int and type(high) is int
+    end = high + 1 if whole else high
+    x = low * (end / low) ** u if kind == "log_uniform" else low + u * (end - low)
+    return min(math.floor(x) if whole else x, high)

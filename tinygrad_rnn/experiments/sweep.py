@@ -1,0 +1,248 @@
+"""A sweep runs one function over a grid of parameters, or a random sample of them, and keeps what each run gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.points import combinations
+from tinygrad_rnn.experiments.processes import Processes
+from tinygrad_rnn.experiments.sweep_figure import draw_runs
+from tinygrad_rnn.files import write_file
+
+__all__ = ["Run", "identity", "sweep"]
+
+_KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
+RECORD, RESULTS, FIGURE = "run.json", "results.csv", "results.svg"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        parameters: what the function was called with. result: what it returned, as JSON holds it; None if it failed.
+        error: what it raised, in one line, or None. seconds: how long it took; None if its process died.
+    """
+
+    parameters: dict[str, Any]
+    result: Any = None
+    error: str | None = None
+    seconds: float | None = None
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers of the result by name: of a dict or dataclass its numeric fields, of a number itself."""
+        named = self.result if isinstance(self.result, dict) else {"result": self.result}
+        return {name: value for name, value in named.items() if isinstance(value, (int, float))}
+
+
+def sweep(
+    function: Callable[..., Any],
+    grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]],
+    executor: Executor | None = None,
+    *,
+    out: str | os.PathLike | None = None,
+    workers: int | None = None,
+    measure: str | None = None,
+    progress: Callable[[Run], None] | None = None,
+) -> list[Run]:
+    """Call a function with every combination of parameters; a run that fails is recorded, and the rest go on.
+
+    The function's results are the same, bit for bit, wherever it runs with as many BLAS threads: one in the processes
+    here and in those of Dask. (More threads sum a product of matrices in another order, if it sums over thousands.)
+
+    Args:
+        function: is called with the parameters as keywords. It returns a number, or a dict or dataclass of them; words,
+            lists and None are kept too, and other fields of a dataclass are left out.
+        grid: the values of each parameter by name, for all their combinations; or the parameters of each run, as
+            `sample` draws them. What is there twice runs once.
+        executor: of concurrent.futures, or Dask's `Client.get_executor()`. By default processes: they import the
+            function by its name.
+        out: a folder for the results. Each run has a folder in it, with run.json; results.csv has a line for each;
+            results.svg shows a number of the results against the parameters. A run that is there, and did not fail,
+            is not run again: delete its folder if the function has changed.
+        workers: how many processes (default: one for each core). measure: the name of the number that is drawn
+            (default: the first). progress: is called with each run that is there, then with each as it ends.
+
+    Returns:
+        The runs in the order of the grid.
+
+    Raises:
+        TypeError: a parameter is not what JSON can hold, or the executor is none. ValueError: there is nothing to run,
+        processes cannot import the function, there is no such measure, or `out` has the runs of another function.
+        OSError: a file cannot be written. RuntimeError: no process starts.
+    """
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(
+            f"sweep: {executor!r} is no executor of concurrent.futures; of Dask, give client.get_executor()"
+        )
+    points = {identity(point): point for point in combinations(grid)}
+    runs: dict[str, Run] = {}
+    if out is not None:
+        out = Path(out)
+        out.mkdir(parents=True, exist_ok=True)
+        runs = _finished(out, function, points)
+    progress = progress or (lambda run: None)
+    for run in runs.values():
+        progress(run)
+    waiting = {key: point for key, point in points.items() if key not in runs}
+    pool = executor
+    if executor is None and waiting:
+        _refuse_what_processes_cannot_import(function)
+        pool = Processes(_processes(workers, len(waiting)))
+    futures: dict[Future, str] = {}
+    try:
+        for key, point in waiting.items():
+            futures[pool.submit(_attempt, function, point)] = key
+        for future in as_completed(futures):
+            run = _outcome(future, points[futures[future]])
+            if out is not None:
+                _record(out, function, run)
+            runs[futures[future]] = run
+            progress(run)
+    finally:  # also when it is interrupted, or the disk is full: what has run is kept
+        in_order = [runs[key] for key in points if key in runs]
+        try:
+            if out is not None:
+                _write_results(in_order, out / RESULTS)
+        finally:
+            for future in futures:
+                future.cancel()
+            if pool is not executor:
+                pool.shutdown(cancel_futures=True)
+    if out is not None:
+        try:
+            draw_runs(in_order, measure, out / FIGURE)
+        except ImportError as error:  # the results of a long sweep are not lost for the want of a picture
+            warnings.warn(f"{RESULTS} is written, {FIGURE} is not: {error}", stacklevel=2)
+    return in_order
+
+
+def identity(parameters: Mapping[str, Any]) -> str:
+    """The name of a run's folder: a hash of its parameters, whatever their order.
+
+    Raises:
+        TypeError: a parameter is not what JSON can hold.
+    """
+    text = json.dumps(parameters, sort_keys=True, default=_refuse_parameter)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _refuse_parameter(value: Any) -> None:
+    raise TypeError(f"sweep: a parameter is a number, a word, None, or a list or dict of these; not {value!r}")
+
+
+def _attempt(function: Callable[..., Any], parameters: dict[str, Any]) -> Run:
+    """Run the function, where the executor wants it."""
+    started = time.perf_counter()
+    result = error = None
+    try:
+        # Through JSON and back: a run that is read from its record is equal to the one that was written.
+        result = json.loads(json.dumps(function(**parameters), default=_plain))
+    except (Exception, SystemExit) as problem:
+        error = _line(problem)
+    return Run(parameters, result, error, time.perf_counter() - started)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: kept for name, kept in named.items() if isinstance(kept, _KEPT)}
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(
+        f"the result has a {type(value).__name__}; numbers, words, lists, dicts and dataclasses can be kept"
+    )
+
+
+def _outcome(future: Future, parameters: dict[str, Any]) -> Run:
+    try:
+        return future.result()
+    except Exception as problem:  # the executor's own: a process died, the function is not found there
+        return Run(parameters, error=_line(problem))
+
+
+def _line(problem: BaseException) -> str:
+    return " ".join(f"{type(problem).__name__}: {problem}".split())
+
+
+def _finished(out: Path, function: Callable[..., Any], points: Mapping[str, dict[str, Any]]) -> dict[str, Run]:
+    """The runs that are there already and did not fail."""
+    runs = {}
+    for key, point in points.items():
+        path = out / key / RECORD
+        if not path.exists():
+            continue
+        try:
+            record = json.loads(path.read_bytes())
+            theirs, run = record["function"], Run(point, record["result"], record["error"], record["seconds"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"sweep: {path} is not the record of a run: delete it") from None
+        if theirs != _name(function):
+            raise ValueError(f"sweep: {out} has runs of {theirs}, not of {_name(function)}: give another folder")
+        if run.error is None:
+            runs[key] = run
+    return runs
+
+
+def _record(out: Path, function: Callable[..., Any], run: Run) -> None:
+    folder = out / identity(run.parameters)
+    folder.mkdir(exist_ok=True)
+    content = json.dumps({"function": _name(function), **asdict(run)}, indent=2)
+    write_file(folder / RECORD, content.encode())
+
+
+def _name(function: Callable[..., Any]) -> str:
+    function = getattr(function, "func", function)  # of a functools.partial
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _write_results(runs: list[Run], path: Path) -> None:
+    parameters = list(dict.fromkeys(name for run in runs for name in run.parameters))
+    numbers = list(dict.fromkeys(name for run in runs for name in run.numbers()))
+    taken = {*parameters, "error", "seconds"}
+    header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
+    rows = []
+    for run in runs:
+        found = run.numbers()
+        values = [run.parameters.get(name, "") for name in parameters]
+        rows.append([*values, *(found.get(name, "") for name in numbers), run.error, run.seconds])
+    plots.table(path, header, rows)
+
+
+def _processes(workers: int | None, runs: int) -> int:
+    if workers is None:
+        # The cores that this process may use: on a shared machine not all of them.
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers < 1:
+        raise ValueError(f"sweep: workers={workers}: at least 1 is needed")
+    return min(workers, runs)
+
+
+def _refuse_what_processes_cannot_import(function: Callable[..., Any]) -> None:
+    try:
+        pickle.dumps(function)
+        module = getattr(function, "func", function).__module__
+        importable = module != "__main__" or hasattr(sys.modules["__main__"], "__file__")
+    except (pickle.PicklingError, AttributeError, TypeError):
+        importable = False
+    if not importable:
+        raise ValueError(
+            f"sweep: worker processes import a function by its name, and {_name(function)} has none that they can "
+            "find: define it at the top of a module, or give executor=concurrent.futures.ThreadPoolExecutor()"
+        )

@@ -1,0 +1,109 @@
+"""The figure of a sweep: a number of the results against the parameters that were varied."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_rnn.experiments import plots
+
+if TYPE_CHECKING:
+    from tinygrad_rnn.experiments.sweep import Run
+
+__all__ = ["draw_runs"]
+
+MARK = "#5a6575"
+
+
+def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | None:
+    """Draw a number of the results against the first parameter that was varied, one of numbers if there is one.
+
+    Every run is a dot, and the next parameter of few values is its colour. Where runs share their place on the axis,
+    a line is drawn through the medians, or a dash at them if the axis has words. Crosses at the top are runs that
+    failed, or whose number is not finite.
+
+    Args:
+        measure: the name of the number; None is the first there is.
+
+    Returns:
+        The path, or None if no run has a number.
+
+    Raises:
+        ValueError: no run has a number of this name. ImportError: matplotlib is not installed.
+    """
+    known = list(dict.fromkeys(name for run in runs for name in run.numbers()))
+    if not known:
+        return None
+    if measure is not None and measure not in known:
+        raise ValueError(f"measure={measure!r}: the results have {', '.join(known)}")
+    measure = measure or known[0]
+    axis, colour, hidden = _shown(runs)
+    words = [] if _has_numbers(runs, axis) else _words(runs, axis)
+    xs = [words.index(_word(run, axis)) if words else run.parameters[axis] for run in runs]
+    ys = [run.numbers().get(measure, math.nan) for run in runs]
+    drawing, axes = plots.figure()
+    top = axes.get_xaxis_transform()  # x in the unit of the data, y in heights of the axes
+    for k, (shade, word) in enumerate(zip(plots.COLOURS, _words(runs, colour), strict=False)):
+        mine = [(x, y) for run, x, y in zip(runs, xs, ys, strict=True) if _word(run, colour) == word]
+        finite = [(x, y) for x, y in mine if math.isfinite(y)]
+        at = {x: statistics.median(y for other, y in finite if other == x) for x in sorted({x for x, _ in finite})}
+        label = f"{colour} = {word}" if colour else None
+        axes.plot(*_columns(finite), "o", color=shade, markersize=4, label=label)
+        repeated = 2 * len({x for x, _ in mine}) <= len(mine)
+        if words and repeated:
+            axes.plot(*_columns(at.items()), "_", color=shade, markersize=18, markeredgewidth=1.6)
+        elif not words and (repeated or not hidden):
+            axes.plot(*_columns(at.items()), "-", color=shade, linewidth=1.6)
+        failed = [x for x, y in mine if not math.isfinite(y)]
+        axes.plot(failed, [0.97 - 0.04 * k] * len(failed), "x", color=shade, transform=top)
+    finite = [y for y in ys if math.isfinite(y)]
+    if len(finite) < len(ys):
+        axes.plot([], [], "x", color=MARK, label="failed, or not finite")
+    if words:
+        axes.set_xticks(range(len(words)), words)
+        axes.set_xlim(-0.5, len(words) - 0.5)
+    elif _spans_magnitudes(xs):
+        axes.set_xscale("log")
+    if _spans_magnitudes(finite):
+        axes.set_yscale("log")
+    axes.set(title=f"{measure} against {axis}; runs: {len(runs)}", xlabel=axis, ylabel=measure)
+    if colour or len(finite) < len(ys):
+        axes.legend()
+    return plots.save(drawing, path)
+
+
+def _shown(runs: Sequence[Run]) -> tuple[str, str | None, bool]:
+    """The parameter of the axis, that of the colours, if any, and whether others are varied too."""
+    names = list(dict.fromkeys(name for run in runs for name in run.parameters))
+    varied = [name for name in names if len(_words(runs, name)) > 1] or names[:1]
+    x = next((name for name in varied if _has_numbers(runs, name)), varied[0])
+    others = [name for name in varied if name != x]
+    colour = next((name for name in others if len(_words(runs, name)) <= len(plots.COLOURS)), None)
+    return x, colour, len(others) > (colour is not None)
+
+
+def _columns(pairs: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    pairs = list(pairs)
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _has_numbers(runs: Sequence[Run], name: str) -> bool:
+    return all(type(run.parameters.get(name)) in (int, float) for run in runs)
+
+
+def _words(runs: Sequence[Run], name: str | None) -> list[str]:
+    """The different values of a parameter, as they are written, in the order of the runs."""
+    return list(dict.fromkeys(_word(run, name) for run in runs))
+
+
+def _word(run: Run, name: str | None) -> str:
+    value: Any = run.parameters.get(name)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _spans_magnitudes(values: Sequence[float]) -> bool:
+    """Whether a logarithmic axis shows more: half of the values are in the lowest quarter."""
+    return bool(values) and min(values) > 0 and statistics.median(values) <= max(values) / 4

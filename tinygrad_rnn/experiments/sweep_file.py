@@ -1,0 +1,115 @@
+"""The TOML file of a sweep over the settings of `train`.
+
+    [train]                                    # what all runs have in common
+    data = "sunspots"
+    epochs = 20
+
+    [grid]                                     # every combination of these
+    cell = ["rnn", "lstm"]
+    lr = [0.001, 0.01, 0.1]
+
+or, instead of `[grid]`, so many points drawn at random:
+
+    [sample]
+    points = 20
+    seed = 0
+    uniform.hidden = [8, 64]                   # from, to
+    log_uniform.lr = [0.0001, 0.1]
+    choice.cell = ["rnn", "lstm"]
+
+"none" stands for a setting that is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from tinygrad_rnn.experiments.points import combinations, sample
+from tinygrad_rnn.experiments.settings import Settings
+from tinygrad_rnn.experiments.sweep import identity
+
+__all__ = ["read_points", "train_point"]
+
+_SETTINGS = [field.name for field in fields(Settings)]
+_RANGES = ["uniform", "log_uniform", "choice"]
+
+
+def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The settings of each run that a file asks for, all of them valid.
+
+    Raises:
+        OSError: the file cannot be read. ValueError: it is not TOML, has an unknown key, or asks for settings that are
+        out of range; names the file. ImportError: on Python 3.10, tomli is not installed.
+    """
+    try:
+        return _points(_toml(Path(path).read_bytes()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def train_point(out: Path, start: Path, **point: Any) -> Any:
+    """Train with these settings, in the run's folder in `out`; the data's path is relative to `start`."""
+    from tinygrad_rnn.experiments.training import train  # only where it runs
+
+    settings = Settings(**point)
+    if settings.data.endswith((".csv", ".txt")):
+        settings = replace(settings, data=str(start / settings.data))
+    return train(settings, out / identity(point))
+
+
+def _toml(content: bytes) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        try:
+            import tomli as tomllib
+        except ImportError as error:
+            raise ImportError('Python 3.10 reads TOML with tomli: pip install "tinygrad-rnn[sweep]"') from error
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8") from error
+
+
+def _points(content: dict[str, Any]) -> list[dict[str, Any]]:
+    _refuse_unknown("the file", content, ["train", "grid", "sample"])
+    common, grid, ranges = (_table(content, name) for name in ("train", "grid", "sample"))
+    if ("grid" in content) == ("sample" in content):
+        raise ValueError("what is varied is told by one table, [grid] or [sample]")
+    _refuse_unknown("[train]", common, _SETTINGS)
+    if "grid" in content:
+        _refuse_unknown("[grid]", grid, _SETTINGS)
+        points = combinations(grid)
+    else:
+        _refuse_unknown("[sample]", ranges, ["points", "seed", *_RANGES])
+        if "points" not in ranges:
+            raise ValueError("[sample] needs points, the number of runs")
+        for kind in _RANGES:
+            _refuse_unknown(f"[sample.{kind}]", _table(ranges, kind), _SETTINGS)
+        points = sample(**ranges)
+    twice = [name for name in common if name in points[0]]
+    if twice:
+        raise ValueError(f"{twice[0]} is in [train], and is varied too: leave out one")
+    points = [{k: None if v == "none" else v for k, v in {**common, **point}.items()} for point in points]
+    for point in points:
+        Settings(**point)
+    return points
+
+
+def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise ValueError(f"{name} = {table!r}: a table, [{name}], is needed")
+    return table
+
+
+def _refuse_unknown(where: str, keys: Iterable[str], known: list[str]) -> None:
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        raise ValueError(f"{where} has an unknown key, {unknown[0]}; known: {', '.join(known)}")
