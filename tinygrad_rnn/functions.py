@@ -104,7 +104,7 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the condition holds and y elsewhere; no gradient flows to the condition."""
     condition = as_tensor(condition)
-    return record(primitives.where, (x, y, condition.detach() if condition.requires_grad else condition))
+    return record(primitives.where, (x, y, condition if condition.dtype == bool else as_tensor(condition != 0)))
 
 
 # Products

@@ -62,8 +62,8 @@ class Primitive:
         return [partial(self.vjps[0], i) for i in range(inputs)]
 
     def derivative(self, i: int) -> str | None:
-        """How the local derivative with respect to input i is written."""
-        return self.derivatives[0 if self.variadic else i]
+        """How the local derivative with respect to input i is written; None if it has no short notation, or is none."""
+        return self.derivatives[0 if self.variadic else i] if self.derivatives else None
 
 
 def primitive(
@@ -204,7 +204,7 @@ def _einsum_vjp(i, g, ans, *operands_and_subscripts):
 
 
 def _transpose_vjp(g, ans, x, axes):
-    return np.transpose(g, None if axes is None else tuple(np.argsort([a % x.ndim for a in axes])))
+    return np.transpose(g, None if axes is None else tuple(np.argsort([a % x.ndim for a in axes]).tolist()))
 
 
 def _concatenate_vjp(i, g, ans, *inputs_and_axis):

@@ -234,7 +234,7 @@ def _node(
     else:
         node.primitive, node.inputs, node.arguments = None, (), ()
         if value.base is not None:  # a leaf has an array of its own
-            node.value = value.copy()
+            node.value = value.copy("K")
     watch = watcher.get()
     if watch is not None and primitive is not None:
         watch.value(node, primitive, inputs, arguments)
@@ -439,6 +439,7 @@ class Tensor:
         a graph may hold is at a copy, and when a graph is made of the leaf next, the array that was looked at goes
         read-only (ask for `.data` again to write). What was computed is looked at through a read-only view.
         """
+        read_out(self, "data")
         if self.primitive is not None:
             view = self.value.view()
             view.setflags(write=False)
@@ -613,6 +614,15 @@ class Tensor:
     def __ge__(self, other: Any) -> np.ndarray:
         return _test(np.greater_equal, self, other)
 
+    def __and__(self, other: Any) -> np.ndarray:
+        return _test(np.logical_and, self, other)
+
+    def __or__(self, other: Any) -> np.ndarray:
+        return _test(np.logical_or, self, other)
+
+    def __invert__(self) -> np.ndarray:
+        return _test(np.logical_not, self)
+
     # Methods; backward.py adds backward, and functions.py those that are one of its functions as it stands
 
     if TYPE_CHECKING:
@@ -742,4 +752,8 @@ def _plain_index(index: Any) -> Any:
         return index.numpy()
     if isinstance(index, list):
         return np.array(index, dtype=None if index else int)
+    if isinstance(index, slice):
+        return slice(*map(_plain_index, (index.start, index.stop, index.step)))
+    if isinstance(index, np.integer):
+        return int(index)
     return index.copy() if isinstance(index, np.ndarray) else index

@@ -89,8 +89,9 @@ def constant(value: Any, like: Node | None = None) -> Node:
 def made(
     primitive: Primitive, inputs: Sequence[Node], static: tuple, shape: tuple[int, ...], of: Node, **place: Any
 ) -> Node:
-    """A new node in the place of another, or in the making of it: of its dtype, step and layer."""
-    return Node(primitive, tuple(inputs), static, shape, of.dtype, **{"step": of.step, "layer": of.layer, **place})
+    """A new node in the place of another, or in the making of it: of its step and layer, of its inputs' dtype."""
+    dtype = np.result_type(*[x.dtype for x in inputs]) if primitive.vjps else np.dtype(bool)
+    return Node(primitive, tuple(inputs), static, shape, dtype, **{"step": of.step, "layer": of.layer, **place})
 
 
 def rewritten(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node | None]) -> Graph:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,9 @@ class _Lines:
     def function(self, thing: Callable, name: str) -> str:
         """The name of a function that the lines call."""
         if thing not in self.functions:
-            self.functions[thing] = name if name not in self.bound else self.fresh(f"{name}_")
+            name = f"_{name}"
+            clear = name.isidentifier() and name not in self.bound
+            self.functions[thing] = name if clear else self.fresh("_f")
             self.bound[self.functions[thing]] = thing
         return self.functions[thing]
 
@@ -79,15 +81,15 @@ class _Lines:
         lines = [*self.lines, f"return [{', '.join(results)}]"]
         uses = Counter(re.findall(r"\bv\d+\b", "\n".join(lines)))
         once = {name: look for name, look in self.looks.items() if uses[name] == 2}  # where it is made, and there
-        lines = [
-            re.sub(r"\bv\d+\b", lambda match: once.get(match[0], match[0]), line)
-            for line in lines if line.partition(" = ")[0] not in once
-        ]  # fmt: skip
+
+        def inlined(text: str) -> str:
+            return re.sub(r"\bv\d+\b", lambda match: inlined(once.get(match[0], "")) or match[0], text)
+
+        lines = [inlined(line) for line in lines if line.partition(" = ")[0] not in once]
         namespace = dict(self.bound)
         head = f"def run({', '.join([*self.arguments, *defaults])}):"
         exec(compile("\n    ".join([head, *lines]), "<program>", "exec"), namespace)
-        run = namespace["run"]
-        namespace.clear()  # which is what the function has as its globals: not in a circle with it
+        run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
         return Kernel(run, "\n    ".join([f"def run({', '.join(self.arguments)}):", *lines]) + "\n")
 
 
@@ -102,30 +104,31 @@ def flat(graph: Graph) -> Kernel:
     return lines.finished([f"{copied}({lines.name(x)})" for x in graph.outputs])
 
 
-def buffered(graph: Graph, copy: bool = True) -> Kernel:
+def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
     """A line for each node that is no view, into arrays that are reused.
 
     Args:
-        copy: whether the results are new arrays; otherwise the next call writes to them again.
+        kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
     """
-    lines = _Buffered(graph, copy)
+    lines = _Buffered(graph, kept)
     for i, node in enumerate(graph.nodes):
         lines.add(node, i)
-    return lines.finished([lines.result(x) for x in graph.outputs])
+    return lines.finished([lines.result(i, x) for i, x in enumerate(graph.outputs)])
 
 
 class _Buffered(_Lines):
-    def __init__(self, graph: Graph, copy: bool):
+    def __init__(self, graph: Graph, kept: Container[int]):
         super().__init__(graph)
-        self.copy = copy
+        self.kept = kept
         self.arrays: dict[Node, np.ndarray] = {}  # of what has an array of ours
         self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
         self.owned: dict[Node, np.ndarray] = {}  # what can be reused when the node is dead
         self.views: dict[tuple[Node, str], str] = {}
         self.last = {_base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
         self.last |= {_base(x): len(graph.nodes) for x in graph.outputs}
-        self.new = {x for x in graph.outputs if copy and _can_be_new(x) and graph.outputs.count(x) == 1}
-        self.slots = _slots(graph, self.new)
+        handed_out = [x for i, x in enumerate(graph.outputs) if i not in kept]
+        self.new = {x for x in handed_out if _can_be_new(x) and graph.outputs.count(x) == 1}
+        self.slots, self.stacks = _placed(graph, self.new)
 
     # Where values are
 
@@ -144,12 +147,13 @@ class _Buffered(_Lines):
         if array is None and how.startswith("["):
             return self.name(x) + how
         if (x, how) not in self.views:
-            if array is None:
+            view = None if array is None else _viewed(array, how)
+            if view is None or not np.shares_memory(view, array):
                 self.views[x, how] = name = self.fresh("v")
                 self.looks[name] = self.name(x) + how
                 self.lines.append(f"{name} = {self.looks[name]}")
             else:
-                self.views[x, how] = self.bind(_viewed(array, how))
+                self.views[x, how] = self.bind(view)
         return self.views[x, how]
 
     def transposed(self, x: Node) -> str:
@@ -161,9 +165,9 @@ class _Buffered(_Lines):
         how = (f".reshape(-1, {x.shape[-1]})" if x.ndim > 2 else "") + (".T" if turned else "")
         return self.view(x, how) if how else self.name(x)
 
-    def result(self, x: Node) -> str:
-        """An output, as the caller gets it."""
-        is_own = x in self.new or (not self.copy and _base(x).primitive is not None)
+    def result(self, i: int, x: Node) -> str:
+        """Output i, as the caller gets it."""
+        is_own = x in self.new or (i in self.kept and _base(x).primitive is not None)
         return self.name(x) if is_own else f"{self.function(np.array, 'array')}({self.name(x)})"
 
     # Lines
@@ -175,7 +179,9 @@ class _Buffered(_Lines):
             self.names[node] = self.view(node.inputs[0], how)
             if self.array(node.inputs[0]) is not None:
                 self.arrays[node] = _viewed(self.array(node.inputs[0]), how)
-        elif not (_is_stack(node) and self._is_in_place(node)):
+        elif node in self.stacks:
+            self._in_place(node)
+        else:
             self._computed(node, i)
         for x in {_base(x) for x in node.inputs}:
             if self.last[x] == i and x in self.owned:
@@ -208,23 +214,13 @@ class _Buffered(_Lines):
             return None
         return self.owned.pop(dead[0])
 
-    def _is_in_place(self, stack: Node) -> bool:
-        """Whether the values of a stack stand in their places in one array, but for some, which are copied there."""
-        placed = {i: self.slots[x] for i, x in enumerate(stack.inputs) if x in self.slots}
-        if not placed:
-            return False
-        i, slot = next(iter(placed.items()))
-        whole = slot.base
-        start = (slot.ctypes.data - whole.ctypes.data) // max(whole[:1].nbytes, 1) - i
-        part = whole[max(start, 0) : max(start, 0) + len(stack.inputs)]
-        if len(part) < len(stack.inputs) or any(part[i, ...].ctypes.data != x.ctypes.data for i, x in placed.items()):
-            return False
+    def _in_place(self, stack: Node) -> None:
+        """A stack whose values stand in their places in one array, but for some, which are copied there."""
+        part = self.arrays[stack] = self.stacks[stack]
         for i, x in enumerate(stack.inputs):
-            if i not in placed:
+            if x not in self.slots:
                 self._copied(self.bind(part[i, ...]), self.name(x))
-        self.arrays[stack] = part
         self.names[stack] = self.bind(part)
-        return True
 
     def _copied(self, out: str, name: str) -> None:
         self.lines.append(f"{self.function(np.copyto, 'copyto')}({out}, {name})")
@@ -268,9 +264,11 @@ class _Buffered(_Lines):
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
         function = node.primitive.forward
+        if node in self.new:  # with all its axes
+            return self._calling(function, *map(self.name, node.inputs))
         names = [self.view(x, ".reshape(())") if _is_number(x, node) else self.name(x) for x in node.inputs]
         wide = next((i for i, x in enumerate(node.inputs) if _is_repeated(x, node)), None)
-        if wide is None or node in self.new or node.inputs[wide].dtype != node.dtype:
+        if wide is None or node.inputs[wide].dtype != node.dtype:
             return self._calling(function, *names)
         copyto = self.function(np.copyto, "copyto")
 
@@ -310,34 +308,40 @@ def _sigmoid(x: np.ndarray, out: np.ndarray) -> None:
     np.divide(1.0, out, out)
 
 
-def _slots(graph: Graph, excluded: set[Node]) -> dict[Node, np.ndarray]:
-    """Where the values stand that stacks hold; stacks that overlap, as h(0..T-1) and h(1..T), are one array."""
-    rows: list[dict[int, Node | None]] = []
+def _placed(graph: Graph, excluded: set[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
+    """Where the values stand that stacks hold, and the arrays of these stacks.
+
+    Stacks that overlap, as h(0..T-1) and h(1..T), are one array. A stack that wants a value where another has another
+    one is none of these. What is excluded, a view, or a stack itself has no place, but is copied there.
+    """
+    rows: list[dict[int, Node]] = []
     place: dict[Node, tuple[int, int]] = {}  # the row that a value stands in, and where
+    offsets: dict[Node, tuple[int, int]] = {}  # the row of a stack, and where it begins
     for stack in filter(_is_stack, graph.nodes):
-        known = {(row, at - i) for i, (row, at) in ((i, place[x]) for i, x in enumerate(stack.inputs) if x in place)}
-        if len(known) > 1 or len(set(stack.inputs)) < len(stack.inputs):
+        known = {(place[x][0], place[x][1] - i) for i, x in enumerate(stack.inputs) if x in place}
+        able = [x for x in stack.inputs if not (_is_view(x) or _is_stack(x) or x in excluded)]
+        able = [x for x in able if x.primitive is not None or x.value is not None]
+        number, offset = next(iter(known), (len(rows), 0))
+        row = rows[number] if known else {}
+        wanted = dict(enumerate(stack.inputs, offset))
+        clashes = any(row.get(at, x) is not x for at, x in wanted.items())
+        if len(known) > 1 or len(set(stack.inputs)) < len(stack.inputs) or clashes or not able:
             continue
         if not known:
-            rows.append({})
-        number, offset = next(iter(known), (len(rows) - 1, 0))
-        row = rows[number]
-        if any(row.get(offset + i) not in (None, x) for i, x in enumerate(stack.inputs)):
-            continue
-        for at, x in enumerate(stack.inputs, offset):
-            has_place = not _is_view(x) and x not in excluded and (x.primitive is not None or x.value is not None)
-            row[at] = x if has_place else None
-            if has_place:
-                place[x] = number, at
-    wholes = [
-        np.zeros((max(row) - min(row) + 1, *x.shape), x.dtype) if x is not None else None
-        for row, x in ((row, next(filter(None, row.values()), None)) for row in rows)
-    ]
-    slots = {x: wholes[row][at - min(rows[row]), ...] for x, (row, at) in place.items()}
+            rows.append(row)
+        row.update(wanted)
+        place |= {x: (number, at) for at, x in wanted.items() if x in able}
+        offsets[stack] = number, offset
+    wholes, starts = [], [min(row) for row in rows]
+    for row in rows:
+        x = next(iter(row.values()))
+        wholes.append(np.zeros((max(row) - min(row) + 1, *x.shape), x.dtype))
+    slots = {x: wholes[row][at - starts[row], ...] for x, (row, at) in place.items()}
     for x, slot in slots.items():
         if x.value is not None:
             slot[...] = x.value
-    return slots
+    begins = {stack: (row, at - starts[row]) for stack, (row, at) in offsets.items()}
+    return slots, {stack: wholes[row][at : at + len(stack.inputs)] for stack, (row, at) in begins.items()}
 
 
 def _is_stack(node: Node) -> bool:

@@ -2,7 +2,8 @@
 
     dead_code              what no output needs is left out
     expanded               W x + U h + b and the like become the primitives that they are made of
-    constants              what depends on no input is computed once; factors 1, terms 0 and copies fall away
+    constants              what depends on no input is computed once; factors 1, terms 0 and copies fall away, a sum of
+                           sums is one
     common_subexpressions  what is computed twice is computed once
     sums_over_time         Σ_t a(t) ᵗx(t) becomes one product over the stacked steps, as do the sums of db and of losses
     time_batches           what is known for all steps at once, such as W x(t) for every t, is computed at once
@@ -68,7 +69,7 @@ def _log_softmax(node: Node, inputs: Sequence[Node]) -> Node:
     (x,), axis = inputs, node.static[0]
     kept = P.kept_shape(x.shape, axis)
     largest = made(P.max_, (x,), (axis, True), kept, node)
-    finite = replace(_elementwise(TESTS[np.isfinite], largest, of=node), dtype=np.dtype(bool))
+    finite = _elementwise(TESTS[np.isfinite], largest, of=node)
     shifted = _elementwise(P.subtract, x, _elementwise(P.where, largest, constant(0.0, x), finite, of=node), of=node)
     total = made(P.sum_, (_elementwise(P.exp, shifted, of=node),), (axis, True), kept, node)
     return _elementwise(P.subtract, shifted, _elementwise(P.log, total, of=node), of=node, name=node.name)
@@ -78,7 +79,7 @@ def _cross_entropy(node: Node, inputs: Sequence[Node]) -> Node:
     """-Σ y log softmax(x), a class of weight 0 counting nothing."""
     x, y = inputs
     log_softmax = _log_softmax(replace(node, static=(-1,), name=None), (x,))
-    without = replace(_elementwise(TESTS[np.equal], y, constant(0.0, y), of=node), dtype=np.dtype(bool))
+    without = _elementwise(TESTS[np.equal], y, constant(0.0, y), of=node)
     counted = _elementwise(P.where, constant(0.0, x), log_softmax, without, of=node)
     total = made(P.sum_, (_elementwise(P.multiply, y, counted, of=node),), (None, False), (), node)
     return _elementwise(P.negative, total, of=node, name=node.name)
@@ -108,6 +109,8 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node | None:
         return x
     if operation == "transpose" and x.operation == "transpose" and node.static == x.static == (None,):
         return x.inputs[0]
+    if operation == x.operation == "sum" and node.static == x.static == (0, False):
+        return made(P.sum_, x.inputs, ((0, 1), False), node.shape, node, name=node.name)
     if operation not in ("add", "subtract", "multiply", "divide"):
         return None
     numbers = [_number(y) for y in inputs]
@@ -194,8 +197,6 @@ def sums_over_time(graph: Graph) -> Graph:
     for node in graph.nodes:
         inputs = tuple([new.get(x, x) for x in node.inputs])
         new[node] = node.on(inputs)
-        if node.operation == inputs[0].operation == "sum" and node.static == inputs[0].static == (0, False):
-            new[node] = made(P.sum_, inputs[0].inputs, ((0, 1), False), node.shape, node, name=node.name)
         if node.operation != "add" or node in inner:
             continue
         terms, own = terms_of(node), cycle[role[node]]
@@ -238,5 +239,6 @@ def time_batches(graph: Graph) -> Graph:
 
 
 PASSES = (
-    dead_code, expanded, constants, common_subexpressions, sums_over_time, time_batches, common_subexpressions,
+    dead_code, expanded, constants, common_subexpressions, sums_over_time, time_batches, constants,
+    common_subexpressions,
 )  # fmt: skip

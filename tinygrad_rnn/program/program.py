@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,24 @@ from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import Kernel, buffered, flat
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.source import written
-from tinygrad_rnn.program.tracing import Trace, arrays_of, is_array, name_of, parameters_of, rebuilt, recorded, trace
+from tinygrad_rnn.program.tracing import (
+    Trace,
+    arrays_of,
+    inputs_among,
+    is_array,
+    name_of,
+    parameters_of,
+    rebuilt,
+    recorded,
+    structure_key,
+    trace,
+)
 from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["Pass", "Program", "compile"]
 
 _dtype = operator.attrgetter("dtype")
-_KEPT = 8  # traces, of as many kinds of inputs; the one that was not used for longest is forgotten first
+_KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used for longest is forgotten first
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +73,10 @@ class Program:
     ):
         self._function, self._wrt = function, wrt
         self._optimize, self._retrace, self._copy = optimize, retrace, copy
-        self._lock = Lock()
+        self._lock = RLock()
         self._traced: dict[Any, _Traced] = {}
-        arrays, structure = _flattened(examples)
-        self._first = self._newly_traced(_key(arrays, structure), examples)
+        self._of = inputs_among(name_of(function), wrt, examples)
+        self._first = self._newly_traced(_key(*_flattened(examples)), examples)
 
     def __call__(self, *inputs: Any) -> tuple:
         """The loss, the gradients, and what else the function returns.
@@ -75,25 +86,27 @@ class Program:
         """
         arrays, structure = _flattened(inputs)
         with self._lock:
-            traced = self._traced.get(_key(arrays, structure))
-            if traced is None:
-                traced = self._newly_traced(_key(arrays, structure), inputs)
-            results = traced.run(arrays)
-            if results is None:  # a parameter has another dtype than it had
-                traced = self._newly_traced(_key(arrays, structure), inputs)
-                results = traced.run(arrays)
+            key = _key(arrays, structure)
+            traced = self._traced.pop(key, None)
+            values = traced and traced.values()
+            if values is None:  # it is new, or a parameter has another dtype than it had
+                traced = self._newly_traced(key, inputs)
+                values = traced.values()
+            self._traced[key] = traced  # at the end: it is the one that was used last
+            results = traced.kernel.run(*traced.cast(arrays), *values)
             loss = results.pop(0).item()
-        if traced.trace.extra is None:
-            return loss, results
-        count = len(self._wrt)
-        return loss, results[:count], *rebuilt(traced.trace.extra, results[count:])
+            if traced.trace.extra is None:
+                return loss, results
+            count = len(self._wrt)
+            return loss, results[:count], *rebuilt(traced.trace.extra, results[count:])
 
     def backward(self, *inputs: Any) -> Any:
         """Add the gradients to `.grad` of what they are of; return the loss, and what else the function returns."""
-        loss, gradients, *extra = self(*inputs)
-        for p, gradient in zip(self._wrt, gradients, strict=True):
-            p.grad = np.array(gradient) if p.grad is None else p.grad + gradient
-        return (loss, *extra) if extra else loss
+        with self._lock:
+            loss, gradients, *extra = self(*inputs)
+            for p, gradient in dict(zip(self._wrt, gradients, strict=True)).items():
+                p.grad = np.array(gradient) if p.grad is None else p.grad + gradient
+            return (loss, *extra) if extra else loss
 
     @property
     def passes(self) -> list[Pass]:
@@ -133,33 +146,39 @@ class Program:
 
     def _newly_traced(self, key: Any, inputs: tuple) -> _Traced:
         if self._traced and not self._retrace:
-            known = " or ".join(_described(k) for k in self._traced)
             raise ShapeError(
-                f"program of {name_of(self._function)}: compiled for {known}, called with {_described(key)}; "
-                "retrace=False forbids another trace"
+                f"program of {name_of(self._function)}: compiled for {_described(self._first.key)}, called with "
+                f"{_described(key)}, or with parameters of another dtype; retrace=False forbids another trace"
             )
         while len(self._traced) >= _KEPT:
             del self._traced[next(iter(self._traced))]
-        self._traced[key] = made = _Traced(trace(self._function, inputs, self._wrt), self._optimize, self._copy)
+        made = _Traced(key, trace(self._function, inputs, self._of), self._optimize, self._copy)
+        self._traced[key] = made
         return made
 
 
 class _Traced:
     """A trace and what runs in its place."""
 
-    def __init__(self, of: Trace, optimize: bool, copy: bool):
-        self.trace, self.passes, graph = of, [], of.graph
+    def __init__(self, key: Any, of: Trace, optimize: bool, copy: bool):
+        self.key, self.trace, self.passes, graph = key, of, [], of.graph
         for step in PASSES if optimize else ():
             before, graph = len(graph.nodes), step(graph)
             self.passes.append(Pass(step.__name__, before, len(graph.nodes), graph, of))
-        self.kernel: Kernel = buffered(graph, copy) if optimize else flat(graph)
+        kept = range(1) if copy else range(1 + len(of.wrt_names))  # what a state becomes may be the next call's input
+        self.kernel: Kernel = buffered(graph, kept) if optimize else flat(graph)
         self.dtypes = [x.dtype for x in of.graph.parameters]
+        self.casts = [x.dtype for x in of.graph.inputs]
+        self.is_cast = self.casts != [dtype for _, dtype in key[1:]]
 
-    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    def values(self) -> list[np.ndarray] | None:
+        """Those of the parameters; None if one has another dtype than it had."""
         values = [p.value for p in self.trace.parameters]
-        if not all(map(operator.eq, map(_dtype, values), self.dtypes)):
-            return None
-        return self.kernel.run(*arrays, *values)
+        return values if all(map(operator.eq, map(_dtype, values), self.dtypes)) else None
+
+    def cast(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Arrays of a type that Tensors do not have, as the type that these have become."""
+        return [x.astype(d) for x, d in zip(arrays, self.casts, strict=True)] if self.is_cast else arrays
 
 
 def compile(
@@ -178,14 +197,15 @@ def compile(
 
     Args:
         function: takes the inputs as Tensors and returns a scalar Tensor, or a tuple of one and other things.
-        examples: arrays or Tensors, or lists, tuples and dicts of them. Other objects are passed on as they are; where
-            they, or shapes or dtypes, change in a call, the function is traced again, and the last 8 traces are kept.
+        examples: arrays or Tensors, or lists, tuples and dicts of them; a list of numbers is an array. Other objects
+            are passed on as they are; where a call has another one, or other shapes or dtypes, the function is traced
+            again, and the last 8 traces are kept. What the function itself checks, it checks when it is traced.
         wrt: what the gradients are of: leaves that require a gradient, or a module. Where the loss does not depend on
             one, its gradient is zero. An example that is among them stands for that input.
         optimize: with the passes of `program.passes`, which change results by rounding only; without, bit for bit what
             the engine computes.
         retrace: whether other shapes and dtypes are traced; otherwise they are refused.
-        copy: whether results are the caller's own; otherwise the next call overwrites them.
+        copy: whether gradients are the caller's own; otherwise the next call overwrites them.
 
     Raises:
         ValueError: the function returns no scalar, its loss requires no gradient, it is not the same when run twice;
@@ -199,11 +219,11 @@ def compile(
 
 
 def _flattened(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
-    """The arrays of a call; and its structure, None where it is arrays alone."""
+    """The arrays of a call; and its structure as a key, None where it is arrays alone."""
     for x in inputs:
         if type(x) is not np.ndarray:
             arrays, structure = arrays_of(inputs)
-            return arrays, None if all(map(is_array, inputs)) else repr(structure)
+            return arrays, None if all(map(is_array, inputs)) else structure_key(structure)
     return inputs, None
 
 
@@ -212,4 +232,5 @@ def _key(arrays: Sequence[np.ndarray], structure: Any) -> Any:
 
 
 def _described(key: Any) -> str:
-    return "(" + ", ".join(f"{dtype} {shape}" for shape, dtype in key[1:]) + ")"
+    text = "(" + ", ".join(f"{dtype} {shape}" for shape, dtype in key[1:]) + ")"
+    return text if key[0] is None else f"{text} in {key[0]}"

@@ -40,7 +40,7 @@ def roles(graph: Graph) -> dict[Node, Role]:
     parameters = {*graph.parameters, *graph.inputs}
 
     def named(x: Node) -> Role | None:
-        return (x.name, x.layer) if x.name is not None and x not in parameters else None
+        return (x.name, x.layer, x.shape, x.dtype) if x.name is not None and x not in parameters else None
 
     what = {x: numbers.setdefault((x.primitive, _static(x), x.shape, x.dtype), len(numbers)) for x in graph.nodes}
     role: dict[Node, Role] = dict(what)
@@ -65,7 +65,7 @@ def static_key(static: Any) -> Any:
         return tuple(map(static_key, static))
     if isinstance(static, np.ndarray):
         return static.shape, static.dtype, static.tobytes()
-    return repr(static) if isinstance(static, slice) else static
+    return (type(static), repr(static) if isinstance(static, slice) else static)  # True is no index of 1
 
 
 def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -24,7 +24,10 @@ from tinygrad_rnn.primitives import TESTS, Primitive
 from tinygrad_rnn.program.graph import Graph, Node
 from tinygrad_rnn.tensor import Tensor, Watcher, as_tensor, describe, is_recording, record, recording, watcher
 
-__all__ = ["Trace", "arrays_of", "is_array", "name_of", "parameters_of", "rebuilt", "recorded", "trace"]
+__all__ = [
+    "Trace", "arrays_of", "inputs_among", "is_array", "name_of", "parameters_of", "rebuilt", "recorded",
+    "structure_key", "trace",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,7 @@ class _Tracer(Watcher):
 
     def __init__(self, inputs: Sequence[Tensor]):
         self.inputs, self.made, self.keeps_values = set(inputs), [], True
+        self.started = Tensor(0.0).born  # what is older was there before the function ran
 
     def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
@@ -75,16 +79,18 @@ class _Tracer(Watcher):
             return record(TESTS[test], tuple(as_tensor(x) for x in inputs))
 
     def read(self, x: Tensor, how: str) -> None:
-        known = x in self.inputs or any(y.requires_grad or y in self.inputs for y in topological_order(x))
-        if known:
+        if any(y in self.inputs or y.born < self.started for y in topological_order(x) if y.primitive is None):
             file, number = place_outside()
             line = linecache.getline(file, number).strip()
             text = f"compile: {how} of {describe(x)} is fixed in the program, as is the way an `if` goes: {line}"
             warnings.warn_explicit(text, UserWarning, file, number)
 
 
-def trace(function: Callable, inputs: tuple, wrt: Sequence[Tensor]) -> Trace:
+def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trace:
     """Run a function on example inputs, and its gradients, and return the graph of both.
+
+    Args:
+        of: what the gradients are of: Tensors, or the numbers of inputs.
 
     Raises:
         TypeError, ValueError: it returns no scalar Tensor that depends on parameters, or is not the same each time.
@@ -96,17 +102,15 @@ def trace(function: Callable, inputs: tuple, wrt: Sequence[Tensor]) -> Trace:
         raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
     arrays, structure = arrays_of(inputs)
     given = [Tensor(x) for x in arrays]
-    stands_for = {x: leaf for x, leaf in zip(_leaves(inputs), given, strict=True) if isinstance(x, Tensor)}
-    for x, leaf in stands_for.items():
-        leaf.requires_grad = x.requires_grad
-    wrt = [stands_for.get(p, p) for p in wrt]
+    wrt = [given[p] if isinstance(p, int) else p for p in inputs_among(name, of, inputs)]
+    for x, leaf in zip(_leaves(inputs), given, strict=True):
+        leaf.requires_grad = leaf in set(wrt) or (isinstance(x, Tensor) and x.requires_grad)
 
-    before = Tensor(0.0).born
     tracer = _Tracer(given)
     token = watcher.set(tracer)
     try:
         result = function(*rebuilt(structure, given))
-        loss, *extra = result if isinstance(result, tuple) else (result,)
+        loss, *extra = result if isinstance(result, tuple) and result else (result,)
         _check_loss(name, loss)
         tracer.keeps_values = False
         with np.errstate(all="ignore"):
@@ -118,7 +122,7 @@ def trace(function: Callable, inputs: tuple, wrt: Sequence[Tensor]) -> Trace:
     outputs = [loss, *gradients, *map(as_tensor, _leaves(tuple(extra)))]
     nodes = topological_order(*outputs, *tracer.made)
     leaves = [x for x in nodes if x.primitive is None]
-    live = dict.fromkeys(x for x in [*wrt, *leaves] if x not in tracer.inputs and (x.born < before))
+    live = dict.fromkeys(x for x in [*wrt, *leaves] if x not in tracer.inputs and x.born < tracer.started)
 
     new: dict[Tensor, Node] = {}
     for x in dict.fromkeys([*given, *live, *nodes]):
@@ -160,6 +164,8 @@ def _placed(tensor: Tensor, node: Node) -> Tensor:
 
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:
     """What gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
+    if not isinstance(wrt, (Module, Tensor, Iterable)):
+        raise TypeError(f"compile({name}, wrt={wrt!r}): pass the parameters, such as net.parameters()")
     parameters = wrt.parameters() if isinstance(wrt, Module) else [wrt] if isinstance(wrt, Tensor) else list(wrt)
     if not parameters:
         raise ValueError(f"compile({name}, wrt=...): empty; pass the parameters, such as net.parameters()")
@@ -169,6 +175,16 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
         if not p.is_leaf or not p.requires_grad:
             raise ValueError(f"compile({name}, wrt=...): {describe(p)} is no leaf that requires a gradient")
     return parameters
+
+
+def inputs_among(name: str, wrt: Sequence[Tensor | int], examples: tuple) -> list[Tensor | int]:
+    """What gradients are wanted of, with the number of the input in place of an example."""
+    leaves = _leaves(examples)
+    places = {x: [i for i, y in enumerate(leaves) if y is x] for x in leaves if isinstance(x, Tensor)}
+    for x in wrt:
+        if len(places.get(x, ())) > 1:
+            raise ValueError(f"compile({name}, wrt=...): {describe(x)} is given as two inputs; give two Tensors")
+    return [places[x][0] if x in places else x for x in wrt]
 
 
 def name_of(function: Callable) -> str:
@@ -185,10 +201,28 @@ def arrays_of(value: Any) -> tuple[list[np.ndarray], Any]:
 def rebuilt(structure: Any, arrays: Sequence[Any]) -> Any:
     """The value of which `arrays_of` has given the structure, with these arrays."""
     if isinstance(structure, (list, tuple)):
-        return type(structure)(rebuilt(x, arrays) for x in structure)
+        return _like(structure, [rebuilt(x, arrays) for x in structure])
     if isinstance(structure, dict):
         return {key: rebuilt(x, arrays) for key, x in structure.items()}
     return arrays[structure.number] if isinstance(structure, _Place) else structure
+
+
+def structure_key(structure: Any) -> Any:
+    """A structure as a key of a dict; objects in it are told apart by their own ==.
+
+    Raises:
+        TypeError: an object that cannot be a key.
+    """
+    if isinstance(structure, (list, tuple)):
+        return type(structure), *map(structure_key, structure)
+    if isinstance(structure, dict):
+        return dict, *((key, structure_key(x)) for key, x in structure.items())
+    try:
+        hash(structure)
+    except TypeError:
+        kind = type(structure).__name__
+        raise TypeError(f"a program's input: a {kind} is no array, and changes unnoticed; pass its arrays") from None
+    return type(structure), structure
 
 
 @dataclass(frozen=True)
@@ -198,7 +232,17 @@ class _Place:
 
 def is_array(x: Any) -> bool:
     """Whether a part of the inputs is an array to the trace, and not an object that is passed on."""
-    return isinstance(x, (Tensor, np.ndarray, np.generic, float))
+    return isinstance(x, (Tensor, np.ndarray, np.generic, float)) or _is_numbers(x)
+
+
+def _is_numbers(x: Any) -> bool:
+    """Whether a list, or a list of lists, holds numbers alone."""
+    return type(x) is list and bool(x) and all(isinstance(y, (int, float)) or _is_numbers(y) for y in x)
+
+
+def _like(value: Any, parts: list) -> Any:
+    """A list or tuple of the same type, or a tuple of the same names."""
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
 
 
 def _array(x: Any) -> np.ndarray:
@@ -206,7 +250,7 @@ def _array(x: Any) -> np.ndarray:
 
 
 def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and not _is_numbers(value):
         return [leaf for x in value for leaf in _leaves(x)]
     if isinstance(value, dict):
         return [leaf for x in value.values() for leaf in _leaves(x)]
@@ -214,8 +258,8 @@ def _leaves(value: Any) -> list[Any]:
 
 
 def _numbered(value: Any, numbers: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return type(value)(_numbered(x, numbers) for x in value)
+    if isinstance(value, (list, tuple)) and not _is_numbers(value):
+        return _like(value, [_numbered(x, numbers) for x in value])
     if isinstance(value, dict):
         return {key: _numbered(x, numbers) for key, x in value.items()}
     return _Place(next(numbers)) if is_array(value) else value
@@ -246,7 +290,8 @@ def _check_loss(name: str, loss: Any) -> None:
 
 def _check_the_same(name: str, function: Callable, structure: Any, given: Sequence[Tensor], loss: Tensor) -> None:
     again = function(*rebuilt(structure, given))
-    again = again[0] if isinstance(again, tuple) else again
+    again = again[0] if isinstance(again, tuple) and again else again
+    _check_loss(name, again)
     # to rounding, which depends on the order of the elements in memory, as the sum of an array's elements does
     if not np.allclose(again.value, loss.value, rtol=1e3 * np.finfo(loss.dtype).eps, atol=0.0, equal_nan=True):
         raise ValueError(
