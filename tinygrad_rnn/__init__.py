@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients", "compile",
-    "detect_anomaly", "draw", "from_torch", "grad", "label", "load", "nn", "no_grad", "optim", "save", "to_torch",
-    *_functions,
+    "detect_anomaly", "draw", "experiments", "from_torch", "grad", "label", "load", "nn", "no_grad", "optim", "save",
+    "to_torch", *_functions,
 ]  # fmt: skip
 
 
@@ -23,7 +23,7 @@ _LATER |= {"compile": "tinygrad_rnn.program"}
 _LATER |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "tinygrad_rnn.nn")
 
 if TYPE_CHECKING:
-    from tinygrad_rnn import bptt, draw, nn, optim
+    from tinygrad_rnn import bptt, draw, experiments, nn, optim
     from tinygrad_rnn.checking import check_gradients, detect_anomaly
     from tinygrad_rnn.nn import from_torch, load, save, to_torch
     from tinygrad_rnn.program import compile
@@ -31,7 +31,7 @@ else:
 
     def __getattr__(name: str) -> Any:
         """What a first gradient does not need is imported at its first use, so that nobody waits for it."""
-        if name in ("bptt", "draw", "nn", "optim"):
+        if name in ("bptt", "draw", "experiments", "nn", "optim"):
             return import_module(f"tinygrad_rnn.{name}")
         if name in _LATER:
             return getattr(import_module(_LATER[name]), name)

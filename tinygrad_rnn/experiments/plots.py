@@ -59,23 +59,28 @@ def save(drawing: Any, path: str | os.PathLike) -> Path:
 def curves(
     path: str | os.PathLike, title: str, x: tuple[str, Sequence[float]], y_label: str,
     lines: Mapping[str, Sequence[float]], log: bool = False, dashed: Sequence[str] = (),
+    ticks: Sequence[str] | None = None,
 ) -> Path:  # fmt: skip
     """Curves over one axis, each with its label; the numbers go into a CSV file of the same name.
 
     Args:
         x: what the axis shows, with its unit, and its values. y_label: likewise. lines: label and values of each curve.
         log: a logarithmic axis, where the claim is exponential. dashed: labels of curves that are bounds or baselines.
+        ticks: what stands below the axis at each of its values, in place of numbers.
 
     Raises:
         ImportError: matplotlib is not installed; the CSV file has been written.
     """
     path, (x_label, xs) = Path(path), x
     table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
-    drawing, axes = figure()
+    drawing, axes = figure(*(() if ticks is None else (12.0, 3.0)))
     for label, values in lines.items():
         axes.plot(xs, values, "--" if label in dashed else "-", label=label, linewidth=1.6)
     if log:
         axes.set_yscale("log")
+    if ticks is not None:
+        axes.set_xticks(xs, ticks, family="monospace")
+        axes.grid(False, axis="x")
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     if len(lines) > 1:
         axes.legend()

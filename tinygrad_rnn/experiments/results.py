@@ -1,0 +1,89 @@
+"""The figures of a finished run, and a sample of a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.data import Series, Text
+from tinygrad_rnn.experiments.settings import Settings
+from tinygrad_rnn.files import write_file
+from tinygrad_rnn.nn import Module
+from tinygrad_rnn.tensor import no_grad
+
+__all__ = ["sample", "write_results"]
+
+SHOWN = {"series": 300, "text": 80}  # values at the end of what is held out; more would be no figure to read
+SAMPLE = 1000  # characters
+
+
+def write_results(
+    out: Path, net: Module, data: Series | Text, settings: Settings, rows: list[list[float]], losses: np.ndarray,
+    outputs: np.ndarray,
+) -> str:  # fmt: skip
+    """Write loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text.
+
+    Args:
+        rows: the metrics. losses, outputs: of every held-out value, as the run has found them.
+
+    Returns:
+        Why there are no figures: matplotlib is not installed; empty if there are.
+    """
+    if isinstance(data, Text):
+        write_file(out / "sample.txt", sample(net, data, settings, SAMPLE).encode())
+    note = ""
+    for figure in (_loss, _text if isinstance(data, Text) else _series):
+        try:
+            figure(out, data, settings, rows, losses, outputs)
+        except ImportError as error:
+            note = str(error)
+    return note
+
+
+def sample(net: Module, data: Text, settings: Settings, length: int) -> str:
+    """Characters drawn one by one from the net's probabilities, after the window before the held-out part."""
+    rng = np.random.default_rng(settings.seed)
+    drawn, state = [], None
+    with no_grad():
+        hs, state = net.rnn(data.vectors(np.arange(data.first - settings.window, data.first)), state)
+        for _ in range(length):
+            z = net.readout(hs[-1]).value
+            p = np.exp(np.asarray(z, np.float64) - np.max(z))
+            drawn.append(int(np.searchsorted(np.cumsum(p), rng.random() * p.sum())))
+            x = (np.arange(data.width) == drawn[-1]).astype(z.dtype)
+            hs, state = net.rnn(x[None], state)
+    return "".join(data.alphabet[k] for k in drawn)
+
+
+def _loss(out: Path, data: Series | Text, settings: Settings, rows: list, losses: np.ndarray, _: np.ndarray) -> None:
+    epochs, training, held_out, *_rest = zip(*rows, strict=True)
+    lines = {"training": np.multiply(training, data.scale), "held out": np.multiply(held_out, data.scale)}
+    plots.curves(out / "loss.svg", f"{settings.data}, {settings.cell}", ("epoch", epochs), data.unit, lines, log=True)
+
+
+def _series(
+    out: Path, data: Series, settings: Settings, _: list, losses: np.ndarray, outputs: np.ndarray
+) -> None:  # fmt: skip
+    shown = slice(max(data.first, len(data.sequence) - SHOWN["series"]), None)
+    forecasts = data.in_units(outputs)[-SHOWN["series"] :]
+    lines = {"truth": data.sequence[shown], "forecast": forecasts}
+    steps = data.origin + np.arange(len(data.sequence))[shown]
+    title = f"Each {data.axis} from the {settings.window} before it, {settings.cell}"
+    plots.curves(out / "prediction.svg", title, (data.axis, steps), data.name, lines)
+
+
+def _text(out: Path, data: Text, settings: Settings, _: list, losses: np.ndarray, outputs: np.ndarray) -> None:
+    shown = SHOWN["text"]
+    bits = losses[-shown:] * data.scale
+    characters = [data.alphabet[k] for k in data.sequence[-len(bits) :]]
+    characters = [c if "!" <= c <= "~" else "·" for c in characters]  # a font may lack others; spaces are seen
+    mean = np.full(len(bits), np.mean(losses) * data.scale)
+    title = f"How much each character of a held-out passage surprises, {settings.cell}"
+    lines = {"this character": bits, "mean of all that is held out": mean}
+    places = range(len(data.sequence) - len(bits), len(data.sequence))
+    plots.curves(
+        out / "prediction.svg", title, ("character", places), "bits", lines,
+        dashed=["mean of all that is held out"], ticks=characters,
+    )  # fmt: skip
