@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-import tinygrad_rnn as tg
 from tinygrad_rnn import datasets
 from tinygrad_rnn.experiments.data import Series, Text, load
 from tinygrad_rnn.experiments.settings import Settings
@@ -53,7 +52,7 @@ def test_losses_are_those_that_are_trained_on():
     text, numbers = Text("abcabcabca", "float64", window=2), series(np.arange(10.0))
     places, rng = np.array([3, 5, 7]), np.random.default_rng(0)
     for data in (text, numbers):
-        outputs = tg.Tensor(rng.standard_normal((3, data.width)))
+        outputs = rng.standard_normal((3, data.width))
         loss = data.loss(outputs, data.vectors(places), reduction="mean").item()
         assert data.losses(outputs, places).mean() == pytest.approx(loss)
 

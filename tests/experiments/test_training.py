@@ -138,8 +138,8 @@ def test_forecasts_of_a_series_are_those_of_the_net_on_each_window(tmp_path):
     given = settings(tmp_path)
     summary, data = train(given), tg.experiments.data.load(given)
     windows = data.vectors(np.arange(5)[:, None] + np.arange(75, 95))
-    hs, _ = summary.net.rnn(windows)
-    errors = data.losses(summary.net.readout(hs[-1]), np.arange(80, 100))
+    ys, _ = summary.net(windows)
+    errors = data.losses(ys.value[-1], np.arange(80, 100))
     assert summary.held_out == pytest.approx(errors.mean() * data.scale)
 
 
@@ -147,9 +147,8 @@ def test_a_text_is_forecast_on_from_one_part_of_what_is_held_out_to_the_next(tmp
     given = settings(tmp_path, "carried text", batch=1)
     summary, data = train(given), tg.experiments.data.load(given)
     places = np.arange(data.first - 5, len(data.sequence) - 1)
-    hs, _ = summary.net.rnn(data.vectors(places))
-    logits = tg.stack([summary.net.readout(h) for h in hs[4:]])
-    assert summary.held_out == pytest.approx(data.losses(logits, places[4:] + 1).mean() / np.log(2))
+    zs, _ = summary.net(data.vectors(places))
+    assert summary.held_out == pytest.approx(data.losses(zs.value[4:], places[4:] + 1).mean() / np.log(2))
 
 
 def test_a_text_that_repeats_is_learnt(tmp_path):

@@ -13,7 +13,6 @@ import numpy as np
 from tinygrad_rnn import datasets, nn
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.functions import log_softmax
-from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["AUTOREGRESSION", "Series", "Text", "load"]
 
@@ -49,9 +48,9 @@ class Series:
         """The values at these indices, scaled: (..., 1)."""
         return self._scaled[places][..., None]
 
-    def losses(self, outputs: Tensor, places: np.ndarray) -> np.ndarray:
+    def losses(self, outputs: np.ndarray, places: np.ndarray) -> np.ndarray:
         """The squared error of each of the outputs (B, 1) as a forecast of the values at these indices."""
-        return np.square(outputs.value[:, 0] - self._scaled[places])
+        return np.square(outputs[:, 0] - self._scaled[places])
 
     def in_units(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs of the net as forecasts in the series' own units."""
@@ -97,7 +96,7 @@ class Text:
         """The characters at these indices, each as a 1 among zeros: (..., K)."""
         return (self.sequence[places][..., None] == np.arange(self.width)).astype(self._dtype)
 
-    def losses(self, outputs: Tensor, places: np.ndarray) -> np.ndarray:
+    def losses(self, outputs: np.ndarray, places: np.ndarray) -> np.ndarray:
         """-log of the probability that each of the logits (B, K) gives to the character at these indices."""
         log_p = log_softmax(outputs).value
         return -log_p[np.arange(len(places)), self.sequence[places]]

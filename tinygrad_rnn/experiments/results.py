@@ -46,14 +46,14 @@ def sample(net: Module, data: Text, settings: Settings, length: int) -> str:
     """Characters drawn one by one from the net's probabilities, after the window before the held-out part."""
     rng = np.random.default_rng(settings.seed)
     drawn, state = [], None
+    xs = data.vectors(np.arange(data.first - settings.window, data.first))
     with no_grad():
-        hs, state = net.rnn(data.vectors(np.arange(data.first - settings.window, data.first)), state)
         for _ in range(length):
-            z = net.readout(hs[-1]).value
-            p = np.exp(np.asarray(z, np.float64) - np.max(z))
-            drawn.append(int(np.searchsorted(np.cumsum(p), rng.random() * p.sum())))
-            x = (np.arange(data.width) == drawn[-1]).astype(z.dtype)
-            hs, state = net.rnn(x[None], state)
+            zs, state = net(xs, state)
+            z = zs.value[-1].astype(np.float64)
+            p = np.cumsum(np.exp(z - np.max(z)))
+            drawn.append(int(np.searchsorted(p, rng.random() * p[-1])))
+            xs = (np.arange(data.width) == drawn[-1]).astype(zs.dtype)[None]
     return "".join(data.alphabet[k] for k in drawn)
 
 

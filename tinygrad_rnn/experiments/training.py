@@ -32,12 +32,15 @@ Progress = Callable[[int, int, dict[str, float] | None], None]
 
 
 class Net(nn.Module):
-    """A recurrent net and the dense layer that reads a forecast from its state.
+    """A recurrent net and the dense layer that reads a forecast of x(t+1) from its state at every step t:
+
+        y(t) = x(t) + V h(t) + c     of a series: what the net has to learn is the change, on which level ever
+        z(t) = V h(t) + c            of a text, the logits
 
     An LSTM's forget gates start open, with a bias of 1 (Jozefowicz et al. 2015).
 
     Args:
-        settings: the kind of cell and the sizes. width: the length of x(t), and of the forecast of the next.
+        settings: the kind of data and cell, and the sizes. width: D, the length of x(t) and of the forecast.
     """
 
     def __init__(self, settings: Settings, width: int, rng: np.random.Generator):
@@ -49,6 +52,13 @@ class Net(nn.Module):
         self.readout = nn.Linear(settings.hidden, width, rng=rng)
         for parameter in self.parameters():
             parameter.data = parameter.value.astype(settings.dtype)
+        self._changes = not settings.is_text
+
+    def __call__(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
+        """The forecasts after each step, (T, B, D) as xs, and the state after the last."""
+        hs, state = self.rnn(xs, state)
+        ys = self.readout(stack(hs))
+        return (ys + xs if self._changes else ys), state
 
 
 @dataclass(frozen=True)
@@ -99,10 +109,10 @@ def train(
 ) -> Summary:
     """Train a net to forecast the next value of a series or the next character of a text.
 
-    A series is cut into all its windows, from each of which the value after it is forecast; a text into pieces side by
-    side, in which every next character is. Their order is drawn anew for each epoch, and each starts from a state of
-    zeros. With `settings.truncate`, it is cut into `settings.batch` parts instead, which are gone through side by side
-    in chunks, forecasting every next value: the state is carried from chunk to chunk, the gradient is not (truncated
+    The data are cut into windows, a series into all that it has, a text into pieces side by side; in each, every next
+    value is forecast from those before it, from a state of zeros on. Their order is drawn anew for each epoch. With
+    `settings.truncate`, there are `settings.batch` parts instead, which are gone through side by side in chunks: the
+    state is carried from chunk to chunk, the gradient is not (truncated
     backpropagation through time). On what is held out the same net forecasts step by step, having seen what comes
     before; it decides nothing. The same settings give the same numbers, bit for bit.
 
@@ -172,9 +182,8 @@ class _Run:
         yield from (starts[i : i + B] for i in range(0, len(starts), B))
 
     def loss(self, xs: Any, targets: Any, state: Any) -> tuple[Tensor, Any]:
-        """The mean loss of forecasts of as many last steps as there are targets, and the state after them."""
-        hs, state = self.net.rnn(xs, state)
-        ys = self.net.readout(stack(hs[-len(targets) :]))
+        """The mean loss of the forecasts, and the state after the last."""
+        ys, state = self.net(xs, state)
         return self.data.loss(ys, targets, reduction="mean"), state
 
     def go(self, progress: Progress | None) -> list[float]:
@@ -184,8 +193,7 @@ class _Run:
         losses, norms, sizes, state = [], [], [], None
         for starts in self.batches(self.rng):
             vectors = data.vectors(steps + starts)
-            targets = vectors[1:] if carried or settings.is_text else vectors[-1:]
-            inputs = vectors[:-1], targets, state
+            inputs = vectors[:-1], vectors[1:], state
             if self.program is None:
                 self.program = compile(self.loss, *inputs, wrt=self.parameters)
             loss, after = self.program.backward(*inputs)
@@ -231,11 +239,10 @@ class _Run:
         losses, outputs, state = [], [], None
         with no_grad():
             for t in range(1 - self.settings.window, length):
-                (h,), state = self.net.rnn(data.vectors(np.minimum(starts + t - 1, last))[None], state)
+                ys, state = self.net(data.vectors(np.minimum(starts + t - 1, last))[None], state)
                 if t >= 0:
-                    y = self.net.readout(h)
-                    losses.append(data.losses(y, np.minimum(starts + t, last)))
-                    outputs.append(y.value[:, 0])
+                    losses.append(data.losses(ys.value[0], np.minimum(starts + t, last)))
+                    outputs.append(ys.value[0, :, 0])
         return tuple(np.stack(steps, axis=1).ravel()[:count] for steps in (losses, outputs))
 
     def finite(self, what: str, value: float) -> float:
