@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def stop_after(updates):
     return progress
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["series", "text"])
 def test_the_same_settings_give_the_same_files(tmp_path, kind):
     for name in "ab":
         train(settings(tmp_path, kind), tmp_path / name)
@@ -178,7 +179,7 @@ def test_the_command_prints_the_baselines_and_where_the_results_are(capsys, tmp_
     status, out, err = run(capsys, "--hidden", 2, "--epochs", 3, "--out", tmp_path)
     assert (status, err) == (0, "")
     assert "1107.29" in out and "377.933" in out and "this net, lstm" in out and f"wrote {tmp_path}" in out
-    assert out.count("epoch  ") == 3 and "updates a second" in out
+    assert len(re.findall(r"of 24 updates: training loss \S+, held-out loss \S+, \S+ updates a second", out)) == 3
 
 
 def test_every_setting_is_an_option(capsys, tmp_path):

@@ -74,16 +74,19 @@ def curves(
     path, (x_label, xs) = Path(path), x
     table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
     drawing, axes = figure(*(() if ticks is None else (12.0, 3.0)))
-    for label, values in lines.items():
-        axes.plot(xs, values, "--" if label in dashed else "-", label=label, linewidth=1.6)
-    if log:
-        axes.set_yscale("log")
-    if ticks is not None:
-        axes.set_xticks(xs, ticks, family="monospace")
-        axes.grid(False, axis="x")
-    axes.set(title=title, xlabel=x_label, ylabel=y_label)
-    if len(lines) > 1:
-        axes.legend()
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        for label, values in lines.items():
+            axes.plot(xs, values, "--" if label in dashed else "-", label=label, linewidth=1.6)
+        if log:
+            axes.set_yscale("log")
+        if ticks is not None:
+            axes.set_xticks(xs, ticks, family="monospace")
+            axes.grid(False, axis="x")
+        axes.set(title=title, xlabel=x_label, ylabel=y_label)
+        if len(lines) > 1:
+            axes.legend()
     return save(drawing, path)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["Progress"]
 
-LINES = 10  # so many a run, where there is no bar
+LINES, SECONDS = 10, 10.0  # where there is no bar: so many lines a run, and one after so many seconds without any
 
 
 class Progress:
@@ -23,7 +23,8 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._began, self._before, self._lines, self._bar = time.perf_counter(), None, 0, None
+        self._began = self._told = time.perf_counter()
+        self._before, self._lines, self._bar, self._metrics = None, 0, None, {}
 
     def __enter__(self) -> Progress:
         return self
@@ -37,19 +38,18 @@ class Progress:
         if self._before is None:  # the first call; a run that was resumed has done some already
             self._before = done - 1
             self._bar = _bar(self._before, total)
+        self._metrics = metrics or self._metrics
+        losses = {name: f"{self._metrics[name]:.4g}" for name in ("training loss", "held-out loss") if self._metrics}
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
             if metrics is not None:
-                self._bar.set_postfix({name: f"{metrics[name]:.4g}" for name in ("training loss", "held-out loss")})
-        elif metrics is not None and (done == total or done * LINES // total > self._lines):
-            self._lines = done * LINES // total
-            rate = (done - self._before) / (time.perf_counter() - self._began)
-            print(
-                f"epoch {metrics['epoch']:3}: training loss {metrics['training loss']:.4f}, "
-                f"held-out {metrics['held-out loss']:.4f}; {rate:.0f} updates a second, "
-                f"{(total - done) / rate:.0f} s left",
-                flush=True,
-            )
+                self._bar.set_postfix(losses)
+        elif (metrics and done * LINES // total > self._lines) or time.perf_counter() - self._told > SECONDS:
+            self._lines, self._told = done * LINES // total, time.perf_counter()
+            rate = (done - self._before) / (self._told - self._began)
+            told = [f"{name} {loss}" for name, loss in losses.items()]
+            told += [f"{rate:.3g} updates a second", f"{(total - done) / rate:.0f} s left"]
+            print(f"{done:,} of {total:,} updates: {', '.join(told)}", flush=True)
 
 
 def _bar(before: int, total: int) -> Any:

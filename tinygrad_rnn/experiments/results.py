@@ -57,33 +57,27 @@ def sample(net: Module, data: Text, settings: Settings, length: int) -> str:
     return "".join(data.alphabet[k] for k in drawn)
 
 
-def _loss(out: Path, data: Series | Text, settings: Settings, rows: list, losses: np.ndarray, _: np.ndarray) -> None:
+def _loss(out: Path, data: Series | Text, settings: Settings, rows: list, *_: np.ndarray) -> None:
     epochs, training, held_out, *_rest = zip(*rows, strict=True)
     lines = {"training": np.multiply(training, data.scale), "held out": np.multiply(held_out, data.scale)}
-    plots.curves(out / "loss.svg", f"{settings.data}, {settings.cell}", ("epoch", epochs), data.unit, lines, log=True)
+    title, log = f"{settings.data}, {settings.cell}", not settings.is_text
+    plots.curves(out / "loss.svg", title, ("epoch", epochs), data.unit, lines, log)
 
 
-def _series(
-    out: Path, data: Series, settings: Settings, _: list, losses: np.ndarray, outputs: np.ndarray
-) -> None:  # fmt: skip
-    shown = slice(max(data.first, len(data.sequence) - SHOWN["series"]), None)
-    forecasts = data.in_units(outputs)[-SHOWN["series"] :]
-    lines = {"truth": data.sequence[shown], "forecast": forecasts}
-    steps = data.origin + np.arange(len(data.sequence))[shown]
+def _series(out: Path, data: Series, settings: Settings, rows: list, _: np.ndarray, outputs: np.ndarray) -> None:
+    shown = outputs[-SHOWN["series"] :]
+    places = np.arange(len(data.sequence) - len(shown), len(data.sequence))
+    lines = {"truth": data.sequence[places], "forecast": data.in_units(shown)}
     title = f"Each {data.axis} from the {settings.window} before it, {settings.cell}"
-    plots.curves(out / "prediction.svg", title, (data.axis, steps), data.name, lines)
+    plots.curves(out / "prediction.svg", title, (data.axis, data.origin + places), data.name, lines)
 
 
-def _text(out: Path, data: Text, settings: Settings, _: list, losses: np.ndarray, outputs: np.ndarray) -> None:
-    shown = SHOWN["text"]
-    bits = losses[-shown:] * data.scale
-    characters = [data.alphabet[k] for k in data.sequence[-len(bits) :]]
-    characters = [c if "!" <= c <= "~" else "·" for c in characters]  # a font may lack others; spaces are seen
-    mean = np.full(len(bits), np.mean(losses) * data.scale)
-    title = f"How much each character of a held-out passage surprises, {settings.cell}"
-    lines = {"this character": bits, "mean of all that is held out": mean}
+def _text(out: Path, data: Text, settings: Settings, rows: list, losses: np.ndarray, _: np.ndarray) -> None:
+    bits, mean = losses[-SHOWN["text"] :] * data.scale, "mean of all that is held out"
     places = range(len(data.sequence) - len(bits), len(data.sequence))
-    plots.curves(
-        out / "prediction.svg", title, ("character", places), "bits", lines,
-        dashed=["mean of all that is held out"], ticks=characters,
-    )  # fmt: skip
+    characters = [data.alphabet[data.sequence[place]] for place in places]
+    characters = [c if "!" <= c <= "~" else "·" for c in characters]  # a font may lack others; spaces are seen
+    lines = {"this character": bits, mean: np.full(len(bits), np.mean(losses) * data.scale)}
+    title = f"How much each character of a held-out passage surprises, {settings.cell}"
+    x = ("character of the text (·: a space, or none of ASCII)", places)
+    plots.curves(out / "prediction.svg", title, x, "bits", lines, dashed=[mean], ticks=characters)
