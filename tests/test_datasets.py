@@ -74,7 +74,9 @@ def test_the_only_column_needs_no_name(tmp_path):
         ("t,v\n1,2\n2\n", "v", r"line 3: column 'v' holds ''"),
         ("t,v\n1,many\n", "v", r"line 2: column 'v' holds 'many'"),
         ("t,v\n1,inf\n", "v", r"line 2: column 'v' holds 'inf'"),
+        ("v\n1\n\n3\n", "v", r"line 3: column 'v' holds ''"),
         ("", "v", "the file is empty"),
+        ("\n\n", "v", "the file is empty"),
     ],
 )
 def test_bad_files_say_where(tmp_path, text, column, message):
