@@ -249,6 +249,17 @@ def test_a_broken_run_is_told(capsys, tmp_path, name, content, message):
     assert status == 2 and message in err and err.count("\n") == 1
 
 
+def test_a_checkpoint_of_something_else_is_told(capsys, tmp_path):
+    train(settings(tmp_path), tmp_path / "out")
+    np.savez(tmp_path / "out" / "checkpoint.npz", epoch=1)
+    status, _, err = run(capsys, "--resume", tmp_path / "out")
+    assert status == 2 and "checkpoint.npz is broken" in err
+    with np.load(tmp_path / "out" / "model.npz") as model:
+        np.savez(tmp_path / "out" / "checkpoint.npz", epoch=1, data=0, rng="{}", **model)
+    status, _, err = run(capsys, "--resume", tmp_path / "out")
+    assert status == 2 and "sine is not what it was when the run began" in err
+
+
 def test_other_data_than_the_run_began_with_are_told(capsys, tmp_path):
     given = settings(tmp_path, "text")
     train(given, tmp_path / "out")
@@ -270,17 +281,14 @@ def test_a_data_file_that_is_not_there(capsys, tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_a_full_disk_leaves_what_was_there(capsys, tmp_path):
+def test_a_full_disk_leaves_what_was_there(tmp_path):
     train(settings(tmp_path, epochs=2), tmp_path / "out")
     model = (tmp_path / "out" / "model.npz").read_bytes()
-    (tmp_path / "out" / "metrics.csv").rename(tmp_path / "out" / "kept.csv")
 
-    def fill(done, total, metrics):  # as soon as the run goes on, a place where nothing can be written
-        if not (tmp_path / "out" / "metrics.csv").is_symlink():
-            (tmp_path / "out" / "metrics.csv").unlink()
-            (tmp_path / "out" / "metrics.csv").symlink_to("/dev/full")
+    def fill(done, total, metrics):  # once the run goes on, a place where nothing can be written
+        (tmp_path / "out" / "metrics.csv").unlink()
+        (tmp_path / "out" / "metrics.csv").symlink_to("/dev/full")
 
-    (tmp_path / "out" / "kept.csv").rename(tmp_path / "out" / "metrics.csv")
     with pytest.raises(OSError, match=r"cannot write .*metrics\.csv: No space left on device"):
         train(settings(tmp_path), tmp_path / "out", resume=True, progress=fill)
     assert (tmp_path / "out" / "model.npz").read_bytes() == model

@@ -84,7 +84,7 @@ def read_checkpoint(folder: Path, settings: Settings) -> tuple[dict[str, np.ndar
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             state = dict(archive)
-        epoch = int(state["epoch"])
+        epoch, *_ = int(state["epoch"]), state["data"], state["rng"]
     except Exception as error:  # a broken file makes these libraries raise nearly anything
         raise ValueError(f"resume: {folder / 'checkpoint.npz'} is broken") from error
     if epoch > settings.epochs:

@@ -112,9 +112,9 @@ def train(
     The data are cut into windows, a series into all that it has, a text into pieces side by side; in each, every next
     value is forecast from those before it, from a state of zeros on. Their order is drawn anew for each epoch. With
     `settings.truncate`, there are `settings.batch` parts instead, which are gone through side by side in chunks: the
-    state is carried from chunk to chunk, the gradient is not (truncated
-    backpropagation through time). On what is held out the same net forecasts step by step, having seen what comes
-    before; it decides nothing. The same settings give the same numbers, bit for bit.
+    state is carried from chunk to chunk, the gradient is not (truncated backpropagation through time). A held-out
+    value is forecast by the net at that point from the true values before it; what is held out decides nothing. The
+    same settings give the same numbers, bit for bit.
 
     Args:
         out: a folder for config.json, metrics.csv and model.npz, all written after every epoch, and at the end
