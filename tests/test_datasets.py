@@ -21,6 +21,14 @@ def test_window_is_the_end_of_the_series_and_what_comes_next():
     np.testing.assert_allclose(np.append(xs, target) * series.std() + series.mean(), [6, 7, 8, 9])
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_columns_are_separated_by_what_the_header_has_most_of(tmp_path, separator):
+    lines = [["year", "height, m" if separator != "," else "height"], ["1", "2.5"], ["3", "4.5"]]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(separator.join(line) for line in [["a", "b"] + lines[0], ["0", "0"] + lines[1]]))
+    np.testing.assert_array_equal(datasets.read_column(path, lines[0][1]), [2.5])
+
+
 @pytest.mark.parametrize(
     "series, steps, message",
     [
@@ -66,7 +74,9 @@ def test_the_only_column_needs_no_name(tmp_path):
         ("t,v\n1,2\n2\n", "v", r"line 3: column 'v' holds ''"),
         ("t,v\n1,many\n", "v", r"line 2: column 'v' holds 'many'"),
         ("t,v\n1,inf\n", "v", r"line 2: column 'v' holds 'inf'"),
+        ("v\n1\n\n3\n", "v", r"line 3: column 'v' holds ''"),
         ("", "v", "the file is empty"),
+        ("\n\n", "v", "the file is empty"),
     ],
 )
 def test_bad_files_say_where(tmp_path, text, column, message):

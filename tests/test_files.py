@@ -40,3 +40,16 @@ def test_a_name_that_no_file_can_have_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"cannot write '.*a\\x00b'"):
         write_file(tmp_path / "a\0b", b"content")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_after_the_move_is_an_interrupt(tmp_path, monkeypatch):
+    move = os.replace
+
+    def interrupted(source, target):
+        move(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_file(tmp_path / "a", b"whole")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"whole")]

@@ -198,3 +198,29 @@ def test_a_plain_net_learns_a_noisy_sine(seed):
         forecast = readout(rnn(clean_xs)[0][-1]).data
     of_last_value = np.mean((clean_xs[-1] - clean_targets) ** 2)
     assert np.mean((forecast - clean_targets) ** 2) < of_last_value / 10
+
+
+@pytest.mark.parametrize("kind, options", [(tg.optim.SGD, {"momentum": 0.9}), (tg.optim.Adam, {})])
+def test_an_optimizer_goes_on_from_what_another_remembers(kind, options):
+    def descend(parameters, optimizer, steps):
+        for _ in range(steps):
+            for p in parameters:
+                p.grad = np.sin(p.data) + 0.1
+            optimizer.step()
+
+    first = [tg.nn.Parameter(np.arange(3.0)), tg.nn.Parameter(np.ones(()))]
+    optimizer = kind(first, lr=0.1, **options)
+    descend(first, optimizer, 3)
+    second = [tg.nn.Parameter(p.data) for p in first]
+    other = kind(second, lr=0.1, **options)
+    other.load_state_dict(optimizer.state_dict())
+    descend(first, optimizer, 2)
+    descend(second, other, 2)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_an_optimizer_refuses_what_another_kind_remembers():
+    p = tg.nn.Parameter(np.arange(3.0))
+    with pytest.raises(ValueError, match=r"Adam\.load_state_dict: 0\.1 is missing"):
+        tg.optim.Adam([p], lr=0.1).load_state_dict(tg.optim.SGD([p], lr=0.1).state_dict())

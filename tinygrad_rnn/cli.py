@@ -1,6 +1,7 @@
-"""The command line: `tinygrad-rnn demo | draw | check | flow`, also `python -m tinygrad_rnn`.
+"""The command line: `tinygrad-rnn demo | draw | check | train | flow | sweep`, also `python -m tinygrad_rnn`.
 
-Exit status: 0; 1 when a gradient disagrees or a file cannot be read or written; 2 for bad arguments or bad data.
+Exit status: 0; 1 when a gradient disagrees, training diverges, or a file cannot be read or written; 2 for bad arguments
+or bad data; 130 when interrupted.
 """
 
 from __future__ import annotations
@@ -44,10 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except ValueError as error:
         status, message = 2, str(error)
-    except (DrawingError, ImportError) as error:  # of a package that is an extra
+    except (DrawingError, ArithmeticError, ImportError) as error:  # the last of a package that is an extra
         status, message = 1, str(error)
     except MemoryError as error:
         status, message = 1, f"not enough memory: {error}"
+    except KeyboardInterrupt:
+        status, message = 130, "interrupted"
     except FileExistsError as error:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:

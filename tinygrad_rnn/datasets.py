@@ -28,6 +28,8 @@ def sine(points: int = 100, periods: float = 2.0) -> np.ndarray:
 def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarray:
     """One column of a CSV file with a header line, as numbers; of the only column if none is named.
 
+    Columns are separated by commas, semicolons or tabs: whichever the header line has most of.
+
     Raises:
         OSError: the file cannot be read.
         ValueError: it is no CSV file in UTF-8, there is no such column or more than one, or a value in it is no finite
@@ -35,10 +37,14 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, row) for row in reader if row]
+            header_line = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(",;\t", key=header_line.count))
+            lines = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    full = [k for k, (_, row) in enumerate(lines) if row]
+    lines = lines[full[0] : full[-1] + 1] if full else []
     if not lines:
         raise ValueError(f"{path}: the file is empty")
     header = [name.strip() for name in lines[0][1]]
@@ -50,6 +56,8 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
     place = header.index(column)
     values = []
     for line, row in lines[1:]:
+        if not row and len(header) > 1:
+            continue  # an empty line is no row, but a gap in an only column
         entry = row[place] if place < len(row) else ""
         try:
             value = float(entry)

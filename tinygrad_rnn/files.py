@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -30,7 +31,8 @@ def write_file(path: str | os.PathLike, content: bytes) -> Path:
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except BaseException as error:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):  # interrupted when it had been moved already
+            os.unlink(temporary)
         if isinstance(error, OSError):
             raise type(error)(error.errno, f"cannot write {path}: {os.strerror(error.errno)}") from error
         raise

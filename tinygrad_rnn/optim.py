@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.errors import GradientError
-from tinygrad_rnn.nn.module import Module
+from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor, describe
 
 __all__ = ["SGD", "Adam", "Optimizer", "Parameters", "clip_grad_norm", "clip_grad_value", "gradient_norm", "norm"]
@@ -49,12 +49,31 @@ class Optimizer:
             if not (p.is_leaf and p.requires_grad):
                 raise TypeError(f"{name}(params): {describe(p)} is not a leaf that requires a gradient")
         self.lr = _number(name, "lr", lr, below=math.inf)
+        self._memory: list[tuple[Any, ...]]
 
     def step(self) -> None:
         """Change every parameter that has a gradient."""
         for i, p in enumerate(self.params):
             if p.grad is not None:
                 p.data = p.value - self._change(i, p.grad)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """A copy of what is remembered between steps: array k of parameter i under "i.k"."""
+        return {f"{i}.{k}": np.array(part) for i, parts in enumerate(self._memory) for k, part in enumerate(parts)}
+
+    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+        """Remember what another optimizer of the same kind and for parameters of the same shapes did.
+
+        Raises:
+            ValueError: names, shapes or dtypes differ; lists every difference.
+        """
+        arrays = {name: np.asarray(value) for name, value in values.items()}
+        refuse_differences(f"{type(self).__name__}.load_state_dict", arrays, self.state_dict())
+        for i, parts in enumerate(self._memory):
+            given = (arrays[f"{i}.{k}"] for k in range(len(parts)))
+            self._memory[i] = tuple(
+                int(array) if isinstance(part, int) else array.copy() for part, array in zip(parts, given, strict=True)
+            )
 
     def _change(self, i: int, g: np.ndarray) -> np.ndarray:
         """What is subtracted from parameter i, whose gradient is g."""
@@ -76,10 +95,11 @@ class SGD(Optimizer):
     def __init__(self, params: Parameters, lr: float, momentum: float = 0.0):
         super().__init__(params, lr)
         self.momentum = _number("SGD", "momentum", momentum, below=1)
-        self._velocities = [np.zeros_like(p.value) for p in self.params]
+        self._memory = [(np.zeros_like(p.value),) for p in self.params]
 
     def _change(self, i: int, g: np.ndarray) -> np.ndarray:
-        self._velocities[i] = v = self.momentum * self._velocities[i] + g
+        v = self.momentum * self._memory[i][0] + g
+        self._memory[i] = (v,)
         return self.lr * v
 
 
@@ -105,12 +125,12 @@ class Adam(Optimizer):
             raise ValueError(f"Adam(betas={betas!r}): a pair of numbers is needed")
         self.betas = tuple(_number("Adam", "betas", beta, below=1) for beta in betas)
         self.eps = _number("Adam", "eps", eps, below=math.inf)
-        self._moments = [(0, np.zeros_like(p.value), np.zeros_like(p.value)) for p in self.params]
+        self._memory = [(0, np.zeros_like(p.value), np.zeros_like(p.value)) for p in self.params]
 
     def _change(self, i: int, g: np.ndarray) -> np.ndarray:
         beta1, beta2 = self.betas
-        n, m, v = self._moments[i]
-        self._moments[i] = n, m, v = n + 1, beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+        n, m, v = self._memory[i]
+        self._memory[i] = n, m, v = n + 1, beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
         return self.lr * (m / (1 - beta1**n)) / (np.sqrt(v / (1 - beta2**n)) + self.eps)
 
 

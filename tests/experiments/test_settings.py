@@ -8,6 +8,17 @@ def test_settings_are_their_dict():
     assert settings.lr == 1.0 and Settings(**settings.as_dict()) == settings
 
 
+def test_defaults_follow_the_data():
+    series, text = Settings(), Settings(data="a.txt")
+    assert (series.window, series.hidden, text.window, text.hidden) == (22, 16, 32, 128)
+    assert Settings(data="topics", hidden=7).hidden == 7
+
+
+def test_a_state_that_is_carried_goes_through_windows_of_the_truncation():
+    series, text = Settings(truncate=5), Settings(data="topics", truncate=5)
+    assert (series.window, series.batch) == (5, 1) and (text.window, text.batch) == (5, 32)
+
+
 @pytest.mark.parametrize(
     "given, error, message",
     [
@@ -21,6 +32,7 @@ def test_settings_are_their_dict():
         ({"nonlinearity": "relu"}, ValueError, "is of the plain cell, rnn; cell='lstm'"),
         ({"momentum": 0.9}, ValueError, "momentum=0.9 is of optimizer='sgd'"),
         ({"column": "x"}, ValueError, "column='x' is of a CSV file; data='sunspots' is none"),
+        ({"truncate": 5, "window": 9}, ValueError, "truncate=5 carries the state from piece to piece, .* window=9"),
     ],
 )
 def test_what_does_not_fit_is_told(given, error, message):

@@ -63,19 +63,22 @@ def save(drawing: Any, path: str | os.PathLike) -> Path:
 def curves(
     path: str | os.PathLike, title: str, x: tuple[str, Sequence[float]], y_label: str,
     lines: Mapping[str, Sequence[float]], log: bool = False, dashed: Sequence[str] = (),
+    ticks: Sequence[str] | None = None,
 ) -> Path:  # fmt: skip
     """Curves over one axis, each with its label at its end; the numbers go into a CSV file of the same name.
 
     Args:
         x: what the axis shows, with its unit, and its values. y_label: likewise. lines: label and values of each curve.
         log: a logarithmic axis, where the claim is exponential. dashed: labels of curves that are bounds or baselines.
+        ticks: what stands below the axis at each of its values, in place of numbers.
 
     Raises:
         ImportError: matplotlib is not installed; the CSV file has been written.
     """
     path, (x_label, xs) = Path(path), x
     table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
-    drawing, axes = figure(height=max(4.0, 1.0 + _LABEL_HEIGHT * len(lines)))
+    height = max(4.0, 1.0 + _LABEL_HEIGHT * len(lines))
+    drawing, axes = figure(height=height) if ticks is None else figure(12.0, 3.0)
     if log:
         axes.set_yscale("log")
     for label, values in lines.items():
@@ -83,6 +86,9 @@ def curves(
         if log:  # beyond, the ticks of the axis would overflow
             ys = np.where((ys > 1e-150) & (ys < 1e150), ys, np.nan)
         axes.plot(xs, ys, **{"linestyle": "--", "color": _DASHED} if label in dashed else {}, linewidth=1.6)
+    if ticks is not None:
+        axes.set_xticks(xs, ticks, family="monospace")
+        axes.grid(False, axis="x")
     axes.margins(x=0.02)
     axes.set_title(title, loc="left")
     axes.set(xlabel=x_label, ylabel=y_label)

@@ -1,0 +1,341 @@
+"""Training as a function and as a command; tiny nets, the real loop."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.cli import main
+from tinygrad_rnn.experiments import Settings, train
+from tinygrad_rnn.experiments.training import Net
+
+TINY = {"hidden": 3, "window": 5, "epochs": 4}
+ALICE = "Alice was beginning to get very tired of sitting by her sister on the bank. " * 20
+
+KINDS = {
+    "series": {"data": "sine"},
+    "text": {"data": "text"},
+    "carried series": {"data": "sine", "truncate": 5},
+    "carried text": {"data": "text", "truncate": 5, "batch": 4},
+    "sgd": {"data": "sine", "optimizer": "sgd", "momentum": 0.9, "cell": "rnn", "nonlinearity": "relu"},
+    "single precision": {"data": "sine", "dtype": "float32", "cell": "gru", "layers": 2, "clip_value": 0.1},
+}
+
+
+def settings(tmp_path, kind="series", **others):
+    chosen = TINY | KINDS[kind] | others
+    if chosen["data"] == "text":
+        chosen["data"] = str(tmp_path / "alice.txt")
+        (tmp_path / "alice.txt").write_text(ALICE)
+    return Settings(**chosen)
+
+
+def metrics(folder):
+    """All but the seconds."""
+    with open(folder / "metrics.csv", newline="") as file:
+        return [row[:-1] for row in csv.reader(file)]
+
+
+def run(capsys, *arguments):
+    try:
+        status = main(["train", *map(str, arguments)])
+    except SystemExit as exit:
+        status = exit.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(updates):
+    def progress(done, total, metrics):
+        if done == updates:
+            raise Stop
+
+    return progress
+
+
+@pytest.mark.parametrize("kind", ["series", "text"])
+def test_the_same_settings_give_the_same_files(tmp_path, kind):
+    for name in "ab":
+        train(settings(tmp_path, kind), tmp_path / name)
+    assert (tmp_path / "a" / "model.npz").read_bytes() == (tmp_path / "b" / "model.npz").read_bytes()
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, kind):
+    given = settings(tmp_path, kind)
+    train(given, tmp_path / "whole")
+    total = []
+    train(given, progress=lambda done, of, _: total.append(of))
+    with pytest.raises(Stop):
+        train(given, tmp_path / "parts", progress=stop_after(total[0] // 2 + 1))
+    assert 1 <= len(metrics(tmp_path / "parts")) - 1 < given.epochs
+    train(given, tmp_path / "parts", resume=True)
+    assert (tmp_path / "parts" / "model.npz").read_bytes() == (tmp_path / "whole" / "model.npz").read_bytes()
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+def test_a_run_that_is_stopped_in_its_first_epoch_goes_on_too(tmp_path):
+    given = settings(tmp_path)
+    with pytest.raises(Stop):
+        train(given, tmp_path / "parts", progress=stop_after(1))
+    assert train(given, tmp_path / "parts", resume=True).held_out == train(given).held_out
+
+
+def test_a_line_of_metrics_beyond_the_checkpoint_is_dropped(tmp_path):
+    train(settings(tmp_path, epochs=2), tmp_path / "a")
+    with open(tmp_path / "a" / "metrics.csv", "a") as file:
+        file.write("3,0.1,0.2")
+    train(settings(tmp_path), tmp_path / "a", resume=True)
+    train(settings(tmp_path), tmp_path / "b")
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+
+
+def test_what_is_held_out_is_not_learnt_from(tmp_path):
+    for name, end in (("a", 1.0), ("b", 5.0)):
+        values = np.append(np.sin(np.arange(40.0)), np.full(10, end))
+        (tmp_path / f"{name}.csv").write_text("v\n" + "\n".join(map(str, values)))
+        train(Settings(data=str(tmp_path / f"{name}.csv"), **TINY), tmp_path / name)
+    assert (tmp_path / "a" / "model.npz").read_bytes() == (tmp_path / "b" / "model.npz").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["series", "text", "carried text"])
+def test_the_folder_holds_the_run(tmp_path, kind):
+    given, out = settings(tmp_path, kind), tmp_path / "new" / "out"
+    summary = train(given, out)
+    assert Settings(**json.loads((out / "config.json").read_text())) == given
+    assert json.loads((out / "summary.json").read_text()) == summary.as_dict()
+    header, *rows = metrics(out)
+    assert header == ["epoch", "training loss", "held-out loss", "gradient norm"]
+    assert [row[0] for row in rows] == ["1", "2", "3", "4"]
+    net = Net(given, summary.net.readout.c.size, np.random.default_rng(7))
+    tg.load(out / "model.npz", net)
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, summary.net.state_dict()[name])
+    assert (out / "sample.txt").exists() == given.is_text
+    assert not list(out.glob(".*"))
+
+
+def test_the_error_in_the_summary_is_that_of_the_forecasts_in_the_csv_file(tmp_path):
+    pytest.importorskip("matplotlib")
+    summary = train(settings(tmp_path), tmp_path / "out")
+    _, truth, forecast = np.loadtxt(tmp_path / "out" / "prediction.csv", delimiter=",", skiprows=1).T
+    np.testing.assert_array_equal(truth, tg.experiments.data.load(settings(tmp_path)).sequence[80:])
+    assert np.mean(np.square(truth - forecast)) == pytest.approx(summary.held_out)
+
+
+def test_forecasts_of_a_series_are_those_of_the_net_on_each_window(tmp_path):
+    given = settings(tmp_path)
+    summary, data = train(given), tg.experiments.data.load(given)
+    windows = data.vectors(np.arange(5)[:, None] + np.arange(75, 95))
+    ys, _ = summary.net(windows)
+    errors = data.losses(ys.value[-1], np.arange(80, 100))
+    assert summary.held_out == pytest.approx(errors.mean() * data.scale)
+
+
+def test_a_text_is_forecast_on_from_one_part_of_what_is_held_out_to_the_next(tmp_path):
+    given = settings(tmp_path, "carried text", batch=1)
+    summary, data = train(given), tg.experiments.data.load(given)
+    places = np.arange(data.first - 5, len(data.sequence) - 1)
+    zs, _ = summary.net(data.vectors(places))
+    assert summary.held_out == pytest.approx(data.losses(zs.value[4:], places[4:] + 1).mean() / np.log(2))
+
+
+def test_a_text_that_repeats_is_learnt(tmp_path):
+    summary = train(settings(tmp_path, "text", hidden=24, window=16, epochs=20, lr=0.02))
+    assert summary.unit == "bits per character"
+    assert summary.held_out < 0.5 * summary.baselines["bigram"] < summary.baselines["unigram"]
+
+
+def test_weight_decay_is_the_gradient_of_half_the_sum_of_squares(tmp_path):
+    step = {"optimizer": "sgd", "lr": 1.0, "batch": 1000, "epochs": 1, "clip_norm": None}
+    plain, decayed = (train(settings(tmp_path, weight_decay=w, **step)).net for w in (0.0, 0.25))
+    given = settings(tmp_path)
+    start = Net(given, 1, np.random.default_rng(given.seed)).state_dict()
+    for name, value in plain.state_dict().items():
+        np.testing.assert_allclose(decayed.state_dict()[name], value - 0.25 * start[name], atol=1e-12)
+
+
+def test_more_epochs_may_be_asked_for_when_a_run_goes_on(capsys, tmp_path):
+    options = ["--data", "sine", "--hidden", 3, "--window", 5]
+    assert run(capsys, *options, "--epochs", 2, "--out", tmp_path / "a")[0] == 0
+    assert run(capsys, "--resume", tmp_path / "a", "--epochs", 4)[0] == 0
+    assert run(capsys, *options, "--epochs", 4, "--out", tmp_path / "b")[0] == 0
+    assert (tmp_path / "a" / "model.npz").read_bytes() == (tmp_path / "b" / "model.npz").read_bytes()
+
+
+def test_the_command_prints_the_baselines_and_where_the_results_are(capsys, tmp_path):
+    status, out, err = run(capsys, "--hidden", 2, "--epochs", 3, "--out", tmp_path)
+    assert (status, err) == (0, "")
+    assert "1107.29" in out and "377.933" in out and "this net, lstm" in out and f"wrote {tmp_path}" in out
+    assert len(re.findall(r"of 24 updates: training loss \S+, held-out loss \S+, \S+ updates a second", out)) == 3
+
+
+def test_every_setting_is_an_option(capsys, tmp_path):
+    given = [
+        "--data", "sine", "--cell", "rnn", "--nonlinearity", "relu", "--layers", "2", "--hidden", "3", "--window", "4",
+        "--batch", "16", "--epochs", "1", "--lr", "0.5", "--weight-decay", "0", "--optimizer", "sgd", "--momentum",
+        "0.5", "--clip-norm", "none", "--clip-value", "0.1", "--truncate", "4", "--seed", "9", "--dtype", "float32",
+    ]  # fmt: skip
+    assert run(capsys, *given, "--out", tmp_path)[0] == 0
+    expected = Settings(
+        data="sine", cell="rnn", nonlinearity="relu", layers=2, hidden=3, window=4, batch=16, epochs=1, lr=0.5,
+        weight_decay=0.0, optimizer="sgd", momentum=0.5, clip_norm=None, clip_value=0.1, truncate=4, seed=9,
+        dtype="float32",
+    )  # fmt: skip
+    assert json.loads((tmp_path / "config.json").read_text()) == expected.as_dict()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--cell", "elman"], "cell='elman': not one of rnn, lstm, gru"),
+        (["--epochs", "0"], "epochs=0: at least 1"),
+        (["--epochs", "many"], "argument --epochs: 'many' is not a whole number"),
+        (["--clip-norm", "big"], "argument --clip-norm: 'big' is not a number or none"),
+        (["--lr", "nan"], "lr=nan"),
+        (["--window", "300"], "window=300 needs 301 values to learn from; there are 309, 247 of them not held out"),
+        (["--momentum", "0.9"], "momentum=0.9 is of optimizer='sgd'"),
+        (["--optimizer", "sgd", "--momentum", "1"], "momentum"),
+        (["--truncate", "5", "--window", "9"], "truncate=5 carries the state"),
+        (["--truncate", "5", "--batch", "90"], "batch=90: parts of 2 values are too short for truncate=5"),
+        (["--data", "prices"], "data='prices': sunspots, sine, topics, or a file"),
+        (["--resume", "nothing"], "resume: there is no run in nothing"),
+        (["--resume", "nothing", "--out", "there"], "not allowed with argument"),
+    ],
+)
+def test_misuse_is_told_in_a_line_with_status_2(capsys, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *options)
+    assert (status, out) == (2, "") and message in err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_with_other_settings_is_not_resumed(capsys, tmp_path):
+    train(settings(tmp_path), tmp_path / "out")
+    before = (tmp_path / "out" / "config.json").read_bytes()
+    status, _, err = run(capsys, "--resume", tmp_path / "out", "--lr", "0.5", "--hidden", "9")
+    assert status == 2 and "has hidden=3, not 9; lr=0.01, not 0.5" in err
+    status, _, err = run(capsys, "--resume", tmp_path / "out", "--epochs", "3")
+    assert status == 2 and "has 4 epochs already, more than epochs=3" in err
+    assert (tmp_path / "out" / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("config.json", b"{", "config.json holds no settings"),
+        ("config.json", b'{"speed": 3}', "config.json holds no settings"),
+        ("checkpoint.npz", b"PK", "checkpoint.npz is broken"),
+        ("metrics.csv", b"epoch\n1,2\n", "does not hold the 4 epochs"),
+        ("metrics.csv", b"epoch\n1,x\n", "metrics.csv is broken"),
+    ],
+)
+def test_a_broken_run_is_told(capsys, tmp_path, name, content, message):
+    train(settings(tmp_path), tmp_path / "out")
+    (tmp_path / "out" / name).write_bytes(content)
+    status, _, err = run(capsys, "--resume", tmp_path / "out", "--epochs", 6)
+    assert status == 2 and message in err and err.count("\n") == 1
+
+
+def test_a_checkpoint_of_something_else_is_told(capsys, tmp_path):
+    train(settings(tmp_path), tmp_path / "out")
+    np.savez(tmp_path / "out" / "checkpoint.npz", epoch=1)
+    status, _, err = run(capsys, "--resume", tmp_path / "out")
+    assert status == 2 and "checkpoint.npz is broken" in err
+    with np.load(tmp_path / "out" / "model.npz") as model:
+        np.savez(tmp_path / "out" / "checkpoint.npz", epoch=1, data=0, rng="{}", **model)
+    status, _, err = run(capsys, "--resume", tmp_path / "out")
+    assert status == 2 and "sine is not what it was when the run began" in err
+
+
+def test_other_data_than_the_run_began_with_are_told(capsys, tmp_path):
+    given = settings(tmp_path, "text")
+    train(given, tmp_path / "out")
+    (tmp_path / "alice.txt").write_text(ALICE.replace("tired", "bored"))
+    status, _, err = run(capsys, "--resume", tmp_path / "out", "--epochs", 6)
+    assert status == 2 and "alice.txt is not what it was when the run began" in err
+
+
+def test_an_out_folder_that_is_a_file(capsys, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    status, out, err = run(capsys, "--out", tmp_path / "out")
+    assert (status, out) == (1, "") and "a folder is needed, and this is a file" in err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_data_file_that_is_not_there(capsys, tmp_path):
+    status, _, err = run(capsys, "--data", tmp_path / "no.csv", "--out", tmp_path / "out")
+    assert status == 1 and err == f"tinygrad-rnn train: No such file or directory: {tmp_path / 'no.csv'}\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    train(settings(tmp_path, epochs=2), tmp_path / "out")
+    model = (tmp_path / "out" / "model.npz").read_bytes()
+
+    def fill(done, total, metrics):  # once the run goes on, a place where nothing can be written
+        (tmp_path / "out" / "metrics.csv").unlink()
+        (tmp_path / "out" / "metrics.csv").symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match=r"cannot write .*metrics\.csv: No space left on device"):
+        train(settings(tmp_path), tmp_path / "out", resume=True, progress=fill)
+    assert (tmp_path / "out" / "model.npz").read_bytes() == model
+
+
+def test_a_training_that_diverges_keeps_the_epochs_before(capsys, tmp_path):
+    options = ["--data", "sine", "--cell", "rnn", "--nonlinearity", "identity", "--optimizer", "sgd", "--lr", "1e3"]
+    options += ["--clip-norm", "none", "--hidden", "3", "--window", "2", "--batch", "100"]
+    status, _, err = run(capsys, *options, "--out", tmp_path)
+    assert status == 1 and err.startswith("tinygrad-rnn train: training diverged in epoch ") and err.count("\n") == 1
+    epochs = len(metrics(tmp_path)) - 1
+    assert f"in epoch {epochs + 1}:" in err and epochs >= 1
+    with np.load(tmp_path / "model.npz") as arrays:
+        assert all(np.all(np.isfinite(array)) for array in arrays.values())
+
+
+def test_ctrl_c_leaves_a_checkpoint_that_goes_on(tmp_path):
+    command = [sys.executable, "-m", "tinygrad_rnn", "train", "--data", "sine", "--hidden", "3"]
+    process = subprocess.Popen(
+        [*command, "--epochs", "100000", "--out", tmp_path / "a"], stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "a" / "metrics.csv").exists() or len(metrics(tmp_path / "a")) < 3:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130 and f"--resume {tmp_path / 'a'}" in err and "Traceback" not in err
+    with np.load(tmp_path / "a" / "checkpoint.npz") as state:
+        assert int(state["epoch"]) >= 1
+
+
+def test_without_matplotlib_the_numbers_are_written_and_a_line_says_what_to_install(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    status, out, err = run(capsys, "--data", "sine", "--epochs", 2, "--hidden", 3, "--out", tmp_path)
+    assert (status, err) == (0, "") and 'pip install "tinygrad-rnn[plot]"' in out
+    assert (tmp_path / "loss.csv").exists() and (tmp_path / "prediction.csv").exists()
+    assert not list(tmp_path.glob("*.svg"))
+
+
+def test_figures_have_axes_with_units(tmp_path):
+    pytest.importorskip("matplotlib")
+    train(settings(tmp_path, "text", epochs=1), tmp_path / "text")
+    train(settings(tmp_path, data="sunspots", epochs=1), tmp_path / "series")
+    assert "bits per character" in (tmp_path / "text" / "loss.svg").read_text()
+    for words in ("year", "sunspot number", "truth", "forecast"):
+        assert words in (tmp_path / "series" / "prediction.svg").read_text()
+
+
+def test_resume_needs_a_folder():
+    with pytest.raises(ValueError, match=r"train\(resume=True\): out, the folder"):
+        train(Settings(), resume=True)

@@ -1,0 +1,83 @@
+"""The figures of a finished run, and a sample of a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.data import Series, Text
+from tinygrad_rnn.experiments.settings import Settings
+from tinygrad_rnn.files import write_file
+from tinygrad_rnn.nn import Module
+from tinygrad_rnn.tensor import no_grad
+
+__all__ = ["sample", "write_results"]
+
+SHOWN = {"series": 300, "text": 80}  # values at the end of what is held out; more would be no figure to read
+SAMPLE = 1000  # characters
+
+
+def write_results(
+    out: Path, net: Module, data: Series | Text, settings: Settings, rows: list[list[float]], losses: np.ndarray,
+    outputs: np.ndarray,
+) -> str:  # fmt: skip
+    """Write loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text.
+
+    Args:
+        rows: the metrics. losses, outputs: of every held-out value, as the run has found them.
+
+    Returns:
+        Why there are no figures: matplotlib is not installed; empty if there are.
+    """
+    if isinstance(data, Text):
+        write_file(out / "sample.txt", sample(net, data, settings, SAMPLE).encode())
+    note = ""
+    for figure in (_loss, _text if isinstance(data, Text) else _series):
+        try:
+            figure(out, data, settings, rows, losses, outputs)
+        except ImportError as error:
+            note = str(error)
+    return note
+
+
+def sample(net: Module, data: Text, settings: Settings, length: int) -> str:
+    """Characters drawn one by one from the net's probabilities, after the window before the held-out part."""
+    rng = np.random.default_rng(settings.seed)
+    drawn, state = [], None
+    xs = data.vectors(np.arange(data.first - settings.window, data.first))
+    with no_grad():
+        for _ in range(length):
+            zs, state = net(xs, state)
+            z = zs.value[-1].astype(np.float64)
+            p = np.cumsum(np.exp(z - np.max(z)))
+            drawn.append(int(np.searchsorted(p, rng.random() * p[-1])))
+            xs = (np.arange(data.width) == drawn[-1]).astype(zs.dtype)[None]
+    return "".join(data.alphabet[k] for k in drawn)
+
+
+def _loss(out: Path, data: Series | Text, settings: Settings, rows: list, *_: np.ndarray) -> None:
+    epochs, training, held_out, *_rest = zip(*rows, strict=True)
+    lines = {"training": np.multiply(training, data.scale), "held out": np.multiply(held_out, data.scale)}
+    title, log = f"{settings.data}, {settings.cell}", not settings.is_text
+    plots.curves(out / "loss.svg", title, ("epoch", epochs), data.unit, lines, log)
+
+
+def _series(out: Path, data: Series, settings: Settings, rows: list, _: np.ndarray, outputs: np.ndarray) -> None:
+    shown = outputs[-SHOWN["series"] :]
+    places = np.arange(len(data.sequence) - len(shown), len(data.sequence))
+    lines = {"truth": data.sequence[places], "forecast": data.in_units(shown)}
+    title = f"Each {data.axis} from the {settings.window} before it, {settings.cell}"
+    plots.curves(out / "prediction.svg", title, (data.axis, data.origin + places), data.name, lines)
+
+
+def _text(out: Path, data: Text, settings: Settings, rows: list, losses: np.ndarray, _: np.ndarray) -> None:
+    bits, mean = losses[-SHOWN["text"] :] * data.scale, "mean of all that is held out"
+    places = range(len(data.sequence) - len(bits), len(data.sequence))
+    characters = [data.alphabet[data.sequence[place]] for place in places]
+    characters = [c if "!" <= c <= "~" else "·" for c in characters]  # a font may lack others; spaces are seen
+    lines = {"this character": bits, mean: np.full(len(bits), np.mean(losses) * data.scale)}
+    title = f"How much each character of a held-out passage surprises, {settings.cell}"
+    x = ("character of the text (·: a space, or none of ASCII)", places)
+    plots.curves(out / "prediction.svg", title, x, "bits", lines, dashed=[mean], ticks=characters)
