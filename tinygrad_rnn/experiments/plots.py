@@ -22,9 +22,9 @@ __all__ = ["COLOURS", "curves", "figure", "save", "table"]
 # The lines of the diagrams' nodes: states, outputs, parameters; then others that are told apart by the colour-blind too
 COLOURS = [NODES["state"].line, NODES["output"].line, NODES["parameter"].line, "#3f7d4e", "#7a4fa3", "#5a6575"]
 _STYLE = {
-    "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.grid": True,
-    "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
-    "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn",
+    "axes.spines.right": False, "axes.spines.top": False, "axes.grid": True, "grid.color": "#e3e7ee",
+    "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0, "svg.fonttype": "none",
+    "svg.hashsalt": "tinygrad_rnn",
     "figure.constrained_layout.use": True,
 }  # fmt: skip
 
@@ -71,14 +71,18 @@ def curves(
     """
     path, (x_label, xs) = Path(path), x
     table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
-    drawing, axes = figure()
+    drawing, axes = figure(7.2)
     for label, values in lines.items():
-        axes.plot(xs, values, "--" if label in dashed else "-", label=label, linewidth=1.6)
+        style = "--" if label in dashed else "o-" if len(xs) <= 10 else "-"
+        axes.plot(xs, values, style, label=label, linewidth=1.6, markersize=4.0)
     if log:
         axes.set_yscale("log")
-    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    if all(float(x).is_integer() for x in xs):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set_title(title, loc="left")
     if len(lines) > 1:
-        axes.legend()
+        drawing.legend(loc="outside right upper", frameon=False)  # never over a curve
     return save(drawing, path)
 
 
