@@ -1,5 +1,6 @@
 """Every lesson runs, and what it says is so. Those that train do so for less time than the lesson itself takes."""
 
+import json
 import os
 import re
 import runpy
@@ -168,3 +169,16 @@ def test_a_number_outside_its_band_is_told():
     expected = runpy.run_path(str(EXAMPLES / "lesson.py"))["expected"]
     assert expected(2.0, 1, 3) == "expected 1 to 3"
     assert expected(float("nan"), 1, 3) == expected(4.0, 1, 3) == "expected 1 to 3: IT IS NOT"
+
+
+def test_the_tour_runs_and_shows_its_diagrams(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="the tour is executed with nbclient and ipykernel")
+    client = pytest.importorskip("nbclient", reason="the tour is executed with nbclient and ipykernel")
+    pytest.importorskip("ipykernel", reason="the tour is executed with nbclient and ipykernel")
+    notebook = nbformat.read(EXAMPLES / "tour.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    client.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    svgs = [output.data["image/svg+xml"] for output in shown if "image/svg+xml" in output.get("data", {})]
+    assert len(svgs) >= 5 and not any(output.output_type == "error" for output in shown)
+    assert "The gradient is the sum: True" in json.dumps(shown, ensure_ascii=False)
