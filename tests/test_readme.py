@@ -40,7 +40,7 @@ def test_the_gallery_is_as_its_script_draws_it(tmp_path):
     code = [sys.executable, "-W", "error", ROOT / "examples" / "gallery.py", tmp_path]
     subprocess.run(code, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     drawn = {path.stem for path in tmp_path.iterdir()}
-    assert drawn | {"forward", "backward"} == {path.stem for path in (ROOT / "examples" / "figures").iterdir()}
+    assert drawn | {"forward", "backward"} == {path.stem for path in (ROOT / "examples" / "figures").glob("[a-z]*")}
     assert drawn == set(shown) - {"forward", "backward"}
     for name in drawn:
         assert texts(ROOT / "examples" / "figures" / f"{name}.svg") == texts(tmp_path / f"{name}.svg")

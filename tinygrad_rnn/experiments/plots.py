@@ -85,10 +85,13 @@ def curves(
         ys = np.asarray(values, float)
         if log:  # beyond, the ticks of the axis would overflow
             ys = np.where((ys > 1e-150) & (ys < 1e150), ys, np.nan)
-        axes.plot(xs, ys, **{"linestyle": "--", "color": _DASHED} if label in dashed else {}, linewidth=1.6)
+        style = {"linestyle": "--", "color": _DASHED} if label in dashed else {"marker": "o"} if len(xs) <= 10 else {}
+        axes.plot(xs, ys, linewidth=1.6, markersize=4.0, **style)
     if ticks is not None:
         axes.set_xticks(xs, ticks, family="monospace")
         axes.grid(False, axis="x")
+    if ticks is None and all(float(x).is_integer() for x in xs):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.02)
     axes.set_title(title, loc="left")
     axes.set(xlabel=x_label, ylabel=y_label)

@@ -1,0 +1,184 @@
+"""Every lesson runs, and what it says is so. Those that train do so for less time than the lesson itself takes."""
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+LESSONS = sorted(EXAMPLES.glob("[0-9]*.py"))
+CONTENTS = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+
+def words(path):
+    """What is written in a picture, without the numbers, which a shorter run may change."""
+    texts = ("".join(e.itertext()).strip() for e in ET.parse(path).iter() if e.tag.endswith(("}text", "}title")))
+    return {text for text in texts if text and not re.fullmatch(r"[−\d.\s]+", text)}
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A lesson by its number: what it returns, the folder of its figures, and whether a band was missed."""
+    pytest.importorskip("matplotlib")
+    done = {}
+
+    def teach(number):
+        if number not in done:
+            out, path = tmp_path_factory.mktemp(f"lesson{number}"), LESSONS[number - 1]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.syspath_prepend(str(EXAMPLES))
+                lesson = runpy.run_path(str(path))
+            done[number] = lesson["main"](out, quick=True), out, lesson["PICTURE"]
+        return done[number]
+
+    return teach
+
+
+@pytest.mark.parametrize("number", range(1, len(LESSONS) + 1))
+def test_the_picture_in_the_table_of_contents_is_the_lesson_s(taught, number):
+    path = LESSONS[number - 1]
+    assert path.name.startswith(f"{number:02}_") and len(path.read_text(encoding="utf-8").splitlines()) <= 120
+    entry = next(line for line in CONTENTS.splitlines() if line.startswith(f"| **{number}. "))
+    assert f"]({path.name})" in entry and f"(figures/{path.name[:2]}.svg)" in entry and "*Seed" in entry
+    _, out, picture = taught(number)
+    assert words(EXAMPLES / "figures" / f"{path.name[:2]}.svg") == words(out / picture)
+
+
+def test_a_neuron_s_gradient_is_the_product_of_its_derivatives(taught):
+    found, _, _ = taught(1)
+    np.testing.assert_allclose(found["product"], found["w"], rtol=1e-14)
+    np.testing.assert_allclose(found["difference"], found["w"], rtol=1e-8)
+    assert found["w"] == 2.0 * found["b"]
+
+
+def test_a_net_unrolled_is_the_loop_and_grows_by_as_many_nodes_a_step(taught):
+    found, _, _ = taught(2)
+    assert found["difference"] < 1e-15
+    assert {(found["nodes"][T] - found["nodes"][1]) / (T - 1) for T in (10, 100, 1000)} == {5.0}
+    assert found["reach"][0.1] > found["reach"][1.0] > 1e6 * found["reach"][10.0]
+
+
+def test_the_backward_graph_has_the_derivatives_of_the_text(taught):
+    found, _, _ = taught(3)
+    assert set(found["labels"]) == {"f′(ĥ)", "ᵗh", "ᵗx", "1", "ᵗU", "ᵗV", "y − Y"}
+    assert all(found["exact"].values()) and found["difference"] < 1e-15
+
+
+def test_the_terms_add_up_and_none_may_be_left_out(taught):
+    found, out, _ = taught(4)
+    assert found["steps"] == [1, 2, 3] and found["rest"] < 1e-14
+    assert found["output"] == "(−2 (d − y)) ᵗs₃"
+    assert f"{found['missing']['W_s']:.0%} {found['missing']['W_x']:.0%}" == "26% 55%"
+    assert "misses 26 % of one gradient here, and 55 % of another" in CONTENTS
+    assert np.all((found["table"] > 0) == np.tri(10, dtype=bool))
+    assert r"\frac{\partial^{+} s_{1}}{\partial W_{s}}" in (out / "sum.tex").read_text(encoding="utf-8")
+
+
+def test_graph_equations_differences_and_program_agree(taught):
+    found, _, _ = taught(5)
+    assert found["equations"] < 1e-14 and found["compiled"] < 1e-14 and found["outer"] < 1e-15
+    assert found["differences"] < 1e-8
+
+
+def test_jacobians_stay_below_their_bound_and_vanish_as_expected(taught):
+    found, _, _ = taught(6)
+    assert found["slope"] == 0.25
+    for norms, bound in found["measured"].values():
+        assert np.all(norms <= bound * (1 + 1e-9))
+    assert {net: found["reach"][net] for net in (("sigmoid", 1.0), ("sigmoid", 5.0), ("tanh", 1.0))} == {
+        ("sigmoid", 1.0): 3,
+        ("sigmoid", 5.0): 17,
+        ("tanh", 1.0): 50,
+    }
+    assert "for 3 steps if U keeps lengths, for 17 if U is 5 times that; tanh for more than 50" in CONTENTS
+
+
+def test_clipping_keeps_descent_from_leaping_off_the_wall(taught):
+    found, _, _ = taught(7)
+    assert re.match(r"linear\(51\d\)", found["anomaly"])
+    assert 1000 < found["largest"] < 2000 and 0.03 < found["median"] < 0.07
+    np.testing.assert_allclose(found["top"], (4.81, -2.5), atol=0.05)
+    np.testing.assert_allclose(found["final"]["unclipped"], 0.09, atol=0.01)
+    assert found["final"]["norm at most 1"] < 0.02 and found["final"]["elements at most 1"] < 0.02
+    assert found["longest"]["norm at most 1"] <= 0.01 * (1 + 1e-12) < 1.0 < found["longest"]["unclipped"]
+    assert found["longest"]["elements at most 1"] <= 0.01 * np.sqrt(2.0) * (1 + 1e-12)
+
+
+def test_activation_and_initial_weights_together_decide_what_is_left(taught):
+    left = taught(8)[0]["left"]
+    assert left["sigmoid, orthogonal"] < left["relu, orthogonal"] < left["tanh, orthogonal"] < left["relu, identity"]
+    forget = [left[f"LSTM, forget bias {b}"] for b in (0, 1, 3)]
+    assert forget[0] < 1e-6 * forget[1] and forget[1] < 0.1 * forget[2]
+    scales, powers = taught(8)[0]["scales"], taught(8)[0]["powers"]
+    assert list(scales.values()) == sorted(scales.values()) and scales[0.5] < 1e-20 and scales[2.0] > 1e3
+    assert [round(norm, 1) for norm in powers.values()] == [1.8, 2.9, 2.0, 2.1]
+
+
+def test_a_chunk_of_five_learns_a_lag_of_eight(taught):
+    found, _, _ = taught(9)
+    neither, first, both = found["stairs"]
+    np.testing.assert_allclose(found["stairs"], [0.6616, 0.5192, 0.4545], atol=5e-5)
+    assert found["off"][1] > found["off"][10] > found["off"][20] == 0.0
+    assert first < found["learnt"][16, 3] < neither + 0.01
+    assert both < found["learnt"][16, 5] < 0.5 < found["learnt"][4, 5] < 0.53
+
+
+def test_stacked_nets_have_the_gradients_of_the_equations_and_as_many_ways(taught):
+    found, _, _ = taught(10)
+    assert found["difference"] < 1e-14
+    assert found["ways"] == {L: comb(10 + L - 2, L - 1) for L in (1, 2, 3, 4)}
+    assert all(flow[-1] < 1e-3 * flow[0] for flow in found["flows"].values())
+
+
+def test_gates_learn_the_adding_problem(taught):
+    found, _, _ = taught(11)
+    solved = {"LSTM, forget bias 1", "GRU", "RNN, relu, U = 1, W ~ 0.1"}
+    assert {name for name, error in found.items() if error < 0.01} == solved
+    assert all(error > 0.05 for name, error in found.items() if name not in solved)
+
+
+def test_a_character_model_starts_at_log_v_and_passes_the_baselines(taught):
+    found, _, _ = taught(12)
+    assert abs(found["first"] - found["alike"]) < 0.3
+    assert 4.5 < found["unigram"] < 4.9 and 3.2 < found["bigram"] < 3.5
+    assert found["net"] < found["unigram"] - 0.5
+
+
+@pytest.mark.parametrize("number", [6, 7, 8])
+def test_numbers_are_within_their_stated_bands(number, tmp_path):
+    """As a script, in a folder of its own, with warnings as errors; lessons 9, 11 and 12 take longer."""
+    pytest.importorskip("matplotlib")
+    code = [sys.executable, "-W", "error", LESSONS[number - 1]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(code, cwd=tmp_path, capture_output=True, encoding="utf-8", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "expected" in done.stdout and "IT IS NOT" not in done.stdout
+    assert len(list((tmp_path / "lessons" / f"{number:02}").glob("*.svg"))) >= 1
+
+
+def test_a_number_outside_its_band_is_told():
+    expected = runpy.run_path(str(EXAMPLES / "lesson.py"))["expected"]
+    assert expected(2.0, 1, 3) == "expected 1 to 3"
+    assert expected(float("nan"), 1, 3) == expected(4.0, 1, 3) == "expected 1 to 3: IT IS NOT"
+
+
+def test_the_tour_runs_and_shows_its_diagrams(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="the tour is executed with nbclient and ipykernel")
+    client = pytest.importorskip("nbclient", reason="the tour is executed with nbclient and ipykernel")
+    pytest.importorskip("ipykernel", reason="the tour is executed with nbclient and ipykernel")
+    notebook = nbformat.read(EXAMPLES / "tour.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    client.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    svgs = [output.data["image/svg+xml"] for output in shown if "image/svg+xml" in output.get("data", {})]
+    assert len(svgs) >= 5 and not any(output.output_type == "error" for output in shown)
+    assert "The gradient is the sum: True" in json.dumps(shown, ensure_ascii=False)
