@@ -69,9 +69,10 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
         axes.set_xscale("log")
     if _spans_magnitudes(finite):
         axes.set_yscale("log")
-    axes.set(title=f"{measure} against {axis}; runs: {len(runs)}", xlabel=axis, ylabel=measure)
+    axes.set_title(f"{measure} against {axis}; runs: {len(runs)}", loc="left")
+    axes.set(xlabel=axis, ylabel=measure)
     if colour or len(finite) < len(ys):
-        axes.legend()
+        axes.figure.legend(loc="outside right upper", frameon=False)  # never over a curve
     return plots.save(drawing, path)
 
 
