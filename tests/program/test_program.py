@@ -465,6 +465,31 @@ def test_what_gradients_cannot_be_of(wrt, error, message):
         tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=wrt)
 
 
+def test_what_is_drawn_at_random_is_told_even_where_it_does_not_change_the_loss():
+    random, zeros = np.random.default_rng(0), tg.Tensor(np.zeros(2), requires_grad=True)
+
+    def masked(x):
+        return tg.sum(zeros * x * random.standard_normal(2))
+
+    def longer(x):
+        return sum(tg.sum(zeros * x) for _ in range(random.integers(1, 1000)))
+
+    for loss in (masked, longer):
+        with pytest.raises(ValueError, match="run twice on the same inputs, it does not do the same"):
+            tg.compile(loss, np.ones(2), wrt=zeros)
+
+
+def test_a_function_may_keep_a_constant():
+    kept = []
+
+    def loss(x):
+        if not kept:
+            kept.append(tg.Tensor([2.0, 3.0]))
+        return tg.sum(W * x * kept[0])
+
+    assert tg.compile(loss, np.ones(2), wrt=W)(np.ones(2))[1][0].tolist() == [2.0, 3.0]
+
+
 def test_one_tensor_as_two_inputs_has_no_one_gradient():
     x = tg.Tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(ValueError, match="is given as two inputs"):
