@@ -46,7 +46,7 @@ class Outline:
             if node.ndim and (strided or inherits or node.operation in _LOOSE):
                 self.loose.add(node)
             if folds:
-                self.operands[node] = operands = [self._unspread(node, operands, x) for x in operands]
+                self.operands[node] = operands = self._unspread(node, operands)
                 if node.name is None and (kept := _unchanged(node, operands)) and kept not in self.loose:
                     same[node] = kept
         self.outputs = [same.get(x, x) for x in trace.graph.outputs]
@@ -70,12 +70,15 @@ class Outline:
                 "as NumPy; compute the same with the functions of tinygrad_rnn (and without checkpoint)"
             )
 
-    def _unspread(self, node: Node, operands: list[Node], x: Node) -> Node:
-        """The number that an operand repeats, where NumPy's own broadcasting does so because of the other operand."""
-        spread = x.operation == "broadcast_to" and x.name is None and self.operands[x][0].shape == ()
-        others = [y for y in operands if y is not x and y.shape == node.shape and y not in self.loose]
-        arithmetic = node.operation in ("add", "subtract", "multiply", "divide")
-        return self.operands[x][0] if spread and others and arithmetic else x
+    def _unspread(self, node: Node, operands: list[Node]) -> list[Node]:
+        """Numbers in place of operands that repeat them, where NumPy's own broadcasting does so for the other one."""
+        if node.operation in ("add", "subtract", "multiply", "divide"):
+            for i in (0, 1):
+                x, other = operands[i], operands[1 - i]
+                spread = x.operation == "broadcast_to" and x.name is None and self.operands[x][0].shape == ()
+                if spread and other.shape == node.shape and other not in self.loose:
+                    operands = [self.operands[x][0], other] if i == 0 else [other, self.operands[x][0]]
+        return operands
 
     def _ancestors(self, nodes: Iterable[Node]) -> set[Node]:
         found = set(nodes)
