@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import random_graphs
+import random_programs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -438,6 +439,18 @@ def test_random_graphs(program, seed):
     leaves = [Tensor(x, True, name) for x, name in zip(random_graphs.inputs(seed), "xys", strict=True)]
     ones = np.ones(3)
     assert_written(lambda: random_graphs.run(program, tg, *leaves, ones), (), leaves)
+
+
+@pytest.mark.parametrize("seed", [*range(60), 243, 457, 496, 657])
+def test_random_networks(seed):
+    assert_written(*random_programs.random_loss(seed))
+
+
+def test_numbers_that_are_repeated():
+    """Of two, one keeps the shape, which is the gradient's too."""
+    a = Tensor(np.arange(6.0).reshape(2, 3), True, "a")
+    assert_written(lambda: a.sum() * a.sum(), (), [a])
+    assert_written(lambda: tg.square(a.sum()) + a.mean(), (), [a])
 
 
 def test_an_unknown_primitive_is_told():

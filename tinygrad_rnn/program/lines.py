@@ -91,8 +91,9 @@ class Line:
         return [self.target.step, *of]
 
     def refs(self) -> Iterator[Ref]:
-        """The variables that it takes."""
-        return (part for part in self.parts if isinstance(part, Ref))
+        """The variables that it takes; of what it adds to, too."""
+        added_to = [self.target] if self.sign == "+=" else []
+        return (part for part in (*added_to, *self.parts) if isinstance(part, Ref))
 
 
 def _kind(part: Part) -> Any:

@@ -146,8 +146,9 @@ class _Text:
         """Whether a line can be run at a step that lacks it: what it makes is nothing else, what it takes is there."""
         moved = [Ref(x.family, None if x.step is None else x.step + shift) for x in (model.target, *model.refs())]
         target, *taken = moved
-        idle.add(target)
         known = all(x in self.defined or x.step is None or x in idle for x in taken)
+        known = known and not any(isinstance(part, At) for part in model.parts)  # xs[t] may have no such element
+        idle.add(target)
         return target.step is not None and 0 <= target.step <= self.T and target not in self.defined and known
 
     def _find_local(self) -> None:
