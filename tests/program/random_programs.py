@@ -35,7 +35,7 @@ PENALTIES = {
 
 
 def random_loss(seed):
-    """A loss as a function of its inputs, these inputs, and what it is differentiated by: the same for the same seed."""
+    """A loss as a function of its inputs, these inputs, and what it is differentiated by; the seed decides on all."""
     rng, numbers = random.Random(seed), np.random.default_rng(seed)
     T, batch, layers = rng.randint(2, 6), rng.choice([(), (), (2,)]), rng.choice([1, 1, 2])
     weights = [Tensor(0.5 * numbers.standard_normal((N, N)), True, name) for name in "WUV"]

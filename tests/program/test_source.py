@@ -441,7 +441,7 @@ def test_random_graphs(program, seed):
     assert_written(lambda: random_graphs.run(program, tg, *leaves, ones), (), leaves)
 
 
-@pytest.mark.parametrize("seed", [*range(60), 243, 457, 496, 657])
+@pytest.mark.parametrize("seed", [*range(60), 68, 243, 457, 657])
 def test_random_networks(seed):
     assert_written(*random_programs.random_loss(seed))
 

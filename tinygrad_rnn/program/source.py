@@ -152,12 +152,12 @@ class _Text:
         return target.step is not None and 0 <= target.step <= self.T and target not in self.defined and known
 
     def _find_local(self) -> None:
-        """A variable that no other step needs is written without a step."""
-        where = {line.target: id(block) for block in self.blocks for line in block.lines}
+        """A variable that one step alone makes, adds to and takes is written without a step."""
+        where: dict[Ref, _Block] = {}
         far = {ref.family for ref in self.lines.returned}
         for block in self.blocks:
             for line in block.lines:
-                far |= {ref.family for ref in line.refs() if where.get(ref) != id(block)}
+                far |= {ref.family for ref in (line.target, *line.refs()) if where.setdefault(ref, block) is not block}
         for ref in where:
             ref.family.local = ref.family.stepped and not ref.family.zeroed and ref.family not in far
 
