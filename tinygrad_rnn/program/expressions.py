@@ -87,7 +87,7 @@ def form(node: Node, operands: Sequence[Node], loose: Collection[Node]) -> tuple
     Args:
         loose: the nodes whose arrays may be in another order in memory than that of their elements.
     """
-    op, static = node.operation, node.static
+    op, static = node.operation, _plain(node.static)
     if op in _CODE:
         template, binds = _CODE[op]
         return [template], operands, binds
@@ -202,6 +202,13 @@ def array_text(value: np.ndarray) -> str:
 def number_text(value: Any) -> str:
     """A number, or a list of numbers."""
     return re.sub(r"\b(inf|nan)\b", r"np.\1", repr(value))
+
+
+def _plain(static: Any) -> Any:
+    """Static arguments with Python's own whole numbers for NumPy's."""
+    if isinstance(static, tuple):
+        return tuple(map(_plain, static))
+    return int(static) if isinstance(static, np.integer) else static
 
 
 def _dtype(dtype: np.dtype) -> str:

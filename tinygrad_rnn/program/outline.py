@@ -158,11 +158,14 @@ class Outline:
         self.gathered = {x for x, terms in self.sums.items() if len(terms) > MOST_TERMS or len(steps[x]) > 1}
         if not self.folds:
             self.sums = {x: terms for x, terms in self.sums.items() if x in self.gathered}
-        self.within = set()  # the sums so far
-        for x, terms in self.sums.items():
-            for _ in terms[2:]:
-                x = self.operands[x][0]
-                self.within.add(x)
+        self.within = {y for x in self.sums for y in self.so_far(x)[1:]}
+
+    def so_far(self, x: Node) -> list[Node]:
+        """A sum, and what it is on the way: without its last term, without its last two, and so on."""
+        found = [x]
+        for _ in self.sums[x][2:]:
+            found.append(self.operands[found[-1]][0])
+        return found
 
     def _find_lines(self) -> None:
         self.lines: dict[Node, None] = {}

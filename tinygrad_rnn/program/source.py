@@ -79,7 +79,7 @@ class _Text:
         self.loops = list(self._loops())
         if rolled:
             self._find_local()
-        self.equations = Equations(self.outline, lines.lines, self._number)
+        self.equations = Equations(lines, self._number)
 
     def _add(self, line: Line) -> None:
         """Into the block of its step that is the last, or the last but one if it needs nothing of the last."""
@@ -165,7 +165,7 @@ class _Text:
 
     def module(self) -> str:
         """The text of the module."""
-        text = "\n".join(f"    {line}" if line else "" for line in self._body())
+        text = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
         used = {name for name in HELPERS if re.search(rf"\b{name}\(", text)}
         used |= {"log_softmax"} if "cross_entropy" in used else set()
         helpers = "".join(f"\n\n{code}" for name, code in HELPERS.items() if name in used)
