@@ -26,9 +26,9 @@ __all__ = [
     "VIEWS",
     "At",
     "array_text",
-    "form",
     "number_text",
     "pieces",
+    "template",
 ]
 
 ANY, TERM, FACTOR, SIGNED, ATOM = range(5)
@@ -81,7 +81,7 @@ class At(int):
     """A whole number in the code which may go with the time step, as in xs[0], xs[1], ..."""
 
 
-def form(node: Node, operands: Sequence[Node], loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], int]:
+def template(node: Node, operands: Sequence[Node], loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], int]:
     """How a node is written: the parts of a template, the operands it speaks of, and how tightly it binds.
 
     Args:
@@ -89,15 +89,15 @@ def form(node: Node, operands: Sequence[Node], loose: Collection[Node]) -> tuple
     """
     op, static = node.operation, _plain(node.static)
     if op in _CODE:
-        template, binds = _CODE[op]
-        return [template], operands, binds
+        code, binds = _CODE[op]
+        return [code], operands, binds
     if op in ("linear", "affine"):
-        template, factors = _product(*operands[:2], 0, loose)
+        code, factors = _product(*operands[:2], 0, loose)
         binds = FACTOR
         if op == "affine":
             second, more = _product(*operands[2:4], 2, loose)
-            template, factors, binds = f"{template} + {second} + {{4*}}", [*factors, *more, operands[4]], TERM
-        return [template], factors, binds
+            code, factors, binds = f"{code} + {second} + {{4*}}", [*factors, *more, operands[4]], TERM
+        return [code], factors, binds
     if op == "outer":
         a, b = operands
         if a.ndim == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tinygrad_rnn.primitives import TABLE, TESTS
 from tinygrad_rnn.program.expressions import array_text
@@ -26,7 +26,7 @@ class Outline:
     Attributes:
         live: what the outputs depend on, in the order of execution. forward: those of them that the loss is made of.
         operands: of each node; what changes no bit, such as a factor of 1, is left out where `folds`.
-        step: of each node, its own or that of what it is made of.
+        step: of each node, its own or `near`. near: the step in whose course a node is computed.
         sums: the terms of each node that is a sum. lines: the nodes that get lines.
         gathered: the sums over time, to which each step adds its terms; within: what these are on the way.
         loose: the nodes whose arrays may be in another order in memory than that of their elements. NumPy may add them
@@ -57,9 +57,9 @@ class Outline:
         self.uses = Counter(x for node in self.live for x in self.operands[node])
         self.uses.update(z for node in self.live if node.operation == "lerp" for z in self.operands[node][2:])
         self.gathered: set[Node] = set()
-        once = self._find_steps()
+        timeless = self._find_steps()
         self._find_sums()
-        self._pass_steps(once)  # a sum over time belongs to no step, nor does what is made of it
+        self._pass_steps(timeless)  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
 
     @staticmethod
@@ -96,45 +96,57 @@ class Outline:
         Returns:
             The names and layers of those that belong to no step.
         """
-        named = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
-        once = {key for key, count in named.items() if count == 1}
-        self._pass_steps(once)
-        places: dict[tuple, set] = {}
-        for x in self.live:
-            if x.name is not None and x.step is None:
-                places.setdefault((x.name, x.layer), set()).add(self.near[x])
-        alone = {key for key, steps in places.items() if len(steps) == 1} - once
-        self._pass_steps(once | alone)
-        return once | alone
+        named = [x for x in self.live if x.name is not None and x.step is None]
+        counts = Counter((x.name, x.layer) for x in named)
+        timeless = {key for key, count in counts.items() if count == 1}
+        self._pass_steps(timeless)
+        found: dict[tuple, set] = {}
+        for x in named:
+            found.setdefault((x.name, x.layer), set()).add(self.near[x])
+        timeless |= {key for key, steps in found.items() if len(steps) == 1}
+        self._pass_steps(timeless)
+        return timeless
 
-    def _pass_steps(self, once: set[tuple]) -> None:
-        self.near: dict[Node, int | None] = {}  # the step in whose course a node is computed
+    def _pass_steps(self, timeless: set[tuple]) -> None:
+        """Find `near`, given the names and layers of the variables that belong to no step.
+
+        `steps.steps` asks what a node waits for, and `folding.time_steps` where it is drawn; here it is the step among
+        whose lines a person writes it. The backward pass runs from the last step to the first, so that on the way back
+        a node waits for the earliest step of what it is made of, where it is the latest on the way there.
+        """
+
+        def is_timeless(x: Node) -> bool:
+            return x.name is not None and x.step is None and (x.name, x.layer) in timeless
+
+        self.near: dict[Node, int | None] = {}
         for node in self.live:
-            known_once = node.name is not None and (node.name, node.layer) in once
-            if node.step is None and (known_once or node in self.gathered):
+            steps = {x: s for x in self.operands[node] if (s := self.step(x)) is not None}
+            if is_timeless(node) or (node.step is None and node in self.gathered):
                 self.near[node] = None
             elif node in self.forward:
-                steps = [self.step(x) for x in self.operands[node]] if node.step is None else [node.step]
-                self.near[node] = max((s for s in steps if s is not None), default=None)
+                self.near[node] = max(steps.values(), default=None) if node.step is None else node.step
             else:
-                before, back = [], []
-                for x in self.operands[node]:
-                    if x.primitive is not None and (s := self.step(x)) is not None:
-                        (before if x in self.forward else back).append(s)
-                self.near[node] = min(back, default=max(before, default=None))
-        fixed: set[Node] = set()  # what is made of leaves alone has the step of what it goes into: Y(1)
-        for node in self.live:
-            alone = node.name is not None and (node.step is not None or (node.name, node.layer) in once)
-            if not alone and all(x.primitive is None or x in fixed for x in self.operands[node]):
-                fixed.add(node)
-        for node in reversed(self.live):
-            for x in self.operands[node]:
-                if x in fixed:
-                    self.near[x] = self.step(node) if x in self.forward else self.near[node]
-        late = {x for node in self.live if self.near[node] is not None for x in self.operands[node]} | set(self.outputs)
-        for x in self.forward & self.near.keys() - late:  # what is only used after the last step does not belong to it
+                back = [s for x, s in steps.items() if x.primitive is not None and x not in self.forward]
+                there = [s for x, s in steps.items() if x.primitive is not None and x in self.forward]
+                self.near[node] = min(back, default=max(there, default=None))
+        self._join_users(is_timeless)
+        # What only lines without a step use is computed after the last step, and belongs to none either.
+        used = {x for node in self.live if self.near[node] is not None for x in self.operands[node]}
+        for x in self.forward & self.near.keys() - used - set(self.outputs):
             if x.name is None and x.step is None:
                 self.near[x] = None
+
+    def _join_users(self, is_timeless: Callable[[Node], bool]) -> None:
+        """What is made of leaves alone, and so waits for no step, has that of what it goes into: Y(1)."""
+        free: set[Node] = set()
+        for node in self.live:
+            has_place = is_timeless(node) or (node.name is not None and node.step is not None)
+            if not has_place and all(x.primitive is None or x in free for x in self.operands[node]):
+                free.add(node)
+        for node in reversed(self.live):
+            for x in self.operands[node]:
+                if x in free:
+                    self.near[x] = self.step(node) if x in self.forward else self.near[node]
 
     def step(self, x: Node) -> int | None:
         """That of a variable; or that in whose course what has no name is computed."""

@@ -121,7 +121,7 @@ class _Text:
         missing, moving, rest = [], {}, iter(block.lines)
         line = next(rest, None)
         for model in pattern.lines:
-            if line is None or model.form() != line.form():
+            if line is None or model.pattern() != line.pattern():
                 missing.append(model)
                 continue
             moves = []
