@@ -72,9 +72,9 @@ class Equations:
         self.shown: dict[Node, _Shown] = {}
         for node in outline.live:
             if node in outline.forward:
-                for x in (*outline.operands[node], node):
+                for x in (*node.inputs, node):
                     if x not in self.shown:
-                        self.shown[x] = _shown(x, [self.shown[y] for y in outline.operands.get(x, ())], outline.step(x))
+                        self.shown[x] = _shown(x, [self.shown[y] for y in x.inputs], outline.step(x))
         order = sorted(self.shown.values(), key=lambda x: not x.is_leaf)
         nameless = [x for x in lines.arguments if x.name is None and x in self.shown]
         self.writer = _Writer(order, self, {self.shown[x]: lines.ref[x].family.base for x in nameless})

@@ -81,13 +81,13 @@ class At(int):
     """A whole number in the code which may go with the time step, as in xs[0], xs[1], ..."""
 
 
-def template(node: Node, operands: Sequence[Node], loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], int]:
+def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], int]:
     """How a node is written: the parts of a template, the operands it speaks of, and how tightly it binds.
 
     Args:
         loose: the nodes whose arrays may be in another order in memory than that of their elements.
     """
-    op, static = node.operation, _plain(node.static)
+    op, operands, static = node.operation, node.inputs, _plain(node.static)
     if op in _CODE:
         code, binds = _CODE[op]
         return [code], operands, binds

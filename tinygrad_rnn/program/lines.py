@@ -205,11 +205,10 @@ class Lines:
     def _word(self, node: Node, parts: Sequence[Part]) -> str:
         if node is self.outline.outputs[0]:
             return "loss"
-        operands = self.outline.operands.get(node, ())
         if node in self.outline.gathered and node in self.outline.sums:
             return f"{parts[0].family.base}_sum" if isinstance(parts[0], Ref) else "total"
-        if len(operands) == 1 and operands[0].name is not None:
-            return f"{node.operation}_{self._lettered(operands[0])}"
+        if len(node.inputs) == 1 and node.inputs[0].name is not None:
+            return f"{node.operation}_{self._lettered(node.inputs[0])}"
         return _WORDS.get(node.operation, node.operation or "constant")
 
     # Lines
@@ -333,7 +332,7 @@ class Lines:
             return self._constant(node, user)
         if node in self.outline.sums:
             return self._added(self.outline.sums[node], node, TERM), TERM
-        text, operands, binds = template(node, self.outline.operands[node], self.outline.loose)
+        text, operands, binds = template(node, self.outline.loose)
         if text == ["{0,}"]:
             return ([self.ref[operands[0]]], ATOM) if operands[0] in self.ref else self._made(operands[0], node)
         parts: list[Part] = []
@@ -347,7 +346,7 @@ class Lines:
     def _constant(self, x: Node, user: Node | None) -> tuple[list[Part], int]:
         """A number is written bare where NumPy makes of it what it makes of the constant."""
         if x.ndim == 0 and user is not None and user is not x:
-            others = [y for y in self.outline.operands[user] if not (y.primitive is None and y.value is not None)]
+            others = [y for y in user.inputs if not (y.primitive is None and y.value is not None)]
             like = {np.dtype(np.float64), *([np.dtype(np.int64)] if x.dtype == np.int64 else [])}
             by_element = isinstance(user.primitive.forward, np.ufunc) or user.operation == "where"
             numbers = [y.dtype for y in others if y.dtype != np.bool_]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tinygrad_rnn.primitives import TABLE, TESTS
 from tinygrad_rnn.program.expressions import array_text
-from tinygrad_rnn.program.graph import Node
+from tinygrad_rnn.program.graph import Node, depth_first, rewritten
 from tinygrad_rnn.program.tracing import Trace
 
 __all__ = ["DEEPEST", "MOST_TERMS", "Outline"]
@@ -24,8 +24,8 @@ class Outline:
     """Which nodes of a trace are written as lines of their own, and at which time step.
 
     Attributes:
-        live: what the outputs depend on, in the order of execution. forward: those of them that the loss is made of.
-        operands: of each node; what changes no bit, such as a factor of 1, is left out where `folds`.
+        live: what the outputs depend on, in the order of execution; without what changes no bit, where `folds`.
+        outputs: of the trace. forward: what the loss and the further outputs are made of.
         step: of each node, its own or `near`. near: the step in whose course a node is computed.
         sums: the terms of each node that is a sum. lines: the nodes that get lines.
         gathered: the sums over time, to which each step adds its terms; within: what these are on the way.
@@ -35,27 +35,14 @@ class Outline:
 
     def __init__(self, trace: Trace, folds: bool):
         self.trace, self.folds = trace, folds
-        self.operands: dict[Node, list[Node]] = {}
         self.loose: set[Node] = set()
-        same: dict[Node, Node] = {}
         for node in trace.graph.nodes:
             self._check(node)
-            self.operands[node] = operands = [same.get(x, x) for x in node.inputs]
-            strided = node.operation == "getitem" and not isinstance(node.static[0], int)
-            inherits = node.operation not in _COMPACT and not self.loose.isdisjoint(operands)
-            if node.ndim and (strided or inherits or node.operation in _LOOSE):
-                self.loose.add(node)
-            if folds:
-                self.operands[node] = operands = self._unspread(node, operands)
-                if node.name is None and (kept := _unchanged(node, operands)) and kept not in self.loose:
-                    same[node] = kept
-        self.outputs = [same.get(x, x) for x in trace.graph.outputs]
-        count = 1 + len(trace.wrt_names)
-        live = self._ancestors(self.outputs)
-        self.forward = self._ancestors([self.outputs[0], *self.outputs[count:]])
-        self.live = [x for x in trace.graph.nodes if x in live]
-        self.uses = Counter(x for node in self.live for x in self.operands[node])
-        self.uses.update(z for node in self.live if node.operation == "lerp" for z in self.operands[node][2:])
+        graph = rewritten(trace.graph, self._folded)
+        self.live, self.outputs = graph.nodes, graph.outputs
+        self.forward = _ancestors([self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :]])
+        self.uses = Counter(x for node in self.live for x in node.inputs)
+        self.uses.update(z for node in self.live if node.operation == "lerp" for z in node.inputs[2:])
         self.gathered: set[Node] = set()
         timeless = self._find_steps()
         self._find_sums()
@@ -70,25 +57,29 @@ class Outline:
                 "as NumPy; compute the same with the functions of tinygrad_rnn (and without checkpoint)"
             )
 
-    def _unspread(self, node: Node, operands: list[Node]) -> list[Node]:
-        """Numbers in place of operands that repeat them, where NumPy's own broadcasting does so for the other one."""
+    def _folded(self, node: Node, inputs: tuple[Node, ...]) -> Node:
+        """A node without what changes no bit, such as a factor of 1, where that is left out."""
+        strided = node.operation == "getitem" and not isinstance(node.static[0], int)
+        inherits = node.operation not in _COMPACT and not self.loose.isdisjoint(inputs)
+        is_loose = node.ndim > 0 and (strided or inherits or node.operation in _LOOSE)
+        if self.folds:
+            inputs = self._unspread(node, inputs)
+            if node.name is None and (kept := _unchanged(node, inputs)) and kept not in self.loose:
+                return kept
+        folded = node.on(inputs)
+        if is_loose:
+            self.loose.add(folded)
+        return folded
+
+    def _unspread(self, node: Node, inputs: tuple[Node, ...]) -> tuple[Node, ...]:
+        """Numbers in place of inputs that repeat them, where NumPy's own broadcasting does so for the other one."""
         if node.operation in ("add", "subtract", "multiply", "divide"):
             for i in (0, 1):
-                x, other = operands[i], operands[1 - i]
-                spread = x.operation == "broadcast_to" and x.name is None and self.operands[x][0].shape == ()
+                x, other = inputs[i], inputs[1 - i]
+                spread = x.operation == "broadcast_to" and x.name is None and x.inputs[0].shape == ()
                 if spread and other.shape == node.shape and other not in self.loose:
-                    operands = [self.operands[x][0], other] if i == 0 else [other, self.operands[x][0]]
-        return operands
-
-    def _ancestors(self, nodes: Iterable[Node]) -> set[Node]:
-        found = set(nodes)
-        waiting = list(found)
-        while waiting:
-            for x in self.operands.get(waiting.pop(), ()):
-                if x not in found:
-                    found.add(x)
-                    waiting.append(x)
-        return found
+                    inputs = (x.inputs[0], other) if i == 0 else (other, x.inputs[0])
+        return inputs
 
     def _find_steps(self) -> set[tuple]:
         """A variable that has no step itself has that of what it is made of, if there are several, as y(1), y(2).
@@ -120,7 +111,7 @@ class Outline:
 
         self.near: dict[Node, int | None] = {}
         for node in self.live:
-            steps = {x: s for x in self.operands[node] if (s := self.step(x)) is not None}
+            steps = {x: s for x in node.inputs if (s := self.step(x)) is not None}
             if is_timeless(node) or (node.step is None and node in self.gathered):
                 self.near[node] = None
             elif node in self.forward:
@@ -131,7 +122,7 @@ class Outline:
                 self.near[node] = min(back, default=max(there, default=None))
         self._join_users(is_timeless)
         # What only lines without a step use is computed after the last step, and belongs to none either.
-        used = {x for node in self.live if self.near[node] is not None for x in self.operands[node]}
+        used = {x for node in self.live if self.near[node] is not None for x in node.inputs}
         for x in self.forward & self.near.keys() - used - set(self.outputs):
             if x.name is None and x.step is None:
                 self.near[x] = None
@@ -141,10 +132,10 @@ class Outline:
         free: set[Node] = set()
         for node in self.live:
             has_place = is_timeless(node) or (node.name is not None and node.step is not None)
-            if not has_place and all(x.primitive is None or x in free for x in self.operands[node]):
+            if not has_place and all(x.primitive is None or x in free for x in node.inputs):
                 free.add(node)
         for node in reversed(self.live):
-            for x in self.operands[node]:
+            for x in node.inputs:
                 if x in free:
                     self.near[x] = self.step(node) if x in self.forward else self.near[node]
 
@@ -158,7 +149,7 @@ class Outline:
         for node in self.live:
             if node.operation != "add":
                 continue
-            first, term = self.operands[node]
+            first, term = node.inputs
             alike = (first.shape, first.dtype) == (node.shape, node.dtype)
             ends = first.name is not None or first in wanted or self.uses[first] > 1
             if first in self.sums and alike and not ends:
@@ -176,7 +167,7 @@ class Outline:
         """A sum, and what it is on the way: without its last term, without its last two, and so on."""
         found = [x]
         for _ in self.sums[x][2:]:
-            found.append(self.operands[found[-1]][0])
+            found.append(found[-1].inputs[0])
         return found
 
     def _find_lines(self) -> None:
@@ -186,10 +177,10 @@ class Outline:
         for node in self.live:
             if node in self.within:
                 continue
-            for x in self.operands[node]:
+            for x in node.inputs:
                 if x.primitive is None and x.value is not None and self._own_line(x):
                     self.lines[x] = None
-            operands = self.sums.get(node, self.operands[node])
+            operands = self.sums.get(node, node.inputs)
             depth[node] = 1 + max((depth.get(x, 0) for x in operands), default=0)
             short = node.operation == "transpose" and operands[0].primitive is None and not node.name  # U.T
             folded = self.folds and self.uses[node] == 1 and node.name is None and depth[node] < DEEPEST
@@ -201,12 +192,17 @@ class Outline:
         return constant.name is not None or (constant.ndim > 0 and len(array_text(constant.value)) > _LONGEST_CONSTANT)
 
 
-def _unchanged(node: Node, operands: Sequence[Node]) -> Node | None:
+def _ancestors(nodes: Iterable[Node]) -> set[Node]:
+    """Nodes and all that they are made of."""
+    return set(depth_first(nodes, lambda x: x.inputs))
+
+
+def _unchanged(node: Node, inputs: Sequence[Node]) -> Node | None:
     """The operand that a node hands on as it is."""
     if node.operation == "identity":
-        return operands[0]
+        return inputs[0]
     if node.operation == "multiply":
-        for one, x in (operands, operands[::-1]):
+        for one, x in (inputs, inputs[::-1]):
             neutral = one.primitive is None and one.value is not None and one.shape == () and one.value == 1
             if neutral and (x.shape, x.dtype) == (node.shape, node.dtype):
                 return x
