@@ -7,6 +7,7 @@ each with the operator beside it, as which it must bind to stand without parenth
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.program.graph import Node
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "VIEWS",
     "At",
     "array_text",
+    "helper",
     "number_text",
     "pieces",
     "template",
@@ -55,25 +58,7 @@ _CODE: dict[str, tuple[str, int]] = {
         )
     },
 }
-HELPERS = {
-    "sigmoid": """def sigmoid(x):
-    with np.errstate(over="ignore"):  # where e^-x is infinite, 0 is right
-        return 1.0 / (1.0 + np.exp(-x))
-""",
-    "log_softmax": """def log_softmax(x, axis):
-    largest = np.max(x, axis=axis, keepdims=True)  # so that nothing overflows
-    shifted = x - np.where(np.isfinite(largest), largest, 0.0)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
-""",
-    "cross_entropy": """def cross_entropy(x, y):
-    return -np.sum(y * np.where(y == 0, 0.0, log_softmax(x, -1)), dtype=x.dtype)
-""",
-    "scatter": """def scatter(x, index, shape):
-    out = np.zeros(shape, x.dtype)
-    np.add.at(out, index, x)
-    return out
-""",
-}
+HELPERS = ("sigmoid", "log_softmax", "cross_entropy", "scatter")  # which NumPy lacks
 VIEWS = {"identity", "reshape", "transpose", "getitem"}  # which may give the very array that they are given
 
 
@@ -135,6 +120,12 @@ def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[N
     if op in ("reshape", "transpose"):
         return [f"np.{op}({{0,}}, {static[0]})"], operands, ATOM
     return [f"np.{op}({listed})"], operands, ATOM
+
+
+def helper(name: str) -> str:
+    """The code of a function that NumPy lacks: that of the table itself."""
+    code = inspect.getsource(TABLE[name].forward)
+    return re.sub(rf"\b_({'|'.join(HELPERS)})\b", r"\1", code)
 
 
 @functools.cache
