@@ -1,11 +1,13 @@
 import ast
 import itertools
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import random_graphs
+import random_programs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -438,6 +440,75 @@ def test_random_graphs(program, seed):
     leaves = [Tensor(x, True, name) for x, name in zip(random_graphs.inputs(seed), "xys", strict=True)]
     ones = np.ones(3)
     assert_written(lambda: random_graphs.run(program, tg, *leaves, ones), (), leaves)
+
+
+@pytest.mark.parametrize("seed", [*range(60), 68, 243, 457, 657])
+def test_random_networks(seed):
+    assert_written(*random_programs.random_loss(seed))
+
+
+def test_numbers_that_are_repeated():
+    """Of two, one keeps the shape, which is the gradient's too."""
+    a = Tensor(np.arange(6.0).reshape(2, 3), True, "a")
+    assert_written(lambda: a.sum() * a.sum(), (), [a])
+    assert_written(lambda: tg.square(a.sum()) + a.mean(), (), [a])
+
+
+def sums_over_time(function, inputs, wrt, rolled=False):
+    """The equations under this heading."""
+    text = re.sub(r"\n    #     ", " ", written(trace(function, inputs, wrt), rolled))
+    found = re.search("# sums over t:  (.*)", text)
+    return re.split(", +", found[1]) if found else []
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_a_penalty_is_no_sum_over_time(rolled):
+    function, inputs, wrt = net(T=4, many=True)
+
+    def loss(*xs):
+        return function(*xs) + 0.05 * sum(tg.sum(tg.square(p)) for p in wrt)
+
+    terms = {"W": "dĥ ᵗx", "U": "dĥ ᵗh(t−1)", "b": "dĥ", "V": "dy ᵗh", "c": "dy"}
+    equations = [f"d{name} = Σ {term} + 0.1 {name}" for name, term in terms.items()]
+    assert sums_over_time(loss, inputs, wrt, rolled) == equations
+
+
+def recurrent(step):
+    """The sum of squares of a last state, each of which is made of the input, the state before, and the time."""
+
+    def loss(xs):
+        h = Tensor(np.zeros(H))
+        for t, x in enumerate(xs, 1):
+            with time_step(t):
+                h = tg.label(step(x, h, t), "h", t)
+        return tg.label(tg.sum(tg.square(h)), "L")
+
+    return loss
+
+
+def test_sums_say_over_which_steps():
+    """The first state has no name, so what it goes into is a term of its own."""
+    U, b, W = (Tensor(np.full(s, 0.1), True, name) for s, name in (((H, H), "U"), (H, "b"), ((H, H), "W")))
+    xs = np.ones((4, H))
+    equations = sums_over_time(recurrent(lambda x, h, t: tg.linear(U, h) + x), (xs,), [U])
+    assert equations == ["dU = dh(1) ᵗ[3] + Σ[t=2…4] dh ᵗh(t−1)"]
+    loss = recurrent(lambda x, h, t: tg.linear(U, h) + x)
+    text = written(trace(lambda xs: loss(xs) + 0.05 * tg.sum(b * b), (xs,), [U, b]))
+    assert "# db = 0.05 b + 0.05 b\n" in text and "Σ 0.05" not in text
+    assert sums_over_time(recurrent(lambda x, h, t: tg.linear((U, W)[t % 2], h) + x), (xs,), [U, W]) == []
+
+
+def test_inputs_are_called_as_in_the_code():
+    W = Tensor(np.ones(3), True, "W")
+    text = written(trace(lambda s, xs: tg.label(tg.sum(W * s * xs[0]), "L"), (2.0, np.ones((2, 3))), [W]))
+    assert "# L = Σ (W ⊙ s ⊙ xs[…])\n" in text
+
+
+def test_whole_numbers_of_numpy():
+    a = Tensor(np.ones((2, 3)), True, "a")
+    zero, one = np.int64(0), np.int64(1)
+    found = assert_written(lambda: tg.sum(tg.transpose(a, (one, zero))[: np.int64(2)], axis=(zero, one)), (), [a])
+    assert "int64" not in written(found)
 
 
 def test_an_unknown_primitive_is_told():

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.folding import fold
-from tinygrad_rnn.notation import ATOM, BESIDE, ONE, Writer, Written, broadcasts
+from tinygrad_rnn.notation import ATOM, BESIDE, ONE, SUM, Writer, Written, broadcasts
 from tinygrad_rnn.notation import PRODUCT as BY_ELEMENT
 from tinygrad_rnn.program.graph import Node
-from tinygrad_rnn.program.lines import Line
-from tinygrad_rnn.program.outline import DEEPEST, Outline
+from tinygrad_rnn.program.lines import Line, Lines
+from tinygrad_rnn.program.outline import DEEPEST
 from tinygrad_rnn.typesetting import Typesetting
 
 __all__ = ["Equations"]
+
+
+_Use = tuple["_Shown", "list[Sequence[tuple]] | None"]  # what a variable goes into, and the paths there
 
 
 class _Plain(Typesetting):
@@ -44,28 +48,45 @@ class _Shown(Node):
         return self.value.item()
 
 
+class _Writer(Writer):
+    """Writes what has no name as the code calls it, if it is an argument."""
+
+    def __init__(self, order: Sequence[_Shown], indices: Any, arguments: Mapping[_Shown, str]):
+        super().__init__(order, indices, setting=_Plain())
+        self.arguments = arguments
+        self.nonlinearities = []  # each by its own name
+
+    def variable(self, tensor: _Shown, step: int | str | None = None) -> str:
+        return self.arguments.get(tensor) or super().variable(tensor, step)
+
+
 class Equations:
     """The equations that stand above the lines: how variables are made, and the chain rule for their gradients.
 
     A variable of the step that the lines belong to is written without its step: ĥ = W x + U h(1) + b.
     """
 
-    def __init__(self, outline: Outline, lines: Sequence[Line], number: Callable[[int], str]):
+    def __init__(self, lines: Lines, number: Callable[[int], str]):
+        outline = lines.outline
         self.number, self.now, self.inside = number, None, False
         self.shown: dict[Node, _Shown] = {}
         for node in outline.live:
             if node in outline.forward:
-                for x in (*outline.operands[node], node):
+                for x in (*node.inputs, node):
                     if x not in self.shown:
-                        self.shown[x] = _shown(x, [self.shown[y] for y in outline.operands.get(x, ())], outline.step(x))
+                        self.shown[x] = _shown(x, [self.shown[y] for y in x.inputs], outline.step(x))
         order = sorted(self.shown.values(), key=lambda x: not x.is_leaf)
-        self.writer = Writer(order, self, setting=_Plain())
-        self.writer.nonlinearities = []  # each by its own name
+        nameless = [x for x in lines.arguments if x.name is None and x in self.shown]
+        self.writer = _Writer(order, self, {self.shown[x]: lines.ref[x].family.base for x in nameless})
         loss = self.shown[outline.outputs[0]]
-        sums = {self.shown[x] for x in (outline.within | outline.gathered) & self.shown.keys()}
-        self.uses = _uses(order, {loss, *sums})
+        long = {y for x in outline.gathered for y in outline.so_far(x)}
+        self.uses = _uses(order, {loss, *(self.shown[x] for x in long & self.shown.keys())})
         self.variables = {(x.name, x.layer, x.step): x for x in order if x.name is not None}
-        gradients = {(x.node.name.of, x.node.layer, x.target.step) for x in lines if _is_gradient(x.node)}
+        gradients = {(x.node.name.of, x.node.layer, x.target.step) for x in lines.lines if _is_gradient(x.node)}
+        self.steps: dict[tuple, list[int | None]] = {}  # of each variable that is computed
+        for x in order:
+            if x.name is not None and not x.is_leaf:
+                self.steps.setdefault((x.name, x.layer), []).append(x.step)
         self.loss = None if (loss.name, loss.layer, loss.step) in gradients else loss
         self.cotangent: dict[_Shown, _Shown | None] = {loss: loss}  # the variable whose gradient is that of another
         for x in reversed(order):
@@ -74,6 +95,9 @@ class Equations:
                 self.cotangent[x] = x
             elif x is not loss and len(uses) == 1 and _is_handed_on(uses[0][1]):
                 self.cotangent[x] = self.cotangent.get(uses[0][0])
+        leaves = [x for x in order if x.is_leaf and (x.name, x.layer, x.step) in gradients]
+        grouped = {x: self._alike(self.uses.get(x, [])) for x in leaves}
+        self.summed = {x: groups for x, groups in grouped.items() if any(len(group) > 1 for group in groups)}
 
     def get(self, x: _Shown, otherwise: Any) -> str | None:
         """The step that a variable is written with: the `indices` of the writer."""
@@ -97,34 +121,47 @@ class Equations:
                     found.append(f"{self.writer.variable(x)} = {self.writer.expression(x)}")
             elif _is_gradient(node):
                 x = self.variables.get((node.name.of, node.layer, line.target.step))
-                if x is not None and not self._is_sum(x):
-                    found += self._equation(x, self.uses.get(x, []))
+                if x is not None and x not in self.summed:
+                    found += self._equation(x, [self._term(use) for use in reversed(self.uses.get(x, []))])
         return found
 
     def sums(self) -> list[str]:
-        """The gradients of what every step uses, as sums over time."""
-        found = []
-        for x, uses in self.uses.items():
-            if self._is_sum(x):
-                terms = []
-                for use in (uses[0], uses[1], uses[-1]):
-                    self.now, self.inside = use[0].step, True
-                    terms.append(self._term(x, use))
-                if None not in terms:
-                    terms = [term if term.startswith("Σ ") else f"Σ {term}" for term in dict.fromkeys(terms)]
-                    found.append(f"d{self.writer.variable(x)} = {' + '.join(terms)}")
-        return found
+        """The gradients of what several steps use alike, as sums over time."""
+        return [text for x, groups in self.summed.items() for text in self._equation(x, map(self._sum, groups))]
 
-    def _is_sum(self, x: _Shown) -> bool:
-        return x.is_leaf and len(self.uses.get(x, [])) > 1
+    def _alike(self, uses: Sequence[_Use]) -> list[list[_Use]]:
+        """Uses of a variable, those together that are the same but for the step."""
+        groups: dict[tuple, list[_Use]] = {}
+        seen: Counter = Counter()
+        for use in uses:
+            step = use[0].step
+            self.now, self.inside = step, True
+            text = self._term(use)
+            seen[text, step] += 1
+            groups.setdefault((text, seen[text, step], step is None), []).append(use)
+        return list(groups.values())
 
-    def _equation(self, x: _Shown, uses: Sequence[tuple]) -> list[str]:
-        terms = [self._term(x, use) for use in reversed(uses)]
+    def _sum(self, uses: Sequence[_Use]) -> str | None:
+        """What comes back from uses that are alike; with the steps beside Σ if there are others too."""
+        if len(uses) == 1:
+            self.now, self.inside = None, False
+            return self._term(uses[0])
+        target, steps = uses[0][0], sorted(x.step for x, _ in uses)
+        self.now, self.inside = target.step, True
+        of = self.cotangent.get(target)
+        if of is not None and set(steps) == set(self.steps.get((of.name, of.layer), [])):
+            return self._term(uses[0], "Σ")
+        first, last = (self.number(step).replace(" - ", "−") for step in (steps[0], steps[-1]))
+        consecutive = steps[-1] - steps[0] == len(steps) - 1
+        return self._term(uses[0], f"Σ[t={first}…{last}]") if consecutive else None
+
+    def _equation(self, x: _Shown, terms: Iterable[str | None]) -> list[str]:
+        terms = list(terms)
         if None in terms or not terms:
             return []
         return [f"d{self.writer.variable(x)} = {' + '.join(terms)}".replace("+ −", "− ")]
 
-    def _term(self, x: _Shown, use: tuple) -> str | None:
+    def _term(self, use: _Use, sigma: str = "") -> str | None:
         """What comes back from one use of a variable: the gradient there, times the local derivatives on the way."""
         target, paths = use
         of = self.cotangent.get(target)
@@ -132,10 +169,12 @@ class Equations:
             return None
         start = None if of is self.loss else Written(f"d{self.writer.variable(of)}", ATOM)
         products = [self._along(path, start) for path in paths]
-        if None in products:
+        spread = {bool(path) and broadcasts(*path[-1]) for path in paths}
+        if None in products or len(spread) > 1:
             return None
-        spread = any(path and broadcasts(*path[-1]) for path in paths)
-        return ("Σ " if spread else "") + " + ".join(p.within(BY_ELEMENT) if spread else p.text for p in products)
+        term = products[0] if len(products) == 1 else Written(" + ".join(p.text for p in products), SUM)
+        sigma = sigma or ("Σ" if True in spread else "")
+        return f"{sigma} {term.within(BY_ELEMENT)}" if sigma else term.text
 
     def _along(self, path: Sequence[tuple], g: Written | None) -> Written | None:
         """The chain rule along a path: matrices on the left, ᵗU dh, vectors on the right, dh ᵗx, else by element."""
@@ -168,7 +207,7 @@ def _shown(x: Node, inputs: list[_Shown], step: int | None) -> _Shown:
     return _Shown(primitive, tuple(inputs), x.static, x.shape, x.dtype, x.name, step, x.layer, x.value)
 
 
-def _uses(order: Sequence[_Shown], ends: set[_Shown]) -> dict[_Shown, list[tuple]]:
+def _uses(order: Sequence[_Shown], ends: set[_Shown]) -> dict[_Shown, list[_Use]]:
     """What each variable goes into, and the paths there; long expressions without names are taken in parts."""
     ends, far = set(ends), {}
     for x in order:
@@ -177,7 +216,7 @@ def _uses(order: Sequence[_Shown], ends: set[_Shown]) -> dict[_Shown, list[tuple
             ends.add(x)
             far[x] = 0
     variables = {x for x in order if x.name is not None and (x.requires_grad or not x.is_leaf)}
-    found: dict[_Shown, list[tuple]] = {}
+    found: dict[_Shown, list[_Use]] = {}
     for target, uses in fold(order, variables | ends).items():
         for source, paths, _ in uses:
             if paths is not None:

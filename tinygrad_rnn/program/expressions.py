@@ -7,6 +7,7 @@ each with the operator beside it, as which it must bind to stand without parenth
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.program.graph import Node
 
 __all__ = [
@@ -26,9 +28,10 @@ __all__ = [
     "VIEWS",
     "At",
     "array_text",
-    "form",
+    "helper",
     "number_text",
     "pieces",
+    "template",
 ]
 
 ANY, TERM, FACTOR, SIGNED, ATOM = range(5)
@@ -55,25 +58,7 @@ _CODE: dict[str, tuple[str, int]] = {
         )
     },
 }
-HELPERS = {
-    "sigmoid": """def sigmoid(x):
-    with np.errstate(over="ignore"):  # where e^-x is infinite, 0 is right
-        return 1.0 / (1.0 + np.exp(-x))
-""",
-    "log_softmax": """def log_softmax(x, axis):
-    largest = np.max(x, axis=axis, keepdims=True)  # so that nothing overflows
-    shifted = x - np.where(np.isfinite(largest), largest, 0.0)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
-""",
-    "cross_entropy": """def cross_entropy(x, y):
-    return -np.sum(y * np.where(y == 0, 0.0, log_softmax(x, -1)), dtype=x.dtype)
-""",
-    "scatter": """def scatter(x, index, shape):
-    out = np.zeros(shape, x.dtype)
-    np.add.at(out, index, x)
-    return out
-""",
-}
+HELPERS = ("sigmoid", "log_softmax", "cross_entropy", "scatter")  # which NumPy lacks
 VIEWS = {"identity", "reshape", "transpose", "getitem"}  # which may give the very array that they are given
 
 
@@ -81,23 +66,23 @@ class At(int):
     """A whole number in the code which may go with the time step, as in xs[0], xs[1], ..."""
 
 
-def form(node: Node, operands: Sequence[Node], loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], int]:
+def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], int]:
     """How a node is written: the parts of a template, the operands it speaks of, and how tightly it binds.
 
     Args:
         loose: the nodes whose arrays may be in another order in memory than that of their elements.
     """
-    op, static = node.operation, node.static
+    op, operands, static = node.operation, node.inputs, _plain(node.static)
     if op in _CODE:
-        template, binds = _CODE[op]
-        return [template], operands, binds
+        code, binds = _CODE[op]
+        return [code], operands, binds
     if op in ("linear", "affine"):
-        template, factors = _product(*operands[:2], 0, loose)
+        code, factors = _product(*operands[:2], 0, loose)
         binds = FACTOR
         if op == "affine":
             second, more = _product(*operands[2:4], 2, loose)
-            template, factors, binds = f"{template} + {second} + {{4*}}", [*factors, *more, operands[4]], TERM
-        return [template], factors, binds
+            code, factors, binds = f"{code} + {second} + {{4*}}", [*factors, *more, operands[4]], TERM
+        return [code], factors, binds
     if op == "outer":
         a, b = operands
         if a.ndim == 1:
@@ -135,6 +120,12 @@ def form(node: Node, operands: Sequence[Node], loose: Collection[Node]) -> tuple
     if op in ("reshape", "transpose"):
         return [f"np.{op}({{0,}}, {static[0]})"], operands, ATOM
     return [f"np.{op}({listed})"], operands, ATOM
+
+
+def helper(name: str) -> str:
+    """The code of a function that NumPy lacks: that of the table itself."""
+    code = inspect.getsource(TABLE[name].forward)
+    return re.sub(rf"\b_({'|'.join(HELPERS)})\b", r"\1", code)
 
 
 @functools.cache
@@ -202,6 +193,13 @@ def array_text(value: np.ndarray) -> str:
 def number_text(value: Any) -> str:
     """A number, or a list of numbers."""
     return re.sub(r"\b(inf|nan)\b", r"np.\1", repr(value))
+
+
+def _plain(static: Any) -> Any:
+    """Static arguments with Python's own whole numbers for NumPy's."""
+    if isinstance(static, tuple):
+        return tuple(map(_plain, static))
+    return int(static) if isinstance(static, np.integer) else static
 
 
 def _dtype(dtype: np.dtype) -> str:

@@ -27,9 +27,9 @@ from tinygrad_rnn.program.expressions import (
     VIEWS,
     At,
     array_text,
-    form,
     number_text,
     pieces,
+    template,
 )
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.outline import MOST_TERMS, Outline
@@ -49,7 +49,8 @@ class Family:
 
     Attributes:
         base: its name without a step. stepped: whether it has steps.
-        zeroed: how it starts, if it is a sum to which each step adds. local: whether no step needs that of another.
+        zeroed: how it starts, if it is a sum to which each step adds. zeroed_like: the argument that has its shape.
+        local: whether no step needs that of another.
     """
 
     base: str
@@ -69,6 +70,21 @@ class Ref(NamedTuple):
 Part = str | Ref | At
 
 
+class Place(NamedTuple):
+    """Where a line stands: lines are sorted by it.
+
+    Attributes:
+        backward: whether it stands in the backward pass.
+        position: of the node that it computes or waits for, in the order of execution; -1 is before all.
+        rank: among the lines of one position; what is moved to where it is used has 0. before: its position before.
+    """
+
+    backward: bool
+    position: int
+    rank: int
+    before: int = 0
+
+
 @dataclass(eq=False)
 class Line:
     """One assignment. `group` is the step to whose lines it belongs; `node` what it makes, where it completes that."""
@@ -78,10 +94,14 @@ class Line:
     parts: list[Part]
     group: int | None
     node: Node | None
-    forward: bool
-    place: tuple
+    place: Place
 
-    def form(self) -> tuple:
+    @property
+    def forward(self) -> bool:
+        """Whether it stands in the forward pass."""
+        return not self.place.backward
+
+    def pattern(self) -> tuple:
         """What lines that are alike have in common: all but the numbers."""
         return (self.target.family, self.sign, *(_kind(part) for part in self.parts))
 
@@ -91,8 +111,9 @@ class Line:
         return [self.target.step, *of]
 
     def refs(self) -> Iterator[Ref]:
-        """The variables that it takes."""
-        return (part for part in self.parts if isinstance(part, Ref))
+        """The variables that it takes; of what it adds to, too."""
+        added_to = [self.target] if self.sign == "+=" else []
+        return (part for part in (*added_to, *self.parts) if isinstance(part, Ref))
 
 
 def _kind(part: Part) -> Any:
@@ -184,11 +205,10 @@ class Lines:
     def _word(self, node: Node, parts: Sequence[Part]) -> str:
         if node is self.outline.outputs[0]:
             return "loss"
-        operands = self.outline.operands.get(node, ())
         if node in self.outline.gathered and node in self.outline.sums:
             return f"{parts[0].family.base}_sum" if isinstance(parts[0], Ref) else "total"
-        if len(operands) == 1 and operands[0].name is not None:
-            return f"{node.operation}_{self._lettered(operands[0])}"
+        if len(node.inputs) == 1 and node.inputs[0].name is not None:
+            return f"{node.operation}_{self._lettered(node.inputs[0])}"
         return _WORDS.get(node.operation, node.operation or "constant")
 
     # Lines
@@ -210,11 +230,8 @@ class Lines:
         self.ref[node] = target = self._named(node, parts)
         forward = node in outline.forward
         group = outline.near.get(node) if not forward else target.step
-        if node.primitive is None:
-            group, place = None, (False, -1, 1)
-        else:
-            place = (not forward, self.position[node], 1)
-        self.lines.append(Line(target, "=", parts, group, node, forward, place))
+        group, position = (None, -1) if node.primitive is None else (group, self.position[node])
+        self.lines.append(Line(target, "=", parts, group, node, Place(not forward, position, 1)))
 
     def _write_sum(self, node: Node) -> None:
         """A line for each step's terms, which are added to what is there by then."""
@@ -224,7 +241,7 @@ class Lines:
         if _is_zero(terms[0]):
             terms, groups = (terms[1:], groups[1:]) if zeroed else (terms, [groups[1], *groups[1:]])
         segments = list(_segments(terms, groups))
-        target, place = None, -1
+        target, position = None, -1
         for i, (group, some) in enumerate(segments):
             sign, parts = "=", self._added(some, node, TERM if i == 0 else FACTOR)
             if target is None:
@@ -235,9 +252,9 @@ class Lines:
                 parts = [target, " + ", *parts]
             elif len(some) == 1 and (some[0] in self.ref or some[0].operation in VIEWS):
                 parts = [*self._operand(some[0], node, ATOM), ".copy()"]  # += must not change another's array
-            place = max([place, *(self.position.get(x, -1) for x in some)])
+            position = max([position, *(self.position.get(x, -1) for x in some)])
             completes = node if i == len(segments) - 1 else None
-            self.lines.append(Line(target, sign, parts, group, completes, forward, (not forward, place, 1 + i)))
+            self.lines.append(Line(target, sign, parts, group, completes, Place(not forward, position, 1 + i)))
         if zeroed:
             target.family.zeroed, target.family.zeroed_like = self._zero(node)
 
@@ -265,8 +282,10 @@ class Lines:
             for ref in line.refs():
                 first.setdefault(ref, line)
         for line in self.lines:
-            if line.place[1] >= 0 and line.target in first and arguments.issuperset(line.refs()) and line.sign == "=":
-                line.place = (*first[line.target].place[:2], 0, line.place[1])
+            user, place = first.get(line.target), line.place
+            moves = user is not None and line.sign == "=" and arguments.issuperset(line.refs())
+            if moves and place.position >= 0 and user.forward == line.forward:
+                line.place = user.place._replace(rank=0, before=place.position)
 
     def _named_gradient(self, i: int, node: Node) -> Family | None:
         """The variable that output i is returned as, where it is not the node's own.
@@ -293,9 +312,9 @@ class Lines:
         self.copied.add(node)
         parts = self._operand(node, node, ATOM)
         beside = self.outline.near.get(node, 0) is None and node not in self.outline.forward
-        place = (True, self.position[node] if beside else len(self.position), 2 + len(self.lines))
+        place = Place(True, self.position[node] if beside else len(self.position), 2 + len(self.lines))
         parts = [*parts, ".copy()"] if again and node in self.ref else parts
-        self.lines.append(Line(target, "=", parts, None, None, False, place))
+        self.lines.append(Line(target, "=", parts, None, None, place))
         return target
 
     # Expressions
@@ -313,11 +332,11 @@ class Lines:
             return self._constant(node, user)
         if node in self.outline.sums:
             return self._added(self.outline.sums[node], node, TERM), TERM
-        template, operands, binds = form(node, self.outline.operands[node], self.outline.loose)
-        if template == ["{0,}"]:
+        text, operands, binds = template(node, self.outline.loose)
+        if text == ["{0,}"]:
             return ([self.ref[operands[0]]], ATOM) if operands[0] in self.ref else self._made(operands[0], node)
         parts: list[Part] = []
-        for part in itertools.chain(*map(pieces, template)):
+        for part in itertools.chain(*map(pieces, text)):
             if type(part) is tuple:
                 parts += self._operand(operands[part[0]], node, part[1])
             else:
@@ -327,7 +346,7 @@ class Lines:
     def _constant(self, x: Node, user: Node | None) -> tuple[list[Part], int]:
         """A number is written bare where NumPy makes of it what it makes of the constant."""
         if x.ndim == 0 and user is not None and user is not x:
-            others = [y for y in self.outline.operands[user] if not (y.primitive is None and y.value is not None)]
+            others = [y for y in user.inputs if not (y.primitive is None and y.value is not None)]
             like = {np.dtype(np.float64), *([np.dtype(np.int64)] if x.dtype == np.int64 else [])}
             by_element = isinstance(user.primitive.forward, np.ufunc) or user.operation == "where"
             numbers = [y.dtype for y in others if y.dtype != np.bool_]

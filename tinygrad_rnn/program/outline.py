@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tinygrad_rnn.primitives import TABLE, TESTS
 from tinygrad_rnn.program.expressions import array_text
-from tinygrad_rnn.program.graph import Node
+from tinygrad_rnn.program.graph import Node, depth_first, rewritten
 from tinygrad_rnn.program.tracing import Trace
 
 __all__ = ["DEEPEST", "MOST_TERMS", "Outline"]
@@ -24,9 +24,9 @@ class Outline:
     """Which nodes of a trace are written as lines of their own, and at which time step.
 
     Attributes:
-        live: what the outputs depend on, in the order of execution. forward: those of them that the loss is made of.
-        operands: of each node; what changes no bit, such as a factor of 1, is left out where `folds`.
-        step: of each node, its own or that of what it is made of.
+        live: what the outputs depend on, in the order of execution; without what changes no bit, where `folds`.
+        outputs: of the trace. forward: what the loss and the further outputs are made of.
+        step: of each node, its own or `near`. near: the step in whose course a node is computed.
         sums: the terms of each node that is a sum. lines: the nodes that get lines.
         gathered: the sums over time, to which each step adds its terms; within: what these are on the way.
         loose: the nodes whose arrays may be in another order in memory than that of their elements. NumPy may add them
@@ -35,31 +35,18 @@ class Outline:
 
     def __init__(self, trace: Trace, folds: bool):
         self.trace, self.folds = trace, folds
-        self.operands: dict[Node, list[Node]] = {}
         self.loose: set[Node] = set()
-        same: dict[Node, Node] = {}
         for node in trace.graph.nodes:
             self._check(node)
-            self.operands[node] = operands = [same.get(x, x) for x in node.inputs]
-            strided = node.operation == "getitem" and not isinstance(node.static[0], int)
-            inherits = node.operation not in _COMPACT and not self.loose.isdisjoint(operands)
-            if node.ndim and (strided or inherits or node.operation in _LOOSE):
-                self.loose.add(node)
-            if folds:
-                self.operands[node] = operands = [self._unspread(node, operands, x) for x in operands]
-                if node.name is None and (kept := _unchanged(node, operands)) and kept not in self.loose:
-                    same[node] = kept
-        self.outputs = [same.get(x, x) for x in trace.graph.outputs]
-        count = 1 + len(trace.wrt_names)
-        live = self._ancestors(self.outputs)
-        self.forward = self._ancestors([self.outputs[0], *self.outputs[count:]])
-        self.live = [x for x in trace.graph.nodes if x in live]
-        self.uses = Counter(x for node in self.live for x in self.operands[node])
-        self.uses.update(z for node in self.live if node.operation == "lerp" for z in self.operands[node][2:])
+        graph = rewritten(trace.graph, self._folded)
+        self.live, self.outputs = graph.nodes, graph.outputs
+        self.forward = _ancestors([self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :]])
+        self.uses = Counter(x for node in self.live for x in node.inputs)
+        self.uses.update(z for node in self.live if node.operation == "lerp" for z in node.inputs[2:])
         self.gathered: set[Node] = set()
-        once = self._find_steps()
+        timeless = self._find_steps()
         self._find_sums()
-        self._pass_steps(once)  # a sum over time belongs to no step, nor does what is made of it
+        self._pass_steps(timeless)  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
 
     @staticmethod
@@ -70,22 +57,29 @@ class Outline:
                 "as NumPy; compute the same with the functions of tinygrad_rnn (and without checkpoint)"
             )
 
-    def _unspread(self, node: Node, operands: list[Node], x: Node) -> Node:
-        """The number that an operand repeats, where NumPy's own broadcasting does so because of the other operand."""
-        spread = x.operation == "broadcast_to" and x.name is None and self.operands[x][0].shape == ()
-        others = [y for y in operands if y is not x and y.shape == node.shape and y not in self.loose]
-        arithmetic = node.operation in ("add", "subtract", "multiply", "divide")
-        return self.operands[x][0] if spread and others and arithmetic else x
+    def _folded(self, node: Node, inputs: tuple[Node, ...]) -> Node:
+        """A node without what changes no bit, such as a factor of 1, where that is left out."""
+        strided = node.operation == "getitem" and not isinstance(node.static[0], int)
+        inherits = node.operation not in _COMPACT and not self.loose.isdisjoint(inputs)
+        is_loose = node.ndim > 0 and (strided or inherits or node.operation in _LOOSE)
+        if self.folds:
+            inputs = self._unspread(node, inputs)
+            if node.name is None and (kept := _unchanged(node, inputs)) and kept not in self.loose:
+                return kept
+        folded = node.on(inputs)
+        if is_loose:
+            self.loose.add(folded)
+        return folded
 
-    def _ancestors(self, nodes: Iterable[Node]) -> set[Node]:
-        found = set(nodes)
-        waiting = list(found)
-        while waiting:
-            for x in self.operands.get(waiting.pop(), ()):
-                if x not in found:
-                    found.add(x)
-                    waiting.append(x)
-        return found
+    def _unspread(self, node: Node, inputs: tuple[Node, ...]) -> tuple[Node, ...]:
+        """Numbers in place of inputs that repeat them, where NumPy's own broadcasting does so for the other one."""
+        if node.operation in ("add", "subtract", "multiply", "divide"):
+            for i in (0, 1):
+                x, other = inputs[i], inputs[1 - i]
+                spread = x.operation == "broadcast_to" and x.name is None and x.inputs[0].shape == ()
+                if spread and other.shape == node.shape and other not in self.loose:
+                    inputs = (x.inputs[0], other) if i == 0 else (other, x.inputs[0])
+        return inputs
 
     def _find_steps(self) -> set[tuple]:
         """A variable that has no step itself has that of what it is made of, if there are several, as y(1), y(2).
@@ -93,45 +87,57 @@ class Outline:
         Returns:
             The names and layers of those that belong to no step.
         """
-        named = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
-        once = {key for key, count in named.items() if count == 1}
-        self._pass_steps(once)
-        places: dict[tuple, set] = {}
-        for x in self.live:
-            if x.name is not None and x.step is None:
-                places.setdefault((x.name, x.layer), set()).add(self.near[x])
-        alone = {key for key, steps in places.items() if len(steps) == 1} - once
-        self._pass_steps(once | alone)
-        return once | alone
+        named = [x for x in self.live if x.name is not None and x.step is None]
+        counts = Counter((x.name, x.layer) for x in named)
+        timeless = {key for key, count in counts.items() if count == 1}
+        self._pass_steps(timeless)
+        found: dict[tuple, set] = {}
+        for x in named:
+            found.setdefault((x.name, x.layer), set()).add(self.near[x])
+        timeless |= {key for key, steps in found.items() if len(steps) == 1}
+        self._pass_steps(timeless)
+        return timeless
 
-    def _pass_steps(self, once: set[tuple]) -> None:
-        self.near: dict[Node, int | None] = {}  # the step in whose course a node is computed
+    def _pass_steps(self, timeless: set[tuple]) -> None:
+        """Find `near`, given the names and layers of the variables that belong to no step.
+
+        `steps.steps` asks what a node waits for, and `folding.time_steps` where it is drawn; here it is the step among
+        whose lines a person writes it. The backward pass runs from the last step to the first, so that on the way back
+        a node waits for the earliest step of what it is made of, where it is the latest on the way there.
+        """
+
+        def is_timeless(x: Node) -> bool:
+            return x.name is not None and x.step is None and (x.name, x.layer) in timeless
+
+        self.near: dict[Node, int | None] = {}
         for node in self.live:
-            known_once = node.name is not None and (node.name, node.layer) in once
-            if node.step is None and (known_once or node in self.gathered):
+            steps = {x: s for x in node.inputs if (s := self.step(x)) is not None}
+            if is_timeless(node) or (node.step is None and node in self.gathered):
                 self.near[node] = None
             elif node in self.forward:
-                steps = [self.step(x) for x in self.operands[node]] if node.step is None else [node.step]
-                self.near[node] = max((s for s in steps if s is not None), default=None)
+                self.near[node] = max(steps.values(), default=None) if node.step is None else node.step
             else:
-                before, back = [], []
-                for x in self.operands[node]:
-                    if x.primitive is not None and (s := self.step(x)) is not None:
-                        (before if x in self.forward else back).append(s)
-                self.near[node] = min(back, default=max(before, default=None))
-        fixed: set[Node] = set()  # what is made of leaves alone has the step of what it goes into: Y(1)
-        for node in self.live:
-            alone = node.name is not None and (node.step is not None or (node.name, node.layer) in once)
-            if not alone and all(x.primitive is None or x in fixed for x in self.operands[node]):
-                fixed.add(node)
-        for node in reversed(self.live):
-            for x in self.operands[node]:
-                if x in fixed:
-                    self.near[x] = self.step(node) if x in self.forward else self.near[node]
-        late = {x for node in self.live if self.near[node] is not None for x in self.operands[node]} | set(self.outputs)
-        for x in self.forward & self.near.keys() - late:  # what is only used after the last step does not belong to it
+                back = [s for x, s in steps.items() if x.primitive is not None and x not in self.forward]
+                there = [s for x, s in steps.items() if x.primitive is not None and x in self.forward]
+                self.near[node] = min(back, default=max(there, default=None))
+        self._join_users(is_timeless)
+        # What only lines without a step use is computed after the last step, and belongs to none either.
+        used = {x for node in self.live if self.near[node] is not None for x in node.inputs}
+        for x in self.forward & self.near.keys() - used - set(self.outputs):
             if x.name is None and x.step is None:
                 self.near[x] = None
+
+    def _join_users(self, is_timeless: Callable[[Node], bool]) -> None:
+        """What is made of leaves alone, and so waits for no step, has that of what it goes into: Y(1)."""
+        free: set[Node] = set()
+        for node in self.live:
+            has_place = is_timeless(node) or (node.name is not None and node.step is not None)
+            if not has_place and all(x.primitive is None or x in free for x in node.inputs):
+                free.add(node)
+        for node in reversed(self.live):
+            for x in node.inputs:
+                if x in free:
+                    self.near[x] = self.step(node) if x in self.forward else self.near[node]
 
     def step(self, x: Node) -> int | None:
         """That of a variable; or that in whose course what has no name is computed."""
@@ -143,7 +149,7 @@ class Outline:
         for node in self.live:
             if node.operation != "add":
                 continue
-            first, term = self.operands[node]
+            first, term = node.inputs
             alike = (first.shape, first.dtype) == (node.shape, node.dtype)
             ends = first.name is not None or first in wanted or self.uses[first] > 1
             if first in self.sums and alike and not ends:
@@ -155,11 +161,14 @@ class Outline:
         self.gathered = {x for x, terms in self.sums.items() if len(terms) > MOST_TERMS or len(steps[x]) > 1}
         if not self.folds:
             self.sums = {x: terms for x, terms in self.sums.items() if x in self.gathered}
-        self.within = set()  # the sums so far
-        for x, terms in self.sums.items():
-            for _ in terms[2:]:
-                x = self.operands[x][0]
-                self.within.add(x)
+        self.within = {y for x in self.sums for y in self.so_far(x)[1:]}
+
+    def so_far(self, x: Node) -> list[Node]:
+        """A sum, and what it is on the way: without its last term, without its last two, and so on."""
+        found = [x]
+        for _ in self.sums[x][2:]:
+            found.append(found[-1].inputs[0])
+        return found
 
     def _find_lines(self) -> None:
         self.lines: dict[Node, None] = {}
@@ -168,10 +177,10 @@ class Outline:
         for node in self.live:
             if node in self.within:
                 continue
-            for x in self.operands[node]:
+            for x in node.inputs:
                 if x.primitive is None and x.value is not None and self._own_line(x):
                     self.lines[x] = None
-            operands = self.sums.get(node, self.operands[node])
+            operands = self.sums.get(node, node.inputs)
             depth[node] = 1 + max((depth.get(x, 0) for x in operands), default=0)
             short = node.operation == "transpose" and operands[0].primitive is None and not node.name  # U.T
             folded = self.folds and self.uses[node] == 1 and node.name is None and depth[node] < DEEPEST
@@ -183,12 +192,17 @@ class Outline:
         return constant.name is not None or (constant.ndim > 0 and len(array_text(constant.value)) > _LONGEST_CONSTANT)
 
 
-def _unchanged(node: Node, operands: Sequence[Node]) -> Node | None:
+def _ancestors(nodes: Iterable[Node]) -> set[Node]:
+    """Nodes and all that they are made of."""
+    return set(depth_first(nodes, lambda x: x.inputs))
+
+
+def _unchanged(node: Node, inputs: Sequence[Node]) -> Node | None:
     """The operand that a node hands on as it is."""
     if node.operation == "identity":
-        return operands[0]
+        return inputs[0]
     if node.operation == "multiply":
-        for one, x in (operands, operands[::-1]):
+        for one, x in (inputs, inputs[::-1]):
             neutral = one.primitive is None and one.value is not None and one.shape == () and one.value == 1
             if neutral and (x.shape, x.dtype) == (node.shape, node.dtype):
                 return x

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinygrad_rnn.program.equations import Equations
-from tinygrad_rnn.program.expressions import HELPERS, At
+from tinygrad_rnn.program.expressions import HELPERS, At, helper
 from tinygrad_rnn.program.lines import Family, Line, Lines, Part, Ref
 from tinygrad_rnn.program.outline import Outline
 from tinygrad_rnn.program.tracing import Trace
@@ -79,7 +79,7 @@ class _Text:
         self.loops = list(self._loops())
         if rolled:
             self._find_local()
-        self.equations = Equations(self.outline, lines.lines, self._number)
+        self.equations = Equations(lines, self._number)
 
     def _add(self, line: Line) -> None:
         """Into the block of its step that is the last, or the last but one if it needs nothing of the last."""
@@ -121,7 +121,7 @@ class _Text:
         missing, moving, rest = [], {}, iter(block.lines)
         line = next(rest, None)
         for model in pattern.lines:
-            if line is None or model.form() != line.form():
+            if line is None or model.pattern() != line.pattern():
                 missing.append(model)
                 continue
             moves = []
@@ -146,17 +146,18 @@ class _Text:
         """Whether a line can be run at a step that lacks it: what it makes is nothing else, what it takes is there."""
         moved = [Ref(x.family, None if x.step is None else x.step + shift) for x in (model.target, *model.refs())]
         target, *taken = moved
-        idle.add(target)
         known = all(x in self.defined or x.step is None or x in idle for x in taken)
+        known = known and not any(isinstance(part, At) for part in model.parts)  # xs[t] may have no such element
+        idle.add(target)
         return target.step is not None and 0 <= target.step <= self.T and target not in self.defined and known
 
     def _find_local(self) -> None:
-        """A variable that no other step needs is written without a step."""
-        where = {line.target: id(block) for block in self.blocks for line in block.lines}
+        """A variable that one step alone makes, adds to and takes is written without a step."""
+        where: dict[Ref, _Block] = {}
         far = {ref.family for ref in self.lines.returned}
         for block in self.blocks:
             for line in block.lines:
-                far |= {ref.family for ref in line.refs() if where.get(ref) != id(block)}
+                far |= {ref.family for ref in (line.target, *line.refs()) if where.setdefault(ref, block) is not block}
         for ref in where:
             ref.family.local = ref.family.stepped and not ref.family.zeroed and ref.family not in far
 
@@ -164,10 +165,10 @@ class _Text:
 
     def module(self) -> str:
         """The text of the module."""
-        text = "\n".join(f"    {line}" if line else "" for line in self._body())
+        text = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
         used = {name for name in HELPERS if re.search(rf"\b{name}\(", text)}
         used |= {"log_softmax"} if "cross_entropy" in used else set()
-        helpers = "".join(f"\n\n{code}" for name, code in HELPERS.items() if name in used)
+        helpers = "".join(f"\n\n{helper(name)}" for name in HELPERS if name in used)
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", text)) else ""
         arguments = [self.lines.ref[x].family.base for x in self.lines.arguments]
         head = "\n".join(_wrapped("def bptt(", arguments, ", ", "):"))
