@@ -81,8 +81,10 @@ class Equations:
         loss = self.shown[outline.outputs[0]]
         long = {y for x in outline.gathered for y in outline.so_far(x)}
         self.uses = _uses(order, {loss, *(self.shown[x] for x in long & self.shown.keys())})
-        self.variables = {(x.name, x.layer, x.step): x for x in order if x.name is not None}
+        called = Counter((x.name, x.layer, x.step) for x in order if x.name is not None)
+        self.variables = {(x.name, x.layer, x.step): x for x in order if called[x.name, x.layer, x.step] == 1}
         gradients = {(x.node.name.of, x.node.layer, x.target.step) for x in lines.lines if _is_gradient(x.node)}
+        gradients &= self.variables.keys()  # of what has the same name as another, nothing is said
         self.steps: dict[tuple, list[int | None]] = {}  # of each variable that is computed
         for x in order:
             if x.name is not None and not x.is_leaf:
@@ -117,6 +119,8 @@ class Equations:
                 continue
             if line.forward:
                 x = self.shown[node]
+                if (x.name, x.layer, x.step) not in self.variables:
+                    continue
                 if not all(y.is_leaf for y in x.inputs) or "{f}" in x.primitive.written:
                     found.append(f"{self.writer.variable(x)} = {self.writer.expression(x)}")
             elif _is_gradient(node):

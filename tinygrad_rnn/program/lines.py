@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.program.expressions import (
     ATOM,
     FACTOR,
@@ -141,6 +140,7 @@ class Lines:
         self.copied = {x for x in outline.outputs if x.name is not None and outline.outputs.count(x) > 1}
         self.position = {x: i for i, x in enumerate(outline.live)}
         self.zeroed = self._choose_zeroed()
+        self.gradient_of: dict[Node, tuple[Node, Family]] = {}  # what is returned as an argument's gradient
         own = [self._named_gradient(i, x) for i, x in enumerate(outline.outputs)]  # before others take their names
         for node in outline.lines:
             self._write(node)
@@ -186,6 +186,8 @@ class Lines:
     def _named(self, node: Node, parts: Sequence[Part]) -> Ref:
         """What a line's variable is called; what has no name is called alike if it is made alike at each step."""
         step = self.outline.step(node)
+        if node in self.gradient_of:
+            return Ref(self.gradient_of[node][1], None)
         if node.name is not None:
             key, name = (type(node.name), node.name, node.layer), self._lettered(node)
         else:
@@ -268,8 +270,11 @@ class Lines:
 
     def _zero(self, node: Node) -> tuple[str, str]:
         """What a sum over time starts as, and the argument that it has the shape of, being its gradient."""
-        like = [x for x in self.arguments if isinstance(node.name, GradientName) and x.name == node.name.of]
-        like = [x for x in like if (x.shape, x.dtype, x.layer) == (node.shape, node.dtype, node.layer)]
+        like = (
+            [leaf for leaf, _ in [self.gradient_of[node]] if leaf.dtype == node.dtype]
+            if node in self.gradient_of
+            else []
+        )
         bare = self.outline.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
         zero = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
         return zero, self.ref[like[0]].family.base if like and self.outline.step(node) is None else ""
@@ -292,16 +297,21 @@ class Lines:
 
         The gradient of c is dc also where it is the array of another variable, dy.
         """
-        names, outputs = self.outline.trace.wrt_names, self.outline.outputs
+        trace, outputs = self.outline.trace, self.outline.outputs
         again = node in outputs[:i] or node.primitive is None
-        if 0 < i <= len(names) and (again or node.name != f"d{names[i - 1]}"):
-            of = [x for x in self.arguments if x.name == names[i - 1]]
-            return self._new(f"d{self.ref[of[0]].family.base if len(of) == 1 else names[i - 1]}", False)
-        if 0 < i <= len(names):
-            key = (type(node.name), node.name, node.layer, 0, (step := self.outline.step(node)) is None)
-            if key not in self.families:
-                self.families[key] = self._new(self._lettered(node), step is not None)
-        return self._new("output" if i else "loss", False) if again else None
+        if not 0 < i <= len(trace.wrt):
+            return self._new("output" if i else "loss", False) if again else None
+        leaf = trace.wrt[i - 1]
+        name = f"d{self.ref[leaf].family.base}"
+        if again or node.name != f"d{trace.wrt_names[i - 1]}":
+            return self._new(name, False)
+        if self.outline.step(node) is None:
+            self.gradient_of[node] = leaf, self._new(name, False)
+            return None
+        key = (type(node.name), node.name, node.layer, 0, False)
+        if key not in self.families:  # dh(0) is one of dh(t)
+            self.families[key] = self._new(self._lettered(node), True)
+        return None
 
     def _returned(self, node: Node, own: Family | None) -> Ref:
         """What an output is returned as; what is returned twice, or is an argument, is returned as a copy."""

@@ -158,7 +158,8 @@ class Outline:
             elif alike:
                 self.sums[node] = [first, term]
         steps = {x: {self.step(y) for y in terms if y.primitive is not None} for x, terms in self.sums.items()}
-        self.gathered = {x for x, terms in self.sums.items() if len(terms) > MOST_TERMS or len(steps[x]) > 1}
+        over_time = {x for x in self.sums if len(steps[x]) > 1 and not (x in self.forward and x.step is not None)}
+        self.gathered = over_time | {x for x, terms in self.sums.items() if len(terms) > MOST_TERMS}
         if not self.folds:
             self.sums = {x: terms for x, terms in self.sums.items() if x in self.gathered}
         self.within = {y for x in self.sums for y in self.so_far(x)[1:]}

@@ -38,7 +38,7 @@ class Trace:
         graph: its outputs are the loss, the gradients, and the arrays of what else the function returns.
         parameters: the Tensors whose values the graph's parameters are read from at each call.
         input_names: what the function calls its inputs: xs, or state[0] for a part of one.
-        wrt_names: what the gradients are of. extra: what else the function returns, with numbers in place of arrays.
+        wrt_names, wrt: what the gradients are of, and its leaves. extra: what else the function returns, with numbers in place of arrays.
         examples: the inputs that the function was run on.
     """
 
@@ -46,6 +46,7 @@ class Trace:
     parameters: tuple[Tensor, ...]
     input_names: tuple[str, ...]
     wrt_names: tuple[str, ...]
+    wrt: tuple[Node, ...]
     extra: Any
     examples: tuple[np.ndarray, ...]
 
@@ -145,7 +146,8 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     names = dict(zip(given, input_names, strict=True))
     wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(wrt, 1))
     returned = arrays_of(tuple(extra))[1] if extra else None
-    return Trace(graph, tuple(live), input_names, wrt_names, returned, tuple(x.value for x in given))
+    examples = tuple(x.value for x in given)
+    return Trace(graph, tuple(live), input_names, wrt_names, tuple(new[p] for p in wrt), returned, examples)
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
