@@ -23,7 +23,8 @@ from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import PLAIN, Typesetting
 
 __all__ = [
-    "BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "broadcasts", "is_number", "symbol",
+    "BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "broadcasts",
+    "is_matrix_product", "is_number", "symbol",
 ]  # fmt: skip
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
@@ -328,6 +329,11 @@ def broadcasts(node: Tensor, i: int) -> bool:
     name = node.primitive.name
     elementwise = (isinstance(node.primitive.forward, np.ufunc) and name != "matmul") or name in ("where", "lerp")
     return (elementwise or (name, i) == ("affine", 4)) and node.inputs[i].shape != node.shape
+
+
+def is_matrix_product(node: Tensor, i: int) -> bool:
+    """Whether input i is multiplied as a matrix, or by one: all but the b of W x + U h + b."""
+    return node.primitive.name in ("linear", "matmul", "outer") or (node.primitive.name == "affine" and i < 4)
 
 
 def _places(template: str) -> list[tuple[str, int]]:

@@ -498,6 +498,18 @@ def test_sums_say_over_which_steps():
     assert sums_over_time(recurrent(lambda x, h, t: tg.linear((U, W)[t % 2], h) + x), (xs,), [U, W]) == []
 
 
+def test_gradients_of_an_outer_product():
+    """That of the right factor, ᵗdW a, is not written."""
+    a, b = Tensor(np.ones(3), True, "a"), Tensor(np.ones(2), True, "b")
+
+    def loss(x):
+        W = tg.label(record(TABLE["outer"], (a, b)), "W")
+        return tg.label(tg.sum(tg.square(tg.label(tg.linear(W, x), "y"))), "L")
+
+    text = written(trace(loss, (np.ones(2),), [a, b]))
+    assert "dW = dy ᵗx,  da = dW b\n" in text
+
+
 def test_inputs_are_called_as_in_the_code():
     W = Tensor(np.ones(3), True, "W")
     text = written(trace(lambda s, xs: tg.label(tg.sum(W * s * xs[0]), "L"), (2.0, np.ones((2, 3))), [W]))

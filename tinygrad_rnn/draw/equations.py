@@ -21,7 +21,20 @@ from tinygrad_rnn.backward import passed_back
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Unfolded
-from tinygrad_rnn.notation import ATOM, BESIDE, ONE, PRODUCT, SUM, Hop, Writer, Written, broadcasts, is_number, symbol
+from tinygrad_rnn.notation import (
+    ATOM,
+    BESIDE,
+    ONE,
+    PRODUCT,
+    SUM,
+    Hop,
+    Writer,
+    Written,
+    broadcasts,
+    is_matrix_product,
+    is_number,
+    symbol,
+)
 from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["Equations", "used"]
@@ -161,7 +174,7 @@ class Equations:
             return self._partial(x, p), {}
         letters = ONE if p is self.output else Written(self.gradient(p), ATOM)
         start = _Passed(letters, self.numbers.shown(g, f"∂{p.id}"), g)
-        if any(_is_matrix_product(*hop) for path in paths for hop in path):
+        if any(is_matrix_product(*hop) for path in paths for hop in path):
             ways = [self._along(start, path) for path in paths]
         else:
             ways = [self._by_element(start, paths)]
@@ -197,7 +210,7 @@ class Equations:
         """The chain rule along one path: ᵗU dh for a matrix U, dh ᵗx for a vector x, all else by element."""
         run: list[Hop] = []
         for node, i in path:
-            if not _is_matrix_product(node, i):
+            if not is_matrix_product(node, i):
                 run.append((node, i))
                 continue
             if run and (g := self._by_element(g, [run])) is None:
@@ -251,11 +264,6 @@ def used(link: Link) -> Tensor:
     return next(x for x in link.user.inputs if (x.name, x.layer) == link.source.role)
 
 
-def _is_matrix_product(node: Tensor, i: int) -> bool:
-    """Whether input i is multiplied as a matrix, or by one: all but the b of W x + U h + b."""
-    return node.primitive.name in ("linear", "matmul", "outer") or (node.primitive.name == "affine" and i < 4)
-
-
 def _of_rows(node: Tensor) -> bool:
     """Whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
     primitive = "" if node.primitive is None else node.primitive.name
@@ -278,7 +286,7 @@ def _unwritten(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
 
 def _adds_up(node: Tensor, i: int) -> bool:
     """Whether the gradient of an input is a sum of what its elements, or the rows of a batch, have each."""
-    if _is_matrix_product(node, i):
+    if is_matrix_product(node, i):
         return i % 2 == 0 and node.primitive.name in ("linear", "affine") and node.ndim > 1
     return broadcasts(node, i)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.folding import fold
-from tinygrad_rnn.notation import ATOM, BESIDE, ONE, SUM, Writer, Written, broadcasts
+from tinygrad_rnn.notation import ATOM, BESIDE, ONE, SUM, Writer, Written, broadcasts, is_matrix_product
 from tinygrad_rnn.notation import PRODUCT as BY_ELEMENT
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.lines import Line, Lines
@@ -184,8 +184,10 @@ class Equations:
         """The chain rule along a path: matrices on the left, ᵗU dh, vectors on the right, dh ᵗx, else by element."""
         path = list(path)
         while path:
-            count = next((i for i, hop in enumerate(path) if _is_matrix(*hop)), len(path)) or 1
+            count = next((i for i, hop in enumerate(path) if is_matrix_product(*hop)), len(path)) or 1
             hops, path = path[:count], path[count:]
+            if hops[0][0].operation == "outer" and hops[0][1] == 1:  # the gradient itself would be transposed
+                return None
             if path and any(broadcasts(*hop) for hop in hops):
                 return None
             factor = self.writer.product(hops)
@@ -196,7 +198,7 @@ class Equations:
             factor = factor._replace(text=re.sub(r"^(−?[\d.½]+) ⊙ ", r"\1 ", factor.text))
             if g is None:
                 g = factor
-            elif not _is_matrix(*hops[0]):
+            elif not is_matrix_product(*hops[0]):
                 g = Written(f"{g.within(BY_ELEMENT)} ⊙ {factor.within(BY_ELEMENT)}", BY_ELEMENT)
             else:
                 pair = (factor, g) if hops[0][1] % 2 else (g, factor)
@@ -237,7 +239,3 @@ def _is_handed_on(paths: list[Sequence[tuple]] | None) -> bool:
 
 def _is_gradient(node: Node | None) -> bool:
     return node is not None and isinstance(node.name, GradientName)
-
-
-def _is_matrix(node: Node, i: int) -> bool:
-    return node.operation in ("linear", "matmul") or (node.operation == "affine" and i < 4)
