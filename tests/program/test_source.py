@@ -554,3 +554,33 @@ print(loss.hex())
 """
     result = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert float.fromhex(result.stdout.strip()) == eager(function, inputs, wrt)[0]
+
+
+def test_gradients_are_called_after_their_arguments():
+    """Also where two have one name, as the layers of a perceptron; of these, no comment says what would be false."""
+    below, above = tg.nn.Linear(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    wrt = [*below.parameters(), *above.parameters()]
+    made = trace(lambda x, Y: tg.nn.half_squared_error(above(tg.tanh(below(x))), Y), (np.ones(2), np.ones(1)), wrt)
+    text = written(made)
+    assert "loss, [dV, dc, dV2, dc2] = bptt(x, Y, V, c, V2, c2)" in text
+    assert re.search(r"dV = np\.outer\(\w+, x\)", text) and re.search(r"dV2 = np\.outer\(dy, tanh_y\)", text)
+    assert "dV = dy" not in text
+
+
+def test_a_cell_of_one_s_own_reads_as_the_plain_one():
+    """x, a and h labelled: a line each, and with loops one page for any number of steps."""
+    U, W, b = (
+        tg.Tensor(np.ones(shape), requires_grad=True, name=n)
+        for n, shape in zip("UWb", [(3, 3), (3, 2), 3], strict=True)
+    )
+
+    def loss(xs):
+        h = tg.label(tg.Tensor(np.zeros(3)), "h", 0)
+        for t, x in enumerate(xs, 1):
+            a = tg.label(tg.linear(W, tg.label(x, "x", t)) + tg.linear(U, h) + b, "a", t)
+            h = tg.label(tg.tanh(a), "h", t)
+        return tg.sum(h * h)
+
+    made = trace(loss, (np.ones((6, 2)),), [U, W, b])
+    assert "    a_2 = W @ x_2 + U @ h_1 + b\n    h_2 = np.tanh(a_2)\n" in written(made)
+    assert "        a = W @ x[t] + U @ h[t - 1] + b\n        h[t] = np.tanh(a)\n" in written(made, rolled=True)

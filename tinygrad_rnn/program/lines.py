@@ -270,14 +270,10 @@ class Lines:
 
     def _zero(self, node: Node) -> tuple[str, str]:
         """What a sum over time starts as, and the argument that it has the shape of, being its gradient."""
-        like = (
-            [leaf for leaf, _ in [self.gradient_of[node]] if leaf.dtype == node.dtype]
-            if node in self.gradient_of
-            else []
-        )
+        of, _ = self.gradient_of.get(node, (None, None))
         bare = self.outline.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
         zero = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
-        return zero, self.ref[like[0]].family.base if like and self.outline.step(node) is None else ""
+        return zero, self.ref[of].family.base if of is not None and of.dtype == node.dtype else ""
 
     def _sink(self) -> None:
         """What is made of arguments alone stands right before it is used: x(t) in its step."""

@@ -38,7 +38,8 @@ class Trace:
         graph: its outputs are the loss, the gradients, and the arrays of what else the function returns.
         parameters: the Tensors whose values the graph's parameters are read from at each call.
         input_names: what the function calls its inputs: xs, or state[0] for a part of one.
-        wrt_names, wrt: what the gradients are of, and its leaves. extra: what else the function returns, with numbers in place of arrays.
+        wrt_names, wrt: what the gradients are of, and its leaves.
+        extra: what else the function returns, with numbers in place of arrays.
         examples: the inputs that the function was run on.
     """
 
