@@ -7,10 +7,12 @@ the pictures of the table of contents.
 import argparse
 import runpy
 import shutil
+import sys
 import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+quick = False  # a lesson that trains less than it needs is held to no band
 
 
 def run(main):
@@ -20,14 +22,19 @@ def run(main):
     parser.add_argument("--out", type=Path, default=Path("lessons", path.name[:2]), help="folder for the figures")
     parser.add_argument("--quick", action="store_true", help="train less than is needed for what the lesson shows")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    main(options.out, options.quick)
+    global quick
+    quick = options.quick
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        main(options.out, options.quick)
+    except (ImportError, OSError) as error:  # as of a package that is an extra, or a folder that is a file
+        sys.exit(f"{path.name}: {error}")
     print(f"figures: {', '.join(sorted(p.name for p in options.out.glob('*.svg')))} in {options.out}")
 
 
 def expected(value, low, high):
     """The band that a number is expected in, as text, and whether it is; for an experiment that was done before."""
-    return f"expected {low:g} to {high:g}{'' if low <= value <= high else ': IT IS NOT'}"
+    return f"expected {low:g} to {high:g}{'' if quick or low <= value <= high else ': IT IS NOT'}"
 
 
 def run_all():

@@ -38,3 +38,9 @@ def test_a_state_that_is_carried_goes_through_windows_of_the_truncation():
 def test_what_does_not_fit_is_told(given, error, message):
     with pytest.raises(error, match=message):
         Settings(**given)
+
+
+@pytest.mark.parametrize("name", ["lr", "clip_norm", "clip_value"])
+def test_what_would_learn_nothing_is_told(name):
+    with pytest.raises(ValueError, match=f"{name}=0.0: more than 0 is needed, or nothing is learnt"):
+        Settings(**{name: 0.0})

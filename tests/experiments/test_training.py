@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -312,11 +313,22 @@ def test_ctrl_c_leaves_a_checkpoint_that_goes_on(tmp_path):
     )
     while not (tmp_path / "a" / "metrics.csv").exists() or len(metrics(tmp_path / "a")) < 3:
         assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and f"--resume {tmp_path / 'a'}" in err and "Traceback" not in err
     with np.load(tmp_path / "a" / "checkpoint.npz") as state:
-        assert int(state["epoch"]) >= 1
+        epoch = int(state["epoch"])
+    more = [*command, "--epochs", str(epoch + 1), "--resume", tmp_path / "a"]
+    subprocess.run(more, check=True, capture_output=True, timeout=60)
+    assert epoch >= 1 and len(metrics(tmp_path / "a")) == 1 + epoch + 1
+
+
+def test_a_new_run_leaves_nothing_of_the_one_before(tmp_path):
+    train(settings(tmp_path, "text", epochs=1), tmp_path / "out")
+    assert (tmp_path / "out" / "sample.txt").exists()
+    train(settings(tmp_path, data="sine", epochs=1), tmp_path / "out")
+    assert not (tmp_path / "out" / "sample.txt").exists()
 
 
 def test_without_matplotlib_the_numbers_are_written_and_a_line_says_what_to_install(capsys, tmp_path, monkeypatch):

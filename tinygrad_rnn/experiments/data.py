@@ -1,7 +1,8 @@
 """What is learnt from: a series of numbers or a text of characters, the last part of which is held out.
 
 Both are a sequence of N values and give at any place the vector that a net takes and is to forecast: a number, scaled,
-(1,), or a character as one of K, (K,). What scales a series, and what the baselines know, is the training part alone.
+(1,), or a character as one of K, (K,). What scales a series, and what the baselines count, is the training part alone;
+which characters there are is known of the whole text.
 """
 
 from __future__ import annotations

@@ -27,13 +27,18 @@ from tinygrad_rnn.nn import Module, save
 
 __all__ = ["METRICS", "begin", "read_checkpoint", "read_settings", "write_epoch"]
 
+LEFT = (  # by a run, its checkpoint first: without it there is no run
+    "checkpoint.npz", "config.json", "metrics.csv", "model.npz", "summary.json", "loss.svg", "loss.csv",
+    "prediction.svg", "prediction.csv", "sample.txt",
+)  # fmt: skip
 METRICS = ("epoch", "training loss", "held-out loss", "gradient norm", "seconds")
 
 
-def begin(folder: Path, settings: Settings, rows: list[list[float]]) -> None:
-    """Make the folder, and write the settings and the metrics so far; a summary of an earlier run is removed."""
+def begin(folder: Path, settings: Settings, rows: list[list[float]], resume: bool) -> None:
+    """Make the folder, and write the settings and the metrics so far; what an earlier run has left there is removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").unlink(missing_ok=True)
+    for name in ("summary.json",) if resume else LEFT:
+        (folder / name).unlink(missing_ok=True)
     write_file(folder / "config.json", (json.dumps(settings.as_dict(), indent=2) + "\n").encode())
     write_file(folder / "metrics.csv", "".join(map(_line, [METRICS, *rows])).encode())
 

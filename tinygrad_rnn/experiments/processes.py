@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -68,7 +69,8 @@ class Processes(Executor):
             answer, error = pipe.recv()
         except (EOFError, ConnectionError):
             process.join()
-            code = process.exitcode
+            while (code := process.exitcode) is None:  # another thread, which starts a process, has seen the end first
+                time.sleep(0.01)
             how = f"with exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
             raise ChildProcessError(f"its process was ended {how}") from None
         self._idle.append((process, pipe))

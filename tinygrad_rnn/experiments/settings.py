@@ -9,6 +9,8 @@ from tinygrad_rnn.nn.cells import NONLINEARITIES
 
 __all__ = ["Settings", "option_type"]
 
+_POSITIVE = ("lr", "clip_norm", "clip_value")
+
 
 def _option(default: Any, meaning: str, choices: tuple[str, ...] | None = None, least: float | None = None) -> Any:
     """A setting with its meaning, as `--help` shows it, and what it may be: one of some, or a number from one up."""
@@ -75,6 +77,8 @@ class Settings:
             value, choices, least = getattr(self, setting.name), setting.metadata["choices"], setting.metadata["least"]
             if value is not None and choices and value not in choices:
                 raise ValueError(f"{setting.name}={value!r}: not one of {', '.join(choices)}")
+            if value == 0 and setting.name in _POSITIVE:
+                raise ValueError(f"{setting.name}={value!r}: more than 0 is needed, or nothing is learnt")
             if value is not None and least is not None and not least <= value < float("inf"):
                 raise ValueError(f"{setting.name}={value!r}: at least {least:g} is needed, and finite")
         if self.nonlinearity is not None and self.cell != "rnn":

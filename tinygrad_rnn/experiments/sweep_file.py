@@ -17,7 +17,8 @@ or, instead of `[grid]`, so many points drawn at random:
     log_uniform.lr = [0.0001, 0.1]
     choice.cell = ["rnn", "lstm"]
 
-"none" stands for a setting that is left out.
+"none" stands for a setting that is left out. The best of many runs has been chosen by what was held out: its error is
+too good by some measure, and settings that are chosen so need data of their own to be judged by.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def train(
     if path is not None:
         if resume:
             run.restore(*folder.read_checkpoint(path, settings))
-        folder.begin(path, settings, run.rows)
+        folder.begin(path, settings, run.rows, resume)
         if not resume:
             folder.write_epoch(path, None, run.net, run.state())
     while run.epoch < settings.epochs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import Field, fields
 from pathlib import Path
@@ -76,7 +77,9 @@ def _train(options: argparse.Namespace) -> int:
         with Progress() as progress:
             summary = train(settings, out, resume, progress)
     except KeyboardInterrupt:
-        print(f"\ntinygrad-rnn train: interrupted; go on with: tinygrad-rnn train --resume {out}", file=sys.stderr)
+        begun = (out / "checkpoint.npz").exists() and read_settings(out) == settings
+        hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(str(out))}" if begun else ""
+        print(f"\ntinygrad-rnn train: interrupted{hint}", file=sys.stderr)
         return 130
     print(f"{summary}\n\nwrote {out}")
     if summary.note:
