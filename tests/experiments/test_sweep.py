@@ -476,22 +476,6 @@ def run(capsys, *arguments):
 GRID = "[train]\nepochs = 3\n[grid]\nhidden = [8, 13]\nlr = [0.01, 0.1]\n"
 
 
-def test_a_run_of_a_sweep_is_that_run_alone(capsys, tmp_path):
-    """The weights of the net, bit for bit."""
-    pytest.importorskip("matplotlib")
-    common = {"data": "sine", "epochs": 2, "hidden": 3, "window": 5}
-    text = ["[train]", *(f"{name} = {json.dumps(value)}" for name, value in common.items()), "[grid]"]
-    file = written(tmp_path, "\n".join([*text, "cell = ['rnn', 'gru']"]))
-    status, _, err = run(capsys, file, "--out", tmp_path / "out", "--workers", 2)
-    assert (status, err) == (0, "")
-    for path in (tmp_path / "out").glob("*/config.json"):
-        cell = json.loads(path.read_text())["cell"]
-        tg.experiments.train(tg.experiments.Settings(**common, cell=cell), tmp_path / cell)
-        alone, swept = np.load(tmp_path / cell / "model.npz"), np.load(path.parent / "model.npz")
-        assert sorted(alone) == sorted(swept) and all(np.array_equal(alone[name], swept[name]) for name in alone)
-    assert {path.name for path in tmp_path.iterdir()} >= {"rnn", "gru"}
-
-
 def test_the_command_trains_and_tells(capsys, tmp_path, stand_in):
     out = tmp_path / "new" / "out"
     status, told, err = run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 2)

@@ -351,3 +351,18 @@ def test_figures_have_axes_with_units(tmp_path):
 def test_resume_needs_a_folder():
     with pytest.raises(ValueError, match=r"train\(resume=True\): out, the folder"):
         train(Settings(), resume=True)
+
+
+def test_a_run_of_a_sweep_is_that_run_alone(tmp_path):
+    """The weights of the net, bit for bit, in a process of a sweep and here."""
+    pytest.importorskip("matplotlib")
+    common = {"data": "sine", "epochs": 2, "hidden": 3, "window": 5}
+    lines = ["[train]", *(f"{name} = {json.dumps(value)}" for name, value in common.items()), "[grid]"]
+    (tmp_path / "sweep.toml").write_text("\n".join([*lines, "cell = ['rnn', 'gru']"]))
+    assert main(["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "out"), "--workers", "2"]) == 0
+    for path in (tmp_path / "out").glob("*/config.json"):
+        cell = json.loads(path.read_text())["cell"]
+        train(Settings(**common, cell=cell), tmp_path / cell)
+        alone, swept = np.load(tmp_path / cell / "model.npz"), np.load(path.parent / "model.npz")
+        assert sorted(alone) == sorted(swept) and all(np.array_equal(alone[name], swept[name]) for name in alone)
+    assert {path.name for path in tmp_path.iterdir()} >= {"rnn", "gru"}
