@@ -411,6 +411,17 @@ def test_a_parameter_that_changes_its_dtype_is_traced_again():
     assert program()[1][0].dtype == np.float32 and program()[1][0].tolist() == [6.0, 8.0]
 
 
+def test_a_parameter_that_changes_its_dtype_is_refused_if_asked_for():
+    V = tg.Tensor([1.0, 2.0], requires_grad=True)
+    program = tg.compile(lambda: tg.sum(V * V), wrt=V, retrace=False)
+    V.data = np.array([3.0, 4.0], np.float32)
+    for _ in range(2):
+        with pytest.raises(ShapeError, match="or with parameters of another dtype; retrace=False forbids"):
+            program()
+    V.data = np.array([3.0, 4.0])
+    assert program()[0] == 25.0
+
+
 def test_calls_from_several_threads_wait_for_each_other():
     p = Problem(batch=2, T=30)
     program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)

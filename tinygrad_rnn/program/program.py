@@ -87,12 +87,12 @@ class Program:
         arrays, structure = _flattened(inputs)
         with self._lock:
             key = _key(arrays, structure)
-            traced = self._traced.pop(key, None)
+            traced = self._traced.get(key)
             values = traced and traced.values()
             if values is None:  # it is new, or a parameter has another dtype than it had
                 traced = self._newly_traced(key, inputs)
                 values = traced.values()
-            self._traced[key] = traced  # at the end: it is the one that was used last
+            self._traced[key] = self._traced.pop(key)  # to the end: it is the one that was used last
             results = traced.kernel.run(*traced.cast(arrays), *values)
             loss = results.pop(0).item()
             if traced.trace.extra is None:
