@@ -15,8 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
@@ -326,9 +324,8 @@ def _operands(node: Tensor) -> dict[str, Tensor]:
 
 def broadcasts(node: Tensor, i: int) -> bool:
     """Whether input i was broadcast, so that its gradient is a sum."""
-    name = node.primitive.name
-    elementwise = (isinstance(node.primitive.forward, np.ufunc) and name != "matmul") or name in ("where", "lerp")
-    return (elementwise or (name, i) == ("affine", 4)) and node.inputs[i].shape != node.shape
+    added = (node.primitive.name, i) == ("affine", 4)  # b
+    return (node.primitive.by_element or added) and node.inputs[i].shape != node.shape
 
 
 def is_matrix_product(node: Tensor, i: int) -> bool:

@@ -57,6 +57,13 @@ class Primitive:
         inputs = len(arguments) - 1 if self.variadic else len(self.vjps)
         return arguments[0].__record__(self, arguments[:inputs], *arguments[inputs:])
 
+    @property
+    def by_element(self) -> bool:
+        """Whether it works element by element, on inputs that are broadcast."""
+        if isinstance(self.forward, np.ufunc):
+            return self.name != "matmul"
+        return self.name in ("sigmoid", "relu", "softplus", "where", "lerp")
+
     def rules(self, inputs: int) -> Sequence[Callable[..., Any]]:
         """One vjp for each of so many inputs of a variadic primitive."""
         return [partial(self.vjps[0], i) for i in range(inputs)]

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Sequence
@@ -175,10 +176,9 @@ class _Buffered(_Lines):
     def add(self, node: Node, i: int) -> None:
         """The line that computes a node, the i-th; what is dead by then is free for others."""
         if _is_view(node):
-            how = _how(node)
-            self.names[node] = self.view(node.inputs[0], how)
-            if self.array(node.inputs[0]) is not None:
-                self.arrays[node] = _viewed(self.array(node.inputs[0]), how)
+            name = self.names[node] = self.view(node.inputs[0], _how(node))
+            if name in self.bound:
+                self.arrays[node] = self.bound[name]
         elif node in self.stacks:
             self._in_place(node)
         else:
@@ -219,11 +219,11 @@ class _Buffered(_Lines):
         part = self.arrays[stack] = self.stacks[stack]
         for i, x in enumerate(stack.inputs):
             if x not in self.slots:
-                self._copied(self.bind(part[i, ...]), self.name(x))
+                self.lines.append(self._copy(self.bind(part[i, ...]), self.name(x)))
         self.names[stack] = self.bind(part)
 
-    def _copied(self, out: str, name: str) -> None:
-        self.lines.append(f"{self.function(np.copyto, 'copyto')}({out}, {name})")
+    def _copy(self, out: str, *arguments: str) -> str:
+        return f"{self.function(np.copyto, 'copyto')}({', '.join([out, *arguments])})"
 
     # Calls
 
@@ -239,24 +239,24 @@ class _Buffered(_Lines):
             return self._product(node)
         if _is_ufunc(node):
             return self._by_element(node)
-        copyto, names = self.function(np.copyto, "copyto"), [self.name(x) for x in inputs]
+        names = [self.name(x) for x in inputs]
         if operation == "relu":
             return self._calling(np.maximum, names[0], self.bind(np.zeros((), node.dtype), "c"))
         if operation == "sigmoid":
             return self._calling(_sigmoid, names[0], called="sigmoid")
         if operation == "sum" and _sums_rows(node):
-            ones = self.bind(np.ones(int(np.prod(inputs[0].shape[:-1])), node.dtype), "c")
+            ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
             return self._calling(np.dot, ones, self.rows(inputs[0]))
         if operation in ("sum", "max", "min"):
             reduce = self.function(_REDUCTIONS[operation].reduce, f"{operation}_over")
             return lambda out: f"{reduce}({names[0]}, {static[0]}, None, {out or None}, {static[1]})"
         if operation == "where":
-            return lambda out: f"{copyto}({out}, {names[1]}); {copyto}({out}, {names[0]}, where={names[2]})"
+            return lambda out: f"{self._copy(out, names[1])}; {self._copy(out, names[0], f'where={names[2]}')}"
         if _is_stack(node):
-            return lambda out: "; ".join(f"{copyto}({out}[{i}, ...], {x})" for i, x in enumerate(names))
+            return lambda out: "; ".join(self._copy(f"{out}[{i}, ...]", x) for i, x in enumerate(names))
         arguments = ", ".join([*names, *(self.bind(x, "s") for x in static)])
         forward = self.function(node.primitive.forward, operation)
-        return lambda out: f"{copyto}({out}, {forward}({arguments}))"
+        return lambda out: self._copy(out, f"{forward}({arguments})")
 
     def _by_element(self, node: Node) -> Call:
         """A call of a ufunc.
@@ -270,12 +270,10 @@ class _Buffered(_Lines):
         wide = next((i for i, x in enumerate(node.inputs) if _is_repeated(x, node)), None)
         if wide is None or node.inputs[wide].dtype != node.dtype:
             return self._calling(function, *names)
-        copyto = self.function(np.copyto, "copyto")
 
         def both(out: str) -> str:
-            return f"{copyto}({out}, {names[wide]}); " + self._calling(
-                function, *[out if i == wide else name for i, name in enumerate(names)]
-            )(out)
+            operands = [out if i == wide else name for i, name in enumerate(names)]
+            return f"{self._copy(out, names[wide])}; {self._calling(function, *operands)(out)}"
 
         return both
 
@@ -400,11 +398,11 @@ def _can_be_new(x: Node) -> bool:
 
 def _is_number(x: Node, node: Node) -> bool:
     """Whether an operand is one number in axes, beside an array."""
-    return x.ndim > 0 and x.shape != node.shape and int(np.prod(x.shape)) == 1
+    return x.ndim > 0 and x.shape != node.shape and math.prod(x.shape) == 1
 
 
 def _is_repeated(x: Node, node: Node) -> bool:
-    return x.shape != node.shape and int(np.prod(x.shape)) > 1
+    return x.shape != node.shape and math.prod(x.shape) > 1
 
 
 def _sums_rows(node: Node) -> bool:

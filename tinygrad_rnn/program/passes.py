@@ -37,11 +37,11 @@ def dead_code(graph: Graph) -> Graph:
 
 def expanded(graph: Graph) -> Graph:
     """With primitives that stand for several in place of these."""
-    return rewritten(graph, lambda node, inputs: _EXPANSIONS.get(node.operation, _itself)(node, inputs))
 
+    def rule(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+        return _EXPANSIONS[node.operation](node, inputs) if node.operation in _EXPANSIONS else None
 
-def _itself(node: Node, inputs: Sequence[Node]) -> None:
-    """Nothing stands in its place."""
+    return rewritten(graph, rule)
 
 
 def _elementwise(primitive: Primitive, *inputs: Node, of: Node, **place: Any) -> Node:

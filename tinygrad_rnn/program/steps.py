@@ -7,13 +7,13 @@ steps at once, on the values of the steps stacked along a new first axis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import primitives as P
-from tinygrad_rnn.primitives import TESTS
 from tinygrad_rnn.program.graph import Graph, Node, depth_first, made, replaced
 
 __all__ = ["batched", "cycles", "is_large", "roles", "stacked", "static_key", "steps"]
@@ -22,7 +22,6 @@ Role = Any
 
 _DEEP = 4  # nodes are told apart by what they are made of, so many primitives deep or down to what has a name
 _LARGE = 2**16  # bytes: arrays that are larger are not stacked, since what is computed of them is still in the cache
-_BY_ELEMENT = {"sigmoid", "relu", "softplus", "where"} | {test.__name__ for test in TESTS}
 
 
 def steps(graph: Graph) -> dict[Node, int | None]:
@@ -104,7 +103,7 @@ def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
 
 def is_large(x: Node) -> bool:
     """Whether a value is too large to gain from being stacked with others."""
-    return int(np.prod(x.shape)) * x.dtype.itemsize > _LARGE
+    return math.prod(x.shape) * x.dtype.itemsize > _LARGE
 
 
 def stacked(nodes: Sequence[Node]) -> Node:
@@ -153,10 +152,9 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
         return None if whole.operation == "stack" else whole
     if all(shared):
         return None
-    by_element = operation in _BY_ELEMENT or isinstance(first.primitive.forward, np.ufunc)
-    if is_large(first) or operation == "matmul":
+    if is_large(first):
         return None
-    if by_element or (operation == "linear" and shared == [True, False]):
+    if first.primitive.by_element or (operation == "linear" and shared == [True, False]):
         pass
     elif operation in ("sum", "max", "min"):
         axis = static[0]

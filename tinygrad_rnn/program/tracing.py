@@ -110,11 +110,13 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
         raise TypeError(f"compile(function, ...): a function of the inputs is needed, not a {name}")
     if not is_recording():
         raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
-    arrays, structure = arrays_of(inputs)
-    given = [Tensor(x) for x in arrays]
+    leaves, structure = _taken_apart(inputs)
+    given = [Tensor(x.value if isinstance(x, Tensor) else x) for x in leaves]
     wrt = [given[p] if isinstance(p, int) else p for p in inputs_among(name, of, inputs)]
-    for x, leaf in zip(_leaves(inputs), given, strict=True):
-        leaf.requires_grad = leaf in set(wrt) or (isinstance(x, Tensor) and x.requires_grad)
+    for x, leaf in zip(leaves, given, strict=True):
+        leaf.requires_grad = isinstance(x, Tensor) and x.requires_grad
+    for p in wrt:
+        p.requires_grad = True
 
     tracer = _Tracer(given)
     token = watcher.set(tracer)
@@ -129,10 +131,11 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
         watcher.reset(token)
     _check_the_same(name, function, given, structure, tracer, loss)
 
-    outputs = [loss, *gradients, *map(as_tensor, _leaves(tuple(extra)))]
+    others, returned = _taken_apart(tuple(extra))
+    outputs = [loss, *gradients, *map(as_tensor, others)]
     nodes = topological_order(*outputs, *tracer.made)
-    leaves = [x for x in nodes if x.primitive is None]
-    live = dict.fromkeys(x for x in [*wrt, *leaves] if x not in tracer.inputs and x.born < tracer.started)
+    born_before = [x for x in nodes if x.primitive is None and x.born < tracer.started]
+    live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in tracer.inputs)
 
     new: dict[Tensor, Node] = {}
     for x in dict.fromkeys([*given, *live, *nodes]):
@@ -146,9 +149,8 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     input_names = _input_names(function, inputs)
     names = dict(zip(given, input_names, strict=True))
     wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(wrt, 1))
-    returned = arrays_of(tuple(extra))[1] if extra else None
     examples = tuple(x.value for x in given)
-    return Trace(graph, tuple(live), input_names, wrt_names, tuple(new[p] for p in wrt), returned, examples)
+    return Trace(graph, tuple(live), input_names, wrt_names, tuple(new[p] for p in wrt), returned or None, examples)
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
@@ -190,7 +192,7 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
 
 def inputs_among(name: str, wrt: Sequence[Tensor | int], examples: tuple) -> list[Tensor | int]:
     """What gradients are wanted of, with the number of the input in place of an example."""
-    leaves = _leaves(examples)
+    leaves, _ = _taken_apart(examples)
     places = {x: [i for i, y in enumerate(leaves) if y is x] for x in leaves if isinstance(x, Tensor)}
     for x in wrt:
         if len(places.get(x, ())) > 1:
@@ -205,17 +207,36 @@ def name_of(function: Callable) -> str:
 
 def arrays_of(value: Any) -> tuple[list[np.ndarray], Any]:
     """The arrays in a value, and the value with their numbers in place of them: lists, tuples and dicts may nest."""
-    leaves = _leaves(value)
-    return [_array(x) for x in leaves], _numbered(value, iter(range(len(leaves))))
+    leaves, structure = _taken_apart(value)
+    return [x.value if isinstance(x, Tensor) else np.asarray(x) for x in leaves], structure
 
 
 def rebuilt(structure: Any, arrays: Sequence[Any]) -> Any:
     """The value of which `arrays_of` has given the structure, with these arrays."""
-    if isinstance(structure, (list, tuple)):
-        return _like(structure, [rebuilt(x, arrays) for x in structure])
-    if isinstance(structure, dict):
-        return {key: rebuilt(x, arrays) for key, x in structure.items()}
-    return arrays[structure.number] if isinstance(structure, _Place) else structure
+    return _mapped(lambda x: arrays[x.number] if isinstance(x, _Place) else x, structure)
+
+
+def _taken_apart(value: Any) -> tuple[list[Any], Any]:
+    """What is an array in a value, as it is, and the structure around."""
+    leaves: list[Any] = []
+
+    def place(x: Any) -> Any:
+        if not is_array(x):
+            return x
+        leaves.append(x)
+        return _Place(len(leaves) - 1)
+
+    return leaves, _mapped(place, value)
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """A value with what a function makes of each part in the lists, tuples and dicts that it is made of."""
+    if isinstance(value, (list, tuple)) and not _is_numbers(value):
+        parts = [_mapped(function, x) for x in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if isinstance(value, dict):
+        return {key: _mapped(function, x) for key, x in value.items()}
+    return function(value)
 
 
 def structure_key(structure: Any) -> Any:
@@ -251,31 +272,6 @@ def _is_numbers(x: Any) -> bool:
     return type(x) is list and bool(x) and all(isinstance(y, (int, float)) or _is_numbers(y) for y in x)
 
 
-def _like(value: Any, parts: list) -> Any:
-    """A list or tuple of the same type, or a tuple of the same names."""
-    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-
-
-def _array(x: Any) -> np.ndarray:
-    return x.value if isinstance(x, Tensor) else np.asarray(x)
-
-
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, (list, tuple)) and not _is_numbers(value):
-        return [leaf for x in value for leaf in _leaves(x)]
-    if isinstance(value, dict):
-        return [leaf for x in value.values() for leaf in _leaves(x)]
-    return [value] if is_array(value) else []
-
-
-def _numbered(value: Any, numbers: Any) -> Any:
-    if isinstance(value, (list, tuple)) and not _is_numbers(value):
-        return _like(value, [_numbered(x, numbers) for x in value])
-    if isinstance(value, dict):
-        return {key: _numbered(x, numbers) for key, x in value.items()}
-    return _Place(next(numbers)) if is_array(value) else value
-
-
 def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
     """xs, Y, ... as the function has it; with a number after it for a part."""
     try:
@@ -285,7 +281,7 @@ def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
     names += [f"input_{i}" for i in range(len(names) + 1, len(inputs) + 1)]
     found = []
     for name, value in zip(names, inputs, strict=False):
-        parts = len(_leaves(value))
+        parts = len(_taken_apart(value)[0])
         found += [name] if is_array(value) else [f"{name}_{i}" for i in range(1, parts + 1)]
     return tuple(found)
 
