@@ -10,6 +10,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from lesson import expected, run
+from tinygrad_rnn.datasets import adding_problem
 from tinygrad_rnn.experiments import plots
 
 BATCH, HIDDEN, BASELINE, SOLVED = 32, 32, 1.0 / 6.0, 0.01
@@ -22,15 +23,6 @@ NETS = {  # name: kind, learning rate, options, the scale of W beside U = 1, and
     "LSTM, forget bias 1": ("LSTM", 0.01, {"forget_bias": 1.0}, None, (0, 0.01)),
     "GRU": ("GRU", 0.01, {}, None, (0, 0.01)),
 }
-
-
-def sequences(rng, T):
-    """xs (T, B, 2): numbers and marks; targets (B, 1): the sums of the two marked numbers."""
-    numbers, marks = rng.uniform(0.0, 1.0, (T, BATCH)), np.zeros((T, BATCH))
-    each = np.arange(BATCH)
-    marks[rng.integers(0, T // 2, BATCH), each] = 1.0
-    marks[rng.integers(T // 2, T, BATCH), each] = 1.0
-    return np.stack([numbers, marks], axis=-1), np.sum(numbers * marks, axis=0)[:, None]
 
 
 def train(kind, lr, options, scale, T, updates, seed=0):
@@ -46,10 +38,10 @@ def train(kind, lr, options, scale, T, updates, seed=0):
     def loss_of(xs, targets):
         return tg.nn.squared_error(readout(net(xs)[0][-1]), targets, reduction="mean")
 
-    program = tg.compile(loss_of, *sequences(np.random.default_rng(0), T), wrt=parameters)
+    program = tg.compile(loss_of, *adding_problem(np.random.default_rng(0), T, BATCH), wrt=parameters)
     errors, medians = [], []
     while len(errors) < updates and (len(errors) < 20 or medians[-1] >= SOLVED):
-        errors.append(program.backward(*sequences(rng, T)))
+        errors.append(program.backward(*adding_problem(rng, T, BATCH)))
         medians.append(np.median(errors[-20:]))
         tg.optim.clip_grad_norm(parameters, 1.0)
         optimizer.step()

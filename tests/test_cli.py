@@ -8,23 +8,14 @@ import subprocess
 import sys
 
 import pytest
+from command_line import ended as run
 
 from tinygrad_rnn import cli
-from tinygrad_rnn.cli import main
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.style import ZERO
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tensor import unary
-
-
-def run(capsys, *arguments):
-    try:
-        status = main([str(a) for a in arguments])
-    except SystemExit as exit:
-        status = exit.code
-    out, err = capsys.readouterr()
-    return status, out, err
 
 
 def test_demo_writes_the_figures_and_prints_the_proof(capsys, tmp_path):

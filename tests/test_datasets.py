@@ -88,3 +88,10 @@ def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "series.csv").write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(ValueError, match=r"series\.csv: not a CSV file in UTF-8"):
         datasets.read_column(tmp_path / "series.csv", "v")
+
+
+def test_the_adding_problem_is_the_sum_of_two_marked_numbers():
+    xs, targets = datasets.adding_problem(np.random.default_rng(0), 10, 50)
+    numbers, marks = xs[..., 0], xs[..., 1]
+    assert (marks[:5].sum(axis=0) == 1).all() and (marks[5:].sum(axis=0) == 1).all() and targets.shape == (50, 1)
+    np.testing.assert_allclose(targets[:, 0], (numbers * marks).sum(axis=0))

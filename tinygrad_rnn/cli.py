@@ -25,6 +25,7 @@ from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.experiments.commands import add_commands
 from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.notation import Notation
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tensor import Tensor, label
@@ -32,7 +33,6 @@ from tinygrad_rnn.tensor import Tensor, label
 __all__ = ["main"]
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
-CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 VIEWS = ("forward", "backward", "between", "terms")
 
 
@@ -92,7 +92,7 @@ def _add_net_options(parser: argparse._ActionsContainer) -> None:
 def _add_draw_options(parser: argparse.ArgumentParser) -> None:
     net = parser.add_argument_group("net")
     _add_net_options(net)
-    net.add_argument("--cell", choices=CELLS, default="rnn", help="(default: rnn)")
+    net.add_argument("--cell", choices=KINDS, default="rnn", help="(default: rnn)")
     net.add_argument("--nonlinearity", choices=NONLINEARITIES, help="f of the plain cell, rnn (default: tanh)")
     net.add_argument("--layers", type=_whole(1), default=1, metavar="N", help="cells on each other (default: 1)")
     net.add_argument(
@@ -219,7 +219,7 @@ def _draw(options: argparse.Namespace) -> int:
     shown = {field.name: getattr(options, field.name) for field in fields(Options) if hasattr(options, field.name)}
     _refuse_what_has_no_effect(options, shown)
     settings = {"nonlinearity": options.nonlinearity} if options.nonlinearity else {}
-    net = _Forecast(options, CELLS[options.cell], num_layers=options.layers, **settings)
+    net = _Forecast(options, KINDS[options.cell], num_layers=options.layers, **settings)
     resolution = {"dpi": options.dpi} if hasattr(options, "dpi") else {}
     print(f"wrote {_diagram(net, options, shown).save(options.out, **resolution)}")
     return 0

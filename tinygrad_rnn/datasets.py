@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
-__all__ = ["read_column", "sine", "sunspots", "window"]
+__all__ = ["adding_problem", "read_column", "sine", "sunspots", "window"]
 
 
 def sunspots() -> np.ndarray:
@@ -23,6 +23,18 @@ def sunspots() -> np.ndarray:
 def sine(points: int = 100, periods: float = 2.0) -> np.ndarray:
     """A sine over a number of periods."""
     return np.sin(2.0 * np.pi * periods * np.arange(points) / points)
+
+
+def adding_problem(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences of the adding problem (Hochreiter and Schmidhuber 1997): xs (T, B, 2), and targets (B, 1).
+
+    Each step brings a number from 0 to 1 and a mark, which is 1 at a step in either half and else 0; the target is the
+    sum of the two marked numbers. Who always answers 1 has a mean squared error of 1/6.
+    """
+    numbers, marks, each = rng.uniform(0.0, 1.0, (steps, batch)), np.zeros((steps, batch)), np.arange(batch)
+    marks[rng.integers(0, max(steps // 2, 1), batch), each] = 1.0
+    marks[rng.integers(steps // 2, steps, batch), each] = 1.0
+    return np.stack([numbers, marks], axis=-1), np.sum(numbers * marks, axis=0)[:, None]
 
 
 def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarray:

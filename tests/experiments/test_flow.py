@@ -7,20 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from command_line import ended
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.cli import main
 from tinygrad_rnn.experiments.cliff import cliff, error
 from tinygrad_rnn.experiments.flow import NOISE, PRESETS, Flow, Net, flow, nets_of
 
 
 def run(capsys, *arguments):
-    try:
-        status = main(["flow", *map(str, arguments)])
-    except SystemExit as exit:
-        status = exit.code
-    out, err = capsys.readouterr()
-    return status, out, err
+    return ended(capsys, "flow", *arguments)
 
 
 def read(path):

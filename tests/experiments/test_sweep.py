@@ -15,9 +15,9 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from command_line import ended
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import cli
 from tinygrad_rnn.experiments import sample, sweep
 from tinygrad_rnn.experiments.points import combinations
 from tinygrad_rnn.experiments.processes import Processes
@@ -468,9 +468,7 @@ def test_a_file_that_does_not_fit_is_told(tmp_path, text, message):
 
 
 def run(capsys, *arguments):
-    status = cli.main(["sweep", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return status, out, err
+    return ended(capsys, "sweep", *arguments)
 
 
 GRID = "[train]\nepochs = 3\n[grid]\nhidden = [8, 13]\nlr = [0.01, 0.1]\n"

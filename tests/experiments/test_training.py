@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from command_line import ended
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.cli import main
@@ -45,12 +46,7 @@ def metrics(folder):
 
 
 def run(capsys, *arguments):
-    try:
-        status = main(["train", *map(str, arguments)])
-    except SystemExit as exit:
-        status = exit.code
-    out, err = capsys.readouterr()
-    return status, out, err
+    return ended(capsys, "train", *arguments)
 
 
 class Stop(Exception):

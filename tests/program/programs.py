@@ -53,7 +53,7 @@ def eager(function, inputs, wrt):
     loss = function(*inputs)
     loss = loss[0] if isinstance(loss, tuple) else loss
     loss.backward()
-    return loss.item(), [np.zeros(p.shape) if p.grad is None else p.grad for p in wrt]
+    return loss.item(), [np.zeros_like(p.value) if p.grad is None else p.grad for p in wrt]
 
 
 def assert_same(found, expected):

@@ -10,6 +10,7 @@ import random_graphs
 import random_programs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import eager
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.checking import cases, sample_inputs
@@ -26,15 +27,6 @@ def compiled(text):
     namespace = {}
     exec(compile(text, "<written>", "exec"), namespace)
     return namespace["bptt"]
-
-
-def eager(function, inputs, wrt):
-    for p in wrt:
-        p.grad = None
-    result = function(*inputs)
-    loss = result[0] if isinstance(result, tuple) else result
-    loss.backward()
-    return loss.item(), [np.zeros_like(p.data) if p.grad is None else p.grad for p in wrt]
 
 
 def assert_same(text, function, inputs, wrt, parameters):

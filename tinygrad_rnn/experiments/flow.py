@@ -19,6 +19,7 @@ import numpy as np
 from tinygrad_rnn import nn
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.bptt import gradient_flow, norm_bound
+from tinygrad_rnn.datasets import adding_problem
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.optim import Adam, clip_grad_norm
@@ -205,12 +206,12 @@ def _gradient(net: Net, steps: int, hidden: int, rng: np.random.Generator, seed:
     parameters = [*cell.parameters(), *readout.parameters()]
     optimizer = Adam(parameters, lr=LR)
     for _ in range(net.updates):
-        xs, targets = _adding_problem(rng, steps)
+        xs, targets = adding_problem(rng, steps, BATCH)
         nn.squared_error(readout(_unrolled(cell, xs)[-1][0]), targets, reduction="mean").backward()
         clip_grad_norm(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    xs, targets = _adding_problem(np.random.default_rng([seed, 1]), steps)  # not of those it was trained on
+    xs, targets = adding_problem(np.random.default_rng([seed, 1]), steps, BATCH)  # not of those it was trained on
     states = _unrolled(cell, xs)
     loss = nn.squared_error(readout(states[-1][0]), targets, reduction="mean")
     return cell, gradient_flow(loss, [state[PATHS.index(net.path)] for state in states])[::-1], loss.item()
@@ -240,14 +241,6 @@ def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> li
         after = cell(x, states[-1])
         states.append(after if isinstance(after, tuple) else (after,))
     return states
-
-
-def _adding_problem(rng: np.random.Generator, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """xs (T, B, 2): numbers, and a mark in either half; targets (B, 1): the sums of the two marked numbers."""
-    numbers, marks, each = rng.uniform(0.0, 1.0, (steps, BATCH)), np.zeros((steps, BATCH)), np.arange(BATCH)
-    marks[rng.integers(0, max(steps // 2, 1), BATCH), each] = 1.0
-    marks[rng.integers(steps // 2, steps, BATCH), each] = 1.0
-    return np.stack([numbers, marks], axis=-1), np.sum(numbers * marks, axis=0)[:, None]
 
 
 def _whole(name: str, value: Any, least: int) -> None:

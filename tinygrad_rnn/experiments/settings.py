@@ -6,6 +6,7 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
 
 from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.nn.recurrent import KINDS
 
 __all__ = ["Settings", "option_type"]
 
@@ -37,7 +38,7 @@ class Settings:
         "sunspots", "sunspots, sine, topics (Python's help), a CSV file (.csv), or a text (.txt), learnt by character"
     )
     column: str | None = _option(None, "the column of the CSV file")
-    cell: str = _option("lstm", "the kind of cell", choices=("rnn", "lstm", "gru"))
+    cell: str = _option("lstm", "the kind of cell", choices=tuple(KINDS))
     nonlinearity: str | None = _option(None, "f of the plain cell (default: tanh)", choices=tuple(NONLINEARITIES))
     layers: int = _option(1, "cells on each other", least=1)
     hidden: int = _by_data(16, 128, "the length of the hidden state", least=1)

@@ -33,6 +33,7 @@ from typing import Any
 from tinygrad_rnn.experiments.points import combinations, sample
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.sweep import identity
+from tinygrad_rnn.experiments.training import train
 
 __all__ = ["read_points", "train_point"]
 
@@ -55,8 +56,6 @@ def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 def train_point(out: Path, start: Path, **point: Any) -> Any:
     """Train with these settings, in the run's folder in `out`; the data's path is relative to `start`."""
-    from tinygrad_rnn.experiments.training import train  # only where it runs
-
     settings = Settings(**point)
     if settings.data.endswith((".csv", ".txt")):
         settings = replace(settings, data=str(start / settings.data))

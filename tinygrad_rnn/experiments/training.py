@@ -22,6 +22,7 @@ from tinygrad_rnn.experiments.results import write_results
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.functions import stack
+from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
 from tinygrad_rnn.program import compile
 from tinygrad_rnn.tensor import Tensor, no_grad
@@ -44,7 +45,7 @@ class Net(nn.Module):
     """
 
     def __init__(self, settings: Settings, width: int, rng: np.random.Generator):
-        kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[settings.cell]
+        kind = KINDS[settings.cell]
         options: dict[str, Any] = {"nonlinearity": settings.nonlinearity} if settings.nonlinearity else {}
         if kind is nn.LSTM:
             options["forget_bias"] = 1.0

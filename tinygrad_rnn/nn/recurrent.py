@@ -13,7 +13,7 @@ from tinygrad_rnn.nn.module import Module, positive_size
 from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, describe
 
-__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
+__all__ = ["GRU", "KINDS", "LSTM", "RNN", "Recurrent"]
 
 _STATE_NAMES = LSTMCell.state_names  # a y, as an encoder gives it, may well start a state
 
@@ -137,6 +137,9 @@ class GRU(Recurrent):
         rng: np.random.Generator | int | None = None,
     ):
         super().__init__(GRUCell, input_size, hidden_size, num_layers, rng, bias=bias)
+
+
+KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}  # as options of commands name them
 
 
 def _check_names(name: str, entry: Any, cell: Cell) -> None:

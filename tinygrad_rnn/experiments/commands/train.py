@@ -9,8 +9,10 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from tinygrad_rnn.experiments.folder import read_settings
 from tinygrad_rnn.experiments.progress import Progress
 from tinygrad_rnn.experiments.settings import Settings, option_type
+from tinygrad_rnn.experiments.training import train
 
 __all__ = ["add_train"]
 
@@ -65,9 +67,6 @@ def _reader(setting: Field) -> Any:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from tinygrad_rnn.experiments.folder import read_settings
-    from tinygrad_rnn.experiments.training import train
-
     given, out, resume = given_settings(options), options.out, options.resume is not None
     if resume:
         out = options.resume
