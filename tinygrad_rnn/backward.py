@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_rnn.errors import AnomalyError, ShapeError
 from tinygrad_rnn.primitives import getitem
 from tinygrad_rnn.primitives import sum_ as sum_over
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, time_step, watcher
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, read_out, time_step, watcher
 
 __all__ = ["backward", "backward_start", "fit", "grad", "passed_back", "sweep", "topological_order"]
 
@@ -209,6 +209,8 @@ def grad(
         if not x.requires_grad:
             raise ValueError(f"grad(output, inputs): {describe(x)} does not require a gradient")
     cotangent = backward_start("grad(output, ...)", output, grad_output)
+    if not create_graph:
+        read_out(output, "grad() without create_graph=True")
     wanted = set(inputs)
     found = {}
     for node, g in sweep(output, as_tensor(cotangent) if create_graph else bare(cotangent)):
@@ -235,8 +237,10 @@ def backward(output: Tensor, grad: Any = None) -> None:
     Raises:
         ValueError: no graph leads here, or `grad` is missing for an output that is not a scalar.
     """
+    cotangent = bare(backward_start("backward()", output, grad))
+    read_out(output, "backward()")
     watch, found = watcher.get(), []
-    for node, g in sweep(output, bare(backward_start("backward()", output, grad))):
+    for node, g in sweep(output, cotangent):
         if node.primitive is None:
             g = np.array(_in_dtype(g, node))
             if node.grad is not None:

@@ -66,8 +66,12 @@ _new, _ndarray = object.__new__, np.ndarray  # looked up once, not at every node
 class Watcher:
     """What sees every value and every gradient as it is made: `checking.detect_anomaly`, and the trace of a program."""
 
+    def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
+        """What a primitive makes of its arguments: the array, or what stands for it."""
+        return primitive.forward(*arguments)
+
     def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
-        """What a primitive has made."""
+        """The node that a primitive has made."""
 
     def term(self, node: Tensor, i: int, g: np.ndarray, term: np.ndarray) -> None:
         """What a node's rule makes of its cotangent g for its input i."""
@@ -162,11 +166,12 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         if x.requires_grad:
             recorded = _recording.get()
     arguments = (*[_to_hold(x) if recorded else x.value for x in inputs], *static)
+    watch = watcher.get()
     try:
-        value = primitive.forward(*arguments)
+        value = primitive.forward(*arguments) if watch is None else watch.computed(primitive, inputs, arguments)
     except (ValueError, IndexError, TypeError) as error:
         raise refused(primitive.name, inputs, error) from error
-    return _node(value, primitive, inputs, arguments, recorded)
+    return _node(value, primitive, inputs, arguments, recorded, watch)
 
 
 def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor]:
@@ -178,11 +183,12 @@ def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor
             x = as_tensor(x)
         recorded = x.requires_grad and _recording.get()
         a = _to_hold(x) if x.lent and recorded else x.value
+        watch = watcher.get()
         try:
-            value = forward(a)
+            value = forward(a) if watch is None else watch.computed(primitive, (x,), (a,))
         except (ValueError, IndexError) as error:
             raise refused(primitive.name, (x,), error) from error
-        return _node(value, primitive, (x,), (a,), recorded)
+        return _node(value, primitive, (x,), (a,), recorded, watch)
 
     return _described_as(function, primitive, description)
 
@@ -199,11 +205,12 @@ def binary(primitive: Primitive, description: str = "") -> Callable[[Any, Any], 
         recorded = (x.requires_grad or y.requires_grad) and _recording.get()
         a = _to_hold(x) if x.lent and recorded else x.value
         b = _to_hold(y) if y.lent and recorded else y.value
+        watch = watcher.get()
         try:
-            value = forward(a, b)
+            value = forward(a, b) if watch is None else watch.computed(primitive, (x, y), (a, b))
         except (ValueError, IndexError) as error:
             raise refused(primitive.name, (x, y), error) from error
-        return _node(value, primitive, (x, y), (a, b), recorded)
+        return _node(value, primitive, (x, y), (a, b), recorded, watch)
 
     return _described_as(function, primitive, description)
 
@@ -216,11 +223,16 @@ def _described_as(function: Callable, primitive: Primitive, description: str) ->
 
 def _leaf(value: np.ndarray) -> Tensor:
     """A leaf that requires no gradient, of an array that nobody else has."""
-    return _node(value, None, (), (), False)
+    return _node(value, None, (), (), False, None)
 
 
 def _node(
-    value: Any, primitive: Primitive | None, inputs: tuple[Tensor, ...], arguments: tuple, recorded: bool
+    value: Any,
+    primitive: Primitive | None,
+    inputs: tuple[Tensor, ...],
+    arguments: tuple,
+    recorded: bool,
+    watch: Watcher | None,
 ) -> Tensor:
     """What a primitive has made, as a node that remembers it, or as a leaf: the one place where nodes are made."""
     node = _new(Tensor)
@@ -235,8 +247,7 @@ def _node(
         node.primitive, node.inputs, node.arguments = None, (), ()
         if value.base is not None:  # a leaf has an array of its own
             node.value = value.copy("K")
-    watch = watcher.get()
-    if watch is not None and primitive is not None:
+    if watch is not None:
         watch.value(node, primitive, inputs, arguments)
     return node
 
@@ -499,6 +510,7 @@ class Tensor:
         return self.arguments[len(self.inputs) :]
 
     def __repr__(self) -> str:
+        read_out(self, "the text")
         of = "" if self.primitive is None else f", primitive={self.primitive.name}"
         wants = ", requires_grad=True" if self.requires_grad and self.primitive is None else ""
         name = "" if self.name is None else f", name={self.name!r}"
@@ -542,7 +554,10 @@ class Tensor:
         return float(self.value.item())
 
     def __format__(self, spec: str) -> str:
-        return format(self.value.item(), spec) if self.size == 1 and spec else object.__format__(self, spec)
+        if self.size != 1 or not spec:
+            return object.__format__(self, spec)
+        read_out(self, "the text")
+        return format(self.value.item(), spec)
 
     def __bool__(self) -> bool:
         read_out(self, "bool()")

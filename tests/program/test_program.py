@@ -451,7 +451,7 @@ W = tg.Tensor([1.0, 2.0], requires_grad=True)
         (lambda x: 3.0, TypeError, r"compile\(<lambda>\): it returns its loss, a scalar Tensor, not a float"),
         (lambda x: None, TypeError, "not a NoneType"),
         (lambda x: tg.sum(x), ValueError, "depends on nothing that requires a gradient"),
-        (lambda x: tg.sum(W * np.random.default_rng().standard_normal(2)), ValueError, "drawn at random .* an input"),
+        (lambda x: tg.sum(W * np.random.default_rng().standard_normal(2)), ValueError, "at random, .* to be an input"),
         (lambda: tg.sum(W), TypeError, "positional argument"),
         (3, TypeError, "a function of the inputs is needed, not a int"),
     ],
@@ -488,6 +488,42 @@ def test_what_is_drawn_at_random_is_told_even_where_it_does_not_change_the_loss(
     for loss in (masked, longer):
         with pytest.raises(ValueError, match="run twice on the same inputs, it does not do the same"):
             tg.compile(loss, np.ones(2), wrt=zeros)
+
+
+def test_a_value_that_is_taken_behind_the_back_of_the_trace_is_told():
+    state = [np.zeros(2)]
+
+    def by_value(x):
+        h = W * x
+        return tg.sum(h * h.value)
+
+    def by_memory(x):
+        h = W * x + state[0]
+        state[0] = h.value
+        return tg.sum(h)
+
+    for loss, node in ((by_value, "multiply"), (by_memory, "add")):
+        with pytest.raises(ValueError, match=rf"not with the same numbers: see {node} of shape \(2,\), line \d+; "):
+            tg.compile(loss, np.ones(2), wrt=W)
+
+
+def test_a_function_may_look_at_what_its_tensors_are():
+    def loss(x):
+        h = W * x
+        return tg.sum(h * h) if h.requires_grad and not h.is_leaf else tg.sum(h)
+
+    assert tg.compile(loss, np.ones(2), wrt=W)(np.ones(2))[0] == 5.0
+
+
+def test_a_print_inside_shows_the_values(capsys):
+    def loss(x):
+        h = W * x
+        print(h)
+        return tg.sum(h)
+
+    with pytest.warns(UserWarning, match="the text of multiply"):
+        tg.compile(loss, np.array([3.0, 4.0]), wrt=W)
+    assert capsys.readouterr().out == 2 * "Tensor([3., 8.], primitive=multiply)\n"
 
 
 def test_a_function_may_keep_a_constant():
@@ -536,6 +572,16 @@ def test_a_value_that_is_read_out_is_fixed_with_a_warning_that_names_the_line(ho
     assert {w.filename for w in caught} == {__file__}
     fixed = program(np.ones(2))[0]
     assert program(np.array([5.0, 5.0]))[0] == fixed
+
+
+def test_a_gradient_that_is_not_recorded_is_fixed():
+    def loss(x):
+        (g,) = tg.grad(tg.sum(tg.exp(W * x)), W)
+        return tg.sum(W * g)
+
+    with pytest.warns(UserWarning, match=r"grad\(\) without create_graph=True of sum of shape \(\) is fixed"):
+        program = tg.compile(loss, np.zeros(2), wrt=W)
+    assert program(np.zeros(2))[1][0].tolist() == program(np.ones(2))[1][0].tolist() == [0.0, 0.0]
 
 
 def test_the_branch_is_fixed_at_tracing():

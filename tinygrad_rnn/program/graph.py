@@ -108,9 +108,10 @@ def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
     outputs = tuple(new.get(x, x) for x in graph.outputs)
     needed, found = list(dict.fromkeys(outputs)), set(outputs)
     for node in needed:  # which grows as it goes
-        fresh = [x for x in dict.fromkeys(node.inputs) if x not in found]
-        found.update(fresh)
-        needed += fresh
+        for x in node.inputs:
+            if x not in found:
+                found.add(x)
+                needed.append(x)
     order = [node for node in map(new.get, graph.nodes, graph.nodes) if node in found]
     nodes = depth_first([*order, *outputs], lambda node: node.inputs)
     return Graph(tuple(x for x in nodes if x.primitive is not None), outputs, graph.inputs, graph.parameters)
@@ -120,14 +121,13 @@ def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]]) -
     """All that leads to some starts, what goes into a thing before it."""
     done: dict[Any, None] = {}
     for start in starts:
-        waiting = [(start, False)]
+        waiting = [start]
         while waiting:
-            x, ready = waiting.pop()
-            if ready:
-                done[x] = None
-            elif x not in done:
-                waiting.append((x, True))
-                waiting += [(y, False) for y in inputs(x) if y not in done]
+            x = waiting[-1]
+            before = [] if x in done else [y for y in inputs(x) if y not in done]
+            waiting += before
+            if not before:
+                done[waiting.pop()] = None
     return list(done)
 
 

@@ -193,7 +193,7 @@ def compile(
     The function is run on the examples, and everything it does with Tensors is recorded, the gradients too. The program
     does the same with other inputs. What is not done with Tensors is fixed: the way an `if` goes, how often a loop
     runs, an index; where a value decides about it, with `bool()` or `float()`, there is a warning that names the line.
-    The function is run a second time, to see that it draws no random numbers.
+    The function is run on shapes first, then on the values, where it must do the same: it draws no random numbers.
 
     Args:
         function: takes the inputs as Tensors and returns a scalar Tensor, or a tuple of one and other things.

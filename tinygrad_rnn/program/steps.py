@@ -38,19 +38,19 @@ def roles(graph: Graph) -> dict[Node, Role]:
     numbers: dict[Any, int] = {}
     parameters = {*graph.parameters, *graph.inputs}
 
-    def named(x: Node) -> Role | None:
-        return (x.name, x.layer, x.shape, x.dtype) if x.name is not None and x not in parameters else None
+    def number(*key: Any) -> int:
+        return numbers.setdefault(key, len(numbers))
 
-    what = {x: numbers.setdefault((x.primitive, _static(x), x.shape, x.dtype), len(numbers)) for x in graph.nodes}
-    role: dict[Node, Role] = dict(what)
+    def named(x: Node) -> Role:
+        """The role of what has a name, or the node."""
+        return x if x.name is None or x in parameters else number(x.name, x.layer, x.shape, x.dtype)
+
+    what = {x: number(x.primitive, _static(x), x.shape, x.dtype) for x in graph.nodes}
+    into = {x: [named(y) for y in x.inputs] for x in graph.nodes}
+    role: dict[Any, Role] = dict(what)
     for _ in range(_DEEP):
-        role = {
-            x: numbers.setdefault((what[x], *[named(y) or role.get(y, y) for y in x.inputs]), len(numbers))
-            for x in graph.nodes
-        }
-    for node in graph.nodes:
-        role |= {x: named(x) or x for x in node.inputs if x.primitive is None}
-    return role
+        role = {x: number(what[x], *[role.get(y, y) for y in into[x]]) for x in graph.nodes}
+    return role | {y: named(y) for x in graph.nodes for y in x.inputs if y.primitive is None}
 
 
 def _static(node: Node) -> Any:

@@ -1,7 +1,9 @@
-"""A function's loss and gradients as a graph: the function is run once, and everything it computes is kept.
+"""A function's loss and gradients as a graph: the function is run, and everything it does is kept.
 
-What a trace holds is what was done with Tensors. What decided about that is fixed by it: which way an `if` went, how
-often a loop ran, a value that was read out. Where a value decides, the trace warns and names the line.
+It is run on shapes, which is quick, and its gradients are found on shapes; then it is run once more, on the values,
+where it must do the same. What a trace holds is what was done with Tensors. What decided about that is fixed by it:
+which way an `if` went, how often a loop ran, a value that was read out. Where a value decides, the trace warns and
+names the line.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import inspect
 import linecache
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from tinygrad_rnn.checking import place_outside
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.primitives import TESTS, Primitive
 from tinygrad_rnn.program.graph import Graph, Node
+from tinygrad_rnn.program.steps import static_key
 from tinygrad_rnn.tensor import Tensor, Watcher, as_tensor, describe, is_recording, record, recording, watcher
 
 __all__ = [
@@ -52,32 +55,11 @@ class Trace:
     examples: tuple[np.ndarray, ...]
 
 
-_zeros = cache(partial(np.zeros, ()))
-
-
-class _Tracer(Watcher):
-    """Keeps what was made of what, whether or not it requires a gradient.
-
-    Attributes:
-        keeps_values: whether the values are kept too. Nobody sees those of the gradients, which take most of the room.
-        done: the primitives of the function, and the numbers that it brings in itself.
-        warns: whether it warns where a value is read out.
-    """
-
-    def __init__(self, inputs: Sequence[Tensor], warns: bool = True):
-        self.inputs, self.made, self.keeps_values, self.warns = set(inputs), [], True, warns
-        self.done: list[tuple[Primitive, list[np.ndarray]]] = []
-        self.started = Tensor(0.0).born  # what is older was there before the function ran
+class _Recorder(Watcher):
+    """Keeps what was made of what, whether or not it requires a gradient."""
 
     def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
-        if self.keeps_values:
-            own = [x.value for x in inputs if x.primitive is None and x.born > self.started and x not in self.inputs]
-            self.done.append((primitive, own))
-        else:
-            node.arguments = (*[None] * len(inputs), *arguments[len(inputs) :])
-            node.value = np.ndarray(node.shape, node.dtype, _zeros(node.dtype), strides=(0,) * node.ndim)
-        self.made.append(node)
 
     def detached(self, leaf: Tensor, x: Tensor) -> None:
         self.value(leaf, primitives.identity, (x,), (x.value,))
@@ -86,14 +68,96 @@ class _Tracer(Watcher):
         with recording(False):
             return record(TESTS[test], tuple(as_tensor(x) for x in inputs))
 
+
+class _OnShapes(_Recorder):
+    """Runs a function on shapes: nobody sees the values until one is read out, and most functions read none.
+
+    Attributes:
+        made: the nodes, in order. started: what is older was there before the function ran.
+        alike: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
+        sweeps: whether the function itself has gradients computed.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]):
+        self.inputs, self.active, self.sweeps = set(inputs), True, False
+        self.made: list[Tensor] = []
+        self.started = Tensor(0.0).born
+        self.alike: dict[Any, np.ndarray] = {}
+
+    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+        super().value(node, primitive, inputs, arguments)
+        self.made.append(node)
+
+    def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
+        if not self.active:
+            return primitive.forward(*arguments)
+        static = arguments[len(inputs) :]
+        key = primitive, static_key(static), *[(x.value.shape, x.value.dtype) for x in inputs]
+        if key not in self.alike:
+            with np.errstate(all="ignore"):
+                value = np.asarray(primitive.forward(*[np.zeros(x.shape, x.dtype) for x in inputs], *static))
+            nothing = np.full((), np.nan if value.dtype.kind == "f" else 0, value.dtype)
+            self.alike[key] = np.ndarray(value.shape, value.dtype, nothing, strides=(0,) * value.ndim)
+        return self.alike[key]
+
+    def gradient(self, x: Tensor, g: np.ndarray) -> None:
+        self.sweeps = True
+
     def read(self, x: Tensor, how: str) -> None:
-        if not self.warns:
-            return
         if any(y in self.inputs or y.born < self.started for y in topological_order(x) if y.primitive is None):
             file, number = place_outside()
             line = linecache.getline(file, number).strip()
             text = f"compile: {how} of {describe(x)} is fixed in the program, as is the way an `if` goes: {line}"
             warnings.warn_explicit(text, UserWarning, file, number)
+        if self.active:
+            self.active = False
+            for node in self.made:
+                arguments = (*[y.value for y in node.inputs], *node.static)
+                node.value, node.arguments = np.asarray(node.primitive.forward(*arguments)), arguments
+
+
+class _Again(_Recorder):
+    """Runs a function for the second time, on values, and sees that it does what it has done the first time.
+
+    Attributes:
+        first: the nodes that the first run has made.
+        numbers: of those that this one has made, by when they were born.
+        holds: whether the nodes are linked, for the function's own gradients; otherwise no value outlives its use.
+    """
+
+    def __init__(self, name: str, first: Sequence[Tensor], holds: bool):
+        self.name, self.first, self.holds = name, first, holds
+        self.numbers: dict[int, int] = {}
+
+    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+        super().value(node, primitive, inputs, arguments)
+        number = self.numbers[node.born] = len(self.numbers)
+        before = self.first[number] if number < len(self.first) else None
+        if (
+            before is None
+            or before.primitive is not primitive
+            or static_key(before.static) != static_key(node.static)
+            or not all(map(self.same, before.inputs, inputs))
+        ):
+            raise self.differs(node)
+        if not self.holds:
+            node.inputs = node.arguments = ()
+
+    def same(self, before: Tensor, x: Tensor) -> bool:
+        """Whether x is to this run what another Tensor was to the first."""
+        if before is x:
+            return True
+        number = self.numbers.get(x.born)
+        if number is not None:
+            return self.first[number] is before
+        return before.is_leaf and x.is_leaf and np.array_equal(before.value, x.value, equal_nan=True)
+
+    def differs(self, at: Tensor) -> ValueError:
+        return ValueError(
+            f"compile({self.name}): run twice on the same inputs, it does not do the same, or not with the same "
+            f"numbers: see {describe(at)}, line {place_outside()[1]}; what is drawn at random, changes between calls "
+            "or is taken from a .value, has to be an input"
+        )
 
 
 def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trace:
@@ -118,18 +182,17 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     for p in wrt:
         p.requires_grad = True
 
-    tracer = _Tracer(given)
-    token = watcher.set(tracer)
-    try:
-        result = function(*rebuilt(structure, given))
-        loss, *extra = result if isinstance(result, tuple) and result else (result,)
+    tracer = _OnShapes(given)
+    with _watched_by(tracer):
+        loss, *extra = _returned(function, structure, given)
         _check_loss(name, loss)
-        tracer.keeps_values = False
-        with np.errstate(all="ignore"):
-            gradients = grad(loss, wrt, create_graph=True)
-    finally:
-        watcher.reset(token)
-    _check_the_same(name, function, given, structure, tracer, loss)
+        again = _Again(name, tuple(tracer.made), holds=tracer.sweeps)
+        tracer.active = True
+        gradients = grad(loss, wrt, create_graph=True)
+    with _watched_by(again):
+        again_loss, *_ = _returned(function, structure, given)
+        if len(again.numbers) < len(again.first) or not again.same(loss, as_tensor(again_loss)):
+            raise again.differs(loss)
 
     others, returned = _taken_apart(tuple(extra))
     outputs = [loss, *gradients, *map(as_tensor, others)]
@@ -153,20 +216,32 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     return Trace(graph, tuple(live), input_names, wrt_names, tuple(new[p] for p in wrt), returned or None, examples)
 
 
+@contextmanager
+def _watched_by(tracer: Watcher) -> Iterator[None]:
+    token = watcher.set(tracer)
+    try:
+        yield
+    finally:
+        watcher.reset(token)
+
+
+def _returned(function: Callable, structure: Any, given: Sequence[Tensor]) -> tuple:
+    """What a function returns: its loss first."""
+    result = function(*rebuilt(structure, given))
+    return result if isinstance(result, tuple) and result else (result,)
+
+
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     """The outputs of a graph, made of a trace, as Tensors that were recorded on the example inputs."""
     tensors: dict[Node, Tensor] = dict(zip(graph.parameters, of.parameters, strict=True))
     for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
-    token = watcher.set(_Tracer(()))
-    try:
+    with _watched_by(_Recorder()):
         for node in graph.nodes:
             for x in node.inputs:
                 if x not in tensors:
                     tensors[x] = _placed(Tensor(x.value), x)
             tensors[node] = _placed(record(node.primitive, tuple(tensors[x] for x in node.inputs), *node.static), node)
-    finally:
-        watcher.reset(token)
     return [tensors[x] if x in tensors else Tensor(x.value) for x in graph.outputs]
 
 
@@ -293,27 +368,3 @@ def _check_loss(name: str, loss: Any) -> None:
         raise ValueError(f"compile({name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()")
     if not loss.requires_grad:
         raise ValueError(f"compile({name}): its loss depends on nothing that requires a gradient")
-
-
-def _check_the_same(
-    name: str, function: Callable, given: Sequence[Tensor], structure: Any, first: _Tracer, loss: Tensor
-) -> None:
-    """Run the function once more, and see that it does the same with the same numbers."""
-    again = _Tracer(given, warns=False)
-    token = watcher.set(again)
-    try:
-        result = function(*rebuilt(structure, given))
-    finally:
-        watcher.reset(token)
-    again_loss = result[0] if isinstance(result, tuple) and result else result
-    done, drawn = first.done, again.done
-    alike = isinstance(again_loss, Tensor) and np.array_equal(again_loss.value, loss.value, equal_nan=True)
-    alike = alike and [p for p, _ in done] == [p for p, _ in drawn]
-    constants, others = ([x for _, xs in some for x in xs] for some in (done, drawn))
-    if len(constants) == len(others):  # a constant that the function has kept is none of the second run's
-        alike = alike and all(np.array_equal(x, y, equal_nan=True) for x, y in zip(constants, others, strict=True))
-    if not alike:
-        raise ValueError(
-            f"compile({name}): run twice on the same inputs, it does not do the same, or not with the same numbers; "
-            "what is drawn at random or changes between calls has to be an input"
-        )
