@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.notation import Notation
 from tinygrad_rnn.primitives import TABLE
+from tinygrad_rnn.tables import aligned
 from tinygrad_rnn.tensor import Tensor, label
 
 __all__ = ["main"]
@@ -59,8 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tinygrad-rnn", description="See how automatic differentiation unrolls a recurrent net through time."
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -211,7 +219,8 @@ def _demo(options: argparse.Namespace) -> int:
     print(f"loss {loss.item():.10f} by the graph, {by_hand.loss:.10f} by the closed form (eq. 7.3)\n")
     print("‖gradient‖ by the graph and by the closed form (eqs. 7.7 to 7.9), the largest difference between the two,")
     print("and the largest relative error against central differences:\n")
-    _print_table(["parameter", "shape", "graph", "closed form", "difference", "central differences"], rows)
+    header = ["parameter", "shape", "graph", "closed form", "difference", "central differences"]
+    print(aligned([header, *rows]))
     return _report(failures)
 
 
@@ -270,7 +279,7 @@ def _check(options: argparse.Namespace) -> int:
     for name in NONLINEARITIES:
         rows.append([f"RNNCell, {name}", _checked(partial(_check_cell, name), failures), ""])
     print("largest relative error against central differences\n")
-    _print_table(["primitive or cell", "gradient", "second derivative"], rows)
+    print(aligned([["primitive or cell", "gradient", "second derivative"], *rows]))
     return _report(failures)
 
 
@@ -296,9 +305,3 @@ def _check_cell(nonlinearity: str) -> float:
     x1, x2, h0 = (Tensor(rng.standard_normal(shape), requires_grad=True) for shape in [(4, 2), (4, 2), (4, 3)])
     w = rng.standard_normal((4, 3))
     return max(check_parameters(lambda: (w * cell(x2, cell(x1, h0))).sum(), [*cell.parameters(), x1, x2, h0]))
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, ["-" * width for width in widths], *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

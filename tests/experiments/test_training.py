@@ -236,7 +236,7 @@ def test_a_run_with_other_settings_is_not_resumed(capsys, tmp_path):
         ("config.json", b'{"speed": 3}', "config.json holds no settings"),
         ("checkpoint.npz", b"PK", "checkpoint.npz is broken"),
         ("metrics.csv", b"epoch\n1,2\n", "does not hold the 4 epochs"),
-        ("metrics.csv", b"epoch\n1,x\n", "metrics.csv is broken"),
+        ("metrics.csv", b"epoch\n1,x,1,1,1\n", "metrics.csv is broken"),
     ],
 )
 def test_a_broken_run_is_told(capsys, tmp_path, name, content, message):

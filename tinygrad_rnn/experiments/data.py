@@ -7,6 +7,7 @@ which characters there are is known of the whole text.
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ class Series:
 
     Attributes:
         sequence: (N,) numbers in their own units. first: the index of the first that is held out.
+        fingerprint: a number that another series has another of.
         width: 1. unit: of `error`. scale: what makes `error` of a loss.
         name, axis, origin: what the values are, what they are over, and where that begins.
     """
@@ -44,6 +46,7 @@ class Series:
         if not (np.isfinite(deviation) and np.all(np.isfinite(self._scaled))):
             raise ValueError("the series holds values too large to scale")
         self._mean, self.scale = mean, float(deviation) ** 2
+        self.fingerprint = zlib.crc32(sequence.tobytes())
 
     def vectors(self, places: np.ndarray) -> np.ndarray:
         """The values at these indices, scaled: (..., 1)."""
@@ -92,6 +95,7 @@ class Text:
         if self.width < 2:
             raise ValueError("the text is one character again and again; there is nothing to learn")
         self._dtype = dtype
+        self.fingerprint = zlib.crc32(codes.tobytes())
 
     def vectors(self, places: np.ndarray) -> np.ndarray:
         """The characters at these indices, each as a 1 among zeros: (..., K)."""
@@ -129,7 +133,7 @@ def load(settings: Settings) -> Series | Text:
         return Series(datasets.sunspots(), "sunspot number", "year", 1700, settings.dtype, window)
     if name == "sine":
         return Series(datasets.sine(), "sine", "step", 0, settings.dtype, window)
-    if not name.endswith(".csv"):
+    if not settings.is_file:
         raise ValueError(f"data={name!r}: sunspots, sine, topics, or a file whose name ends in .csv or .txt is needed")
     sequence = datasets.read_column(name, settings.column)
     return Series(sequence, settings.column or "value", "row", 1, settings.dtype, window)

@@ -29,6 +29,7 @@ __all__ = ["CELLS", "PRESETS", "QUANTITIES", "Flow", "Net", "Preset", "flow", "n
 
 CELLS = {"rnn": nn.RNNCell, "irnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
 QUANTITIES = {"gradient": "‖∂L/∂h(t)‖ / ‖∂L/∂h(T)‖", "jacobian": "‖∂h(T)/∂h(t)‖"}
+TITLES = {"gradient": "How far a gradient comes back", "jacobian": "What is left in h(T) of a change in h(t)"}
 PATHS = ("h", "c")
 _OF = {"nonlinearity": "rnn", "forget_bias": "lstm", "path": "lstm"}  # what only one kind of cell has
 BATCH, NOISE, LR = 32, 0.1, 0.005
@@ -103,13 +104,14 @@ class Flow:
     """What `flow` returns.
 
     Attributes:
-        quantity: what the curves show. distances: T - t, in steps, 0 to T, (T + 1,).
+        quantity: what the curves show. nets: by label. distances: T - t, in steps, 0 to T, (T + 1,).
         curves: by label, the norm at every distance as a multiple of that at distance 0, (T + 1,).
         bounds: by label, (σ_max(U) · max f′)^(T - t) of the plain nets; equal ones are one.
         errors: by label, the mean squared error of the net at the adding problem; always to answer 1 makes 1/6.
     """
 
     quantity: str
+    nets: dict[str, Net]
     distances: np.ndarray
     curves: dict[str, np.ndarray]
     bounds: dict[str, np.ndarray]
@@ -127,16 +129,17 @@ class Flow:
         return int(self.distances[below[0]]) if below.size else None
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write flow.svg and its numbers, flow.csv, into a folder; the bounds are dashed.
+        """Write flow.svg and its numbers, flow.csv, into a folder: bounds dashed, trained beside untrained dotted.
 
         Raises:
             OSError: it cannot be written. ImportError: matplotlib is not installed; flow.csv has been written.
         """
-        title, x = "How far a gradient comes back", ("distance T - t, steps", self.distances)
-        lines = {**self.curves, **self.bounds}
+        title, x = TITLES[self.quantity], ("distance T - t, steps", self.distances)
+        families = {label: replace(net, updates=0).label for label, net in self.nets.items()}
         return plots.curves(
-            Path(folder) / "flow.svg", title, x, QUANTITIES[self.quantity], lines, log=True, dashed=list(self.bounds)
-        )
+            Path(folder) / "flow.svg", title, x, QUANTITIES[self.quantity], {**self.curves, **self.bounds}, log=True,
+            dashed=list(self.bounds), families=families, level=("1 %", 1e-2),
+        )  # fmt: skip
 
 
 def flow(nets: Sequence[Net], steps: int = 30, hidden: int = 32, quantity: str = "gradient", seed: int = 0) -> Flow:
@@ -162,7 +165,7 @@ def flow(nets: Sequence[Net], steps: int = 30, hidden: int = 32, quantity: str =
         raise ValueError(f"quantity={quantity!r}: not one of {', '.join(QUANTITIES)}")
     if not nets:
         raise ValueError("flow(nets): at least one net is needed")
-    found = Flow(quantity, np.arange(steps + 1), {}, {}, {})
+    found = Flow(quantity, {net.label: net for net in nets}, np.arange(steps + 1), {}, {}, {})
     for net in nets:
         if quantity == "jacobian" and net.updates:
             raise ValueError(f"{net.label}: quantity='jacobian' is of untrained nets, whose states are driven by noise")

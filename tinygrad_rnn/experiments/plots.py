@@ -63,7 +63,8 @@ def save(drawing: Any, path: str | os.PathLike) -> Path:
 def curves(
     path: str | os.PathLike, title: str, x: tuple[str, Sequence[float]], y_label: str,
     lines: Mapping[str, Sequence[float]], log: bool = False, dashed: Sequence[str] = (),
-    ticks: Sequence[str] | None = None,
+    ticks: Sequence[str] | None = None, families: Mapping[str, str] | None = None,
+    level: tuple[str, float] | None = None,
 ) -> Path:  # fmt: skip
     """Curves over one axis, each with its label at its end; the numbers go into a CSV file of the same name.
 
@@ -71,6 +72,8 @@ def curves(
         x: what the axis shows, with its unit, and its values. y_label: likewise. lines: label and values of each curve.
         log: a logarithmic axis, where the claim is exponential. dashed: labels of curves that are bounds or baselines.
         ticks: what stands below the axis at each of its values, in place of numbers.
+        families: what each curve belongs to: the curves of a family have one colour, and all but the first are dotted.
+        level: label and height of a line across.
 
     Raises:
         ImportError: matplotlib is not installed; the CSV file has been written.
@@ -81,11 +84,17 @@ def curves(
     drawing, axes = figure(height=height) if ticks is None else figure(12.0, 3.0)
     if log:
         axes.set_yscale("log")
+    of_family: dict[str, str] = {}
     for label, values in lines.items():
         ys = np.asarray(values, float)
         if log:  # beyond, the ticks of the axis would overflow
             ys = np.where((ys > 1e-150) & (ys < 1e150), ys, np.nan)
-        style = {"linestyle": "--", "color": _DASHED} if label in dashed else {"marker": "o"} if len(xs) <= 10 else {}
+        if label in dashed:
+            style = {"linestyle": "--", "color": _DASHED}
+        else:
+            family = label if families is None else families[label]
+            style = {"linestyle": ":" if family in of_family else "-", "marker": "o" if len(xs) <= 10 else ""}
+            style["color"] = of_family.setdefault(family, COLOURS[len(of_family) % len(COLOURS)])
         axes.plot(xs, ys, linewidth=1.6, markersize=4.0, **style)
     if ticks is not None:
         axes.set_xticks(xs, ticks, family="monospace")
@@ -97,6 +106,11 @@ def curves(
     axes.set(xlabel=x_label, ylabel=y_label)
     if len(lines) > 1:
         _label_ends(axes, list(lines))
+    if level is not None:
+        name, height = level
+        axes.axhline(height, color=_DASHED, linewidth=0.8)
+        below = {"xytext": (0.0, -3.0), "textcoords": "offset points", "va": "top"}
+        axes.annotate(name, (xs[0], height), color=_DASHED, fontsize=9.0, **below)
     return save(drawing, path)
 
 

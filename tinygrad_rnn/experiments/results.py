@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.data import Series, Text
+from tinygrad_rnn.experiments.folder import Epoch
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.nn import Module
@@ -20,23 +21,23 @@ SAMPLE = 1000  # characters
 
 
 def write_results(
-    out: Path, net: Module, data: Series | Text, settings: Settings, rows: list[list[float]], losses: np.ndarray,
+    out: Path, net: Module, data: Series | Text, settings: Settings, epochs: list[Epoch], losses: np.ndarray,
     outputs: np.ndarray,
 ) -> str:  # fmt: skip
     """Write loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text.
 
     Args:
-        rows: the metrics. losses, outputs: of every held-out value, as the run has found them.
+        losses, outputs: of every held-out value, as the run has found them.
 
     Returns:
         Why there are no figures: matplotlib is not installed; empty if there are.
     """
-    if isinstance(data, Text):
+    if settings.is_text:
         write_file(out / "sample.txt", sample(net, data, settings, SAMPLE).encode())
     note = ""
-    for figure in (_loss, _text if isinstance(data, Text) else _series):
+    for figure in (_loss, _text if settings.is_text else _series):
         try:
-            figure(out, data, settings, rows, losses, outputs)
+            figure(out, data, settings, epochs, losses, outputs)
         except ImportError as error:
             note = str(error)
     return note
@@ -57,14 +58,14 @@ def sample(net: Module, data: Text, settings: Settings, length: int) -> str:
     return "".join(data.alphabet[k] for k in drawn)
 
 
-def _loss(out: Path, data: Series | Text, settings: Settings, rows: list, *_: np.ndarray) -> None:
-    epochs, training, held_out, *_rest = zip(*rows, strict=True)
-    lines = {"training": np.multiply(training, data.scale), "held out": np.multiply(held_out, data.scale)}
-    title, log = f"{settings.data}, {settings.cell}", not settings.is_text
-    plots.curves(out / "loss.svg", title, ("epoch", epochs), data.unit, lines, log)
+def _loss(out: Path, data: Series | Text, settings: Settings, epochs: list[Epoch], *_: np.ndarray) -> None:
+    losses = {"training": [e.training_loss for e in epochs], "held out": [e.held_out_loss for e in epochs]}
+    lines = {label: np.multiply(values, data.scale) for label, values in losses.items()}
+    title, x = f"{Path(settings.data).name}, {settings.cell}", ("epoch", [e.number for e in epochs])
+    plots.curves(out / "loss.svg", title, x, data.unit, lines, log=not settings.is_text)
 
 
-def _series(out: Path, data: Series, settings: Settings, rows: list, _: np.ndarray, outputs: np.ndarray) -> None:
+def _series(out: Path, data: Series, settings: Settings, epochs: list, _: np.ndarray, outputs: np.ndarray) -> None:
     shown = outputs[-SHOWN["series"] :]
     places = np.arange(len(data.sequence) - len(shown), len(data.sequence))
     lines = {"truth": data.sequence[places], "forecast": data.in_units(shown)}
@@ -72,7 +73,7 @@ def _series(out: Path, data: Series, settings: Settings, rows: list, _: np.ndarr
     plots.curves(out / "prediction.svg", title, (data.axis, data.origin + places), data.name, lines)
 
 
-def _text(out: Path, data: Text, settings: Settings, rows: list, losses: np.ndarray, _: np.ndarray) -> None:
+def _text(out: Path, data: Text, settings: Settings, epochs: list, losses: np.ndarray, _: np.ndarray) -> None:
     bits, mean = losses[-SHOWN["text"] :] * data.scale, "mean of all that is held out"
     places = range(len(data.sequence) - len(bits), len(data.sequence))
     characters = [data.alphabet[data.sequence[place]] for place in places]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from tinygrad_rnn.nn.cells import NONLINEARITIES
@@ -88,7 +89,7 @@ class Settings:
             )
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum={self.momentum:g} is of optimizer='sgd', not of {self.optimizer!r}")
-        if self.column is not None and not self.data.endswith(".csv"):
+        if self.column is not None and self._suffix != ".csv":
             raise ValueError(f"column={self.column!r} is of a CSV file; data={self.data!r} is none")
         if self.truncate is not None and self.truncate != self.window:
             raise ValueError(
@@ -99,7 +100,20 @@ class Settings:
     @property
     def is_text(self) -> bool:
         """Whether the data are characters, not a series."""
-        return isinstance(self.data, str) and (self.data == "topics" or self.data.endswith(".txt"))
+        return self.data == "topics" or self._suffix == ".txt"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the data are in a file."""
+        return self._suffix in (".csv", ".txt")
+
+    @property
+    def _suffix(self) -> str:
+        return Path(str(self.data)).suffix.lower()
+
+    def seen_from(self, folder: Path) -> Settings:
+        """With the path of a file, which is relative to a folder, made absolute, so that it is found from anywhere."""
+        return replace(self, data=str(folder.absolute() / self.data)) if self.is_file else self
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, as config.json holds them."""

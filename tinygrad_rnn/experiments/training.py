@@ -6,7 +6,6 @@ import json
 import math
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.experiments import folder
-from tinygrad_rnn.experiments.data import Text, load
+from tinygrad_rnn.experiments.data import load
 from tinygrad_rnn.experiments.results import write_results
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import write_file
@@ -90,15 +89,16 @@ class Summary:
     net: Net | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the net, as summary.json holds it."""
-        return {name: value for name, value in vars(self).items() if name != "net"}
+        """The numbers, as summary.json holds them."""
+        return {name: value for name, value in vars(self).items() if name not in ("note", "net")}
 
     def __str__(self) -> str:
         errors = {**self.baselines, f"this net, {self.cell}": self.held_out}
         width = max(map(len, errors))
         rows = [f"  {name:{width}}  {error:12.6g}" for name, error in errors.items()]
+        data = Path(self.data).name
         return "\n".join([
-            f"{self.data}: learnt from {self.values} values, tested on the {self.held_out_values} after them",
+            f"{data}: learnt from {self.values} values, tested on the {self.held_out_values} after them",
             f"{self.cell}: {self.parameters:,} parameters, {self.epochs} epochs in {self.seconds:.1f} s",
             f"{self.unit} on what was held out; that of the last epoch's training was {self.training:.6g}:",
             *rows,
@@ -134,25 +134,27 @@ def train(
     """
     if resume and out is None:
         raise ValueError("train(resume=True): out, the folder of the run to go on with, is needed")
+    if not isinstance(settings, Settings):
+        raise TypeError(f"train(settings): tg.experiments.Settings(...) is needed, not a {type(settings).__name__}")
     run, path = _Run(settings), None if out is None else Path(out)
     if path is not None:
         if resume:
             run.restore(*folder.read_checkpoint(path, settings))
-        folder.begin(path, settings, run.rows, resume)
+        folder.begin(path, settings, run.epochs, resume)
         if not resume:
             folder.write_epoch(path, None, run.net, run.state())
-    while run.epoch < settings.epochs:
+    while len(run.epochs) < settings.epochs:
         with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
-            row = run.go(progress)
+            epoch = run.go(progress)
         if path is not None:
-            folder.write_epoch(path, row, run.net, run.state())
+            folder.write_epoch(path, epoch, run.net, run.state())
         if progress is not None:
-            done = run.epoch * run.updates
-            progress(done, settings.epochs * run.updates, dict(zip(folder.METRICS, row, strict=True)))
+            progress(epoch.number * run.updates, settings.epochs * run.updates, epoch.as_dict())
     summary = run.summary()
     if path is not None:
-        summary = replace(summary, note=write_results(path, run.net, run.data, settings, run.rows, *run.evaluate()))
         write_file(path / "summary.json", (json.dumps(summary.as_dict(), indent=2) + "\n").encode())
+        note = write_results(path, run.net, run.data, settings, run.epochs, *run.evaluate())
+        summary = replace(summary, note=note)
     return summary
 
 
@@ -168,7 +170,7 @@ class _Run:
             self.optimizer: SGD | Adam = SGD(self.parameters, settings.lr, settings.momentum)
         else:
             self.optimizer = Adam(self.parameters, settings.lr)
-        self.epoch, self.rows = 0, []
+        self.epochs: list[folder.Epoch] = []
         self.updates = sum(1 for _ in self.batches(np.random.default_rng(0)))
 
     def batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -180,7 +182,7 @@ class _Run:
                 raise ValueError(f"batch={B}: parts of {length} values are too short for truncate={T}; take fewer")
             yield from (np.arange(B) * length + start for start in range(0, length - T, T))
             return
-        starts = rng.permutation(np.arange(0, first - T, T if isinstance(self.data, Text) else 1))
+        starts = rng.permutation(np.arange(0, first - T, T if self.settings.is_text else 1))
         yield from (starts[i : i + B] for i in range(0, len(starts), B))
 
     def loss(self, xs: Any, targets: Any, state: Any) -> tuple[Tensor, Any]:
@@ -188,8 +190,8 @@ class _Run:
         ys, state = self.net(xs, state)
         return self.data.loss(ys, targets, reduction="mean"), state
 
-    def go(self, progress: Progress | None) -> list[float]:
-        """One epoch; returns its line of metrics."""
+    def go(self, progress: Progress | None) -> folder.Epoch:
+        """Go through one epoch."""
         settings, data, began = self.settings, self.data, time.perf_counter()
         carried, steps = settings.truncate is not None, np.arange(settings.window + 1)[:, None]
         losses, norms, sizes, state = [], [], [], None
@@ -204,13 +206,12 @@ class _Run:
             norms.append(self.update())
             state = after if carried else None
             if progress is not None and len(losses) < self.updates:
-                progress(self.epoch * self.updates + len(losses), settings.epochs * self.updates, None)
+                progress(len(self.epochs) * self.updates + len(losses), settings.epochs * self.updates, None)
         held_out = self.finite("held-out loss", float(np.mean(self.evaluate()[0])))
-        self.epoch += 1
-        seconds = time.perf_counter() - began + (self.rows[-1][-1] if self.rows else 0.0)
-        row = [self.epoch, float(np.average(losses, weights=sizes)), held_out, float(np.mean(norms)), round(seconds, 3)]
-        self.rows.append(row)
-        return row
+        seconds = time.perf_counter() - began + (self.epochs[-1].seconds if self.epochs else 0.0)
+        loss, norm = float(np.average(losses, weights=sizes)), float(np.mean(norms))
+        self.epochs.append(folder.Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3)))
+        return self.epochs[-1]
 
     def update(self) -> float:
         """Change the parameters by their gradients; returns the norm of these before clipping."""
@@ -255,35 +256,34 @@ class _Run:
 
     def diverged(self, what: str) -> FloatingPointError:
         """The error that tells of a divergence."""
-        return FloatingPointError(
-            f"training diverged in epoch {self.epoch + 1}: {what}; with lr={self.settings.lr:g}, try a smaller one"
-        )
+        epoch, lr = len(self.epochs) + 1, self.settings.lr
+        return FloatingPointError(f"training diverged in epoch {epoch}: {what}; with lr={lr:g}, try a smaller one")
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch follows from, as arrays."""
         return {
-            "epoch": self.epoch,
-            "data": zlib.crc32(self.data.sequence.tobytes()),
+            "epoch": len(self.epochs),
+            "data": self.data.fingerprint,
             "rng": json.dumps(self.rng.bit_generator.state),
             **{f"parameter.{name}": value for name, value in self.net.state_dict().items()},
             **{f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()},
         }
 
-    def restore(self, state: dict[str, np.ndarray], rows: list[list[float]]) -> None:
-        """Go back to what `state` gave, with the metrics up to there."""
-        if int(state["data"]) != zlib.crc32(self.data.sequence.tobytes()):
+    def restore(self, state: dict[str, np.ndarray], epochs: list[folder.Epoch]) -> None:
+        """Go back to what `state` gave after these epochs."""
+        if int(state["data"]) != self.data.fingerprint:
             raise ValueError(f"resume: {self.settings.data} is not what it was when the run began")
         for kind, part in (("parameter.", self.net), ("optimizer.", self.optimizer)):
             part.load_state_dict({k.removeprefix(kind): v for k, v in state.items() if k.startswith(kind)})
         self.rng.bit_generator.state = json.loads(str(state["rng"]))
-        self.epoch, self.rows = int(state["epoch"]), rows
+        self.epochs = epochs
 
     def summary(self) -> Summary:
         """What came out."""
-        data, (_, training, held_out, _, seconds) = self.data, self.rows[-1]
+        data, last = self.data, self.epochs[-1]
         return Summary(
-            data=self.settings.data, cell=self.settings.cell, unit=data.unit, held_out=held_out * data.scale,
-            training=training * data.scale, baselines=data.baselines(), values=data.first,
+            data=self.settings.data, cell=self.settings.cell, unit=data.unit, held_out=last.held_out_loss * data.scale,
+            training=last.training_loss * data.scale, baselines=data.baselines(), values=data.first,
             held_out_values=len(data.sequence) - data.first, parameters=sum(p.size for p in self.parameters),
-            epochs=self.epoch, seconds=seconds, net=self.net,
+            epochs=last.number, seconds=last.seconds, net=self.net,
         )  # fmt: skip

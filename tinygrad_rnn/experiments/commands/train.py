@@ -71,7 +71,7 @@ def _train(options: argparse.Namespace) -> int:
     if resume:
         out = options.resume
         given = read_settings(out).as_dict() | given
-    settings = Settings(**given)
+    settings = Settings(**given).seen_from(Path.cwd())
     try:
         with Progress() as progress:
             summary = train(settings, out, resume, progress)
