@@ -331,3 +331,19 @@ def test_as_a_module(tmp_path):
         [sys.executable, "-W", "error", "-m", "tinygrad_rnn", "demo", "--out", tmp_path], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["draw"], "the following arguments are required: -o/--out"),
+        (["demo", "--steps", "two"], "argument --steps: 'two' is not a whole number from 1 up"),
+        (["train", "--epochs", "x"], "argument --epochs: 'x' is not a whole number"),
+        (["flow", "--cell", "cnn"], "argument --cell: invalid choice: 'cnn'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_told_in_one_line(capsys, arguments, message):
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert err.startswith(f"tinygrad-rnn {arguments[0]}: {message}")
+    assert err.endswith(f" (see tinygrad-rnn {arguments[0]} --help)\n")

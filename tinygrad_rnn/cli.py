@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
         status, message = 1, f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    print(f"tinygrad-rnn {options.command}: {message}", file=sys.stderr)
+    print(f"tinygrad-rnn {options.command}: {message.removeprefix(f'{options.command}: ')}", file=sys.stderr)
     return status
 
 

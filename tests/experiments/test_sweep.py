@@ -18,7 +18,7 @@ import pytest
 from command_line import ended
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.experiments import sample, sweep
+from tinygrad_rnn.experiments import Settings, sample, sweep, train
 from tinygrad_rnn.experiments.points import combinations
 from tinygrad_rnn.experiments.processes import Processes
 from tinygrad_rnn.experiments.sweep import Run, identity
@@ -81,44 +81,7 @@ def thread():
 
 
 @pytest.fixture(scope="module")
-def stand_in(tmp_path_factory):
-    """A `train` that takes no time, under its name in every process that is started: it tells what it was given."""
-    folder = tmp_path_factory.mktemp("stand_in")
-    (folder / "sitecustomize.py").write_text(
-        """
-import sys, types
-module = sys.modules["tinygrad_rnn.experiments.training"] = types.ModuleType("training")
-exec('''
-import json, os, time
-from dataclasses import dataclass
-
-@dataclass
-class Summary:
-    data: str
-    held_out: float
-    epochs: int
-    seconds: float
-    net: object
-
-def train(settings, out=None, resume=False, progress=None):
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(settings.as_dict()))
-    if settings.hidden == 13:
-        raise FloatingPointError("loss is nan")
-    if settings.hidden == 99:
-        time.sleep(60)
-    return Summary(settings.data, settings.lr * settings.hidden, settings.epochs, 0.5, object())
-''', module.__dict__)
-"""
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        paths = [str(folder), str(Path(tg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        yield
-
-
-@pytest.fixture(scope="module")
-def cluster(stand_in):
+def cluster():
     """A Dask cluster of two worker processes."""
     distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
     with distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
@@ -406,6 +369,34 @@ def test_a_measure_that_there_is_not_is_told_and_nothing_is_lost(tmp_path, threa
     assert len(lines(tmp_path / "results.csv")) == 2
 
 
+def test_a_measure_that_there_is_not_is_told_after_the_first_run(tmp_path, thread):
+    ran = []
+
+    def slow(x):
+        ran.append(x)
+        time.sleep(0.2)
+        return {"loss": x}
+
+    with pytest.raises(ValueError, match="measure='los': the results have loss"):
+        sweep(slow, {"x": range(20)}, thread, out=tmp_path, measure="los")
+    assert len(ran) < 20 and len(lines(tmp_path / "results.csv")) == 2
+
+
+def test_a_run_that_its_executor_gives_up_is_told():
+    class Gone(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            future = super().submit(time.sleep, 0)
+            future.result()
+            lost = type(future)()
+            lost.cancel()
+            lost.set_running_or_notify_cancel()
+            return lost
+
+    with Gone() as executor:
+        (run,) = sweep(product, {"x": [1]}, executor)
+    assert run.error == "CancelledError: the executor has given it up; is the cluster still there?"
+
+
 def test_without_matplotlib_the_results_are_written_and_a_warning_says_what_to_install(tmp_path, thread, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.warns(UserWarning, match=r'pip install "tinygrad-rnn\[plot\]"'):
@@ -433,6 +424,17 @@ def test_a_file_with_a_sample(tmp_path):
     text = "[train]\nepochs = 3\n[sample]\npoints = 4\nseed = 2\nlog_uniform.lr = [0.001, 0.1]\nchoice.seed = [0, 1]\n"
     drawn = sample(4, seed=2, log_uniform={"lr": [0.001, 0.1]}, choice={"seed": [0, 1]})
     assert read_points(written(tmp_path, text)) == [{"epochs": 3, **point} for point in drawn]
+
+
+def test_a_setting_that_is_a_number_is_drawn_as_one(tmp_path):
+    text = "[sample]\npoints = 20\nuniform.momentum = [0, 1]\nuniform.seed = [0, 1]\nchoice.optimizer = ['sgd']\n"
+    points = read_points(written(tmp_path, text))
+    assert len({point["momentum"] for point in points}) == 20 and {point["seed"] for point in points} == {0, 1}
+
+
+def test_1_and_1_0_are_one_learning_rate(tmp_path):
+    first, second = read_points(written(tmp_path, "[grid]\nlr = [1, 1.0]\n"))
+    assert identity(first) == identity(second)
 
 
 @pytest.mark.parametrize(
@@ -471,32 +473,40 @@ def run(capsys, *arguments):
     return ended(capsys, "sweep", *arguments)
 
 
-GRID = "[train]\nepochs = 3\n[grid]\nhidden = [8, 13]\nlr = [0.01, 0.1]\n"
+GRID = "[train]\ndata = 'sine'\nepochs = 2\nwindow = 5\n[grid]\nhidden = [2, 3]\nlr = [0.01, 1e200]\n"
 
 
-def test_the_command_trains_and_tells(capsys, tmp_path, stand_in):
+def test_the_command_trains_and_tells(capsys, tmp_path):
     out = tmp_path / "new" / "out"
     status, told, err = run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 2)
     assert (status, err) == (1, f"tinygrad-rnn sweep: 2 of 4 runs failed; {out} tells why\n")
-    assert re.search(r"hidden=8 lr=0\.1: held_out 0\.8, \d+\.\d s\n", told)
-    assert "hidden=13 lr=0.1: FloatingPointError: loss is nan\n" in told
+    assert re.search(r"\d/4 hidden=2 lr=0\.01: held_out 0\.\d+, \d+\.\d s\n", told)
+    assert "hidden=3 lr=1e+200: FloatingPointError: training diverged in epoch 1: " in told
     header, *rows = lines(out / "results.csv")
-    assert header == ["epochs", "hidden", "lr", "held_out", "result epochs", "result seconds", "error", "seconds"]
-    assert [row[:4] for row in rows[:2]] == [["3", "8", "0.01", "0.08"], ["3", "8", "0.1", "0.8"]]
-    config = json.loads((out / identity({"epochs": 3, "hidden": 8, "lr": 0.1}) / "config.json").read_text())
-    assert config["hidden"] == 8 and config["lr"] == 0.1 and config["cell"] == "lstm"
+    assert header[:6] == ["data", "epochs", "window", "hidden", "lr", "held_out"]
+    assert header[-4:] == ["result epochs", "result seconds", "error", "seconds"]
+    point = {"data": "sine", "epochs": 2, "window": 5, "hidden": 2, "lr": 0.01}
+    alone = train(Settings(**point), tmp_path / "alone")
+    assert rows[0][:6] == [str(value) for value in (*point.values(), alone.held_out)]
+    for name in ("config.json", "model.npz", "prediction.csv"):
+        assert (out / identity(point) / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
     assert "held_out against hidden" in (out / "results.svg").read_text()
 
 
 def test_the_command_on_a_dask_cluster_gives_the_same(capsys, tmp_path, cluster, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the workers are elsewhere
-    file = written(tmp_path, GRID.replace("[8, 13]", '[8]\ndata = ["a.csv"]'))
+    Path("a.csv").write_text("value\n" + "\n".join(str(i % 7) for i in range(40)))
+    file = written(tmp_path, GRID.replace("1e200", "0.1").replace("sine", "a.csv"))
     status, _, err = run(capsys, file, "--out", "dask", "--dask", cluster.scheduler_address)
     assert (status, err) == (0, "")
     assert run(capsys, file, "--out", "processes", "--workers", 2)[0] == 0
     of_dask, of_processes = (lines(tmp_path / out / "results.csv") for out in ("dask", "processes"))
-    assert [row[:-1] for row in of_dask] == [row[:-1] for row in of_processes] and len(of_dask) == 3
-    (record, _) = (json.loads(path.read_text()) for path in sorted(tmp_path.glob("dask/*/run.json")))
+    timed = [i for i, name in enumerate(of_dask[0]) if name in ("seconds", "result seconds")]
+    without_times = [
+        [[x for i, x in enumerate(row) if i not in timed] for row in rows] for rows in (of_dask, of_processes)
+    ]
+    assert without_times[0] == without_times[1] and len(of_dask) == 5
+    record, *_ = (json.loads(path.read_text()) for path in sorted(tmp_path.glob("dask/*/run.json")))
     assert record["parameters"]["data"] == "a.csv" and record["result"]["data"] == str(tmp_path / "a.csv")
 
 
@@ -538,14 +548,36 @@ def test_misuse_is_one_line_and_nothing_runs(capsys, tmp_path):
     status, _, err = run(capsys, written(tmp_path, "[grid]\nlr = [-1]"), "--out", out)
     assert status == 2 and err.endswith("sweep.toml: lr=-1.0: at least 0 is needed, and finite\n")
     assert run(capsys, tmp_path / "none.toml", "--out", out)[0] == 1
-    assert run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 0)[0] == 2
+    status, _, err = run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 0)
+    assert (status, err) == (2, "tinygrad-rnn sweep: workers=0: at least 1 is needed\n")
     (tmp_path / "file").touch()
     status, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "file")
     assert status == 1 and err == f"tinygrad-rnn sweep: a folder is needed, and this is a file: {tmp_path / 'file'}\n"
 
 
-def test_ctrl_c_keeps_what_has_run(tmp_path, stand_in):
-    file = written(tmp_path, "[grid]\nhidden = [1, 2, 99, 98]\n")
+def test_runs_whose_data_have_changed_run_again(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    series = rng.standard_normal((2, 40))
+    for name, values in zip(["a.csv", "b.csv"], series, strict=True):
+        Path(name).write_text("value\n" + "\n".join(map(str, values)))
+    file = written(tmp_path, "[train]\nepochs = 1\nwindow = 5\nhidden = 2\n[grid]\ndata = ['a.csv', 'b.csv']\n")
+    assert run(capsys, file, "--out", "out")[0] == 0
+    before = lines(Path("out/results.csv"))
+    status, told, _ = run(capsys, file, "--out", "out")
+    assert status == 0 and "run again" not in told and lines(Path("out/results.csv")) == before
+    Path("b.csv").write_text(Path("a.csv").read_text())
+    status, told, _ = run(capsys, file, "--out", "out")
+    assert status == 0 and told.startswith("1 of the runs that are there saw other data than there are now: ")
+    _, a, b = lines(Path("out/results.csv"))
+    held_out = before[0].index("held_out")
+    assert a[held_out] == b[held_out] == before[1][held_out] != before[2][held_out]
+
+
+def test_ctrl_c_keeps_what_has_run(tmp_path):
+    file = written(
+        tmp_path, "[train]\ndata = 'sine'\nhidden = 1\nwindow = 5\n[grid]\nepochs = [1, 2, 100_000, 200_000]\n"
+    )
     command = [sys.executable, "-m", "tinygrad_rnn", "sweep", file, "--out", tmp_path / "out", "--workers", "1"]
     # As a terminal does it: the signal goes to all processes of a group.
     started = subprocess.Popen(
@@ -557,4 +589,4 @@ def test_ctrl_c_keeps_what_has_run(tmp_path, stand_in):
         _, err = started.communicate(timeout=20)
     assert started.returncode == 130
     assert err.startswith("tinygrad-rnn sweep: interrupted; ") and err.count("\n") == 1
-    assert [row[0] for row in lines(tmp_path / "out" / "results.csv")] == ["hidden", "1", "2"]
+    assert [row[3] for row in lines(tmp_path / "out" / "results.csv")] == ["epochs", "1", "2"]

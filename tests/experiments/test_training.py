@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -263,6 +264,51 @@ def test_other_data_than_the_run_began_with_are_told(capsys, tmp_path):
     (tmp_path / "alice.txt").write_text(ALICE.replace("tired", "bored"))
     status, _, err = run(capsys, "--resume", tmp_path / "out", "--epochs", 6)
     assert status == 2 and "alice.txt is not what it was when the run began" in err
+
+
+def test_another_alphabet_is_another_text(capsys, tmp_path):
+    train(settings(tmp_path, "text"), tmp_path / "out")
+    (tmp_path / "alice.txt").write_text(ALICE.translate(str.maketrans("aA", "bB", "xyz")).swapcase())
+    status, _, err = run(capsys, "--resume", tmp_path / "out", "--epochs", 6)
+    assert status == 2 and "alice.txt is not what it was" in err
+
+
+def test_a_run_goes_on_from_another_folder(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Series.CSV").write_text("value\n" + "\n".join(str(i % 7) for i in range(40)))
+    options = ["--hidden", 2, "--window", 5]
+    assert run(capsys, "--data", "Series.CSV", *options, "--epochs", 1, "--out", "out")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    status, out, _ = run(capsys, "--resume", "../out", "--epochs", 2)
+    assert status == 0 and "Series.CSV: learnt from 32 values" in out
+    assert run(capsys, "--resume", "../out", "--data", "../Series.CSV", "--epochs", 3)[0] == 0
+
+
+def test_settings_are_settings():
+    with pytest.raises(TypeError, match=r"train\(settings\): tg.experiments.Settings\(...\) is needed, not a dict"):
+        train({"epochs": 1})
+
+
+def test_in_a_terminal_a_bar_shows_loss_rate_and_time_left(tmp_path):
+    pytest.importorskip("tqdm", reason="tqdm is not installed: pip install tqdm")
+    modules = "fcntl", "pty", "termios"
+    fcntl, pty, termios = (pytest.importorskip(name, reason="no terminals here") for name in modules)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 160, 0, 0))
+    command = [sys.executable, "-m", "tinygrad_rnn", "train", "--data", "sine", "--hidden", "2", "--epochs", "30"]
+    with subprocess.Popen([*command, "--out", tmp_path], stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 10_000):
+                shown += piece
+        except OSError:  # how a terminal ends on Linux
+            pass
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "updates a second" not in out
+    *_, last = shown.decode().strip().split("\r")
+    assert re.match(r"100%\S* 60/60 \[00:\d\d<00:00, +\S+update/s, training loss=\S+, held-out loss=\S+\]", last)
 
 
 def test_an_out_folder_that_is_a_file(capsys, tmp_path):

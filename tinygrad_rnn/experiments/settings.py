@@ -113,7 +113,7 @@ class Settings:
 
     def seen_from(self, folder: Path) -> Settings:
         """With the path of a file, which is relative to a folder, made absolute, so that it is found from anywhere."""
-        return replace(self, data=str(folder.absolute() / self.data)) if self.is_file else self
+        return replace(self, data=str((folder / self.data).resolve())) if self.is_file else self
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, as config.json holds them."""

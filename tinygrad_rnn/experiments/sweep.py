@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import CancelledError, Executor, Future, as_completed
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ import numpy as np
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.points import combinations
 from tinygrad_rnn.experiments.processes import Processes
-from tinygrad_rnn.experiments.sweep_figure import draw_runs
+from tinygrad_rnn.experiments.sweep_figure import draw_runs, refuse_unknown_measure
 from tinygrad_rnn.files import write_file
 
-__all__ = ["Run", "identity", "sweep"]
+__all__ = ["RECORD", "Run", "identity", "sweep"]
 
 _KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
 RECORD, RESULTS, FIGURE = "run.json", "results.csv", "results.svg"
@@ -98,6 +98,7 @@ def sweep(
     progress = progress or (lambda run: None)
     for run in runs.values():
         progress(run)
+    refuse_unknown_measure(runs.values(), measure)
     waiting = {key: point for key, point in points.items() if key not in runs}
     pool = executor
     if executor is None and waiting:
@@ -113,6 +114,7 @@ def sweep(
                 _record(out, function, run)
             runs[futures[future]] = run
             progress(run)
+            refuse_unknown_measure(runs.values(), measure)  # not after all of them
     finally:  # also when it is interrupted, or the disk is full: what has run is kept
         in_order = [runs[key] for key in points if key in runs]
         try:
@@ -173,6 +175,8 @@ def _plain(value: Any) -> Any:
 def _outcome(future: Future, parameters: dict[str, Any]) -> Run:
     try:
         return future.result()
+    except CancelledError:
+        return Run(parameters, error="CancelledError: the executor has given it up; is the cluster still there?")
     except Exception as problem:  # the executor's own: a process died, the function is not found there
         return Run(parameters, error=_line(problem))
 

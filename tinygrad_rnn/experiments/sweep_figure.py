@@ -13,7 +13,7 @@ from tinygrad_rnn.experiments import plots
 if TYPE_CHECKING:
     from tinygrad_rnn.experiments.sweep import Run
 
-__all__ = ["draw_runs"]
+__all__ = ["draw_runs", "refuse_unknown_measure"]
 
 MARK = "#5a6575"
 
@@ -34,11 +34,9 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
     Raises:
         ValueError: no run has a number of this name. ImportError: matplotlib is not installed.
     """
-    known = list(dict.fromkeys(name for run in runs for name in run.numbers()))
+    known = refuse_unknown_measure(runs, measure)
     if not known:
         return None
-    if measure is not None and measure not in known:
-        raise ValueError(f"measure={measure!r}: the results have {', '.join(known)}")
     measure = measure or known[0]
     axis, colour, hidden = _shown(runs)
     words = [] if _has_numbers(runs, axis) else _words(runs, axis)
@@ -74,6 +72,14 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
     if colour or len(finite) < len(ys):
         axes.figure.legend(loc="outside right upper", frameon=False)  # never over a curve
     return plots.save(drawing, path)
+
+
+def refuse_unknown_measure(runs: Iterable[Run], measure: str | None) -> list[str]:
+    """The names of the numbers that there are; a ValueError if the measure is none of them, and there are some."""
+    known = list(dict.fromkeys(name for run in runs for name in run.numbers()))
+    if known and measure is not None and measure not in known:
+        raise ValueError(f"measure={measure!r}: the results have {', '.join(known)}")
+    return known
 
 
 def _shown(runs: Sequence[Run]) -> tuple[str, str | None, bool]:

@@ -26,18 +26,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tinygrad_rnn.experiments.data import load
+from tinygrad_rnn.experiments.folder import read_checkpoint
 from tinygrad_rnn.experiments.points import combinations, sample
-from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.experiments.sweep import identity
+from tinygrad_rnn.experiments.settings import Settings, option_type
+from tinygrad_rnn.experiments.sweep import RECORD, identity
 from tinygrad_rnn.experiments.training import train
 
-__all__ = ["read_points", "train_point"]
+__all__ = ["forget_changed", "read_points", "train_point"]
 
-_SETTINGS = [field.name for field in fields(Settings)]
+_SETTINGS = {field.name: field for field in fields(Settings)}
 _RANGES = ["uniform", "log_uniform", "choice"]
 
 
@@ -56,10 +58,23 @@ def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 def train_point(out: Path, start: Path, **point: Any) -> Any:
     """Train with these settings, in the run's folder in `out`; the data's path is relative to `start`."""
-    settings = Settings(**point)
-    if settings.data.endswith((".csv", ".txt")):
-        settings = replace(settings, data=str(start / settings.data))
-    return train(settings, out / identity(point))
+    return train(Settings(**point).seen_from(start), out / identity(point))
+
+
+def forget_changed(out: Path, points: Iterable[dict[str, Any]]) -> int:
+    """Delete the records of the runs whose data file has changed since, so that they run again; returns how many."""
+    now: dict[str, int] = {}
+    changed = 0
+    for point in points:
+        settings, folder = Settings(**point).seen_from(Path.cwd()), out / identity(point)
+        if settings.is_file and (folder / RECORD).exists() and (folder / "checkpoint.npz").exists():
+            state, _ = read_checkpoint(folder, settings)
+            if settings.data not in now:
+                now[settings.data] = load(settings).fingerprint
+            if int(state["data"]) != now[settings.data]:
+                (folder / RECORD).unlink()
+                changed += 1
+    return changed
 
 
 def _toml(content: bytes) -> dict[str, Any]:
@@ -82,24 +97,25 @@ def _points(content: dict[str, Any]) -> list[dict[str, Any]]:
     common, grid, ranges = (_table(content, name) for name in ("train", "grid", "sample"))
     if ("grid" in content) == ("sample" in content):
         raise ValueError("what is varied is told by one table, [grid] or [sample]")
-    _refuse_unknown("[train]", common, _SETTINGS)
+    _refuse_unknown("[train]", common, list(_SETTINGS))
     if "grid" in content:
-        _refuse_unknown("[grid]", grid, _SETTINGS)
+        _refuse_unknown("[grid]", grid, list(_SETTINGS))
         points = combinations(grid)
     else:
         _refuse_unknown("[sample]", ranges, ["points", "seed", *_RANGES])
         if "points" not in ranges:
             raise ValueError("[sample] needs points, the number of runs")
         for kind in _RANGES:
-            _refuse_unknown(f"[sample.{kind}]", _table(ranges, kind), _SETTINGS)
+            _refuse_unknown(f"[sample.{kind}]", _table(ranges, kind), list(_SETTINGS))
+        for name, values in [*_table(ranges, "uniform").items(), *_table(ranges, "log_uniform").items()]:
+            if option_type(_SETTINGS[name])[0] is float and isinstance(values, list):
+                values[:] = [float(x) if type(x) is int else x for x in values]  # from 0 to 1 is not 0 or 1
         points = sample(**ranges)
     twice = [name for name in common if name in points[0]]
     if twice:
         raise ValueError(f"{twice[0]} is in [train], and is varied too: leave out one")
     points = [{k: None if v == "none" else v for k, v in {**common, **point}.items()} for point in points]
-    for point in points:
-        Settings(**point)
-    return points
+    return [{name: getattr(Settings(**point), name) for name in point} for point in points]  # with a lr of 1 as 1.0
 
 
 def _table(content: dict[str, Any], name: str) -> dict[str, Any]:

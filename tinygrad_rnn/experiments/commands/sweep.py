@@ -46,6 +46,8 @@ def _sweep(options: argparse.Namespace) -> int:
     try:
         points = sweep_file.read_points(options.file)
         varied = [name for name in points[0] if any(point[name] != points[0][name] for point in points)]
+        if changed := sweep_file.forget_changed(options.out, points):
+            print(f"{changed} of the runs that are there saw other data than there are now: they run again")
         train = partial(sweep_file.train_point, options.out.absolute(), Path.cwd())
         count = itertools.count(1)
 
