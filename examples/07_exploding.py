@@ -1,8 +1,9 @@
 """Lesson 7: gradients explode at cliffs, and clipping keeps a step from leaping off them.
 
 "What if weights are high?" (seed 003, "Exploding Gradients Problem"): the product of lesson 6 grows, and "will show up
-as NaN". Clipping (seeds 002, 003 and 004) is shown where it acts: a unit h(t) = σ(w h(t-1) + b) whose error after 50
-steps has a wall (after Pascanu et al. 2013). It limits the step; it does not bring back what has vanished.
+as NaN". Clipping (seeds 002, 003 and 004) is shown where it acts: a unit h(t) = σ(w h(t-1) + b) whose squared distance
+to 0.7 after 50 steps has a wall (after Pascanu et al. 2013). It limits the step; it does not bring back what has
+vanished.
 """
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 import tinygrad_rnn as tg
 from lesson import expected, run
 from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.cliff import error
 
-T, TARGET, START = 50, 0.7, 1 / (1 + np.exp(-0.5))
 PICTURE = "wall.svg"
 
 CLIPS = {
@@ -19,14 +20,6 @@ CLIPS = {
     "norm at most 1": tg.optim.clip_grad_norm,  # as seed 002: what is above the threshold is normalised
     "elements at most 1": tg.optim.clip_grad_value,  # as seed 004: the largest value is capped
 }
-
-
-def error(w, b):
-    """The unit's squared error after T steps, for every w and b."""
-    h = START
-    for _ in range(T):
-        h = tg.sigmoid(w * h + b)
-    return tg.square(h - TARGET)
 
 
 def descend(clip, updates, w=5.0, b=-2.5, lr=0.01):
