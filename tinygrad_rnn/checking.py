@@ -142,10 +142,12 @@ def detect_anomaly() -> Iterator[None]:
     An exploding gradient "will show up as NaN" (seed 003); here it says so itself: the primitive, the node, the time
     step, the shapes and ranges of what went in, and the line of your code that made the node.
 
+    Inside a function that is being compiled it does nothing: most values are not there yet.
+
     Raises:
         AnomalyError: a value, or a cotangent, is not finite.
     """
-    token = watcher.set(_Watch())
+    token = watcher.set(watcher.get() or _Watch())
     try:
         with np.errstate(all="ignore"):  # what NumPy would warn of is an error here, with its place
             yield

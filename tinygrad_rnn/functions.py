@@ -342,7 +342,7 @@ def tile(x: Any, reps: int | Sequence[int]) -> Tensor:
 @_implements(np.take)
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The elements, or the slices along an axis, at the indices."""
-    return _moved(x, _places(x, np.take, bare(indices), axis))
+    return _moved(x, _places(x, np.take, indices, axis))
 
 
 @_implements(np.split)
@@ -371,9 +371,16 @@ def _places(x: Any, function: Callable, *arguments: Any, **keywords: Any) -> Any
     """What a function of NumPy makes of the elements' numbers, in the shape of x."""
     places = np.arange(np.size(x)).reshape(np.shape(x))
     try:
-        return function(places, *arguments, **keywords)
+        return function(places, *(_read(y, function) for y in arguments), **keywords)
     except (ValueError, IndexError, TypeError) as error:
         raise refused(function.__name__, (as_tensor(x),), error) from error
+
+
+def _read(x: Any, function: Callable) -> Any:
+    """What a function that is not recorded takes: the value of a Tensor."""
+    if isinstance(x, Tensor):
+        tensor.read_out(x, f"{function.__name__}()")
+    return bare(x)
 
 
 def _moved(x: Any, places: np.ndarray) -> Tensor:
@@ -397,10 +404,8 @@ def _plain(function: Callable, reads: bool = True) -> Callable:
     """A function of the values alone; `reads` says whether of the elements, or of shapes."""
 
     def plain(*arguments: Any, **keywords: Any) -> Any:
-        for x in arguments:
-            if reads and isinstance(x, Tensor):
-                tensor.read_out(x, f"{function.__name__}()")
-        return function(*map(bare, arguments), **keywords)
+        taken = functools.partial(_read, function=function) if reads else bare
+        return function(*map(taken, arguments), **{name: taken(x) for name, x in keywords.items()})
 
     return plain
 

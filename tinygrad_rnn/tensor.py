@@ -519,6 +519,7 @@ class Tensor:
 
     def __reduce__(self) -> tuple:
         """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
+        read_out(self, "a copy")
         return _unpickled, (
             type(self), self.value, self.requires_grad and self.is_leaf, self.name, self.grad, self.step, self.layer,
         )  # fmt: skip

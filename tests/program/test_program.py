@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import itertools
 import re
@@ -7,6 +8,7 @@ import tracemalloc
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from operator import attrgetter, methodcaller
 from typing import NamedTuple
 
@@ -503,7 +505,9 @@ def test_a_value_that_is_taken_behind_the_back_of_the_trace_is_told():
         return tg.sum(h)
 
     for loss, node in ((by_value, "multiply"), (by_memory, "add")):
-        with pytest.raises(ValueError, match=rf"not with the same numbers: see {node} of shape \(2,\), line \d+; "):
+        with pytest.raises(
+            ValueError, match=rf"not with the same numbers: see {node} of shape \(2,\), test_program.py line"
+        ):
             tg.compile(loss, np.ones(2), wrt=W)
 
 
@@ -524,6 +528,115 @@ def test_a_print_inside_shows_the_values(capsys):
     with pytest.warns(UserWarning, match="the text of multiply"):
         tg.compile(loss, np.array([3.0, 4.0]), wrt=W)
     assert capsys.readouterr().out == 2 * "Tensor([3., 8.], primitive=multiply)\n"
+
+
+def test_what_is_drawn_into_a_tensor_that_was_there_before_is_told():
+    random, noise = np.random.default_rng(0), tg.Tensor(np.zeros(2))
+
+    def loss(x):
+        noise.data = random.standard_normal(2)
+        return tg.sum(W * x + noise)
+
+    with pytest.raises(ValueError, match="not with the same numbers: see add"):
+        tg.compile(loss, np.ones(2), wrt=W)
+
+
+def test_what_a_function_returns_besides_has_to_be_the_same_too():
+    random = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="run twice on the same inputs, it does not do the same"):
+        tg.compile(lambda x: (tg.sum(W * x), random.standard_normal()), np.ones(2), wrt=W)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_function_keeps_has_its_values_and_no_wrong_gradient(fails):
+    kept = []
+
+    def loss(x):
+        kept.append(tg.tanh(W * x))
+        if fails:
+            raise RuntimeError("later")
+        return tg.sum(kept[-1])
+
+    with pytest.raises(RuntimeError, match="later") if fails else contextlib.nullcontext():
+        tg.compile(loss, np.ones(2), wrt=W)
+    for h in kept:
+        assert h.data.tolist() == np.tanh([1.0, 2.0]).tolist()
+    np.testing.assert_allclose(tg.grad(tg.sum(kept[0]), W)[0].data, 1.0 - np.tanh([1.0, 2.0]) ** 2)
+    for h in kept[1:]:
+        with pytest.raises(ValueError, match="does not require a gradient"):
+            tg.grad(tg.sum(h), W)
+
+
+def test_a_copy_is_fixed_and_has_its_values():
+    with pytest.warns(UserWarning, match="a copy of multiply"):
+        program = tg.compile(lambda x: (tg.sum(W * x), deepcopy(W * x)), np.ones(2), wrt=W)
+    assert program(np.zeros(2))[2].tolist() == [1.0, 2.0]
+
+
+def test_a_gradient_asked_of_what_was_detached_ends_there():
+    """As in the first-order step of meta-learning: z = v - 0.1 ∂(Σ v³ x)/∂v with v held fixed, loss Σ z² x + Σ v."""
+    v = tg.Tensor([1.0, 1.0], requires_grad=True)
+
+    def loss(x):
+        z = v.detach()
+        z.requires_grad = True
+        (g,) = tg.grad(tg.sum(z * z * z * x), z, create_graph=True)
+        return tg.sum(tg.square(z - 0.1 * g) * x) + tg.sum(v)
+
+    for optimize in (True, False):
+        found, gradients = tg.compile(loss, np.zeros(2), wrt=v, optimize=optimize)(np.array([1.0, 2.0]))
+        assert found == loss(tg.Tensor([1.0, 2.0])).item() and gradients[0].tolist() == [1.0, 1.0]
+
+
+def test_a_number_beside_float32_is_of_that_type():
+    x = np.array([0.1, 0.2, 0.3], np.float32)
+    b = tg.Tensor(np.ones(3, np.float32), requires_grad=True)
+
+    def loss(x):
+        return tg.sum(tg.where(x > 0.1, x * b, 0.0))
+
+    assert tg.compile(loss, x, wrt=b)(x)[0] == loss(tg.Tensor(x)).item()
+
+
+def test_stacks_of_both_types_are_not_rounded():
+    x, b = np.array([1e8 + 0.1, 1.0]), tg.Tensor(np.ones(2, np.float32), requires_grad=True)
+
+    def loss(x):
+        return tg.sum(tg.stack([tg.tanh(b), x * b]))
+
+    assert tg.compile(loss, x, wrt=b)(x)[0] == loss(tg.Tensor(x)).item()
+
+
+def test_a_function_may_look_at_its_nodes():
+    def loss(x):
+        h = W * x
+        first, second = h.inputs
+        assert first is W and second.shape == (2,)
+        tg.draw.forward(tg.sum(h))
+        with tg.detect_anomaly():
+            return tg.sum(h)
+
+    assert tg.compile(loss, np.ones(2), wrt=W)(np.ones(2))[0] == 3.0
+
+
+def test_a_program_inside_another_is_fixed():
+    inner = tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=W)
+    with pytest.warns(UserWarning, match="a program's input of exp"):
+        program = tg.compile(lambda x: tg.sum(W * x) * inner(tg.exp(x))[0], np.zeros(2), wrt=W)
+    assert program(np.ones(2))[0] == 9.0
+
+
+def test_a_line_that_reads_at_every_step_warns_once():
+    def loss(x):
+        total = W
+        for _ in range(5):
+            total = total * x
+            total.numpy()
+        return tg.sum(total)
+
+    with pytest.warns(UserWarning, match=r"numpy\(\) of multiply") as caught:
+        tg.compile(loss, np.ones(2), wrt=W)
+    assert len(caught) == 1
 
 
 def test_a_function_may_keep_a_constant():
@@ -552,6 +665,12 @@ def test_an_object_that_changes_unnoticed_is_refused():
 def test_flags_are_flags():
     with pytest.raises(TypeError, match=r"compile\(optimize='yes'\): True or False"):
         tg.compile(lambda: tg.sum(W), wrt=W, optimize="yes")
+
+
+def test_other_shapes_are_traced_inside_no_grad_too():
+    program = tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=W)
+    with tg.no_grad():
+        assert program(np.ones((3, 2)))[1][0].tolist() == [3.0, 3.0]
 
 
 def test_nothing_is_traced_inside_no_grad():
@@ -591,6 +710,12 @@ def test_the_branch_is_fixed_at_tracing():
     with pytest.warns(UserWarning, match=r"bool\(\) of greater"):
         program = tg.compile(loss, np.ones(2), wrt=W)
     assert program(np.array([-5.0, -5.0]))[0] == -15.0
+
+
+def test_indices_that_are_an_input_are_fixed():
+    with pytest.warns(UserWarning, match=r"take\(\) of leaf"):
+        program = tg.compile(lambda i: tg.sum(tg.take(W, i)), np.array([1, 1]), wrt=W)
+    assert program(np.array([0, 0]))[1][0].tolist() == [0.0, 2.0]
 
 
 def test_a_choice_is_fixed_too():

@@ -309,8 +309,9 @@ def _sigmoid(x: np.ndarray, out: np.ndarray) -> None:
 def _placed(graph: Graph, excluded: set[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
     """Where the values stand that stacks hold, and the arrays of these stacks.
 
-    Stacks that overlap, as h(0..T-1) and h(1..T), are one array. A stack that wants a value where another has another
-    one is none of these. What is excluded, a view, or a stack itself has no place, but is copied there.
+    Stacks that overlap, as h(0..T-1) and h(1..T), are one array. A stack of values of several types, or one
+    that wants a value where another has another one, is none of these. What is excluded, a view, or a stack itself has
+    no place, but is copied there.
     """
     rows: list[dict[int, Node]] = []
     place: dict[Node, tuple[int, int]] = {}  # the row that a value stands in, and where
@@ -323,7 +324,8 @@ def _placed(graph: Graph, excluded: set[Node]) -> tuple[dict[Node, np.ndarray], 
         row = rows[number] if known else {}
         wanted = dict(enumerate(stack.inputs, offset))
         clashes = any(row.get(at, x) is not x for at, x in wanted.items())
-        if len(known) > 1 or len(set(stack.inputs)) < len(stack.inputs) or clashes or not able:
+        mixed = any(x.dtype != stack.dtype for x in stack.inputs)
+        if len(known) > 1 or len(set(stack.inputs)) < len(stack.inputs) or clashes or mixed or not able:
             continue
         if not known:
             rows.append(row)

@@ -17,19 +17,9 @@ from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import Kernel, buffered, flat
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.source import written
-from tinygrad_rnn.program.tracing import (
-    Trace,
-    arrays_of,
-    inputs_among,
-    is_array,
-    name_of,
-    parameters_of,
-    rebuilt,
-    recorded,
-    structure_key,
-    trace,
-)
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.program.structure import flattened, is_array, rebuilt, structure_key, value_of
+from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
+from tinygrad_rnn.tensor import Tensor, recording
 
 __all__ = ["Pass", "Program", "compile"]
 
@@ -76,7 +66,7 @@ class Program:
         self._lock = RLock()
         self._traced: dict[Any, _Traced] = {}
         self._of = inputs_among(name_of(function), wrt, examples)
-        self._first = self._newly_traced(_key(*_flattened(examples)), examples)
+        self._first = self._newly_traced(_key(*_arrays_and_structure(examples)), examples)
 
     def __call__(self, *inputs: Any) -> tuple:
         """The loss, the gradients, and what else the function returns.
@@ -84,13 +74,14 @@ class Program:
         Raises:
             ShapeError: other shapes or dtypes than the examples', with retrace=False.
         """
-        arrays, structure = _flattened(inputs)
+        arrays, structure = _arrays_and_structure(inputs)
         with self._lock:
             key = _key(arrays, structure)
             traced = self._traced.get(key)
             values = traced and traced.values()
             if values is None:  # it is new, or a parameter has another dtype than it had
-                traced = self._newly_traced(key, inputs)
+                with recording(True):  # inside no_grad() too, where only its loss may be wanted
+                    traced = self._newly_traced(key, inputs)
                 values = traced.values()
             self._traced[key] = self._traced.pop(key)  # to the end: it is the one that was used last
             results = traced.kernel.run(*traced.cast(arrays), *values)
@@ -218,11 +209,12 @@ def compile(
     return Program(function, examples, parameters_of(name_of(function), wrt), optimize, retrace, copy)
 
 
-def _flattened(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
+def _arrays_and_structure(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
     """The arrays of a call; and its structure as a key, None where it is arrays alone."""
     for x in inputs:
         if type(x) is not np.ndarray:
-            arrays, structure = arrays_of(inputs)
+            leaves, structure = flattened(inputs)
+            arrays = [np.asarray(value_of(x)) for x in leaves]
             return arrays, None if all(map(is_array, inputs)) else structure_key(structure)
     return inputs, None
 

@@ -60,7 +60,7 @@ def _static(node: Node) -> Any:
 
 def static_key(static: Any) -> Any:
     """Static arguments as a key of a dict."""
-    if isinstance(static, tuple):
+    if isinstance(static, (tuple, list)):
         return tuple(map(static_key, static))
     if isinstance(static, np.ndarray):
         return static.shape, static.dtype, static.tobytes()

@@ -1,0 +1,82 @@
+"""What a compiled function takes and returns, as arrays and the structure around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.tensor import Tensor, read_out
+
+__all__ = ["flattened", "is_array", "rebuilt", "structure_key", "value_of"]
+
+
+def flattened(value: Any) -> tuple[list[Any], Any]:
+    """The arrays in a value, as they are, and the value with their places; lists, tuples and dicts may nest."""
+    leaves: list[Any] = []
+
+    def place(x: Any) -> Any:
+        if not is_array(x):
+            return x
+        leaves.append(x)
+        return _Place(len(leaves) - 1)
+
+    return leaves, _mapped(place, value)
+
+
+def rebuilt(structure: Any, arrays: Sequence[Any]) -> Any:
+    """The value of which `flattened` has given the structure, with these arrays."""
+    return _mapped(lambda x: arrays[x.number] if isinstance(x, _Place) else x, structure)
+
+
+def value_of(x: Any) -> Any:
+    """The value of a Tensor, which leaves the graph that is being traced, if one is; anything else as it is."""
+    if isinstance(x, Tensor):
+        read_out(x, "a program's input")
+        return x.value
+    return x
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """A value with what a function makes of each part in the lists, tuples and dicts that it is made of."""
+    if isinstance(value, (list, tuple)) and not _is_numbers(value):
+        parts = [_mapped(function, x) for x in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if isinstance(value, dict):
+        return {key: _mapped(function, x) for key, x in value.items()}
+    return function(value)
+
+
+def structure_key(structure: Any) -> Any:
+    """A structure as a key of a dict; objects in it are told apart by their own ==.
+
+    Raises:
+        TypeError: an object that cannot be a key.
+    """
+    if isinstance(structure, (list, tuple)):
+        return type(structure), *map(structure_key, structure)
+    if isinstance(structure, dict):
+        return dict, *((key, structure_key(x)) for key, x in structure.items())
+    try:
+        hash(structure)
+    except TypeError:
+        kind = type(structure).__name__
+        raise TypeError(f"a program's input: a {kind} is no array, and changes unnoticed; pass its arrays") from None
+    return type(structure), structure
+
+
+@dataclass(frozen=True)
+class _Place:
+    number: int
+
+
+def is_array(x: Any) -> bool:
+    """Whether a part of the inputs is an array to the trace, and not an object that is passed on."""
+    return isinstance(x, (Tensor, np.ndarray, np.generic, float)) or _is_numbers(x)
+
+
+def _is_numbers(x: Any) -> bool:
+    """Whether a list, or a list of lists, holds numbers alone."""
+    return type(x) is list and bool(x) and all(isinstance(y, (int, float)) or _is_numbers(y) for y in x)

@@ -1,0 +1,191 @@
+"""What watches a function while it is traced: first on shapes, then on values."""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import os
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import primitives
+from tinygrad_rnn.checking import place_outside
+from tinygrad_rnn.primitives import TESTS, Primitive
+from tinygrad_rnn.program.steps import static_key
+from tinygrad_rnn.tensor import Tensor, Watcher, cut, describe, record, recording, watcher
+
+__all__ = ["OnShapes", "OnValues", "Recorder", "watched_by"]
+
+
+@contextlib.contextmanager
+def watched_by(watch: Watcher) -> Iterator[None]:
+    """A context in which all that is done with Tensors is seen."""
+    token = watcher.set(watch)
+    try:
+        yield
+    finally:
+        watcher.reset(token)
+
+
+class Recorder(Watcher):
+    """Keeps what was made of what, whether or not it requires a gradient."""
+
+    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+        """Link it to its inputs."""
+        node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
+
+    def detached(self, leaf: Tensor, x: Tensor) -> None:
+        """A copy, in the graph too."""
+        self.value(leaf, primitives.astype, (x,), (x.value, x.dtype))
+
+    def test(self, test: np.ufunc, inputs: tuple, result: Any) -> Any:
+        """A node of the graph: what it decides is not fixed."""
+        with recording(False):
+            return record(TESTS[test], inputs)
+
+
+class OnShapes(Recorder):
+    """Runs a function on shapes: nobody sees the values until one is read out, and most functions read none.
+
+    Attributes:
+        active: whether it does; what stands for values is NaN. told: the lines that have been warned of.
+        made: the nodes, in order. started: what is older was there before the function ran, as the inputs were.
+        varying: when those nodes were born that depend on what is older.
+        loose: the nodes that were made without a gradient, which a function may still ask for.
+        differentiates: whether the function itself has gradients computed.
+        results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
+    """
+
+    def __init__(self) -> None:
+        self.active, self.differentiates = True, False
+        self.made: list[Tensor] = []
+        self.loose: list[Tensor] = []
+        self.started = Tensor(0.0).born
+        self.varying: set[int] = set()
+        self.results: dict[Any, np.ndarray] = {}
+        self.told: set[tuple[str, int]] = set()
+
+    def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
+        """NaN in the shape of the result; what it is, once values are needed."""
+        if not self.active:
+            return primitive.forward(*arguments)
+        static = arguments[len(inputs) :]
+        key = primitive, static_key(static), *[(x.value.shape, x.value.dtype) for x in inputs]
+        if key not in self.results:
+            with np.errstate(all="ignore"):
+                value = np.asarray(primitive.forward(*[np.zeros(x.shape, x.dtype) for x in inputs], *static))
+            nothing = np.full((), np.nan if value.dtype.kind == "f" else 0, value.dtype)
+            self.results[key] = np.ndarray(value.shape, value.dtype, nothing, strides=(0,) * value.ndim)
+        return self.results[key]
+
+    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+        """Keep it."""
+        super().value(node, primitive, inputs, arguments)
+        self.made.append(node)
+        if not node.requires_grad:
+            self.loose.append(node)
+        if any(x.born < self.started or x.born in self.varying for x in inputs):
+            self.varying.add(node.born)
+
+    def gradient(self, x: Tensor, g: np.ndarray) -> None:
+        """The function itself differentiates."""
+        self.differentiates = True
+
+    def read(self, x: Tensor, how: str) -> None:
+        """Warn where a value decides, once a line; from now on, and so far, there are values."""
+        place = file, number = place_outside()
+        if place not in self.told and (x.born < self.started or x.born in self.varying):
+            self.told.add(place)
+            line = linecache.getline(file, number).strip()
+            text = f"compile: {how} of {describe(x)} is fixed in the program, as is the way an `if` goes: {line}"
+            warnings.warn_explicit(text, UserWarning, file, number)
+        if self.active:
+            self.active = False
+            _compute(self.made)
+
+    def leave(self) -> None:
+        """Give the nodes their values that the function, or what it has called, has kept."""
+        kept = [weakref.ref(x) for x in self.made]
+        self.made.clear()
+        self.loose.clear()
+        with contextlib.suppress(ValueError, IndexError, TypeError), np.errstate(all="ignore"):
+            _compute(_alive(kept))
+
+
+def _alive(references: Iterable[weakref.ref[Tensor]]) -> list[Tensor]:
+    return [x for x in (reference() for reference in references) if x is not None]
+
+
+def _compute(nodes: Sequence[Tensor]) -> None:
+    """Run the primitives of nodes again, of the values that their inputs have by now."""
+    for node in nodes:
+        inputs = [before if x.is_leaf else x.value for x, before in zip(node.inputs, node.arguments, strict=False)]
+        node.arguments = (*inputs, *node.static)
+        node.value = np.asarray(node.primitive.forward(*node.arguments))
+
+
+class OnValues(Recorder):
+    """Runs a function for the second time, on values, and sees that it does what it has done the first time.
+
+    Attributes:
+        first: the nodes that the first run has made.
+        numbers: of those that this one has made, by when they were born.
+        links: whether they are linked; otherwise no value outlives its use, which takes half the time.
+        loose: those that are not. differed: whether it has seen a difference.
+    """
+
+    def __init__(self, name: str, first: Sequence[Tensor], links: bool):
+        self.name, self.first, self.links, self.differed = name, first, links, False
+        self.numbers: dict[int, int] = {}
+        self.loose: list[weakref.ref[Tensor]] = []
+
+    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+        """Compare it with the one of the first run."""
+        super().value(node, primitive, inputs, arguments)
+        number = self.numbers[node.born] = len(self.numbers)
+        before = self.first[number] if number < len(self.first) else None
+        if (
+            before is None
+            or before.primitive is not primitive
+            or static_key(before.static) != static_key(node.static)
+            or not all(map(self.same, before.inputs, inputs))
+            or not all(map(_unchanged, before.inputs, before.arguments, arguments))
+        ):
+            raise self.differs(node)
+        if not self.links:
+            node.inputs = node.arguments = ()
+            self.loose.append(weakref.ref(node))
+
+    def same(self, before: Tensor, x: Tensor) -> bool:
+        """Whether x is to this run what another Tensor was to the first."""
+        if before is x:
+            return True
+        number = self.numbers.get(x.born)
+        if number is not None:
+            return self.first[number] is before
+        return before.is_leaf and x.is_leaf and np.array_equal(before.value, x.value, equal_nan=True)
+
+    def differs(self, at: Tensor | None = None) -> ValueError:
+        """The error that tells of a difference, at a node or at the end."""
+        self.differed = True
+        file, line = place_outside()
+        where = "" if at is None else f": see {describe(at)}, {os.path.basename(file)} line {line}"
+        return ValueError(
+            f"compile({self.name}): run twice on the same inputs, it does not do the same, or not with the same "
+            f"numbers{where}; what is drawn at random, changes between calls, is taken from a .value or is made in "
+            "another thread has to be an input"
+        )
+
+    def leave(self) -> None:
+        """Make leaves of the nodes that the function has kept, since their graph is not there."""
+        for node in _alive(self.loose):
+            cut(node)
+
+
+def _unchanged(x: Tensor, before: np.ndarray, now: np.ndarray) -> bool:
+    """Whether a leaf holds what it held in the first run."""
+    return not x.is_leaf or before is now or np.array_equal(before, now, equal_nan=True)
