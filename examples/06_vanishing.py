@@ -47,13 +47,14 @@ def main(out, quick=False):
     print(f"the sigmoid's f′ is at most {slope.data.max():.4f}; ten factors of that are {0.25**10:.0e}")
 
     # 2. The product of many, for plain nets whose U keeps lengths (gain 1), shrinks or stretches them; and seed 002's
-    # "8 or 10 steps": the distance beyond which less than a hundredth is left.
+    # "8 or 10 steps": the distance from which on less than a hundredth is left.
     measured, reach = {net: norms(*net) for net in NETS}, {}
     for net, (jacobians, bound) in measured.items():
         below = np.flatnonzero(jacobians < 0.01)
-        reach[net] = int(below[0]) if below.size else T
+        reach[net] = int(below[0]) + 1 if below.size else None  # the first is of distance 1
         print(f"{net[0]:7} {net[1]} · orthogonal: {T} steps {jacobians[-1]:7.1e}, bound {bound[-1]:.0e}", end="; ")
-        print(expected(jacobians[-1], *NETS[net]), f"; a hundredth or more for {reach[net]} steps", sep="")
+        steps = reach[net] or f"more than {T}"
+        print(expected(jacobians[-1], *NETS[net]), f"; a hundredth after {steps} steps", sep="")
     print("The bound proves that gradients vanish for σ_max(U) < 1 (tanh) and < 4 (sigmoid); above, it proves nothing:")
     print("the sigmoid's vanish with 5, too, since a large U also saturates f. (Lesson 7 has one that explodes.)")
 
@@ -66,10 +67,8 @@ def main(out, quick=False):
     chosen = [("tanh", 0.9), ("tanh", 1.0), ("tanh", 1.1), ("sigmoid", 1.0), ("sigmoid", 5.0)]
     lines = {f"{f}, U = {gain} Q": measured[f, gain][0] for f, gain in chosen}
     lines["bound, sigmoid, 1.0 Q"] = measured["sigmoid", 1.0][1]
-    x, title = (
-        ("distance T − k, steps", np.arange(1, T + 1)),
-        "Vanishing: a straight line on a log axis (Q: orthogonal)",
-    )
+    x = ("distance T − k, steps", np.arange(1, T + 1))
+    title = "Vanishing: a straight line on a log axis (Q: orthogonal)"
     plots.curves(out / PICTURE, title, x, "‖∂h(T)/∂h(k)‖", lines, log=True, dashed=["bound, sigmoid, 1.0 Q"])
     return {"slope": slope.data.max(), "measured": measured, "reach": reach}
 

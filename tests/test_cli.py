@@ -281,7 +281,7 @@ def test_a_terminal_without_unicode(tmp_path):
         (["--hidden", "10000000"], 1, "not enough memory"),
         (["--out", "a.csv/out"], 1, "a.csv"),
         (["--level", "all"], 2, "unrecognized arguments"),
-        (["--column", "price"], 2, "--column names a column of a CSV file"),
+        (["--column", "price"], 2, "column='price' is of a CSV file; sunspots is none"),
     ],
 )
 def test_bad_input_is_one_clear_line(capsys, tmp_path, monkeypatch, options, status, message):

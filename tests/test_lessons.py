@@ -27,7 +27,7 @@ def words(path):
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
-    """A lesson by its number: what it returns, the folder of its figures, and whether a band was missed."""
+    """A lesson by its number: what it returns, the folder of its figures, and the name of its picture."""
     pytest.importorskip("matplotlib")
     done = {}
 
@@ -95,18 +95,19 @@ def test_jacobians_stay_below_their_bound_and_vanish_as_expected(taught):
     for norms, bound in found["measured"].values():
         assert np.all(norms <= bound * (1 + 1e-9))
     assert {net: found["reach"][net] for net in (("sigmoid", 1.0), ("sigmoid", 5.0), ("tanh", 1.0))} == {
-        ("sigmoid", 1.0): 3,
-        ("sigmoid", 5.0): 17,
-        ("tanh", 1.0): 50,
+        ("sigmoid", 1.0): 4,
+        ("sigmoid", 5.0): 18,
+        ("tanh", 1.0): None,
     }
-    assert "for 3 steps if U keeps lengths, for 17 if U is 5 times that; tanh for more than 50" in CONTENTS
+    text = "after 4 steps if U keeps lengths, after 18 if U is 5 times that; that of tanh after more than 50"
+    assert text in CONTENTS
 
 
 def test_clipping_keeps_descent_from_leaping_off_the_wall(taught):
     found, _, _ = taught(7)
     assert re.match(r"linear\(51\d\)", found["anomaly"])
-    assert 1000 < found["largest"] < 2000 and 0.03 < found["median"] < 0.07
-    np.testing.assert_allclose(found["top"], (4.81, -2.5), atol=0.05)
+    assert 1400 < found["wall"].norm < 1700 and 0.03 < found["median"] < 0.07
+    np.testing.assert_allclose(found["wall"].at, (4.81, -2.494), atol=5e-4)
     np.testing.assert_allclose(found["final"]["unclipped"], 0.09, atol=0.01)
     assert found["final"]["norm at most 1"] < 0.02 and found["final"]["elements at most 1"] < 0.02
     assert found["longest"]["norm at most 1"] <= 0.01 * (1 + 1e-12) < 1.0 < found["longest"]["unclipped"]
@@ -115,8 +116,8 @@ def test_clipping_keeps_descent_from_leaping_off_the_wall(taught):
 
 def test_activation_and_initial_weights_together_decide_what_is_left(taught):
     left = taught(8)[0]["left"]
-    assert left["sigmoid, orthogonal"] < left["relu, orthogonal"] < left["tanh, orthogonal"] < left["relu, identity"]
-    forget = [left[f"LSTM, forget bias {b}"] for b in (0, 1, 3)]
+    assert left["sigmoid"] < left["relu"] < left["tanh"] < left["IRNN"]
+    forget = [left[f"LSTM, b_f = {b}"] for b in (0, 1, 3)]
     assert forget[0] < 1e-6 * forget[1] and forget[1] < 0.1 * forget[2]
     scales, powers = taught(8)[0]["scales"], taught(8)[0]["powers"]
     assert list(scales.values()) == sorted(scales.values()) and scales[0.5] < 1e-20 and scales[2.0] > 1e3
@@ -128,7 +129,7 @@ def test_a_chunk_of_five_learns_a_lag_of_eight(taught):
     neither, first, both = found["stairs"]
     np.testing.assert_allclose(found["stairs"], [0.6616, 0.5192, 0.4545], atol=5e-5)
     assert found["off"][1] > found["off"][10] > found["off"][20] == 0.0
-    assert first < found["learnt"][16, 3] < neither + 0.01
+    assert first + 0.05 < found["learnt"][16, 3] < neither + 0.01
     assert both < found["learnt"][16, 5] < 0.5 < found["learnt"][4, 5] < 0.53
 
 

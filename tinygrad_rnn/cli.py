@@ -50,12 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, message = 1, str(error)
     except MemoryError as error:
         status, message = 1, f"not enough memory: {error}"
-    except KeyboardInterrupt:
-        status, message = 130, "interrupted"
+    except KeyboardInterrupt as error:
+        status, message = 130, str(error) or "interrupted"
     except FileExistsError as error:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
-        status, message = 1, f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        told = error.strerror or str(error)
+        status, message = 1, f"{told}: {error.filename}" if error.filename else told
     print(f"tinygrad-rnn {options.command}: {message.removeprefix(f'{options.command}: ')}", file=sys.stderr)
     return status
 
@@ -150,7 +151,7 @@ class _Forecast:
     """
 
     def __init__(self, options: argparse.Namespace, kind: type[nn.RNN | nn.LSTM | nn.GRU] = nn.RNN, **settings: Any):
-        self.xs, self.target = datasets.window(_series(options), options.steps)
+        self.xs, self.target = datasets.window(datasets.series(options.data, options.column), options.steps)
         rng = np.random.default_rng(options.seed)
         self.rnn = kind(1, options.hidden, rng=rng, **settings)
         self.readout = nn.Linear(options.hidden, 1, rng=rng)
@@ -178,15 +179,6 @@ class _Forecast:
         if name not in self.parameters:
             raise ValueError(f"--parameter: the net has no {name}; it has {', '.join(self.parameters)}")
         return self.parameters[name]
-
-
-def _series(options: argparse.Namespace) -> np.ndarray:
-    made = {"sunspots": datasets.sunspots, "sine": datasets.sine}
-    if options.data in made:
-        if options.column is not None:
-            raise ValueError(f"--column names a column of a CSV file; --data {options.data} has none")
-        return made[options.data]()
-    return datasets.read_column(options.data, options.column)
 
 
 def _demo(options: argparse.Namespace) -> int:

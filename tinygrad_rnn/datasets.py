@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
-__all__ = ["adding_problem", "read_column", "sine", "sunspots", "window"]
+__all__ = ["adding_problem", "mean_and_deviation", "read_column", "series", "sine", "sunspots", "window"]
 
 
 def sunspots() -> np.ndarray:
@@ -25,11 +25,25 @@ def sine(points: int = 100, periods: float = 2.0) -> np.ndarray:
     return np.sin(2.0 * np.pi * periods * np.arange(points) / points)
 
 
+def series(name: str, column: str | None = None) -> np.ndarray:
+    """The series of a name, sunspots or sine, or else a column of a CSV file.
+
+    Raises:
+        OSError, ValueError: as `read_column`; or a column of what is no file.
+    """
+    made = {"sunspots": sunspots, "sine": sine}.get(name)
+    if made is None:
+        return read_column(name, column)
+    if column is not None:
+        raise ValueError(f"column={column!r} is of a CSV file; {name} is none")
+    return made()
+
+
 def adding_problem(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences of the adding problem (Hochreiter and Schmidhuber 1997): xs (T, B, 2), and targets (B, 1).
+    """Sequences of the adding problem, as in Le et al. 2015: xs (T, B, 2), and targets (B, 1).
 
     Each step brings a number from 0 to 1 and a mark, which is 1 at a step in either half and else 0; the target is the
-    sum of the two marked numbers. Who always answers 1 has a mean squared error of 1/6.
+    sum of the two marked numbers. Who always answers 1 has a mean squared error of 1/6. (One step is marked once.)
     """
     numbers, marks, each = rng.uniform(0.0, 1.0, (steps, batch)), np.zeros((steps, batch)), np.arange(batch)
     marks[rng.integers(0, max(steps // 2, 1), batch), each] = 1.0
@@ -91,11 +105,21 @@ def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """
     if steps < 1 or len(series) < steps + 1:
         raise ValueError(f"{steps} steps and the value to forecast need {steps + 1} values; there are {len(series)}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, deviation = np.mean(series), np.std(series)
-    if not np.isfinite(deviation):
-        raise ValueError("the series holds values too large to scale")
-    if deviation <= 1e-12 * np.max(np.abs(series)):
-        raise ValueError("the series is constant; there is nothing to forecast")
+    mean, deviation = mean_and_deviation(series)
     last = (series[-steps - 1 :] - mean) / deviation
     return last[:-1, None], last[-1:]
+
+
+def mean_and_deviation(series: np.ndarray, name: str = "the series") -> tuple[float, float]:
+    """The mean of a series and its standard deviation, which scale it; `name` is what an error calls it.
+
+    Raises:
+        ValueError: it is constant, or too large to scale.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = float(np.mean(series)), float(np.std(series))
+    if not math.isfinite(deviation):
+        raise ValueError(f"{name} holds values too large to scale")
+    if deviation <= 1e-12 * np.max(np.abs(series)):
+        raise ValueError(f"{name} is constant; there is nothing to learn")
+    return mean, deviation

@@ -71,7 +71,7 @@ def test_characters_beyond_the_basic_plane_are_one_each(tmp_path):
         ("a.txt", b"a" * 100, {}, "one character again and again"),
         ("a.txt", b"ab" * 10, {}, "window=32 needs 33 characters to learn from; there are 20, 18 of them not held out"),
         ("a.csv", b"v\n1\n", {}, "window=22 needs 23 values to learn from; there are 1, 0 of them not held out"),
-        ("a.csv", b"v\n" + b"1\n" * 50, {}, "the training part of the series is constant"),
+        ("a.csv", b"v\n" + b"1\n" * 50, {}, "the training part is constant"),
         ("a.csv", b"v\n" + b"1e308\n-1e308\n" * 50, {}, "too large to scale"),
         ("a.csv", b"v\n" + b"1\n2\n" * 50 + b"1e400\n", {}, r"line 102: column 'v' holds '1e400'"),
         ("a.csv", b"v;w\n1;2\n", {}, r"name a column; the columns are 'v', 'w'"),

@@ -24,14 +24,14 @@ def test_a_state_that_is_carried_goes_through_windows_of_the_truncation():
     [
         ({"cell": "elman"}, ValueError, "cell='elman': not one of rnn, lstm, gru"),
         ({"layers": 0}, ValueError, "layers=0: at least 1"),
-        ({"lr": float("nan")}, ValueError, "lr=nan: at least 0"),
+        ({"lr": float("nan")}, ValueError, "lr=nan: more than 0"),
         ({"lr": float("inf")}, ValueError, "finite"),
         ({"hidden": 2.5}, TypeError, "hidden=2.5: a whole number"),
         ({"hidden": True}, TypeError, "hidden=True: a whole number"),
         ({"data": None}, TypeError, "data=None: str"),
         ({"nonlinearity": "relu"}, ValueError, "is of the plain cell, rnn; cell='lstm'"),
         ({"momentum": 0.9}, ValueError, "momentum=0.9 is of optimizer='sgd'"),
-        ({"column": "x"}, ValueError, "column='x' is of a CSV file; data='sunspots' is none"),
+        ({"column": "x"}, ValueError, "column='x' is of a CSV file; sunspots is none"),
         ({"truncate": 5, "window": 9}, ValueError, "truncate=5 carries the state from piece to piece, .* window=9"),
     ],
 )
@@ -42,5 +42,5 @@ def test_what_does_not_fit_is_told(given, error, message):
 
 @pytest.mark.parametrize("name", ["lr", "clip_norm", "clip_value"])
 def test_what_would_learn_nothing_is_told(name):
-    with pytest.raises(ValueError, match=f"{name}=0.0: more than 0 is needed, or nothing is learnt"):
+    with pytest.raises(ValueError, match=f"{name}=0.0: more than 0 is needed"):
         Settings(**{name: 0.0})

@@ -15,11 +15,12 @@ from tinygrad_rnn.nn.module import Parameter
 from tinygrad_rnn.optim import SGD, clip_grad_norm
 from tinygrad_rnn.tensor import Tensor, no_grad
 
-__all__ = ["Cliff", "cliff", "error"]
+__all__ = ["BAND", "Cliff", "cliff", "error"]
 
 STEPS, START, TARGET = 50, 0.5, 0.7
 LR, MAX_NORM = 0.01, 1.0
 GRID = 121
+BAND = 1400.0, 1700.0  # what ‖∂E/∂(w, b)‖ is at the wall of w = 4.81
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,4 @@ def cliff(w: float = 4.81) -> Cliff:
         norm = clip_grad_norm(parameters, max_norm)
         SGD(parameters, lr=LR).step()
         found[label] = np.array([p.item() for p in parameters])
-        if label == "unclipped":
-            whole = gradient
-    return Cliff(np.array([w, steepest]), whole, norm, found)
+    return Cliff(np.array([w, steepest]), gradient, norm, found)

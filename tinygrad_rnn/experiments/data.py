@@ -27,8 +27,8 @@ class Series:
 
     Attributes:
         sequence: (N,) numbers in their own units. first: the index of the first that is held out.
-        fingerprint: a number that another series has another of.
-        width: 1. unit: of `error`. scale: what makes `error` of a loss.
+        fingerprint: CRC-32 of the values, which tells whether the data have changed.
+        width: 1. unit: of the errors that are reported. scale: error = scale · loss; σ² of the training part.
         name, axis, origin: what the values are, what they are over, and where that begins.
     """
 
@@ -38,14 +38,11 @@ class Series:
     def __init__(self, sequence: np.ndarray, name: str, axis: str, origin: int, dtype: str, window: int):
         self.sequence, self.name, self.axis, self.origin = sequence, name, axis, origin
         self.first = _first(len(sequence), 0.8, window, "values")
+        self._mean, deviation = datasets.mean_and_deviation(sequence[: self.first], "the training part")
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, deviation = np.mean(sequence[: self.first]), np.std(sequence[: self.first])
-            self._scaled = ((sequence - mean) / deviation).astype(dtype) if deviation else sequence
-        if deviation <= 1e-12 * np.max(np.abs(sequence[: self.first])):
-            raise ValueError("the training part of the series is constant; there is nothing to learn")
-        if not (np.isfinite(deviation) and np.all(np.isfinite(self._scaled))):
-            raise ValueError("the series holds values too large to scale")
-        self._mean, self.scale = mean, float(deviation) ** 2
+            self._scaled, self.scale = ((sequence - self._mean) / deviation).astype(dtype), deviation**2
+        if not np.all(np.isfinite(self._scaled)):
+            raise ValueError("the held-out part holds values too large to scale")
         self.fingerprint = zlib.crc32(sequence.tobytes())
 
     def vectors(self, places: np.ndarray) -> np.ndarray:
@@ -81,7 +78,8 @@ class Text:
 
     Attributes:
         alphabet: the K characters of the whole text, sorted. sequence: (N,) their numbers.
-        first: the index of the first that is held out. width: K. unit: of `error`. scale: what makes `error` of a loss.
+        first: the index of the first that is held out. width: K.
+        unit: of the errors that are reported. scale: error = scale · loss; 1 / ln 2. fingerprint: as for a series.
     """
 
     unit, scale = "bits per character", 1.0 / float(np.log(2.0))
@@ -129,14 +127,11 @@ def load(settings: Settings) -> Series | Text:
     name, window = settings.data, settings.window
     if settings.is_text:
         return Text(_text(name), settings.dtype, window)
-    if name == "sunspots":
-        return Series(datasets.sunspots(), "sunspot number", "year", 1700, settings.dtype, window)
-    if name == "sine":
-        return Series(datasets.sine(), "sine", "step", 0, settings.dtype, window)
-    if not settings.is_file:
+    axes = {"sunspots": ("sunspot number", "year", 1700), "sine": ("sine", "step", 0)}
+    if name not in axes and not settings.is_file:
         raise ValueError(f"data={name!r}: sunspots, sine, topics, or a file whose name ends in .csv or .txt is needed")
-    sequence = datasets.read_column(name, settings.column)
-    return Series(sequence, settings.column or "value", "row", 1, settings.dtype, window)
+    axis = axes.get(name, (settings.column or "value", "row", 1))
+    return Series(datasets.series(name, settings.column), *axis, settings.dtype, window)
 
 
 def _text(name: str) -> str:

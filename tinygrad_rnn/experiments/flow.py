@@ -169,12 +169,11 @@ def flow(nets: Sequence[Net], steps: int = 30, hidden: int = 32, quantity: str =
     for net in nets:
         if quantity == "jacobian" and net.updates:
             raise ValueError(f"{net.label}: quantity='jacobian' is of untrained nets, whose states are driven by noise")
-        rng = np.random.default_rng(seed)
         with np.errstate(over="ignore", invalid="ignore"):
             if quantity == "gradient":
-                cell, norms, found.errors[net.label] = _gradient(net, steps, hidden, rng, seed)
+                cell, norms, found.errors[net.label] = _gradient(net, steps, hidden, seed)
             else:
-                cell, norms = _jacobian(net, steps, hidden, rng)
+                cell, norms = _jacobian(net, steps, hidden, seed)
         if not np.all(np.isfinite(norms)) or norms[0] == 0.0:
             raise ValueError(f"{net.label}: {QUANTITIES[quantity]} has overflowed; take fewer steps or a smaller scale")
         found.curves[net.label] = norms / norms[0]
@@ -203,8 +202,9 @@ def nets_of(**choices: Sequence) -> list[Net]:
     return list(dict.fromkeys(nets))
 
 
-def _gradient(net: Net, steps: int, hidden: int, rng: np.random.Generator, seed: int) -> tuple:
+def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple:
     """The cell, ‖∂L/∂h(t)‖ from t = T down, and L, after training."""
+    rng = np.random.default_rng(seed)
     cell, readout = net.make(2, hidden, rng), nn.Linear(hidden, 1, rng=rng)
     parameters = [*cell.parameters(), *readout.parameters()]
     optimizer = Adam(parameters, lr=LR)
@@ -220,11 +220,12 @@ def _gradient(net: Net, steps: int, hidden: int, rng: np.random.Generator, seed:
     return cell, gradient_flow(loss, [state[PATHS.index(net.path)] for state in states])[::-1], loss.item()
 
 
-def _jacobian(net: Net, steps: int, hidden: int, rng: np.random.Generator) -> tuple:
+def _jacobian(net: Net, steps: int, hidden: int, seed: int) -> tuple:
     """The cell, and ‖∂h(T)/∂h(t)‖ from t = T down: of H copies of the sequence, copy i follows element i of h(T) back.
 
     So one sweep finds all rows of all Jacobians.
     """
+    rng = np.random.default_rng(seed)
     cell = net.make(hidden, hidden, rng)
     for gate in cell.gates:
         getattr(cell, "W" + gate).data = np.eye(hidden)
@@ -270,7 +271,7 @@ _START = [
 PRESETS = {
     "reach": Preset(
         'The notes 002 say that BPTT of a plain net reaches back "8 or 10" steps. Untrained, down to 1 %, tanh with '
-        "σ_max(U) = 0.6 reaches 9,\nsigmoid 4, tanh with an orthogonal U 30 or more; an LSTM only 8 to 11 unless its "
+        "σ_max(U) = 0.6 reaches 9, sigmoid 4, tanh with an orthogonal U 30 or more; an LSTM only 8 to 11 unless its "
         "forget bias is raised. Learning changes it.",
         dict.fromkeys([replace(net, updates=n) for net in _START for n in (0, 1000)]),
         steps=30, hidden=32, quantity="gradient",

@@ -3,14 +3,13 @@
     config.json      the settings
     metrics.csv      a line for every epoch
     model.npz        the parameters, as `tg.load` reads them
-    checkpoint.npz   all that the next epoch follows from: parameters, optimizer, random generator
+    checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator
 
-The checkpoint is the last to be written: what metrics.csv has beyond it is dropped when the run goes on.
+The checkpoint is the last to be written: a run goes on from what it says, and writes metrics.csv anew.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -36,18 +35,11 @@ LEFT = (  # by a run, its checkpoint first: without it there is no run
 class Epoch(NamedTuple):
     """A line of metrics.csv: its losses are means over the epoch's updates, and over all that is held out."""
 
-    number: int
+    epoch: int
     training_loss: float
     held_out_loss: float
     gradient_norm: float
     seconds: float
-
-    def as_dict(self) -> dict[str, float]:
-        """By the names in the file."""
-        return dict(zip(_HEADER, self, strict=True))
-
-
-_HEADER = ("epoch", "training loss", "held-out loss", "gradient norm", "seconds")
 
 
 def begin(folder: Path, settings: Settings, epochs: list[Epoch], resume: bool) -> None:
@@ -56,7 +48,7 @@ def begin(folder: Path, settings: Settings, epochs: list[Epoch], resume: bool) -
     for name in ("summary.json",) if resume else LEFT:
         (folder / name).unlink(missing_ok=True)
     write_file(folder / "config.json", (json.dumps(settings.as_dict(), indent=2) + "\n").encode())
-    write_file(folder / "metrics.csv", "".join(map(_line, [_HEADER, *epochs])).encode())
+    write_file(folder / "metrics.csv", "".join(map(_line, [Epoch._fields, *epochs])).encode())
 
 
 def write_epoch(folder: Path, epoch: Epoch | None, net: Module, state: Mapping[str, Any]) -> None:
@@ -82,15 +74,15 @@ def read_settings(folder: Path) -> Settings:
     """
     path = folder / "config.json"
     if not path.exists() or not (folder / "checkpoint.npz").exists():
-        raise ValueError(f"resume: there is no run in {folder}, with its config.json and checkpoint.npz")
+        raise ValueError(f"there is no run in {folder}, with its config.json and checkpoint.npz")
     try:
         return Settings(**json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"resume: {path} holds no settings of a run ({error})") from error
+        raise ValueError(f"{path} holds no settings of a run ({error})") from error
 
 
-def read_checkpoint(folder: Path, settings: Settings) -> tuple[dict[str, np.ndarray], list[Epoch]]:
-    """What `write_epoch` has written last, and the metrics up to there, for a run with the same settings.
+def read_checkpoint(folder: Path, settings: Settings) -> tuple[list[Epoch], dict[str, np.ndarray]]:
+    """The epochs that a run with the same settings has gone through, and the state that `write_epoch` has written last.
 
     Raises:
         OSError: a file cannot be read.
@@ -100,25 +92,18 @@ def read_checkpoint(folder: Path, settings: Settings) -> tuple[dict[str, np.ndar
     before, now = asdict(read_settings(folder)), asdict(settings)
     differences = [f"{k}={before[k]!r}, not {now[k]!r}" for k in now if k != "epochs" and before[k] != now[k]]
     if differences:
-        raise ValueError(f"resume: the run in {folder} has {'; '.join(differences)}")
-    path, content = folder / "metrics.csv", (folder / "checkpoint.npz").read_bytes()
+        raise ValueError(f"the run in {folder} has {'; '.join(differences)}")
+    content = (folder / "checkpoint.npz").read_bytes()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             state = dict(archive)
-        count, *_ = int(state["epoch"]), state["data"], state["rng"]
+        epochs = [Epoch(int(epoch), *rest) for epoch, *rest in state["epochs"].tolist()]
+        _ = state["data"], state["rng"]
     except Exception as error:  # a broken file makes these libraries raise nearly anything
-        raise ValueError(f"resume: {folder / 'checkpoint.npz'} is broken") from error
-    if count > settings.epochs:
-        raise ValueError(f"resume: the run in {folder} has {count} epochs already, more than epochs={settings.epochs}")
-    try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))[1 : count + 1]
-        whole = [line for line in lines if len(line) == len(_HEADER)]
-        epochs = [Epoch(int(number), *map(float, rest)) for number, *rest in whole]
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"resume: {path} is broken ({error})") from error
-    if [epoch.number for epoch in epochs] != list(range(1, count + 1)):
-        raise ValueError(f"resume: {path} does not hold the {count} epochs of the checkpoint")
-    return state, epochs
+        raise ValueError(f"{folder / 'checkpoint.npz'} is broken") from error
+    if len(epochs) > settings.epochs:
+        raise ValueError(f"the run in {folder} has {len(epochs)} epochs already, more than epochs={settings.epochs}")
+    return epochs, state
 
 
 def _line(row: Any) -> str:

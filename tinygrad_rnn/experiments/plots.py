@@ -1,4 +1,4 @@
-"""All plots, in one style: the one place where matplotlib is used. Every plot has its numbers in a CSV file beside it.
+"""All plots, in one style: the one place where matplotlib is imported. Each has its numbers in a CSV file beside it.
 
 matplotlib comes with `pip install "tinygrad-rnn[plot]"`.
 """

@@ -28,7 +28,7 @@ class Processes(Executor):
     concurrent.futures fails all calls that are still to come.)
 
     Raises:
-        RuntimeError: a process does not start, as when the script that makes this has no `__name__` guard.
+        ChildProcessError: a process does not start, as when the script that makes this has no `__name__` guard.
     """
 
     def __init__(self, workers: int):
@@ -109,7 +109,7 @@ def _await_start(pipe: Connection) -> None:
     try:
         pipe.recv()
     except (EOFError, ConnectionError):
-        raise RuntimeError(
+        raise ChildProcessError(
             "a worker process ended while it started: a script that starts processes imports itself in each, "
             'and needs `if __name__ == "__main__":` before what only the first one shall do'
         ) from None

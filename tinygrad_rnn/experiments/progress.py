@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
+
+from tinygrad_rnn.experiments.folder import Epoch
 
 __all__ = ["Progress"]
 
@@ -16,7 +17,7 @@ LINES, SECONDS = 10, 10.0  # where there is no bar: so many lines a run, and one
 
 
 class Progress:
-    """To be called after every update, with what has been done, what there is, and at the end of an epoch its metrics:
+    """To be called after every update, with what has been done, what there is, and at the end of an epoch with that:
 
     with Progress() as progress:
         train(settings, progress=progress)
@@ -24,7 +25,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._began = self._told = time.perf_counter()
-        self._before, self._lines, self._bar, self._metrics = None, 0, None, {}
+        self._before, self._lines, self._bar, self._epoch = None, 0, None, None
 
     def __enter__(self) -> Progress:
         return self
@@ -33,18 +34,20 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def __call__(self, done: int, total: int, metrics: Mapping[str, float] | None) -> None:
+    def __call__(self, done: int, total: int, epoch: Epoch | None) -> None:
         """Show it."""
         if self._before is None:  # the first call; a run that was resumed has done some already
             self._before = done - 1
             self._bar = _bar(self._before, total)
-        self._metrics = metrics or self._metrics
-        losses = {name: f"{self._metrics[name]:.4g}" for name in ("training loss", "held-out loss") if self._metrics}
+        losses = {}
+        self._epoch = last = epoch or self._epoch
+        if last is not None:
+            losses = {"training loss": f"{last.training_loss:.4g}", "held-out loss": f"{last.held_out_loss:.4g}"}
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
-            if metrics is not None:
+            if epoch is not None:
                 self._bar.set_postfix(losses)
-        elif (metrics and done * LINES // total > self._lines) or time.perf_counter() - self._told > SECONDS:
+        elif (epoch and done * LINES // total > self._lines) or time.perf_counter() - self._told > SECONDS:
             self._lines, self._told = done * LINES // total, time.perf_counter()
             rate = (done - self._before) / (self._told - self._began)
             told = [f"{name} {loss}" for name, loss in losses.items()]

@@ -14,7 +14,7 @@ from tinygrad_rnn.files import write_file
 from tinygrad_rnn.nn import Module
 from tinygrad_rnn.tensor import no_grad
 
-__all__ = ["sample", "write_results"]
+__all__ = ["sample_text", "write_results"]
 
 SHOWN = {"series": 300, "text": 80}  # values at the end of what is held out; more would be no figure to read
 SAMPLE = 1000  # characters
@@ -33,7 +33,7 @@ def write_results(
         Why there are no figures: matplotlib is not installed; empty if there are.
     """
     if settings.is_text:
-        write_file(out / "sample.txt", sample(net, data, settings, SAMPLE).encode())
+        write_file(out / "sample.txt", sample_text(net, data, settings, SAMPLE).encode())
     note = ""
     for figure in (_loss, _text if settings.is_text else _series):
         try:
@@ -43,7 +43,7 @@ def write_results(
     return note
 
 
-def sample(net: Module, data: Text, settings: Settings, length: int) -> str:
+def sample_text(net: Module, data: Text, settings: Settings, length: int) -> str:
     """Characters drawn one by one from the net's probabilities, after the window before the held-out part."""
     rng = np.random.default_rng(settings.seed)
     drawn, state = [], None
@@ -61,7 +61,7 @@ def sample(net: Module, data: Text, settings: Settings, length: int) -> str:
 def _loss(out: Path, data: Series | Text, settings: Settings, epochs: list[Epoch], *_: np.ndarray) -> None:
     losses = {"training": [e.training_loss for e in epochs], "held out": [e.held_out_loss for e in epochs]}
     lines = {label: np.multiply(values, data.scale) for label, values in losses.items()}
-    title, x = f"{Path(settings.data).name}, {settings.cell}", ("epoch", [e.number for e in epochs])
+    title, x = f"{Path(settings.data).name}, {settings.cell}", ("epoch", [e.epoch for e in epochs])
     plots.curves(out / "loss.svg", title, x, data.unit, lines, log=not settings.is_text)
 
 

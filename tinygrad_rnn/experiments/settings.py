@@ -11,18 +11,21 @@ from tinygrad_rnn.nn.recurrent import KINDS
 
 __all__ = ["Settings", "option_type"]
 
-_POSITIVE = ("lr", "clip_norm", "clip_value")
+
+def _option(default: Any, meaning: str, **known: Any) -> Any:
+    """A setting with its meaning, as `--help` shows it, and what is known of it.
+
+    Args:
+        known: choices, what it is one of; least, what it is at least; above, what it is more than; by_data, its default
+            for a series and for a text.
+    """
+    return field(default=default, metadata={"help": meaning, **known})
 
 
-def _option(default: Any, meaning: str, choices: tuple[str, ...] | None = None, least: float | None = None) -> Any:
-    """A setting with its meaning, as `--help` shows it, and what it may be: one of some, or a number from one up."""
-    return field(default=default, metadata={"help": meaning, "choices": choices, "least": least})
-
-
-def _by_data(series: Any, text: Any, meaning: str, least: float) -> Any:
+def _by_data(series: float, text: float, meaning: str, **known: Any) -> Any:
     """A setting whose default is one for a series and another for a text."""
-    told = f"{meaning} (default: {series}; {text} for a text)"
-    return field(default=None, metadata={"help": told, "choices": None, "least": least, "by_data": (series, text)})
+    told = f"{meaning} (default: {series:g}; {text:g} for a text)"
+    return _option(None, told, by_data=(series, text), **known)
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,17 @@ class Settings:
     layers: int = _option(1, "cells on each other", least=1)
     hidden: int = _by_data(16, 128, "the length of the hidden state", least=1)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
-    batch: int = _by_data(32, 32, "windows of an update; with truncate, parts of the data gone through side by side", 1)
+    batch: int = _option(
+        None, "windows of an update (default: 32); with truncate, parts of the data gone through side by side "
+        "(default: 1; 32 of a text)", by_data=(32, 32), least=1,
+    )  # fmt: skip
     epochs: int = _by_data(100, 6, "times through the data", least=1)
-    lr: float = _by_data(0.01, 0.005, "learning rate", least=0.0)
+    lr: float = _by_data(0.01, 0.005, "learning rate", above=0.0)
     weight_decay: float = _by_data(0.002, 0.0, "λ: ½ λ Σ p² over all parameters is added to the loss", least=0.0)
     optimizer: str = _option("adam", "how parameters are updated", choices=("adam", "sgd"))
     momentum: float = _option(0.0, "of sgd", least=0.0)
-    clip_norm: float | None = _option(1.0, "largest norm of the gradient; none for no limit", least=0.0)
-    clip_value: float | None = _option(None, "largest element of the gradient, after clip_norm", least=0.0)
+    clip_norm: float | None = _option(1.0, "largest norm of the gradient; none for no limit", above=0.0)
+    clip_value: float | None = _option(None, "largest element of the gradient, after clip_norm", above=0.0)
     truncate: int | None = _option(
         None, "carry the state along, and cut the gradient every so many steps, which the window is then", least=1
     )
@@ -65,24 +71,24 @@ class Settings:
             if self.batch is None and not self.is_text:
                 object.__setattr__(self, "batch", 1)
         for setting in fields(self):
-            if getattr(self, setting.name) is None and "by_data" in setting.metadata:
-                object.__setattr__(self, setting.name, setting.metadata["by_data"][self.is_text])
-        for setting in fields(self):
-            name, value, (kind, optional) = setting.name, getattr(self, setting.name), option_type(setting)
+            name, value, known, (kind, optional) = (
+                setting.name, getattr(self, setting.name), setting.metadata, option_type(setting),
+            )  # fmt: skip
+            if value is None and "by_data" in known:
+                value = known["by_data"][self.is_text]
+            if kind is float and type(value) is int:
+                value = float(value)
+            object.__setattr__(self, name, value)
             if value is None and optional:
                 continue
-            if kind is float and type(value) is int:
-                object.__setattr__(self, name, float(value))
-            elif type(value) is not kind:
+            if type(value) is not kind:
                 raise TypeError(f"{name}={value!r}: {'a whole number' if kind is int else kind.__name__} is needed")
-        for setting in fields(self):
-            value, choices, least = getattr(self, setting.name), setting.metadata["choices"], setting.metadata["least"]
-            if value is not None and choices and value not in choices:
-                raise ValueError(f"{setting.name}={value!r}: not one of {', '.join(choices)}")
-            if value == 0 and setting.name in _POSITIVE:
-                raise ValueError(f"{setting.name}={value!r}: more than 0 is needed, or nothing is learnt")
-            if value is not None and least is not None and not least <= value < float("inf"):
-                raise ValueError(f"{setting.name}={value!r}: at least {least:g} is needed, and finite")
+            if value not in known.get("choices", (value,)):
+                raise ValueError(f"{name}={value!r}: not one of {', '.join(known['choices'])}")
+            if "above" in known and not known["above"] < value < float("inf"):
+                raise ValueError(f"{name}={value!r}: more than {known['above']:g} is needed, and finite")
+            if "least" in known and not known["least"] <= value < float("inf"):
+                raise ValueError(f"{name}={value!r}: at least {known['least']:g} is needed, and finite")
         if self.nonlinearity is not None and self.cell != "rnn":
             raise ValueError(
                 f"nonlinearity={self.nonlinearity!r} is of the plain cell, rnn; cell={self.cell!r} has its own"
@@ -90,7 +96,7 @@ class Settings:
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum={self.momentum:g} is of optimizer='sgd', not of {self.optimizer!r}")
         if self.column is not None and self._suffix != ".csv":
-            raise ValueError(f"column={self.column!r} is of a CSV file; data={self.data!r} is none")
+            raise ValueError(f"column={self.column!r} is of a CSV file; {self.data} is none")
         if self.truncate is not None and self.truncate != self.window:
             raise ValueError(
                 f"truncate={self.truncate} carries the state from piece to piece, each of so many steps; "

@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.points import combinations
 from tinygrad_rnn.experiments.processes import Processes
-from tinygrad_rnn.experiments.sweep_figure import draw_runs, refuse_unknown_measure
+from tinygrad_rnn.experiments.sweep_figure import draw_runs, measures
 from tinygrad_rnn.files import write_file
 
 __all__ = ["RECORD", "Run", "identity", "sweep"]
@@ -83,7 +83,7 @@ def sweep(
     Raises:
         TypeError: a parameter is not what JSON can hold, or the executor is none. ValueError: there is nothing to run,
         processes cannot import the function, there is no such measure, or `out` has the runs of another function.
-        OSError: a file cannot be written. RuntimeError: no process starts.
+        OSError: a file cannot be written, or no process starts.
     """
     if executor is not None and not isinstance(executor, Executor):
         raise TypeError(
@@ -98,7 +98,7 @@ def sweep(
     progress = progress or (lambda run: None)
     for run in runs.values():
         progress(run)
-    refuse_unknown_measure(runs.values(), measure)
+        _refuse_unknown(measure, run)
     waiting = {key: point for key, point in points.items() if key not in runs}
     pool = executor
     if executor is None and waiting:
@@ -114,7 +114,7 @@ def sweep(
                 _record(out, function, run)
             runs[futures[future]] = run
             progress(run)
-            refuse_unknown_measure(runs.values(), measure)  # not after all of them
+            _refuse_unknown(measure, run)  # not after all of them
     finally:  # also when it is interrupted, or the disk is full: what has run is kept
         in_order = [runs[key] for key in points if key in runs]
         try:
@@ -181,6 +181,12 @@ def _outcome(future: Future, parameters: dict[str, Any]) -> Run:
         return Run(parameters, error=_line(problem))
 
 
+def _refuse_unknown(measure: str | None, run: Run) -> None:
+    known = measures([run])
+    if known and measure is not None and measure not in known:
+        raise ValueError(f"measure={measure!r}: the results have {', '.join(known)}")
+
+
 def _line(problem: BaseException) -> str:
     return " ".join(f"{type(problem).__name__}: {problem}".split())
 
@@ -218,7 +224,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 def _write_results(runs: list[Run], path: Path) -> None:
     parameters = list(dict.fromkeys(name for run in runs for name in run.parameters))
-    numbers = list(dict.fromkeys(name for run in runs for name in run.numbers()))
+    numbers = measures(runs)
     taken = {*parameters, "error", "seconds"}
     header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
     rows = []

@@ -13,9 +13,9 @@ from tinygrad_rnn.experiments import plots
 if TYPE_CHECKING:
     from tinygrad_rnn.experiments.sweep import Run
 
-__all__ = ["draw_runs", "refuse_unknown_measure"]
+__all__ = ["draw_runs", "measures"]
 
-MARK = "#5a6575"
+MARK = plots.COLOURS[-1]
 
 
 def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | None:
@@ -26,15 +26,15 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
     failed, or whose number is not finite.
 
     Args:
-        measure: the name of the number; None is the first there is.
+        measure: the name of the number; None is the first that there is.
 
     Returns:
         The path, or None if no run has a number.
 
     Raises:
-        ValueError: no run has a number of this name. ImportError: matplotlib is not installed.
+        ImportError: matplotlib is not installed.
     """
-    known = refuse_unknown_measure(runs, measure)
+    known = measures(runs)
     if not known:
         return None
     measure = measure or known[0]
@@ -74,12 +74,9 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
     return plots.save(drawing, path)
 
 
-def refuse_unknown_measure(runs: Iterable[Run], measure: str | None) -> list[str]:
-    """The names of the numbers that there are; a ValueError if the measure is none of them, and there are some."""
-    known = list(dict.fromkeys(name for run in runs for name in run.numbers()))
-    if known and measure is not None and measure not in known:
-        raise ValueError(f"measure={measure!r}: the results have {', '.join(known)}")
-    return known
+def measures(runs: Iterable[Run]) -> list[str]:
+    """The names of the numbers that there are in the results of runs."""
+    return list(dict.fromkeys(name for run in runs for name in run.numbers()))
 
 
 def _shown(runs: Sequence[Run]) -> tuple[str, str | None, bool]:

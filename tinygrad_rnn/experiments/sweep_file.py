@@ -17,8 +17,8 @@ or, instead of `[grid]`, so many points drawn at random:
     log_uniform.lr = [0.0001, 0.1]
     choice.cell = ["rnn", "lstm"]
 
-"none" stands for a setting that is left out. The best of many runs has been chosen by what was held out: its error is
-too good by some measure, and settings that are chosen so need data of their own to be judged by.
+"none" is Python's None, as on the command line: no limit. The best of many runs has been chosen by what was held out:
+its error is too good by some measure, and settings that are chosen so need data of their own to be judged by.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def forget_changed(out: Path, points: Iterable[dict[str, Any]]) -> int:
     for point in points:
         settings, folder = Settings(**point).seen_from(Path.cwd()), out / identity(point)
         if settings.is_file and (folder / RECORD).exists() and (folder / "checkpoint.npz").exists():
-            state, _ = read_checkpoint(folder, settings)
+            _, state = read_checkpoint(folder, settings)
             if settings.data not in now:
                 now[settings.data] = load(settings).fingerprint
             if int(state["data"]) != now[settings.data]:

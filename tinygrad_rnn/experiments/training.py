@@ -26,15 +26,15 @@ from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
 from tinygrad_rnn.program import compile
 from tinygrad_rnn.tensor import Tensor, no_grad
 
-__all__ = ["Net", "Summary", "train"]
+__all__ = ["Forecaster", "Summary", "train"]
 
-Progress = Callable[[int, int, dict[str, float] | None], None]
+OnUpdate = Callable[[int, int, folder.Epoch | None], None]
 
 
-class Net(nn.Module):
+class Forecaster(nn.Module):
     """A recurrent net and the dense layer that reads a forecast of x(t+1) from its state at every step t:
 
-        y(t) = x(t) + V h(t) + c     of a series: what the net has to learn is the change, on which level ever
+        y(t) = x(t) + V h(t) + c     of a series: what the net has to learn is the change, at whatever level
         z(t) = V h(t) + c            of a text, the logits
 
     An LSTM's forget gates start open, with a bias of 1 (Jozefowicz et al. 2015).
@@ -86,7 +86,7 @@ class Summary:
     epochs: int
     seconds: float
     note: str = ""
-    net: Net | None = field(default=None, repr=False, compare=False)
+    net: Forecaster | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, as summary.json holds them."""
@@ -106,7 +106,7 @@ class Summary:
 
 
 def train(
-    settings: Settings, out: str | os.PathLike | None = None, resume: bool = False, progress: Progress | None = None
+    settings: Settings, out: str | os.PathLike | None = None, resume: bool = False, progress: OnUpdate | None = None
 ) -> Summary:
     """Train a net to forecast the next value of a series or the next character of a text.
 
@@ -125,7 +125,7 @@ def train(
         resume: go on with the run in `out`, from its last whole epoch, to the same numbers as one in a piece. The
             settings must be the same but for `epochs`, which may be more.
         progress: called after every update with the number of updates so far, that of all, and at the end of an epoch
-            with its line of metrics.
+            with its `Epoch`, a line of metrics.
 
     Raises:
         OSError: a file cannot be read or written; what was written before stays. FileExistsError: `out` is a file.
@@ -149,7 +149,7 @@ def train(
         if path is not None:
             folder.write_epoch(path, epoch, run.net, run.state())
         if progress is not None:
-            progress(epoch.number * run.updates, settings.epochs * run.updates, epoch.as_dict())
+            progress(epoch.epoch * run.updates, settings.epochs * run.updates, epoch)
     summary = run.summary()
     if path is not None:
         write_file(path / "summary.json", (json.dumps(summary.as_dict(), indent=2) + "\n").encode())
@@ -164,7 +164,7 @@ class _Run:
     def __init__(self, settings: Settings):
         self.settings, self.data = settings, load(settings)
         self.rng = np.random.default_rng(settings.seed)
-        self.net = Net(settings, self.data.width, self.rng)
+        self.net = Forecaster(settings, self.data.width, self.rng)
         self.parameters, self.program = self.net.parameters(), None
         if settings.optimizer == "sgd":
             self.optimizer: SGD | Adam = SGD(self.parameters, settings.lr, settings.momentum)
@@ -190,7 +190,7 @@ class _Run:
         ys, state = self.net(xs, state)
         return self.data.loss(ys, targets, reduction="mean"), state
 
-    def go(self, progress: Progress | None) -> folder.Epoch:
+    def go(self, progress: OnUpdate | None) -> folder.Epoch:
         """Go through one epoch."""
         settings, data, began = self.settings, self.data, time.perf_counter()
         carried, steps = settings.truncate is not None, np.arange(settings.window + 1)[:, None]
@@ -262,17 +262,17 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """All that the next epoch follows from, as arrays."""
         return {
-            "epoch": len(self.epochs),
+            "epochs": np.array(self.epochs).reshape(-1, len(folder.Epoch._fields)),
             "data": self.data.fingerprint,
             "rng": json.dumps(self.rng.bit_generator.state),
             **{f"parameter.{name}": value for name, value in self.net.state_dict().items()},
             **{f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()},
         }
 
-    def restore(self, state: dict[str, np.ndarray], epochs: list[folder.Epoch]) -> None:
+    def restore(self, epochs: list[folder.Epoch], state: dict[str, np.ndarray]) -> None:
         """Go back to what `state` gave after these epochs."""
         if int(state["data"]) != self.data.fingerprint:
-            raise ValueError(f"resume: {self.settings.data} is not what it was when the run began")
+            raise ValueError(f"{self.settings.data} is not what it was when the run began")
         for kind, part in (("parameter.", self.net), ("optimizer.", self.optimizer)):
             part.load_state_dict({k.removeprefix(kind): v for k, v in state.items() if k.startswith(kind)})
         self.rng.bit_generator.state = json.loads(str(state["rng"]))
@@ -285,5 +285,5 @@ class _Run:
             data=self.settings.data, cell=self.settings.cell, unit=data.unit, held_out=last.held_out_loss * data.scale,
             training=last.training_loss * data.scale, baselines=data.baselines(), values=data.first,
             held_out_values=len(data.sequence) - data.first, parameters=sum(p.size for p in self.parameters),
-            epochs=last.number, seconds=last.seconds, net=self.net,
+            epochs=last.epoch, seconds=last.seconds, net=self.net,
         )  # fmt: skip

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from tinygrad_rnn.experiments import Cliff, cliff, flow
+from tinygrad_rnn.experiments.cliff import BAND
 from tinygrad_rnn.experiments.flow import CELLS, PATHS, PRESETS, QUANTITIES, Flow, Net, nets_of
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.tables import aligned
@@ -37,7 +39,9 @@ def add_flow(commands: argparse._SubParsersAction) -> None:
     nets.add_argument("--steps", type=int, metavar="T", help="(default: 30)")
     nets.add_argument("--hidden", type=int, metavar="H", help="the length of the hidden state (default: 32)")
     parser.add_argument("--seed", type=int, default=argparse.SUPPRESS, help="of weights and data (default: 0)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="the folder for the results (default: out)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/flow"), help="the folder for the results (default: out/flow)"
+    )
     parser.set_defaults(run=_flow)
 
 
@@ -59,32 +63,35 @@ def _flow(options: argparse.Namespace) -> int:
         settings = {"steps": preset.steps, "hidden": preset.hidden, "quantity": preset.quantity}
     options.out.mkdir(parents=True, exist_ok=True)  # before the work: it may not be possible
     found = flow(list(nets), **seed, **settings)
-    print(f"{claim}\n\n{aligned(_rows(found, nets))}\n".lstrip())
+    print(f"{textwrap.fill(claim, 100)}\n\n{aligned(_rows(found, nets))}\n".lstrip())
     return _saved(found, options.out)
 
 
 def _rows(found: Flow, nets: dict[Net, tuple[float, float] | None]) -> list[list[str]]:
     """Of every curve what its shape says, its end against the band that is stated, and how well the net has learnt."""
     T = int(found.distances[-1])
-    columns = ["factor per step", "steps to 1 %", "steps to 0.1 %", f"at {T}"]
-    columns += ["stated band"] * any(nets.values()) + ["error"] * bool(found.errors)
-    rows = [[f"{QUANTITIES[found.quantity]}, by T - t", *columns]]
+    banded, trained = any(nets.values()), any(net.updates for net in nets)
+    header = [f"{QUANTITIES[found.quantity]}, by T - t", "factor per step", "steps to 1 %", "steps to 0.1 %", f"at {T}"]
+    rows = [header + ["stated band"] * banded + ["adding problem, MSE"] * trained]
     for net, band in nets.items():
         reaches = [found.reach(net.label, fraction) for fraction in (1e-2, 1e-3)]
         end = found.curves[net.label][-1]
         row = [net.label, f"{found.factor(net.label):.3f}"]
         row += [f"> {T}" if reach is None else f"{reach}" for reach in reaches] + [f"{end:.2g}"]
-        if any(nets.values()):
+        if banded:
             low, high = band
-            row += [f"{low:g} to {high:g}{'' if low <= end <= high else ': outside'}"]
-        rows.append([*row, *(f"{found.errors[label]:.3f}" for label in [net.label] if found.errors)])
+            row.append(f"{low:g} to {high:g}{'' if low <= end <= high else ': outside'}")
+        if trained:
+            row.append(f"{found.errors[net.label]:.3f}")
+        rows.append(row)
     return rows
 
 
 def _cliff(folder: Path) -> int:
-    found = cliff()
+    found, (low, high) = cliff(), BAND
     print("Pascanu et al. 2013, Fig. 6: a wall in the error of one unit over 50 steps, x(t) = w σ(x(t-1)) + b")
-    print(f"‖∂E/∂(w, b)‖ = {found.norm:.0f} at w = {found.at[0]:.4g}, b = {found.at[1]:.4f} (stated: 1400 to 1700)")
+    w, b = found.at
+    print(f"‖∂E/∂(w, b)‖ = {found.norm:.0f} at w = {w:.4g}, b = {b:.4f} (stated: {low:g} to {high:g})")
     for label in found.steps:
         w, b = found.steps[label]
         print(f"{label + ':':<10} a step of lr 0.01 goes {found.jump(label):.3g}, to w = {w:.4g}, b = {b:.4g}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import itertools
 import sys
 import threading
@@ -59,15 +58,9 @@ def _sweep(options: argparse.Namespace) -> int:
                 train, points, executor, out=options.out, workers=options.workers, measure=options.measure,
                 progress=show,
             )  # fmt: skip
-    except (ImportError, RuntimeError) as error:
-        print(f"tinygrad-rnn sweep: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print(
-            f"tinygrad-rnn sweep: interrupted; {options.out} keeps what has run, give it again to go on",
-            file=sys.stderr,
-        )
-        return 130
+        kept = f"interrupted; {options.out} keeps what has run, give it again to go on"
+        raise KeyboardInterrupt(kept) from None
     for warning in told:
         print(f"tinygrad-rnn sweep: {warning.message}", file=sys.stderr)
     failed = sum(run.error is not None for run in runs)
@@ -112,6 +105,6 @@ def _executor(address: str | None) -> Iterator[Executor | None]:
         raise ValueError(f"--dask {address}: {error}") from error
     except (OSError, MemoryError, TimeoutError) as error:
         message = f"--dask {address}: no Dask scheduler answers there within {ANSWER} seconds"
-        raise ConnectionRefusedError(errno.ECONNREFUSED, message) from error
+        raise ConnectionError(message) from error
     with client:
         yield client.get_executor(pure=False)

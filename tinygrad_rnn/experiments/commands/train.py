@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             meaning = f"{meaning} (default: {default if not isinstance(default, float) else format(default, 'g')})"
         parser.add_argument(
             f"--{setting.name.replace('_', '-')}", type=_reader(setting), default=argparse.SUPPRESS,
-            metavar="|".join(setting.metadata["choices"] or ()) or setting.name.rpartition("_")[2].upper(),
+            metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
             help=meaning.replace("%", "%%"),
         )  # fmt: skip
 
@@ -78,8 +77,7 @@ def _train(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         begun = (out / "checkpoint.npz").exists() and read_settings(out) == settings
         hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(str(out))}" if begun else ""
-        print(f"\ntinygrad-rnn train: interrupted{hint}", file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt(f"interrupted{hint}") from None
     print(f"{summary}\n\nwrote {out}")
     if summary.note:
         print(f"no figures, their numbers are in the CSV files: {summary.note}")
