@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -43,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _shown_in_a_line(options.command)
+            return options.run(options)
     except ValueError as error:
         status, message = 2, str(error)
     except (DrawingError, ArithmeticError, ImportError) as error:  # the last of a package that is an extra
@@ -59,6 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, message = 1, f"{told}: {error.filename}" if error.filename else told
     print(f"tinygrad-rnn {options.command}: {message.removeprefix(f'{options.command}: ')}", file=sys.stderr)
     return status
+
+
+def _shown_in_a_line(command: str) -> Callable[..., None]:
+    """What shows a warning once, and without the place in the code that it comes from."""
+    told: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            print(f"tinygrad-rnn {command}: {message}", file=sys.stderr)
+
+    return show
 
 
 class _Parser(argparse.ArgumentParser):

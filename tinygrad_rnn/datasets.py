@@ -76,6 +76,8 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
     header = [name.strip() for name in lines[0][1]]
     if column is None and len(header) == 1:
         column = header[0]
+        if _is_number(column):
+            raise ValueError(f"{path}: the first line is {column!r}; a header line is needed, the name of the column")
     if header.count(column) != 1:
         what = {None: "name a column"}.get(column, f"there are {header.count(column) or 'no'} columns {column!r}")
         raise ValueError(f"{path}: {what}; the columns are {', '.join(map(repr, header))}")
@@ -93,6 +95,14 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
             raise ValueError(f"{path}, line {line}: column {column!r} holds {entry!r}, which is no finite number")
         values.append(value)
     return np.array(values)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,5 +131,5 @@ def mean_and_deviation(series: np.ndarray, name: str = "the series") -> tuple[fl
     if not math.isfinite(deviation):
         raise ValueError(f"{name} holds values too large to scale")
     if deviation <= 1e-12 * np.max(np.abs(series)):
-        raise ValueError(f"{name} is constant; there is nothing to learn")
+        raise ValueError(f"{name} is constant, or too small to scale; there is nothing to learn")
     return mean, deviation

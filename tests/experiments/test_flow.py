@@ -222,17 +222,25 @@ def test_a_folder_that_is_a_file_is_a_failure(capsys, tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("default")  # as for users
 def test_without_matplotlib_the_numbers_are_there_and_it_says_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for options, file in ((["--steps", 2], "flow.csv"), (["--preset", "cliff"], "cliff.csv")):
-        status, out, _ = run(capsys, *options, "--out", tmp_path)
+        status, _, err = run(capsys, *options, "--out", tmp_path)
         assert status == 0 and (tmp_path / file).exists()
-        assert 'plots need matplotlib: pip install "tinygrad-rnn[plot]"\n' in out
-    with pytest.raises(ImportError, match="plots need matplotlib"):
-        flow([Net()], steps=2).save(tmp_path)
+        assert err.startswith('tinygrad-rnn flow: plots need matplotlib: pip install "tinygrad-rnn[plot]"; ')
+        assert err.count("\n") == 1
+
+
+def test_scales_may_be_numbers_of_numpy_and_nets_any_of_an_iterable():
+    scales = np.linspace(0.9, 1.1, 3)
+    found = flow((Net(scale=scale) for scale in scales), steps=np.int64(2))
+    assert list(found.curves) == ["tanh, 0.9·U", "tanh", "tanh, 1.1·U"]
+    assert list(flow(Net(), steps=2).curves) == ["tanh"]
 
 
 @pytest.mark.parametrize("call, exception, message", [
+    (lambda: flow(["rnn"], steps=2), TypeError, r"flow\(nets\): tg.experiments.Net\(...\) are needed, not \['rnn'\]"),
     (lambda: flow([]), ValueError, r"flow\(nets\): at least one net"),
     (lambda: flow([Net()], steps=2.5), TypeError, "steps=2.5: a whole number"),
     (lambda: flow([Net()], quantity="norm"), ValueError, "quantity='norm': not one of gradient, jacobian"),

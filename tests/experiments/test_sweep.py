@@ -160,7 +160,7 @@ def test_a_run_that_fails_or_dies_is_recorded_and_the_rest_go_on(tmp_path):
     assert header == ["x", "result", "error", "seconds"]
     assert [row[:3] for row in rows[:2]] == [["0", "0", ""], ["1", "", "ValueError: too large"]] and len(rows) == 6
     assert json.loads((tmp_path / identity({"x": 1}) / "run.json").read_text()) == {
-        "function": "fragile", "parameters": {"x": 1}, "result": None, "error": "ValueError: too large",
+        "function": "test_sweep.fragile", "parameters": {"x": 1}, "result": None, "error": "ValueError: too large",
         "seconds": runs[1].seconds,
     }  # fmt: skip
 
@@ -258,7 +258,7 @@ def test_results_that_are_not_finite_are_kept(thread, tmp_path):
 @pytest.mark.parametrize("function", [lambda x: x, partial(lambda x, y: x, y=1)])
 def test_a_function_without_a_name_is_not_for_processes(function):
     with pytest.raises(
-        ValueError, match=r"import a function by its name, and .*<lambda> has none .*ThreadPoolExecutor"
+        ValueError, match=r"import a function by its name, and .*<lambda>.* has none .*ThreadPoolExecutor"
     ):
         sweep(function, {"x": [1]})
 
@@ -271,7 +271,7 @@ def run_script(*arguments):
 
 def test_a_function_of_a_session_is_not_for_processes():
     ended = run_script("-c", "import tinygrad_rnn as tg\ndef f(x): return x\ntg.experiments.sweep(f, {'x': [1]})")
-    assert "ValueError: sweep: worker processes import a function by its name, and f has none" in ended.stderr
+    assert "ValueError: sweep: worker processes import a function by its name, and __main__.f has none" in ended.stderr
 
 
 def test_a_function_of_a_script_is_for_processes_if_the_script_has_a_guard(tmp_path):
@@ -311,11 +311,21 @@ def test_other_arguments_that_do_not_fit_are_told(thread, tmp_path):
     with pytest.raises(TypeError, match=r"sweep: 4 is no executor .* client.get_executor\(\)"):
         sweep(product, {"x": [1]}, 4)
     sweep(product, {"x": [1]}, thread, out=tmp_path)
-    with pytest.raises(ValueError, match="has runs of product, not of fragile: give another folder"):
+    with pytest.raises(ValueError, match="has runs of test_sweep.product, not of test_sweep.fragile: give another"):
         sweep(fragile, {"x": [1]}, thread, out=tmp_path)
     (tmp_path / identity({"x": 1}) / "run.json").write_text("{")
     with pytest.raises(ValueError, match="run.json is not the record of a run: delete it"):
         sweep(product, {"x": [1]}, thread, out=tmp_path)
+
+
+def test_runs_of_another_function_are_not_taken_for_its_own(thread, tmp_path):
+    other = partial(product, y=4.0)
+    lambdas = [lambda x: x, lambda x: -x]
+    lambdas[1].__code__ = lambdas[1].__code__.replace(co_firstlineno=1)
+    for name, first, second in (("partials", partial(product, y=3.0), other), ("lambdas", *lambdas)):
+        sweep(first, {"x": [1]}, thread, out=tmp_path / name)
+        with pytest.raises(ValueError, match=r"has runs of .*, not of .*: give another folder"):
+            sweep(second, {"x": [1]}, thread, out=tmp_path / name)
 
 
 def test_when_the_disk_is_full_what_is_written_stays(tmp_path, thread):
@@ -572,6 +582,16 @@ def test_runs_whose_data_have_changed_run_again(capsys, tmp_path, monkeypatch):
     _, a, b = lines(Path("out/results.csv"))
     held_out = before[0].index("held_out")
     assert a[held_out] == b[held_out] == before[1][held_out] != before[2][held_out]
+    # Wherever it is given, what is there is known by what the data are; a run that is broken runs again.
+    moved = Path("out").parent / "moved"
+    moved.mkdir()
+    for path in (file, Path("a.csv"), Path("b.csv"), Path("out")):
+        path.rename(moved / path.name)
+    monkeypatch.chdir(moved)
+    status, told, _ = run(capsys, file.name, "--out", "out")
+    assert status == 0 and "other data" not in told and told.count("\n") == 2
+    next(Path("out").glob("*/checkpoint.npz")).write_bytes(b"PK")
+    assert run(capsys, file.name, "--out", "out")[1].startswith("1 of the runs")
 
 
 def test_ctrl_c_keeps_what_has_run(tmp_path):

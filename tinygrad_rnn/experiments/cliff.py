@@ -45,7 +45,7 @@ class Cliff:
         """Write cliff.svg, the error over w and b with the steps on it, far and near, and cliff.csv, its numbers.
 
         Raises:
-            OSError: it cannot be written. ImportError: matplotlib is not installed; cliff.csv has been written.
+            OSError: it cannot be written.
         """
         far, near = max(map(self.jump, self.steps)), min(map(self.jump, self.steps))
         panels = []

@@ -41,7 +41,8 @@ class Series:
         self._mean, deviation = datasets.mean_and_deviation(sequence[: self.first], "the training part")
         with np.errstate(over="ignore", invalid="ignore"):
             self._scaled, self.scale = ((sequence - self._mean) / deviation).astype(dtype), deviation**2
-        if not np.all(np.isfinite(self._scaled)):
+            squared = np.square(self._scaled)
+        if not np.all(np.isfinite(squared)):
             raise ValueError("the held-out part holds values too large to scale")
         self.fingerprint = zlib.crc32(sequence.tobytes())
 

@@ -7,7 +7,7 @@ The claims that it measures: the gradient "becomes too small" after "8 or 10" st
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import product
 from numbers import Real
@@ -66,6 +66,7 @@ class Net:
         for name in ("scale", "forget_bias"):
             if not isinstance(getattr(self, name), Real):
                 raise TypeError(f"{name}={getattr(self, name)!r}: a number is needed")
+            object.__setattr__(self, name, float(getattr(self, name)))
             if not np.isfinite(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)!r}: a finite number is needed")
         if not self.scale > 0.0:
@@ -132,7 +133,7 @@ class Flow:
         """Write flow.svg and its numbers, flow.csv, into a folder: bounds dashed, trained beside untrained dotted.
 
         Raises:
-            OSError: it cannot be written. ImportError: matplotlib is not installed; flow.csv has been written.
+            OSError: it cannot be written.
         """
         title, x = TITLES[self.quantity], ("distance T - t, steps", self.distances)
         families = {label: replace(net, updates=0).label for label, net in self.nets.items()}
@@ -142,7 +143,9 @@ class Flow:
         )  # fmt: skip
 
 
-def flow(nets: Sequence[Net], steps: int = 30, hidden: int = 32, quantity: str = "gradient", seed: int = 0) -> Flow:
+def flow(
+    nets: Net | Iterable[Net], steps: int = 30, hidden: int = 32, quantity: str = "gradient", seed: int = 0
+) -> Flow:
     """The norm that comes back to h(t), or c(t), from the last step T, against the distance T - t, for several nets.
 
     "gradient": ‖∂L/∂h(t)‖, for L the mean squared error of a linear readout of h(T) at the adding problem (Hochreiter
@@ -153,7 +156,7 @@ def flow(nets: Sequence[Net], steps: int = 30, hidden: int = 32, quantity: str =
     Training takes `Net.updates` steps of Adam (lr 0.005, gradients clipped to norm 1), each on 32 new sequences.
 
     Args:
-        nets: the curves; a net that comes twice counts once. steps: T. hidden: H.
+        nets: the curves, one or several; a net that comes twice counts once. steps: T. hidden: H.
 
     Raises:
         ValueError: no net, an unknown quantity, a number out of range, a gradient that overflows, or training for the
@@ -163,8 +166,11 @@ def flow(nets: Sequence[Net], steps: int = 30, hidden: int = 32, quantity: str =
         _whole(name, value, least)
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity={quantity!r}: not one of {', '.join(QUANTITIES)}")
+    nets = list(nets) if isinstance(nets, Iterable) else [nets]
     if not nets:
         raise ValueError("flow(nets): at least one net is needed")
+    if not all(isinstance(net, Net) for net in nets):
+        raise TypeError(f"flow(nets): tg.experiments.Net(...) are needed, not {nets!r}")
     found = Flow(quantity, {net.label: net for net in nets}, np.arange(steps + 1), {}, {}, {})
     for net in nets:
         if quantity == "jacobian" and net.updates:
@@ -248,7 +254,7 @@ def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> li
 
 
 def _whole(name: str, value: Any, least: int) -> None:
-    if type(value) is not int:
+    if type(value) is not int and not isinstance(value, np.integer):
         raise TypeError(f"{name}={value!r}: a whole number is needed")
     if value < least:
         raise ValueError(f"{name}={value!r}: a whole number from {least} up is needed")

@@ -5,15 +5,14 @@
     model.npz        the parameters, as `tg.load` reads them
     checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator
 
-The checkpoint is the last to be written: a run goes on from what it says, and writes metrics.csv anew.
+The checkpoint is the last to be written: a run goes on from what it says.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.nn import Module, save
 
-__all__ = ["Epoch", "begin", "read_checkpoint", "read_settings", "write_epoch"]
+__all__ = ["Epoch", "begin", "read_checkpoint", "read_fingerprint", "read_settings", "write_epoch"]
 
 LEFT = (  # by a run, its checkpoint first: without it there is no run
     "checkpoint.npz", "config.json", "metrics.csv", "model.npz", "summary.json", "loss.svg", "loss.csv",
@@ -42,27 +41,21 @@ class Epoch(NamedTuple):
     seconds: float
 
 
-def begin(folder: Path, settings: Settings, epochs: list[Epoch], resume: bool) -> None:
-    """Make the folder, and write the settings and the metrics so far; what an earlier run has left there is removed."""
+def begin(folder: Path, settings: Settings, resume: bool) -> None:
+    """Make the folder, and write the settings; what an earlier run has left there is removed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("summary.json",) if resume else LEFT:
         (folder / name).unlink(missing_ok=True)
     write_file(folder / "config.json", (json.dumps(settings.as_dict(), indent=2) + "\n").encode())
-    write_file(folder / "metrics.csv", "".join(map(_line, [Epoch._fields, *epochs])).encode())
 
 
-def write_epoch(folder: Path, epoch: Epoch | None, net: Module, state: Mapping[str, Any]) -> None:
-    """Add a line to the metrics, and write the parameters and the checkpoint."""
-    if epoch is not None:
-        path = folder / "metrics.csv"
-        try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(_line(epoch))
-        except OSError as error:
-            raise type(error)(error.errno, f"cannot write {path}: {os.strerror(error.errno)}") from error
+def write_epoch(folder: Path, epochs: Sequence[Epoch], net: Module, state: Mapping[str, Any]) -> None:
+    """Write the metrics, the parameters and the checkpoint, each whole: who looks meanwhile sees no half of one."""
+    lines = [Epoch._fields, *epochs]
+    write_file(folder / "metrics.csv", "".join(",".join(map(str, line)) + "\n" for line in lines).encode())
     save(folder / "model.npz", net)
     content = io.BytesIO()
-    np.savez(content, **state)
+    np.savez(content, epochs=np.array(epochs).reshape(-1, len(Epoch._fields)), **state)
     write_file(folder / "checkpoint.npz", content.getvalue())
 
 
@@ -89,8 +82,10 @@ def read_checkpoint(folder: Path, settings: Settings) -> tuple[list[Epoch], dict
         ValueError: the run has other settings, apart from the number of epochs, or has more epochs already, or a file
             is broken.
     """
-    before, now = asdict(read_settings(folder)), asdict(settings)
-    differences = [f"{k}={before[k]!r}, not {now[k]!r}" for k in now if k != "epochs" and before[k] != now[k]]
+    theirs = read_settings(folder)
+    free = {"epochs", "data"} if theirs.is_file and settings.is_file else {"epochs"}  # a file may have been moved
+    before, now = asdict(theirs), asdict(settings)
+    differences = [f"{k}={before[k]!r}, not {now[k]!r}" for k in now if k not in free and before[k] != now[k]]
     if differences:
         raise ValueError(f"the run in {folder} has {'; '.join(differences)}")
     content = (folder / "checkpoint.npz").read_bytes()
@@ -106,5 +101,10 @@ def read_checkpoint(folder: Path, settings: Settings) -> tuple[list[Epoch], dict
     return epochs, state
 
 
-def _line(row: Any) -> str:
-    return ",".join(map(str, row)) + "\n"
+def read_fingerprint(folder: Path) -> int | None:
+    """What tells the data of the run in a folder from others; None if its checkpoint is not there, or is broken."""
+    try:
+        with np.load(folder / "checkpoint.npz", allow_pickle=False) as archive:
+            return int(archive["data"])
+    except Exception:  # a broken file makes these libraries raise nearly anything
+        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from tinygrad_rnn.draw.style import NODES
 from tinygrad_rnn.files import write_file
 
-__all__ = ["COLOURS", "curves", "figure", "save", "surfaces", "table"]
+__all__ = ["COLOURS", "available", "curves", "figure", "save", "surfaces", "table"]
 
 # The lines of the diagrams' nodes: states, outputs, parameters; then others that are told apart by the colour-blind too
 COLOURS = [NODES["state"].line, NODES["output"].line, NODES["parameter"].line, "#3f7d4e", "#7a4fa3", "#5a6575"]
@@ -35,18 +36,24 @@ def figure(width: float = 6.4, height: float = 4.0, panels: int = 1) -> tuple[An
     """A matplotlib figure in inches and its axes, in the style of all plots; it belongs to no window.
 
     Of several panels, which stand side by side, the axes are an array.
-
-    Raises:
-        ImportError: matplotlib is not installed; says how to.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plots need matplotlib: pip install "tinygrad-rnn[plot]"') from error
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": matplotlib.cycler(color=COLOURS)}):
         drawing = Figure(figsize=(width, height))
         return drawing, drawing.subplots(1, panels)
+
+
+def available() -> bool:
+    """Whether matplotlib is installed; warns if it is not, and says how to."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        text = 'plots need matplotlib: pip install "tinygrad-rnn[plot]"; the CSV files have their numbers'
+        warnings.warn(text, stacklevel=3)
+        return False
+    return True
 
 
 def save(drawing: Any, path: str | os.PathLike) -> Path:
@@ -75,11 +82,13 @@ def curves(
         families: what each curve belongs to: the curves of a family have one colour, and all but the first are dotted.
         level: label and height of a line across.
 
-    Raises:
-        ImportError: matplotlib is not installed; the CSV file has been written.
+    Warns:
+        matplotlib is not installed; the CSV file has been written.
     """
     path, (x_label, xs) = Path(path), x
     table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
+    if not available():
+        return path
     height = max(4.0, 1.0 + _LABEL_HEIGHT * len(lines))
     drawing, axes = figure(height=height) if ticks is None else figure(12.0, 3.0)
     if log:
@@ -101,16 +110,22 @@ def curves(
         axes.grid(False, axis="x")
     if ticks is None and all(float(x).is_integer() for x in xs):
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(xs) == 1:
+            axes.set_xticks(xs)
     axes.margins(x=0.02)
     axes.set_title(title, loc="left")
     axes.set(xlabel=x_label, ylabel=y_label)
-    if len(lines) > 1:
-        _label_ends(axes, list(lines))
+    if not log:
+        axes.ticklabel_format(axis="y", useOffset=False)
+    if ticks is None:
+        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
     if level is not None:
         name, height = level
         axes.axhline(height, color=_DASHED, linewidth=0.8)
-        below = {"xytext": (0.0, -3.0), "textcoords": "offset points", "va": "top"}
-        axes.annotate(name, (xs[0], height), color=_DASHED, fontsize=9.0, **below)
+        free = "top" if any(np.min(values) < height for values in lines.values()) else "bottom"
+        axes.annotate(name, (xs[0], height), color=_DASHED, fontsize=9.0, va=free)
+    if len(lines) > 1:
+        _label_ends(axes, list(lines))
     return save(drawing, path)
 
 
@@ -118,7 +133,7 @@ def _label_ends(axes: Any, labels: Sequence[str]) -> None:
     """Write every line's label beside its last point, in its colour; labels that would overlap are moved apart."""
     axes.autoscale_view()  # or the heights would be those of axes without lines
     ends = []
-    for line, label in zip(axes.lines, labels, strict=True):
+    for line, label in zip(axes.lines, labels, strict=False):  # a line across has no label at its end
         points = line.get_xydata()
         shown = points[np.all(np.isfinite(points), axis=1)]
         if len(shown):
@@ -148,13 +163,15 @@ def surfaces(
         names: of the two axes and of the quantity. panels: x (N,), y (M,) and the quantity (M, N) of each.
         ways: label and points (x, y) of one or two, each with a dot at its end.
 
-    Raises:
-        ImportError: matplotlib is not installed; the CSV file has been written.
+    Warns:
+        matplotlib is not installed; the CSV file has been written.
     """
     path = Path(path)
     points = [np.broadcast_arrays(n, xs, ys[:, None], zs) for n, (xs, ys, zs) in enumerate(panels, 1)]
     rows = (row for panel in points for row in zip(*map(np.ravel, panel), strict=True))
     table(path.with_suffix(".csv"), ["panel", *names], rows)
+    if not available():
+        return path
     drawing, axes = figure(4.6 * len(panels), 4.0, panels=len(panels))
     limits = {"vmin": min(np.min(z) for *_, z in panels), "vmax": max(np.max(z) for *_, z in panels)}
     for one, (xs, ys, zs) in zip(axes, panels, strict=True):

@@ -51,6 +51,8 @@ def sample(
     Raises:
         ValueError: a range that is none, a name that is there twice, or no name at all.
     """
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"sample: seed={seed!r}: a whole number from 0 up is needed")
     if type(points) is not int or points < 1:
         raise ValueError(f"sample: points={points!r}: a whole number from 1 up is needed")
     ranges = {"uniform": uniform or {}, "log_uniform": log_uniform or {}, "choice": choice or {}}

@@ -23,24 +23,18 @@ SAMPLE = 1000  # characters
 def write_results(
     out: Path, net: Module, data: Series | Text, settings: Settings, epochs: list[Epoch], losses: np.ndarray,
     outputs: np.ndarray,
-) -> str:  # fmt: skip
+) -> None:  # fmt: skip
     """Write loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text.
 
     Args:
         losses, outputs: of every held-out value, as the run has found them.
-
-    Returns:
-        Why there are no figures: matplotlib is not installed; empty if there are.
     """
+    _loss(out, data, settings, epochs)
     if settings.is_text:
         write_file(out / "sample.txt", sample_text(net, data, settings, SAMPLE).encode())
-    note = ""
-    for figure in (_loss, _text if settings.is_text else _series):
-        try:
-            figure(out, data, settings, epochs, losses, outputs)
-        except ImportError as error:
-            note = str(error)
-    return note
+        _text(out, data, settings, losses)
+    else:
+        _series(out, data, settings, outputs)
 
 
 def sample_text(net: Module, data: Text, settings: Settings, length: int) -> str:
@@ -58,14 +52,14 @@ def sample_text(net: Module, data: Text, settings: Settings, length: int) -> str
     return "".join(data.alphabet[k] for k in drawn)
 
 
-def _loss(out: Path, data: Series | Text, settings: Settings, epochs: list[Epoch], *_: np.ndarray) -> None:
+def _loss(out: Path, data: Series | Text, settings: Settings, epochs: list[Epoch]) -> None:
     losses = {"training": [e.training_loss for e in epochs], "held out": [e.held_out_loss for e in epochs]}
     lines = {label: np.multiply(values, data.scale) for label, values in losses.items()}
     title, x = f"{Path(settings.data).name}, {settings.cell}", ("epoch", [e.epoch for e in epochs])
     plots.curves(out / "loss.svg", title, x, data.unit, lines, log=not settings.is_text)
 
 
-def _series(out: Path, data: Series, settings: Settings, epochs: list, _: np.ndarray, outputs: np.ndarray) -> None:
+def _series(out: Path, data: Series, settings: Settings, outputs: np.ndarray) -> None:
     shown = outputs[-SHOWN["series"] :]
     places = np.arange(len(data.sequence) - len(shown), len(data.sequence))
     lines = {"truth": data.sequence[places], "forecast": data.in_units(shown)}
@@ -73,7 +67,7 @@ def _series(out: Path, data: Series, settings: Settings, epochs: list, _: np.nda
     plots.curves(out / "prediction.svg", title, (data.axis, data.origin + places), data.name, lines)
 
 
-def _text(out: Path, data: Text, settings: Settings, epochs: list, losses: np.ndarray, _: np.ndarray) -> None:
+def _text(out: Path, data: Text, settings: Settings, losses: np.ndarray) -> None:
     bits, mean = losses[-SHOWN["text"] :] * data.scale, "mean of all that is held out"
     places = range(len(data.sequence) - len(bits), len(data.sequence))
     characters = [data.alphabet[data.sequence[place]] for place in places]

@@ -76,6 +76,8 @@ class Settings:
             )  # fmt: skip
             if value is None and "by_data" in known:
                 value = known["by_data"][self.is_text]
+            if hasattr(value, "item"):  # a number of NumPy's
+                value = value.item()
             if kind is float and type(value) is int:
                 value = float(value)
             object.__setattr__(self, name, value)

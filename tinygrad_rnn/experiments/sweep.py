@@ -8,10 +8,10 @@ import os
 import pickle
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Executor, Future, as_completed
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +126,7 @@ def sweep(
             if pool is not executor:
                 pool.shutdown(cancel_futures=True)
     if out is not None:
-        try:
-            draw_runs(in_order, measure, out / FIGURE)
-        except ImportError as error:  # the results of a long sweep are not lost for the want of a picture
-            warnings.warn(f"{RESULTS} is written, {FIGURE} is not: {error}", stacklevel=2)
+        draw_runs(in_order, measure, out / FIGURE)
     return in_order
 
 
@@ -218,8 +215,13 @@ def _record(out: Path, function: Callable[..., Any], run: Run) -> None:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    function = getattr(function, "func", function)  # of a functools.partial
-    return getattr(function, "__qualname__", type(function).__qualname__)
+    """What tells a function from others in the records: of a lambda its line too, of a partial what is bound."""
+    if isinstance(function, partial):
+        bound = [*map(repr, function.args), *(f"{name}={value!r}" for name, value in function.keywords.items())]
+        return f"{_name(function.func)}({', '.join(bound)})"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    line = f", line {function.__code__.co_firstlineno}" if "<lambda>" in named.__qualname__ else ""
+    return f"{named.__module__}.{named.__qualname__}{line}"
 
 
 def _write_results(runs: list[Run], path: Path) -> None:
@@ -239,6 +241,8 @@ def _processes(workers: int | None, runs: int) -> int:
     if workers is None:
         # The cores that this process may use: on a shared machine not all of them.
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if type(workers) is not int:
+        raise TypeError(f"sweep: workers={workers!r}: a whole number is needed")
     if workers < 1:
         raise ValueError(f"sweep: workers={workers}: at least 1 is needed")
     return min(workers, runs)
@@ -247,7 +251,7 @@ def _processes(workers: int | None, runs: int) -> int:
 def _refuse_what_processes_cannot_import(function: Callable[..., Any]) -> None:
     try:
         pickle.dumps(function)
-        module = getattr(function, "func", function).__module__
+        module = (function.func if isinstance(function, partial) else function).__module__
         importable = module != "__main__" or hasattr(sys.modules["__main__"], "__file__")
     except (pickle.PicklingError, AttributeError, TypeError):
         importable = False

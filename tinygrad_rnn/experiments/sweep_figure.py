@@ -29,13 +29,13 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
         measure: the name of the number; None is the first that there is.
 
     Returns:
-        The path, or None if no run has a number.
+        The path, or None if no run has a number, or matplotlib is not installed.
 
-    Raises:
-        ImportError: matplotlib is not installed.
+    Warns:
+        matplotlib is not installed.
     """
     known = measures(runs)
-    if not known:
+    if not known or not plots.available():
         return None
     measure = measure or known[0]
     axis, colour, hidden = _shown(runs)
@@ -48,7 +48,7 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
         mine = [(x, y) for run, x, y in zip(runs, xs, ys, strict=True) if _word(run, colour) == word]
         finite = [(x, y) for x, y in mine if math.isfinite(y)]
         at = {x: statistics.median(y for other, y in finite if other == x) for x in sorted({x for x, _ in finite})}
-        label = f"{colour} = {word}" if colour else None
+        label = f"{colour} = {_short(word)}" if colour else None
         axes.plot(*_columns(finite), "o", color=shade, markersize=4, label=label)
         repeated = 2 * len({x for x, _ in mine}) <= len(mine)
         if words and repeated:
@@ -61,14 +61,16 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
     if len(finite) < len(ys):
         axes.plot([], [], "x", color=MARK, label="failed, or not finite")
     if words:
-        axes.set_xticks(range(len(words)), words)
+        turned = {"rotation": 30.0, "ha": "right"} if sum(map(len, words)) > 60 else {}
+        axes.set_xticks(range(len(words)), [_short(word) for word in words], **turned)
         axes.set_xlim(-0.5, len(words) - 0.5)
     elif _spans_magnitudes(xs):
         axes.set_xscale("log")
     if _spans_magnitudes(finite):
         axes.set_yscale("log")
     axes.set_title(f"{measure} against {axis}; runs: {len(runs)}", loc="left")
-    axes.set(xlabel=axis, ylabel=measure)
+    units = {run.result["unit"] for run in runs if isinstance(run.result, dict) and "unit" in run.result}
+    axes.set(xlabel=axis, ylabel=", ".join([measure, *(units if len(units) == 1 and measure == known[0] else ())]))
     if colour or len(finite) < len(ys):
         axes.figure.legend(loc="outside right upper", frameon=False)  # never over a curve
     return plots.save(drawing, path)
@@ -105,7 +107,12 @@ def _words(runs: Sequence[Run], name: str | None) -> list[str]:
 
 def _word(run: Run, name: str | None) -> str:
     value: Any = run.parameters.get(name)
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _short(word: str) -> str:
+    """The end of a long word, where paths differ."""
+    return word if len(word) <= 24 else f"…{word[-23:]}"
 
 
 def _spans_magnitudes(values: Sequence[float]) -> bool:

@@ -25,19 +25,20 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from tinygrad_rnn.experiments.data import load
-from tinygrad_rnn.experiments.folder import read_checkpoint
+from tinygrad_rnn.experiments.folder import read_fingerprint
 from tinygrad_rnn.experiments.points import combinations, sample
 from tinygrad_rnn.experiments.settings import Settings, option_type
 from tinygrad_rnn.experiments.sweep import RECORD, identity
-from tinygrad_rnn.experiments.training import train
+from tinygrad_rnn.experiments.training import Summary, train
 
-__all__ = ["forget_changed", "read_points", "train_point"]
+__all__ = ["TrainPoint", "forget_changed", "read_points"]
 
 _SETTINGS = {field.name: field for field in fields(Settings)}
 _RANGES = ["uniform", "log_uniform", "choice"]
@@ -56,9 +57,18 @@ def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def train_point(out: Path, start: Path, **point: Any) -> Any:
-    """Train with these settings, in the run's folder in `out`; the data's path is relative to `start`."""
-    return train(Settings(**point).seen_from(start), out / identity(point))
+@dataclass(frozen=True)
+class TrainPoint:
+    """Trains with the settings of a run, in the run's folder in `out`; the path of data is relative to `start`."""
+
+    out: Path
+    start: Path
+
+    def __call__(self, **point: Any) -> Summary:
+        """Train."""
+        with warnings.catch_warnings():  # that there are no figures is told once, by the sweep
+            warnings.filterwarnings("ignore", "plots need matplotlib")
+            return train(Settings(**point).seen_from(self.start), self.out / identity(point))
 
 
 def forget_changed(out: Path, points: Iterable[dict[str, Any]]) -> int:
@@ -66,12 +76,11 @@ def forget_changed(out: Path, points: Iterable[dict[str, Any]]) -> int:
     now: dict[str, int] = {}
     changed = 0
     for point in points:
-        settings, folder = Settings(**point).seen_from(Path.cwd()), out / identity(point)
-        if settings.is_file and (folder / RECORD).exists() and (folder / "checkpoint.npz").exists():
-            _, state = read_checkpoint(folder, settings)
+        settings, folder = Settings(**point), out / identity(point)
+        if settings.is_file and (folder / RECORD).exists():
             if settings.data not in now:
                 now[settings.data] = load(settings).fingerprint
-            if int(state["data"]) != now[settings.data]:
+            if read_fingerprint(folder) != now[settings.data]:
                 (folder / RECORD).unlink()
                 changed += 1
     return changed

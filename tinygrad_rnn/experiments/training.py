@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Summary:
         baselines: the errors on the held-out part of simpler forecasts, by their names.
         parameters: how many numbers were learnt. values: how many there are to learn from; held_out_values: to test on.
         seconds: spent on training, over all parts of a run that was resumed. epochs: gone through.
-        note: why there are no figures; empty if there are. net: what was trained, with `rnn` and `readout`.
+        net: what was trained, with `rnn` and `readout`.
     """
 
     data: str
@@ -84,13 +84,12 @@ class Summary:
     held_out_values: int
     parameters: int
     epochs: int
-    seconds: float
-    note: str = ""
+    seconds: float = field(compare=False)
     net: Forecaster | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, as summary.json holds them."""
-        return {name: value for name, value in vars(self).items() if name not in ("note", "net")}
+        return {name: value for name, value in vars(self).items() if name != "net"}
 
     def __str__(self) -> str:
         errors = {**self.baselines, f"this net, {self.cell}": self.held_out}
@@ -140,21 +139,19 @@ def train(
     if path is not None:
         if resume:
             run.restore(*folder.read_checkpoint(path, settings))
-        folder.begin(path, settings, run.epochs, resume)
-        if not resume:
-            folder.write_epoch(path, None, run.net, run.state())
+        folder.begin(path, settings, resume)
+        folder.write_epoch(path, run.epochs, run.net, run.state())
     while len(run.epochs) < settings.epochs:
         with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
             epoch = run.go(progress)
         if path is not None:
-            folder.write_epoch(path, epoch, run.net, run.state())
+            folder.write_epoch(path, run.epochs, run.net, run.state())
         if progress is not None:
             progress(epoch.epoch * run.updates, settings.epochs * run.updates, epoch)
     summary = run.summary()
     if path is not None:
         write_file(path / "summary.json", (json.dumps(summary.as_dict(), indent=2) + "\n").encode())
-        note = write_results(path, run.net, run.data, settings, run.epochs, *run.evaluate())
-        summary = replace(summary, note=note)
+        write_results(path, run.net, run.data, settings, run.epochs, *run.evaluate())
     return summary
 
 
@@ -260,9 +257,8 @@ class _Run:
         return FloatingPointError(f"training diverged in epoch {epoch}: {what}; with lr={lr:g}, try a smaller one")
 
     def state(self) -> dict[str, Any]:
-        """All that the next epoch follows from, as arrays."""
+        """All that the next epoch follows from besides the epochs so far, as arrays."""
         return {
-            "epochs": np.array(self.epochs).reshape(-1, len(folder.Epoch._fields)),
             "data": self.data.fingerprint,
             "rng": json.dumps(self.rng.bit_generator.state),
             **{f"parameter.{name}": value for name, value in self.net.state_dict().items()},

@@ -100,9 +100,6 @@ def _cliff(folder: Path) -> int:
 
 
 def _saved(found: Flow | Cliff, folder: Path) -> int:
-    try:
-        found.save(folder)
-    except ImportError as error:  # the numbers are there
-        print(f"no figure, its numbers are in the CSV file: {error}")
+    found.save(folder)
     print(f"wrote {folder}")
     return 0

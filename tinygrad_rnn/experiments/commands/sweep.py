@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import logging
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, TimeoutError
-from functools import partial
 from pathlib import Path
 
 from tinygrad_rnn.experiments import sweep_file
@@ -47,22 +46,21 @@ def _sweep(options: argparse.Namespace) -> int:
         varied = [name for name in points[0] if any(point[name] != points[0][name] for point in points)]
         if changed := sweep_file.forget_changed(options.out, points):
             print(f"{changed} of the runs that are there saw other data than there are now: they run again")
-        train = partial(sweep_file.train_point, options.out.absolute(), Path.cwd())
+        train = sweep_file.TrainPoint(options.out.absolute(), Path.cwd())
         count = itertools.count(1)
 
         def show(run: Run) -> None:
             print(f"{next(count)}/{len(points)} {_told(run, varied, options.measure)}", flush=True)
 
-        with _executor(options.dask) as executor, warnings.catch_warnings(record=True) as told:
+        with _executor(options.dask) as executor:
             runs = sweep(
                 train, points, executor, out=options.out, workers=options.workers, measure=options.measure,
                 progress=show,
             )  # fmt: skip
     except KeyboardInterrupt:
         kept = f"interrupted; {options.out} keeps what has run, give it again to go on"
+        kept += "; what the cluster has begun it goes on with" if options.dask else ""
         raise KeyboardInterrupt(kept) from None
-    for warning in told:
-        print(f"tinygrad-rnn sweep: {warning.message}", file=sys.stderr)
     failed = sum(run.error is not None for run in runs)
     if failed:
         print(f"tinygrad-rnn sweep: {failed} of {len(runs)} runs failed; {options.out} tells why", file=sys.stderr)
@@ -88,6 +86,7 @@ def _executor(address: str | None) -> Iterator[Executor | None]:
         from distributed import Client
     except ImportError as error:
         raise ImportError('--dask needs Dask: pip install "tinygrad-rnn[dask]"') from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told in a line, not in tracebacks
     connected: Future = Future()
 
     def connect() -> None:

@@ -79,6 +79,4 @@ def _train(options: argparse.Namespace) -> int:
         hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(str(out))}" if begun else ""
         raise KeyboardInterrupt(f"interrupted{hint}") from None
     print(f"{summary}\n\nwrote {out}")
-    if summary.note:
-        print(f"no figures, their numbers are in the CSV files: {summary.note}")
     return 0
