@@ -27,8 +27,12 @@ def run(main):
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         main(options.out, options.quick)
-    except (ImportError, OSError) as error:  # as of a package that is an extra, or a folder that is a file
+    except FileExistsError as error:
+        sys.exit(f"{path.name}: a folder is needed, and this is a file: {error.filename}")
+    except OSError as error:
         sys.exit(f"{path.name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     print(f"figures: {', '.join(sorted(p.name for p in options.out.glob('*.svg')))} in {options.out}")
 
 

@@ -86,7 +86,8 @@ def _executor(address: str | None) -> Iterator[Executor | None]:
         from distributed import Client
     except ImportError as error:
         raise ImportError('--dask needs Dask: pip install "tinygrad-rnn[dask]"') from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told in a line, not in tracebacks
+    for name in ("distributed", "distributed.client", "distributed.core"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is told in a line, not in tracebacks
     connected: Future = Future()
 
     def connect() -> None:
