@@ -130,13 +130,15 @@ class Flow:
         return int(self.distances[below[0]]) if below.size else None
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write flow.svg and its numbers, flow.csv, into a folder: bounds dashed, trained beside untrained dotted.
+        """Write flow.svg and its numbers, flow.csv, into a folder.
+
+        Bounds are dashed. A net that comes again, trained, or for its c, has the same colour, dotted.
 
         Raises:
             OSError: it cannot be written.
         """
         title, x = TITLES[self.quantity], ("distance T - t, steps", self.distances)
-        families = {label: replace(net, updates=0).label for label, net in self.nets.items()}
+        families = {label: replace(net, updates=0, path="h").label for label, net in self.nets.items()}
         return plots.curves(
             Path(folder) / "flow.svg", title, x, QUANTITIES[self.quantity], {**self.curves, **self.bounds}, log=True,
             dashed=list(self.bounds), families=families, level=("1 %", 1e-2),

@@ -21,7 +21,8 @@ from tinygrad_rnn.files import write_file
 __all__ = ["COLOURS", "available", "curves", "figure", "save", "surfaces", "table"]
 
 # The lines of the diagrams' nodes: states, outputs, parameters; then others that are told apart by the colour-blind too
-COLOURS = [NODES["state"].line, NODES["output"].line, NODES["parameter"].line, "#3f7d4e", "#7a4fa3", "#5a6575"]
+COLOURS = [NODES[kind].line for kind in ("state", "output", "parameter")]
+COLOURS += ["#3f7d4e", "#7a4fa3", "#c2528b", "#5a6575"]
 _DASHED = "#8a8a8a"  # bounds and baselines
 _LABEL_HEIGHT = 0.18  # inches
 _STYLE = {
