@@ -76,7 +76,7 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
     header = [name.strip() for name in lines[0][1]]
     if column is None and len(header) == 1:
         column = header[0]
-        if _is_number(column):
+        if _number(column) is not None:
             raise ValueError(f"{path}: the first line is {column!r}; a header line is needed, the name of the column")
     if header.count(column) != 1:
         what = {None: "name a column"}.get(column, f"there are {header.count(column) or 'no'} columns {column!r}")
@@ -87,22 +87,18 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
         if not row and len(header) > 1:
             continue  # an empty line is no row, but a gap in an only column
         entry = row[place] if place < len(row) else ""
-        try:
-            value = float(entry)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
+        value = _number(entry)
+        if value is None or not math.isfinite(value):
             raise ValueError(f"{path}, line {line}: column {column!r} holds {entry!r}, which is no finite number")
         values.append(value)
     return np.array(values)
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float | None:
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:

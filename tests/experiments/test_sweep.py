@@ -594,6 +594,20 @@ def test_runs_whose_data_have_changed_run_again(capsys, tmp_path, monkeypatch):
     assert run(capsys, file.name, "--out", "out")[1].startswith("1 of the runs")
 
 
+@pytest.mark.parametrize("windows", [[99, 5], [5, 99]])
+def test_each_column_is_data_of_its_own_and_a_window_too_long_stops_no_other(capsys, tmp_path, monkeypatch, windows):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    Path("a.csv").write_text("x,y\n" + "\n".join(f"{x},{y}" for x, y in rng.standard_normal((40, 2))))
+    text = f"[train]\nepochs = 1\nhidden = 2\ndata = 'a.csv'\n[grid]\nwindow = {windows}\ncolumn = ['x', 'y']\n"
+    file = written(tmp_path, text)
+    assert run(capsys, file, "--out", "out")[0] == 1
+    before = [row[:-1] for row in lines(Path("out/results.csv"))]
+    status, told, _ = run(capsys, file, "--out", "out")
+    assert status == 1 and "other data" not in told
+    assert [row[:-1] for row in lines(Path("out/results.csv"))] == before
+
+
 def test_ctrl_c_keeps_what_has_run(tmp_path):
     file = written(
         tmp_path, "[train]\ndata = 'sine'\nhidden = 1\nwindow = 5\n[grid]\nepochs = [1, 2, 100_000, 200_000]\n"

@@ -23,10 +23,11 @@ its error is too good by some measure, and settings that are chosen so need data
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,16 @@ class TrainPoint:
 
 def forget_changed(out: Path, points: Iterable[dict[str, Any]]) -> int:
     """Delete the records of the runs whose data file has changed since, so that they run again; returns how many."""
-    now: dict[str, int] = {}
+    now: dict[tuple[str, str | None], int] = {}
     changed = 0
     for point in points:
         settings, folder = Settings(**point), out / identity(point)
-        if settings.is_file and (folder / RECORD).exists():
-            if settings.data not in now:
-                now[settings.data] = load(settings).fingerprint
-            if read_fingerprint(folder) != now[settings.data]:
+        if settings.is_file and (folder / RECORD).exists() and (folder / "checkpoint.npz").exists():
+            key = settings.data, settings.column
+            if key not in now:
+                with contextlib.suppress(ValueError):  # what is there now cannot be learnt: its run will say why
+                    now[key] = load(settings).fingerprint
+            if read_fingerprint(folder) != now.get(key):
                 (folder / RECORD).unlink()
                 changed += 1
     return changed
@@ -106,16 +109,16 @@ def _points(content: dict[str, Any]) -> list[dict[str, Any]]:
     common, grid, ranges = (_table(content, name) for name in ("train", "grid", "sample"))
     if ("grid" in content) == ("sample" in content):
         raise ValueError("what is varied is told by one table, [grid] or [sample]")
-    _refuse_unknown("[train]", common, list(_SETTINGS))
+    _refuse_unknown("[train]", common, _SETTINGS)
     if "grid" in content:
-        _refuse_unknown("[grid]", grid, list(_SETTINGS))
+        _refuse_unknown("[grid]", grid, _SETTINGS)
         points = combinations(grid)
     else:
         _refuse_unknown("[sample]", ranges, ["points", "seed", *_RANGES])
         if "points" not in ranges:
             raise ValueError("[sample] needs points, the number of runs")
         for kind in _RANGES:
-            _refuse_unknown(f"[sample.{kind}]", _table(ranges, kind), list(_SETTINGS))
+            _refuse_unknown(f"[sample.{kind}]", _table(ranges, kind), _SETTINGS)
         for name, values in [*_table(ranges, "uniform").items(), *_table(ranges, "log_uniform").items()]:
             if option_type(_SETTINGS[name])[0] is float and isinstance(values, list):
                 values[:] = [float(x) if type(x) is int else x for x in values]  # from 0 to 1 is not 0 or 1
@@ -124,7 +127,8 @@ def _points(content: dict[str, Any]) -> list[dict[str, Any]]:
     if twice:
         raise ValueError(f"{twice[0]} is in [train], and is varied too: leave out one")
     points = [{k: None if v == "none" else v for k, v in {**common, **point}.items()} for point in points]
-    return [{name: getattr(Settings(**point), name) for name in point} for point in points]  # with a lr of 1 as 1.0
+    whole = [Settings(**point).as_dict() for point in points]  # with a lr of 1 as 1.0
+    return [{name: settings[name] for name in point} for point, settings in zip(points, whole, strict=True)]
 
 
 def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
@@ -134,7 +138,7 @@ def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
     return table
 
 
-def _refuse_unknown(where: str, keys: Iterable[str], known: list[str]) -> None:
+def _refuse_unknown(where: str, keys: Iterable[str], known: Collection[str]) -> None:
     unknown = [key for key in keys if key not in known]
     if unknown:
         raise ValueError(f"{where} has an unknown key, {unknown[0]}; known: {', '.join(known)}")
