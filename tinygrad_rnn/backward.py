@@ -100,6 +100,8 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
                 term = vjp(g, value, *arguments)
             if watch is not None:
                 watch.term(node, rules.index(vjp), bare(g), bare(term))
+            if term.dtype is not x.value.dtype:
+                term = _in_dtype(term, x)
             known = cotangents.get(x)
             if known is None:
                 cotangents[x] = term
@@ -153,8 +155,8 @@ def _check_unchanged(node: Tensor) -> None:
 
 
 def fit(g: Any, x: Tensor) -> Any:
-    """A rule's result as a cotangent of x: summed over the axes along which x was broadcast."""
-    shape = x.value.shape
+    """A rule's result as a cotangent of x: in its dtype, and summed over the axes along which x was broadcast."""
+    g, shape = _in_dtype(g, x), x.value.shape
     if g.shape != shape:
         extra = g.ndim - len(shape)
         if extra:
@@ -167,7 +169,7 @@ def fit(g: Any, x: Tensor) -> Any:
 
 
 def _in_dtype(g: Any, x: Tensor) -> Any:
-    """A cotangent in the dtype of its Tensor."""
+    """A rule's result in the dtype of x, so that sums of cotangents do not depend on which of them came first."""
     if g.dtype == x.dtype:
         return g
     if x.dtype.kind != "f":
@@ -215,7 +217,7 @@ def grad(
     found = {}
     for node, g in sweep(output, as_tensor(cotangent) if create_graph else bare(cotangent)):
         if node in wanted:
-            found[node] = _in_dtype(g, node)
+            found[node] = g
             if create_graph:
                 _name(found[node], node)
     return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.value)) for x in inputs)
@@ -242,11 +244,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
     watch, found = watcher.get(), []
     for node, g in sweep(output, cotangent):
         if node.primitive is None:
-            g = np.array(_in_dtype(g, node))
-            if node.grad is not None:
-                if np.shape(node.grad) != g.shape:
-                    raise ShapeError(f"the .grad of {describe(node)} has been set to one of shape {node.grad.shape}")
-                g += node.grad
+            g = np.array(g) if node.grad is None else np.asarray(node.grad + g)
             if watch is not None:
                 watch.gradient(node, g)
             found.append((node, g))
@@ -273,8 +271,7 @@ def backward_start(call: str, output: Tensor, cotangent: Any = None) -> Any:
                 "cotangent, an array of the same shape"
             )
         return np.ones(output.shape, output.dtype)
-    if not isinstance(cotangent, Tensor):
-        cotangent = Tensor(Tensor(cotangent).value.astype(output.dtype))
+    cotangent = as_tensor(cotangent)
     if cotangent.shape != output.shape:
         raise ShapeError(f"{call}: the cotangent of {describe(output)} has shape {cotangent.shape}")
-    return cotangent
+    return cotangent if cotangent.dtype == output.dtype else cotangent.astype(output.dtype)

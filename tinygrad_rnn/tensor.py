@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import inspect
 import itertools
 import operator
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -36,6 +38,7 @@ __all__ = [
     "binary",
     "cut",
     "describe",
+    "holding",
     "is_recording",
     "label",
     "last_step",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 Axis = int | tuple[int, ...] | None
+_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 place: ContextVar[tuple[int | None, int | None]] = ContextVar("place", default=(None, None))  # time step and layer
@@ -94,19 +98,24 @@ class Watcher:
         """The value of a Tensor has been taken out of the graph."""
 
 
-class recording:
+@contextlib.contextmanager
+def holding(variable: ContextVar, value: Any) -> Iterator[None]:
+    """A context in which a variable has a value; however it is left, the variable has the one of before.
+
+    Ctrl-C may come between any two calls, so the value is set inside the `try`, and what was there is set again, once
+    more if need be. Where it comes before this goes on, Python closes it as soon as nothing holds it any more.
+    """
+    before = variable.get()
+    try:
+        variable.set(value)
+        yield
+    finally:
+        variable.set(before)
+
+
+def recording(on: bool) -> contextlib.AbstractContextManager[None]:
     """A context in which nodes remember how they were made, or do not."""
-
-    __slots__ = ("_on", "_tokens")
-
-    def __init__(self, on: bool):
-        self._on, self._tokens = on, []
-
-    def __enter__(self) -> None:
-        self._tokens.append(_recording.set(self._on))
-
-    def __exit__(self, *raised: object) -> None:
-        _recording.reset(self._tokens.pop())
+    return holding(_recording, on)
 
 
 def _keep_freed_memory() -> None:
@@ -124,9 +133,34 @@ def _keep_freed_memory() -> None:
 _keep_freed_memory()
 
 
-def no_grad() -> recording:
-    """A context in which nothing is recorded: results are plain leaves that need no gradient."""
-    return recording(False)
+class no_grad:
+    """A context, or a decorator of a function, in which nothing is recorded: results are leaves that need no gradient.
+
+    Ctrl-C leaves recording as it was before the block. One that comes just where the block begins or ends does so when
+    its traceback is freed: at a prompt, that is the next error.
+    """
+
+    __slots__ = ("_blocks",)
+
+    def __init__(self) -> None:
+        self._blocks: list[contextlib.AbstractContextManager[None]] = []
+
+    def __enter__(self) -> None:
+        self._blocks.append(recording(False))
+        self._blocks[-1].__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._blocks.pop().__exit__(*raised)
+
+    def __call__(self, function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        """The function, which records nothing."""
+
+        @functools.wraps(function)
+        def without_recording(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
+            with recording(False):
+                return function(*arguments, **keywords)
+
+        return without_recording
 
 
 def is_recording() -> bool:
@@ -134,19 +168,9 @@ def is_recording() -> bool:
     return _recording.get()
 
 
-class time_step:
+def time_step(t: int | None, layer: int | None = None) -> contextlib.AbstractContextManager[None]:
     """A context in which every node that is made belongs to time step t, and in a net of layers to one of them."""
-
-    __slots__ = ("_place", "_token")
-
-    def __init__(self, t: int | None, layer: int | None = None):
-        self._place = (t, layer)
-
-    def __enter__(self) -> None:
-        self._token = place.set(self._place)
-
-    def __exit__(self, *raised: object) -> None:
-        place.reset(self._token)
+    return holding(place, (t, layer))
 
 
 def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
@@ -237,7 +261,7 @@ def _node(
     """What a primitive has made, as a node that remembers it, or as a leaf: the one place where nodes are made."""
     node = _new(Tensor)
     node.value = value = value if type(value) is _ndarray else np.asarray(value)
-    node.grad = node.name = None
+    node._grad = node.name = None
     node.step, node.layer = place.get()
     node.born = _next_number()
     node.requires_grad, node.lent = recorded, None
@@ -410,6 +434,7 @@ class Tensor:
         lent: weak references to the views of a leaf's array that have been handed out to write to, or None.
         copied: what graphs hold if there are views of these.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
+            What is set has the shape of the Tensor, and becomes an array of its dtype.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
         born: Tensors are numbered as they are made, so that inputs are always older than what is made of them.
@@ -419,7 +444,7 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "arguments", "born", "copied", "grad", "inputs", "layer", "lent", "name", "primitive",
+        "__weakref__", "_grad", "arguments", "born", "copied", "inputs", "layer", "lent", "name", "primitive",
         "requires_grad", "step", "value",
     )  # fmt: skip
 
@@ -432,7 +457,7 @@ class Tensor:
                 f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
                 "pass floats, such as 1.0 for 1 or array.astype(float)"
             )
-        self.grad = self.lent = self.copied = None
+        self._grad = self.lent = self.copied = None
         self.requires_grad = bool(requires_grad)
         self.primitive = None
         self.inputs = self.arguments = ()
@@ -473,6 +498,22 @@ class Tensor:
         if self.requires_grad and value.dtype.kind != "f":
             raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
         self.value, self.lent = value, None
+
+    @property
+    def grad(self) -> np.ndarray | None:
+        """dL/d(this), accumulated by `backward`."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Any) -> None:
+        if grad is not None:
+            grad = np.asarray(bare(grad))
+            if grad.dtype.kind not in "fiub" or self.dtype.kind != "f":
+                raise TypeError(f"the .grad of {describe(self)}, which holds {self.dtype}, cannot be {grad.dtype}")
+            if grad.shape != self.shape:
+                raise ShapeError(f"the .grad of {describe(self)} cannot have the shape {grad.shape}")
+            grad = grad.astype(self.dtype, copy=False)
+        self._grad = grad
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -520,6 +561,8 @@ class Tensor:
     def __reduce__(self) -> tuple:
         """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
         read_out(self, "a copy")
+        if not self.is_leaf:
+            _tell_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
         return _unpickled, (
             type(self), self.value, self.requires_grad and self.is_leaf, self.name, self.grad, self.step, self.layer,
         )  # fmt: skip
@@ -551,8 +594,8 @@ class Tensor:
         return self.value.tolist()
 
     def __float__(self) -> float:
-        read_out(self, "float()")
-        return float(self.value.item())
+        _tell_of_lost_gradient(self, "becomes a number", "write .item() if that is meant, or use tg.stack")
+        return float(self.item())
 
     def __format__(self, spec: str) -> str:
         if self.size != 1 or not spec:
@@ -722,6 +765,12 @@ def read_out(x: Tensor, how: str) -> None:
         watch.read(x, how)
 
 
+def _tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
+    """Warn, naming the line, where Python or NumPy takes a value without saying so, as to store it in an array."""
+    if x.requires_grad and _recording.get():
+        warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=3)
+
+
 def _test(test: np.ufunc, *inputs: Any) -> Any:
     result, watch = test(*map(bare, inputs)), watcher.get()
     return result if watch is None else watch.test(test, inputs, result)
@@ -730,7 +779,7 @@ def _test(test: np.ufunc, *inputs: Any) -> Any:
 def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
     leaf = _new(kind)
     Tensor.__init__(leaf, data, requires_grad, name)
-    leaf.grad, (leaf.step, leaf.layer) = None if grad is None else np.array(grad), place
+    leaf._grad, (leaf.step, leaf.layer) = None if grad is None else np.array(grad), place
     return leaf
 
 

@@ -133,7 +133,8 @@ def _programs(
     for start in range(0, len(xs), length):
         inputs = xs[start : start + length], targets[start : start + length], state
         if program is None:
-            program = compile(chunk, *inputs, wrt=[*rnn.parameters(), *readout.parameters()])
+            learnt = [p for p in (*rnn.parameters(), *readout.parameters()) if p.requires_grad]
+            program = compile(chunk, *inputs, wrt=learnt)
         loss, state = program.backward(*inputs)
         yield loss, state
 

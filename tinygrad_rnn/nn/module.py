@@ -14,33 +14,55 @@ from tinygrad_rnn.nn import init
 from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
-__all__ = ["Linear", "Module", "Parameter", "positive_size", "refuse_differences"]
+__all__ = ["Linear", "Module", "Parameter", "is_parameter", "positive_size", "refuse_differences"]
 
 
-def Parameter(data: Any, name: str | None = None) -> Tensor:
-    """A leaf that requires a gradient and, being shared by all time steps, belongs to none, wherever it is made.
+class Parameter(Tensor):
+    """A leaf that a net learns. Being shared by all time steps it belongs to none, wherever it is made.
 
-    It is no class of its own: attributes of objects that are all of one type are read in a fraction of the time.
+    It requires a gradient; one that is frozen, by `p.requires_grad = False`, is saved, but no optimizer changes it.
     """
-    parameter = Tensor(data, requires_grad=True, name=name)
-    parameter.step = parameter.layer = None
-    return parameter
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, name: str | None = None):
+        super().__init__(data, requires_grad=True, name=name)
+        self.step = self.layer = None
 
 
 class Module:
-    """Something with parameters: the leaves that require a gradient among its attributes, and the parameters of the
-    modules there; also those in lists, tuples and dicts, which add an index or a key to the path."""
+    """Something with parameters: those among its attributes, and those of the modules there; also those in lists,
+    tuples and dicts, which add an index or a key to the path.
+
+    A leaf that requires a gradient is a `Parameter` once it is an attribute.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute.
+
+        Raises:
+            TypeError: it is a parameter, which would be neither learnt nor saved, and the value is none, nor None.
+        """
+        if is_parameter(vars(self).get(name)) and not (value is None or is_parameter(value)):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a parameter, and a {type(value).__name__} that requires no gradient "
+                "cannot take its place; set its .data, or give a Parameter"
+            )
+        for _, leaf in _members({name: value}):
+            if is_parameter(leaf):
+                leaf.__class__ = Parameter
+        super().__setattr__(name, value)
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) of the modules among its attributes, such as ("cells.0", cell); a shared one under each."""
         return ((path, value) for path, value in _members(vars(self)) if isinstance(value, Module))
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """(path, parameter), its own first, then those of its modules, such as ("cells.0.W", W).
+        """(path, parameter), its own first, then those of its modules, such as ("cells.0.W", W); frozen ones too.
 
         A parameter that is shared is listed once, under its first path; so it is in `state_dict` and in files.
         """
-        own = ((path, value) for path, value in _members(vars(self)) if _is_parameter(value))
+        own = ((path, value) for path, value in _members(vars(self)) if is_parameter(value))
         theirs = (
             (f"{path}.{name}", p) for path, module in self.named_modules() for name, p in module.named_parameters()
         )
@@ -143,8 +165,9 @@ def _members(values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield str(name), value
 
 
-def _is_parameter(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_leaf and value.requires_grad
+def is_parameter(value: Any) -> bool:
+    """Whether a value is a `Parameter`, frozen or not, or another leaf that requires a gradient."""
+    return isinstance(value, Parameter) or (isinstance(value, Tensor) and value.is_leaf and value.requires_grad)
 
 
 def positive_size(call: str, name: str, size: int) -> int:
