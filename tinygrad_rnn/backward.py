@@ -226,7 +226,8 @@ def grad(
 def backward(output: Tensor, grad: Any = None) -> None:
     """Add d(output)/d(leaf), times the cotangent `grad`, to `.grad` of every leaf that requires a gradient.
 
-    To all of them, or to none if something is wrong. This is the method `Tensor.backward`.
+    To all of them, or to none if something is wrong; only Ctrl-C can come while they are added. This is the method
+    `Tensor.backward`.
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.errors import GradientError
-from tinygrad_rnn.nn.module import Module, is_parameter, refuse_differences
+from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor, describe
 
 __all__ = ["SGD", "Adam", "Optimizer", "Parameters", "clip_grad_norm", "clip_grad_value", "gradient_norm", "norm"]
@@ -72,7 +72,7 @@ class Optimizer:
         if not self.params:
             raise ValueError(f"{name}(params): there are no parameters")
         for p in self.params:
-            if not is_parameter(p):
+            if not p.is_leaf or not any(q.requires_grad for q in self.params):
                 raise TypeError(f"{name}(params): {describe(p)} is not a leaf that requires a gradient")
         self.lr = lr
         self._memory: list[tuple[Any, ...]]
