@@ -50,7 +50,7 @@ class Module:
         super().__setattr__(name, value)
 
     def _own_parameters(self, attributes: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
-        """(path, parameter) of the leaves among attributes that require a gradient, or did when they were seen before."""
+        """(path, parameter) of the leaves among attributes that require a gradient, or did when seen before."""
         seen = vars(self).setdefault("parameters_seen", set())  # here, since no subclass has to call an __init__
         leaves = [(path, x) for path, x in _members(attributes) if isinstance(x, Tensor) and x.is_leaf]
         seen.update(x for _, x in leaves if x.requires_grad)
