@@ -82,7 +82,7 @@ def test_public_names_are_there():
 
 
 def test_axes_out_of_range_are_named():
-    with pytest.raises(tg.ShapeError, match=r"swapaxes\(leaf of shape \(2, 3\)\): axes 0 and 5"):
+    with pytest.raises(tg.ShapeError, match=r"swapaxes\(leaf of shape \(2, 3\)\): .*axis 5"):
         tg.swapaxes(np.ones((2, 3)), 0, 5)
 
 
@@ -202,7 +202,7 @@ def test_what_has_no_gradient_gives_plain_arrays():
     assert np.allclose(x[:2], [3.0, 1.0])
 
 
-@pytest.mark.parametrize("subscripts", ["ii->i", "...i->i", "ij,ij->j", "ij->k", "i"])
+@pytest.mark.parametrize("subscripts", ["ijk", "...i->i", "ij,ij->j", "ij->k", "i", "iij", "ij->ii"])
 def test_einsum_refuses_what_does_not_fit(subscripts):
     with pytest.raises(tg.ShapeError, match="einsum"):
         np.einsum(subscripts, tg.Tensor(np.ones((2, 2)), requires_grad=True))
@@ -219,8 +219,8 @@ def test_what_does_not_fit_is_named_with_its_shape(call):
 
 
 def test_an_option_that_is_not_supported_is_named():
-    with pytest.raises(TypeError, match=r"np\.sum on a Tensor: .*'dtype'; see help\(tg\.sum\)"):
-        np.sum(tg.Tensor([1.0]), dtype=float)
+    with pytest.raises(TypeError, match=r"np\.sum, out= on a Tensor is not supported; np\.sum without it is supported"):
+        np.sum(tg.Tensor([1.0]), out=np.zeros(()))
 
 
 @pytest.mark.parametrize("mode", ["mean", "maximum", "linear_ramp", "empty"])
@@ -244,9 +244,9 @@ def test_edges_of_reductions():
         assert tg.logsumexp(np.full(2, -np.inf)).item() == -np.inf
 
 
-def test_einsum_does_not_broadcast():
-    with pytest.raises(tg.ShapeError, match="i is an axis of 1 and one of 2"):
-        tg.einsum("ij,ij->j", np.ones((1, 3)), np.ones((2, 3)))
+def test_axes_of_one_letter_are_of_one_length_or_of_1():
+    with pytest.raises(tg.ShapeError, match="i is an axis of 3 and one of 2"):
+        tg.einsum("ij,ij->j", np.ones((3, 3)), np.ones((2, 3)))
 
 
 def test_grad_comes_in_the_type_of_its_input():
