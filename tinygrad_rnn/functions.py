@@ -313,8 +313,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def cumprod(x: Any, axis: int | None = None) -> Tensor:
     """The running products along an axis, or of all elements in one row."""
-    x = ravel(x) if axis is None else atleast_1d(x)
-    axis = axis or 0
+    x, axis = (ravel(x), 0) if axis is None else (atleast_1d(x), axis)
     return concatenate(list(itertools.accumulate(_slices(x, axis), multiply)) or [x], axis)
 
 
@@ -438,10 +437,20 @@ def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any,
         raise refused(getattr(function, "__name__", "einsum"), (as_tensor(x),), error) from error
 
 
+def _reshaped(x: Any, *how: Any, **keywords: Any) -> Tensor:
+    """x in the shape that a function of NumPy gives it."""
+    return reshape(x, _by_numpy(x, _hollow(np.shape(x)), *how, **keywords).shape)
+
+
 def _turned(x: Any, *how: Any, **keywords: Any) -> Tensor:
     """x with its axes in the order that a function of NumPy brings them in."""
-    order = _by_numpy(x, np.broadcast_to(0, tuple(range(1, np.ndim(x) + 1))), *how, **keywords).shape
-    return transpose(x, tuple(n - 1 for n in order))
+    order = _by_numpy(x, _hollow(tuple(range(1, np.ndim(x) + 1))), *how, **keywords).shape
+    return transpose(x, tuple([n - 1 for n in order]))
+
+
+def _hollow(shape: tuple[int, ...]) -> np.ndarray:
+    """An array of a shape, in one byte."""
+    return np.ndarray(shape, bool, b"0", strides=(0,) * len(shape))
 
 
 def _arranged(x: Any, *how: Any, **keywords: Any) -> Any:
@@ -452,12 +461,9 @@ def _arranged(x: Any, *how: Any, **keywords: Any) -> Any:
 
 
 def _moved(x: Any, numbers: np.ndarray) -> Tensor:
-    if not numbers.all():
-        inside = numbers > 0
-        return record(primitives.scatter, (_moved(x, numbers[inside]),), inside, inside.shape)
-    if np.array_equal(numbers.ravel(), np.arange(1, np.size(x) + 1)):
-        return reshape(x, numbers.shape)
-    return record(primitives.getitem, (ravel(x),), numbers - 1)
+    if numbers.all():
+        return record(primitives.getitem, (ravel(x),), numbers - 1)
+    return record(primitives.scatter, (_moved(x, numbers[numbers > 0]),), numbers > 0, numbers.shape)
 
 
 def _moving(function: Callable, description: str = "", how: Callable = _arranged) -> Callable[..., Any]:
@@ -468,8 +474,8 @@ def _moving(function: Callable, description: str = "", how: Callable = _arranged
 
 swapaxes = _moving(np.swapaxes, "Two axes exchanged.", _turned)
 moveaxis = _moving(np.moveaxis, "Axes moved to other places, the others staying in their order.", _turned)
-squeeze = _moving(np.squeeze, "Without the axes of length 1, or without those named.")
-expand_dims = _moving(np.expand_dims, "With a new axis of length 1 at each place named.")
+squeeze = _moving(np.squeeze, "Without the axes of length 1, or without those named.", _reshaped)
+expand_dims = _moving(np.expand_dims, "With a new axis of length 1 at each place named.", _reshaped)
 flip = _moving(np.flip, "The elements in the opposite order along an axis, axes, or all.")
 flipud = _moving(np.flipud, "The elements in the opposite order along the first axis.")
 fliplr = _moving(np.fliplr, "The elements in the opposite order along the second axis.")
@@ -478,6 +484,7 @@ repeat = _moving(np.repeat, "Each element, or each slice along an axis, repeated
 tile = _moving(np.tile, "The whole repeated along each axis.")
 split = _moving(np.split, "Parts along an axis: so many equal ones, or cut at the indices.")
 array_split = _moving(np.array_split, "Parts along an axis: so many nearly equal ones, or cut at the indices.")
+take = _moving(np.take, "The elements, or the slices along an axis, at the indices.")
 take_along_axis = _moving(np.take_along_axis, "The elements at indices along an axis, which fit the other axes.")
 diagonal = _moving(np.diagonal, "The elements whose indices along two axes are equal, or differ by an offset.")
 diag = _moving(np.diag, "The diagonal of a matrix; of a vector, the matrix with this diagonal.")
@@ -485,9 +492,9 @@ tril = _moving(np.tril, "A matrix with zeros above a diagonal.")
 triu = _moving(np.triu, "A matrix with zeros below a diagonal.")
 
 
-atleast_1d = _of("With an axis, if there is none.", lambda x: _arranged(x, np.atleast_1d))
-atleast_2d = _of("With two axes at least; a vector is a row.", lambda x: _arranged(x, np.atleast_2d))
-atleast_3d = _of("With three axes at least; a matrix gets one at its end.", lambda x: _arranged(x, np.atleast_3d))
+atleast_1d = _of("With an axis, if there is none.", lambda x: _reshaped(x, np.atleast_1d))
+atleast_2d = _of("With two axes at least; a vector is a row.", lambda x: _reshaped(x, np.atleast_2d))
+atleast_3d = _of("With three axes at least; a matrix gets one at its end.", lambda x: _reshaped(x, np.atleast_3d))
 
 
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
@@ -495,20 +502,12 @@ def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     return sum(diagonal(x, offset, axis1, axis2), -1)
 
 
-def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """The elements, or the slices along an axis, at the indices."""
-    x = as_tensor(x)
-    indices = indices if isinstance(indices, Tensor) else np.add(indices, 0)  # True and False are numbers here
-    try:
-        return ravel(x)[indices] if axis is None else x[_along(x, axis, indices)]
-    except IndexError as error:
-        raise refused("take", (x,), error) from error
-
-
 def sort(x: Any, axis: int | None = -1, kind: Any = None, stable: Any = None) -> Tensor:
-    """The elements in ascending order along an axis, or all in one row; equal ones always stay in their order."""
+    """The elements in ascending order along an axis, or all in one row; always by the same way of sorting."""
     x, axis = (ravel(x), -1) if axis is None else (as_tensor(x), axis)
-    return take_along_axis(x, np.argsort(x, axis, kind="stable"), axis)
+    index = list(np.ogrid[tuple(map(slice, x.shape))])
+    index[axis] = np.argsort(x, axis)
+    return x[tuple(index)]
 
 
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0.0) -> Tensor:
@@ -535,14 +534,10 @@ for _function in (np.delete, np.diagflat, np.dsplit, np.hsplit, np.resize, np.ro
 NUMPY_FUNCTIONS |= {
     np.amax: max, np.amin: min, np.conjugate: positive, np.copy: positive, np.fabs: abs, np.linalg.norm: norm,
     np.full_like: lambda x, *how, **keywords: np.full_like(bare(x), *how, **keywords), np.real: positive,
-    np.rollaxis: _moving(np.rollaxis, how=_turned),
 }  # fmt: skip
 
 # Methods: the same functions, with the Tensor as their first argument.
 
-for _function in (
-    clip, cumprod, cumsum, diagonal, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, swapaxes, take, trace,
-    var,
-):  # fmt: skip
-    setattr(Tensor, _function.__name__, _function)
-Tensor.flatten = ravel
+for _name in "clip cumprod cumsum diagonal dot max mean min prod ravel repeat squeeze std sum swapaxes take".split():
+    setattr(Tensor, _name, globals()[_name])
+Tensor.flatten, Tensor.trace, Tensor.var = ravel, trace, var

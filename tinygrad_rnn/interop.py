@@ -78,8 +78,9 @@ def _array_function(self: Tensor, function: Callable, types: Any, arguments: tup
     if function not in NUMPY_FUNCTIONS:
         raise _unsupported(name)
     ours, (inputs, given) = NUMPY_FUNCTIONS[function], _as_numpy_reads_it(function, arguments, keywords)
-    dtype = None if _accepts(ours, "dtype") else given.pop("dtype", None)
-    if refused := [keyword for keyword in given if keyword == "out" or not _accepts(ours, keyword)]:
+    names, defaults = _parameters(ours)
+    dtype = given.pop("dtype", None) if names and "dtype" not in defaults else None
+    if refused := [key for key in given if key == "out" or (names and key not in {*names, *defaults})]:
         raise _unsupported(name, refused)
     return _in_dtype(dtype, ours, inputs, given)
 
@@ -94,24 +95,24 @@ def _unsupported(name: str, keywords: Iterable[str] = ()) -> TypeError:
     return TypeError(f"{call} on a Tensor is not supported{hint}. Its .data is the bare array, without gradient.")
 
 
-_signature = functools.cache(inspect.signature)
-
-
-def _accepts(function: Callable, name: str) -> bool:
-    parameters = _signature(function).parameters
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _as_numpy_reads_it(function: Callable, arguments: tuple, keywords: dict) -> tuple[Sequence, dict]:
-    """A call's arguments: those that NumPy requires, in its order, and by name the others that are not its defaults."""
+@functools.cache
+def _parameters(function: Callable) -> tuple[list[str], dict[str, Any]]:
+    """The names of a function's positional arguments, none if there may be any number of them; and all defaults."""
     try:
-        signature = _signature(function)
+        parameters = inspect.signature(function).parameters.values()
     except ValueError:  # a function in C, which an older NumPy does not describe
-        return arguments, _without(_DEFAULTS, keywords)
-    bound = signature.bind(*arguments, **keywords)
-    defaults = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
-    optional = {name: bound.arguments.pop(name) for name in defaults if name in bound.arguments}
-    return bound.args, _without(defaults, optional) | bound.kwargs
+        return [], _DEFAULTS
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    names = [] if variadic else [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names, {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _as_numpy_reads_it(function: Callable, arguments: tuple, keywords: dict) -> tuple[list, dict]:
+    """A call's arguments: those that NumPy requires, in its order, and by name the others that are not its defaults."""
+    names, defaults = _parameters(function)
+    given = dict(zip(names, arguments, strict=False)) | keywords  # a call that NumPy has checked
+    required = [given.pop(name) for name in names if name not in defaults]
+    return [*required, *arguments[len(names) :]], _without(defaults, given)
 
 
 def _without(defaults: dict, keywords: dict) -> dict:
