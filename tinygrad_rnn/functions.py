@@ -265,6 +265,7 @@ def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool
     """The mean, or Σ w x / Σ w with weights of the shape of x, or one for each place along the axis."""
     if weights is None:
         return mean(x, axis, keepdims)
+    _fits(as_tensor(x), np.average, axis, np.ones(np.shape(weights)))
     if np.shape(weights) != np.shape(x):
         weights = reshape(weights, [n if a == axis % np.ndim(x) else 1 for a, n in enumerate(np.shape(x))])
     return sum(x * as_tensor(weights), axis, keepdims) / sum(broadcast_to(weights, np.shape(x)), axis, keepdims)
@@ -313,7 +314,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def cumprod(x: Any, axis: int | None = None) -> Tensor:
     """The running products along an axis, or of all elements in one row."""
-    x, axis = (ravel(x), 0) if axis is None else (atleast_1d(x), axis)
+    x, axis = (ravel(x), 0) if axis is None else (_fits(atleast_1d(x), np.cumprod, axis), axis)
     return concatenate(list(itertools.accumulate(_slices(x, axis), multiply)) or [x], axis)
 
 
@@ -334,7 +335,7 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
 
 def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
     """The differences of neighbours along an axis; n times."""
-    x = as_tensor(x)
+    x = _fits(as_tensor(x), np.diff, n, axis)
     for _ in range(n):
         x = x[_along(x, axis, slice(1, None))] - x[_along(x, axis, slice(None, -1))]
     return x
@@ -437,6 +438,12 @@ def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any,
         raise refused(getattr(function, "__name__", "einsum"), (as_tensor(x),), error) from error
 
 
+def _fits(x: Tensor, *how: Any) -> Tensor:
+    """x, unless NumPy's function refuses its shape."""
+    _by_numpy(x, np.ones(x.shape), *how)
+    return x
+
+
 def _reshaped(x: Any, *how: Any, **keywords: Any) -> Tensor:
     """x in the shape that a function of NumPy gives it."""
     return reshape(x, _by_numpy(x, _hollow(np.shape(x)), *how, **keywords).shape)
@@ -468,7 +475,7 @@ def _moved(x: Any, numbers: np.ndarray) -> Tensor:
 
 def _moving(function: Callable, description: str = "", how: Callable = _arranged) -> Callable[..., Any]:
     """What does with Tensors what a function of NumPy does with arrays, whose elements or axes it only moves."""
-    moving = functools.wraps(function)(lambda x, *arguments, **keywords: how(x, function, *arguments, **keywords))
+    moving = functools.wraps(function, assigned=())(lambda x, *arguments, **keywords: how(x, function, *arguments, **keywords))
     return _described(description, moving)
 
 
@@ -538,6 +545,6 @@ NUMPY_FUNCTIONS |= {
 
 # Methods: the same functions, with the Tensor as their first argument.
 
-for _name in "clip cumprod cumsum diagonal dot max mean min prod ravel repeat squeeze std sum swapaxes take".split():
-    setattr(Tensor, _name, globals()[_name])
-Tensor.flatten, Tensor.trace, Tensor.var = ravel, trace, var
+for _function in (clip, cumprod, cumsum, diagonal, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, take):
+    setattr(Tensor, _function.__name__, _function)
+Tensor.flatten, Tensor.swapaxes, Tensor.trace, Tensor.var = ravel, swapaxes, trace, var
