@@ -219,6 +219,15 @@ def test_linear_is_the_same_for_every_row():
     np.testing.assert_allclose(TABLE["linear"](W, x), rows, rtol=1e-14)
 
 
+@pytest.mark.parametrize("rows", [(2, 3), (2,), (0, 3)])
+def test_linear_on_nothing(rows):
+    """An input of width 0 gives zeros, and a gradient of W's shape."""
+    W = Tensor(np.zeros((3, 0)), requires_grad=True)
+    y = record(TABLE["linear"], (W, np.zeros((*rows, 0))))
+    assert y.shape == (*rows, 3) and not y.data.any()
+    assert grad(y.sum(), W)[0].shape == (3, 0)
+
+
 def test_outer_of_batches_is_summed_over_rows():
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 5, 4)), rng.standard_normal((2, 5, 3))

@@ -314,7 +314,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def cumprod(x: Any, axis: int | None = None) -> Tensor:
     """The running products along an axis, or of all elements in one row."""
-    x, axis = (ravel(x), 0) if axis is None else (_fits(atleast_1d(x), np.cumprod, axis), axis)
+    x, axis = (ravel(x), 0) if axis is None else (atleast_1d(_fits(as_tensor(x), np.cumprod, axis)), axis)
     return concatenate(list(itertools.accumulate(_slices(x, axis), multiply)) or [x], axis)
 
 
@@ -475,7 +475,9 @@ def _moved(x: Any, numbers: np.ndarray) -> Tensor:
 
 def _moving(function: Callable, description: str = "", how: Callable = _arranged) -> Callable[..., Any]:
     """What does with Tensors what a function of NumPy does with arrays, whose elements or axes it only moves."""
-    moving = functools.wraps(function, assigned=())(lambda x, *arguments, **keywords: how(x, function, *arguments, **keywords))
+    moving = functools.wraps(function, assigned=())(
+        lambda x, *arguments, **keywords: how(x, function, *arguments, **keywords)
+    )
     return _described(description, moving)
 
 

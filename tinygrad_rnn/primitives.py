@@ -198,8 +198,8 @@ def _arctan2_vjp(g, x, y):
 
 
 def _unless_zero(x):
-    """x, or 1 in the place of a 0: a divisor where 0 is divided."""
-    return np.where(x == 0, 1.0, x)
+    """x, or inf in the place of a 0: a divisor, where 0 over 0 shall be 0."""
+    return np.where(x == 0, np.inf, x)
 
 
 def _matmul_vjp_left(g, ans, A, B):
