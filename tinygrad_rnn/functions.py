@@ -187,8 +187,7 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
     Raises:
         ShapeError: that axis of a or b is not of length 3.
     """
-    if axis is not None:
-        axisa = axisb = axisc = axis
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
     a, b = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
     if not a.shape[-1] == b.shape[-1] == 3:
         raise refused("cross", (a, b), ValueError("vectors of three elements are needed"))
@@ -231,7 +230,8 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     for i, (term, x) in enumerate(zip(terms, xs, strict=True)):
         kept = "".join(dict.fromkeys(c for c, n in zip(term, x.shape, strict=False) if n == lengths.get(c, 1)))
         if kept != term and len(term) == x.ndim:  # a diagonal, or without an axis of 1 that broadcasts
-            terms[i], xs[i] = kept, _arranged(x, functools.partial(np.einsum, f"{term}->{kept}"))
+            number = string.ascii_letters.index
+            terms[i], xs[i] = kept, _arranged(x, np.einsum, list(map(number, term)), list(map(number, kept)))
     return record(primitives.einsum, tuple(xs), f"{','.join(terms)}->{output.replace('...', ellipsis)}")
 
 
@@ -426,16 +426,16 @@ def ravel(x: Any) -> Tensor:
     return reshape(x, (-1,))
 
 
-# What only moves elements or axes: NumPy's own function, run on numbers in their place, says which goes where.
+# What only moves elements or axes: NumPy's own function, run on their numbers, says which goes where.
 
 
 def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any, **keywords: Any) -> Any:
-    """What NumPy's function makes of what stands in for x."""
+    """The result of NumPy's function on an array that stands in for x."""
     taken = functools.partial(values_of, function=function)
     try:
         return function(stand_in, *map(taken, arguments), **{name: taken(y) for name, y in keywords.items()})
     except (ValueError, IndexError, TypeError) as error:
-        raise refused(getattr(function, "__name__", "einsum"), (as_tensor(x),), error) from error
+        raise refused(function.__name__, (as_tensor(x),), error) from error
 
 
 def _fits(x: Tensor, *how: Any) -> Tensor:
@@ -446,18 +446,12 @@ def _fits(x: Tensor, *how: Any) -> Tensor:
 
 def _reshaped(x: Any, *how: Any, **keywords: Any) -> Tensor:
     """x in the shape that a function of NumPy gives it."""
-    return reshape(x, _by_numpy(x, _hollow(np.shape(x)), *how, **keywords).shape)
+    return reshape(x, _by_numpy(x, np.empty(np.shape(x), bool), *how, **keywords).shape)
 
 
 def _turned(x: Any, *how: Any, **keywords: Any) -> Tensor:
-    """x with its axes in the order that a function of NumPy brings them in."""
-    order = _by_numpy(x, _hollow(tuple(range(1, np.ndim(x) + 1))), *how, **keywords).shape
-    return transpose(x, tuple([n - 1 for n in order]))
-
-
-def _hollow(shape: tuple[int, ...]) -> np.ndarray:
-    """An array of a shape, in one byte."""
-    return np.ndarray(shape, bool, b"0", strides=(0,) * len(shape))
+    """x with its axes in the order in which a function of NumPy puts those of an array of shape (0, 1, 2, ...)."""
+    return transpose(x, _by_numpy(x, np.empty(tuple(range(np.ndim(x)))), *how, **keywords).shape)
 
 
 def _arranged(x: Any, *how: Any, **keywords: Any) -> Any:
@@ -474,10 +468,8 @@ def _moved(x: Any, numbers: np.ndarray) -> Tensor:
 
 
 def _moving(function: Callable, description: str = "", how: Callable = _arranged) -> Callable[..., Any]:
-    """What does with Tensors what a function of NumPy does with arrays, whose elements or axes it only moves."""
-    moving = functools.wraps(function, assigned=())(
-        lambda x, *arguments, **keywords: how(x, function, *arguments, **keywords)
-    )
+    """A function of NumPy that only moves elements or axes, as one on Tensors."""
+    moving = functools.wraps(function, assigned=())(lambda x, *ys, **keywords: how(x, function, *ys, **keywords))
     return _described(description, moving)
 
 
@@ -499,8 +491,6 @@ diagonal = _moving(np.diagonal, "The elements whose indices along two axes are e
 diag = _moving(np.diag, "The diagonal of a matrix; of a vector, the matrix with this diagonal.")
 tril = _moving(np.tril, "A matrix with zeros above a diagonal.")
 triu = _moving(np.triu, "A matrix with zeros below a diagonal.")
-
-
 atleast_1d = _of("With an axis, if there is none.", lambda x: _reshaped(x, np.atleast_1d))
 atleast_2d = _of("With two axes at least; a vector is a row.", lambda x: _reshaped(x, np.atleast_2d))
 atleast_3d = _of("With three axes at least; a matrix gets one at its end.", lambda x: _reshaped(x, np.atleast_3d))
@@ -512,7 +502,7 @@ def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
 
 
 def sort(x: Any, axis: int | None = -1, kind: Any = None, stable: Any = None) -> Tensor:
-    """The elements in ascending order along an axis, or all in one row; always by the same way of sorting."""
+    """The elements in ascending order along an axis, or all in one row; `kind` and `stable` make no difference."""
     x, axis = (ravel(x), -1) if axis is None else (as_tensor(x), axis)
     index = list(np.ogrid[tuple(map(slice, x.shape))])
     index[axis] = np.argsort(x, axis)

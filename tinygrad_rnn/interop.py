@@ -1,9 +1,9 @@
-"""NumPy's protocols on Tensors: `np.tanh(t)` is `tg.tanh(t)`, and what has no gradient gives plain arrays.
+"""NumPy's protocols on Tensors: `np.tanh(t)` is `tg.tanh(t)`.
 
-- `NUMPY_FUNCTIONS`: NumPy's function -> ours, which functions.py fills. A call is handed on as NumPy itself would read
-  it: what an argument is called, and those that have NumPy's own defaults, such as `out=None`, make no difference.
-- Tests, choices and shapes run on the bare arrays: no gradient flows through them.
-- Everything else is refused, with what to use instead where there is something.
+- `NUMPY_FUNCTIONS`: NumPy's function -> ours; functions.py adds its own. Arguments are understood as NumPy understands
+  them, by position or by name, and those with NumPy's own defaults, such as `out=None`, change nothing.
+- Tests, choices and shapes give plain arrays: no gradient flows through them.
+- Every other function is refused, with a hint where another one does the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["NUMPY_FUNCTIONS", "values_of"]
 
 
 def values_of(argument: Any, function: Callable) -> Any:
-    """What a function that is not recorded takes: the value of a Tensor, which leaves the graph here."""
+    """An argument for a function that is not recorded: the value of a Tensor, which leaves the graph here."""
     if isinstance(argument, Tensor):
         read_out(argument, f"{function.__name__}()")
     return bare(argument)
@@ -52,7 +52,7 @@ NUMPY_FUNCTIONS |= {function: _plain(function, reads=False) for function in (
 for _name in ("all", "any", "argmax", "argmin", "argsort", "nonzero"):
     setattr(Tensor, _name, NUMPY_FUNCTIONS[getattr(np, _name)])
 
-# What to use for what has no counterpart, where that helps.
+# What to use instead of a function that is not supported, where something helps.
 _INSTEAD = {
     "add.accumulate": "np.cumsum", "add.reduce": "np.sum", "choose": "np.where", "copyto": "np.where",
     "insert": "np.concatenate", "maximum.reduce": "np.max", "minimum.reduce": "np.min", "multiply.reduce": "np.prod",
@@ -60,7 +60,7 @@ _INSTEAD = {
     "percentile": "np.sort", "put": "np.where", "putmask": "np.where", "quantile": "np.sort", "unique": "np.sort",
 }  # fmt: skip
 
-# What a keyword of NumPy's means if it is not given: in ufuncs, and in functions that do not say themselves.
+# The defaults of a ufunc's keywords, and of a function's that does not state its own.
 _DEFAULTS = {"casting": "same_kind", "dtype": None, "order": "K", "out": None, "subok": True, "where": True}
 
 
@@ -74,15 +74,15 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **key
 
 
 def _array_function(self: Tensor, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
-    name = f"{function.__module__}.{function.__name__}".removeprefix("numpy.")
-    if function not in NUMPY_FUNCTIONS:
-        raise _unsupported(name)
-    ours, (inputs, given) = NUMPY_FUNCTIONS[function], _as_numpy_reads_it(function, arguments, keywords)
-    names, defaults = _parameters(ours)
-    dtype = given.pop("dtype", None) if names and "dtype" not in defaults else None
-    if refused := [key for key in given if key == "out" or (names and key not in {*names, *defaults})]:
-        raise _unsupported(name, refused)
-    return _in_dtype(dtype, ours, inputs, given)
+    refused: list[str] = []
+    if function in NUMPY_FUNCTIONS:
+        ours, (inputs, given) = NUMPY_FUNCTIONS[function], _as_numpy_reads_it(function, arguments, keywords)
+        names, defaults = _parameters(ours)
+        dtype = given.pop("dtype", None) if names and "dtype" not in defaults else None
+        refused = [key for key in given if key == "out" or (names and key not in {*names, *defaults})]
+        if not refused:
+            return _in_dtype(dtype, ours, inputs, given)
+    raise _unsupported(f"{function.__module__}.{function.__name__}".removeprefix("numpy."), refused)
 
 
 Tensor.__array_ufunc__ = _array_ufunc
@@ -97,7 +97,7 @@ def _unsupported(name: str, keywords: Iterable[str] = ()) -> TypeError:
 
 @functools.cache
 def _parameters(function: Callable) -> tuple[list[str], dict[str, Any]]:
-    """The names of a function's positional arguments, none if there may be any number of them; and all defaults."""
+    """The names of a function's positional arguments, none if their number is open, and the defaults of all."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # a function in C, which an older NumPy does not describe
@@ -108,7 +108,7 @@ def _parameters(function: Callable) -> tuple[list[str], dict[str, Any]]:
 
 
 def _as_numpy_reads_it(function: Callable, arguments: tuple, keywords: dict) -> tuple[list, dict]:
-    """A call's arguments: those that NumPy requires, in its order, and by name the others that are not its defaults."""
+    """The arguments that NumPy requires, in its order, and by name the others that differ from its defaults."""
     names, defaults = _parameters(function)
     given = dict(zip(names, arguments, strict=False)) | keywords  # a call that NumPy has checked
     required = [given.pop(name) for name in names if name not in defaults]
@@ -125,7 +125,7 @@ def _without(defaults: dict, keywords: dict) -> dict:
 
 
 def _in_dtype(dtype: Any, function: Callable, inputs: Sequence[Any], keywords: dict) -> Any:
-    """What a function makes of its inputs, in a dtype if one is given: NumPy computes in it too."""
+    """The result of a function that computes in a dtype, if one is given, as NumPy does."""
     if dtype is None:
         return function(*inputs, **keywords)
     result = function(*(x.astype(dtype) if isinstance(x, Tensor) else x for x in inputs), **keywords)
