@@ -125,11 +125,11 @@ def test_the_notation_speaks_of_the_rule_s_own_arguments(name):
 def read(text, **values):
     """The value of a written derivative for numbers: the reader's side of the notation."""
     text = re.sub(r"\[(.*)\]", r"float(\1)", text.replace(" = ", " == "))
-    text = re.sub(r"√\{(\w)\}", r"sqrt({\1})", text).replace("√(", "sqrt(").replace(" mod ", " % ")
+    text = re.sub(r"√\{(\w)\}", r"sqrt({\1})", text).replace(" mod ", " % ")
     for written, meant in [("−", "-"), ("²", "**2"), ("^", "**"), ("ᵗ", "")]:
         text = text.replace(written, meant)
     text = re.sub(r"([\d}]) (?=[{ls])", r"\1 * ", text)  # what stands beside something multiplies it
-    numpy_s = ["log", "exp", "sqrt", "sign", "max", "min", "sin", "cos", "sinh", "cosh"]
+    numpy_s = ["log", "exp", "sqrt", "sign", "max", "min", "sin", "cos", "sinh", "cosh", "hypot", "arcsinh"]
     functions = {
         "sigmoid": lambda x: TABLE["sigmoid"].forward(np.float64(x)),
         **{name: getattr(np, name) for name in numpy_s},

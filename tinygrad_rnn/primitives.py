@@ -334,11 +334,11 @@ cosh = primitive("cosh", np.cosh, "cosh({x})",
 arctan2 = primitive("arctan2", np.arctan2, "arctan2({x}, {y})",
     (lambda g, ans, x, y:    _arctan2_vjp(g, y, x),              "{y}/({x}² + {y}²)"),
     (lambda g, ans, x, y:    _arctan2_vjp(g, -x, y),             "−{x}/({x}² + {y}²)"))
-hypot = primitive("hypot", np.hypot, "√({x}² + {y}²)",
-    (lambda g, ans, x, y:    g * (x / _unless_zero(ans)),        "{x}/√({x}² + {y}²)"),
-    (lambda g, ans, x, y:    g * (y / _unless_zero(ans)),        "{y}/√({x}² + {y}²)"))
+hypot = primitive("hypot", np.hypot, "hypot({x}, {y})",
+    (lambda g, ans, x, y:    g * (x / _unless_zero(ans)),        "{x}/hypot({x}, {y})"),
+    (lambda g, ans, x, y:    g * (y / _unless_zero(ans)),        "{y}/hypot({x}, {y})"))
 arcsinh = primitive("arcsinh", np.arcsinh, "arcsinh({x})",
-    (lambda g, ans, x:       g / np.cosh(ans),                   "1/√({x}² + 1)"))
+    (lambda g, ans, x:       g / np.cosh(ans),                   "1/cosh(arcsinh({x}))"))
 logaddexp = primitive("logaddexp", np.logaddexp, "log(exp({x}) + exp({y}))",
     (lambda g, ans, x, y:    _logaddexp_vjp(g, x, y),            "sigmoid({x} − {y})"),
     (lambda g, ans, x, y:    _logaddexp_vjp(g, y, x),            "sigmoid({y} − {x})"))
