@@ -175,7 +175,7 @@ def _extremum_vjp(g, ans, x, axis, keepdims):
 
 
 def _power_vjp_base(g, ans, x, y):
-    # 0^0 and nan^0 are 1 for any base, with the derivative 0, not 0 · x^-1; elsewhere y x^(y-1) is right as it stands.
+    # x^0 is 1 for any base, 0 and NaN too, so its derivative is 0, not 0 · x^-1; elsewhere y x^(y-1) is right.
     return g * (y * np.where(np.logical_and(y == 0, np.logical_not(np.abs(x) > 0)), 1.0, x) ** (y - 1.0))
 
 

@@ -619,7 +619,8 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self.requires_grad and not sys._getframe(1).f_globals.get("__name__", "").startswith("numpy.testing"):
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if self.requires_grad and not caller.startswith("numpy.testing"):  # whose functions only compare values
             raise TypeError(
                 f"an array made from {describe(self)} would lose its gradient; use tg.stack or tg.concatenate to join "
                 "Tensors, and .data, .numpy() or .detach() for the bare value"
@@ -628,6 +629,10 @@ class Tensor:
         return np.array(self.value, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
 
     # Operators: each records the primitive of its name
+
+    __pandas_priority__ = (
+        5000  # above a DataFrame's: pandas leaves an operator with a Tensor on its right to the Tensor
+    )
 
     __add__ = binary(primitives.add)
     __sub__ = binary(primitives.subtract)
@@ -657,8 +662,6 @@ class Tensor:
         )
 
     # Comparisons give plain arrays of booleans: no gradient flows through them
-
-    __pandas_priority__ = 5000  # so that what pandas computes with a Tensor on the right is the Tensor's business
 
     __hash__ = object.__hash__  # by identity: nodes are keys of dicts
 
@@ -725,7 +728,7 @@ def _tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
 
 
 def test(ufunc: np.ufunc, *inputs: Any) -> Any:
-    """What a comparison or another test gives: a plain array of booleans, through which no gradient flows."""
+    """A comparison or another test: a plain array of booleans, of pandas objects too; no gradient flows through it."""
     result, watch = np.asarray(ufunc(*map(bare, inputs)))[()], watcher.get()
     return result if watch is None else watch.test(ufunc, inputs, result)
 
