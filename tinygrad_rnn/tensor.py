@@ -630,9 +630,7 @@ class Tensor:
 
     # Operators: each records the primitive of its name
 
-    __pandas_priority__ = (
-        5000  # above a DataFrame's: pandas leaves an operator with a Tensor on its right to the Tensor
-    )
+    __pandas_priority__ = 5000  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
 
     __add__ = binary(primitives.add)
     __sub__ = binary(primitives.subtract)
