@@ -525,7 +525,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
 # NumPy's function of the same name does the same on Tensors, and so do some that are called otherwise.
 
 for _name in __all__:
-    globals()[_name].__name__ = _name
+    globals()[_name].__name__ = globals()[_name].__qualname__ = _name
     if hasattr(np, _name):
         NUMPY_FUNCTIONS[getattr(np, _name)] = globals()[_name]
 for _function in (np.delete, np.diagflat, np.dsplit, np.hsplit, np.resize, np.rot90, np.vsplit):
