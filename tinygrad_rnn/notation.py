@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
@@ -81,8 +82,7 @@ class Notation:
     step: str = "above"
 
     def __post_init__(self) -> None:
-        if self.step not in ("above", "below"):
-            raise ValueError(f"Notation(step={self.step!r}): not one of 'above', 'below'")
+        checks.one_of("Notation", "step", self.step, ("above", "below"))
         known = isinstance(self.letters, Mapping) and all(isinstance(x, str | None) for x in self.letters.values())
         if not known or not all(isinstance(x, str) for x in self.letters):
             raise TypeError(f"Notation(letters={self.letters!r}): a dict of strings, or None for what is not written")
@@ -96,10 +96,7 @@ class Notation:
         """
         if isinstance(notation, Notation):
             return notation
-        if not isinstance(notation, str) or notation not in NOTATIONS:
-            known = ", ".join(map(repr, NOTATIONS))
-            raise ValueError(f"notation={notation!r}: not one of {known}, and no Notation")
-        return NOTATIONS[notation]
+        return NOTATIONS[checks.one_of("", "notation", notation, NOTATIONS)]
 
     def writes(self, tensor: Tensor) -> bool:
         """Whether a Tensor is a variable that is written."""

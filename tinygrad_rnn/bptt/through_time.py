@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.backward import backward_start, passed_back, sweep, topological_order
 from tinygrad_rnn.folding import time_steps
 from tinygrad_rnn.optim import norm
@@ -146,8 +147,7 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
     Raises:
         ValueError: an unknown nonlinearity, U is no finite matrix, or a distance is negative.
     """
-    if nonlinearity not in list(LARGEST_SLOPES):
-        raise ValueError(f"norm_bound(nonlinearity={nonlinearity!r}): not one of {list(LARGEST_SLOPES)}")
+    checks.one_of("norm_bound", "nonlinearity", nonlinearity, LARGEST_SLOPES)
     U = np.asarray(bare(U), float)
     if U.ndim != 2 or not np.all(np.isfinite(U)) or np.any(np.asarray(distance) < 0):
         raise ValueError(
@@ -158,9 +158,7 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
 
 
 def _check_differentiable(call: str, x: Tensor) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{call}: a Tensor is needed, not a {type(x).__name__}")
-    if not x.requires_grad:
+    if not checks.instance(call, x, Tensor).requires_grad:
         raise ValueError(f"{call}: {describe(x)} does not require a gradient")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.tensor import Tensor, cut
@@ -77,14 +77,13 @@ def truncated(
         TypeError: rnn is no RNN, LSTM or GRU, or length or back is no integer.
         ValueError: `back` and `compile` together: a program goes through a chunk whole.
     """
-    if not isinstance(rnn, Recurrent):
-        raise TypeError(f"truncated(rnn, ...): an nn.RNN, LSTM or GRU is needed, not an object of {type(rnn).__name__}")
-    length, T = _integer("length", length), len(xs)
-    if not 1 <= length <= T:
-        raise ValueError(f"truncated(length={length}): between 1 and the number of steps, {T}")
-    back = None if back is None else _integer("back", back)
-    if back is not None and back < length:
-        raise ValueError(f"truncated(back={back}): at least the length of a chunk, {length}")
+    checks.instance("truncated(rnn, ...)", rnn, Recurrent, "an nn.RNN, LSTM or GRU")
+    T = len(xs)
+    checks.whole("truncated", "length", length, 1, T, f"a whole number from 1 to the number of steps, {T},")
+    if back is not None:
+        checks.whole(
+            "truncated", "back", back, length, wanted=f"a whole number from the length of a chunk, {length}, up"
+        )
     if len(targets) != T:
         raise ValueError(f"truncated(xs, targets): {len(targets)} targets for {T} steps")
     if compile is not None and back is not None:
@@ -136,13 +135,6 @@ def _programs(
             program = compile(chunk, *inputs, wrt=[*rnn.parameters(), *readout.parameters()])
         loss, state = program.backward(*inputs)
         yield loss, state
-
-
-def _integer(name: str, steps: Any) -> int:
-    try:
-        return operator.index(steps)
-    except TypeError:
-        raise TypeError(f"truncated({name}={steps!r}): a number of steps is needed, an integer") from None
 
 
 def _detached(state: Any) -> Any:

@@ -7,12 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import graphviz
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.draw import dot, layout, page, svg
 from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.style import NODES
@@ -98,12 +98,11 @@ class Diagram:
 
         Args, Raises: as for `save`.
         """
-        if format not in FORMATS:
-            raise ValueError(f"render({format!r}): not one of {', '.join(map(repr, FORMATS))}")
-        if dpi is not None and not (isinstance(dpi, Real) and 1 <= dpi <= 2400):
-            raise ValueError(f"dpi={dpi!r}: from 1 to 2400 dots per inch")
-        if dpi is not None and format != "png":
-            raise ValueError(f"dpi={dpi!r}: only a .png has dots, not .{format}")
+        checks.one_of("render", "format", format, FORMATS)
+        if dpi is not None:
+            checks.number("", "dpi", dpi, "a number from 1 to 2400 dots per inch", 1, 2400)
+            if format != "png":
+                raise ValueError(f"dpi={dpi!r}: only a .png has dots, not .{format}")
         if format == "dot":
             return self.source.encode()
         if format == "json":

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt import contribution_table
 from tinygrad_rnn.draw.diagram import Diagram
@@ -36,10 +37,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     Raises:
         TypeError, ValueError: as for `bptt.contributions`; an unknown notation, or no loss at all.
     """
-    if not isinstance(losses, Tensor | Iterable):
-        raise TypeError(
-            f"draw.terms(losses, parameter): losses are Tensors, or their sum, not a {type(losses).__name__}"
-        )
+    checks.instance("draw.terms(losses, parameter)", losses, (Tensor, Iterable), "Tensors, or their sum,")
     losses = _summands(losses) if isinstance(losses, Tensor) else list(losses)
     table = contribution_table(losses, parameter)
     if losses and all(parameter not in set(topological_order(E)) for E in losses):

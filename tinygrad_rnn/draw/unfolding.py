@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.backward import GradientName, topological_order
 from tinygrad_rnn.draw.columns import columns_of, used_in
 from tinygrad_rnn.draw.grid import Link, Place
@@ -123,17 +123,11 @@ class Options:
     highlight: tuple[Tensor, int] | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("level", LEVELS), ("color_by", COLOURS)):
-            value = getattr(self, name)
-            if not (value is None or isinstance(value, str)) or value not in known:
-                raise ValueError(f"draw({name}={value!r}): not one of {', '.join(map(repr, known))}")
-        for name in ("rolled", "values", "shapes"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                raise ValueError(f"draw({name}={getattr(self, name)!r}): not one of True, False")
-        if self.max_steps is not None and (not isinstance(self.max_steps, Integral) or self.max_steps < 2):
-            raise ValueError(
-                f"draw(max_steps={self.max_steps!r}): a whole number from 2 up: the first step and the last"
-            )
+        switches = dict.fromkeys(["rolled", "values", "shapes"], (True, False))
+        for name, known in {"level": LEVELS, "color_by": COLOURS, **switches}.items():
+            checks.one_of("draw", name, getattr(self, name), known)
+        if self.max_steps is not None:
+            checks.whole("draw", "max_steps", self.max_steps, 2)
         if self.highlight is not None and not (isinstance(self.highlight, tuple | list) and len(self.highlight) == 2):
             raise TypeError(f"draw(highlight={self.highlight!r}): a parameter and a time step are needed")
         for name in ("max_steps", "highlight"):
@@ -182,9 +176,7 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
 
 def _nodes(output: Tensor) -> list[Tensor]:
     """All nodes of a graph, in topological order."""
-    if not isinstance(output, Tensor):
-        raise TypeError(f"draw: a Tensor is needed, not a {type(output).__name__}")
-    if output.is_leaf:
+    if checks.instance("draw", output, Tensor).is_leaf:
         raise ValueError(
             f"draw: {describe(output)} has no graph: it was not made from a Tensor with requires_grad=True, or was "
             "made inside no_grad(), or is detached"
@@ -195,9 +187,7 @@ def _nodes(output: Tensor) -> list[Tensor]:
 def _between(nodes: list[Tensor], start: Tensor) -> list[Tensor]:
     """The nodes that lie on the ways from `start` to the output, which is the last."""
     output = nodes[-1]
-    if not isinstance(start, Tensor):
-        raise TypeError(f"draw: a Tensor is needed, not a {type(start).__name__}")
-    on_way = {start}
+    on_way = {checks.instance("draw", start, Tensor)}
     on_way.update(node for node in nodes if any(x in on_way for x in node.inputs))
     if output is start:
         raise ValueError(f"draw: between {describe(output)} and itself there is nothing")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.bptt.expansion import Term, terms_at
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.elements import Edge, Node, Scale
@@ -74,8 +75,7 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
 
     Args, Raises: as for `backward`.
     """
-    if not isinstance(input, Tensor):
-        raise TypeError(f"draw.between(output, input): a Tensor is needed, not a {type(input).__name__}")
+    checks.instance("draw.between(output, input)", input, Tensor)
     figure = _Figure(output, input, _options("between", options))
     start = next(p for p in figure.unfolded.places if p.tensor is input)
     names = [figure.plain.name(p) for p in (figure.unfolded.places[-1], start)]
@@ -267,8 +267,7 @@ class _Figure:
         if self.options.highlight is None:
             return None
         parameter, step = self.options.highlight
-        if not isinstance(parameter, Tensor):
-            raise TypeError(f"draw(highlight=(parameter, step)): {parameter!r} is no Tensor")
+        checks.instance("draw(highlight=(parameter, step))", parameter, Tensor)
         self.terms = terms_at(step, self.unfolded.places[-1].tensor, parameter, self.options.notation, (PLAIN, MARKUP))
         found = [p for p in self.unfolded.places if p.tensor is parameter]
         found = [p for p in found if p.column == step] or [p for p in found if p.column not in self.unfolded.steps]
