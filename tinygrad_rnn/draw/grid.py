@@ -28,7 +28,9 @@ from itertools import pairwise
 from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Grid", "Link", "Place", "Row"]
+__all__ = ["Grid", "Link", "Place", "Point", "Row"]
+
+Point = tuple[float, float]
 
 
 @dataclass(eq=False)
@@ -55,17 +57,25 @@ class Place:
         return self.tensor.name, self.tensor.layer
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Link:
     """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded.
 
-    `paths` are the ways between them, those of the last use first; None if they are too many to be written.
+    `paths` are the ways between them, those of the last use first; None if they are too many to be written. How it runs
+    is said as of an `Edge`: by its corners `via`, of which `at` is the piece that it has for itself, `side` and `bend`;
+    or, in a graph without time steps, by `curve` and `middle` alone.
     """
 
     source: Place
     target: Place
     user: Tensor
     paths: list | None = None
+    via: tuple[Point, ...] = ()
+    at: int = 0
+    side: int = 1
+    bend: float = 0.0
+    curve: tuple[Point, ...] = ()
+    middle: Point | None = None
 
 
 @dataclass(eq=False)

@@ -19,7 +19,7 @@ from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.page import Story
-from tinygrad_rnn.draw.placement import Lane, Placement, is_free
+from tinygrad_rnn.draw.placement import Lane, is_free
 from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import MARGIN, size
 from tinygrad_rnn.draw.telling import tell
@@ -103,7 +103,7 @@ class _Figure:
         self.columns = {*unfolded.steps, *unfolded.hidden}
         notes: dict[Place | Tensor, str] = {x: self._note_of_sum(x) for x in unfolded.shared}
         notes |= {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
-        self.at: Placement = placed(unfolded, self.plain, notes)
+        self.lanes = placed(unfolded, self.plain, notes)
         self.terms: list[Term | None] = [None, None]  # the highlighted one, as plain text and as markup
         self.lit = self._highlighted()
 
@@ -125,7 +125,7 @@ class _Figure:
                 edges.append(self._edge(link, *written, "gradient"))
             else:
                 edges.append(self._edge(link, "", "", "none"))
-        for lane in self.at.lanes:
+        for lane in self.lanes:
             total, its_sum = self._sum(lane)
             nodes += [total, its_sum]
             for p in lane.terms:
@@ -164,7 +164,7 @@ class _Figure:
             tooltip = "no gradient flows back from here"
             nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=p.x - CUT, y=p.y, tooltip=tooltip))
             edges.append(Edge(f"cut{i}", p.id, kind="cut"))
-        edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.at.lanes]))
+        edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.lanes]))
         if self.options.color_by is not None:
             nodes, span = self._coloured(nodes)
             names = [f"∂{labels.name(unfolded.places[-1])}/∂·" for labels in self.labels]
@@ -200,14 +200,14 @@ class _Figure:
 
     def _frame(self) -> tuple[float, float, float, float] | None:
         """Around all that stands in either figure; None if the nodes have no places."""
-        if not self.unfolded.steps and not self.at.curves:
+        links = self.unfolded.links
+        if not self.unfolded.steps and not any(link.curve for link in links):
             return None
         points = [
             (p.x + side * p.width / 2, p.y + side * p.height / 2) for p in self.unfolded.places for side in (-1, 1)
         ]
-        points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.at.lanes for total, it in [self._sum(lane)]]
-        points += [corner for corners in self.at.corners.values() for corner in corners]
-        points += [(x, y) for curve, _ in self.at.curves.values() for x, y in curve]
+        points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.lanes for total, it in [self._sum(lane)]]
+        points += [point for link in links for point in (*link.via, *link.curve)]
         points += [(p.x - CUT - AROUND, p.y) for p in self.unfolded.cuts]
         xs, ys = zip(*points, strict=True)
         top = max(ys) + AROUND + (LOOP + LOOPS_APART * len(self.unfolded.loops) if self.unfolded.loops else 0.0)
@@ -242,15 +242,13 @@ class _Figure:
         return "\n".join(filter(None, [shape, value, clipped]))
 
     def _edge(self, link: Link, label: str, markup: str, kind: str) -> Edge:
-        at, p, q = self.at, link.source, link.target
-        via, piece = at.corners.get(link, ()), at.labelled.get(link, 0)
-        curve, middle = at.curves.get(link, ((), None))
+        p, q, via, piece, curve = link.source, link.target, link.via, link.at, link.curve
         if kind != "value":
             p, q, via, piece, curve = q, p, via[::-1], len(via) - piece, curve[::-1]
         bold, faint = self._emphasis(p, q)
         return Edge(
-            p.id, q.id, label, kind, markup, via=via, at=piece, side=at.side.get(link, 1), bend=at.bends.get(link, 0.0),
-            curve=curve, middle=middle, bold=bold, faint=faint,
+            p.id, q.id, label, kind, markup, via=via, at=piece, side=link.side, bend=link.bend, curve=curve,
+            middle=link.middle, bold=bold, faint=faint,
         )  # fmt: skip
 
     def _coloured(self, nodes: list[Node]) -> tuple[list[Node], tuple[int, int]]:
