@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.bptt.expansion import Term, terms_at
+from tinygrad_rnn.bptt.expansion import Term, expansion
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
@@ -266,7 +266,8 @@ class _Figure:
             return None
         parameter, step = self.options.highlight
         checks.instance("draw(highlight=(parameter, step))", parameter, Tensor)
-        self.terms = terms_at(step, self.unfolded.places[-1].tensor, parameter, self.options.notation, (PLAIN, MARKUP))
+        sum_of = self.unfolded.places[-1].tensor, parameter, self.options.notation
+        self.terms = [expansion(*sum_of, setting, step)[0] for setting in (PLAIN, MARKUP)]
         found = [p for p in self.unfolded.places if p.tensor is parameter]
         found = [p for p in found if p.column == step] or [p for p in found if p.column not in self.unfolded.steps]
         if not found:
