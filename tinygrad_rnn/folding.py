@@ -86,9 +86,7 @@ def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) ->
 
 def _is_long(path: Path) -> bool:
     """Whether a path is, now that one primitive more has been added to it."""
-    if len(path) <= _LONGEST_PATH or len(path) > _LONGEST_SUM:
-        return len(path) > _LONGEST_SUM
-    return _counts(path[-1]) and sum(map(_counts, path)) > _LONGEST_PATH
+    return len(path) > _LONGEST_SUM or (_counts(path[-1]) and sum(map(_counts, path)) > _LONGEST_PATH)
 
 
 def _counts(hop: Hop) -> bool:
