@@ -35,7 +35,8 @@ class Unfolded:
 
     Attributes:
         places: in topological order, the output last. links: the uses of one by another.
-        steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for.
+        steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for. gap: the
+            columns that are not drawn for it.
         shared: the parameters that several steps use, and where they stand.
         rolled: whether one step stands for all.
         columns: of every node, drawn or not.
@@ -52,6 +53,7 @@ class Unfolded:
     shared: dict[Tensor, list[Place]]
     rolled: bool
     hidden: dict[int, int]
+    gap: set[float]
     columns: dict[Tensor, float | None]
     values: dict[Tensor, np.ndarray]
     cut_states: set[Tensor]
@@ -69,7 +71,7 @@ class Unfolded:
 
     def is_hidden(self, tensor: Tensor) -> bool:
         """Whether a node belongs to a hidden step."""
-        return self.columns[tensor] in self._hidden_columns
+        return self.columns[tensor] in self.gap
 
     @cached_property
     def derivatives(self) -> dict[Link, str]:
@@ -81,13 +83,6 @@ class Unfolded:
     def has_gradients(self) -> bool:
         """Whether there are gradients among the variables, as in a recorded backward graph."""
         return any(isinstance(x.name, GradientName) for x in self.columns)
-
-    @cached_property
-    def _hidden_columns(self) -> frozenset[float]:
-        if not self.hidden:
-            return frozenset()
-        steps = set(range(self.steps[0], self.steps[-1])) - set(self.steps)
-        return frozenset(steps | {step - 0.5 for step in steps})
 
     @cached_property
     def sums(self) -> dict[Tensor, tuple[str, str]]:
@@ -150,13 +145,18 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
     places, links = _places(fold(order, kept), columns, steps, notation)
     uses = Counter(p.tensor for p in places)
     cut_states = {p.tensor for p in places if p.kind == "state" and p.tensor.is_leaf and p.tensor.step > 0}
-    rolled, hidden = options.rolled, {}
+    rolled, hidden, gap = options.rolled, {}, set()
     if rolled and not steps:
         raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
     if rolled:
         places, links, steps = _rolled(places, links, steps)
     elif options.max_steps is not None and len(steps) > options.max_steps:
-        places, links, steps, hidden = _without_middle(places, links, steps, options.max_steps)
+        shown = steps[: options.max_steps - options.max_steps // 2] + steps[len(steps) - options.max_steps // 2 :]
+        gap = {step for step in steps if step not in shown}
+        hidden = {min(gap): len(gap)}
+        gap |= {step - 0.5 for step in gap}  # cut states, which stand before what they are used in
+        places, links = _without_middle(places, links, gap, min(hidden))
+        steps = shown
     standing = defaultdict(list)
     for p in places:
         if p.kind != "elided":
@@ -169,8 +169,8 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
     values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
     return Unfolded(
         level=options.level, places=places, links=links, steps=steps, writer=writers[0], markup=writers[1],
-        shared=shared, rolled=rolled, hidden=hidden, columns=columns, values=values | {output: output.value},
-        cut_states=cut_states,
+        shared=shared, rolled=rolled, hidden=hidden, gap=gap, columns=columns,
+        values=values | {output: output.value}, cut_states=cut_states,
     )  # fmt: skip
 
 
@@ -243,17 +243,13 @@ def _rolled(places: list[Place], links: list[Link], steps: list[int]) -> tuple[l
 
 
 def _without_middle(
-    places: list[Place], links: list[Link], steps: list[int], most: int
-) -> tuple[list[Place], list[Link], list[int], dict[int, int]]:
-    """The first steps and the last; dots stand for the states in between, in a column that stands for the others."""
-    shown = steps[: most - most // 2] + steps[len(steps) - most // 2 :]
-    hidden = [step for step in steps if step not in shown]
-    gap = set(hidden)
-    gap |= {step - 0.5 for step in gap}  # cut states, which stand before what they are used in
+    places: list[Place], links: list[Link], gap: set[float], column: int
+) -> tuple[list[Place], list[Link]]:
+    """What is outside a gap between columns; dots stand for the states that cross it, in a column of their own."""
     dots: dict[tuple, Place] = {}
 
     def stand_in(p: Place) -> Place:
-        return dots.setdefault(p.role, Place(p.tensor, hidden[0], f"dots{len(dots)}", "elided", True))
+        return dots.setdefault(p.role, Place(p.tensor, column, f"dots{len(dots)}", "elided", True))
 
     kept: dict[tuple[Place, Place], Link] = {}
     for link in links:
@@ -267,7 +263,7 @@ def _without_middle(
     drawn = {p for pair in kept for p in pair}
     order = [p for p in (*places, *dots.values()) if p in drawn]
     order.sort(key=lambda p: (p is places[-1], p.column))
-    return order, list(kept.values()), shown, {hidden[0]: len(hidden)}
+    return order, list(kept.values())
 
 
 def _indices(nodes: list[Tensor], columns: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, int | str]:
