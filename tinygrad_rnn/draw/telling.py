@@ -58,7 +58,7 @@ class _Teller:
         self.labels, self.plain = self.equations.labels, Labels(unfolded, unfolded.writer)
         self.frames: list[dict] = []
         for first, count in unfolded.hidden.items():
-            self.gap = (first, first + count - 1)
+            self.gap, self.steps = (first, first + count - 1), f"steps {first} to {first + count - 1}"
 
     def story(self, forward: Diagram, backward: Diagram) -> Story:
         places = self.unfolded.places
@@ -68,10 +68,9 @@ class _Teller:
             self.frames.append({"phase": "forward", "nodes": given, "text": GIVEN})
         for p in sorted(places, key=lambda p: (p.tensor.born, p.kind == "elided")):
             if p in dots[-1:]:
-                first, last = self.gap
-                steps = f"steps {first} to {last}"
-                text = f"{steps.capitalize()} run: {last - first + 1} of them, not drawn."
-                self.frames.append({"phase": "forward", "nodes": [p.id for p in dots], "text": text, "steps": steps})
+                text = f"{self.steps.capitalize()} run: {self.unfolded.hidden[self.gap[0]]} of them, not drawn."
+                ids = [p.id for p in dots]
+                self.frames.append({"phase": "forward", "nodes": ids, "text": text, "steps": self.steps})
             elif p.id not in given and p not in dots:
                 self.frames.append({"phase": "forward", "nodes": [p.id]})
         if self.output.tensor.size == 1 and self.output.tensor.requires_grad:
@@ -84,7 +83,7 @@ class _Teller:
         unfolded = self.unfolded
         name, plain = self.labels.name(p), self.plain.name(p)
         if p.kind == "elided":
-            return {"name": name, "plain": f"steps {self.gap[0]} to {self.gap[1]}", "wants": True}
+            return {"name": name, "plain": self.steps, "wants": True}
         node = {
             "name": name,
             "plain": plain,
@@ -114,18 +113,17 @@ class _Teller:
                     frame = {"nodes": [q.id], "edge": f"{p.id}->{q.id}", "from": p.id}
                     written, parts = self.equations.backward(link, self.found[p])
                     if p.kind == "elided":
-                        parts["note"] = f"⋯ is what comes back through steps {self.gap[0]} to {self.gap[1]}."
+                        parts["note"] = f"⋯ is what comes back through {self.steps}."
                     term = written if q in self.found else self.equations.gradient(q)
                     if q.kind == "elided":
-                        parts["name"] = self._differential(used(link))
+                        parts["name"] = self.labels.differential(used(link))
                     self._pass_on(q, passed[key], written, **frame, **parts)
                     if key in unfolded.shared:
                         self._add_term(key, q, passed[key], term)
             if p.kind == "elided":
-                first, last = self.gap
                 for x in [x for x in unfolded.shared if x in through_hidden]:
-                    written = " + ⋯ + ".join(self._differential(x, step) for step in (last, first))
-                    note = f"The terms of steps {first} to {last} together."
+                    written = " + ⋯ + ".join(self.labels.differential(x, step) for step in self.gap[::-1])
+                    note = f"The terms of {self.steps} together."
                     self._add_term(x, p, through_hidden.pop(x), written, note=note)
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
@@ -141,7 +139,9 @@ class _Teller:
 
     def _pass_on(self, to: Place | Tensor, term: np.ndarray, written: str, **frame: Any) -> None:
         """A frame in which a term is added to a gradient: of a place, or of a parameter that several steps use."""
-        name = frame.get("name") or (self.equations.gradient(to) if isinstance(to, Place) else self._differential(to))
+        name = frame.get("name") or (
+            self.equations.gradient(to) if isinstance(to, Place) else self.labels.differential(to)
+        )
         id = to.id if isinstance(to, Place) else self.unfolded.sums[to][1]
         grown = {"equation": f"{name} = {written}"}
         if to in self.found:
@@ -157,9 +157,6 @@ class _Teller:
         self._pass_on(parameter, term, written, **frame)
         if np.array_equal(self.found.get(by), term):
             del self.frames[-1]["term"]  # which is the gradient that it is from
-
-    def _differential(self, x: Tensor, step: int | None = None) -> str:
-        return self.labels.differential(x, step)
 
     def _through_hidden_steps(self) -> dict[Tensor, np.ndarray]:
         """What the gradients of the states before the hidden steps, and of the parameters, have from these steps."""
@@ -182,7 +179,7 @@ class _Teller:
         return [
             {
                 "id": id,
-                "name": self._differential(p.tensor),
+                "name": self.labels.differential(p.tensor),
                 "plain": self.plain.differential(p.tensor),
                 "terms": sum(frame.get("to") == id for frame in self.frames),
             }
