@@ -72,26 +72,14 @@ def _cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     return -np.sum(y * log_y_hat), np.sum(y, axis=0) * np.exp(log_y_hat) - y
 
 
-LOSSES = {
-    "half_squared_error": _half_squared_error,
-    "squared_error": _squared_error,
-    "cross_entropy": _cross_entropy,
-}
+LOSSES = {error.__name__[1:]: error for error in (_half_squared_error, _squared_error, _cross_entropy)}
 
 
 def closed_form_gradients(
-    W: np.ndarray,
-    U: np.ndarray,
-    b: np.ndarray | None,
-    V: np.ndarray,
-    c: np.ndarray | None,
-    xs: np.ndarray,
-    targets: Any,
-    nonlinearity: str = "tanh",
-    loss: str = "half_squared_error",
-    h0: np.ndarray | None = None,
-    many_to_many: bool = False,
-) -> Gradients:
+    W: np.ndarray, U: np.ndarray, b: np.ndarray | None, V: np.ndarray, c: np.ndarray | None,
+    xs: np.ndarray, targets: Any, nonlinearity: str = "tanh", loss: str = "half_squared_error",
+    h0: np.ndarray | None = None, many_to_many: bool = False,
+) -> Gradients:  # fmt: skip
     """The loss of the plain recurrent net and all its gradients, by eqs. 7.3 to 7.9 of seed 001.
 
     Args:
@@ -117,16 +105,10 @@ def closed_form_gradients(
 
 
 def closed_form_stacked_gradients(
-    layers: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
-    V: np.ndarray,
-    c: np.ndarray | None,
-    xs: np.ndarray,
-    targets: Any,
-    nonlinearity: str = "tanh",
-    loss: str = "half_squared_error",
-    h0s: Sequence[np.ndarray] | None = None,
-    many_to_many: bool = False,
-) -> list[Gradients]:
+    layers: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]], V: np.ndarray, c: np.ndarray | None,
+    xs: np.ndarray, targets: Any, nonlinearity: str = "tanh", loss: str = "half_squared_error",
+    h0s: Sequence[np.ndarray] | None = None, many_to_many: bool = False,
+) -> list[Gradients]:  # fmt: skip
     """`closed_form_gradients` for plain nets that stand on each other (003): each takes the states below as its x(t).
 
     Args:

@@ -38,13 +38,9 @@ def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
             title = _title(diagram, step)
             middle = max(right - 8 - style.text_width(title, style.PANEL_FONT) / 2, (left + right) / 2)
             with graph.subgraph(name=f"cluster_{step}") as panel:
-                panel.attr(
-                    label=_html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT),
-                    bb=f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}",
-                    lp=f"{middle:.2f},{top - 13:.2f}",
-                    tooltip=title,
-                    **style.PANEL,
-                )
+                label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
+                box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
+                panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
     for node in diagram.nodes:
         graph.node(node.id, **_node_attributes(node, placed))
     found = routes(diagram) if placed else [None] * len(diagram.edges)

@@ -283,14 +283,9 @@ class Grid:
 
     def _carries(self, link: Link) -> bool:
         """Whether a state goes on by itself: c(t-1) in the making of c(t)."""
-        return (
-            link.source.carried
-            and link.source.column < link.target.column
-            and (
-                link.source.tensor.name == link.target.tensor.name
-                and self.layer[link.source] == self.layer[link.target]
-            )
-        )
+        p, q = link.source, link.target
+        alike = p.tensor.name == q.tensor.name and self.layer[p] == self.layer[q]
+        return alike and p.carried and p.column < q.column
 
     def _hang(self) -> tuple[dict[Place, Place], list[Place]]:
         """What each place hangs from; and all places, breadth first, each after what it hangs from."""
@@ -348,7 +343,8 @@ class Grid:
     def _leave_exits_free(self, parent: dict[Place, Place]) -> dict[Place, Place]:
         """Above what goes on to another column, nothing hangs: what would, hangs beside it."""
         for p in [p for p in self.reached if p in parent]:
-            if self._exits(p) and parent[p] in parent:
+            exits = p not in self.trunk and any(link.target.column != p.column for link in self.out[p])
+            if exits and parent[p] in parent:
                 parent |= {link.source: parent[p] for link in self.into[p] if parent.get(link.source) is p}
         return parent
 
@@ -358,9 +354,6 @@ class Grid:
         if p not in self.trunk or q not in self.trunk or p.column != q.column or self.layer[p] >= self.layer[q]:
             return False
         return [other for other in self.out[p] if self.layer[other.target] == self.layer[q]] == [link]
-
-    def _exits(self, p: Place) -> bool:
-        return p not in self.trunk and any(link.target.column != p.column for link in self.out[p])
 
     def gathers(self, link: Link) -> bool:
         """Whether a link brings what was read out of a column to what comes after all columns, such as a loss."""
