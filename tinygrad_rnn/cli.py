@@ -25,7 +25,8 @@ from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.experiments.commands import add_commands
-from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.functions import stack
+from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.notation import Notation
 from tinygrad_rnn.primitives import TABLE
@@ -36,6 +37,8 @@ __all__ = ["main"]
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
+CELLS: dict[str, Callable[..., Cell]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
+CELLS |= {"LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_draw_options(figure)
     figure.set_defaults(run=_draw)
 
-    check = commands.add_parser("check", help="check every primitive and every cell against central differences")
+    checked = "every primitive's first and second derivatives, and every cell's gradients, against central differences"
+    check = commands.add_parser("check", help=f"check {checked}", description=f"Check {checked}.")
     check.set_defaults(run=_check)
 
     add_commands(commands)
@@ -280,13 +284,16 @@ def _total(losses: list[Tensor]) -> Tensor:
 
 
 def _check(options: argparse.Namespace) -> int:
-    rows, failures = [], []
+    failures: list[str] = []
+    primitives, cells = [["primitive", "gradient", "second derivative"]], [["cell", "parameters", "inputs", "state"]]
     for name in TABLE:
-        rows.append([name, *(_checked(partial(check_primitive, name, order), failures) for order in (1, 2))])
-    for name in NONLINEARITIES:
-        rows.append([f"RNNCell, {name}", _checked(partial(_check_cell, name), failures), ""])
-    print("largest relative error against central differences\n")
-    print(aligned([["primitive or cell", "gradient", "second derivative"], *rows]))
+        primitives.append([name, *(_checked(partial(check_primitive, name, order), failures) for order in (1, 2))])
+    for name, cell in CELLS.items():
+        loss, *leaves = _two_steps(cell)
+        errors = (partial(check_parameters, loss, of) for of in leaves)
+        cells.append([name, *(_checked(lambda found=found: max(found()), failures) for found in errors)])
+    print(f"largest relative error against central differences\n\n{aligned(primitives)}\n")
+    print(f"the same of the gradients of two steps of a cell, on a batch\n\n{aligned(cells)}")
     return _report(failures)
 
 
@@ -305,10 +312,18 @@ def _report(failures: list[str]) -> int:
     return 1 if failures else 0
 
 
-def _check_cell(nonlinearity: str) -> float:
-    """Two steps of a cell on a batch, every parameter, the inputs and the initial state against central differences."""
+def _two_steps(kind: Callable[..., Cell]) -> tuple[Callable[[], Tensor], Sequence[Tensor], ...]:
+    """A loss of two steps of a cell on a batch; the parameters, the inputs and the parts of the state that it is of."""
     rng = np.random.default_rng(0)
-    cell = nn.RNNCell(2, 3, nonlinearity=nonlinearity, rng=rng)
-    x1, x2, h0 = (Tensor(rng.standard_normal(shape), requires_grad=True) for shape in [(4, 2), (4, 2), (4, 3)])
-    w = rng.standard_normal((4, 3))
-    return max(check_parameters(lambda: (w * cell(x2, cell(x1, h0))).sum(), [*cell.parameters(), x1, x2, h0]))
+    cell = kind(2, 3, rng=rng)
+    inputs = [Tensor(rng.standard_normal((4, 2)), requires_grad=True) for _ in range(2)]
+    state = tuple(Tensor(rng.standard_normal((4, 3)), requires_grad=True) for _ in cell.state_names)
+    weights = rng.standard_normal((len(state), 4, 3))
+
+    def loss() -> Tensor:
+        after = state if len(state) > 1 else state[0]
+        for x in inputs:
+            after = cell(x, after)
+        return (weights * stack(after if len(state) > 1 else [after])).sum()
+
+    return loss, cell.parameters(), inputs, state

@@ -139,10 +139,10 @@ class _Teller:
 
     def _pass_on(self, to: Place | Tensor, term: np.ndarray, written: str, **frame: Any) -> None:
         """A frame in which a term is added to a gradient: of a place, or of a parameter that several steps use."""
-        name = frame.get("name") or (
-            self.equations.gradient(to) if isinstance(to, Place) else self.labels.differential(to)
-        )
-        id = to.id if isinstance(to, Place) else self.unfolded.sums[to][1]
+        if isinstance(to, Place):
+            id, name = to.id, frame.get("name") or self.equations.gradient(to)
+        else:
+            id, name = self.unfolded.sums[to][1], self.labels.differential(to)
         grown = {"equation": f"{name} = {written}"}
         if to in self.found:
             grown = {"equation": f"{name} ← {name} + {written}".replace("+ −", "− ")}
