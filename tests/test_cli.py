@@ -10,6 +10,7 @@ import sys
 import pytest
 from command_line import ended as run
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import cli, nn
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.style import ZERO
@@ -332,6 +333,10 @@ def test_a_folder_that_cannot_be_written(capsys, tmp_path):
 def test_help(capsys, command):
     status, out, _ = run(capsys, *command, "--help")
     assert status == 0 and "usage: tinygrad-rnn" in out
+
+
+def test_version(capsys):
+    assert run(capsys, "--version")[:2] == (0, f"tinygrad-rnn {tg.__version__}\n")
 
 
 def test_help_of_draw_names_every_option_in_its_group(capsys):

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_rnn import datasets, draw, nn
+from tinygrad_rnn import __version__, datasets, draw, nn
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
@@ -30,7 +30,7 @@ from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.notation import Notation
 from tinygrad_rnn.primitives import TABLE
-from tinygrad_rnn.tables import aligned
+from tinygrad_rnn.tables import aligned, counted
 from tinygrad_rnn.tensor import Tensor, label
 
 __all__ = ["main"]
@@ -90,9 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="tinygrad-rnn", description="See how automatic differentiation unrolls a recurrent net through time."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    demo = commands.add_parser("demo", help="unroll a net over a series: its graphs, its gradients, and their proof")
+    demo = commands.add_parser("demo", help="unroll a net over a series: its graphs, and its gradients in three ways")
     _add_net_options(demo)
     demo.add_argument("--out", type=Path, default=Path("out"), help="the folder for the figures (default: out)")
     demo.set_defaults(run=_demo)
@@ -163,7 +164,7 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 class _Forecast:
-    """A net on the last steps of a series: its parameters, its data and its losses; by default that of seed 001.
+    """A net on the last steps of a series: its parameters, its data and its losses; by default that of interdb.
 
     Attributes:
         parameters: by their names, with the layer where there are several: U, U_i, U_2 or U_i,2.
@@ -226,7 +227,8 @@ def _demo(options: argparse.Namespace) -> int:
             failures.append(f"{name}: graph and closed form differ by {difference:.1e}, more than {AGREEMENT:.0e}")
     nodes = topological_order(loss)
     made = sum(not node.is_leaf for node in nodes)
-    print(f"\n{options.data}, {options.steps} steps: {len(nodes)} nodes, {made} of them made by primitives")
+    steps, found = counted(options.steps, "step"), counted(len(nodes), "node")
+    print(f"\n{options.data}, {steps}: {found}, {made} of them made by primitives")
     print(f"loss {loss.item():.10f} by the graph, {by_hand.loss:.10f} by the closed form (eq. 7.3)\n")
     print("‖gradient‖ by the graph and by the closed form (eqs. 7.7 to 7.9), the largest difference between the two,")
     print("and the largest relative error against central differences:\n")

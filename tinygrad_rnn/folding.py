@@ -1,6 +1,6 @@
 """A recorded graph at the level of its variables: what each is made of, and the paths that lie folded in between.
 
-Level "primitives" keeps every node. Level "named" keeps the variables, as Figs. 7-5 and 7-6 of seed 001 do: what has a
+Level "primitives" keeps every node. Level "named" keeps the variables, as Figs. 7-5 and 7-6 of interdb do: what has a
 name, and the leaves that require a gradient. The nameless primitives between two variables are folded into a `Use`.
 """
 

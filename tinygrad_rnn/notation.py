@@ -1,9 +1,9 @@
 """How a person writes what a recorded graph holds: variables with their step, expressions, and local derivatives.
 
-- `Notation`: whose letters, and where the time step stands; `NOTATIONS` holds those of the seeds.
+- `Notation`: whose letters, and where the time step stands; `NOTATIONS` holds those of the texts.
 - `Writer`: writes the parts of one graph. Nothing in it knows a derivative: it fills in the notation that stands beside
-  each rule in the table of primitives, and multiplies it along a path of primitives. The five derivatives of seed 001,
-  section 7.2.3, come out as f′(ĥ), ᵗh, ᵗx, 1 and ᵗU.
+  each rule in the table of primitives, and multiplies it along a path of primitives. The five derivatives of interdb
+  7.2.3 come out as f′(ĥ), ᵗh, ᵗx, 1 and ᵗU.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Notation:
         mine = Notation({"h": "a", "W": "W_{ax}", "U": "W_{aa}"}, step="below")
 
     Attributes:
-        letters: what is written for the letters of the nets, which are those of 001; for `"W"` in `"W_i"` too. A
+        letters: what is written for the letters of the nets, which are those of interdb; for `"W"` in `"W_i"` too. A
             variable whose letter is None is not written at all, as ĥ in the texts that have only h = f(...). What goes
             into a softmax is `"logits"`, and written as y is if there is no letter for it.
         step: "above", in parentheses, h⁽ᵗ⁾; or "below", s_t. A layer of a stacked net stands in the other place.
@@ -143,7 +143,7 @@ class Writer:
 
     Args:
         nodes: the nodes of the graph, from which it learns whether there are several layers, and what f is: where all
-            nonlinearities are one primitive it is written f, as in the seeds; else each by its own name.
+            nonlinearities are one primitive it is written f, as in the texts; else each by its own name.
         indices: the time step that a variable is written with, for those that have one.
         notation: whose letters.
         setting: plain text, LaTeX or markup.
@@ -195,7 +195,7 @@ class Writer:
     def product(self, path: Iterable[Hop]) -> Written | None:
         """The chain rule along a path: its local derivatives multiplied, numbers first.
 
-        The factors stand as in eq. 7.6 of seed 001, dh f′(ĥ) ᵗU: in the order in which the gradient meets them.
+        The factors stand as in eq. 7.6 of interdb, dh f′(ĥ) ᵗU: in the order in which the gradient meets them.
         None where a derivative on the way has no short notation, or a node between was broadcast: that hides a sum.
         """
         coefficient, factors, path = 1.0, [], list(path)

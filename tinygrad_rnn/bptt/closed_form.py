@@ -22,8 +22,9 @@ class Gradients:
 
     `dh[t]` is the whole derivative of the loss with respect to the state, ∂L/∂h(t+1) since t counts from 0. `b` and `c`
     are None for a net without them. `W_terms` (T, H, D), `U_terms` and `b_terms` are the terms of the sums over time,
-    one for each step (000: ∂E/∂W = Σ_k ...). Of one loss after the last step, the last n terms are what truncation to n
-    steps keeps; with a loss at every step, a term is what comes through its step from all the losses after it.
+    one for each step (BPTT post: ∂E/∂W = Σ_k ...). Of one loss after the last step, the last n terms are what
+    truncation to n steps keeps; with a loss at every step, a term is what comes through its step from all the losses
+    after it.
     """
 
     loss: float
@@ -61,12 +62,12 @@ def _half_squared_error(y: np.ndarray, Y: np.ndarray) -> tuple[float, np.ndarray
 
 
 def _squared_error(y: np.ndarray, d: np.ndarray) -> tuple[float, np.ndarray]:
-    """E = (d - y)² (seeds 000 and 002), and ∂E/∂y = -2 (d - y)."""
+    """E = (d - y)² (the BPTT post and Module 5), and ∂E/∂y = -2 (d - y)."""
     return np.sum((d - y) ** 2), -2.0 * (d - y)
 
 
 def _cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """E = -y log ŷ with ŷ = softmax(z) (seed 003), and ∂E/∂z = ŷ - y (where the weights y sum to 1)."""
+    """E = -y log ŷ with ŷ = softmax(z) (IIT slides), and ∂E/∂z = ŷ - y (where the weights y sum to 1)."""
     z = z - np.max(z, axis=0)
     log_y_hat = z - np.log(np.sum(np.exp(z), axis=0))
     return -np.sum(y * log_y_hat), np.sum(y, axis=0) * np.exp(log_y_hat) - y
@@ -80,7 +81,7 @@ def closed_form_gradients(
     xs: np.ndarray, targets: Any, nonlinearity: str = "tanh", loss: str = "half_squared_error",
     h0: np.ndarray | None = None, many_to_many: bool = False,
 ) -> Gradients:  # fmt: skip
-    """The loss of the plain recurrent net and all its gradients, by eqs. 7.3 to 7.9 of seed 001.
+    """The loss of the plain recurrent net and all its gradients, by eqs. 7.3 to 7.9 of interdb.
 
     Args:
         W: (H, D). U: (H, H). b: (H,) or None. V: (K, H). c: (K,) or None.
@@ -109,7 +110,8 @@ def closed_form_stacked_gradients(
     xs: np.ndarray, targets: Any, nonlinearity: str = "tanh", loss: str = "half_squared_error",
     h0s: Sequence[np.ndarray] | None = None, many_to_many: bool = False,
 ) -> list[Gradients]:  # fmt: skip
-    """`closed_form_gradients` for plain nets that stand on each other (003): each takes the states below as its x(t).
+    """`closed_form_gradients` for plain nets that stand on each other (IIT slides): each takes the states below as its
+    x(t).
 
     Args:
         layers: (W, U, b) of every layer, the lowest first. h0s: one h(0) for each; zeros if not given.
@@ -155,7 +157,7 @@ def _gradients(
         y = V @ h[t] + (0.0 if c is None else c[:, None])
         E_t, dy = LOSSES[loss](y, _columns(target))
         E += E_t
-        dV += dy @ h[t].T  # (ŷ - y) ⊗ h of seed 003; here dy is ∂E/∂y of any loss
+        dV += dy @ h[t].T  # (ŷ - y) ⊗ h of the IIT slides; here dy is ∂E/∂y of any loss
         dc = dc + dy
         grad_above[t] = V.T @ dy  # (7.4), grad_dense
 

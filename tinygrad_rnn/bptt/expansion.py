@@ -1,6 +1,6 @@
-r"""The sum over time written out, from the recorded graph of any net: a term for each step (000, 002, 003).
+r"""The sum over time written out, from the recorded graph of any net: a term for each step.
 
-    ∂E/∂W = Σ_k ∂E/∂y ∂y/∂h(T) ∂h(T)/∂h(T-1) ... ∂h(k+1)/∂h(k) ∂⁺h(k)/∂W
+    ∂E/∂W = Σ_k ∂E/∂y ∂y/∂h(T) ∂h(T)/∂h(T-1) ... ∂h(k+1)/∂h(k) ∂⁺h(k)/∂W       (BPTT post, Module 5, IIT slides)
 
 ∂ is the total derivative, along all ways. ∂⁺ is the direct one ("immediate", Pascanu et al. 2013), in which everything
 else that h(k) was made of is held fixed: ∂h(k)/∂W itself is a sum over all steps up to k, and to read the one for the
@@ -86,8 +86,8 @@ def expansion(
 
 
 def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb") -> str:
-    r"""The whole sum, ∂L/∂W = ... + ... , as an `align*` environment: a line for each step, the last step first (000,
-    002); and once more, with what the derivatives are.
+    r"""The whole sum, ∂L/∂W = ... + ... , as an `align*` environment: a line for each step, the last step first (BPTT
+    post, Module 5); and once more, with what the derivatives are.
 
     It compiles as it stands in a document with `\usepackage{amsmath}`, and a notebook shows it with
 

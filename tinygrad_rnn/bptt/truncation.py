@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time: a long series in chunks, gradients through the last steps only (000)."""
+"""Truncated backpropagation through time: a long series in chunks, gradients through the last steps only."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def truncated(
             state = losses.state
 
     Each step runs forward once. The gradient of a chunk's loss goes back to the chunk's first step, the state before
-    it being taken as given (000); or with `back` through that many steps before the chunk's end, which is the form with
-    two numbers, k1 = length and k2 = back (Williams and Peng 1990). There, steps that were run before the parameters
-    last changed count with the values that they had. What lies further back is freed.
+    it being taken as given (BPTT post); or with `back` through that many steps before the chunk's end, which is the
+    form with two numbers, k1 = length and k2 = back (Williams and Peng 1990). There, steps that were run before the
+    parameters last changed count with the values that they had. What lies further back is freed.
 
     Args:
         rnn: an RNN, LSTM or GRU. readout: from h(t) to what the loss compares. loss_fn: of that and the step's target.

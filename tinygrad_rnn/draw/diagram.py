@@ -18,6 +18,7 @@ from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.style import NODES
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import write_file
+from tinygrad_rnn.tables import counted
 
 if TYPE_CHECKING:
     from tinygrad_rnn.draw.page import Story
@@ -60,9 +61,11 @@ class Diagram:
     def description(self) -> str:
         """What is to be seen, in words, for who cannot see it."""
         kinds = Counter(NODES[node.kind].meaning for node in self.nodes)
-        parts = [f"{count} {meaning}{'s' if count > 1 else ''}" for meaning, count in kinds.items() if meaning]
-        parts += [f"{len(self.edges)} edges"] if self.edges else []
+        parts = [counted(count, meaning) for meaning, count in kinds.items() if meaning]
+        parts += [counted(len(self.edges), "edge")] if self.edges else []
         over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
+        if len(self.steps) == 1:
+            over = f" over time step {self.steps[0]}"
         if self.rolled:
             over = " of one time step, which stands for all"
         over += f", {sum(self.hidden.values())} of them hidden" if self.hidden else ""

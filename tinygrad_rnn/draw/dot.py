@@ -15,6 +15,7 @@ import graphviz
 from tinygrad_rnn.draw import legend, style
 from tinygrad_rnn.draw.elements import Edge, Node
 from tinygrad_rnn.draw.routes import Route, box_of, routes
+from tinygrad_rnn.tables import counted
 
 if TYPE_CHECKING:
     from tinygrad_rnn.draw.diagram import Diagram
@@ -76,7 +77,7 @@ def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
 def _title(diagram: Diagram, step: int) -> str:
     """What stands at the top of a panel."""
     if step in diagram.hidden:
-        return f"{diagram.hidden[step]} more step{'s' if diagram.hidden[step] > 1 else ''}"
+        return counted(diagram.hidden[step], "more step")
     return "t" if diagram.rolled else f"t = {step}"
 
 

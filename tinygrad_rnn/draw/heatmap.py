@@ -28,7 +28,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     """The table of ‖∂E_n/∂W through step k‖ as a heat map: a row for each loss, a column for each step.
 
     Down a column one sees the influence of a step fade, or explode. No loss depends on what comes after it, so that
-    with one loss a step the table is a lower triangle (000, 002, 003; the numbers: `bptt.contribution_table`).
+    with one loss a step the table is a lower triangle (BPTT post, Module 5, IIT slides; the numbers:
+    `bptt.contribution_table`).
 
     Args:
         losses: a scalar for each row; or their sum E = Σ E_t, of which the summands are taken.
@@ -44,7 +45,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
         raise ValueError(f"draw.terms(losses, parameter): no loss depends on {describe(parameter)}")
     N, T = table.shape
     if not table.size:
-        raise ValueError(f"draw.terms(losses, parameter): a table of {N} losses and {T} time steps has no terms")
+        raise ValueError(f"draw.terms(losses, parameter): no terms in a table of {N} losses by {T} time steps")
     nodes_of_all, of = topological_order(losses[-1]), Notation.named(notation)
     plain, markup = (Writer(nodes_of_all, {}, of, setting) for setting in (PLAIN, MARKUP))
     fills, span = colours(dict(np.ndenumerate(table)))

@@ -58,7 +58,8 @@ class _Teller:
         self.labels, self.plain = self.equations.labels, Labels(unfolded, unfolded.writer)
         self.frames: list[dict] = []
         for first, count in unfolded.hidden.items():
-            self.gap, self.steps = (first, first + count - 1), f"steps {first} to {first + count - 1}"
+            self.gap = (first, first + count - 1)
+            self.steps = f"steps {first} to {first + count - 1}" if count > 1 else f"step {first}"
 
     def story(self, forward: Diagram, backward: Diagram) -> Story:
         places = self.unfolded.places
@@ -68,7 +69,9 @@ class _Teller:
             self.frames.append({"phase": "forward", "nodes": given, "text": GIVEN})
         for p in sorted(places, key=lambda p: (p.tensor.born, p.kind == "elided")):
             if p in dots[-1:]:
-                text = f"{self.steps.capitalize()} run: {self.unfolded.hidden[self.gap[0]]} of them, not drawn."
+                count = self.unfolded.hidden[self.gap[0]]
+                runs = f"run: {count} of them," if count > 1 else "runs, and is"
+                text = f"{self.steps.capitalize()} {runs} not drawn."
                 ids = [p.id for p in dots]
                 self.frames.append({"phase": "forward", "nodes": ids, "text": text, "steps": self.steps})
             elif p.id not in given and p not in dots:
@@ -122,8 +125,9 @@ class _Teller:
                         self._add_term(key, q, passed[key], term)
             if p.kind == "elided":
                 for x in [x for x in unfolded.shared if x in through_hidden]:
-                    written = " + ⋯ + ".join(self.labels.differential(x, step) for step in self.gap[::-1])
-                    note = f"The terms of {self.steps} together."
+                    ends = dict.fromkeys(self.gap[::-1])
+                    written = " + ⋯ + ".join(self.labels.differential(x, step) for step in ends)
+                    note = f"The terms of {self.steps} together." if len(ends) > 1 else f"The term of {self.steps}."
                     self._add_term(x, p, through_hidden.pop(x), written, note=note)
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:

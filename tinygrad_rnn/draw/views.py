@@ -1,6 +1,6 @@
 """The figures of a recorded graph: the same nodes in the same places, dressed for each direction.
 
-- `forward` (Fig. 7-5 of seed 001): values run to the right.
+- `forward` (Fig. 7-5 of interdb): values run to the right.
 - `backward` (Fig. 7-6): gradients run to the left, along each edge times the local derivative that stands on it.
 - `between` (Fig. 7-7): what of the backward figure lies between two nodes.
 """
@@ -40,7 +40,7 @@ BESIDE = 20.0  # and how far beside the states it comes down
 
 
 def forward(output: Tensor, **options: Any) -> Diagram:
-    """The forward computational graph of a Tensor (Fig. 7-5 of seed 001), time running to the right.
+    """The forward computational graph of a Tensor (Fig. 7-5 of interdb), time running to the right.
 
     Args:
         options: as `Options` has them: level, notation, max_steps, rolled, values, shapes, color_by, highlight.
@@ -52,7 +52,7 @@ def forward(output: Tensor, **options: Any) -> Diagram:
 
 
 def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagram:
-    """The backward computational graph of a Tensor (Fig. 7-6 of seed 001): gradients run to the left.
+    """The backward computational graph of a Tensor (Fig. 7-6 of interdb): gradients run to the left.
 
     Along each edge the gradient is multiplied by the local derivative written on it. A parameter that several steps
     use has one term of its gradient in each, and Σ adds them up: eqs. 7.7 to 7.9. What needs no gradient is drawn
@@ -69,7 +69,7 @@ def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagr
 
 
 def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
-    """How the gradient of one node gets to another, such as from h(T) to h(T-1) (Fig. 7-7 of seed 001).
+    """How the gradient of one node gets to another, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
 
     The products of the local derivatives along all ways, added up, are ∂output/∂input (`bptt.jacobian`).
 
@@ -140,7 +140,8 @@ class _Figure:
         (its_id, total_id), x = unfolded.sums[first.tensor], lane.x - self._beside
         name, markup = (labels.differential(first.tensor) for labels in self.labels)
         over = f"the sum over the steps that use {self.plain.name(first)}"
-        over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
+        hidden = sum(unfolded.hidden.values())
+        over += f", the {hidden} hidden ones too" if hidden > 1 else ", the hidden one too" if hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
         note = self._note_of_sum(first.tensor)
         half = size(first.kind, name, note)[0] / 2
