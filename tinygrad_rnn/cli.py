@@ -144,7 +144,10 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
     figure.add_argument("--shapes", action="store_true", help="write the shape into every node")
     figure.add_argument("--color-by", choices=COLOURS[1:], help="fill the nodes by the norm of their gradient or value")
     figure.add_argument(
-        "--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter that goes through this step"
+        "--highlight",
+        type=_whole(1),
+        metavar="STEP",
+        help="the term of --parameter that goes through this step",
     )
     figure.add_argument(
         "--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: the first U)"
@@ -183,14 +186,17 @@ class _Forecast:
     def states(self) -> list[Tensor]:
         return self.rnn(self.xs)[0]
 
-    def loss(self) -> Tensor:
-        """Of the many-to-one net."""
-        return nn.half_squared_error(self.readout(self.states()[-1]), self.target)
-
     def losses(self) -> list[Tensor]:
         """Of the many-to-many net, whose target at each step is the next value."""
         targets = (*self.xs[1:], self.target)
         return [nn.half_squared_error(self.readout(h), Y) for h, Y in zip(self.states(), targets, strict=True)]
+
+    def loss(self, many_to_many: bool = False) -> Tensor:
+        """Of the last step; or the sum of those of all steps, E = Σ E_t, if there are several."""
+        if not many_to_many:
+            return nn.half_squared_error(self.readout(self.states()[-1]), self.target)
+        first, *others = self.losses()
+        return label(sum(others, first), "E") if others else first
 
     def parameter(self, name: str | None) -> Tensor:
         """The one with this name, or else the first recurrent matrix: U, or that of the first gate or layer."""
@@ -275,14 +281,7 @@ def _diagram(net: _Forecast, options: argparse.Namespace, shown: dict[str, Any])
     if options.view == "between":
         *_, before, last = net.states()
         return draw.between(last, before, **shown)
-    loss = _total(net.losses()) if options.many_to_many else net.loss()
-    return {"forward": draw.forward, "backward": draw.backward}[options.view](loss, **shown)
-
-
-def _total(losses: list[Tensor]) -> Tensor:
-    """E = Σ E_t; of one loss, that loss."""
-    first, *others = losses
-    return label(sum(others, first), "E") if others else first
+    return getattr(draw, options.view)(net.loss(options.many_to_many), **shown)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -68,11 +68,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
             fill = fills.get((n - 1, k - 1), "")
             place = {"x": (k - 1) * width, "y": y}
             nodes.append(Node(f"term{n}_{k}", text[0], kind, text[1], **place, tooltip=tooltip, fill=fill))
-    sizes = [size(node.kind, node.label) for node in nodes]
-    frame = (
-        min(node.x - w / 2 for node, (w, _) in zip(nodes, sizes, strict=True)), (1 - N) * height - height / 2,
-        (T - 0.5) * width, 1.5 * height,
-    )  # fmt: skip
+    left = min(node.x - size(node.kind, node.label)[0] / 2 for node in nodes)
+    frame = (left, (1 - N) * height - height / 2, (T - 0.5) * width, 1.5 * height)
     name, set_name = plain.variable(parameter), markup.variable(parameter)
     scale = Scale(f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖", *span)
     title = f"table of the terms of the gradient of {name}"

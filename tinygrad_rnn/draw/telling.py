@@ -83,16 +83,11 @@ class _Teller:
         return Story(forward, backward, {p.id: self._node(p) for p in places}, self.frames, self._sums())
 
     def _node(self, p: Place) -> dict:
-        unfolded = self.unfolded
-        name, plain = self.labels.name(p), self.plain.name(p)
+        name = self.labels.name(p)
         if p.kind == "elided":
             return {"name": name, "plain": self.steps, "wants": True}
-        node = {
-            "name": name,
-            "plain": plain,
-            "wants": bool(p.tensor.requires_grad),
-            **_array(unfolded.values[p.tensor]),
-        }
+        node = {"name": name, "plain": self.plain.name(p), "wants": bool(p.tensor.requires_grad)}
+        node |= _array(self.unfolded.values[p.tensor])
         if p.tensor.requires_grad:
             node["gradient"] = self.equations.gradient(p)
         return node if p.tensor.is_leaf else node | self.equations.forward(p)

@@ -232,12 +232,8 @@ def _places(
 def _rolled(places: list[Place], links: list[Link], steps: list[int]) -> tuple[list[Place], list[Link], list[int]]:
     """The last step alone, which stands for all, with the states that it starts from, and what comes after it."""
     last, before = steps[-1], set(steps[:-1])
-    kept = [
-        link
-        for link in links
-        if link.target.column not in before
-        and (link.source.column not in before or (link.source.carried and link.source.column == last - 1))
-    ]
+    kept = [link for link in links if link.target.column not in before]
+    kept = [k for k in kept if k.source.column not in before or (k.source.carried and k.source.column == last - 1)]
     drawn = {p for link in kept for p in (link.source, link.target)}
     return [p for p in places if p in drawn], kept, [last]
 
