@@ -144,10 +144,7 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
     figure.add_argument("--shapes", action="store_true", help="write the shape into every node")
     figure.add_argument("--color-by", choices=COLOURS[1:], help="fill the nodes by the norm of their gradient or value")
     figure.add_argument(
-        "--highlight",
-        type=_whole(1),
-        metavar="STEP",
-        help="the term of --parameter that goes through this step",
+        "--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter that goes through this step"
     )
     figure.add_argument(
         "--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: the first U)"

@@ -177,13 +177,12 @@ def _gradients(
         b_terms = np.array([dh_hat[t].sum(axis=1) for t in steps])  # of (7.9)
         dW, dU, db = (sum(terms[::-1]) for terms in (W_terms, U_terms, b_terms))  # from T down, as a sweep adds them
         grad_above = [np.zeros_like(x[1]), *(W.T @ dh_hat[t] for t in steps)]
-        found.append(
-            Gradients(
-                loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, V=dV,
-                b=None if b is None else db, c=None if c is None else dc.sum(axis=1),
-                h0=rows(dh[:1])[0], xs=rows(grad_above[1:]), W_terms=W_terms, U_terms=U_terms, b_terms=b_terms,
-            )
+        gradients = Gradients(
+            loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, V=dV,
+            b=None if b is None else db, c=None if c is None else dc.sum(axis=1),
+            h0=rows(dh[:1])[0], xs=rows(grad_above[1:]), W_terms=W_terms, U_terms=U_terms, b_terms=b_terms,
         )  # fmt: skip
+        found.append(gradients)
     return found[::-1]
 
 

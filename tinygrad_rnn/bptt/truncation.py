@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tinygrad_rnn import checks
@@ -90,25 +90,24 @@ def truncated(
         raise ValueError(
             "truncated(back=..., compile=...): a program goes back to the chunk's first step; leave one out"
         )
-    state = _detached(state)
+    state, pieces = _detached(state), ((xs[i : i + length], targets[i : i + length]) for i in range(0, T, length))
     if compile is not None:
-        return Chunks(_programs(rnn, readout, loss_fn, xs, targets, length, state, compile), state)
-    return Chunks(_chunks(rnn, readout, loss_fn, xs, targets, length, state, back), state)
+        return Chunks(_programs(rnn, readout, loss_fn, pieces, state, compile), state)
+    return Chunks(_chunks(rnn, readout, loss_fn, pieces, state, back), state)
 
 
 def _chunks(
-    rnn: Recurrent, readout: Module, loss_fn: Callable, xs: Any, targets: Sequence, length: int, state: Any,
-    back: int | None,
-) -> Iterator[tuple[float, Any]]:  # fmt: skip
+    rnn: Recurrent, readout: Module, loss_fn: Callable, pieces: Iterable, state: Any, back: int | None
+) -> Iterator[tuple[float, Any]]:
     """The loss of each chunk, and the state after it."""
     states = deque([state])  # those that gradients may still go back to, the oldest first
-    for start in range(0, len(xs), length):
-        loss, chunk = 0.0, range(start, min(start + length, len(xs)))
-        for t in chunk:
+    for xs, targets in pieces:
+        loss = 0.0
+        for t in range(len(xs)):
             (h,), state = rnn(xs[t : t + 1], states[-1])
             states.append(state)
             loss = loss_fn(readout(h), targets[t]) + loss
-        while len(states) > 1 + (back or len(chunk)):
+        while len(states) > 1 + (back or len(xs)):
             states.popleft()
         for part in _parts(states[0]):
             cut(part)
@@ -117,9 +116,8 @@ def _chunks(
 
 
 def _programs(
-    rnn: Recurrent, readout: Module, loss_fn: Callable, xs: Any, targets: Sequence, length: int, state: Any,
-    compile: Callable,
-) -> Iterator[tuple[float, Any]]:  # fmt: skip
+    rnn: Recurrent, readout: Module, loss_fn: Callable, pieces: Iterable, state: Any, compile: Callable
+) -> Iterator[tuple[float, Any]]:
     """The same, a program for every length of a chunk."""
 
     def chunk(xs: Any, targets: Any, state: Any) -> tuple[Tensor, Any]:
@@ -129,11 +127,10 @@ def _programs(
         return loss, state
 
     program = None
-    for start in range(0, len(xs), length):
-        inputs = xs[start : start + length], targets[start : start + length], state
+    for xs, targets in pieces:
         if program is None:
-            program = compile(chunk, *inputs, wrt=[*rnn.parameters(), *readout.parameters()])
-        loss, state = program.backward(*inputs)
+            program = compile(chunk, xs, targets, state, wrt=[*rnn.parameters(), *readout.parameters()])
+        loss, state = program.backward(xs, targets, state)
         yield loss, state
 
 

@@ -388,11 +388,8 @@ class Grid:
             column, target = link.target.column, link.target
             if link.source not in rails[column]:
                 rails[column].append(link.source)
-            first = not any(
-                self.row[q] is self.row[target] and self.slot[q] < self.slot[target]
-                for q in self.columns[column]
-                if q in self.row
-            )
+            row, slot = self.row[target], self.slot[target]
+            first = not any(self.row.get(q) is row and self.slot[q] < slot for q in self.columns[column])
             level = first and target not in taken and target not in above
             above[target] += not level
             taps[link] = above[target]

@@ -110,6 +110,5 @@ def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, st
         with suppress(DrawingError):
             layered(unfolded.places, unfolded.links, lambda link: widest[between[link]])
         return []
-    sums = list(unfolded.shared.values())
     tallest = max([size("parameter", "", notes.get(x, ""))[1] for x in unfolded.shared], default=0.0)
-    return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]], tallest)
+    return place(unfolded, lambda link: widest[between[link]], tallest)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Point, Row
 from tinygrad_rnn.draw.style import ARROW, MARGIN, NODES
+from tinygrad_rnn.draw.unfolding import Unfolded
 
 __all__ = ["Lane", "is_free", "place"]
 
@@ -55,25 +56,16 @@ class Lane:
     y: float
 
 
-def place(
-    places: Sequence[Place],
-    links: Sequence[Link],
-    sums: Sequence[Sequence[Place]],
-    steps: Sequence[int],
-    room: Callable[[Link], float],
-    tallest_sum: float,
-) -> list[Lane]:
+def place(unfolded: Unfolded, room: Callable[[Link], float], tallest_sum: float) -> list[Lane]:
     """Set x and y of every place, and how every link runs; returns the lanes of the sums.
 
     Args:
-        places: in topological order, the output last.
-        sums: the places that make one sum over time each.
-        steps: the columns that are time steps.
         room: how wide a link's label is.
         tallest_sum: the height of what the sums make, at the ends of their lanes.
     """
-    grid = Grid(places, links, steps)
-    for terms in sums:
+    places, links = unfolded.places, unfolded.links
+    grid = Grid(places, links, unfolded.steps)
+    for terms in unfolded.shared.values():
         grid.row_of(terms[0]).lanes[grid.up.get(terms[0], True)].append(terms)
     children: dict[Place, dict[bool, list[Place]]] = {p: {True: [], False: []} for p in places}
     for p in grid.parent:

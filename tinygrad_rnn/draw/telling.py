@@ -7,7 +7,7 @@ of its source. The terms of a sum over time are added to it one by one, the last
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,21 +34,7 @@ NO_NUMBER = "The output is no single number, so no gradient starts from it. Take
 
 def tell(unfolded: Unfolded, forward: Diagram, backward: Diagram) -> Story:
     """The frames of a graph, with the numbers that they show, in figures that show none."""
-    return _Teller(unfolded).story(_undressed(forward, unfolded), _undressed(backward, unfolded))
-
-
-def _undressed(diagram: Diagram, unfolded: Unfolded) -> Diagram:
-    """A figure without values, colours and highlights, which the page shows frame by frame."""
-    drawn = {p.id: p for p in unfolded.places}
-    faint = {id for id, p in drawn.items() if diagram.direction == "RL" and not p.tensor.requires_grad}
-    return replace(
-        diagram,
-        nodes=[replace(node, note="", fill="", faint=node.id in faint) for node in diagram.nodes],
-        edges=[replace(edge, bold=False, faint=False) for edge in diagram.edges],
-        caption=unfolded.writer.legend(),
-        caption_markup=unfolded.markup.legend(),
-        scale=None,
-    )
+    return _Teller(unfolded).story(forward, backward)
 
 
 class _Teller:
@@ -175,15 +161,11 @@ class _Teller:
         ids |= {p.id: p for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
         if self.frames[-1]["phase"] == "forward":
             return []
-        return [
-            {
-                "id": id,
-                "name": self.labels.differential(p.tensor),
-                "plain": self.plain.differential(p.tensor),
-                "terms": sum(frame.get("to") == id for frame in self.frames),
-            }
-            for id, p in ids.items()
-        ]
+        found, terms = [], Counter(frame.get("to") for frame in self.frames)
+        for id, p in ids.items():
+            name, plain = (labels.differential(p.tensor) for labels in (self.labels, self.plain))
+            found.append({"id": id, "name": name, "plain": plain, "terms": terms[id]})
+        return found
 
 
 def _array(array: np.ndarray) -> dict:

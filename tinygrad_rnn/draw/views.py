@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import fields, replace
 from typing import Any
 
@@ -144,15 +145,10 @@ class _Figure:
         over += f", the {hidden} hidden ones too" if hidden > 1 else ", the hidden one too" if hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
         note = self._note_of_sum(first.tensor)
-        half = size(first.kind, name, note)[0] / 2
-        tooltip = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
-        return (
-            Node(
-                total_id, name, first.kind, markup, x=x - GAP - half, y=lane.y, tooltip=tooltip, faint=faint,
-                note=note,
-            ),
-            Node(its_id, "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint),
-        )  # fmt: skip
+        left = x - GAP - size(first.kind, name, note)[0] / 2
+        of = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
+        total = Node(total_id, name, first.kind, markup, x=left, y=lane.y, tooltip=of, faint=faint, note=note)
+        return total, Node(its_id, "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint)
 
     def _emphasis(self, *places: Place) -> tuple[bool, bool]:
         """Whether what joins these places is bold, and whether it is faint."""
@@ -215,8 +211,11 @@ class _Figure:
         return min(xs), min(ys) - AROUND, max(xs), top
 
     def story(self) -> Story:
-        """What the page shows, frame by frame."""
-        return tell(self.unfolded, self.forward(), self.backward("backward computational graph"))
+        """What the page shows, frame by frame: the figures themselves have no numbers, colours and highlights."""
+        bare = copy(self)
+        bare.options, bare.lit, bare.terms = replace(self.options, color_by=None), None, [None, None]
+        figures = (bare.forward(), bare.backward("backward computational graph"))
+        return tell(self.unfolded, *(replace(x, nodes=[replace(node, note="") for node in x.nodes]) for x in figures))
 
     def _node(self, p: Place, gradient: bool) -> Node:
         faint = (gradient and not p.tensor.requires_grad) or self._emphasis(p)[1]
