@@ -208,13 +208,10 @@ def _demo(options: argparse.Namespace) -> int:
     net = _Forecast(options)
     loss = net.loss()
     options.out.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "forward.svg": draw.forward(loss),
-        "backward.svg": draw.backward(loss),
-        "forward-primitives.svg": draw.forward(loss, level="primitives"),
-    }
+    figures = {"forward": draw.forward(loss), "backward": draw.backward(loss)}
+    figures["forward-primitives"] = draw.forward(loss, level="primitives")
     for name, diagram in figures.items():
-        print(f"wrote {diagram.save(options.out / name)}")
+        print(f"wrote {diagram.save(options.out / f'{name}.svg')}")
 
     loss.backward()
     arrays = {name: p.value for name, p in net.parameters.items()}

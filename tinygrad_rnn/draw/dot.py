@@ -60,7 +60,7 @@ def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
         x = centre - sum(part.width for part in row) / 2
         for j, part in enumerate(row):
             attributes = {"pos": f"{x + part.middle:.2f},{y + ROW / 2:.2f}"}
-            if isinstance(part, legend.Words):
+            if part.markup:
                 attributes |= {"shape": "plain", "style": "", **style.LEGEND}
                 graph.node(f"legend{i}_{j}", _html(part.markup, style.LEGEND_FONT), **attributes)
             else:

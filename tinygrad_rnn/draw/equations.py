@@ -248,7 +248,7 @@ class Equations:
 
 
 def used(link: Link) -> Tensor:
-    """What a link uses: of states that dots stand for, the one."""
+    """The Tensor a link reads; for a column of dots, the hidden state it stands for."""
     if link.source.kind != "elided" or link.target.kind == "elided":
         return link.source.tensor
     return next(x for x in link.user.inputs if (x.name, x.layer) == link.source.role)

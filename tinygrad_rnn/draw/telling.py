@@ -33,7 +33,7 @@ NO_NUMBER = "The output is no single number, so no gradient starts from it. Take
 
 
 def tell(unfolded: Unfolded, forward: Diagram, backward: Diagram) -> Story:
-    """The frames of a graph, with the numbers that they show, in figures that show none."""
+    """The page's frames; each highlights one step of figures drawn without numbers."""
     return _Teller(unfolded).story(forward, backward)
 
 
