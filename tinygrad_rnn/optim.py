@@ -17,11 +17,11 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import number
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor, describe
@@ -269,9 +269,5 @@ def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
 
 def _number(call: str, name: str, value: Any, below: float | None = None) -> float:
     """A setting, checked to be a number of at least 0, and less than `below`."""
-    limits = "at least 0" if below is None else f"at least 0 and less than {below}"
-    if not isinstance(value, Real):
-        raise TypeError(f"{call}({name}={value!r}): a number of {limits} is needed")
-    if not value >= 0 or (below is not None and value >= below):
-        raise ValueError(f"{call}({name}={value!r}): a number of {limits} is needed")
-    return float(value)
+    wanted = "a number of at least 0" + ("" if below is None else f" and less than {below}")
+    return number(call, name, value, wanted, 0, math.inf if below is None else math.nextafter(below, 0))
