@@ -112,7 +112,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Gradient descent: v = momentum · v + g, p = p - lr · v (seed 003: W = W - α ∂E/∂W, without momentum).
+    """Gradient descent: v = momentum · v + g, p = p - lr · v (IIT slides: W = W - α ∂E/∂W, without momentum).
 
     Args:
         params: the parameters. lr: the learning rate α. momentum: at least 0 and less than 1.
@@ -186,7 +186,8 @@ def gradient_norm(params: Parameters) -> float:
 def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     """Scale all gradients by max_norm / ‖g‖ if their norm ‖g‖, as one vector, exceeds max_norm.
 
-    The remedy of Pascanu et al. 2013 for gradients that explode (seeds 002 to 004); the direction is kept.
+    The remedy of Pascanu et al. 2013 for gradients that explode (also in Module 5, the IIT slides and TowardsML); the
+    direction is kept.
 
     Returns:
         ‖g‖ before, infinite if it exceeds the largest number there is.
