@@ -342,7 +342,10 @@ def tile(x: Any, reps: int | Sequence[int]) -> Tensor:
 @_implements(np.take)
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The elements, or the slices along an axis, at the indices."""
-    return _moved(x, _places(x, np.take, indices, axis))
+    if not isinstance(indices, Tensor):
+        return _moved(x, _places(x, np.take, indices, axis))
+    x = ravel(x) if axis is None else as_tensor(x)
+    return x[(slice(None),) * ((axis or 0) % builtins.max(x.ndim, 1)) + (indices,)]
 
 
 @_implements(np.split)
@@ -410,8 +413,22 @@ def _plain(function: Callable, reads: bool = True) -> Callable:
     return plain
 
 
-for _function in (np.argmax, np.argmin, np.argsort, np.allclose, np.isclose, np.array_equal):
+def _choice(function: Callable, axis: Axis = None) -> Callable:
+    """A function of the values alone that a program follows, over an axis."""
+
+    def choice(x: Any, *further: Any, **keywords: Any) -> Any:
+        if len(further) > 1 or not keywords.keys() <= {"axis", "keepdims"}:
+            return _plain(function)(x, *further, **keywords)
+        over = further[0] if further else keywords.get("axis", axis)
+        return tensor.test(function, x, static=(over, keywords.get("keepdims", False)))
+
+    return choice
+
+
+for _function, _axis in ((np.argmax, None), (np.argmin, None), (np.any, None), (np.all, None), (np.argsort, -1)):
+    NUMPY_FUNCTIONS[_function] = _choice(_function, _axis)
+    setattr(Tensor, _function.__name__, NUMPY_FUNCTIONS[_function])
+for _function in (np.allclose, np.isclose, np.array_equal):
     NUMPY_FUNCTIONS[_function] = _plain(_function)
 for _function in (np.zeros_like, np.ones_like, np.shape, np.ndim, np.size):
     NUMPY_FUNCTIONS[_function] = _plain(_function, reads=False)
-Tensor.argmax, Tensor.argmin = _plain(np.argmax), _plain(np.argmin)

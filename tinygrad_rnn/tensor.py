@@ -39,6 +39,7 @@ __all__ = [
     "is_recording",
     "label",
     "last_step",
+    "leaves_the_graph",
     "no_grad",
     "place",
     "power",
@@ -46,6 +47,7 @@ __all__ = [
     "record",
     "recording",
     "refused",
+    "test",
     "time_step",
     "unary",
     "unless_named",
@@ -86,9 +88,12 @@ class Watcher:
     def detached(self, leaf: Tensor, x: Tensor) -> None:
         """A leaf that has the value of x."""
 
-    def test(self, test: np.ufunc, inputs: tuple, result: Any) -> Any:
-        """What a comparison gives: the array of booleans, unless the watcher has something else for it."""
-        return result
+    def test(self, test: Callable, inputs: tuple, static: tuple) -> Any:
+        """What a comparison, a test or a choice gives: an array, unless the watcher has something else for it."""
+        return primitives.TESTS[test].forward(*map(bare, inputs), *static)
+
+    def left(self, call: str, instead: str) -> None:
+        """A call makes something else of Tensors than nodes; what to use instead where only nodes will do."""
 
     def read(self, x: Tensor, how: str) -> None:
         """The value of a Tensor has been taken out of the graph."""
@@ -165,13 +170,23 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
             return record(primitive, tuple([_constant(x, beside) for x in inputs]), *static)
         if x.requires_grad:
             recorded = _recording.get()
-    arguments = (*[_to_hold(x) if recorded else x.value for x in inputs], *static)
+    arguments = (*[_to_hold(x) if recorded else x.value for x in inputs], *map(_plain, static))
     watch = watcher.get()
     try:
         value = primitive.forward(*arguments) if watch is None else watch.computed(primitive, inputs, arguments)
     except (ValueError, IndexError, TypeError) as error:
         raise refused(primitive.name, inputs, error) from error
     return _node(value, primitive, inputs, arguments, recorded, watch)
+
+
+def _plain(static: Any) -> Any:
+    """A static argument with Python's own whole numbers for those of NumPy and of enumerations."""
+    if isinstance(static, (tuple, list)):
+        return tuple(map(_plain, static))
+    if isinstance(static, slice):
+        return slice(*map(_plain, (static.start, static.stop, static.step)))
+    whole = isinstance(static, (int, np.integer)) and not isinstance(static, bool)
+    return operator.index(static) if whole else static
 
 
 def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor]:
@@ -600,7 +615,9 @@ class Tensor:
     __abs__ = unary(primitives.abs_)
 
     def __getitem__(self, index: Any) -> Tensor:
-        return record(primitives.getitem, (self,), _plain_index(index))
+        inputs = [self]
+        index = _plain_index(index, inputs)
+        return record(primitives.getitem, tuple(inputs), index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
@@ -613,31 +630,36 @@ class Tensor:
     __hash__ = object.__hash__  # by identity: nodes are keys of dicts
 
     def __eq__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return _test(np.equal, self, other)
+        return test(np.equal, self, other)
 
     def __ne__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return _test(np.not_equal, self, other)
+        return test(np.not_equal, self, other)
 
     def __lt__(self, other: Any) -> np.ndarray:
-        return _test(np.less, self, other)
+        return test(np.less, self, other)
 
     def __le__(self, other: Any) -> np.ndarray:
-        return _test(np.less_equal, self, other)
+        return test(np.less_equal, self, other)
 
     def __gt__(self, other: Any) -> np.ndarray:
-        return _test(np.greater, self, other)
+        return test(np.greater, self, other)
 
     def __ge__(self, other: Any) -> np.ndarray:
-        return _test(np.greater_equal, self, other)
+        return test(np.greater_equal, self, other)
 
     def __and__(self, other: Any) -> np.ndarray:
-        return _test(np.logical_and, self, other)
+        return test(np.bitwise_and, self, other)
 
     def __or__(self, other: Any) -> np.ndarray:
-        return _test(np.logical_or, self, other)
+        return test(np.bitwise_or, self, other)
+
+    def __xor__(self, other: Any) -> np.ndarray:
+        return test(np.bitwise_xor, self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __invert__(self) -> np.ndarray:
-        return _test(np.logical_not, self)
+        return test(np.invert, self)
 
     # Methods; backward.py adds backward, and functions.py those that are one of its functions as it stands
 
@@ -691,7 +713,7 @@ class Tensor:
             if ufunc in _UFUNCS:
                 return record(_UFUNCS[ufunc], inputs)
             if ufunc in primitives.TESTS:
-                return _test(ufunc, *inputs)
+                return test(ufunc, *inputs)
         call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         raise TypeError(_unsupported(f"np.{call}" + "".join(f", {key}=" for key in keywords), ufunc.__name__))
 
@@ -722,9 +744,17 @@ def read_out(x: Tensor, how: str) -> None:
         watch.read(x, how)
 
 
-def _test(test: np.ufunc, *inputs: Any) -> Any:
-    result, watch = test(*map(bare, inputs)), watcher.get()
-    return result if watch is None else watch.test(test, inputs, result)
+def test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:
+    """What a comparison, a test or a choice makes of Tensors: no gradient flows through it, so it is an array."""
+    return (watcher.get() or _UNWATCHED).test(test, inputs, static)
+
+
+def leaves_the_graph(call: str, instead: str) -> None:
+    """Tell the watcher, if there is one, of a call that makes something else than nodes."""
+    (watcher.get() or _UNWATCHED).left(call, instead)
+
+
+_UNWATCHED = Watcher()
 
 
 def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
@@ -760,16 +790,17 @@ def _unsupported(call: str, name: str) -> str:
     return f"{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
 
 
-def _plain_index(index: Any) -> Any:
-    """An index with Tensors and lists in it as arrays, which the graph can keep."""
+def _plain_index(index: Any, inputs: list[Tensor]) -> Any:
+    """An index with Tensors and lists in it as the graph can keep them; whole numbers in a Tensor become its inputs."""
     if isinstance(index, tuple):
-        return tuple(_plain_index(i) for i in index)
+        return tuple([_plain_index(i, inputs) for i in index])
     if isinstance(index, Tensor):
-        return index.numpy()
+        if index.dtype.kind not in "iu":  # a mask decides about the shape
+            return index.numpy()
+        inputs.append(index)
+        return primitives.INPUT
     if isinstance(index, list):
         return np.array(index, dtype=None if index else int)
     if isinstance(index, slice):
-        return slice(*map(_plain_index, (index.start, index.stop, index.step)))
-    if isinstance(index, np.integer):
-        return int(index)
+        return slice(*[i.item() if isinstance(i, Tensor) else i for i in (index.start, index.stop, index.step)])
     return index.copy() if isinstance(index, np.ndarray) else index

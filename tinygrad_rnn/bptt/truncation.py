@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
-from tinygrad_rnn.tensor import Tensor, cut
+from tinygrad_rnn.tensor import Tensor, cut, leaves_the_graph
 
 __all__ = ["Chunks", "truncated"]
 
@@ -77,6 +77,7 @@ def truncated(
         TypeError: rnn is no RNN, LSTM or GRU, or length or back is no integer.
         ValueError: `back` and `compile` together: a program goes through a chunk whole.
     """
+    leaves_the_graph("truncated()", "call it on its own, with compile=tg.compile")
     if not isinstance(rnn, Recurrent):
         raise TypeError(f"truncated(rnn, ...): an nn.RNN, LSTM or GRU is needed, not an object of {type(rnn).__name__}")
     length, T = _integer("length", length), len(xs)

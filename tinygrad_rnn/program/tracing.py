@@ -18,9 +18,9 @@ import numpy as np
 from tinygrad_rnn.backward import grad, topological_order
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.program.graph import Graph, Node
-from tinygrad_rnn.program.structure import flattened, is_array, rebuilt, value_of
+from tinygrad_rnn.program.structure import flattened, is_array, rebuilt
 from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder, watched_by
-from tinygrad_rnn.tensor import Tensor, as_tensor, describe, is_recording, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, leaves_the_graph, is_recording, record
 
 __all__ = ["Trace", "inputs_among", "name_of", "parameters_of", "recorded", "trace"]
 
@@ -59,10 +59,11 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     name = name_of(function)
     if not callable(function):
         raise TypeError(f"compile(function, ...): a function of the inputs is needed, not a {name}")
+    leaves_the_graph("a program", "call the function that it is made of")
     if not is_recording():
         raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
     leaves, structure = flattened(inputs)
-    given = [Tensor(value_of(x)) for x in leaves]
+    given = [Tensor(bare(x)) for x in leaves]
     wrt = [given[p] if isinstance(p, int) else p for p in inputs_among(name, of, inputs)]
     for x, leaf in zip(leaves, given, strict=True):
         leaf.requires_grad = isinstance(x, Tensor) and x.requires_grad
@@ -137,13 +138,15 @@ def _graph(
     born_before = [x for x in nodes if x.primitive is None and x.born < tracer.started]
     live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
     new: dict[Tensor, Node] = {}
+    varying = inputs | live.keys()
+    varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
     for x in dict.fromkeys([*given, *live, *nodes]):
         value = x.value.copy() if x.primitive is None and x not in inputs and x not in live else None
         made_of = tuple([new[y] for y in x.inputs])
-        new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value)
+        new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value, x.born)
     graph = Graph(
         tuple(new[x] for x in nodes if x.primitive is not None),
-        *(tuple(new[x] for x in some) for some in (outputs, given, live)),
+        *(tuple(new[x] for x in some) for some in (outputs, given, live, filter(varying.__contains__, tracer.read_out))),
     )
     return graph, tuple(live), tuple(new[p] for p in wrt)
 
