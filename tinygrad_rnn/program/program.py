@@ -169,8 +169,12 @@ class _Traced:
         self.is_cast = self.casts != [dtype for _, dtype in key[1:]]
 
     def fits(self, key: Any) -> bool:
-        """Whether it is of such inputs, and of parameters of the dtypes that they have now."""
-        return self.key == key and list(map(_dtype, self.trace.parameters)) == self.dtypes
+        """Whether it is of such inputs, of parameters of the dtypes that they have now, and of what stands around."""
+        return (
+            self.key == key
+            and list(map(_dtype, self.trace.parameters)) == self.dtypes
+            and self.trace.surroundings.unchanged()
+        )
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""

@@ -19,6 +19,7 @@ from tinygrad_rnn.backward import grad, topological_order
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.program.graph import Graph, Node
 from tinygrad_rnn.program.structure import flattened, is_array, rebuilt
+from tinygrad_rnn.program.surroundings import Surroundings
 from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder, watched_by
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, leaves_the_graph, is_recording, record
 
@@ -35,7 +36,7 @@ class Trace:
         input_names: what the function calls its inputs: xs, or state_1 for a part of one.
         wrt_names, wrt: what the gradients are of, and its leaves.
         extra: what else the function returns, as `structure.flattened` has it.
-        examples: the inputs that the function was run on.
+        examples: the inputs that the function was run on. surroundings: what it found around it.
     """
 
     graph: Graph
@@ -45,6 +46,7 @@ class Trace:
     wrt: tuple[Node, ...]
     extra: Any
     examples: tuple[np.ndarray, ...]
+    surroundings: Surroundings
 
 
 def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trace:
@@ -74,7 +76,9 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     try:
         with watched_by(tracer):
             outputs, returned = _outputs(name, function, structure, given)
+            surroundings = Surroundings(function)
             _check_again(name, function, structure, given, tracer, outputs)
+            surroundings.settle(name)
             tracer.active = True
             outputs[1:1] = _gradients(outputs[0], wrt, tracer.loose)
         graph, parameters, of_wrt = _graph(outputs, given, wrt, tracer)
@@ -86,7 +90,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     names = dict(zip(given, input_names, strict=True))
     wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(wrt, 1))
     examples = tuple(x.value for x in given)
-    return Trace(graph, parameters, input_names, wrt_names, of_wrt, returned or None, examples)
+    return Trace(graph, parameters, input_names, wrt_names, of_wrt, returned or None, examples, surroundings)
 
 
 def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tensor]) -> tuple[list[Tensor], Any]:

@@ -19,6 +19,7 @@ from tinygrad_rnn.primitives import TESTS, Primitive
 from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.steps import static_key
 from tinygrad_rnn.program.structure import flattened, rebuilt
+from tinygrad_rnn.program.surroundings import changed
 from tinygrad_rnn.tensor import Tensor, Watcher, cut, describe, record, recording, watcher
 
 __all__ = ["OnShapes", "OnValues", "Recorder", "watched_by"]
@@ -226,11 +227,7 @@ class OnValues(Recorder):
         self.differed = True
         file, line = place_outside()
         where = "" if at is None else f": see {describe(at)}, {os.path.basename(file)} line {line}"
-        return ValueError(
-            f"compile({self.name}): run twice on the same inputs, it does not do the same, or not with the same "
-            f"numbers{where}; what is drawn at random, changes between calls, is taken from a .value or is made in "
-            "another thread has to be an input"
-        )
+        return changed(self.name, where)
 
     def leave(self) -> None:
         """Make leaves of the nodes that the function has kept, since their graph is not there."""
