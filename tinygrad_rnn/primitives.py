@@ -180,6 +180,15 @@ def _over(test, x, axis, keepdims):
     return test(x, axis=axis, **({"keepdims": keepdims} if keepdims else {}))
 
 
+def _one_hot(x, count):
+    """For each class number in x, which of so many classes it is."""
+    hot = x[..., None] == np.arange(count)
+    if np.count_nonzero(hot) != x.size:
+        outside = x[(x < 0) | (x >= count)]
+        raise ValueError(f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {outside[0]}")
+    return hot
+
+
 def _sum_vjp(g, ans, x, axis, keepdims):
     if axis is not None and not keepdims:
         g = np.reshape(g, kept_shape(x.shape, axis))
@@ -382,7 +391,7 @@ stack = primitive("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "stack",
 # fmt: on
 
 # What is chosen or tested: no gradient flows through it, and in a recorded graph it stands in the trace of a program only.
-TESTS: dict[Callable, Primitive] = {
+TESTS: dict[Any, Primitive] = {
     test: Primitive(test.__name__, test, written, (), (), ("x", "y")[: test.nin])
     for test, written in [
         (np.equal, "{x} = {y}"), (np.not_equal, "{x} ≠ {y}"), (np.less, "{x} < {y}"), (np.less_equal, "{x} ≤ {y}"),
@@ -397,3 +406,4 @@ TESTS |= {
     test: Primitive(test.__name__, partial(_over, test), f"{test.__name__}({{x}})", (), (), ("x",))
     for test in (np.any, np.all, np.argmax, np.argmin, np.argsort)
 }
+TESTS["one_hot"] = Primitive("one_hot", _one_hot, "one_hot({x})", (), (), ("x",))

@@ -92,11 +92,11 @@ class Watcher:
         """What a comparison, a test or a choice gives: an array, unless the watcher has something else for it."""
         return primitives.TESTS[test].forward(*map(bare, inputs), *static)
 
-    def left(self, call: str, instead: str) -> None:
-        """A call makes something else of Tensors than nodes; what to use instead where only nodes will do."""
-
     def read(self, x: Tensor, how: str) -> None:
         """The value of a Tensor has been taken out of the graph."""
+
+    def left(self, call: str, instead: str) -> None:
+        """A call has made something else of Tensors than nodes; where only nodes will do, there is something else."""
 
 
 class recording:
@@ -182,7 +182,7 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
 def _plain(static: Any) -> Any:
     """A static argument with Python's own whole numbers for those of NumPy and of enumerations."""
     if isinstance(static, (tuple, list)):
-        return tuple(map(_plain, static))
+        return (tuple if isinstance(static, tuple) else list)(map(_plain, static))
     if isinstance(static, slice):
         return slice(*map(_plain, (static.start, static.stop, static.step)))
     whole = isinstance(static, (int, np.integer)) and not isinstance(static, bool)
@@ -695,12 +695,12 @@ class Tensor:
         return record(primitives.transpose, (self,), tuple(axes) if axes else None)
 
     def astype(self, dtype: Any) -> Tensor:
-        """The same numbers as float32 or float64.
+        """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.
 
         Raises:
             TypeError: another type, through which no gradient could flow.
         """
-        if np.dtype(dtype) not in (np.float32, np.float64):
+        if np.dtype(dtype) not in (np.float32, np.float64) and (self.requires_grad or np.dtype(dtype).kind not in "iub"):
             raise TypeError(f"astype({dtype!r}): a Tensor can become float32 or float64")
         return record(primitives.astype, (self,), np.dtype(dtype))
 

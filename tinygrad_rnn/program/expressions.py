@@ -60,7 +60,7 @@ _CODE: dict[str, tuple[str, int]] = {
         )
     },
 }
-HELPERS = ("sigmoid", "log_softmax", "cross_entropy", "scatter", "as_traced")  # which NumPy lacks
+HELPERS = ("sigmoid", "log_softmax", "cross_entropy", "scatter", "one_hot", "as_traced")  # which NumPy lacks
 VIEWS = {"identity", "reshape", "transpose", "getitem"}  # which may give the very array that they are given
 
 
@@ -113,8 +113,8 @@ def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[N
         return [f'np.einsum("{static[0]}", {listed})'], operands, ATOM
     if op in ("concatenate", "stack"):
         return [f"np.{op}([{listed}], axis={static[0]})"], operands, ATOM
-    if op == "log_softmax":
-        return [f"log_softmax({{0,}}, {static[0]})"], operands, ATOM
+    if op in ("log_softmax", "one_hot"):
+        return [f"{op}({{0,}}, {static[0]})"], operands, ATOM
     if op == "as_traced":
         return ["as_traced({0,}, ", array_text(static[0]), ")"], operands, ATOM
     if op in ("sum", "max", "min", "cumsum", "any", "all", "argmax", "argmin", "argsort"):

@@ -228,9 +228,11 @@ def _sum(terms: list[Node], step: dict, new: dict[Node, Node], users: dict[Node,
     """Σ_t of terms that one primitive has made, one for each step."""
     terms = sorted(terms, key=step.__getitem__)
     first, only_here = terms[0], all(len(users[x]) == 1 for x in terms)
-    if only_here and (first.operation == "outer" or (first.operation == "sum" and first.static == (0, False))):
+    static = {"outer": (), "sum": (0, False), "scatter": (P.INPUT, first.shape)}.get(first.operation)
+    if only_here and first.static == static:
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
-        return made(first.primitive, inputs, ((0, 1), False) if first.static else (), first.shape, node)
+        static = ((0, 1), False) if first.operation == "sum" else static
+        return replace(first, inputs=tuple(inputs), static=static, name=None, step=node.step, layer=node.layer)
     return made(P.sum_, (stacked([new.get(x, x) for x in terms]),), (0, False), first.shape, node)
 
 

@@ -19,7 +19,7 @@ from tinygrad_rnn.backward import grad, topological_order
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.program.graph import Graph, Node
 from tinygrad_rnn.program.structure import flattened, is_array, rebuilt
-from tinygrad_rnn.program.surroundings import Surroundings
+from tinygrad_rnn.program.surroundings import Surroundings, without_chance
 from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder, watched_by
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, leaves_the_graph, is_recording, record
 
@@ -77,7 +77,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
         with watched_by(tracer):
             outputs, returned = _outputs(name, function, structure, given)
             surroundings = Surroundings(function)
-            _check_again(name, function, structure, given, tracer, outputs)
+            _check_again(name, function, structure, given, tracer, outputs, surroundings)
             surroundings.settle(name)
             tracer.active = True
             outputs[1:1] = _gradients(outputs[0], wrt, tracer.loose)
@@ -103,13 +103,14 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
 
 
 def _check_again(
-    name: str, function: Callable, structure: Any, given: Sequence[Tensor], first: OnShapes, outputs: list[Tensor]
+    name: str, function: Callable, structure: Any, given: Sequence[Tensor], first: OnShapes, outputs: list[Tensor],
+    surroundings: Surroundings,
 ) -> None:
     """Run a function once more, on values; with its nodes linked if it, or what it calls, needs them itself."""
     for links in (True,) if first.differentiates else (False, True):
         again = OnValues(name, tuple(first.made), links)
         try:
-            with watched_by(again):
+            with watched_by(again), without_chance(name, surroundings.asks):
                 found, _ = _outputs(name, function, structure, given)
                 whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
                 if not whole or not all(map(again.same, outputs, found)):

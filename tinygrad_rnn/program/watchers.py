@@ -36,9 +36,9 @@ def watched_by(watch: Watcher) -> Iterator[None]:
 
 
 class Choice(Tensor):
-    """What a comparison, a test or a choice gives in a trace: it offers what the array does which it is elsewhere.
+    """Booleans or whole numbers in a trace: what a comparison gives, a test or a choice, and what is made of that.
 
-    What a Tensor does not offer is done with the value, which is read out.
+    It offers what arrays do: what a Tensor does not is done with the value, which is read out.
     """
 
     __slots__ = ()
@@ -60,10 +60,9 @@ class Choice(Tensor):
 
 
 def _of_values(function: Callable, arguments: tuple, keywords: dict) -> Any:
+    """What a function of NumPy gives; a Tensor that requires a gradient is no array to it."""
     leaves, structure = flattened((arguments, keywords))
-    if any(isinstance(x, Tensor) and x.requires_grad for x in leaves):
-        raise
-    arguments, keywords = rebuilt(structure, [x.numpy() if isinstance(x, Tensor) else x for x in leaves])
+    arguments, keywords = rebuilt(structure, [np.asarray(x) for x in leaves])
     return function(*arguments, **keywords)
 
 
@@ -76,6 +75,8 @@ class Recorder(Watcher):
     def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Link it to its inputs."""
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
+        if node.value.dtype.kind != "f":
+            node.__class__ = Choice
 
     def detached(self, leaf: Tensor, x: Tensor) -> None:
         """A copy, in the graph too."""
@@ -84,9 +85,7 @@ class Recorder(Watcher):
     def test(self, test: Callable, inputs: tuple, static: tuple) -> Any:
         """A node of the graph: what it decides is not fixed."""
         with recording(False):
-            node = record(TESTS[test], inputs, *static)
-        node.__class__ = Choice
-        return node
+            return record(TESTS[test], inputs, *static)
 
     def read(self, x: Tensor, how: str) -> None:
         """A node that is x, as long as it has the value that is read out now."""
