@@ -72,10 +72,11 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     for p in wrt:
         p.requires_grad = True
 
-    tracer = OnShapes()
+    tracer = OnShapes(given)
     try:
         with watched_by(tracer):
             outputs, returned = _outputs(name, function, structure, given)
+            tracer.show()
             surroundings = Surroundings(function)
             _check_again(name, function, structure, given, tracer, outputs, surroundings)
             surroundings.settle(name)
@@ -142,6 +143,9 @@ def _graph(
     inputs, nodes = set(given), topological_order(*outputs, *tracer.made)
     born_before = [x for x in nodes if x.primitive is None and x.born < tracer.started]
     live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
+    for x in nodes:
+        if x.primitive is not None and x.born < tracer.started:
+            raise ValueError(f"compile: {describe(x)} was computed before, of values that may change; compute it inside")
     new: dict[Tensor, Node] = {}
     varying = inputs | live.keys()
     varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))

@@ -101,7 +101,8 @@ class OnShapes(Recorder):
     """Runs a function on shapes: nobody sees the values until one is read out, and most functions read none.
 
     Attributes:
-        active: whether it does; what stands for values is NaN. told: the lines that have been warned of.
+        active: whether it does; what stands for values is NaN, or others than they are. given: the inputs, with
+            their values, until these are needed. told: the lines that have been warned of.
         made: the nodes, in order. started: what is older was there before the function ran, as the inputs were.
         read_out: the nodes that stand for values which were read out.
         loose: the nodes that were made without a gradient, which a function may still ask for.
@@ -109,9 +110,12 @@ class OnShapes(Recorder):
         results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, given: Sequence[Tensor]) -> None:
         super().__init__()
         self.active, self.differentiates = True, False
+        self.given = {x: x.value for x in given}
+        for x in given:
+            x.value = x.value * np.nan if x.dtype.kind == "f" else ~x.value
         self.made: list[Tensor] = []
         self.loose: list[Tensor] = []
         self.started = Tensor(0.0).born
@@ -146,6 +150,7 @@ class OnShapes(Recorder):
         """From now on, and so far, there are values; a line that reads another at each call is warned of once."""
         if self.active:
             self.active = False
+            self.show()
             _compute(self.made)
         super().read(x, how)
         place = file, number = place_outside()
@@ -158,8 +163,17 @@ class OnShapes(Recorder):
             )
             warnings.warn_explicit(text, UserWarning, file, number)
 
+    def show(self) -> None:
+        """Give the inputs the values that they have."""
+        for x, value in self.given.items():
+            x.value = value
+        for node in self.made if self.given else ():
+            node.arguments = (*map(self.given.get, node.inputs, node.arguments), *node.static)
+        self.given = {}
+
     def leave(self) -> None:
         """Give the nodes their values that the function, or what it has called, has kept."""
+        self.show()
         kept = [weakref.ref(x) for x in self.made]
         self.made.clear()
         self.loose.clear()
