@@ -211,7 +211,9 @@ def grad(
             raise ValueError(f"grad(output, inputs): {describe(x)} does not require a gradient")
     cotangent = backward_start("grad(output, ...)", output, grad_output)
     if not create_graph:
-        leaves_the_graph("grad() without create_graph=True", "create the graph, and .detach() what shall be no part of it")
+        leaves_the_graph(
+            "grad() without create_graph=True", "create the graph, and .detach() what shall be no part of it"
+        )
     wanted = set(inputs)
     found = {}
     for node, g in sweep(output, as_tensor(cotangent) if create_graph else bare(cotangent)):

@@ -277,7 +277,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
 @_implements(np.broadcast_to)
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
     """x repeated along new and stretched axes to fill a shape."""
-    return record(primitives.broadcast_to, (x,), shape)
+    return record(primitives.broadcast_to, (x,), shape if np.ndim(shape) == 0 else tuple(shape))
 
 
 @_implements(np.concatenate)

@@ -686,13 +686,14 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape, given as numbers or as one tuple."""
-        return record(primitives.reshape, (self,), shape[0] if len(shape) == 1 else shape)
+        shape = shape[0] if len(shape) == 1 else shape
+        return record(primitives.reshape, (self,), shape if np.ndim(shape) == 0 else tuple(shape))
 
     def transpose(self, *axes: Any) -> Tensor:
         """The axes in another order, given as numbers or as one tuple; reversed if none is given."""
-        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
+        if len(axes) == 1 and (axes[0] is None or np.ndim(axes[0])):
             axes = axes[0]
-        return record(primitives.transpose, (self,), tuple(axes) if axes else None)
+        return record(primitives.transpose, (self,), tuple(axes) if axes is not None and len(axes) else None)
 
     def astype(self, dtype: Any) -> Tensor:
         """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.
@@ -700,7 +701,9 @@ class Tensor:
         Raises:
             TypeError: another type, through which no gradient could flow.
         """
-        if np.dtype(dtype) not in (np.float32, np.float64) and (self.requires_grad or np.dtype(dtype).kind not in "iub"):
+        if np.dtype(dtype) not in (np.float32, np.float64) and (
+            self.requires_grad or np.dtype(dtype).kind not in "iub"
+        ):
             raise TypeError(f"astype({dtype!r}): a Tensor can become float32 or float64")
         return record(primitives.astype, (self,), np.dtype(dtype))
 

@@ -628,7 +628,10 @@ def test_what_makes_no_nodes_is_refused_inside():
         (lambda x: tg.sum(W * tg.grad(tg.sum(W * x), W)[0]), r"grad\(\) without create_graph=True cannot"),
         (lambda x: tg.sum(W * x).backward(), r"backward\(\) cannot be part of a program; return the loss"),
         (lambda x: tg.sum(W) * tg.bptt.checkpoint(cell, [x, x]).sum(), r"checkpoint\(\) cannot be part of a program"),
-        (lambda x: next(tg.bptt.truncated(rnn, readout, tg.nn.squared_error, [x], [[0.0]], 1)), r"truncated\(\) cannot"),
+        (
+            lambda x: next(tg.bptt.truncated(rnn, readout, tg.nn.squared_error, [x], [[0.0]], 1)),
+            r"truncated\(\) cannot",
+        ),
     ]:
         with pytest.raises(TypeError, match=message):
             tg.compile(call, np.ones(2), wrt=W)
@@ -719,7 +722,9 @@ def test_a_number_that_is_read_out_is_warned_of_with_its_line():
         first = tg.sum(x).item()  # the line that is named
         return tg.sum(W * x) * first
 
-    with pytest.warns(UserWarning, match=r"item\(\) of sum of shape \(\) is read out.*the line that is named") as caught:
+    with pytest.warns(
+        UserWarning, match=r"item\(\) of sum of shape \(\) is read out.*the line that is named"
+    ) as caught:
         tg.compile(loss, np.ones(2), wrt=W)
     assert {w.filename for w in caught} == {__file__}
 

@@ -19,7 +19,7 @@ from tinygrad_rnn.primitives import Primitive
 __all__ = ["AS_TRACED", "Graph", "Node", "constant", "depth_first", "evaluated", "made", "replaced", "rewritten"]
 
 
-def _as_traced(x, value):
+def _as_traced(x: np.ndarray, value: np.ndarray) -> np.ndarray:
     """x, if it is still what the program was traced for."""
     if x.tobytes() != value.tobytes():
         raise ValueError(f"a value is {x} that was {value} when the program was traced, and may have decided about it")

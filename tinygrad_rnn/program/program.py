@@ -83,7 +83,10 @@ class Program:
                     try:
                         results = traced.run(arrays)
                         break
-                    except (ValueError, IndexError) as error:  # the function, run again, says the same or does otherwise
+                    except (
+                        ValueError,
+                        IndexError,
+                    ) as error:  # the function, run again, says the same or does otherwise
                         differs = error
             else:
                 with recording(True):  # inside no_grad() too, where only its loss may be wanted
@@ -146,8 +149,8 @@ class Program:
         if self._traced and not self._retrace:
             raise ShapeError(
                 f"program of {name_of(self._function)}: compiled for {_described(self._first.key)}, called with "
-                f"{_described(key)}, or with {differs or 'parameters of another dtype'}; retrace=False forbids another "
-                "trace"
+                f"{_described(key)}, or with {differs or 'parameters of another dtype'}, or other things have come to "
+                "stand around the function; retrace=False forbids another trace"
             ) from differs
         made = _Traced(key, trace(self._function, inputs, self._of), self._optimize, self._copy)
         self._traced = [*self._traced[1 - _KEPT :], made]

@@ -21,7 +21,7 @@ from tinygrad_rnn.program.graph import Graph, Node
 from tinygrad_rnn.program.structure import flattened, is_array, rebuilt
 from tinygrad_rnn.program.surroundings import Surroundings, without_chance
 from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder, watched_by
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, leaves_the_graph, is_recording, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, leaves_the_graph, record
 
 __all__ = ["Trace", "inputs_among", "name_of", "parameters_of", "recorded", "trace"]
 
@@ -104,7 +104,12 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
 
 
 def _check_again(
-    name: str, function: Callable, structure: Any, given: Sequence[Tensor], first: OnShapes, outputs: list[Tensor],
+    name: str,
+    function: Callable,
+    structure: Any,
+    given: Sequence[Tensor],
+    first: OnShapes,
+    outputs: list[Tensor],
     surroundings: Surroundings,
 ) -> None:
     """Run a function once more, on values; with its nodes linked if it, or what it calls, needs them itself."""
@@ -145,7 +150,9 @@ def _graph(
     live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
     for x in nodes:
         if x.primitive is not None and x.born < tracer.started:
-            raise ValueError(f"compile: {describe(x)} was computed before, of values that may change; compute it inside")
+            raise ValueError(
+                f"compile: {describe(x)} was computed before, of values that may change; compute it inside"
+            )
     new: dict[Tensor, Node] = {}
     varying = inputs | live.keys()
     varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
@@ -155,7 +162,10 @@ def _graph(
         new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value, x.born)
     graph = Graph(
         tuple(new[x] for x in nodes if x.primitive is not None),
-        *(tuple(new[x] for x in some) for some in (outputs, given, live, filter(varying.__contains__, tracer.read_out))),
+        *(
+            tuple(new[x] for x in some)
+            for some in (outputs, given, live, filter(varying.__contains__, tracer.read_out))
+        ),
     )
     return graph, tuple(live), tuple(new[p] for p in wrt)
 
