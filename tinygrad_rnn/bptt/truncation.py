@@ -67,7 +67,7 @@ def truncated(
         state: as for the net. No gradient flows into what it was made of, but leaves of it are learnt like parameters.
         back: how many steps the gradient goes back, at least `length`; those of the chunk if not given.
         compile: `tg.compile`, to run each chunk as a program: the same to rounding, in less time. What `loss_fn` reads
-            besides is fixed then, and the gradients are those of the parameters of the net and the readout.
+            besides changes seldom, and the gradients are those of the parameters of the net and the readout.
 
     Returns:
         An iterator over the chunks that gives the sum of the losses of each, a float; its `.state` is that after them.

@@ -229,7 +229,7 @@ def _sum(terms: list[Node], step: dict, new: dict[Node, Node], users: dict[Node,
     terms = sorted(terms, key=step.__getitem__)
     first, only_here = terms[0], all(len(users[x]) == 1 for x in terms)
     static = {"outer": (), "sum": (0, False), "scatter": (P.INPUT, first.shape)}.get(first.operation)
-    if only_here and first.static == static:
+    if only_here and static_key(first.static) == static_key(static):
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
         static = ((0, 1), False) if first.operation == "sum" else static
         return replace(first, inputs=tuple(inputs), static=static, name=None, step=node.step, layer=node.layer)

@@ -72,7 +72,7 @@ class Program:
         """The loss, the gradients, and what else the function returns.
 
         Raises:
-            ShapeError: other shapes or dtypes than the examples', with retrace=False.
+            ShapeError: other shapes or dtypes than the examples', or another value that decides, with retrace=False.
         """
         leaves_the_graph("a program", "call the function that it is made of")
         arrays, structure = _arrays_and_structure(inputs)
@@ -196,9 +196,14 @@ def compile(
         print(program.source)
 
     The function is run on the examples, and everything it does with Tensors is recorded, the gradients too. The program
-    does the same with other inputs. What is not done with Tensors is fixed: the way an `if` goes, how often a loop
-    runs, an index; where a value decides about it, with `bool()` or `float()`, there is a warning that names the line.
-    The function is run on shapes first, then on the values, where it must do the same: it draws no random numbers.
+    does the same with other inputs; an index that is an input is read at each call. Where a value is read out, by an
+    `if`, `float()`, `.item()`, `print`, each call checks that it is the same, and else traces the function again before
+    it returns anything; so it does where something around the function has changed: a variable of its closure, a global
+    or a default, what lists, dicts and arrays there hold, an attribute or a parameter of a net. A number that is read
+    out is another nearly always: of these there is a warning that names the line. (What cannot be seen there, such as
+    collections of more than 100 things, is listed in `program.surroundings`.) What makes no nodes is refused inside:
+    `checkpoint`, `backward()`, `grad` without its graph, another program; and so is what is not the same each time,
+    since it draws random numbers, counts, or asks for the time.
 
     Args:
         function: takes the inputs as Tensors and returns a scalar Tensor, or a tuple of one and other things.
@@ -209,13 +214,14 @@ def compile(
             one, its gradient is zero. An example that is among them stands for that input.
         optimize: with the passes of `program.passes`, which change results by rounding only; without, bit for bit what
             the engine computes.
-        retrace: whether other shapes and dtypes are traced; otherwise they are refused.
+        retrace: whether other shapes, dtypes, values that are read out and surroundings are traced; otherwise they are
+            refused.
         copy: whether gradients are the caller's own; otherwise the next call overwrites them.
 
     Raises:
         ValueError: the function returns no scalar, its loss requires no gradient, it is not the same when run twice;
             `wrt` is empty or holds what is no such leaf.
-        TypeError: it returns no Tensor.
+        TypeError: it returns no Tensor, or does what is no part of a graph.
     """
     for name, flag in (("optimize", optimize), ("retrace", retrace), ("copy", copy)):
         if not isinstance(flag, bool):

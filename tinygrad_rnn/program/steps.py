@@ -155,7 +155,7 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
         return None
     if is_large(first):
         return None
-    by_rows = operation == "linear" or (operation == "getitem" and static == (P.INPUT,))
+    by_rows = operation == "linear" or (operation == "getitem" and static[0] is P.INPUT)
     if first.primitive.by_element or (by_rows and shared == [True, False]):
         pass
     elif operation in ("sum", "max", "min"):

@@ -1,9 +1,9 @@
 """A function's loss and gradients as a graph: the function is run, and everything it does is kept.
 
 It is run on shapes, which is quick, and its gradients are found on shapes; then it is run once more, on the values,
-where it must do the same. What a trace holds is what was done with Tensors. What decided about that is fixed by it:
-which way an `if` went, how often a loop ran, a value that was read out. Where a value decides, the trace warns and
-names the line.
+where it must do the same. What a trace holds is what was done with Tensors. A value that was read out may have decided
+about that: which way an `if` went, how often a loop ran. So each is a guard of the graph: a call in which it is another
+is none of this trace. What else may decide stands around the function, and is looked at before each call.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
             outputs, returned = _outputs(name, function, structure, given)
             tracer.show()
             surroundings = Surroundings(function)
-            _check_again(name, function, structure, given, tracer, outputs, surroundings)
+            with without_chance(name, surroundings.asks):
+                _check_again(name, function, structure, given, tracer, outputs)
             surroundings.settle(name)
             tracer.active = True
             outputs[1:1] = _gradients(outputs[0], wrt, tracer.loose)
@@ -104,19 +105,13 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
 
 
 def _check_again(
-    name: str,
-    function: Callable,
-    structure: Any,
-    given: Sequence[Tensor],
-    first: OnShapes,
-    outputs: list[Tensor],
-    surroundings: Surroundings,
+    name: str, function: Callable, structure: Any, given: Sequence[Tensor], first: OnShapes, outputs: list[Tensor]
 ) -> None:
     """Run a function once more, on values; with its nodes linked if it, or what it calls, needs them itself."""
     for links in (True,) if first.differentiates else (False, True):
         again = OnValues(name, tuple(first.made), links)
         try:
-            with watched_by(again), without_chance(name, surroundings.asks):
+            with watched_by(again):
                 found, _ = _outputs(name, function, structure, given)
                 whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
                 if not whole or not all(map(again.same, outputs, found)):
@@ -176,7 +171,7 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
     with watched_by(Recorder()):
-        for node in graph.nodes:
+        for node in (x for x in graph.nodes if x not in graph.guards):
             for x in node.inputs:
                 if x not in tensors:
                     tensors[x] = _placed(Tensor(x.value), x)
