@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_rnn.errors import AnomalyError, ShapeError
 from tinygrad_rnn.primitives import getitem
 from tinygrad_rnn.primitives import sum_ as sum_over
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, read_out, time_step, watcher
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, leaves_the_graph, time_step, watcher
 
 __all__ = ["backward", "backward_start", "fit", "grad", "passed_back", "sweep", "topological_order"]
 
@@ -125,13 +125,14 @@ def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
 
 
 class GradientName(str):
-    """The name of a recorded gradient: dh, `of` what is called h."""
+    """The name of a recorded gradient: dh, `of` what is called h, and was `born` with that number."""
 
     of: str
+    born: int | None
 
-    def __new__(cls, of: str) -> GradientName:
+    def __new__(cls, of: str, born: int | None = None) -> GradientName:
         name = super().__new__(cls, f"d{of}")
-        name.of = of
+        name.of, name.born = of, born
         return name
 
     def __getnewargs__(self) -> tuple[str]:
@@ -141,7 +142,7 @@ class GradientName(str):
 def _name(g: Tensor, node: Tensor) -> None:
     """Call the recorded gradient of a variable h dh, so that a graph of gradients can be read."""
     if node.name is not None and g.name is None and g.primitive is not None:
-        g.name, g.step, g.layer = GradientName(node.name), node.step, node.layer
+        g.name, g.step, g.layer = GradientName(node.name, node.born), node.step, node.layer
 
 
 def _check_unchanged(node: Tensor) -> None:
@@ -212,7 +213,9 @@ def grad(
             raise ValueError(f"grad(output, inputs): {describe(x)} does not require a gradient")
     cotangent = backward_start("grad(output, ...)", output, grad_output)
     if not create_graph:
-        read_out(output, "grad() without create_graph=True")
+        leaves_the_graph(
+            "grad() without create_graph=True", "create the graph, and .detach() what shall be no part of it"
+        )
     wanted = set(inputs)
     found = {}
     for node, g in sweep(output, as_tensor(cotangent) if create_graph else bare(cotangent)):
@@ -241,7 +244,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
         ValueError: no graph leads here, or `grad` is missing for an output that is not a scalar.
     """
     cotangent = bare(backward_start("backward()", output, grad))
-    read_out(output, "backward()")
+    leaves_the_graph("backward()", "return the loss: the program has a backward() of its own")
     watch, found = watcher.get(), []
     for node, g in sweep(output, cotangent):
         if node.primitive is None:

@@ -390,7 +390,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
     """x repeated along new and stretched axes to fill a shape."""
-    return record(primitives.broadcast_to, (x,), shape)
+    return record(primitives.broadcast_to, (x,), shape if np.ndim(shape) == 0 else tuple(shape))
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
@@ -485,7 +485,6 @@ repeat = _moving(np.repeat, "Each element, or each slice along an axis, repeated
 tile = _moving(np.tile, "The whole repeated along each axis.")
 split = _moving(np.split, "Parts along an axis: so many equal ones, or cut at the indices.")
 array_split = _moving(np.array_split, "Parts along an axis: so many nearly equal ones, or cut at the indices.")
-take = _moving(np.take, "The elements, or the slices along an axis, at the indices.")
 take_along_axis = _moving(np.take_along_axis, "The elements at indices along an axis, which fit the other axes.")
 diagonal = _moving(np.diagonal, "The elements whose indices along two axes are equal, or differ by an offset.")
 diag = _moving(np.diag, "The diagonal of a matrix; of a vector, the matrix with this diagonal.")
@@ -494,6 +493,14 @@ triu = _moving(np.triu, "A matrix with zeros below a diagonal.")
 atleast_1d = _of("With an axis, if there is none.", lambda x: _reshaped(x, np.atleast_1d))
 atleast_2d = _of("With two axes at least; a vector is a row.", lambda x: _reshaped(x, np.atleast_2d))
 atleast_3d = _of("With three axes at least; a matrix gets one at its end.", lambda x: _reshaped(x, np.atleast_3d))
+
+
+def take(x: Any, indices: Any, axis: int | None = None, **keywords: Any) -> Tensor:
+    """The elements, or the slices along an axis, at the indices; a program reads those in a Tensor at each call."""
+    if not isinstance(indices, Tensor):
+        return _arranged(x, np.take, indices, axis, **keywords)
+    x, axis = (ravel(x), 0) if axis is None else (as_tensor(x), axis)
+    return x[_along(x, axis, indices)]
 
 
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:

@@ -38,12 +38,25 @@ def _plain(function: Callable, reads: bool) -> Callable:
     return plain
 
 
+def _followed(function: Callable, axis: int | None) -> Callable:
+    """A choice or a test over an axis, by default this one, which a program follows as it does a comparison."""
+
+    def followed(x: Any, *further: Any, **keywords: Any) -> Any:
+        if len(further) > 1 or not keywords.keys() <= {"axis", "keepdims"}:
+            return _plain(function, reads=True)(x, *further, **keywords)
+        over = further[0] if further else keywords.get("axis", axis)
+        return test(function, x, static=(over, keywords.get("keepdims", False)))
+
+    return followed
+
+
 NUMPY_FUNCTIONS: dict[Callable, Callable] = {ufunc: functools.partial(test, ufunc) for ufunc in primitives.TESTS}
+NUMPY_FUNCTIONS |= {function: _followed(function, None) for function in (np.all, np.any, np.argmax, np.argmin)}
+NUMPY_FUNCTIONS |= {np.argsort: _followed(np.argsort, -1)}
 NUMPY_FUNCTIONS |= {function: _plain(function, reads=True) for function in (
-    np.all, np.allclose, np.any, np.argmax, np.argmin, np.argpartition, np.argsort, np.argwhere, np.array2string,
-    np.array_equal, np.array_equiv, np.array_repr, np.array_str, np.count_nonzero, np.digitize, np.flatnonzero,
-    np.isclose, np.isin, np.isneginf, np.isposinf, np.logical_xor, np.nanargmax, np.nanargmin, np.nonzero, np.save,
-    np.savetxt, np.searchsorted,
+    np.allclose, np.argpartition, np.argwhere, np.array2string, np.array_equal, np.array_equiv, np.array_repr,
+    np.array_str, np.count_nonzero, np.digitize, np.flatnonzero, np.isclose, np.isin, np.isneginf, np.isposinf,
+    np.logical_xor, np.nanargmax, np.nanargmin, np.nonzero, np.save, np.savetxt, np.searchsorted,
 )}  # fmt: skip
 NUMPY_FUNCTIONS |= {function: _plain(function, reads=False) for function in (
     np.can_cast, np.common_type, np.empty_like, np.iscomplex, np.iscomplexobj, np.isreal, np.isrealobj,

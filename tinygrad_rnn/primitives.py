@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TABLE", "TESTS", "Primitive", "kept_shape"]
+__all__ = ["INPUT", "TABLE", "TESTS", "Primitive", "filled", "kept_shape"]
 
 TABLE: dict[str, Primitive] = {}
 
@@ -56,6 +56,8 @@ class Primitive:
         if type(arguments[0]) is _ndarray or not hasattr(arguments[0], "__record__"):
             return self.forward(*arguments)
         inputs = len(arguments) - 1 if self.variadic else len(self.vjps)
+        while inputs < len(arguments) and hasattr(arguments[inputs], "__record__"):
+            inputs += 1  # what an index holds
         return arguments[0].__record__(self, arguments[:inputs], *arguments[inputs:])
 
     @property
@@ -71,7 +73,7 @@ class Primitive:
 
     def derivative(self, i: int) -> str | None:
         """How the local derivative with respect to input i is written; None if it has no short notation, or is none."""
-        return self.derivatives[0 if self.variadic else i] if self.derivatives else None
+        return self.derivatives[0 if self.variadic else i] if self.variadic or i < len(self.derivatives) else None
 
 
 def primitive(
@@ -139,6 +141,21 @@ def _cross_entropy_vjp(g, ans, x, y):
     return g * (np.exp(log_softmax(x, -1)) * np.sum(y, axis=-1, keepdims=True) - y)
 
 
+INPUT = object()  # stands in an index for an array of whole numbers that is an input itself
+
+
+def filled(index, inputs):
+    """An index with its inputs, an iterator, in their places."""
+    if isinstance(index, tuple):
+        return tuple([filled(i, inputs) for i in index])
+    return next(inputs) if index is INPUT else index
+
+
+def _getitem(x, *index):
+    """x[index]; the inputs of an index come before it."""
+    return x[index[0] if len(index) == 1 else filled(index[-1], iter(index))]
+
+
 def _scatter(g, index, shape):
     """Zeros of a shape with g added at an index, repeated places adding up: the gradient of `getitem`."""
     out = np.zeros(shape, g.dtype)
@@ -158,6 +175,20 @@ def kept_shape(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> tu
     axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     reduced = {a % max(len(shape), 1) for a in axes}  # a number has an axis 0 to be reduced over, as NumPy has it
     return tuple(1 if a in reduced else n for a, n in enumerate(shape))
+
+
+def _over(test, x, axis, keepdims):
+    """A test or a choice over an axis, or over all axes; only argsort does not take `keepdims`."""
+    return test(x, axis=axis, **({"keepdims": keepdims} if keepdims else {}))
+
+
+def _one_hot(x, count):
+    """For each class number in x, which of so many classes it is."""
+    hot = x[..., None] == np.arange(count)
+    if np.count_nonzero(hot) != x.size:
+        outside = x[(x < 0) | (x >= count)]
+        raise ValueError(f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {outside[0]}")
+    return hot
 
 
 def _sum_vjp(g, ans, x, axis, keepdims):
@@ -381,10 +412,10 @@ transpose = primitive("transpose", np.transpose, "ᵗ{x}",
     (_transpose_vjp,                                             None))
 broadcast_to = primitive("broadcast_to", _broadcast_to, "{x}",
     (lambda g, ans, x, shape: g,                                 "1"))
-getitem = primitive("getitem", lambda x, index: x[index], "{x}[…]",
-    (lambda g, ans, x, index: scatter(g, index, x.shape),        None))
-scatter = primitive("scatter", _scatter, "scatter({x})",
-    (lambda g, ans, x, index, shape: g[index],                   None))
+getitem = primitive("getitem", _getitem, "{x}[…]",
+    (lambda g, ans, x, *index: scatter(g, *index, x.shape),      None))
+scatter = primitive("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
+    (lambda g, ans, x, *rest: getitem(g, *rest[:-1]),            None))
 astype = primitive("astype", lambda x, dtype: x.astype(dtype), "{x}",
     (lambda g, ans, x, dtype: g,                                 "1"))
 concatenate = primitive("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "concatenate",
@@ -393,13 +424,20 @@ stack = primitive("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "stack",
     (_stack_vjp,                                                 None), variadic=True)
 # fmt: on
 
-# What gives booleans: no gradient flows through it, and in a recorded graph it stands in the trace of a program only.
-TESTS: dict[np.ufunc, Primitive] = {
+# What is chosen or tested: no gradient flows through it, and in a recorded graph it stands in the trace of a program only.
+TESTS: dict[Any, Primitive] = {
     test: Primitive(test.__name__, test, written, (), (), ("x", "y")[: test.nin])
     for test, written in [
         (np.equal, "{x} = {y}"), (np.not_equal, "{x} ≠ {y}"), (np.less, "{x} < {y}"), (np.less_equal, "{x} ≤ {y}"),
         (np.greater, "{x} > {y}"), (np.greater_equal, "{x} ≥ {y}"), (np.logical_and, "{x} and {y}"),
-        (np.logical_or, "{x} or {y}"), (np.logical_not, "not {x}"), (np.isnan, "isnan({x})"), (np.isinf, "isinf({x})"),
-        (np.isfinite, "isfinite({x})"), (np.signbit, "signbit({x})"),
+        (np.logical_or, "{x} or {y}"), (np.logical_xor, "either {x} or {y}"), (np.logical_not, "not {x}"),
+        (np.bitwise_and, "{x} and {y}"), (np.bitwise_or, "{x} or {y}"), (np.bitwise_xor, "either {x} or {y}"),
+        (np.invert, "not {x}"), (np.isnan, "isnan({x})"), (np.isinf, "isinf({x})"), (np.isfinite, "isfinite({x})"),
+        (np.signbit, "signbit({x})"),
     ]
 }  # fmt: skip
+TESTS |= {
+    test: Primitive(test.__name__, partial(_over, test), f"{test.__name__}({{x}})", (), (), ("x",))
+    for test in (np.any, np.all, np.argmax, np.argmin, np.argsort)
+}
+TESTS["one_hot"] = Primitive("one_hot", _one_hot, "one_hot({x})", (), (), ("x",))

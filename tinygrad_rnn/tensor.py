@@ -40,6 +40,7 @@ __all__ = [
     "is_recording",
     "label",
     "last_step",
+    "leaves_the_graph",
     "no_grad",
     "place",
     "power",
@@ -89,12 +90,15 @@ class Watcher:
     def detached(self, leaf: Tensor, x: Tensor) -> None:
         """A leaf that has the value of x."""
 
-    def test(self, test: np.ufunc, inputs: tuple, result: Any) -> Any:
-        """What a comparison gives: the array of booleans, unless the watcher has something else for it."""
-        return result
+    def test(self, test: Callable, inputs: tuple, static: tuple) -> Any:
+        """What a comparison, a test or a choice gives: an array, unless the watcher has something else for it."""
+        return np.asarray(primitives.TESTS[test].forward(*map(bare, inputs), *static))[()]  # of pandas' objects too
 
     def read(self, x: Tensor, how: str) -> None:
         """The value of a Tensor has been taken out of the graph."""
+
+    def left(self, call: str, instead: str) -> None:
+        """A call has made something else of Tensors than nodes; where only nodes will do, there is something else."""
 
 
 @contextlib.contextmanager
@@ -188,13 +192,23 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
             return record(primitive, tuple([_constant(x, beside) for x in inputs]), *static)
         if x.requires_grad:
             recorded = _recording.get()
-    arguments = (*[_to_hold(x) if recorded else x.value for x in inputs], *static)
+    arguments = (*[_to_hold(x) if recorded else x.value for x in inputs], *map(_plain, static))
     watch = watcher.get()
     try:
         value = primitive.forward(*arguments) if watch is None else watch.computed(primitive, inputs, arguments)
     except (ValueError, IndexError, TypeError) as error:
         raise refused(primitive.name, inputs, error) from error
     return _node(value, primitive, inputs, arguments, recorded, watch)
+
+
+def _plain(static: Any) -> Any:
+    """A static argument with Python's own whole numbers for those of NumPy and of enumerations."""
+    if isinstance(static, (tuple, list)):
+        return (tuple if isinstance(static, tuple) else list)(map(_plain, static))
+    if isinstance(static, slice):
+        return slice(*map(_plain, (static.start, static.stop, static.step)))
+    whole = isinstance(static, (int, np.integer)) and not isinstance(static, bool)
+    return operator.index(static) if whole else static
 
 
 def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor]:
@@ -651,7 +665,9 @@ class Tensor:
     __abs__ = unary(primitives.abs_)
 
     def __getitem__(self, index: Any) -> Tensor:
-        return record(primitives.getitem, (self,), _plain_index(index))
+        inputs = [self]
+        index = _plain_index(index, inputs)
+        return record(primitives.getitem, tuple(inputs), index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
@@ -669,9 +685,11 @@ class Tensor:
     __le__ = _tested(np.less_equal)
     __gt__ = _tested(np.greater)
     __ge__ = _tested(np.greater_equal)
-    __and__ = _tested(np.logical_and)
-    __or__ = _tested(np.logical_or)
-    __invert__ = _tested(np.logical_not)
+    __and__ = _tested(np.bitwise_and)
+    __or__ = _tested(np.bitwise_or)
+    __xor__ = _tested(np.bitwise_xor)
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+    __invert__ = _tested(np.invert)
 
     # Methods; backward.py adds backward, functions.py those that are one of its functions as it stands, and interop.py
     # those that give plain arrays
@@ -688,21 +706,24 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape, given as numbers or as one tuple."""
-        return record(primitives.reshape, (self,), shape[0] if len(shape) == 1 else shape)
+        shape = shape[0] if len(shape) == 1 else shape
+        return record(primitives.reshape, (self,), shape if np.ndim(shape) == 0 else tuple(shape))
 
     def transpose(self, *axes: Any) -> Tensor:
         """The axes in another order, given as numbers or as one tuple; reversed if none is given."""
-        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
+        if len(axes) == 1 and (axes[0] is None or np.ndim(axes[0])):
             axes = axes[0]
-        return record(primitives.transpose, (self,), tuple(axes) if axes else None)
+        return record(primitives.transpose, (self,), tuple(axes) if axes is not None and len(axes) else None)
 
     def astype(self, dtype: Any) -> Tensor:
-        """The same numbers as float32 or float64.
+        """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.
 
         Raises:
             TypeError: another type, through which no gradient could flow.
         """
-        if np.dtype(dtype) not in (np.float32, np.float64):
+        if np.dtype(dtype) not in (np.float32, np.float64) and (
+            self.requires_grad or np.dtype(dtype).kind not in "iub"
+        ):
             raise TypeError(f"astype({dtype!r}): a Tensor can become float32 or float64")
         return record(primitives.astype, (self,), np.dtype(dtype))
 
@@ -725,10 +746,17 @@ def _tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
         warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=3)
 
 
-def test(ufunc: np.ufunc, *inputs: Any) -> Any:
-    """A comparison or another test: a plain array of booleans, of pandas objects too; no gradient flows through it."""
-    result, watch = np.asarray(ufunc(*map(bare, inputs)))[()], watcher.get()
-    return result if watch is None else watch.test(ufunc, inputs, result)
+def test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:
+    """What a comparison, a test or a choice makes of Tensors: no gradient flows through it, so it is an array."""
+    return (watcher.get() or _UNWATCHED).test(test, inputs, static)
+
+
+def leaves_the_graph(call: str, instead: str) -> None:
+    """Tell the watcher, if there is one, of a call that makes something else than nodes."""
+    (watcher.get() or _UNWATCHED).left(call, instead)
+
+
+_UNWATCHED = Watcher()
 
 
 def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
@@ -738,16 +766,19 @@ def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, gra
     return leaf
 
 
-def _plain_index(index: Any) -> Any:
-    """An index with Tensors and lists in it as arrays, which the graph can keep."""
+def _plain_index(index: Any, inputs: list[Tensor]) -> Any:
+    """An index with Tensors and lists in it as the graph can keep them; whole numbers in a Tensor become its inputs."""
     if isinstance(index, tuple):
-        return tuple(_plain_index(i) for i in index)
+        return tuple([_plain_index(i, inputs) for i in index])
     if isinstance(index, Tensor):
-        return index.numpy()
+        if index.dtype.kind not in "iu":  # a mask decides about the shape
+            return index.numpy()
+        inputs.append(index)
+        return primitives.INPUT
     if isinstance(index, list):
         return np.array(index, dtype=None if index else int)
     if isinstance(index, slice):
-        return slice(*map(_plain_index, (index.start, index.stop, index.step)))
-    if isinstance(index, np.integer):
-        return int(index)
-    return np.array(index) if hasattr(index, "__array__") else index
+        return slice(*[i.item() if isinstance(i, Tensor) else i for i in (index.start, index.stop, index.step)])
+    if hasattr(index, "__array__") and not isinstance(index, np.generic):
+        return np.array(index)
+    return index

@@ -49,7 +49,7 @@ def test_what_depends_on_no_input_is_computed_once():
 
 @pytest.mark.parametrize(
     "same",
-    [lambda x: x * 1.0, lambda x: 1.0 * x, lambda x: x + 0.0, lambda x: x - 0.0, lambda x: x / 1.0, lambda x: +x],
+    [lambda x: x * 1.0, lambda x: 1.0 * x, lambda x: x + -0.0, lambda x: x - 0.0, lambda x: x / 1.0, lambda x: +x],
 )
 def test_what_changes_nothing_falls_away(same):
     def loss(x):
@@ -64,6 +64,32 @@ def test_numbers_are_multiplied_with_each_other():
     """Of ½ Σ d², what goes back is d itself: ½ · 2 · d."""
     graph = graph_after("constants", lambda x: 0.5 * tg.sum(tg.square(W - x)), np.ones(3), wrt=[W])
     assert graph.outputs[1].operation == "subtract"
+
+
+@pytest.mark.parametrize(
+    "function, w",
+    [
+        (lambda w: (w * 1e200) * 1e200, 0.0),
+        (lambda w: (w * 1e-200) * 1e-200, 1e300),
+        (lambda w: (w * 1e200) * 1e-200, 1e200),
+        (lambda w: (w * 1e-200) * 1e200, 1e-200),
+        (lambda w: (w * 1e-160) * 1e-160, 1e10),
+        (lambda w: (w * 0.0) * np.inf, 1.0),
+        (lambda w: 1.0 / (w + 0.0), -0.0),
+        (lambda w: 1.0 / (0.0 + w), -0.0),
+        (lambda w: 1.0 / (w - -0.0), -0.0),
+        (lambda w: 1.0 / (w + np.array([0.0, -0.0])), -0.0),
+        (lambda w: (w * np.float32(1e30)) * np.float32(1e30), np.float32(0.0)),
+        (lambda w: (w * np.float32(1e-30)) * np.float32(1e-15), np.float32(1e30)),
+    ],
+)
+def test_nothing_but_rounding_changes(function, w):
+    """Neither an infinity nor a zero comes or goes with the passes, and no sign of a zero."""
+    leaf_w = leaf(np.full(2, w))
+    with np.errstate(all="ignore"):
+        loss, (dw,) = tg.compile(lambda: tg.sum(function(leaf_w)), wrt=leaf_w)()
+        exact, (dw_exact,) = tg.compile(lambda: tg.sum(function(leaf_w)), wrt=leaf_w, optimize=False)()
+    np.testing.assert_allclose([loss, *dw], [exact, *dw_exact], rtol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [0.0, 2.0, np.nan])

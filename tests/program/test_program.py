@@ -567,10 +567,10 @@ def test_what_a_function_keeps_has_its_values_and_no_wrong_gradient(fails):
             tg.grad(tg.sum(h), W)
 
 
-def test_a_copy_is_fixed_and_has_its_values():
+def test_a_copy_has_the_values_of_each_call():
     with pytest.warns(UserWarning, match="a copy of multiply"):
         program = tg.compile(lambda x: (tg.sum(W * x), deepcopy(W * x)), np.ones(2), wrt=W)
-    assert program(np.zeros(2))[2].tolist() == [1.0, 2.0]
+        assert program(np.zeros(2))[2].tolist() == [0.0, 0.0]
 
 
 def test_a_gradient_asked_of_what_was_detached_ends_there():
@@ -619,11 +619,22 @@ def test_a_function_may_look_at_its_nodes():
     assert tg.compile(loss, np.ones(2), wrt=W)(np.ones(2))[0] == 3.0
 
 
-def test_a_program_inside_another_is_fixed():
-    inner = tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=W)
-    with pytest.warns(UserWarning, match="a program's input of exp"):
-        program = tg.compile(lambda x: tg.sum(W * x) * inner(tg.exp(x))[0], np.zeros(2), wrt=W)
-    assert program(np.ones(2))[0] == 9.0
+def test_what_makes_no_nodes_is_refused_inside():
+    inner, cell = tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=W), tg.nn.RNNCell(2, 3, rng=0)
+    rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=0)
+    for call, message in [
+        (lambda x: tg.sum(W * x) * inner(np.ones(2))[0], "a program cannot be part of a program; call the function"),
+        (lambda x: tg.sum(W * tg.compile(lambda: tg.sum(W), wrt=W)()[0]), "a program cannot be part of a program"),
+        (lambda x: tg.sum(W * tg.grad(tg.sum(W * x), W)[0]), r"grad\(\) without create_graph=True cannot"),
+        (lambda x: tg.sum(W * x).backward(), r"backward\(\) cannot be part of a program; return the loss"),
+        (lambda x: tg.sum(W) * tg.bptt.checkpoint(cell, [x, x]).sum(), r"checkpoint\(\) cannot be part of a program"),
+        (
+            lambda x: next(tg.bptt.truncated(rnn, readout, tg.nn.squared_error, [x], [[0.0]], 1)),
+            r"truncated\(\) cannot",
+        ),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            tg.compile(call, np.ones(2), wrt=W)
 
 
 def test_a_line_that_reads_at_every_step_warns_once():
@@ -678,50 +689,165 @@ def test_nothing_is_traced_inside_no_grad():
         tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=W)
 
 
-@pytest.mark.parametrize(
-    "how", [bool, float, np.asarray, attrgetter("data"), *map(methodcaller, ["item", "numpy", "tolist"])]
-)
-def test_a_value_that_is_read_out_is_fixed_with_a_warning_that_names_the_line(how):
-    def loss(x):
-        first = how(tg.sum(x))  # the line that is named
-        return tg.sum(W * float(first))
+READINGS = {
+    **{how.__name__: how for how in (bool, float, np.asarray, np.argmax, np.isfinite)},
+    **{how: methodcaller(how) for how in ("item", "numpy", "tolist")},
+    "data": attrgetter("data"),
+    "f-string": lambda y: float(f"{y:.3f}"),
+    "deepcopy": lambda y: deepcopy(y).item(),
+}
 
-    with pytest.warns(UserWarning, match=r"is fixed in the program.*the line that is named") as caught:
-        program = tg.compile(loss, np.ones(2), wrt=W)
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("of", ["input", "parameter", "other"])
+@pytest.mark.parametrize("how", READINGS.values(), ids=READINGS)
+def test_a_value_that_is_read_out_is_that_of_each_call(how, of, optimize):
+    """Where it is another, the function is traced again; what was decided by it is decided anew."""
+    p, other = tg.Tensor([1.0, 2.0], requires_grad=True), tg.Tensor([3.0, 1.0])
+
+    def loss(x):
+        read = how(tg.sum({"input": x, "parameter": p * 1.0, "other": other}[of]).detach())
+        return tg.sum(p * x * (read if isinstance(read, tg.Tensor) else np.asarray(read, float)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = tg.compile(loss, np.ones(2), wrt=p, optimize=optimize)
+        for x in ([1.0, 1.0], [-1.0, 5.0], [0.5, -0.5], [1.0, 1.0]):
+            assert_close(program(np.array(x)), eager(loss, (tg.Tensor(x),), [p]))
+            p.data, other.data = p.data * 0.5, -other.data
+
+
+def test_a_number_that_is_read_out_is_warned_of_with_its_line():
+    def loss(x):
+        first = tg.sum(x).item()  # the line that is named
+        return tg.sum(W * x) * first
+
+    with pytest.warns(
+        UserWarning, match=r"item\(\) of sum of shape \(\) is read out.*the line that is named"
+    ) as caught:
+        tg.compile(loss, np.ones(2), wrt=W)
     assert {w.filename for w in caught} == {__file__}
-    fixed = program(np.ones(2))[0]
-    assert program(np.array([5.0, 5.0]))[0] == fixed
 
 
-def test_a_gradient_that_is_not_recorded_is_fixed():
+def test_a_branch_is_taken_at_each_call_and_each_is_traced_once():
+    taken = []
+
     def loss(x):
-        (g,) = tg.grad(tg.sum(tg.exp(W * x)), W)
-        return tg.sum(W * g)
+        taken.append(0)
+        return tg.sum(W * x) if (x > 0.0).any() else tg.sum(W)
 
-    with pytest.warns(UserWarning, match=r"grad\(\) without create_graph=True of sum of shape \(\) is fixed"):
-        program = tg.compile(loss, np.zeros(2), wrt=W)
-    assert program(np.zeros(2))[1][0].tolist() == program(np.ones(2))[1][0].tolist() == [0.0, 0.0]
+    program = tg.compile(loss, np.ones(2), wrt=W)
+    for x, expected in [([-5.0, -5.0], 3.0), ([1.0, 1.0], 3.0), ([-1.0, -1.0], 3.0), ([2.0, 1.0], 4.0)]:
+        assert program(np.array(x))[0] == expected
+    assert len(taken) == 4  # two traces, each a run on shapes and one on values
 
 
-def test_the_branch_is_fixed_at_tracing():
+def test_a_branch_that_may_not_be_traced_is_refused():
+    program = tg.compile(lambda x: tg.sum(W * x) if x[0] > 0.0 else tg.sum(W), np.ones(2), wrt=W, retrace=False)
+    with pytest.raises(ShapeError, match="a value is False that was True .* retrace=False forbids"):
+        program(-np.ones(2))
+    assert program(2 * np.ones(2))[0] == 6.0
+
+
+def test_what_a_branch_does_is_not_done_before_it_is_decided():
     def loss(x):
-        return tg.sum(W * x) if bool(tg.sum(x) > 0.0) else tg.sum(W)
+        return tg.sum(W / x) if (x > 0.0).all() else tg.sum(W * x)
 
-    with pytest.warns(UserWarning, match=r"bool\(\) of greater"):
-        program = tg.compile(loss, np.ones(2), wrt=W)
-    assert program(np.array([-5.0, -5.0]))[0] == -15.0
-
-
-def test_indices_that_are_an_input_are_fixed():
-    with pytest.warns(UserWarning, match=r"take\(\) of leaf"):
-        program = tg.compile(lambda i: tg.sum(tg.take(W, i)), np.array([1, 1]), wrt=W)
-    assert program(np.array([0, 0]))[1][0].tolist() == [0.0, 2.0]
+    program = tg.compile(loss, np.ones(2), wrt=W)
+    with np.errstate(all="raise"):
+        assert program(np.zeros(2))[0] == 0.0
 
 
-def test_a_choice_is_fixed_too():
-    with pytest.warns(UserWarning, match=r"argmax\(\) of multiply"):
-        program = tg.compile(lambda x: tg.sum(W[np.argmax(W * x)]), np.ones(2), wrt=W)
-    assert program(np.array([9.0, 0.0]))[1][0].tolist() == [0.0, 1.0]
+def test_a_module_that_is_written_refuses_another_branch():
+    program = tg.compile(lambda x: tg.sum(W * x) if (x > 0.0).any() else tg.sum(W), np.ones(2), wrt=W)
+    for rolled, level in [(False, "named"), (True, "named"), (False, "primitives")]:
+        scope = {}
+        exec(program.code(rolled, level), scope)
+        assert scope["bptt"](np.array([3.0, -1.0]), W.data)[0] == 1.0
+        with pytest.raises(ValueError, match="a value is False that was True when the program was traced"):
+            scope["bptt"](-np.ones(2), W.data)
+
+
+EMBEDDING = tg.Tensor(np.arange(12.0).reshape(4, 3) / 7.0, requires_grad=True, name="E")
+LOOKED_UP = {
+    "E[i]": lambda E, i: E[i],
+    "E[:, i]": lambda E, i: E[:, i],
+    "E[i, j]": lambda E, i: E[i, i[::-1]],
+    "E[i, 0]": lambda E, i: E[i, 0],
+    "E[..., i, None]": lambda E, i: E[..., i, None],
+    "E[i[0]]": lambda E, i: E[i[0]],
+    "E[i][1]": lambda E, i: E[i][1],
+    "E[i.reshape]": lambda E, i: E[i.reshape(2, 1), i],
+    "E[:i[0]]": lambda E, i: E[: i[0]],
+    "E[i > 1]": lambda E, i: E[:2][i > 1],
+    "take": lambda E, i: tg.take(E, i, axis=0),
+    "take, last axis": lambda E, i: np.take(E, i, axis=-1),
+    "take, flat": lambda E, i: tg.take(E, i),
+    "method": lambda E, i: E.take(i, 1),
+    "argmax": lambda E, i: E[np.argmax(i)] * E[i.argmin()],
+    "argsort": lambda E, i: E[np.argsort(i)[0]],
+    "of a list": lambda E, i: [E * 2.0, E * 3.0, E * 4.0][int(i[0].item())],
+    "of an array": lambda E, i: E * np.array([1.0, 2.0, 3.0])[i.numpy()][0],
+}
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("look_up", LOOKED_UP.values(), ids=LOOKED_UP)
+def test_an_index_that_is_an_input_is_read_at_each_call(look_up, optimize):
+    def loss(i):
+        return tg.sum(tg.square(look_up(EMBEDDING, i)))
+
+    program = tg.compile(loss, np.array([0, 1]), wrt=EMBEDDING, optimize=optimize)
+    for i in ([2, 2], [0, 1], [2, 0], [1, 2]):
+        assert_close(program(np.array(i)), eager(loss, (tg.Tensor(i),), [EMBEDDING]))
+
+
+def test_an_index_out_of_range_is_refused_as_it_is_elsewhere():
+    for loss in (lambda i: tg.sum(EMBEDDING[i]), lambda i: tg.nn.cross_entropy(EMBEDDING[:2], i)):
+        program = tg.compile(loss, np.array([0, 1]), wrt=EMBEDDING)
+        for i in ([0, 7], [0, -9]):
+            with pytest.raises((IndexError, ValueError), match="shape"):
+                program(np.array(i))
+
+
+def test_an_embedding_is_one_look_up_for_all_steps():
+    net, readout = tg.nn.RNN(3, 4, rng=0), tg.nn.Linear(4, 2, rng=0)
+    wrt = [EMBEDDING, *net.parameters(), *readout.parameters()]
+
+    def loss(tokens, Y):
+        return tg.nn.half_squared_error(readout(net([EMBEDDING[i] for i in tokens])[0][-1]), Y)
+
+    rng = np.random.default_rng(0)
+    for shape in ((6,), (6, 2)):
+        Y = rng.standard_normal((*shape[1:], 2))
+        program = tg.compile(loss, np.zeros(shape, int), Y, wrt=wrt)
+        for _ in range(3):
+            tokens = rng.integers(0, 4, shape)
+            assert_close(program(tokens, Y), eager(loss, (tg.Tensor(tokens), Y), wrt))
+        assert program.kernel.count("_getitem(") == 1
+
+
+MASKS = {
+    "methods": lambda m: m.any() + m.all() * 2 + m.sum() + m.mean() + m.astype(int).sum() + m.astype(float).max(),
+    "over an axis": lambda m: (m.any(axis=0) + m.all(axis=-1) + m.sum(axis=0)).sum(),
+    "operators": lambda m: (~m & True | m ^ (m == m)).sum() + (True & m).sum() + (False | m).sum() + (True ^ m).sum(),
+    "functions": lambda m: np.any(m) + np.all(m) + np.sum(m) + np.count_nonzero(m) + np.logical_and.reduce(m.ravel()),
+    "len, items": lambda m: len(m) + sum(1.0 for row in m if row.any()) + float(m[0, 1]) + bool(m[1, 0]),
+    "what arrays have": lambda m: len(m.nonzero()[0]) + m.nbytes + m.cumsum()[-1] + m.tolist()[0][0] + m.T.copy().size,
+    "numbers": lambda m: (m * 2.0 - 1.0).sum() + (m + m).sum() + np.where(m, 1.0, 3.0).sum() + np.flatnonzero(m).size,
+    "choices": lambda m: m.argmax() + np.argmin(m) + np.argsort(m, axis=1)[0, 0] + m.max() + np.isnan(m * 1.0).any(),
+}
+
+
+@pytest.mark.parametrize("use", MASKS.values(), ids=MASKS)
+def test_what_a_comparison_offers_is_the_same_in_a_program(use):
+    def loss(x):
+        used = use(x > 0.0)
+        return tg.sum(W * x) * (used if isinstance(used, tg.Tensor) else float(used))
+
+    program = tg.compile(loss, np.ones((2, 2)), wrt=W)
+    for x in ([[1.0, 1.0], [1.0, 1.0]], [[-1.0, 2.0], [0.5, -3.0]], [[-1.0, -1.0], [-1.0, -2.0]]):
+        assert_close(program(np.array(x)), eager(loss, (tg.Tensor(x),), [W]))
 
 
 def test_gradients_may_be_taken_inside():

@@ -12,7 +12,7 @@ from tinygrad_rnn import checks
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, last_step, record, recording
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, last_step, leaves_the_graph, record, recording
 
 __all__ = ["checkpoint"]
 
@@ -54,6 +54,7 @@ def checkpoint(
             another state when it was run again, or a parameter has changed in between.
         TypeError: the cell returned no state, or has no `initial_state` where one is needed.
     """
+    leaves_the_graph("checkpoint()", "apply the cell in a loop: a program holds what the gradients need, and no more")
     xs = list(xs)
     if not xs:
         raise ValueError("checkpoint(cell, xs): the sequence is empty; at least one step is needed")

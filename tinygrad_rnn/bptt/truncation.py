@@ -9,7 +9,7 @@ from typing import Any
 from tinygrad_rnn import checks
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
-from tinygrad_rnn.tensor import Tensor, cut
+from tinygrad_rnn.tensor import Tensor, cut, leaves_the_graph
 
 __all__ = ["Chunks", "truncated"]
 
@@ -67,7 +67,7 @@ def truncated(
         state: as for the net. No gradient flows into what it was made of, but leaves of it are learnt like parameters.
         back: how many steps the gradient goes back, at least `length`; those of the chunk if not given.
         compile: `tg.compile`, to run each chunk as a program: the same to rounding, in less time. What `loss_fn` reads
-            besides is fixed then, and the gradients are those of the parameters of the net and the readout.
+            besides changes seldom, and the gradients are those of the parameters of the net and the readout.
 
     Returns:
         An iterator over the chunks that gives the sum of the losses of each, a float; its `.state` is that after them.
@@ -77,6 +77,7 @@ def truncated(
         TypeError: rnn is no RNN, LSTM or GRU, or length or back is no integer.
         ValueError: `back` and `compile` together: a program goes through a chunk whole.
     """
+    leaves_the_graph("truncated()", "call it on its own, with compile=tg.compile")
     checks.instance("truncated(rnn, ...)", rnn, Recurrent, "an nn.RNN, LSTM or GRU")
     T = len(xs)
     checks.whole("truncated", "length", length, 1, T, f"a whole number from 1 to the number of steps, {T},")

@@ -13,7 +13,7 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn import primitives
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.notation import Letter
-from tinygrad_rnn.tensor import Tensor, as_tensor, label, record, unless_named
+from tinygrad_rnn.tensor import Tensor, as_tensor, label, record, test, unless_named
 
 __all__ = ["cross_entropy", "half_squared_error", "squared_error"]
 
@@ -55,7 +55,8 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
     if z.ndim == 0:
         raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
     if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:
-        y = unless_named(_one_hot(y, z.shape[-1], z.dtype), y.name or Letter("Y"))
+        hot = as_tensor(test("one_hot", y, static=(z.shape[-1],)).astype(z.dtype))
+        y = unless_named(hot, y.name or Letter("Y"))
     if y.shape != z.shape:
         raise ShapeError(
             f"cross_entropy: logits of shape {z.shape} need class numbers (integers) of shape {z.shape[:-1]} or "
@@ -63,13 +64,6 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
         )
     total = record(primitives.cross_entropy, (z, unless_named(y, Letter("Y"))))
     return _reduced("cross_entropy", total, reduction, int(np.prod(z.shape[:-1])))
-
-
-def _one_hot(classes: Tensor, count: int, dtype: np.dtype) -> Tensor:
-    outside = classes.value[(classes.value < 0) | (classes.value >= count)]
-    if outside.size:
-        raise ValueError(f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {outside[0]}")
-    return as_tensor((classes[..., None] == np.arange(count)).astype(dtype))
 
 
 def _pair(call: str, y: Any, target: Any) -> tuple[Tensor, Tensor]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.primitives import TABLE
-from tinygrad_rnn.program.graph import Node
+from tinygrad_rnn import primitives
+from tinygrad_rnn.primitives import INPUT
+from tinygrad_rnn.program.graph import AS_TRACED, Node
 
 __all__ = [
     "ANY",
@@ -58,7 +60,7 @@ _CODE: dict[str, tuple[str, int]] = {
         )
     },
 }
-HELPERS = ("sigmoid", "log_softmax", "cross_entropy", "scatter")  # which NumPy lacks
+HELPERS = ("sigmoid", "log_softmax", "cross_entropy", "scatter", "one_hot", "as_traced")  # which NumPy lacks
 VIEWS = {"identity", "reshape", "transpose", "getitem"}  # which may give the very array that they are given
 
 
@@ -72,7 +74,7 @@ def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[N
     Args:
         loose: the nodes whose arrays may be in another order in memory than that of their elements.
     """
-    op, operands, static = node.operation, node.inputs, _plain(node.static)
+    op, operands, static = node.operation, node.inputs, node.static
     if op in _CODE:
         code, binds = _CODE[op]
         return [code], operands, binds
@@ -100,7 +102,7 @@ def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[N
         return ["{0.}[", *_index(static[0]), "]"], operands, ATOM
     if op == "scatter":
         place = _index(static[0])
-        bare = isinstance(static[0], (int, np.integer, np.ndarray))
+        bare = static[0] is INPUT or isinstance(static[0], (int, np.ndarray))
         return ["scatter({0,}, ", *(place if bare else ["np.s_[", *place, "]"]), f", {static[1]})"], operands, ATOM
     if op == "astype":
         return [f"{{0.}}.astype({_dtype(static[0])})"], operands, ATOM
@@ -111,9 +113,11 @@ def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[N
         return [f'np.einsum("{static[0]}", {listed})'], operands, ATOM
     if op in ("concatenate", "stack"):
         return [f"np.{op}([{listed}], axis={static[0]})"], operands, ATOM
-    if op == "log_softmax":
-        return [f"log_softmax({{0,}}, {static[0]})"], operands, ATOM
-    if op in ("sum", "max", "min", "cumsum"):
+    if op in ("log_softmax", "one_hot"):
+        return [f"{op}({{0,}}, {static[0]})"], operands, ATOM
+    if op == "as_traced":
+        return ["as_traced({0,}, ", array_text(static[0]), ")"], operands, ATOM
+    if op in ("sum", "max", "min", "cumsum", "any", "all", "argmax", "argmin", "argsort"):
         axis = "" if static[0] is None else f", axis={static[0]}"
         keepdims = ", keepdims=True" if static[1:] == (True,) else ""
         return [f"np.{op}({{0,}}{axis}{keepdims})"], operands, ATOM
@@ -124,7 +128,7 @@ def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[N
 
 def helper(name: str) -> str:
     """The code of a function that NumPy lacks: that of the table itself."""
-    code = inspect.getsource(TABLE[name].forward)
+    code = inspect.getsource(getattr(primitives, f"_{name}", AS_TRACED.forward))
     return re.sub(rf"\b_({'|'.join(HELPERS)})\b", r"\1", code)
 
 
@@ -158,21 +162,20 @@ def _dot(left: str, right: str, operands: Iterable[Node], loose: Collection[Node
     return f"np.dot({left}, {right})" if strided else f"{left} @ {right}"
 
 
-def _index(index: Any) -> list[Any]:
-    """An index as it stands in brackets."""
+def _index(index: Any, inputs: Iterator[int] | None = None) -> list[Any]:
+    """An index as it stands in brackets; what is an input in it is an operand, after that of which it is the index."""
+    inputs = inputs or itertools.count(1)
     if isinstance(index, tuple):
-        parts = [part for i, x in enumerate(index) for part in ([", "] if i else []) + _index(x)]
+        parts = [part for i, x in enumerate(index) for part in ([", "] if i else []) + _index(x, inputs)]
         return [*parts, ","] if len(index) == 1 else parts or ["()"]
     if isinstance(index, slice):
-        ends = ["" if x is None else str(int(x)) for x in (index.start, index.stop, index.step)]
+        ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
         return [":".join(ends if ends[2] else ends[:2])]
-    if isinstance(index, (bool, np.bool_)):
-        return [str(bool(index))]
-    if isinstance(index, (int, np.integer)):
-        return [At(index)]
-    if index is None or index is Ellipsis:
-        return ["None" if index is None else "..."]
-    return [array_text(np.asarray(index))]
+    if index is INPUT:
+        return [f"{{{next(inputs)},}}"]
+    if index is None or index is Ellipsis or isinstance(index, bool):
+        return ["..." if index is Ellipsis else str(index)]
+    return [At(index)] if isinstance(index, int) else [array_text(np.asarray(index))]
 
 
 def array_text(value: np.ndarray) -> str:
@@ -193,13 +196,6 @@ def array_text(value: np.ndarray) -> str:
 def number_text(value: Any) -> str:
     """A number, or a list of numbers."""
     return re.sub(r"\b(inf|nan)\b", r"np.\1", repr(value))
-
-
-def _plain(static: Any) -> Any:
-    """Static arguments with Python's own whole numbers for NumPy's."""
-    if isinstance(static, tuple):
-        return tuple(map(_plain, static))
-    return int(static) if isinstance(static, np.integer) else static
 
 
 def _dtype(dtype: np.dtype) -> str:

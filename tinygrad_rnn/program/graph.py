@@ -9,14 +9,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.primitives import Primitive
 
-__all__ = ["Graph", "Node", "constant", "depth_first", "evaluated", "made", "replaced", "rewritten"]
+__all__ = ["AS_TRACED", "Graph", "Node", "constant", "depth_first", "evaluated", "made", "replaced", "rewritten"]
+
+
+def _as_traced(x: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """x, if it is still what the program was traced for."""
+    if x.tobytes() != value.tobytes():
+        raise ValueError(f"a value is {x} that was {value} when the program was traced, and may have decided about it")
+    return x
+
+
+AS_TRACED = Primitive("as_traced", _as_traced, "{x}", (), (), ("x", "value"))
 
 
 @dataclass(eq=False, slots=True)
@@ -25,7 +35,7 @@ class Node:
 
     Attributes:
         primitive, inputs, static: how it is made; None and empty for a leaf.
-        shape, dtype: of its value. name, step, layer: as in the recorded graph.
+        shape, dtype: of its value. name, step, layer, born: as in the recorded graph.
         value: of a constant.
     """
 
@@ -38,12 +48,13 @@ class Node:
     step: int | None = None
     layer: int | None = None
     value: np.ndarray | None = None
+    born: int | None = None
 
     def on(self, inputs: tuple[Node, ...]) -> Node:
         """The same operation on other inputs of the same shapes; itself if they are its own."""
         if inputs == self.inputs:
             return self
-        return Node(self.primitive, inputs, self.static, self.shape, self.dtype, self.name, self.step, self.layer)
+        return replace(self, inputs=inputs)
 
     @property
     def ndim(self) -> int:
@@ -64,12 +75,14 @@ class Graph:
         nodes: all that is computed, in the order of execution; leaves are not among them.
         outputs: the loss, the gradients, and what else is wanted.
         inputs: the leaves that each call gives. parameters: those that are read at each call.
+        guards: what stops a call that is another than the traced one was.
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[Node, ...]
     inputs: tuple[Node, ...]
     parameters: tuple[Node, ...]
+    guards: tuple[Node, ...] = ()
 
     def users(self) -> dict[Node, list[Node]]:
         """Who takes each node as an input, once for each time."""
@@ -105,16 +118,11 @@ def rewritten(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node | None
 
 def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
     """The graph with other nodes in place of its own: what the outputs need of them, if possible in their order."""
-    outputs = tuple(new.get(x, x) for x in graph.outputs)
-    needed, found = list(dict.fromkeys(outputs)), set(outputs)
-    for node in needed:  # which grows as it goes
-        for x in node.inputs:
-            if x not in found:
-                found.add(x)
-                needed.append(x)
+    outputs, guards = (tuple(new.get(x, x) for x in some) for some in (graph.outputs, graph.guards))
+    found = set(depth_first([*outputs, *guards], lambda node: node.inputs))
     order = [node for node in map(new.get, graph.nodes, graph.nodes) if node in found]
-    nodes = depth_first([*order, *outputs], lambda node: node.inputs)
-    return Graph(tuple(x for x in nodes if x.primitive is not None), outputs, graph.inputs, graph.parameters)
+    nodes = depth_first([*guards, *order, *outputs], lambda node: node.inputs)
+    return Graph(tuple(x for x in nodes if x.primitive is not None), outputs, graph.inputs, graph.parameters, guards)
 
 
 def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]]) -> list[Any]:

@@ -10,15 +10,14 @@
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.program.graph import Graph, Node
+from tinygrad_rnn.program.graph import AS_TRACED, Graph, Node
 
 __all__ = ["Kernel", "buffered", "flat"]
 
@@ -42,7 +41,6 @@ class _Lines:
         self.count = 0
         self.names: dict[Node, str] = {}
         self.functions: dict[Callable, str] = {}
-        self.looks: dict[str, str] = {}  # views that are made at each call
         self.arguments = [self.local(x, "x") for x in graph.inputs] + [self.local(x, "p") for x in graph.parameters]
 
     def fresh(self, letter: str) -> str:
@@ -77,16 +75,9 @@ class _Lines:
         return self.names[x]
 
     def finished(self, results: Sequence[str]) -> Kernel:
-        """The function of all lines; a view that only one of them needs stands in that."""
+        """The function of all lines."""
         defaults = [f"{name}={name}" for name in self.bound]
         lines = [*self.lines, f"return [{', '.join(results)}]"]
-        uses = Counter(re.findall(r"\bv\d+\b", "\n".join(lines)))
-        once = {name: look for name, look in self.looks.items() if uses[name] == 2}  # where it is made, and there
-
-        def inlined(text: str) -> str:
-            return re.sub(r"\bv\d+\b", lambda match: inlined(once.get(match[0], "")) or match[0], text)
-
-        lines = [inlined(line) for line in lines if line.partition(" = ")[0] not in once]
         namespace = dict(self.bound)
         head = f"def run({', '.join([*self.arguments, *defaults])}):"
         exec(compile("\n    ".join([head, *lines]), "<program>", "exec"), namespace)
@@ -138,33 +129,36 @@ class _Buffered(_Lines):
         return self.slots.get(x, x.value) if x.primitive is None else self.arrays.get(x)
 
     def name(self, x: Node) -> str:
+        if x not in self.names and x.primitive is not None:
+            return self.view(x.inputs[0], _look(x))
         if x not in self.names:
             self.names[x] = self.bind(self.array(x), "c")
         return self.names[x]
 
-    def view(self, x: Node, how: str) -> str:
-        """A view of a value, such as `.T`: made once for an array of ours, else when it is needed."""
-        array = self.array(x)
-        if array is None and how.startswith("["):
-            return self.name(x) + how
-        if (x, how) not in self.views:
-            view = None if array is None else _viewed(array, how)
-            if view is None or not np.shares_memory(view, array):
-                self.views[x, how] = name = self.fresh("v")
-                self.looks[name] = self.name(x) + how
-                self.lines.append(f"{name} = {self.looks[name]}")
-            else:
-                self.views[x, how] = self.bind(view)
-        return self.views[x, how]
+    def view(self, x: Node, *looks: tuple[str, Any]) -> str:
+        """A view of a value, such as `.T`: made once for an array of ours; else where it is needed, and kept there if
+        that is for the second time."""
+        array, text = self.array(x), "".join(map(_look_text, looks))
+        if (x, text) not in self.views:
+            view = array
+            for method, argument in looks if array is not None else ():
+                view = view[argument] if method == "[]" else getattr(view, method)(argument)
+            is_ours = view is not None and np.shares_memory(view, array)
+            self.views[x, text] = self.bind(view) if is_ours else self.name(x) + text
+        elif self.views[x, text].endswith(text) and not text.startswith("["):
+            name = self.fresh("v")
+            self.lines.append(f"{name} = {self.views[x, text]}")
+            self.views[x, text] = name
+        return self.views[x, text]
 
     def transposed(self, x: Node) -> str:
         """A matrix transposed; what it is the transpose of, if it is one."""
-        return self.name(x.inputs[0]) if x.operation == "transpose" else self.view(x, ".T")
+        return self.name(x.inputs[0]) if x.operation == "transpose" else self.view(x, _TURNED)
 
-    def rows(self, x: Node, turned: bool = False) -> str:
-        """A batch, over time too, as one matrix, or as its transpose."""
-        how = (f".reshape(-1, {x.shape[-1]})" if x.ndim > 2 else "") + (".T" if turned else "")
-        return self.view(x, how) if how else self.name(x)
+    def rows(self, x: Node, *looks: tuple[str, Any]) -> str:
+        """A batch, over time too, as one matrix, or as a view of that."""
+        looks = (("reshape", (-1, x.shape[-1])), *looks) if x.ndim > 2 else looks
+        return self.view(x, *looks) if looks else self.name(x)
 
     def result(self, i: int, x: Node) -> str:
         """Output i, as the caller gets it."""
@@ -176,11 +170,14 @@ class _Buffered(_Lines):
     def add(self, node: Node, i: int) -> None:
         """The line that computes a node, the i-th; what is dead by then is free for others."""
         if _is_view(node):
-            name = self.names[node] = self.view(node.inputs[0], _how(node))
-            if name in self.bound:
-                self.arrays[node] = self.bound[name]
+            if self.array(node.inputs[0]) is not None:
+                self.names[node] = name = self.view(node.inputs[0], _look(node))
+                self.arrays[node] = self.bound.get(name)
         elif node in self.stacks:
             self._in_place(node)
+        elif node.primitive is AS_TRACED:
+            names = self.name(node.inputs[0]), self.bind(node.static[0], "s")
+            self.lines.append(self._calling(AS_TRACED.forward, *names, called=AS_TRACED.name)(""))
         else:
             self._computed(node, i)
         for x in {_base(x) for x in node.inputs}:
@@ -266,7 +263,7 @@ class _Buffered(_Lines):
         function = node.primitive.forward
         if node in self.new:  # with all its axes
             return self._calling(function, *map(self.name, node.inputs))
-        names = [self.view(x, ".reshape(())") if _is_number(x, node) else self.name(x) for x in node.inputs]
+        names = [self.view(x, ("reshape", ())) if _is_number(x, node) else self.name(x) for x in node.inputs]
         wide = next((i for i, x in enumerate(node.inputs) if _is_repeated(x, node)), None)
         if wide is None or node.inputs[wide].dtype != node.dtype:
             return self._calling(function, *names)
@@ -284,8 +281,8 @@ class _Buffered(_Lines):
             return self._calling(np.dot if a.ndim == b.ndim == 2 else np.matmul, self.name(a), self.name(b))
         if node.operation == "outer":
             if a.ndim == 1:
-                return self._calling(np.multiply, self.view(a, "[:, None]"), self.name(b))
-            return self._calling(np.dot, self.rows(a, turned=True), self.rows(b))
+                return self._calling(np.multiply, self.view(a, ("[]", (slice(None), None))), self.name(b))
+            return self._calling(np.dot, self.rows(a, _TURNED), self.rows(b))
         if b.ndim == 1 and a.operation == "transpose":
             return self._calling(np.dot, self.name(b), self.name(a.inputs[0]))
         if b.ndim == 1:
@@ -374,17 +371,22 @@ def _base(x: Node) -> Node:
     return x
 
 
-def _how(node: Node) -> str:
-    """How a view is written, after the name of what it is a view of."""
-    if node.operation == "getitem":
-        index = node.static[0] if isinstance(node.static[0], tuple) else node.static
-        parts = ["..." if i is Ellipsis else repr(i) for i in index]
-        return f"[{', '.join(parts if Ellipsis in index else [*parts, '...'])}]"  # so that one element is an array too
-    return ".T" if node.static == (None,) else f".{node.operation}({node.static[0]!r})"
+_TURNED = ("transpose", None)
 
 
-def _viewed(array: np.ndarray, how: str) -> np.ndarray:
-    return eval(f"array{how}", {"array": array, "slice": slice})
+def _look(node: Node) -> tuple[str, Any]:
+    """How a view is made: a method of an array and its argument, or "[]" and an index."""
+    if node.operation != "getitem":
+        return node.operation, node.static[0]
+    index = node.static[0] if isinstance(node.static[0], tuple) else node.static
+    return "[]", index if Ellipsis in index else (*index, ...)  # so that one element is an array too
+
+
+def _look_text(look: tuple[str, Any]) -> str:
+    method, argument = look
+    if method == "[]":
+        return f"[{', '.join('...' if i is ... else repr(i) for i in argument)}]"
+    return ".T" if look == _TURNED else f".{method}({argument!r})"
 
 
 def _is_ufunc(node: Node) -> bool:

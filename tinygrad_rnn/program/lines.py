@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.program.expressions import (
     ATOM,
     FACTOR,
@@ -130,6 +131,7 @@ class Lines:
         self.stepped: set[str] = set()
         self.tries: dict[tuple, Iterator[str]] = {}
         self.families: dict[tuple, Family] = {}
+        self.keys: dict[int | None, tuple] = {}  # of the families, by when the variables were born
         self.seen: Counter = Counter()
         leaves = [*zip(trace.graph.inputs, trace.input_names, strict=True)]
         leaves += [(x, self._lettered(x, "parameter")) for x in trace.graph.parameters]
@@ -188,20 +190,25 @@ class Lines:
         step = self.outline.step(node)
         if node in self.gradient_of:
             return Ref(self.gradient_of[node][1], None)
-        if node.name is not None:
+        if isinstance(node.name, GradientName) and node.name.born in self.keys:
+            key, name = self._gradient_key(self.keys[node.name.born])
+        elif node.name is not None:
             key, name = (type(node.name), node.name, node.layer), self._lettered(node)
         else:
             shapes = [(p.family, _offset(p.step, step)) if isinstance(p, Ref) else _kind(p) for p in parts]
             key, name = ("made", node.layer, *shapes), self._word(node, parts)
-        return Ref(self._family(key, step, name), step)
+        key = (*key, self.seen[key, step], step is None)  # where several are called the same at one step, each its own
+        self.seen[key[:-2], step] += 1
+        self.keys[node.born] = key
+        return Ref(self._family(key, step is not None, name), step)
 
-    def _family(self, key: tuple, step: int | None, name: str) -> Family:
-        """The variable of a step; where several are called the same at one step, each its own."""
-        count = self.seen[key, step]
-        self.seen[key, step] += 1
-        key = (*key, count, step is None)
+    def _gradient_key(self, key: tuple) -> tuple[tuple, str]:
+        """Of a variable's gradient: it is called after the variable."""
+        return ("gradient", *key), f"d{self.families[key].base}"
+
+    def _family(self, key: tuple, stepped: bool, name: str) -> Family:
         if key not in self.families:
-            self.families[key] = self._new(name, step is not None)
+            self.families[key] = self._new(name, stepped)
         return self.families[key]
 
     def _word(self, node: Node, parts: Sequence[Part]) -> str:
@@ -304,9 +311,8 @@ class Lines:
         if self.outline.step(node) is None:
             self.gradient_of[node] = leaf, self._new(name, False)
             return None
-        key = (type(node.name), node.name, node.layer, 0, False)
-        if key not in self.families:  # dh(0) is one of dh(t)
-            self.families[key] = self._new(self._lettered(node), True)
+        key = ("gradient", type(leaf.name), leaf.name, leaf.layer, 0, False, 0, False)
+        self._family(key, True, self._lettered(node))  # dh(0) is one of dh(t)
         return None
 
     def _returned(self, node: Node, own: Family | None) -> Ref:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tinygrad_rnn.primitives import TABLE, TESTS
 from tinygrad_rnn.program.expressions import array_text
-from tinygrad_rnn.program.graph import Node, depth_first, rewritten
+from tinygrad_rnn.program.graph import AS_TRACED, Node, depth_first, rewritten
 from tinygrad_rnn.program.tracing import Trace
 
 __all__ = ["DEEPEST", "MOST_TERMS", "Outline"]
@@ -40,7 +40,7 @@ class Outline:
             self._check(node)
         graph = rewritten(trace.graph, self._folded)
         self.live, self.outputs = graph.nodes, graph.outputs
-        self.forward = _ancestors([self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :]])
+        self.forward = _ancestors([self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards])
         self.uses = Counter(x for node in self.live for x in node.inputs)
         self.uses.update(z for node in self.live if node.operation == "lerp" for z in node.inputs[2:])
         self.gathered: set[Node] = set()
@@ -51,10 +51,10 @@ class Outline:
 
     @staticmethod
     def _check(node: Node) -> None:
-        if TABLE.get(node.operation) is not node.primitive and node.primitive not in TESTS.values():
+        if TABLE.get(node.operation) is not node.primitive and node.primitive not in (*TESTS.values(), AS_TRACED):
             raise ValueError(
                 f"compile: the primitive {node.operation!r} is not in the table of primitives, so it cannot be written "
-                "as NumPy; compute the same with the functions of tinygrad_rnn (and without checkpoint)"
+                "as NumPy; compute the same with the functions of tinygrad_rnn"
             )
 
     def _folded(self, node: Node, inputs: tuple[Node, ...]) -> Node:

@@ -114,12 +114,12 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if operation not in ("add", "subtract", "multiply", "divide"):
         return None
     numbers = [_number(y) for y in inputs]
-    neutral = 0.0 if operation in ("add", "subtract") else 1.0
+    neutral = {"add": -0.0, "subtract": 0.0}.get(operation, 1.0)  # -0.0 + 0.0 is 0.0
     for i, other in ((1, 0), (0, 1)):
         kept = inputs[other]
         if numbers[i] is None or (kept.shape, kept.dtype) != (node.shape, node.dtype):
             continue
-        if numbers[i] == neutral and (i == 1 or operation in ("add", "multiply")):
+        if str(numbers[i]) == str(neutral) and (i == 1 or operation in ("add", "multiply")):
             return kept
         if operation == "multiply":
             return _product(numbers[i], kept, node)
@@ -131,17 +131,25 @@ def _product(number: float, x: Node, node: Node) -> Node:
     if x.operation == "multiply":
         for i, other in ((0, 1), (1, 0)):
             inner, rest = _number(x.inputs[i]), x.inputs[other]
-            if inner is not None and rest.shape == node.shape and rest.dtype == node.dtype:
+            alike = inner is not None and (rest.shape, rest.dtype) == (node.shape, node.dtype)
+            if alike and _is_rounded(number, inner, node.dtype):
                 return rest if number * inner == 1.0 else _product(number * inner, rest, node)
     return made(P.multiply, (constant(number, node), x), (), node.shape, node, name=node.name)
 
 
+def _is_rounded(a: float, b: float, dtype: np.dtype) -> bool:
+    """Whether a (b x) is (a b) x but for rounding: neither the product nor b x alone is too large or small for it."""
+    limits, (low, high) = np.finfo(dtype), sorted((abs(a), abs(b)))
+    moderate = low >= 1.0 or high <= 1.0 or (low >= 2.0**-32 and high <= 2.0**32)
+    return moderate and bool(limits.tiny <= low * high <= limits.max)
+
+
 def _number(x: Node) -> float | None:
-    """The number that all elements of a constant are."""
+    """The number that all elements of a constant are, to the bit."""
     if x.value is None or not x.value.size or x.value.dtype.kind != "f":
         return None
     first = x.value.flat[0]
-    return float(first) if x.value.size == 1 or np.all(x.value == first) else None
+    return float(first) if x.value.size == 1 or x.value.tobytes() == first.tobytes() * x.value.size else None
 
 
 # Common subexpressions
@@ -220,9 +228,11 @@ def _sum(terms: list[Node], step: dict, new: dict[Node, Node], users: dict[Node,
     """Σ_t of terms that one primitive has made, one for each step."""
     terms = sorted(terms, key=step.__getitem__)
     first, only_here = terms[0], all(len(users[x]) == 1 for x in terms)
-    if only_here and (first.operation == "outer" or (first.operation == "sum" and first.static == (0, False))):
+    static = {"outer": (), "sum": (0, False), "scatter": (P.INPUT, first.shape)}.get(first.operation)
+    if only_here and static_key(first.static) == static_key(static):
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
-        return made(first.primitive, inputs, ((0, 1), False) if first.static else (), first.shape, node)
+        static = ((0, 1), False) if first.operation == "sum" else static
+        return replace(first, inputs=tuple(inputs), static=static, name=None, step=node.step, layer=node.layer)
     return made(P.sum_, (stacked([new.get(x, x) for x in terms]),), (0, False), first.shape, node)
 
 

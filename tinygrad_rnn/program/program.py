@@ -17,13 +17,13 @@ from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import Kernel, buffered, flat
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.source import written
-from tinygrad_rnn.program.structure import flattened, is_array, rebuilt, structure_key, value_of
+from tinygrad_rnn.program.structure import flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
-from tinygrad_rnn.tensor import Tensor, recording
+from tinygrad_rnn.tensor import Tensor, bare, leaves_the_graph, recording
 
 __all__ = ["Pass", "Program", "compile"]
 
-_dtype = operator.attrgetter("dtype")
+_dtype, _value = operator.attrgetter("value.dtype"), operator.attrgetter("value")
 _KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used for longest is forgotten first
 
 
@@ -64,7 +64,7 @@ class Program:
         self._function, self._wrt = function, wrt
         self._optimize, self._retrace, self._copy = optimize, retrace, copy
         self._lock = RLock()
-        self._traced: dict[Any, _Traced] = {}
+        self._traced: list[_Traced] = []  # the one that was used last comes last
         self._of = inputs_among(name_of(function), wrt, examples)
         self._first = self._newly_traced(_key(*_arrays_and_structure(examples)), examples)
 
@@ -72,19 +72,29 @@ class Program:
         """The loss, the gradients, and what else the function returns.
 
         Raises:
-            ShapeError: other shapes or dtypes than the examples', with retrace=False.
+            ShapeError: other shapes or dtypes than the examples', or another value that decides, with retrace=False.
         """
+        leaves_the_graph("a program", "call the function that it is made of")
         arrays, structure = _arrays_and_structure(inputs)
+        key, differs = _key(arrays, structure), None
         with self._lock:
-            key = _key(arrays, structure)
-            traced = self._traced.get(key)
-            values = traced and traced.values()
-            if values is None:  # it is new, or a parameter has another dtype than it had
+            for traced in reversed(self._traced):
+                if traced.fits(key):
+                    try:
+                        results = traced.run(arrays)
+                        break
+                    except (
+                        ValueError,
+                        IndexError,
+                    ) as error:  # the function, run again, says the same or does otherwise
+                        differs = error
+            else:
                 with recording(True):  # inside no_grad() too, where only its loss may be wanted
-                    traced = self._newly_traced(key, inputs)
-                values = traced.values()
-            self._traced[key] = self._traced.pop(key)  # to the end: it is the one that was used last
-            results = traced.kernel.run(*traced.cast(arrays), *values)
+                    traced = self._newly_traced(key, inputs, differs)
+                results = traced.run(arrays)
+            if traced is not self._traced[-1]:
+                self._traced.remove(traced)
+                self._traced.append(traced)
             loss = results.pop(0).item()
             if traced.trace.extra is None:
                 return loss, results
@@ -135,16 +145,15 @@ class Program:
         shapes = ", ".join(map(str, (x.shape for x in graph.inputs)))
         return f"Program({name_of(self._function)} of {shapes}: {len(graph.nodes)} nodes)"
 
-    def _newly_traced(self, key: Any, inputs: tuple) -> _Traced:
+    def _newly_traced(self, key: Any, inputs: tuple, differs: Exception | None = None) -> _Traced:
         if self._traced and not self._retrace:
             raise ShapeError(
                 f"program of {name_of(self._function)}: compiled for {_described(self._first.key)}, called with "
-                f"{_described(key)}, or with parameters of another dtype; retrace=False forbids another trace"
-            )
-        while len(self._traced) >= _KEPT:
-            del self._traced[next(iter(self._traced))]
+                f"{_described(key)}, or with {differs or 'parameters of another dtype'}, or other things have come to "
+                "stand around the function; retrace=False forbids another trace"
+            ) from differs
         made = _Traced(key, trace(self._function, inputs, self._of), self._optimize, self._copy)
-        self._traced[key] = made
+        self._traced = [*self._traced[1 - _KEPT :], made]
         return made
 
 
@@ -162,14 +171,19 @@ class _Traced:
         self.casts = [x.dtype for x in of.graph.inputs]
         self.is_cast = self.casts != [dtype for _, dtype in key[1:]]
 
-    def values(self) -> list[np.ndarray] | None:
-        """Those of the parameters; None if one has another dtype than it had."""
-        values = [p.value for p in self.trace.parameters]
-        return values if all(map(operator.eq, map(_dtype, values), self.dtypes)) else None
+    def fits(self, key: Any) -> bool:
+        """Whether it is of such inputs, of parameters of the dtypes that they have now, and of what stands around."""
+        return (
+            self.key == key
+            and list(map(_dtype, self.trace.parameters)) == self.dtypes
+            and self.trace.surroundings.unchanged()
+        )
 
-    def cast(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        """Arrays of a type that Tensors do not have, as the type that these have become."""
-        return [x.astype(d) for x, d in zip(arrays, self.casts, strict=True)] if self.is_cast else arrays
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
+        if self.is_cast:
+            arrays = [x.astype(d) for x, d in zip(arrays, self.casts, strict=True)]
+        return self.kernel.run(*arrays, *map(_value, self.trace.parameters))
 
 
 def compile(
@@ -182,9 +196,14 @@ def compile(
         print(program.source)
 
     The function is run on the examples, and everything it does with Tensors is recorded, the gradients too. The program
-    does the same with other inputs. What is not done with Tensors is fixed: the way an `if` goes, how often a loop
-    runs, an index; where a value decides about it, with `bool()` or `float()`, there is a warning that names the line.
-    The function is run on shapes first, then on the values, where it must do the same: it draws no random numbers.
+    does the same with other inputs; an index that is an input is read at each call. Where a value is read out, by an
+    `if`, `float()`, `.item()`, `print`, each call checks that it is the same, and else traces the function again before
+    it returns anything; so it does where something around the function has changed: a variable of its closure, a global
+    or a default, what lists, dicts and arrays there hold, an attribute or a parameter of a net. A number that is read
+    out is another nearly always: of these there is a warning that names the line. (What cannot be seen there, such as
+    collections of more than 100 things, is listed in `program.surroundings`.) What makes no nodes is refused inside:
+    `checkpoint`, `backward()`, `grad` without its graph, another program; and so is what is not the same each time,
+    since it draws random numbers, counts, or asks for the time.
 
     Args:
         function: takes the inputs as Tensors and returns a scalar Tensor, or a tuple of one and other things.
@@ -195,13 +214,14 @@ def compile(
             one, its gradient is zero. An example that is among them stands for that input.
         optimize: with the passes of `program.passes`, which change results by rounding only; without, bit for bit what
             the engine computes.
-        retrace: whether other shapes and dtypes are traced; otherwise they are refused.
+        retrace: whether other shapes, dtypes, values that are read out and surroundings are traced; otherwise they are
+            refused.
         copy: whether gradients are the caller's own; otherwise the next call overwrites them.
 
     Raises:
         ValueError: the function returns no scalar, its loss requires no gradient, it is not the same when run twice;
             `wrt` is empty or holds what is no such leaf.
-        TypeError: it returns no Tensor.
+        TypeError: it returns no Tensor, or does what is no part of a graph.
     """
     for name, flag in (("optimize", optimize), ("retrace", retrace), ("copy", copy)):
         if not isinstance(flag, bool):
@@ -214,7 +234,7 @@ def _arrays_and_structure(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
     for x in inputs:
         if type(x) is not np.ndarray:
             leaves, structure = flattened(inputs)
-            arrays = [np.asarray(value_of(x)) for x in leaves]
+            arrays = [np.asarray(bare(x)) for x in leaves]
             return arrays, None if all(map(is_array, inputs)) else structure_key(structure)
     return inputs, None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,14 +148,15 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
     columns = [tuple([new.get(x, x) for x in column]) for column in zip(*(node.inputs for node in nodes), strict=True)]
     shared = [all(x is column[0] for x in column) for column in columns]
     shape, static, operation = (count, *first.shape), first.static, first.operation
-    if operation == "getitem" and all(shared):
+    if operation == "getitem" and shared == [True]:
         whole = stacked([node.on((columns[0][0],)) for node in nodes])
         return None if whole.operation == "stack" else whole
     if all(shared):
         return None
     if is_large(first):
         return None
-    if first.primitive.by_element or (operation == "linear" and shared == [True, False]):
+    by_rows = operation == "linear" or (operation == "getitem" and static[0] is P.INPUT)
+    if first.primitive.by_element or (by_rows and shared == [True, False]):
         pass
     elif operation in ("sum", "max", "min"):
         axis = static[0]
@@ -168,8 +170,8 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
     for column, same in zip(columns, shared, strict=True):
         x = column[0] if same else stacks.setdefault(column, stacked(column))
         missing = len(first.shape) - column[0].ndim
-        if not same and missing > 0 and operation not in ("reshape", "linear"):
+        if not same and missing > 0 and operation != "reshape" and not by_rows:
             wide = (count, *(1,) * missing, *column[0].shape)
             x = made(P.reshape, (x,), (wide,), wide, x, step=None)
         inputs.append(x)
-    return made(first.primitive, inputs, static, shape, first, step=None, name=first.name)
+    return replace(first, inputs=tuple(inputs), static=static, shape=shape, step=None)

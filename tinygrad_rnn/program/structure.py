@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.tensor import Tensor, read_out
+from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["flattened", "is_array", "rebuilt", "structure_key", "value_of"]
+__all__ = ["flattened", "is_array", "rebuilt", "structure_key"]
 
 
 def flattened(value: Any) -> tuple[list[Any], Any]:
@@ -29,14 +29,6 @@ def flattened(value: Any) -> tuple[list[Any], Any]:
 def rebuilt(structure: Any, arrays: Sequence[Any]) -> Any:
     """The value of which `flattened` has given the structure, with these arrays."""
     return _mapped(lambda x: arrays[x.number] if isinstance(x, _Place) else x, structure)
-
-
-def value_of(x: Any) -> Any:
-    """The value of a Tensor, which leaves the graph that is being traced, if one is; anything else as it is."""
-    if isinstance(x, Tensor):
-        read_out(x, "a program's input")
-        return x.value
-    return x
 
 
 def _mapped(function: Callable[[Any], Any], value: Any) -> Any:

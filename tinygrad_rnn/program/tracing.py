@@ -1,9 +1,9 @@
 """A function's loss and gradients as a graph: the function is run, and everything it does is kept.
 
 It is run on shapes, which is quick, and its gradients are found on shapes; then it is run once more, on the values,
-where it must do the same. What a trace holds is what was done with Tensors. What decided about that is fixed by it:
-which way an `if` went, how often a loop ran, a value that was read out. Where a value decides, the trace warns and
-names the line.
+where it must do the same. What a trace holds is what was done with Tensors. A value that was read out may have decided
+about that: which way an `if` went, how often a loop ran. So each is a guard of the graph: a call in which it is another
+is none of this trace. What else may decide stands around the function, and is looked at before each call.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 from tinygrad_rnn.backward import grad, topological_order
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.program.graph import Graph, Node
-from tinygrad_rnn.program.structure import flattened, is_array, rebuilt, value_of
+from tinygrad_rnn.program.structure import flattened, is_array, rebuilt
+from tinygrad_rnn.program.surroundings import Surroundings, without_chance
 from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder, watched_by
-from tinygrad_rnn.tensor import Tensor, as_tensor, describe, is_recording, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, leaves_the_graph, record
 
 __all__ = ["Trace", "inputs_among", "name_of", "parameters_of", "recorded", "trace"]
 
@@ -35,7 +36,7 @@ class Trace:
         input_names: what the function calls its inputs: xs, or state_1 for a part of one.
         wrt_names, wrt: what the gradients are of, and its leaves.
         extra: what else the function returns, as `structure.flattened` has it.
-        examples: the inputs that the function was run on.
+        examples: the inputs that the function was run on. surroundings: what it found around it.
     """
 
     graph: Graph
@@ -45,6 +46,7 @@ class Trace:
     wrt: tuple[Node, ...]
     extra: Any
     examples: tuple[np.ndarray, ...]
+    surroundings: Surroundings
 
 
 def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trace:
@@ -59,21 +61,26 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     name = name_of(function)
     if not callable(function):
         raise TypeError(f"compile(function, ...): a function of the inputs is needed, not a {name}")
+    leaves_the_graph("a program", "call the function that it is made of")
     if not is_recording():
         raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
     leaves, structure = flattened(inputs)
-    given = [Tensor(value_of(x)) for x in leaves]
+    given = [Tensor(bare(x)) for x in leaves]
     wrt = [given[p] if isinstance(p, int) else p for p in inputs_among(name, of, inputs)]
     for x, leaf in zip(leaves, given, strict=True):
         leaf.requires_grad = isinstance(x, Tensor) and x.requires_grad
     for p in wrt:
         p.requires_grad = True
 
-    tracer = OnShapes()
+    tracer = OnShapes(given)
     try:
         with watched_by(tracer):
             outputs, returned = _outputs(name, function, structure, given)
-            _check_again(name, function, structure, given, tracer, outputs)
+            tracer.show()
+            surroundings = Surroundings(function)
+            with without_chance(name, surroundings.asks):
+                _check_again(name, function, structure, given, tracer, outputs)
+            surroundings.settle(name)
             tracer.active = True
             outputs[1:1] = _gradients(outputs[0], wrt, tracer.loose)
         graph, parameters, of_wrt = _graph(outputs, given, wrt, tracer)
@@ -85,7 +92,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     names = dict(zip(given, input_names, strict=True))
     wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(wrt, 1))
     examples = tuple(x.value for x in given)
-    return Trace(graph, parameters, input_names, wrt_names, of_wrt, returned or None, examples)
+    return Trace(graph, parameters, input_names, wrt_names, of_wrt, returned or None, examples, surroundings)
 
 
 def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
@@ -136,14 +143,24 @@ def _graph(
     inputs, nodes = set(given), topological_order(*outputs, *tracer.made)
     born_before = [x for x in nodes if x.primitive is None and x.born < tracer.started]
     live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
+    for x in nodes:
+        if x.primitive is not None and x.born < tracer.started:
+            raise ValueError(
+                f"compile: {describe(x)} was computed before, of values that may change; compute it inside"
+            )
     new: dict[Tensor, Node] = {}
+    varying = inputs | live.keys()
+    varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
     for x in dict.fromkeys([*given, *live, *nodes]):
         value = x.value.copy() if x.primitive is None and x not in inputs and x not in live else None
         made_of = tuple([new[y] for y in x.inputs])
-        new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value)
+        new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value, x.born)
     graph = Graph(
         tuple(new[x] for x in nodes if x.primitive is not None),
-        *(tuple(new[x] for x in some) for some in (outputs, given, live)),
+        *(
+            tuple(new[x] for x in some)
+            for some in (outputs, given, live, filter(varying.__contains__, tracer.read_out))
+        ),
     )
     return graph, tuple(live), tuple(new[p] for p in wrt)
 
@@ -154,7 +171,7 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
     with watched_by(Recorder()):
-        for node in graph.nodes:
+        for node in (x for x in graph.nodes if x not in graph.guards):
             for x in node.inputs:
                 if x not in tensors:
                     tensors[x] = _placed(Tensor(x.value), x)

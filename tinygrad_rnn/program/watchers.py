@@ -7,15 +7,19 @@ import linecache
 import os
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import primitives
+from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.checking import place_outside
 from tinygrad_rnn.primitives import TESTS, Primitive
+from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.steps import static_key
+from tinygrad_rnn.program.structure import flattened, rebuilt
+from tinygrad_rnn.program.surroundings import changed
 from tinygrad_rnn.tensor import Tensor, Watcher, cut, describe, record, recording, watcher
 
 __all__ = ["OnShapes", "OnValues", "Recorder", "watched_by"]
@@ -31,41 +35,90 @@ def watched_by(watch: Watcher) -> Iterator[None]:
         watcher.reset(token)
 
 
+class Choice(Tensor):
+    """Booleans or whole numbers in a trace: what a comparison gives, a test or a choice, and what is made of that.
+
+    It offers what arrays do: what a Tensor does not is done with the value, which is read out.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.numpy(), name)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
+        try:
+            return super().__array_ufunc__(ufunc, method, *inputs, **keywords)
+        except TypeError:
+            return _of_values(getattr(ufunc, method), inputs, keywords)
+
+    def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
+        try:
+            return super().__array_function__(function, types, arguments, keywords)
+        except TypeError:
+            return _of_values(function, arguments, keywords)
+
+
+def _of_values(function: Callable, arguments: tuple, keywords: dict) -> Any:
+    """What a function of NumPy gives; a Tensor that requires a gradient is no array to it."""
+    leaves, structure = flattened((arguments, keywords))
+    arguments, keywords = rebuilt(structure, [np.asarray(x) for x in leaves])
+    return function(*arguments, **keywords)
+
+
 class Recorder(Watcher):
     """Keeps what was made of what, whether or not it requires a gradient."""
+
+    def __init__(self) -> None:
+        self.read_out: list[Tensor] = []
 
     def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Link it to its inputs."""
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
+        if node.value.dtype.kind != "f":
+            node.__class__ = Choice
 
     def detached(self, leaf: Tensor, x: Tensor) -> None:
         """A copy, in the graph too."""
         self.value(leaf, primitives.astype, (x,), (x.value, x.dtype))
 
-    def test(self, test: np.ufunc, inputs: tuple, result: Any) -> Any:
+    def test(self, test: Callable, inputs: tuple, static: tuple) -> Any:
         """A node of the graph: what it decides is not fixed."""
         with recording(False):
-            return record(TESTS[test], inputs)
+            return record(TESTS[test], inputs, *static)
+
+    def read(self, x: Tensor, how: str) -> None:
+        """A node that is x, as long as it has the value that is read out now."""
+        with recording(False):
+            self.read_out.append(record(AS_TRACED, (x,), x.value.copy()))
+
+    def left(self, call: str, instead: str) -> None:
+        """Refuse what no program could follow."""
+        raise TypeError(f"compile: {call} cannot be part of a program; {instead}")
 
 
 class OnShapes(Recorder):
     """Runs a function on shapes: nobody sees the values until one is read out, and most functions read none.
 
     Attributes:
-        active: whether it does; what stands for values is NaN. told: the lines that have been warned of.
+        active: whether it does; what stands for values is NaN, or others than they are. given: the inputs, with
+            their values, until these are needed. told: the lines that have been warned of.
         made: the nodes, in order. started: what is older was there before the function ran, as the inputs were.
-        varying: when those nodes were born that depend on what is older.
+        read_out: the nodes that stand for values which were read out.
         loose: the nodes that were made without a gradient, which a function may still ask for.
         differentiates: whether the function itself has gradients computed.
         results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, given: Sequence[Tensor]) -> None:
+        super().__init__()
         self.active, self.differentiates = True, False
+        self.given = {x: x.value for x in given}
+        for x in given:
+            x.value = x.value * np.nan if x.dtype.kind == "f" else ~x.value
         self.made: list[Tensor] = []
         self.loose: list[Tensor] = []
         self.started = Tensor(0.0).born
-        self.varying: set[int] = set()
         self.results: dict[Any, np.ndarray] = {}
         self.told: set[tuple[str, int]] = set()
 
@@ -88,27 +141,39 @@ class OnShapes(Recorder):
         self.made.append(node)
         if not node.requires_grad:
             self.loose.append(node)
-        if any(x.born < self.started or x.born in self.varying for x in inputs):
-            self.varying.add(node.born)
 
     def gradient(self, x: Tensor, g: np.ndarray) -> None:
         """The function itself differentiates."""
         self.differentiates = True
 
     def read(self, x: Tensor, how: str) -> None:
-        """Warn where a value decides, once a line; from now on, and so far, there are values."""
-        place = file, number = place_outside()
-        if place not in self.told and (x.born < self.started or x.born in self.varying):
-            self.told.add(place)
-            line = linecache.getline(file, number).strip()
-            text = f"compile: {how} of {describe(x)} is fixed in the program, as is the way an `if` goes: {line}"
-            warnings.warn_explicit(text, UserWarning, file, number)
+        """From now on, and so far, there are values; a line that reads another at each call is warned of once."""
         if self.active:
             self.active = False
+            self.show()
             _compute(self.made)
+        super().read(x, how)
+        place = file, number = place_outside()
+        if x.dtype.kind == "f" and place not in self.told and any(y.born < self.started for y in topological_order(x)):
+            self.told.add(place)
+            line = linecache.getline(file, number).strip()
+            text = (
+                f"compile: {how} of {describe(x)} is read out: where it is another, the function is traced again, "
+                f"which takes long; return it beside the loss, or use tg.where: {line}"
+            )
+            warnings.warn_explicit(text, UserWarning, file, number)
+
+    def show(self) -> None:
+        """Give the inputs the values that they have."""
+        for x, value in self.given.items():
+            x.value = value
+        for node in self.made if self.given else ():
+            node.arguments = (*map(self.given.get, node.inputs, node.arguments), *node.static)
+        self.given = {}
 
     def leave(self) -> None:
         """Give the nodes their values that the function, or what it has called, has kept."""
+        self.show()
         kept = [weakref.ref(x) for x in self.made]
         self.made.clear()
         self.loose.clear()
@@ -139,6 +204,7 @@ class OnValues(Recorder):
     """
 
     def __init__(self, name: str, first: Sequence[Tensor], links: bool):
+        super().__init__()
         self.name, self.first, self.links, self.differed = name, first, links, False
         self.numbers: dict[int, int] = {}
         self.loose: list[weakref.ref[Tensor]] = []
@@ -174,11 +240,7 @@ class OnValues(Recorder):
         self.differed = True
         file, line = place_outside()
         where = "" if at is None else f": see {describe(at)}, {os.path.basename(file)} line {line}"
-        return ValueError(
-            f"compile({self.name}): run twice on the same inputs, it does not do the same, or not with the same "
-            f"numbers{where}; what is drawn at random, changes between calls, is taken from a .value or is made in "
-            "another thread has to be an input"
-        )
+        return changed(self.name, where)
 
     def leave(self) -> None:
         """Make leaves of the nodes that the function has kept, since their graph is not there."""

@@ -1,0 +1,185 @@
+"""What a function finds around it: all that its code can look at besides its arguments, and that may change.
+
+These are the variables of its closure, its defaults, the globals that it names, and what they hold: the items of
+collections, the attributes of nets, those of other objects, classes and modules that the code names; and the same for
+the functions among them. What is not seen: sets, collections of more than 100 things, arrays of more than 1 MB that are
+written to, and what goes by a name that the code computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import random
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from itertools import chain
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.nn.module import Module
+from tinygrad_rnn.tensor import Tensor
+
+__all__ = ["Surroundings", "changed", "without_chance"]
+
+_MOST, _LARGEST = 100, 2**20  # things in a collection, and bytes of an array, that are looked at
+_STANDARD = sys.stdlib_module_names
+_LIBRARIES = {*_STANDARD, "tinygrad_rnn", "numpy"}  # whose code looks at nothing that changes
+_NUMBERS = (bool, int, float, complex, str, bytes, np.generic, type(None))
+_UNSEEN = (*_NUMBERS, Tensor, set)
+_CODE = (types.FunctionType, types.BuiltinFunctionType, type, types.ModuleType)
+_RANDOM = (np.random.Generator, np.random.RandomState, random.Random)
+_CLOCKS = ("time", "monotonic", "perf_counter")
+_CHANCE = {os.urandom, *(call for name, call in vars(time).items() if name.removesuffix("_ns") in _CLOCKS)}
+
+
+class Surroundings:
+    """What stands around a function.
+
+    Attributes:
+        places: things, the names of those attributes of theirs that are looked at, or None, and what stands there.
+        contents: what changes where it stands, arrays, random generators and iterators, and how it was.
+        asks: whether the code names something that might ask for the time, or for random bytes.
+    """
+
+    def __init__(self, function: Callable):
+        self.contents: list[tuple[Any, Any]] = []
+        names, spaces, things, seen = {"__call__"}, [], [], {}
+        waiting = [function, random.getstate.__self__, np.random.rand.__self__]
+        while waiting:
+            for x in waiting:  # which grows as it goes
+                if id(x) in seen or isinstance(x, _UNSEEN):
+                    continue
+                seen[id(x)] = x
+                if isinstance(x, (np.ndarray, *_RANDOM)) or hasattr(x, "__next__"):
+                    self.contents.append((x, _content(x)))
+                elif isinstance(x, types.FunctionType) and not _is_library(x):
+                    names.update(_names_in(x.__code__))
+                    spaces.append(x.__globals__)
+                    waiting += [x.__defaults__, x.__kwdefaults__, *(x.__closure__ or ())]
+                elif isinstance(x, (partial, types.MethodType)) or not hasattr(x, "__dict__"):
+                    if not hasattr(x, "__len__") or len(x) <= _MOST:
+                        things.append(x)
+                        waiting += gc.get_referents(x)
+                else:
+                    kinds = type(x).__mro__ if not isinstance(x, _CODE) else [x]
+                    spaces += [vars(kind) for kind in kinds if not _is_library(kind)]
+                    if not isinstance(x, _CODE):
+                        (waiting if isinstance(x, Module) else spaces).append(vars(x))
+            named = [(space, sorted(names & space.keys())) for space in spaces]
+            found = (x for space, some in named for x in map(space.get, some))
+            waiting = [x for x in found if id(x) not in seen and not isinstance(x, _UNSEEN)]
+        self.places = [(x, some, _standing(x, some)) for x, some in [*((x, None) for x in things), *named]]
+        self.asks = "random" in names or any(isinstance(x, _CODE) and _is_library(x, _STANDARD) for x in seen.values())
+
+    def settle(self, name: str) -> None:
+        """Leave out what a run of the function has changed: what it keeps.
+
+        Raises:
+            ValueError: it has changed a number or an array, has drawn a random number, or taken from an iterator.
+        """
+        kept = []
+        for x, names, then in self.places:
+            now = _standing(x, names)
+            differing = [pair for pair in zip(then, now, strict=False) if not _is_equal(*pair)]
+            if len(now) == len(then):
+                for before, after in differing:
+                    if isinstance(before, _NUMBERS) and isinstance(after, _NUMBERS):
+                        raise changed(name, f": {before!r} becomes {after!r}")
+                kept += [] if differing else [(x, names)]
+        for x, content in self.contents:
+            if _content(x) != content:
+                raise changed(name, f", and changes {'an array' if isinstance(x, np.ndarray) else repr(x)}")
+        self.contents = [(x, content) for x, content in self.contents if isinstance(x, np.ndarray)]
+        self.looks = [partial(map, x.get, names) for x, names in kept if names]
+        self.looks.append(partial(gc.get_referents, *(x for x, names in kept if names is None)))
+        self.there = self._now()
+
+    def _now(self) -> list:
+        return list(chain.from_iterable([look() for look in self.looks]))
+
+    def unchanged(self) -> bool:
+        """Whether all stands there as it did."""
+        now, there = self._now(), self.there
+        return (
+            len(now) == len(there)
+            and (all(map(is_, now, there)) or all(map(_is_equal, now, there)))
+            and (not self.contents or all(_content(x) == content for x, content in self.contents))
+        )
+
+
+@contextlib.contextmanager
+def without_chance(name: str, asks: bool) -> Iterator[None]:
+    """A context in which nobody asks the clock, or the system for random bytes, as a generator without a seed does.
+
+    Raises:
+        ValueError: somebody does. It is not seen while a profiler runs.
+    """
+    asked: list[Callable] = []
+
+    def see(frame: types.FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and called in _CHANCE:
+            asked.append(called)
+
+    if not asks or sys.getprofile() is not None:
+        yield
+        return
+    sys.setprofile(see)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+    if asked:
+        raise changed(name, f", as it calls {asked[0].__name__}()")
+
+
+def changed(name: str, what: str) -> ValueError:
+    """The error that tells of a function which does not do the same when it is run twice."""
+    return ValueError(
+        f"compile({name}): run twice on the same inputs, it does not do the same, or not with the same numbers{what}; "
+        "what is drawn at random, changes between calls, is taken from a .value or is made in another thread has to be "
+        "an input"
+    )
+
+
+def _standing(x: Any, names: list[str] | None) -> list:
+    """What a thing refers to, or what stands under some names."""
+    return gc.get_referents(x) if names is None else list(map(x.get, names))
+
+
+def _content(x: Any) -> Any:
+    """The state of what changes where it stands: an array, a random generator, an iterator."""
+    if isinstance(x, np.ndarray):
+        return x.tobytes() if x.nbytes <= _LARGEST else b""
+    if isinstance(x, types.GeneratorType):
+        return [_content(y) if hasattr(y, "__next__") else repr(y) for y in gc.get_referents(x)]
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pickle.dumps(x)
+    return b""
+
+
+def _is_equal(x: Any, y: Any) -> bool:
+    """Whether things are one, or equal numbers of one type."""
+    return x is y or (type(x) is type(y) and isinstance(x, _NUMBERS) and (x == y or x != x != y != y))
+
+
+def _is_library(x: Any, libraries: Collection[str] = _LIBRARIES) -> bool:
+    """Whether a function, a class or a module is of one of some libraries."""
+    name = x.__name__ if isinstance(x, types.ModuleType) else x.__module__ or ""
+    return name.partition(".")[0] in libraries
+
+
+def _names_in(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for x in code.co_consts:
+        if isinstance(x, types.CodeType):
+            yield from _names_in(x)
