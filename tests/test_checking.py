@@ -149,3 +149,19 @@ def test_outside_nothing_is_watched():
         pass
     with np.errstate(divide="ignore"):
         assert np.isinf((tg.Tensor(1.0) / 0.0).item())
+
+
+@pytest.mark.parametrize("options", [
+    {"tolerance": np.nan}, {"tolerance": np.inf}, {"tolerance": 0}, {"step": 0}, {"step": -1e-5}, {"step": np.nan},
+    {"step": np.inf}, {"order": np.nan},
+])  # fmt: skip
+def test_a_check_that_cannot_fail_is_refused(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=rf"^check_gradients\({name}="):
+        tg.check_gradients(lambda x: (x.detach() * x).sum(), [1.0, 2.0], **options)
+
+
+@pytest.mark.parametrize("inputs", [[], [[]], [np.ones((0, 3)), []]])
+def test_a_check_of_nothing_is_refused(inputs):
+    with pytest.raises(ValueError, match="an input with an element"):
+        tg.check_gradients(lambda *xs: tg.Tensor(1.0), *inputs)

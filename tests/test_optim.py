@@ -135,11 +135,65 @@ def test_clipping_refuses_what_it_cannot_mend(clip):
     (lambda: Adam([parameter(0.0)], betas=(0.9, 1.5)), "betas=1.5.*less than 1"),
     (lambda: Adam([parameter(0.0)], lr=np.nan), "lr=nan"),
     (lambda: SGD([parameter(0.0)], lr=np.inf), r"lr=inf\): a number of at least 0 and less than inf"),
-    (lambda: Adam([parameter(0.0)], betas=(0.9,)), r"betas=\(0.9,\)\): a pair of numbers is needed"),
+    (lambda: Adam([parameter(0.0)], betas=(0.9,)), r"betas=\(0.9,\)\): 2 numbers are needed"),
 ])  # fmt: skip
 def test_settings_are_checked(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind, name, bad", [
+    (SGD, "lr", -5), (SGD, "momentum", 1.0), (Adam, "lr", np.nan), (Adam, "eps", -1e-8), (Adam, "betas", (0.9, 1.0)),
+    (Adam, "betas", (0.9,)), (Adam, "betas", 0.9),
+])  # fmt: skip
+def test_settings_are_checked_when_they_are_set_later_too(kind, name, bad):
+    optimizer = kind([parameter(0.0)], lr=0.1)
+    before = getattr(optimizer, name)
+    with pytest.raises(ValueError, match=rf"{kind.__name__}\({name}="):
+        setattr(optimizer, name, bad)
+    with pytest.raises(TypeError, match=rf"{kind.__name__}\({name}='a'\)|2 numbers"):
+        setattr(optimizer, name, ("a", "a") if name == "betas" else "a")
+    assert getattr(optimizer, name) == before
+
+
+@pytest.mark.parametrize("kind, settings", [
+    (SGD, {"lr": 0.1 * np.cos(0.3), "momentum": np.float64(0.9)}),
+    (Adam, {"lr": np.float64(0.1), "betas": (np.float64(0.9), np.float32(0.9)), "eps": np.float64(1e-8)}),
+])  # fmt: skip
+def test_a_parameter_of_float32_stays_one(kind, settings):
+    p = tg.nn.Parameter(np.ones(2, np.float32))
+    optimizer = kind([p], lr=0.5)
+    for name, value in settings.items():
+        setattr(optimizer, name, value)
+    for _ in range(2):
+        p.grad = np.array([1.0, 2.0])
+        clip_grad_norm([p], np.float64(1.0))
+        optimizer.step()
+        assert p.dtype == p.grad.dtype == np.float32
+    assert {array.dtype for name, array in optimizer.state_dict().items()} <= {np.dtype(np.float32), np.dtype(int)}
+
+
+def test_a_net_that_becomes_float32_stays_so():
+    p = parameter([1.0, 2.0])
+    optimizer = Adam([p])
+    p.data = p.data.astype(np.float32)
+    p.grad = [1.0, 1.0]
+    optimizer.step()
+    assert p.dtype == np.float32
+
+
+def test_a_frozen_parameter_is_neither_changed_nor_clipped():
+    net = tg.nn.Linear(1, 1, rng=0)
+    net.V.grad, net.c.grad = [[3.0]], [4.0]
+    net.c.requires_grad = False
+    optimizer = SGD(net, lr=1.0)
+    before = net.V.item()
+    assert clip_grad_norm(net, 1.0) == gradient_norm(net) * 3.0 == 3.0
+    optimizer.step()
+    assert net.V.item() == before - 1.0 and net.c.item() == 0.0
+    net.c.requires_grad = True
+    optimizer.step()
+    assert net.c.item() == -4.0
 
 
 @pytest.mark.parametrize("p, message", [

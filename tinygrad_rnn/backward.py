@@ -48,7 +48,7 @@ def topological_order(*outputs: Tensor) -> list[Tensor]:
 def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset()) -> Iterator[tuple[Tensor, Any]]:
     """The chain rule, from the output to the leaves: yields (node, dL/dnode), each once and complete.
 
-    The cotangent of x is the sum over x's uses, each the use's cotangent times its local derivative (seed 001, section
+    The cotangent of x is the sum over x's uses, each the use's cotangent times its local derivative (interdb
     7.2.3). Where x is used once per time step, that sum is backpropagation through time: eqs. 7.7 to 7.9.
 
     Nodes come in the reverse of the order in which they were made: whatever uses a node is younger than it, and has
@@ -100,6 +100,8 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
                 term = vjp(g, value, *arguments)
             if watch is not None:
                 watch.term(node, rules.index(vjp), bare(g), bare(term))
+            if term.dtype is not x.value.dtype:
+                term = _in_dtype(term, x)
             known = cotangents.get(x)
             if known is None:
                 cotangents[x] = term
@@ -153,8 +155,8 @@ def _check_unchanged(node: Tensor) -> None:
 
 
 def fit(g: Any, x: Tensor) -> Any:
-    """A rule's result as a cotangent of x: summed over the axes along which x was broadcast."""
-    shape = x.value.shape
+    """A rule's result as a cotangent of x: in its dtype, and summed over the axes along which x was broadcast."""
+    g, shape = _in_dtype(g, x), x.value.shape
     if g.shape != shape:
         extra = g.ndim - len(shape)
         if extra:
@@ -167,7 +169,7 @@ def fit(g: Any, x: Tensor) -> Any:
 
 
 def _in_dtype(g: Any, x: Tensor) -> Any:
-    """A cotangent in the dtype of its Tensor."""
+    """A rule's result in the dtype of x, so that sums of cotangents do not depend on which of them came first."""
     if g.dtype == x.dtype:
         return g
     if x.dtype.kind != "f":
@@ -215,7 +217,7 @@ def grad(
     found = {}
     for node, g in sweep(output, as_tensor(cotangent) if create_graph else bare(cotangent)):
         if node in wanted:
-            found[node] = _in_dtype(g, node)
+            found[node] = g
             if create_graph:
                 _name(found[node], node)
     return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.value)) for x in inputs)
@@ -224,7 +226,8 @@ def grad(
 def backward(output: Tensor, grad: Any = None) -> None:
     """Add d(output)/d(leaf), times the cotangent `grad`, to `.grad` of every leaf that requires a gradient.
 
-    To all of them, or to none if something is wrong. This is the method `Tensor.backward`.
+    To all of them, or to none if something is wrong; only Ctrl-C can come while they are added. This is the method
+    `Tensor.backward`.
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()
@@ -242,11 +245,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
     watch, found = watcher.get(), []
     for node, g in sweep(output, cotangent):
         if node.primitive is None:
-            g = np.array(_in_dtype(g, node))
-            if node.grad is not None:
-                if np.shape(node.grad) != g.shape:
-                    raise ShapeError(f"the .grad of {describe(node)} has been set to one of shape {node.grad.shape}")
-                g += node.grad
+            g = np.array(g) if node.grad is None else np.asarray(node.grad + g)
             if watch is not None:
                 watch.gradient(node, g)
             found.append((node, g))
@@ -273,8 +272,7 @@ def backward_start(call: str, output: Tensor, cotangent: Any = None) -> Any:
                 "cotangent, an array of the same shape"
             )
         return np.ones(output.shape, output.dtype)
-    if not isinstance(cotangent, Tensor):
-        cotangent = Tensor(Tensor(cotangent).value.astype(output.dtype))
+    cotangent = as_tensor(cotangent)
     if cotangent.shape != output.shape:
         raise ShapeError(f"{call}: the cotangent of {describe(output)} has shape {cotangent.shape}")
-    return cotangent
+    return cotangent if cotangent.dtype == output.dtype else cotangent.astype(output.dtype)

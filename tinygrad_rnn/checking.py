@@ -21,7 +21,7 @@ from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.errors import AnomalyError, GradientError
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor, Watcher, as_tensor, describe, record, watcher
+from tinygrad_rnn.tensor import Tensor, Watcher, as_tensor, describe, holding, record, watcher
 
 __all__ = [
     "cases", "central_differences", "check_gradients", "check_parameters", "check_primitive", "detect_anomaly",
@@ -50,12 +50,15 @@ def check_gradients(
 
     Raises:
         GradientError: the error is above the tolerance; names the input, the element and both values.
-        ValueError: f returns no scalar or is not deterministic, or order is below 1.
+        ValueError: f returns no scalar or is not deterministic; or the check cannot fail, or is none: step or tolerance
+            is not a finite number above 0, no input has an element, or order is below 1.
         TypeError: an input is not of real numbers.
     """
-    if order < 1:
+    if not order >= 1:
         raise ValueError(f"check_gradients(order={order}): the order is 1 or more")
     arrays = [as_tensor(x).numpy().astype(np.float64) for x in inputs]
+    if not any(x.size for x in arrays):
+        raise ValueError("check_gradients(f): an input with an element is needed: there is no gradient to check")
     for _ in range(order - 1):
         f = _directional_derivative(f, arrays)
 
@@ -88,6 +91,9 @@ def _errors(
     value: Callable[[], Tensor], leaves: Sequence[Tensor], gradients: Sequence[Any], step: float, tolerance: float
 ) -> list[float]:
     """Per leaf, the largest |gradient - difference| / max(1, |gradient|, |difference|)."""
+    for name, value_of in (("step", step), ("tolerance", tolerance)):
+        if not 0 < value_of < np.inf:
+            raise ValueError(f"check_gradients({name}={value_of!r}): a finite number above 0 is needed")
     errors = []
     for leaf, gradient in zip(leaves, gradients, strict=True):
         ours, differences = gradient.value, central_differences(lambda: value().item(), leaf, step)
@@ -139,7 +145,7 @@ def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) 
 def detect_anomaly() -> Iterator[None]:
     """A context in which the first NaN or infinity raises, in a forward pass or in a backward pass.
 
-    An exploding gradient "will show up as NaN" (seed 003); here it says so itself: the primitive, the node, the time
+    An exploding gradient "will show up as NaN" (IIT slides); here it says so itself: the primitive, the node, the time
     step, the shapes and ranges of what went in, and the line of your code that made the node.
 
     Inside a function that is being compiled it does nothing: most values are not there yet.
@@ -147,12 +153,8 @@ def detect_anomaly() -> Iterator[None]:
     Raises:
         AnomalyError: a value, or a cotangent, is not finite.
     """
-    token = watcher.set(watcher.get() or _Watch())
-    try:
-        with np.errstate(all="ignore"):  # what NumPy would warn of is an error here, with its place
-            yield
-    finally:
-        watcher.reset(token)
+    with holding(watcher, watcher.get() or _Watch()), np.errstate(all="ignore"):  # what NumPy would warn of is an error
+        yield
 
 
 class _Watch(Watcher):
@@ -318,4 +320,4 @@ def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:
 
         return check_gradients(f, *[x for x in inputs if x.dtype.kind == "f"], order=order)
 
-    return max(error(*case) for case in cases(primitive))
+    return max(error(*case) for case in cases(primitive) if any(0 not in shape for shape in case[0]))

@@ -8,7 +8,8 @@ for x, target in data:
     optimizer.step()
     optimizer.zero_grad()
 
-`params` is parameters, one parameter, or a module, which stands for its parameters; what comes twice counts once.
+`params` is parameters, one parameter, or a module, which stands for its parameters; what comes twice counts once. A
+parameter that is frozen, with requires_grad set to False, is neither changed nor clipped.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import number
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor, describe
@@ -30,15 +31,40 @@ __all__ = ["SGD", "Adam", "Optimizer", "Parameters", "clip_grad_norm", "clip_gra
 Parameters = Module | Tensor | Iterable[Tensor]
 
 
+class _Setting:
+    """A number, or several, that an optimizer is set to, checked whenever it is: at least 0 and less than `below`.
+
+    It is kept as a Python number, which leaves float32 what it is.
+    """
+
+    def __init__(self, below: float, count: int = 1):
+        self._below, self._count = below, count
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, optimizer: Optimizer | None, owner: type) -> Any:
+        return self if optimizer is None else vars(optimizer)[self._name]
+
+    def __set__(self, optimizer: Optimizer, value: Any) -> None:
+        kind, name, count = type(optimizer).__name__, self._name, self._count
+        if count > 1 and not (isinstance(value, (tuple, list)) and len(value) == count):
+            raise ValueError(f"{kind}({name}={value!r}): {count} numbers are needed")
+        numbers = tuple(_number(kind, name, x, self._below) for x in (value if count > 1 else [value]))
+        vars(optimizer)[name] = numbers if count > 1 else numbers[0]
+
+
 class Optimizer:
     """What the optimizers share: the parameters, each with arrays that the optimizer remembers between steps.
 
     A parameter whose `.grad` is None is left as it is.
 
     Raises:
-        ValueError: there are no parameters, or lr or another setting is out of its range.
-        TypeError: a parameter is not a leaf Tensor that requires a gradient, or a setting is no number.
+        ValueError: there are no parameters, or lr or another setting is out of its range, also when it is set later.
+        TypeError: what is given is no parameter, or a setting is no number.
     """
+
+    lr = _Setting(below=math.inf)
 
     def __init__(self, params: Parameters, lr: float):
         name = type(self).__name__
@@ -46,16 +72,16 @@ class Optimizer:
         if not self.params:
             raise ValueError(f"{name}(params): there are no parameters")
         for p in self.params:
-            if not (p.is_leaf and p.requires_grad):
+            if not p.is_leaf or not any(q.requires_grad for q in self.params):
                 raise TypeError(f"{name}(params): {describe(p)} is not a leaf that requires a gradient")
-        self.lr = _number(name, "lr", lr, below=math.inf)
+        self.lr = lr
         self._memory: list[tuple[Any, ...]]
 
     def step(self) -> None:
-        """Change every parameter that has a gradient."""
+        """Change every parameter that requires a gradient and has one."""
         for i, p in enumerate(self.params):
-            if p.grad is not None:
-                p.data = p.value - self._change(i, p.grad)
+            if p.requires_grad and p.grad is not None:
+                p.data = np.asarray(p.value - self._change(i, p.grad), p.dtype)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """A copy of what is remembered between steps: array k of parameter i under "i.k"."""
@@ -86,15 +112,17 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Gradient descent: v = momentum · v + g, p = p - lr · v (seed 003: W = W - α ∂E/∂W, without momentum).
+    """Gradient descent: v = momentum · v + g, p = p - lr · v (IIT slides: W = W - α ∂E/∂W, without momentum).
 
     Args:
         params: the parameters. lr: the learning rate α. momentum: at least 0 and less than 1.
     """
 
+    momentum = _Setting(below=1)
+
     def __init__(self, params: Parameters, lr: float, momentum: float = 0.0):
         super().__init__(params, lr)
-        self.momentum = _number("SGD", "momentum", momentum, below=1)
+        self.momentum = momentum
         self._memory = [(np.zeros_like(p.value),) for p in self.params]
 
     def _change(self, i: int, g: np.ndarray) -> np.ndarray:
@@ -113,6 +141,9 @@ class Adam(Optimizer):
         params: the parameters. lr: the learning rate. betas: (β₁, β₂). eps: keeps the quotient finite.
     """
 
+    betas = _Setting(below=1, count=2)
+    eps = _Setting(below=math.inf)
+
     def __init__(
         self,
         params: Parameters,
@@ -121,10 +152,7 @@ class Adam(Optimizer):
         eps: float = 1e-8,
     ):
         super().__init__(params, lr)
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(f"Adam(betas={betas!r}): a pair of numbers is needed")
-        self.betas = tuple(_number("Adam", "betas", beta, below=1) for beta in betas)
-        self.eps = _number("Adam", "eps", eps, below=math.inf)
+        self.betas, self.eps = betas, eps
         self._memory = [(0, np.zeros_like(p.value), np.zeros_like(p.value)) for p in self.params]
 
     def _change(self, i: int, g: np.ndarray) -> np.ndarray:
@@ -158,7 +186,8 @@ def gradient_norm(params: Parameters) -> float:
 def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     """Scale all gradients by max_norm / ‖g‖ if their norm ‖g‖, as one vector, exceeds max_norm.
 
-    The remedy of Pascanu et al. 2013 for gradients that explode (seeds 002 to 004); the direction is kept.
+    The remedy of Pascanu et al. 2013 for gradients that explode (also in Module 5, the IIT slides and TowardsML); the
+    direction is kept.
 
     Returns:
         ‖g‖ before, infinite if it exceeds the largest number there is.
@@ -230,8 +259,8 @@ def _listed(call: str, params: Parameters) -> list[Tensor]:
 
 
 def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
-    """Those that have a gradient, all of which are checked to be finite."""
-    params = [p for p in _listed(call, params) if p.grad is not None]
+    """Those that require a gradient and have one, all of which are checked to be finite."""
+    params = [p for p in _listed(call, params) if p.requires_grad and p.grad is not None]
     for p in params:
         bad = p.grad[~np.isfinite(p.grad)]
         if bad.size:
@@ -241,9 +270,5 @@ def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
 
 def _number(call: str, name: str, value: Any, below: float | None = None) -> float:
     """A setting, checked to be a number of at least 0, and less than `below`."""
-    limits = "at least 0" if below is None else f"at least 0 and less than {below}"
-    if not isinstance(value, Real):
-        raise TypeError(f"{call}({name}={value!r}): a number of {limits} is needed")
-    if not value >= 0 or (below is not None and value >= below):
-        raise ValueError(f"{call}({name}={value!r}): a number of {limits} is needed")
-    return float(value)
+    wanted = "a number of at least 0" + ("" if below is None else f" and less than {below}")
+    return number(call, name, value, wanted, 0, math.inf if below is None else math.nextafter(below, 0))

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import inspect
+import functools
 import itertools
 import operator
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -27,7 +28,6 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import Primitive
 
 __all__ = [
-    "NUMPY_FUNCTIONS",
     "Axis",
     "Tensor",
     "Watcher",
@@ -36,6 +36,7 @@ __all__ = [
     "binary",
     "cut",
     "describe",
+    "holding",
     "is_recording",
     "label",
     "last_step",
@@ -46,6 +47,7 @@ __all__ = [
     "record",
     "recording",
     "refused",
+    "test",
     "time_step",
     "unary",
     "unless_named",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 Axis = int | tuple[int, ...] | None
+_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 place: ContextVar[tuple[int | None, int | None]] = ContextVar("place", default=(None, None))  # time step and layer
@@ -94,19 +97,24 @@ class Watcher:
         """The value of a Tensor has been taken out of the graph."""
 
 
-class recording:
+@contextlib.contextmanager
+def holding(variable: ContextVar, value: Any) -> Iterator[None]:
+    """A context in which a variable has a value; however it is left, the variable has the one of before.
+
+    Ctrl-C may come between any two calls, so the value is set inside the `try`, and what was there is set again, once
+    more if need be. Where it comes before this goes on, Python closes it as soon as nothing holds it any more.
+    """
+    before = variable.get()
+    try:
+        variable.set(value)
+        yield
+    finally:
+        variable.set(before)
+
+
+def recording(on: bool) -> contextlib.AbstractContextManager[None]:
     """A context in which nodes remember how they were made, or do not."""
-
-    __slots__ = ("_on", "_tokens")
-
-    def __init__(self, on: bool):
-        self._on, self._tokens = on, []
-
-    def __enter__(self) -> None:
-        self._tokens.append(_recording.set(self._on))
-
-    def __exit__(self, *raised: object) -> None:
-        _recording.reset(self._tokens.pop())
+    return holding(_recording, on)
 
 
 def _keep_freed_memory() -> None:
@@ -124,9 +132,34 @@ def _keep_freed_memory() -> None:
 _keep_freed_memory()
 
 
-def no_grad() -> recording:
-    """A context in which nothing is recorded: results are plain leaves that need no gradient."""
-    return recording(False)
+class no_grad:
+    """A context, or a decorator of a function, in which nothing is recorded: results are leaves that need no gradient.
+
+    Ctrl-C leaves recording as it was before the block. One that comes just where the block begins or ends does so when
+    its traceback is freed: at a prompt, that is the next error.
+    """
+
+    __slots__ = ("_blocks",)
+
+    def __init__(self) -> None:
+        self._blocks: list[contextlib.AbstractContextManager[None]] = []
+
+    def __enter__(self) -> None:
+        self._blocks.append(recording(False))
+        self._blocks[-1].__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._blocks.pop().__exit__(*raised)
+
+    def __call__(self, function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        """The function, which records nothing."""
+
+        @functools.wraps(function)
+        def without_recording(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
+            with recording(False):
+                return function(*arguments, **keywords)
+
+        return without_recording
 
 
 def is_recording() -> bool:
@@ -134,19 +167,9 @@ def is_recording() -> bool:
     return _recording.get()
 
 
-class time_step:
+def time_step(t: int | None, layer: int | None = None) -> contextlib.AbstractContextManager[None]:
     """A context in which every node that is made belongs to time step t, and in a net of layers to one of them."""
-
-    __slots__ = ("_place", "_token")
-
-    def __init__(self, t: int | None, layer: int | None = None):
-        self._place = (t, layer)
-
-    def __enter__(self) -> None:
-        self._token = place.set(self._place)
-
-    def __exit__(self, *raised: object) -> None:
-        place.reset(self._token)
+    return holding(place, (t, layer))
 
 
 def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
@@ -237,7 +260,7 @@ def _node(
     """What a primitive has made, as a node that remembers it, or as a leaf: the one place where nodes are made."""
     node = _new(Tensor)
     node.value = value = value if type(value) is _ndarray else np.asarray(value)
-    node.grad = node.name = None
+    node._grad = node.name = None
     node.step, node.layer = place.get()
     node.born = _next_number()
     node.requires_grad, node.lent = recorded, None
@@ -290,7 +313,7 @@ def _real_array(data: Any) -> np.ndarray:
         return data.copy()
     if isinstance(data, Tensor):
         raise TypeError("Tensor(data): data is a Tensor already; use its .detach() for a leaf of the same value")
-    if hasattr(data, "mask"):  # without importing numpy.ma
+    if isinstance(data, _ndarray) and hasattr(data, "mask"):  # without importing numpy.ma
         raise TypeError("Tensor(data): a masked array is not supported; fill it first, with .filled(value)")
     try:
         array = np.array(data)
@@ -387,6 +410,10 @@ def _reflected(operator: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], T
     return lambda x, y: operator(y, x)
 
 
+def _tested(ufunc: np.ufunc) -> Callable[..., Any]:
+    return lambda *inputs: test(ufunc, *inputs)
+
+
 def bare(value: Any) -> Any:
     """The array of a Tensor, and anything else as it is."""
     return value.value if isinstance(value, Tensor) else value
@@ -410,6 +437,7 @@ class Tensor:
         lent: weak references to the views of a leaf's array that have been handed out to write to, or None.
         copied: what graphs hold if there are views of these.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
+            What is set has the shape of the Tensor, and becomes an array of its dtype.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
         born: Tensors are numbered as they are made, so that inputs are always older than what is made of them.
@@ -419,7 +447,7 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "arguments", "born", "copied", "grad", "inputs", "layer", "lent", "name", "primitive",
+        "__weakref__", "_grad", "arguments", "born", "copied", "inputs", "layer", "lent", "name", "primitive",
         "requires_grad", "step", "value",
     )  # fmt: skip
 
@@ -432,7 +460,7 @@ class Tensor:
                 f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
                 "pass floats, such as 1.0 for 1 or array.astype(float)"
             )
-        self.grad = self.lent = self.copied = None
+        self._grad = self.lent = self.copied = None
         self.requires_grad = bool(requires_grad)
         self.primitive = None
         self.inputs = self.arguments = ()
@@ -473,6 +501,22 @@ class Tensor:
         if self.requires_grad and value.dtype.kind != "f":
             raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
         self.value, self.lent = value, None
+
+    @property
+    def grad(self) -> np.ndarray | None:
+        """dL/d(this), accumulated by `backward`."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Any) -> None:
+        if grad is not None:
+            grad = np.asarray(bare(grad))
+            if grad.dtype.kind not in "fiub" or self.dtype.kind != "f":
+                raise TypeError(f"the .grad of {describe(self)}, which holds {self.dtype}, cannot be {grad.dtype}")
+            if grad.shape != self.shape:
+                raise ShapeError(f"the .grad of {describe(self)} cannot have the shape {grad.shape}")
+            grad = grad.astype(self.dtype, copy=False)
+        self._grad = grad
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -520,6 +564,8 @@ class Tensor:
     def __reduce__(self) -> tuple:
         """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
         read_out(self, "a copy")
+        if not self.is_leaf:
+            _tell_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
         return _unpickled, (
             type(self), self.value, self.requires_grad and self.is_leaf, self.name, self.grad, self.step, self.layer,
         )  # fmt: skip
@@ -551,8 +597,8 @@ class Tensor:
         return self.value.tolist()
 
     def __float__(self) -> float:
-        read_out(self, "float()")
-        return float(self.value.item())
+        _tell_of_lost_gradient(self, "becomes a number", "write .item() if that is meant, or use tg.stack")
+        return float(self.item())
 
     def __format__(self, spec: str) -> str:
         if self.size != 1 or not spec:
@@ -573,7 +619,8 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self.requires_grad:
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if self.requires_grad and not caller.startswith("numpy.testing"):  # whose functions only compare values
             raise TypeError(
                 f"an array made from {describe(self)} would lose its gradient; use tg.stack or tg.concatenate to join "
                 "Tensors, and .data, .numpy() or .detach() for the bare value"
@@ -583,16 +630,20 @@ class Tensor:
 
     # Operators: each records the primitive of its name
 
+    __pandas_priority__ = 5000  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
+
     __add__ = binary(primitives.add)
     __sub__ = binary(primitives.subtract)
     __mul__ = binary(primitives.multiply)
     __truediv__ = binary(primitives.divide)
+    __mod__ = binary(primitives.mod)
     __matmul__ = binary(primitives.matmul)
     __pow__ = power
     __radd__ = _reflected(__add__)
     __rsub__ = _reflected(__sub__)
     __rmul__ = _reflected(__mul__)
     __rtruediv__ = _reflected(__truediv__)
+    __rmod__ = _reflected(__mod__)
     __rmatmul__ = _reflected(__matmul__)
     __rpow__ = _reflected(__pow__)
     __neg__ = unary(primitives.negative)
@@ -612,55 +663,28 @@ class Tensor:
 
     __hash__ = object.__hash__  # by identity: nodes are keys of dicts
 
-    def __eq__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return _test(np.equal, self, other)
+    __eq__ = _tested(np.equal)
+    __ne__ = _tested(np.not_equal)
+    __lt__ = _tested(np.less)
+    __le__ = _tested(np.less_equal)
+    __gt__ = _tested(np.greater)
+    __ge__ = _tested(np.greater_equal)
+    __and__ = _tested(np.logical_and)
+    __or__ = _tested(np.logical_or)
+    __invert__ = _tested(np.logical_not)
 
-    def __ne__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return _test(np.not_equal, self, other)
-
-    def __lt__(self, other: Any) -> np.ndarray:
-        return _test(np.less, self, other)
-
-    def __le__(self, other: Any) -> np.ndarray:
-        return _test(np.less_equal, self, other)
-
-    def __gt__(self, other: Any) -> np.ndarray:
-        return _test(np.greater, self, other)
-
-    def __ge__(self, other: Any) -> np.ndarray:
-        return _test(np.greater_equal, self, other)
-
-    def __and__(self, other: Any) -> np.ndarray:
-        return _test(np.logical_and, self, other)
-
-    def __or__(self, other: Any) -> np.ndarray:
-        return _test(np.logical_or, self, other)
-
-    def __invert__(self) -> np.ndarray:
-        return _test(np.logical_not, self)
-
-    # Methods; backward.py adds backward, and functions.py those that are one of its functions as it stands
+    # Methods; backward.py adds backward, functions.py those that are one of its functions as it stands, and interop.py
+    # those that give plain arrays
 
     if TYPE_CHECKING:
         backward: Callable[..., None]
-        clip: Callable[..., Tensor]
-        cumsum: Callable[..., Tensor]
-        dot: Callable[..., Tensor]
-        flatten: Callable[..., Tensor]
-        max: Callable[..., Tensor]
-        mean: Callable[..., Tensor]
-        min: Callable[..., Tensor]
-        prod: Callable[..., Tensor]
-        ravel: Callable[..., Tensor]
-        repeat: Callable[..., Tensor]
-        squeeze: Callable[..., Tensor]
-        std: Callable[..., Tensor]
-        sum: Callable[..., Tensor]
-        swapaxes: Callable[..., Tensor]
-        take: Callable[..., Tensor]
-        var: Callable[..., Tensor]
-        argmax: Callable[..., np.ndarray]
-        argmin: Callable[..., np.ndarray]
+
+        def _to_tensor(self, *arguments: Any, **keywords: Any) -> Tensor: ...
+        def _to_array(self, *arguments: Any, **keywords: Any) -> Any: ...
+
+        clip = cumprod = cumsum = diagonal = dot = flatten = max = mean = min = prod = ravel = repeat = _to_tensor
+        squeeze = std = sum = swapaxes = take = trace = var = _to_tensor
+        all = any = argmax = argmin = argsort = nonzero = _to_array
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape, given as numbers or as one tuple."""
@@ -682,35 +706,8 @@ class Tensor:
             raise TypeError(f"astype({dtype!r}): a Tensor can become float32 or float64")
         return record(primitives.astype, (self,), np.dtype(dtype))
 
-    # NumPy's protocols: np.tanh(tensor) records the same primitive as tg.tanh(tensor)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
-        if method == "__call__" and not keywords:
-            if ufunc in NUMPY_FUNCTIONS:
-                return NUMPY_FUNCTIONS[ufunc](*inputs)
-            if ufunc in _UFUNCS:
-                return record(_UFUNCS[ufunc], inputs)
-            if ufunc in primitives.TESTS:
-                return _test(ufunc, *inputs)
-        call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-        raise TypeError(_unsupported(f"np.{call}" + "".join(f", {key}=" for key in keywords), ufunc.__name__))
-
-    def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
-        if function not in NUMPY_FUNCTIONS:
-            raise TypeError(
-                _unsupported(f"{function.__module__}.{function.__name__}".replace("numpy", "np"), function.__name__)
-            )
-        ours = NUMPY_FUNCTIONS[function]
-        try:
-            return ours(*arguments, **keywords)
-        except TypeError:
-            try:
-                inspect.signature(ours).bind(*arguments, **keywords)
-            except TypeError as error:
-                raise TypeError(f"np.{function.__name__} on a Tensor: {error}; see help(tg.{ours.__name__})") from None
-            raise
-
-    # A rule of the table that calls one of the table's own primitives on a Tensor records it
+    # A rule of the table that calls one of the table's own primitives on a Tensor records it; interop.py adds NumPy's
+    # protocols
 
     __record__ = staticmethod(record)
 
@@ -722,42 +719,23 @@ def read_out(x: Tensor, how: str) -> None:
         watch.read(x, how)
 
 
-def _test(test: np.ufunc, *inputs: Any) -> Any:
-    result, watch = test(*map(bare, inputs)), watcher.get()
-    return result if watch is None else watch.test(test, inputs, result)
+def _tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
+    """Warn, naming the line, where Python or NumPy takes a value without saying so, as to store it in an array."""
+    if x.requires_grad and _recording.get():
+        warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=3)
+
+
+def test(ufunc: np.ufunc, *inputs: Any) -> Any:
+    """A comparison or another test: a plain array of booleans, of pandas objects too; no gradient flows through it."""
+    result, watch = np.asarray(ufunc(*map(bare, inputs)))[()], watcher.get()
+    return result if watch is None else watch.test(ufunc, inputs, result)
 
 
 def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
     leaf = _new(kind)
     Tensor.__init__(leaf, data, requires_grad, name)
-    leaf.grad, (leaf.step, leaf.layer) = None if grad is None else np.array(grad), place
+    leaf._grad, (leaf.step, leaf.layer) = None if grad is None else np.array(grad), place
     return leaf
-
-
-_UFUNCS = {p.forward: p for p in primitives.TABLE.values() if isinstance(p.forward, np.ufunc)}
-
-# NumPy's function -> ours, for those that are not a primitive's own forward; functions.py fills it.
-NUMPY_FUNCTIONS: dict[Callable, Callable] = {}
-
-
-# What to use for some functions that have no Tensor counterpart of nearly the same name.
-_INSTEAD = {
-    "hstack": "concatenate", "vstack": "concatenate", "column_stack": "concatenate", "append": "concatenate",
-    "inner": "einsum", "tensordot": "einsum", "kron": "einsum", "vdot": "dot", "median": "mean", "sort": "take",
-    "diff": "take", "moveaxis": "transpose", "cross": "einsum", "log2": "log", "log10": "log", "average": "mean",
-    "logaddexp": "softplus", "fabs": "abs", "array_split": "split", "round": "clip",
-}  # fmt: skip
-
-
-def _unsupported(call: str, name: str) -> str:
-    import difflib  # here, since it is needed for errors only
-
-    known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
-    near = difflib.get_close_matches(_INSTEAD.get(name, name), known, n=1, cutoff=0.6)
-    hint = f"; the nearest that is supported is np.{near[0]}" if near else ""
-    if name in known:
-        hint = f"; np.{name} without it is supported"
-    return f"{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
 
 
 def _plain_index(index: Any) -> Any:
@@ -772,4 +750,4 @@ def _plain_index(index: Any) -> Any:
         return slice(*map(_plain_index, (index.start, index.stop, index.step)))
     if isinstance(index, np.integer):
         return int(index)
-    return index.copy() if isinstance(index, np.ndarray) else index
+    return np.array(index) if hasattr(index, "__array__") else index

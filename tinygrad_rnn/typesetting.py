@@ -64,7 +64,7 @@ class _Latex(Typesetting):
         r"|\^(?P<exponent>\{\w\}|\([^)]*\))"
         r"|(?P<raised>\{\w\})(?=[\^²])"  # it may have an index above it already
         r"|(?P<operand>\{\w\})"
-        r"|(?P<word>[A-Za-z]{2,})"
+        r"|(?P<word>[A-Za-z]{2,}\d?)"
         r"|(?P<beside>(?<=[}\w)]) (?=[{\w(ᵗ]))"
         r"|(?P<character>.)"
     )

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -39,6 +42,45 @@ def test_a_shared_parameter_is_listed_once_under_its_first_path():
     np.testing.assert_array_equal(net.b.V.data, values["a.V"])
     with pytest.raises(ValueError, match=r"b\.V is missing"):
         untied.load_state_dict(values)
+
+
+@pytest.mark.parametrize(
+    "value", [np.ones((2, 3)), 1.0, [[1.0]], tg.Tensor(np.ones((2, 3))), tg.nn.Parameter(1.0) * 2.0]
+)
+def test_what_is_no_parameter_does_not_take_the_place_of_one(value):
+    """It would leave parameters(), and be neither trained nor saved."""
+    net = tg.nn.Linear(3, 2, rng=0)
+    V = net.V
+    with pytest.raises(TypeError, match=r"^Linear\.V is a parameter, and a \w+ .* set its \.data"):
+        net.V = value
+    assert net.V is V
+    net.c = None
+    net.V = other = tg.Tensor(np.ones((2, 3)), requires_grad=True)
+    assert net.parameters() == [other]
+
+
+class Learnt(tg.nn.Module):
+    def __init__(self, seed):
+        self.rnn = tg.nn.RNN(1, 2, rng=seed)
+        self.h0 = tg.Tensor(np.full(2, float(seed)), requires_grad=True)
+        self.more = {"scales": [tg.Tensor(float(seed), requires_grad=True), np.ones(2)], "state": tg.Tensor(5.0)}
+
+
+def test_a_frozen_parameter_is_a_parameter(tmp_path):
+    """Also one that a net's author has made as a Tensor, alone or in a list."""
+    net, other = Learnt(1), Learnt(2)
+    names = ["h0", "more.scales.0", "rnn.cells.0.W", "rnn.cells.0.U", "rnn.cells.0.b"]
+    for p in (net.h0, net.more["scales"][0], net.rnn.cells[0].W):
+        p.requires_grad = False
+    assert [name for name, _ in net.named_parameters()] == list(net.state_dict()) == names
+    tg.save(tmp_path / "net.npz", net)
+    for again in (other, copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        tg.load(tmp_path / "net.npz", again)
+        for ours, theirs in zip(net.parameters(), again.parameters(), strict=True):
+            np.testing.assert_array_equal(ours.data, theirs.data)
+    assert not copy.deepcopy(net).h0.requires_grad and other.h0.requires_grad
+    net.rnn(np.ones((2, 1)), [net.h0])[0][-1].sum().backward()
+    assert [p.grad is None for p in net.parameters()] == [True, True, True, False, False]
 
 
 def test_zero_grad_forgets():

@@ -127,7 +127,8 @@ def _programs(
     program = None
     for xs, targets in pieces:
         if program is None:
-            program = compile(chunk, xs, targets, state, wrt=[*rnn.parameters(), *readout.parameters()])
+            learnt = [p for p in (*rnn.parameters(), *readout.parameters()) if p.requires_grad]
+            program = compile(chunk, xs, targets, state, wrt=learnt)
         loss, state = program.backward(xs, targets, state)
         yield loss, state
 

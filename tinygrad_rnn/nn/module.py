@@ -29,18 +29,43 @@ def Parameter(data: Any, name: str | None = None) -> Tensor:
 
 class Module:
     """Something with parameters: the leaves that require a gradient among its attributes, and the parameters of the
-    modules there; also those in lists, tuples and dicts, which add an index or a key to the path."""
+    modules there; also those in lists, tuples and dicts, which add an index or a key to the path.
+
+    What has been a parameter stays one when it is frozen, by `p.requires_grad = False`: it is saved and loaded, but no
+    optimizer changes it.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute.
+
+        Raises:
+            TypeError: it is a parameter, which would be neither learnt nor saved any more, and the value is none.
+        """
+        before, after = (self._own_parameters({name: x}) for x in (vars(self).get(name), value))
+        if before and not after and any(x is not None for _, x in _members({name: value})):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a parameter, and a {type(value).__name__} that is no leaf which "
+                "requires a gradient cannot take its place; set its .data, or give a Parameter"
+            )
+        super().__setattr__(name, value)
+
+    def _own_parameters(self, attributes: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
+        """(path, parameter) of the leaves among attributes that require a gradient, or did when seen before."""
+        seen = vars(self).setdefault("parameters_seen", set())  # here, since no subclass has to call an __init__
+        leaves = [(path, x) for path, x in _members(attributes) if isinstance(x, Tensor) and x.is_leaf]
+        seen.update(x for _, x in leaves if x.requires_grad)
+        return [(path, x) for path, x in leaves if x in seen]
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) of the modules among its attributes, such as ("cells.0", cell); a shared one under each."""
         return ((path, value) for path, value in _members(vars(self)) if isinstance(value, Module))
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """(path, parameter), its own first, then those of its modules, such as ("cells.0.W", W).
+        """(path, parameter), its own first, then those of its modules, such as ("cells.0.W", W); frozen ones too.
 
         A parameter that is shared is listed once, under its first path; so it is in `state_dict` and in files.
         """
-        own = ((path, value) for path, value in _members(vars(self)) if _is_parameter(value))
+        own = self._own_parameters(dict(vars(self)))
         theirs = (
             (f"{path}.{name}", p) for path, module in self.named_modules() for name, p in module.named_parameters()
         )
@@ -77,12 +102,12 @@ class Module:
 
 
 class Linear(Module):
-    """The dense layer y = V h + c (seed 001, section 7.2.3; seed 003: z = V h).
+    """The dense layer y = V h + c (interdb 7.2.3; IIT slides: z = V h).
 
     Args:
         input_size: H, the length of h.
         output_size: K, the length of y.
-        bias: whether there is a c; seeds 000, 002 and 003 have none.
+        bias: whether there is a c; the BPTT post, Module 5 and the IIT slides have none.
         rng: a `numpy.random.Generator`, or a seed for one.
 
     Attributes:
@@ -141,10 +166,6 @@ def _members(values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{path}", member) for path, member in _members(value))
         else:
             yield str(name), value
-
-
-def _is_parameter(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_leaf and value.requires_grad
 
 
 def positive_size(call: str, name: str, size: int) -> int:
