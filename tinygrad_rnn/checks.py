@@ -4,8 +4,6 @@ A message names the argument as the call has it, `draw(level='all'): not one of 
 to name, `level='all': ...`. What is of the wrong type is a TypeError, and another value a ValueError.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ Exit status: 0; 1 when a gradient disagrees, training diverges, or a file cannot
 or bad data; 130 when interrupted.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import warnings

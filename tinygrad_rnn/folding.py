@@ -4,8 +4,6 @@ Level "primitives" keeps every node. Level "named" keeps the variables, as Figs.
 name, and the leaves that require a gradient. The nameless primitives between two variables are folded into a `Use`.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Collection, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Words for people to read: tables in a terminal, and numbers of things."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 __all__ = ["aligned", "counted"]

@@ -10,8 +10,6 @@ primitives, such as "{f}′({x})", in which `notation.Writer` then fills in the 
 A name is never more than text: what would be a command or a tag in it is escaped.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from html import escape

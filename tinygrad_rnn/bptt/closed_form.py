@@ -5,8 +5,6 @@ columns; a batch is B of them side by side, (H, B), and one sequence a batch of 
 engine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

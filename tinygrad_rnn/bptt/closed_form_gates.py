@@ -9,8 +9,6 @@ A plain loop over t forward and a plain loop back, with `+=` into the gradients,
 from zeros. da is the cotangent of what goes into a gate's σ or tanh. Nothing of the engine is imported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

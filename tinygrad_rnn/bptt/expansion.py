@@ -7,8 +7,6 @@ else that h(k) was made of is held fixed: ∂h(k)/∂W itself is a sum over all 
 other is the most common mistake with this formula.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise

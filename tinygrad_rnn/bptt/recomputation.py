@@ -1,7 +1,5 @@
 """Long sequences in little memory: the values between a few states are forgotten, and computed again when needed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

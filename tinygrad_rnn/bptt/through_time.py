@@ -8,8 +8,6 @@
 All of it works on any graph whose nodes know their time step, as those of every cell do, and changes no `.grad`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

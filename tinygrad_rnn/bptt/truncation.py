@@ -1,7 +1,5 @@
 """Truncated backpropagation through time: a long series in chunks, gradients through the last steps only."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any

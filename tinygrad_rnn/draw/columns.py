@@ -1,7 +1,5 @@
 """In which column each node of a recorded graph stands: one for each time step, and those before and after them."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What a diagram is made of: plain data, which knows neither graphs nor pictures."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -18,8 +18,6 @@
 - Everything else hangs from a row as a tree. What is read out of a column joins what comes after on a line above.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field

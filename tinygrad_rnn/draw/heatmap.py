@@ -1,7 +1,5 @@
 """The table of the terms of a sum over time, as a heat map."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

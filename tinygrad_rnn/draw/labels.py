@@ -1,7 +1,5 @@
 """What is written on an unfolded graph, and the room that it needs."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress

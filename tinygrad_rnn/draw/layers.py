@@ -4,8 +4,6 @@ Both figures of a graph are drawn over this one layout. What the output is made 
 line: the longest way to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from tinygrad_rnn.draw import layout

@@ -1,7 +1,5 @@
 """DOT text to picture bytes, by the layout engine in pygraphviz's wheels, or else by an installed `dot` command."""
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile

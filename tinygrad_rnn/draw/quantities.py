@@ -1,7 +1,5 @@
 """Values and gradients of what is drawn: as text, and as colours."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Mapping
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """How diagrams look: the one place where colours, shapes and sizes are chosen. Lengths are in points, 1/72 inch."""
 
-from __future__ import annotations
-
 import unicodedata
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Graphviz sets every piece of a label at a place of its own, as wide as its font 
 the pieces drift apart or overlap; as pieces of one text they follow each other.
 """
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ET
 from itertools import groupby
 

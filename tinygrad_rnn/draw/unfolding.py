@@ -5,8 +5,6 @@
 - Of a long net the middle is left out, and of a rolled one all but a step.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@
 - `between` (Fig. 7-7): what of the backward figure lies between two nodes.
 """
 
-from __future__ import annotations
-
 from copy import copy
 from dataclasses import fields, replace
 from typing import Any
