@@ -1,4 +1,5 @@
 import ast
+import inspect
 import itertools
 import re
 import subprocess
@@ -15,6 +16,7 @@ from programs import eager
 import tinygrad_rnn as tg
 from tinygrad_rnn.checking import cases, sample_inputs
 from tinygrad_rnn.primitives import TABLE, TESTS, Primitive
+from tinygrad_rnn.program.expressions import HELPERS, helper
 from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.tracing import trace
 from tinygrad_rnn.tensor import Tensor, record, time_step
@@ -576,3 +578,10 @@ def test_a_cell_of_one_s_own_reads_as_the_plain_one():
     made = trace(loss, (np.ones((6, 2)),), [U, W, b])
     assert "    a_2 = W @ x_2 + U @ h_1 + b\n    h_2 = np.tanh(a_2)\n" in written(made)
     assert "        a = W @ x[t] + U @ h[t - 1] + b\n        h[t] = np.tanh(a)\n" in written(made, rolled=True)
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_what_numpy_lacks_is_written_as_it_runs(name):
+    """The text that comes with the package, which may be installed without its source, is that of the table."""
+    source = inspect.getsource(TABLE[name].forward)
+    assert helper(name) == re.sub(rf"\b_({'|'.join(HELPERS)})\b", r"\1", source)
