@@ -29,7 +29,7 @@ _STYLE = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.grid": True,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
     "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn",
-    "figure.constrained_layout.use": True,
+    "text.parse_math": False, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
 
