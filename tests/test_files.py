@@ -37,6 +37,9 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(OSError, match=r"cannot write .*folder"):
         write_file(tmp_path / "folder", b"")
     assert os.listdir(tmp_path) == ["folder"]
+    if os.path.isdir("/proc"):  # a folder that takes no files
+        with pytest.raises(OSError, match="cannot write /proc/file"):
+            write_file("/proc/file", b"")
 
 
 def test_a_name_that_no_file_can_have_is_named(tmp_path):

@@ -55,8 +55,9 @@ def _replace(path: Path, content: bytes) -> None:
         mode = stat.S_IMODE(before.st_mode)
         with open(path, "r+b"):  # may it be written?
             pass
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
-        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with os.fdopen(handle, "wb") as file:
             if fcntl is not None:
                 with contextlib.suppress(OSError):  # a file system may have no locks
                     fcntl.flock(file, fcntl.LOCK_EX)
@@ -66,9 +67,7 @@ def _replace(path: Path, content: bytes) -> None:
                 os.chmod(temporary, mode)
             file.write(content)
         os.replace(temporary, path)
-    except FileNotFoundError:  # between lock and move another save has taken it for left behind
-        if not path.parent.is_dir():
-            raise
+    except FileNotFoundError:  # another save has taken it for left behind, before its lock or after
         _replace(path, content)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):  # interrupted when it had been moved already

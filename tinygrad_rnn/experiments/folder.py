@@ -28,9 +28,7 @@ from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import read_file, write_file
 from tinygrad_rnn.nn.exchange import packed, read_arrays
 
-__all__ = [
-    "CHECKPOINT", "FILES", "Epoch", "Folder", "read_mark", "read_settings", "refuse_other_run",
-]  # fmt: skip
+__all__ = ["CHECKPOINT", "FILES", "Epoch", "Folder", "read_mark", "read_settings", "refuse_other_run"]
 
 CHECKPOINT, CONFIG, MODEL = "checkpoint.npz", "config.json", "model.npz"
 STATE = (CHECKPOINT, CONFIG, MODEL, "metrics.csv")

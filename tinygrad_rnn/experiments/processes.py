@@ -47,7 +47,7 @@ class Processes(ThreadPoolExecutor):
         if cancel_futures:
             with _lock:
                 self._closed = True
-                for process in self._busy:
+                for process in tuple(self._busy):
                     process.itself.terminate()
         super().shutdown(wait=True, cancel_futures=cancel_futures)
         for process in filter(None, self._idle):
@@ -70,7 +70,7 @@ class Processes(ThreadPoolExecutor):
             raise ChildProcessError(f"its process was ended {how}") from None
         finally:
             self._busy.discard(process)
-            self._idle.append(process)
+            self._idle.insert(0 if process is None else len(self._idle), process)
 
 
 class _Process:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tinygrad_rnn.experiments.data import load
 from tinygrad_rnn.experiments.folder import Epoch, Folder, refuse_other_run
 from tinygrad_rnn.experiments.results import write_results
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.files import claimed, write_file
+from tinygrad_rnn.files import claimed
 from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
@@ -120,7 +121,7 @@ def train(
     Args:
         out: a folder for config.json, metrics.csv and model.npz, all written after every epoch, and at the end
             summary.json, the figures loss.svg and prediction.svg with their numbers as CSV, and for a text sample.txt.
-            An earlier run there is overwritten.
+            An earlier run there is overwritten; what no run has written is not.
         resume: go on with the run in `out`, from its last whole epoch, to the same numbers as one in a piece. The
             settings must be the same but for `epochs`, which may be more.
         progress: called after every update with the number of updates so far, that of all, and at the end of an epoch
@@ -128,7 +129,8 @@ def train(
 
     Raises:
         OSError: a file cannot be read or written; what was written before stays. FileExistsError: `out` is a file.
-        ValueError: the data do not fit the settings, or there is no run to resume, or one with other settings.
+        ValueError: the data do not fit the settings; or there is no run to resume, or one with other settings or a
+            broken checkpoint; or another run is going on in `out`, or has files there that are no run's.
         FloatingPointError: training diverged, to a loss or a gradient that is not finite; names the epoch.
     """
     if resume and out is None:
@@ -146,14 +148,8 @@ def train(
         folder = Folder(path, run)
         folder.resume() if resume else folder.begin()
         run.train(progress, folder.write_epoch)
-        summary = run.summary()
-
-        def write() -> None:
-            write_file(path / "summary.json", (json.dumps(summary.as_dict(), indent=2) + "\n").encode())
-            write_results(path, run.net, run.data, settings, run.epochs, *run.evaluate())
-
-        folder.finish(write)
-    return summary
+        folder.finish(partial(write_results, path, run))
+    return run.summary()
 
 
 class _Run:
