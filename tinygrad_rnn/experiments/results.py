@@ -52,8 +52,7 @@ def sample_text(net: Module, data: Text, settings: Settings, length: int) -> str
 def _loss(out: Path, data: Series | Text, settings: Settings, epochs: list[Epoch]) -> None:
     losses = {"training": [e.training_loss for e in epochs], "held out": [e.held_out_loss for e in epochs]}
     lines = {label: np.multiply(values, data.scale) for label, values in losses.items()}
-    name = Path(settings.data).name.encode(errors="replace").decode()  # of a file it may be no text
-    title, x = f"{name}, {settings.cell}", ("epoch", [e.epoch for e in epochs])
+    title, x = f"{Path(settings.data).name}, {settings.cell}", ("epoch", [e.epoch for e in epochs])
     plots.curves(out / "loss.svg", title, x, data.unit, lines, log=not settings.is_text)
 
 

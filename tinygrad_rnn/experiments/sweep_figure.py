@@ -113,8 +113,7 @@ def _word(run: Run, name: str | None) -> str:
 
 def _short(word: str) -> str:
     """The end of a long word, where paths differ."""
-    word = word.encode(errors="replace").decode().replace("$", r"\$")  # as it is, and no formula
-    return word if len(word) <= 24 else f"…{word[-23:]}"
+    return plots.plain(word if len(word) <= 24 else f"…{word[-23:]}")
 
 
 def _spans_magnitudes(values: Sequence[float]) -> bool:
