@@ -1,7 +1,7 @@
 """Lesson 1: a gradient is a product of local derivatives, and a neuron has three of them.
 
-Backpropagation through time is backpropagation, which is the chain rule (seed 004, "Back propagation in a Recurrent
-Neural Network"), in four steps (seed 001, section 7.2): a loss, the forward graph, the derivative on every edge of it,
+Backpropagation through time is backpropagation, which is the chain rule (TowardsML, "Back propagation in a Recurrent
+Neural Network"), in four steps (interdb 7.2): a loss, the forward graph, the derivative on every edge of it,
 and what is found on the way back. Here they are for one neuron with one input and one weight.
 """
 

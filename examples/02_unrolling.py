@@ -1,7 +1,7 @@
 """Lesson 2: unrolled through time, a recurrent net is a deep feed-forward net whose layers share their weights.
 
-The net is s(t) = φ(W_s s(t-1) + W_x x(t)), y(t) = W_y s(t) (seed 000; seed 002 has g₁ and g₂ for φ). Its picture with a
-loop stands for a graph without one, as long as the sequence: Fig. 7-5 of seed 001 (section 7.2.2).
+The net is s(t) = φ(W_s s(t-1) + W_x x(t)), y(t) = W_y s(t) (BPTT post; Module 5 has g₁ and g₂ for φ). Its picture with
+a loop stands for a graph without one, as long as the sequence: Fig. 7-5 of interdb 7.2.2.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def main(out, quick=False):
     difference = np.max(np.abs(hs[-1].data - s))
     print(f"state after 4 steps, by the loop and by the net: they differ by {difference:.1e}")
 
-    # 2. Rolled and unrolled. In the letters of seed 000; then Fig. 7-5 in those of seed 001, with its biases.
+    # 2. Rolled and unrolled. In the letters of the BPTT post; then Fig. 7-5 in those of interdb, with its biases.
     loss = tg.nn.squared_error(readout(hs[-1]), d)
     tg.draw.forward(loss, rolled=True, notation="state").save(out / "rolled.svg")
     tg.draw.forward(loss, notation="state").save(out / PICTURE)
@@ -44,7 +44,7 @@ def main(out, quick=False):
     tg.draw.forward(y, max_steps=4, notation="state").save(out / "thousand_steps.svg")
 
     # 4. Every step back is one more layer: how much of s(1) is left in s(4)? The more each input changes the state, the
-    # less (seed 003 asks what happens to a state that is "morphed" too much).
+    # less (the IIT slides ask what happens to a state that is "morphed" too much).
     reach = {}
     for scale in (0.1, 1.0, 10.0):
         rnn.cells[0].W.data = scale * W_x
@@ -53,7 +53,7 @@ def main(out, quick=False):
         print(f"W_x times {scale:4}: a change of s(1) arrives in s(4) at most {reach[scale]:.1e} times as large")
     rnn.cells[0].W.data = W_x
 
-    # 5. With an output at every step the loss is the sum E = Σ E_t (seeds 000 and 003).
+    # 5. With an output at every step the loss is the sum E = Σ E_t (the BPTT post and the IIT slides).
     losses = [tg.nn.squared_error(readout(h), d) for h in rnn(xs)[0]]
     E = tg.label(sum(losses[1:], losses[0]), "E")
     tg.draw.forward(E, notation="state").save(out / "many_to_many.svg")

@@ -1,9 +1,12 @@
 """Lesson 3: the backward graph is the forward graph with its arrows turned round, a derivative on each.
 
-The five derivatives of seed 001, section 7.2.3, are all that a plain net needs: Fig. 7-6 is made of them, Fig. 7-7 is
+The five derivatives of interdb 7.2.3 are all that a plain net needs: Fig. 7-6 is made of them, Fig. 7-7 is
 its part between two states, and eq. 7.6 is one walk through that part:
 
     dh(t) = dh(t+1) f′(ĥ(t+1)) ᵗU,   from dh(T) = grad_dense(T)
+
+These are what a gradient is multiplied by, in the order in which it meets them. As a Jacobian ∂ĥ(t)/∂h(t-1) is U; the
+gradient, a column, is multiplied by the transpose: dh(t) = ᵗU (f′(ĥ(t+1)) ⊙ dh(t+1)).
 """
 
 import re
@@ -32,21 +35,28 @@ def main(out, quick=False):
     labels = sorted({re.sub(r"⁽.⁾", "", edge.label) for edge in figure.edges if edge.kind == "gradient"})
     print("on the edges of Fig. 7-6, without their steps:", ", ".join(labels))
 
-    # 2. Each of them as numbers, at t = 3: a Jacobian of one node by another.
+    # 2. As numbers, at t = 3: the Jacobians of one node by another, and what each does to a gradient that comes back.
     h3, h2 = hs[2], hs[1]
     h3_hat = h3.inputs[0]
-    slopes = 1.0 - h3.data**2
+    slopes, d = 1.0 - h3.data**2, rng.standard_normal(3)
+
+    def back(output, input):
+        return tg.grad(output, [input], grad_output=d)[0].data
+
     print(f"∂h(3)/∂ĥ(3) is diagonal, f′(ĥ(3)) = {np.round(slopes, 3)}")
     exact = {
-        "∂h/∂ĥ = f′(ĥ)": np.allclose(tg.bptt.jacobian(h3, h3_hat), np.diag(slopes)),
-        "∂ĥ/∂h(t-1) = ᵗU": np.allclose(tg.bptt.jacobian(h3_hat, h2), U.data),
-        "∂h/∂h(t-1) = f′(ĥ) ᵗU": np.allclose(tg.bptt.jacobian(h3, h2), np.diag(slopes) @ U.data),
+        "∂h/∂ĥ = diag(f′(ĥ))": np.allclose(tg.bptt.jacobian(h3, h3_hat), np.diag(slopes)),
+        "    dĥ = f′(ĥ) ⊙ dh": np.allclose(back(h3, h3_hat), slopes * d),
+        "∂ĥ/∂h(t-1) = U": np.allclose(tg.bptt.jacobian(h3_hat, h2), U.data),
+        "    dh(t-1) = ᵗU dĥ": np.allclose(back(h3_hat, h2), U.data.T @ d),
+        "∂h/∂h(t-1) = diag(f′(ĥ)) U": np.allclose(tg.bptt.jacobian(h3, h2), np.diag(slopes) @ U.data),
+        "    dh(t-1) = ᵗU (f′(ĥ) ⊙ dh)": np.allclose(back(h3, h2), U.data.T @ (slopes * d)),
         "∂h(4)/∂h(2), a product": np.allclose(
             tg.bptt.jacobian(hs[3], h2), tg.bptt.jacobian(hs[3], h3) @ tg.bptt.jacobian(h3, h2)
         ),
     }
     for name, same in exact.items():
-        print(f"{name:24} {same}")
+        print(f"{name:30} {same}")
 
     # 3. Eq. 7.6 by hand, from the last step to the first, beside what the engine found.
     engine = [g.data for g in tg.grad(loss, hs)]

@@ -1,8 +1,8 @@
 """Lesson 4: the gradient of a shared weight is a sum over time, one term for each step that uses it.
 
-∂E_3/∂W_s = "gradient from s_3 + gradient from s_2 + gradient from s_1" (seeds 000 and 002, "Adjusting W_s"), and in
-general a sum of products of Jacobians (seed 003). Seed 003 first tries the chain rule without the sum, and finds it
-incomplete: here one sees by how much.
+∂E_3/∂W_s = "gradient from s_3 + gradient from s_2 + gradient from s_1" (the BPTT post and Module 5, "Adjusting W_s"),
+and in general a sum of products of Jacobians (IIT slides). The slides first try the chain rule without the sum, and
+find it incomplete: here one sees by how much.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def main(out, quick=False):
     (term,) = tg.bptt.expansion(loss, W_y, notation="state", setting=PLAIN)
     print(f"W_y is used once, and has one term: {term.derivatives} = {term.factors}")
 
-    # 2. The mistake of seed 003: the last term alone, as if s_2 did not depend on the weights.
+    # 2. The mistake of the IIT slides: the last term alone, as if s_2 did not depend on the weights.
     missing = {}
     for name, parameter in (("W_s", W_s), ("W_x", W_x)):
         parts = tg.bptt.contributions(loss, parameter)
@@ -55,7 +55,7 @@ def main(out, quick=False):
     print(f"E_10 through x_10: {table[9, 9]:.1e}, through x_1: {table[9, 0]:.1e}; E_1 through x_10: {table[0, 9]}")
     (of_sum,) = tg.grad(sum(losses[1:], losses[0]), [W_x])
     of_each = sum(tg.grad(E, [W_x])[0].data for E in losses)
-    print(f"∂E/∂W and Σ_t ∂E_t/∂W (seed 003) differ by {np.max(np.abs(of_sum.data - of_each)):.0e}")
+    print(f"∂E/∂W and Σ_t ∂E_t/∂W (IIT slides) differ by {np.max(np.abs(of_sum.data - of_each)):.0e}")
     rest = max(rest, np.max(np.abs(of_sum.data - of_each)))
     return {
         "rest": rest,

@@ -1,6 +1,6 @@
 """Lesson 5: the graph, the textbook's equations and finite differences find the same gradients.
 
-Seed 001, section 7.2.4: dW, dU and db as sums over t (eqs. 7.7 to 7.9), with dh(t) by eq. 7.6. The equations are
+interdb 7.2.4: dW, dU and db as sums over t (eqs. 7.7 to 7.9), with dh(t) by eq. 7.6. The equations are
 written out in plain NumPy in tinygrad_rnn/bptt/closed_form.py, which imports nothing of the engine; the engine in turn
 knows none of them. What it recorded can be printed as such equations, too.
 """
@@ -53,7 +53,7 @@ def main(out, quick=False):
             f"‖d{p.name}‖ = {np.linalg.norm(g):.6f}; equations {errors[0]:.0e}, differences {errors[1]:.0e} beside it"
         )
 
-    # 4. Class by class: with softmax and cross entropy, ∂E/∂V = (ŷ - y) ⊗ h (seed 003).
+    # 4. Class by class: with softmax and cross entropy, ∂E/∂V = (ŷ - y) ⊗ h (IIT slides).
     classes = tg.nn.Linear(4, 3, rng=rng)
     z = classes(hs[-1])
     (dV,) = tg.grad(tg.nn.cross_entropy(z, np.array(1)), [classes.V])

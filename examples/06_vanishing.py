@@ -1,8 +1,8 @@
 """Lesson 6: gradients vanish exponentially with the distance, and a sigmoid's soonest.
 
-∂h(T)/∂h(k) is a product of T - k Jacobians (seed 003, "Vanishing Gradient Problem"), each at most σ_max(U) · max f′
-large (Pascanu et al. 2013). Seed 003 bounds the sigmoid's f′ by 1; it is at most ¼ (seed 004, "Vanishing Gradient"), so
-that a step keeps at most a quarter where seed 004 says that it takes a quarter away. Seed 002 ("Limitations") gives
+∂h(T)/∂h(k) is a product of T - k Jacobians (IIT slides, "Vanishing Gradient Problem"), each at most σ_max(U) · max f′
+large (Pascanu et al. 2013). The slides bound the sigmoid's f′ by 1; it is at most ¼ (TowardsML, "Vanishing Gradient"),
+so that a step keeps at most a quarter where TowardsML says that it takes a quarter away. Module 5 ("Limitations") gives
 gradients 8 or 10 steps. Measured here: how many it is depends on f and on U.
 """
 
@@ -46,7 +46,7 @@ def main(out, quick=False):
     (slope,) = tg.grad(tg.sum(tg.sigmoid(h_hat)), [h_hat])
     print(f"the sigmoid's f′ is at most {slope.data.max():.4f}; ten factors of that are {0.25**10:.0e}")
 
-    # 2. The product of many, for plain nets whose U keeps lengths (gain 1), shrinks or stretches them; and seed 002's
+    # 2. The product of many, for plain nets whose U keeps lengths (gain 1), shrinks or stretches them; and Module 5's
     # "8 or 10 steps": the distance from which on less than a hundredth is left.
     measured, reach = {net: norms(*net) for net in NETS}, {}
     for net, (jacobians, bound) in measured.items():

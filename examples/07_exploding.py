@@ -1,9 +1,9 @@
 """Lesson 7: gradients explode at cliffs, and clipping keeps a step from leaping off them.
 
-"What if weights are high?" (seed 003, "Exploding Gradients Problem"): the product of lesson 6 grows, and "will show up
-as NaN". Clipping (seeds 002, 003 and 004) is shown where it acts: a unit h(t) = σ(w h(t-1) + b) whose squared distance
-to 0.7 after 50 steps has a wall (after Pascanu et al. 2013). It limits the step; it does not bring back what has
-vanished.
+"What if weights are high?" (IIT slides, "Exploding Gradients Problem"): the product of lesson 6 grows, and "will show
+up as NaN". Clipping (Module 5, the IIT slides and TowardsML) is shown where it acts: a unit h(t) = σ(w h(t-1) + b)
+whose squared distance to 0.7 after 50 steps has a wall (after Pascanu et al. 2013). It limits the step; it does not
+bring back what has vanished.
 """
 
 import numpy as np
@@ -17,8 +17,8 @@ PICTURE = "wall.svg"
 
 CLIPS = {
     "unclipped": None,
-    "norm at most 1": tg.optim.clip_grad_norm,  # as seed 002: what is above the threshold is normalised
-    "elements at most 1": tg.optim.clip_grad_value,  # as seed 004: the largest value is capped
+    "norm at most 1": tg.optim.clip_grad_norm,  # as Module 5: what is above the threshold is normalised
+    "elements at most 1": tg.optim.clip_grad_value,  # as TowardsML: the largest value is capped
 }
 
 

@@ -1,6 +1,6 @@
 """Lesson 8: whether a gradient crosses 100 steps is decided by the activation and the initial weights together.
 
-Seed 004 ("Vanishing Gradient" and "Exploding Gradient") recommends ReLU in place of the sigmoid, and weights that are
+TowardsML ("Vanishing Gradient" and "Exploding Gradient") recommends ReLU in place of the sigmoid, and weights that are
 "just right, neither too small nor too big". Measured here at initialisation, before any training. What just right is
 depends on the activation: ReLU with the orthogonal U that suits tanh vanishes faster than tanh does.
 """

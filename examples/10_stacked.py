@@ -1,7 +1,7 @@
 """Lesson 10: in a stacked net gradients go back through time and down through the layers, along every way there is.
 
-"Can RNNs have more than one hidden layer?" Yes (seed 003, "Review: Questions"): each layer's h(t) is the x(t) of the
-next. The equations of seed 001 hold in each layer, if what comes from above is added to dh(t).
+"Can RNNs have more than one hidden layer?" Yes (IIT slides, "Review: Questions"): each layer's h(t) is the x(t) of the
+next. The equations of interdb hold in each layer, if what comes from above is added to dh(t).
 """
 
 from math import comb
@@ -46,7 +46,7 @@ def main(out, quick=False):
         x1 = tg.Tensor(np.ones(1), requires_grad=True)
         hs, _ = counter([x1, *np.ones((T - 1, 1))])
         ways[L] = int(tg.bptt.jacobian(hs[-1], x1)[0, 0])
-        print(f"L = {L}, T = {T}: {ways[L]:3} ways from x(1) to the last state; {comb(T + L - 2, L - 1)} by counting")
+        print(f"L = {L}, T = {T}: ways {ways[L]:3} from x(1) to the last state; {comb(T + L - 2, L - 1)} by counting")
 
     # 3. How far back do gradients come in each layer? Nets on each other, which are the same as one with three layers.
     T = 40

@@ -1,9 +1,9 @@
 """Lesson 11: over 100 steps a tanh net learns nothing; gates do, and ReLU with U = 1 does if W has the right scale.
 
-LSTM is the remedy that seeds 002 ("Going Beyond RNNs") and 004 ("Long term dependencies problem") name. The test is the
-adding problem (Hochreiter and Schmidhuber 1997): every step brings a random number and a mark; two steps are marked,
-one in either half, and after the last step the net is to say the sum of their numbers. Who always says 1 has a mean
-squared error of 1/6; below 0.01 counts as solved.
+LSTM is the remedy that Module 5 ("Going Beyond RNNs") and TowardsML ("Long term dependencies problem") name. The test
+is the adding problem (Hochreiter and Schmidhuber 1997): every step brings a random number and a mark; two steps are
+marked, one in either half, and after the last step the net is to say the sum of their numbers. Who always says 1 has a
+mean squared error of 1/6; below 0.01 counts as solved.
 """
 
 import numpy as np

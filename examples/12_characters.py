@@ -1,9 +1,9 @@
 """Lesson 12: h(t) = tanh(U x(t) + W h(t-1)), ŷ(t) = softmax(V h(t)): a net that learns English letter by letter.
 
-The net, its loss E = -Σ y log ŷ and its training by gradient descent are those of seed 003 ("RNNs: Forward Pass"), the
-text is the documentation of Python's own language, the gradients are truncated to 25 steps, and the state is carried
-over (lesson 9). Measured in bits a character, on a last tenth that was not trained on: what letters alone are worth,
-what the letter before is worth, and what the net finds.
+The net, its loss E = -Σ y log ŷ and its training by gradient descent are those of the IIT slides ("RNNs: Forward
+Pass"), the text is the documentation of Python's own language, the gradients are truncated to 25 steps, and the state
+is carried over (lesson 9). Measured in bits a character, on a last tenth that was not trained on: what letters alone
+are worth, what the letter before is worth, and what the net finds.
 """
 
 import numpy as np

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from command_line import ended as run
 
-from tinygrad_rnn import cli
+import tinygrad_rnn as tg
+from tinygrad_rnn import cli, nn
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.style import ZERO
 from tinygrad_rnn.nn.cells import NONLINEARITIES
@@ -248,8 +249,29 @@ def test_bad_options_of_draw_are_one_clear_line(capsys, tmp_path, monkeypatch, o
 def test_check_covers_every_primitive_and_cell(capsys):
     status, out, err = run(capsys, "check")
     assert (status, err) == (0, "") and "wrong" not in out
-    checked = re.findall(r"^(\S+|RNNCell, \w+)  ", out, re.MULTILINE)
-    assert {*TABLE, *(f"RNNCell, {name}" for name in NONLINEARITIES)} <= set(checked)
+    primitives, cells = (re.findall(r"^(\S+|RNNCell, \w+)  ", part, re.M) for part in out.split("two steps of a cell"))
+    assert set(TABLE) <= set(primitives)
+    kinds = [name for name in dir(nn) if name.endswith("Cell") and name != "Cell"]
+    assert {cell.split(",")[0] for cell in cells[2:]} == set(kinds)
+    assert {f"RNNCell, {name}" for name in NONLINEARITIES} <= set(cells)
+    errors = re.findall(r"\d\.\de-\d+", out.split("---")[-1])
+    assert len(errors) == 3 * (len(NONLINEARITIES) + 2) and all(float(error) < 1e-8 for error in errors)
+
+
+@pytest.mark.parametrize("cell", ["RNNCell", "LSTMCell", "GRUCell"])
+def test_a_cell_with_a_wrong_gradient_is_told(capsys, monkeypatch, cell):
+    """Its values are right, and what goes back to them is a thousandth too much."""
+    step = getattr(nn, cell).step
+
+    def wrong(self, x, *state):
+        after = step(self, x, *state)
+        parts = [1.001 * part - 0.001 * part.detach() for part in (after if isinstance(after, tuple) else (after,))]
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+    monkeypatch.setattr(getattr(nn, cell), "step", wrong)
+    status, out, err = run(capsys, "check")
+    lines = re.findall(r"^(\w+Cell).* wrong +wrong +wrong$", out, re.MULTILINE)
+    assert status == 1 and set(lines) == {cell} and "central differences give" in err
 
 
 def test_a_wrong_rule_is_told(capsys, tmp_path, monkeypatch):
@@ -367,6 +389,10 @@ def test_a_folder_that_cannot_be_written(capsys, tmp_path):
 def test_help(capsys, command):
     status, out, _ = run(capsys, *command, "--help")
     assert status == 0 and "usage: tinygrad-rnn" in out
+
+
+def test_version(capsys):
+    assert run(capsys, "--version")[:2] == (0, f"tinygrad-rnn {tg.__version__}\n")
 
 
 def test_help_of_draw_names_every_option_in_its_group(capsys):

@@ -5,23 +5,99 @@ import tinygrad_rnn as tg
 
 ELEMENTWISE = [
     "tanh", "exp", "log", "sqrt", "abs", "sign", "square", "negative", "positive", "sin", "cos", "tan", "arctan",
-    "sinh", "cosh", "expm1", "log1p", "reciprocal",
+    "sinh", "cosh", "expm1", "log1p", "reciprocal", "log2", "log10", "exp2", "arcsin", "arccos", "arcsinh", "arccosh",
+    "arctanh",
 ]  # fmt: skip
+UNBOUNDED = ["arctan", "arcsinh", "log2", "log10", "exp2", "arcsin", "arccos", "arccosh", "arctanh"]
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.filterwarnings("ignore:(invalid|divide)")
 def test_elementwise_values_are_numpy_s(name):
-    x = np.array([[0.5, 1.5], [2.5, 3.5]])
+    x = np.array([[0.5, 1.5, 0.999999], [2.5, 3.5, 1.0]])
     ours, of_numpy, expected = getattr(tg, name)(x), getattr(np, name)(tg.Tensor(x)), getattr(np, name)(x)
     np.testing.assert_allclose(ours.data, expected, rtol=1e-15)
     np.testing.assert_array_equal(of_numpy.data, ours.data)
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "var", "std"])
+EXTREMES = [-np.inf, -2.5, -1.0, -0.3, -0.0, 0.0, 1e-300, 1e-20, 0.3, 1.0, 2.5, 1e200, np.inf, np.nan]
+
+
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_extreme_values_are_numpy_s(name):
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(getattr(tg, name)(EXTREMES), getattr(np, name)(EXTREMES), rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("name", ["arctan2", "hypot", "logaddexp", "fmax", "fmin", "mod"])
+def test_values_of_pairs_of_extremes_are_numpy_s(name):
+    x, y = np.meshgrid(EXTREMES, EXTREMES)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(getattr(tg, name)(x, y), getattr(np, name)(x, y), rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("f, x, gradient", [
+    (lambda x: tg.std(x), [2.0, 2.0, 2.0], [0.0, 0.0, 0.0]),
+    (lambda x: tg.std(x), [5.0], [0.0]),
+    (lambda x: tg.std(x, axis=0), [[2.0, 1.0], [2.0, 3.0]], [[0.0, -0.5], [0.0, 0.5]]),
+    (lambda x: tg.norm(x), [0.0, 0.0], [0.0, 0.0]),
+    (lambda x: tg.norm(x, 3), [0.0, 0.0], [0.0, 0.0]),
+    (lambda x: tg.norm(x, np.inf), [0.0, 0.0], [0.0, 0.0]),
+    (lambda x: tg.norm(x, axis=1), [[0.0, 0.0], [3.0, 4.0]], [[0.0, 0.0], [0.6, 0.8]]),
+    (lambda x: tg.hypot(x, 0.0), [0.0, -2.0, 1e-300, 1e200], [0.0, -1.0, 1.0, 1.0]),
+    (lambda x: tg.arctan2(x, 0.0), [0.0, 2.0, -1e-300], [0.0, 0.0, 0.0]),
+    (lambda x: tg.arctan2(0.0, x), [0.0, -2.0, 1e-300], [0.0, 0.0, 0.0]),
+    (lambda x: tg.arctan2(x, 1.0), [0.0, 1.0, -1e200], [1.0, 0.5, 0.0]),
+    (lambda x: tg.arcsinh(x), [0.0, 1e300, -1e300], [1.0, 1e-300, 1e-300]),
+    (lambda x: tg.logaddexp(x, x - 2000.0), [1000.0, -1000.0], [1.0, 1.0]),
+    (lambda x: tg.logaddexp(x, [-np.inf, np.inf, 0.0, -np.inf]), [-np.inf, np.inf, 0.0, 1.0], [0.5, 0.5, 0.5, 1.0]),
+    (lambda x: tg.fmax(x, [0.0, np.nan, 2.0, 3.0]), [np.nan, 1.0, 2.0, 2.0], [0.0, 1.0, 0.5, 0.0]),
+    (lambda x: tg.mod(x, 2.0), [5.0, -5.0, 4.0], [1.0, 1.0, 1.0]),
+    (lambda x: tg.mod(5.0, x), [2.0, -2.0, 5.0], [-2.0, 3.0, -1.0]),
+    (lambda x: x**0, [np.nan, 0.0, 2.0, np.inf], [0.0, 0.0, 0.0, 0.0]),
+    (lambda x: 0.0**x, [0.0, 0.5], [0.0, 0.0]),
+    (lambda x: tg.median(x), [1.0, 5.0, 2.0, 3.0], [0.0, 0.0, 0.5, 0.5]),
+    (lambda x: tg.median(x), [1.0, np.nan, 2.0], [0.0, 1.0, 0.0]),
+    (lambda x: tg.cumprod(x), [0.0, 2.0, 0.0, 3.0], [3.0, 0.0, 0.0, 0.0]),
+])  # fmt: skip
+def test_gradients_at_kinks_and_edges(f, x, gradient):
+    """Without a warning, and so in a graph of gradients."""
+    leaf = tg.Tensor(x, requires_grad=True)
+    y = f(leaf)
+    for create_graph in (False, True):
+        (found,) = tg.grad(y, leaf, np.ones(y.shape), create_graph=create_graph)
+        np.testing.assert_allclose(found, gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_zero_to_a_negative_power_falls_without_bound():
+    x = tg.Tensor([-1.0, -0.5], requires_grad=True)
+    with np.errstate(divide="ignore"):
+        (0.0**x).sum().backward()
+    np.testing.assert_array_equal(x.grad, [-np.inf, -np.inf])
+
+
+REDUCTIONS = ["sum", "mean", "max", "min", "var", "std", "prod", "logsumexp", "median", "average", "norm"]
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_number_has_an_axis_to_be_reduced_over(name, axis):
+    x = tg.Tensor(3.0, requires_grad=True)
+    for options in ({}, {"keepdims": True}):
+        y = getattr(tg, name)(x, axis=axis, **options)
+        assert y.shape == () and y.item() == (0.0 if name in ("var", "std") else 3.0)
+        assert tg.grad(y, x)[0].item() == (0.0 if name in ("var", "std") else 1.0)
+    assert tg.softmax(x, axis).item() == 1.0 and tg.log_softmax(x, axis).item() == 0.0
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "var", "std", "prod", "median"])
 @pytest.mark.parametrize("options", [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}])
 def test_reductions_are_numpy_s(name, options):
     x = np.random.default_rng(0).standard_normal((2, 3, 4))
-    np.testing.assert_allclose(getattr(tg, name)(x, **options).data, getattr(np, name)(x, **options), rtol=1e-14)
+    np.testing.assert_allclose(getattr(tg, name)(x, **options).data, getattr(np, name)(x, **options), rtol=1e-13)
+    x = tg.Tensor(x.astype(np.float32), requires_grad=True)
+    y = getattr(tg, name)(x, **options)
+    assert y.dtype == np.float32 and tg.grad(y.sum(), x)[0].dtype == np.float32
 
 
 def test_mean_spreads_its_gradient():
@@ -82,7 +158,7 @@ def test_public_names_are_there():
 
 
 def test_axes_out_of_range_are_named():
-    with pytest.raises(tg.ShapeError, match=r"swapaxes\(leaf of shape \(2, 3\)\): axes 0 and 5"):
+    with pytest.raises(tg.ShapeError, match=r"swapaxes\(leaf of shape \(2, 3\)\): .*axis 5"):
         tg.swapaxes(np.ones((2, 3)), 0, 5)
 
 
@@ -202,7 +278,7 @@ def test_what_has_no_gradient_gives_plain_arrays():
     assert np.allclose(x[:2], [3.0, 1.0])
 
 
-@pytest.mark.parametrize("subscripts", ["ii->i", "...i->i", "ij,ij->j", "ij->k", "i"])
+@pytest.mark.parametrize("subscripts", ["ijk", "...i->i", "ij,ij->j", "ij->k", "i", "iij", "ij->ii"])
 def test_einsum_refuses_what_does_not_fit(subscripts):
     with pytest.raises(tg.ShapeError, match="einsum"):
         np.einsum(subscripts, tg.Tensor(np.ones((2, 2)), requires_grad=True))
@@ -219,8 +295,8 @@ def test_what_does_not_fit_is_named_with_its_shape(call):
 
 
 def test_an_option_that_is_not_supported_is_named():
-    with pytest.raises(TypeError, match=r"np\.sum on a Tensor: .*'dtype'; see help\(tg\.sum\)"):
-        np.sum(tg.Tensor([1.0]), dtype=float)
+    with pytest.raises(TypeError, match=r"np\.sum, out= on a Tensor is not supported; np\.sum without it is supported"):
+        np.sum(tg.Tensor([1.0]), out=np.zeros(()))
 
 
 @pytest.mark.parametrize("mode", ["mean", "maximum", "linear_ramp", "empty"])
@@ -244,9 +320,9 @@ def test_edges_of_reductions():
         assert tg.logsumexp(np.full(2, -np.inf)).item() == -np.inf
 
 
-def test_einsum_does_not_broadcast():
-    with pytest.raises(tg.ShapeError, match="i is an axis of 1 and one of 2"):
-        tg.einsum("ij,ij->j", np.ones((1, 3)), np.ones((2, 3)))
+def test_axes_of_one_letter_are_of_one_length_or_of_1():
+    with pytest.raises(tg.ShapeError, match="i is an axis of 3 and one of 2"):
+        tg.einsum("ij,ij->j", np.ones((3, 3)), np.ones((2, 3)))
 
 
 def test_grad_comes_in_the_type_of_its_input():

@@ -125,11 +125,11 @@ def test_the_notation_speaks_of_the_rule_s_own_arguments(name):
 def read(text, **values):
     """The value of a written derivative for numbers: the reader's side of the notation."""
     text = re.sub(r"\[(.*)\]", r"float(\1)", text.replace(" = ", " == "))
-    text = re.sub(r"√\{(\w)\}", r"sqrt({\1})", text)
+    text = re.sub(r"√\{(\w)\}", r"sqrt({\1})", text).replace(" mod ", " % ")
     for written, meant in [("−", "-"), ("²", "**2"), ("^", "**"), ("ᵗ", "")]:
         text = text.replace(written, meant)
     text = re.sub(r"([\d}]) (?=[{ls])", r"\1 * ", text)  # what stands beside something multiplies it
-    numpy_s = ["log", "exp", "sqrt", "sign", "max", "min", "sin", "cos", "sinh", "cosh"]
+    numpy_s = ["log", "exp", "sqrt", "sign", "max", "min", "sin", "cos", "sinh", "cosh", "hypot", "arcsinh"]
     functions = {
         "sigmoid": lambda x: TABLE["sigmoid"].forward(np.float64(x)),
         **{name: getattr(np, name) for name in numpy_s},
@@ -217,6 +217,15 @@ def test_linear_is_the_same_for_every_row():
     W, x = rng.standard_normal((3, 2)), rng.standard_normal((5, 4, 2))
     rows = [[W @ row for row in block] for block in x]
     np.testing.assert_allclose(TABLE["linear"](W, x), rows, rtol=1e-14)
+
+
+@pytest.mark.parametrize("rows", [(2, 3), (2,), (0, 3)])
+def test_linear_on_nothing(rows):
+    """An input of width 0 gives zeros, and a gradient of W's shape."""
+    W = Tensor(np.zeros((3, 0)), requires_grad=True)
+    y = record(TABLE["linear"], (W, np.zeros((*rows, 0))))
+    assert y.shape == (*rows, 3) and not y.data.any()
+    assert grad(y.sum(), W)[0].shape == (3, 0)
 
 
 def test_outer_of_batches_is_summed_over_rows():

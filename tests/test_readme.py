@@ -35,6 +35,22 @@ def test_the_figures_are_those_of_the_demo(tmp_path, name):
     assert texts(ROOT / "examples" / "figures" / f"{name}.svg") == texts(tmp_path / f"{name}.svg")
 
 
+def test_pytorch_prints_a_backward_pass_as_code():
+    """As the comparison says: a primitive a line, without the variables' names, and without steps."""
+    torch = pytest.importorskip("torch")
+    tracing = pytest.importorskip("torch.fx.experimental.proxy_tensor")
+
+    def loss(U, h):
+        for _ in range(2):
+            h = torch.tanh(U @ h)
+        return h.sum()
+
+    U, h = torch.eye(2), torch.ones(2)
+    code = tracing.make_fx(torch.func.grad(loss))(U, h).code
+    assert "tanh_backward" in code and "`make_fx(...).code`, a primitive a line, without names or steps" in README
+    assert not re.search(r"\bdU\b|step", code)
+
+
 def test_the_gallery_is_as_its_script_draws_it(tmp_path):
     shown = re.findall(r"\(examples/figures/(\w+)\.svg\)", README)
     code = [sys.executable, "-W", "error", ROOT / "examples" / "gallery.py", tmp_path]

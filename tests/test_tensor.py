@@ -210,9 +210,7 @@ def test_numpy_functions_record_the_same_primitives():
 
 def test_what_numpy_function_is_not_supported_says_which_is():
     x = leaf([1.0])
-    with pytest.raises(
-        TypeError, match=r"np\.nansum on a Tensor is not supported; the nearest that is supported is np\.(cum)?sum"
-    ):
+    with pytest.raises(TypeError, match=r"np\.nansum on a Tensor is not supported; use np\.where\."):
         np.nansum(x)
     with pytest.raises(TypeError, match=r"np\.add\.reduce"):
         np.add.reduce(x)

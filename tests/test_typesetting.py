@@ -31,7 +31,9 @@ def test_a_variable_with_its_indices(parts, plain, latex, markup):
     [
         ("{f}′({x})", "{f}'({x})"), ("ᵗ{W}", "{}^t{W}"), ("{x} ⊙ {y}", r"{x} \odot {y}"), ("{W} {x}", r"{W}\,{x}"),
         ("−{x}/{y}²", "-{x}/{{y}{}}^2"), ("√{x}", r"\sqrt{{x}}"), ("exp({x})", r"\exp({x})"),
-        ("softplus({x})", r"\operatorname{softplus}({x})"), ("{y} {x}^({y} − 1)", r"{y}\,{{x}{}}^{{y} - 1}"),
+        ("arctan2({x}, {y})", r"\operatorname{arctan2}({x}, {y})"),
+        ("softplus({x})", r"\operatorname{softplus}({x})"), ("arctan2({x}, {y})", r"\operatorname{arctan2}({x}, {y})"),
+        ("{y} {x}^({y} − 1)", r"{y}\,{{x}{}}^{{y} - 1}"),
         ("{x}^{y} log({x})", r"{{x}{}}^{{y}}\,\log({x})"), ("Σ {x}", r"\textstyle\sum\,{x}"),
     ],
 )  # fmt: skip

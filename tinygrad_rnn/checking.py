@@ -320,4 +320,4 @@ def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:
 
         return check_gradients(f, *[x for x in inputs if x.dtype.kind == "f"], order=order)
 
-    return max(error(*case) for case in cases(primitive))
+    return max(error(*case) for case in cases(primitive) if any(0 not in shape for shape in case[0]))

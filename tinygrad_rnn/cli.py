@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_rnn import datasets, draw, nn
+from tinygrad_rnn import __version__, datasets, draw, nn
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
@@ -29,17 +29,20 @@ from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.experiments.commands import add_commands
 from tinygrad_rnn.files import refuse_others
-from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.functions import stack
+from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.notation import Notation
 from tinygrad_rnn.primitives import TABLE
-from tinygrad_rnn.tables import aligned
+from tinygrad_rnn.tables import aligned, counted
 from tinygrad_rnn.tensor import Tensor, label
 
 __all__ = ["main"]
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
+CELLS: dict[str, Callable[..., Cell]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
+CELLS |= {"LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,9 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="tinygrad-rnn", description="See how automatic differentiation unrolls a recurrent net through time."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    demo = commands.add_parser("demo", help="unroll a net over a series: its graphs, its gradients, and their proof")
+    demo = commands.add_parser("demo", help="unroll a net over a series: its graphs, and its gradients in three ways")
     _add_net_options(demo)
     demo.add_argument("--out", type=Path, default=Path("out"), help="the folder for the figures (default: out)")
     demo.set_defaults(run=_demo)
@@ -121,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_draw_options(figure)
     figure.set_defaults(run=_draw)
 
-    check = commands.add_parser("check", help="check every primitive and every cell against central differences")
+    checked = "every primitive's first and second derivatives, and every cell's gradients, against central differences"
+    check = commands.add_parser("check", help=f"check {checked}", description=f"Check {checked}.")
     check.set_defaults(run=_check)
 
     add_commands(commands)
@@ -182,7 +187,7 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 class _Forecast:
-    """A net on the last steps of a series: its parameters, its data and its losses; by default that of seed 001.
+    """A net on the last steps of a series: its parameters, its data and its losses; by default that of interdb.
 
     Attributes:
         parameters: by their names, with the layer where there are several: U, U_i, U_2 or U_i,2.
@@ -201,14 +206,17 @@ class _Forecast:
     def states(self) -> list[Tensor]:
         return self.rnn(self.xs)[0]
 
-    def loss(self) -> Tensor:
-        """Of the many-to-one net."""
-        return nn.half_squared_error(self.readout(self.states()[-1]), self.target)
-
     def losses(self) -> list[Tensor]:
         """Of the many-to-many net, whose target at each step is the next value."""
         targets = (*self.xs[1:], self.target)
         return [nn.half_squared_error(self.readout(h), Y) for h, Y in zip(self.states(), targets, strict=True)]
+
+    def loss(self, many_to_many: bool = False) -> Tensor:
+        """Of the last step; or the sum of those of all steps, E = Σ E_t, if there are several."""
+        if not many_to_many:
+            return nn.half_squared_error(self.readout(self.states()[-1]), self.target)
+        first, *others = self.losses()
+        return label(sum(others, first), "E") if others else first
 
     def parameter(self, name: str | None) -> Tensor:
         """The one with this name, or else the first recurrent matrix: U, or that of the first gate or layer."""
@@ -223,15 +231,12 @@ def _demo(options: argparse.Namespace) -> int:
     net = _Forecast(options)
     loss = net.loss()
     options.out.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "forward.svg": draw.forward(loss),
-        "backward.svg": draw.backward(loss),
-        "forward-primitives.svg": draw.forward(loss, level="primitives"),
-    }
+    figures = {"forward": draw.forward(loss), "backward": draw.backward(loss)}
+    figures["forward-primitives"] = draw.forward(loss, level="primitives")
     for name, diagram in figures.items():
-        refuse_others(options.out / name, f"<title>{diagram.title}</title>")
+        refuse_others(options.out / f"{name}.svg", f"<title>{diagram.title}</title>")
     for name, diagram in figures.items():
-        print(f"wrote {diagram.save(options.out / name)}")
+        print(f"wrote {diagram.save(options.out / f'{name}.svg')}")
 
     loss.backward()
     arrays = {name: p.value for name, p in net.parameters.items()}
@@ -247,7 +252,8 @@ def _demo(options: argparse.Namespace) -> int:
             failures.append(f"{name}: graph and closed form differ by {difference:.1e}, more than {AGREEMENT:.0e}")
     nodes = topological_order(loss)
     made = sum(not node.is_leaf for node in nodes)
-    print(f"\n{options.data}, {options.steps} steps: {len(nodes)} nodes, {made} of them made by primitives")
+    steps, found = counted(options.steps, "step"), counted(len(nodes), "node")
+    print(f"\n{options.data}, {steps}: {found}, {made} of them made by primitives")
     print(f"loss {loss.item():.10f} by the graph, {by_hand.loss:.10f} by the closed form (eq. 7.3)\n")
     print("‖gradient‖ by the graph and by the closed form (eqs. 7.7 to 7.9), the largest difference between the two,")
     print("and the largest relative error against central differences:\n")
@@ -296,24 +302,20 @@ def _diagram(net: _Forecast, options: argparse.Namespace, shown: dict[str, Any])
     if options.view == "between":
         *_, before, last = net.states()
         return draw.between(last, before, **shown)
-    loss = _total(net.losses()) if options.many_to_many else net.loss()
-    return {"forward": draw.forward, "backward": draw.backward}[options.view](loss, **shown)
-
-
-def _total(losses: list[Tensor]) -> Tensor:
-    """E = Σ E_t; of one loss, that loss."""
-    first, *others = losses
-    return label(sum(others, first), "E") if others else first
+    return getattr(draw, options.view)(net.loss(options.many_to_many), **shown)
 
 
 def _check(options: argparse.Namespace) -> int:
-    rows, failures = [], []
+    failures: list[str] = []
+    primitives, cells = [["primitive", "gradient", "second derivative"]], [["cell", "parameters", "inputs", "state"]]
     for name in TABLE:
-        rows.append([name, *(_checked(partial(check_primitive, name, order), failures) for order in (1, 2))])
-    for name in NONLINEARITIES:
-        rows.append([f"RNNCell, {name}", _checked(partial(_check_cell, name), failures), ""])
-    print("largest relative error against central differences\n")
-    print(aligned([["primitive or cell", "gradient", "second derivative"], *rows]))
+        primitives.append([name, *(_checked(partial(check_primitive, name, order), failures) for order in (1, 2))])
+    for name, cell in CELLS.items():
+        loss, *leaves = _two_steps(cell)
+        errors = (partial(check_parameters, loss, of) for of in leaves)
+        cells.append([name, *(_checked(lambda found=found: max(found()), failures) for found in errors)])
+    print(f"largest relative error against central differences\n\n{aligned(primitives)}\n")
+    print(f"the same of the gradients of two steps of a cell, on a batch\n\n{aligned(cells)}")
     return _report(failures)
 
 
@@ -332,10 +334,18 @@ def _report(failures: list[str]) -> int:
     return 1 if failures else 0
 
 
-def _check_cell(nonlinearity: str) -> float:
-    """Two steps of a cell on a batch, every parameter, the inputs and the initial state against central differences."""
+def _two_steps(kind: Callable[..., Cell]) -> tuple[Callable[[], Tensor], Sequence[Tensor], ...]:
+    """A loss of two steps of a cell on a batch; the parameters, the inputs and the parts of the state that it is of."""
     rng = np.random.default_rng(0)
-    cell = nn.RNNCell(2, 3, nonlinearity=nonlinearity, rng=rng)
-    x1, x2, h0 = (Tensor(rng.standard_normal(shape), requires_grad=True) for shape in [(4, 2), (4, 2), (4, 3)])
-    w = rng.standard_normal((4, 3))
-    return max(check_parameters(lambda: (w * cell(x2, cell(x1, h0))).sum(), [*cell.parameters(), x1, x2, h0]))
+    cell = kind(2, 3, rng=rng)
+    inputs = [Tensor(rng.standard_normal((4, 2)), requires_grad=True) for _ in range(2)]
+    state = tuple(Tensor(rng.standard_normal((4, 3)), requires_grad=True) for _ in cell.state_names)
+    weights = rng.standard_normal((len(state), 4, 3))
+
+    def loss() -> Tensor:
+        after = state if len(state) > 1 else state[0]
+        for x in inputs:
+            after = cell(x, after)
+        return (weights * stack(after if len(state) > 1 else [after])).sum()
+
+    return loss, cell.parameters(), inputs, state

@@ -1,6 +1,6 @@
 """A recorded graph at the level of its variables: what each is made of, and the paths that lie folded in between.
 
-Level "primitives" keeps every node. Level "named" keeps the variables, as Figs. 7-5 and 7-6 of seed 001 do: what has a
+Level "primitives" keeps every node. Level "named" keeps the variables, as Figs. 7-5 and 7-6 of interdb do: what has a
 name, and the leaves that require a gradient. The nameless primitives between two variables are folded into a `Use`.
 """
 
@@ -86,9 +86,7 @@ def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) ->
 
 def _is_long(path: Path) -> bool:
     """Whether a path is, now that one primitive more has been added to it."""
-    if len(path) <= _LONGEST_PATH or len(path) > _LONGEST_SUM:
-        return len(path) > _LONGEST_SUM
-    return _counts(path[-1]) and sum(map(_counts, path)) > _LONGEST_PATH
+    return len(path) > _LONGEST_SUM or (_counts(path[-1]) and sum(map(_counts, path)) > _LONGEST_PATH)
 
 
 def _counts(hop: Hop) -> bool:

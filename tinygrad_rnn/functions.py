@@ -8,34 +8,32 @@ from __future__ import annotations
 
 import builtins
 import functools
+import itertools
+import math
 import operator
+import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import primitives, tensor
+from tinygrad_rnn import primitives
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import NUMPY_FUNCTIONS, Axis, Tensor, as_tensor, bare, binary, record, refused, unary
+from tinygrad_rnn.interop import NUMPY_FUNCTIONS, values_of
+from tinygrad_rnn.tensor import Axis, Tensor, as_tensor, bare, binary, power, record, refused, unary
 
 __all__ = [
-    "abs", "add", "affine", "arctan", "broadcast_to", "clip", "concatenate", "cos", "cosh", "cumsum", "divide", "dot",
-    "einsum", "exp", "expand_dims", "expm1", "flip", "lerp", "linear", "log", "log1p", "log_softmax", "logsumexp",
-    "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "outer", "pad", "positive", "power",
-    "prod", "ravel", "reciprocal", "relu", "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax",
-    "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "tan",
-    "tanh", "tile", "transpose", "var", "where",
+    "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
+    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "average", "broadcast_to", "clip", "column_stack",
+    "concatenate", "cos", "cosh", "cross", "cumprod", "cumsum", "diag", "diagonal", "diff", "divide", "dot", "dstack",
+    "einsum", "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "fmax", "fmin", "hstack",
+    "hypot", "inner", "kron", "lerp", "linear", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
+    "logsumexp", "matmul", "max", "maximum", "mean", "median", "min", "minimum", "mod", "moveaxis", "multiply",
+    "negative", "norm", "outer", "pad", "positive", "power", "prod", "ravel", "reciprocal", "relu", "repeat", "reshape",
+    "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot",
+    "tile", "trace", "transpose", "tril", "triu", "var", "vdot", "vstack", "where",
 ]  # fmt: skip
-
-
-def _implements(numpy_function: Callable) -> Callable[[Callable], Callable]:
-    """Let NumPy's function do what the decorated one does when it is called on a Tensor."""
-
-    def enter(function: Callable) -> Callable:
-        NUMPY_FUNCTIONS[numpy_function] = function
-        return function
-
-    return enter
 
 
 # Elementwise, with broadcasting: primitives
@@ -46,6 +44,7 @@ add = binary(primitives.add, "x + y.")
 subtract = binary(primitives.subtract, "x - y.")
 multiply = binary(primitives.multiply, "x * y.")
 divide = binary(primitives.divide, "x / y.")
+mod = binary(primitives.mod, "x % y, of the sign of y; derivatives 1 and -floor(x / y), at the jumps too.")
 square = unary(primitives.square, "x².")
 tanh = unary(primitives.tanh, "The hyperbolic tangent; derivative 1 - tanh²(x).")
 sigmoid = unary(primitives.sigmoid, "σ(x) = 1 / (1 + e^-x); derivative σ(x) (1 - σ(x)), at most 1/4 (seed 004).")
@@ -62,6 +61,10 @@ arctan = unary(primitives.arctan, "The inverse of the tangent.")
 sinh = unary(primitives.sinh, "The hyperbolic sine.")
 cosh = unary(primitives.cosh, "The hyperbolic cosine.")
 expm1 = unary(primitives.expm1, "e^x - 1, exact for small x.")
+arctan2 = binary(primitives.arctan2, "The angle of the point (y, x), from -π to π; both derivatives are 0 at (0, 0).")
+hypot = binary(primitives.hypot, "√(x² + y²), without overflow; both derivatives are 0 where both are 0.")
+arcsinh = unary(primitives.arcsinh, "The inverse of the hyperbolic sine.")
+logaddexp = binary(primitives.logaddexp, "log(e^x + e^y), without overflow; half of the gradient each where x = y.")
 log1p = unary(primitives.log1p, "log(1 + x), exact for small x.")
 maximum = binary(primitives.maximum, "The larger of x and y; where they are equal each gets half of the gradient.")
 minimum = binary(primitives.minimum, "The smaller of x and y; where they are equal each gets half of the gradient.")
@@ -69,22 +72,41 @@ minimum = binary(primitives.minimum, "The smaller of x and y; where they are equ
 # Elementwise, with broadcasting: composed, or with a plain argument
 
 
-@_implements(np.power)
-def power(x: Any, y: Any) -> Tensor:
-    """x ** y."""
-    return tensor.power(x, y)
+def _described(description: str, function: Callable) -> Callable[..., Any]:
+    function.__doc__ = description
+    return function
 
 
-@_implements(np.reciprocal)
-def reciprocal(x: Any) -> Tensor:
-    """1 / x."""
-    return 1.0 / as_tensor(x)
+def _of(description: str, of_tensor: Callable[[Tensor], Tensor]) -> Callable[[Any], Tensor]:
+    """A function of anything that can be a Tensor."""
+    return _described(description, lambda x: of_tensor(as_tensor(x)))
 
 
-@_implements(np.tan)
-def tan(x: Any) -> Tensor:
-    """The tangent, sin(x) / cos(x)."""
-    return sin(x) / cos(x)
+reciprocal = _of("1 / x.", lambda x: 1.0 / x)
+tan = _of("The tangent.", lambda x: sin(x) / cos(x))
+arcsin = _of("The inverse of the sine.", lambda x: arctan2(x, sqrt(1.0 - x) * sqrt(1.0 + x)))
+arccos = _of("The inverse of the cosine.", lambda x: arctan2(sqrt(1.0 - x) * sqrt(1.0 + x), x))
+arccosh = _of("The inverse of cosh.", lambda x: log1p(x - 1.0 + sqrt(x - 1.0) * sqrt(x + 1.0)))
+arctanh = _of("The inverse of the hyperbolic tangent.", lambda x: (log1p(x) - log1p(-x)) / 2.0)
+log2 = _of("The logarithm to base 2.", lambda x: log(x) / math.log(2.0))
+log10 = _of("The logarithm to base 10.", lambda x: log(x) / math.log(10.0))
+exp2 = _of("2^x.", lambda x: 2.0**x)
+
+
+def fmax(x: Any, y: Any) -> Tensor:
+    """`maximum` that passes over a NaN beside a number."""
+    return where(np.isnan(y), x, where(np.isnan(x), y, maximum(x, y)))
+
+
+def fmin(x: Any, y: Any) -> Tensor:
+    """`minimum` that passes over a NaN beside a number."""
+    return where(np.isnan(y), x, where(np.isnan(x), y, minimum(x, y)))
+
+
+def _root(x: Tensor, exponent: float = 0.5) -> Tensor:
+    """x ** exponent for what is not negative, with the derivative 0 at 0."""
+    inside = where(x == 0, 1.0, x)
+    return where(x == 0, 0.0, sqrt(inside) if exponent == 0.5 else inside**exponent)
 
 
 def lerp(x: Any, y: Any, z: Any) -> Tensor:
@@ -92,7 +114,6 @@ def lerp(x: Any, y: Any, z: Any) -> Tensor:
     return record(primitives.lerp, (x, y, z))
 
 
-@_implements(np.clip)
 def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
     """x held between a minimum and a maximum, either of which may be None; at one, half of the gradient flows."""
     a_min, a_max = min if a_min is None else a_min, max if a_max is None else a_max
@@ -100,7 +121,6 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     return x if a_max is None else minimum(x, a_max)
 
 
-@_implements(np.where)
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the condition holds and y elsewhere; no gradient flows to the condition."""
     condition = as_tensor(condition)
@@ -122,103 +142,210 @@ def affine(W: Any, x: Any, U: Any, h: Any, b: Any) -> Tensor:
     return record(primitives.affine, (W, x, U, h, b))
 
 
-@_implements(np.dot)
 def dot(a: Any, b: Any) -> Tensor:
-    """The product of vectors, matrices or numbers; a sum over the last axis of a and the first of b (b has up to two).
+    """The product of vectors, matrices or numbers: a sum over the last axis of a and the last but one of b."""
+    if 0 in (np.ndim(a), np.ndim(b)):
+        return multiply(a, b)
+    return matmul(a, b) if np.ndim(b) < 3 else tensordot(a, b, (-1, -2))
+
+
+def inner(a: Any, b: Any) -> Tensor:
+    """The product of vectors or numbers: a sum over the last axes of a and b."""
+    return dot(a, b) if np.ndim(b) < 2 or np.ndim(a) == 0 else tensordot(a, b, (-1, -1))
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
+    """A sum over so many last axes of a and first axes of b, or over a pair (axes of a, axes of b).
 
     Raises:
-        ShapeError: b has more than two axes; `matmul` takes stacks of matrices.
+        ShapeError: these axes do not have the same lengths.
     """
-    if np.ndim(b) > 2:
-        raise ShapeError(f"dot: b has the shape {np.shape(b)}; use matmul for stacks of matrices")
-    return multiply(a, b) if 0 in (np.ndim(a), np.ndim(b)) else matmul(a, b)
+    of_a, of_b = (range(-axes, 0), range(axes)) if np.ndim(axes) == 0 else map(np.ravel, axes)
+    n = len(of_a)
+    a, b = moveaxis(a, of_a, range(-n, 0)), moveaxis(b, of_b, range(n))
+    left, summed, right = a.shape[: a.ndim - n], b.shape[:n], b.shape[n:]
+    if a.shape[a.ndim - n :] != summed:
+        raise refused("tensordot", (a, b), ValueError(f"the axes to be summed over are {a.shape[-n:]} and {summed}"))
+    rows = a.reshape(math.prod(left), math.prod(summed))
+    return (rows @ b.reshape(math.prod(summed), math.prod(right))).reshape(left + right)
 
 
-@_implements(np.outer)
+vdot = _described("The sum of the products of all elements.", lambda a, b: dot(ravel(a), ravel(b)))
+
+
+def kron(a: Any, b: Any) -> Tensor:
+    """The Kronecker product: b, times every element of a, in its place."""
+    ndim = builtins.max(np.ndim(a), np.ndim(b))
+    a, b = (reshape(x, (1,) * (ndim - np.ndim(x)) + np.shape(x)) for x in (a, b))
+    product = expand_dims(a, tuple(range(1, 2 * ndim, 2))) * expand_dims(b, tuple(range(0, 2 * ndim, 2)))
+    return reshape(product, tuple(map(operator.mul, a.shape, b.shape)))
+
+
+def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
+    """a × b, for vectors of three elements along an axis.
+
+    Raises:
+        ShapeError: that axis of a or b is not of length 3.
+    """
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+    a, b = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
+    if not a.shape[-1] == b.shape[-1] == 3:
+        raise refused("cross", (a, b), ValueError("vectors of three elements are needed"))
+    return moveaxis(roll(a, -1, -1) * roll(b, 1, -1) - roll(a, 1, -1) * roll(b, -1, -1), -1, axisc)
+
+
 def outer(a: Any, b: Any) -> Tensor:
     """a ᵗb, the products of every element of a with every element of b: (m, n) for m and n elements."""
     return record(primitives.outer, (ravel(a), ravel(b)))
 
 
-@_implements(np.einsum)
-def einsum(subscripts: str, *operands: Any) -> Tensor:
+def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     """A sum of products by Einstein's convention, a letter for every axis: "hi,bi->bh" is W x for a batch x.
 
+    As in NumPy, an ellipsis stands for the axes that have no letter, a letter twice in an operand for its diagonal,
+    and an axis of 1 broadcasts.
+
     Raises:
-        ShapeError: the subscripts do not fit the operands, have an ellipsis, or repeat a letter within an operand.
+        ShapeError: the subscripts do not fit the operands.
         TypeError: the subscripts are not a string.
     """
     if not isinstance(subscripts, str):
         raise TypeError('einsum(subscripts, *operands): the subscripts come first, as a string such as "ij,jk->ik"')
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
-    if "." in subscripts or any(len(set(letters)) < len(letters) for letters in inputs.split(",")):
-        raise ShapeError(f"einsum({subscripts!r}): every axis of an operand needs a letter of its own")
-    lengths: dict[str, int] = {}
-    for letters, x in zip(inputs.split(","), operands, strict=False):
-        for letter, n in zip(letters, np.shape(x), strict=False):
-            if lengths.setdefault(letter, n) != n:
-                raise ShapeError(f"einsum({subscripts!r}): {letter} is an axis of {lengths[letter]} and one of {n}")
+    terms, xs = inputs.split(","), [as_tensor(x) for x in operands]
+    if len(terms) != len(xs):
+        raise ShapeError(f"einsum({subscripts!r}): {len(terms)} operands are needed, not {len(xs)}")
+    dots = [x.ndim - len(term) + 3 if "..." in term else 0 for term, x in zip(terms, xs, strict=True)]
+    ellipsis = "".join([c for c in string.ascii_letters if c not in subscripts][: builtins.max(dots)])
     if not arrow:
-        output = "".join(sorted(c for c in set(inputs) - {","} if inputs.count(c) == 1))
-    return record(primitives.einsum, operands, f"{inputs}->{output}")
+        output = "..." + "".join(sorted(c for c in set(inputs) - {",", "."} if inputs.count(c) == 1))
+    if ellipsis and "..." not in output:
+        raise ShapeError(f"einsum({subscripts!r}): the axes of the ellipsis are missing in the output")
+    terms = [term.replace("...", ellipsis[len(ellipsis) - n :]) for term, n in zip(terms, dots, strict=True)]
+    lengths: dict[str, int] = {}
+    for term, x in zip(terms, xs, strict=True):
+        for letter, n in zip(term, x.shape, strict=False):
+            if n != 1 and lengths.setdefault(letter, n) != n:
+                raise ShapeError(f"einsum({subscripts!r}): {letter} is an axis of {lengths[letter]} and one of {n}")
+    for i, (term, x) in enumerate(zip(terms, xs, strict=True)):
+        kept = "".join(dict.fromkeys(c for c, n in zip(term, x.shape, strict=False) if n == lengths.get(c, 1)))
+        if kept != term and len(term) == x.ndim:  # a diagonal, or without an axis of 1 that broadcasts
+            number = string.ascii_letters.index
+            terms[i], xs[i] = kept, _arranged(x, np.einsum, list(map(number, term)), list(map(number, kept)))
+    return record(primitives.einsum, tuple(xs), f"{','.join(terms)}->{output.replace('...', ellipsis)}")
 
 
 # Reductions, over an axis, axes or all
 
 
-@_implements(np.sum)
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The sum."""
     return record(primitives.sum_, (x,), axis, keepdims)
 
 
-@_implements(np.mean)
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean: the sum divided by the count."""
     total = sum(x, axis, keepdims)
     return total / (np.size(x) / builtins.max(total.size, 1))
 
 
-@_implements(np.var)
 def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """The mean squared distance from the mean; with `ddof`, divided by the count less that."""
     away = square(x - mean(x, axis, keepdims=True))
     total = sum(away, axis, keepdims)
-    return total / np.float64(builtins.max(away.size / builtins.max(total.size, 1) - ddof, 0.0))
+    return total / float(builtins.max(away.size / builtins.max(total.size, 1) - ddof, 0.0))
 
 
-@_implements(np.std)
 def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-    """The square root of the variance."""
-    return sqrt(var(x, axis, keepdims, ddof))
+    """The square root of the variance, with the derivative 0 where all are equal."""
+    return _root(var(x, axis, keepdims, ddof))
 
 
-@_implements(np.prod)
+def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool = False) -> Tensor:
+    """The mean, or Σ w x / Σ w with weights of the shape of x, or one for each place along the axis."""
+    if weights is None:
+        return mean(x, axis, keepdims)
+    _fits(as_tensor(x), np.average, axis, np.ones(np.shape(weights)))
+    if np.shape(weights) != np.shape(x):
+        weights = reshape(weights, [n if a == axis % np.ndim(x) else 1 for a, n in enumerate(np.shape(x))])
+    return sum(x * as_tensor(weights), axis, keepdims) / sum(broadcast_to(weights, np.shape(x)), axis, keepdims)
+
+
+def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The middle one of the elements in order, or the mean of the two in the middle, which share the gradient."""
+    x = as_tensor(x)
+    shape, kept = (sum(x.detach(), axis, keep).shape for keep in (keepdims, True))
+    rest = [a for a in range(x.ndim) if kept[a] == x.shape[a]]
+    reduced = [a for a in range(x.ndim) if a not in rest]
+    x = sort(reshape(transpose(x, (*rest, *reduced)), (*(x.shape[a] for a in rest), -1)))
+    middle = mean(x[..., (x.shape[-1] - 1) // 2 : x.shape[-1] // 2 + 1], -1)
+    return reshape(where(np.isnan(x[..., -1]), x[..., -1], middle), shape)
+
+
+def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The length √(Σ x²) of a vector, of the vectors along an axis, or of all elements; derivative 0 at 0.
+
+    `ord` is as `np.linalg.norm` has it: p for (Σ |x|^p)^(1/p), inf or -inf for the largest or the smallest |x|.
+
+    Raises:
+        ValueError: a norm of matrices other than the default, "fro"; p = 0.
+    """
+    x = as_tensor(x)
+    axes = x.ndim if axis is None else np.size(axis)
+    if ord is None or (ord, axes) in [("fro", 2), (2, 1)]:
+        return _root(sum(square(x), axis, keepdims))
+    if axes != 1 or ord in (0, "fro", "nuc"):
+        raise refused("norm", (x,), ValueError(f"ord={ord!r} is not supported for {axes} axes"))
+    if np.isinf(ord):
+        return (max if ord > 0 else min)(abs(x), axis, keepdims)
+    return _root(sum(abs(x) ** ord, axis, keepdims), 1.0 / ord)
+
+
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product along an axis, axes or all; multiplied one by one, so that zeros keep their gradients."""
     x = as_tensor(x)
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
-    for a in axes:
-        before = (slice(None),) * (operator.index(a) % x.ndim)
-        factors = [x[(*before, slice(i, i + 1))] for i in range(x.shape[a])]
+    for a in axes if x.ndim else ():
+        factors = _slices(x, a)
         x = functools.reduce(multiply, factors) if factors else exp(sum(x, a, keepdims=True))
     return x if x.shape == shape else reshape(x, shape)
 
 
-@_implements(np.cumsum)
+def cumprod(x: Any, axis: int | None = None) -> Tensor:
+    """The running products along an axis, or of all elements in one row."""
+    x, axis = (ravel(x), 0) if axis is None else (atleast_1d(_fits(as_tensor(x), np.cumprod, axis)), axis)
+    return concatenate(list(itertools.accumulate(_slices(x, axis), multiply)) or [x], axis)
+
+
+def _slices(x: Tensor, axis: int) -> list[Tensor]:
+    """What stands at each place along an axis, which is kept."""
+    return [x[_along(x, axis, slice(i, i + 1))] for i in range(x.shape[axis])]
+
+
+def _along(x: Tensor, axis: int, index: Any) -> tuple:
+    """An index along one axis."""
+    return (*[slice(None)] * range(x.ndim)[axis], index)
+
+
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
     """The running sums along an axis, or of all elements in one row."""
     return record(primitives.cumsum, (ravel(x),), 0) if axis is None else record(primitives.cumsum, (x,), axis)
 
 
-@_implements(np.max)
+def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
+    """The differences of neighbours along an axis; n times."""
+    x = _fits(as_tensor(x), np.diff, n, axis)
+    for _ in range(n):
+        x = x[_along(x, axis, slice(1, None))] - x[_along(x, axis, slice(None, -1))]
+    return x
+
+
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The largest element; where it stands more than once, each place gets an equal part of the gradient."""
     return record(primitives.max_, (x,), axis, keepdims)
 
 
-@_implements(np.min)
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The smallest element; where it stands more than once, each place gets an equal part of the gradient."""
     return record(primitives.min_, (x,), axis, keepdims)
@@ -251,36 +378,21 @@ def _finite_max(x: Any, axis: Axis) -> Tensor:
 # Shapes
 
 
-@_implements(np.reshape)
 def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
     """The same elements in another shape."""
     return record(primitives.reshape, (x,), shape if np.ndim(shape) == 0 else tuple(shape))
 
 
-@_implements(np.transpose)
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     """The axes in another order; reversed if none is given."""
     return record(primitives.transpose, (x,), None if axes is None else tuple(axes))
 
 
-@_implements(np.swapaxes)
-def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
-    """Two axes exchanged."""
-    order = list(range(np.ndim(x)))
-    try:
-        order[axis1], order[axis2] = order[axis2], order[axis1]
-    except IndexError as error:
-        raise refused("swapaxes", (as_tensor(x),), ValueError(f"axes {axis1} and {axis2}: {error}")) from error
-    return transpose(x, tuple(order))
-
-
-@_implements(np.broadcast_to)
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
     """x repeated along new and stretched axes to fill a shape."""
     return record(primitives.broadcast_to, (x,), shape)
 
 
-@_implements(np.concatenate)
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     """Tensors joined along an axis that they have; with axis None, all elements of all in one row."""
     if axis is None:
@@ -288,130 +400,143 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     return record(primitives.concatenate, tuple(tensors), axis)
 
 
-@_implements(np.stack)
+def hstack(tensors: Sequence[Any]) -> Tensor:
+    """Tensors joined along the second axis; vectors, one after the other."""
+    tensors = [atleast_1d(x) for x in tensors]
+    return concatenate(tensors, 0 if tensors and tensors[0].ndim == 1 else 1)
+
+
+def column_stack(tensors: Sequence[Any]) -> Tensor:
+    """Matrices joined along the second axis, a vector being a column."""
+    return concatenate([x if np.ndim(x) > 1 else reshape(x, (-1, 1)) for x in tensors], 1)
+
+
+append = _described("More after x, along an axis or in one row.", lambda x, y, axis=None: concatenate([x, y], axis))
+vstack = _described("Joined along the first axis.", lambda tensors: concatenate([atleast_2d(x) for x in tensors]))
+dstack = _described("Joined along the third axis.", lambda tensors: concatenate([atleast_3d(x) for x in tensors], 2))
+
+
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
     return record(primitives.stack, tuple(tensors), axis)
 
 
-@_implements(np.ravel)
 def ravel(x: Any) -> Tensor:
     """All elements in one row."""
     return reshape(x, (-1,))
 
 
-@_implements(np.squeeze)
-def squeeze(x: Any, axis: Axis = None) -> Tensor:
-    """Without the axes of length 1, or without those named."""
-    return reshape(x, _places(x, np.squeeze, axis).shape)
+# What only moves elements or axes: NumPy's own function, run on their numbers, says which goes where.
 
 
-@_implements(np.expand_dims)
-def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
-    """With a new axis of length 1 at each place named."""
-    return reshape(x, _places(x, np.expand_dims, axis).shape)
+def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any, **keywords: Any) -> Any:
+    """The result of NumPy's function on an array that stands in for x."""
+    taken = functools.partial(values_of, function=function)
+    try:
+        return function(stand_in, *map(taken, arguments), **{name: taken(y) for name, y in keywords.items()})
+    except (ValueError, IndexError, TypeError) as error:
+        raise refused(function.__name__, (as_tensor(x),), error) from error
 
 
-# What only moves elements is an indexing: NumPy's own function, run on the elements' numbers, says which goes where.
+def _fits(x: Tensor, *how: Any) -> Tensor:
+    """x, unless NumPy's function refuses its shape."""
+    _by_numpy(x, np.ones(x.shape), *how)
+    return x
 
 
-@_implements(np.flip)
-def flip(x: Any, axis: Axis = None) -> Tensor:
-    """The elements in the opposite order along an axis, axes, or all."""
-    return _moved(x, _places(x, np.flip, axis))
+def _reshaped(x: Any, *how: Any, **keywords: Any) -> Tensor:
+    """x in the shape that a function of NumPy gives it."""
+    return reshape(x, _by_numpy(x, np.empty(np.shape(x), bool), *how, **keywords).shape)
 
 
-@_implements(np.roll)
-def roll(x: Any, shift: Any, axis: Axis = None) -> Tensor:
-    """The elements shifted along an axis, those that leave it coming in at the other end."""
-    return _moved(x, _places(x, np.roll, shift, axis))
+def _turned(x: Any, *how: Any, **keywords: Any) -> Tensor:
+    """x with its axes in the order in which a function of NumPy puts those of an array of shape (0, 1, 2, ...)."""
+    return transpose(x, _by_numpy(x, np.empty(tuple(range(np.ndim(x)))), *how, **keywords).shape)
 
 
-@_implements(np.repeat)
-def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
-    """Each element, or each slice along an axis, repeated."""
-    return _moved(x, _places(x, np.repeat, repeats, axis))
+def _arranged(x: Any, *how: Any, **keywords: Any) -> Any:
+    """The elements of x where a function of NumPy brings their numbers, from 1 on; zeros where it makes zeros."""
+    numbers = _by_numpy(x, np.arange(1, np.size(x) + 1).reshape(np.shape(x)), *how, **keywords)
+    several = isinstance(numbers, (list, tuple))
+    return [_moved(x, part) for part in numbers] if several else _moved(x, np.asarray(numbers))
 
 
-@_implements(np.tile)
-def tile(x: Any, reps: int | Sequence[int]) -> Tensor:
-    """The whole repeated along each axis."""
-    return _moved(x, _places(x, np.tile, reps))
+def _moved(x: Any, numbers: np.ndarray) -> Tensor:
+    if numbers.all():
+        return record(primitives.getitem, (ravel(x),), numbers - 1)
+    return record(primitives.scatter, (_moved(x, numbers[numbers > 0]),), numbers > 0, numbers.shape)
 
 
-@_implements(np.take)
-def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """The elements, or the slices along an axis, at the indices."""
-    return _moved(x, _places(x, np.take, indices, axis))
+def _moving(function: Callable, description: str = "", how: Callable = _arranged) -> Callable[..., Any]:
+    """A function of NumPy that only moves elements or axes, as one on Tensors."""
+    moving = functools.wraps(function, assigned=())(lambda x, *ys, **keywords: how(x, function, *ys, **keywords))
+    return _described(description, moving)
 
 
-@_implements(np.split)
-def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """Parts along an axis: so many equal ones, or cut at the indices."""
-    return [_moved(x, places) for places in _places(x, np.split, indices_or_sections, axis)]
+swapaxes = _moving(np.swapaxes, "Two axes exchanged.", _turned)
+moveaxis = _moving(np.moveaxis, "Axes moved to other places, the others staying in their order.", _turned)
+squeeze = _moving(np.squeeze, "Without the axes of length 1, or without those named.", _reshaped)
+expand_dims = _moving(np.expand_dims, "With a new axis of length 1 at each place named.", _reshaped)
+flip = _moving(np.flip, "The elements in the opposite order along an axis, axes, or all.")
+flipud = _moving(np.flipud, "The elements in the opposite order along the first axis.")
+fliplr = _moving(np.fliplr, "The elements in the opposite order along the second axis.")
+roll = _moving(np.roll, "The elements shifted along an axis, those that leave it coming in at the other end.")
+repeat = _moving(np.repeat, "Each element, or each slice along an axis, repeated.")
+tile = _moving(np.tile, "The whole repeated along each axis.")
+split = _moving(np.split, "Parts along an axis: so many equal ones, or cut at the indices.")
+array_split = _moving(np.array_split, "Parts along an axis: so many nearly equal ones, or cut at the indices.")
+take = _moving(np.take, "The elements, or the slices along an axis, at the indices.")
+take_along_axis = _moving(np.take_along_axis, "The elements at indices along an axis, which fit the other axes.")
+diagonal = _moving(np.diagonal, "The elements whose indices along two axes are equal, or differ by an offset.")
+diag = _moving(np.diag, "The diagonal of a matrix; of a vector, the matrix with this diagonal.")
+tril = _moving(np.tril, "A matrix with zeros above a diagonal.")
+triu = _moving(np.triu, "A matrix with zeros below a diagonal.")
+atleast_1d = _of("With an axis, if there is none.", lambda x: _reshaped(x, np.atleast_1d))
+atleast_2d = _of("With two axes at least; a vector is a row.", lambda x: _reshaped(x, np.atleast_2d))
+atleast_3d = _of("With three axes at least; a matrix gets one at its end.", lambda x: _reshaped(x, np.atleast_3d))
 
 
-@_implements(np.pad)
+def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The sum of the diagonal."""
+    return sum(diagonal(x, offset, axis1, axis2), -1)
+
+
+def sort(x: Any, axis: int | None = -1, kind: Any = None, stable: Any = None) -> Tensor:
+    """The elements in ascending order along an axis, or all in one row; `kind` and `stable` make no difference."""
+    x, axis = (ravel(x), -1) if axis is None else (as_tensor(x), axis)
+    index = list(np.ogrid[tuple(map(slice, x.shape))])
+    index[axis] = np.argsort(x, axis)
+    return x[tuple(index)]
+
+
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0.0) -> Tensor:
     """x with a border of constants, or of its own elements: mode "edge", "reflect", "symmetric" or "wrap".
 
     Raises:
         TypeError: one of NumPy's other modes, which compute the border.
     """
-    if mode in ("edge", "reflect", "symmetric", "wrap"):
-        return _moved(x, _places(x, np.pad, pad_width, mode))
-    if mode != "constant":
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
         raise TypeError(f"pad(mode={mode!r}): not one of 'constant', 'edge', 'reflect', 'symmetric', 'wrap'")
-    inside = _places(x, np.pad, pad_width, constant_values=-1) >= 0
-    border = np.pad(np.zeros(np.shape(x), as_tensor(x).dtype), pad_width, constant_values=constant_values)
-    return record(primitives.scatter, (ravel(x),), inside, inside.shape) + np.where(inside, 0.0, border)
+    padded = _arranged(x, np.pad, pad_width, mode)
+    border = np.pad(np.zeros(np.shape(x), padded.dtype), pad_width, constant_values=constant_values)
+    return padded + border if mode == "constant" else padded
 
 
-def _places(x: Any, function: Callable, *arguments: Any, **keywords: Any) -> Any:
-    """What a function of NumPy makes of the elements' numbers, in the shape of x."""
-    places = np.arange(np.size(x)).reshape(np.shape(x))
-    try:
-        return function(places, *(_read(y, function) for y in arguments), **keywords)
-    except (ValueError, IndexError, TypeError) as error:
-        raise refused(function.__name__, (as_tensor(x),), error) from error
+# NumPy's function of the same name does the same on Tensors, and so do some that are called otherwise.
 
-
-def _read(x: Any, function: Callable) -> Any:
-    """What a function that is not recorded takes: the value of a Tensor."""
-    if isinstance(x, Tensor):
-        tensor.read_out(x, f"{function.__name__}()")
-    return bare(x)
-
-
-def _moved(x: Any, places: np.ndarray) -> Tensor:
-    return record(primitives.getitem, (ravel(x),), places)
-
+for _name in __all__:
+    globals()[_name].__name__ = globals()[_name].__qualname__ = _name
+    if hasattr(np, _name):
+        NUMPY_FUNCTIONS[getattr(np, _name)] = globals()[_name]
+for _function in (np.delete, np.diagflat, np.dsplit, np.hsplit, np.resize, np.rot90, np.vsplit):
+    NUMPY_FUNCTIONS[_function] = _moving(_function)
+NUMPY_FUNCTIONS |= {
+    np.amax: max, np.amin: min, np.conjugate: positive, np.copy: positive, np.fabs: abs, np.linalg.norm: norm,
+    np.full_like: lambda x, *how, **keywords: np.full_like(bare(x), *how, **keywords), np.real: positive,
+}  # fmt: skip
 
 # Methods: the same functions, with the Tensor as their first argument.
 
-for _function in (
-    clip, cumsum, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, swapaxes, take, var,
-):  # fmt: skip
+for _function in (clip, cumprod, cumsum, diagonal, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, take):
     setattr(Tensor, _function.__name__, _function)
-Tensor.flatten = ravel
-NUMPY_FUNCTIONS[np.amax], NUMPY_FUNCTIONS[np.amin] = max, min
-
-
-# No gradient flows through a choice, a test or a shape: these give plain arrays.
-
-
-def _plain(function: Callable, reads: bool = True) -> Callable:
-    """A function of the values alone; `reads` says whether of the elements, or of shapes."""
-
-    def plain(*arguments: Any, **keywords: Any) -> Any:
-        taken = functools.partial(_read, function=function) if reads else bare
-        return function(*map(taken, arguments), **{name: taken(x) for name, x in keywords.items()})
-
-    return plain
-
-
-for _function in (np.argmax, np.argmin, np.argsort, np.allclose, np.isclose, np.array_equal):
-    NUMPY_FUNCTIONS[_function] = _plain(_function)
-for _function in (np.zeros_like, np.ones_like, np.shape, np.ndim, np.size):
-    NUMPY_FUNCTIONS[_function] = _plain(_function, reads=False)
-Tensor.argmax, Tensor.argmin = _plain(np.argmax), _plain(np.argmin)
+Tensor.flatten, Tensor.swapaxes, Tensor.trace, Tensor.var = ravel, swapaxes, trace, var

@@ -1,9 +1,9 @@
 """How a person writes what a recorded graph holds: variables with their step, expressions, and local derivatives.
 
-- `Notation`: whose letters, and where the time step stands; `NOTATIONS` holds those of the seeds.
+- `Notation`: whose letters, and where the time step stands; `NOTATIONS` holds those of the texts.
 - `Writer`: writes the parts of one graph. Nothing in it knows a derivative: it fills in the notation that stands beside
-  each rule in the table of primitives, and multiplies it along a path of primitives. The five derivatives of seed 001,
-  section 7.2.3, come out as f′(ĥ), ᵗh, ᵗx, 1 and ᵗU.
+  each rule in the table of primitives, and multiplies it along a path of primitives. The five derivatives of interdb
+  7.2.3 come out as f′(ĥ), ᵗh, ᵗx, 1 and ᵗU.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
@@ -71,7 +72,7 @@ class Notation:
         mine = Notation({"h": "a", "W": "W_{ax}", "U": "W_{aa}"}, step="below")
 
     Attributes:
-        letters: what is written for the letters of the nets, which are those of 001; for `"W"` in `"W_i"` too. A
+        letters: what is written for the letters of the nets, which are those of interdb; for `"W"` in `"W_i"` too. A
             variable whose letter is None is not written at all, as ĥ in the texts that have only h = f(...). What goes
             into a softmax is `"logits"`, and written as y is if there is no letter for it.
         step: "above", in parentheses, h⁽ᵗ⁾; or "below", s_t. A layer of a stacked net stands in the other place.
@@ -81,8 +82,7 @@ class Notation:
     step: str = "above"
 
     def __post_init__(self) -> None:
-        if self.step not in ("above", "below"):
-            raise ValueError(f"Notation(step={self.step!r}): not one of 'above', 'below'")
+        checks.one_of("Notation", "step", self.step, ("above", "below"))
         known = isinstance(self.letters, Mapping) and all(isinstance(x, str | None) for x in self.letters.values())
         if not known or not all(isinstance(x, str) for x in self.letters):
             raise TypeError(f"Notation(letters={self.letters!r}): a dict of strings, or None for what is not written")
@@ -96,10 +96,7 @@ class Notation:
         """
         if isinstance(notation, Notation):
             return notation
-        if not isinstance(notation, str) or notation not in NOTATIONS:
-            known = ", ".join(map(repr, NOTATIONS))
-            raise ValueError(f"notation={notation!r}: not one of {known}, and no Notation")
-        return NOTATIONS[notation]
+        return NOTATIONS[checks.one_of("", "notation", notation, NOTATIONS)]
 
     def writes(self, tensor: Tensor) -> bool:
         """Whether a Tensor is a variable that is written."""
@@ -146,7 +143,7 @@ class Writer:
 
     Args:
         nodes: the nodes of the graph, from which it learns whether there are several layers, and what f is: where all
-            nonlinearities are one primitive it is written f, as in the seeds; else each by its own name.
+            nonlinearities are one primitive it is written f, as in the texts; else each by its own name.
         indices: the time step that a variable is written with, for those that have one.
         notation: whose letters.
         setting: plain text, LaTeX or markup.
@@ -198,7 +195,7 @@ class Writer:
     def product(self, path: Iterable[Hop]) -> Written | None:
         """The chain rule along a path: its local derivatives multiplied, numbers first.
 
-        The factors stand as in eq. 7.6 of seed 001, dh f′(ĥ) ᵗU: in the order in which the gradient meets them.
+        The factors stand as in eq. 7.6 of interdb, dh f′(ĥ) ᵗU: in the order in which the gradient meets them.
         None where a derivative on the way has no short notation, or a node between was broadcast: that hides a sum.
         """
         coefficient, factors, path = 1.0, [], list(path)

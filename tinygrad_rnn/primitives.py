@@ -17,6 +17,7 @@ This module knows NumPy and nothing else of the package.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,7 +117,8 @@ def _outer(a, b):
         return np.dot(a.T, b)
     if a.ndim == 1:
         return np.multiply.outer(a, b)
-    return np.dot(a.reshape(-1, a.shape[-1]).T, b.reshape(-1, b.shape[-1]))
+    rows = math.prod(a.shape[:-1])  # not -1, which for no columns could be anything
+    return np.dot(a.reshape(rows, a.shape[-1]).T, b.reshape(rows, b.shape[-1]))
 
 
 def _log_softmax(x, axis):
@@ -154,7 +156,7 @@ def _broadcast_to(x, shape):
 def kept_shape(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """The shape after reducing over an axis, axes, or all (None), with each reduced axis kept as 1."""
     axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    reduced = {a % len(shape) for a in axes}
+    reduced = {a % max(len(shape), 1) for a in axes}  # a number has an axis 0 to be reduced over, as NumPy has it
     return tuple(1 if a in reduced else n for a, n in enumerate(shape))
 
 
@@ -173,12 +175,30 @@ def _extremum_vjp(g, ans, x, axis, keepdims):
 
 
 def _power_vjp_base(g, ans, x, y):
-    # Where base and exponent are 0 the derivative is 0, not 0 · 0^-1; elsewhere y x^(y-1) is right as it stands.
-    return g * (y * np.where(np.logical_and(x == 0, y == 0), 1.0, x) ** (y - 1.0))
+    # x^0 is 1 for any base, 0 and NaN too, so its derivative is 0, not 0 · x^-1; elsewhere y x^(y-1) is right.
+    return g * (y * np.where(np.logical_and(y == 0, np.logical_not(np.abs(x) > 0)), 1.0, x) ** (y - 1.0))
 
 
 def _power_vjp_exponent(g, ans, x, y):
-    return g * (ans * np.log(np.where(x == 0, 1.0, x)))  # the limit 0 where the base is 0, not 0 log 0
+    # 0^y is 0 for y > 0: the derivative is the limit 0, not 0 log 0; for y < 0 it is inf · log 0 = -inf.
+    return g * (ans * np.log(np.where(np.logical_and(x == 0, y >= 0), 1.0, x)))
+
+
+def _logaddexp_vjp(g, x, y):
+    """g e^x / (e^x + e^y); half of g each for two infinities alike."""
+    alike = np.logical_and(x == y, np.isinf(x))
+    return g * sigmoid(np.where(alike, 0.0, x) - np.where(alike, 0.0, y))
+
+
+def _arctan2_vjp(g, x, y):
+    """g x / (x² + y²), without squares that overflow."""
+    length = _unless_zero(np.hypot(x, y))
+    return g * (x / length / length)
+
+
+def _unless_zero(x):
+    """x, or inf in the place of a 0: a divisor, where 0 over 0 shall be 0."""
+    return np.where(x == 0, np.inf, x)
 
 
 def _matmul_vjp_left(g, ans, A, B):
@@ -255,6 +275,9 @@ lerp = primitive("lerp", lambda x, y, z: (1.0 - z) * x + z * y, "(1 − {z}) ⊙
 power = primitive("power", np.power, "{x}^{y}",
     (_power_vjp_base,                                            "{y} {x}^({y} − 1)"),
     (_power_vjp_exponent,                                        "{x}^{y} log({x})"))
+mod = primitive("mod", np.mod, "{x} mod {y}",
+    (lambda g, ans, x, y:    g,                                  "1"),
+    (lambda g, ans, x, y:    g * ((ans - x) / y),                "({x} mod {y} − {x})/{y}"))
 square = primitive("square", np.square, "{x}²",
     (lambda g, ans, x:       g * (2.0 * x),                      "2 {x}"))
 
@@ -308,6 +331,17 @@ sinh = primitive("sinh", np.sinh, "sinh({x})",
     (lambda g, ans, x:       g * np.cosh(x),                     "cosh({x})"))
 cosh = primitive("cosh", np.cosh, "cosh({x})",
     (lambda g, ans, x:       g * np.sinh(x),                     "sinh({x})"))
+arctan2 = primitive("arctan2", np.arctan2, "arctan2({x}, {y})",
+    (lambda g, ans, x, y:    _arctan2_vjp(g, y, x),              "{y}/({x}² + {y}²)"),
+    (lambda g, ans, x, y:    _arctan2_vjp(g, -x, y),             "−{x}/({x}² + {y}²)"))
+hypot = primitive("hypot", np.hypot, "hypot({x}, {y})",
+    (lambda g, ans, x, y:    g * (x / _unless_zero(ans)),        "{x}/hypot({x}, {y})"),
+    (lambda g, ans, x, y:    g * (y / _unless_zero(ans)),        "{y}/hypot({x}, {y})"))
+arcsinh = primitive("arcsinh", np.arcsinh, "arcsinh({x})",
+    (lambda g, ans, x:       g / np.cosh(ans),                   "1/cosh(arcsinh({x}))"))
+logaddexp = primitive("logaddexp", np.logaddexp, "log(exp({x}) + exp({y}))",
+    (lambda g, ans, x, y:    _logaddexp_vjp(g, x, y),            "sigmoid({x} − {y})"),
+    (lambda g, ans, x, y:    _logaddexp_vjp(g, y, x),            "sigmoid({y} − {x})"))
 expm1 = primitive("expm1", np.expm1, "exp({x}) − 1",
     (lambda g, ans, x:       g * (ans + 1.0),                    "exp({x})"))
 log1p = primitive("log1p", np.log1p, "log(1 + {x})",

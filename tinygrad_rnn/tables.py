@@ -1,10 +1,15 @@
-"""Tables of words, for people to read in a terminal."""
+"""Words for people to read: tables in a terminal, and numbers of things."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["aligned"]
+__all__ = ["aligned", "counted"]
+
+
+def counted(count: int, noun: str) -> str:
+    """How many there are of a thing, whose plural is regular: 1 step, 1,000 steps."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import inspect
 import itertools
 import operator
 import sys
@@ -29,7 +28,6 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import Primitive
 
 __all__ = [
-    "NUMPY_FUNCTIONS",
     "Axis",
     "Tensor",
     "Watcher",
@@ -49,6 +47,7 @@ __all__ = [
     "record",
     "recording",
     "refused",
+    "test",
     "time_step",
     "unary",
     "unless_named",
@@ -314,7 +313,7 @@ def _real_array(data: Any) -> np.ndarray:
         return data.copy()
     if isinstance(data, Tensor):
         raise TypeError("Tensor(data): data is a Tensor already; use its .detach() for a leaf of the same value")
-    if hasattr(data, "mask"):  # without importing numpy.ma
+    if isinstance(data, _ndarray) and hasattr(data, "mask"):  # without importing numpy.ma
         raise TypeError("Tensor(data): a masked array is not supported; fill it first, with .filled(value)")
     try:
         array = np.array(data)
@@ -409,6 +408,10 @@ _square, _power = unary(primitives.square), binary(primitives.power)
 
 def _reflected(operator: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
     return lambda x, y: operator(y, x)
+
+
+def _tested(ufunc: np.ufunc) -> Callable[..., Any]:
+    return lambda *inputs: test(ufunc, *inputs)
 
 
 def bare(value: Any) -> Any:
@@ -616,7 +619,8 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self.requires_grad:
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if self.requires_grad and not caller.startswith("numpy.testing"):  # whose functions only compare values
             raise TypeError(
                 f"an array made from {describe(self)} would lose its gradient; use tg.stack or tg.concatenate to join "
                 "Tensors, and .data, .numpy() or .detach() for the bare value"
@@ -626,16 +630,20 @@ class Tensor:
 
     # Operators: each records the primitive of its name
 
+    __pandas_priority__ = 5000  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
+
     __add__ = binary(primitives.add)
     __sub__ = binary(primitives.subtract)
     __mul__ = binary(primitives.multiply)
     __truediv__ = binary(primitives.divide)
+    __mod__ = binary(primitives.mod)
     __matmul__ = binary(primitives.matmul)
     __pow__ = power
     __radd__ = _reflected(__add__)
     __rsub__ = _reflected(__sub__)
     __rmul__ = _reflected(__mul__)
     __rtruediv__ = _reflected(__truediv__)
+    __rmod__ = _reflected(__mod__)
     __rmatmul__ = _reflected(__matmul__)
     __rpow__ = _reflected(__pow__)
     __neg__ = unary(primitives.negative)
@@ -655,55 +663,28 @@ class Tensor:
 
     __hash__ = object.__hash__  # by identity: nodes are keys of dicts
 
-    def __eq__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return _test(np.equal, self, other)
+    __eq__ = _tested(np.equal)
+    __ne__ = _tested(np.not_equal)
+    __lt__ = _tested(np.less)
+    __le__ = _tested(np.less_equal)
+    __gt__ = _tested(np.greater)
+    __ge__ = _tested(np.greater_equal)
+    __and__ = _tested(np.logical_and)
+    __or__ = _tested(np.logical_or)
+    __invert__ = _tested(np.logical_not)
 
-    def __ne__(self, other: Any) -> np.ndarray:  # type: ignore[override]
-        return _test(np.not_equal, self, other)
-
-    def __lt__(self, other: Any) -> np.ndarray:
-        return _test(np.less, self, other)
-
-    def __le__(self, other: Any) -> np.ndarray:
-        return _test(np.less_equal, self, other)
-
-    def __gt__(self, other: Any) -> np.ndarray:
-        return _test(np.greater, self, other)
-
-    def __ge__(self, other: Any) -> np.ndarray:
-        return _test(np.greater_equal, self, other)
-
-    def __and__(self, other: Any) -> np.ndarray:
-        return _test(np.logical_and, self, other)
-
-    def __or__(self, other: Any) -> np.ndarray:
-        return _test(np.logical_or, self, other)
-
-    def __invert__(self) -> np.ndarray:
-        return _test(np.logical_not, self)
-
-    # Methods; backward.py adds backward, and functions.py those that are one of its functions as it stands
+    # Methods; backward.py adds backward, functions.py those that are one of its functions as it stands, and interop.py
+    # those that give plain arrays
 
     if TYPE_CHECKING:
         backward: Callable[..., None]
-        clip: Callable[..., Tensor]
-        cumsum: Callable[..., Tensor]
-        dot: Callable[..., Tensor]
-        flatten: Callable[..., Tensor]
-        max: Callable[..., Tensor]
-        mean: Callable[..., Tensor]
-        min: Callable[..., Tensor]
-        prod: Callable[..., Tensor]
-        ravel: Callable[..., Tensor]
-        repeat: Callable[..., Tensor]
-        squeeze: Callable[..., Tensor]
-        std: Callable[..., Tensor]
-        sum: Callable[..., Tensor]
-        swapaxes: Callable[..., Tensor]
-        take: Callable[..., Tensor]
-        var: Callable[..., Tensor]
-        argmax: Callable[..., np.ndarray]
-        argmin: Callable[..., np.ndarray]
+
+        def _to_tensor(self, *arguments: Any, **keywords: Any) -> Tensor: ...
+        def _to_array(self, *arguments: Any, **keywords: Any) -> Any: ...
+
+        clip = cumprod = cumsum = diagonal = dot = flatten = max = mean = min = prod = ravel = repeat = _to_tensor
+        squeeze = std = sum = swapaxes = take = trace = var = _to_tensor
+        all = any = argmax = argmin = argsort = nonzero = _to_array
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape, given as numbers or as one tuple."""
@@ -725,35 +706,8 @@ class Tensor:
             raise TypeError(f"astype({dtype!r}): a Tensor can become float32 or float64")
         return record(primitives.astype, (self,), np.dtype(dtype))
 
-    # NumPy's protocols: np.tanh(tensor) records the same primitive as tg.tanh(tensor)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
-        if method == "__call__" and not keywords:
-            if ufunc in NUMPY_FUNCTIONS:
-                return NUMPY_FUNCTIONS[ufunc](*inputs)
-            if ufunc in _UFUNCS:
-                return record(_UFUNCS[ufunc], inputs)
-            if ufunc in primitives.TESTS:
-                return _test(ufunc, *inputs)
-        call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-        raise TypeError(_unsupported(f"np.{call}" + "".join(f", {key}=" for key in keywords), ufunc.__name__))
-
-    def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
-        if function not in NUMPY_FUNCTIONS:
-            raise TypeError(
-                _unsupported(f"{function.__module__}.{function.__name__}".replace("numpy", "np"), function.__name__)
-            )
-        ours = NUMPY_FUNCTIONS[function]
-        try:
-            return ours(*arguments, **keywords)
-        except TypeError:
-            try:
-                inspect.signature(ours).bind(*arguments, **keywords)
-            except TypeError as error:
-                raise TypeError(f"np.{function.__name__} on a Tensor: {error}; see help(tg.{ours.__name__})") from None
-            raise
-
-    # A rule of the table that calls one of the table's own primitives on a Tensor records it
+    # A rule of the table that calls one of the table's own primitives on a Tensor records it; interop.py adds NumPy's
+    # protocols
 
     __record__ = staticmethod(record)
 
@@ -771,9 +725,10 @@ def _tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
         warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=3)
 
 
-def _test(test: np.ufunc, *inputs: Any) -> Any:
-    result, watch = test(*map(bare, inputs)), watcher.get()
-    return result if watch is None else watch.test(test, inputs, result)
+def test(ufunc: np.ufunc, *inputs: Any) -> Any:
+    """A comparison or another test: a plain array of booleans, of pandas objects too; no gradient flows through it."""
+    result, watch = np.asarray(ufunc(*map(bare, inputs)))[()], watcher.get()
+    return result if watch is None else watch.test(ufunc, inputs, result)
 
 
 def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, grad: Any, *place: int | None) -> Tensor:
@@ -781,32 +736,6 @@ def _unpickled(kind: type, data: Any, requires_grad: bool, name: str | None, gra
     Tensor.__init__(leaf, data, requires_grad, name)
     leaf._grad, (leaf.step, leaf.layer) = None if grad is None else np.array(grad), place
     return leaf
-
-
-_UFUNCS = {p.forward: p for p in primitives.TABLE.values() if isinstance(p.forward, np.ufunc)}
-
-# NumPy's function -> ours, for those that are not a primitive's own forward; functions.py fills it.
-NUMPY_FUNCTIONS: dict[Callable, Callable] = {}
-
-
-# What to use for some functions that have no Tensor counterpart of nearly the same name.
-_INSTEAD = {
-    "hstack": "concatenate", "vstack": "concatenate", "column_stack": "concatenate", "append": "concatenate",
-    "inner": "einsum", "tensordot": "einsum", "kron": "einsum", "vdot": "dot", "median": "mean", "sort": "take",
-    "diff": "take", "moveaxis": "transpose", "cross": "einsum", "log2": "log", "log10": "log", "average": "mean",
-    "logaddexp": "softplus", "fabs": "abs", "array_split": "split", "round": "clip",
-}  # fmt: skip
-
-
-def _unsupported(call: str, name: str) -> str:
-    import difflib  # here, since it is needed for errors only
-
-    known = {f.__name__ for f in (*_UFUNCS, *NUMPY_FUNCTIONS)}
-    near = difflib.get_close_matches(_INSTEAD.get(name, name), known, n=1, cutoff=0.6)
-    hint = f"; the nearest that is supported is np.{near[0]}" if near else ""
-    if name in known:
-        hint = f"; np.{name} without it is supported"
-    return f"{call} on a Tensor is not supported{hint}. Use .data for the bare array, without gradient."
 
 
 def _plain_index(index: Any) -> Any:
@@ -821,4 +750,4 @@ def _plain_index(index: Any) -> Any:
         return slice(*map(_plain_index, (index.start, index.stop, index.step)))
     if isinstance(index, np.integer):
         return int(index)
-    return index.copy() if isinstance(index, np.ndarray) else index
+    return np.array(index) if hasattr(index, "__array__") else index

@@ -12,9 +12,9 @@ A name is never more than text: what would be a command or a tag in it is escape
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
+from html import escape
 
 __all__ = ["LATEX", "MARKUP", "PLAIN", "Typesetting"]
 
@@ -66,7 +66,7 @@ class _Latex(Typesetting):
         r"|\^(?P<exponent>\{\w\}|\([^)]*\))"
         r"|(?P<raised>\{\w\})(?=[\^²])"  # it may have an index above it already
         r"|(?P<operand>\{\w\})"
-        r"|(?P<word>[A-Za-z]{2,})"
+        r"|(?P<word>[A-Za-z]{2,}\d?)"
         r"|(?P<beside>(?<=[}\w)]) (?=[{\w(ᵗ]))"
         r"|(?P<character>.)"
     )
@@ -113,8 +113,8 @@ class _Markup(Typesetting):
     _token = re.compile(r"\{\w\}|\^\{\w\}|\^\([^)]*\)|[A-Za-z]{2,}|.")
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
-        indices = [f"<{tag}>{_escaped(text)}</{tag}>" for tag, text in (("SUB", below), ("SUP", above)) if text]
-        return f"<I>{_escaped(base)}</I>" + "".join(indices)
+        indices = [f"<{tag}>{escape(text)}</{tag}>" for tag, text in (("SUB", below), ("SUP", above)) if text]
+        return f"<I>{escape(base)}</I>" + "".join(indices)
 
     def template(self, text: str) -> str:
         return self._token.sub(lambda token: self._set(token[0]), text)
@@ -126,14 +126,10 @@ class _Markup(Typesetting):
             return f"<SUP>{unicodedata.normalize('NFKC', token)}</SUP>"
         if len(token) == 1 and token.isascii() and token.isalpha():
             return f"<I>{token}</I>"
-        return token if token.startswith("{") else _escaped(token)
+        return token if token.startswith("{") else escape(token)
 
 
 PLAIN, LATEX, MARKUP = Typesetting(), _Latex(), _Markup()
-
-
-def _escaped(text: str) -> str:
-    return html.escape(text)
 
 
 def _latex_name(text: str) -> str:

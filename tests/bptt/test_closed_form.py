@@ -103,7 +103,7 @@ def test_dh_is_the_recursion_of_eq_7_6():
 
 
 def test_the_loss_at_one_step_gives_y_hat_minus_y_outer_h():
-    """∂E/∂V = (ŷ - y) ⊗ h (seed 003)."""
+    """∂E/∂V = (ŷ - y) ⊗ h (IIT slides)."""
     problem = Problem("tanh", "cross_entropy", T=3)
     g = problem.closed_form()
     z = problem.parameters["V"].data @ g.hs[-1] + problem.parameters["c"].data

@@ -141,7 +141,7 @@ def test_root_T_segments_hold_a_small_part_of_the_values():
 
 @pytest.mark.parametrize("segments", [0, 8])
 def test_segments_are_checked(segments):
-    with pytest.raises(ValueError, match=f"segments={segments}.*between 1 and the number of steps, 7"):
+    with pytest.raises(ValueError, match=f"segments={segments}.*a whole number from 1 to the number of steps, 7"):
         Net().run(segments)
 
 

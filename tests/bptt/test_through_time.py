@@ -79,7 +79,7 @@ def test_the_jacobian_is_what_central_differences_give(kind):
 
 
 def test_a_jacobian_is_the_product_of_those_of_its_steps():
-    """∂h(T)/∂h(k) = Π ∂h(t)/∂h(t-1) (seed 003), and ∂h(t)/∂h(t-1) = diag(f′) U."""
+    """∂h(T)/∂h(k) = Π ∂h(t)/∂h(t-1) (IIT slides), and ∂h(t)/∂h(t-1) = diag(f′) U."""
     rnn, _, hs, _ = run()
     steps = [bptt.jacobian(h, before) for before, h in pairwise(hs)]
     np.testing.assert_allclose(bptt.jacobian(hs[-1], hs[0]), np.linalg.multi_dot(steps[::-1]), atol=1e-14)
@@ -142,7 +142,7 @@ def test_a_bound_above_1_proves_nothing():
 
 @pytest.mark.parametrize("gain", [0.1, 0.5, 1.0, 3.9])
 def test_a_sigmoid_s_gradient_shrinks_by_four_a_step(gain):
-    """Seed 004: the derivative of the sigmoid is at most 1/4, so ‖∂L/∂h(t)‖ shrinks at least by 4 / ‖U‖ a step."""
+    """TowardsML: the derivative of the sigmoid is at most 1/4, so ‖∂L/∂h(t)‖ shrinks at least by 4 / ‖U‖ a step."""
     U = gain * tg.nn.init.orthogonal(np.random.default_rng(0), 4)
     hs = states("sigmoid", U, 20)
     flow = bptt.gradient_flow((hs[-1] * hs[-1]).sum(), hs)
@@ -156,7 +156,7 @@ def test_an_identity_net_s_gradient_does_not_shrink():
 
 
 def test_large_weights_explode():
-    """By T = 200 the gradient is beyond all use (003); clipped, a step can be taken (002 to 004)."""
+    """By T = 200 the gradient is beyond all use (IIT slides); clipped, a step can be taken (Module 5)."""
     hs = states("relu", 3.0 * np.eye(4), 200)
     assert bptt.gradient_flow(hs[-1].sum(), hs)[0] > 1e90
 

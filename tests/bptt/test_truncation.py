@@ -176,17 +176,17 @@ def test_parameters_may_change_between_chunks():
 
 
 @pytest.mark.parametrize("change, error, message", [
-    ({"length": 0}, ValueError, r"truncated\(length=0\): between 1 and the number of steps, 12"),
+    ({"length": 0}, ValueError, r"truncated\(length=0\): a whole number from 1 to the number of steps, 12"),
     ({"length": 13}, ValueError, "length=13"),
-    ({"length": 2.5}, TypeError, r"truncated\(length=2\.5\): a number of steps is needed, an integer"),
+    ({"length": 2.5}, TypeError, r"truncated\(length=2\.5\): a whole number from"),
     ({"length": "3"}, TypeError, "length='3'"),
     ({"length": None}, TypeError, "length=None"),
-    ({"back": 2}, ValueError, r"truncated\(back=2\): at least the length of a chunk, 3"),
-    ({"back": 3.5}, TypeError, r"truncated\(back=3\.5\): a number of steps is needed, an integer"),
+    ({"back": 2}, ValueError, r"truncated\(back=2\): a whole number from the length of a chunk, 3, up"),
+    ({"back": 3.5}, TypeError, r"truncated\(back=3\.5\): a whole number from"),
     ({"back": float("nan")}, TypeError, "back=nan"),
     ({"back": float("inf")}, TypeError, "back=inf"),
-    ({"rnn": tg.nn.RNNCell(2, 3)}, TypeError, r"an nn\.RNN, LSTM or GRU is needed, not an object of RNNCell"),
-    ({"rnn": None}, TypeError, "an nn.RNN, LSTM or GRU is needed, not an object of NoneType"),
+    ({"rnn": tg.nn.RNNCell(2, 3)}, TypeError, r"an nn\.RNN, LSTM or GRU is needed, not a RNNCell"),
+    ({"rnn": None}, TypeError, "an nn.RNN, LSTM or GRU is needed, not a NoneType"),
     ({"targets": np.zeros((11, 1))}, ValueError, "11 targets for 12 steps"),
 ])  # fmt: skip
 def test_bad_input_raises_at_the_call(change, error, message):

@@ -32,7 +32,7 @@ def test_the_forward_figure_is_fig_7_5(unrolled):
 
 
 def test_the_backward_figure_is_fig_7_6_with_the_sums_over_time(unrolled):
-    """The five derivatives of seed 001, section 7.2.3, are on the edges, composed from the primitives' notation."""
+    """The five derivatives of interdb 7.2.3 are on the edges, composed from the primitives' notation."""
     assert labels(tg.draw.backward(unrolled(2))) == {
         ("L", "dy"): "y − Y", ("L", "Y"): "",
         ("dy", "dV"): "ᵗh⁽²⁾", ("dy", "dc"): "1", ("dy", "dh⁽²⁾"): "ᵗV",

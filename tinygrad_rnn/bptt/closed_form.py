@@ -22,8 +22,9 @@ class Gradients:
 
     `dh[t]` is the whole derivative of the loss with respect to the state, ∂L/∂h(t+1) since t counts from 0. `b` and `c`
     are None for a net without them. `W_terms` (T, H, D), `U_terms` and `b_terms` are the terms of the sums over time,
-    one for each step (000: ∂E/∂W = Σ_k ...). Of one loss after the last step, the last n terms are what truncation to n
-    steps keeps; with a loss at every step, a term is what comes through its step from all the losses after it.
+    one for each step (BPTT post: ∂E/∂W = Σ_k ...). Of one loss after the last step, the last n terms are what
+    truncation to n steps keeps; with a loss at every step, a term is what comes through its step from all the losses
+    after it.
     """
 
     loss: float
@@ -61,38 +62,26 @@ def _half_squared_error(y: np.ndarray, Y: np.ndarray) -> tuple[float, np.ndarray
 
 
 def _squared_error(y: np.ndarray, d: np.ndarray) -> tuple[float, np.ndarray]:
-    """E = (d - y)² (seeds 000 and 002), and ∂E/∂y = -2 (d - y)."""
+    """E = (d - y)² (the BPTT post and Module 5), and ∂E/∂y = -2 (d - y)."""
     return np.sum((d - y) ** 2), -2.0 * (d - y)
 
 
 def _cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """E = -y log ŷ with ŷ = softmax(z) (seed 003), and ∂E/∂z = ŷ - y (where the weights y sum to 1)."""
+    """E = -y log ŷ with ŷ = softmax(z) (IIT slides), and ∂E/∂z = ŷ - y (where the weights y sum to 1)."""
     z = z - np.max(z, axis=0)
     log_y_hat = z - np.log(np.sum(np.exp(z), axis=0))
     return -np.sum(y * log_y_hat), np.sum(y, axis=0) * np.exp(log_y_hat) - y
 
 
-LOSSES = {
-    "half_squared_error": _half_squared_error,
-    "squared_error": _squared_error,
-    "cross_entropy": _cross_entropy,
-}
+LOSSES = {error.__name__[1:]: error for error in (_half_squared_error, _squared_error, _cross_entropy)}
 
 
 def closed_form_gradients(
-    W: np.ndarray,
-    U: np.ndarray,
-    b: np.ndarray | None,
-    V: np.ndarray,
-    c: np.ndarray | None,
-    xs: np.ndarray,
-    targets: Any,
-    nonlinearity: str = "tanh",
-    loss: str = "half_squared_error",
-    h0: np.ndarray | None = None,
-    many_to_many: bool = False,
-) -> Gradients:
-    """The loss of the plain recurrent net and all its gradients, by eqs. 7.3 to 7.9 of seed 001.
+    W: np.ndarray, U: np.ndarray, b: np.ndarray | None, V: np.ndarray, c: np.ndarray | None,
+    xs: np.ndarray, targets: Any, nonlinearity: str = "tanh", loss: str = "half_squared_error",
+    h0: np.ndarray | None = None, many_to_many: bool = False,
+) -> Gradients:  # fmt: skip
+    """The loss of the plain recurrent net and all its gradients, by eqs. 7.3 to 7.9 of interdb.
 
     Args:
         W: (H, D). U: (H, H). b: (H,) or None. V: (K, H). c: (K,) or None.
@@ -117,17 +106,12 @@ def closed_form_gradients(
 
 
 def closed_form_stacked_gradients(
-    layers: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
-    V: np.ndarray,
-    c: np.ndarray | None,
-    xs: np.ndarray,
-    targets: Any,
-    nonlinearity: str = "tanh",
-    loss: str = "half_squared_error",
-    h0s: Sequence[np.ndarray] | None = None,
-    many_to_many: bool = False,
-) -> list[Gradients]:
-    """`closed_form_gradients` for plain nets that stand on each other (003): each takes the states below as its x(t).
+    layers: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]], V: np.ndarray, c: np.ndarray | None,
+    xs: np.ndarray, targets: Any, nonlinearity: str = "tanh", loss: str = "half_squared_error",
+    h0s: Sequence[np.ndarray] | None = None, many_to_many: bool = False,
+) -> list[Gradients]:  # fmt: skip
+    """`closed_form_gradients` for plain nets that stand on each other (IIT slides): each takes the states below as its
+    x(t).
 
     Args:
         layers: (W, U, b) of every layer, the lowest first. h0s: one h(0) for each; zeros if not given.
@@ -173,7 +157,7 @@ def _gradients(
         y = V @ h[t] + (0.0 if c is None else c[:, None])
         E_t, dy = LOSSES[loss](y, _columns(target))
         E += E_t
-        dV += dy @ h[t].T  # (ŷ - y) ⊗ h of seed 003; here dy is ∂E/∂y of any loss
+        dV += dy @ h[t].T  # (ŷ - y) ⊗ h of the IIT slides; here dy is ∂E/∂y of any loss
         dc = dc + dy
         grad_above[t] = V.T @ dy  # (7.4), grad_dense
 
@@ -193,13 +177,12 @@ def _gradients(
         b_terms = np.array([dh_hat[t].sum(axis=1) for t in steps])  # of (7.9)
         dW, dU, db = (sum(terms[::-1]) for terms in (W_terms, U_terms, b_terms))  # from T down, as a sweep adds them
         grad_above = [np.zeros_like(x[1]), *(W.T @ dh_hat[t] for t in steps)]
-        found.append(
-            Gradients(
-                loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, V=dV,
-                b=None if b is None else db, c=None if c is None else dc.sum(axis=1),
-                h0=rows(dh[:1])[0], xs=rows(grad_above[1:]), W_terms=W_terms, U_terms=U_terms, b_terms=b_terms,
-            )
+        gradients = Gradients(
+            loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, V=dV,
+            b=None if b is None else db, c=None if c is None else dc.sum(axis=1),
+            h0=rows(dh[:1])[0], xs=rows(grad_above[1:]), W_terms=W_terms, U_terms=U_terms, b_terms=b_terms,
         )  # fmt: skip
+        found.append(gradients)
     return found[::-1]
 
 

@@ -1,6 +1,6 @@
-r"""The sum over time written out, from the recorded graph of any net: a term for each step (000, 002, 003).
+r"""The sum over time written out, from the recorded graph of any net: a term for each step.
 
-    ∂E/∂W = Σ_k ∂E/∂y ∂y/∂h(T) ∂h(T)/∂h(T-1) ... ∂h(k+1)/∂h(k) ∂⁺h(k)/∂W
+    ∂E/∂W = Σ_k ∂E/∂y ∂y/∂h(T) ∂h(T)/∂h(T-1) ... ∂h(k+1)/∂h(k) ∂⁺h(k)/∂W       (BPTT post, Module 5, IIT slides)
 
 ∂ is the total derivative, along all ways. ∂⁺ is the direct one ("immediate", Pascanu et al. 2013), in which everything
 else that h(k) was made of is held fixed: ∂h(k)/∂W itself is a sum over all steps up to k, and to read the one for the
@@ -10,7 +10,6 @@ other is the most common mistake with this formula.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,7 +22,7 @@ from tinygrad_rnn.notation import BESIDE, ONE, Notation, Writer, Written
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import LATEX, Typesetting
 
-__all__ = ["Term", "expansion", "latex", "terms_at"]
+__all__ = ["Term", "expansion", "latex"]
 
 _MOST_FACTORS = 14  # of a product are written; of a longer one, its two ends
 
@@ -55,8 +54,9 @@ class Term:
 
 
 def expansion(
-    loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb", setting: Typesetting = LATEX
-) -> list[Term]:
+    loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb", setting: Typesetting = LATEX,
+    step: int | None = None,
+) -> list[Term]:  # fmt: skip
     r"""The terms of ∂L/∂W, one for each step that uses W, in time; their values add up to the gradient.
 
     A term is written as the product of the derivatives between the variables that all of it passes through: for the
@@ -76,48 +76,18 @@ def expansion(
         loss: a scalar. parameter: any Tensor that requires a gradient.
         notation: one of `notation.NOTATIONS`, or a `Notation`. In one without ĥ the factors go from state to state.
         setting: `typesetting.LATEX`, or `PLAIN` for text.
+        step: that of the only term to write; all if not given.
 
     Raises:
-        ValueError: as for `contributions`; an unknown notation; or the states between the steps have no names.
+        ValueError: as for `contributions`; an unknown notation; the states between the steps have no names; or there is
+            no term at the step.
     """  # noqa: E501
-    return _terms(_Graph(loss, parameter, Notation.named(notation)), setting, contributions(loss, parameter))
-
-
-def terms_at(
-    step: int, loss: Tensor, parameter: Tensor, notation: str | Notation, settings: Sequence[Typesetting]
-) -> list[Term]:
-    """The one term of `expansion` that comes through this step, in each of several settings.
-
-    Raises:
-        ValueError: as for `expansion`; or there is no term at this step.
-    """
-    graph, values = _Graph(loss, parameter, Notation.named(notation)), contributions(loss, parameter)
-    return [_terms(graph, setting, values, step)[0] for setting in settings]
-
-
-def _terms(graph: _Graph, setting: Typesetting, values: np.ndarray, step: int | None = None) -> list[Term]:
-    """All terms, or that of one step."""
-    uses = defaultdict(list)
-    for target, made_of in graph.uses.items():
-        for use in made_of:
-            if use.source is graph.parameter:
-                uses[graph.step(use)].append((target, use))
-    if not uses:
-        raise ValueError(f"expansion: the loss does not depend on {describe(graph.parameter)}")
-    if step is not None and step not in list(uses):
-        raise ValueError(
-            f"{describe(graph.parameter)} has no term at step {step!r}, only at {', '.join(map(str, sorted(uses)))}"
-        )
-    terms, writer = [], graph.writer(setting)
-    for k in sorted(uses) if step is None else [step]:
-        products = [graph.product(target, use, writer) for target, use in uses[k]]
-        terms.append(Term(k, *(" + ".join(side) for side in zip(*products, strict=True)), values[k - 1]))
-    return terms
+    return _Graph(loss, parameter, Notation.named(notation)).terms(setting, step)
 
 
 def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb") -> str:
-    r"""The whole sum, ∂L/∂W = ... + ... , as an `align*` environment: a line for each step, the last step first (000,
-    002); and once more, with what the derivatives are.
+    r"""The whole sum, ∂L/∂W = ... + ... , as an `align*` environment: a line for each step, the last step first (BPTT
+    post, Module 5); and once more, with what the derivatives are.
 
     It compiles as it stands in a document with `\usepackage{amsmath}`, and a notebook shows it with
 
@@ -127,7 +97,7 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
     Args and Raises: as for `expansion`.
     """
     graph = _Graph(loss, parameter, Notation.named(notation))
-    terms = _terms(graph, LATEX, contributions(loss, parameter))[::-1]
+    terms = graph.terms(LATEX)[::-1]
     sums = (" \\\\\n  & + ".join(lines) for lines in ([t.derivatives for t in terms], [t.factors for t in terms]))
     equation = "\n  & = " + " \\\\\n  & = ".join(sums)
     return f"\\begin{{align*}}\n  {_fraction(graph.writer(LATEX), loss, parameter)}{equation}\n\\end{{align*}}\n"
@@ -152,6 +122,24 @@ class _Graph:
         self.above = self._dominators()
         self.steps = time_steps(order)
         self.indices = self._indices()
+
+    def terms(self, setting: Typesetting, step: int | None = None) -> list[Term]:
+        """All terms, or that of one step."""
+        values, uses = contributions(self.loss, self.parameter), defaultdict(list)
+        for target, made_of in self.uses.items():
+            for use in made_of:
+                if use.source is self.parameter:
+                    uses[self.step(use)].append((target, use))
+        if not uses:
+            raise ValueError(f"expansion: the loss does not depend on {describe(self.parameter)}")
+        if step is not None and step not in list(uses):
+            known = ", ".join(map(str, sorted(uses)))
+            raise ValueError(f"{describe(self.parameter)} has no term at step {step!r}, only at {known}")
+        terms, writer = [], self.writer(setting)
+        for k in sorted(uses) if step is None else [step]:
+            products = [self.product(target, use, writer) for target, use in uses[k]]
+            terms.append(Term(k, *(" + ".join(side) for side in zip(*products, strict=True)), values[k - 1]))
+        return terms
 
     def writer(self, setting: Typesetting) -> Writer:
         """What writes the graph in a setting."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.primitives import Primitive
@@ -57,9 +57,9 @@ def checkpoint(
     xs = list(xs)
     if not xs:
         raise ValueError("checkpoint(cell, xs): the sequence is empty; at least one step is needed")
-    segments = round(math.sqrt(len(xs))) if segments is None else operator.index(segments)
-    if not 1 <= segments <= len(xs):
-        raise ValueError(f"checkpoint(segments={segments}): between 1 and the number of steps, {len(xs)}")
+    segments = round(math.sqrt(len(xs))) if segments is None else segments
+    wanted = f"a whole number from 1 to the number of steps, {len(xs)},"
+    checks.whole("checkpoint", "segments", segments, 1, len(xs), wanted)
     if state is None:
         if not hasattr(cell, "initial_state"):
             raise TypeError("checkpoint(cell, xs): a state is needed, since the cell has no initial_state")

@@ -1,8 +1,9 @@
 """What backpropagation through time does with a recorded graph: the terms of its sums, Jacobians between states, norms.
 
-- `contributions`: the terms of ∂L/∂W = Σ_k ..., one a time step (000, 002, 003); `contribution_table`: for all losses.
-- `jacobian(h_T, h_k)` and its `singular_values`; `step_jacobian_norms`: the factors that the product is made of (003).
-- `gradient_flow`: ‖∂L/∂h(t)‖ at every step; `norm_bound`: what it cannot exceed (Pascanu et al. 2013; 004).
+- `contributions`: the terms of ∂L/∂W = Σ_k ..., one a time step (BPTT post, Module 5, IIT slides);
+  `contribution_table`: for all losses.
+- `jacobian(h_T, h_k)` and its `singular_values`; `step_jacobian_norms`: the factors that the product is made of.
+- `gradient_flow`: ‖∂L/∂h(t)‖ at every step; `norm_bound`: what it cannot exceed (Pascanu et al. 2013; TowardsML).
 
 All of it works on any graph whose nodes know their time step, as those of every cell do, and changes no `.grad`.
 """
@@ -14,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.backward import backward_start, passed_back, sweep, topological_order
 from tinygrad_rnn.folding import time_steps
 from tinygrad_rnn.optim import norm
@@ -24,13 +26,13 @@ __all__ = [
     "step_jacobian_norms",
 ]  # fmt: skip
 
-LARGEST_SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # max f′; 004 for tanh and sigmoid
+LARGEST_SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # max f′; TowardsML for tanh and sigmoid
 
 
 def contributions(loss: Tensor, parameter: Tensor) -> np.ndarray:
     """The terms of the sum over time: entry k - 1 is the part of ∂L/∂W that comes through W's use at step k.
 
-        ∂L/∂W = Σ_k ∂L/∂h(T) ∂h(T)/∂h(k) ∂⁺h(k)/∂W        (000, 002, 003; ∂⁺: h(k-1) held fixed)
+        ∂L/∂W = Σ_k ∂L/∂h(T) ∂h(T)/∂h(k) ∂⁺h(k)/∂W        (BPTT post, Module 5, IIT slides; ∂⁺: h(k-1) held fixed)
 
     A use belongs to the step of the node that W goes into; where that has none, to the first step that it goes into,
     or else, as the readout of h(k) does, to the latest that it was made of.
@@ -81,7 +83,7 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
 def jacobian(output: Tensor, input: Tensor) -> np.ndarray:
     """∂output/∂input, such as ∂h(T)/∂h(k), along all ways from one to the other, with the input held as a variable.
 
-    Of the plain net and of a GRU it is the product of the one-step Jacobians, Π ∂h(t)/∂h(t-1) for t = k+1 .. T (003).
+    Of the plain net and of a GRU it is the product of the one-step Jacobians ∂h(t)/∂h(t-1), t = k+1 .. T (IIT slides).
     The state of an LSTM is (h, c): what goes by way of c is in ∂h(T)/∂h(k), but not in the product of ∂h(t)/∂h(t-1).
 
     Returns:
@@ -137,8 +139,8 @@ def gradient_flow(loss: Tensor, hs: Sequence[Tensor]) -> np.ndarray:
 def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.ndarray) -> np.ndarray:
     """(σ_max(U) · max f′)^(T - k), which ‖∂h(T)/∂h(k)‖ of the plain net does not exceed (Pascanu et al. 2013).
 
-    max f′ is 1 for tanh, relu and identity, and 1/4 for sigmoid (004). Below 1 it proves that the gradient vanishes;
-    above 1 it proves nothing: a bound is not the value, and a sigmoid net with σ_max(U) = 5 still vanishes.
+    max f′ is 1 for tanh, relu and identity, and 1/4 for sigmoid (TowardsML). Below 1 it proves that the gradient
+    vanishes; above 1 it proves nothing: a bound is not the value, and a sigmoid net with σ_max(U) = 5 still vanishes.
 
     Args:
         distance: T - k, one number or an array of them.
@@ -146,8 +148,7 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
     Raises:
         ValueError: an unknown nonlinearity, U is no finite matrix, or a distance is negative.
     """
-    if nonlinearity not in list(LARGEST_SLOPES):
-        raise ValueError(f"norm_bound(nonlinearity={nonlinearity!r}): not one of {list(LARGEST_SLOPES)}")
+    checks.one_of("norm_bound", "nonlinearity", nonlinearity, LARGEST_SLOPES)
     U = np.asarray(bare(U), float)
     if U.ndim != 2 or not np.all(np.isfinite(U)) or np.any(np.asarray(distance) < 0):
         raise ValueError(
@@ -158,9 +159,7 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
 
 
 def _check_differentiable(call: str, x: Tensor) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{call}: a Tensor is needed, not a {type(x).__name__}")
-    if not x.requires_grad:
+    if not checks.instance(call, x, Tensor).requires_grad:
         raise ValueError(f"{call}: {describe(x)} does not require a gradient")
 
 

@@ -1,12 +1,12 @@
-"""Truncated backpropagation through time: a long series in chunks, gradients through the last steps only (000)."""
+"""Truncated backpropagation through time: a long series in chunks, gradients through the last steps only."""
 
 from __future__ import annotations
 
-import operator
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.tensor import Tensor, cut
@@ -56,9 +56,9 @@ def truncated(
             state = losses.state
 
     Each step runs forward once. The gradient of a chunk's loss goes back to the chunk's first step, the state before
-    it being taken as given (000); or with `back` through that many steps before the chunk's end, which is the form with
-    two numbers, k1 = length and k2 = back (Williams and Peng 1990). There, steps that were run before the parameters
-    last changed count with the values that they had. What lies further back is freed.
+    it being taken as given (BPTT post); or with `back` through that many steps before the chunk's end, which is the
+    form with two numbers, k1 = length and k2 = back (Williams and Peng 1990). There, steps that were run before the
+    parameters last changed count with the values that they had. What lies further back is freed.
 
     Args:
         rnn: an RNN, LSTM or GRU. readout: from h(t) to what the loss compares. loss_fn: of that and the step's target.
@@ -77,39 +77,37 @@ def truncated(
         TypeError: rnn is no RNN, LSTM or GRU, or length or back is no integer.
         ValueError: `back` and `compile` together: a program goes through a chunk whole.
     """
-    if not isinstance(rnn, Recurrent):
-        raise TypeError(f"truncated(rnn, ...): an nn.RNN, LSTM or GRU is needed, not an object of {type(rnn).__name__}")
-    length, T = _integer("length", length), len(xs)
-    if not 1 <= length <= T:
-        raise ValueError(f"truncated(length={length}): between 1 and the number of steps, {T}")
-    back = None if back is None else _integer("back", back)
-    if back is not None and back < length:
-        raise ValueError(f"truncated(back={back}): at least the length of a chunk, {length}")
+    checks.instance("truncated(rnn, ...)", rnn, Recurrent, "an nn.RNN, LSTM or GRU")
+    T = len(xs)
+    checks.whole("truncated", "length", length, 1, T, f"a whole number from 1 to the number of steps, {T},")
+    if back is not None:
+        checks.whole(
+            "truncated", "back", back, length, wanted=f"a whole number from the length of a chunk, {length}, up"
+        )
     if len(targets) != T:
         raise ValueError(f"truncated(xs, targets): {len(targets)} targets for {T} steps")
     if compile is not None and back is not None:
         raise ValueError(
             "truncated(back=..., compile=...): a program goes back to the chunk's first step; leave one out"
         )
-    state = _detached(state)
+    state, pieces = _detached(state), ((xs[i : i + length], targets[i : i + length]) for i in range(0, T, length))
     if compile is not None:
-        return Chunks(_programs(rnn, readout, loss_fn, xs, targets, length, state, compile), state)
-    return Chunks(_chunks(rnn, readout, loss_fn, xs, targets, length, state, back), state)
+        return Chunks(_programs(rnn, readout, loss_fn, pieces, state, compile), state)
+    return Chunks(_chunks(rnn, readout, loss_fn, pieces, state, back), state)
 
 
 def _chunks(
-    rnn: Recurrent, readout: Module, loss_fn: Callable, xs: Any, targets: Sequence, length: int, state: Any,
-    back: int | None,
-) -> Iterator[tuple[float, Any]]:  # fmt: skip
+    rnn: Recurrent, readout: Module, loss_fn: Callable, pieces: Iterable, state: Any, back: int | None
+) -> Iterator[tuple[float, Any]]:
     """The loss of each chunk, and the state after it."""
     states = deque([state])  # those that gradients may still go back to, the oldest first
-    for start in range(0, len(xs), length):
-        loss, chunk = 0.0, range(start, min(start + length, len(xs)))
-        for t in chunk:
+    for xs, targets in pieces:
+        loss = 0.0
+        for t in range(len(xs)):
             (h,), state = rnn(xs[t : t + 1], states[-1])
             states.append(state)
             loss = loss_fn(readout(h), targets[t]) + loss
-        while len(states) > 1 + (back or len(chunk)):
+        while len(states) > 1 + (back or len(xs)):
             states.popleft()
         for part in _parts(states[0]):
             cut(part)
@@ -118,9 +116,8 @@ def _chunks(
 
 
 def _programs(
-    rnn: Recurrent, readout: Module, loss_fn: Callable, xs: Any, targets: Sequence, length: int, state: Any,
-    compile: Callable,
-) -> Iterator[tuple[float, Any]]:  # fmt: skip
+    rnn: Recurrent, readout: Module, loss_fn: Callable, pieces: Iterable, state: Any, compile: Callable
+) -> Iterator[tuple[float, Any]]:
     """The same, a program for every length of a chunk."""
 
     def chunk(xs: Any, targets: Any, state: Any) -> tuple[Tensor, Any]:
@@ -130,20 +127,12 @@ def _programs(
         return loss, state
 
     program = None
-    for start in range(0, len(xs), length):
-        inputs = xs[start : start + length], targets[start : start + length], state
+    for xs, targets in pieces:
         if program is None:
             learnt = [p for p in (*rnn.parameters(), *readout.parameters()) if p.requires_grad]
-            program = compile(chunk, *inputs, wrt=learnt)
-        loss, state = program.backward(*inputs)
+            program = compile(chunk, xs, targets, state, wrt=learnt)
+        loss, state = program.backward(xs, targets, state)
         yield loss, state
-
-
-def _integer(name: str, steps: Any) -> int:
-    try:
-        return operator.index(steps)
-    except TypeError:
-        raise TypeError(f"truncated({name}={steps!r}): a number of steps is needed, an integer") from None
 
 
 def _detached(state: Any) -> Any:

@@ -7,17 +7,18 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import graphviz
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.draw import dot, layout, page, svg
 from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.style import NODES
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import write_file
+from tinygrad_rnn.tables import counted
 
 if TYPE_CHECKING:
     from tinygrad_rnn.draw.page import Story
@@ -60,9 +61,11 @@ class Diagram:
     def description(self) -> str:
         """What is to be seen, in words, for who cannot see it."""
         kinds = Counter(NODES[node.kind].meaning for node in self.nodes)
-        parts = [f"{count} {meaning}{'s' if count > 1 else ''}" for meaning, count in kinds.items() if meaning]
-        parts += [f"{len(self.edges)} edges"] if self.edges else []
+        parts = [counted(count, meaning) for meaning, count in kinds.items() if meaning]
+        parts += [counted(len(self.edges), "edge")] if self.edges else []
         over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
+        if len(self.steps) == 1:
+            over = f" over time step {self.steps[0]}"
         if self.rolled:
             over = " of one time step, which stands for all"
         over += f", {sum(self.hidden.values())} of them hidden" if self.hidden else ""
@@ -98,12 +101,11 @@ class Diagram:
 
         Args, Raises: as for `save`.
         """
-        if format not in FORMATS:
-            raise ValueError(f"render({format!r}): not one of {', '.join(map(repr, FORMATS))}")
-        if dpi is not None and not (isinstance(dpi, Real) and 1 <= dpi <= 2400):
-            raise ValueError(f"dpi={dpi!r}: from 1 to 2400 dots per inch")
-        if dpi is not None and format != "png":
-            raise ValueError(f"dpi={dpi!r}: only a .png has dots, not .{format}")
+        checks.one_of("render", "format", format, FORMATS)
+        if dpi is not None:
+            checks.number("", "dpi", dpi, "a number from 1 to 2400 dots per inch", 1, 2400)
+            if format != "png":
+                raise ValueError(f"dpi={dpi!r}: only a .png has dots, not .{format}")
         if format == "dot":
             return self.source.encode()
         if format == "json":

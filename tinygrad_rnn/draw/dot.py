@@ -12,28 +12,10 @@ from typing import TYPE_CHECKING
 
 import graphviz
 
-from tinygrad_rnn.draw import legend
+from tinygrad_rnn.draw import legend, style
 from tinygrad_rnn.draw.elements import Edge, Node
 from tinygrad_rnn.draw.routes import Route, box_of, routes
-from tinygrad_rnn.draw.style import (
-    EDGE_FONT,
-    EDGES,
-    FAINT,
-    FONT,
-    LEGEND_FONT,
-    MARGIN,
-    NODE_FONT,
-    NODES,
-    NOTE_FONT,
-    NOTE_GAP,
-    PALE,
-    PANEL,
-    PANEL_FONT,
-    WORDS,
-    ink,
-    size,
-    text_width,
-)
+from tinygrad_rnn.tables import counted
 
 if TYPE_CHECKING:
     from tinygrad_rnn.draw.diagram import Diagram
@@ -49,52 +31,27 @@ APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a
 def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
     """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text; for a bitmap, with its dots per inch."""
     placed = diagram.frame is not None
-    graph = graphviz.Digraph(
-        diagram.title,
-        graph_attr={
-            "layout": "nop2" if placed else "dot",
-            "rankdir": diagram.direction,
-            "pad": "0.15",
-            "outputorder": "edgesfirst",
-            "bgcolor": "white",
-            "fontname": FONT,
-            "tooltip": diagram.title,
-            **({} if dpi is None else {"dpi": f"{dpi:g}"}),
-        },
-        node_attr={
-            "fontname": FONT,
-            "fontsize": f"{NODE_FONT:g}",
-            "style": "filled",
-            "fixedsize": "true",
-            "margin": "0",
-        },
-        edge_attr={"fontname": FONT, "fontsize": f"{EDGE_FONT:g}", "arrowsize": "0.7"},
-    )
+    own = {"layout": "nop2" if placed else "dot", "rankdir": diagram.direction, "tooltip": diagram.title}
+    own |= {} if dpi is None else {"dpi": f"{dpi:g}"}
+    graph = graphviz.Digraph(diagram.title, graph_attr=style.GRAPH | own, node_attr=style.NODE, edge_attr=style.EDGE)
     if placed:
         for step, (left, bottom, right, top) in _panels(diagram).items():
             title = _title(diagram, step)
-            middle = max(right - 8 - text_width(title, PANEL_FONT) / 2, (left + right) / 2)
+            middle = max(right - 8 - style.text_width(title, style.PANEL_FONT) / 2, (left + right) / 2)
             with graph.subgraph(name=f"cluster_{step}") as panel:
-                panel.attr(
-                    label=_html(re.sub(r"\bt\b", "<I>t</I>", title), PANEL_FONT),
-                    bb=f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}",
-                    lp=f"{middle:.2f},{top - 13:.2f}",
-                    tooltip=title,
-                    fontsize=f"{PANEL_FONT:g}",
-                    **PANEL,
-                )
+                label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
+                box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
+                panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
     for node in diagram.nodes:
         graph.node(node.id, **_node_attributes(node, placed))
     found = routes(diagram) if placed else [None] * len(diagram.edges)
     by_weight = sorted(zip(diagram.edges, found, strict=True), key=lambda pair: (not pair[0].faint, pair[0].bold))
     for edge, route in by_weight:  # the faint ones below the others
-        attributes = {**EDGES[edge.kind], "label": _html(edge.markup, EDGE_FONT)}
-        attributes |= {"penwidth": "2.2"} if edge.bold else PALE if edge.faint else {}
+        attributes = {**style.EDGES[edge.kind], "label": _html(edge.markup, style.EDGE_FONT)}
+        attributes |= {"penwidth": "2.2"} if edge.bold else style.PALE if edge.faint else {}
         graph.edge(edge.source, edge.target, **attributes, **(_positions(edge, route) if route else {}))
-    words = {"shape": "plain", "style": "", "fontsize": f"{LEGEND_FONT:g}", "fontcolor": WORDS}
     if not placed:
-        caption = _html(diagram.caption_markup, LEGEND_FONT)
-        graph.attr(label=caption, labelloc="b", fontsize=words["fontsize"], fontcolor=WORDS)
+        graph.attr(label=_html(diagram.caption_markup, style.LEGEND_FONT), labelloc="b", **style.LEGEND)
         return graph
     left, bottom, right, top = diagram.frame
     centre, y = (left + right) / 2, bottom - 29
@@ -103,8 +60,9 @@ def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
         x = centre - sum(part.width for part in row) / 2
         for j, part in enumerate(row):
             attributes = {"pos": f"{x + part.middle:.2f},{y + ROW / 2:.2f}"}
-            if isinstance(part, legend.Words):
-                graph.node(f"legend{i}_{j}", _html(part.markup, LEGEND_FONT), **words, **attributes)
+            if part.markup:
+                attributes |= {"shape": "plain", "style": "", **style.LEGEND}
+                graph.node(f"legend{i}_{j}", _html(part.markup, style.LEGEND_FONT), **attributes)
             else:
                 attributes |= {"width": f"{part.width / 72:.4f}", "height": f"{legend.SIDE / 72:.4f}"}
                 graph.node(f"legend{i}_{j}", "", shape="box", color=part.line, fillcolor=part.fill, **attributes)
@@ -119,7 +77,7 @@ def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
 def _title(diagram: Diagram, step: int) -> str:
     """What stands at the top of a panel."""
     if step in diagram.hidden:
-        return f"{diagram.hidden[step]} more step{'s' if diagram.hidden[step] > 1 else ''}"
+        return counted(diagram.hidden[step], "more step")
     return "t" if diagram.rolled else f"t = {step}"
 
 
@@ -138,32 +96,32 @@ def _literal(text: str) -> str:
 
 
 def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
-    style = NODES[node.kind]
-    width, height = size(node.kind, node.label, node.note)
+    look = style.NODES[node.kind]
+    width, height = style.size(node.kind, node.label, node.note)
     note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
-    apart = f'<BR/><FONT POINT-SIZE="{NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
-    note = f'{apart}<FONT POINT-SIZE="{NOTE_FONT:g}">{note}</FONT>' if note else ""
+    apart = f'<BR/><FONT POINT-SIZE="{style.NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
+    note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{note}</FONT>' if note else ""
     attributes = {
-        "label": _html(node.markup, NODE_FONT)[:-1] + f"{note}>" if node.markup else "",
+        "label": _html(node.markup, style.NODE_FONT)[:-1] + f"{note}>" if node.markup else "",
         "tooltip": _literal(node.tooltip),
-        "shape": style.shape,
-        "fillcolor": style.fill,
-        "color": style.line,
+        "shape": look.shape,
+        "fillcolor": look.fill,
+        "color": look.line,
         "width": f"{width / 72:.4f}",
         "height": f"{height / 72:.4f}",
     }
-    if style.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
+    if look.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
         attributes["style"] = ""
     if placed:
         attributes["pos"] = f"{node.x:.2f},{node.y:.2f}"
     if node.fill:
-        attributes |= {"fillcolor": node.fill, "fontcolor": ink(node.fill)}
-    return attributes | (FAINT if node.faint else {})
+        attributes |= {"fillcolor": node.fill, "fontcolor": style.ink(node.fill)}
+    return attributes | (style.FAINT if node.faint else {})
 
 
 def _positions(edge: Edge, route: Route) -> dict[str, str]:
     """`pos`, the curve, with the tip of its arrow first, and `lp`, the middle of the label."""
-    tip = "" if EDGES[edge.kind].get("arrowhead") == "none" else "e,{:.2f},{:.2f} ".format(*route.tip)
+    tip = "" if style.EDGES[edge.kind].get("arrowhead") == "none" else "e,{:.2f},{:.2f} ".format(*route.tip)
     attributes = {"pos": tip + " ".join(f"{x:.2f},{y:.2f}" for x, y in route.curve)}
     return attributes if route.label is None else attributes | {"lp": "{:.2f},{:.2f}".format(*route.label)}
 
@@ -176,13 +134,13 @@ def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
             columns[node.step].append(box_of(node))
     if not columns:
         return {}
-    bottom = min(box[1] for boxes in columns.values() for box in boxes) - MARGIN
-    top = max(box[3] for boxes in columns.values() for box in boxes) + MARGIN + 16
+    bottom = min(box[1] for boxes in columns.values() for box in boxes) - style.MARGIN
+    top = max(box[3] for boxes in columns.values() for box in boxes) + style.MARGIN + 16
     sides = {step: (min(box[0] for box in boxes), max(box[2] for box in boxes)) for step, boxes in columns.items()}
     widest = max(right - left for left, right in sides.values())
     panels = {}
     for step, (left, right) in sorted(sides.items()):
         less = (widest - (right - left)) / 2
-        more = MARGIN + (less if less < 9.0 else 0.0)  # one digit less in an index makes no narrower panel
+        more = style.MARGIN + (less if less < 9.0 else 0.0)  # one digit less in an index makes no narrower panel
         panels[step] = (left - more, bottom, right + more, top)
     return panels

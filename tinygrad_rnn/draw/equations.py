@@ -122,18 +122,11 @@ class _Passed(NamedTuple):
     numbers: Written
     value: np.ndarray
 
-    def times(self, letters: Written, numbers: Written, by_number: bool) -> _Passed:
-        """By element."""
-        sign = " · " if by_number or self.value.size == 1 else " ⊙ "
-        pairs = zip(self[:2], (letters, numbers), strict=True)
-        written = [f"{g.within(PRODUCT)}{sign}{d.within(PRODUCT)}" for g, d in pairs]
-        return _Passed(*(Written(text, PRODUCT) for text in written), self.value)
-
-    def matrix(self, left: bool, *factor: Written) -> _Passed:
-        """The product of matrices, from the left or from the right."""
-        pairs = [(d, g) if left else (g, d) for g, d in zip(self[:2], factor, strict=True)]
-        written = [f"{a.within(BESIDE)} {b.within(BESIDE)}" for a, b in pairs]
-        return _Passed(*(Written(text, BESIDE) for text in written), self.value)
+    def times(self, factor: _Passed, sign: str, binds: int, left: bool = False) -> _Passed:
+        """The product with a factor, on the right or on the left, whose value is that of the product."""
+        pairs = [(d, g) if left else (g, d) for g, d in zip(self[:2], factor[:2], strict=True)]
+        written = (Written(f"{a.within(binds)}{sign}{b.within(binds)}", binds) for a, b in pairs)
+        return _Passed(*written, factor.value)
 
 
 class Equations:
@@ -223,11 +216,8 @@ class Equations:
                 numbers = self.numbers.shown(self.numbers.values[other], self.numbers.ids.get(other, ""))
             else:
                 numbers = self.numbers.transposed(other)
-            letters, value = self.letters.product([(node, i)]), passed_back(node, i, g.value)
-            if g.letters == ONE:
-                g = _Passed(letters, numbers, value)
-            else:
-                g = g.matrix(left, letters, numbers)._replace(value=value)
+            factor = _Passed(self.letters.product([(node, i)]), numbers, passed_back(node, i, g.value))
+            g = factor if g.letters == ONE else g.times(factor, " ", BESIDE, left)
         return self._by_element(g, [run]) if run else g
 
     def _by_element(self, g: _Passed, paths: Sequence[Sequence[Hop]]) -> _Passed | None:
@@ -253,12 +243,12 @@ class Equations:
         if letters.text == "−1":
             signed = (Written(f"−{text.within(PRODUCT)}", SUM) for text in g[:2])
             return _Passed(*signed, value)
-        by_number = local.size == 1 or re.fullmatch(r"−?[\d.½]+", letters.text) is not None
-        return g.times(letters, numbers, by_number)._replace(value=value)
+        by_number = 1 in (local.size, g.value.size) or re.fullmatch(r"−?[\d.½]+", letters.text)
+        return g.times(_Passed(letters, numbers, value), " · " if by_number else " ⊙ ", PRODUCT)
 
 
 def used(link: Link) -> Tensor:
-    """What a link uses: of states that dots stand for, the one."""
+    """The Tensor a link reads; for a column of dots, the hidden state it stands for."""
     if link.source.kind != "elided" or link.target.kind == "elided":
         return link.source.tensor
     return next(x for x in link.user.inputs if (x.name, x.layer) == link.source.role)

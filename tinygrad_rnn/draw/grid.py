@@ -28,7 +28,9 @@ from itertools import pairwise
 from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Grid", "Link", "Place", "Row"]
+__all__ = ["Grid", "Link", "Place", "Point", "Row"]
+
+Point = tuple[float, float]
 
 
 @dataclass(eq=False)
@@ -55,17 +57,25 @@ class Place:
         return self.tensor.name, self.tensor.layer
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Link:
     """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded.
 
-    `paths` are the ways between them, those of the last use first; None if they are too many to be written.
+    `paths` are the ways between them, those of the last use first; None if they are too many to be written. How it runs
+    is said as of an `Edge`: by its corners `via`, of which `at` is the piece that it has for itself, `side` and `bend`;
+    or, in a graph without time steps, by `curve` and `middle` alone.
     """
 
     source: Place
     target: Place
     user: Tensor
     paths: list | None = None
+    via: tuple[Point, ...] = ()
+    at: int = 0
+    side: int = 1
+    bend: float = 0.0
+    curve: tuple[Point, ...] = ()
+    middle: Point | None = None
 
 
 @dataclass(eq=False)
@@ -273,14 +283,9 @@ class Grid:
 
     def _carries(self, link: Link) -> bool:
         """Whether a state goes on by itself: c(t-1) in the making of c(t)."""
-        return (
-            link.source.carried
-            and link.source.column < link.target.column
-            and (
-                link.source.tensor.name == link.target.tensor.name
-                and self.layer[link.source] == self.layer[link.target]
-            )
-        )
+        p, q = link.source, link.target
+        alike = p.tensor.name == q.tensor.name and self.layer[p] == self.layer[q]
+        return alike and p.carried and p.column < q.column
 
     def _hang(self) -> tuple[dict[Place, Place], list[Place]]:
         """What each place hangs from; and all places, breadth first, each after what it hangs from."""
@@ -338,7 +343,8 @@ class Grid:
     def _leave_exits_free(self, parent: dict[Place, Place]) -> dict[Place, Place]:
         """Above what goes on to another column, nothing hangs: what would, hangs beside it."""
         for p in [p for p in self.reached if p in parent]:
-            if self._exits(p) and parent[p] in parent:
+            exits = p not in self.trunk and any(link.target.column != p.column for link in self.out[p])
+            if exits and parent[p] in parent:
                 parent |= {link.source: parent[p] for link in self.into[p] if parent.get(link.source) is p}
         return parent
 
@@ -348,9 +354,6 @@ class Grid:
         if p not in self.trunk or q not in self.trunk or p.column != q.column or self.layer[p] >= self.layer[q]:
             return False
         return [other for other in self.out[p] if self.layer[other.target] == self.layer[q]] == [link]
-
-    def _exits(self, p: Place) -> bool:
-        return p not in self.trunk and any(link.target.column != p.column for link in self.out[p])
 
     def gathers(self, link: Link) -> bool:
         """Whether a link brings what was read out of a column to what comes after all columns, such as a loss."""
@@ -385,11 +388,8 @@ class Grid:
             column, target = link.target.column, link.target
             if link.source not in rails[column]:
                 rails[column].append(link.source)
-            first = not any(
-                self.row[q] is self.row[target] and self.slot[q] < self.slot[target]
-                for q in self.columns[column]
-                if q in self.row
-            )
+            row, slot = self.row[target], self.slot[target]
+            first = not any(self.row.get(q) is row and self.slot[q] < slot for q in self.columns[column])
             level = first and target not in taken and target not in above
             above[target] += not level
             taps[link] = above[target]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt import contribution_table
 from tinygrad_rnn.draw.diagram import Diagram
@@ -27,7 +28,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     """The table of ‖∂E_n/∂W through step k‖ as a heat map: a row for each loss, a column for each step.
 
     Down a column one sees the influence of a step fade, or explode. No loss depends on what comes after it, so that
-    with one loss a step the table is a lower triangle (000, 002, 003; the numbers: `bptt.contribution_table`).
+    with one loss a step the table is a lower triangle (BPTT post, Module 5, IIT slides; the numbers:
+    `bptt.contribution_table`).
 
     Args:
         losses: a scalar for each row; or their sum E = Σ E_t, of which the summands are taken.
@@ -36,17 +38,14 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     Raises:
         TypeError, ValueError: as for `bptt.contributions`; an unknown notation, or no loss at all.
     """
-    if not isinstance(losses, Tensor | Iterable):
-        raise TypeError(
-            f"draw.terms(losses, parameter): losses are Tensors, or their sum, not a {type(losses).__name__}"
-        )
+    checks.instance("draw.terms(losses, parameter)", losses, (Tensor, Iterable), "Tensors, or their sum,")
     losses = _summands(losses) if isinstance(losses, Tensor) else list(losses)
     table = contribution_table(losses, parameter)
     if losses and all(parameter not in set(topological_order(E)) for E in losses):
         raise ValueError(f"draw.terms(losses, parameter): no loss depends on {describe(parameter)}")
     N, T = table.shape
     if not table.size:
-        raise ValueError(f"draw.terms(losses, parameter): a table of {N} losses and {T} time steps has no terms")
+        raise ValueError(f"draw.terms(losses, parameter): no terms in a table of {N} losses by {T} time steps")
     nodes_of_all, of = topological_order(losses[-1]), Notation.named(notation)
     plain, markup = (Writer(nodes_of_all, {}, of, setting) for setting in (PLAIN, MARKUP))
     fills, span = colours(dict(np.ndenumerate(table)))
@@ -69,11 +68,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
             fill = fills.get((n - 1, k - 1), "")
             place = {"x": (k - 1) * width, "y": y}
             nodes.append(Node(f"term{n}_{k}", text[0], kind, text[1], **place, tooltip=tooltip, fill=fill))
-    sizes = [size(node.kind, node.label) for node in nodes]
-    frame = (
-        min(node.x - w / 2 for node, (w, _) in zip(nodes, sizes, strict=True)), (1 - N) * height - height / 2,
-        (T - 0.5) * width, 1.5 * height,
-    )  # fmt: skip
+    left = min(node.x - size(node.kind, node.label)[0] / 2 for node in nodes)
+    frame = (left, (1 - N) * height - height / 2, (T - 0.5) * width, 1.5 * height)
     name, set_name = plain.variable(parameter), markup.variable(parameter)
     scale = Scale(f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖", *span)
     title = f"table of the terms of the gradient of {name}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.layers import layered
-from tinygrad_rnn.draw.placement import Placement, place
+from tinygrad_rnn.draw.placement import Lane, place
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.errors import DrawingError
@@ -89,8 +90,10 @@ class Labels:
         return self.writer.function(link.user) if one and self.unfolded.level == "named" else ""
 
 
-def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str]) -> Placement:
+def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str]) -> list[Lane]:
     """Place the nodes with room for the labels of both figures; links between the same variables get the same room.
+
+    Without a layout engine, a graph without time steps is left to who draws its DOT text.
 
     Args:
         labels: in plain text.
@@ -104,10 +107,8 @@ def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, st
     for link, names in between.items():
         widest[names] = max(widest[names], text_width(labels.derivative(link), EDGE_FONT))
     if not unfolded.steps:
-        try:
-            return Placement(curves=layered(unfolded.places, unfolded.links, lambda link: widest[between[link]]))
-        except DrawingError:
-            return Placement()  # left to who draws the DOT text
-    sums = list(unfolded.shared.values())
+        with suppress(DrawingError):
+            layered(unfolded.places, unfolded.links, lambda link: widest[between[link]])
+        return []
     tallest = max([size("parameter", "", notes.get(x, ""))[1] for x in unfolded.shared], default=0.0)
-    return place(unfolded.places, unfolded.links, sums, unfolded.steps, lambda link: widest[between[link]], tallest)
+    return place(unfolded, lambda link: widest[between[link]], tallest)

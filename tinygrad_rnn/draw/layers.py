@@ -9,18 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tinygrad_rnn.draw import layout
-from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.grid import Link, Place, Point
 from tinygrad_rnn.draw.style import EDGE_FONT, MARGIN
 
 __all__ = ["layered"]
 
-Point = tuple[float, float]
 
-
-def layered(
-    places: Sequence[Place], links: Sequence[Link], room: Callable[[Link], float]
-) -> dict[Link, tuple[tuple[Point, ...], Point]]:
-    """Set x and y of every place; returns every link's Bézier curve, and where the middle of its label is.
+def layered(places: Sequence[Place], links: Sequence[Link], room: Callable[[Link], float]) -> None:
+    """Set x and y of every place, and of every link its Bézier curve and where the middle of its label is.
 
     Args:
         room: how wide a link's label is.
@@ -44,16 +40,13 @@ def layered(
     )
     by_id = {p.id: p for p in places}
     between = {(link.source.id, link.target.id): link for link in links}
-    curves = {}
     for line in layout.render(graph, "plain").decode().splitlines():
         kind, *words = line.split(" ")
         if kind == "node":
             by_id[words[0]].x, by_id[words[0]].y = _points(words[1:3])[0]
         elif kind == "edge":
-            count = int(words[2])
-            curve = _points(words[3 : 3 + 2 * count])
-            curves[between[words[0], words[1]]] = curve, _points(words[4 + 2 * count : 6 + 2 * count])[0]
-    return curves
+            link, end = between[words[0], words[1]], 3 + 2 * int(words[2])
+            link.curve, (link.middle,) = _points(words[3:end]), _points(words[end + 1 : end + 3])
 
 
 def _points(words: Sequence[str]) -> tuple[Point, ...]:

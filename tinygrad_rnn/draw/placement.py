@@ -11,13 +11,14 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.grid import Grid, Link, Place, Row
+from tinygrad_rnn.draw.grid import Grid, Link, Place, Point, Row
 from tinygrad_rnn.draw.style import ARROW, MARGIN, NODES
+from tinygrad_rnn.draw.unfolding import Unfolded
 
-__all__ = ["Lane", "Placement", "is_free", "place"]
+__all__ = ["Lane", "is_free", "place"]
 
 SPACE = 14.0  # between neighbours in a tree
 LEVEL = 76.0  # between a tree's levels
@@ -30,8 +31,6 @@ CUT = 40.0  # before a state whose past is cut off
 RAIL = 18.0  # between rails
 TAP = 46.0  # how high above a row a rail's tap runs, where it does not come in level
 ARC = 54.0  # an arc's control points lie so far off its line
-
-Point = tuple[float, float]
 
 
 class Heights(NamedTuple):
@@ -57,42 +56,16 @@ class Lane:
     y: float
 
 
-@dataclass(frozen=True)
-class Placement:
-    """What there is besides the places: corners of links that are not straight, how far others bend, and the lanes.
-
-    `labelled` is the piece, between two corners, that a link has for itself, so that its label can stand there; `side`
-    says on which side a tree's link has its label: -1 for the left, 1 for the right. In a graph without time steps
-    there are only `curves`: each link's Bézier curve, and where the middle of its label is.
-    """
-
-    corners: dict[Link, tuple[Point, ...]] = field(default_factory=dict)
-    labelled: dict[Link, int] = field(default_factory=dict)
-    side: dict[Link, int] = field(default_factory=dict)
-    bends: dict[Link, float] = field(default_factory=dict)
-    lanes: list[Lane] = field(default_factory=list)
-    curves: dict[Link, tuple[tuple[Point, ...], Point]] = field(default_factory=dict)
-
-
-def place(
-    places: Sequence[Place],
-    links: Sequence[Link],
-    sums: Sequence[Sequence[Place]],
-    steps: Sequence[int],
-    room: Callable[[Link], float],
-    tallest_sum: float,
-) -> Placement:
-    """Set x and y of every place.
+def place(unfolded: Unfolded, room: Callable[[Link], float], tallest_sum: float) -> list[Lane]:
+    """Set x and y of every place, and how every link runs; returns the lanes of the sums.
 
     Args:
-        places: in topological order, the output last.
-        sums: the places that make one sum over time each.
-        steps: the columns that are time steps.
         room: how wide a link's label is.
         tallest_sum: the height of what the sums make, at the ends of their lanes.
     """
-    grid = Grid(places, links, steps)
-    for terms in sums:
+    places, links = unfolded.places, unfolded.links
+    grid = Grid(places, links, unfolded.steps)
+    for terms in unfolded.shared.values():
         grid.row_of(terms[0]).lanes[grid.up.get(terms[0], True)].append(terms)
     children: dict[Place, dict[bool, list[Place]]] = {p: {True: [], False: []} for p in places}
     for p in grid.parent:
@@ -100,26 +73,23 @@ def place(
     rail_x = _across(grid, children, room)
     heights = Heights.of(places, tallest_sum)
     under, lanes = _upwards(grid, children, heights)
-    corners = _corners(grid, rail_x, under, heights)
-    corners |= _detours(grid, corners, [lane.y for lane in lanes])
-    labelled = {link: len(way) - min(1, grid.taps[link]) for link, way in corners.items() if link in grid.taps}
-    labelled |= {link: 1 for link in corners if grid.rises(link)}
-    side = _sides(grid)
-    return Placement(corners, labelled, side, _bends(links, places, corners), lanes)
+    _turn(grid, rail_x, under, heights)
+    _detour(grid, [lane.y for lane in lanes])
+    _bend(links, places)
+    _choose_sides(grid)
+    return lanes
 
 
-def _sides(grid: Grid) -> dict[Link, int]:
+def _choose_sides(grid: Grid) -> None:
     """Outside of the fan that a tree is; and of lines that come up to one place, on the right of the last only."""
-    side: dict[Link, int] = {}
     for link in grid.links:
         p, q = link.source, link.target
         if p in grid.parent or q in grid.parent:
             child, parent = (p, q) if grid.parent.get(p) is q else (q, p)
-            side[link] = -1 if grid.parent.get(child) is parent and child.x < parent.x else 1
+            link.side = -1 if grid.parent.get(child) is parent and child.x < parent.x else 1
         else:
             rising = [other.source for other in grid.into[q] if other.source in grid.row and other.source.y < q.y]
-            side[link] = -1 if p in rising and p is not min(rising, key=lambda r: (q.x - r.x) / (q.y - r.y)) else 1
-    return side
+            link.side = -1 if p in rising and p is not min(rising, key=lambda r: (q.x - r.x) / (q.y - r.y)) else 1
 
 
 def _across(
@@ -267,11 +237,8 @@ def _reach(grid: Grid, heights: Heights) -> tuple[dict[Row, float], dict[Row, fl
     return above, below
 
 
-def _corners(
-    grid: Grid, rail_x: dict[tuple[int, Place], float], under: dict[int, float], heights: Heights
-) -> dict[Link, tuple[Point, ...]]:
-    """The corners of the links that run along rails, from layer to layer, and on the line where read-outs gather."""
-    corners: dict[Link, tuple[Point, ...]] = {}
+def _turn(grid: Grid, rail_x: dict[tuple[int, Place], float], under: dict[int, float], heights: Heights) -> None:
+    """Set the corners of links that run along rails, from layer to layer, and on the line where read-outs gather."""
     several = {link.target for link, tap in grid.taps.items() if tap > 1}
     for link in grid.links:
         p, q = link.source, link.target
@@ -285,31 +252,29 @@ def _corners(
                 way += [(x, y), (q.x + aside, y)]
             else:
                 way += [(x, q.y)]
-            corners[link] = tuple(way)
+            link.via, link.at = tuple(way), len(way) - min(1, tap)
         elif grid.rises(link):
             y = q.y - 2 * heights.half
-            corners[link] = ((p.x, y), (q.x, y))
+            link.via, link.at = ((p.x, y), (q.x, y)), 1
         elif grid.gathers(link):
-            corners[link] = ((p.x, q.y),)
-    return corners
+            link.via = ((p.x, q.y),)
 
 
-def _detours(grid: Grid, corners: dict[Link, tuple[Point, ...]], taken: list[float]) -> dict[Link, tuple[Point, ...]]:
-    """The ways of what enters something after all columns from afar: over everything, or below it."""
-    found: dict[Link, tuple[Point, ...]] = {}
+def _detour(grid: Grid, taken: list[float]) -> None:
+    """Lead what enters something after all columns from afar over everything, or below it."""
     last = max(grid.steps)
     for q in grid.places:
         if q.column <= last:
             continue
         for sign in (1, -1):
-            far = [link for link in grid.into[q] if link not in found and link not in corners]
-            far = [link for link in far if link.source.column < q.column and _passes(grid, link)]
+            far = [link for link in grid.into[q] if not link.via and link.source.column < q.column]
+            far = [link for link in far if _passes(grid, link)]
             free = [link for link in far if all(is_free(p, grid.columns[p.column], sign) for p in (link.source, q))]
             if free:
                 y = sign * (max([sign * p.y + p.height / 2 for p in grid.places] + [sign * y for y in taken]) + LANE)
                 taken.append(y)
-                found |= {link: ((link.source.x, y), (q.x, y)) for link in free}
-    return found
+                for link in free:
+                    link.via = ((link.source.x, y), (q.x, y))
 
 
 def _passes(grid: Grid, link: Link) -> bool:
@@ -324,8 +289,8 @@ def is_free(p: Place, column: Sequence[Place], sign: int) -> bool:
     return not any(sign * (q.y - p.y) > 1 and abs(q.x - p.x) < (q.width + p.width) / 2 for q in column)
 
 
-def _bends(links: Sequence[Link], places: Sequence[Place], corners: dict[Link, tuple]) -> dict[Link, float]:
-    """The links along a level line that pass other places on it, and how far each bends off the line.
+def _bend(links: Sequence[Link], places: Sequence[Place]) -> None:
+    """Bend the links along a level line that pass other places on it off the line.
 
     Downwards; or upwards, and higher than the lines that reach a place from above, if only below there are places near.
     """
@@ -334,12 +299,10 @@ def _bends(links: Sequence[Link], places: Sequence[Place], corners: dict[Link, t
         rows[p.y].append(p.x)
     for xs in rows.values():
         xs.sort()
-    bends = {}
     for link in links:
         left, right = sorted((link.source.x, link.target.x))
         passed = bisect_left(rows[link.source.y], right) - bisect_right(rows[link.source.y], left)
-        if link not in corners and link.source.y == link.target.y and passed > 0:
+        if not link.via and link.source.y == link.target.y and passed > 0:
             between = [p.y - link.source.y for p in places if left < p.x < right]
             below, above = (any(0 < sign * y < 2 * ARC for y in between) for sign in (-1, 1))
-            bends[link] = (1.6 if below and not above else -1.0) * (ARC + 3.0 * min(passed, 4))
-    return bends
+            link.bend = (1.6 if below and not above else -1.0) * (ARC + 3.0 * min(passed, 4))

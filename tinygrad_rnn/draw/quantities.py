@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -65,15 +65,10 @@ def short(array: np.ndarray | None) -> str:
 def colours(norms: Mapping[Key, float]) -> tuple[dict[Key, str], tuple[int, int]]:
     """The colour of each norm by its logarithm, and the powers of ten at the ends of the scale."""
     powers = {p: float(np.log10(size)) for p, size in norms.items() if 0 < size < np.inf}
-    low, high = _span(powers.values())
+    low, high = math.floor(min(powers.values(), default=0.0)), math.ceil(max(powers.values(), default=0.0))
+    low -= low == high  # at least one power of ten apart
     last = len(SCALE) - 1
     found = {p: SCALE[min(last, int((power - low) / (high - low) * len(SCALE)))] for p, power in powers.items()}
     found |= {p: SCALE[-1] for p, size in norms.items() if not size < np.inf}
     found |= {p: ZERO for p, size in norms.items() if size == 0}
     return found, (low, high)
-
-
-def _span(powers: Iterable[float]) -> tuple[int, int]:
-    """From the smallest to the largest, at least one power of ten apart."""
-    low, high = math.floor(min(powers, default=0.0)), math.ceil(max(powers, default=0.0))
-    return (low, high) if high > low else (low - 1, high)

@@ -48,7 +48,7 @@ def routes(diagram: Diagram) -> list[Route]:
     found = []
     for edge in diagram.edges:
         source, target = nodes[edge.source], nodes[edge.target]
-        curve, tip = (_curved if edge.curve else _bent if edge.bend else _angular)(edge, source, target)
+        curve, tip = (_curved if edge.curve or edge.bend else _angular)(edge, source, target)
         label = None
         if edge.label:
             beside = [
@@ -149,18 +149,12 @@ def _angular(edge: Edge, source: Node, target: Node) -> tuple[list[Point], Point
     return curve + _straight(curve[-1], _before(tip, points[-2], edge)), tip
 
 
-def _bent(edge: Edge, source: Node, target: Node) -> tuple[list[Point], Point]:
-    """One arc that leaves the level line by three quarters of the bend, and the tip of the arrow."""
-    leave, arrive = (source.x + (target.x - source.x) * part for part in (0.2, 0.8))
-    leave, arrive = (leave, source.y + edge.bend), (arrive, target.y + edge.bend)
-    tip = _border(target, arrive)
-    return [_border(source, leave), leave, arrive, _before(tip, arrive, edge)], tip
-
-
 def _curved(edge: Edge, source: Node, target: Node) -> tuple[list[Point], Point]:
-    """The curve of the edge, to where these two shapes begin, and the tip of the arrow."""
-    tip = _border(target, edge.curve[-2])
-    return [_border(source, edge.curve[1]), *edge.curve[1:-1], _before(tip, edge.curve[-2], edge)], tip
+    """The curve of the edge, or an arc off the level line by three quarters of its bend; and the tip of the arrow."""
+    x, y, width = source.x, source.y + edge.bend, target.x - source.x
+    inner = edge.curve[1:-1] or [(x + 0.2 * width, y), (x + 0.8 * width, y)]
+    tip = _border(target, inner[-1])
+    return [_border(source, inner[0]), *inner, _before(tip, inner[-1], edge)], tip
 
 
 def _before(tip: Point, point: Point, edge: Edge) -> Point:

@@ -6,29 +6,10 @@ import unicodedata
 from dataclasses import dataclass
 
 __all__ = [
-    "ARROW",
-    "CORNER",
-    "EDGES",
-    "EDGE_FONT",
-    "FAINT",
-    "FONT",
-    "LEGEND_FONT",
-    "MARGIN",
-    "NODES",
-    "NODE_FONT",
-    "NOTE_FONT",
-    "NOTE_GAP",
-    "PALE",
-    "PANEL",
-    "PANEL_FONT",
-    "SCALE",
-    "WORDS",
-    "ZERO",
-    "Style",
-    "ink",
-    "size",
-    "text_width",
-]
+    "ARROW", "CORNER", "EDGE", "EDGES", "EDGE_FONT", "FAINT", "GRAPH", "LEGEND", "LEGEND_FONT", "MARGIN", "NODE",
+    "NODES", "NODE_FONT", "NOTE_FONT", "NOTE_GAP", "PALE", "PANEL", "PANEL_FONT", "SCALE", "ZERO", "Style", "ink",
+    "size", "text_width",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,11 +49,9 @@ EDGES = {
 }
 # Seven colours of the cividis scale: even steps to the eye, in grey and to the colour-blind too (Nuñez et al. 2018).
 SCALE = ("#00224e", "#123570", "#3b496c", "#575d6d", "#8a8678", "#c0a85f", "#fee838")
-WORDS = "#444444"  # of the legend and the caption
 ZERO = "#ffffff"  # of what has no logarithm
 FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
-PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575"}
 # fmt: on
 
 _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
@@ -83,6 +62,13 @@ NOTE_GAP = 3.0  # between a label and the note below it
 ARROW = 7.0
 MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
 CORNER = 12.0  # the radius of a turn
+
+# Graphviz's attributes: of the whole, of every node and edge, of a column's panel, of the legend and the caption
+GRAPH = {"pad": "0.15", "outputorder": "edgesfirst", "bgcolor": "white", "fontname": FONT}
+NODE = {"fontname": FONT, "fontsize": f"{NODE_FONT:g}", "style": "filled", "fixedsize": "true", "margin": "0"}
+EDGE = {"fontname": FONT, "fontsize": f"{EDGE_FONT:g}", "arrowsize": "0.7"}
+PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", "fontsize": f"{PANEL_FONT:g}"}
+LEGEND = {"fontsize": f"{LEGEND_FONT:g}", "fontcolor": "#444444"}
 
 
 def ink(fill: str) -> str:

@@ -7,7 +7,7 @@ of its source. The terms of a sum over time are added to it one by one, the last
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,22 +33,8 @@ NO_NUMBER = "The output is no single number, so no gradient starts from it. Take
 
 
 def tell(unfolded: Unfolded, forward: Diagram, backward: Diagram) -> Story:
-    """The frames of a graph, with the numbers that they show, in figures that show none."""
-    return _Teller(unfolded).story(_undressed(forward, unfolded), _undressed(backward, unfolded))
-
-
-def _undressed(diagram: Diagram, unfolded: Unfolded) -> Diagram:
-    """A figure without values, colours and highlights, which the page shows frame by frame."""
-    drawn = {p.id: p for p in unfolded.places}
-    faint = {id for id, p in drawn.items() if diagram.direction == "RL" and not p.tensor.requires_grad}
-    return replace(
-        diagram,
-        nodes=[replace(node, note="", fill="", faint=node.id in faint) for node in diagram.nodes],
-        edges=[replace(edge, bold=False, faint=False) for edge in diagram.edges],
-        caption=unfolded.writer.legend(),
-        caption_markup=unfolded.markup.legend(),
-        scale=None,
-    )
+    """The page's frames; each highlights one step of figures drawn without numbers."""
+    return _Teller(unfolded).story(forward, backward)
 
 
 class _Teller:
@@ -59,6 +45,7 @@ class _Teller:
         self.frames: list[dict] = []
         for first, count in unfolded.hidden.items():
             self.gap = (first, first + count - 1)
+            self.steps = f"steps {first} to {first + count - 1}" if count > 1 else f"step {first}"
 
     def story(self, forward: Diagram, backward: Diagram) -> Story:
         places = self.unfolded.places
@@ -68,10 +55,11 @@ class _Teller:
             self.frames.append({"phase": "forward", "nodes": given, "text": GIVEN})
         for p in sorted(places, key=lambda p: (p.tensor.born, p.kind == "elided")):
             if p in dots[-1:]:
-                first, last = self.gap
-                steps = f"steps {first} to {last}"
-                text = f"{steps.capitalize()} run: {last - first + 1} of them, not drawn."
-                self.frames.append({"phase": "forward", "nodes": [p.id for p in dots], "text": text, "steps": steps})
+                count = self.unfolded.hidden[self.gap[0]]
+                runs = f"run: {count} of them," if count > 1 else "runs, and is"
+                text = f"{self.steps.capitalize()} {runs} not drawn."
+                ids = [p.id for p in dots]
+                self.frames.append({"phase": "forward", "nodes": ids, "text": text, "steps": self.steps})
             elif p.id not in given and p not in dots:
                 self.frames.append({"phase": "forward", "nodes": [p.id]})
         if self.output.tensor.size == 1 and self.output.tensor.requires_grad:
@@ -81,16 +69,11 @@ class _Teller:
         return Story(forward, backward, {p.id: self._node(p) for p in places}, self.frames, self._sums())
 
     def _node(self, p: Place) -> dict:
-        unfolded = self.unfolded
-        name, plain = self.labels.name(p), self.plain.name(p)
+        name = self.labels.name(p)
         if p.kind == "elided":
-            return {"name": name, "plain": f"steps {self.gap[0]} to {self.gap[1]}", "wants": True}
-        node = {
-            "name": name,
-            "plain": plain,
-            "wants": bool(p.tensor.requires_grad),
-            **_array(unfolded.values[p.tensor]),
-        }
+            return {"name": name, "plain": self.steps, "wants": True}
+        node = {"name": name, "plain": self.plain.name(p), "wants": bool(p.tensor.requires_grad)}
+        node |= _array(self.unfolded.values[p.tensor])
         if p.tensor.requires_grad:
             node["gradient"] = self.equations.gradient(p)
         return node if p.tensor.is_leaf else node | self.equations.forward(p)
@@ -114,18 +97,18 @@ class _Teller:
                     frame = {"nodes": [q.id], "edge": f"{p.id}->{q.id}", "from": p.id}
                     written, parts = self.equations.backward(link, self.found[p])
                     if p.kind == "elided":
-                        parts["note"] = f"⋯ is what comes back through steps {self.gap[0]} to {self.gap[1]}."
+                        parts["note"] = f"⋯ is what comes back through {self.steps}."
                     term = written if q in self.found else self.equations.gradient(q)
                     if q.kind == "elided":
-                        parts["name"] = self._differential(used(link))
+                        parts["name"] = self.labels.differential(used(link))
                     self._pass_on(q, passed[key], written, **frame, **parts)
                     if key in unfolded.shared:
                         self._add_term(key, q, passed[key], term)
             if p.kind == "elided":
-                first, last = self.gap
                 for x in [x for x in unfolded.shared if x in through_hidden]:
-                    written = " + ⋯ + ".join(self._differential(x, step) for step in (last, first))
-                    note = f"The terms of steps {first} to {last} together."
+                    ends = dict.fromkeys(self.gap[::-1])
+                    written = " + ⋯ + ".join(self.labels.differential(x, step) for step in ends)
+                    note = f"The terms of {self.steps} together." if len(ends) > 1 else f"The term of {self.steps}."
                     self._add_term(x, p, through_hidden.pop(x), written, note=note)
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
@@ -141,8 +124,10 @@ class _Teller:
 
     def _pass_on(self, to: Place | Tensor, term: np.ndarray, written: str, **frame: Any) -> None:
         """A frame in which a term is added to a gradient: of a place, or of a parameter that several steps use."""
-        name = frame.get("name") or (self.equations.gradient(to) if isinstance(to, Place) else self._differential(to))
-        id = to.id if isinstance(to, Place) else self.unfolded.sums[to][1]
+        if isinstance(to, Place):
+            id, name = to.id, frame.get("name") or self.equations.gradient(to)
+        else:
+            id, name = self.unfolded.sums[to][1], self.labels.differential(to)
         grown = {"equation": f"{name} = {written}"}
         if to in self.found:
             grown = {"equation": f"{name} ← {name} + {written}".replace("+ −", "− ")}
@@ -157,9 +142,6 @@ class _Teller:
         self._pass_on(parameter, term, written, **frame)
         if np.array_equal(self.found.get(by), term):
             del self.frames[-1]["term"]  # which is the gradient that it is from
-
-    def _differential(self, x: Tensor, step: int | None = None) -> str:
-        return self.labels.differential(x, step)
 
     def _through_hidden_steps(self) -> dict[Tensor, np.ndarray]:
         """What the gradients of the states before the hidden steps, and of the parameters, have from these steps."""
@@ -179,15 +161,11 @@ class _Teller:
         ids |= {p.id: p for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
         if self.frames[-1]["phase"] == "forward":
             return []
-        return [
-            {
-                "id": id,
-                "name": self._differential(p.tensor),
-                "plain": self.plain.differential(p.tensor),
-                "terms": sum(frame.get("to") == id for frame in self.frames),
-            }
-            for id, p in ids.items()
-        ]
+        found, terms = [], Counter(frame.get("to") for frame in self.frames)
+        for id, p in ids.items():
+            name, plain = (labels.differential(p.tensor) for labels in (self.labels, self.plain))
+            found.append({"id": id, "name": name, "plain": plain, "terms": terms[id]})
+        return found
 
 
 def _array(array: np.ndarray) -> dict:

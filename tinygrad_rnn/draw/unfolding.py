@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.backward import GradientName, topological_order
 from tinygrad_rnn.draw.columns import columns_of, used_in
 from tinygrad_rnn.draw.grid import Link, Place
@@ -35,7 +35,8 @@ class Unfolded:
 
     Attributes:
         places: in topological order, the output last. links: the uses of one by another.
-        steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for.
+        steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for. gap: the
+            columns that are not drawn for it.
         shared: the parameters that several steps use, and where they stand.
         rolled: whether one step stands for all.
         columns: of every node, drawn or not.
@@ -52,6 +53,7 @@ class Unfolded:
     shared: dict[Tensor, list[Place]]
     rolled: bool
     hidden: dict[int, int]
+    gap: set[float]
     columns: dict[Tensor, float | None]
     values: dict[Tensor, np.ndarray]
     cut_states: set[Tensor]
@@ -69,7 +71,7 @@ class Unfolded:
 
     def is_hidden(self, tensor: Tensor) -> bool:
         """Whether a node belongs to a hidden step."""
-        return self.columns[tensor] in self._hidden_columns
+        return self.columns[tensor] in self.gap
 
     @cached_property
     def derivatives(self) -> dict[Link, str]:
@@ -81,13 +83,6 @@ class Unfolded:
     def has_gradients(self) -> bool:
         """Whether there are gradients among the variables, as in a recorded backward graph."""
         return any(isinstance(x.name, GradientName) for x in self.columns)
-
-    @cached_property
-    def _hidden_columns(self) -> frozenset[float]:
-        if not self.hidden:
-            return frozenset()
-        steps = set(range(self.steps[0], self.steps[-1])) - set(self.steps)
-        return frozenset(steps | {step - 0.5 for step in steps})
 
     @cached_property
     def sums(self) -> dict[Tensor, tuple[str, str]]:
@@ -123,17 +118,11 @@ class Options:
     highlight: tuple[Tensor, int] | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("level", LEVELS), ("color_by", COLOURS)):
-            value = getattr(self, name)
-            if not (value is None or isinstance(value, str)) or value not in known:
-                raise ValueError(f"draw({name}={value!r}): not one of {', '.join(map(repr, known))}")
-        for name in ("rolled", "values", "shapes"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                raise ValueError(f"draw({name}={getattr(self, name)!r}): not one of True, False")
-        if self.max_steps is not None and (not isinstance(self.max_steps, Integral) or self.max_steps < 2):
-            raise ValueError(
-                f"draw(max_steps={self.max_steps!r}): a whole number from 2 up: the first step and the last"
-            )
+        switches = dict.fromkeys(["rolled", "values", "shapes"], (True, False))
+        for name, known in {"level": LEVELS, "color_by": COLOURS, **switches}.items():
+            checks.one_of("draw", name, getattr(self, name), known)
+        if self.max_steps is not None:
+            checks.whole("draw", "max_steps", self.max_steps, 2)
         if self.highlight is not None and not (isinstance(self.highlight, tuple | list) and len(self.highlight) == 2):
             raise TypeError(f"draw(highlight={self.highlight!r}): a parameter and a time step are needed")
         for name in ("max_steps", "highlight"):
@@ -156,13 +145,18 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
     places, links = _places(fold(order, kept), columns, steps, notation)
     uses = Counter(p.tensor for p in places)
     cut_states = {p.tensor for p in places if p.kind == "state" and p.tensor.is_leaf and p.tensor.step > 0}
-    rolled, hidden = options.rolled, {}
+    rolled, hidden, gap = options.rolled, {}, set()
     if rolled and not steps:
         raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
     if rolled:
         places, links, steps = _rolled(places, links, steps)
     elif options.max_steps is not None and len(steps) > options.max_steps:
-        places, links, steps, hidden = _without_middle(places, links, steps, options.max_steps)
+        shown = steps[: options.max_steps - options.max_steps // 2] + steps[len(steps) - options.max_steps // 2 :]
+        gap = {step for step in steps if step not in shown}
+        hidden = {min(gap): len(gap)}
+        gap |= {step - 0.5 for step in gap}  # cut states, which stand before what they are used in
+        places, links = _without_middle(places, links, gap, min(hidden))
+        steps = shown
     standing = defaultdict(list)
     for p in places:
         if p.kind != "elided":
@@ -175,16 +169,14 @@ def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unf
     values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
     return Unfolded(
         level=options.level, places=places, links=links, steps=steps, writer=writers[0], markup=writers[1],
-        shared=shared, rolled=rolled, hidden=hidden, columns=columns, values=values | {output: output.value},
-        cut_states=cut_states,
+        shared=shared, rolled=rolled, hidden=hidden, gap=gap, columns=columns,
+        values=values | {output: output.value}, cut_states=cut_states,
     )  # fmt: skip
 
 
 def _nodes(output: Tensor) -> list[Tensor]:
     """All nodes of a graph, in topological order."""
-    if not isinstance(output, Tensor):
-        raise TypeError(f"draw: a Tensor is needed, not a {type(output).__name__}")
-    if output.is_leaf:
+    if checks.instance("draw", output, Tensor).is_leaf:
         raise ValueError(
             f"draw: {describe(output)} has no graph: it was not made from a Tensor with requires_grad=True, or was "
             "made inside no_grad(), or is detached"
@@ -195,9 +187,7 @@ def _nodes(output: Tensor) -> list[Tensor]:
 def _between(nodes: list[Tensor], start: Tensor) -> list[Tensor]:
     """The nodes that lie on the ways from `start` to the output, which is the last."""
     output = nodes[-1]
-    if not isinstance(start, Tensor):
-        raise TypeError(f"draw: a Tensor is needed, not a {type(start).__name__}")
-    on_way = {start}
+    on_way = {checks.instance("draw", start, Tensor)}
     on_way.update(node for node in nodes if any(x in on_way for x in node.inputs))
     if output is start:
         raise ValueError(f"draw: between {describe(output)} and itself there is nothing")
@@ -242,28 +232,20 @@ def _places(
 def _rolled(places: list[Place], links: list[Link], steps: list[int]) -> tuple[list[Place], list[Link], list[int]]:
     """The last step alone, which stands for all, with the states that it starts from, and what comes after it."""
     last, before = steps[-1], set(steps[:-1])
-    kept = [
-        link
-        for link in links
-        if link.target.column not in before
-        and (link.source.column not in before or (link.source.carried and link.source.column == last - 1))
-    ]
+    kept = [link for link in links if link.target.column not in before]
+    kept = [k for k in kept if k.source.column not in before or (k.source.carried and k.source.column == last - 1)]
     drawn = {p for link in kept for p in (link.source, link.target)}
     return [p for p in places if p in drawn], kept, [last]
 
 
 def _without_middle(
-    places: list[Place], links: list[Link], steps: list[int], most: int
-) -> tuple[list[Place], list[Link], list[int], dict[int, int]]:
-    """The first steps and the last; dots stand for the states in between, in a column that stands for the others."""
-    shown = steps[: most - most // 2] + steps[len(steps) - most // 2 :]
-    hidden = [step for step in steps if step not in shown]
-    gap = set(hidden)
-    gap |= {step - 0.5 for step in gap}  # cut states, which stand before what they are used in
+    places: list[Place], links: list[Link], gap: set[float], column: int
+) -> tuple[list[Place], list[Link]]:
+    """What is outside a gap between columns; dots stand for the states that cross it, in a column of their own."""
     dots: dict[tuple, Place] = {}
 
     def stand_in(p: Place) -> Place:
-        return dots.setdefault(p.role, Place(p.tensor, hidden[0], f"dots{len(dots)}", "elided", True))
+        return dots.setdefault(p.role, Place(p.tensor, column, f"dots{len(dots)}", "elided", True))
 
     kept: dict[tuple[Place, Place], Link] = {}
     for link in links:
@@ -277,7 +259,7 @@ def _without_middle(
     drawn = {p for pair in kept for p in pair}
     order = [p for p in (*places, *dots.values()) if p in drawn]
     order.sort(key=lambda p: (p is places[-1], p.column))
-    return order, list(kept.values()), shown, {hidden[0]: len(hidden)}
+    return order, list(kept.values())
 
 
 def _indices(nodes: list[Tensor], columns: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, int | str]:

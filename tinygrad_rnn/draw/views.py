@@ -1,24 +1,26 @@
 """The figures of a recorded graph: the same nodes in the same places, dressed for each direction.
 
-- `forward` (Fig. 7-5 of seed 001): values run to the right.
+- `forward` (Fig. 7-5 of interdb): values run to the right.
 - `backward` (Fig. 7-6): gradients run to the left, along each edge times the local derivative that stands on it.
 - `between` (Fig. 7-7): what of the backward figure lies between two nodes.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.bptt.expansion import Term, terms_at
+from tinygrad_rnn import checks
+from tinygrad_rnn.bptt.expansion import Term, expansion
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.page import Story
-from tinygrad_rnn.draw.placement import Lane, Placement, is_free
+from tinygrad_rnn.draw.placement import Lane, is_free
 from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import MARGIN, size
 from tinygrad_rnn.draw.telling import tell
@@ -39,7 +41,7 @@ BESIDE = 20.0  # and how far beside the states it comes down
 
 
 def forward(output: Tensor, **options: Any) -> Diagram:
-    """The forward computational graph of a Tensor (Fig. 7-5 of seed 001), time running to the right.
+    """The forward computational graph of a Tensor (Fig. 7-5 of interdb), time running to the right.
 
     Args:
         options: as `Options` has them: level, notation, max_steps, rolled, values, shapes, color_by, highlight.
@@ -51,7 +53,7 @@ def forward(output: Tensor, **options: Any) -> Diagram:
 
 
 def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagram:
-    """The backward computational graph of a Tensor (Fig. 7-6 of seed 001): gradients run to the left.
+    """The backward computational graph of a Tensor (Fig. 7-6 of interdb): gradients run to the left.
 
     Along each edge the gradient is multiplied by the local derivative written on it. A parameter that several steps
     use has one term of its gradient in each, and Σ adds them up: eqs. 7.7 to 7.9. What needs no gradient is drawn
@@ -68,14 +70,13 @@ def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagr
 
 
 def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
-    """How the gradient of one node gets to another, such as from h(T) to h(T-1) (Fig. 7-7 of seed 001).
+    """How the gradient of one node gets to another, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
 
     The products of the local derivatives along all ways, added up, are ∂output/∂input (`bptt.jacobian`).
 
     Args, Raises: as for `backward`.
     """
-    if not isinstance(input, Tensor):
-        raise TypeError(f"draw.between(output, input): a Tensor is needed, not a {type(input).__name__}")
+    checks.instance("draw.between(output, input)", input, Tensor)
     figure = _Figure(output, input, _options("between", options))
     start = next(p for p in figure.unfolded.places if p.tensor is input)
     names = [figure.plain.name(p) for p in (figure.unfolded.places[-1], start)]
@@ -103,7 +104,7 @@ class _Figure:
         self.columns = {*unfolded.steps, *unfolded.hidden}
         notes: dict[Place | Tensor, str] = {x: self._note_of_sum(x) for x in unfolded.shared}
         notes |= {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
-        self.at: Placement = placed(unfolded, self.plain, notes)
+        self.lanes = placed(unfolded, self.plain, notes)
         self.terms: list[Term | None] = [None, None]  # the highlighted one, as plain text and as markup
         self.lit = self._highlighted()
 
@@ -125,7 +126,7 @@ class _Figure:
                 edges.append(self._edge(link, *written, "gradient"))
             else:
                 edges.append(self._edge(link, "", "", "none"))
-        for lane in self.at.lanes:
+        for lane in self.lanes:
             total, its_sum = self._sum(lane)
             nodes += [total, its_sum]
             for p in lane.terms:
@@ -140,18 +141,14 @@ class _Figure:
         (its_id, total_id), x = unfolded.sums[first.tensor], lane.x - self._beside
         name, markup = (labels.differential(first.tensor) for labels in self.labels)
         over = f"the sum over the steps that use {self.plain.name(first)}"
-        over += f", the {sum(unfolded.hidden.values())} hidden ones too" if unfolded.hidden else ""
+        hidden = sum(unfolded.hidden.values())
+        over += f", the {hidden} hidden ones too" if hidden > 1 else ", the hidden one too" if hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
         note = self._note_of_sum(first.tensor)
-        half = size(first.kind, name, note)[0] / 2
-        tooltip = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
-        return (
-            Node(
-                total_id, name, first.kind, markup, x=x - GAP - half, y=lane.y, tooltip=tooltip, faint=faint,
-                note=note,
-            ),
-            Node(its_id, "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint),
-        )  # fmt: skip
+        left = x - GAP - size(first.kind, name, note)[0] / 2
+        of = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
+        total = Node(total_id, name, first.kind, markup, x=left, y=lane.y, tooltip=of, faint=faint, note=note)
+        return total, Node(its_id, "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint)
 
     def _emphasis(self, *places: Place) -> tuple[bool, bool]:
         """Whether what joins these places is bold, and whether it is faint."""
@@ -164,7 +161,7 @@ class _Figure:
             tooltip = "no gradient flows back from here"
             nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=p.x - CUT, y=p.y, tooltip=tooltip))
             edges.append(Edge(f"cut{i}", p.id, kind="cut"))
-        edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.at.lanes]))
+        edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.lanes]))
         if self.options.color_by is not None:
             nodes, span = self._coloured(nodes)
             names = [f"∂{labels.name(unfolded.places[-1])}/∂·" for labels in self.labels]
@@ -200,22 +197,25 @@ class _Figure:
 
     def _frame(self) -> tuple[float, float, float, float] | None:
         """Around all that stands in either figure; None if the nodes have no places."""
-        if not self.unfolded.steps and not self.at.curves:
+        links = self.unfolded.links
+        if not self.unfolded.steps and not any(link.curve for link in links):
             return None
         points = [
             (p.x + side * p.width / 2, p.y + side * p.height / 2) for p in self.unfolded.places for side in (-1, 1)
         ]
-        points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.at.lanes for total, it in [self._sum(lane)]]
-        points += [corner for corners in self.at.corners.values() for corner in corners]
-        points += [(x, y) for curve, _ in self.at.curves.values() for x, y in curve]
+        points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.lanes for total, it in [self._sum(lane)]]
+        points += [point for link in links for point in (*link.via, *link.curve)]
         points += [(p.x - CUT - AROUND, p.y) for p in self.unfolded.cuts]
         xs, ys = zip(*points, strict=True)
         top = max(ys) + AROUND + (LOOP + LOOPS_APART * len(self.unfolded.loops) if self.unfolded.loops else 0.0)
         return min(xs), min(ys) - AROUND, max(xs), top
 
     def story(self) -> Story:
-        """What the page shows, frame by frame."""
-        return tell(self.unfolded, self.forward(), self.backward("backward computational graph"))
+        """What the page shows, frame by frame: the figures themselves have no numbers, colours and highlights."""
+        bare = copy(self)
+        bare.options, bare.lit, bare.terms = replace(self.options, color_by=None), None, [None, None]
+        figures = (bare.forward(), bare.backward("backward computational graph"))
+        return tell(self.unfolded, *(replace(x, nodes=[replace(node, note="") for node in x.nodes]) for x in figures))
 
     def _node(self, p: Place, gradient: bool) -> Node:
         faint = (gradient and not p.tensor.requires_grad) or self._emphasis(p)[1]
@@ -242,15 +242,13 @@ class _Figure:
         return "\n".join(filter(None, [shape, value, clipped]))
 
     def _edge(self, link: Link, label: str, markup: str, kind: str) -> Edge:
-        at, p, q = self.at, link.source, link.target
-        via, piece = at.corners.get(link, ()), at.labelled.get(link, 0)
-        curve, middle = at.curves.get(link, ((), None))
+        p, q, via, piece, curve = link.source, link.target, link.via, link.at, link.curve
         if kind != "value":
             p, q, via, piece, curve = q, p, via[::-1], len(via) - piece, curve[::-1]
         bold, faint = self._emphasis(p, q)
         return Edge(
-            p.id, q.id, label, kind, markup, via=via, at=piece, side=at.side.get(link, 1), bend=at.bends.get(link, 0.0),
-            curve=curve, middle=middle, bold=bold, faint=faint,
+            p.id, q.id, label, kind, markup, via=via, at=piece, side=link.side, bend=link.bend, curve=curve,
+            middle=link.middle, bold=bold, faint=faint,
         )  # fmt: skip
 
     def _coloured(self, nodes: list[Node]) -> tuple[list[Node], tuple[int, int]]:
@@ -267,9 +265,9 @@ class _Figure:
         if self.options.highlight is None:
             return None
         parameter, step = self.options.highlight
-        if not isinstance(parameter, Tensor):
-            raise TypeError(f"draw(highlight=(parameter, step)): {parameter!r} is no Tensor")
-        self.terms = terms_at(step, self.unfolded.places[-1].tensor, parameter, self.options.notation, (PLAIN, MARKUP))
+        checks.instance("draw(highlight=(parameter, step))", parameter, Tensor)
+        sum_of = self.unfolded.places[-1].tensor, parameter, self.options.notation
+        self.terms = [expansion(*sum_of, setting, step)[0] for setting in (PLAIN, MARKUP)]
         found = [p for p in self.unfolded.places if p.tensor is parameter]
         found = [p for p in found if p.column == step] or [p for p in found if p.column not in self.unfolded.steps]
         if not found:

@@ -1,0 +1,57 @@
+"""Arguments, checked in one way, in one place: each function returns what it was given, or says what is needed.
+
+A message names the argument as the call has it, `draw(level='all'): not one of 'named', 'primitives'`; without a call
+to name, `level='all': ...`. What is of the wrong type is a TypeError, and another value a ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any, TypeVar
+
+import numpy as np
+
+__all__ = ["instance", "number", "one_of", "whole"]
+
+T = TypeVar("T")
+
+
+def instance(call: str, value: Any, kind: type[T] | tuple[type[T], ...], what: str = "a Tensor") -> T:
+    """An object of a class, or of one of several."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{call}: {what} is needed, not a {type(value).__name__}")
+    return value
+
+
+def one_of(call: str, name: str, value: Any, known: Iterable) -> Any:
+    """One of some words, among which None, True and False may be, Python's or NumPy's."""
+    known, value = list(known), value.item() if isinstance(value, np.generic) else value
+    if not any(isinstance(value, type(x)) and value == x for x in known):
+        raise ValueError(f"{_given(call, name, value)}: not one of {', '.join(map(repr, known))}")
+    return value
+
+
+def whole(call: str, name: str, value: Any, least: int, most: float = math.inf, wanted: str = "") -> int:
+    """A whole number, Python's or NumPy's, from the least to the most; `wanted` says so where these have a meaning."""
+    wanted = wanted or f"a whole number from {least} " + ("up" if most == math.inf else f"to {most}")
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{_given(call, name, value)}: {wanted} is needed")
+    if not least <= operator.index(value) <= most:
+        raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
+    return operator.index(value)
+
+
+def number(call: str, name: str, value: Any, wanted: str, least: float, most: float = math.inf) -> float:
+    """A real number from the least to the most, which NaN is not; `wanted` says so: "a number from 0 to 1"."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{_given(call, name, value)}: {wanted} is needed")
+    if not least <= value <= most:
+        raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
+    return float(value)
+
+
+def _given(call: str, name: str, value: Any) -> str:
+    return f"{call}({name}={value!r})" if call else f"{name}={value!r}"

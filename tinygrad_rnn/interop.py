@@ -1,0 +1,132 @@
+"""NumPy's protocols on Tensors: `np.tanh(t)` is `tg.tanh(t)`.
+
+- `NUMPY_FUNCTIONS`: NumPy's function -> ours; functions.py adds its own. Arguments are understood as NumPy understands
+  them, by position or by name, and those with NumPy's own defaults, such as `out=None`, change nothing.
+- Tests, choices and shapes give plain arrays: no gradient flows through them.
+- Every other function is refused, with a hint where another one does the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import primitives
+from tinygrad_rnn.tensor import Tensor, bare, read_out, test
+
+__all__ = ["NUMPY_FUNCTIONS", "values_of"]
+
+
+def values_of(argument: Any, function: Callable) -> Any:
+    """An argument for a function that is not recorded: the value of a Tensor, which leaves the graph here."""
+    if isinstance(argument, Tensor):
+        read_out(argument, f"{function.__name__}()")
+    return bare(argument)
+
+
+def _plain(function: Callable, reads: bool) -> Callable:
+    """A function of the values alone, which gives plain arrays; `reads` says whether of the elements, or of shapes."""
+
+    def plain(*arguments: Any, **keywords: Any) -> Any:
+        taken = functools.partial(values_of, function=function) if reads else bare
+        return function(*map(taken, arguments), **{name: taken(x) for name, x in keywords.items()})
+
+    return plain
+
+
+NUMPY_FUNCTIONS: dict[Callable, Callable] = {ufunc: functools.partial(test, ufunc) for ufunc in primitives.TESTS}
+NUMPY_FUNCTIONS |= {function: _plain(function, reads=True) for function in (
+    np.all, np.allclose, np.any, np.argmax, np.argmin, np.argpartition, np.argsort, np.argwhere, np.array2string,
+    np.array_equal, np.array_equiv, np.array_repr, np.array_str, np.count_nonzero, np.digitize, np.flatnonzero,
+    np.isclose, np.isin, np.isneginf, np.isposinf, np.logical_xor, np.nanargmax, np.nanargmin, np.nonzero, np.save,
+    np.savetxt, np.searchsorted,
+)}  # fmt: skip
+NUMPY_FUNCTIONS |= {function: _plain(function, reads=False) for function in (
+    np.can_cast, np.common_type, np.empty_like, np.iscomplex, np.iscomplexobj, np.isreal, np.isrealobj,
+    np.min_scalar_type, np.ndim, np.ones_like, np.result_type, np.shape, np.size, np.zeros_like,
+)}  # fmt: skip
+for _name in ("all", "any", "argmax", "argmin", "argsort", "nonzero"):
+    setattr(Tensor, _name, NUMPY_FUNCTIONS[getattr(np, _name)])
+
+# What to use instead of a function that is not supported, where something helps.
+_INSTEAD = {
+    "add.accumulate": "np.cumsum", "add.reduce": "np.sum", "choose": "np.where", "copyto": "np.where",
+    "insert": "np.concatenate", "maximum.reduce": "np.max", "minimum.reduce": "np.min", "multiply.reduce": "np.prod",
+    "nanmax": "np.fmax", "nanmean": "np.where", "nanmin": "np.fmin", "nansum": "np.where", "partition": "np.sort",
+    "percentile": "np.sort", "put": "np.where", "putmask": "np.where", "quantile": "np.sort", "unique": "np.sort",
+}  # fmt: skip
+
+# The defaults of a ufunc's keywords, and of a function's that does not state its own.
+_DEFAULTS = {"casting": "same_kind", "dtype": None, "order": "K", "out": None, "subok": True, "where": True}
+
+
+def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
+    if method == "__call__" and not keywords and ufunc in NUMPY_FUNCTIONS:
+        return NUMPY_FUNCTIONS[ufunc](*inputs)
+    given = _without(_DEFAULTS, keywords)
+    if method == "__call__" and keywords and given.keys() <= {"dtype"}:
+        return _in_dtype(given.get("dtype"), ufunc, inputs, {})
+    raise _unsupported(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", given)
+
+
+def _array_function(self: Tensor, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
+    refused: list[str] = []
+    if function in NUMPY_FUNCTIONS:
+        ours, (inputs, given) = NUMPY_FUNCTIONS[function], _as_numpy_reads_it(function, arguments, keywords)
+        names, defaults = _parameters(ours)
+        dtype = given.pop("dtype", None) if names and "dtype" not in defaults else None
+        refused = [key for key in given if key == "out" or (names and key not in {*names, *defaults})]
+        if not refused:
+            return _in_dtype(dtype, ours, inputs, given)
+    raise _unsupported(f"{function.__module__}.{function.__name__}".removeprefix("numpy."), refused)
+
+
+Tensor.__array_ufunc__ = _array_ufunc
+Tensor.__array_function__ = _array_function
+
+
+def _unsupported(name: str, keywords: Iterable[str] = ()) -> TypeError:
+    call = f"np.{name}" + "".join(f", {keyword}=" for keyword in keywords)
+    hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else f"; np.{name} without it is supported" if keywords else ""
+    return TypeError(f"{call} on a Tensor is not supported{hint}. Its .data is the bare array, without gradient.")
+
+
+@functools.cache
+def _parameters(function: Callable) -> tuple[list[str], dict[str, Any]]:
+    """The names of a function's positional arguments, none if their number is open, and the defaults of all."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a function in C, which an older NumPy does not describe
+        return [], _DEFAULTS
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    names = [] if variadic else [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names, {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _as_numpy_reads_it(function: Callable, arguments: tuple, keywords: dict) -> tuple[list, dict]:
+    """The arguments that NumPy requires, in its order, and by name the others that differ from its defaults."""
+    names, defaults = _parameters(function)
+    given = dict(zip(names, arguments, strict=False)) | keywords  # a call that NumPy has checked
+    required = [given.pop(name) for name in names if name not in defaults]
+    return [*required, *arguments[len(names) :]], _without(defaults, given)
+
+
+def _without(defaults: dict, keywords: dict) -> dict:
+    """The keywords whose values are not their defaults."""
+
+    def differs(x: Any, default: Any) -> bool:
+        return x is not default and (type(x) is not type(default) or x != default)
+
+    return {name: x for name, x in keywords.items() if differs(x, defaults.get(name, defaults))}
+
+
+def _in_dtype(dtype: Any, function: Callable, inputs: Sequence[Any], keywords: dict) -> Any:
+    """The result of a function that computes in a dtype, if one is given, as NumPy does."""
+    if dtype is None:
+        return function(*inputs, **keywords)
+    result = function(*(x.astype(dtype) if isinstance(x, Tensor) else x for x in inputs), **keywords)
+    return result if result.dtype == dtype else result.astype(dtype)
