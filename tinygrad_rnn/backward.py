@@ -48,7 +48,7 @@ def topological_order(*outputs: Tensor) -> list[Tensor]:
 def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset()) -> Iterator[tuple[Tensor, Any]]:
     """The chain rule, from the output to the leaves: yields (node, dL/dnode), each once and complete.
 
-    The cotangent of x is the sum over x's uses, each the use's cotangent times its local derivative (seed 001, section
+    The cotangent of x is the sum over x's uses, each the use's cotangent times its local derivative (interdb
     7.2.3). Where x is used once per time step, that sum is backpropagation through time: eqs. 7.7 to 7.9.
 
     Nodes come in the reverse of the order in which they were made: whatever uses a node is younger than it, and has

@@ -145,7 +145,7 @@ def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) 
 def detect_anomaly() -> Iterator[None]:
     """A context in which the first NaN or infinity raises, in a forward pass or in a backward pass.
 
-    An exploding gradient "will show up as NaN" (seed 003); here it says so itself: the primitive, the node, the time
+    An exploding gradient "will show up as NaN" (IIT slides); here it says so itself: the primitive, the node, the time
     step, the shapes and ranges of what went in, and the line of your code that made the node.
 
     Inside a function that is being compiled it does nothing: most values are not there yet.

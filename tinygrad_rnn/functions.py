@@ -47,7 +47,7 @@ divide = binary(primitives.divide, "x / y.")
 mod = binary(primitives.mod, "x % y, of the sign of y; derivatives 1 and -floor(x / y), at the jumps too.")
 square = unary(primitives.square, "x².")
 tanh = unary(primitives.tanh, "The hyperbolic tangent; derivative 1 - tanh²(x).")
-sigmoid = unary(primitives.sigmoid, "σ(x) = 1 / (1 + e^-x); derivative σ(x) (1 - σ(x)), at most 1/4 (seed 004).")
+sigmoid = unary(primitives.sigmoid, "σ(x) = 1 / (1 + e^-x); derivative σ(x) (1 - σ(x)), at most 1/4 (TowardsML).")
 relu = unary(primitives.relu, "max(x, 0); derivative 1 where x > 0 and 0 elsewhere.")
 softplus = unary(primitives.softplus, "log(1 + e^x), without overflow; derivative σ(x).")
 exp = unary(primitives.exp, "e^x.")
@@ -359,7 +359,7 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
-    """e^x / Σ e^x along an axis (seed 003: ŷ = softmax(V h)), shifted so that nothing overflows."""
+    """e^x / Σ e^x along an axis (IIT slides: ŷ = softmax(V h)), shifted so that nothing overflows."""
     e = exp(x - _finite_max(x, axis))
     return e / sum(e, axis, keepdims=True)
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import number
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor, describe
@@ -112,7 +112,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Gradient descent: v = momentum · v + g, p = p - lr · v (seed 003: W = W - α ∂E/∂W, without momentum).
+    """Gradient descent: v = momentum · v + g, p = p - lr · v (IIT slides: W = W - α ∂E/∂W, without momentum).
 
     Args:
         params: the parameters. lr: the learning rate α. momentum: at least 0 and less than 1.
@@ -186,7 +186,8 @@ def gradient_norm(params: Parameters) -> float:
 def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     """Scale all gradients by max_norm / ‖g‖ if their norm ‖g‖, as one vector, exceeds max_norm.
 
-    The remedy of Pascanu et al. 2013 for gradients that explode (seeds 002 to 004); the direction is kept.
+    The remedy of Pascanu et al. 2013 for gradients that explode (also in Module 5, the IIT slides and TowardsML); the
+    direction is kept.
 
     Returns:
         ‖g‖ before, infinite if it exceeds the largest number there is.
@@ -269,9 +270,5 @@ def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
 
 def _number(call: str, name: str, value: Any, below: float | None = None) -> float:
     """A setting, checked to be a number of at least 0, and less than `below`."""
-    limits = "at least 0" if below is None else f"at least 0 and less than {below}"
-    if not isinstance(value, Real):
-        raise TypeError(f"{call}({name}={value!r}): a number of {limits} is needed")
-    if not value >= 0 or (below is not None and value >= below):
-        raise ValueError(f"{call}({name}={value!r}): a number of {limits} is needed")
-    return float(value)
+    wanted = "a number of at least 0" + ("" if below is None else f" and less than {below}")
+    return number(call, name, value, wanted, 0, math.inf if below is None else math.nextafter(below, 0))

@@ -128,7 +128,7 @@ class Cell(Module):
 
 
 class RNNCell(Cell):
-    """The plain recurrent cell, node by node as in Fig. 7-5 (seed 001, section 7.2.2):
+    """The plain recurrent cell, node by node as in Fig. 7-5 (interdb 7.2.2):
 
         ĥ(t) = W x(t) + U h(t-1) + b,   h(t) = f(ĥ(t))
 
@@ -136,7 +136,7 @@ class RNNCell(Cell):
         input_size: D, the length of x(t).
         hidden_size: H, the length of h(t).
         nonlinearity: f, one of "tanh", "sigmoid", "relu", "identity".
-        bias: whether there is a b; seeds 000, 002 and 003 have none.
+        bias: whether there is a b; the BPTT post, Module 5 and the IIT slides have none.
         rng: a `numpy.random.Generator`, or a seed for one.
 
     Attributes:
@@ -173,7 +173,7 @@ class LSTMCell(Cell):
         c(t) = f(t) ⊙ c(t-1) + i(t) ⊙ g(t)            h(t) = o(t) ⊙ tanh(c(t))
 
     (Hochreiter and Schmidhuber 1997; with forget gates, Gers et al. 2000.) The state is the pair (h, c). The way back
-    along c is a product of forget gates, which seed 004 names as the remedy for vanishing gradients.
+    along c is a product of forget gates, which TowardsML names as the remedy for vanishing gradients.
 
     Args:
         input_size, hidden_size, bias, rng: as for `RNNCell`.

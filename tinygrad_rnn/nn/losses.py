@@ -1,4 +1,4 @@
-"""Losses. `reduction="sum"` is the seeds' E = Σ E_t; `"mean"` divides by the number of elements (rows, for classes).
+"""Losses. `reduction="sum"` is the texts' E = Σ E_t; `"mean"` divides by the number of elements (rows, for classes).
 
 A loss names what has no name yet: y or z, the target, and itself L.
 """
@@ -19,7 +19,7 @@ __all__ = ["cross_entropy", "half_squared_error", "squared_error"]
 
 
 def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
-    """L = ½ Σ (y - Y)² (eq. 7.3 of seed 001), of y and a target Y of the same shape.
+    """L = ½ Σ (y - Y)² (interdb, eq. 7.3), of y and a target Y of the same shape.
 
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
@@ -29,7 +29,7 @@ def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
 
 
 def squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
-    """L = Σ (Y - y)² (seeds 000 and 002: E_t = (d_t - y_t)²), of y and a target Y of the same shape.
+    """L = Σ (Y - y)² (BPTT post and Module 5: E_t = (d_t - y_t)²), of y and a target Y of the same shape.
 
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
@@ -39,9 +39,9 @@ def squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
 
 
 def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
-    """L = -Σ Y log softmax(z) (seed 003: E_t = -y_t log ŷ_t), of logits z (K,) or (..., K).
+    """L = -Σ Y log softmax(z) (IIT slides: E_t = -y_t log ŷ_t), of logits z (K,) or (..., K).
 
-    Its derivative by z is softmax(z) - Y (003: ŷ - y), as long as the weights of the classes add up to 1.
+    Its derivative by z is softmax(z) - Y (IIT slides: ŷ - y), as long as the weights of the classes add up to 1.
 
     Args:
         targets: class numbers 0 to K-1, of shape () or (...), or one weight per class, (K,) or (..., K) like z.

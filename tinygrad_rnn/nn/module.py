@@ -102,12 +102,12 @@ class Module:
 
 
 class Linear(Module):
-    """The dense layer y = V h + c (seed 001, section 7.2.3; seed 003: z = V h).
+    """The dense layer y = V h + c (interdb 7.2.3; IIT slides: z = V h).
 
     Args:
         input_size: H, the length of h.
         output_size: K, the length of y.
-        bias: whether there is a c; seeds 000, 002 and 003 have none.
+        bias: whether there is a c; the BPTT post, Module 5 and the IIT slides have none.
         rng: a `numpy.random.Generator`, or a seed for one.
 
     Attributes:

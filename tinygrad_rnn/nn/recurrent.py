@@ -25,7 +25,7 @@ class Recurrent(Module):
         cell: the kind of cell. options: what its constructor takes besides the sizes and rng.
 
     Attributes:
-        cells: one cell per layer. Each takes the h of the one below as its input (seed 003).
+        cells: one cell per layer. Each takes the h of the one below as its input (IIT slides).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Recurrent(Module):
 
 
 class RNN(Recurrent):
-    """The plain recurrent net: `RNNCell` unrolled through time (seed 001, section 7.2.2).
+    """The plain recurrent net: `RNNCell` unrolled through time (interdb 7.2.2).
 
     Args:
         input_size: D. hidden_size: H.
