@@ -1,11 +1,14 @@
 """The command line as a user meets it; each test runs it in-process, one in a process of its own."""
 
+import compileall
 import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command_line import ended as run
@@ -279,6 +282,59 @@ def test_a_wrong_rule_is_told(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(NONLINEARITIES, "tanh", unary(wrong))
     status, out, err = run(capsys, "demo", "--out", tmp_path)
     assert status == 1 and re.search(r"^W .* wrong$", out, re.MULTILINE) and "W: graph and closed form differ" in err
+
+
+def test_demo_leaves_figures_that_are_not_its_own(capsys, tmp_path):
+    (tmp_path / "backward.svg").write_text("<svg/>")
+    status, _, err = run(capsys, "demo", "--out", tmp_path)
+    assert status == 2 and "backward.svg is there, and of no such run; it would be replaced" in err
+    assert os.listdir(tmp_path) == ["backward.svg"] and (tmp_path / "backward.svg").read_text() == "<svg/>"
+
+
+def test_a_figure_does_not_take_the_place_of_the_data(capsys, tmp_path):
+    (tmp_path / "a.json").write_text("v\n" + "\n".join("1234321"))
+    status, _, err = run(capsys, "draw", "--data", tmp_path / "a.json", "-o", tmp_path / "a.json")
+    assert status == 2 and err.endswith("a.json is the data, and would be replaced: give another file\n")
+    assert (tmp_path / "a.json").read_text().startswith("v\n1\n2")
+
+
+USE = """
+import sys, numpy as np, tinygrad_rnn as tg
+assert sys.argv[1] in tg.__file__
+cell, readout = tg.nn.LSTMCell(1, 2, rng=0), tg.nn.Linear(2, 3, rng=0)
+def f(x, y): return tg.nn.cross_entropy(readout(cell(x)[0]), y)
+inputs = np.ones(1), np.eye(3)[0]
+program = tg.compile(f, *inputs, wrt=[*cell.parameters()])
+program.save("bptt.py")
+import bptt
+assert bptt.bptt(*inputs, *(p.data for p in (*cell.parameters(), *readout.parameters())))[0] == program(*inputs)[0]
+tg.draw.forward(f(*inputs)).save("page.html")
+try:
+    with tg.detect_anomaly():
+        tg.log(tg.Tensor(-1.0, requires_grad=True))
+except ArithmeticError as error:
+    assert "<string>" in str(error), error
+from tinygrad_rnn.cli import main
+assert main(["train", "--hidden", "1", "--epochs", "1", "--out", "run"]) == 0
+"""
+
+
+@pytest.mark.parametrize("kind", ["zip", "pyc"])
+def test_the_package_works_from_a_zip_file_and_without_its_source(tmp_path, kind):
+    package = shutil.copytree(Path(cli.__file__).parent, tmp_path / "lib" / "tinygrad_rnn")
+    path = package.parent
+    if kind == "zip":
+        path = shutil.make_archive(tmp_path / "package", "zip", path)
+    else:
+        compileall.compile_dir(package, quiet=1, legacy=True)
+        for source in package.rglob("*.py"):
+            source.unlink()
+    paths = os.pathsep.join([str(path), str(tmp_path)])
+    command = [sys.executable, "-c", USE, str(path)]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_terminal_without_unicode(tmp_path):

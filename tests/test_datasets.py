@@ -95,3 +95,24 @@ def test_the_adding_problem_is_the_sum_of_two_marked_numbers():
     numbers, marks = xs[..., 0], xs[..., 1]
     assert (marks[:5].sum(axis=0) == 1).all() and (marks[5:].sum(axis=0) == 1).all() and targets.shape == (50, 1)
     np.testing.assert_allclose(targets[:, 0], (numbers * marks).sum(axis=0))
+
+
+def test_a_file_of_very_many_columns_is_told_in_a_short_line_and_read(tmp_path):
+    path = write(tmp_path, ",".join(f"c{i}" for i in range(300_000)) + "\n" + ",".join(["1"] * 300_000))
+    with pytest.raises(ValueError, match=r"name a column; the columns are 'c0', .*\.\.\.: 300,000 in all") as told:
+        datasets.read_column(path)
+    assert len(str(told.value)) < 400
+    np.testing.assert_array_equal(datasets.read_column(path, "c299999"), [1.0])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_other_encodings_are_told(tmp_path, encoding):
+    with pytest.raises(ValueError, match=r"series\.csv"):
+        datasets.read_column(write(tmp_path, "größe,b\n1,2\n", encoding), "größe")
+
+
+def test_what_is_no_file_of_numbers_is_told(tmp_path):
+    with pytest.raises(ValueError, match="/dev/zero is no regular file"):
+        datasets.read_column("/dev/zero")
+    with pytest.raises(ValueError, match="is no regular file"):
+        datasets.read_column(tmp_path)

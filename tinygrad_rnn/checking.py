@@ -216,7 +216,7 @@ def _range(values: np.ndarray) -> str:
 
 def place_outside() -> tuple[str, int]:
     """File and line of the innermost call that is not this package's."""
-    package = os.path.join(os.path.dirname(__file__), "")
+    package = os.path.join(os.path.dirname(place_outside.__code__.co_filename), "")
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         frame = frame.f_back

@@ -1,13 +1,16 @@
 """The command line: `tinygrad-rnn demo | draw | check | train | flow | sweep`, also `python -m tinygrad_rnn`.
 
 Exit status: 0; 1 when a gradient disagrees, training diverges, or a file cannot be read or written; 2 for bad arguments
-or bad data; 130 when interrupted.
+or bad data; 130 when interrupted, 143 when terminated.
 """
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -23,6 +26,7 @@ from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.experiments.commands import add_commands
+from tinygrad_rnn.files import refuse_others
 from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
@@ -45,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
     options = _parser().parse_args(arguments)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _termination_interrupts() as terminated:
             warnings.showwarning = _shown_in_a_line(options.command)
             return options.run(options)
     except ValueError as error:
@@ -55,14 +59,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         status, message = 1, f"not enough memory: {error}"
     except KeyboardInterrupt as error:
-        status, message = 130, str(error) or "interrupted"
+        status, message = 143 if terminated else 130, str(error) or "interrupted"
     except FileExistsError as error:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
         told = error.strerror or str(error)
         status, message = 1, f"{told}: {error.filename}" if error.filename else told
-    print(f"tinygrad-rnn {options.command}: {message.removeprefix(f'{options.command}: ')}", file=sys.stderr)
+    message = " ".join(message.removeprefix(f"{options.command}: ").splitlines())
+    print(f"tinygrad-rnn {options.command}: {message}", file=sys.stderr)
     return status
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[list[int]]:
+    """SIGTERM interrupts as Ctrl-C does: what has been done is kept. Gives a list of the signals that have come."""
+    received, before = [], signal.getsignal(signal.SIGTERM)
+
+    def interrupt(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(ValueError):  # signals are for the main thread
+        signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGTERM, before)
 
 
 def _shown_in_a_line(command: str) -> Callable[..., None]:
@@ -209,6 +232,8 @@ def _demo(options: argparse.Namespace) -> int:
     figures = {"forward": draw.forward(loss), "backward": draw.backward(loss)}
     figures["forward-primitives"] = draw.forward(loss, level="primitives")
     for name, diagram in figures.items():
+        refuse_others(options.out / f"{name}.svg", f"<title>{diagram.title}</title>")
+    for name, diagram in figures.items():
         print(f"wrote {diagram.save(options.out / f'{name}.svg')}")
 
     loss.backward()
@@ -240,6 +265,8 @@ def _draw(options: argparse.Namespace) -> int:
     _refuse_what_has_no_effect(options, shown)
     settings = {"nonlinearity": options.nonlinearity} if options.nonlinearity else {}
     net = _Forecast(options, KINDS[options.cell], num_layers=options.layers, **settings)
+    if os.path.exists(options.data) and options.out.exists() and options.out.samefile(options.data):
+        raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
     resolution = {"dpi": options.dpi} if hasattr(options, "dpi") else {}
     print(f"wrote {_diagram(net, options, shown).save(options.out, **resolution)}")
     return 0

@@ -6,18 +6,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from importlib.resources import files
 
 import numpy as np
 
+from tinygrad_rnn.files import read_file
+
 __all__ = ["adding_problem", "mean_and_deviation", "read_column", "series", "sine", "sunspots", "window"]
+
+SHOWN = 200  # characters of a file in an error
 
 
 def sunspots() -> np.ndarray:
     """The yearly sunspot number, 1700 to 2008: 309 values, with a cycle of about 11 years."""
-    return read_column(str(files("tinygrad_rnn") / "data" / "sunspots.csv"), "SUNACTIVITY")
+    return _column("sunspots.csv", (files("tinygrad_rnn") / "data" / "sunspots.csv").read_bytes(), "SUNACTIVITY")
 
 
 def sine(points: int = 100, periods: float = 2.0) -> np.ndarray:
@@ -61,37 +66,48 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
         ValueError: it is no CSV file in UTF-8, there is no such column or more than one, or a value in it is no finite
             number; names the line.
     """
+    return _column(os.fspath(path), read_file(path), column)
+
+
+def _column(path: str, content: bytes, column: str | None) -> np.ndarray:
+    entries: list[tuple[int, str | None]] = []
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            header_line = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(",;\t", key=header_line.count))
-            lines = [(reader.line_num, row) for row in reader]
+        text = content.decode("utf-8-sig")
+        header_line = io.StringIO(text, newline="").readline()
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header_line.count))
+        header = [name.strip() for name in next(filter(None, reader), [])]
+        place = _place(path, header, column)
+        for row in reader:
+            if row or len(header) == 1:  # an empty line is no row, but a gap in an only column
+                entries.append((reader.line_num, row[place] if place < len(row) else "" if row else None))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    full = [k for k, (_, row) in enumerate(lines) if row]
-    lines = lines[full[0] : full[-1] + 1] if full else []
-    if not lines:
+    while entries and entries[-1][1] is None:
+        entries.pop()
+    values = [_number(entry or "") for _, entry in entries]
+    for (line, entry), value in zip(entries, values, strict=True):
+        if value is None or not math.isfinite(value):
+            held = repr(entry or "")[:SHOWN]
+            raise ValueError(f"{path}, line {line}: column {header[place]!r} holds {held}, which is no finite number")
+    return np.array(values)
+
+
+def _place(path: str, header: list[str], column: str | None) -> int:
+    """The index of a column, the only one if none is named."""
+    if not header:
         raise ValueError(f"{path}: the file is empty")
-    header = [name.strip() for name in lines[0][1]]
     if column is None and len(header) == 1:
         column = header[0]
         if _number(column) is not None:
-            raise ValueError(f"{path}: the first line is {column!r}; a header line is needed, the name of the column")
+            raise ValueError(
+                f"{path}: the first line is {column[:SHOWN]!r}; a header line is needed, the name of the column"
+            )
     if header.count(column) != 1:
         what = {None: "name a column"}.get(column, f"there are {header.count(column) or 'no'} columns {column!r}")
-        raise ValueError(f"{path}: {what}; the columns are {', '.join(map(repr, header))}")
-    place = header.index(column)
-    values = []
-    for line, row in lines[1:]:
-        if not row and len(header) > 1:
-            continue  # an empty line is no row, but a gap in an only column
-        entry = row[place] if place < len(row) else ""
-        value = _number(entry)
-        if value is None or not math.isfinite(value):
-            raise ValueError(f"{path}, line {line}: column {column!r} holds {entry!r}, which is no finite number")
-        values.append(value)
-    return np.array(values)
+        known = ", ".join(map(repr, header))
+        known = known if len(known) <= SHOWN else f"{known[:SHOWN]}...: {len(header):,} in all"
+        raise ValueError(f"{path}: {what}; the columns are {known}")
+    return header.index(column)
 
 
 def _number(text: str) -> float | None:

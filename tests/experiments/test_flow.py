@@ -222,6 +222,17 @@ def test_a_folder_that_is_a_file_is_a_failure(capsys, tmp_path):
     )
 
 
+@pytest.mark.parametrize("options, name", [(["--steps", 2], "flow.csv"), (["--preset", "cliff"], "cliff.svg")])
+def test_files_that_are_not_its_own_are_left(capsys, tmp_path, options, name):
+    (tmp_path / name).write_text("mine")
+    status, out, err = run(capsys, *options, "--out", tmp_path)
+    assert (status, out) == (2, "") and f"{name} is there, and of no such run" in err and err.count("\n") == 1
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    (tmp_path / name).unlink()
+    for _ in range(2):
+        assert run(capsys, *options, "--out", tmp_path)[0] == 0
+
+
 @pytest.mark.filterwarnings("default")  # as for users
 def test_without_matplotlib_the_numbers_are_there_and_it_says_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 import os
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Thread, active_count
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def fragile(x):
 def threads(size):
     a = np.ones((size, size))
     a @ a
-    return len(os.listdir("/proc/self/task"))
+    return len(os.listdir("/proc/self/task")) - active_count() + 1  # those that are none of Python's
 
 
 def trained(cell, seed):
@@ -318,6 +319,43 @@ def test_other_arguments_that_do_not_fit_are_told(thread, tmp_path):
         sweep(product, {"x": [1]}, thread, out=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, "[]", "5", '{"function": "x"}', '{"function": 1, "result": 1, "error": 1, "seconds": 1.0}'],
+)
+def test_a_record_that_is_none_is_told(thread, tmp_path, content):
+    path = tmp_path / identity({"x": 1}) / "run.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(ValueError, match="run.json is not the record of a run: delete it"):
+        sweep(product, {"x": [1]}, thread, out=tmp_path)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("name", ["results.csv", "results.svg"])
+def test_results_that_are_of_no_sweep_are_not_replaced(thread, tmp_path, name):
+    (tmp_path / name).write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=f"{name} is there, and of no such run"):
+        sweep(product, {"x": [1]}, thread, out=tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["a,b\n1,2\n"]
+
+
+def test_two_sweeps_in_one_folder_at_a_time_are_one_too_many(thread, tmp_path):
+    pytest.importorskip("fcntl", reason="folders are not locked here")
+
+    def another(run):
+        with pytest.raises(ValueError, match="another run is going on in"):
+            sweep(product, {"x": [2]}, thread, out=tmp_path)
+
+    sweep(product, {"x": [1]}, thread, out=tmp_path, progress=another)
+
+
+def test_a_number_that_no_float_can_hold_is_kept(thread, tmp_path):
+    for _ in range(2):
+        (run,) = sweep(lambda x: {"n": 10**400, "unit": []}, {"x": [10**400]}, thread, out=tmp_path)
+        assert run.result["n"] == 10**400
+
+
 def test_runs_of_another_function_are_not_taken_for_its_own(thread, tmp_path):
     other = partial(product, y=4.0)
     lambdas = [lambda x: x, lambda x: -x]
@@ -468,12 +506,27 @@ def test_1_and_1_0_are_one_learning_rate(tmp_path):
         ("[grid]\nhidden = [3, 2.5]", "hidden=2.5: a whole number"),
         ("[grid]\ncell = ['lstm', 'rnn']\nnonlinearity = ['relu']", "is of the plain cell, rnn; cell='lstm'"),
         ("[grid]\nlr = [0.1\nhidden = [1]", "line 3"),
+        ("[grid]\nlr = " + "[" * 100_000, "recursion"),
+        ("[grid]\nlr = [2020-01-01]", r"lr=datetime.date\(2020, 1, 1\): float is needed"),
+        ("[grid]\nlr = [1" + "0" * 400 + "]", "lr=inf: more than 0 is needed, and finite"),
+        ("[grid]\nhidden = [1" + "0" * 400 + "]", r"hidden=10+: at least 1 is needed, and at most 1e\+06"),
+        ("[grid]\nlayers = [10_000_000_000]", "layers=10000000000: at least 1 is needed, and at most 10000"),
+        ("[grid]\nhidden = [true]", "hidden=True: a whole number"),
+        ("[sample]\npoints = 10_000_000_000\nuniform.seed = [0, 9]", "points=10000000000: .* to 100,000"),
         (b"[grid]\n\nlr = ['\xff']", "line 3 is not UTF-8"),
     ],
 )
 def test_a_file_that_does_not_fit_is_told(tmp_path, text, message):
     with pytest.raises(ValueError, match=r"sweep\.toml: .*" + message):
         read_points(written(tmp_path, text))
+
+
+def test_a_grid_of_ten_thousand_million_points_is_told_before_it_is_there(tmp_path):
+    started, numbers = time.perf_counter(), list(range(1, 101))
+    text = "[grid]\n" + "".join(f"{name} = {numbers}\n" for name in ("seed", "hidden", "window", "batch", "epochs"))
+    with pytest.raises(ValueError, match="the grid has 10,000,000,000 points: 100,000 are the most"):
+        read_points(written(tmp_path, text))
+    assert time.perf_counter() - started < 1
 
 
 # --- the command
@@ -608,19 +661,55 @@ def test_each_column_is_data_of_its_own_and_a_window_too_long_stops_no_other(cap
     assert [row[:-1] for row in lines(Path("out/results.csv"))] == before
 
 
-def test_ctrl_c_keeps_what_has_run(tmp_path):
-    file = written(
-        tmp_path, "[train]\ndata = 'sine'\nhidden = 1\nwindow = 5\n[grid]\nepochs = [1, 2, 100_000, 200_000]\n"
-    )
-    command = [sys.executable, "-m", "tinygrad_rnn", "sweep", file, "--out", tmp_path / "out", "--workers", "1"]
-    # As a terminal does it: the signal goes to all processes of a group.
+def test_data_that_the_sweep_would_replace_are_told(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "[train]\nepochs = 1\nwindow = 5\nhidden = 2\ncolumn = 'x'\n[grid]\ndata = ['{}']\n"
+    (tmp_path / "out" / "0").mkdir(parents=True)
+    for data in ("out/results.csv", "out/0/prediction.csv"):
+        Path(data).write_text("x,error,seconds\n" + "\n".join(f"{i % 7},," for i in range(40)))
+        before = Path(data).read_bytes()
+        status, _, err = run(capsys, written(tmp_path, text.format(data)), "--out", "out")
+        assert status == 2 and f"data='{data}' is a file that the sweep would replace" in err
+        assert Path(data).read_bytes() == before
+
+
+def processes_of(group):
+    """The processes of a group that are running."""
+    ids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    states = {}
+    for id in ids:
+        with contextlib.suppress(OSError):
+            state, _, its_group = Path(f"/proc/{id}/stat").read_text().rpartition(") ")[2].split()[:3]
+            states[id] = int(its_group) == group and state != "Z"
+    return [id for id, running in states.items() if running]
+
+
+@pytest.mark.parametrize(
+    "sent, to_all, status, told",
+    [
+        # As a terminal does it: the signal goes to all processes of a group.
+        (signal.SIGINT, True, 130, "tinygrad-rnn sweep: interrupted; "),
+        (signal.SIGTERM, False, 143, "tinygrad-rnn sweep: interrupted; "),
+        (signal.SIGKILL, False, -signal.SIGKILL, ""),
+    ],
+)
+def test_a_sweep_that_is_ended_keeps_what_has_run_and_leaves_no_process(tmp_path, sent, to_all, status, told):
+    text = "[train]\ndata = 'sine'\nhidden = 1\nwindow = 5\n[grid]\nepochs = [1, 2, 100_000, 200_000]\n"
+    command = [sys.executable, "-m", "tinygrad_rnn", "sweep", written(tmp_path, text), "--out", tmp_path / "out"]
     started = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     with started:
         assert [started.stdout.readline()[:3] for _ in range(2)] == ["1/4", "2/4"]
-        os.killpg(started.pid, signal.SIGINT)
+        (os.killpg if to_all else os.kill)(started.pid, sent)
         _, err = started.communicate(timeout=20)
-    assert started.returncode == 130
-    assert err.startswith("tinygrad-rnn sweep: interrupted; ") and err.count("\n") == 1
-    assert [row[3] for row in lines(tmp_path / "out" / "results.csv")] == ["epochs", "1", "2"]
+    assert started.returncode == status
+    if told:
+        assert err.startswith(told) and err.count("\n") == 1
+        assert [row[3] for row in lines(tmp_path / "out" / "results.csv")] == ["epochs", "1", "2"]
+    assert len(list(tmp_path.glob("out/*/run.json"))) == 2
+    if os.path.exists("/proc/self/stat"):
+        ended = time.perf_counter()
+        while processes_of(started.pid):
+            assert time.perf_counter() - ended < 5
+            time.sleep(0.05)

@@ -245,6 +245,161 @@ def test_a_broken_run_is_told(capsys, tmp_path, name, content, message):
     assert status == 2 and message in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b"[]", b"5", b"null", b'"a"', b'{"hidden": 1e999}', b'{"lr": 1' + b"0" * 400 + b"}"]
+)
+def test_settings_that_are_none_are_told(capsys, tmp_path, content):
+    train(settings(tmp_path, epochs=1), tmp_path / "out")
+    (tmp_path / "out" / "config.json").write_bytes(content)
+    status, _, err = run(capsys, "--resume", tmp_path / "out")
+    assert status == 2 and "config.json holds no settings" in err and err.count("\n") == 1
+    assert (tmp_path / "out" / "config.json").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("epochs", np.zeros((1, 5)), r"epochs is float64 \(1, 5\): rows of finite numbers are needed, 1, 2"),
+        ("epochs", np.array([[-1.0, 1, 1, 1, 1]]), "epochs is"),
+        ("epochs", np.array([[1.0, np.nan, 1, 1, 1]]), "epochs is"),
+        ("epochs", np.ones((1, 4)), "epochs is"),
+        ("epochs", np.array("many"), "epochs is"),
+        ("epochs", None, "'epochs'"),
+        ("epochs", np.zeros((10**6, 5)), "epochs has 40,000,000 bytes"),
+        ("parameter.readout.V", np.zeros((1, 4)), r"parameter.readout.V is float64 \(1, 4\) and should be .* \(1, 3\)"),
+        ("parameter.readout.V", np.zeros((1, 3), np.float32), "parameter.readout.V is float32"),
+        ("parameter.readout.V", np.full((1, 3), np.nan), "parameter.readout.V is not what 2 epochs can have left"),
+        ("parameter.readout.V", None, "parameter.readout.V is missing"),
+        ("optimizer.0.0", np.array(-1), "optimizer.0.0 is not what 2 epochs can have left"),
+        ("rng", np.array("{}"), "rng is no state of the random generator"),
+        ("rng", np.array("[" * 100_000), "rng is no state"),
+        ("rng", None, "rng is no state"),
+        ("odd", np.zeros(3), "odd is not a parameter"),
+    ],
+)
+def test_a_checkpoint_with_a_field_that_cannot_be_is_told(capsys, tmp_path, field, value, message):
+    train(settings(tmp_path, epochs=2), tmp_path / "out")
+    path = tmp_path / "out" / "checkpoint.npz"
+    with np.load(path) as archive:
+        arrays = {**archive, field: value}
+    np.savez_compressed(path, **{name: array for name, array in arrays.items() if array is not None})
+    before = path.read_bytes()
+    status, _, err = run(capsys, "--resume", tmp_path / "out", "--epochs", 3)
+    assert status == 2 and re.search(f"checkpoint.npz is broken: .*{message}", err) and err.count("\n") == 1
+    assert path.read_bytes() == before
+
+
+# --- what is not the run's own
+
+
+def series_file(path):
+    path.write_text("value\n" + "\n".join(str(i * i % 17) for i in range(60)))
+    return path
+
+
+def refused(capsys, *options):
+    status, out, err = run(capsys, "--hidden", 2, "--window", 5, "--epochs", 1, *options)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    return err
+
+
+def test_the_data_are_not_replaced_by_the_results(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = series_file(tmp_path / "prediction.csv").read_bytes()
+    told = "tinygrad-rnn train: prediction.csv is the data, and would be replaced: give another folder\n"
+    assert refused(capsys, "--data", "prediction.csv", "--out", ".") == told
+    assert os.listdir() == ["prediction.csv"]
+    # By whatever name, and where a run has written it
+    train(settings(tmp_path), tmp_path / "out")
+    (tmp_path / "link.csv").symlink_to("out/prediction.csv")
+    assert "is the data" in refused(capsys, "--data", "link.csv", "--column", "truth", "--out", "out")
+    (tmp_path / "out" / "loss.csv").unlink()
+    (tmp_path / "out" / "loss.csv").symlink_to("../prediction.csv")
+    assert "loss.csv is the data" in refused(capsys, "--data", "prediction.csv", "--out", "out")
+    assert (tmp_path / "prediction.csv").read_bytes() == before
+
+
+def test_data_beside_the_results_are_only_read(tmp_path):
+    (tmp_path / "out").mkdir()
+    path = series_file(tmp_path / "out" / "data.csv")
+    before = path.read_bytes()
+    for resume in (False, True):
+        train(Settings(data=str(path), **TINY), tmp_path / "out", resume)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["$a_{$.csv", b"a\xff.csv".decode(errors="surrogateescape")])
+def test_a_file_may_have_any_name(tmp_path, name):
+    """A link's too, whatever it is to; and a name is no formula of matplotlib's."""
+    series_file(tmp_path / "stored")
+    try:
+        (tmp_path / name).symlink_to("stored")
+    except (OSError, ValueError):
+        pytest.skip("not here")
+    train(Settings(data=name, hidden=2, window=5, epochs=1).seen_from(tmp_path), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["data"] == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["config.json", "checkpoint.npz", "loss.svg", "summary.json", "metrics.csv"])
+def test_what_no_run_has_written_is_not_replaced(capsys, tmp_path, name):
+    (tmp_path / name).write_bytes(b"{}")
+    assert f"{name} is there, and of no run; it would be replaced: give another" in refused(capsys, "--out", tmp_path)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"{}")]
+
+
+def test_what_is_put_beside_a_run_or_in_the_place_of_its_files_is_not_replaced(tmp_path):
+    given = settings(tmp_path, epochs=1)
+    train(given, tmp_path)
+    (tmp_path / "sample.txt").write_text("mine")  # a series has none
+    train(given, tmp_path)
+    assert (tmp_path / "sample.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match=r"sample\.txt is there, and of no run"):
+        train(Settings(data="topics", **TINY), tmp_path)
+    for name in ("model.npz", "prediction.csv"):
+        path = tmp_path / name
+        before = path.read_bytes()
+        path.write_bytes(b"mine")
+        for resume in (False, True):
+            with pytest.raises(ValueError, match=f"{name} is there, and of no run"):
+                train(given, tmp_path, resume)
+        assert path.read_bytes() == b"mine"
+        path.write_bytes(before)
+    train(given, tmp_path)
+
+
+def test_a_run_that_was_stopped_may_begin_anew_and_another_may_take_its_place(tmp_path):
+    with pytest.raises(Stop):
+        train(settings(tmp_path), tmp_path / "out", progress=stop_after(1))
+    train(settings(tmp_path, "text", epochs=1), tmp_path / "out")
+    train(settings(tmp_path, epochs=1), tmp_path / "out")
+    assert not (tmp_path / "out" / "sample.txt").exists()
+
+
+def test_a_run_that_is_terminated_is_kept(tmp_path):
+    command = [sys.executable, "-m", "tinygrad_rnn", "train", "--data", "sine", "--hidden", "1", "--epochs", "100000"]
+    with subprocess.Popen([*command, "--out", tmp_path], stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "config.json").exists():
+            time.sleep(0.05)
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert err == f"tinygrad-rnn train: interrupted; go on with: tinygrad-rnn train --resume {tmp_path}\n"
+
+
+def test_two_runs_in_one_folder_at_a_time_are_one_too_many(tmp_path):
+    pytest.importorskip("fcntl", reason="folders are not locked here")
+
+    def another(done, total, metrics):
+        for resume in (False, True):
+            with pytest.raises(ValueError, match="another run is going on in"):
+                train(settings(tmp_path), tmp_path / "out", resume)
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(settings(tmp_path), tmp_path / "out", progress=another)
+    train(settings(tmp_path), tmp_path / "out", resume=True)
+
+
 def test_metrics_are_written_anew_when_a_run_goes_on(capsys, tmp_path):
     train(settings(tmp_path), tmp_path / "out")
     whole = metrics(tmp_path / "out")

@@ -1,5 +1,6 @@
 import copy
 import io
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -139,6 +140,19 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path, content):
         tg.load(path, net)
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_what_would_unpack_to_more_than_the_parameters_is_not_read(tmp_path):
+    """A file of 100 kB that is 100 MB when it is unpacked: its headers tell."""
+    path, size = tmp_path / "file.npz", 12_500_000
+    np.savez_compressed(path, **{**Net(0).state_dict(), "readout.V": np.zeros(size)})
+    assert path.stat().st_size < 200_000
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"readout\.V is float64 \(12500000,\) and should be float64 \(1, 3\)"):
+        tg.load(path, Net(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * size / 10
 
 
 def test_one_array_is_no_file_of_parameters(tmp_path):

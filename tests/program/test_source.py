@@ -1,5 +1,6 @@
 import ast
 import enum
+import inspect
 import itertools
 import re
 import subprocess
@@ -14,8 +15,11 @@ from hypothesis import strategies as st
 from programs import eager
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import primitives
 from tinygrad_rnn.checking import cases, sample_inputs
 from tinygrad_rnn.primitives import TABLE, TESTS, Primitive
+from tinygrad_rnn.program.expressions import HELPERS, helper
+from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.tracing import trace
 from tinygrad_rnn.tensor import Tensor, record, time_step
@@ -673,3 +677,10 @@ def test_whole_numbers_of_other_kinds_are_written_as_python_s_own(function):
     assert not re.search(
         r"Axis|np\.int\d+\(|<", written(found).split("def bptt")[1].replace("np.int64(1)", "") + program.kernel
     )
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_what_numpy_lacks_is_written_as_it_runs(name):
+    """The text that comes with the package, which may be installed without its source, is that of the table."""
+    source = inspect.getsource(getattr(primitives, f"_{name}", AS_TRACED.forward))
+    assert helper(name) == re.sub(rf"\b_({'|'.join(HELPERS)})\b", r"\1", source)

@@ -7,13 +7,14 @@ which characters there are is known of the whole text.
 
 from __future__ import annotations
 
+import io
 import zlib
-from pathlib import Path
 
 import numpy as np
 
 from tinygrad_rnn import datasets, nn
 from tinygrad_rnn.experiments.settings import Settings
+from tinygrad_rnn.files import read_file
 from tinygrad_rnn.functions import log_softmax
 
 __all__ = ["AUTOREGRESSION", "Series", "Text", "load"]
@@ -141,7 +142,7 @@ def _text(name: str) -> str:
 
         return "".join(topics.values())
     try:
-        text = Path(name).read_text(encoding="utf-8-sig")
+        text = io.StringIO(read_file(name).decode("utf-8-sig"), newline=None).read()
     except UnicodeDecodeError as error:
         raise ValueError(f"{name}: not a text in UTF-8 ({error})") from error
     if not text:

@@ -12,11 +12,10 @@ from dataclasses import KW_ONLY, dataclass, replace
 from itertools import product
 from numbers import Real
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import nn
+from tinygrad_rnn import checks, nn
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.bptt import gradient_flow, norm_bound
 from tinygrad_rnn.datasets import adding_problem
@@ -71,7 +70,7 @@ class Net:
                 raise ValueError(f"{name}={getattr(self, name)!r}: a finite number is needed")
         if not self.scale > 0.0:
             raise ValueError(f"scale={self.scale!r}: a positive number is needed")
-        _whole("updates", self.updates, 0)
+        checks.whole("", "updates", self.updates, 0)
         if self.cell == "rnn" and self.nonlinearity is None:
             object.__setattr__(self, "nonlinearity", "tanh")
         for name, cell in _OF.items():
@@ -165,7 +164,7 @@ def flow(
             Jacobian, whose states have no task. TypeError: a number is none.
     """
     for name, value, least in (("steps", steps, 1), ("hidden", hidden, 1), ("seed", seed, 0)):
-        _whole(name, value, least)
+        checks.whole("", name, value, least)
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity={quantity!r}: not one of {', '.join(QUANTITIES)}")
     nets = list(nets) if isinstance(nets, Iterable) else [nets]
@@ -253,13 +252,6 @@ def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> li
         after = cell(x, states[-1])
         states.append(after if isinstance(after, tuple) else (after,))
     return states
-
-
-def _whole(name: str, value: Any, least: int) -> None:
-    if type(value) is not int and not isinstance(value, np.integer):
-        raise TypeError(f"{name}={value!r}: a whole number is needed")
-    if value < least:
-        raise ValueError(f"{name}={value!r}: a whole number from {least} up is needed")
 
 
 @dataclass(frozen=True)

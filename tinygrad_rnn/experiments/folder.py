@@ -3,16 +3,21 @@
     config.json      the settings
     metrics.csv      a line for every epoch
     model.npz        the parameters, as `tg.load` reads them
-    checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator
+    checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator;
+                     and what files runs have written here
 
-The checkpoint is the last to be written: a run goes on from what it says.
+The checkpoint makes the folder that of a run: a new one begins with it, and a run goes on from what it says. A file
+that it does not name, or with another content than it says, is somebody else's, and stays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import os
+import zlib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +25,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.files import write_file
-from tinygrad_rnn.nn import Module, save
+from tinygrad_rnn.files import read_file, write_file
+from tinygrad_rnn.nn.exchange import packed, read_arrays
 
-__all__ = ["Epoch", "begin", "read_checkpoint", "read_fingerprint", "read_settings", "write_epoch"]
+__all__ = ["CHECKPOINT", "FILES", "Epoch", "Folder", "read_mark", "read_settings", "refuse_other_run"]
 
-LEFT = (  # by a run, its checkpoint first: without it there is no run
-    "checkpoint.npz", "config.json", "metrics.csv", "model.npz", "summary.json", "loss.svg", "loss.csv",
-    "prediction.svg", "prediction.csv", "sample.txt",
-)  # fmt: skip
+CHECKPOINT, CONFIG, MODEL = "checkpoint.npz", "config.json", "model.npz"
+STATE = (CHECKPOINT, CONFIG, MODEL, "metrics.csv")
+RESULTS = ("summary.json", "loss.svg", "loss.csv", "prediction.svg", "prediction.csv", "sample.txt")
+FILES = (*STATE, *RESULTS)
+VARYING = {"data", "epochs", "files", "rng"}  # in a checkpoint, what has a size of its own
 
 
 class Epoch(NamedTuple):
@@ -41,22 +47,94 @@ class Epoch(NamedTuple):
     seconds: float
 
 
-def begin(folder: Path, settings: Settings, resume: bool) -> None:
-    """Make the folder, and write the settings; what an earlier run has left there is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("summary.json",) if resume else LEFT:
-        (folder / name).unlink(missing_ok=True)
-    write_file(folder / "config.json", (json.dumps(settings.as_dict(), indent=2) + "\n").encode())
+class Folder:
+    """The folder of a run, which has `settings`, `epochs`, `net`, `state()` and `restore()`.
 
+    Attributes:
+        own: the names of the files that runs have written in it, and may replace; with the CRC-32 of the contents that
+            they may have, if not any.
 
-def write_epoch(folder: Path, epochs: Sequence[Epoch], net: Module, state: Mapping[str, Any]) -> None:
-    """Write the metrics, the parameters and the checkpoint, each whole: who looks meanwhile sees no half of one."""
-    lines = [Epoch._fields, *epochs]
-    write_file(folder / "metrics.csv", "".join(",".join(map(str, line)) + "\n" for line in lines).encode())
-    save(folder / "model.npz", net)
-    content = io.BytesIO()
-    np.savez(content, epochs=np.array(epochs).reshape(-1, len(Epoch._fields)), **state)
-    write_file(folder / "checkpoint.npz", content.getvalue())
+    Raises:
+        ValueError: a file that the run would write is the data, or is there and of no run.
+    """
+
+    def __init__(self, path: Path, run: Any):
+        self.path, self.run = path, run
+        self.own = read_mark(path)[1]
+        self.claim(FILES)
+
+    def claim(self, names: Collection[str]) -> set[str]:
+        """Those of the names that the run writes; refuses what is there and no run has written."""
+        settings = self.run.settings
+        claimed = set(names) - (set() if settings.is_text else {"sample.txt"})
+        for path in (self.path / name for name in sorted(claimed)):
+            if settings.is_file and path.exists() and path.samefile(settings.data):
+                raise ValueError(f"{path} is the data, and would be replaced: give another folder")
+            known = self.own.get(path.name)
+            if os.path.lexists(path) and (known is None or (known and _crc(path) not in known)):
+                raise ValueError(f"{path} is there, and of no run; it would be replaced: give another folder")
+        return claimed
+
+    def begin(self) -> None:
+        """Write the settings and all else that is there before an epoch, in the place of an earlier run."""
+        (self.path / CONFIG).unlink(missing_ok=True)  # its settings are not those of the new checkpoint
+        self.own = {**dict.fromkeys(STATE, ()), **self.own}
+        self._write_checkpoint()
+        for name in set(self.own).intersection(RESULTS):
+            (self.path / name).unlink(missing_ok=True)
+            del self.own[name]
+        self.go_on()
+
+    def resume(self) -> None:
+        """Have the run go on from the checkpoint.
+
+        Raises:
+            OSError: the checkpoint cannot be read.
+            ValueError: the run saw other data or has more epochs already; or the checkpoint is broken, and in what.
+        """
+        path, settings, state = self.path / CHECKPOINT, self.run.settings, self.run.state()
+        if read_mark(self.path)[0] not in (None, state["data"]):
+            raise ValueError(f"{settings.data} is not what it was when the run began")
+        try:
+            expected = {name: np.asarray(value) for name, value in state.items() if name not in VARYING}
+            found = read_arrays(path, expected, VARYING)
+            epochs = _epochs(found["epochs"])
+            self.run.restore(epochs, found)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path} is broken: {error}") from error
+        if len(epochs) > settings.epochs:
+            has = f"the run in {self.path} has {len(epochs)} epochs already"
+            raise ValueError(f"{has}, more than epochs={settings.epochs}")
+        (self.path / RESULTS[0]).unlink(missing_ok=True)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Write what is there before an epoch."""
+        self.write_epoch()
+        write_file(self.path / CONFIG, _config(self.run.settings))
+
+    def write_epoch(self) -> None:
+        """Write the metrics, the parameters and the checkpoint, each whole: who looks meanwhile sees no half of one."""
+        lines = [Epoch._fields, *self.run.epochs]
+        write_file(self.path / "metrics.csv", "".join(",".join(map(str, line)) + "\n" for line in lines).encode())
+        content = packed(self.run.net)
+        self.own[MODEL] = [*self.own[MODEL][-1:], zlib.crc32(content)]  # the one that is there, or this one
+        self._write_checkpoint()
+        write_file(self.path / MODEL, content)
+
+    def finish(self, write: Callable[[], Any]) -> None:
+        """Have the results written."""
+        self.own |= dict.fromkeys(self.claim(RESULTS), ())
+        self._write_checkpoint()
+        write()
+        there = [name for name in RESULTS if name in self.own and (self.path / name).exists()]
+        self.own = {name: self.own[name] for name in STATE} | {name: [_crc(self.path / name)] for name in there}
+        self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        content, table = io.BytesIO(), np.array(self.run.epochs, float).reshape(-1, len(Epoch._fields))
+        np.savez(content, epochs=table, files=json.dumps(self.own), **self.run.state())
+        write_file(self.path / CHECKPOINT, content.getvalue())
 
 
 def read_settings(folder: Path) -> Settings:
@@ -65,22 +143,20 @@ def read_settings(folder: Path) -> Settings:
     Raises:
         OSError: a file cannot be read. ValueError: there is no run in the folder, or its settings are broken.
     """
-    path = folder / "config.json"
-    if not path.exists() or not (folder / "checkpoint.npz").exists():
-        raise ValueError(f"there is no run in {folder}, with its config.json and checkpoint.npz")
+    path = folder / CONFIG
+    if not path.exists() or not (folder / CHECKPOINT).exists():
+        raise ValueError(f"there is no run in {folder}, with its {CONFIG} and {CHECKPOINT}")
     try:
-        return Settings(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
+        return Settings(**json.loads(read_file(path)))
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} holds no settings of a run ({error})") from error
 
 
-def read_checkpoint(folder: Path, settings: Settings) -> tuple[list[Epoch], dict[str, np.ndarray]]:
-    """The epochs that a run with the same settings has gone through, and the state that `write_epoch` has written last.
+def refuse_other_run(folder: Path, settings: Settings) -> None:
+    """Refuse to go on with a run that has other settings, apart from the number of epochs.
 
     Raises:
-        OSError: a file cannot be read.
-        ValueError: the run has other settings, apart from the number of epochs, or has more epochs already, or a file
-            is broken.
+        OSError, ValueError: as for `read_settings`.
     """
     theirs = read_settings(folder)
     free = {"epochs", "data"} if theirs.is_file and settings.is_file else {"epochs"}  # a file may have been moved
@@ -88,23 +164,32 @@ def read_checkpoint(folder: Path, settings: Settings) -> tuple[list[Epoch], dict
     differences = [f"{k}={before[k]!r}, not {now[k]!r}" for k in now if k not in free and before[k] != now[k]]
     if differences:
         raise ValueError(f"the run in {folder} has {'; '.join(differences)}")
-    content = (folder / "checkpoint.npz").read_bytes()
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            state = dict(archive)
-        epochs = [Epoch(int(epoch), *rest) for epoch, *rest in state["epochs"].tolist()]
-        _ = state["data"], state["rng"]
-    except Exception as error:  # a broken file makes these libraries raise nearly anything
-        raise ValueError(f"{folder / 'checkpoint.npz'} is broken") from error
-    if len(epochs) > settings.epochs:
-        raise ValueError(f"the run in {folder} has {len(epochs)} epochs already, more than epochs={settings.epochs}")
-    return epochs, state
 
 
-def read_fingerprint(folder: Path) -> int | None:
-    """What tells the data of the run in a folder from others; None if its checkpoint is not there, or is broken."""
+def read_mark(folder: Path) -> tuple[int | None, dict[str, Sequence[int]]]:
+    """The fingerprint of the data of a run, None if it is not there or broken; and its files, as `Folder.own`."""
     try:
-        with np.load(folder / "checkpoint.npz", allow_pickle=False) as archive:
-            return int(archive["data"])
-    except Exception:  # a broken file makes these libraries raise nearly anything
-        return None
+        mark = read_arrays(folder / CHECKPOINT, None, VARYING)
+        _ = mark["epochs"], mark["rng"]
+        own = json.loads(str(mark["files"])) if "files" in mark else dict.fromkeys(FILES, ())
+        return int(mark["data"]), {str(name): list(known) for name, known in own.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        with contextlib.suppress(OSError, ValueError):  # it is broken, beside the settings as a run has written them
+            if read_file(folder / CONFIG) == _config(read_settings(folder)):
+                return None, dict.fromkeys(FILES, ())
+        return None, {}
+
+
+def _crc(path: Path) -> int | None:
+    return zlib.crc32(read_file(path)) if path.is_file() else None
+
+
+def _epochs(table: np.ndarray) -> list[Epoch]:
+    numbered = table.dtype.kind == "f" and table.shape[1:] == (len(Epoch._fields),) and np.all(np.isfinite(table))
+    if not numbered or not np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
+        raise ValueError(f"epochs is {table.dtype} {table.shape}: rows of finite numbers are needed, 1, 2, ...")
+    return [Epoch(int(epoch), *rest) for epoch, *rest in table.tolist()]
+
+
+def _config(settings: Settings) -> bytes:
+    return (json.dumps(settings.as_dict(), indent=2) + "\n").encode()

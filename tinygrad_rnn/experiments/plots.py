@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_rnn.draw.style import NODES
 from tinygrad_rnn.files import write_file
 
-__all__ = ["COLOURS", "available", "curves", "figure", "save", "surfaces", "table"]
+__all__ = ["COLOURS", "available", "curves", "figure", "plain", "save", "surfaces", "table"]
 
 # The lines of the diagrams' nodes: states, outputs, parameters; then others that are told apart by the colour-blind too
 COLOURS = [NODES[kind].line for kind in ("state", "output", "parameter")]
@@ -55,6 +55,11 @@ def available() -> bool:
         warnings.warn(text, stacklevel=3)
         return False
     return True
+
+
+def plain(name: str) -> str:
+    """A name for a figure, of a file or a column: what is no text in it as ?, and no formula between dollars."""
+    return name.encode(errors="replace").decode().replace("$", r"\$")
 
 
 def save(drawing: Any, path: str | os.PathLike) -> Path:
@@ -114,8 +119,8 @@ def curves(
         if len(xs) == 1:
             axes.set_xticks(xs)
     axes.margins(x=0.02)
-    axes.set_title(title, loc="left")
-    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set_title(plain(title), loc="left")
+    axes.set(xlabel=x_label, ylabel=plain(y_label))
     if not log:
         axes.ticklabel_format(axis="y", useOffset=False)
     if ticks is None:

@@ -11,6 +11,8 @@ import numpy as np
 
 __all__ = ["combinations", "sample"]
 
+MOST = 100_000  # points
+
 
 def combinations(grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The parameters of each run: all combinations of the values of a grid, the last name's values changing fastest.
@@ -26,6 +28,8 @@ def combinations(grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]
         empty = [name for name, values in columns.items() if not values]
         if empty:
             raise ValueError(f"the grid's {empty[0]} has no values")
+        if (count := math.prod(map(len, columns.values()))) > MOST:
+            raise ValueError(f"the grid has {count:,} points: {MOST:,} are the most that a sweep can have")
         points = [dict(zip(columns, values, strict=True)) for values in itertools.product(*columns.values())]
     else:
         points = [dict(point) for point in grid]
@@ -53,8 +57,8 @@ def sample(
     """
     if type(seed) is not int or seed < 0:
         raise ValueError(f"sample: seed={seed!r}: a whole number from 0 up is needed")
-    if type(points) is not int or points < 1:
-        raise ValueError(f"sample: points={points!r}: a whole number from 1 up is needed")
+    if type(points) is not int or not 1 <= points <= MOST:
+        raise ValueError(f"sample: points={points!r}: a whole number from 1 up is needed, to {MOST:,}")
     ranges = {"uniform": uniform or {}, "log_uniform": log_uniform or {}, "choice": choice or {}}
     names = [name for group in ranges.values() for name in group]
     if not names or len(set(names)) < len(names):

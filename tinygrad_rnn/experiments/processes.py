@@ -10,123 +10,119 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 __all__ = ["Processes"]
 
-_LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS")
-_ONE_THREAD = {**{f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}, "VECLIB_MAXIMUM_THREADS": "1"}
-_environment = threading.Lock()
+_LIBRARIES = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "BLIS_NUM", "VECLIB_MAXIMUM")
+_ONE_THREAD = {f"{library}_THREADS": "1" for library in _LIBRARIES}
+_lock = threading.Lock()  # of the environment, and of what runs
 
 
-class Processes(Executor):
+class Processes(ThreadPoolExecutor):
     """So many spawned processes, each with one BLAS thread; what they call, and its answer, must be picklable.
 
-    A process that dies fails its own call with a ChildProcessError, and another takes its place. (The pool of
-    concurrent.futures fails all calls that are still to come.)
+    Each is a pool of its own: one that dies fails its own call with a ChildProcessError, and another takes its place,
+    while a pool of many would fail all calls that are still to come. They end when this process does, however it ends.
 
     Raises:
         ChildProcessError: a process does not start, as when the script that makes this has no `__name__` guard.
     """
 
     def __init__(self, workers: int):
-        self._context = multiprocessing.get_context("spawn")
-        self._started: list[multiprocessing.process.BaseProcess] = []
+        super().__init__(workers)
+        started = [_Process() for _ in range(workers)]
+        self._idle: list[_Process | None] = [process.ready() for process in started]  # None: one has died
+        self._busy: set[_Process] = set()
         self._closed = False
-        self._idle = [self._start() for _ in range(workers)]
-        for _, pipe in self._idle:
-            _await_start(pipe)
-        self._threads = ThreadPoolExecutor(workers)
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         """Call a function in an idle process, or in the next that is; returns the future of its answer."""
-        return self._threads.submit(self._call, pickle.dumps((fn, args, kwargs)))
+        return super().submit(self._call, pickle.dumps((fn, args, kwargs)))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes: after what is submitted has run, or, with `cancel_futures`, at once."""
         if cancel_futures:
-            with _environment:
+            with _lock:
                 self._closed = True
-            for process in self._started:
-                process.terminate()
-        self._threads.shutdown(wait=True, cancel_futures=cancel_futures)
-        for _, pipe in self._idle:
-            pipe.close()
-        for process in self._started:
-            process.join()
+                for process in tuple(self._busy):
+                    process.itself.terminate()
+        super().shutdown(wait=True, cancel_futures=cancel_futures)
+        for process in filter(None, self._idle):
+            process.pool.shutdown()
 
     def _call(self, message: bytes) -> Any:
-        # There are as many threads as processes: if none is idle here, one has died.
-        if self._idle:
-            process, pipe = self._idle.pop()
-        else:
-            process, pipe = self._start()
-            _await_start(pipe)
+        process = self._idle.pop()
         try:
-            pipe.send_bytes(message)
-            answer, error = pipe.recv()
-        except (EOFError, ConnectionError):
-            process.join()
-            while (code := process.exitcode) is None:  # another thread, which starts a process, has seen the end first
+            process = process or _Process().ready()
+            with _lock:
+                if self._closed:
+                    raise ChildProcessError("its process was not started: the sweep has been ended")
+                self._busy.add(process)
+            return process.pool.submit(_answer, message).result()
+        except BrokenProcessPool:
+            while (code := process.itself.exitcode) is None:  # the pool's own thread sees the end first
                 time.sleep(0.01)
-            how = f"with exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+            self._busy.discard(process)
+            process, how = None, f"with exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
             raise ChildProcessError(f"its process was ended {how}") from None
-        self._idle.append((process, pipe))
-        if error is not None:
-            raise error
-        return answer
+        finally:
+            self._busy.discard(process)
+            self._idle.insert(0 if process is None else len(self._idle), process)
 
-    def _start(self) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _environment, _one_thread():
-            if self._closed:
-                raise ChildProcessError("its process was not started: the sweep has been ended")
-            process.start()
-            self._started.append(process)
-        theirs.close()
-        return process, ours
+
+class _Process:
+    """A pool of one process. itself: the process."""
+
+    def __init__(self) -> None:
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
+        with _lock, _as_it_starts():
+            self._pid = self.pool.submit(os.getpid)
+
+    def ready(self) -> _Process:
+        """Wait until it has started."""
+        try:
+            pid = self._pid.result()
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a worker process ended while it started: a script that starts processes imports itself in each, "
+                'and needs `if __name__ == "__main__":` before what only the first one shall do'
+            ) from None
+        self.itself = next(child for child in multiprocessing.active_children() if child.pid == pid)
+        return self
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """BLAS reads its number of threads once, when NumPy is imported: a new process has to find it as it starts."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+def _as_it_starts() -> Iterator[None]:
+    """What a process takes over: BLAS reads its number of threads once, when NumPy is imported; and Ctrl-C, which all
+    processes of a terminal get, is left to the first one.
+    """
+    before = {name: os.environ[name] for name in _ONE_THREAD if name in os.environ}
     os.environ.update(_ONE_THREAD)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in _ONE_THREAD:
+            del os.environ[name]
+        os.environ.update(before)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _await_start(pipe: Connection) -> None:
-    try:
-        pipe.recv()
-    except (EOFError, ConnectionError):
-        raise ChildProcessError(
-            "a worker process ended while it started: a script that starts processes imports itself in each, "
-            'and needs `if __name__ == "__main__":` before what only the first one shall do'
-        ) from None
+def _prepare() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, daemon=True).start()
 
 
-def _serve(pipe: Connection) -> None:
-    """Answer calls, in a worker process, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
-    with contextlib.suppress(EOFError, OSError):
-        pipe.send("ready")
-        while True:
-            pipe.send(_answer(pipe.recv_bytes()))
+def _follow() -> None:
+    """End with the process that has started this one, however that ends."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
-def _answer(message: bytes) -> tuple[Any, Exception | None]:
-    try:
-        fn, args, kwargs = pickle.loads(message)
-        return fn(*args, **kwargs), None
-    except Exception as error:
-        return None, error
+def _answer(message: bytes) -> Any:
+    fn, args, kwargs = pickle.loads(message)
+    return fn(*args, **kwargs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,18 +22,13 @@ SHOWN = {"series": 300, "text": 80}  # values at the end of what is held out; mo
 SAMPLE = 1000  # characters
 
 
-def write_results(
-    out: Path, net: Module, data: Series | Text, settings: Settings, epochs: list[Epoch], losses: np.ndarray,
-    outputs: np.ndarray,
-) -> None:  # fmt: skip
-    """Write loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text.
-
-    Args:
-        losses, outputs: of every held-out value, as the run has found them.
-    """
-    _loss(out, data, settings, epochs)
+def write_results(out: Path, run: Any) -> None:
+    """Write summary.json, loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text."""
+    data, settings, (losses, outputs) = run.data, run.settings, run.evaluate()
+    write_file(out / "summary.json", (json.dumps(run.summary().as_dict(), indent=2) + "\n").encode())
+    _loss(out, data, settings, run.epochs)
     if settings.is_text:
-        write_file(out / "sample.txt", sample_text(net, data, settings, SAMPLE).encode())
+        write_file(out / "sample.txt", sample_text(run.net, data, settings, SAMPLE).encode())
         _text(out, data, settings, losses)
     else:
         _series(out, data, settings, outputs)

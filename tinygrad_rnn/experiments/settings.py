@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,8 @@ def _option(default: Any, meaning: str, **known: Any) -> Any:
     """A setting with its meaning, as `--help` shows it, and what is known of it.
 
     Args:
-        known: choices, what it is one of; least, what it is at least; above, what it is more than; by_data, its default
-            for a series and for a text.
+        known: choices, what it is one of; least and most (1e9), what it is from and to; above, what it is more than;
+            by_data, its default for a series and for a text.
     """
     return field(default=default, metadata={"help": meaning, **known})
 
@@ -44,8 +46,8 @@ class Settings:
     column: str | None = _option(None, "the column of the CSV file")
     cell: str = _option("lstm", "the kind of cell", choices=tuple(KINDS))
     nonlinearity: str | None = _option(None, "f of the plain cell (default: tanh)", choices=tuple(NONLINEARITIES))
-    layers: int = _option(1, "cells on each other", least=1)
-    hidden: int = _by_data(16, 128, "the length of the hidden state", least=1)
+    layers: int = _option(1, "cells on each other", least=1, most=1e4)
+    hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=1e6)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
     batch: int = _option(
         None, "windows of an update (default: 32); with truncate, parts of the data gone through side by side "
@@ -61,7 +63,7 @@ class Settings:
     truncate: int | None = _option(
         None, "carry the state along, and cut the gradient every so many steps, which the window is then", least=1
     )
-    seed: int = _option(0, "of the weights and of the order of the windows", least=0)
+    seed: int = _option(0, "of the weights and of the order of the windows", least=0, most=1e300)
     dtype: str = _option("float64", "of all numbers", choices=("float64", "float32"))
 
     def __post_init__(self) -> None:
@@ -79,7 +81,7 @@ class Settings:
             if hasattr(value, "item"):  # a number of NumPy's
                 value = value.item()
             if kind is float and type(value) is int:
-                value = float(value)
+                value = float(value) if abs(value) < 2**1023 else math.inf
             object.__setattr__(self, name, value)
             if value is None and optional:
                 continue
@@ -89,8 +91,9 @@ class Settings:
                 raise ValueError(f"{name}={value!r}: not one of {', '.join(known['choices'])}")
             if "above" in known and not known["above"] < value < float("inf"):
                 raise ValueError(f"{name}={value!r}: more than {known['above']:g} is needed, and finite")
-            if "least" in known and not known["least"] <= value < float("inf"):
-                raise ValueError(f"{name}={value!r}: at least {known['least']:g} is needed, and finite")
+            least, most = known.get("least"), known.get("most", 1e9)
+            if least is not None and not least <= value <= most:
+                raise ValueError(f"{name}={value!r}: at least {least:g} is needed, and at most {most:g}")
         if self.nonlinearity is not None and self.cell != "rnn":
             raise ValueError(
                 f"nonlinearity={self.nonlinearity!r} is of the plain cell, rnn; cell={self.cell!r} has its own"
@@ -121,7 +124,7 @@ class Settings:
 
     def seen_from(self, folder: Path) -> Settings:
         """With the path of a file, which is relative to a folder, made absolute, so that it is found from anywhere."""
-        return replace(self, data=str((folder / self.data).resolve())) if self.is_file else self
+        return replace(self, data=os.path.abspath(folder / self.data)) if self.is_file else self
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, as config.json holds them."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import CancelledError, Executor, Future, as_completed
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
@@ -21,9 +22,9 @@ from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.points import combinations
 from tinygrad_rnn.experiments.processes import Processes
 from tinygrad_rnn.experiments.sweep_figure import draw_runs, measures
-from tinygrad_rnn.files import write_file
+from tinygrad_rnn.files import claimed, read_file, refuse_others, write_file
 
-__all__ = ["RECORD", "Run", "identity", "sweep"]
+__all__ = ["FIGURE", "RECORD", "RESULTS", "Run", "identity", "sweep"]
 
 _KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
 RECORD, RESULTS, FIGURE = "run.json", "results.csv", "results.svg"
@@ -46,7 +47,8 @@ class Run:
     def numbers(self) -> dict[str, float]:
         """The numbers of the result by name: of a dict or dataclass its numeric fields, of a number itself."""
         named = self.result if isinstance(self.result, dict) else {"result": self.result}
-        return {name: value for name, value in named.items() if isinstance(value, (int, float))}
+        numbers = {name: value for name, value in named.items() if isinstance(value, (int, float))}
+        return {name: x for name, x in numbers.items() if isinstance(x, float) or abs(x) < 2**1023}  # fits in a float
 
 
 def sweep(
@@ -58,6 +60,7 @@ def sweep(
     workers: int | None = None,
     measure: str | None = None,
     progress: Callable[[Run], None] | None = None,
+    outdated: Collection[str] = (),
 ) -> list[Run]:
     """Call a function with every combination of parameters; a run that fails is recorded, and the rest go on.
 
@@ -76,13 +79,15 @@ def sweep(
             is not run again: delete its folder if the function has changed.
         workers: how many processes (default: one for each core). measure: the name of the number that is drawn
             (default: the first). progress: is called with each run that is there, then with each as it ends.
+        outdated: identities, which are the names of the folders, of runs that run again though they are there.
 
     Returns:
         The runs in the order of the grid.
 
     Raises:
         TypeError: a parameter is not what JSON can hold, or the executor is none. ValueError: there is nothing to run,
-        processes cannot import the function, there is no such measure, or `out` has the runs of another function.
+        processes cannot import the function, there is no such measure, `out` has the runs of another function, another
+        sweep is going on in it, or a file there that would be replaced is of no sweep.
         OSError: a file cannot be written, or no process starts.
     """
     if executor is not None and not isinstance(executor, Executor):
@@ -90,44 +95,41 @@ def sweep(
             f"sweep: {executor!r} is no executor of concurrent.futures; of Dask, give client.get_executor()"
         )
     points = {identity(point): point for point in combinations(grid)}
-    runs: dict[str, Run] = {}
-    if out is not None:
-        out = Path(out)
-        out.mkdir(parents=True, exist_ok=True)
-        runs = _finished(out, function, points)
-    progress = progress or (lambda run: None)
-    for run in runs.values():
-        progress(run)
-        _refuse_unknown(measure, run)
-    waiting = {key: point for key, point in points.items() if key not in runs}
-    pool = executor
-    if executor is None and waiting:
-        _refuse_what_processes_cannot_import(function)
-        pool = Processes(_processes(workers, len(waiting)))
-    futures: dict[Future, str] = {}
-    try:
-        for key, point in waiting.items():
-            futures[pool.submit(_attempt, function, point)] = key
-        for future in as_completed(futures):
-            run = _outcome(future, points[futures[future]])
-            if out is not None:
-                _record(out, function, run)
-            runs[futures[future]] = run
+    progress, out = progress or (lambda run: None), None if out is None else Path(out)
+    with contextlib.nullcontext() if out is None else claimed(out):
+        runs = {} if out is None else _finished(out, function, points, outdated)
+        for run in runs.values():
             progress(run)
-            _refuse_unknown(measure, run)  # not after all of them
-    finally:  # also when it is interrupted, or the disk is full: what has run is kept
-        in_order = [runs[key] for key in points if key in runs]
+            _refuse_unknown(measure, run)
+        waiting = {key: point for key, point in points.items() if key not in runs}
+        pool = executor
+        if executor is None and waiting:
+            _refuse_what_processes_cannot_import(function)
+            pool = Processes(_processes(workers, len(waiting)))
+        futures: dict[Future, str] = {}
         try:
-            if out is not None:
-                _write_results(in_order, out / RESULTS)
-        finally:
-            for future in futures:
-                future.cancel()
-            if pool is not executor:
-                pool.shutdown(cancel_futures=True)
-    if out is not None:
-        draw_runs(in_order, measure, out / FIGURE)
-    return in_order
+            for key, point in waiting.items():
+                futures[pool.submit(_attempt, function, point)] = key
+            for future in as_completed(futures):
+                run = _outcome(future, points[futures[future]])
+                if out is not None:
+                    _record(out, function, run)
+                runs[futures[future]] = run
+                progress(run)
+                _refuse_unknown(measure, run)  # not after all of them
+        finally:  # also when it is interrupted, or the disk is full: what has run is kept
+            in_order = [runs[key] for key in points if key in runs]
+            try:
+                if out is not None:
+                    _write_results(in_order, out / RESULTS)
+            finally:
+                for future in futures:
+                    future.cancel()
+                if pool is not executor:
+                    pool.shutdown(cancel_futures=True)
+        if out is not None:
+            draw_runs(in_order, measure, out / FIGURE)
+        return in_order
 
 
 def identity(parameters: Mapping[str, Any]) -> str:
@@ -188,23 +190,39 @@ def _line(problem: BaseException) -> str:
     return " ".join(f"{type(problem).__name__}: {problem}".split())
 
 
-def _finished(out: Path, function: Callable[..., Any], points: Mapping[str, dict[str, Any]]) -> dict[str, Run]:
-    """The runs that are there already and did not fail."""
+def _finished(
+    out: Path, function: Callable[..., Any], points: Mapping[str, dict[str, Any]], outdated: Collection[str]
+) -> dict[str, Run]:
+    """The runs that are there already and did not fail; the records of those that are outdated are deleted."""
+    refuse_others(out / RESULTS, "error,seconds")
+    refuse_others(out / FIGURE, "; runs: ")
     runs = {}
     for key, point in points.items():
-        path = out / key / RECORD
-        if not path.exists():
-            continue
-        try:
-            record = json.loads(path.read_bytes())
-            theirs, run = record["function"], Run(point, record["result"], record["error"], record["seconds"])
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"sweep: {path} is not the record of a run: delete it") from None
-        if theirs != _name(function):
-            raise ValueError(f"sweep: {out} has runs of {theirs}, not of {_name(function)}: give another folder")
-        if run.error is None:
-            runs[key] = run
+        if (path := out / key / RECORD).exists():
+            theirs, run = _read_record(path, point)
+            if theirs != _name(function):
+                raise ValueError(f"sweep: {out} has runs of {theirs}, not of {_name(function)}: give another folder")
+            if key in outdated:
+                path.unlink()
+            elif run.error is None:
+                runs[key] = run
     return runs
+
+
+def _read_record(path: Path, parameters: dict[str, Any]) -> tuple[str, Run]:
+    """The name of the function, and the run that it was, with these parameters.
+
+    Raises:
+        OSError: the file cannot be read. ValueError: it is no record.
+    """
+    try:
+        record = json.loads(read_file(path))
+        function, run = record["function"], Run(parameters, record["result"], record["error"], record["seconds"])
+        if not isinstance(run.error, str) and (run.error is not None or type(run.seconds) is not float):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"sweep: {path} is not the record of a run: delete it") from None
+    return function, run
 
 
 def _record(out: Path, function: Callable[..., Any], run: Run) -> None:

@@ -69,7 +69,7 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
     if _spans_magnitudes(finite):
         axes.set_yscale("log")
     axes.set_title(f"{measure} against {axis}; runs: {len(runs)}", loc="left")
-    units = {run.result["unit"] for run in runs if isinstance(run.result, dict) and "unit" in run.result}
+    units = {str(run.result["unit"]) for run in runs if isinstance(run.result, dict) and "unit" in run.result}
     axes.set(xlabel=axis, ylabel=", ".join([measure, *(units if len(units) == 1 and measure == known[0] else ())]))
     if colour or len(finite) < len(ys):
         axes.figure.legend(loc="outside right upper", frameon=False)  # never over a curve
@@ -97,7 +97,8 @@ def _columns(pairs: Iterable[tuple[float, float]]) -> tuple[list[float], list[fl
 
 
 def _has_numbers(runs: Sequence[Run], name: str) -> bool:
-    return all(type(run.parameters.get(name)) in (int, float) for run in runs)
+    values = [run.parameters.get(name) for run in runs]
+    return all(type(x) in (int, float) and abs(x) < 1e300 for x in values)
 
 
 def _words(runs: Sequence[Run], name: str | None) -> list[str]:
@@ -112,7 +113,7 @@ def _word(run: Run, name: str | None) -> str:
 
 def _short(word: str) -> str:
     """The end of a long word, where paths differ."""
-    return word if len(word) <= 24 else f"…{word[-23:]}"
+    return plots.plain(word if len(word) <= 24 else f"…{word[-23:]}")
 
 
 def _spans_magnitudes(values: Sequence[float]) -> bool:

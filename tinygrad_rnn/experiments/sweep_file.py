@@ -33,13 +33,14 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_rnn.experiments.data import load
-from tinygrad_rnn.experiments.folder import read_fingerprint
+from tinygrad_rnn.experiments.folder import CHECKPOINT, FILES, read_mark
 from tinygrad_rnn.experiments.points import combinations, sample
 from tinygrad_rnn.experiments.settings import Settings, option_type
-from tinygrad_rnn.experiments.sweep import RECORD, identity
+from tinygrad_rnn.experiments.sweep import FIGURE, RECORD, RESULTS, identity
 from tinygrad_rnn.experiments.training import Summary, train
+from tinygrad_rnn.files import read_file
 
-__all__ = ["TrainPoint", "forget_changed", "read_points"]
+__all__ = ["TrainPoint", "outdated_runs", "read_points"]
 
 _SETTINGS = {field.name: field for field in fields(Settings)}
 _RANGES = ["uniform", "log_uniform", "choice"]
@@ -53,8 +54,8 @@ def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
         out of range; names the file. ImportError: on Python 3.10, tomli is not installed.
     """
     try:
-        return _points(_toml(Path(path).read_bytes()))
-    except (TypeError, ValueError) as error:
+        return _points(_toml(read_file(path)))
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -72,21 +73,35 @@ class TrainPoint:
             return train(Settings(**point).seen_from(self.start), self.out / identity(point))
 
 
-def forget_changed(out: Path, points: Iterable[dict[str, Any]]) -> int:
-    """Delete the records of the runs whose data file has changed since, so that they run again; returns how many."""
-    now: dict[tuple[str, str | None], int] = {}
-    changed = 0
+def outdated_runs(out: Path, points: Iterable[dict[str, Any]]) -> set[str]:
+    """The identities of the runs that are there, and whose data file has changed since.
+
+    Raises:
+        OSError: a data file cannot be read. ValueError: it is one of those that the sweep writes.
+    """
+    now: dict[tuple[str, str | None], int | None] = {}
+    outdated = set()
     for point in points:
-        settings, folder = Settings(**point), out / identity(point)
-        if settings.is_file and (folder / RECORD).exists() and (folder / "checkpoint.npz").exists():
-            key = settings.data, settings.column
-            if key not in now:
+        settings, name = Settings(**point), identity(point)
+        if not settings.is_file:
+            continue
+        if (key := (settings.data, settings.column)) not in now:
+            _refuse_own(out, settings.data)
+            now[key] = None
+        if (out / name / RECORD).exists() and (out / name / CHECKPOINT).exists():
+            if now[key] is None:
                 with contextlib.suppress(ValueError):  # what is there now cannot be learnt: its run will say why
                     now[key] = load(settings).fingerprint
-            if read_fingerprint(folder) != now.get(key):
-                (folder / RECORD).unlink()
-                changed += 1
-    return changed
+            if read_mark(out / name)[0] != now[key]:
+                outdated.add(name)
+    return outdated
+
+
+def _refuse_own(out: Path, data: str) -> None:
+    path, results = Path(os.path.realpath(data)), [os.path.realpath(out / name) for name in (RESULTS, FIGURE)]
+    in_a_run = path.name in (RECORD, *FILES) and str(path.parent.parent) == os.path.realpath(out)
+    if str(path) in results or in_a_run:
+        raise ValueError(f"data={data!r} is a file that the sweep would replace: give another folder")
 
 
 def _toml(content: bytes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import numpy as np
 
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import GradientError
-from tinygrad_rnn.experiments import folder
 from tinygrad_rnn.experiments.data import load
+from tinygrad_rnn.experiments.folder import Epoch, Folder, refuse_other_run
 from tinygrad_rnn.experiments.results import write_results
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.files import write_file
+from tinygrad_rnn.files import claimed
 from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
@@ -28,7 +29,7 @@ from tinygrad_rnn.tensor import Tensor, no_grad
 
 __all__ = ["Forecaster", "Summary", "train"]
 
-OnUpdate = Callable[[int, int, folder.Epoch | None], None]
+OnUpdate = Callable[[int, int, Epoch | None], None]
 
 
 class Forecaster(nn.Module):
@@ -120,7 +121,7 @@ def train(
     Args:
         out: a folder for config.json, metrics.csv and model.npz, all written after every epoch, and at the end
             summary.json, the figures loss.svg and prediction.svg with their numbers as CSV, and for a text sample.txt.
-            An earlier run there is overwritten.
+            An earlier run there is overwritten; what no run has written is not.
         resume: go on with the run in `out`, from its last whole epoch, to the same numbers as one in a piece. The
             settings must be the same but for `epochs`, which may be more.
         progress: called after every update with the number of updates so far, that of all, and at the end of an epoch
@@ -128,31 +129,27 @@ def train(
 
     Raises:
         OSError: a file cannot be read or written; what was written before stays. FileExistsError: `out` is a file.
-        ValueError: the data do not fit the settings, or there is no run to resume, or one with other settings.
+        ValueError: the data do not fit the settings; or there is no run to resume, or one with other settings or a
+            broken checkpoint; or another run is going on in `out`, or has files there that are no run's.
         FloatingPointError: training diverged, to a loss or a gradient that is not finite; names the epoch.
     """
     if resume and out is None:
         raise ValueError("train(resume=True): out, the folder of the run to go on with, is needed")
     if not isinstance(settings, Settings):
         raise TypeError(f"train(settings): tg.experiments.Settings(...) is needed, not a {type(settings).__name__}")
-    run, path = _Run(settings), None if out is None else Path(out)
-    if path is not None:
-        if resume:
-            run.restore(*folder.read_checkpoint(path, settings))
-        folder.begin(path, settings, resume)
-        folder.write_epoch(path, run.epochs, run.net, run.state())
-    while len(run.epochs) < settings.epochs:
-        with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
-            epoch = run.go(progress)
-        if path is not None:
-            folder.write_epoch(path, run.epochs, run.net, run.state())
-        if progress is not None:
-            progress(epoch.epoch * run.updates, settings.epochs * run.updates, epoch)
-    summary = run.summary()
-    if path is not None:
-        write_file(path / "summary.json", (json.dumps(summary.as_dict(), indent=2) + "\n").encode())
-        write_results(path, run.net, run.data, settings, run.epochs, *run.evaluate())
-    return summary
+    run = _Run(settings)
+    if out is None:
+        run.train(progress)
+        return run.summary()
+    path = Path(out)
+    if resume:
+        refuse_other_run(path, settings)
+    with claimed(path):
+        folder = Folder(path, run)
+        folder.resume() if resume else folder.begin()
+        run.train(progress, folder.write_epoch)
+        folder.finish(partial(write_results, path, run))
+    return run.summary()
 
 
 class _Run:
@@ -167,7 +164,7 @@ class _Run:
             self.optimizer: SGD | Adam = SGD(self.parameters, settings.lr, settings.momentum)
         else:
             self.optimizer = Adam(self.parameters, settings.lr)
-        self.epochs: list[folder.Epoch] = []
+        self.epochs: list[Epoch] = []
         self.updates = sum(1 for _ in self.batches(np.random.default_rng(0)))
 
     def batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -187,7 +184,16 @@ class _Run:
         ys, state = self.net(xs, state)
         return self.data.loss(ys, targets, reduction="mean"), state
 
-    def go(self, progress: OnUpdate | None) -> folder.Epoch:
+    def train(self, progress: OnUpdate | None, keep: Callable[[], None] = lambda: None) -> None:
+        """Go through the epochs that are left; `keep` is called after each."""
+        while len(self.epochs) < self.settings.epochs:
+            with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
+                epoch = self.go(progress)
+            keep()
+            if progress is not None:
+                progress(epoch.epoch * self.updates, self.settings.epochs * self.updates, epoch)
+
+    def go(self, progress: OnUpdate | None) -> Epoch:
         """Go through one epoch."""
         settings, data, began = self.settings, self.data, time.perf_counter()
         carried, steps = settings.truncate is not None, np.arange(settings.window + 1)[:, None]
@@ -207,7 +213,7 @@ class _Run:
         held_out = self.finite("held-out loss", float(np.mean(self.evaluate()[0])))
         seconds = time.perf_counter() - began + (self.epochs[-1].seconds if self.epochs else 0.0)
         loss, norm = float(np.average(losses, weights=sizes)), float(np.mean(norms))
-        self.epochs.append(folder.Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3)))
+        self.epochs.append(Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3)))
         return self.epochs[-1]
 
     def update(self) -> float:
@@ -265,13 +271,19 @@ class _Run:
             **{f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()},
         }
 
-    def restore(self, epochs: list[folder.Epoch], state: dict[str, np.ndarray]) -> None:
+    def restore(self, epochs: list[Epoch], state: dict[str, np.ndarray]) -> None:
         """Go back to what `state` gave after these epochs."""
-        if int(state["data"]) != self.data.fingerprint:
-            raise ValueError(f"{self.settings.data} is not what it was when the run began")
         for kind, part in (("parameter.", self.net), ("optimizer.", self.optimizer)):
-            part.load_state_dict({k.removeprefix(kind): v for k, v in state.items() if k.startswith(kind)})
-        self.rng.bit_generator.state = json.loads(str(state["rng"]))
+            values = {k.removeprefix(kind): v for k, v in state.items() if k.startswith(kind)}
+            for name, value in values.items():
+                counted = value.dtype.kind == "i" and np.any(value != len(epochs) * self.updates)  # of updates
+                if counted or not np.all(np.isfinite(value)):
+                    raise ValueError(f"{kind}{name} is not what {len(epochs)} epochs can have left")
+            part.load_state_dict(values)
+        try:
+            self.rng.bit_generator.state = json.loads(str(state["rng"]))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise ValueError("rng is no state of the random generator") from error
         self.epochs = epochs
 
     def summary(self) -> Summary:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
 
-from tinygrad_rnn.files import write_file
+from tinygrad_rnn.files import open_file, write_file
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.module import Linear, Module, refuse_differences
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["from_torch", "load", "save", "to_torch"]
+__all__ = ["from_torch", "load", "packed", "read_arrays", "save", "to_torch"]
+
+LARGEST = 2**24  # bytes of an array that may have any shape
 
 
 def save(path: str | os.PathLike, module: Module) -> Path:
@@ -27,12 +30,17 @@ def save(path: str | os.PathLike, module: Module) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
+    return write_file(path, packed(module))
+
+
+def packed(module: Module) -> bytes:
+    """The parameters of a module as the content of an .npz file."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # as np.savez does, for which some names are keywords
         for name, array in module.state_dict().items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 npy.write_array(file, array, allow_pickle=False)
-    return write_file(path, content.getvalue())
+    return content.getvalue()
 
 
 def load(path: str | os.PathLike, module: Module) -> None:
@@ -41,20 +49,57 @@ def load(path: str | os.PathLike, module: Module) -> None:
     Raises:
         OSError: the file cannot be read.
         ValueError: it is no such file, or its names, shapes or dtypes are not the module's; all that differ are listed,
-            and the module is as it was.
+            before anything is read, and the module is as it was.
     """
-    content, arrays = Path(path).read_bytes(), {}
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as file:
-                    arrays[name.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
-    except Exception as error:  # a broken file makes these libraries raise nearly anything
-        raise ValueError(f"load({os.fspath(path)!r}): it is broken, or no file that `save` has written") from error
-    try:
-        module.load_state_dict(arrays)
+        module.load_state_dict(read_arrays(path, module.state_dict()))
     except ValueError as error:
         raise ValueError(f"load({os.fspath(path)!r}): {error}") from error
+
+
+def read_arrays(
+    path: str | os.PathLike, expected: Mapping[str, np.ndarray] | None, varying: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name; nothing in it can run code.
+
+    What they are is compared with what is expected before they are read, by their headers: what a small file holds may
+    be of any size when it is unpacked.
+
+    Args:
+        expected: arrays of their names, shapes and dtypes; None to leave out what is not varying.
+        varying: names that may be there, with any shape and dtype of up to 16 MB.
+
+    Raises:
+        OSError: the file cannot be read. ValueError: it is broken, no file that `save` has written, or not as expected.
+    """
+    with open_file(path) as file:
+
+        def each(read: Callable[[zipfile.ZipExtFile, int], np.ndarray]) -> dict[str, np.ndarray]:
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+                    names = [name for name in members if expected is not None or name in varying]
+                    return {name: read(archive.open(members[name]), members[name].file_size) for name in names}
+            except Exception as error:  # a broken file makes these libraries raise nearly anything
+                raise ValueError("it is broken, or no file that `save` has written") from error
+
+        found = each(_stand_in)
+        for name, size in [(name, found.pop(name).nbytes) for name in varying if name in found]:
+            if size > LARGEST:
+                raise ValueError(f"{name} has {size:,} bytes")
+        if expected is not None:
+            refuse_differences("load_state_dict", found, expected)
+        return each(lambda member, size: npy.read_array(member, allow_pickle=False))
+
+
+def _stand_in(member: zipfile.ZipExtFile, size: int) -> np.ndarray:
+    """An array of the shape and dtype that a header says, if the file is as long as that; it takes no memory."""
+    head = io.BytesIO(member.read(2**14))  # more than NumPy takes for a header
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(head)]
+    shape, _, dtype = read(head)
+    if head.tell() + math.prod(shape) * dtype.itemsize != size:
+        raise ValueError("another length")
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def to_torch(module: Module) -> dict[str, np.ndarray]:

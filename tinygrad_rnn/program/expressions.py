@@ -7,18 +7,17 @@ each with the operator beside it, as which it must bind to stand without parenth
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import primitives
 from tinygrad_rnn.primitives import INPUT
-from tinygrad_rnn.program.graph import AS_TRACED, Node
+from tinygrad_rnn.program.graph import Node
 
 __all__ = [
     "ANY",
@@ -127,9 +126,9 @@ def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[N
 
 
 def helper(name: str) -> str:
-    """The code of a function that NumPy lacks: that of the table itself."""
-    code = inspect.getsource(getattr(primitives, f"_{name}", AS_TRACED.forward))
-    return re.sub(rf"\b_({'|'.join(HELPERS)})\b", r"\1", code)
+    """The code of a function that NumPy lacks: that of the table itself, even without its source."""
+    functions = (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8").split("\n\n\n")
+    return next(f"{code.strip()}\n" for code in functions if code.startswith(f"def {name}("))
 
 
 @functools.cache

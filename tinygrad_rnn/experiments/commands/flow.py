@@ -9,6 +9,7 @@ from pathlib import Path
 from tinygrad_rnn.experiments import Cliff, cliff, flow
 from tinygrad_rnn.experiments.cliff import BAND
 from tinygrad_rnn.experiments.flow import CELLS, PATHS, PRESETS, QUANTITIES, Flow, Net, nets_of
+from tinygrad_rnn.files import refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.tables import aligned
 
@@ -52,8 +53,7 @@ def _flow(options: argparse.Namespace) -> int:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"--preset {options.preset} is an experiment as it stands: leave out {names}")
     if options.preset == "cliff":
-        options.out.mkdir(parents=True, exist_ok=True)
-        return _cliff(options.out)
+        return _cliff(_free(options.out, "cliff", "error E"))
     if given:
         settings = {name: given.pop(name) for name in ("steps", "hidden", "quantity") if name in given}
         claim, nets = "", dict.fromkeys(nets_of(**given))
@@ -61,10 +61,18 @@ def _flow(options: argparse.Namespace) -> int:
         preset = PRESETS[options.preset or "reach"]
         claim, nets = preset.claim, preset.nets
         settings = {"steps": preset.steps, "hidden": preset.hidden, "quantity": preset.quantity}
-    options.out.mkdir(parents=True, exist_ok=True)  # before the work: it may not be possible
+    folder = _free(options.out, "flow", "distance T - t, steps")
     found = flow(list(nets), **seed, **settings)
     print(f"{textwrap.fill(claim, 100)}\n\n{aligned(_rows(found, nets))}\n".lstrip())
-    return _saved(found, options.out)
+    return _saved(found, folder)
+
+
+def _free(folder: Path, name: str, mark: str) -> Path:
+    """Make the folder before the work: it may not be possible, or have files that are others' to replace."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix in (".svg", ".csv"):
+        refuse_others((folder / name).with_suffix(suffix), mark)
+    return folder
 
 
 def _rows(found: Flow, nets: dict[Net, tuple[float, float] | None]) -> list[list[str]]:

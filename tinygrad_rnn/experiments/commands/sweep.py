@@ -44,8 +44,8 @@ def _sweep(options: argparse.Namespace) -> int:
     try:
         points = sweep_file.read_points(options.file)
         varied = [name for name in points[0] if any(point[name] != points[0][name] for point in points)]
-        if changed := sweep_file.forget_changed(options.out, points):
-            print(f"{changed} of the runs that are there saw other data than there are now: they run again")
+        if outdated := sweep_file.outdated_runs(options.out, points):
+            print(f"{len(outdated)} of the runs that are there saw other data than there are now: they run again")
         train = sweep_file.TrainPoint(options.out.absolute(), Path.cwd())
         count = itertools.count(1)
 
@@ -55,7 +55,7 @@ def _sweep(options: argparse.Namespace) -> int:
         with _executor(options.dask) as executor:
             runs = sweep(
                 train, points, executor, out=options.out, workers=options.workers, measure=options.measure,
-                progress=show,
+                progress=show, outdated=outdated,
             )  # fmt: skip
     except KeyboardInterrupt:
         kept = f"interrupted; {options.out} keeps what has run, give it again to go on"
