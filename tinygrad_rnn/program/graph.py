@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,8 @@ class Node:
         """The same operation on other inputs of the same shapes; itself if they are its own."""
         if inputs == self.inputs:
             return self
-        return replace(self, inputs=inputs)
+        place = self.name, self.step, self.layer, None, self.born
+        return Node(self.primitive, inputs, self.static, self.shape, self.dtype, *place)
 
     @property
     def ndim(self) -> int:
@@ -119,7 +120,13 @@ def rewritten(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node | None
 def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
     """The graph with other nodes in place of its own: what the outputs need of them, if possible in their order."""
     outputs, guards = (tuple(new.get(x, x) for x in some) for some in (graph.outputs, graph.guards))
-    found = set(depth_first([*outputs, *guards], lambda node: node.inputs))
+    needed = list(dict.fromkeys([*outputs, *guards]))
+    found = set(needed)
+    for node in needed:  # which grows as it goes
+        for x in node.inputs:
+            if x not in found:
+                found.add(x)
+                needed.append(x)
     order = [node for node in map(new.get, graph.nodes, graph.nodes) if node in found]
     nodes = depth_first([*guards, *order, *outputs], lambda node: node.inputs)
     return Graph(tuple(x for x in nodes if x.primitive is not None), outputs, graph.inputs, graph.parameters, guards)
