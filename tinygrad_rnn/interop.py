@@ -56,7 +56,7 @@ NUMPY_FUNCTIONS |= {np.argsort: _followed(np.argsort, -1)}
 NUMPY_FUNCTIONS |= {function: _plain(function, reads=True) for function in (
     np.allclose, np.argpartition, np.argwhere, np.array2string, np.array_equal, np.array_equiv, np.array_repr,
     np.array_str, np.count_nonzero, np.digitize, np.flatnonzero, np.isclose, np.isin, np.isneginf, np.isposinf,
-    np.logical_xor, np.nanargmax, np.nanargmin, np.nonzero, np.save, np.savetxt, np.searchsorted,
+    np.nanargmax, np.nanargmin, np.nonzero, np.save, np.savetxt, np.searchsorted,
 )}  # fmt: skip
 NUMPY_FUNCTIONS |= {function: _plain(function, reads=False) for function in (
     np.can_cast, np.common_type, np.empty_like, np.iscomplex, np.iscomplexobj, np.isreal, np.isrealobj,
