@@ -28,32 +28,10 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import Primitive
 
 __all__ = [
-    "Axis",
-    "Tensor",
-    "Watcher",
-    "as_tensor",
-    "bare",
-    "binary",
-    "cut",
-    "describe",
-    "holding",
-    "is_recording",
-    "label",
-    "last_step",
-    "leaves_the_graph",
-    "no_grad",
-    "place",
-    "power",
-    "read_out",
-    "record",
-    "recording",
-    "refused",
-    "test",
-    "time_step",
-    "unary",
-    "unless_named",
-    "watcher",
-]
+    "Axis", "Tensor", "Watcher", "as_tensor", "bare", "binary", "cut", "describe", "holding", "is_recording",
+    "label", "last_step", "leaves_the_graph", "no_grad", "place", "power", "read_out", "record", "recording",
+    "refused", "test", "time_step", "unary", "unless_named", "watcher",
+]  # fmt: skip
 
 Axis = int | tuple[int, ...] | None
 _Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
@@ -721,11 +699,10 @@ class Tensor:
         Raises:
             TypeError: another type, through which no gradient could flow.
         """
-        if np.dtype(dtype) not in (np.float32, np.float64) and (
-            self.requires_grad or np.dtype(dtype).kind not in "iub"
-        ):
-            raise TypeError(f"astype({dtype!r}): a Tensor can become float32 or float64")
-        return record(primitives.astype, (self,), np.dtype(dtype))
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64) and (self.requires_grad or dtype.kind not in "iub"):
+            raise TypeError(f"astype({str(dtype)!r}): a Tensor can become float32 or float64")
+        return record(primitives.astype, (self,), dtype)
 
     # A rule of the table that calls one of the table's own primitives on a Tensor records it; interop.py adds NumPy's
     # protocols

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.nn import init
@@ -151,11 +152,8 @@ class RNNCell(Cell):
         bias: bool = True,
         rng: np.random.Generator | int | None = None,
     ):
-        if nonlinearity not in list(NONLINEARITIES):
-            known = ", ".join(map(repr, NONLINEARITIES))
-            raise ValueError(f"RNNCell(nonlinearity={nonlinearity!r}): not one of {known}")
         super().__init__(input_size, hidden_size, bias, rng)
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = one_of("RNNCell", "nonlinearity", nonlinearity, NONLINEARITIES)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t) = f(ĥ(t))."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_rnn import functions as F
 from tinygrad_rnn import primitives
+from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label, record, test, unless_named
@@ -74,6 +75,5 @@ def _pair(call: str, y: Any, target: Any) -> tuple[Tensor, Tensor]:
 
 
 def _reduced(call: str, total: Tensor, reduction: str, count: int) -> Tensor:
-    if reduction not in ("sum", "mean"):
-        raise ValueError(f"{call}(reduction={reduction!r}): not one of 'sum', 'mean'")
+    one_of(call, "reduction", reduction, ("sum", "mean"))
     return label(total if reduction == "sum" else total / max(count, 1), Letter("L"))
