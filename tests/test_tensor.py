@@ -281,6 +281,7 @@ def test_pickles_and_copies_leave_the_graph_behind():
             UserWarning, match=r"^h\(3\) of shape \(2,\) is copied .* its gradient is lost; .*\.detach\(\)"
         ):
             leaf_again, node_again = copied((W, h))
+        assert told[0].filename == __file__
         assert (leaf_again.name, leaf_again.requires_grad, leaf_again.is_leaf) == ("W", True, True)
         assert (node_again.name, node_again.step, node_again.requires_grad, node_again.is_leaf) == ("h", 3, False, True)
         np.testing.assert_array_equal(leaf_again.grad, W.grad)

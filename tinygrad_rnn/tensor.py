@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import itertools
 import operator
 import sys
@@ -19,7 +18,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -34,7 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 Axis = int | tuple[int, ...] | None
-_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
+_Function = TypeVar("_Function", bound=Callable)
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 place: ContextVar[tuple[int | None, int | None]] = ContextVar("place", default=(None, None))  # time step and layer
@@ -76,7 +75,7 @@ class Watcher:
         """The value of a Tensor has been taken out of the graph."""
 
     def left(self, call: str, instead: str) -> None:
-        """A call has made something else of Tensors than nodes; where only nodes will do, there is something else."""
+        """Called before a function that records no nodes, such as backward(); `instead` says what to use."""
 
 
 @contextlib.contextmanager
@@ -117,8 +116,8 @@ _keep_freed_memory()
 class no_grad:
     """A context, or a decorator of a function, in which nothing is recorded: results are leaves that need no gradient.
 
-    Ctrl-C leaves recording as it was before the block. One that comes just where the block begins or ends does so when
-    its traceback is freed: at a prompt, that is the next error.
+    Ctrl-C leaves recording as it was before the block. If it falls on the first or last instruction of the block,
+    recording comes back only when the traceback is freed: at a prompt, at the next error.
     """
 
     __slots__ = ("_blocks",)
@@ -133,15 +132,9 @@ class no_grad:
     def __exit__(self, *raised: Any) -> None:
         self._blocks.pop().__exit__(*raised)
 
-    def __call__(self, function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    def __call__(self, function: _Function) -> _Function:
         """The function, which records nothing."""
-
-        @functools.wraps(function)
-        def without_recording(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
-            with recording(False):
-                return function(*arguments, **keywords)
-
-        return without_recording
+        return holding(_recording, False)(function)
 
 
 def is_recording() -> bool:
@@ -720,7 +713,10 @@ def read_out(x: Tensor, how: str) -> None:
 def _tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
     """Warn, naming the line, where Python or NumPy takes a value without saying so, as to store it in an array."""
     if x.requires_grad and _recording.get():
-        warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=3)
+        frame, level = sys._getframe(2), 3
+        while frame.f_back is not None and frame.f_globals["__name__"] in ("copy", "pickle"):
+            frame, level = frame.f_back, level + 1
+        warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=level)
 
 
 def test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:
