@@ -143,7 +143,8 @@ def test_settings_are_checked(make, message):
 
 
 @pytest.mark.parametrize("kind, name, bad", [
-    (SGD, "lr", -5), (SGD, "momentum", 1.0), (Adam, "lr", np.nan), (Adam, "eps", -1e-8), (Adam, "betas", (0.9, 1.0)),
+    (SGD, "lr", -5), (SGD, "momentum", 1.0), (SGD, "lr", np.float32(np.inf)), (SGD, "momentum", np.float16(1)),
+    (Adam, "lr", np.nan), (Adam, "eps", -1e-8), (Adam, "betas", (0.9, 1.0)),
     (Adam, "betas", (0.9,)), (Adam, "betas", 0.9),
 ])  # fmt: skip
 def test_settings_are_checked_when_they_are_set_later_too(kind, name, bad):

@@ -46,7 +46,7 @@ def number(call: str, name: str, value: Any, wanted: str, least: float, most: fl
     """A real number from the least to the most, which NaN is not; `wanted` says so: "a number from 0 to 1"."""
     if not isinstance(value, Real):
         raise TypeError(f"{_given(call, name, value)}: {wanted} is needed")
-    if not least <= value <= most:
+    if not least <= float(value) <= most:  # a number of a narrow type would narrow the bounds
         raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
     return float(value)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tinygrad_rnn import primitives
+from tinygrad_rnn import checks, primitives
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import Primitive
 
@@ -161,7 +161,7 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         if not isinstance(x, Tensor):
             beside = next((x for x in inputs if isinstance(x, Tensor)), None)
             return record(primitive, tuple([_constant(x, beside) for x in inputs]), *static)
-        if x.requires_grad:
+        if x._requires_grad:
             recorded = _recording.get()
     arguments = (*[_to_hold(x) if recorded else x.value for x in inputs], *map(_plain, static))
     watch = watcher.get()
@@ -189,7 +189,7 @@ def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor
     def function(x: Any) -> Tensor:
         if not isinstance(x, Tensor):
             x = as_tensor(x)
-        recorded = x.requires_grad and _recording.get()
+        recorded = x._requires_grad and _recording.get()
         a = _to_hold(x) if x.lent and recorded else x.value
         watch = watcher.get()
         try:
@@ -210,7 +210,7 @@ def binary(primitive: Primitive, description: str = "") -> Callable[[Any, Any], 
             x = _constant(x, y)
         if not isinstance(y, Tensor):
             y = _constant(y, x)
-        recorded = (x.requires_grad or y.requires_grad) and _recording.get()
+        recorded = (x._requires_grad or y._requires_grad) and _recording.get()
         a = _to_hold(x) if x.lent and recorded else x.value
         b = _to_hold(y) if y.lent and recorded else y.value
         watch = watcher.get()
@@ -248,7 +248,7 @@ def _node(
     node._grad = node.name = None
     node.step, node.layer = place.get()
     node.born = _next_number()
-    node.requires_grad, node.lent = recorded, None
+    node._requires_grad, node.lent = recorded, None
     if recorded:
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
     else:
@@ -371,7 +371,7 @@ def last_step(node: Tensor) -> int:
 
 def cut(node: Tensor) -> None:
     """Make a node a leaf where it is: no gradient flows through it from now on, and what it was made of is freed."""
-    node.primitive, node.inputs, node.arguments, node.requires_grad = None, (), (), False
+    node.primitive, node.inputs, node.arguments, node._requires_grad = None, (), (), False
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -385,7 +385,8 @@ def as_tensor(value: Any) -> Tensor:
 
 def power(x: Any, exponent: Any) -> Tensor:
     """x ** exponent; a square is a primitive of its own, as NumPy has it."""
-    return _square(x) if isinstance(exponent, (int, float)) and exponent == 2 else _power(x, exponent)
+    squared = type(exponent) in (int, float) and exponent == 2 and np.asarray(bare(x)).dtype.kind == "f"
+    return _square(x) if squared else _power(x, exponent)
 
 
 _square, _power = unary(primitives.square), binary(primitives.power)
@@ -432,22 +433,16 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "_grad", "arguments", "born", "copied", "inputs", "layer", "lent", "name", "primitive",
-        "requires_grad", "step", "value",
+        "__weakref__", "_grad", "_requires_grad", "arguments", "born", "copied", "inputs", "layer", "lent", "name",
+        "primitive", "step", "value",
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
         if name is not None:
             _check_name(name)
         self.value = _real_array(data)
-        if requires_grad and self.value.dtype.kind != "f":
-            raise TypeError(
-                f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
-                "pass floats, such as 1.0 for 1 or array.astype(float)"
-            )
-        self._grad = self.lent = self.copied = None
-        self.requires_grad = bool(requires_grad)
-        self.primitive = None
+        self._grad = self.lent = self.copied = self.primitive = None
+        self.requires_grad = requires_grad
         self.inputs = self.arguments = ()
         self.name = name
         self.step, self.layer = place.get()
@@ -486,6 +481,24 @@ class Tensor:
         if self.requires_grad and value.dtype.kind != "f":
             raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
         self.value, self.lent = value, None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients with respect to it are wanted; of a leaf it can be set, of a node its inputs decide it."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self.primitive is not None:
+            raise ValueError(
+                f"the requires_grad of {describe(self)} cannot be set: its inputs decide it; see .detach()"
+            )
+        if wanted and self.dtype.kind != "f":
+            raise TypeError(
+                f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.dtype}; "
+                "pass floats, such as 1.0 for 1 or array.astype(float)"
+            )
+        self._requires_grad = checks.one_of("Tensor", "requires_grad", wanted, (True, False))
 
     @property
     def grad(self) -> np.ndarray | None:
