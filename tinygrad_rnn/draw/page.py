@@ -1,20 +1,16 @@
 """The page that steps through a graph: one file that needs no network, with both figures and all numbers in it."""
 
-from __future__ import annotations
-
 import html
 import json
 import re
 from colorsys import hls_to_rgb, rgb_to_hls
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
+from tinygrad_rnn.draw import svg
+from tinygrad_rnn.draw.elements import Drawing
 from tinygrad_rnn.draw.style import SCALE, ink
 from tinygrad_rnn.errors import DrawingError
-
-if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram
 
 __all__ = ["Story", "build"]
 
@@ -23,8 +19,8 @@ __all__ = ["Story", "build"]
 class Story:
     """What the page shows: both figures, the nodes, the frames, and the gradients that grow."""
 
-    forward: Diagram
-    backward: Diagram
+    forward: Drawing
+    backward: Drawing
     nodes: dict[str, dict]
     frames: list[dict]
     sums: list[dict]
@@ -49,10 +45,10 @@ def build(story: Story) -> bytes:
     return "".join(pieces).encode()
 
 
-def _figure(diagram: Diagram) -> str:
+def _figure(drawing: Drawing) -> str:
     """An SVG as a part of a page, where two of them have the same ids; what is missing, where nothing can draw."""
     try:
-        picture = diagram.svg(id_attribute="data-id").decode()
+        picture = svg.draw(drawing, id_attribute="data-id").decode()
     except DrawingError as error:
         return f"<p>{html.escape(str(error))}</p>"
     picture = picture[picture.index("<svg") :]

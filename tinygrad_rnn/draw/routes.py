@@ -5,19 +5,14 @@ side to which it leans; where a node, another label, or another line of its fan 
 or to the other side.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tinygrad_rnn.draw.elements import Edge, Node
+from tinygrad_rnn.draw.elements import Drawing, Edge, Node
 from tinygrad_rnn.draw.style import ARROW, CORNER, EDGE_FONT, EDGES, NODES, size, text_width
-
-if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram
 
 __all__ = ["Route", "box_of", "routes"]
 
@@ -36,7 +31,27 @@ class Route(NamedTuple):
     label: Point | None
 
 
-def routes(diagram: Diagram) -> list[Route]:
+class _Boxes:
+    """What is there already."""
+
+    def __init__(self) -> None:
+        self._cells: dict[int, list[Box]] = defaultdict(list)
+
+    def add(self, box: Box) -> None:
+        for cell in self._across(box):
+            self._cells[cell].append(box)
+
+    def count(self, box: Box) -> int:
+        """How many overlap a box."""
+        near = {other for cell in self._across(box) for other in self._cells[cell]}
+        return sum(a[0] < box[2] and box[0] < a[2] and a[1] < box[3] and box[1] < a[3] for a in near)
+
+    @staticmethod
+    def _across(box: Box) -> range:
+        return range(int(box[0] // CELL), int(box[2] // CELL) + 1)
+
+
+def routes(diagram: Drawing) -> list[Route]:
     """The routes of all edges of a diagram whose nodes have places."""
     nodes = {node.id: node for node in diagram.nodes}
     taken, fans = _Boxes(), defaultdict(list)
@@ -101,26 +116,6 @@ def _middles(edge: Edge, points: list[Point]) -> Iterator[Point]:
             for part in (0.5, *ALONG) if edge.via else ALONG:
                 x, y = _between(start, end, part)
                 yield x + side * (width / 2 + 5 + (0.35 * EDGE_FONT * abs(dx / dy) if dy else 0.0)), y
-
-
-class _Boxes:
-    """What is there already."""
-
-    def __init__(self) -> None:
-        self._cells: dict[int, list[Box]] = defaultdict(list)
-
-    def add(self, box: Box) -> None:
-        for cell in self._across(box):
-            self._cells[cell].append(box)
-
-    def count(self, box: Box) -> int:
-        """How many overlap a box."""
-        near = {other for cell in self._across(box) for other in self._cells[cell]}
-        return sum(a[0] < box[2] and box[0] < a[2] and a[1] < box[3] and box[1] < a[3] for a in near)
-
-    @staticmethod
-    def _across(box: Box) -> range:
-        return range(int(box[0] // CELL), int(box[2] // CELL) + 1)
 
 
 def _box(middle: Point, width: float, height: float) -> Box:

@@ -4,15 +4,14 @@ A frame of the way back takes one edge: the gradient of its target times the loc
 of its source. The terms of a sum over time are added to it one by one, the last step's first, as the sweep finds them.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.backward import passed_back, sweep
+from tinygrad_rnn.draw.elements import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
@@ -20,9 +19,6 @@ from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
-
-if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram
 
 __all__ = ["tell"]
 
@@ -32,7 +28,7 @@ GIVEN = "What is given: the parameters, and the data."
 NO_NUMBER = "The output is no single number, so no gradient starts from it. Take a sum of it, or a loss, to go back."
 
 
-def tell(unfolded: Unfolded, forward: Diagram, backward: Diagram) -> Story:
+def tell(unfolded: Unfolded, forward: Drawing, backward: Drawing) -> Story:
     """The page's frames; each highlights one step of figures drawn without numbers."""
     return _Teller(unfolded).story(forward, backward)
 
@@ -47,7 +43,7 @@ class _Teller:
             self.gap = (first, first + count - 1)
             self.steps = f"steps {first} to {first + count - 1}" if count > 1 else f"step {first}"
 
-    def story(self, forward: Diagram, backward: Diagram) -> Story:
+    def story(self, forward: Drawing, backward: Drawing) -> Story:
         places = self.unfolded.places
         dots = [p for p in places if p.kind == "elided"]
         given = [p.id for p in places if p.tensor.is_leaf and p not in dots]
