@@ -12,6 +12,7 @@ import graphviz
 from tinygrad_rnn import checks
 from tinygrad_rnn.draw import dot, layout, page, svg
 from tinygrad_rnn.draw.elements import Drawing
+from tinygrad_rnn.draw.telling import Story
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import write_file
 
@@ -24,7 +25,7 @@ FORMATS = ("svg", "pdf", "png", "dot", "json", "html")
 class Diagram(Drawing):
     """A drawing that shows and saves itself, and can tell its `story`, as a page plays it."""
 
-    story: Callable[[], page.Story] | None = field(default=None, repr=False, compare=False)
+    story: Callable[[], Story] | None = field(default=None, repr=False, compare=False)
 
     @property
     def dot(self) -> graphviz.Digraph:

@@ -4,26 +4,15 @@ import html
 import json
 import re
 from colorsys import hls_to_rgb, rgb_to_hls
-from dataclasses import dataclass
 from importlib.resources import files
 
 from tinygrad_rnn.draw import svg
 from tinygrad_rnn.draw.elements import Drawing
 from tinygrad_rnn.draw.style import SCALE, ink
+from tinygrad_rnn.draw.telling import Story
 from tinygrad_rnn.errors import DrawingError
 
 __all__ = ["Story", "build"]
-
-
-@dataclass(frozen=True)
-class Story:
-    """What the page shows: both figures, the nodes, the frames, and the gradients that grow."""
-
-    forward: Drawing
-    backward: Drawing
-    nodes: dict[str, dict]
-    frames: list[dict]
-    sums: list[dict]
 
 
 def build(story: Story) -> bytes:

@@ -17,12 +17,11 @@ from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
-from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.placement import Lane, is_free
 from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import MARGIN, size
-from tinygrad_rnn.draw.telling import tell
-from tinygrad_rnn.draw.unfolding import Options, unfold
+from tinygrad_rnn.draw.telling import Story
+from tinygrad_rnn.draw.unfolding import Options, Unfolded
 from tinygrad_rnn.notation import Writer, is_number
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor
@@ -94,7 +93,7 @@ class _Figure:
 
     def __init__(self, output: Tensor, start: Tensor | None, options: Options):
         self.options = options
-        self.unfolded = unfolded = unfold(output, options, start)
+        self.unfolded = unfolded = Unfolded(output, options, start)
         self.labels = [Labels(unfolded, writer) for writer in (unfolded.writer, unfolded.markup)]
         self.plain = self.labels[0]
         wanted = options.values or options.color_by == "gradient"
@@ -213,7 +212,7 @@ class _Figure:
         bare = copy(self)
         bare.options, bare.lit, bare.terms = replace(self.options, color_by=None), None, [None, None]
         figures = (bare.forward(), bare.backward("backward computational graph"))
-        return tell(self.unfolded, *(replace(x, nodes=[replace(node, note="") for node in x.nodes]) for x in figures))
+        return Story(self.unfolded, *(replace(x, nodes=[replace(node, note="") for node in x.nodes]) for x in figures))
 
     def _node(self, p: Place, gradient: bool) -> Node:
         faint = (gradient and not p.tensor.requires_grad) or self._emphasis(p)[1]
