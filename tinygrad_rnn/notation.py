@@ -6,8 +6,6 @@
   7.2.3 come out as f′(ĥ), ᵗh, ᵗx, 1 and ᵗU.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter
@@ -88,7 +86,7 @@ class Notation:
             raise TypeError(f"Notation(letters={self.letters!r}): a dict of strings, or None for what is not written")
 
     @staticmethod
-    def named(notation: str | Notation) -> Notation:
+    def named(notation: "str | Notation") -> "Notation":
         """A notation itself, or that of `NOTATIONS` with this name.
 
         Raises:

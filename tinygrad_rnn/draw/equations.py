@@ -7,8 +7,6 @@ Equations are markup. Numbers are text in which ⟦n3⟧ stands for the value of
 then, ⟦1,2;3,4⟧ for a matrix of its own, and a ᵗ at the front for its transpose, so that no array is in the page twice.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import re
@@ -122,7 +120,7 @@ class _Passed(NamedTuple):
     numbers: Written
     value: np.ndarray
 
-    def times(self, factor: _Passed, sign: str, binds: int, left: bool = False) -> _Passed:
+    def times(self, factor: "_Passed", sign: str, binds: int, left: bool = False) -> "_Passed":
         """The product with a factor, on the right or on the left, whose value is that of the product."""
         pairs = [(d, g) if left else (g, d) for g, d in zip(self[:2], factor[:2], strict=True)]
         written = (Written(f"{a.within(binds)}{sign}{b.within(binds)}", binds) for a, b in pairs)

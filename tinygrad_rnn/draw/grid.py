@@ -110,6 +110,9 @@ class Grid:
         parent, self.reached = self._hang()
         self.up = self._sides(parent)
         self.parent = self._leave_exits_free(parent)
+        self.children: dict[Place, dict[bool, list[Place]]] = {p: {True: [], False: []} for p in places}
+        for p, parent_of_p in self.parent.items():
+            self.children[parent_of_p][self.up[p]].append(p)
         self.rails, self.taps = self._find_rails()
 
     # What is where: layer, trunk, slot, row, tree
