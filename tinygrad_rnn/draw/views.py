@@ -107,22 +107,12 @@ class _Figure:
 
     def forward(self) -> Diagram:
         nodes = [self._node(p, gradient=False) for p in self.unfolded.places]
-        edges = [
-            self._edge(link, *(labels.function(link) for labels in self.labels), "value")
-            for link in self.unfolded.links
-        ]
+        edges = [self._edge(link, gradient=False) for link in self.unfolded.links]
         return self._diagram("forward computational graph", nodes, edges, "LR")
 
     def backward(self, title: str) -> Diagram:
-        unfolded = self.unfolded
-        nodes = [self._node(p, gradient=True) for p in unfolded.places]
-        edges = []
-        for link in unfolded.links:
-            if link.source.tensor.requires_grad:
-                written = (labels.derivative(link) for labels in self.labels)
-                edges.append(self._edge(link, *written, "gradient"))
-            else:
-                edges.append(self._edge(link, "", "", "none"))
+        nodes = [self._node(p, gradient=True) for p in self.unfolded.places]
+        edges = [self._edge(link, gradient=True) for link in self.unfolded.links]
         for lane in self.lanes:
             total, its_sum = self._sum(lane)
             nodes += [total, its_sum]
@@ -238,9 +228,13 @@ class _Figure:
         shape, value = str(tensor.shape) if self.options.shapes else "", short(array) if self.options.values else ""
         return "\n".join(filter(None, [shape, value, clipped]))
 
-    def _edge(self, link: Link, label: str, markup: str, kind: str) -> Edge:
+    def _edge(self, link: Link, gradient: bool) -> Edge:
         p, q, via, piece, curve = link.source, link.target, link.via, link.at, link.curve
-        if kind != "value":
+        kind, label, markup = "value", *(labels.function(link) for labels in self.labels)
+        if gradient:
+            kind, label, markup = "none", "", ""
+            if p.tensor.requires_grad:
+                kind, label, markup = "gradient", *(labels.derivative(link) for labels in self.labels)
             p, q, via, piece, curve = q, p, via[::-1], len(via) - piece, curve[::-1]
         bold, faint = self._emphasis(p, q)
         return Edge(
