@@ -31,7 +31,11 @@ class Labels:
             return "⋯ ✂ ⋯" if any(map(self.unfolded.is_hidden, self.unfolded.cut_states)) else "⋯"
         if self.writer.notation.writes(p.tensor) or p.tensor.is_leaf or p is self.output:
             return self.writer.variable(p.tensor)
-        return self.setting.template(symbol(p.tensor.primitive))
+        return self.operation(p.tensor)
+
+    def operation(self, x: Tensor) -> str:
+        """What made a node: its operator, or its primitive's name."""
+        return self.setting.template(symbol(x.primitive))
 
     def label(self, p: Place, gradient: bool) -> str:
         """What is written in a node: h⁽²⁾, or for its gradient dh⁽²⁾; what made it, below, where every primitive is."""
@@ -42,7 +46,7 @@ class Labels:
             name = self.differential(p.tensor, "t" if step is not None and unfolded.rolled else step)
         if unfolded.level == "named" or not variable or p.tensor.is_leaf:
             return name
-        return name + self.setting.line + self.setting.template(symbol(p.tensor.primitive))
+        return name + self.setting.line + self.operation(p.tensor)
 
     def differential(self, tensor: Tensor, step: float | str | None = None) -> str:
         """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""

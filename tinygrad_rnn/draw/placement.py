@@ -112,9 +112,6 @@ def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place]
             if slots_apart:
                 apart[alike[p.column], slot] = max(apart[alike[p.column], slot], need)
 
-    reached: dict[int, list[Place]] = defaultdict(list)
-    for p in grid.reached:
-        reached[p.column].append(p)
     rail_x: dict[tuple[int, Place], float] = {}
     edge, before = None, None
     for column, inside in grid.columns.items():
@@ -137,17 +134,18 @@ def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place]
         for p, taken in zip(grid.rails[column], rails[kind], strict=False):
             rail_x[column, p] = at + taken / 2
             at += taken
-        for p in reached[column]:
+        for p in inside:
             if p in grid.slot:
                 p.x = left + centres[grid.slot[p]]
             elif p in grid.hubs:
                 p.x = rail_x[column, p]
-            for side in grid.children[p].values():
-                from_left = p.x - sum(width[c] for c in side) / 2
-                for c in side:
-                    c.x = from_left + width[c] / 2
-                    from_left += width[c]
         edge, before = left + centres[-1] + slots[kind, len(centres) - 1] / 2, column
+    for p in grid.reached:
+        for side in grid.children[p].values():
+            from_left = p.x - sum(width[c] for c in side) / 2
+            for c in side:
+                c.x = from_left + width[c] / 2
+                from_left += width[c]
     return rail_x
 
 
