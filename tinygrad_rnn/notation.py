@@ -209,8 +209,6 @@ class Writer:
                 coefficient *= 1 / operand.item() if bare[1] else operand.item()
             elif rest:
                 factors.append(self._filled(rest, node, _DEEPEST))
-        if coefficient == 1 and not factors:
-            return ONE
         if coefficient == 0 or not factors:
             return Written(self.setting.number(coefficient), SUM if coefficient < 0 else ATOM)
         sign, size = (self.setting.minus if coefficient < 0 else ""), abs(coefficient)

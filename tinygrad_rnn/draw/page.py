@@ -26,12 +26,7 @@ def build(story: Story) -> bytes:
         "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         **figures,
     }
-    before, *marked = _file("page.html").split("<!--@")
-    pieces = [before]
-    for piece in marked:
-        name, rest = piece.split("@-->", 1)
-        pieces += [parts[name], rest]
-    return "".join(pieces).encode()
+    return re.sub("<!--@(.*?)@-->", lambda mark: parts[mark[1]], _file("page.html")).encode()
 
 
 def _figure(drawing: Drawing) -> str:

@@ -99,7 +99,9 @@ class _Figure:
         wanted = options.values or options.color_by == "gradient"
         self.gradients = gradients(unfolded) if wanted else {}
         self.columns = {*unfolded.steps, *unfolded.hidden}
-        notes: dict[Place | Tensor, str] = {x: self._note_of_sum(x) for x in unfolded.shared}
+        notes: dict[Place | Tensor, str] = {
+            x: self._said(x, self.gradients.get(x), whole=True) for x in unfolded.shared
+        }
         notes |= {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
         self.lanes = placed(unfolded, self.plain, notes)
         self.terms: list[Term | None] = [None, None]  # the highlighted one, as plain text and as markup
@@ -131,7 +133,7 @@ class _Figure:
         hidden = sum(unfolded.hidden.values())
         over += f", the {hidden} hidden ones too" if hidden > 1 else ", the hidden one too" if hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
-        note = self._note_of_sum(first.tensor)
+        note = self._said(first.tensor, self.gradients.get(first.tensor), whole=True)
         left = x - GAP - size(first.kind, name, note)[0] / 2
         of = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
         total = Node(total_id, name, first.kind, markup, x=left, y=lane.y, tooltip=of, faint=faint, note=note)
@@ -219,14 +221,12 @@ class _Figure:
             return ""
         whole = gradient and p.kind == "parameter" and p.tensor not in self.unfolded.shared
         array = self.gradients.get(p) if gradient else self.unfolded.values[p.tensor]
-        return self._said(p.tensor, array, clipping(p.tensor) if whole else "")
+        return self._said(p.tensor, array, whole)
 
-    def _note_of_sum(self, parameter: Tensor) -> str:
-        return self._said(parameter, self.gradients.get(parameter), clipping(parameter))
-
-    def _said(self, tensor: Tensor, array: np.ndarray | None, clipped: str) -> str:
+    def _said(self, tensor: Tensor, array: np.ndarray | None, whole: bool) -> str:
+        """A shape, a value, and how a whole gradient was clipped."""
         shape, value = str(tensor.shape) if self.options.shapes else "", short(array) if self.options.values else ""
-        return "\n".join(filter(None, [shape, value, clipped]))
+        return "\n".join(filter(None, [shape, value, clipping(tensor) if whole else ""]))
 
     def _edge(self, link: Link, gradient: bool) -> Edge:
         p, q, via, piece, curve = link.source, link.target, link.via, link.at, link.curve
