@@ -20,8 +20,8 @@ from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import PLAIN, Typesetting
 
 __all__ = [
-    "BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "is_matrix_product", "is_number",
-    "summed", "symbol",
+    "BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "broadcasts", "is_matrix_product",
+    "is_number", "summed", "symbol",
 ]  # fmt: skip
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
@@ -199,7 +199,7 @@ class Writer:
         coefficient, factors, path = 1.0, [], list(path)
         for left, (node, i) in zip(range(len(path) - 1, -1, -1), path, strict=True):
             template = _with_exponents(node.primitive.derivative(i), node)
-            if template is None or (left and _broadcasts(node, i)):
+            if template is None or (left and broadcasts(node, i)):
                 return None
             sign, number, rest = re.fullmatch(r"(−?)(?:(\d+)(?: (?!−)|$))?(.*)", template).groups()
             coefficient *= float(number or 1) * (-1 if sign else 1)
@@ -209,6 +209,8 @@ class Writer:
                 coefficient *= 1 / operand.item() if bare[1] else operand.item()
             elif rest:
                 factors.append(self._filled(rest, node, _DEEPEST))
+        if coefficient == 1 and not factors:
+            return ONE
         if coefficient == 0 or not factors:
             return Written(self.setting.number(coefficient), SUM if coefficient < 0 else ATOM)
         sign, size = (self.setting.minus if coefficient < 0 else ""), abs(coefficient)
@@ -315,7 +317,7 @@ def _operands(node: Tensor) -> dict[str, Tensor]:
     return dict(zip(node.primitive.argument_names, node.inputs, strict=False))
 
 
-def _broadcasts(node: Tensor, i: int) -> bool:
+def broadcasts(node: Tensor, i: int) -> bool:
     """Whether input i was broadcast, so that its gradient is a sum."""
     added = (node.primitive.name, i) == ("affine", 4)  # b
     return (node.primitive.by_element or added) and node.inputs[i].shape != node.shape
@@ -325,7 +327,7 @@ def summed(node: Tensor, i: int) -> bool:
     """Whether the gradient of input i is a sum of what its elements, or the rows of a batch, have each."""
     if is_matrix_product(node, i):
         return i % 2 == 0 and node.primitive.name in ("linear", "affine") and node.ndim > 1
-    return _broadcasts(node, i)
+    return broadcasts(node, i)
 
 
 def is_matrix_product(node: Tensor, i: int) -> bool:

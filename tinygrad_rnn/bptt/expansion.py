@@ -167,7 +167,7 @@ class _Graph:
             derivatives.append(writer.setting.template("⋯") if left_out else _fraction(writer, a, b, link is use))
             written = None if link is None or link.paths is None else writer.total(reversed(link.paths))
             factors.append(Written(derivatives[-1], BESIDE) if written is None else written)
-        factors = [factor for factor in factors if factor != ONE] or [ONE]
+        factors = [factor for factor in factors if factor is not ONE] or [ONE]
         alone = len(factors) == 1
         return " ".join(derivatives), writer.setting.beside.join(f.text if alone else f.within(BESIDE) for f in factors)
 

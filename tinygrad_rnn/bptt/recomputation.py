@@ -97,7 +97,7 @@ def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     node = record(primitive, (*states, *segment.others), None)
     carried = [end for end in ends if end.requires_grad]
     parts = iter([node] if len(carried) == 1 else F.split(node, np.cumsum([end.size for end in carried])[:-1]))
-    after = tuple(_like(_shaped(next(parts), end), end) if end.requires_grad else end.detach() for end in ends)
+    after = tuple(_like(next(parts), end) if end.requires_grad else end.detach() for end in ends)
     if node.step is None:  # it is no state, or one without a step, but what it computes ends at one
         node.step = max(map(last_step, ends)) or None
     return after
@@ -149,6 +149,9 @@ def _start_state(state: Tensor, value: Any) -> Tensor:
 
 
 def _like(tensor: Tensor, state: Tensor) -> Tensor:
+    """A Tensor in the shape and dtype of a state, with its name."""
+    tensor = tensor if tensor.shape == state.shape else tensor.reshape(state.shape)
+    tensor = tensor if tensor.dtype == state.dtype else tensor.astype(state.dtype)
     tensor.name, tensor.step, tensor.layer = state.name, state.step, state.layer
     return tensor
 
@@ -171,11 +174,6 @@ def _joined(states: Sequence[Tensor]) -> Tensor:
     """The parts of a state that gradients flow through, as one Tensor."""
     carried = [s for s in states if s.requires_grad]
     return carried[0] if len(carried) == 1 else F.concatenate([F.ravel(s) for s in carried])
-
-
-def _shaped(part: Tensor, end: Tensor) -> Tensor:
-    part = part if part.shape == end.shape else part.reshape(end.shape)
-    return part if part.dtype == end.dtype else part.astype(end.dtype)
 
 
 def _own(x: Any) -> Any:

@@ -58,17 +58,16 @@ def routes(diagram: Drawing) -> list[Route]:
     for node in diagram.nodes:
         taken.add(box_of(node))
     for edge in diagram.edges:
-        for end in (edge.source, edge.target):
-            fans[end].append(edge)
+        if not (edge.via or edge.curve or edge.bend):
+            for end in (edge.source, edge.target):
+                fans[end].append(edge)
     found = []
     for edge in diagram.edges:
         source, target = nodes[edge.source], nodes[edge.target]
         curve, tip = (_curved if edge.curve or edge.bend else _angular)(edge, source, target)
         label = None
         if edge.label:
-            beside = [
-                e for e in (*fans[edge.source], *fans[edge.target]) if not (e is edge or e.via or e.curve or e.bend)
-            ]
+            beside = [e for e in (*fans[edge.source], *fans[edge.target]) if e is not edge]
             lines = [[(nodes[id].x, nodes[id].y) for id in (e.source, e.target)] for e in beside]
             label = _free(_middles(edge, [curve[0], *edge.via, tip]), text_width(edge.label, EDGE_FONT), taken, lines)
         found.append(Route(curve, tip, label))

@@ -99,10 +99,8 @@ class _Figure:
         wanted = options.values or options.color_by == "gradient"
         self.gradients = gradients(unfolded) if wanted else {}
         self.columns = {*unfolded.steps, *unfolded.hidden}
-        notes: dict[Place | Tensor, str] = {
-            x: self._said(x, self.gradients.get(x), whole=True) for x in unfolded.shared
-        }
-        notes |= {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
+        notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
+        notes |= {x: self._said(x, self.gradients.get(x), whole=True) for x in unfolded.shared}
         self.lanes = placed(unfolded, self.plain, notes)
         self.terms: list[Term | None] = [None, None]  # the highlighted one, as plain text and as markup
         self.lit = self._highlighted()
