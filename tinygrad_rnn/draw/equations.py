@@ -170,14 +170,11 @@ class Equations:
 
     def _name(self, x: Tensor) -> str:
         """A variable, or the operation in parentheses where there is none."""
-        markup = self.unfolded.markup
-        if x.is_leaf or x is self.output.tensor or markup.notation.writes(x):
-            return markup.variable(x)
-        return f"({self.labels.operation(x)})"
+        return self.labels.variable(x) or f"({self.labels.operation(x)})"
 
     def _partial(self, x: Tensor, p: Place) -> str:
         """A gradient times a local derivative that is not written out."""
-        derivative = self.unfolded.markup.setting.derivative(self._name(p.tensor), self._name(x), False)
+        derivative = self.labels.setting.derivative(self._name(p.tensor), self._name(x), False)
         if p is self.output:
             return derivative
         gradient = self.gradient(p)

@@ -29,9 +29,12 @@ class Labels:
         """The variable, or the operation where there is none; dots for the states of hidden steps."""
         if p.kind == "elided":
             return "⋯ ✂ ⋯" if any(map(self.unfolded.is_hidden, self.unfolded.cut_states)) else "⋯"
-        if self.writer.notation.writes(p.tensor) or p.tensor.is_leaf or p is self.output:
-            return self.writer.variable(p.tensor)
-        return self.operation(p.tensor)
+        return self.variable(p.tensor) or self.operation(p.tensor)
+
+    def variable(self, x: Tensor) -> str:
+        """A node as it is written; empty where it has no name, and is neither a leaf nor the output."""
+        written = self.writer.notation.writes(x) or x.is_leaf or x is self.output.tensor
+        return self.writer.variable(x) if written else ""
 
     def operation(self, x: Tensor) -> str:
         """What made a node: its operator, or its primitive's name."""
