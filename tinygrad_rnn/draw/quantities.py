@@ -36,16 +36,17 @@ def gradients(unfolded: Unfolded) -> dict[Place | Tensor, np.ndarray]:
 
 def _gradients(unfolded: Unfolded, output: Tensor, cotangent: np.ndarray) -> dict[Place | Tensor, np.ndarray]:
     drawn = [p for p in unfolded.places if p.kind != "elided"]
-    places = {(p.tensor, p.column): p for p in drawn if p.tensor in unfolded.shared}
+    places = {(p.tensor, p.column): p for p in drawn}
     single = {p.tensor: p for p in drawn if p.tensor not in unfolded.shared}
     found: dict[Place | Tensor, np.ndarray] = {}
     for node, g in sweep(output, cotangent):
         if node in single or node in unfolded.shared:
             found[single.get(node, node)] = np.array(g)
         for i, x in enumerate(node.inputs):
-            p = places.get((x, unfolded.columns[node]))
-            if p is not None:
-                found[p] = found.get(p, 0.0) + passed_back(node, i, g)
+            if x in unfolded.shared:
+                p = places.get((x, unfolded.columns[node]))
+                if p is not None:
+                    found[p] = found.get(p, 0.0) + passed_back(node, i, g)
     return found
 
 
