@@ -106,6 +106,8 @@ class Grid:
         self.row: dict[Place, Row] = {}
         self.above: dict[Row, Row] = {}  # of rows, those of the gradients
         self._find_rows()
+        entered = {(link.source, link.target.column) for link in links if link.target in self.trunk}
+        self.hubs = {p for p in self.hubs if (p, p.column) in entered}  # what enters no row hangs, as all else does
         self.rows_of_steps = {row for p, row in self.row.items() if p.column in self.steps}
         parent, self.reached = self._hang()
         self.up = self._sides(parent)
@@ -352,7 +354,8 @@ class Grid:
     def row_of(self, p: Place) -> Row:
         """The row that a place is in, or hangs from, or enters first."""
         root = self.root(p)
-        return self.row[root] if root in self.row else next(self.row[link.target] for link in self.out[root])
+        users = [link.target for link in self.out[root]]
+        return self.row[root] if root in self.row else next(self.row[q] for q in users if q in self.row)
 
     # Rails and taps
 

@@ -99,7 +99,8 @@ def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place]
     rails: dict[int, list[float]] = defaultdict(list)  # the widths that rails take
     for column, entering in grid.rails.items():
         widths = [width[p] if p in grid.hubs else RAIL for p in entering]
-        rails[alike[column]] = max(rails[alike[column]], widths, key=sum)
+        widest, other = sorted((rails[alike[column]], widths), key=sum, reverse=True)
+        rails[alike[column]] = widest + other[len(widest) :]
     for p, slot in grid.slot.items():
         slots[alike[p.column], slot] = max(slots[alike[p.column], slot], width[p])
         for link in grid.into[p]:
