@@ -6,8 +6,6 @@
   7.2.3 come out as f′(ĥ), ᵗh, ᵗx, 1 and ᵗU.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter
@@ -22,8 +20,8 @@ from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import PLAIN, Typesetting
 
 __all__ = [
-    "BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "broadcasts",
-    "is_matrix_product", "is_number", "symbol",
+    "BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "broadcasts", "is_matrix_product",
+    "is_number", "summed", "symbol",
 ]  # fmt: skip
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
@@ -88,7 +86,7 @@ class Notation:
             raise TypeError(f"Notation(letters={self.letters!r}): a dict of strings, or None for what is not written")
 
     @staticmethod
-    def named(notation: str | Notation) -> Notation:
+    def named(notation: "str | Notation") -> "Notation":
         """A notation itself, or that of `NOTATIONS` with this name.
 
         Raises:
@@ -323,6 +321,13 @@ def broadcasts(node: Tensor, i: int) -> bool:
     """Whether input i was broadcast, so that its gradient is a sum."""
     added = (node.primitive.name, i) == ("affine", 4)  # b
     return (node.primitive.by_element or added) and node.inputs[i].shape != node.shape
+
+
+def summed(node: Tensor, i: int) -> bool:
+    """Whether the gradient of input i is a sum of what its elements, or the rows of a batch, have each."""
+    if is_matrix_product(node, i):
+        return i % 2 == 0 and node.primitive.name in ("linear", "affine") and node.ndim > 1
+    return broadcasts(node, i)
 
 
 def is_matrix_product(node: Tensor, i: int) -> bool:

@@ -26,6 +26,33 @@ def no_two_in_one_place(diagram):
     return len(places) == len(set(places))
 
 
+@pytest.mark.parametrize("level", ["named", "primitives"])
+@pytest.mark.parametrize("view", [tg.draw.forward, tg.draw.backward])
+def test_targets_that_a_step_reads_twice_are_drawn(view, level):
+    """Y(t) goes into two variables of its step, neither of which is a state or goes into one."""
+    _, _, hs, _ = unrolled(2)
+    total = 0.0
+    for t, h in enumerate(hs, 1):
+        Y = tg.label(tg.Tensor(np.ones(3)), "Y", t)
+        error, product = tg.label(h - Y, "e", t), tg.label(h * Y, "p", t)
+        total = total + tg.label((error * product).sum(), "L", t)
+    diagram = view(total, level=level)
+    assert no_two_in_one_place(diagram)
+    assert {"Y⁽¹⁾", "Y⁽²⁾"} <= {node.label.split("\n")[0] for node in diagram.nodes}
+
+
+@pytest.mark.parametrize("view", [tg.draw.forward, tg.draw.backward])
+def test_steps_that_take_in_different_numbers_of_things_are_drawn(view):
+    """Step 1 has x(1), which two states use; the others have both states, which cross over."""
+    W = tg.Tensor(np.eye(2), requires_grad=True, name="W")
+    x = tg.label(tg.Tensor(np.ones(2)), "x", 1)
+    h, c = tg.label(tg.tanh(W @ x), "h", 1), tg.label(tg.sigmoid(W @ x), "c", 1)
+    for t in (2, 3):
+        a, b = tg.label(W @ h, "a", t), tg.label(W @ c, "b", t)
+        h, c = tg.label(a * c + h, "h", t), tg.label(b * h + c, "c", t)
+    assert no_two_in_one_place(view((h * c).sum()))
+
+
 class TestSecondOrder:
     def gradient(self, T=3):
         rnn, _, _, (loss,) = unrolled(T)

@@ -96,11 +96,8 @@ def closed_form_gradients(
             are none.
         TypeError: an array of something else than real numbers.
     """
-    h0s = None if h0 is None else [h0]
-    (gradients,) = _gradients(
-        "closed_form_gradients", [(W, U, b)], V, c, xs, targets, nonlinearity, loss, h0s, many_to_many
-    )
-    return gradients
+    call, h0s = "closed_form_gradients", None if h0 is None else [h0]
+    return _gradients(call, [(W, U, b)], V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)[0]
 
 
 def closed_form_stacked_gradients(

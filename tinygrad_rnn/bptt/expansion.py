@@ -158,17 +158,13 @@ class _Graph:
         chain = [target]
         while chain[-1] in self.above:
             chain.append(self.above[chain[-1]])
-        chain.reverse()
-        steps = [(a, b, None) for a, b in pairwise(chain)] + [(target, use.source, use)]
+        steps = [(a, b, self._only_use(a, b)) for a, b in pairwise(chain[::-1])] + [(target, use.source, use)]
+        if len(steps) > _MOST_FACTORS:
+            steps[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [(None, None, None)]
         derivatives, factors = [], []
-        for place, (a, b, direct) in enumerate(steps):
-            if len(steps) > _MOST_FACTORS and not min(place, len(steps) - 1 - place) < _MOST_FACTORS // 2:
-                if place == _MOST_FACTORS // 2:
-                    derivatives.append(writer.setting.template("⋯"))
-                    factors.append(Written(derivatives[-1], BESIDE))
-                continue
-            derivatives.append(_fraction(writer, a, b, direct is not None))
-            link = direct or self._only_use(a, b)
+        for a, b, link in steps:
+            left_out = a is None
+            derivatives.append(writer.setting.template("⋯") if left_out else _fraction(writer, a, b, link is use))
             written = None if link is None or link.paths is None else writer.total(reversed(link.paths))
             factors.append(Written(derivatives[-1], BESIDE) if written is None else written)
         factors = [factor for factor in factors if factor is not ONE] or [ONE]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -64,17 +65,30 @@ def checkpoint(
             raise TypeError("checkpoint(cell, xs): a state is needed, since the cell has no initial_state")
         state = cell.initial_state(xs[0])
     single = not isinstance(state, tuple)
+
+    def step(before: tuple[Tensor, ...], x: Any) -> tuple[Tensor, ...]:
+        state = cell(x, before[0] if single else before)
+        after = (state,) if single else tuple(state) if isinstance(state, (tuple, list)) else ()
+        if len(after) != len(before) or not all(isinstance(part, Tensor) for part in after):
+            wanted = "a Tensor" if single else f"a tuple of {len(before)} Tensors"
+            raise TypeError(f"checkpoint(cell, xs, state): the state is {wanted}, but the cell returned {state!r:.60}")
+        return after
+
     states = tuple(as_tensor(s) for s in ((state,) if single else state))
     for part in np.array_split(np.arange(len(xs)), segments):
-        states = _segment(cell, [_own(xs[i]) for i in part], states, single)
+        states = _segment(partial(reduce, step, [_own(xs[i]) for i in part]), states)
     return states[0] if single else states
 
 
-def _segment(cell: Callable, xs: list, states: tuple[Tensor, ...], single: bool) -> tuple[Tensor, ...]:
-    """The states after a part of the sequence, made by one node of those before it and of what else the cell uses."""
-    segment = _Segment(cell, xs, states, single)
+def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The states after a part of the sequence, made by one node of those before it and of what else the cell uses.
+
+    Args:
+        run: gives the states after the part, from those before it.
+    """
+    segment = _Segment(run, states)
     starts = tuple(_start_state(s, s.value) for s in states)
-    ends = segment.run(starts)
+    ends = run(starts)
     if not any(s.requires_grad for s in ends):
         return ends
     segment.others = _made_before(starts[0].born, ends)
@@ -83,7 +97,7 @@ def _segment(cell: Callable, xs: list, states: tuple[Tensor, ...], single: bool)
     node = record(primitive, (*states, *segment.others), None)
     carried = [end for end in ends if end.requires_grad]
     parts = iter([node] if len(carried) == 1 else F.split(node, np.cumsum([end.size for end in carried])[:-1]))
-    after = tuple(_like(_shaped(next(parts), end), end) if end.requires_grad else end.detach() for end in ends)
+    after = tuple(_like(next(parts), end) if end.requires_grad else end.detach() for end in ends)
     if node.step is None:  # it is no state, or one without a step, but what it computes ends at one
         node.step = max(map(last_step, ends)) or None
     return after
@@ -94,22 +108,9 @@ class _Segment:
 
     others: tuple[Tensor, ...]  # what else it uses that requires a gradient: parameters, inputs
 
-    def __init__(self, cell: Callable, xs: list, states: tuple[Tensor, ...], single: bool):
-        self._cell, self._xs, self._states, self._single = cell, xs, states, single
+    def __init__(self, run: Callable, states: tuple[Tensor, ...]):
+        self._run, self._states = run, states
         self._cotangent, self._gradients = None, {}
-
-    def run(self, starts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The states after the segment, from those before it."""
-        parts = starts
-        for x in self._xs:
-            state = self._cell(x, parts[0] if self._single else parts)
-            parts = (state,) if self._single else tuple(state) if isinstance(state, (tuple, list)) else ()
-            if len(parts) != len(starts) or not all(isinstance(part, Tensor) for part in parts):
-                wanted = "a Tensor" if self._single else f"a tuple of {len(starts)} Tensors"
-                raise TypeError(
-                    f"checkpoint(cell, xs, state): the state is {wanted}, but the cell returned {state!r:.60}"
-                )
-        return parts
 
     def vjp(self, i: int, g: Any, ans: Any, *arguments: Any) -> Any:
         """The rule of the node: the first input to ask has the segment run again and swept, the others find it done.
@@ -127,7 +128,7 @@ class _Segment:
         """The gradients of the inputs that require one, by their number."""
         with recording(True):
             starts = tuple(_start_state(s, a) for s, a in zip(self._states, arguments, strict=False))
-            output = _joined(self.run(starts))
+            output = _joined(self._run(starts))
         now, then = [output, *self.others], [ans, *arguments[len(starts) :]]
         if not all(np.array_equal(a.value, bare(b), equal_nan=True) for a, b in zip(now, then, strict=True)):
             raise ValueError(
@@ -148,6 +149,9 @@ def _start_state(state: Tensor, value: Any) -> Tensor:
 
 
 def _like(tensor: Tensor, state: Tensor) -> Tensor:
+    """A Tensor in the shape and dtype of a state, with its name."""
+    tensor = tensor if tensor.shape == state.shape else tensor.reshape(state.shape)
+    tensor = tensor if tensor.dtype == state.dtype else tensor.astype(state.dtype)
     tensor.name, tensor.step, tensor.layer = state.name, state.step, state.layer
     return tensor
 
@@ -170,11 +174,6 @@ def _joined(states: Sequence[Tensor]) -> Tensor:
     """The parts of a state that gradients flow through, as one Tensor."""
     carried = [s for s in states if s.requires_grad]
     return carried[0] if len(carried) == 1 else F.concatenate([F.ravel(s) for s in carried])
-
-
-def _shaped(part: Tensor, end: Tensor) -> Tensor:
-    part = part if part.shape == end.shape else part.reshape(end.shape)
-    return part if part.dtype == end.dtype else part.astype(end.dtype)
 
 
 def _own(x: Any) -> Any:

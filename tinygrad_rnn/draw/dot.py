@@ -3,22 +3,16 @@
 Where the nodes have places, the DOT text holds every coordinate, for Graphviz's `nop2` layout, which only draws.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 import graphviz
 
 from tinygrad_rnn.draw import legend, style
-from tinygrad_rnn.draw.elements import Edge, Node
+from tinygrad_rnn.draw.elements import Drawing, Edge, Node
 from tinygrad_rnn.draw.routes import Route, box_of, routes
 from tinygrad_rnn.tables import counted
-
-if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram
 
 __all__ = ["APART", "digraph"]
 
@@ -28,7 +22,7 @@ BACKSLASH = "\\"
 APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a letter as a command, even in markup
 
 
-def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
+def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text; for a bitmap, with its dots per inch."""
     placed = diagram.frame is not None
     own = {"layout": "nop2" if placed else "dot", "rankdir": diagram.direction, "tooltip": diagram.title}
@@ -59,13 +53,11 @@ def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
         y -= ROW
         x = centre - sum(part.width for part in row) / 2
         for j, part in enumerate(row):
-            attributes = {"pos": f"{x + part.middle:.2f},{y + ROW / 2:.2f}"}
-            if part.markup:
-                attributes |= {"shape": "plain", "style": "", **style.LEGEND}
-                graph.node(f"legend{i}_{j}", _html(part.markup, style.LEGEND_FONT), **attributes)
-            else:
-                attributes |= {"width": f"{part.width / 72:.4f}", "height": f"{legend.SIDE / 72:.4f}"}
-                graph.node(f"legend{i}_{j}", "", shape="box", color=part.line, fillcolor=part.fill, **attributes)
+            look, at = {"shape": "plain", "style": "", **style.LEGEND}, f"{x + part.middle:.2f},{y + ROW / 2:.2f}"
+            if not part.markup:
+                look = {"shape": "box", "color": part.line, "fillcolor": part.fill, "width": f"{part.width / 72:.4f}"}
+                look["height"] = f"{legend.SIDE / 72:.4f}"
+            graph.node(f"legend{i}_{j}", _html(part.markup, style.LEGEND_FONT), pos=at, **look)
             x += part.width
     # What Graphviz would cut off: wide words, and what only the other figure has.
     half = legend.width(diagram) / 2
@@ -74,7 +66,7 @@ def digraph(diagram: Diagram, dpi: float | None = None) -> graphviz.Digraph:
     return graph
 
 
-def _title(diagram: Diagram, step: int) -> str:
+def _title(diagram: Drawing, step: int) -> str:
     """What stands at the top of a panel."""
     if step in diagram.hidden:
         return counted(diagram.hidden[step], "more step")
@@ -126,7 +118,7 @@ def _positions(edge: Edge, route: Route) -> dict[str, str]:
     return attributes if route.label is None else attributes | {"lp": "{:.2f},{:.2f}".format(*route.label)}
 
 
-def _panels(diagram: Diagram) -> dict[int, tuple[float, float, float, float]]:
+def _panels(diagram: Drawing) -> dict[int, tuple[float, float, float, float]]:
     """Per column, the rectangle (left, bottom, right, top) behind it; those of alike steps are equally wide."""
     columns = defaultdict(list)  # per column, (left, bottom, right, top) of each node
     for node in diagram.nodes:

@@ -1,9 +1,13 @@
-"""What a diagram is made of: plain data, which knows neither graphs nor pictures."""
+"""What is drawn, as plain data, which knows neither graphs nor pictures."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Edge", "Node", "Scale"]
+from tinygrad_rnn.draw.style import NODES
+from tinygrad_rnn.tables import counted
+
+__all__ = ["Drawing", "Edge", "Node", "Scale"]
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,44 @@ class Scale(NamedTuple):
     markup: str
     low: int
     high: int
+
+
+@dataclass(frozen=True, repr=False)
+class Drawing:
+    """A drawn graph. `steps` are the time steps that have a column; `caption` stands below the legend, and
+    `caption_markup` is how it is set.
+
+    `frame` (left, bottom, right, top) is around the nodes of both figures of a graph, so that they lie on each other.
+    `hidden` says for a column of dots how many steps it stands for, `rolled` whether one step stands for all, and
+    `scale` what nodes are coloured by.
+    `direction` is "LR" where edges run from the left to the right, and "RL" where they run back.
+    """
+
+    title: str
+    nodes: list[Node]
+    edges: list[Edge]
+    steps: list[int] = field(default_factory=list)
+    caption: str = ""
+    caption_markup: str = ""
+    hidden: dict[int, int] = field(default_factory=dict)
+    rolled: bool = False
+    scale: Scale | None = None
+    frame: tuple[float, float, float, float] | None = None
+    direction: str = "LR"
+
+    @property
+    def description(self) -> str:
+        """What is to be seen, in words, for who cannot see it."""
+        kinds = Counter(NODES[node.kind].meaning for node in self.nodes)
+        parts = [counted(count, meaning) for meaning, count in kinds.items() if meaning]
+        parts += [counted(len(self.edges), "edge")] if self.edges else []
+        over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
+        if len(self.steps) == 1:
+            over = f" over time step {self.steps[0]}"
+        if self.rolled:
+            over = " of one time step, which stands for all"
+        over += f", {sum(self.hidden.values())} of them hidden" if self.hidden else ""
+        return f"The {self.title}{over}{': ' if parts else ''}{', '.join(parts)}. {self.caption}".strip()
+
+    def __repr__(self) -> str:
+        return f"<{self.description}>"

@@ -7,8 +7,6 @@ Equations are markup. Numbers are text in which ⟦n3⟧ stands for the value of
 then, ⟦1,2;3,4⟧ for a matrix of its own, and a ᵗ at the front for its transpose, so that no array is in the page twice.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import re
@@ -21,20 +19,8 @@ from tinygrad_rnn.backward import passed_back
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Unfolded
-from tinygrad_rnn.notation import (
-    ATOM,
-    BESIDE,
-    ONE,
-    PRODUCT,
-    SUM,
-    Hop,
-    Writer,
-    Written,
-    broadcasts,
-    is_matrix_product,
-    is_number,
-    symbol,
-)
+from tinygrad_rnn.folding import Path
+from tinygrad_rnn.notation import ATOM, BESIDE, ONE, PRODUCT, SUM, Writer, Written, is_matrix_product, is_number, summed
 from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["Equations", "used"]
@@ -68,7 +54,7 @@ class _Letters(Writer):
             lengths[x] = sum(lengths.get(operand, 1) for operand in x.inputs)
         return lengths[node]
 
-    def product(self, path: Sequence[Hop]) -> Written | None:
+    def product(self, path: Path) -> Written | None:
         written = super().product(path)
         return written and written._replace(text=re.sub(r"^(−?[\d.½]+) ⊙ ", rf"\1{self.after_number}", written.text))
 
@@ -88,7 +74,7 @@ class _Numbers(_Letters):
     def expression(self, node: Tensor) -> str:
         return _dotted(super().expression(node))
 
-    def total(self, paths: Sequence[Sequence[Hop]]) -> Written | None:
+    def total(self, paths: Sequence[Path]) -> Written | None:
         written = super().total(paths)
         return written and written._replace(text=_dotted(written.text))
 
@@ -122,7 +108,7 @@ class _Passed(NamedTuple):
     numbers: Written
     value: np.ndarray
 
-    def times(self, factor: _Passed, sign: str, binds: int, left: bool = False) -> _Passed:
+    def times(self, factor: "_Passed", sign: str, binds: int, left: bool = False) -> "_Passed":
         """The product with a factor, on the right or on the left, whose value is that of the product."""
         pairs = [(d, g) if left else (g, d) for g, d in zip(self[:2], factor[:2], strict=True)]
         written = (Written(f"{a.within(binds)}{sign}{b.within(binds)}", binds) for a, b in pairs)
@@ -149,12 +135,10 @@ class Equations:
 
     def gradient(self, p: Place) -> str:
         """How the gradient of a node is written: dh⁽²⁾; d(+) where a node has no name."""
-        markup = self.unfolded.markup
         if p is self.output:
-            name = markup.variable(p.tensor)
-            return markup.setting.derivative(name, name, False)
+            return self.labels.partial(p)
         if p.kind == "operation":
-            return markup.setting.template("d") + self._name(p.tensor)
+            return self.labels.setting.template("d") + self._name(p.tensor)
         return self.labels.label(p, gradient=True).split("<BR/>")[0]
 
     def backward(self, link: Link, g: np.ndarray) -> tuple[str, dict[str, str]]:
@@ -171,7 +155,7 @@ class Equations:
             ways = [self._along(start, path) for path in paths]
         else:
             ways = [self._by_element(start, paths)]
-        added = [_adds_up(*path[-1]) for path in paths]
+        added = [summed(*path[-1]) for path in paths]
         if None in ways or any(added) != all(added):
             return self._partial(x, p), {}
         written, numbers = (" + ".join(way[i].text for way in ways).replace(" + −", " − ") for i in (0, 1))
@@ -186,22 +170,19 @@ class Equations:
 
     def _name(self, x: Tensor) -> str:
         """A variable, or the operation in parentheses where there is none."""
-        markup = self.unfolded.markup
-        if x.is_leaf or x is self.output.tensor or markup.notation.writes(x):
-            return markup.variable(x)
-        return f"({markup.setting.template(symbol(x.primitive))})"
+        return self.labels.variable(x) or f"({self.labels.operation(x)})"
 
     def _partial(self, x: Tensor, p: Place) -> str:
         """A gradient times a local derivative that is not written out."""
-        derivative = self.unfolded.markup.setting.derivative(self._name(p.tensor), self._name(x), False)
+        derivative = self.labels.setting.derivative(self._name(p.tensor), self._name(x), False)
         if p is self.output:
             return derivative
         gradient = self.gradient(p)
         return f"{gradient} · {derivative}" if p.tensor.size == 1 else f"<SUP>t</SUP>({derivative}) {gradient}"
 
-    def _along(self, g: _Passed, path: Sequence[Hop]) -> _Passed | None:
+    def _along(self, g: _Passed, path: Path) -> _Passed | None:
         """The chain rule along one path: ᵗU dh for a matrix U, dh ᵗx for a vector x, all else by element."""
-        run: list[Hop] = []
+        run: list = []
         for node, i in path:
             if not is_matrix_product(node, i):
                 run.append((node, i))
@@ -220,7 +201,7 @@ class Equations:
             g = factor if g.letters == ONE else g.times(factor, " ", BESIDE, left)
         return self._by_element(g, [run]) if run else g
 
-    def _by_element(self, g: _Passed, paths: Sequence[Sequence[Hop]]) -> _Passed | None:
+    def _by_element(self, g: _Passed, paths: Sequence[Path]) -> _Passed | None:
         """A gradient times the derivatives of functions that work on each element; None if one number becomes many."""
         local, value = 0.0, 0.0
         for path in paths:
@@ -272,13 +253,6 @@ def _unwritten(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
         nodes += [x for x in dict.fromkeys(node.inputs) if x not in known and not ends(x)]
         known.update(node.inputs)
     return nodes
-
-
-def _adds_up(node: Tensor, i: int) -> bool:
-    """Whether the gradient of an input is a sum of what its elements, or the rows of a batch, have each."""
-    if is_matrix_product(node, i):
-        return i % 2 == 0 and node.primitive.name in ("linear", "affine") and node.ndim > 1
-    return broadcasts(node, i)
 
 
 def _dotted(text: str) -> str:

@@ -18,10 +18,10 @@
 - Everything else hangs from a row as a tree. What is read out of a column joins what comes after on a line above.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -106,10 +106,15 @@ class Grid:
         self.row: dict[Place, Row] = {}
         self.above: dict[Row, Row] = {}  # of rows, those of the gradients
         self._find_rows()
+        entered = {(link.source, link.target.column) for link in links if link.target in self.trunk}
+        self.hubs = {p for p in self.hubs if (p, p.column) in entered}  # what enters no row hangs, as all else does
         self.rows_of_steps = {row for p, row in self.row.items() if p.column in self.steps}
         parent, self.reached = self._hang()
         self.up = self._sides(parent)
         self.parent = self._leave_exits_free(parent)
+        self.children: dict[Place, dict[bool, list[Place]]] = {p: {True: [], False: []} for p in places}
+        for p, parent_of_p in self.parent.items():
+            self.children[parent_of_p][self.up[p]].append(p)
         self.rails, self.taps = self._find_rails()
 
     # What is where: layer, trunk, slot, row, tree
@@ -193,16 +198,13 @@ class Grid:
     def _find_rows(self) -> None:
         """Put every place of the trunk into a row: those of the steps first, which make the rows; then the others."""
         found: dict[tuple, list[Place]] = defaultdict(list)  # the rows of one role
-        rank: dict[tuple, tuple] = {}
         for column in self.columns:
             if column in self.steps:
                 for i, path in enumerate(self._paths(column)):
                     end = path[-1]
-                    key = (self.layer[end], end.tensor.name or i)
-                    found[key] += path
-                    rank.setdefault(key, (-self.layer[end], len(rank)))
-        for key in sorted(found, key=rank.__getitem__):
-            self._new_row(key[0], found[key])
+                    found[self.layer[end], end.tensor.name or i] += path
+        for layer, name in sorted(found, key=lambda key: -key[0]):
+            self._new_row(layer, found[layer, name])
         self._mirror()
         for column in self.columns:
             if column not in self.steps:
@@ -242,24 +244,17 @@ class Grid:
     def _paths(self, column: int) -> list[list[Place]]:
         """The trunk of a column as paths: that to the output first, each after the one that it comes into."""
         trunk = [p for p in self.columns[column] if p in self.trunk]
-        alone = {p for p in trunk if p.carried and any(self._carries(link) for link in self.into[p])}
-        taken: set[Place] = set()
-        paths = []
+        free, paths = {p for p in trunk if not p.carried}, []
         for end in sorted(reversed(trunk), key=lambda p: (-self.layer[p], not p.carried, -self.slot[p])):
-            if end in taken:
-                continue
-            path = [end]
-            while path[-1] not in alone:
-                taken.add(path[-1])
-                before = [link.source for link in self.into[path[-1]]]
-                before = [q for q in before if q.column == column and q in self.trunk]
-                before = [q for q in before if q not in taken and q not in alone and not q.carried]
-                before = [q for q in before if self.layer[q] == self.layer[end]]
-                if not before:
-                    break
-                path.append(max(before, key=self.slot.__getitem__))
-            taken.update(path)
-            paths.append(path[::-1])
+            if end.carried or end in free:
+                path = []
+                before = [end]
+                while before:
+                    path.append(max(before, key=self.slot.__getitem__))
+                    free.discard(path[-1])
+                    before = [link.source for link in self.into[path[-1]] if not self._carries_on(path[-1])]
+                    before = [q for q in before if q in free and self.layer[q] == self.layer[end]]
+                paths.append(path[::-1])
         return self._in_order(paths)
 
     def _in_order(self, paths: list[list[Place]]) -> list[list[Place]]:
@@ -279,37 +274,27 @@ class Grid:
             waiting += sorted(entering[found[-1][-1]], reverse=True)
         return found
 
-    def _carries(self, link: Link) -> bool:
-        """Whether a state goes on by itself: c(t-1) in the making of c(t)."""
-        p, q = link.source, link.target
-        alike = p.tensor.name == q.tensor.name and self.layer[p] == self.layer[q]
-        return alike and p.carried and p.column < q.column
+    def _carries_on(self, p: Place) -> bool:
+        """Whether a state goes on by itself, as c(t-1) does in the making of c(t)."""
+        before = [link.source for link in self.into[p] if link.source.column < p.column]
+        return p.carried and any(self._role(q) == self._role(p) for q in before)
 
     def _hang(self) -> tuple[dict[Place, Place], list[Place]]:
         """What each place hangs from; and all places, breadth first, each after what it hangs from."""
         parent: dict[Place, Place] = {}
         reached = dict.fromkeys([p for p in self.places if p in self.trunk or p in self.hubs])
-        gradients = [p for p in reached if p in self.gradient_of]
-        queue = deque(p for p in reached if p not in self.gradient_of)
-        waiting = deque([*gradients, *(p for p in self.places if p not in reached)])
-        while queue or waiting:
-            if not queue:
-                p = waiting.popleft()
-                if p not in self.row:
-                    if p in reached:
-                        continue
-                    self._new_row(0, [p])
-                    self.trunk.add(p)
-                    self.slot[p] = 0
-                    reached[p] = None
-                queue.append(p)
-            p = queue.popleft()
-            near = [link.source for link in self.into[p]] + [link.target for link in self.out[p]]
-            for q in near:
-                if q not in reached and q.column == p.column:
-                    parent[q], reached[q] = p, None
-                    queue.append(q)
-
+        starts = [[p for p in reached if p not in self.gradient_of], *([p] for p in reached if p in self.gradient_of)]
+        for found in chain(starts, ([p] for p in self.places if p not in reached)):
+            if found and found[0] not in reached:  # it begins a row
+                self._new_row(0, found)
+                self.trunk.add(found[0])
+                self.slot[found[0]], reached[found[0]] = 0, None
+            for p in found:  # which grows
+                near = [link.source for link in self.into[p]] + [link.target for link in self.out[p]]
+                for q in near:
+                    if q not in reached and q.column == p.column:
+                        parent[q], reached[q] = p, None
+                        found.append(q)
         return parent, list(reached)
 
     def _sides(self, parent: dict[Place, Place]) -> dict[Place, bool]:
@@ -369,7 +354,8 @@ class Grid:
     def row_of(self, p: Place) -> Row:
         """The row that a place is in, or hangs from, or enters first."""
         root = self.root(p)
-        return self.row[root] if root in self.row else next(self.row[link.target] for link in self.out[root])
+        users = [link.target for link in self.out[root]]
+        return self.row[root] if root in self.row else next(self.row[q] for q in users if q in self.row)
 
     # Rails and taps
 
@@ -378,10 +364,8 @@ class Grid:
         rails: dict[int, list[Place]] = {column: [] for column in self.columns}
         taps: dict[Link, int] = {}
         above: dict[Place, int] = defaultdict(int)  # how many come in so
-        taken: set[Place] = set()  # places that something enters level
-        for link in self.links:
-            if link.target in self.trunk and link.source in self.row and not self._railed(link):
-                taken.add(link.target)
+        straight = [link for link in self.links if link.source in self.row and not self._railed(link)]
+        taken = {link.target for link in straight if link.target in self.trunk}  # something enters these level
         for link in sorted(filter(self._railed, self.links), key=lambda link: link.source in self.hubs):
             column, target = link.target.column, link.target
             if link.source not in rails[column]:

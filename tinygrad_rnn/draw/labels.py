@@ -29,9 +29,16 @@ class Labels:
         """The variable, or the operation where there is none; dots for the states of hidden steps."""
         if p.kind == "elided":
             return "⋯ ✂ ⋯" if any(map(self.unfolded.is_hidden, self.unfolded.cut_states)) else "⋯"
-        if self.writer.notation.writes(p.tensor) or p.tensor.is_leaf or p is self.output:
-            return self.writer.variable(p.tensor)
-        return self.setting.template(symbol(p.tensor.primitive))
+        return self.variable(p.tensor) or self.operation(p.tensor)
+
+    def variable(self, x: Tensor) -> str:
+        """A node as it is written; empty where it has no name, and is neither a leaf nor the output."""
+        written = self.writer.notation.writes(x) or x.is_leaf or x is self.output.tensor
+        return self.writer.variable(x) if written else ""
+
+    def operation(self, x: Tensor) -> str:
+        """What made a node: its operator, or its primitive's name."""
+        return self.setting.template(symbol(x.primitive))
 
     def label(self, p: Place, gradient: bool) -> str:
         """What is written in a node: h⁽²⁾, or for its gradient dh⁽²⁾; what made it, below, where every primitive is."""
@@ -42,7 +49,7 @@ class Labels:
             name = self.differential(p.tensor, "t" if step is not None and unfolded.rolled else step)
         if unfolded.level == "named" or not variable or p.tensor.is_leaf:
             return name
-        return name + self.setting.line + self.setting.template(symbol(p.tensor.primitive))
+        return name + self.setting.line + self.operation(p.tensor)
 
     def differential(self, tensor: Tensor, step: float | str | None = None) -> str:
         """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""

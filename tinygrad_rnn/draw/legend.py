@@ -1,14 +1,10 @@
 """What stands below a diagram: what the colours of kinds and of a scale mean, and the caption."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from tinygrad_rnn.draw.elements import Drawing
 from tinygrad_rnn.draw.style import LEGEND_FONT, NODES, SCALE, ZERO, text_width
-
-if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram
 
 __all__ = ["SIDE", "Part", "rows", "width"]
 
@@ -35,7 +31,7 @@ def _words(text: str, markup: str, after: float = 6.0) -> Part:
     return Part(4.0 + width + after, 4.0 + 0.46 * width, markup)
 
 
-def rows(diagram: Diagram) -> list[list[Part]]:
+def rows(diagram: Drawing) -> list[list[Part]]:
     """The rows, from the top: the kinds of nodes, the scale, the caption; as far as there are any."""
     found = [_kinds({node.kind for node in diagram.nodes if not node.faint}), _scale(diagram)]
     if diagram.caption:
@@ -43,7 +39,7 @@ def rows(diagram: Diagram) -> list[list[Part]]:
     return [row for row in found if row]
 
 
-def width(diagram: Diagram) -> float:
+def width(diagram: Drawing) -> float:
     """The legend's width: the wider of the forward and the backward figure's."""
     both = [_kinds({node.kind for node in diagram.nodes} | {"sum"}), *rows(diagram)]
     return max(sum(part.width for part in row) for row in both)
@@ -58,7 +54,7 @@ def _kinds(kinds: Collection[str]) -> list[Part]:
     return found
 
 
-def _scale(diagram: Diagram) -> list[Part]:
+def _scale(diagram: Drawing) -> list[Part]:
     if diagram.scale is None:
         return []
     name, markup, low, high = diagram.scale

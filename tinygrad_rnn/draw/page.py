@@ -1,33 +1,18 @@
 """The page that steps through a graph: one file that needs no network, with both figures and all numbers in it."""
 
-from __future__ import annotations
-
 import html
 import json
 import re
 from colorsys import hls_to_rgb, rgb_to_hls
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
+from tinygrad_rnn.draw import svg
+from tinygrad_rnn.draw.elements import Drawing
 from tinygrad_rnn.draw.style import SCALE, ink
+from tinygrad_rnn.draw.telling import Story
 from tinygrad_rnn.errors import DrawingError
 
-if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram
-
 __all__ = ["Story", "build"]
-
-
-@dataclass(frozen=True)
-class Story:
-    """What the page shows: both figures, the nodes, the frames, and the gradients that grow."""
-
-    forward: Diagram
-    backward: Diagram
-    nodes: dict[str, dict]
-    frames: list[dict]
-    sums: list[dict]
 
 
 def build(story: Story) -> bytes:
@@ -41,18 +26,13 @@ def build(story: Story) -> bytes:
         "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         **figures,
     }
-    before, *marked = _file("page.html").split("<!--@")
-    pieces = [before]
-    for piece in marked:
-        name, rest = piece.split("@-->", 1)
-        pieces += [parts[name], rest]
-    return "".join(pieces).encode()
+    return re.sub("<!--@(.*?)@-->", lambda mark: parts[mark[1]], _file("page.html")).encode()
 
 
-def _figure(diagram: Diagram) -> str:
+def _figure(drawing: Drawing) -> str:
     """An SVG as a part of a page, where two of them have the same ids; what is missing, where nothing can draw."""
     try:
-        picture = diagram.svg(id_attribute="data-id").decode()
+        picture = svg.draw(drawing, id_attribute="data-id").decode()
     except DrawingError as error:
         return f"<p>{html.escape(str(error))}</p>"
     picture = picture[picture.index("<svg") :]

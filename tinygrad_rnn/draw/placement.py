@@ -6,8 +6,6 @@ time step is: its columns differ in width with their contents, it moves nodes be
 sums through the columns. Lengths are in points; x grows to the right and y upwards.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -41,11 +39,6 @@ class Heights(NamedTuple):
     tap: float
     lane: float
 
-    @classmethod
-    def of(cls, places: Sequence[Place], tallest_sum: float) -> Heights:
-        more = max(p.height - NODES[p.kind].height for p in places)
-        return cls(HALF + more / 2, LEVEL + more, TAP + more / 2, max(LANE, tallest_sum + TOTALS_APART))
-
 
 @dataclass(frozen=True)
 class Lane:
@@ -67,12 +60,10 @@ def place(unfolded: Unfolded, room: Callable[[Link], float], tallest_sum: float)
     grid = Grid(places, links, unfolded.steps)
     for terms in unfolded.shared.values():
         grid.row_of(terms[0]).lanes[grid.up.get(terms[0], True)].append(terms)
-    children: dict[Place, dict[bool, list[Place]]] = {p: {True: [], False: []} for p in places}
-    for p in grid.parent:
-        children[grid.parent[p]][grid.up[p]].append(p)
-    rail_x = _across(grid, children, room)
-    heights = Heights.of(places, tallest_sum)
-    under, lanes = _upwards(grid, children, heights)
+    rail_x = _across(grid, room)
+    more = max(p.height - NODES[p.kind].height for p in places)
+    heights = Heights(HALF + more / 2, LEVEL + more, TAP + more / 2, max(LANE, tallest_sum + TOTALS_APART))
+    under, lanes = _upwards(grid, heights)
     _turn(grid, rail_x, under, heights)
     _detour(grid, [lane.y for lane in lanes])
     _bend(links, places)
@@ -92,25 +83,24 @@ def _choose_sides(grid: Grid) -> None:
             link.side = -1 if p in rising and p is not min(rising, key=lambda r: (q.x - r.x) / (q.y - r.y)) else 1
 
 
-def _across(
-    grid: Grid, children: dict[Place, dict[bool, list[Place]]], room: Callable[[Link], float]
-) -> dict[tuple[int, Place], float]:
+def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place], float]:
     """Set every x, column by column, each as wide as what is in its slots; returns that of the rails."""
     width: dict[Place, float] = {}
     label = {link.source: room(link) for link in grid.links if grid.parent.get(link.source) is link.target}
     label |= {link.target: room(link) for link in grid.links if grid.parent.get(link.target) is link.source}
     for p in reversed(grid.reached):
-        for side in children[p].values():
+        for side in grid.children[p].values():
             for c in side[1:-1]:  # labels between two lines need room, and the lines are half as far apart there
                 width[c] = max(width[c], 2.7 * label.get(c, 0.0) + SPACE)
-        width[p] = max(p.width + SPACE, *[sum(width[c] for c in side) for side in children[p].values()])
+        width[p] = max(p.width + SPACE, *[sum(width[c] for c in side) for side in grid.children[p].values()])
     alike = {column: 0 if column in grid.steps else column + 1 for column in grid.columns}  # by kinds of columns
     slots: dict[tuple[int, int], float] = defaultdict(float)
     apart: dict[tuple[int, int], float] = defaultdict(float)  # the least from the slot before to this one
     rails: dict[int, list[float]] = defaultdict(list)  # the widths that rails take
     for column, entering in grid.rails.items():
         widths = [width[p] if p in grid.hubs else RAIL for p in entering]
-        rails[alike[column]] = max(rails[alike[column]], widths, key=sum)
+        widest, other = sorted((rails[alike[column]], widths), key=sum, reverse=True)
+        rails[alike[column]] = widest + other[len(widest) :]
     for p, slot in grid.slot.items():
         slots[alike[p.column], slot] = max(slots[alike[p.column], slot], width[p])
         for link in grid.into[p]:
@@ -123,9 +113,6 @@ def _across(
             if slots_apart:
                 apart[alike[p.column], slot] = max(apart[alike[p.column], slot], need)
 
-    reached: dict[int, list[Place]] = defaultdict(list)
-    for p in grid.reached:
-        reached[p.column].append(p)
     rail_x: dict[tuple[int, Place], float] = {}
     edge, before = None, None
     for column, inside in grid.columns.items():
@@ -148,23 +135,22 @@ def _across(
         for p, taken in zip(grid.rails[column], rails[kind], strict=False):
             rail_x[column, p] = at + taken / 2
             at += taken
-        for p in reached[column]:
+        for p in inside:
             if p in grid.slot:
                 p.x = left + centres[grid.slot[p]]
             elif p in grid.hubs:
                 p.x = rail_x[column, p]
-            for side in children[p].values():
-                from_left = p.x - sum(width[c] for c in side) / 2
-                for c in side:
-                    c.x = from_left + width[c] / 2
-                    from_left += width[c]
         edge, before = left + centres[-1] + slots[kind, len(centres) - 1] / 2, column
+    for p in grid.reached:
+        for side in grid.children[p].values():
+            from_left = p.x - sum(width[c] for c in side) / 2
+            for c in side:
+                c.x = from_left + width[c] / 2
+                from_left += width[c]
     return rail_x
 
 
-def _upwards(
-    grid: Grid, children: dict[Place, dict[bool, list[Place]]], heights: Heights
-) -> tuple[dict[int, float], list[Lane]]:
+def _upwards(grid: Grid, heights: Heights) -> tuple[dict[int, float], list[Lane]]:
     """Set every y, row by row; returns the line below each layer by which lower ones come in, and the lanes."""
     half, level = heights.half, heights.level
     above, below = _reach(grid, heights)
@@ -206,7 +192,7 @@ def _upwards(
             p.y = ys[grid.row[p]] - zero
         elif p in grid.hubs:
             p.y -= zero
-        for up, side in children[p].items():
+        for up, side in grid.children[p].items():
             for c in side:
                 c.y = p.y + (level if up else -level)
     return (

@@ -5,19 +5,14 @@ side to which it leans; where a node, another label, or another line of its fan 
 or to the other side.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tinygrad_rnn.draw.elements import Edge, Node
+from tinygrad_rnn.draw.elements import Drawing, Edge, Node
 from tinygrad_rnn.draw.style import ARROW, CORNER, EDGE_FONT, EDGES, NODES, size, text_width
-
-if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram
 
 __all__ = ["Route", "box_of", "routes"]
 
@@ -36,24 +31,43 @@ class Route(NamedTuple):
     label: Point | None
 
 
-def routes(diagram: Diagram) -> list[Route]:
+class _Boxes:
+    """What is there already."""
+
+    def __init__(self) -> None:
+        self._cells: dict[int, list[Box]] = defaultdict(list)
+
+    def add(self, box: Box) -> None:
+        for cell in self._across(box):
+            self._cells[cell].append(box)
+
+    def count(self, box: Box) -> int:
+        """How many overlap a box."""
+        near = {other for cell in self._across(box) for other in self._cells[cell]}
+        return sum(a[0] < box[2] and box[0] < a[2] and a[1] < box[3] and box[1] < a[3] for a in near)
+
+    @staticmethod
+    def _across(box: Box) -> range:
+        return range(int(box[0] // CELL), int(box[2] // CELL) + 1)
+
+
+def routes(diagram: Drawing) -> list[Route]:
     """The routes of all edges of a diagram whose nodes have places."""
     nodes = {node.id: node for node in diagram.nodes}
     taken, fans = _Boxes(), defaultdict(list)
     for node in diagram.nodes:
         taken.add(box_of(node))
     for edge in diagram.edges:
-        for end in (edge.source, edge.target):
-            fans[end].append(edge)
+        if not (edge.via or edge.curve or edge.bend):
+            for end in (edge.source, edge.target):
+                fans[end].append(edge)
     found = []
     for edge in diagram.edges:
         source, target = nodes[edge.source], nodes[edge.target]
         curve, tip = (_curved if edge.curve or edge.bend else _angular)(edge, source, target)
         label = None
         if edge.label:
-            beside = [
-                e for e in (*fans[edge.source], *fans[edge.target]) if not (e is edge or e.via or e.curve or e.bend)
-            ]
+            beside = [e for e in (*fans[edge.source], *fans[edge.target]) if e is not edge]
             lines = [[(nodes[id].x, nodes[id].y) for id in (e.source, e.target)] for e in beside]
             label = _free(_middles(edge, [curve[0], *edge.via, tip]), text_width(edge.label, EDGE_FONT), taken, lines)
         found.append(Route(curve, tip, label))
@@ -101,26 +115,6 @@ def _middles(edge: Edge, points: list[Point]) -> Iterator[Point]:
             for part in (0.5, *ALONG) if edge.via else ALONG:
                 x, y = _between(start, end, part)
                 yield x + side * (width / 2 + 5 + (0.35 * EDGE_FONT * abs(dx / dy) if dy else 0.0)), y
-
-
-class _Boxes:
-    """What is there already."""
-
-    def __init__(self) -> None:
-        self._cells: dict[int, list[Box]] = defaultdict(list)
-
-    def add(self, box: Box) -> None:
-        for cell in self._across(box):
-            self._cells[cell].append(box)
-
-    def count(self, box: Box) -> int:
-        """How many overlap a box."""
-        near = {other for cell in self._across(box) for other in self._cells[cell]}
-        return sum(a[0] < box[2] and box[0] < a[2] and a[1] < box[3] and box[1] < a[3] for a in near)
-
-    @staticmethod
-    def _across(box: Box) -> range:
-        return range(int(box[0] // CELL), int(box[2] // CELL) + 1)
 
 
 def _box(middle: Point, width: float, height: float) -> Box:

@@ -7,9 +7,11 @@ the pieces drift apart or overlap; as pieces of one text they follow each other.
 import xml.etree.ElementTree as ET
 from itertools import groupby
 
-from tinygrad_rnn.draw.dot import APART
+from tinygrad_rnn.draw import layout
+from tinygrad_rnn.draw.dot import APART, digraph
+from tinygrad_rnn.draw.elements import Drawing
 
-__all__ = ["finish"]
+__all__ = ["draw"]
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 SHIFT = {"super": -0.36, "sub": 0.2}  # of the font size of the text before
@@ -18,15 +20,15 @@ ET.register_namespace("", SVG)
 ET.register_namespace("xlink", XLINK)
 
 
-def finish(svg: bytes, title: str, description: str, id_attribute: str = "id") -> bytes:
-    """The same picture. Each node and edge is a group with the id that the diagram gives it, and its tooltip.
+def draw(drawing: Drawing, id_attribute: str = "id") -> bytes:
+    """A drawing as SVG, in which each node and edge is a group with the id that the drawing gives it, and its tooltip.
 
     Args:
         id_attribute: where ids are put: "data-id" where a page has several pictures.
     """
-    root = ET.fromstring(svg)
+    root = ET.fromstring(layout.render(digraph(drawing).source, "svg"))
     root.set("role", "img")
-    for tag, text in (("desc", description), ("title", title)):
+    for tag, text in (("desc", drawing.description), ("title", drawing.title)):
         element = ET.Element(f"{{{SVG}}}{tag}")
         element.text = text
         root.insert(0, element)

@@ -4,27 +4,22 @@ A frame of the way back takes one edge: the gradient of its target times the loc
 of its source. The terms of a sum over time are added to it one by one, the last step's first, as the sweep finds them.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.backward import passed_back, sweep
+from tinygrad_rnn.draw.elements import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
-from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
 
-if TYPE_CHECKING:
-    from tinygrad_rnn.draw.diagram import Diagram
-
-__all__ = ["tell"]
+__all__ = ["Story"]
 
 MOST = 4096  # elements of an array that the page holds
 
@@ -32,22 +27,23 @@ GIVEN = "What is given: the parameters, and the data."
 NO_NUMBER = "The output is no single number, so no gradient starts from it. Take a sum of it, or a loss, to go back."
 
 
-def tell(unfolded: Unfolded, forward: Diagram, backward: Diagram) -> Story:
-    """The page's frames; each highlights one step of figures drawn without numbers."""
-    return _Teller(unfolded).story(forward, backward)
+class Story:
+    """What the page shows: both figures, drawn without numbers; the nodes; the frames, each of which highlights one
+    step; and as `sums` the gradients that grow.
+    """
 
-
-class _Teller:
-    def __init__(self, unfolded: Unfolded):
-        self.unfolded, self.output = unfolded, unfolded.places[-1]
-        self.equations = Equations(unfolded)
+    def __init__(self, unfolded: Unfolded, forward: Drawing, backward: Drawing):
+        self.unfolded, self.forward, self.backward = unfolded, forward, backward
+        self.output, self.equations = unfolded.places[-1], Equations(unfolded)
         self.labels, self.plain = self.equations.labels, Labels(unfolded, unfolded.writer)
-        self.frames: list[dict] = []
         for first, count in unfolded.hidden.items():
             self.gap = (first, first + count - 1)
             self.steps = f"steps {first} to {first + count - 1}" if count > 1 else f"step {first}"
+        self.frames: list[dict] = []
+        self._tell()
+        self.nodes, self.sums = {p.id: self._node(p) for p in unfolded.places}, self._sums()
 
-    def story(self, forward: Diagram, backward: Diagram) -> Story:
+    def _tell(self) -> None:
         places = self.unfolded.places
         dots = [p for p in places if p.kind == "elided"]
         given = [p.id for p in places if p.tensor.is_leaf and p not in dots]
@@ -66,7 +62,6 @@ class _Teller:
             self._back()
         else:
             self.frames[-1]["note"] = NO_NUMBER
-        return Story(forward, backward, {p.id: self._node(p) for p in places}, self.frames, self._sums())
 
     def _node(self, p: Place) -> dict:
         name = self.labels.name(p)

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from tinygrad_rnn import checks
 from tinygrad_rnn.backward import GradientName, topological_order
 from tinygrad_rnn.draw.columns import columns_of, used_in
@@ -21,71 +19,10 @@ from tinygrad_rnn.notation import Notation, Writer
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
-__all__ = ["Options", "Unfolded", "unfold"]
+__all__ = ["Options", "Unfolded"]
 
 LEVELS = ("named", "primitives")
 COLOURS = (None, "gradient", "value")
-
-
-@dataclass(frozen=True)
-class Unfolded:
-    """A recorded graph, read for drawing.
-
-    Attributes:
-        places: in topological order, the output last. links: the uses of one by another.
-        steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for. gap: the
-            columns that are not drawn for it.
-        shared: the parameters that several steps use, and where they stand.
-        rolled: whether one step stands for all.
-        columns: of every node, drawn or not.
-        values: of every node of the whole graph, as it was when the graph was made.
-        cut_states: those whose past was cut off, drawn or not.
-    """
-
-    level: str
-    places: list[Place]
-    links: list[Link]
-    steps: list[int]
-    writer: Writer
-    markup: Writer  # the same, as labels are drawn
-    shared: dict[Tensor, list[Place]]
-    rolled: bool
-    hidden: dict[int, int]
-    gap: set[float]
-    columns: dict[Tensor, float | None]
-    values: dict[Tensor, np.ndarray]
-    cut_states: set[Tensor]
-
-    @property
-    def cuts(self) -> list[Place]:
-        """The states whose past was cut off: detached, or by truncation."""
-        return [p for p in self.places if p.tensor in self.cut_states and p.kind == "state"]
-
-    @property
-    def loops(self) -> list[tuple[Place, Place]]:
-        """Of a rolled graph, the states that go back, and where to."""
-        last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
-        return [(last[p.role], p) for p in self.places if p.role in last and p.column < self.steps[0]]
-
-    def is_hidden(self, tensor: Tensor) -> bool:
-        """Whether a node belongs to a hidden step."""
-        return self.columns[tensor] in self.gap
-
-    @cached_property
-    def derivatives(self) -> dict[Link, str]:
-        """∂target/∂source of every link whose derivative has a short notation, in plain text."""
-        written = {link: self.writer.total(link.paths[::-1]) for link in self.links if link.paths is not None}
-        return {link: derivative.text for link, derivative in written.items() if derivative is not None}
-
-    @cached_property
-    def has_gradients(self) -> bool:
-        """Whether there are gradients among the variables, as in a recorded backward graph."""
-        return any(isinstance(x.name, GradientName) for x in self.columns)
-
-    @cached_property
-    def sums(self) -> dict[Tensor, tuple[str, str]]:
-        """The ids of a shared parameter's Σ, and of the gradient that it makes; numbered as parameters are found."""
-        return {x: (f"sum{i}", f"total{i}") for i, x in enumerate(self.shared)}
 
 
 @dataclass(frozen=True)
@@ -129,47 +66,90 @@ class Options:
         Notation.named(self.notation)
 
 
-def unfold(output: Tensor, options: Options, start: Tensor | None = None) -> Unfolded:
-    """Read a recorded graph; or what lies between two of its nodes, if `start` is given.
+class Unfolded:
+    """A recorded graph, read for drawing; or what lies between two of its nodes, if `start` is given.
+
+    Attributes:
+        places: in topological order, the output last. links: the uses of one by another.
+        steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for. gap: the
+            columns that are not drawn for it.
+        writer, markup: what writes it, as plain text and as labels are drawn.
+        shared: the parameters that several steps use, and where they stand.
+        rolled: whether one step stands for all.
+        columns: of every node, drawn or not.
+        values: of every node of the whole graph, as it was when the graph was made.
+        cut_states: those whose past was cut off, drawn or not.
 
     Raises:
         TypeError: no Tensors. ValueError: the output has no graph, or does not depend on `start`.
     """
-    nodes = _nodes(output)
-    order, notation = nodes if start is None else _between(nodes, start), Notation.named(options.notation)
-    columns, steps = columns_of(order)
-    indices: dict[Tensor, int | str] = _indices(nodes, *((columns, steps) if start is None else columns_of(nodes)))
-    kept = set(order) if options.level == "primitives" else variables(order, notation) | ({start} - {None})
-    places, links = _places(fold(order, kept), columns, steps, notation)
-    uses = Counter(p.tensor for p in places)
-    cut_states = {p.tensor for p in places if p.kind == "state" and p.tensor.is_leaf and p.tensor.step > 0}
-    rolled, hidden, gap = options.rolled, {}, set()
-    if rolled and not steps:
-        raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
-    if rolled:
-        places, links, steps = _rolled(places, links, steps)
-    elif options.max_steps is not None and len(steps) > options.max_steps:
-        shown = steps[: options.max_steps - options.max_steps // 2] + steps[len(steps) - options.max_steps // 2 :]
-        gap = {step for step in steps if step not in shown}
-        hidden = {min(gap): len(gap)}
-        gap |= {step - 0.5 for step in gap}  # cut states, which stand before what they are used in
-        places, links = _without_middle(places, links, gap, min(hidden))
-        steps = shown
-    standing = defaultdict(list)
-    for p in places:
-        if p.kind != "elided":
-            standing[p.tensor].append(p)
-    shared = {x: where for x, where in standing.items() if uses[x] > 1 and x.requires_grad}
-    if rolled:  # what stands in the step stands in all of them
-        shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
-        indices = {x: "t" if step == steps[0] else f"t−{steps[0] - step}" for x, step in indices.items()}
-    writers = [Writer(nodes, indices, notation, setting, brief=True) for setting in (PLAIN, MARKUP)]
-    values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
-    return Unfolded(
-        level=options.level, places=places, links=links, steps=steps, writer=writers[0], markup=writers[1],
-        shared=shared, rolled=rolled, hidden=hidden, gap=gap, columns=columns,
-        values=values | {output: output.value}, cut_states=cut_states,
-    )  # fmt: skip
+
+    def __init__(self, output: Tensor, options: Options, start: Tensor | None = None):
+        nodes = _nodes(output)
+        order, notation = nodes if start is None else _between(nodes, start), Notation.named(options.notation)
+        self.level, self.rolled = options.level, options.rolled
+        self.columns, steps = columns_of(order)
+        indices: dict[Tensor, int | str] = _indices(nodes, *columns_of(nodes))
+        kept = set(order) if self.level == "primitives" else variables(order, notation) | ({start} - {None})
+        places, links = _places(fold(order, kept), self.columns, steps, notation)
+        uses = Counter(p.tensor for p in places)
+        self.cut_states = {p.tensor for p in places if p.kind == "state" and p.tensor.is_leaf and p.tensor.step > 0}
+        self.hidden: dict[int, int] = {}
+        self.gap: set[float] = set()
+        if self.rolled and not steps:
+            raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
+        if self.rolled:
+            places, links, steps = _rolled(places, links, steps)
+        elif options.max_steps is not None and len(steps) > options.max_steps:
+            shown = steps[: options.max_steps - options.max_steps // 2] + steps[len(steps) - options.max_steps // 2 :]
+            gap = {step for step in steps if step not in shown}
+            self.hidden = {min(gap): len(gap)}
+            self.gap = gap | {step - 0.5 for step in gap}  # cut states, which stand before what they are used in
+            places, links = _without_middle(places, links, self.gap, min(gap))
+            steps = shown
+        self.places, self.links, self.steps = places, links, steps
+        standing = defaultdict(list)
+        for p in places:
+            if p.kind != "elided":
+                standing[p.tensor].append(p)
+        self.shared = {x: where for x, where in standing.items() if uses[x] > 1 and x.requires_grad}
+        if self.rolled:  # what stands in the step stands in all of them
+            self.shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
+            indices = {x: "t" if step == steps[0] else f"t−{steps[0] - step}" for x, step in indices.items()}
+        self.writer, self.markup = (Writer(nodes, indices, notation, as_, brief=True) for as_ in (PLAIN, MARKUP))
+        self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
+        self.values[output] = output.value
+
+    @property
+    def cuts(self) -> list[Place]:
+        """The states whose past was cut off: detached, or by truncation."""
+        return [p for p in self.places if p.tensor in self.cut_states and p.kind == "state"]
+
+    @property
+    def loops(self) -> list[tuple[Place, Place]]:
+        """Of a rolled graph, the states that go back, and where to."""
+        last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
+        return [(last[p.role], p) for p in self.places if p.role in last and p.column < self.steps[0]]
+
+    def is_hidden(self, tensor: Tensor) -> bool:
+        """Whether a node belongs to a hidden step."""
+        return self.columns[tensor] in self.gap
+
+    @cached_property
+    def derivatives(self) -> dict[Link, str]:
+        """∂target/∂source of every link whose derivative has a short notation, in plain text."""
+        written = {link: self.writer.total(link.paths[::-1]) for link in self.links if link.paths is not None}
+        return {link: derivative.text for link, derivative in written.items() if derivative is not None}
+
+    @cached_property
+    def has_gradients(self) -> bool:
+        """Whether there are gradients among the variables, as in a recorded backward graph."""
+        return any(isinstance(x.name, GradientName) for x in self.columns)
+
+    @cached_property
+    def sums(self) -> dict[Tensor, tuple[str, str]]:
+        """The ids of a shared parameter's Σ, and of the gradient that it makes; numbered as parameters are found."""
+        return {x: (f"sum{i}", f"total{i}") for i, x in enumerate(self.shared)}
 
 
 def _nodes(output: Tensor) -> list[Tensor]:

@@ -17,12 +17,11 @@ from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.elements import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
-from tinygrad_rnn.draw.page import Story
 from tinygrad_rnn.draw.placement import Lane, is_free
 from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import MARGIN, size
-from tinygrad_rnn.draw.telling import tell
-from tinygrad_rnn.draw.unfolding import Options, unfold
+from tinygrad_rnn.draw.telling import Story
+from tinygrad_rnn.draw.unfolding import Options, Unfolded
 from tinygrad_rnn.notation import Writer, is_number
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor
@@ -94,36 +93,26 @@ class _Figure:
 
     def __init__(self, output: Tensor, start: Tensor | None, options: Options):
         self.options = options
-        self.unfolded = unfolded = unfold(output, options, start)
+        self.unfolded = unfolded = Unfolded(output, options, start)
         self.labels = [Labels(unfolded, writer) for writer in (unfolded.writer, unfolded.markup)]
         self.plain = self.labels[0]
         wanted = options.values or options.color_by == "gradient"
         self.gradients = gradients(unfolded) if wanted else {}
         self.columns = {*unfolded.steps, *unfolded.hidden}
-        notes: dict[Place | Tensor, str] = {x: self._note_of_sum(x) for x in unfolded.shared}
-        notes |= {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
+        notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
+        notes |= {x: self._said(x, self.gradients.get(x), whole=True) for x in unfolded.shared}
         self.lanes = placed(unfolded, self.plain, notes)
         self.terms: list[Term | None] = [None, None]  # the highlighted one, as plain text and as markup
         self.lit = self._highlighted()
 
     def forward(self) -> Diagram:
         nodes = [self._node(p, gradient=False) for p in self.unfolded.places]
-        edges = [
-            self._edge(link, *(labels.function(link) for labels in self.labels), "value")
-            for link in self.unfolded.links
-        ]
+        edges = [self._edge(link, gradient=False) for link in self.unfolded.links]
         return self._diagram("forward computational graph", nodes, edges, "LR")
 
     def backward(self, title: str) -> Diagram:
-        unfolded = self.unfolded
-        nodes = [self._node(p, gradient=True) for p in unfolded.places]
-        edges = []
-        for link in unfolded.links:
-            if link.source.tensor.requires_grad:
-                written = (labels.derivative(link) for labels in self.labels)
-                edges.append(self._edge(link, *written, "gradient"))
-            else:
-                edges.append(self._edge(link, "", "", "none"))
+        nodes = [self._node(p, gradient=True) for p in self.unfolded.places]
+        edges = [self._edge(link, gradient=True) for link in self.unfolded.links]
         for lane in self.lanes:
             total, its_sum = self._sum(lane)
             nodes += [total, its_sum]
@@ -142,7 +131,7 @@ class _Figure:
         hidden = sum(unfolded.hidden.values())
         over += f", the {hidden} hidden ones too" if hidden > 1 else ", the hidden one too" if hidden else ""
         faint = all(self._emphasis(p)[1] for p in lane.terms)
-        note = self._note_of_sum(first.tensor)
+        note = self._said(first.tensor, self.gradients.get(first.tensor), whole=True)
         left = x - GAP - size(first.kind, name, note)[0] / 2
         of = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
         total = Node(total_id, name, first.kind, markup, x=left, y=lane.y, tooltip=of, faint=faint, note=note)
@@ -213,7 +202,7 @@ class _Figure:
         bare = copy(self)
         bare.options, bare.lit, bare.terms = replace(self.options, color_by=None), None, [None, None]
         figures = (bare.forward(), bare.backward("backward computational graph"))
-        return tell(self.unfolded, *(replace(x, nodes=[replace(node, note="") for node in x.nodes]) for x in figures))
+        return Story(self.unfolded, *(replace(x, nodes=[replace(node, note="") for node in x.nodes]) for x in figures))
 
     def _node(self, p: Place, gradient: bool) -> Node:
         faint = (gradient and not p.tensor.requires_grad) or self._emphasis(p)[1]
@@ -230,18 +219,20 @@ class _Figure:
             return ""
         whole = gradient and p.kind == "parameter" and p.tensor not in self.unfolded.shared
         array = self.gradients.get(p) if gradient else self.unfolded.values[p.tensor]
-        return self._said(p.tensor, array, clipping(p.tensor) if whole else "")
+        return self._said(p.tensor, array, whole)
 
-    def _note_of_sum(self, parameter: Tensor) -> str:
-        return self._said(parameter, self.gradients.get(parameter), clipping(parameter))
-
-    def _said(self, tensor: Tensor, array: np.ndarray | None, clipped: str) -> str:
+    def _said(self, tensor: Tensor, array: np.ndarray | None, whole: bool) -> str:
+        """A shape, a value, and how a whole gradient was clipped."""
         shape, value = str(tensor.shape) if self.options.shapes else "", short(array) if self.options.values else ""
-        return "\n".join(filter(None, [shape, value, clipped]))
+        return "\n".join(filter(None, [shape, value, clipping(tensor) if whole else ""]))
 
-    def _edge(self, link: Link, label: str, markup: str, kind: str) -> Edge:
+    def _edge(self, link: Link, gradient: bool) -> Edge:
         p, q, via, piece, curve = link.source, link.target, link.via, link.at, link.curve
-        if kind != "value":
+        kind, label, markup = "value", *(labels.function(link) for labels in self.labels)
+        if gradient:
+            kind, label, markup = "none", "", ""
+            if p.tensor.requires_grad:
+                kind, label, markup = "gradient", *(labels.derivative(link) for labels in self.labels)
             p, q, via, piece, curve = q, p, via[::-1], len(via) - piece, curve[::-1]
         bold, faint = self._emphasis(p, q)
         return Edge(
