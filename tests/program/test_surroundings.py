@@ -119,7 +119,7 @@ def test_what_has_changed_is_refused_where_nothing_may_be_traced_again():
     scale = [2.0]
     program = tg.compile(lambda x: tg.sum(W * x) * scale[0], X, wrt=W, retrace=False)
     scale[0] = 3.0
-    with pytest.raises(ShapeError, match="around the function; retrace=False forbids"):
+    with pytest.raises(ShapeError, match="something has changed around the function, .*; retrace=False forbids"):
         program(X)
     scale[0] = 4.0 / 2.0
     assert program(X)[0] == 14.0

@@ -149,8 +149,8 @@ class Program:
         if self._traced and not self._retrace:
             raise ShapeError(
                 f"program of {name_of(self._function)}: compiled for {_described(self._first.key)}, called with "
-                f"{_described(key)}, or with {differs or 'parameters of another dtype'}, or other things have come to "
-                "stand around the function; retrace=False forbids another trace"
+                f"{_described(key)}, or something has changed around the function, or with "
+                f"{differs or 'parameters of another dtype'}; retrace=False forbids another trace"
             ) from differs
         made = _Traced(key, trace(self._function, inputs, self._of), self._optimize, self._copy)
         self._traced = [*self._traced[1 - _KEPT :], made]
