@@ -133,16 +133,17 @@ def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
 
 
 def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]]) -> list[Any]:
-    """All that leads to some starts, what goes into a thing before it."""
-    done: dict[Any, None] = {}
+    """All that leads to some starts, what goes into a thing before it, if that does not lead back."""
+    seen, done = set(), {}
     for start in starts:
         waiting = [start]
         while waiting:
             x = waiting[-1]
-            before = [] if x in done else [y for y in inputs(x) if y not in done]
-            waiting += before
-            if not before:
+            if x in seen:
                 done[waiting.pop()] = None
+            else:
+                seen.add(x)
+                waiting += [y for y in inputs(x) if y not in seen]
     return list(done)
 
 

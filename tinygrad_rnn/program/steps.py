@@ -69,36 +69,17 @@ def static_key(static: Any) -> Any:
 
 
 def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
-    """For every role the number of the circle that it is part of, or None: strongly connected parts (Tarjan 1972)."""
+    """For every role the number of the circle that it is part of, or None: strongly connected parts (Kosaraju)."""
     into: dict[Role, dict[Role, None]] = {r: {} for r in role.values()}
+    users: dict[Role, dict[Role, None]] = {r: {} for r in into}
     for node in graph.nodes:
-        into[role[node]].update(dict.fromkeys(role[x] for x in node.inputs))
+        for x in node.inputs:
+            into[role[node]][role[x]] = users[role[x]][role[node]] = None
     found: dict[Role, int | None] = {}
-    number: dict[Role, int] = {}
-    lowest: dict[Role, int] = {}
-    open_roles: list[Role] = []
-    for start in into:
-        waiting = [] if start in number else [(start, iter(into[start]))]
-        while waiting:
-            r, rest = waiting[-1]
-            if r not in number:
-                number[r] = lowest[r] = len(number)
-                open_roles.append(r)
-            for s in rest:
-                if s not in number:
-                    waiting.append((s, iter(into[s])))
-                    break
-                if s not in found:
-                    lowest[r] = min(lowest[r], lowest[s])
-            else:
-                waiting.pop()
-                if waiting:
-                    above = waiting[-1][0]
-                    lowest[above] = min(lowest[above], lowest[r])
-                if lowest[r] == number[r]:
-                    part = open_roles[open_roles.index(r) :]
-                    del open_roles[-len(part) :]
-                    found |= dict.fromkeys(part, number[r] if len(part) > 1 or r in into[r] else None)
+    for r in reversed(depth_first(into, into.__getitem__)):
+        if r not in found:  # what is made of it, and has no number yet, is what it is made of, too
+            part = depth_first([r], lambda r: [s for s in users[r] if s not in found])
+            found.update(dict.fromkeys(part, len(found) if len(part) > 1 or r in into[r] else None))
     return found
 
 
