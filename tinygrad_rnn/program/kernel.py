@@ -206,7 +206,7 @@ class _Buffered(_Lines):
         """The array of an input that is needed here for the last time, if the result can be written over it."""
         alike = [x for x in node.inputs if (x.shape, x.dtype) == (node.shape, node.dtype)]
         dead = [x for x in alike if x in self.owned and self.last[x] == i]
-        by_element = _is_ufunc(node) or node.operation in ("relu", "sigmoid")
+        by_element = _is_ufunc(node) or node.operation == "sigmoid"
         if not dead or not by_element or any(_is_repeated(x, node) for x in node.inputs):
             return None
         return self.owned.pop(dead[0])
@@ -237,8 +237,6 @@ class _Buffered(_Lines):
         if _is_ufunc(node):
             return self._by_element(node)
         names = [self.name(x) for x in inputs]
-        if operation == "relu":
-            return self._calling(np.maximum, names[0], self.bind(np.zeros((), node.dtype), "c"))
         if operation == "sigmoid":
             return self._calling(_sigmoid, names[0], called="sigmoid")
         if operation == "sum" and _sums_rows(node):
