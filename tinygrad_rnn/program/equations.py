@@ -3,8 +3,6 @@
 They are read from the notation that stands beside each rule in the table of primitives, as those of the figures are.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ So a program that is written out gives what the engine gives, to the last bit. A
 each with the operator beside it, as which it must bind to stand without parentheses: {0*} is operand 0 as a factor.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math

@@ -7,8 +7,6 @@
   array for its result.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Container, Sequence

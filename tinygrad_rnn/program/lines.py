@@ -3,8 +3,6 @@
 A line refers to variables by family and step, so that steps can be compared: `source` finds the loops among them.
 """
 
-from __future__ import annotations
-
 import builtins
 import itertools
 import keyword

@@ -1,7 +1,5 @@
 """Which nodes of a trace are written as lines of their own, and to which time step each belongs."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 

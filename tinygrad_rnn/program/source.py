@@ -4,8 +4,6 @@
   under the equations that it computes; `rolled=True` makes loops over t of the steps that are alike.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ as h on ĥ and ĥ on h, a step waits for the one before: that is the recurrence.
 steps at once, on the values of the steps stacked along a new first axis.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -6,8 +6,6 @@ the functions among them. What is not seen: sets, collections of more than 100 t
 written to, and what goes by a name that the code computes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import os

@@ -6,8 +6,6 @@ about that: which way an `if` went, how often a loop ran. So each is a guard of 
 is none of this trace. What else may decide stands around the function, and is looked at before each call.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

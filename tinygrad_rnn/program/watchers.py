@@ -1,7 +1,5 @@
 """What watches a function while it is traced: first on shapes, then on values."""
 
-from __future__ import annotations
-
 import contextlib
 import linecache
 import os
