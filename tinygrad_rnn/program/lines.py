@@ -16,19 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn.backward import GradientName
-from tinygrad_rnn.program.expressions import (
-    ATOM,
-    FACTOR,
-    HELPERS,
-    SIGNED,
-    TERM,
-    VIEWS,
-    At,
-    array_text,
-    number_text,
-    pieces,
-    template,
-)
+from tinygrad_rnn.program.expressions import HELPERS, VIEWS, At, Binding, array_text, number_text, pieces, template
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.outline import MOST_TERMS, Outline
 
@@ -250,7 +238,7 @@ class Lines:
         segments = list(_segments(terms, groups))
         target, position = None, -1
         for i, (group, some) in enumerate(segments):
-            sign, parts = "=", self._added(some, node, TERM if i == 0 else FACTOR)
+            sign, parts = "=", self._added(some, node, Binding.TERM if i == 0 else Binding.FACTOR)
             if target is None:
                 self.ref[node] = target = self._named(node, parts)
             if (zeroed or i) and len(some) == 1 and node not in outline.loose:
@@ -258,7 +246,7 @@ class Lines:
             elif zeroed or i:
                 parts = [target, " + ", *parts]
             elif len(some) == 1 and (some[0] in self.ref or some[0].operation in VIEWS):
-                parts = [*self._operand(some[0], node, ATOM), ".copy()"]  # += must not change another's array
+                parts = [*self._operand(some[0], node, Binding.ATOM), ".copy()"]  # += must not change another's array
             position = max([position, *(self.position.get(x, -1) for x in some)])
             completes = node if i == len(segments) - 1 else None
             self.lines.append(Line(target, sign, parts, group, completes, Place(not forward, position, 1 + i)))
@@ -269,7 +257,7 @@ class Lines:
         """The sum of a node's terms; the first of them in parentheses if it does not bind as tightly as `least`."""
         parts: list[Part] = []
         for x in terms:
-            term = self._made(x)[0] if x is node else self._operand(x, node, FACTOR if parts else least)
+            term = self._made(x)[0] if x is node else self._operand(x, node, Binding.FACTOR if parts else least)
             parts += [" + ", *term] if parts else term
         return parts
 
@@ -320,7 +308,7 @@ class Lines:
         target = Ref(own, None)
         again = node.primitive is None or node in self.copied or node.operation in VIEWS
         self.copied.add(node)
-        parts = self._operand(node, node, ATOM)
+        parts = self._operand(node, node, Binding.ATOM)
         beside = self.outline.near.get(node, 0) is None and node not in self.outline.forward
         place = Place(True, self.position[node] if beside else len(self.position), 2 + len(self.lines))
         parts = [*parts, ".copy()"] if again and node in self.ref else parts
@@ -341,10 +329,10 @@ class Lines:
         if node.primitive is None:
             return self._constant(node, user)
         if node in self.outline.sums:
-            return self._added(self.outline.sums[node], node, TERM), TERM
+            return self._added(self.outline.sums[node], node, Binding.TERM), Binding.TERM
         text, operands, binds = template(node, self.outline.loose)
         if text == ["{0,}"]:
-            return ([self.ref[operands[0]]], ATOM) if operands[0] in self.ref else self._made(operands[0], node)
+            return ([self.ref[operands[0]]], Binding.ATOM) if operands[0] in self.ref else self._made(operands[0], node)
         parts: list[Part] = []
         for part in itertools.chain(*map(pieces, text)):
             if type(part) is tuple:
@@ -362,8 +350,8 @@ class Lines:
             numbers = [y.dtype for y in others if y.dtype != np.bool_]
             if by_element and numbers and x.dtype in like and like.issuperset(numbers):
                 text = number_text(x.value.item())
-                return [text], SIGNED if text.startswith("-") else ATOM
-        return [array_text(x.value)], ATOM
+                return [text], Binding.SIGNED if text.startswith("-") else Binding.ATOM
+        return [array_text(x.value)], Binding.ATOM
 
 
 def _is_zero(x: Node) -> bool:
