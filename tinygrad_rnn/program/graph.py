@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,25 @@ class Node:
     def ndim(self) -> int:
         """The number of axes."""
         return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it is given, and not computed."""
+        return self.primitive is None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient may be asked for: of all but constants."""
+        return self.value is None
+
+    def item(self) -> Any:
+        """The value of a constant that is one number."""
+        return self.value.item()
 
     @property
     def operation(self) -> str:

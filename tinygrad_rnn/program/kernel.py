@@ -398,11 +398,11 @@ def _can_be_new(x: Node) -> bool:
 
 def _is_number(x: Node, node: Node) -> bool:
     """Whether an operand is one number in axes, beside an array."""
-    return x.ndim > 0 and x.shape != node.shape and math.prod(x.shape) == 1
+    return x.ndim > 0 and x.shape != node.shape and x.size == 1
 
 
 def _is_repeated(x: Node, node: Node) -> bool:
-    return x.shape != node.shape and math.prod(x.shape) > 1
+    return x.shape != node.shape and x.size > 1
 
 
 def _sums_rows(node: Node) -> bool:

@@ -5,7 +5,6 @@ as h on ĥ and ĥ on h, a step waits for the one before: that is the recurrence.
 steps at once, on the values of the steps stacked along a new first axis.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -83,7 +82,7 @@ def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
 
 def is_large(x: Node) -> bool:
     """Whether a value is too large to gain from being stacked with others."""
-    return math.prod(x.shape) * x.dtype.itemsize > _LARGE
+    return x.size * x.dtype.itemsize > _LARGE
 
 
 def stacked(nodes: Sequence[Node]) -> Node:
