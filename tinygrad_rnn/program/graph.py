@@ -3,7 +3,6 @@
 - `Node`: one primitive applied to other nodes; or a leaf: an input, a parameter, or a constant with its value.
 - `Graph`: the nodes in the order of execution, and which of them are inputs, parameters and outputs.
 - `rewritten(graph, rule)`: a new graph, by a rule that says for one node what stands in its place.
-- `evaluated(graph, values)`: every node run, in plain NumPy: what a graph means, whatever a pass has done to it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 
 from tinygrad_rnn.primitives import Primitive
 
-__all__ = ["AS_TRACED", "Graph", "Node", "constant", "depth_first", "evaluated", "made", "replaced", "rewritten"]
+__all__ = ["AS_TRACED", "Graph", "Node", "constant", "depth_first", "made", "replaced", "rewritten"]
 
 
 def _as_traced(x: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -165,12 +164,3 @@ def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]]) -
                 seen.add(x)
                 waiting += [y for y in inputs(x) if y not in seen]
     return list(done)
-
-
-def evaluated(graph: Graph, leaves: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
-    """The value of every node, computed by the primitives' own forward functions."""
-    values = dict(leaves)
-    for node in graph.nodes:
-        arguments = [values.get(x, x.value) for x in node.inputs]
-        values[node] = np.asarray(node.primitive.forward(*arguments, *node.static))
-    return values

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.program.graph import AS_TRACED, Graph, Node
+from tinygrad_rnn.program.graph import Graph, Node
 
 __all__ = ["Kernel", "buffered", "flat"]
 
@@ -173,9 +173,6 @@ class _Buffered(_Lines):
                 self.arrays[node] = self.bound.get(name)
         elif node in self.stacks:
             self._in_place(node)
-        elif node.primitive is AS_TRACED:
-            names = self.name(node.inputs[0]), self.bind(node.static[0], "s")
-            self.lines.append(self._calling(AS_TRACED.forward, *names, called=AS_TRACED.name)(""))
         else:
             self._computed(node, i)
         for x in {_base(x) for x in node.inputs}:

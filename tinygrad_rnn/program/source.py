@@ -50,11 +50,6 @@ class _Block:
     group: int | None
     lines: list[Line]
 
-    @property
-    def made(self) -> set[Ref]:
-        """The variables that are made or added to."""
-        return {line.target for line in self.lines}
-
 
 class _Loop(NamedTuple):
     """Blocks that are alike, the first of which is the pattern; `moving` says which of its numbers go with the step."""
@@ -83,9 +78,10 @@ class _Text:
         """Into the block of its step that is the last, or the last but one if it needs nothing of the last."""
         place = (line.forward, line.group)
         last, before = [*self.blocks[:-3:-1], None, None][:2]
+        targets = {line.target for line in last.lines} if last else set()
         if last is not None and (last.forward, last.group) == place:
             last.lines.append(line)
-        elif before and (before.forward, before.group) == place and last.made.isdisjoint([line.target, *line.refs()]):
+        elif before and (before.forward, before.group) == place and not targets & {line.target, *line.refs()}:
             before.lines.append(line)
         else:
             self.blocks.append(_Block(*place, [line]))

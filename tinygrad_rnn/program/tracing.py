@@ -105,21 +105,13 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
 def _check_again(
     name: str, function: Callable, structure: Any, given: Sequence[Tensor], first: OnShapes, outputs: list[Tensor]
 ) -> None:
-    """Run a function once more, on values; with its nodes linked if it, or what it calls, needs them itself."""
-    for links in (True,) if first.differentiates else (False, True):
-        again = OnValues(name, tuple(first.made), links)
-        try:
-            with watched_by(again):
-                found, _ = _outputs(name, function, structure, given)
-                whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
-                if not whole or not all(map(again.same, outputs, found)):
-                    raise again.differs()
-            return
-        except Exception:
-            if links or again.differed:  # what differs by chance might not the next time
-                raise
-        finally:
-            again.leave()
+    """Run a function once more, on values."""
+    again = OnValues(name, first.made)
+    with watched_by(again):
+        found, _ = _outputs(name, function, structure, given)
+    whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
+    if not whole or not all(map(again.same, outputs, found)):
+        raise again.differs()
 
 
 def _gradients(loss: Tensor, wrt: Sequence[Tensor], loose: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -153,13 +145,9 @@ def _graph(
         value = x.value.copy() if x.primitive is None and x not in inputs and x not in live else None
         made_of = tuple([new[y] for y in x.inputs])
         new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value, x.born)
-    graph = Graph(
-        tuple(new[x] for x in nodes if x.primitive is not None),
-        *(
-            tuple(new[x] for x in some)
-            for some in (outputs, given, live, filter(varying.__contains__, tracer.read_out))
-        ),
-    )
+    made = [x for x in nodes if x.primitive is not None]
+    guards = [x for x in tracer.read_out if x in varying]
+    graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, given, live, guards)))
     return graph, tuple(live), tuple(new[p] for p in wrt)
 
 

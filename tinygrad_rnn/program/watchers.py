@@ -5,7 +5,7 @@ import linecache
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.steps import static_key
 from tinygrad_rnn.program.structure import flattened, rebuilt
 from tinygrad_rnn.program.surroundings import changed
-from tinygrad_rnn.tensor import Tensor, Watcher, cut, describe, record, recording, watcher
+from tinygrad_rnn.tensor import Tensor, Watcher, describe, record, recording, watcher
 
 __all__ = ["OnShapes", "OnValues", "Recorder", "watched_by"]
 
@@ -104,13 +104,12 @@ class OnShapes(Recorder):
         made: the nodes, in order. started: what is older was there before the function ran, as the inputs were.
         read_out: the nodes that stand for values which were read out.
         loose: the nodes that were made without a gradient, which a function may still ask for.
-        differentiates: whether the function itself has gradients computed.
         results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
     """
 
     def __init__(self, given: Sequence[Tensor]) -> None:
         super().__init__()
-        self.active, self.differentiates = True, False
+        self.active = True
         self.given = {x: x.value for x in given}
         for x in given:
             x.value = x.value * np.nan if x.dtype.kind == "f" else ~x.value
@@ -139,10 +138,6 @@ class OnShapes(Recorder):
         self.made.append(node)
         if not node.requires_grad:
             self.loose.append(node)
-
-    def gradient(self, x: Tensor, g: np.ndarray) -> None:
-        """The function itself differentiates."""
-        self.differentiates = True
 
     def read(self, x: Tensor, how: str) -> None:
         """From now on, and so far, there are values; a line that reads another at each call is warned of once."""
@@ -176,11 +171,7 @@ class OnShapes(Recorder):
         self.made.clear()
         self.loose.clear()
         with contextlib.suppress(ValueError, IndexError, TypeError), np.errstate(all="ignore"):
-            _compute(_alive(kept))
-
-
-def _alive(references: Iterable[weakref.ref[Tensor]]) -> list[Tensor]:
-    return [x for x in (reference() for reference in references) if x is not None]
+            _compute([x for x in (reference() for reference in kept) if x is not None])
 
 
 def _compute(nodes: Sequence[Tensor]) -> None:
@@ -197,15 +188,12 @@ class OnValues(Recorder):
     Attributes:
         first: the nodes that the first run has made.
         numbers: of those that this one has made, by when they were born.
-        links: whether they are linked; otherwise no value outlives its use, which takes half the time.
-        loose: those that are not. differed: whether it has seen a difference.
     """
 
-    def __init__(self, name: str, first: Sequence[Tensor], links: bool):
+    def __init__(self, name: str, first: Sequence[Tensor]):
         super().__init__()
-        self.name, self.first, self.links, self.differed = name, first, links, False
+        self.name, self.first = name, first
         self.numbers: dict[int, int] = {}
-        self.loose: list[weakref.ref[Tensor]] = []
 
     def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Compare it with the one of the first run."""
@@ -220,9 +208,6 @@ class OnValues(Recorder):
             or not all(map(_unchanged, before.inputs, before.arguments, arguments))
         ):
             raise self.differs(node)
-        if not self.links:
-            node.inputs = node.arguments = ()
-            self.loose.append(weakref.ref(node))
 
     def same(self, before: Tensor, x: Tensor) -> bool:
         """Whether x is to this run what another Tensor was to the first."""
@@ -235,15 +220,9 @@ class OnValues(Recorder):
 
     def differs(self, at: Tensor | None = None) -> ValueError:
         """The error that tells of a difference, at a node or at the end."""
-        self.differed = True
         file, line = place_outside()
         where = "" if at is None else f": see {describe(at)}, {os.path.basename(file)} line {line}"
         return changed(self.name, where)
-
-    def leave(self) -> None:
-        """Make leaves of the nodes that the function has kept, since their graph is not there."""
-        for node in _alive(self.loose):
-            cut(node)
 
 
 def _unchanged(x: Tensor, before: np.ndarray, now: np.ndarray) -> bool:
