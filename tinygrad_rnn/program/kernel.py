@@ -149,10 +149,6 @@ class _Buffered(_Lines):
             self.views[x, text] = name
         return self.views[x, text]
 
-    def transposed(self, x: Node) -> str:
-        """A matrix transposed; what it is the transpose of, if it is one."""
-        return self.name(x.inputs[0]) if x.operation == "transpose" else self.view(x, _TURNED)
-
     def rows(self, x: Node, *looks: tuple[str, Any]) -> str:
         """A batch, over time too, as one matrix, or as a view of that."""
         looks = (("reshape", (-1, x.shape[-1])), *looks) if x.ndim > 2 else looks
@@ -276,11 +272,11 @@ class _Buffered(_Lines):
             if a.ndim == 1:
                 return self._calling(np.multiply, self.view(a, ("[]", (slice(None), None))), self.name(b))
             return self._calling(np.dot, self.rows(a, _TURNED), self.rows(b))
-        if b.ndim == 1 and a.operation == "transpose":
-            return self._calling(np.dot, self.name(b), self.name(a.inputs[0]))
+        turned = a.operation == "transpose"
         if b.ndim == 1:
-            return self._calling(np.dot, self.name(a), self.name(b))
-        call = self._calling(np.dot, self.rows(b), self.transposed(a))
+            return self._calling(np.dot, *map(self.name, (b, a.inputs[0]) if turned else (a, b)))
+        rows = self.rows(b)
+        call = self._calling(np.dot, rows, self.name(a.inputs[0]) if turned else self.view(a, _TURNED))
         return call if b.ndim == 2 else lambda out: call(self.bind(self.bound[out].reshape(-1, node.shape[-1])))
 
 

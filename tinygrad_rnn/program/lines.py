@@ -177,7 +177,8 @@ class Lines:
         if node in self.gradient_of:
             return Ref(self.gradient_of[node][1], None)
         if isinstance(node.name, GradientName) and node.name.born in self.keys:
-            key, name = self._gradient_key(self.keys[node.name.born])
+            of = self.keys[node.name.born]  # it is called after the variable
+            key, name = ("gradient", *of), f"d{self.families[of].base}"
         elif node.name is not None:
             key, name = (type(node.name), node.name, node.layer), self._lettered(node)
         else:
@@ -187,10 +188,6 @@ class Lines:
         self.seen[key[:-2], step] += 1
         self.keys[node.born] = key
         return Ref(self._family(key, step is not None, name), step)
-
-    def _gradient_key(self, key: tuple) -> tuple[tuple, str]:
-        """Of a variable's gradient: it is called after the variable."""
-        return ("gradient", *key), f"d{self.families[key].base}"
 
     def _family(self, key: tuple, stepped: bool, name: str) -> Family:
         if key not in self.families:

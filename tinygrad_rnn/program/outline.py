@@ -34,8 +34,12 @@ class Outline:
     def __init__(self, trace: Trace, folds: bool):
         self.trace, self.folds = trace, folds
         self.loose: set[Node] = set()
-        for node in trace.graph.nodes:
-            self._check(node)
+        known = {*TABLE.values(), *TESTS.values(), AS_TRACED}
+        for name in (x.operation for x in trace.graph.nodes if x.primitive not in known):
+            raise ValueError(
+                f"compile: the primitive {name!r} is not in the table of primitives, so it cannot be written as NumPy; "
+                "compute the same with the functions of tinygrad_rnn"
+            )
         graph = rewritten(trace.graph, self._folded)
         self.live, self.outputs = graph.nodes, graph.outputs
         self.forward = _ancestors([self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards])
@@ -46,14 +50,6 @@ class Outline:
         self._find_sums()
         self._pass_steps(timeless)  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
-
-    @staticmethod
-    def _check(node: Node) -> None:
-        if TABLE.get(node.operation) is not node.primitive and node.primitive not in (*TESTS.values(), AS_TRACED):
-            raise ValueError(
-                f"compile: the primitive {node.operation!r} is not in the table of primitives, so it cannot be written "
-                "as NumPy; compute the same with the functions of tinygrad_rnn"
-            )
 
     def _folded(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         """A node without what changes no bit, such as a factor of 1, where that is left out."""

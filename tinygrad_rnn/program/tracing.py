@@ -9,13 +9,14 @@ is none of this trace. What else may decide stands around the function, and is l
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.backward import grad, topological_order
 from tinygrad_rnn.nn.module import Module
-from tinygrad_rnn.program.graph import Graph, Node
+from tinygrad_rnn.program.graph import Graph, Node, depth_first
 from tinygrad_rnn.program.structure import flattened, is_array, rebuilt
 from tinygrad_rnn.program.surroundings import Surroundings, without_chance
 from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder, watched_by
@@ -70,14 +71,14 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     for p in wrt:
         p.requires_grad = True
 
-    tracer = OnShapes(given)
+    tracer, run = OnShapes(given), partial(_outputs, name, function, structure, given)
     try:
         with watched_by(tracer):
-            outputs, returned = _outputs(name, function, structure, given)
+            outputs, returned = run()
             tracer.show()
             surroundings = Surroundings(function)
             with without_chance(name, surroundings.asks):
-                _check_again(name, function, structure, given, tracer, outputs)
+                _check_again(name, run, tracer.made, outputs)
             surroundings.settle(name)
             tracer.active = True
             outputs[1:1] = _gradients(outputs[0], wrt, tracer.loose)
@@ -102,13 +103,11 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
     return [loss, *map(as_tensor, others)], returned
 
 
-def _check_again(
-    name: str, function: Callable, structure: Any, given: Sequence[Tensor], first: OnShapes, outputs: list[Tensor]
-) -> None:
-    """Run a function once more, on values."""
-    again = OnValues(name, first.made)
+def _check_again(name: str, run: Callable, made: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Run a function once more, on values, and see that it makes the same of them."""
+    again = OnValues(name, made)
     with watched_by(again):
-        found, _ = _outputs(name, function, structure, given)
+        found, _ = run()
     whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
     if not whole or not all(map(again.same, outputs, found)):
         raise again.differs()
@@ -157,17 +156,12 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
     with watched_by(Recorder()):
-        for node in (x for x in graph.nodes if x not in graph.guards):
-            for x in node.inputs:
-                if x not in tensors:
-                    tensors[x] = _placed(Tensor(x.value), x)
-            tensors[node] = _placed(record(node.primitive, tuple(tensors[x] for x in node.inputs), *node.static), node)
+        for x in depth_first([node for node in graph.nodes if node not in graph.guards], lambda node: node.inputs):
+            if x not in tensors:
+                made_of = tuple([tensors[y] for y in x.inputs])
+                tensors[x] = record(x.primitive, made_of, *x.static) if made_of else Tensor(x.value)
+                tensors[x].name, tensors[x].step, tensors[x].layer = x.name, x.step, x.layer
     return [tensors[x] if x in tensors else Tensor(x.value) for x in graph.outputs]
-
-
-def _placed(tensor: Tensor, node: Node) -> Tensor:
-    tensor.name, tensor.step, tensor.layer = node.name, node.step, node.layer
-    return tensor
 
 
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:

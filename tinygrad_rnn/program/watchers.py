@@ -211,12 +211,9 @@ class OnValues(Recorder):
 
     def same(self, before: Tensor, x: Tensor) -> bool:
         """Whether x is to this run what another Tensor was to the first."""
-        if before is x:
-            return True
-        number = self.numbers.get(x.born)
-        if number is not None:
-            return self.first[number] is before
-        return before.is_leaf and x.is_leaf and np.array_equal(before.value, x.value, equal_nan=True)
+        if x.born in self.numbers:
+            return self.first[self.numbers[x.born]] is before
+        return before is x or (before.is_leaf and x.is_leaf and np.array_equal(before.value, x.value, equal_nan=True))
 
     def differs(self, at: Tensor | None = None) -> ValueError:
         """The error that tells of a difference, at a node or at the end."""
