@@ -77,6 +77,10 @@ class Node:
         """Whether a gradient may be asked for: of all but constants."""
         return self.value is None
 
+    def is_number(self, number: float) -> bool:
+        """Whether it is a constant without axes, of this value."""
+        return self.value is not None and self.shape == () and self.value == number
+
     def item(self) -> Any:
         """The value of a constant that is one number."""
         return self.value.item()

@@ -230,7 +230,7 @@ class Lines:
         outline, forward, zeroed = self.outline, node in self.outline.forward, node in self.zeroed
         terms = outline.sums.get(node, [node])
         groups = [outline.near[x] if x is node else outline.step(x) for x in terms]
-        if _is_zero(terms[0]):
+        if terms[0].is_number(0):
             terms, groups = (terms[1:], groups[1:]) if zeroed else (terms, [groups[1], *groups[1:]])
         segments = list(_segments(terms, groups))
         target, position = None, -1
@@ -349,10 +349,6 @@ class Lines:
                 text = number_text(x.value.item())
                 return [text], Binding.SIGNED if text.startswith("-") else Binding.ATOM
         return [array_text(x.value)], Binding.ATOM
-
-
-def _is_zero(x: Node) -> bool:
-    return x.primitive is None and x.value is not None and x.shape == () and x.value == 0
 
 
 def _offset(step: int | None, of: int | None) -> int | None:

@@ -1,7 +1,7 @@
 """Which nodes of a trace are written as lines of their own, and to which time step each belongs."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from tinygrad_rnn.primitives import TABLE, TESTS
 from tinygrad_rnn.program.expressions import array_text
@@ -42,7 +42,8 @@ class Outline:
             )
         graph = rewritten(trace.graph, self._folded)
         self.live, self.outputs = graph.nodes, graph.outputs
-        self.forward = _ancestors([self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards])
+        results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
+        self.forward = set(depth_first(results, lambda x: x.inputs))
         self.uses = Counter(x for node in self.live for x in node.inputs)
         self.uses.update(z for node in self.live if node.operation == "lerp" for z in node.inputs[2:])
         self.gathered: set[Node] = set()
@@ -187,18 +188,12 @@ class Outline:
         return constant.name is not None or (constant.ndim > 0 and len(array_text(constant.value)) > _LONGEST_CONSTANT)
 
 
-def _ancestors(nodes: Iterable[Node]) -> set[Node]:
-    """Nodes and all that they are made of."""
-    return set(depth_first(nodes, lambda x: x.inputs))
-
-
 def _unchanged(node: Node, inputs: Sequence[Node]) -> Node | None:
     """The operand that a node hands on as it is."""
     if node.operation == "identity":
         return inputs[0]
     if node.operation == "multiply":
         for one, x in (inputs, inputs[::-1]):
-            neutral = one.primitive is None and one.value is not None and one.shape == () and one.value == 1
-            if neutral and (x.shape, x.dtype) == (node.shape, node.dtype):
+            if one.is_number(1) and (x.shape, x.dtype) == (node.shape, node.dtype):
                 return x
     return None

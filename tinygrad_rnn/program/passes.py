@@ -130,15 +130,12 @@ def _number(x: Node) -> float | None:
 def common_subexpressions(graph: Graph) -> Graph:
     """With one node for all that compute the same of the same."""
     known: dict[Any, Node] = {}
-    leaves: dict[Node, Node] = {}
 
     def same(x: Node) -> Node:
         """Equal numbers are one constant."""
         if x.primitive is not None or x.value is None or x.value.size > 1:
             return x
-        if x not in leaves:
-            leaves[x] = known.setdefault((x.value.tobytes(), x.dtype, x.shape), x)
-        return leaves[x]
+        return known.setdefault((x.value.tobytes(), x.dtype, x.shape), x)
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
         inputs = tuple([same(x) for x in inputs])

@@ -169,9 +169,8 @@ class _Text:
         return f"{self._docstring(arguments)}\n\nimport numpy as np\n{steps}{helpers}\n\n{head}\n{text}\n"
 
     def _docstring(self, arguments: Sequence[str]) -> str:
-        dtypes = ["" if x.dtype == np.float64 else f" of {x.dtype}" for x in self.lines.arguments]
-        given = zip(arguments, self.lines.arguments, dtypes, strict=True)
-        shapes = [f"{name} {x.shape}{dtype}" for name, x, dtype in given]
+        given = zip(arguments, self.lines.arguments, strict=True)
+        shapes = [f"{name} {x.shape}{'' if x.dtype == np.float64 else f' of {x.dtype}'}" for name, x in given]
         gradients = [ref.family.base for ref in self.lines.returned[1 : 1 + len(self.trace.wrt_names)]]
         further = ", [further outputs]" if self.trace.extra is not None else ""
         call = [*gradients[:-1], f"{gradients[-1]}]{further} = bptt({arguments[0]}", *arguments[1:]]

@@ -103,11 +103,8 @@ class Surroundings:
     def unchanged(self) -> bool:
         """Whether all stands there as it did."""
         now, there = [x for look in self.looks for x in look()], self.there
-        return (
-            len(now) == len(there)
-            and (all(map(is_, now, there)) or all(map(_is_equal, now, there)))
-            and (not self.contents or all(_content(x) == content for x, content in self.contents))
-        )
+        same = len(now) == len(there) and (all(map(is_, now, there)) or all(map(_is_equal, now, there)))
+        return same and (not self.contents or all(_content(x) == content for x, content in self.contents))
 
 
 @contextlib.contextmanager

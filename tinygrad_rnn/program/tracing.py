@@ -132,11 +132,9 @@ def _graph(
     inputs, nodes = set(given), topological_order(*outputs, *tracer.made)
     born_before = [x for x in nodes if x.primitive is None and x.born < tracer.started]
     live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
-    for x in nodes:
-        if x.primitive is not None and x.born < tracer.started:
-            raise ValueError(
-                f"compile: {describe(x)} was computed before, of values that may change; compute it inside"
-            )
+    old = next((x for x in nodes if x.primitive is not None and x.born < tracer.started), None)
+    if old is not None:
+        raise ValueError(f"compile: {describe(old)} was computed before, of values that may change; compute it inside")
     new: dict[Tensor, Node] = {}
     varying = inputs | live.keys()
     varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))

@@ -5,7 +5,7 @@ import linecache
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,14 @@ from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.steps import static_key
 from tinygrad_rnn.program.structure import flattened, rebuilt
 from tinygrad_rnn.program.surroundings import changed
-from tinygrad_rnn.tensor import Tensor, Watcher, describe, record, recording, watcher
+from tinygrad_rnn.tensor import Tensor, Watcher, describe, holding, record, recording, watcher
 
 __all__ = ["OnShapes", "OnValues", "Recorder", "watched_by"]
 
 
-@contextlib.contextmanager
-def watched_by(watch: Watcher) -> Iterator[None]:
+def watched_by(watch: Watcher) -> contextlib.AbstractContextManager[None]:
     """A context in which all that is done with Tensors is seen."""
-    token = watcher.set(watch)
-    try:
-        yield
-    finally:
-        watcher.reset(token)
+    return holding(watcher, watch)
 
 
 class Choice(Tensor):
