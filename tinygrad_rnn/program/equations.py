@@ -63,10 +63,7 @@ class Equations:
         self.variables = {self._key(x): x for x in order if called[self._key(x)] == 1}
         gradients = {(x.node.name.of, x.node.layer, x.target.step) for x in lines.lines if _is_gradient(x.node)}
         gradients &= self.variables.keys()  # of what has the same name as another, nothing is said
-        self.steps: dict[tuple, list[int | None]] = {}  # of each variable that is computed
-        for x in order:
-            if x.name is not None and not x.is_leaf:
-                self.steps.setdefault((x.name, x.layer), []).append(self.step(x))
+        self.computed = [x for x in order if x.name is not None and not x.is_leaf]
         self.loss = None if self._key(loss) in gradients else loss
         self.cotangent: dict[Node, Node | None] = {loss: loss}  # the variable whose gradient is that of another
         for x in reversed(order):
@@ -133,7 +130,8 @@ class Equations:
         target, steps = uses[0][0], sorted(self.step(x) for x, _ in uses)
         self.now, self.inside = self.step(target), True
         of = self.cotangent.get(target)
-        if of is not None and set(steps) == set(self.steps.get((of.name, of.layer), [])):
+        alike = (x for x in self.computed if of is not None and (x.name, x.layer) == (of.name, of.layer))
+        if set(steps) == set(map(self.step, alike)):
             return self._term(uses[0], "Σ")
         first, last = (self.number(step).replace(" - ", "−") for step in (steps[0], steps[-1]))
         consecutive = steps[-1] - steps[0] == len(steps) - 1

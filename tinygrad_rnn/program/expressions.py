@@ -131,13 +131,9 @@ def _product(W: Node, x: Node, first: int, loose: Collection[Node]) -> tuple[str
     left, right = f"{{{first}*}}", f"{{{first + 1}-}}"
     if x.ndim == 1:
         return _dot(left, right, (W, x), loose), [W, x]
-    if _is_transposed_leaf(W):
+    if W.operation == "transpose" and W.ndim == 2 and W.name is None and W.inputs[0].is_leaf:
         return _dot(left, right, (x,), loose), [x, W.inputs[0]]  # U for the transpose of ᵗU
     return _dot(left, f"{{{first + 1}.}}.T", (W, x), loose), [x, W]
-
-
-def _is_transposed_leaf(x: Node) -> bool:
-    return x.operation == "transpose" and x.ndim == 2 and x.name is None and x.inputs[0].primitive is None
 
 
 def _dot(left: str, right: str, operands: Iterable[Node], loose: Collection[Node]) -> str:

@@ -151,10 +151,8 @@ class Lines:
         name = name if name.isidentifier() else f"v_{name}"
         tries = self.tries.setdefault((name, stepped), self._tries(name, stepped))
         base = next(x for x in tries if not self._clashes(x, stepped))
-        if stepped and not self.rolled:
-            self.stepped.add(base)
-        else:
-            self.taken.add(base)
+        names = self.stepped if stepped and not self.rolled else self.taken
+        names.add(base)
         return Family(base, stepped)
 
     @staticmethod
@@ -248,7 +246,10 @@ class Lines:
             completes = node if i == len(segments) - 1 else None
             self.lines.append(Line(target, sign, parts, group, completes, Place(not forward, position, 1 + i)))
         if zeroed:
-            target.family.zeroed, target.family.zeroed_like = self._zero(node)
+            bare = outline.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
+            target.family.zeroed = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
+            of, _ = self.gradient_of.get(node, (None, None))  # the argument that it has the shape of
+            target.family.zeroed_like = self.ref[of].family.base if of is not None and of.dtype == node.dtype else ""
 
     def _added(self, terms: Sequence[Node], node: Node, least: int) -> list[Part]:
         """The sum of a node's terms; the first of them in parentheses if it does not bind as tightly as `least`."""
@@ -257,13 +258,6 @@ class Lines:
             term = self._made(x)[0] if x is node else self._operand(x, node, Binding.FACTOR if parts else least)
             parts += [" + ", *term] if parts else term
         return parts
-
-    def _zero(self, node: Node) -> tuple[str, str]:
-        """What a sum over time starts as, and the argument that it has the shape of, being its gradient."""
-        of, _ = self.gradient_of.get(node, (None, None))
-        bare = self.outline.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
-        zero = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
-        return zero, self.ref[of].family.base if of is not None and of.dtype == node.dtype else ""
 
     def _sink(self) -> None:
         """What is made of arguments alone stands right before it is used: x(t) in its step."""

@@ -117,9 +117,8 @@ class Program:
                 with recording(True):  # inside no_grad() too, where only its loss may be wanted
                     traced = self._newly_traced(key, inputs, differs)
                 results = traced.run(arrays)
-            if traced is not self._traced[-1]:
-                self._traced.remove(traced)
-                self._traced.append(traced)
+            self._traced.remove(traced)
+            self._traced.append(traced)
             loss = results.pop(0).item()
             if traced.trace.extra is None:
                 return loss, results

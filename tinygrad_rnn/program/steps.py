@@ -129,20 +129,16 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
     if operation == "getitem" and shared == [True]:
         whole = stacked([node.on((columns[0][0],)) for node in nodes])
         return None if whole.operation == "stack" else whole
-    if all(shared):
-        return None
-    if is_large(first):
+    if all(shared) or is_large(first):
         return None
     by_rows = operation == "linear" or (operation == "getitem" and static[0] is P.INPUT)
-    if first.primitive.by_element or (by_rows and shared == [True, False]):
-        pass
-    elif operation in ("sum", "max", "min"):
+    if operation in ("sum", "max", "min"):
         axis = static[0]
         axes = range(columns[0][0].ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         static = (tuple(1 + a % columns[0][0].ndim for a in axes), static[1])
     elif operation in ("reshape", "broadcast_to"):
         static = (shape,)
-    else:
+    elif not (first.primitive.by_element or (by_rows and shared == [True, False])):
         return None
     inputs = []
     for column, same in zip(columns, shared, strict=True):

@@ -201,8 +201,7 @@ def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
     names += [f"input_{i}" for i in range(len(names) + 1, len(inputs) + 1)]
     found = []
     for name, value in zip(names, inputs, strict=False):
-        parts = len(flattened(value)[0])
-        found += [name] if is_array(value) else [f"{name}_{i}" for i in range(1, parts + 1)]
+        found += [name] if is_array(value) else [f"{name}_{i}" for i, _ in enumerate(flattened(value)[0], 1)]
     return tuple(found)
 
 
