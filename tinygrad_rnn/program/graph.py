@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,13 +109,9 @@ class Graph:
     parameters: tuple[Node, ...]
     guards: tuple[Node, ...] = ()
 
-    def users(self) -> dict[Node, list[Node]]:
-        """Who takes each node as an input, once for each time."""
-        users: dict[Node, list[Node]] = {}
-        for node in self.nodes:
-            for x in node.inputs:
-                users.setdefault(x, []).append(node)
-        return users
+    def uses(self) -> Counter[Node]:
+        """How often each node is an input."""
+        return Counter(x for node in self.nodes for x in node.inputs)
 
 
 def constant(value: Any, like: Node | None = None) -> Node:

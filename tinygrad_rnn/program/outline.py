@@ -44,7 +44,7 @@ class Outline:
         self.live, self.outputs = graph.nodes, graph.outputs
         results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
         self.forward = set(depth_first(results, lambda x: x.inputs))
-        self.uses = Counter(x for node in self.live for x in node.inputs)
+        self.uses = graph.uses()
         self.uses.update(z for node in self.live if node.operation == "lerp" for z in node.inputs[2:])
         self.gathered: set[Node] = set()
         timeless = self._find_steps()

@@ -11,6 +11,7 @@
 None changes a result by more than rounding.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -154,10 +155,10 @@ def sums_over_time(graph: Graph) -> Graph:
     """With one operation for all terms of a sum that differ in the step alone, and what is known early added first."""
     role, step = roles(graph), steps(graph)
     cycle = cycles(graph, role)
-    users, outputs = graph.users(), set(graph.outputs)
+    uses, outputs = graph.uses(), set(graph.outputs)
 
     def is_inner(x: Node, shape: tuple[int, ...]) -> bool:
-        return x.operation == "add" and x.shape == shape and len(users[x]) == 1 and x not in outputs
+        return x.operation == "add" and x.shape == shape and uses[x] == 1 and x not in outputs
 
     def terms_of(node: Node) -> list[Node]:
         terms, waiting = [], list(reversed(node.inputs))
@@ -187,17 +188,17 @@ def sums_over_time(graph: Graph) -> Graph:
         total: Node | None = None
         for group in ordered:
             together = len({step[x] for x in group}) == len(group) > 1
-            for x in [_sum(group, step, new, users, node)] if together else [new.get(x, x) for x in group]:
+            for x in [_sum(group, step, new, uses, node)] if together else [new.get(x, x) for x in group]:
                 shape = x.shape if total is None else np.broadcast_shapes(total.shape, x.shape)
                 total = x if total is None else made(P.add, (total, x), (), shape, node)
         new[node] = replace(total, name=node.name, step=node.step, layer=node.layer)
     return replaced(graph, new)
 
 
-def _sum(terms: list[Node], step: dict, new: dict[Node, Node], users: dict[Node, list[Node]], node: Node) -> Node:
+def _sum(terms: list[Node], step: dict, new: dict[Node, Node], uses: Mapping[Node, int], node: Node) -> Node:
     """Σ_t of terms that one primitive has made, one for each step."""
     terms = sorted(terms, key=step.__getitem__)
-    first, only_here = terms[0], all(len(users[x]) == 1 for x in terms)
+    first, only_here = terms[0], all(uses[x] == 1 for x in terms)
     static = {"outer": (), "sum": (0, False), "scatter": (P.INPUT, first.shape)}.get(first.operation)
     if only_here and static_key(first.static) == static_key(static):
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]

@@ -72,7 +72,7 @@ def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
     for node in graph.nodes:
         for x in node.inputs:
             into[role[node]][role[x]] = users[role[x]][role[node]] = None
-    found: dict[Role, int | None] = {}
+    found: dict[Role, int | None] = {r: None for r in into if not into[r]}  # leaves
     for r in reversed(depth_first(into, into.__getitem__)):
         if r not in found:  # what is made of it, and has no number yet, is what it is made of, too
             part = depth_first([r], lambda r: [s for s in users[r] if s not in found])
