@@ -110,7 +110,7 @@ def _affine(W, x, U, h, b):
     """W x + U h + b, as one node: W x, U h and their sum are not kept. x and h are vectors, or batches alike."""
     if x.shape[:-1] != h.shape[:-1] or b.ndim > 1:
         raise ValueError("x and h are vectors, or batches of as many rows, and b is a vector")
-    return _linear(W, x) + _linear(U, h) + b
+    return linear(W, x) + linear(U, h) + b
 
 
 def _outer(a, b):

@@ -548,7 +548,7 @@ def test_what_a_function_returns_besides_has_to_be_the_same_too():
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_what_a_function_keeps_has_its_values_and_no_wrong_gradient(fails):
+def test_what_a_function_keeps_has_its_values_and_gradients(fails):
     kept = []
 
     def loss(x):
@@ -561,10 +561,7 @@ def test_what_a_function_keeps_has_its_values_and_no_wrong_gradient(fails):
         tg.compile(loss, np.ones(2), wrt=W)
     for h in kept:
         assert h.data.tolist() == np.tanh([1.0, 2.0]).tolist()
-    np.testing.assert_allclose(tg.grad(tg.sum(kept[0]), W)[0].data, 1.0 - np.tanh([1.0, 2.0]) ** 2)
-    for h in kept[1:]:
-        with pytest.raises(ValueError, match="does not require a gradient"):
-            tg.grad(tg.sum(h), W)
+        np.testing.assert_allclose(tg.grad(tg.sum(h), W)[0].data, 1.0 - np.tanh([1.0, 2.0]) ** 2)
 
 
 def test_a_copy_has_the_values_of_each_call():

@@ -1,6 +1,7 @@
 """What a function finds around it, and what it draws by chance."""
 
 import functools
+import gc
 import itertools
 import os
 import random
@@ -197,6 +198,17 @@ def test_a_coin_is_refused_however_it_falls(seed):
     for function in coins(seed):
         with pytest.raises(ValueError, match="run twice on the same inputs, it does not do the same"):
             tg.compile(function, X, wrt=W)
+
+
+def test_what_a_collection_of_garbage_asks_for_is_no_chance():
+    def asks(phase, info):
+        time.perf_counter()
+
+    gc.callbacks.append(asks)
+    try:
+        tg.compile(lambda x: tg.sum(W * x) * float(gc.collect() >= 0), X, wrt=W)
+    finally:
+        gc.callbacks.remove(asks)
 
 
 def test_random_numbers_with_a_seed_of_their_own_are_no_chance():

@@ -3,13 +3,9 @@
 They are read from the notation that stands beside each rule in the table of primitives, as those of the figures are.
 """
 
-from __future__ import annotations
-
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from tinygrad_rnn.backward import GradientName
@@ -24,7 +20,7 @@ from tinygrad_rnn.typesetting import Typesetting
 __all__ = ["Equations"]
 
 
-_Use = tuple["_Shown", "list[Sequence[tuple]] | None"]  # what a variable goes into, and the paths there
+_Use = tuple[Node, list[Sequence[tuple]] | None]  # what a variable goes into, and the paths there
 
 
 class _Plain(Typesetting):
@@ -36,27 +32,15 @@ class _Plain(Typesetting):
         return super().variable(base, below) + above
 
 
-class _Shown(Node):
-    """A node as a `Writer` reads it."""
-
-    is_leaf = property(lambda self: self.primitive is None)
-    requires_grad = property(lambda self: self.value is None)
-    size = property(lambda self: math.prod(self.shape))
-
-    def item(self) -> float:
-        """The value of a constant that is one number."""
-        return self.value.item()
-
-
 class _Writer(Writer):
     """Writes what has no name as the code calls it, if it is an argument."""
 
-    def __init__(self, order: Sequence[_Shown], indices: Any, arguments: Mapping[_Shown, str]):
+    def __init__(self, order: Sequence[Node], indices: Any, arguments: Mapping[Node, str]):
         super().__init__(order, indices, setting=_Plain())
         self.arguments = arguments
         self.nonlinearities = []  # each by its own name
 
-    def variable(self, tensor: _Shown, step: int | str | None = None) -> str:
+    def variable(self, tensor: Node, step: int | str | None = None) -> str:
         return self.arguments.get(tensor) or super().variable(tensor, step)
 
 
@@ -68,46 +52,41 @@ class Equations:
 
     def __init__(self, lines: Lines, number: Callable[[int], str]):
         outline = lines.outline
-        self.number, self.now, self.inside = number, None, False
-        self.shown: dict[Node, _Shown] = {}
-        for node in outline.live:
-            if node in outline.forward:
-                for x in (*node.inputs, node):
-                    if x not in self.shown:
-                        self.shown[x] = _shown(x, [self.shown[y] for y in x.inputs], outline.step(x))
-        order = sorted(self.shown.values(), key=lambda x: not x.is_leaf)
-        nameless = [x for x in lines.arguments if x.name is None and x in self.shown]
-        self.writer = _Writer(order, self, {self.shown[x]: lines.ref[x].family.base for x in nameless})
-        loss = self.shown[outline.outputs[0]]
-        long = {y for x in outline.gathered for y in outline.so_far(x)}
-        self.uses = _uses(order, {loss, *(self.shown[x] for x in long & self.shown.keys())})
-        called = Counter((x.name, x.layer, x.step) for x in order if x.name is not None)
-        self.variables = {(x.name, x.layer, x.step): x for x in order if called[x.name, x.layer, x.step] == 1}
+        self.step, self.number, self.now, self.inside = outline.step, number, None, False
+        made = [node for node in outline.live if node in outline.forward]
+        nodes = dict.fromkeys(x for node in made for x in (*node.inputs, node))
+        order = sorted(nodes, key=lambda x: not x.is_leaf)
+        self.writer = _Writer(order, self, {x: lines.ref[x].family.base for x in lines.arguments if x.name is None})
+        loss = outline.outputs[0]
+        self.uses = _uses(order, {loss, *(y for x in outline.gathered for y in outline.so_far(x))})
+        called = Counter(self._key(x) for x in order if x.name is not None)
+        self.variables = {self._key(x): x for x in order if called[self._key(x)] == 1}
         gradients = {(x.node.name.of, x.node.layer, x.target.step) for x in lines.lines if _is_gradient(x.node)}
         gradients &= self.variables.keys()  # of what has the same name as another, nothing is said
-        self.steps: dict[tuple, list[int | None]] = {}  # of each variable that is computed
-        for x in order:
-            if x.name is not None and not x.is_leaf:
-                self.steps.setdefault((x.name, x.layer), []).append(x.step)
-        self.loss = None if (loss.name, loss.layer, loss.step) in gradients else loss
-        self.cotangent: dict[_Shown, _Shown | None] = {loss: loss}  # the variable whose gradient is that of another
+        self.computed = [x for x in order if x.name is not None and not x.is_leaf]
+        self.loss = None if self._key(loss) in gradients else loss
+        self.cotangent: dict[Node, Node | None] = {loss: loss}  # the variable whose gradient is that of another
         for x in reversed(order):
             uses = self.uses.get(x, [])
-            if (x.name, x.layer, x.step) in gradients:
+            if self._key(x) in gradients:
                 self.cotangent[x] = x
             elif x is not loss and len(uses) == 1 and _is_handed_on(uses[0][1]):
                 self.cotangent[x] = self.cotangent.get(uses[0][0])
-        leaves = [x for x in order if x.is_leaf and (x.name, x.layer, x.step) in gradients]
+        leaves = [x for x in order if x.is_leaf and self._key(x) in gradients]
         grouped = {x: self._alike(self.uses.get(x, [])) for x in leaves}
         self.summed = {x: groups for x, groups in grouped.items() if any(len(group) > 1 for group in groups)}
 
-    def get(self, x: _Shown, otherwise: Any) -> str | None:
+    def _key(self, x: Node) -> tuple:
+        return x.name, x.layer, self.step(x)
+
+    def get(self, x: Node, otherwise: Any) -> str | None:
         """The step that a variable is written with: the `indices` of the writer."""
-        if x.step is None or x.step == self.now:
+        step = self.step(x)
+        if step is None or step == self.now:
             return None
         if self.inside and self.now is not None:
-            return f"t−{self.now - x.step}" if x.step < self.now else f"t+{x.step - self.now}"
-        return self.number(x.step).replace(" - ", "−")
+            return f"t−{self.now - step}" if step < self.now else f"t+{step - self.now}"
+        return self.number(step).replace(" - ", "−")
 
     def of(self, lines: Sequence[Line], now: int | None, inside: bool) -> list[str]:
         """The equations of lines that belong to a step."""
@@ -118,11 +97,9 @@ class Equations:
             if node is None or node.name is None or node.primitive is None:
                 continue
             if line.forward:
-                x = self.shown[node]
-                if (x.name, x.layer, x.step) not in self.variables:
-                    continue
-                if not all(y.is_leaf for y in x.inputs) or "{f}" in x.primitive.written:
-                    found.append(f"{self.writer.variable(x)} = {self.writer.expression(x)}")
+                derived = not all(x.is_leaf for x in node.inputs) or "{f}" in node.primitive.written
+                if derived and self._key(node) in self.variables:
+                    found.append(f"{self.writer.variable(node)} = {self.writer.expression(node)}")
             elif _is_gradient(node):
                 x = self.variables.get((node.name.of, node.layer, line.target.step))
                 if x is not None and x not in self.summed:
@@ -137,9 +114,9 @@ class Equations:
         """Uses of a variable, those together that are the same but for the step."""
         groups: dict[tuple, list[_Use]] = {}
         seen: Counter = Counter()
+        self.inside = True
         for use in uses:
-            step = use[0].step
-            self.now, self.inside = step, True
+            step = self.now = self.step(use[0])
             text = self._term(use)
             seen[text, step] += 1
             groups.setdefault((text, seen[text, step], step is None), []).append(use)
@@ -150,16 +127,17 @@ class Equations:
         if len(uses) == 1:
             self.now, self.inside = None, False
             return self._term(uses[0])
-        target, steps = uses[0][0], sorted(x.step for x, _ in uses)
-        self.now, self.inside = target.step, True
+        target, steps = uses[0][0], sorted(self.step(x) for x, _ in uses)
+        self.now, self.inside = self.step(target), True
         of = self.cotangent.get(target)
-        if of is not None and set(steps) == set(self.steps.get((of.name, of.layer), [])):
+        alike = (x for x in self.computed if of is not None and (x.name, x.layer) == (of.name, of.layer))
+        if set(steps) == set(map(self.step, alike)):
             return self._term(uses[0], "Σ")
         first, last = (self.number(step).replace(" - ", "−") for step in (steps[0], steps[-1]))
         consecutive = steps[-1] - steps[0] == len(steps) - 1
         return self._term(uses[0], f"Σ[t={first}…{last}]") if consecutive else None
 
-    def _equation(self, x: _Shown, terms: Iterable[str | None]) -> list[str]:
+    def _equation(self, x: Node, terms: Iterable[str | None]) -> list[str]:
         terms = list(terms)
         if None in terms or not terms:
             return []
@@ -206,14 +184,7 @@ class Equations:
         return g or ONE
 
 
-def _shown(x: Node, inputs: list[_Shown], step: int | None) -> _Shown:
-    primitive = x.primitive
-    if primitive is not None and not primitive.vjps:  # a test: nothing goes back through it
-        primitive = replace(primitive, derivatives=(None,) * len(inputs))
-    return _Shown(primitive, tuple(inputs), x.static, x.shape, x.dtype, x.name, step, x.layer, x.value)
-
-
-def _uses(order: Sequence[_Shown], ends: set[_Shown]) -> dict[_Shown, list[_Use]]:
+def _uses(order: Sequence[Node], ends: set[Node]) -> dict[Node, list[_Use]]:
     """What each variable goes into, and the paths there; long expressions without names are taken in parts."""
     ends, far = set(ends), {}
     for x in order:
@@ -222,7 +193,7 @@ def _uses(order: Sequence[_Shown], ends: set[_Shown]) -> dict[_Shown, list[_Use]
             ends.add(x)
             far[x] = 0
     variables = {x for x in order if x.name is not None and (x.requires_grad or not x.is_leaf)}
-    found: dict[_Shown, list[_Use]] = {}
+    found: dict[Node, list[_Use]] = {}
     for target, uses in fold(order, variables | ends).items():
         for source, paths, _ in uses:
             if paths is not None:

@@ -4,13 +4,12 @@ So a program that is written out gives what the engine gives, to the last bit. A
 each with the operator beside it, as which it must bind to stand without parentheses: {0*} is operand 0 as a factor.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from enum import IntEnum
 from importlib.resources import files
 from typing import Any
 
@@ -19,45 +18,35 @@ import numpy as np
 from tinygrad_rnn.primitives import INPUT
 from tinygrad_rnn.program.graph import Node
 
-__all__ = [
-    "ANY",
-    "ATOM",
-    "FACTOR",
-    "HELPERS",
-    "SIGNED",
-    "TERM",
-    "VIEWS",
-    "At",
-    "array_text",
-    "helper",
-    "number_text",
-    "pieces",
-    "template",
-]
+__all__ = ["HELPERS", "VIEWS", "At", "Binding", "array_text", "helper", "number_text", "pieces", "template"]
 
-ANY, TERM, FACTOR, SIGNED, ATOM = range(5)
-_NEEDS = {",": ANY, "+": TERM, "*": FACTOR, "-": SIGNED, ".": ATOM}
-_CODE: dict[str, tuple[str, int]] = {
-    "negative": ("-{0-}", SIGNED),
-    "add": ("{0+} + {1*}", TERM),
-    "subtract": ("{0+} - {1*}", TERM),
-    "multiply": ("{0*} * {1-}", FACTOR),
-    "divide": ("{0*} / {1-}", FACTOR),
-    "lerp": ("(1.0 - {2*}) * {0-} + {2*} * {1-}", TERM),
-    "matmul": ("{0*} @ {1-}", FACTOR),
-    "sigmoid": ("sigmoid({0,})", ATOM),
-    "relu": ("np.maximum({0,}, 0)", ATOM),
-    "softplus": ("np.logaddexp(0.0, {0,})", ATOM),
-    "where": ("np.where({2,}, {0,}, {1,})", ATOM),
-    "cross_entropy": ("cross_entropy({0,}, {1,})", ATOM),
-    **{
-        name: (f"{{0+}} {operator} {{1+}}", ANY)
-        for name, operator in zip(
-            ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
-            ("==", "!=", "<", "<=", ">", ">="),
-            strict=True,
-        )
-    },
+
+class Binding(IntEnum):
+    """How tightly an expression binds, or its place demands it."""
+
+    ANY, TERM, FACTOR, SIGNED, ATOM = range(5)
+
+
+_NEEDS = dict(zip(",+*-.", Binding, strict=True))
+_CODE: dict[str, tuple[str, Binding]] = {
+    "negative": ("-{0-}", Binding.SIGNED),
+    "add": ("{0+} + {1*}", Binding.TERM),
+    "subtract": ("{0+} - {1*}", Binding.TERM),
+    "multiply": ("{0*} * {1-}", Binding.FACTOR),
+    "divide": ("{0*} / {1-}", Binding.FACTOR),
+    "lerp": ("(1.0 - {2*}) * {0-} + {2*} * {1-}", Binding.TERM),
+    "matmul": ("{0*} @ {1-}", Binding.FACTOR),
+    "sigmoid": ("sigmoid({0,})", Binding.ATOM),
+    "relu": ("np.maximum({0,}, 0)", Binding.ATOM),
+    "softplus": ("np.logaddexp(0.0, {0,})", Binding.ATOM),
+    "where": ("np.where({2,}, {0,}, {1,})", Binding.ATOM),
+    "cross_entropy": ("cross_entropy({0,}, {1,})", Binding.ATOM),
+    "equal": ("{0+} == {1+}", Binding.ANY),
+    "not_equal": ("{0+} != {1+}", Binding.ANY),
+    "less": ("{0+} < {1+}", Binding.ANY),
+    "less_equal": ("{0+} <= {1+}", Binding.ANY),
+    "greater": ("{0+} > {1+}", Binding.ANY),
+    "greater_equal": ("{0+} >= {1+}", Binding.ANY),
 }
 HELPERS = ("sigmoid", "log_softmax", "cross_entropy", "scatter", "one_hot", "as_traced")  # which NumPy lacks
 VIEWS = {"identity", "reshape", "transpose", "getitem"}  # which may give the very array that they are given
@@ -67,62 +56,59 @@ class At(int):
     """A whole number in the code which may go with the time step, as in xs[0], xs[1], ..."""
 
 
-def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], int]:
+def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], Binding]:
     """How a node is written: the parts of a template, the operands it speaks of, and how tightly it binds.
 
     Args:
         loose: the nodes whose arrays may be in another order in memory than that of their elements.
     """
-    op, operands, static = node.operation, node.inputs, node.static
+    op, operands = node.operation, node.inputs
     if op in _CODE:
         code, binds = _CODE[op]
         return [code], operands, binds
-    if op in ("linear", "affine"):
-        code, factors = _product(*operands[:2], 0, loose)
-        binds = FACTOR
-        if op == "affine":
-            second, more = _product(*operands[2:4], 2, loose)
-            code, factors, binds = f"{code} + {second} + {{4*}}", [*factors, *more, operands[4]], TERM
-        return [code], factors, binds
-    if op == "outer":
-        a, b = operands
-        if a.ndim == 1:
-            return ["np.outer({0,}, {1,})"], operands, ATOM
-        left, right = "{0.}.T", "{1-}"
-        if a.ndim > 2:
-            left, right = f"{{0.}}.reshape(-1, {a.shape[-1]}).T", f"{{1.}}.reshape(-1, {b.shape[-1]})"
-        return [_dot(left, right, operands, loose)], operands, FACTOR
+    if op == "linear":
+        code, factors = _product(*operands, 0, loose)
+        return [code], factors, Binding.FACTOR
+    if op == "affine":
+        (first, factors), (second, more) = _product(*operands[:2], 0, loose), _product(*operands[2:4], 2, loose)
+        return [f"{first} + {second} + {{4*}}"], [*factors, *more, operands[4]], Binding.TERM
+    if op == "outer" and operands[0].ndim > 1:
+        rows = [f".reshape(-1, {x.shape[-1]})" if x.ndim > 2 else "" for x in operands]
+        right = f"{{1.}}{rows[1]}" if rows[1] else "{1-}"
+        return [_dot(f"{{0.}}{rows[0]}.T", right, operands, loose)], operands, Binding.FACTOR
+    if op == "identity" and (operands[0] not in loose or node.dtype == np.bool_):
+        return ["{0,}"], operands, Binding.ANY
+    return _call(op, node.static, len(operands)), operands, Binding.ATOM
+
+
+def _call(op: str, static: tuple, count: int) -> list[Any]:
+    """The template of a call, a method or an index."""
+    listed = ", ".join(f"{{{i},}}" for i in range(count))
     if op == "identity":
-        compact = operands[0] not in loose or node.dtype == np.bool_
-        return ["{0,}" if compact else "np.positive({0,})"], operands, ANY if compact else ATOM
+        return ["np.positive({0,})"]
     if op == "transpose" and static[0] is None:
-        return ["{0.}.T"], operands, ATOM
+        return ["{0.}.T"]
     if op == "getitem":
-        return ["{0.}[", *_index(static[0]), "]"], operands, ATOM
+        return ["{0.}[", *_index(static[0]), "]"]
     if op == "scatter":
         place = _index(static[0])
         bare = static[0] is INPUT or isinstance(static[0], (int, np.ndarray))
-        return ["scatter({0,}, ", *(place if bare else ["np.s_[", *place, "]"]), f", {static[1]})"], operands, ATOM
+        return ["scatter({0,}, ", *(place if bare else ["np.s_[", *place, "]"]), f", {static[1]})"]
     if op == "astype":
-        return [f"{{0.}}.astype({_dtype(static[0])})"], operands, ATOM
+        return [f"{{0.}}.astype({_dtype(static[0])})"]
     if op == "broadcast_to":
-        return [f"np.full({_shape(static[0])}, {{0,}})"], operands, ATOM
-    listed = ", ".join(f"{{{i},}}" for i in range(len(operands)))
+        return [f"np.full({_shape(static[0])}, {{0,}})"]
     if op == "einsum":
-        return [f'np.einsum("{static[0]}", {listed})'], operands, ATOM
+        return [f'np.einsum("{static[0]}", {listed})']
     if op in ("concatenate", "stack"):
-        return [f"np.{op}([{listed}], axis={static[0]})"], operands, ATOM
-    if op in ("log_softmax", "one_hot"):
-        return [f"{op}({{0,}}, {static[0]})"], operands, ATOM
+        return [f"np.{op}([{listed}], axis={static[0]})"]
     if op == "as_traced":
-        return ["as_traced({0,}, ", array_text(static[0]), ")"], operands, ATOM
+        return ["as_traced({0,}, ", array_text(static[0]), ")"]
     if op in ("sum", "max", "min", "cumsum", "any", "all", "argmax", "argmin", "argsort"):
         axis = "" if static[0] is None else f", axis={static[0]}"
-        keepdims = ", keepdims=True" if static[1:] == (True,) else ""
-        return [f"np.{op}({{0,}}{axis}{keepdims})"], operands, ATOM
-    if op in ("reshape", "transpose"):
-        return [f"np.{op}({{0,}}, {static[0]})"], operands, ATOM
-    return [f"np.{op}({listed})"], operands, ATOM
+        return [f"np.{op}({{0,}}{axis}{', keepdims=True' if static[1:] == (True,) else ''})"]
+    name = op if op in HELPERS else f"np.{op}"
+    return [f"{name}({', '.join([listed, *map(str, static)])})"]
 
 
 def helper(name: str) -> str:
@@ -145,13 +131,9 @@ def _product(W: Node, x: Node, first: int, loose: Collection[Node]) -> tuple[str
     left, right = f"{{{first}*}}", f"{{{first + 1}-}}"
     if x.ndim == 1:
         return _dot(left, right, (W, x), loose), [W, x]
-    if _is_transposed_leaf(W):
+    if W.operation == "transpose" and W.ndim == 2 and W.name is None and W.inputs[0].is_leaf:
         return _dot(left, right, (x,), loose), [x, W.inputs[0]]  # U for the transpose of ᵗU
     return _dot(left, f"{{{first + 1}.}}.T", (W, x), loose), [x, W]
-
-
-def _is_transposed_leaf(x: Node) -> bool:
-    return x.operation == "transpose" and x.ndim == 2 and x.name is None and x.inputs[0].primitive is None
 
 
 def _dot(left: str, right: str, operands: Iterable[Node], loose: Collection[Node]) -> str:

@@ -3,11 +3,12 @@
 - `Node`: one primitive applied to other nodes; or a leaf: an input, a parameter, or a constant with its value.
 - `Graph`: the nodes in the order of execution, and which of them are inputs, parameters and outputs.
 - `rewritten(graph, rule)`: a new graph, by a rule that says for one node what stands in its place.
-- `evaluated(graph, values)`: every node run, in plain NumPy: what a graph means, whatever a pass has done to it.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from tinygrad_rnn.primitives import Primitive
 
-__all__ = ["AS_TRACED", "Graph", "Node", "constant", "depth_first", "evaluated", "made", "replaced", "rewritten"]
+__all__ = ["AS_TRACED", "Graph", "Node", "constant", "depth_first", "made", "replaced", "rewritten"]
 
 
 def _as_traced(x: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -63,6 +64,29 @@ class Node:
         return len(self.shape)
 
     @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it is given, and not computed."""
+        return self.primitive is None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient may be asked for: of all but constants."""
+        return self.value is None
+
+    def is_number(self, number: float) -> bool:
+        """Whether it is a constant without axes, of this value."""
+        return self.value is not None and self.shape == () and self.value == number
+
+    def item(self) -> Any:
+        """The value of a constant that is one number."""
+        return self.value.item()
+
+    @property
     def operation(self) -> str:
         """The name of its primitive, or of no operation at all."""
         return "" if self.primitive is None else self.primitive.name
@@ -85,13 +109,9 @@ class Graph:
     parameters: tuple[Node, ...]
     guards: tuple[Node, ...] = ()
 
-    def users(self) -> dict[Node, list[Node]]:
-        """Who takes each node as an input, once for each time."""
-        users: dict[Node, list[Node]] = {}
-        for node in self.nodes:
-            for x in node.inputs:
-                users.setdefault(x, []).append(node)
-        return users
+    def uses(self) -> Counter[Node]:
+        """How often each node is an input."""
+        return Counter(x for node in self.nodes for x in node.inputs)
 
 
 def constant(value: Any, like: Node | None = None) -> Node:
@@ -133,23 +153,15 @@ def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
 
 
 def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]]) -> list[Any]:
-    """All that leads to some starts, what goes into a thing before it."""
-    done: dict[Any, None] = {}
+    """All that leads to some starts, what goes into a thing before it, if that does not lead back."""
+    seen, done = set(), {}
     for start in starts:
         waiting = [start]
         while waiting:
             x = waiting[-1]
-            before = [] if x in done else [y for y in inputs(x) if y not in done]
-            waiting += before
-            if not before:
+            if x in seen:
                 done[waiting.pop()] = None
+            else:
+                seen.add(x)
+                waiting += [y for y in inputs(x) if y not in seen]
     return list(done)
-
-
-def evaluated(graph: Graph, leaves: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
-    """The value of every node, computed by the primitives' own forward functions."""
-    values = dict(leaves)
-    for node in graph.nodes:
-        arguments = [values.get(x, x.value) for x in node.inputs]
-        values[node] = np.asarray(node.primitive.forward(*arguments, *node.static))
-    return values

@@ -7,8 +7,6 @@
   array for its result.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Container, Sequence
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.program.graph import AS_TRACED, Graph, Node
+from tinygrad_rnn.program.graph import Graph, Node
 
 __all__ = ["Kernel", "buffered", "flat"]
 
@@ -151,10 +149,6 @@ class _Buffered(_Lines):
             self.views[x, text] = name
         return self.views[x, text]
 
-    def transposed(self, x: Node) -> str:
-        """A matrix transposed; what it is the transpose of, if it is one."""
-        return self.name(x.inputs[0]) if x.operation == "transpose" else self.view(x, _TURNED)
-
     def rows(self, x: Node, *looks: tuple[str, Any]) -> str:
         """A batch, over time too, as one matrix, or as a view of that."""
         looks = (("reshape", (-1, x.shape[-1])), *looks) if x.ndim > 2 else looks
@@ -175,9 +169,6 @@ class _Buffered(_Lines):
                 self.arrays[node] = self.bound.get(name)
         elif node in self.stacks:
             self._in_place(node)
-        elif node.primitive is AS_TRACED:
-            names = self.name(node.inputs[0]), self.bind(node.static[0], "s")
-            self.lines.append(self._calling(AS_TRACED.forward, *names, called=AS_TRACED.name)(""))
         else:
             self._computed(node, i)
         for x in {_base(x) for x in node.inputs}:
@@ -206,7 +197,7 @@ class _Buffered(_Lines):
         """The array of an input that is needed here for the last time, if the result can be written over it."""
         alike = [x for x in node.inputs if (x.shape, x.dtype) == (node.shape, node.dtype)]
         dead = [x for x in alike if x in self.owned and self.last[x] == i]
-        by_element = _is_ufunc(node) or node.operation in ("relu", "sigmoid")
+        by_element = _is_ufunc(node) or node.operation == "sigmoid"
         if not dead or not by_element or any(_is_repeated(x, node) for x in node.inputs):
             return None
         return self.owned.pop(dead[0])
@@ -237,8 +228,6 @@ class _Buffered(_Lines):
         if _is_ufunc(node):
             return self._by_element(node)
         names = [self.name(x) for x in inputs]
-        if operation == "relu":
-            return self._calling(np.maximum, names[0], self.bind(np.zeros((), node.dtype), "c"))
         if operation == "sigmoid":
             return self._calling(_sigmoid, names[0], called="sigmoid")
         if operation == "sum" and _sums_rows(node):
@@ -283,11 +272,11 @@ class _Buffered(_Lines):
             if a.ndim == 1:
                 return self._calling(np.multiply, self.view(a, ("[]", (slice(None), None))), self.name(b))
             return self._calling(np.dot, self.rows(a, _TURNED), self.rows(b))
-        if b.ndim == 1 and a.operation == "transpose":
-            return self._calling(np.dot, self.name(b), self.name(a.inputs[0]))
+        turned = a.operation == "transpose"
         if b.ndim == 1:
-            return self._calling(np.dot, self.name(a), self.name(b))
-        call = self._calling(np.dot, self.rows(b), self.transposed(a))
+            return self._calling(np.dot, *map(self.name, (b, a.inputs[0]) if turned else (a, b)))
+        rows = self.rows(b)
+        call = self._calling(np.dot, rows, self.name(a.inputs[0]) if turned else self.view(a, _TURNED))
         return call if b.ndim == 2 else lambda out: call(self.bind(self.bound[out].reshape(-1, node.shape[-1])))
 
 
@@ -402,11 +391,11 @@ def _can_be_new(x: Node) -> bool:
 
 def _is_number(x: Node, node: Node) -> bool:
     """Whether an operand is one number in axes, beside an array."""
-    return x.ndim > 0 and x.shape != node.shape and math.prod(x.shape) == 1
+    return x.ndim > 0 and x.shape != node.shape and x.size == 1
 
 
 def _is_repeated(x: Node, node: Node) -> bool:
-    return x.shape != node.shape and math.prod(x.shape) > 1
+    return x.shape != node.shape and x.size > 1
 
 
 def _sums_rows(node: Node) -> bool:

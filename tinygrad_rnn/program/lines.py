@@ -3,8 +3,6 @@
 A line refers to variables by family and step, so that steps can be compared: `source` finds the loops among them.
 """
 
-from __future__ import annotations
-
 import builtins
 import itertools
 import keyword
@@ -18,19 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn.backward import GradientName
-from tinygrad_rnn.program.expressions import (
-    ATOM,
-    FACTOR,
-    HELPERS,
-    SIGNED,
-    TERM,
-    VIEWS,
-    At,
-    array_text,
-    number_text,
-    pieces,
-    template,
-)
+from tinygrad_rnn.program.expressions import HELPERS, VIEWS, At, Binding, array_text, number_text, pieces, template
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.outline import MOST_TERMS, Outline
 
@@ -165,10 +151,8 @@ class Lines:
         name = name if name.isidentifier() else f"v_{name}"
         tries = self.tries.setdefault((name, stepped), self._tries(name, stepped))
         base = next(x for x in tries if not self._clashes(x, stepped))
-        if stepped and not self.rolled:
-            self.stepped.add(base)
-        else:
-            self.taken.add(base)
+        names = self.stepped if stepped and not self.rolled else self.taken
+        names.add(base)
         return Family(base, stepped)
 
     @staticmethod
@@ -191,7 +175,8 @@ class Lines:
         if node in self.gradient_of:
             return Ref(self.gradient_of[node][1], None)
         if isinstance(node.name, GradientName) and node.name.born in self.keys:
-            key, name = self._gradient_key(self.keys[node.name.born])
+            of = self.keys[node.name.born]  # it is called after the variable
+            key, name = ("gradient", *of), f"d{self.families[of].base}"
         elif node.name is not None:
             key, name = (type(node.name), node.name, node.layer), self._lettered(node)
         else:
@@ -201,10 +186,6 @@ class Lines:
         self.seen[key[:-2], step] += 1
         self.keys[node.born] = key
         return Ref(self._family(key, step is not None, name), step)
-
-    def _gradient_key(self, key: tuple) -> tuple[tuple, str]:
-        """Of a variable's gradient: it is called after the variable."""
-        return ("gradient", *key), f"d{self.families[key].base}"
 
     def _family(self, key: tuple, stepped: bool, name: str) -> Family:
         if key not in self.families:
@@ -247,12 +228,12 @@ class Lines:
         outline, forward, zeroed = self.outline, node in self.outline.forward, node in self.zeroed
         terms = outline.sums.get(node, [node])
         groups = [outline.near[x] if x is node else outline.step(x) for x in terms]
-        if _is_zero(terms[0]):
+        if terms[0].is_number(0):
             terms, groups = (terms[1:], groups[1:]) if zeroed else (terms, [groups[1], *groups[1:]])
         segments = list(_segments(terms, groups))
         target, position = None, -1
         for i, (group, some) in enumerate(segments):
-            sign, parts = "=", self._added(some, node, TERM if i == 0 else FACTOR)
+            sign, parts = "=", self._added(some, node, Binding.TERM if i == 0 else Binding.FACTOR)
             if target is None:
                 self.ref[node] = target = self._named(node, parts)
             if (zeroed or i) and len(some) == 1 and node not in outline.loose:
@@ -260,27 +241,23 @@ class Lines:
             elif zeroed or i:
                 parts = [target, " + ", *parts]
             elif len(some) == 1 and (some[0] in self.ref or some[0].operation in VIEWS):
-                parts = [*self._operand(some[0], node, ATOM), ".copy()"]  # += must not change another's array
+                parts = [*self._operand(some[0], node, Binding.ATOM), ".copy()"]  # += must not change another's array
             position = max([position, *(self.position.get(x, -1) for x in some)])
             completes = node if i == len(segments) - 1 else None
             self.lines.append(Line(target, sign, parts, group, completes, Place(not forward, position, 1 + i)))
         if zeroed:
-            target.family.zeroed, target.family.zeroed_like = self._zero(node)
+            bare = outline.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
+            target.family.zeroed = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
+            of, _ = self.gradient_of.get(node, (None, None))  # the argument that it has the shape of
+            target.family.zeroed_like = self.ref[of].family.base if of is not None and of.dtype == node.dtype else ""
 
     def _added(self, terms: Sequence[Node], node: Node, least: int) -> list[Part]:
         """The sum of a node's terms; the first of them in parentheses if it does not bind as tightly as `least`."""
         parts: list[Part] = []
         for x in terms:
-            term = self._made(x)[0] if x is node else self._operand(x, node, FACTOR if parts else least)
+            term = self._made(x)[0] if x is node else self._operand(x, node, Binding.FACTOR if parts else least)
             parts += [" + ", *term] if parts else term
         return parts
-
-    def _zero(self, node: Node) -> tuple[str, str]:
-        """What a sum over time starts as, and the argument that it has the shape of, being its gradient."""
-        of, _ = self.gradient_of.get(node, (None, None))
-        bare = self.outline.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
-        zero = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
-        return zero, self.ref[of].family.base if of is not None and of.dtype == node.dtype else ""
 
     def _sink(self) -> None:
         """What is made of arguments alone stands right before it is used: x(t) in its step."""
@@ -322,7 +299,7 @@ class Lines:
         target = Ref(own, None)
         again = node.primitive is None or node in self.copied or node.operation in VIEWS
         self.copied.add(node)
-        parts = self._operand(node, node, ATOM)
+        parts = self._operand(node, node, Binding.ATOM)
         beside = self.outline.near.get(node, 0) is None and node not in self.outline.forward
         place = Place(True, self.position[node] if beside else len(self.position), 2 + len(self.lines))
         parts = [*parts, ".copy()"] if again and node in self.ref else parts
@@ -343,10 +320,10 @@ class Lines:
         if node.primitive is None:
             return self._constant(node, user)
         if node in self.outline.sums:
-            return self._added(self.outline.sums[node], node, TERM), TERM
+            return self._added(self.outline.sums[node], node, Binding.TERM), Binding.TERM
         text, operands, binds = template(node, self.outline.loose)
         if text == ["{0,}"]:
-            return ([self.ref[operands[0]]], ATOM) if operands[0] in self.ref else self._made(operands[0], node)
+            return ([self.ref[operands[0]]], Binding.ATOM) if operands[0] in self.ref else self._made(operands[0], node)
         parts: list[Part] = []
         for part in itertools.chain(*map(pieces, text)):
             if type(part) is tuple:
@@ -364,12 +341,8 @@ class Lines:
             numbers = [y.dtype for y in others if y.dtype != np.bool_]
             if by_element and numbers and x.dtype in like and like.issuperset(numbers):
                 text = number_text(x.value.item())
-                return [text], SIGNED if text.startswith("-") else ATOM
-        return [array_text(x.value)], ATOM
-
-
-def _is_zero(x: Node) -> bool:
-    return x.primitive is None and x.value is not None and x.shape == () and x.value == 0
+                return [text], Binding.SIGNED if text.startswith("-") else Binding.ATOM
+        return [array_text(x.value)], Binding.ATOM
 
 
 def _offset(step: int | None, of: int | None) -> int | None:

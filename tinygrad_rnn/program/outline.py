@@ -1,9 +1,7 @@
 """Which nodes of a trace are written as lines of their own, and to which time step each belongs."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from tinygrad_rnn.primitives import TABLE, TESTS
 from tinygrad_rnn.program.expressions import array_text
@@ -36,26 +34,23 @@ class Outline:
     def __init__(self, trace: Trace, folds: bool):
         self.trace, self.folds = trace, folds
         self.loose: set[Node] = set()
-        for node in trace.graph.nodes:
-            self._check(node)
+        known = {*TABLE.values(), *TESTS.values(), AS_TRACED}
+        for name in (x.operation for x in trace.graph.nodes if x.primitive not in known):
+            raise ValueError(
+                f"compile: the primitive {name!r} is not in the table of primitives, so it cannot be written as NumPy; "
+                "compute the same with the functions of tinygrad_rnn"
+            )
         graph = rewritten(trace.graph, self._folded)
         self.live, self.outputs = graph.nodes, graph.outputs
-        self.forward = _ancestors([self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards])
-        self.uses = Counter(x for node in self.live for x in node.inputs)
+        results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
+        self.forward = set(depth_first(results, lambda x: x.inputs))
+        self.uses = graph.uses()
         self.uses.update(z for node in self.live if node.operation == "lerp" for z in node.inputs[2:])
         self.gathered: set[Node] = set()
         timeless = self._find_steps()
         self._find_sums()
         self._pass_steps(timeless)  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
-
-    @staticmethod
-    def _check(node: Node) -> None:
-        if TABLE.get(node.operation) is not node.primitive and node.primitive not in (*TESTS.values(), AS_TRACED):
-            raise ValueError(
-                f"compile: the primitive {node.operation!r} is not in the table of primitives, so it cannot be written "
-                "as NumPy; compute the same with the functions of tinygrad_rnn"
-            )
 
     def _folded(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         """A node without what changes no bit, such as a factor of 1, where that is left out."""
@@ -193,18 +188,12 @@ class Outline:
         return constant.name is not None or (constant.ndim > 0 and len(array_text(constant.value)) > _LONGEST_CONSTANT)
 
 
-def _ancestors(nodes: Iterable[Node]) -> set[Node]:
-    """Nodes and all that they are made of."""
-    return set(depth_first(nodes, lambda x: x.inputs))
-
-
 def _unchanged(node: Node, inputs: Sequence[Node]) -> Node | None:
     """The operand that a node hands on as it is."""
     if node.operation == "identity":
         return inputs[0]
     if node.operation == "multiply":
         for one, x in (inputs, inputs[::-1]):
-            neutral = one.primitive is None and one.value is not None and one.shape == () and one.value == 1
-            if neutral and (x.shape, x.dtype) == (node.shape, node.dtype):
+            if one.is_number(1) and (x.shape, x.dtype) == (node.shape, node.dtype):
                 return x
     return None

@@ -11,18 +11,18 @@
 None changes a result by more than rounding.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import primitives as P
-from tinygrad_rnn.primitives import TESTS, Primitive
+from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.program.graph import Graph, Node, constant, made, replaced, rewritten
 from tinygrad_rnn.program.steps import batched, cycles, is_large, roles, stacked, static_key, steps
+from tinygrad_rnn.program.watchers import Recorder, watched_by
+from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["PASSES", "common_subexpressions", "constants", "dead_code", "expanded", "sums_over_time", "time_batches"]
 
@@ -35,59 +35,32 @@ def dead_code(graph: Graph) -> Graph:
 # Expansion
 
 
+_COMPOSED = {P.affine, P.lerp, P.log_softmax, P.cross_entropy, P.relu, P.softplus}
+
+
 def expanded(graph: Graph) -> Graph:
-    """With primitives that stand for several in place of these."""
+    """With what primitives that stand for several do to Tensors, in place of these."""
+    recorded: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}  # the inputs and what is made of them
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node | None:
-        return _EXPANSIONS[node.operation](node, inputs) if node.operation in _EXPANSIONS else None
+        if node.primitive not in _COMPOSED:
+            return None
+        key = node.primitive, static_key(node.static), *[(x.shape, x.dtype) for x in inputs]
+        if key not in recorded:
+            given = [Tensor(np.zeros(x.shape, x.dtype)) for x in inputs]
+            with watched_by(Recorder()):
+                recorded[key] = given, topological_order(node.primitive.forward(*given, *node.static))
+        given, order = recorded[key]
+        new = dict(zip(given, inputs, strict=True))
+        for x in order:
+            if x.primitive is not None:
+                made_of = tuple([new[y] for y in x.inputs])
+                new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, None, node.step, node.layer)
+            elif x not in new:
+                new[x] = constant(x.value)
+        return replace(new[order[-1]], name=node.name)
 
     return rewritten(graph, rule)
-
-
-def _elementwise(primitive: Primitive, *inputs: Node, of: Node, **place: Any) -> Node:
-    shape = np.broadcast_shapes(*[x.shape for x in inputs])
-    return made(primitive, inputs, (), shape, of, **place)
-
-
-def _affine(node: Node, inputs: Sequence[Node]) -> Node:
-    """(W x + b) + U h: the part that is known before the state comes first."""
-    W, x, U, h, b = inputs
-    Wx, Uh = (made(P.linear, pair, (), node.shape, node) for pair in ((W, x), (U, h)))
-    return _elementwise(P.add, _elementwise(P.add, Wx, b, of=node), Uh, of=node, name=node.name)
-
-
-def _lerp(node: Node, inputs: Sequence[Node]) -> Node:
-    """(1 - z) x + z y."""
-    x, y, z = inputs
-    rest = _elementwise(P.subtract, constant(1.0, node), z, of=node)
-    parts = _elementwise(P.multiply, rest, x, of=node), _elementwise(P.multiply, z, y, of=node)
-    return _elementwise(P.add, *parts, of=node, name=node.name)
-
-
-def _log_softmax(node: Node, inputs: Sequence[Node]) -> Node:
-    """x - m - log Σ e^(x - m), m the largest element, or 0 where that is infinite."""
-    (x,), axis = inputs, node.static[0]
-    kept = P.kept_shape(x.shape, axis)
-    largest = made(P.max_, (x,), (axis, True), kept, node)
-    finite = _elementwise(TESTS[np.isfinite], largest, of=node)
-    shifted = _elementwise(P.subtract, x, _elementwise(P.where, largest, constant(0.0, x), finite, of=node), of=node)
-    total = made(P.sum_, (_elementwise(P.exp, shifted, of=node),), (axis, True), kept, node)
-    return _elementwise(P.subtract, shifted, _elementwise(P.log, total, of=node), of=node, name=node.name)
-
-
-def _cross_entropy(node: Node, inputs: Sequence[Node]) -> Node:
-    """-Σ y log softmax(x), a class of weight 0 counting nothing."""
-    x, y = inputs
-    log_softmax = _log_softmax(replace(node, static=(-1,), name=None), (x,))
-    without = _elementwise(TESTS[np.equal], y, constant(0.0, y), of=node)
-    counted = _elementwise(P.where, constant(0.0, x), log_softmax, without, of=node)
-    total = made(P.sum_, (_elementwise(P.multiply, y, counted, of=node),), (None, False), (), node)
-    return _elementwise(P.negative, total, of=node, name=node.name)
-
-
-_EXPANSIONS: dict[str, Callable[[Node, Sequence[Node]], Node]] = {
-    "affine": _affine, "lerp": _lerp, "log_softmax": _log_softmax, "cross_entropy": _cross_entropy,
-}  # fmt: skip
 
 
 # Constants and copies
@@ -158,15 +131,12 @@ def _number(x: Node) -> float | None:
 def common_subexpressions(graph: Graph) -> Graph:
     """With one node for all that compute the same of the same."""
     known: dict[Any, Node] = {}
-    leaves: dict[Node, Node] = {}
 
     def same(x: Node) -> Node:
         """Equal numbers are one constant."""
         if x.primitive is not None or x.value is None or x.value.size > 1:
             return x
-        if x not in leaves:
-            leaves[x] = known.setdefault((x.value.tobytes(), x.dtype, x.shape), x)
-        return leaves[x]
+        return known.setdefault((x.value.tobytes(), x.dtype, x.shape), x)
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
         inputs = tuple([same(x) for x in inputs])
@@ -185,10 +155,10 @@ def sums_over_time(graph: Graph) -> Graph:
     """With one operation for all terms of a sum that differ in the step alone, and what is known early added first."""
     role, step = roles(graph), steps(graph)
     cycle = cycles(graph, role)
-    users, outputs = graph.users(), set(graph.outputs)
+    uses, outputs = graph.uses(), set(graph.outputs)
 
     def is_inner(x: Node, shape: tuple[int, ...]) -> bool:
-        return x.operation == "add" and x.shape == shape and len(users[x]) == 1 and x not in outputs
+        return x.operation == "add" and x.shape == shape and uses[x] == 1 and x not in outputs
 
     def terms_of(node: Node) -> list[Node]:
         terms, waiting = [], list(reversed(node.inputs))
@@ -218,16 +188,17 @@ def sums_over_time(graph: Graph) -> Graph:
         total: Node | None = None
         for group in ordered:
             together = len({step[x] for x in group}) == len(group) > 1
-            for x in [_sum(group, step, new, users, node)] if together else [new.get(x, x) for x in group]:
-                total = x if total is None else _elementwise(P.add, total, x, of=node)
+            for x in [_sum(group, step, new, uses, node)] if together else [new.get(x, x) for x in group]:
+                shape = x.shape if total is None else np.broadcast_shapes(total.shape, x.shape)
+                total = x if total is None else made(P.add, (total, x), (), shape, node)
         new[node] = replace(total, name=node.name, step=node.step, layer=node.layer)
     return replaced(graph, new)
 
 
-def _sum(terms: list[Node], step: dict, new: dict[Node, Node], users: dict[Node, list[Node]], node: Node) -> Node:
+def _sum(terms: list[Node], step: dict, new: dict[Node, Node], uses: Mapping[Node, int], node: Node) -> Node:
     """Σ_t of terms that one primitive has made, one for each step."""
     terms = sorted(terms, key=step.__getitem__)
-    first, only_here = terms[0], all(len(users[x]) == 1 for x in terms)
+    first, only_here = terms[0], all(uses[x] == 1 for x in terms)
     static = {"outer": (), "sum": (0, False), "scatter": (P.INPUT, first.shape)}.get(first.operation)
     if only_here and static_key(first.static) == static_key(static):
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]

@@ -1,7 +1,5 @@
 """compile: a function's loss and gradients as a program that makes no Tensor."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import instance
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.program.graph import Graph
@@ -43,6 +42,35 @@ class Pass:
 
     def __repr__(self) -> str:
         return f"Pass({self.name}: {self.before} -> {self.after} nodes)"
+
+
+class _Traced:
+    """A trace and what runs in its place."""
+
+    def __init__(self, key: Any, of: Trace, optimize: bool, copy: bool):
+        self.key, self.trace, self.passes, graph = key, of, [], of.graph
+        for step in PASSES if optimize else ():
+            before, graph = len(graph.nodes), step(graph)
+            self.passes.append(Pass(step.__name__, before, len(graph.nodes), graph, of))
+        kept = range(1) if copy else range(1 + len(of.wrt_names))  # what a state becomes may be the next call's input
+        self.kernel: Kernel = buffered(graph, kept) if optimize else flat(graph)
+        self.dtypes = [x.dtype for x in of.graph.parameters]
+        self.casts = [x.dtype for x in of.graph.inputs]
+        self.is_cast = self.casts != [dtype for _, dtype in key[1:]]
+
+    def fits(self, key: Any) -> bool:
+        """Whether it is of such inputs, of parameters of the dtypes that they have now, and of what stands around."""
+        return (
+            self.key == key
+            and list(map(_dtype, self.trace.parameters)) == self.dtypes
+            and self.trace.surroundings.unchanged()
+        )
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
+        if self.is_cast:
+            arrays = [x.astype(d) for x, d in zip(arrays, self.casts, strict=True)]
+        return self.kernel.run(*arrays, *map(_value, self.trace.parameters))
 
 
 class Program:
@@ -83,18 +111,14 @@ class Program:
                     try:
                         results = traced.run(arrays)
                         break
-                    except (
-                        ValueError,
-                        IndexError,
-                    ) as error:  # the function, run again, says the same or does otherwise
-                        differs = error
+                    except (ValueError, IndexError) as error:
+                        differs = error  # the function, run again, says the same or does otherwise
             else:
                 with recording(True):  # inside no_grad() too, where only its loss may be wanted
                     traced = self._newly_traced(key, inputs, differs)
                 results = traced.run(arrays)
-            if traced is not self._traced[-1]:
-                self._traced.remove(traced)
-                self._traced.append(traced)
+            self._traced.remove(traced)
+            self._traced.append(traced)
             loss = results.pop(0).item()
             if traced.trace.extra is None:
                 return loss, results
@@ -157,35 +181,6 @@ class Program:
         return made
 
 
-class _Traced:
-    """A trace and what runs in its place."""
-
-    def __init__(self, key: Any, of: Trace, optimize: bool, copy: bool):
-        self.key, self.trace, self.passes, graph = key, of, [], of.graph
-        for step in PASSES if optimize else ():
-            before, graph = len(graph.nodes), step(graph)
-            self.passes.append(Pass(step.__name__, before, len(graph.nodes), graph, of))
-        kept = range(1) if copy else range(1 + len(of.wrt_names))  # what a state becomes may be the next call's input
-        self.kernel: Kernel = buffered(graph, kept) if optimize else flat(graph)
-        self.dtypes = [x.dtype for x in of.graph.parameters]
-        self.casts = [x.dtype for x in of.graph.inputs]
-        self.is_cast = self.casts != [dtype for _, dtype in key[1:]]
-
-    def fits(self, key: Any) -> bool:
-        """Whether it is of such inputs, of parameters of the dtypes that they have now, and of what stands around."""
-        return (
-            self.key == key
-            and list(map(_dtype, self.trace.parameters)) == self.dtypes
-            and self.trace.surroundings.unchanged()
-        )
-
-    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
-        if self.is_cast:
-            arrays = [x.astype(d) for x, d in zip(arrays, self.casts, strict=True)]
-        return self.kernel.run(*arrays, *map(_value, self.trace.parameters))
-
-
 def compile(
     function: Callable, *examples: Any, wrt: Any, optimize: bool = True, retrace: bool = True, copy: bool = True
 ) -> Program:
@@ -224,8 +219,7 @@ def compile(
         TypeError: it returns no Tensor, or does what is no part of a graph.
     """
     for name, flag in (("optimize", optimize), ("retrace", retrace), ("copy", copy)):
-        if not isinstance(flag, bool):
-            raise TypeError(f"compile({name}={flag!r}): True or False")
+        instance(f"compile({name}={flag!r})", flag, bool, "True or False")
     return Program(function, examples, parameters_of(name_of(function), wrt), optimize, retrace, copy)
 
 

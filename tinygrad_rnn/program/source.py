@@ -4,8 +4,6 @@
   under the equations that it computes; `rolled=True` makes loops over t of the steps that are alike.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,11 +50,6 @@ class _Block:
     group: int | None
     lines: list[Line]
 
-    @property
-    def made(self) -> set[Ref]:
-        """The variables that are made or added to."""
-        return {line.target for line in self.lines}
-
 
 class _Loop(NamedTuple):
     """Blocks that are alike, the first of which is the pattern; `moving` says which of its numbers go with the step."""
@@ -85,9 +78,10 @@ class _Text:
         """Into the block of its step that is the last, or the last but one if it needs nothing of the last."""
         place = (line.forward, line.group)
         last, before = [*self.blocks[:-3:-1], None, None][:2]
+        targets = {line.target for line in last.lines} if last else set()
         if last is not None and (last.forward, last.group) == place:
             last.lines.append(line)
-        elif before and (before.forward, before.group) == place and last.made.isdisjoint([line.target, *line.refs()]):
+        elif before and (before.forward, before.group) == place and not targets & {line.target, *line.refs()}:
             before.lines.append(line)
         else:
             self.blocks.append(_Block(*place, [line]))
@@ -175,9 +169,8 @@ class _Text:
         return f"{self._docstring(arguments)}\n\nimport numpy as np\n{steps}{helpers}\n\n{head}\n{text}\n"
 
     def _docstring(self, arguments: Sequence[str]) -> str:
-        dtypes = ["" if x.dtype == np.float64 else f" of {x.dtype}" for x in self.lines.arguments]
-        given = zip(arguments, self.lines.arguments, dtypes, strict=True)
-        shapes = [f"{name} {x.shape}{dtype}" for name, x, dtype in given]
+        given = zip(arguments, self.lines.arguments, strict=True)
+        shapes = [f"{name} {x.shape}{'' if x.dtype == np.float64 else f' of {x.dtype}'}" for name, x in given]
         gradients = [ref.family.base for ref in self.lines.returned[1 : 1 + len(self.trace.wrt_names)]]
         further = ", [further outputs]" if self.trace.extra is not None else ""
         call = [*gradients[:-1], f"{gradients[-1]}]{further} = bptt({arguments[0]}", *arguments[1:]]

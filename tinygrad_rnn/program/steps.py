@@ -5,9 +5,6 @@ as h on ĥ and ĥ on h, a step waits for the one before: that is the recurrence.
 steps at once, on the values of the steps stacked along a new first axis.
 """
 
-from __future__ import annotations
-
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -69,42 +66,23 @@ def static_key(static: Any) -> Any:
 
 
 def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
-    """For every role the number of the circle that it is part of, or None: strongly connected parts (Tarjan 1972)."""
+    """For every role the number of the circle that it is part of, or None: strongly connected parts (Kosaraju)."""
     into: dict[Role, dict[Role, None]] = {r: {} for r in role.values()}
+    users: dict[Role, dict[Role, None]] = {r: {} for r in into}
     for node in graph.nodes:
-        into[role[node]].update(dict.fromkeys(role[x] for x in node.inputs))
-    found: dict[Role, int | None] = {}
-    number: dict[Role, int] = {}
-    lowest: dict[Role, int] = {}
-    open_roles: list[Role] = []
-    for start in into:
-        waiting = [] if start in number else [(start, iter(into[start]))]
-        while waiting:
-            r, rest = waiting[-1]
-            if r not in number:
-                number[r] = lowest[r] = len(number)
-                open_roles.append(r)
-            for s in rest:
-                if s not in number:
-                    waiting.append((s, iter(into[s])))
-                    break
-                if s not in found:
-                    lowest[r] = min(lowest[r], lowest[s])
-            else:
-                waiting.pop()
-                if waiting:
-                    above = waiting[-1][0]
-                    lowest[above] = min(lowest[above], lowest[r])
-                if lowest[r] == number[r]:
-                    part = open_roles[open_roles.index(r) :]
-                    del open_roles[-len(part) :]
-                    found |= dict.fromkeys(part, number[r] if len(part) > 1 or r in into[r] else None)
+        for x in node.inputs:
+            into[role[node]][role[x]] = users[role[x]][role[node]] = None
+    found: dict[Role, int | None] = {r: None for r in into if not into[r]}  # leaves
+    for r in reversed(depth_first(into, into.__getitem__)):
+        if r not in found:  # what is made of it, and has no number yet, is what it is made of, too
+            part = depth_first([r], lambda r: [s for s in users[r] if s not in found])
+            found.update(dict.fromkeys(part, len(found) if len(part) > 1 or r in into[r] else None))
     return found
 
 
 def is_large(x: Node) -> bool:
     """Whether a value is too large to gain from being stacked with others."""
-    return math.prod(x.shape) * x.dtype.itemsize > _LARGE
+    return x.size * x.dtype.itemsize > _LARGE
 
 
 def stacked(nodes: Sequence[Node]) -> Node:
@@ -151,20 +129,16 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
     if operation == "getitem" and shared == [True]:
         whole = stacked([node.on((columns[0][0],)) for node in nodes])
         return None if whole.operation == "stack" else whole
-    if all(shared):
-        return None
-    if is_large(first):
+    if all(shared) or is_large(first):
         return None
     by_rows = operation == "linear" or (operation == "getitem" and static[0] is P.INPUT)
-    if first.primitive.by_element or (by_rows and shared == [True, False]):
-        pass
-    elif operation in ("sum", "max", "min"):
+    if operation in ("sum", "max", "min"):
         axis = static[0]
         axes = range(columns[0][0].ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         static = (tuple(1 + a % columns[0][0].ndim for a in axes), static[1])
     elif operation in ("reshape", "broadcast_to"):
         static = (shape,)
-    else:
+    elif not (first.primitive.by_element or (by_rows and shared == [True, False])):
         return None
     inputs = []
     for column, same in zip(columns, shared, strict=True):

@@ -1,7 +1,5 @@
 """What a compiled function takes and returns, as arrays and the structure around them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

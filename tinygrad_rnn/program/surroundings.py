@@ -6,8 +6,6 @@ the functions among them. What is not seen: sets, collections of more than 100 t
 written to, and what goes by a name that the code computes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import os
@@ -19,7 +17,6 @@ import types
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -45,7 +42,7 @@ class Surroundings:
     """What stands around a function.
 
     Attributes:
-        places: things, the names of those attributes of theirs that are looked at, or None, and what stands there.
+        looks: functions that give what stands at some places. there: what stood there.
         contents: what changes where it stands, arrays, random generators and iterators, and how it was.
         asks: whether the code names something that might ask for the time, or for random bytes.
     """
@@ -77,7 +74,9 @@ class Surroundings:
             named = [(space, sorted(names & space.keys())) for space in spaces]
             found = (x for space, some in named for x in map(space.get, some))
             waiting = [x for x in found if id(x) not in seen and not isinstance(x, _UNSEEN)]
-        self.places = [(x, some, _standing(x, some)) for x, some in [*((x, None) for x in things), *named]]
+        self.looks = [partial(gc.get_referents, x) for x in things]
+        self.looks += [partial(map, space.get, some) for space, some in named if some]
+        self.there = [list(look()) for look in self.looks]
         self.asks = "random" in names or any(isinstance(x, _CODE) and _is_library(x, _STANDARD) for x in seen.values())
 
     def settle(self, name: str) -> None:
@@ -87,33 +86,25 @@ class Surroundings:
             ValueError: it has changed a number or an array, has drawn a random number, or taken from an iterator.
         """
         kept = []
-        for x, names, then in self.places:
-            now = _standing(x, names)
+        for look, then in zip(self.looks, self.there, strict=True):
+            now = list(look())
             differing = [pair for pair in zip(then, now, strict=False) if not _is_equal(*pair)]
             if len(now) == len(then):
                 for before, after in differing:
                     if isinstance(before, _NUMBERS) and isinstance(after, _NUMBERS):
                         raise changed(name, f": {before!r} becomes {after!r}")
-                kept += [] if differing else [(x, names)]
+                kept += [] if differing else [look]
         for x, content in self.contents:
             if _content(x) != content:
                 raise changed(name, f", and changes {'an array' if isinstance(x, np.ndarray) else repr(x)}")
         self.contents = [(x, content) for x, content in self.contents if isinstance(x, np.ndarray)]
-        self.looks = [partial(map, x.get, names) for x, names in kept if names]
-        self.looks.append(partial(gc.get_referents, *(x for x, names in kept if names is None)))
-        self.there = self._now()
-
-    def _now(self) -> list:
-        return list(chain.from_iterable([look() for look in self.looks]))
+        self.looks, self.there = kept, [x for look in kept for x in look()]
 
     def unchanged(self) -> bool:
         """Whether all stands there as it did."""
-        now, there = self._now(), self.there
-        return (
-            len(now) == len(there)
-            and (all(map(is_, now, there)) or all(map(_is_equal, now, there)))
-            and (not self.contents or all(_content(x) == content for x, content in self.contents))
-        )
+        now, there = [x for look in self.looks for x in look()], self.there
+        same = len(now) == len(there) and (all(map(is_, now, there)) or all(map(_is_equal, now, there)))
+        return same and (not self.contents or all(_content(x) == content for x, content in self.contents))
 
 
 @contextlib.contextmanager
@@ -124,9 +115,10 @@ def without_chance(name: str, asks: bool) -> Iterator[None]:
         ValueError: somebody does. It is not seen while a profiler runs.
     """
     asked: list[Callable] = []
+    callbacks = {getattr(x, "__code__", None) for x in gc.callbacks}  # garbage is collected at any time
 
     def see(frame: types.FrameType, event: str, called: Any) -> None:
-        if event == "c_call" and called in _CHANCE:
+        if event == "c_call" and called in _CHANCE and frame.f_code not in callbacks:
             asked.append(called)
 
     if not asks or sys.getprofile() is not None:
@@ -148,11 +140,6 @@ def changed(name: str, what: str) -> ValueError:
         "what is drawn at random, changes between calls, is taken from a .value or is made in another thread has to be "
         "an input"
     )
-
-
-def _standing(x: Any, names: list[str] | None) -> list:
-    """What a thing refers to, or what stands under some names."""
-    return gc.get_referents(x) if names is None else list(map(x.get, names))
 
 
 def _content(x: Any) -> Any:

@@ -6,18 +6,17 @@ about that: which way an `if` went, how often a loop ran. So each is a guard of 
 is none of this trace. What else may decide stands around the function, and is looked at before each call.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.backward import grad, topological_order
 from tinygrad_rnn.nn.module import Module
-from tinygrad_rnn.program.graph import Graph, Node
+from tinygrad_rnn.program.graph import Graph, Node, depth_first
 from tinygrad_rnn.program.structure import flattened, is_array, rebuilt
 from tinygrad_rnn.program.surroundings import Surroundings, without_chance
 from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder, watched_by
@@ -72,14 +71,14 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     for p in wrt:
         p.requires_grad = True
 
-    tracer = OnShapes(given)
+    tracer, run = OnShapes(given), partial(_outputs, name, function, structure, given)
     try:
         with watched_by(tracer):
-            outputs, returned = _outputs(name, function, structure, given)
+            outputs, returned = run()
             tracer.show()
             surroundings = Surroundings(function)
             with without_chance(name, surroundings.asks):
-                _check_again(name, function, structure, given, tracer, outputs)
+                _check_again(name, run, tracer.made, outputs)
             surroundings.settle(name)
             tracer.active = True
             outputs[1:1] = _gradients(outputs[0], wrt, tracer.loose)
@@ -104,24 +103,14 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
     return [loss, *map(as_tensor, others)], returned
 
 
-def _check_again(
-    name: str, function: Callable, structure: Any, given: Sequence[Tensor], first: OnShapes, outputs: list[Tensor]
-) -> None:
-    """Run a function once more, on values; with its nodes linked if it, or what it calls, needs them itself."""
-    for links in (True,) if first.differentiates else (False, True):
-        again = OnValues(name, tuple(first.made), links)
-        try:
-            with watched_by(again):
-                found, _ = _outputs(name, function, structure, given)
-                whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
-                if not whole or not all(map(again.same, outputs, found)):
-                    raise again.differs()
-            return
-        except Exception:
-            if links or again.differed:  # what differs by chance might not the next time
-                raise
-        finally:
-            again.leave()
+def _check_again(name: str, run: Callable, made: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Run a function once more, on values, and see that it makes the same of them."""
+    again = OnValues(name, made)
+    with watched_by(again):
+        found, _ = run()
+    whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
+    if not whole or not all(map(again.same, outputs, found)):
+        raise again.differs()
 
 
 def _gradients(loss: Tensor, wrt: Sequence[Tensor], loose: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -143,11 +132,9 @@ def _graph(
     inputs, nodes = set(given), topological_order(*outputs, *tracer.made)
     born_before = [x for x in nodes if x.primitive is None and x.born < tracer.started]
     live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
-    for x in nodes:
-        if x.primitive is not None and x.born < tracer.started:
-            raise ValueError(
-                f"compile: {describe(x)} was computed before, of values that may change; compute it inside"
-            )
+    old = next((x for x in nodes if x.primitive is not None and x.born < tracer.started), None)
+    if old is not None:
+        raise ValueError(f"compile: {describe(old)} was computed before, of values that may change; compute it inside")
     new: dict[Tensor, Node] = {}
     varying = inputs | live.keys()
     varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
@@ -155,13 +142,9 @@ def _graph(
         value = x.value.copy() if x.primitive is None and x not in inputs and x not in live else None
         made_of = tuple([new[y] for y in x.inputs])
         new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value, x.born)
-    graph = Graph(
-        tuple(new[x] for x in nodes if x.primitive is not None),
-        *(
-            tuple(new[x] for x in some)
-            for some in (outputs, given, live, filter(varying.__contains__, tracer.read_out))
-        ),
-    )
+    made = [x for x in nodes if x.primitive is not None]
+    guards = [x for x in tracer.read_out if x in varying]
+    graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, given, live, guards)))
     return graph, tuple(live), tuple(new[p] for p in wrt)
 
 
@@ -171,17 +154,12 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
     with watched_by(Recorder()):
-        for node in (x for x in graph.nodes if x not in graph.guards):
-            for x in node.inputs:
-                if x not in tensors:
-                    tensors[x] = _placed(Tensor(x.value), x)
-            tensors[node] = _placed(record(node.primitive, tuple(tensors[x] for x in node.inputs), *node.static), node)
+        for x in depth_first([node for node in graph.nodes if node not in graph.guards], lambda node: node.inputs):
+            if x not in tensors:
+                made_of = tuple([tensors[y] for y in x.inputs])
+                tensors[x] = record(x.primitive, made_of, *x.static) if made_of else Tensor(x.value)
+                tensors[x].name, tensors[x].step, tensors[x].layer = x.name, x.step, x.layer
     return [tensors[x] if x in tensors else Tensor(x.value) for x in graph.outputs]
-
-
-def _placed(tensor: Tensor, node: Node) -> Tensor:
-    tensor.name, tensor.step, tensor.layer = node.name, node.step, node.layer
-    return tensor
 
 
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:
@@ -223,8 +201,7 @@ def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
     names += [f"input_{i}" for i in range(len(names) + 1, len(inputs) + 1)]
     found = []
     for name, value in zip(names, inputs, strict=False):
-        parts = len(flattened(value)[0])
-        found += [name] if is_array(value) else [f"{name}_{i}" for i in range(1, parts + 1)]
+        found += [name] if is_array(value) else [f"{name}_{i}" for i, _ in enumerate(flattened(value)[0], 1)]
     return tuple(found)
 
 

@@ -1,13 +1,11 @@
 """What watches a function while it is traced: first on shapes, then on values."""
 
-from __future__ import annotations
-
 import contextlib
 import linecache
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,19 +18,14 @@ from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.steps import static_key
 from tinygrad_rnn.program.structure import flattened, rebuilt
 from tinygrad_rnn.program.surroundings import changed
-from tinygrad_rnn.tensor import Tensor, Watcher, cut, describe, record, recording, watcher
+from tinygrad_rnn.tensor import Tensor, Watcher, describe, holding, record, recording, watcher
 
 __all__ = ["OnShapes", "OnValues", "Recorder", "watched_by"]
 
 
-@contextlib.contextmanager
-def watched_by(watch: Watcher) -> Iterator[None]:
+def watched_by(watch: Watcher) -> contextlib.AbstractContextManager[None]:
     """A context in which all that is done with Tensors is seen."""
-    token = watcher.set(watch)
-    try:
-        yield
-    finally:
-        watcher.reset(token)
+    return holding(watcher, watch)
 
 
 class Choice(Tensor):
@@ -106,13 +99,12 @@ class OnShapes(Recorder):
         made: the nodes, in order. started: what is older was there before the function ran, as the inputs were.
         read_out: the nodes that stand for values which were read out.
         loose: the nodes that were made without a gradient, which a function may still ask for.
-        differentiates: whether the function itself has gradients computed.
         results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
     """
 
     def __init__(self, given: Sequence[Tensor]) -> None:
         super().__init__()
-        self.active, self.differentiates = True, False
+        self.active = True
         self.given = {x: x.value for x in given}
         for x in given:
             x.value = x.value * np.nan if x.dtype.kind == "f" else ~x.value
@@ -141,10 +133,6 @@ class OnShapes(Recorder):
         self.made.append(node)
         if not node.requires_grad:
             self.loose.append(node)
-
-    def gradient(self, x: Tensor, g: np.ndarray) -> None:
-        """The function itself differentiates."""
-        self.differentiates = True
 
     def read(self, x: Tensor, how: str) -> None:
         """From now on, and so far, there are values; a line that reads another at each call is warned of once."""
@@ -178,11 +166,7 @@ class OnShapes(Recorder):
         self.made.clear()
         self.loose.clear()
         with contextlib.suppress(ValueError, IndexError, TypeError), np.errstate(all="ignore"):
-            _compute(_alive(kept))
-
-
-def _alive(references: Iterable[weakref.ref[Tensor]]) -> list[Tensor]:
-    return [x for x in (reference() for reference in references) if x is not None]
+            _compute([x for x in (reference() for reference in kept) if x is not None])
 
 
 def _compute(nodes: Sequence[Tensor]) -> None:
@@ -199,15 +183,12 @@ class OnValues(Recorder):
     Attributes:
         first: the nodes that the first run has made.
         numbers: of those that this one has made, by when they were born.
-        links: whether they are linked; otherwise no value outlives its use, which takes half the time.
-        loose: those that are not. differed: whether it has seen a difference.
     """
 
-    def __init__(self, name: str, first: Sequence[Tensor], links: bool):
+    def __init__(self, name: str, first: Sequence[Tensor]):
         super().__init__()
-        self.name, self.first, self.links, self.differed = name, first, links, False
+        self.name, self.first = name, first
         self.numbers: dict[int, int] = {}
-        self.loose: list[weakref.ref[Tensor]] = []
 
     def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Compare it with the one of the first run."""
@@ -222,30 +203,18 @@ class OnValues(Recorder):
             or not all(map(_unchanged, before.inputs, before.arguments, arguments))
         ):
             raise self.differs(node)
-        if not self.links:
-            node.inputs = node.arguments = ()
-            self.loose.append(weakref.ref(node))
 
     def same(self, before: Tensor, x: Tensor) -> bool:
         """Whether x is to this run what another Tensor was to the first."""
-        if before is x:
-            return True
-        number = self.numbers.get(x.born)
-        if number is not None:
-            return self.first[number] is before
-        return before.is_leaf and x.is_leaf and np.array_equal(before.value, x.value, equal_nan=True)
+        if x.born in self.numbers:
+            return self.first[self.numbers[x.born]] is before
+        return before is x or (before.is_leaf and x.is_leaf and np.array_equal(before.value, x.value, equal_nan=True))
 
     def differs(self, at: Tensor | None = None) -> ValueError:
         """The error that tells of a difference, at a node or at the end."""
-        self.differed = True
         file, line = place_outside()
         where = "" if at is None else f": see {describe(at)}, {os.path.basename(file)} line {line}"
         return changed(self.name, where)
-
-    def leave(self) -> None:
-        """Make leaves of the nodes that the function has kept, since their graph is not there."""
-        for node in _alive(self.loose):
-            cut(node)
 
 
 def _unchanged(x: Tensor, before: np.ndarray, now: np.ndarray) -> bool:
