@@ -4,8 +4,6 @@
 - `detect_anomaly`: a context in which the first NaN or infinity raises, saying where it arose.
 """
 
-from __future__ import annotations
-
 import linecache
 import os
 import sys

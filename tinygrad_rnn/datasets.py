@@ -3,8 +3,6 @@
 `data/sunspots.csv`: yearly sunspot numbers, 1700 to 2008; public domain, National Geophysical Data Center.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import math

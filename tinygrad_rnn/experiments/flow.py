@@ -4,8 +4,6 @@ The claims that it measures: the gradient "becomes too small" after "8 or 10" st
 (004), gates keep it (002, 004), and ‖∂h(T)/∂h(t)‖ ≤ (σ_max(U) · max f′)^(T - t) (Pascanu et al. 2013).
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace

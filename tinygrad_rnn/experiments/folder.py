@@ -10,8 +10,6 @@ The checkpoint makes the folder that of a run: a new one begins with it, and a r
 that it does not name, or with another content than it says, is somebody else's, and stays.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,7 +1,5 @@
 """The points of a sweep: the parameters of each run, of a grid or drawn at random."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """A sweep runs one function over a grid of parameters, or a random sample of them, and keeps what each run gives."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Train a recurrent net to forecast a series or a text, with everything on disk that repeats, resumes and shows it."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Parameters on disk, and to PyTorch and back: `save` and `load`, `to_torch` and `from_torch`."""
 
-from __future__ import annotations
-
 import io
 import math
 import os

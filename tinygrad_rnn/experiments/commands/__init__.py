@@ -1,7 +1,5 @@
 """The commands of the command line that run experiments; each fills a folder, `--out`, with its results."""
 
-from __future__ import annotations
-
 import argparse
 
 from tinygrad_rnn.experiments.commands.flow import add_flow

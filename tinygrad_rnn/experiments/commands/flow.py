@@ -1,7 +1,5 @@
 """`tinygrad-rnn flow`: how far a gradient comes back through time."""
 
-from __future__ import annotations
-
 import argparse
 import textwrap
 from pathlib import Path

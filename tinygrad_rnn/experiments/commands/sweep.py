@@ -1,7 +1,5 @@
 """`tinygrad-rnn sweep`: many runs of `train`, in processes or on a cluster."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import itertools

@@ -1,7 +1,5 @@
 """`tinygrad-rnn train`: a net that forecasts a series or a text, against simple baselines."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from dataclasses import Field, fields
