@@ -5,10 +5,10 @@ The claims that it measures: the gradient "becomes too small" after "8 or 10" st
 """
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import product
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -58,16 +58,11 @@ class Net:
 
     def __post_init__(self) -> None:
         for name, known in (("cell", CELLS), ("nonlinearity", (None, *NONLINEARITIES)), ("path", PATHS)):
-            if getattr(self, name) not in list(known):
-                raise ValueError(f"{name}={getattr(self, name)!r}: not one of {', '.join(filter(None, known))}")
-        for name in ("scale", "forget_bias"):
-            if not isinstance(getattr(self, name), Real):
-                raise TypeError(f"{name}={getattr(self, name)!r}: a number is needed")
-            object.__setattr__(self, name, float(getattr(self, name)))
-            if not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r}: a finite number is needed")
-        if not self.scale > 0.0:
-            raise ValueError(f"scale={self.scale!r}: a positive number is needed")
+            checks.one_of("", name, getattr(self, name), known)
+        object.__setattr__(self, "scale", checks.positive("", "scale", self.scale))
+        most = sys.float_info.max
+        bias = checks.number("", "forget_bias", self.forget_bias, "a finite number", -most, most)
+        object.__setattr__(self, "forget_bias", bias)
         checks.whole("", "updates", self.updates, 0)
         if self.cell == "rnn" and self.nonlinearity is None:
             object.__setattr__(self, "nonlinearity", "tanh")
@@ -163,13 +158,11 @@ def flow(
     """
     for name, value, least in (("steps", steps, 1), ("hidden", hidden, 1), ("seed", seed, 0)):
         checks.whole("", name, value, least)
-    if quantity not in QUANTITIES:
-        raise ValueError(f"quantity={quantity!r}: not one of {', '.join(QUANTITIES)}")
-    nets = list(nets) if isinstance(nets, Iterable) else [nets]
+    checks.one_of("", "quantity", quantity, QUANTITIES)
+    nets = nets if isinstance(nets, Iterable) else [nets]
+    nets = [checks.instance("flow(nets)", net, Net, "tg.experiments.Net(...)") for net in nets]
     if not nets:
         raise ValueError("flow(nets): at least one net is needed")
-    if not all(isinstance(net, Net) for net in nets):
-        raise TypeError(f"flow(nets): tg.experiments.Net(...) are needed, not {nets!r}")
     found = Flow(quantity, {net.label: net for net in nets}, np.arange(steps + 1), {}, {}, {})
     for net in nets:
         if quantity == "jacobian" and net.updates:

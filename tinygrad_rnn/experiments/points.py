@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import whole
+
 __all__ = ["combinations", "sample"]
 
 MOST = 100_000  # points
@@ -51,12 +53,10 @@ def sample(
         log_uniform: likewise, with equal chances for equal ratios. choice: the values by name, with equal chances.
 
     Raises:
-        ValueError: a range that is none, a name that is there twice, or no name at all.
+        ValueError: a range that is none, a name that is there twice, or no name at all; points or seed out of range.
+        TypeError: they are no whole numbers.
     """
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"sample: seed={seed!r}: a whole number from 0 up is needed")
-    if type(points) is not int or not 1 <= points <= MOST:
-        raise ValueError(f"sample: points={points!r}: a whole number from 1 up is needed, to {MOST:,}")
+    seed, points = whole("", "seed", seed, 0), whole("", "points", points, 1, MOST)
     ranges = {"uniform": uniform or {}, "log_uniform": log_uniform or {}, "choice": choice or {}}
     names = [name for group in ranges.values() for name in group]
     if not names or len(set(names)) < len(names):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.points import combinations
 from tinygrad_rnn.experiments.processes import Processes
@@ -88,10 +89,8 @@ def sweep(
         sweep is going on in it, or a file there that would be replaced is of no sweep.
         OSError: a file cannot be written, or no process starts.
     """
-    if executor is not None and not isinstance(executor, Executor):
-        raise TypeError(
-            f"sweep: {executor!r} is no executor of concurrent.futures; of Dask, give client.get_executor()"
-        )
+    wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
+    checks.instance("sweep", executor, (Executor, type(None)), wanted)
     points = {identity(point): point for point in combinations(grid)}
     progress, out = progress or (lambda run: None), None if out is None else Path(out)
     with contextlib.nullcontext() if out is None else claimed(out):
@@ -257,11 +256,7 @@ def _processes(workers: int | None, runs: int) -> int:
     if workers is None:
         # The cores that this process may use: on a shared machine not all of them.
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if type(workers) is not int:
-        raise TypeError(f"sweep: workers={workers!r}: a whole number is needed")
-    if workers < 1:
-        raise ValueError(f"sweep: workers={workers}: at least 1 is needed")
-    return min(workers, runs)
+    return min(checks.whole("", "workers", workers, 1), runs)
 
 
 def _refuse_what_processes_cannot_import(function: Callable[..., Any]) -> None:

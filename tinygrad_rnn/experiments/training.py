@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import nn
+from tinygrad_rnn.checks import instance
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.experiments.data import load
 from tinygrad_rnn.experiments.folder import Epoch, Folder, refuse_other_run
@@ -133,8 +134,7 @@ def train(
     """
     if resume and out is None:
         raise ValueError("train(resume=True): out, the folder of the run to go on with, is needed")
-    if not isinstance(settings, Settings):
-        raise TypeError(f"train(settings): tg.experiments.Settings(...) is needed, not a {type(settings).__name__}")
+    instance("train(settings)", settings, Settings, "tg.experiments.Settings(...)")
     run = _Run(settings)
     if out is None:
         run.train(progress)
