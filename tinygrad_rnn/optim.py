@@ -12,8 +12,6 @@ for x, target in data:
 parameter that is frozen, with requires_grad set to False, is neither changed nor clipped.
 """
 
-from __future__ import annotations
-
 import math
 import weakref
 from collections.abc import Iterable, Mapping
@@ -43,10 +41,7 @@ class _Setting:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, optimizer: Optimizer | None, owner: type) -> Any:
-        return self if optimizer is None else vars(optimizer)[self._name]
-
-    def __set__(self, optimizer: Optimizer, value: Any) -> None:
+    def __set__(self, optimizer: "Optimizer", value: Any) -> None:
         kind, name, count = type(optimizer).__name__, self._name, self._count
         if count > 1 and not (isinstance(value, (tuple, list)) and len(value) == count):
             raise ValueError(f"{kind}({name}={value!r}): {count} numbers are needed")
@@ -145,11 +140,7 @@ class Adam(Optimizer):
     eps = _Setting(below=math.inf)
 
     def __init__(
-        self,
-        params: Parameters,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        self, params: Parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
     ):
         super().__init__(params, lr)
         self.betas, self.eps = betas, eps

@@ -77,7 +77,7 @@ def test_factor_and_reach_are_those_of_the_curve():
 @pytest.mark.parametrize("seed", range(4))
 def test_presets_are_within_their_bands(name, seed):
     preset = PRESETS[name]
-    found = flow(list(preset.nets), preset.steps, preset.hidden, preset.quantity, seed)
+    found = flow(list(preset.nets), **preset.settings, seed=seed)
     for net, (low, high) in preset.nets.items():
         assert low <= found.curves[net.label][-1] <= high, net.label
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class Net:
         parts += [f"{self.scale:.12g}·U"] * (self.scale != 1.0)
         parts += [f"b_f = {self.forget_bias:.12g}"] * (self.cell == "lstm")
         parts += ["c for h"] * (self.path == "c")
-        parts += [f"{self.updates} updates"] * (self.updates > 0)
+        parts += [f"{self.updates} update{'s' * (self.updates > 1)}"] * (self.updates > 0)
         return ", ".join(parts)
 
     def make(self, input_size: int, hidden: int, rng: np.random.Generator) -> nn.RNNCell | nn.LSTMCell | nn.GRUCell:
@@ -247,13 +248,15 @@ def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> li
 
 @dataclass(frozen=True)
 class Preset:
-    """A named experiment: each net with the band that its curve's end, at distance T, is stated to lie in, or None."""
+    """A named experiment, with the settings of `flow` for it.
+
+    Attributes:
+        nets: each with the band that its curve's end, at distance T, is stated to lie in, or None.
+    """
 
     claim: str
     nets: Mapping[Net, tuple[float, float] | None]
-    steps: int
-    hidden: int
-    quantity: str
+    settings: Mapping[str, Any]
 
 
 _START = [
@@ -265,7 +268,7 @@ PRESETS = {
         "σ_max(U) = 0.6 reaches 9, sigmoid 4, tanh with an orthogonal U 30 or more; an LSTM only 8 to 11 unless its "
         "forget bias is raised. Learning changes it.",
         dict.fromkeys([replace(net, updates=n) for net in _START for n in (0, 1000)]),
-        steps=30, hidden=32, quantity="gradient",
+        {"steps": 30, "hidden": 32, "quantity": "gradient"},
     ),
     "jacobian": Preset(
         "Pascanu et al. 2013: σ_max(U) · max f′ < 1 suffices to vanish, and > 1 is needed to explode but does not "
@@ -279,7 +282,7 @@ PRESETS = {
             Net(nonlinearity="sigmoid", scale=4.0): (1e-13, 1e-5),
             Net(nonlinearity="sigmoid", scale=5.0): (1e-11, 1e-2),
         },
-        steps=50, hidden=50, quantity="jacobian",
+        {"steps": 50, "hidden": 50, "quantity": "jacobian"},
     ),
     "profile": Preset(
         "The forget gate alone keeps σ(b_f) a step: 0.5, 0.73, 0.95 and 0.99 for b_f = 0, 1, 3 and 5. The ways by the "
@@ -291,6 +294,6 @@ PRESETS = {
             Net("lstm", forget_bias=5.0): (0.05, 500.0), Net("lstm", forget_bias=5.0, path="c"): (2.0, 5000.0),
             Net(): (1e-6, 1e-2), Net("irnn"): (0.4, 0.9), Net("gru"): (5e-15, 1e-11),
         },
-        steps=100, hidden=32, quantity="gradient",
+        {"steps": 100, "hidden": 32, "quantity": "gradient"},
     ),
 }  # fmt: skip

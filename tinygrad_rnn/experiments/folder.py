@@ -25,6 +25,7 @@ import numpy as np
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import read_file, write_file
 from tinygrad_rnn.nn.exchange import packed, read_arrays
+from tinygrad_rnn.tables import counted
 
 __all__ = ["CHECKPOINT", "FILES", "Epoch", "Folder", "read_mark", "read_settings", "refuse_other_run"]
 
@@ -101,7 +102,7 @@ class Folder:
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} is broken: {error}") from error
         if len(epochs) > settings.epochs:
-            has = f"the run in {self.path} has {len(epochs)} epochs already"
+            has = f"the run in {self.path} has {counted(len(epochs), 'epoch')} already"
             raise ValueError(f"{has}, more than epochs={settings.epochs}")
         (self.path / RESULTS[0]).unlink(missing_ok=True)
         self.go_on()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tinygrad_rnn.experiments import sweep_file
 from tinygrad_rnn.experiments.sweep import Run, sweep
+from tinygrad_rnn.tables import counted
 
 __all__ = ["add_sweep"]
 
@@ -61,7 +62,10 @@ def _sweep(options: argparse.Namespace) -> int:
         raise KeyboardInterrupt(kept) from None
     failed = sum(run.error is not None for run in runs)
     if failed:
-        print(f"tinygrad-rnn sweep: {failed} of {len(runs)} runs failed; {options.out} tells why", file=sys.stderr)
+        print(
+            f"tinygrad-rnn sweep: {failed} of {counted(len(runs), 'run')} failed; {options.out} tells why",
+            file=sys.stderr,
+        )
     return 1 if failed else 0
 
 

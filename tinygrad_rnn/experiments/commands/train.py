@@ -25,26 +25,16 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         "--resume", type=Path, metavar="DIR",
         help="go on with the run in this folder, with its settings; more --epochs than it had may be given",
     )  # fmt: skip
-    add_settings(train)
     train.set_defaults(run=_train)
-
-
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every setting; one that is not given has no attribute."""
-    for setting in fields(Settings):
+    for setting in fields(Settings):  # one that is not given has no attribute
         meaning, default = setting.metadata["help"], setting.default
         if default is not None:
             meaning = f"{meaning} (default: {default if not isinstance(default, float) else format(default, 'g')})"
-        parser.add_argument(
+        train.add_argument(
             f"--{setting.name.replace('_', '-')}", type=_reader(setting), default=argparse.SUPPRESS,
             metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
             help=meaning.replace("%", "%%"),
         )  # fmt: skip
-
-
-def given_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given as options."""
-    return {s.name: getattr(options, s.name) for s in fields(Settings) if hasattr(options, s.name)}
 
 
 def _reader(setting: Field) -> Any:
@@ -64,9 +54,9 @@ def _reader(setting: Field) -> Any:
 
 
 def _train(options: argparse.Namespace) -> int:
-    given, out, resume = given_settings(options), options.out, options.resume is not None
+    given = {s.name: getattr(options, s.name) for s in fields(Settings) if hasattr(options, s.name)}
+    out, resume = options.resume or options.out, options.resume is not None
     if resume:
-        out = options.resume
         given = read_settings(out).as_dict() | given
     settings = Settings(**given).seen_from(Path.cwd())
     try:
