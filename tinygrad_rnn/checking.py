@@ -131,10 +131,7 @@ def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) 
 
     def derivative(*leaves: Tensor) -> Tensor:
         gradients = grad(f(*leaves), leaves, create_graph=True)
-        total = Tensor(0.0)
-        for gradient, v in zip(gradients, directions, strict=True):
-            total = total + F.sum(gradient * v)
-        return total
+        return sum(F.sum(gradient * v) for gradient, v in zip(gradients, directions, strict=True))
 
     return derivative
 

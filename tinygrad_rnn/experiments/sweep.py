@@ -102,7 +102,10 @@ def sweep(
         pool = executor
         if executor is None and waiting:
             _refuse_what_processes_cannot_import(function)
-            pool = Processes(_processes(workers, len(waiting)))
+            # The cores that this process may use: on a shared machine not all of them.
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            most = cores if workers is None else checks.whole("", "workers", workers, 1)
+            pool = Processes(min(most, len(waiting)))
         futures: dict[Future, str] = {}
         try:
             for key, point in waiting.items():
@@ -244,19 +247,12 @@ def _write_results(runs: list[Run], path: Path) -> None:
     numbers = measures(runs)
     taken = {*parameters, "error", "seconds"}
     header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
-    rows = []
-    for run in runs:
-        found = run.numbers()
+
+    def row(run: Run) -> list[Any]:
         values = [run.parameters.get(name, "") for name in parameters]
-        rows.append([*values, *(found.get(name, "") for name in numbers), run.error, run.seconds])
-    plots.table(path, header, rows)
+        return [*values, *(dict.fromkeys(numbers, "") | run.numbers()).values(), run.error, run.seconds]
 
-
-def _processes(workers: int | None, runs: int) -> int:
-    if workers is None:
-        # The cores that this process may use: on a shared machine not all of them.
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(checks.whole("", "workers", workers, 1), runs)
+    plots.table(path, header, map(row, runs))
 
 
 def _refuse_what_processes_cannot_import(function: Callable[..., Any]) -> None:

@@ -98,7 +98,7 @@ class Summary:
         rows = [f"  {name:{width}}  {error:12.6g}" for name, error in errors.items()]
         data, epochs = Path(self.data).name, counted(self.epochs, "epoch")
         return "\n".join([
-            f"{data}: learnt from {counted(self.values, 'value')}, tested on the {self.held_out_values} after them",
+            f"{data}: learnt from {counted(self.values, 'value')}, tested on the {self.held_out_values:,} after them",
             f"{self.cell}: {counted(self.parameters, 'parameter')}, {epochs} in {self.seconds:.1f} s",
             f"{self.unit} on what was held out; that of the last epoch's training was {self.training:.6g}:",
             *rows,
