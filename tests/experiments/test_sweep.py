@@ -609,7 +609,7 @@ def test_without_dask_the_error_says_what_to_install(capsys, tmp_path, monkeypat
 def test_misuse_is_one_line_and_nothing_runs(capsys, tmp_path):
     out = tmp_path / "out"
     status, _, err = run(capsys, written(tmp_path, "[grid]\nlr = [-1]"), "--out", out)
-    assert status == 2 and err.endswith("sweep.toml: lr=-1.0: a finite number above 0 is needed\n")
+    assert status == 2 and err.endswith("sweep.toml: lr=-1: a finite number above 0 is needed\n")
     assert run(capsys, tmp_path / "none.toml", "--out", out)[0] == 1
     status, _, err = run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 0)
     assert (status, err) == (2, "tinygrad-rnn sweep: workers=0: a whole number from 1 up is needed\n")

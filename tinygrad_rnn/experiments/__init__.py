@@ -7,6 +7,4 @@ from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.sweep import Run, sweep
 from tinygrad_rnn.experiments.training import Summary, train
 
-__all__ = [
-    "Cliff", "Flow", "Net", "Run", "Settings", "Summary", "cliff", "flow", "sample", "sweep", "train",
-]  # fmt: skip
+__all__ = ["Cliff", "Flow", "Net", "Run", "Settings", "Summary", "cliff", "flow", "sample", "sweep", "train"]

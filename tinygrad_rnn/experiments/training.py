@@ -267,8 +267,8 @@ class _Run:
         for kind, part in (("parameter.", self.net), ("optimizer.", self.optimizer)):
             values = {k.removeprefix(kind): v for k, v in state.items() if k.startswith(kind)}
             for name, value in values.items():
-                counted = value.dtype.kind == "i" and np.any(value != len(epochs) * self.updates)  # of updates
-                if counted or not np.all(np.isfinite(value)):
+                miscounted = value.dtype.kind == "i" and np.any(value != len(epochs) * self.updates)
+                if miscounted or not np.all(np.isfinite(value)):
                     raise ValueError(f"{kind}{name} is not what {counted(len(epochs), 'epoch')} can have left")
             part.load_state_dict(values)
         try:
