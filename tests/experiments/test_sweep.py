@@ -20,9 +20,9 @@ from command_line import ended
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.experiments import Settings, sample, sweep, train
-from tinygrad_rnn.experiments.points import combinations
+from tinygrad_rnn.experiments.points import Run, combinations
 from tinygrad_rnn.experiments.processes import Processes
-from tinygrad_rnn.experiments.sweep import Run, identity
+from tinygrad_rnn.experiments.sweep import identity
 from tinygrad_rnn.experiments.sweep_figure import draw_runs
 from tinygrad_rnn.experiments.sweep_file import read_points
 

@@ -1,17 +1,39 @@
-"""The points of a sweep: the parameters of each run, of a grid or drawn at random."""
+"""The points of a sweep: the parameters of each run, of a grid or drawn at random; and what a run gives."""
 
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.checks import whole
 
-__all__ = ["combinations", "sample"]
+__all__ = ["Run", "combinations", "sample"]
 
 MOST = 100_000  # points
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        parameters: what the function was called with. result: what it returned, as JSON holds it; None if it failed.
+        error: what it raised, in one line, or None. seconds: how long it took; None if its process died.
+    """
+
+    parameters: dict[str, Any]
+    result: Any = None
+    error: str | None = None
+    seconds: float | None = None
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers of the result by name: of a dict or dataclass its numeric fields, of a number itself."""
+        named = self.result if isinstance(self.result, dict) else {"result": self.result}
+        numbers = {name: value for name, value in named.items() if isinstance(value, (int, float))}
+        return {name: x for name, x in numbers.items() if isinstance(x, float) or abs(x) < 2**1023}  # fits in a float
 
 
 def combinations(grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import CancelledError, Executor, Future, as_completed
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,36 +18,15 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.points import combinations
+from tinygrad_rnn.experiments.points import Run, combinations
 from tinygrad_rnn.experiments.processes import Processes
 from tinygrad_rnn.experiments.sweep_figure import draw_runs, measures
 from tinygrad_rnn.files import claimed, read_file, refuse_others, write_file
 
-__all__ = ["FIGURE", "RECORD", "RESULTS", "Run", "identity", "sweep"]
+__all__ = ["FIGURE", "RECORD", "RESULTS", "identity", "sweep"]
 
 _KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
 RECORD, RESULTS, FIGURE = "run.json", "results.csv", "results.svg"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a sweep.
-
-    Attributes:
-        parameters: what the function was called with. result: what it returned, as JSON holds it; None if it failed.
-        error: what it raised, in one line, or None. seconds: how long it took; None if its process died.
-    """
-
-    parameters: dict[str, Any]
-    result: Any = None
-    error: str | None = None
-    seconds: float | None = None
-
-    def numbers(self) -> dict[str, float]:
-        """The numbers of the result by name: of a dict or dataclass its numeric fields, of a number itself."""
-        named = self.result if isinstance(self.result, dict) else {"result": self.result}
-        numbers = {name: value for name, value in named.items() if isinstance(value, (int, float))}
-        return {name: x for name, x in numbers.items() if isinstance(x, float) or abs(x) < 2**1023}  # fits in a float
 
 
 def sweep(

@@ -11,7 +11,8 @@ from concurrent.futures import Executor, Future, TimeoutError
 from pathlib import Path
 
 from tinygrad_rnn.experiments import sweep_file
-from tinygrad_rnn.experiments.sweep import Run, sweep
+from tinygrad_rnn.experiments.points import Run
+from tinygrad_rnn.experiments.sweep import sweep
 from tinygrad_rnn.tables import counted
 
 __all__ = ["add_sweep"]
