@@ -82,7 +82,7 @@ class _Progress:
 
     def __init__(self) -> None:
         self._began = self._told = time.perf_counter()
-        self._before, self._lines, self._bar, self._epoch = None, 0, None, None
+        self._before, self._lines, self._bar, self._losses = None, 0, None, {}
 
     def __enter__(self) -> "_Progress":
         return self
@@ -96,18 +96,17 @@ class _Progress:
         if self._before is None:  # the first call; a run that was resumed has done some already
             self._before = done - 1
             self._bar = _bar(self._before, total)
-        losses = {}
-        self._epoch = last = epoch or self._epoch
-        if last is not None:
-            losses = {"training loss": f"{last.training_loss:.4g}", "held-out loss": f"{last.held_out_loss:.4g}"}
+        if epoch is not None:
+            losses = {"training loss": epoch.training_loss, "held-out loss": epoch.held_out_loss}
+            self._losses = {name: f"{loss:.4g}" for name, loss in losses.items()}
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
             if epoch is not None:
-                self._bar.set_postfix(losses)
+                self._bar.set_postfix(self._losses)
         elif (epoch and done * LINES // total > self._lines) or time.perf_counter() - self._told > SECONDS:
             self._lines, self._told = done * LINES // total, time.perf_counter()
             rate = (done - self._before) / (self._told - self._began)
-            told = [f"{name} {loss}" for name, loss in losses.items()]
+            told = [f"{name} {loss}" for name, loss in self._losses.items()]
             told += [f"{rate:.3g} updates a second", f"{(total - done) / rate:.0f} s left"]
             print(f"{done:,} of {total:,} updates: {', '.join(told)}", flush=True)
 
