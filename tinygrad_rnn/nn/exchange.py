@@ -117,11 +117,11 @@ def to_torch(module: Module) -> dict[str, np.ndarray]:
     """
     arrays = {}
     for path, suffix, part in _parts_of("to_torch", module):
-        found = vars(part).get("found_in_torch")
-        if found and all(np.array_equal(p.value, array, equal_nan=True) for _, p, array in _ours(part, found)):
+        theirs, found = _theirs(part), vars(part).get("found_in_torch", {})
+        if found.keys() == theirs.keys() and all(
+            np.array_equal(p.value, array, equal_nan=True) for _, p, array in _ours(part, found)
+        ):
             theirs = {name: array.copy() for name, array in found.items()}
-        else:
-            theirs = _theirs(part)
         arrays |= {f"{path}{name}{suffix}": array for name, array in theirs.items()}
     return arrays
 
@@ -192,7 +192,7 @@ def _ours(part: Cell | Linear, arrays: Mapping[str, np.ndarray]) -> Iterator[tup
             arrays["bias_ih"][:shared] += second[:shared]
             arrays["bias_hh"] = second[shared:]
     for name, stacked in layout.items():
-        for parameter, array in zip(stacked, np.split(arrays[name], len(stacked) or 1), strict=False):
+        for parameter, array in zip(stacked, np.split(arrays[name], len(stacked)) if stacked else (), strict=True):
             yield name, parameter, array
 
 
