@@ -277,10 +277,9 @@ def test_pickles_and_copies_leave_the_graph_behind():
     h = label(tg.tanh(W), "h", 3)
     h.sum().backward()
     for copied in (lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy):
-        with pytest.warns(
-            UserWarning, match=r"^h\(3\) of shape \(2,\) is copied .* its gradient is lost; .*\.detach\(\)"
-        ):
+        with pytest.warns(UserWarning, match=r"^h\(3\) of shape \(2,\) is copied .* lost; .*\.detach\(\)") as told:
             leaf_again, node_again = copied((W, h))
+        assert told[0].filename == __file__
         assert (leaf_again.name, leaf_again.requires_grad, leaf_again.is_leaf) == ("W", True, True)
         assert (node_again.name, node_again.step, node_again.requires_grad, node_again.is_leaf) == ("h", 3, False, True)
         np.testing.assert_array_equal(leaf_again.grad, W.grad)
@@ -532,3 +531,23 @@ def test_a_grad_is_an_array_of_its_tensor_s_dtype():
     assert p.grad.tolist() == [5.0, 4.0]
     with pytest.raises(TypeError, match="holds int64"):
         Tensor([1, 2]).grad = np.ones(2)
+
+
+def test_what_requires_a_gradient_is_checked_when_it_is_set():
+    """A node that were told to require none would cut the way back, unseen."""
+    x, n = leaf([1.0]), Tensor([1, 2], name="n")
+    with pytest.raises(ValueError, match=r"the requires_grad of multiply of shape \(1,\) cannot be set"):
+        (x * 3.0).requires_grad = False
+    with pytest.raises(TypeError, match="floating point data, not int64"):
+        n.requires_grad = True
+    for wrong in ("False", None, 2):
+        with pytest.raises(ValueError, match=r"Tensor\(requires_grad="):
+            x.requires_grad = wrong
+    x.requires_grad = np.False_
+    assert x.requires_grad is False and not (x * 3.0).requires_grad
+
+
+@pytest.mark.parametrize("data", [np.array([200], np.uint8), np.array([50_000], np.int32), np.array([3])])
+def test_the_square_of_a_whole_number_is_as_wide_as_numpy_s(data):
+    for exponent in (2, 2.0):
+        assert (Tensor(data) ** exponent).item() == (data**exponent).item()

@@ -82,7 +82,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
             arguments = node.arguments
         rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
         for x, vjp in zip(node.inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
-            if not x.requires_grad:
+            if not x._requires_grad:
                 continue
             if primitive is getitem and x in owned and type(arguments[1]) is int:
                 cotangents[x][arguments[1]] += g  # where one by one is taken from a whole, this is not done T² times
@@ -171,11 +171,7 @@ def fit(g: Any, x: Tensor) -> Any:
 
 def _in_dtype(g: Any, x: Tensor) -> Any:
     """A rule's result in the dtype of x, so that sums of cotangents do not depend on which of them came first."""
-    if g.dtype == x.dtype:
-        return g
-    if x.dtype.kind != "f":
-        raise TypeError(f"{describe(x)} holds {x.dtype}, which has no gradient, but its requires_grad was set to True")
-    return g.astype(x.dtype)
+    return g if g.dtype == x.dtype else g.astype(x.dtype)
 
 
 def grad(

@@ -303,7 +303,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product along an axis, axes or all; multiplied one by one, so that zeros keep their gradients."""
-    x = as_tensor(x)
+    x = _widened(as_tensor(x))
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
     for a in axes if x.ndim else ():
@@ -314,8 +314,14 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def cumprod(x: Any, axis: int | None = None) -> Tensor:
     """The running products along an axis, or of all elements in one row."""
-    x, axis = (ravel(x), 0) if axis is None else (atleast_1d(_fits(as_tensor(x), np.cumprod, axis)), axis)
+    x = _widened(as_tensor(x))
+    x, axis = (ravel(x), 0) if axis is None else (atleast_1d(_fits(x, np.cumprod, axis)), axis)
     return concatenate(list(itertools.accumulate(_slices(x, axis), multiply)) or [x], axis)
+
+
+def _widened(x: Tensor) -> Tensor:
+    """Whole numbers in the type in which NumPy multiplies them up."""
+    return x if x.dtype.kind == "f" else x.astype(np.prod(np.empty(0, x.dtype)).dtype)
 
 
 def _slices(x: Tensor, axis: int) -> list[Tensor]:

@@ -83,6 +83,8 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **key
     given = _without(_DEFAULTS, keywords)
     if method == "__call__" and keywords and given.keys() <= {"dtype"}:
         return _in_dtype(given.get("dtype"), ufunc, inputs, {})
+    if _holds_no_gradient(inputs):
+        return _plain(getattr(ufunc, method), reads=True)(*inputs, **keywords)
     raise _unsupported(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", given)
 
 
@@ -95,7 +97,14 @@ def _array_function(self: Tensor, function: Callable, types: Any, arguments: tup
         refused = [key for key in given if key == "out" or (names and key not in {*names, *defaults})]
         if not refused:
             return _in_dtype(dtype, ours, inputs, given)
+    if _holds_no_gradient((*arguments, *keywords.values())):
+        return _plain(function, reads=True)(*arguments, **keywords)
     raise _unsupported(f"{function.__module__}.{function.__name__}".removeprefix("numpy."), refused)
+
+
+def _holds_no_gradient(arguments: Iterable[Any]) -> bool:
+    """Whether all Tensors among arguments are of whole numbers or booleans: what NumPy makes of them is plain."""
+    return all(x.dtype.kind != "f" for x in arguments if isinstance(x, Tensor))
 
 
 Tensor.__array_ufunc__ = _array_ufunc

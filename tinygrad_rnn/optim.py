@@ -29,26 +29,6 @@ __all__ = ["SGD", "Adam", "Optimizer", "Parameters", "clip_grad_norm", "clip_gra
 Parameters = Module | Tensor | Iterable[Tensor]
 
 
-class _Setting:
-    """A number, or several, that an optimizer is set to, checked whenever it is: at least 0 and less than `below`.
-
-    It is kept as a Python number, which leaves float32 what it is.
-    """
-
-    def __init__(self, below: float, count: int = 1):
-        self._below, self._count = below, count
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __set__(self, optimizer: "Optimizer", value: Any) -> None:
-        kind, name, count = type(optimizer).__name__, self._name, self._count
-        if count > 1 and not (isinstance(value, (tuple, list)) and len(value) == count):
-            raise ValueError(f"{kind}({name}={value!r}): {count} numbers are needed")
-        numbers = tuple(_number(kind, name, x, self._below) for x in (value if count > 1 else [value]))
-        vars(optimizer)[name] = numbers if count > 1 else numbers[0]
-
-
 class Optimizer:
     """What the optimizers share: the parameters, each with arrays that the optimizer remembers between steps.
 
@@ -59,18 +39,29 @@ class Optimizer:
         TypeError: what is given is no parameter, or a setting is no number.
     """
 
-    lr = _Setting(below=math.inf)
-
     def __init__(self, params: Parameters, lr: float):
         name = type(self).__name__
         self.params = _listed(name, params)
         if not self.params:
             raise ValueError(f"{name}(params): there are no parameters")
         for p in self.params:
-            if not p.is_leaf or not any(q.requires_grad for q in self.params):
+            if not p.is_leaf:
                 raise TypeError(f"{name}(params): {describe(p)} is not a leaf that requires a gradient")
+        if not any(p.requires_grad for p in self.params):
+            raise TypeError(f"{name}(params): {describe(self.params[0])} is not a leaf that requires a gradient")
         self.lr = lr
         self._memory: list[tuple[Any, ...]]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check a setting whenever it is set, and keep it as a Python number, which leaves float32 what it is."""
+        call = type(self).__name__
+        if name == "betas":
+            if not isinstance(value, (tuple, list)) or len(value) != 2:
+                raise ValueError(f"{call}(betas={value!r}): a pair of numbers is needed")
+            value = tuple(_number(call, name, beta, below=1) for beta in value)
+        elif name in ("lr", "momentum", "eps"):
+            value = _number(call, name, value, below=1 if name == "momentum" else math.inf)
+        super().__setattr__(name, value)
 
     def step(self) -> None:
         """Change every parameter that requires a gradient and has one."""
@@ -113,8 +104,6 @@ class SGD(Optimizer):
         params: the parameters. lr: the learning rate α. momentum: at least 0 and less than 1.
     """
 
-    momentum = _Setting(below=1)
-
     def __init__(self, params: Parameters, lr: float, momentum: float = 0.0):
         super().__init__(params, lr)
         self.momentum = momentum
@@ -135,9 +124,6 @@ class Adam(Optimizer):
     Args:
         params: the parameters. lr: the learning rate. betas: (β₁, β₂). eps: keeps the quotient finite.
     """
-
-    betas = _Setting(below=1, count=2)
-    eps = _Setting(below=math.inf)
 
     def __init__(
         self, params: Parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
@@ -261,5 +247,6 @@ def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
 
 def _number(call: str, name: str, value: Any, below: float | None = None) -> float:
     """A setting, checked to be a number of at least 0, and less than `below`."""
-    wanted = "a number of at least 0" + ("" if below is None else f" and less than {below}")
+    finite, bound = ("finite ", "") if below == math.inf else ("", f" and less than {below}" if below else "")
+    wanted = f"a {finite}number of at least 0{bound}"
     return number(call, name, value, wanted, 0, math.inf if below is None else math.nextafter(below, 0))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import itertools
 import operator
 import sys
@@ -19,11 +18,11 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tinygrad_rnn import primitives
+from tinygrad_rnn import checks, primitives
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import Primitive
 
@@ -34,7 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 Axis = int | tuple[int, ...] | None
-_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
+_Function = TypeVar("_Function", bound=Callable)
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 place: ContextVar[tuple[int | None, int | None]] = ContextVar("place", default=(None, None))  # time step and layer
@@ -76,7 +75,7 @@ class Watcher:
         """The value of a Tensor has been taken out of the graph."""
 
     def left(self, call: str, instead: str) -> None:
-        """A call has made something else of Tensors than nodes; where only nodes will do, there is something else."""
+        """Called before a function that records no nodes, such as backward(); `instead` says what to use."""
 
 
 @contextlib.contextmanager
@@ -117,8 +116,8 @@ _keep_freed_memory()
 class no_grad:
     """A context, or a decorator of a function, in which nothing is recorded: results are leaves that need no gradient.
 
-    Ctrl-C leaves recording as it was before the block. One that comes just where the block begins or ends does so when
-    its traceback is freed: at a prompt, that is the next error.
+    Ctrl-C leaves recording as it was before the block. If it falls on the first or last instruction of the block,
+    recording comes back only when the traceback is freed: at a prompt, at the next error.
     """
 
     __slots__ = ("_blocks",)
@@ -133,15 +132,9 @@ class no_grad:
     def __exit__(self, *raised: Any) -> None:
         self._blocks.pop().__exit__(*raised)
 
-    def __call__(self, function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    def __call__(self, function: _Function) -> _Function:
         """The function, which records nothing."""
-
-        @functools.wraps(function)
-        def without_recording(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
-            with recording(False):
-                return function(*arguments, **keywords)
-
-        return without_recording
+        return holding(_recording, False)(function)
 
 
 def is_recording() -> bool:
@@ -168,7 +161,7 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         if not isinstance(x, Tensor):
             beside = next((x for x in inputs if isinstance(x, Tensor)), None)
             return record(primitive, tuple([_constant(x, beside) for x in inputs]), *static)
-        if x.requires_grad:
+        if x._requires_grad:
             recorded = _recording.get()
     arguments = (*[_to_hold(x) if recorded else x.value for x in inputs], *map(_plain, static))
     watch = watcher.get()
@@ -196,7 +189,7 @@ def unary(primitive: Primitive, description: str = "") -> Callable[[Any], Tensor
     def function(x: Any) -> Tensor:
         if not isinstance(x, Tensor):
             x = as_tensor(x)
-        recorded = x.requires_grad and _recording.get()
+        recorded = x._requires_grad and _recording.get()
         a = _to_hold(x) if x.lent and recorded else x.value
         watch = watcher.get()
         try:
@@ -217,7 +210,7 @@ def binary(primitive: Primitive, description: str = "") -> Callable[[Any, Any], 
             x = _constant(x, y)
         if not isinstance(y, Tensor):
             y = _constant(y, x)
-        recorded = (x.requires_grad or y.requires_grad) and _recording.get()
+        recorded = (x._requires_grad or y._requires_grad) and _recording.get()
         a = _to_hold(x) if x.lent and recorded else x.value
         b = _to_hold(y) if y.lent and recorded else y.value
         watch = watcher.get()
@@ -255,7 +248,7 @@ def _node(
     node._grad = node.name = None
     node.step, node.layer = place.get()
     node.born = _next_number()
-    node.requires_grad, node.lent = recorded, None
+    node._requires_grad, node.lent = recorded, None
     if recorded:
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
     else:
@@ -378,7 +371,7 @@ def last_step(node: Tensor) -> int:
 
 def cut(node: Tensor) -> None:
     """Make a node a leaf where it is: no gradient flows through it from now on, and what it was made of is freed."""
-    node.primitive, node.inputs, node.arguments, node.requires_grad = None, (), (), False
+    node.primitive, node.inputs, node.arguments, node._requires_grad = None, (), (), False
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -392,7 +385,8 @@ def as_tensor(value: Any) -> Tensor:
 
 def power(x: Any, exponent: Any) -> Tensor:
     """x ** exponent; a square is a primitive of its own, as NumPy has it."""
-    return _square(x) if isinstance(exponent, (int, float)) and exponent == 2 else _power(x, exponent)
+    squared = type(exponent) in (int, float) and exponent == 2 and np.asarray(bare(x)).dtype.kind == "f"
+    return _square(x) if squared else _power(x, exponent)
 
 
 _square, _power = unary(primitives.square), binary(primitives.power)
@@ -439,22 +433,16 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "_grad", "arguments", "born", "copied", "inputs", "layer", "lent", "name", "primitive",
-        "requires_grad", "step", "value",
+        "__weakref__", "_grad", "_requires_grad", "arguments", "born", "copied", "inputs", "layer", "lent", "name",
+        "primitive", "step", "value",
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
         if name is not None:
             _check_name(name)
         self.value = _real_array(data)
-        if requires_grad and self.value.dtype.kind != "f":
-            raise TypeError(
-                f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.value.dtype}; "
-                "pass floats, such as 1.0 for 1 or array.astype(float)"
-            )
-        self._grad = self.lent = self.copied = None
-        self.requires_grad = bool(requires_grad)
-        self.primitive = None
+        self._grad = self.lent = self.copied = self.primitive = None
+        self.requires_grad = requires_grad
         self.inputs = self.arguments = ()
         self.name = name
         self.step, self.layer = place.get()
@@ -493,6 +481,24 @@ class Tensor:
         if self.requires_grad and value.dtype.kind != "f":
             raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
         self.value, self.lent = value, None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients with respect to it are wanted; of a leaf it can be set, of a node its inputs decide it."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self.primitive is not None:
+            raise ValueError(
+                f"the requires_grad of {describe(self)} cannot be set: its inputs decide it; see .detach()"
+            )
+        if wanted and self.dtype.kind != "f":
+            raise TypeError(
+                f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.dtype}; "
+                "pass floats, such as 1.0 for 1 or array.astype(float)"
+            )
+        self._requires_grad = checks.one_of("Tensor", "requires_grad", wanted, (True, False))
 
     @property
     def grad(self) -> np.ndarray | None:
@@ -720,7 +726,10 @@ def read_out(x: Tensor, how: str) -> None:
 def _tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
     """Warn, naming the line, where Python or NumPy takes a value without saying so, as to store it in an array."""
     if x.requires_grad and _recording.get():
-        warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=3)
+        frame, level = sys._getframe(2), 3
+        while frame.f_back is not None and frame.f_globals["__name__"] in ("copy", "pickle"):
+            frame, level = frame.f_back, level + 1
+        warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=level)
 
 
 def test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:

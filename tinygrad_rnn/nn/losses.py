@@ -75,5 +75,7 @@ def _pair(call: str, y: Any, target: Any) -> tuple[Tensor, Tensor]:
 
 
 def _reduced(call: str, total: Tensor, reduction: str, count: int) -> Tensor:
-    one_of(call, "reduction", reduction, ("sum", "mean"))
-    return label(total if reduction == "sum" else total / max(count, 1), Letter("L"))
+    if reduction != "sum":
+        one_of(call, "reduction", reduction, ("sum", "mean"))
+        total = total / max(count, 1)
+    return label(total, Letter("L"))
