@@ -31,6 +31,9 @@ FLAG, UNIT = (True, False), "a number from 0 to 1"
     (lambda: checks.whole("f", "n", True, 1), TypeError, r"^f\(n=True\): a whole number from 1 up is needed$"),
     (lambda: checks.number("f", "x", np.nan, UNIT, 0, 1), ValueError, r"^f\(x=nan\): a number from 0 to 1 is needed$"),
     (lambda: checks.number("f", "x", "1", UNIT, 0, 1), TypeError, r"^f\(x='1'\): a number from 0 to 1 is needed$"),
+    (lambda: checks.number("f", "x", True, UNIT, 0, 1), TypeError, r"^f\(x=True\): a number from 0 to 1 is needed$"),
+    (lambda: checks.positive("", "x", 0.0), ValueError, "^x=0.0: a finite number above 0 is needed$"),
+    (lambda: checks.positive("", "x", 10**400), ValueError, "a finite number above 0 is needed$"),
     (lambda: checks.instance("f(net)", 3, str, "a net"), TypeError, r"^f\(net\): a net is needed, not a int$"),
 ])  # fmt: skip
 def test_what_a_message_says(call, error, message):

@@ -4,8 +4,6 @@
 - `detect_anomaly`: a context in which the first NaN or infinity raises, saying where it arose.
 """
 
-from __future__ import annotations
-
 import linecache
 import os
 import sys
@@ -19,6 +17,7 @@ import numpy as np
 from tinygrad_rnn import functions as F
 from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
+from tinygrad_rnn.checks import positive
 from tinygrad_rnn.errors import AnomalyError, GradientError
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor, Watcher, as_tensor, describe, holding, record, watcher
@@ -91,9 +90,8 @@ def _errors(
     value: Callable[[], Tensor], leaves: Sequence[Tensor], gradients: Sequence[Any], step: float, tolerance: float
 ) -> list[float]:
     """Per leaf, the largest |gradient - difference| / max(1, |gradient|, |difference|)."""
-    for name, value_of in (("step", step), ("tolerance", tolerance)):
-        if not 0 < value_of < np.inf:
-            raise ValueError(f"check_gradients({name}={value_of!r}): a finite number above 0 is needed")
+    positive("check_gradients", "step", step)
+    positive("check_gradients", "tolerance", tolerance)
     errors = []
     for leaf, gradient in zip(leaves, gradients, strict=True):
         ours, differences = gradient.value, central_differences(lambda: value().item(), leaf, step)
@@ -133,10 +131,7 @@ def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) 
 
     def derivative(*leaves: Tensor) -> Tensor:
         gradients = grad(f(*leaves), leaves, create_graph=True)
-        total = Tensor(0.0)
-        for gradient, v in zip(gradients, directions, strict=True):
-            total = total + F.sum(gradient * v)
-        return total
+        return sum(F.sum(gradient * v) for gradient, v in zip(gradients, directions, strict=True))
 
     return derivative
 
@@ -227,57 +222,45 @@ def _line(file: str, number: int) -> str:
     return f"{file}:{number}: {linecache.getline(file, number).strip()}"
 
 
-# Per primitive: the shapes of sample inputs, and the static arguments. Those that have no entry here work element by
-# element, and are checked in every way that shapes can broadcast.
-_Case = tuple[list[tuple[int, ...]], tuple]
-_ELEMENTWISE: dict[int, list[_Case]] = {
-    1: [([shape], ()) for shape in [(), (0,), (3, 4)]],
+# The shapes of sample inputs: of the primitives that have no static arguments, by name; of those that work element by
+# element, by how many inputs they have, in every way that shapes can broadcast.
+_Shapes = Sequence[tuple[int, ...]]
+_SHAPES: dict[str | int, list[_Shapes]] = {
+    1: [[()], [(0,)], [(3, 4)]],
     2: [
-        (list(shapes), ())
-        for shapes in [
-            ((), ()), ((3,), ()), ((), (3,)), ((3, 4), (4,)), ((4,), (3, 4)), ((3, 1), (1, 4)), ((1,), (3,)),
-            ((2, 1, 3), (4, 1)), ((0, 3), (3,)), ((1, 2), (0, 1)),
-        ]
+        [(), ()], [(3,), ()], [(), (3,)], [(3, 4), (4,)], [(4,), (3, 4)], [(3, 1), (1, 4)], [(1,), (3,)],
+        [(2, 1, 3), (4, 1)], [(0, 3), (3,)], [(1, 2), (0, 1)],
     ],
-    3: [(list(shapes), ()) for shapes in [((3,), (3,), (3,)), ((2, 3), (3,), ()), ((), (2, 1), (3,))]],
-}  # fmt: skip
-_CASES: dict[str, list[_Case]] = {
+    3: [[(3,), (3,), (3,)], [(2, 3), (3,), ()], [(), (2, 1), (3,)]],
     "matmul": [
-        ([(3,), (3,)], ()),
-        ([(2, 3), (3,)], ()),
-        ([(3,), (3, 2)], ()),
-        ([(2, 3), (3, 4)], ()),
-        ([(3,), (2, 3, 4)], ()),
-        ([(2, 4, 3), (3,)], ()),
-        ([(2, 1, 4, 3), (5, 3, 2)], ()),
+        [(3,), (3,)], [(2, 3), (3,)], [(3,), (3, 2)], [(2, 3), (3, 4)], [(3,), (2, 3, 4)], [(2, 4, 3), (3,)],
+        [(2, 1, 4, 3), (5, 3, 2)],
     ],
-    "linear": [([(4, 3), (3,)], ()), ([(4, 3), (2, 3)], ()), ([(4, 3), (5, 2, 3)], ())],
-    "affine": [([(4, 3), (3,), (4, 4), (4,), (4,)], ()), ([(4, 3), (2, 3), (4, 5), (2, 5), (4,)], ())],
-    "outer": [([(4,), (3,)], ()), ([(2, 4), (2, 3)], ()), ([(5, 2, 4), (5, 2, 3)], ())],
+    "linear": [[(4, 3), (3,)], [(4, 3), (2, 3)], [(4, 3), (5, 2, 3)]],
+    "affine": [[(4, 3), (3,), (4, 4), (4,), (4,)], [(4, 3), (2, 3), (4, 5), (2, 5), (4,)]],
+    "outer": [[(4,), (3,)], [(2, 4), (2, 3)], [(5, 2, 4), (5, 2, 3)]],
+    "where": [[(3, 4), (4,), (3, 4)]],
+    "cross_entropy": [[(3,), (3,)], [(2, 3), (2, 3)]],
+}  # fmt: skip
+# And of those that have static arguments, with these.
+_REDUCED = [([(3, 4)], static) for static in [(None, False), (0, False), (-1, True), ((0, 1), True)]]
+_INDICES = [
+    1, (slice(None), slice(1, None, 2)), (Ellipsis, None, 0), np.array([2, 0, 2]), (np.array([0, 1]), np.array([3, 3])),
+]  # fmt: skip
+_CASES: dict[str, list[tuple[_Shapes, tuple]]] = {
+    **dict.fromkeys(("sum", "max", "min"), _REDUCED),
     "einsum": [
         ([(3, 4), (4, 2)], ("ij,jk->ik",)),
         ([(3, 4)], ("ij->j",)),
         ([(2, 3), (4, 3), (2, 5)], ("bi,hi,bk->h",)),
         ([(1, 3), (2, 3)], ("ij,ij->ij",)),
     ],
-    "where": [([(3, 4), (4,), (3, 4)], ())],
-    **{
-        name: [([(3, 4)], static) for static in [(None, False), (0, False), (-1, True), ((0, 1), True)]]
-        for name in ("sum", "max", "min")
-    },
     "log_softmax": [([(3,)], (-1,)), ([(3, 4)], (0,))],
-    "cross_entropy": [([(3,), (3,)], ()), ([(2, 3), (2, 3)], ())],
     "cumsum": [([(3, 4)], (0,)), ([(3, 4)], (-1,))],
     "reshape": [([(3, 4)], ((2, 6),)), ([(3, 4)], (-1,))],
     "transpose": [([(3, 4)], (None,)), ([(2, 3, 4)], ((1, 2, 0),))],
     "broadcast_to": [([(3, 1)], ((2, 3, 4),))],
-    "getitem": [
-        ([(3, 4)], (1,)),
-        ([(3, 4)], ((slice(None), slice(1, None, 2)),)),
-        ([(3, 4)], ((Ellipsis, None, 0),)),
-        ([(3, 4)], (np.array([2, 0, 2]),)),
-        ([(3, 4)], ((np.array([0, 1]), np.array([3, 3])),)),
-    ],
+    "getitem": [([(3, 4)], (index,)) for index in _INDICES],
     "scatter": [([(2, 4)], (slice(0, 2), (3, 4))), ([(3, 4)], (np.array([2, 0, 2]), (3, 4)))],
     "astype": [([(3, 4)], (np.dtype(np.float64),))],
     "concatenate": [([(2, 3), (1, 3)], (0,)), ([(2, 3), (2, 1), (2, 2)], (-1,))],
@@ -289,12 +272,14 @@ _CASES: dict[str, list[_Case]] = {
 _POSITIVE = {"log", "log1p", "power", "sqrt"}
 
 
-def cases(primitive: Primitive) -> list[_Case]:
+def cases(primitive: Primitive) -> list[tuple[_Shapes, tuple]]:
     """The shapes of sample inputs of a primitive, with static arguments."""
-    return _CASES.get(primitive.name) or _ELEMENTWISE[len(primitive.vjps)]
+    if primitive.name in _CASES:
+        return _CASES[primitive.name]
+    return [(shapes, ()) for shapes in _SHAPES.get(primitive.name) or _SHAPES[len(primitive.vjps)]]
 
 
-def sample_inputs(name: str, shapes: list[tuple[int, ...]], seed: int = 0) -> list[np.ndarray]:
+def sample_inputs(name: str, shapes: _Shapes, seed: int = 0) -> list[np.ndarray]:
     """Arrays on which a primitive is smooth, away from kinks."""
     rng = np.random.default_rng(seed)
     signs = [1.0] if name in _POSITIVE else [-1.0, 1.0]
@@ -310,7 +295,7 @@ def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:
     """
     primitive = primitives.TABLE[name]
 
-    def error(shapes: list[tuple[int, ...]], static: tuple) -> float:
+    def error(shapes: _Shapes, static: tuple) -> float:
         inputs = sample_inputs(name, shapes, seed)
         w = np.random.default_rng(seed).standard_normal(np.shape(primitive.forward(*inputs, *static)))
 

@@ -6,13 +6,14 @@ to name, `level='all': ...`. What is of the wrong type is a TypeError, and anoth
 
 import math
 import operator
+import sys
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["instance", "number", "one_of", "whole"]
+__all__ = ["instance", "number", "one_of", "positive", "whole"]
 
 T = TypeVar("T")
 
@@ -44,11 +45,17 @@ def whole(call: str, name: str, value: Any, least: int, most: float = math.inf, 
 
 def number(call: str, name: str, value: Any, wanted: str, least: float, most: float = math.inf) -> float:
     """A real number from the least to the most, which NaN is not; `wanted` says so: "a number from 0 to 1"."""
-    if not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{_given(call, name, value)}: {wanted} is needed")
-    if not least <= float(value) <= most:  # a number of a narrow type would narrow the bounds
+    plain = value.item() if isinstance(value, np.generic) else value  # a narrow type would narrow the bounds
+    if not least <= plain <= most:
         raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
     return float(value)
+
+
+def positive(call: str, name: str, value: Any) -> float:
+    """A finite real number above 0."""
+    return number(call, name, value, "a finite number above 0", math.ulp(0.0), sys.float_info.max)
 
 
 def _given(call: str, name: str, value: Any) -> str:

@@ -25,7 +25,7 @@ from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
-from tinygrad_rnn.experiments.commands import add_commands
+from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
 from tinygrad_rnn.files import refuse_others
 from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
@@ -127,7 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help=f"check {checked}", description=f"Check {checked}.")
     check.set_defaults(run=_check)
 
-    add_commands(commands)
+    for add_command in (add_train, add_flow, add_sweep):
+        add_command(commands)
     return parser
 
 

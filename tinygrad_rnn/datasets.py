@@ -3,8 +3,6 @@
 `data/sunspots.csv`: yearly sunspot numbers, 1700 to 2008; public domain, National Geophysical Data Center.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import math
@@ -14,6 +12,7 @@ from importlib.resources import files
 import numpy as np
 
 from tinygrad_rnn.files import read_file
+from tinygrad_rnn.tables import counted
 
 __all__ = ["adding_problem", "mean_and_deviation", "read_column", "series", "sine", "sunspots", "window"]
 
@@ -70,24 +69,22 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
 
 
 def _column(path: str, content: bytes, column: str | None) -> np.ndarray:
-    entries: list[tuple[int, str | None]] = []
+    entries = []
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig").rstrip("\r\n")
         header_line = io.StringIO(text, newline="").readline()
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header_line.count))
         header = [name.strip() for name in next(filter(None, reader), [])]
         place = _place(path, header, column)
         for row in reader:
             if row or len(header) == 1:  # an empty line is no row, but a gap in an only column
-                entries.append((reader.line_num, row[place] if place < len(row) else "" if row else None))
+                entries.append((reader.line_num, row[place] if place < len(row) else ""))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    while entries and entries[-1][1] is None:
-        entries.pop()
-    values = [_number(entry or "") for _, entry in entries]
+    values = [_number(entry) for _, entry in entries]
     for (line, entry), value in zip(entries, values, strict=True):
         if value is None or not math.isfinite(value):
-            held = repr(entry or "")[:SHOWN]
+            held = repr(entry)[:SHOWN]
             raise ValueError(f"{path}, line {line}: column {header[place]!r} holds {held}, which is no finite number")
     return np.array(values)
 
@@ -126,7 +123,9 @@ def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
         ValueError: the series is shorter than that, constant, or too large to scale.
     """
     if steps < 1 or len(series) < steps + 1:
-        raise ValueError(f"{steps} steps and the value to forecast need {steps + 1} values; there are {len(series)}")
+        raise ValueError(
+            f"{counted(steps, 'step')} and the value to forecast need {steps + 1} values; there are {len(series)}"
+        )
     mean, deviation = mean_and_deviation(series)
     last = (series[-steps - 1 :] - mean) / deviation
     return last[:-1, None], last[-1:]

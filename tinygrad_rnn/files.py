@@ -1,7 +1,5 @@
 """The one place where files are read and written: read whole if they have an end, written whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

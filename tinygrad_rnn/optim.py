@@ -12,8 +12,6 @@ for x, target in data:
 parameter that is frozen, with requires_grad set to False, is neither changed nor clipped.
 """
 
-from __future__ import annotations
-
 import math
 import weakref
 from collections.abc import Iterable, Mapping
@@ -128,11 +126,7 @@ class Adam(Optimizer):
     """
 
     def __init__(
-        self,
-        params: Parameters,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        self, params: Parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
     ):
         super().__init__(params, lr)
         self.betas, self.eps = betas, eps

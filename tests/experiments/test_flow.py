@@ -77,7 +77,7 @@ def test_factor_and_reach_are_those_of_the_curve():
 @pytest.mark.parametrize("seed", range(4))
 def test_presets_are_within_their_bands(name, seed):
     preset = PRESETS[name]
-    found = flow(list(preset.nets), preset.steps, preset.hidden, preset.quantity, seed)
+    found = flow(list(preset.nets), **preset.settings, seed=seed)
     for net, (low, high) in preset.nets.items():
         assert low <= found.curves[net.label][-1] <= high, net.label
 
@@ -194,7 +194,7 @@ def test_curves_that_leave_all_numbers_are_drawn_as_far_as_they_go(tmp_path):
     (["--hidden", "0"], "hidden=0: a whole number from 1 up"),
     (["--seed", "-1"], "seed=-1: a whole number from 0 up"),
     (["--updates", "-1"], "updates=-1: a whole number from 0 up"),
-    (["--scale", "-1"], "scale=-1.0: a positive number"),
+    (["--scale", "-1"], "scale=-1.0: a finite number above 0"),
     (["--scale", "nan"], "scale=nan: a finite number"),
     (["--cell"], "--cell: expected at least one"),
     (["--cell", "elman"], "--cell: invalid choice: 'elman'"),
@@ -251,13 +251,13 @@ def test_scales_may_be_numbers_of_numpy_and_nets_any_of_an_iterable():
 
 
 @pytest.mark.parametrize("call, exception, message", [
-    (lambda: flow(["rnn"], steps=2), TypeError, r"flow\(nets\): tg.experiments.Net\(...\) are needed, not \['rnn'\]"),
+    (lambda: flow(["rnn"], steps=2), TypeError, r"flow\(nets\): tg.experiments.Net\(...\) is needed, not a str"),
     (lambda: flow([]), ValueError, r"flow\(nets\): at least one net"),
     (lambda: flow([Net()], steps=2.5), TypeError, "steps=2.5: a whole number"),
-    (lambda: flow([Net()], quantity="norm"), ValueError, "quantity='norm': not one of gradient, jacobian"),
-    (lambda: Net("elman"), ValueError, "cell='elman': not one of rnn, irnn, lstm, gru"),
-    (lambda: Net(nonlinearity="step"), ValueError, "nonlinearity='step': not one of tanh"),
-    (lambda: Net(scale="1"), TypeError, "scale='1': a number"),
+    (lambda: flow([Net()], quantity="norm"), ValueError, "quantity='norm': not one of 'gradient', 'jacobian'"),
+    (lambda: Net("elman"), ValueError, "cell='elman': not one of 'rnn', 'irnn', 'lstm', 'gru'"),
+    (lambda: Net(nonlinearity="step"), ValueError, "nonlinearity='step': not one of None, 'tanh'"),
+    (lambda: Net(scale="1"), TypeError, "scale='1': a finite number above 0"),
     (lambda: Net("lstm", forget_bias=float("inf")), ValueError, "forget_bias=inf: a finite number"),
     (lambda: Net("gru", forget_bias=1.0), ValueError, "forget_bias=1.0 is of the cell lstm, not of gru"),
     (lambda: Net("rnn", path="c"), ValueError, "path='c' is of the cell lstm, not of rnn"),

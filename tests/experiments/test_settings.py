@@ -22,10 +22,14 @@ def test_a_state_that_is_carried_goes_through_windows_of_the_truncation():
 @pytest.mark.parametrize(
     "given, error, message",
     [
-        ({"cell": "elman"}, ValueError, "cell='elman': not one of rnn, lstm, gru"),
-        ({"layers": 0}, ValueError, "layers=0: at least 1"),
-        ({"lr": float("nan")}, ValueError, "lr=nan: more than 0"),
-        ({"lr": float("inf")}, ValueError, "finite"),
+        ({"cell": "elman"}, ValueError, "cell='elman': not one of 'rnn', 'lstm', 'gru'"),
+        ({"layers": 0}, ValueError, "layers=0: a whole number from 1 to 10000"),
+        ({"lr": float("nan")}, ValueError, "lr=nan: a finite number above 0"),
+        ({"lr": float("inf")}, ValueError, "lr=inf: a finite number above 0"),
+        ({"lr": 10**400}, ValueError, "a finite number above 0"),
+        ({"lr": True}, TypeError, "lr=True: a finite number"),
+        ({"weight_decay": -1}, ValueError, r"weight_decay=-1: a number from 0 to 1e\+09"),
+        ({"momentum": "x"}, TypeError, "momentum='x': a number from 0"),
         ({"hidden": 2.5}, TypeError, "hidden=2.5: a whole number"),
         ({"hidden": True}, TypeError, "hidden=True: a whole number"),
         ({"data": None}, TypeError, "data=None: str"),
@@ -42,5 +46,5 @@ def test_what_does_not_fit_is_told(given, error, message):
 
 @pytest.mark.parametrize("name", ["lr", "clip_norm", "clip_value"])
 def test_what_would_learn_nothing_is_told(name):
-    with pytest.raises(ValueError, match=f"{name}=0.0: more than 0 is needed"):
+    with pytest.raises(ValueError, match=f"{name}=0.0: a finite number above 0 is needed"):
         Settings(**{name: 0.0})

@@ -198,8 +198,8 @@ def test_every_setting_is_an_option(capsys, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--cell", "elman"], "cell='elman': not one of rnn, lstm, gru"),
-        (["--epochs", "0"], "epochs=0: at least 1"),
+        (["--cell", "elman"], "cell='elman': not one of 'rnn', 'lstm', 'gru'"),
+        (["--epochs", "0"], "epochs=0: a whole number from 1 to 1000000000"),
         (["--epochs", "many"], "argument --epochs: 'many' is not a whole number"),
         (["--clip-norm", "big"], "argument --clip-norm: 'big' is not a number or none"),
         (["--lr", "nan"], "lr=nan"),

@@ -238,6 +238,13 @@ def test_a_net_that_has_learned_goes_to_pytorch_as_it_is(kind):
         np.testing.assert_array_equal(p.data, q.data)
 
 
+def test_a_layer_that_has_lost_its_bias_since_goes_to_pytorch_without_it():
+    net = tg.nn.Linear(2, 3)
+    tg.from_torch(net, found_in_torch(net))
+    net.c = None
+    assert list(tg.to_torch(net)) == ["weight"]
+
+
 @pytest.mark.parametrize("net", [tg.nn.GRU(2, 3), tg.nn.Linear(2, 3)])
 def test_arrays_for_pytorch_and_from_it_are_copies(net):
     arrays = found_in_torch(net)

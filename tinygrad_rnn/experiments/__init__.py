@@ -2,11 +2,9 @@
 
 from tinygrad_rnn.experiments.cliff import Cliff, cliff
 from tinygrad_rnn.experiments.flow import Flow, Net, flow
-from tinygrad_rnn.experiments.points import sample
+from tinygrad_rnn.experiments.points import Run, sample
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.experiments.sweep import Run, sweep
+from tinygrad_rnn.experiments.sweep import sweep
 from tinygrad_rnn.experiments.training import Summary, train
 
-__all__ = [
-    "Cliff", "Flow", "Net", "Run", "Settings", "Summary", "cliff", "flow", "sample", "sweep", "train",
-]  # fmt: skip
+__all__ = ["Cliff", "Flow", "Net", "Run", "Settings", "Summary", "cliff", "flow", "sample", "sweep", "train"]

@@ -1,7 +1,5 @@
 """The cliff in the error of the smallest recurrent net, and what clipping does there (Pascanu et al. 2013, Fig. 6)."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ Both are a sequence of N values and give at any place the vector that a net take
 which characters there are is known of the whole text.
 """
 
-from __future__ import annotations
-
 import io
 import zlib
 

@@ -4,14 +4,13 @@ The claims that it measures: the gradient "becomes too small" after "8 or 10" st
 (004), gates keep it (002, 004), and ‖∂h(T)/∂h(t)‖ ≤ (σ_max(U) · max f′)^(T - t) (Pascanu et al. 2013).
 """
 
-from __future__ import annotations
-
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import product
-from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,16 +59,11 @@ class Net:
 
     def __post_init__(self) -> None:
         for name, known in (("cell", CELLS), ("nonlinearity", (None, *NONLINEARITIES)), ("path", PATHS)):
-            if getattr(self, name) not in list(known):
-                raise ValueError(f"{name}={getattr(self, name)!r}: not one of {', '.join(filter(None, known))}")
-        for name in ("scale", "forget_bias"):
-            if not isinstance(getattr(self, name), Real):
-                raise TypeError(f"{name}={getattr(self, name)!r}: a number is needed")
-            object.__setattr__(self, name, float(getattr(self, name)))
-            if not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r}: a finite number is needed")
-        if not self.scale > 0.0:
-            raise ValueError(f"scale={self.scale!r}: a positive number is needed")
+            checks.one_of("", name, getattr(self, name), known)
+        object.__setattr__(self, "scale", checks.positive("", "scale", self.scale))
+        most = sys.float_info.max
+        bias = checks.number("", "forget_bias", self.forget_bias, "a finite number", -most, most)
+        object.__setattr__(self, "forget_bias", bias)
         checks.whole("", "updates", self.updates, 0)
         if self.cell == "rnn" and self.nonlinearity is None:
             object.__setattr__(self, "nonlinearity", "tanh")
@@ -84,7 +78,7 @@ class Net:
         parts += [f"{self.scale:.12g}·U"] * (self.scale != 1.0)
         parts += [f"b_f = {self.forget_bias:.12g}"] * (self.cell == "lstm")
         parts += ["c for h"] * (self.path == "c")
-        parts += [f"{self.updates} updates"] * (self.updates > 0)
+        parts += [f"{self.updates} update{'s' * (self.updates > 1)}"] * (self.updates > 0)
         return ", ".join(parts)
 
     def make(self, input_size: int, hidden: int, rng: np.random.Generator) -> nn.RNNCell | nn.LSTMCell | nn.GRUCell:
@@ -165,13 +159,11 @@ def flow(
     """
     for name, value, least in (("steps", steps, 1), ("hidden", hidden, 1), ("seed", seed, 0)):
         checks.whole("", name, value, least)
-    if quantity not in QUANTITIES:
-        raise ValueError(f"quantity={quantity!r}: not one of {', '.join(QUANTITIES)}")
-    nets = list(nets) if isinstance(nets, Iterable) else [nets]
+    checks.one_of("", "quantity", quantity, QUANTITIES)
+    nets = nets if isinstance(nets, Iterable) else [nets]
+    nets = [checks.instance("flow(nets)", net, Net, "tg.experiments.Net(...)") for net in nets]
     if not nets:
         raise ValueError("flow(nets): at least one net is needed")
-    if not all(isinstance(net, Net) for net in nets):
-        raise TypeError(f"flow(nets): tg.experiments.Net(...) are needed, not {nets!r}")
     found = Flow(quantity, {net.label: net for net in nets}, np.arange(steps + 1), {}, {}, {})
     for net in nets:
         if quantity == "jacobian" and net.updates:
@@ -256,13 +248,15 @@ def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> li
 
 @dataclass(frozen=True)
 class Preset:
-    """A named experiment: each net with the band that its curve's end, at distance T, is stated to lie in, or None."""
+    """A named experiment, with the settings of `flow` for it.
+
+    Attributes:
+        nets: each with the band that its curve's end, at distance T, is stated to lie in, or None.
+    """
 
     claim: str
     nets: Mapping[Net, tuple[float, float] | None]
-    steps: int
-    hidden: int
-    quantity: str
+    settings: Mapping[str, Any]
 
 
 _START = [
@@ -274,7 +268,7 @@ PRESETS = {
         "σ_max(U) = 0.6 reaches 9, sigmoid 4, tanh with an orthogonal U 30 or more; an LSTM only 8 to 11 unless its "
         "forget bias is raised. Learning changes it.",
         dict.fromkeys([replace(net, updates=n) for net in _START for n in (0, 1000)]),
-        steps=30, hidden=32, quantity="gradient",
+        {"steps": 30, "hidden": 32, "quantity": "gradient"},
     ),
     "jacobian": Preset(
         "Pascanu et al. 2013: σ_max(U) · max f′ < 1 suffices to vanish, and > 1 is needed to explode but does not "
@@ -288,7 +282,7 @@ PRESETS = {
             Net(nonlinearity="sigmoid", scale=4.0): (1e-13, 1e-5),
             Net(nonlinearity="sigmoid", scale=5.0): (1e-11, 1e-2),
         },
-        steps=50, hidden=50, quantity="jacobian",
+        {"steps": 50, "hidden": 50, "quantity": "jacobian"},
     ),
     "profile": Preset(
         "The forget gate alone keeps σ(b_f) a step: 0.5, 0.73, 0.95 and 0.99 for b_f = 0, 1, 3 and 5. The ways by the "
@@ -300,6 +294,6 @@ PRESETS = {
             Net("lstm", forget_bias=5.0): (0.05, 500.0), Net("lstm", forget_bias=5.0, path="c"): (2.0, 5000.0),
             Net(): (1e-6, 1e-2), Net("irnn"): (0.4, 0.9), Net("gru"): (5e-15, 1e-11),
         },
-        steps=100, hidden=32, quantity="gradient",
+        {"steps": 100, "hidden": 32, "quantity": "gradient"},
     ),
 }  # fmt: skip

@@ -10,14 +10,12 @@ The checkpoint makes the folder that of a run: a new one begins with it, and a r
 that it does not name, or with another content than it says, is somebody else's, and stays.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +25,7 @@ import numpy as np
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import read_file, write_file
 from tinygrad_rnn.nn.exchange import packed, read_arrays
+from tinygrad_rnn.tables import counted
 
 __all__ = ["CHECKPOINT", "FILES", "Epoch", "Folder", "read_mark", "read_settings", "refuse_other_run"]
 
@@ -61,19 +60,18 @@ class Folder:
     def __init__(self, path: Path, run: Any):
         self.path, self.run = path, run
         self.own = read_mark(path)[1]
-        self.claim(FILES)
+        self.results = RESULTS if run.settings.is_text else RESULTS[:-1]
+        self.refuse_others(STATE + self.results)
 
-    def claim(self, names: Collection[str]) -> set[str]:
-        """Those of the names that the run writes; refuses what is there and no run has written."""
+    def refuse_others(self, names: Iterable[str]) -> None:
+        """Refuse to write files that are there and no run has written."""
         settings = self.run.settings
-        claimed = set(names) - (set() if settings.is_text else {"sample.txt"})
-        for path in (self.path / name for name in sorted(claimed)):
+        for path in (self.path / name for name in sorted(names)):
             if settings.is_file and path.exists() and path.samefile(settings.data):
                 raise ValueError(f"{path} is the data, and would be replaced: give another folder")
             known = self.own.get(path.name)
             if os.path.lexists(path) and (known is None or (known and _crc(path) not in known)):
                 raise ValueError(f"{path} is there, and of no run; it would be replaced: give another folder")
-        return claimed
 
     def begin(self) -> None:
         """Write the settings and all else that is there before an epoch, in the place of an earlier run."""
@@ -103,7 +101,7 @@ class Folder:
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} is broken: {error}") from error
         if len(epochs) > settings.epochs:
-            has = f"the run in {self.path} has {len(epochs)} epochs already"
+            has = f"the run in {self.path} has {counted(len(epochs), 'epoch')} already"
             raise ValueError(f"{has}, more than epochs={settings.epochs}")
         (self.path / RESULTS[0]).unlink(missing_ok=True)
         self.go_on()
@@ -124,11 +122,12 @@ class Folder:
 
     def finish(self, write: Callable[[], Any]) -> None:
         """Have the results written."""
-        self.own |= dict.fromkeys(self.claim(RESULTS), ())
+        self.refuse_others(self.results)
+        self.own |= dict.fromkeys(self.results, ())
         self._write_checkpoint()
         write()
-        there = [name for name in RESULTS if name in self.own and (self.path / name).exists()]
-        self.own = {name: self.own[name] for name in STATE} | {name: [_crc(self.path / name)] for name in there}
+        known = {name: [_crc(self.path / name)] for name in self.results if (self.path / name).exists()}
+        self.own = {name: self.own[name] for name in STATE} | known
         self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:

@@ -3,8 +3,6 @@
 matplotlib comes with `pip install "tinygrad-rnn[plot]"`.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import os

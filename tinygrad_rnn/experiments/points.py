@@ -1,17 +1,39 @@
-"""The points of a sweep: the parameters of each run, of a grid or drawn at random."""
-
-from __future__ import annotations
+"""The points of a sweep: the parameters of each run, of a grid or drawn at random; and what a run gives."""
 
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["combinations", "sample"]
+from tinygrad_rnn.checks import whole
+
+__all__ = ["Run", "combinations", "sample"]
 
 MOST = 100_000  # points
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        parameters: what the function was called with. result: what it returned, as JSON holds it; None if it failed.
+        error: what it raised, in one line, or None. seconds: how long it took; None if its process died.
+    """
+
+    parameters: dict[str, Any]
+    result: Any = None
+    error: str | None = None
+    seconds: float | None = None
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers of the result by name: of a dict or dataclass its numeric fields, of a number itself."""
+        named = self.result if isinstance(self.result, dict) else {"result": self.result}
+        numbers = {name: value for name, value in named.items() if isinstance(value, (int, float))}
+        return {name: x for name, x in numbers.items() if isinstance(x, float) or abs(x) < 2**1023}  # fits in a float
 
 
 def combinations(grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -53,12 +75,10 @@ def sample(
         log_uniform: likewise, with equal chances for equal ratios. choice: the values by name, with equal chances.
 
     Raises:
-        ValueError: a range that is none, a name that is there twice, or no name at all.
+        ValueError: a range that is none, a name that is there twice, or no name at all; points or seed out of range.
+        TypeError: they are no whole numbers.
     """
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"sample: seed={seed!r}: a whole number from 0 up is needed")
-    if type(points) is not int or not 1 <= points <= MOST:
-        raise ValueError(f"sample: points={points!r}: a whole number from 1 up is needed, to {MOST:,}")
+    seed, points = whole("", "seed", seed, 0), whole("", "points", points, 1, MOST)
     ranges = {"uniform": uniform or {}, "log_uniform": log_uniform or {}, "choice": choice or {}}
     names = [name for group in ranges.values() for name in group]
     if not names or len(set(names)) < len(names):

@@ -1,7 +1,5 @@
 """Worker processes of a sweep: each computes with one thread, and one that dies takes nothing else with it."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os
@@ -81,7 +79,7 @@ class _Process:
         with _lock, _as_it_starts():
             self._pid = self.pool.submit(os.getpid)
 
-    def ready(self) -> _Process:
+    def ready(self) -> "_Process":
         """Wait until it has started."""
         try:
             pid = self._pid.result()

@@ -1,7 +1,5 @@
 """The figures of a finished run, and a sample of a text."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,13 +1,11 @@
 """What a training run is made of: the one place for the command line's options, config.json, and a sweep's keys."""
 
-from __future__ import annotations
-
-import math
 import os
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from tinygrad_rnn.checks import number, one_of, positive, whole
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 
@@ -18,7 +16,7 @@ def _option(default: Any, meaning: str, **known: Any) -> Any:
     """A setting with its meaning, as `--help` shows it, and what is known of it.
 
     Args:
-        known: choices, what it is one of; least and most (1e9), what it is from and to; above, what it is more than;
+        known: choices, what it is one of; least and most (10⁹), what it is from and to, if it is not just positive;
             by_data, its default for a series and for a text.
     """
     return field(default=default, metadata={"help": meaning, **known})
@@ -46,20 +44,20 @@ class Settings:
     column: str | None = _option(None, "the column of the CSV file")
     cell: str = _option("lstm", "the kind of cell", choices=tuple(KINDS))
     nonlinearity: str | None = _option(None, "f of the plain cell (default: tanh)", choices=tuple(NONLINEARITIES))
-    layers: int = _option(1, "cells on each other", least=1, most=1e4)
-    hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=1e6)
+    layers: int = _option(1, "cells on each other", least=1, most=10**4)
+    hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=10**6)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
     batch: int = _option(
         None, "windows of an update (default: 32); with truncate, parts of the data gone through side by side "
         "(default: 1; 32 of a text)", by_data=(32, 32), least=1,
     )  # fmt: skip
     epochs: int = _by_data(100, 6, "times through the data", least=1)
-    lr: float = _by_data(0.01, 0.005, "learning rate", above=0.0)
+    lr: float = _by_data(0.01, 0.005, "learning rate")
     weight_decay: float = _by_data(0.002, 0.0, "λ: ½ λ Σ p² over all parameters is added to the loss", least=0.0)
     optimizer: str = _option("adam", "how parameters are updated", choices=("adam", "sgd"))
     momentum: float = _option(0.0, "of sgd", least=0.0)
-    clip_norm: float | None = _option(1.0, "largest norm of the gradient; none for no limit", above=0.0)
-    clip_value: float | None = _option(None, "largest element of the gradient, after clip_norm", above=0.0)
+    clip_norm: float | None = _option(1.0, "largest norm of the gradient; none for no limit")
+    clip_value: float | None = _option(None, "largest element of the gradient, after clip_norm")
     truncate: int | None = _option(
         None, "carry the state along, and cut the gradient every so many steps, which the window is then", least=1
     )
@@ -73,27 +71,10 @@ class Settings:
             if self.batch is None and not self.is_text:
                 object.__setattr__(self, "batch", 1)
         for setting in fields(self):
-            name, value, known, (kind, optional) = (
-                setting.name, getattr(self, setting.name), setting.metadata, option_type(setting),
-            )  # fmt: skip
-            if value is None and "by_data" in known:
-                value = known["by_data"][self.is_text]
-            if hasattr(value, "item"):  # a number of NumPy's
-                value = value.item()
-            if kind is float and type(value) is int:
-                value = float(value) if abs(value) < 2**1023 else math.inf
-            object.__setattr__(self, name, value)
-            if value is None and optional:
-                continue
-            if type(value) is not kind:
-                raise TypeError(f"{name}={value!r}: {'a whole number' if kind is int else kind.__name__} is needed")
-            if value not in known.get("choices", (value,)):
-                raise ValueError(f"{name}={value!r}: not one of {', '.join(known['choices'])}")
-            if "above" in known and not known["above"] < value < float("inf"):
-                raise ValueError(f"{name}={value!r}: more than {known['above']:g} is needed, and finite")
-            least, most = known.get("least"), known.get("most", 1e9)
-            if least is not None and not least <= value <= most:
-                raise ValueError(f"{name}={value!r}: at least {least:g} is needed, and at most {most:g}")
+            value = getattr(self, setting.name)
+            if value is None and "by_data" in setting.metadata:
+                value = setting.metadata["by_data"][self.is_text]
+            object.__setattr__(self, setting.name, _checked(setting, value))
         if self.nonlinearity is not None and self.cell != "rnn":
             raise ValueError(
                 f"nonlinearity={self.nonlinearity!r} is of the plain cell, rnn; cell={self.cell!r} has its own"
@@ -122,7 +103,7 @@ class Settings:
     def _suffix(self) -> str:
         return Path(str(self.data)).suffix.lower()
 
-    def seen_from(self, folder: Path) -> Settings:
+    def seen_from(self, folder: Path) -> "Settings":
         """With the path of a file, which is relative to a folder, made absolute, so that it is found from anywhere."""
         return replace(self, data=os.path.abspath(folder / self.data)) if self.is_file else self
 
@@ -133,5 +114,24 @@ class Settings:
 
 def option_type(setting: Field) -> tuple[type, bool]:
     """The type of a setting, and whether it may be None."""
-    name, _, rest = str(setting.type).partition(" ")
-    return {"str": str, "int": int, "float": float}[name], rest.endswith("None")
+    kinds = get_args(setting.type) or (setting.type,)
+    return kinds[0], type(None) in kinds
+
+
+def _checked(setting: Field, value: Any) -> Any:
+    """The value, if it is of the setting's type and in its range."""
+    name, known, (kind, optional) = setting.name, setting.metadata, option_type(setting)
+    least, most = known.get("least"), known.get("most", 10**9)
+    if value is None and optional:
+        return None
+    if "choices" in known:
+        return one_of("", name, value, known["choices"])
+    if kind is int:
+        return whole("", name, value, least, most)
+    if kind is float and least is None:
+        return positive("", name, value)
+    if kind is float:
+        return number("", name, value, f"a number from {least:g} to {most:g}", least, most)
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r}: str is needed")
+    return str(value)

@@ -1,7 +1,5 @@
 """A sweep runs one function over a grid of parameters, or a random sample of them, and keeps what each run gives."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -11,44 +9,24 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import CancelledError, Executor, Future, as_completed
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.points import combinations
+from tinygrad_rnn.experiments.points import Run, combinations
 from tinygrad_rnn.experiments.processes import Processes
 from tinygrad_rnn.experiments.sweep_figure import draw_runs, measures
 from tinygrad_rnn.files import claimed, read_file, refuse_others, write_file
 
-__all__ = ["FIGURE", "RECORD", "RESULTS", "Run", "identity", "sweep"]
+__all__ = ["FIGURE", "RECORD", "RESULTS", "identity", "sweep"]
 
 _KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
 RECORD, RESULTS, FIGURE = "run.json", "results.csv", "results.svg"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a sweep.
-
-    Attributes:
-        parameters: what the function was called with. result: what it returned, as JSON holds it; None if it failed.
-        error: what it raised, in one line, or None. seconds: how long it took; None if its process died.
-    """
-
-    parameters: dict[str, Any]
-    result: Any = None
-    error: str | None = None
-    seconds: float | None = None
-
-    def numbers(self) -> dict[str, float]:
-        """The numbers of the result by name: of a dict or dataclass its numeric fields, of a number itself."""
-        named = self.result if isinstance(self.result, dict) else {"result": self.result}
-        numbers = {name: value for name, value in named.items() if isinstance(value, (int, float))}
-        return {name: x for name, x in numbers.items() if isinstance(x, float) or abs(x) < 2**1023}  # fits in a float
 
 
 def sweep(
@@ -90,10 +68,8 @@ def sweep(
         sweep is going on in it, or a file there that would be replaced is of no sweep.
         OSError: a file cannot be written, or no process starts.
     """
-    if executor is not None and not isinstance(executor, Executor):
-        raise TypeError(
-            f"sweep: {executor!r} is no executor of concurrent.futures; of Dask, give client.get_executor()"
-        )
+    wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
+    checks.instance("sweep", executor, (Executor, type(None)), wanted)
     points = {identity(point): point for point in combinations(grid)}
     progress, out = progress or (lambda run: None), None if out is None else Path(out)
     with contextlib.nullcontext() if out is None else claimed(out):
@@ -105,7 +81,10 @@ def sweep(
         pool = executor
         if executor is None and waiting:
             _refuse_what_processes_cannot_import(function)
-            pool = Processes(_processes(workers, len(waiting)))
+            # The cores that this process may use: on a shared machine not all of them.
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            most = cores if workers is None else checks.whole("", "workers", workers, 1)
+            pool = Processes(min(most, len(waiting)))
         futures: dict[Future, str] = {}
         try:
             for key, point in waiting.items():
@@ -247,23 +226,12 @@ def _write_results(runs: list[Run], path: Path) -> None:
     numbers = measures(runs)
     taken = {*parameters, "error", "seconds"}
     header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
-    rows = []
-    for run in runs:
-        found = run.numbers()
+
+    def row(run: Run) -> list[Any]:
         values = [run.parameters.get(name, "") for name in parameters]
-        rows.append([*values, *(found.get(name, "") for name in numbers), run.error, run.seconds])
-    plots.table(path, header, rows)
+        return [*values, *(dict.fromkeys(numbers, "") | run.numbers()).values(), run.error, run.seconds]
 
-
-def _processes(workers: int | None, runs: int) -> int:
-    if workers is None:
-        # The cores that this process may use: on a shared machine not all of them.
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if type(workers) is not int:
-        raise TypeError(f"sweep: workers={workers!r}: a whole number is needed")
-    if workers < 1:
-        raise ValueError(f"sweep: workers={workers}: at least 1 is needed")
-    return min(workers, runs)
+    plots.table(path, header, map(row, runs))
 
 
 def _refuse_what_processes_cannot_import(function: Callable[..., Any]) -> None:

@@ -1,17 +1,13 @@
 """The figure of a sweep: a number of the results against the parameters that were varied."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_rnn.experiments import plots
-
-if TYPE_CHECKING:
-    from tinygrad_rnn.experiments.sweep import Run
+from tinygrad_rnn.experiments.points import Run
 
 __all__ = ["draw_runs", "measures"]
 
@@ -49,12 +45,12 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
         finite = [(x, y) for x, y in mine if math.isfinite(y)]
         at = {x: statistics.median(y for other, y in finite if other == x) for x in sorted({x for x, _ in finite})}
         label = f"{colour} = {_short(word)}" if colour else None
-        axes.plot(*_columns(finite), "o", color=shade, markersize=4, label=label)
+        axes.plot([x for x, _ in finite], [y for _, y in finite], "o", color=shade, markersize=4, label=label)
         repeated = 2 * len({x for x, _ in mine}) <= len(mine)
         if words and repeated:
-            axes.plot(*_columns(at.items()), "_", color=shade, markersize=18, markeredgewidth=1.6)
+            axes.plot(list(at), list(at.values()), "_", color=shade, markersize=18, markeredgewidth=1.6)
         elif not words and (repeated or not hidden):
-            axes.plot(*_columns(at.items()), "-", color=shade, linewidth=1.6)
+            axes.plot(list(at), list(at.values()), "-", color=shade, linewidth=1.6)
         failed = [x for x, y in mine if not math.isfinite(y)]
         axes.plot(failed, [0.97 - 0.04 * k] * len(failed), "x", color=shade, transform=top)
     finite = [y for y in ys if math.isfinite(y)]
@@ -89,11 +85,6 @@ def _shown(runs: Sequence[Run]) -> tuple[str, str | None, bool]:
     others = [name for name in varied if name != x]
     colour = next((name for name in others if len(_words(runs, name)) <= len(plots.COLOURS)), None)
     return x, colour, len(others) > (colour is not None)
-
-
-def _columns(pairs: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    pairs = list(pairs)
-    return [x for x, _ in pairs], [y for _, y in pairs]
 
 
 def _has_numbers(runs: Sequence[Run], name: str) -> bool:

@@ -21,8 +21,6 @@ or, instead of `[grid]`, so many points drawn at random:
 its error is too good by some measure, and settings that are chosen so need data of their own to be judged by.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

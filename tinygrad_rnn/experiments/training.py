@@ -1,7 +1,5 @@
 """Train a recurrent net to forecast a series or a text, with everything on disk that repeats, resumes and shows it."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import nn
+from tinygrad_rnn.checks import instance
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.experiments.data import load
 from tinygrad_rnn.experiments.folder import Epoch, Folder, refuse_other_run
@@ -25,6 +24,7 @@ from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
 from tinygrad_rnn.program import compile
+from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor, no_grad
 
 __all__ = ["Forecaster", "Summary", "train"]
@@ -96,10 +96,10 @@ class Summary:
         errors = {**self.baselines, f"this net, {self.cell}": self.held_out}
         width = max(map(len, errors))
         rows = [f"  {name:{width}}  {error:12.6g}" for name, error in errors.items()]
-        data = Path(self.data).name
+        data, epochs = Path(self.data).name, counted(self.epochs, "epoch")
         return "\n".join([
-            f"{data}: learnt from {self.values} values, tested on the {self.held_out_values} after them",
-            f"{self.cell}: {self.parameters:,} parameters, {self.epochs} epochs in {self.seconds:.1f} s",
+            f"{data}: learnt from {counted(self.values, 'value')}, tested on the {self.held_out_values:,} after them",
+            f"{self.cell}: {counted(self.parameters, 'parameter')}, {epochs} in {self.seconds:.1f} s",
             f"{self.unit} on what was held out; that of the last epoch's training was {self.training:.6g}:",
             *rows,
         ])  # fmt: skip
@@ -135,8 +135,7 @@ def train(
     """
     if resume and out is None:
         raise ValueError("train(resume=True): out, the folder of the run to go on with, is needed")
-    if not isinstance(settings, Settings):
-        raise TypeError(f"train(settings): tg.experiments.Settings(...) is needed, not a {type(settings).__name__}")
+    instance("train(settings)", settings, Settings, "tg.experiments.Settings(...)")
     run = _Run(settings)
     if out is None:
         run.train(progress)
@@ -173,7 +172,9 @@ class _Run:
         if self.settings.truncate is not None:
             length = first // B
             if length <= T:
-                raise ValueError(f"batch={B}: parts of {length} values are too short for truncate={T}; take fewer")
+                raise ValueError(
+                    f"batch={B}: parts of {counted(length, 'value')} are too short for truncate={T}: take fewer"
+                )
             yield from (np.arange(B) * length + start for start in range(0, length - T, T))
             return
         starts = rng.permutation(np.arange(0, first - T, T if self.settings.is_text else 1))
@@ -187,8 +188,12 @@ class _Run:
     def train(self, progress: OnUpdate | None, keep: Callable[[], None] = lambda: None) -> None:
         """Go through the epochs that are left; `keep` is called after each."""
         while len(self.epochs) < self.settings.epochs:
-            with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
-                epoch = self.go(progress)
+            try:
+                with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
+                    epoch = self.go(progress)
+            except (FloatingPointError, GradientError) as error:
+                where = f"training diverged in epoch {len(self.epochs) + 1}: {error}"
+                raise FloatingPointError(f"{where}; with lr={self.settings.lr:g}, try a smaller one") from None
             keep()
             if progress is not None:
                 progress(epoch.epoch * self.updates, self.settings.epochs * self.updates, epoch)
@@ -204,13 +209,13 @@ class _Run:
             if self.program is None:
                 self.program = compile(self.loss, *inputs, wrt=self.parameters)
             loss, after = self.program.backward(*inputs)
-            losses.append(self.finite("loss", loss))
+            losses.append(_finite("loss", loss))
             sizes.append(len(starts))
             norms.append(self.update())
             state = after if carried else None
             if progress is not None and len(losses) < self.updates:
                 progress(len(self.epochs) * self.updates + len(losses), settings.epochs * self.updates, None)
-        held_out = self.finite("held-out loss", float(np.mean(self.evaluate()[0])))
+        held_out = _finite("held-out loss", float(np.mean(self.evaluate()[0])))
         seconds = time.perf_counter() - began + (self.epochs[-1].seconds if self.epochs else 0.0)
         loss, norm = float(np.average(losses, weights=sizes)), float(np.mean(norms))
         self.epochs.append(Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3)))
@@ -221,10 +226,7 @@ class _Run:
         settings = self.settings
         for p in self.parameters if settings.weight_decay else ():
             p.grad = p.grad + settings.weight_decay * p.value
-        try:
-            norm = clip_grad_norm(self.parameters, math.inf if settings.clip_norm is None else settings.clip_norm)
-        except GradientError as error:
-            raise self.diverged(str(error)) from None
+        norm = clip_grad_norm(self.parameters, math.inf if settings.clip_norm is None else settings.clip_norm)
         if settings.clip_value is not None:
             clip_grad_value(self.parameters, settings.clip_value)
         self.optimizer.step()
@@ -251,17 +253,6 @@ class _Run:
                     outputs.append(ys.value[0, :, 0])
         return tuple(np.stack(steps, axis=1).ravel()[:count] for steps in (losses, outputs))
 
-    def finite(self, what: str, value: float) -> float:
-        """The value, if it is finite."""
-        if not math.isfinite(value):
-            raise self.diverged(f"the {what} is {value}")
-        return value
-
-    def diverged(self, what: str) -> FloatingPointError:
-        """The error that tells of a divergence."""
-        epoch, lr = len(self.epochs) + 1, self.settings.lr
-        return FloatingPointError(f"training diverged in epoch {epoch}: {what}; with lr={lr:g}, try a smaller one")
-
     def state(self) -> dict[str, Any]:
         """All that the next epoch follows from besides the epochs so far, as arrays."""
         return {
@@ -276,9 +267,9 @@ class _Run:
         for kind, part in (("parameter.", self.net), ("optimizer.", self.optimizer)):
             values = {k.removeprefix(kind): v for k, v in state.items() if k.startswith(kind)}
             for name, value in values.items():
-                counted = value.dtype.kind == "i" and np.any(value != len(epochs) * self.updates)  # of updates
-                if counted or not np.all(np.isfinite(value)):
-                    raise ValueError(f"{kind}{name} is not what {len(epochs)} epochs can have left")
+                miscounted = value.dtype.kind == "i" and np.any(value != len(epochs) * self.updates)
+                if miscounted or not np.all(np.isfinite(value)):
+                    raise ValueError(f"{kind}{name} is not what {counted(len(epochs), 'epoch')} can have left")
             part.load_state_dict(values)
         try:
             self.rng.bit_generator.state = json.loads(str(state["rng"]))
@@ -295,3 +286,9 @@ class _Run:
             held_out_values=len(data.sequence) - data.first, parameters=sum(p.size for p in self.parameters),
             epochs=last.epoch, seconds=last.seconds, net=self.net,
         )  # fmt: skip
+
+
+def _finite(what: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the {what} is {value}")
+    return value

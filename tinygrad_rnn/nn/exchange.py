@@ -1,14 +1,12 @@
 """Parameters on disk, and to PyTorch and back: `save` and `load`, `to_torch` and `from_torch`."""
 
-from __future__ import annotations
-
 import io
 import math
 import os
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -118,13 +116,13 @@ def to_torch(module: Module) -> dict[str, np.ndarray]:
         ValueError: the module has parameters of other kinds, for which PyTorch's layout has no place; names them.
     """
     arrays = {}
-    for group in _groups("to_torch", module):
-        found = _found(group.part).get(group.names[0])
-        unchanged = found is not None and all(
-            np.array_equal(p.value, array, equal_nan=True)
-            for p, array in zip(group.parameters, group.ours(found), strict=True)
-        )
-        arrays |= zip(group.paths, map(np.array, found) if unchanged else group.theirs(), strict=True)
+    for path, suffix, part in _parts_of("to_torch", module):
+        theirs, found = _theirs(part), vars(part).get("found_in_torch", {})
+        if found.keys() == theirs.keys() and all(
+            np.array_equal(p.value, array, equal_nan=True) for _, p, array in _ours(part, found)
+        ):
+            theirs = {name: array.copy() for name, array in found.items()}
+        arrays |= {f"{path}{name}{suffix}": array for name, array in theirs.items()}
     return arrays
 
 
@@ -146,73 +144,66 @@ def from_torch(module: Module, state_dict: Any) -> None:
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"from_torch(module, state_dict): a state dict is needed, not a {type(state_dict).__name__}")
     arrays = {name: _array(name, value) for name, value in state_dict.items()}
-    groups = list(_groups("from_torch", module))
-    ours = {path: array for group in groups for path, array in zip(group.paths, group.theirs(), strict=True)}
+    parts, found = _parts_of("from_torch", module), []
+    ours = {f"{path}{name}{end}": array for path, end, part in parts for name, array in _theirs(part).items()}
     refuse_differences("from_torch", arrays, ours, any_real_dtype=True)
     values: dict[Tensor, np.ndarray] = {}
-    for group in groups:
-        for parameter, array in zip(group.parameters, group.ours([arrays[p] for p in group.paths]), strict=True):
+    for path, suffix, part in parts:
+        found.append({name: arrays[f"{path}{name}{suffix}"] for name in _layout(part)})
+        for name, parameter, array in _ours(part, found[-1]):
             if not np.array_equal(values.setdefault(parameter, array), array, equal_nan=True):
-                raise ValueError(f"from_torch: {group.paths[0]} is a parameter that is shared, and has two values")
+                raise ValueError(f"from_torch: {path}{name}{suffix} is a parameter that is shared, and has two values")
     for parameter, array in values.items():
         parameter.data = array
-    for group in groups:
-        group.part.found_in_torch = _found(group.part) | {group.names[0]: [arrays[path] for path in group.paths]}
+    for (*_, part), arrays_of_part in zip(parts, found, strict=True):
+        part.found_in_torch = arrays_of_part  # on the part itself, so that copies of a net have it too
 
 
-class _Group(NamedTuple):
-    """Parameters of a cell or dense layer that PyTorch stacks into one array; or into two, the biases of a cell.
+def _layout(part: Cell | Linear) -> dict[str, list[Tensor]]:
+    """What PyTorch calls its arrays for a cell or a dense layer, and the parameters that are stacked in each.
 
-    Attributes:
-        names: what PyTorch calls the arrays. paths: the same with where they are in the net.
-        own: how many rows at the end, those of c_n of a GRU, are in the second bias alone and not in the sum of both.
+    The second bias of a cell has none, or c_n of a GRU, which is at its end.
     """
-
-    part: Cell | Linear
-    names: tuple[str, ...]
-    paths: list[str]
-    parameters: list[Tensor]
-    own: int
-
-    def theirs(self) -> list[np.ndarray]:
-        """The parameters as PyTorch has them, with a second bias of zeros."""
-        stacked = np.concatenate([p.value for p in self.parameters])
-        if len(self.names) == 1:
-            return [stacked]
-        first, own = np.split(stacked, [len(stacked) - self.own])
-        return [first, np.concatenate([np.zeros_like(first[self.own :]), own])]
-
-    def ours(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The parameters that PyTorch's arrays make."""
-        with np.errstate(all="ignore"):  # a sum or a cast may overflow to an infinity, as it would in PyTorch
-            first, *second = [array.astype(self.parameters[0].dtype) for array in arrays]
-            if second:
-                shared = len(first) - self.own
-                first = np.concatenate([first[:shared] + second[0][:shared], first[shared:], second[0][shared:]])
-        return np.split(first, len(self.parameters))
+    if isinstance(part, Linear):
+        return {"weight": [part.V]} | ({} if part.c is None else {"bias": [part.c]})
+    W, U, b = ([getattr(part, letter + gate) for gate in part.gates] for letter in "WUb")
+    own = [part.c_n] if isinstance(part, GRUCell) else []
+    return {"weight_ih": W, "weight_hh": U} | ({} if b[0] is None else {"bias_ih": b, "bias_hh": own})
 
 
-def _groups(call: str, module: Module) -> Iterator[_Group]:
-    """What the parameters of a module become in PyTorch."""
-    groups = []
-    for path, suffix, part in _parts(module, ""):
-        own = 0
-        if isinstance(part, Linear):
-            named = {("weight",): [part.V], ("bias",): [part.c]}
-        else:
-            W, U, b = ([getattr(part, letter + gate) for gate in part.gates] for letter in "WUb")
-            if isinstance(part, GRUCell):
-                b, own = [*b, part.c_n], part.hidden_size
-            named = {("weight_ih",): W, ("weight_hh",): U, ("bias_ih", "bias_hh"): b}
-        for names, parameters in named.items():
-            if parameters[0] is not None:
-                paths = [f"{path}{name}{suffix}" for name in names]
-                groups.append(_Group(part, names, paths, parameters, own))
-    placed = {p for group in groups for p in group.parameters}
+def _theirs(part: Cell | Linear) -> dict[str, np.ndarray]:
+    """The parameters as PyTorch has them, with a second bias of zeros where there is no c_n."""
+    arrays = {name: np.concatenate([p.value for p in stacked]) for name, stacked in _layout(part).items() if stacked}
+    if "bias_ih" in arrays:
+        second, own = np.zeros_like(arrays["bias_ih"]), arrays.get("bias_hh", ())
+        second[len(second) - len(own) :] = own
+        arrays["bias_hh"] = second
+    return arrays
+
+
+def _ours(part: Cell | Linear, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor, np.ndarray]]:
+    """The values that PyTorch's arrays give the parameters, each with the name of its array."""
+    layout = _layout(part)
+    with np.errstate(all="ignore"):  # a sum or a cast may overflow to an infinity, as it would in PyTorch
+        arrays = {name: array.astype((layout[name] or layout["bias_ih"])[0].dtype) for name, array in arrays.items()}
+        if "bias_hh" in arrays:
+            second = arrays["bias_hh"]
+            shared = len(second) - sum(p.size for p in layout["bias_hh"])
+            arrays["bias_ih"][:shared] += second[:shared]
+            arrays["bias_hh"] = second[shared:]
+    for name, stacked in layout.items():
+        for parameter, array in zip(stacked, np.split(arrays[name], len(stacked)) if stacked else (), strict=True):
+            yield name, parameter, array
+
+
+def _parts_of(call: str, module: Module) -> list[tuple[str, str, Cell | Linear]]:
+    """Every cell and dense layer, as `_parts` gives them, if all parameters are theirs."""
+    parts = list(_parts(module, ""))
+    placed = {p for *_, part in parts for stacked in _layout(part).values() for p in stacked}
     others = [name for name, p in module.named_parameters() if p not in placed]
     if others:
         raise ValueError(f"{call}: PyTorch's layout has no place for {', '.join(others)}")
-    yield from groups
+    return parts
 
 
 def _parts(module: Module, path: str) -> Iterator[tuple[str, str, Cell | Linear]]:
@@ -224,14 +215,6 @@ def _parts(module: Module, path: str) -> Iterator[tuple[str, str, Cell | Linear]
     else:
         for name, part in module.named_modules():
             yield from _parts(part, f"{path}{name}.")
-
-
-def _found(part: Cell | Linear) -> dict[str, list[np.ndarray]]:
-    """What from_torch has read into a cell or dense layer: arrays by the name of the first of their group.
-
-    It stands on the part itself, so that copies of a net have it too.
-    """
-    return vars(part).get("found_in_torch", {})
 
 
 def _array(name: str, value: Any) -> np.ndarray:

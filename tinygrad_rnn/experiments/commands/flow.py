@@ -1,7 +1,5 @@
 """`tinygrad-rnn flow`: how far a gradient comes back through time."""
 
-from __future__ import annotations
-
 import argparse
 import textwrap
 from pathlib import Path
@@ -59,8 +57,7 @@ def _flow(options: argparse.Namespace) -> int:
         claim, nets = "", dict.fromkeys(nets_of(**given))
     else:
         preset = PRESETS[options.preset or "reach"]
-        claim, nets = preset.claim, preset.nets
-        settings = {"steps": preset.steps, "hidden": preset.hidden, "quantity": preset.quantity}
+        claim, nets, settings = preset.claim, preset.nets, preset.settings
     folder = _free(options.out, "flow", "distance T - t, steps")
     found = flow(list(nets), **seed, **settings)
     print(f"{textwrap.fill(claim, 100)}\n\n{aligned(_rows(found, nets))}\n".lstrip())

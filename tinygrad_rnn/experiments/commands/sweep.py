@@ -1,7 +1,5 @@
 """`tinygrad-rnn sweep`: many runs of `train`, in processes or on a cluster."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import itertools
@@ -13,7 +11,9 @@ from concurrent.futures import Executor, Future, TimeoutError
 from pathlib import Path
 
 from tinygrad_rnn.experiments import sweep_file
-from tinygrad_rnn.experiments.sweep import Run, sweep
+from tinygrad_rnn.experiments.points import Run
+from tinygrad_rnn.experiments.sweep import sweep
+from tinygrad_rnn.tables import counted
 
 __all__ = ["add_sweep"]
 
@@ -63,7 +63,10 @@ def _sweep(options: argparse.Namespace) -> int:
         raise KeyboardInterrupt(kept) from None
     failed = sum(run.error is not None for run in runs)
     if failed:
-        print(f"tinygrad-rnn sweep: {failed} of {len(runs)} runs failed; {options.out} tells why", file=sys.stderr)
+        print(
+            f"tinygrad-rnn sweep: {failed} of {counted(len(runs), 'run')} failed; {options.out} tells why",
+            file=sys.stderr,
+        )
     return 1 if failed else 0
 
 

@@ -1,19 +1,20 @@
 """`tinygrad-rnn train`: a net that forecasts a series or a text, against simple baselines."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
+import sys
+import time
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from tinygrad_rnn.experiments.folder import read_settings
-from tinygrad_rnn.experiments.progress import Progress
+from tinygrad_rnn.experiments.folder import Epoch, read_settings
 from tinygrad_rnn.experiments.settings import Settings, option_type
 from tinygrad_rnn.experiments.training import train
 
 __all__ = ["add_train"]
+
+LINES, SECONDS = 10, 10.0  # where there is no bar: so many lines a run, and one after so many seconds without any
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -27,26 +28,16 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         "--resume", type=Path, metavar="DIR",
         help="go on with the run in this folder, with its settings; more --epochs than it had may be given",
     )  # fmt: skip
-    add_settings(train)
     train.set_defaults(run=_train)
-
-
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every setting; one that is not given has no attribute."""
-    for setting in fields(Settings):
+    for setting in fields(Settings):  # one that is not given has no attribute
         meaning, default = setting.metadata["help"], setting.default
         if default is not None:
             meaning = f"{meaning} (default: {default if not isinstance(default, float) else format(default, 'g')})"
-        parser.add_argument(
+        train.add_argument(
             f"--{setting.name.replace('_', '-')}", type=_reader(setting), default=argparse.SUPPRESS,
             metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
             help=meaning.replace("%", "%%"),
         )  # fmt: skip
-
-
-def given_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given as options."""
-    return {s.name: getattr(options, s.name) for s in fields(Settings) if hasattr(options, s.name)}
 
 
 def _reader(setting: Field) -> Any:
@@ -66,13 +57,13 @@ def _reader(setting: Field) -> Any:
 
 
 def _train(options: argparse.Namespace) -> int:
-    given, out, resume = given_settings(options), options.out, options.resume is not None
+    given = {s.name: getattr(options, s.name) for s in fields(Settings) if hasattr(options, s.name)}
+    out, resume = options.resume or options.out, options.resume is not None
     if resume:
-        out = options.resume
         given = read_settings(out).as_dict() | given
     settings = Settings(**given).seen_from(Path.cwd())
     try:
-        with Progress() as progress:
+        with _Progress() as progress:
             summary = train(settings, out, resume, progress)
     except KeyboardInterrupt:
         begun = (out / "checkpoint.npz").exists() and read_settings(out) == settings
@@ -80,3 +71,52 @@ def _train(options: argparse.Namespace) -> int:
         raise KeyboardInterrupt(f"interrupted{hint}") from None
     print(f"{summary}\n\nwrote {out}")
     return 0
+
+
+class _Progress:
+    """How far a run is: a bar of tqdm where it is installed and somebody watches, plain lines otherwise.
+
+    It is called after every update with what has been done, what there is, and at the end of an epoch with that. tqdm
+    comes with `pip install "tinygrad-rnn[progress]"`.
+    """
+
+    def __init__(self) -> None:
+        self._began = self._told = time.perf_counter()
+        self._before, self._lines, self._bar, self._losses = None, 0, None, {}
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int, epoch: Epoch | None) -> None:
+        """Show it."""
+        if self._before is None:  # the first call; a run that was resumed has done some already
+            self._before = done - 1
+            self._bar = _bar(self._before, total)
+        if epoch is not None:
+            losses = {"training loss": epoch.training_loss, "held-out loss": epoch.held_out_loss}
+            self._losses = {name: f"{loss:.4g}" for name, loss in losses.items()}
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            if epoch is not None:
+                self._bar.set_postfix(self._losses)
+        elif (epoch and done * LINES // total > self._lines) or time.perf_counter() - self._told > SECONDS:
+            self._lines, self._told = done * LINES // total, time.perf_counter()
+            rate = (done - self._before) / (self._told - self._began)
+            told = [f"{name} {loss}" for name, loss in self._losses.items()]
+            told += [f"{rate:.3g} updates a second", f"{(total - done) / rate:.0f} s left"]
+            print(f"{done:,} of {total:,} updates: {', '.join(told)}", flush=True)
+
+
+def _bar(before: int, total: int) -> Any:
+    """A bar of tqdm, or None where it is not installed or the output is no terminal."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total, initial=before, unit="update", dynamic_ncols=True)
