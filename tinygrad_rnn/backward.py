@@ -22,8 +22,6 @@ from tinygrad_rnn.primitives import getitem
 from tinygrad_rnn.primitives import sum_ as sum_over
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, leaves_the_graph, time_step, watcher
 
-__all__ = ["backward", "backward_start", "fit", "grad", "passed_back", "sweep", "topological_order"]
-
 _born = attrgetter("born")
 
 
@@ -136,6 +134,7 @@ class GradientName(str):
         return name
 
     def __getnewargs__(self) -> tuple[str]:
+        """What a copy is made of, which belongs to no graph."""
         return (self.of,)
 
 

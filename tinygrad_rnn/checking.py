@@ -22,11 +22,6 @@ from tinygrad_rnn.errors import AnomalyError, GradientError
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor, Watcher, as_tensor, describe, holding, record, watcher
 
-__all__ = [
-    "cases", "central_differences", "check_gradients", "check_parameters", "check_primitive", "detect_anomaly",
-    "place_outside", "sample_inputs",
-]  # fmt: skip
-
 
 def check_gradients(
     f: Callable[..., Tensor], *inputs: Any, order: int = 1, step: float = 1e-5, tolerance: float = 1e-6

@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["instance", "number", "one_of", "positive", "whole"]
-
 T = TypeVar("T")
 
 

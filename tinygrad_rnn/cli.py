@@ -35,8 +35,6 @@ from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
 from tinygrad_rnn.tensor import Tensor, label
 
-__all__ = ["main"]
-
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
 CELLS: dict[str, Callable[..., Cell]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}

@@ -14,8 +14,6 @@ import numpy as np
 from tinygrad_rnn.files import read_file
 from tinygrad_rnn.tables import counted
 
-__all__ = ["adding_problem", "mean_and_deviation", "read_column", "series", "sine", "sunspots", "window"]
-
 SHOWN = 200  # characters of a file in an error
 
 

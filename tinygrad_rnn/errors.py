@@ -1,7 +1,5 @@
 """The errors of this package, for cases that ValueError and TypeError do not tell apart well enough."""
 
-__all__ = ["AnomalyError", "DrawingError", "GradientError", "ShapeError"]
-
 
 class ShapeError(ValueError):
     """Shapes that do not fit. The message names the call, the shapes and, inside a net, the time step."""

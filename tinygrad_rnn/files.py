@@ -13,8 +13,6 @@ try:
 except ImportError:  # Windows, where a file that is open cannot be deleted, and folders are not locked
     fcntl = None
 
-__all__ = ["claimed", "open_file", "read_file", "refuse_others", "write_file"]
-
 LARGEST = 2**30  # bytes of a file that is read whole
 TEMPORARY = ".tinygrad_rnn-"
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 from tinygrad_rnn.notation import Hop, Notation
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Path", "Use", "fold", "time_steps", "variables"]
-
 _MOST_PATHS = 4  # between two variables are written out, at most so many,
 _LONGEST_PATH = 16  # of at most so many primitives each that have a derivative other than 1,
 _LONGEST_SUM = 2000  # and so many in all

@@ -4,8 +4,6 @@ A function here either records one primitive of the table, or is composed of suc
 NumPy has a function of the name, it does the same when it meets a Tensor: `np.sum(t, axis=0)` is `tg.sum(t, axis=0)`.
 """
 
-from __future__ import annotations
-
 import builtins
 import functools
 import itertools

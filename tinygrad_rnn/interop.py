@@ -6,8 +6,6 @@
 - Every other function is refused, with a hint where another one does the same.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -17,8 +15,6 @@ import numpy as np
 
 from tinygrad_rnn import primitives
 from tinygrad_rnn.tensor import Tensor, bare, read_out, test
-
-__all__ = ["NUMPY_FUNCTIONS", "values_of"]
 
 
 def values_of(argument: Any, function: Callable) -> Any:

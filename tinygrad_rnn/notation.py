@@ -19,11 +19,6 @@ from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import PLAIN, Typesetting
 
-__all__ = [
-    "BESIDE", "NOTATIONS", "ONE", "Hop", "Letter", "Notation", "Writer", "Written", "broadcasts", "is_matrix_product",
-    "is_number", "summed", "symbol",
-]  # fmt: skip
-
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
 
 _LONGEST_NAME = 24

@@ -24,8 +24,6 @@ from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor, describe
 
-__all__ = ["SGD", "Adam", "Optimizer", "Parameters", "clip_grad_norm", "clip_grad_value", "gradient_norm", "norm"]
-
 Parameters = Module | Tensor | Iterable[Tensor]
 
 

@@ -25,8 +25,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["INPUT", "TABLE", "TESTS", "Primitive", "filled", "kept_shape"]
-
 TABLE: dict[str, Primitive] = {}
 
 _ndarray = np.ndarray

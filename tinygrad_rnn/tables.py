@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-__all__ = ["aligned", "counted"]
-
 
 def counted(count: int, noun: str) -> str:
     """How many there are of a thing, whose plural is regular: 1 step, 1,000 steps."""

@@ -26,12 +26,6 @@ from tinygrad_rnn import checks, primitives
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.primitives import Primitive
 
-__all__ = [
-    "Axis", "Tensor", "Watcher", "as_tensor", "bare", "binary", "cut", "describe", "holding", "is_recording",
-    "label", "last_step", "leaves_the_graph", "no_grad", "place", "power", "read_out", "record", "recording",
-    "refused", "test", "time_step", "unary", "unless_named", "watcher",
-]  # fmt: skip
-
 Axis = int | tuple[int, ...] | None
 _Function = TypeVar("_Function", bound=Callable)
 

@@ -14,8 +14,6 @@ import re
 import unicodedata
 from html import escape
 
-__all__ = ["LATEX", "MARKUP", "PLAIN", "Typesetting"]
-
 _RAISED = str.maketrans("0123456789()-−t", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻⁻ᵗ")
 _LOWERED = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 

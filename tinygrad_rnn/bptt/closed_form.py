@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Gradients", "closed_form_gradients", "closed_form_stacked_gradients"]
-
 
 @dataclass(frozen=True)
 class Gradients:

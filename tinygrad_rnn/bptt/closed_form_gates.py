@@ -15,8 +15,6 @@ import numpy as np
 
 from tinygrad_rnn.bptt.closed_form import sigmoid
 
-__all__ = ["gru_gradients", "lstm_gradients"]
-
 Arrays = Mapping[str, np.ndarray]
 
 

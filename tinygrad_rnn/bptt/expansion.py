@@ -20,8 +20,6 @@ from tinygrad_rnn.notation import BESIDE, ONE, Notation, Writer, Written
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import LATEX, Typesetting
 
-__all__ = ["Term", "expansion", "latex"]
-
 _MOST_FACTORS = 14  # of a product are written; of a longer one, its two ends
 
 

@@ -13,8 +13,6 @@ from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, last_step, leaves_the_graph, record, recording
 
-__all__ = ["checkpoint"]
-
 State = Tensor | tuple[Tensor, ...]
 
 

@@ -19,11 +19,6 @@ from tinygrad_rnn.folding import time_steps
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor, bare, describe
 
-__all__ = [
-    "contribution_table", "contributions", "gradient_flow", "jacobian", "norm_bound", "singular_values",
-    "step_jacobian_norms",
-]  # fmt: skip
-
 LARGEST_SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # max f′; TowardsML for tanh and sigmoid
 
 

@@ -9,8 +9,6 @@ from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.tensor import Tensor, cut, leaves_the_graph
 
-__all__ = ["Chunks", "truncated"]
-
 
 class Chunks(Iterator[float]):
     """What `truncated` returns: the losses of the chunks, one after the other.

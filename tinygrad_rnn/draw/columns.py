@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["columns_of", "used_in"]
-
 
 def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[int]]:
     """The column of every Tensor (None: that of whichever node uses it), and the columns that are time steps.

@@ -16,8 +16,6 @@ from tinygrad_rnn.draw.telling import Story
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import write_file
 
-__all__ = ["Diagram"]
-
 FORMATS = ("svg", "pdf", "png", "dot", "json", "html")
 
 

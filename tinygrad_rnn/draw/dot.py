@@ -14,9 +14,6 @@ from tinygrad_rnn.draw.elements import Drawing, Edge, Node
 from tinygrad_rnn.draw.routes import Route, box_of, routes
 from tinygrad_rnn.tables import counted
 
-__all__ = ["APART", "digraph"]
-
-
 ROW = 26.0  # the height of a line of the legend
 BACKSLASH = "\\"
 APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a letter as a command, even in markup

@@ -7,8 +7,6 @@ from typing import NamedTuple
 from tinygrad_rnn.draw.style import NODES
 from tinygrad_rnn.tables import counted
 
-__all__ = ["Drawing", "Edge", "Node", "Scale"]
-
 
 @dataclass(frozen=True)
 class Node:

@@ -23,8 +23,6 @@ from tinygrad_rnn.folding import Path
 from tinygrad_rnn.notation import ATOM, BESIDE, ONE, PRODUCT, SUM, Writer, Written, is_matrix_product, is_number, summed
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Equations", "used"]
-
 IN_FULL = 24  # elements of an array that are written into an equation
 DEEPEST = 24  # expressions of unnamed nodes are written out this many primitives deep,
 LONGEST = 40  # if they have no more operands than this

@@ -26,8 +26,6 @@ from itertools import chain, pairwise
 from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Grid", "Link", "Place", "Point", "Row"]
-
 Point = tuple[float, float]
 
 

@@ -16,8 +16,6 @@ from tinygrad_rnn.primitives import add
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
-__all__ = ["terms"]
-
 IN_FULL = 12  # the largest table whose numbers are written into it
 BETWEEN = 2.0  # from cell to cell
 

@@ -13,8 +13,6 @@ from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.notation import Writer, symbol
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Labels", "placed"]
-
 WIDEST = 140.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
 
 

@@ -10,8 +10,6 @@ from tinygrad_rnn.draw import layout
 from tinygrad_rnn.draw.grid import Link, Place, Point
 from tinygrad_rnn.draw.style import EDGE_FONT, MARGIN
 
-__all__ = ["layered"]
-
 
 def layered(places: Sequence[Place], links: Sequence[Link], room: Callable[[Link], float]) -> None:
     """Set x and y of every place, and of every link its Bézier curve and where the middle of its label is.

@@ -13,8 +13,6 @@ import graphviz
 
 from tinygrad_rnn.errors import DrawingError
 
-__all__ = ["render"]
-
 _NO_DATE = re.compile(rb"(?<=/CreationDate \(D:)\d+")  # the same graph gives the same bytes
 _one_at_a_time = threading.Lock()  # Graphviz keeps its state in globals
 

@@ -6,8 +6,6 @@ from typing import NamedTuple
 from tinygrad_rnn.draw.elements import Drawing
 from tinygrad_rnn.draw.style import LEGEND_FONT, NODES, SCALE, ZERO, text_width
 
-__all__ = ["SIDE", "Part", "rows", "width"]
-
 SIDE = 14.0  # of a patch
 
 

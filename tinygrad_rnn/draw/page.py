@@ -12,8 +12,6 @@ from tinygrad_rnn.draw.style import SCALE, ink
 from tinygrad_rnn.draw.telling import Story
 from tinygrad_rnn.errors import DrawingError
 
-__all__ = ["Story", "build"]
-
 
 def build(story: Story) -> bytes:
     """The page as HTML. All that comes from names is escaped: in the figures, in the markup, and in the data."""

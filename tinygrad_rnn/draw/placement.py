@@ -16,8 +16,6 @@ from tinygrad_rnn.draw.grid import Grid, Link, Place, Point, Row
 from tinygrad_rnn.draw.style import ARROW, MARGIN, NODES
 from tinygrad_rnn.draw.unfolding import Unfolded
 
-__all__ = ["Lane", "is_free", "place"]
-
 SPACE = 14.0  # between neighbours in a tree
 LEVEL = 76.0  # between a tree's levels
 APART = 24.0  # between what belongs to one row and to the next

@@ -13,8 +13,6 @@ from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["colours", "gradients", "short"]
-
 MOST_ROWS = 64  # of a Jacobian
 
 Key = TypeVar("Key", bound=Hashable)

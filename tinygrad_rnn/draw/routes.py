@@ -14,8 +14,6 @@ from typing import NamedTuple
 from tinygrad_rnn.draw.elements import Drawing, Edge, Node
 from tinygrad_rnn.draw.style import ARROW, CORNER, EDGE_FONT, EDGES, NODES, size, text_width
 
-__all__ = ["Route", "box_of", "routes"]
-
 ALONG = (0.58, 0.5, 0.66, 0.42, 0.74, 0.34)  # where beside a line, nearest to what is best: fans spread out
 CELL = 100.0  # boxes are looked up by where they are, in cells as wide as this
 

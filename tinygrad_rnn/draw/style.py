@@ -3,12 +3,6 @@
 import unicodedata
 from dataclasses import dataclass
 
-__all__ = [
-    "ARROW", "CORNER", "EDGE", "EDGES", "EDGE_FONT", "FAINT", "GRAPH", "LEGEND", "LEGEND_FONT", "MARGIN", "NODE",
-    "NODES", "NODE_FONT", "NOTE_FONT", "NOTE_GAP", "PALE", "PANEL", "PANEL_FONT", "SCALE", "ZERO", "Style", "ink",
-    "size", "text_width",
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Style:

@@ -11,8 +11,6 @@ from tinygrad_rnn.draw import layout
 from tinygrad_rnn.draw.dot import APART, digraph
 from tinygrad_rnn.draw.elements import Drawing
 
-__all__ = ["draw"]
-
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 SHIFT = {"super": -0.36, "sub": 0.2}  # of the font size of the text before
 

@@ -19,8 +19,6 @@ from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Story"]
-
 MOST = 4096  # elements of an array that the page holds
 
 GIVEN = "What is given: the parameters, and the data."

@@ -19,8 +19,6 @@ from tinygrad_rnn.notation import Notation, Writer
 from tinygrad_rnn.tensor import Tensor, describe
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
-__all__ = ["Options", "Unfolded"]
-
 LEVELS = ("named", "primitives")
 COLOURS = (None, "gradient", "value")
 

@@ -27,8 +27,6 @@ from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
-__all__ = ["backward", "between", "forward"]
-
 GAP = 44.0  # from a Σ to what it makes
 AROUND = 32.0  # from the middle of a node to beyond its border
 CUT = 58.0  # from a cut to the state whose past it cuts off

@@ -13,8 +13,6 @@ from tinygrad_rnn.nn.module import Parameter
 from tinygrad_rnn.optim import SGD, clip_grad_norm
 from tinygrad_rnn.tensor import Tensor, no_grad
 
-__all__ = ["BAND", "Cliff", "cliff", "error"]
-
 STEPS, START, TARGET = 50, 0.5, 0.7
 LR, MAX_NORM = 0.01, 1.0
 GRID = 121

@@ -15,8 +15,6 @@ from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import read_file
 from tinygrad_rnn.functions import log_softmax
 
-__all__ = ["AUTOREGRESSION", "Series", "Text", "load"]
-
 AUTOREGRESSION = 9  # order of the linear baseline
 SMOOTHING = 0.1  # added to the count of every pair of characters, so that none has probability 0
 

@@ -23,8 +23,6 @@ from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.optim import Adam, clip_grad_norm
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["CELLS", "PRESETS", "QUANTITIES", "Flow", "Net", "Preset", "flow", "nets_of"]
-
 CELLS = {"rnn": nn.RNNCell, "irnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
 QUANTITIES = {"gradient": "‖∂L/∂h(t)‖ / ‖∂L/∂h(T)‖", "jacobian": "‖∂h(T)/∂h(t)‖"}
 TITLES = {"gradient": "How far a gradient comes back", "jacobian": "What is left in h(T) of a change in h(t)"}

@@ -27,8 +27,6 @@ from tinygrad_rnn.files import read_file, write_file
 from tinygrad_rnn.nn.exchange import packed, read_arrays
 from tinygrad_rnn.tables import counted
 
-__all__ = ["CHECKPOINT", "FILES", "Epoch", "Folder", "read_mark", "read_settings", "refuse_other_run"]
-
 CHECKPOINT, CONFIG, MODEL = "checkpoint.npz", "config.json", "model.npz"
 STATE = (CHECKPOINT, CONFIG, MODEL, "metrics.csv")
 RESULTS = ("summary.json", "loss.svg", "loss.csv", "prediction.svg", "prediction.csv", "sample.txt")

@@ -16,8 +16,6 @@ import numpy as np
 from tinygrad_rnn.draw.style import NODES
 from tinygrad_rnn.files import write_file
 
-__all__ = ["COLOURS", "available", "curves", "figure", "plain", "save", "surfaces", "table"]
-
 # The lines of the diagrams' nodes: states, outputs, parameters; then others that are told apart by the colour-blind too
 COLOURS = [NODES[kind].line for kind in ("state", "output", "parameter")]
 COLOURS += ["#3f7d4e", "#7a4fa3", "#c2528b", "#5a6575"]

@@ -10,8 +10,6 @@ import numpy as np
 
 from tinygrad_rnn.checks import whole
 
-__all__ = ["Run", "combinations", "sample"]
-
 MOST = 100_000  # points
 
 

@@ -14,8 +14,6 @@ from tinygrad_rnn.files import write_file
 from tinygrad_rnn.nn import Module
 from tinygrad_rnn.tensor import no_grad
 
-__all__ = ["sample_text", "write_results"]
-
 SHOWN = {"series": 300, "text": 80}  # values at the end of what is held out; more would be no figure to read
 SAMPLE = 1000  # characters
 

@@ -9,8 +9,6 @@ from tinygrad_rnn.checks import number, one_of, positive, whole
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 
-__all__ = ["Settings", "option_type"]
-
 
 def _option(default: Any, meaning: str, **known: Any) -> Any:
     """A setting with its meaning, as `--help` shows it, and what is known of it.

@@ -23,8 +23,6 @@ from tinygrad_rnn.experiments.processes import Processes
 from tinygrad_rnn.experiments.sweep_figure import draw_runs, measures
 from tinygrad_rnn.files import claimed, read_file, refuse_others, write_file
 
-__all__ = ["FIGURE", "RECORD", "RESULTS", "identity", "sweep"]
-
 _KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
 RECORD, RESULTS, FIGURE = "run.json", "results.csv", "results.svg"
 

@@ -9,8 +9,6 @@ from typing import Any
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.points import Run
 
-__all__ = ["draw_runs", "measures"]
-
 MARK = plots.COLOURS[-1]
 
 

@@ -38,8 +38,6 @@ from tinygrad_rnn.experiments.sweep import FIGURE, RECORD, RESULTS, identity
 from tinygrad_rnn.experiments.training import Summary, train
 from tinygrad_rnn.files import read_file
 
-__all__ = ["TrainPoint", "outdated_runs", "read_points"]
-
 _SETTINGS = {field.name: field for field in fields(Settings)}
 _RANGES = ["uniform", "log_uniform", "choice"]
 

@@ -27,8 +27,6 @@ from tinygrad_rnn.program import compile
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor, no_grad
 
-__all__ = ["Forecaster", "Summary", "train"]
-
 OnUpdate = Callable[[int, int, Epoch | None], None]
 
 

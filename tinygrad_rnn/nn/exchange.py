@@ -17,8 +17,6 @@ from tinygrad_rnn.nn.module import Linear, Module, refuse_differences
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["from_torch", "load", "packed", "read_arrays", "save", "to_torch"]
-
 LARGEST = 2**24  # bytes of an array that may have any shape
 
 

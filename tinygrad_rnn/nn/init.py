@@ -3,11 +3,7 @@
 rnn.cells[0].U.data = init.identity(100)        # with relu: the IRNN of Le et al. 2015
 """
 
-from __future__ import annotations
-
 import numpy as np
-
-__all__ = ["glorot", "identity", "orthogonal", "scaled"]
 
 
 def glorot(rng: np.random.Generator | int | None, shape: tuple[int, int]) -> np.ndarray:

@@ -3,8 +3,6 @@
 A loss names what has no name yet: y or z, the target, and itself L.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,6 @@ from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label, record, test, unless_named
-
-__all__ = ["cross_entropy", "half_squared_error", "squared_error"]
 
 
 def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:

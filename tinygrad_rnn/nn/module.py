@@ -14,8 +14,6 @@ from tinygrad_rnn.nn import init
 from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
-__all__ = ["Linear", "Module", "Parameter", "positive_size", "refuse_differences"]
-
 
 def Parameter(data: Any, name: str | None = None) -> Tensor:
     """A leaf that requires a gradient and, being shared by all time steps, belongs to none, wherever it is made.

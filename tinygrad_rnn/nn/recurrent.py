@@ -1,7 +1,5 @@
 """Recurrent nets: cells applied step by step through time, layer upon layer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +10,6 @@ from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
 from tinygrad_rnn.nn.module import Module, positive_size
 from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, describe
-
-__all__ = ["GRU", "KINDS", "LSTM", "RNN", "Recurrent"]
 
 _STATE_NAMES = LSTMCell.state_names  # a y, as an encoder gives it, may well start a state
 

@@ -17,9 +17,6 @@ from tinygrad_rnn.program.lines import Line, Lines
 from tinygrad_rnn.program.outline import DEEPEST
 from tinygrad_rnn.typesetting import Typesetting
 
-__all__ = ["Equations"]
-
-
 _Use = tuple[Node, list[Sequence[tuple]] | None]  # what a variable goes into, and the paths there
 
 

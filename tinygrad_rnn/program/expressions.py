@@ -18,8 +18,6 @@ import numpy as np
 from tinygrad_rnn.primitives import INPUT
 from tinygrad_rnn.program.graph import Node
 
-__all__ = ["HELPERS", "VIEWS", "At", "Binding", "array_text", "helper", "number_text", "pieces", "template"]
-
 
 class Binding(IntEnum):
     """How tightly an expression binds, or its place demands it."""

@@ -17,8 +17,6 @@ import numpy as np
 
 from tinygrad_rnn.primitives import Primitive
 
-__all__ = ["AS_TRACED", "Graph", "Node", "constant", "depth_first", "made", "replaced", "rewritten"]
-
 
 def _as_traced(x: np.ndarray, value: np.ndarray) -> np.ndarray:
     """x, if it is still what the program was traced for."""

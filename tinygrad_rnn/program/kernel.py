@@ -17,8 +17,6 @@ import numpy as np
 
 from tinygrad_rnn.program.graph import Graph, Node
 
-__all__ = ["Kernel", "buffered", "flat"]
-
 Call = Callable[[str], str]  # the line that computes a node, when it is told the name of the array for the result
 
 

@@ -20,8 +20,6 @@ from tinygrad_rnn.program.expressions import HELPERS, VIEWS, At, Binding, array_
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.outline import MOST_TERMS, Outline
 
-__all__ = ["Family", "Line", "Lines", "Part", "Ref"]
-
 _LONGEST_NAME = 40
 _SHORT = 3  # characters of a name that is made plural to tell it from another
 

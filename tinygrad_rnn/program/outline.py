@@ -8,8 +8,6 @@ from tinygrad_rnn.program.expressions import array_text
 from tinygrad_rnn.program.graph import AS_TRACED, Node, depth_first, rewritten
 from tinygrad_rnn.program.tracing import Trace
 
-__all__ = ["DEEPEST", "MOST_TERMS", "Outline"]
-
 DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
 MOST_TERMS = 8  # as do sums of more terms than this,
 _LONGEST_CONSTANT = 40  # and constants of more characters

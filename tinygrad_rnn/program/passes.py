@@ -24,8 +24,6 @@ from tinygrad_rnn.program.steps import batched, cycles, is_large, roles, stacked
 from tinygrad_rnn.program.watchers import Recorder, watched_by
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["PASSES", "common_subexpressions", "constants", "dead_code", "expanded", "sums_over_time", "time_batches"]
-
 
 def dead_code(graph: Graph) -> Graph:
     """Without what no output needs."""

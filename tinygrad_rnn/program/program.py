@@ -20,8 +20,6 @@ from tinygrad_rnn.program.structure import flattened, is_array, rebuilt, structu
 from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
 from tinygrad_rnn.tensor import Tensor, bare, leaves_the_graph, recording
 
-__all__ = ["Pass", "Program", "compile"]
-
 _dtype, _value = operator.attrgetter("value.dtype"), operator.attrgetter("value")
 _KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used for longest is forgotten first
 

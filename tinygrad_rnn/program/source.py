@@ -17,8 +17,6 @@ from tinygrad_rnn.program.lines import Family, Line, Lines, Part, Ref
 from tinygrad_rnn.program.outline import Outline
 from tinygrad_rnn.program.tracing import Trace
 
-__all__ = ["written"]
-
 _WIDTH = 110  # of a comment, and of lists of names
 _IN_A_ROW = 6  # variables that start in one line
 

@@ -14,8 +14,6 @@ import numpy as np
 from tinygrad_rnn import primitives as P
 from tinygrad_rnn.program.graph import Graph, Node, depth_first, made, replaced
 
-__all__ = ["batched", "cycles", "is_large", "roles", "stacked", "static_key", "steps"]
-
 Role = Any
 
 _DEEP = 4  # nodes are told apart by what they are made of, so many primitives deep or down to what has a name

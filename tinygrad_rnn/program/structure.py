@@ -8,8 +8,6 @@ import numpy as np
 
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["flattened", "is_array", "rebuilt", "structure_key"]
-
 
 def flattened(value: Any) -> tuple[list[Any], Any]:
     """The arrays in a value, as they are, and the value with their places; lists, tuples and dicts may nest."""

@@ -25,8 +25,6 @@ import numpy as np
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Surroundings", "changed", "without_chance"]
-
 _MOST, _LARGEST = 100, 2**20  # things in a collection, and bytes of an array, that are looked at
 _STANDARD = sys.stdlib_module_names
 _LIBRARIES = {*_STANDARD, "tinygrad_rnn", "numpy"}  # whose code looks at nothing that changes

@@ -22,8 +22,6 @@ from tinygrad_rnn.program.surroundings import Surroundings, without_chance
 from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder, watched_by
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, leaves_the_graph, record
 
-__all__ = ["Trace", "inputs_among", "name_of", "parameters_of", "recorded", "trace"]
-
 
 @dataclass(frozen=True, eq=False)
 class Trace:

@@ -20,8 +20,6 @@ from tinygrad_rnn.program.structure import flattened, rebuilt
 from tinygrad_rnn.program.surroundings import changed
 from tinygrad_rnn.tensor import Tensor, Watcher, describe, holding, record, recording, watcher
 
-__all__ = ["OnShapes", "OnValues", "Recorder", "watched_by"]
-
 
 def watched_by(watch: Watcher) -> contextlib.AbstractContextManager[None]:
     """A context in which all that is done with Tensors is seen."""

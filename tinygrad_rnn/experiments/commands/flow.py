@@ -11,8 +11,6 @@ from tinygrad_rnn.files import refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.tables import aligned
 
-__all__ = ["add_flow"]
-
 
 def add_flow(commands: argparse._SubParsersAction) -> None:
     """Add the command to those of the command line."""

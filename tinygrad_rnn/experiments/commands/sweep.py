@@ -15,8 +15,6 @@ from tinygrad_rnn.experiments.points import Run
 from tinygrad_rnn.experiments.sweep import sweep
 from tinygrad_rnn.tables import counted
 
-__all__ = ["add_sweep"]
-
 ANSWER = 5  # seconds that a Dask scheduler has to answer in
 
 

@@ -12,8 +12,6 @@ from tinygrad_rnn.experiments.folder import Epoch, read_settings
 from tinygrad_rnn.experiments.settings import Settings, option_type
 from tinygrad_rnn.experiments.training import train
 
-__all__ = ["add_train"]
-
 LINES, SECONDS = 10, 10.0  # where there is no bar: so many lines a run, and one after so many seconds without any
 
 
