@@ -129,6 +129,7 @@ class GradientName(str):
     born: int | None
 
     def __new__(cls, of: str, born: int | None = None) -> GradientName:
+        """The name d`of`."""
         name = super().__new__(cls, f"d{of}")
         name.of, name.born = of, born
         return name

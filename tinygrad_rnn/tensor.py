@@ -483,7 +483,7 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
-        if self.primitive is not None:
+        if self.primitive is not None and watcher.get() is None:  # in a trace what is detached is a node, too
             raise ValueError(
                 f"the requires_grad of {describe(self)} cannot be set: its inputs decide it; see .detach()"
             )
@@ -497,6 +497,8 @@ class Tensor:
     @property
     def grad(self) -> np.ndarray | None:
         """dL/d(this), accumulated by `backward`."""
+        if self._grad is not None:
+            leaves_the_graph("reading a .grad", "give it as an input")
         return self._grad
 
     @grad.setter
@@ -559,7 +561,7 @@ class Tensor:
         if not self.is_leaf:
             _tell_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
         return _unpickled, (
-            type(self), self.value, self.requires_grad and self.is_leaf, self.name, self.grad, self.step, self.layer,
+            type(self), self.value, self.requires_grad and self.is_leaf, self.name, self._grad, self.step, self.layer,
         )  # fmt: skip
 
     # Out of the graph

@@ -188,7 +188,6 @@ def coins(seed):
         lambda: next(count) > 100, lambda: next(listed) > 100, lambda: next(made) > 100, layer.late,
         lambda: late(steps), lambda: late(times), lambda: np.random.default_rng().random() < 0.5,
         lambda: os.urandom(1)[0] < 128, lambda: uuid.uuid4().int % 2, lambda: random.SystemRandom().random() < 0.5,
-        lambda: int(time.time()) % 2, lambda: time.perf_counter_ns() % 1000 > 500,
     ]  # fmt: skip
     return [layer, *(functools.partial(lambda flip, x: tg.sum(W * x) if flip() else tg.sum(W), flip) for flip in flips)]
 

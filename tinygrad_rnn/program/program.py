@@ -128,7 +128,8 @@ class Program:
         with self._lock:
             loss, gradients, *extra = self(*inputs)
             for p, gradient in dict(zip(self._wrt, gradients, strict=True)).items():
-                p.grad = np.array(gradient) if p.grad is None else p.grad + gradient
+                if p.requires_grad:  # unless it has been frozen since
+                    p.grad = np.array(gradient) if p.grad is None else p.grad + gradient
             return (loss, *extra) if extra else loss
 
     @property

@@ -3,7 +3,8 @@
 These are the variables of its closure, its defaults, the globals that it names, and what they hold: the items of
 collections, the attributes of nets, those of other objects, classes and modules that the code names; and the same for
 the functions among them. What is not seen: sets, collections of more than 100 things, arrays of more than 1 MB that are
-written to, and what goes by a name that the code computes.
+written to, the clock, what other libraries hold (a ContextVar, the environment, a file), and what goes by a name that
+the code computes.
 """
 
 import contextlib
@@ -12,10 +13,9 @@ import os
 import pickle
 import random
 import sys
-import time
 import types
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from operator import is_
 from typing import Any
@@ -32,8 +32,6 @@ _NUMBERS = (bool, int, float, complex, str, bytes, np.generic, type(None))
 _UNSEEN = (*_NUMBERS, Tensor, set)
 _CODE = (types.FunctionType, types.BuiltinFunctionType, type, types.ModuleType)
 _RANDOM = (np.random.Generator, np.random.RandomState, random.Random)
-_CLOCKS = ("time", "monotonic", "perf_counter")
-_CHANCE = {os.urandom, *(call for name, call in vars(time).items() if name.removesuffix("_ns") in _CLOCKS)}
 
 
 class Surroundings:
@@ -42,40 +40,48 @@ class Surroundings:
     Attributes:
         looks: functions that give what stands at some places. there: what stood there.
         contents: what changes where it stands, arrays, random generators and iterators, and how it was.
-        asks: whether the code names something that might ask for the time, or for random bytes.
+        asks: whether the code names something that might ask the system for random bytes.
     """
 
-    def __init__(self, function: Callable):
+    def __init__(self, *starts: Any):
         self.contents: list[tuple[Any, Any]] = []
-        names, spaces, things, seen = {"__call__"}, [], [], {}
-        waiting = [function, random.getstate.__self__, np.random.rand.__self__]
+        names, spaces, instances, things, seen = {"__call__"}, [], [], [], {}
+        waiting = [*starts, random.getstate.__self__, np.random.rand.__self__]
         while waiting:
             for x in waiting:  # which grows as it goes
                 if id(x) in seen or isinstance(x, _UNSEEN):
                     continue
                 seen[id(x)] = x
-                if isinstance(x, (np.ndarray, *_RANDOM)) or hasattr(x, "__next__"):
+                if isinstance(x, (np.ndarray, *_RANDOM)) or hasattr(type(x), "__next__"):
                     self.contents.append((x, _content(x)))
                 elif isinstance(x, types.FunctionType) and not _is_library(x):
                     names.update(_names_in(x.__code__))
                     spaces.append(x.__globals__)
                     waiting += [x.__defaults__, x.__kwdefaults__, *(x.__closure__ or ())]
-                elif isinstance(x, (partial, types.MethodType)) or not hasattr(x, "__dict__"):
-                    if not hasattr(x, "__len__") or len(x) <= _MOST:
+                elif isinstance(x, (partial, types.MethodType, dict, list, tuple)) or not hasattr(x, "__dict__"):
+                    if not hasattr(type(x), "__len__") or len(x) <= _MOST:
                         things.append(x)
-                        waiting += gc.get_referents(x)
+                        waiting += _held(x)
                 else:
                     kinds = type(x).__mro__ if not isinstance(x, _CODE) else [x]
-                    spaces += [vars(kind) for kind in kinds if not _is_library(kind)]
+                    bodies = [vars(kind) for kind in kinds if not _is_library(kind)]
+                    operators = (
+                        name for body in bodies for name, y in body.items() if isinstance(y, types.FunctionType)
+                    )
+                    names.update(
+                        {x for x in operators if x.startswith("__")} - {"__init__"}
+                    )  # which are called by no name
+                    spaces += bodies
                     if not isinstance(x, _CODE):
-                        (waiting if isinstance(x, Module) else spaces).append(vars(x))
+                        (waiting if isinstance(x, Module) else instances).append(vars(x))
             named = [(space, sorted(names & space.keys())) for space in spaces]
+            named += [(space, sorted(names)) for space in instances]  # one may get an attribute that its class has
             found = (x for space, some in named for x in map(space.get, some))
             waiting = [x for x in found if id(x) not in seen and not isinstance(x, _UNSEEN)]
-        self.looks = [partial(gc.get_referents, x) for x in things]
+        self.looks = [partial(_held, x) for x in things]
         self.looks += [partial(map, space.get, some) for space, some in named if some]
         self.there = [list(look()) for look in self.looks]
-        self.asks = "random" in names or any(isinstance(x, _CODE) and _is_library(x, _STANDARD) for x in seen.values())
+        self.asks = "random" in names or any(map(_may_draw, seen.values()))
 
     def settle(self, name: str) -> None:
         """Leave out what a run of the function has changed: what it keeps.
@@ -107,17 +113,16 @@ class Surroundings:
 
 @contextlib.contextmanager
 def without_chance(name: str, asks: bool) -> Iterator[None]:
-    """A context in which nobody asks the clock, or the system for random bytes, as a generator without a seed does.
+    """A context in which nobody asks the system for random bytes, as a generator without a seed does.
 
     Raises:
         ValueError: somebody does. It is not seen while a profiler runs.
     """
-    asked: list[Callable] = []
-    callbacks = {getattr(x, "__code__", None) for x in gc.callbacks}  # garbage is collected at any time
+    asked = False
 
     def see(frame: types.FrameType, event: str, called: Any) -> None:
-        if event == "c_call" and called in _CHANCE and frame.f_code not in callbacks:
-            asked.append(called)
+        nonlocal asked
+        asked = asked or (event == "c_call" and called is os.urandom)
 
     if not asks or sys.getprofile() is not None:
         yield
@@ -128,7 +133,7 @@ def without_chance(name: str, asks: bool) -> Iterator[None]:
     finally:
         sys.setprofile(None)
     if asked:
-        raise changed(name, f", as it calls {asked[0].__name__}()")
+        raise changed(name, ", as it asks the system for random bytes")
 
 
 def changed(name: str, what: str) -> ValueError:
@@ -158,9 +163,23 @@ def _is_equal(x: Any, y: Any) -> bool:
 
 
 def _is_library(x: Any, libraries: Collection[str] = _LIBRARIES) -> bool:
-    """Whether a function, a class or a module is of one of some libraries."""
-    name = x.__name__ if isinstance(x, types.ModuleType) else x.__module__ or ""
+    """Whether a function, a class or a module is of one of some libraries; a wrapper has another's `__module__`."""
+    if isinstance(x, types.FunctionType):
+        name = x.__globals__.get("__name__", "")
+    else:
+        name = x.__name__ if isinstance(x, types.ModuleType) else x.__module__ or ""
     return name.partition(".")[0] in libraries
+
+
+def _may_draw(x: Any) -> bool:
+    """Whether a thing might ask the system for random bytes."""
+    known = x is np.random.default_rng or isinstance(x, random.SystemRandom)
+    return known or (isinstance(x, _CODE) and _is_library(x, _STANDARD))
+
+
+def _held(x: Any) -> list:
+    """What a thing refers to; words that are keys of a dict, too."""
+    return [*(x if isinstance(x, dict) else ()), *gc.get_referents(x)]
 
 
 def _names_in(code: types.CodeType) -> Iterator[str]:

@@ -74,7 +74,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
         with watched_by(tracer):
             outputs, returned = run()
             tracer.show()
-            surroundings = Surroundings(function)
+            surroundings = Surroundings(function, structure)
             with without_chance(name, surroundings.asks):
                 _check_again(name, run, tracer.made, outputs)
             surroundings.settle(name)
@@ -164,7 +164,13 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
     """What gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
     if not isinstance(wrt, (Module, Tensor, Iterable)):
         raise TypeError(f"compile({name}, wrt={wrt!r}): pass the parameters, such as net.parameters()")
-    parameters = wrt.parameters() if isinstance(wrt, Module) else [wrt] if isinstance(wrt, Tensor) else list(wrt)
+    parameters = (
+        [p for p in wrt.parameters() if p.requires_grad]
+        if isinstance(wrt, Module)
+        else [wrt]
+        if isinstance(wrt, Tensor)
+        else list(wrt)
+    )
     if not parameters:
         raise ValueError(f"compile({name}, wrt=...): empty; pass the parameters, such as net.parameters()")
     for p in parameters:

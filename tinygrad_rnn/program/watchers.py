@@ -3,6 +3,7 @@
 import contextlib
 import linecache
 import os
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -16,7 +17,6 @@ from tinygrad_rnn.checking import place_outside
 from tinygrad_rnn.primitives import TESTS, Primitive
 from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.steps import static_key
-from tinygrad_rnn.program.structure import flattened, rebuilt
 from tinygrad_rnn.program.surroundings import changed
 from tinygrad_rnn.tensor import Tensor, Watcher, describe, holding, record, recording, watcher
 
@@ -37,24 +37,18 @@ class Choice(Tensor):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.numpy(), name)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
-        try:
-            return super().__array_ufunc__(ufunc, method, *inputs, **keywords)
-        except TypeError:
-            return _of_values(getattr(ufunc, method), inputs, keywords)
-
-    def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
-        try:
-            return super().__array_function__(function, types, arguments, keywords)
-        except TypeError:
-            return _of_values(function, arguments, keywords)
+    def __hash__(self) -> int:
+        """That of its value in dicts and sets of the function's own; those of the package hold nodes."""
+        inside = sys._getframe(1).f_globals.get("__name__", "").startswith("tinygrad_rnn.")
+        return object.__hash__(self) if inside else hash(self.numpy()[()])
 
 
-def _of_values(function: Callable, arguments: tuple, keywords: dict) -> Any:
-    """What a function of NumPy gives; a Tensor that requires a gradient is no array to it."""
-    leaves, structure = flattened((arguments, keywords))
-    arguments, keywords = rebuilt(structure, [np.asarray(x) for x in leaves])
-    return function(*arguments, **keywords)
+def _with_value(name: str) -> Callable[..., Any]:
+    return lambda self, *others: getattr(self.numpy()[()], name)(*others)
+
+
+for _name in ("int", "index", "floordiv", "rfloordiv", "divmod", "rdivmod", "lshift", "rshift", "round", "complex"):
+    setattr(Choice, f"__{_name}__", _with_value(f"__{_name}__"))
 
 
 class Recorder(Watcher):
