@@ -150,3 +150,19 @@ def test_a_folder_is_claimed_by_one_at_a_time(tmp_path):
         pass
     with claimed(tmp_path / "new"):
         assert os.listdir(tmp_path / "new") == []
+
+
+def test_what_is_called_nearly_as_a_temporary_file_stays(tmp_path):
+    """Also a FIFO of just such a name, which nobody writes to: a save does not wait for it."""
+    (tmp_path / ".tinygrad_rnn-notes").write_bytes(b"mine")
+    os.mkfifo(tmp_path / f".tinygrad_rnn-{'0' * 16}")
+    write_file(tmp_path / "a.txt", b"a")
+    assert (tmp_path / ".tinygrad_rnn-notes").read_bytes() == b"mine"
+
+
+def test_a_loop_of_symbolic_links_is_refused(tmp_path):
+    (tmp_path / "a.txt").symlink_to(tmp_path / "b.txt")
+    (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")
+    with pytest.raises(OSError, match=r"cannot write .*a\.txt"):
+        write_file(tmp_path / "a.txt", b"a")
+    assert (tmp_path / "a.txt").is_symlink()

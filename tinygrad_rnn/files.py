@@ -1,6 +1,7 @@
 """The one place where files are read and written: read whole if they have an end, written whole or not at all."""
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -43,9 +44,11 @@ def write_file(path: str | os.PathLike, content: bytes) -> Path:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    for left in path.parent.glob(f"{TEMPORARY}*"):
-        with contextlib.suppress(OSError), _locked(left):  # by a process that lives it is locked, or open
-            left.unlink()
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "a loop of symbolic links")
+    for stale in filter(Path.is_file, path.parent.glob(TEMPORARY + 16 * "[0-9a-f]")):
+        with contextlib.suppress(OSError), _locked(stale):  # a living process holds its lock
+            stale.unlink()
     mode, temporary = 0o666, path.with_name(TEMPORARY + secrets.token_hex(8))
     if before := path.exists() and path.stat():
         mode = stat.S_IMODE(before.st_mode)
