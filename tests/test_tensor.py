@@ -138,9 +138,9 @@ def test_label():
     assert label(x, "h", 4) is x and (x.name, x.step) == ("h", 4)
     with pytest.raises(TypeError, match="Tensor is needed"):
         label(1.0, "h")
-    with pytest.raises(TypeError, match="name of a Tensor is a string, not a int"):
+    with pytest.raises(TypeError, match="name of a Tensor: a string is needed, not a int"):
         label(x, 3)
-    with pytest.raises(TypeError, match="name of a Tensor is a string"):
+    with pytest.raises(TypeError, match="name of a Tensor: a string is needed"):
         Tensor(1.0, name=5)
     with pytest.raises(ValueError, match="not empty"):
         label(x, "  ")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.errors import AnomalyError, ShapeError
 from tinygrad_rnn.primitives import getitem
 from tinygrad_rnn.primitives import sum_ as sum_over
@@ -203,8 +204,7 @@ def grad(
         raise ValueError("grad(create_graph=True): inside no_grad() nothing is recorded")
     inputs = tuple(inputs) if isinstance(inputs, Iterable) and not isinstance(inputs, Tensor) else (inputs,)
     for x in inputs:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"grad(output, inputs): inputs are Tensors, not a {type(x).__name__}")
+        checks.instance("grad(output, inputs)", x, Tensor)
         if not x.requires_grad:
             raise ValueError(f"grad(output, inputs): {describe(x)} does not require a gradient")
     cotangent = backward_start("grad(output, ...)", output, grad_output)
@@ -257,8 +257,7 @@ Tensor.backward = backward
 
 def backward_start(call: str, output: Tensor, cotangent: Any = None) -> Any:
     """The cotangent that the sweep starts from, checked: an array or a Tensor."""
-    if not isinstance(output, Tensor):
-        raise TypeError(f"{call}: a Tensor is needed, not a {type(output).__name__}")
+    checks.instance(call, output, Tensor)
     if not output.requires_grad:
         raise ValueError(
             f"{call}: {describe(output)} does not require a gradient; make its inputs with requires_grad=True, "

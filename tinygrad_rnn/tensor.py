@@ -326,8 +326,7 @@ def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
         TypeError: not a Tensor, a name that is not a string, or a step that is not an integer.
         ValueError: an empty name.
     """
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"label(tensor, name): a Tensor is needed, not a {type(tensor).__name__}")
+    checks.instance("label(tensor, name)", tensor, Tensor)
     _check_name(name)
     if step is not None:
         tensor.step = operator.index(step)
@@ -336,8 +335,7 @@ def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
 
 
 def _check_name(name: Any) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a Tensor is a string, not a {type(name).__name__}")
+    checks.instance("the name of a Tensor", name, str, "a string")
     if not name.strip():
         raise ValueError("the name of a Tensor is not empty")
 
@@ -580,9 +578,7 @@ class Tensor:
         """A leaf with the same value, name, step and layer, through which no gradient flows."""
         leaf = Tensor(self.value, name=self.name)
         leaf.step, leaf.layer = self.step, self.layer
-        watch = watcher.get()
-        if watch is not None:
-            watch.detached(leaf, self)
+        (watcher.get() or _UNWATCHED).detached(leaf, self)
         return leaf
 
     def tolist(self) -> Any:
@@ -714,9 +710,7 @@ class Tensor:
 
 def read_out(x: Tensor, how: str) -> None:
     """Tell the watcher, if there is one, that a value leaves the graph."""
-    watch = watcher.get()
-    if watch is not None:
-        watch.read(x, how)
+    (watcher.get() or _UNWATCHED).read(x, how)
 
 
 def _tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:

@@ -70,7 +70,9 @@ def sweep(
     checks.instance("sweep", executor, (Executor, type(None)), wanted)
     points = {identity(point): point for point in combinations(grid)}
     progress, out = progress or (lambda run: None), None if out is None else Path(out)
-    with contextlib.nullcontext() if out is None else claimed(out):
+    with contextlib.ExitStack() as ending:  # also when it is interrupted, or the disk is full: what has run is kept
+        if out is not None:
+            ending.enter_context(claimed(out))
         runs = {} if out is None else _finished(out, function, points, outdated)
         for run in runs.values():
             progress(run)
@@ -83,30 +85,24 @@ def sweep(
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             most = cores if workers is None else checks.whole("", "workers", workers, 1)
             pool = Processes(min(most, len(waiting)))
+            ending.callback(pool.shutdown, cancel_futures=True)
         futures: dict[Future, str] = {}
-        try:
-            for key, point in waiting.items():
-                futures[pool.submit(_attempt, function, point)] = key
-            for future in as_completed(futures):
-                run = _outcome(future, points[futures[future]])
-                if out is not None:
-                    _record(out, function, run)
-                runs[futures[future]] = run
-                progress(run)
-                _refuse_unknown(measure, run)  # not after all of them
-        finally:  # also when it is interrupted, or the disk is full: what has run is kept
-            in_order = [runs[key] for key in points if key in runs]
-            try:
-                if out is not None:
-                    _write_results(in_order, out / RESULTS)
-            finally:
-                for future in futures:
-                    future.cancel()
-                if pool is not executor:
-                    pool.shutdown(cancel_futures=True)
+        ending.callback(lambda: [future.cancel() for future in futures])
+        if out is not None:
+            ending.callback(lambda: _write_results([runs[key] for key in points if key in runs], out / RESULTS))
+        for key, point in waiting.items():
+            futures[pool.submit(_attempt, function, point)] = key
+        for future in as_completed(futures):
+            run = _outcome(future, points[futures[future]])
+            if out is not None:
+                _record(out, function, run)
+            runs[futures[future]] = run
+            progress(run)
+            _refuse_unknown(measure, run)  # not after all of them
+        in_order = [runs[key] for key in points]
         if out is not None:
             draw_runs(in_order, measure, out / FIGURE)
-        return in_order
+    return in_order
 
 
 def identity(parameters: Mapping[str, Any]) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.checks import one_of
+from tinygrad_rnn.checks import one_of, whole
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.nn.module import Module, Parameter, positive_size
+from tinygrad_rnn.nn.module import Module, Parameter
 from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, last_step, place
 
@@ -44,8 +44,9 @@ class Cell(Module):
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
     ):
-        self.input_size = D = positive_size(type(self).__name__, "input_size", input_size)
-        self.hidden_size = H = positive_size(type(self).__name__, "hidden_size", hidden_size)
+        call = type(self).__name__
+        self.input_size = D = whole(call, "input_size", input_size, 1, wanted="a positive integer")
+        self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1, wanted="a positive integer")
         self.layer: int | None = None
         rng = np.random.default_rng(rng)
         for gate in self.gates:

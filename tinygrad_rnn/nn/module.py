@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import functions as F
+from tinygrad_rnn.checks import whole
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.notation import Letter
@@ -115,8 +116,8 @@ class Linear(Module):
     def __init__(
         self, input_size: int, output_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
     ):
-        self.input_size = positive_size("Linear", "input_size", input_size)
-        self.output_size = positive_size("Linear", "output_size", output_size)
+        self.input_size = whole("Linear", "input_size", input_size, 1, wanted="a positive integer")
+        self.output_size = whole("Linear", "output_size", output_size, 1, wanted="a positive integer")
         self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name=Letter("V"))
         self.c = Parameter(np.zeros(output_size), name=Letter("c")) if bias else None
 
@@ -164,10 +165,3 @@ def _members(values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{path}", member) for path, member in _members(value))
         else:
             yield str(name), value
-
-
-def positive_size(call: str, name: str, size: int) -> int:
-    """A size given by the user, checked to be a positive integer."""
-    if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"{call}({name}={size!r}): a positive integer is needed")
-    return int(size)

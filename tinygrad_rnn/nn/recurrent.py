@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import whole
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
-from tinygrad_rnn.nn.module import Module, positive_size
+from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, describe
 
@@ -33,7 +34,7 @@ class Recurrent(Module):
         rng: np.random.Generator | int | None = None,
         **options: Any,
     ):
-        layers = positive_size(type(self).__name__, "num_layers", num_layers)
+        layers = whole(type(self).__name__, "num_layers", num_layers, 1, wanted="a positive integer")
         rng = np.random.default_rng(rng)
         sizes = [input_size] + [hidden_size] * (layers - 1)
         self.cells = [cell(size, hidden_size, **options, rng=rng) for size in sizes]
