@@ -211,3 +211,15 @@ def test_pandas_objects_are_arrays():
     np.testing.assert_array_equal(tg.take(t, pandas.Series([1, 1])), [2.0, 2.0])
     with pytest.raises(TypeError, match="real numbers are needed"):
         tg.Tensor(pandas.Series(["a"]))
+
+
+def test_what_is_not_supported_is_so_inside_a_list_too():
+    t = tg.Tensor(np.eye(2), requires_grad=True)
+    for call in (
+        lambda: np.choose([0], [t]),
+        lambda: np.choose(tg.Tensor([0, 1]), [t, t]),
+        lambda: np.select([True], [t]),
+    ):
+        with pytest.raises(TypeError, match="on a Tensor is not supported"):
+            call()
+    assert np.unique(tg.Tensor([2, 1, 2])).tolist() == [1, 2]

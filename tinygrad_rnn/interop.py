@@ -99,8 +99,9 @@ def _array_function(self: Tensor, function: Callable, types: Any, arguments: tup
 
 
 def _holds_no_gradient(arguments: Iterable[Any]) -> bool:
-    """Whether all Tensors among arguments are of whole numbers or booleans: what NumPy makes of them is plain."""
-    return all(x.dtype.kind != "f" for x in arguments if isinstance(x, Tensor))
+    """Whether there are Tensors among arguments, all of whole numbers or booleans."""
+    kinds = {x.dtype.kind for x in arguments if isinstance(x, Tensor)}
+    return bool(kinds) and "f" not in kinds
 
 
 Tensor.__array_ufunc__ = _array_ufunc

@@ -557,7 +557,7 @@ class Tensor:
         """Pickled and copied without its graph: a node becomes a leaf that requires no gradient."""
         read_out(self, "a copy")
         if not self.is_leaf:
-            _tell_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
+            tell_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
         return _unpickled, (
             type(self), self.value, self.requires_grad and self.is_leaf, self.name, self._grad, self.step, self.layer,
         )  # fmt: skip
@@ -587,7 +587,7 @@ class Tensor:
         return self.value.tolist()
 
     def __float__(self) -> float:
-        _tell_of_lost_gradient(self, "becomes a number", "write .item() if that is meant, or use tg.stack")
+        tell_of_lost_gradient(self, "becomes a number", "write .item() if that is meant, or use tg.stack")
         return float(self.item())
 
     def __format__(self, spec: str) -> str:
@@ -713,7 +713,7 @@ def read_out(x: Tensor, how: str) -> None:
     (watcher.get() or _UNWATCHED).read(x, how)
 
 
-def _tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
+def tell_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
     """Warn, naming the line, where Python or NumPy takes a value without saying so, as to store it in an array."""
     if x.requires_grad and _recording.get():
         frame, level = sys._getframe(2), 3

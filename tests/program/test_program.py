@@ -926,3 +926,13 @@ def test_a_program_says_what_it_is():
     program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
     assert repr(program).startswith("Program(loss of (5, 2), (2,): ")
     assert len(re.findall(r"_tanh\(", program.kernel)) == 5
+
+
+def test_a_node_that_is_an_input_is_told_to_lose_its_gradient():
+    program = tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=W)
+    h = tg.tanh(W)
+    with pytest.warns(
+        UserWarning, match=r"^tanh of shape \(2,\) is an input of a program here, and its gradient is lost"
+    ):
+        program(h)
+    program(h.detach())

@@ -18,7 +18,7 @@ from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.structure import flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
-from tinygrad_rnn.tensor import Tensor, bare, leaves_the_graph, recording
+from tinygrad_rnn.tensor import Tensor, bare, leaves_the_graph, recording, tell_of_lost_gradient
 
 _dtype, _value = operator.attrgetter("value.dtype"), operator.attrgetter("value")
 _KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used for longest is forgotten first
@@ -227,6 +227,9 @@ def _arrays_and_structure(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
     for x in inputs:
         if type(x) is not np.ndarray:
             leaves, structure = flattened(inputs)
+            for node in leaves:
+                if isinstance(node, Tensor) and not node.is_leaf:
+                    tell_of_lost_gradient(node, "is an input of a program", "write .detach() if that is meant")
             arrays = [np.asarray(bare(x)) for x in leaves]
             return arrays, None if all(map(is_array, inputs)) else structure_key(structure)
     return inputs, None
