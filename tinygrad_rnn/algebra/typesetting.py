@@ -49,11 +49,12 @@ class Typesetting:
         """The name of a function or an operation, or a letter that is one."""
         return text
 
-    def power(self, base: str, exponent: str) -> str:
-        """A base with an exponent: x², x^(0.5)."""
-        if re.fullmatch(r"−?\d+", exponent):
-            return base + exponent.translate(_RAISED)
-        return f"{base}^{exponent}" if exponent.isalpha() else f"{base}^({exponent})"
+    def power(self, base: str, exponent: float | str) -> str:
+        """A base with an exponent, a number or a text that is in parentheses if need be: x², x^(0.5), x^(a + b)."""
+        if isinstance(exponent, str):
+            return f"{base}^{exponent}"
+        text = f"{exponent:.4g}".replace("-", "−")
+        return base + text.translate(_RAISED) if float(exponent).is_integer() else f"{base}^({text})"
 
     def transposed(self, text: str, sign: str) -> str:
         """A transpose, ᵗU or Uᵀ."""
@@ -87,7 +88,8 @@ class _Latex(Typesetting):
             return _latex_name(text).removesuffix("{}")
         return "".join(rf"\{w}" if w in _LATEX_FUNCTIONS else rf"\operatorname{{{w}}}" for w in text.split())
 
-    def power(self, base: str, exponent: str) -> str:
+    def power(self, base: str, exponent: float | str) -> str:
+        exponent = exponent if isinstance(exponent, str) else f"{exponent:.4g}"
         return f"{{{base}{{}}}}^{{{exponent}}}"  # the base may have an index there; alone, TeX takes its braces off
 
     def transposed(self, text: str, sign: str) -> str:
@@ -113,7 +115,8 @@ class _Markup(Typesetting):
     def word(self, text: str) -> str:
         return f"<I>{text}</I>" if len(text) == 1 and text.isalpha() and text.isascii() else escape(text)
 
-    def power(self, base: str, exponent: str) -> str:
+    def power(self, base: str, exponent: float | str) -> str:
+        exponent = exponent if isinstance(exponent, str) else f"{exponent:.4g}".replace("-", "−")
         return f"{base}<SUP>{exponent}</SUP>"
 
     def transposed(self, text: str, sign: str) -> str:

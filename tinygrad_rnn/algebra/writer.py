@@ -169,8 +169,9 @@ class Writer:
 
     def _power(self, t: Tree) -> str:
         base, exponent = t.parts
-        number = f"{exponent.of:.4g}".replace("-", self.setting.operator("−")) if exponent.is_number() else ""
-        return self.setting.power(self.text(base, ATOM), number or self.text(exponent))
+        return self.setting.power(
+            self.text(base, ATOM), exponent.of if exponent.is_number() else self.text(exponent, ATOM)
+        )
 
     def _applied(self, t: Tree) -> str:
         return f"{self._called(t.of)}({', '.join(map(self.text, t.parts))})" if t.parts else self._called(t.of)
