@@ -608,7 +608,8 @@ def test_a_function_may_look_at_its_nodes():
     def loss(x):
         h = W * x
         first, second = h.inputs
-        assert first is W and second.shape == (2,)
+        if first is not W or second.shape != (2,):  # an assert here would have a program look at all of pytest
+            raise AssertionError
         tg.draw.forward(tg.sum(h))
         with tg.detect_anomaly():
             return tg.sum(h)
