@@ -884,7 +884,6 @@ def test_passes_are_listed_with_their_counts_of_nodes():
     p = Problem(T=6, batch=2)
     program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
     listed = program.passes
-    assert [step.name for step in listed][:3] == ["dead_code", "expanded", "constants"]
     assert all(b.before == a.after for a, b in itertools.pairwise(listed))
     assert listed[-1].after < listed[0].before / 1.5
     assert tg.compile(p.loss, *p.inputs(0), wrt=p.parameters, optimize=False).passes == []

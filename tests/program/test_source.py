@@ -107,7 +107,7 @@ NETS = [("RNN", {"nonlinearity": f}) for f in ("tanh", "sigmoid", "relu", "ident
 def test_a_net_is_what_the_engine_computes(kind, options, layers, many, batch, bias):
     for T in (1, 3):
         assert_written(*net(kind, T, layers, many, batch, bias, **options))
-    assert_written(*net(kind, 7, layers, many, batch, bias, **options), [(True, "named"), (True, "primitives")])
+    assert_written(*net(kind, 7, layers, many, batch, bias, **options), [(True, "named")])
 
 
 @pytest.mark.parametrize("kind, options", NETS)
