@@ -85,7 +85,7 @@ def thread():
 def cluster():
     """A Dask cluster of two worker processes."""
     distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
-    with distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         yield cluster
 
 
