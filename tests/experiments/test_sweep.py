@@ -560,8 +560,8 @@ def test_the_command_on_a_dask_cluster_gives_the_same(capsys, tmp_path, cluster,
     monkeypatch.chdir(tmp_path)  # the workers are elsewhere
     Path("a.csv").write_text("value\n" + "\n".join(str(i % 7) for i in range(40)))
     file = written(tmp_path, GRID.replace("1e200", "0.1").replace("sine", "a.csv"))
-    status, _, err = run(capsys, file, "--out", "dask", "--dask", cluster.scheduler_address)
-    assert (status, err) == (0, "")
+    status, told, err = run(capsys, file, "--out", "dask", "--dask", cluster.scheduler_address)
+    assert (status, err) == (0, ""), told
     assert run(capsys, file, "--out", "processes", "--workers", 2)[0] == 0
     of_dask, of_processes = (lines(tmp_path / out / "results.csv") for out in ("dask", "processes"))
     timed = [i for i, name in enumerate(of_dask[0]) if name in ("seconds", "result seconds")]
