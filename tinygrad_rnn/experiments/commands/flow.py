@@ -4,9 +4,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from tinygrad_rnn.experiments import Cliff, cliff, flow
-from tinygrad_rnn.experiments.cliff import BAND
-from tinygrad_rnn.experiments.flow import CELLS, PATHS, PRESETS, QUANTITIES, Flow, Net, nets_of
+from tinygrad_rnn.experiments.flow import CELLS, PATHS, PRESETS, QUANTITIES, Flow, Net, flow, nets_of
 from tinygrad_rnn.files import refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.tables import aligned
@@ -18,9 +16,9 @@ def add_flow(commands: argparse._SubParsersAction) -> None:
         "flow", help="how far a gradient comes back through time: a curve for every combination of the nets' options",
     )  # fmt: skip
     parser.add_argument(
-        "--preset", choices=(*PRESETS, "cliff"),
+        "--preset", choices=PRESETS,
         help="a known experiment: reach (default, unless there are other options): 8 or 10 steps; jacobian: its norm "
-        "against σ_max(U); profile: forget biases at initialisation; cliff: a wall in the error, and clipping",
+        "against σ_max(U); profile: forget biases at initialisation",
     )  # fmt: skip
     # What is not given has no attribute: the library's own defaults hold.
     nets = parser.add_argument_group("nets", argument_default=argparse.SUPPRESS)
@@ -44,30 +42,24 @@ def add_flow(commands: argparse._SubParsersAction) -> None:
 
 def _flow(options: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(options).items() if name not in ("command", "run", "preset", "out")}
-    seed = {"seed": given.pop("seed")} if "seed" in given and options.preset != "cliff" else {}  # which has no chance
+    seed = {"seed": given.pop("seed")} if "seed" in given else {}
     if options.preset and given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"--preset {options.preset} is an experiment as it stands: leave out {names}")
-    if options.preset == "cliff":
-        return _cliff(_free(options.out, "cliff", "error E"))
     if given:
         settings = {name: given.pop(name) for name in ("steps", "hidden", "quantity") if name in given}
         claim, nets = "", dict.fromkeys(nets_of(**given))
     else:
         preset = PRESETS[options.preset or "reach"]
         claim, nets, settings = preset.claim, preset.nets, preset.settings
-    folder = _free(options.out, "flow", "distance T - t, steps")
+    options.out.mkdir(parents=True, exist_ok=True)  # before the work: it may not be possible
+    for name in ("flow.svg", "flow.csv"):
+        refuse_others(options.out / name, "distance T - t, steps")
     found = flow(list(nets), **seed, **settings)
     print(f"{textwrap.fill(claim, 100)}\n\n{aligned(_rows(found, nets))}\n".lstrip())
-    return _saved(found, folder)
-
-
-def _free(folder: Path, name: str, mark: str) -> Path:
-    """Make the folder before the work: it may not be possible, or have files that are others' to replace."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for suffix in (".svg", ".csv"):
-        refuse_others((folder / name).with_suffix(suffix), mark)
-    return folder
+    found.save(options.out)
+    print(f"wrote {options.out}")
+    return 0
 
 
 def _rows(found: Flow, nets: dict[Net, tuple[float, float] | None]) -> list[list[str]]:
@@ -88,21 +80,3 @@ def _rows(found: Flow, nets: dict[Net, tuple[float, float] | None]) -> list[list
             row.append(f"{found.errors[net.label]:.3f}")
         rows.append(row)
     return rows
-
-
-def _cliff(folder: Path) -> int:
-    found, (low, high) = cliff(), BAND
-    print("Pascanu et al. 2013, Fig. 6: a wall in the error of one unit over 50 steps, x(t) = w σ(x(t-1)) + b")
-    w, b = found.at
-    print(f"‖∂E/∂(w, b)‖ = {found.norm:.0f} at w = {w:.4g}, b = {b:.4f} (stated: {low:g} to {high:g})")
-    for label in found.steps:
-        w, b = found.steps[label]
-        print(f"{label + ':':<10} a step of lr 0.01 goes {found.jump(label):.3g}, to w = {w:.4g}, b = {b:.4g}")
-    print()
-    return _saved(found, folder)
-
-
-def _saved(found: Flow | Cliff, folder: Path) -> int:
-    found.save(folder)
-    print(f"wrote {folder}")
-    return 0
