@@ -2,8 +2,9 @@
 
 from tinygrad_rnn.experiments.flow import Flow, Net, flow
 from tinygrad_rnn.experiments.points import Run, sample
+from tinygrad_rnn.experiments.run import train
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.sweep import sweep
-from tinygrad_rnn.experiments.training import Summary, train
+from tinygrad_rnn.experiments.training import Summary
 
 __all__ = ["Flow", "Net", "Run", "Settings", "Summary", "flow", "sample", "sweep", "train"]

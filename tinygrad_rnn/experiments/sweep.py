@@ -69,10 +69,10 @@ def sweep(
     wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
     checks.instance("sweep", executor, (Executor, type(None)), wanted)
     points = {identity(point): point for point in combinations(grid)}
-    progress, out = progress or (lambda run: None), None if out is None else Path(out)
+    progress = progress or (lambda run: None)
     with contextlib.ExitStack() as ending:  # also when it is interrupted, or the disk is full: what has run is kept
         if out is not None:
-            ending.enter_context(claimed(out))
+            out = ending.enter_context(claimed(out))
         runs = {} if out is None else _finished(out, function, points, outdated)
         for run in runs.values():
             progress(run)

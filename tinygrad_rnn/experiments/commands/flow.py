@@ -2,10 +2,9 @@
 
 import argparse
 import textwrap
-from pathlib import Path
 
 from tinygrad_rnn.experiments.flow import CELLS, PATHS, PRESETS, QUANTITIES, Flow, Net, flow, nets_of
-from tinygrad_rnn.files import refuse_others
+from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.tables import aligned
 
@@ -34,9 +33,7 @@ def add_flow(commands: argparse._SubParsersAction) -> None:
     nets.add_argument("--steps", type=int, metavar="T", help="(default: 30)")
     nets.add_argument("--hidden", type=int, metavar="H", help="the length of the hidden state (default: 32)")
     parser.add_argument("--seed", type=int, default=argparse.SUPPRESS, help="of weights and data (default: 0)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/flow"), help="the folder for the results (default: out/flow)"
-    )
+    parser.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")
     parser.set_defaults(run=_flow)
 
 
@@ -52,13 +49,13 @@ def _flow(options: argparse.Namespace) -> int:
     else:
         preset = PRESETS[options.preset or "reach"]
         claim, nets, settings = preset.claim, preset.nets, preset.settings
-    options.out.mkdir(parents=True, exist_ok=True)  # before the work: it may not be possible
-    for name in ("flow.svg", "flow.csv"):
-        refuse_others(options.out / name, "distance T - t, steps")
-    found = flow(list(nets), **seed, **settings)
-    print(f"{textwrap.fill(claim, 100)}\n\n{aligned(_rows(found, nets))}\n".lstrip())
-    found.save(options.out)
-    print(f"wrote {options.out}")
+    with claimed(options.out) as folder:  # before the work: it may not be possible
+        for name in ("flow.svg", "flow.csv"):
+            refuse_others(folder / name, "distance T - t, steps")
+        found = flow(list(nets), **seed, **settings)
+        print(f"{textwrap.fill(claim, 100)}\n\n{aligned(_rows(found, nets))}\n".lstrip())
+        found.save(folder)
+    print(f"wrote {folder}")
     return 0
 
 

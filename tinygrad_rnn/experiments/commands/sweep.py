@@ -26,7 +26,7 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("file", type=Path, metavar="FILE.toml", help="the settings of the runs")
     parser.add_argument(
-        "--out", type=Path, required=True,
+        "--out", required=True,
         help="the folder for results.csv, results.svg and a folder of each run; a run that is there is not run again",
     )  # fmt: skip
     parser.add_argument("--measure", metavar="NAME", help="the number that is drawn (default: the first)")
@@ -42,9 +42,9 @@ def _sweep(options: argparse.Namespace) -> int:
     try:
         points = sweep_file.read_points(options.file)
         varied = [name for name in points[0] if any(point[name] != points[0][name] for point in points)]
-        if outdated := sweep_file.outdated_runs(options.out, points):
+        if outdated := sweep_file.outdated_runs(Path(options.out), points):
             print(f"{len(outdated)} of the runs that are there saw other data than there are now: they run again")
-        train = sweep_file.TrainPoint(options.out.absolute(), Path.cwd())
+        train = sweep_file.TrainPoint(Path(options.out).absolute(), Path.cwd())
         count = itertools.count(1)
 
         def show(run: Run) -> None:

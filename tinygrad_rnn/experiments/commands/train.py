@@ -8,9 +8,9 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from tinygrad_rnn.experiments.folder import Epoch, read_settings
+from tinygrad_rnn.experiments.run import read_settings, train
 from tinygrad_rnn.experiments.settings import Settings, option_type
-from tinygrad_rnn.experiments.training import train
+from tinygrad_rnn.experiments.training import Epoch
 
 LINES, SECONDS = 10, 10.0  # where there is no bar: so many lines a run, and one after so many seconds without any
 
@@ -19,11 +19,9 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     """Add the command to those of the command line."""
     train = commands.add_parser("train", help="train a net to forecast a series or a text, against simple baselines")
     folder = train.add_mutually_exclusive_group()
+    folder.add_argument("--out", default="out/train", help="the folder for the results (default: out/train)")
     folder.add_argument(
-        "--out", type=Path, default=Path("out/train"), help="the folder for the results (default: out/train)"
-    )
-    folder.add_argument(
-        "--resume", type=Path, metavar="DIR",
+        "--resume", metavar="DIR",
         help="go on with the run in this folder, with its settings; more --epochs than it had may be given",
     )  # fmt: skip
     train.set_defaults(run=_train)
@@ -56,13 +54,15 @@ def _reader(setting: Field) -> Any:
 
 def _train(options: argparse.Namespace) -> int:
     given = {s.name: getattr(options, s.name) for s in fields(Settings) if hasattr(options, s.name)}
-    out, resume = options.resume or options.out, options.resume is not None
+    resume = options.resume is not None
+    name = options.resume if resume else options.out
+    out = Path(name)
     if resume:
         given = read_settings(out).as_dict() | given
     settings = Settings(**given).seen_from(Path.cwd())
     try:
         with _Progress() as progress:
-            summary = train(settings, out, resume, progress)
+            summary = train(settings, name, resume, progress)
     except KeyboardInterrupt:
         begun = (out / "checkpoint.npz").exists() and read_settings(out) == settings
         hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(str(out))}" if begun else ""
