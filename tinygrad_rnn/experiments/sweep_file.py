@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_rnn.experiments.data import load
-from tinygrad_rnn.experiments.points import combinations, sample
 from tinygrad_rnn.experiments.run import CHECKPOINT, FILES, read_manifest, train
+from tinygrad_rnn.experiments.runs import combinations, sample
 from tinygrad_rnn.experiments.settings import Settings, option_type
 from tinygrad_rnn.experiments.sweep import FIGURE, RECORD, RESULTS, identity
 from tinygrad_rnn.experiments.training import Summary
