@@ -27,8 +27,8 @@ from itertools import pairwise
 
 import numpy as np
 
+import closed_form_gates
 import tinygrad_rnn as tg
-from tinygrad_rnn.bptt import closed_form_gates
 
 # T, B, D, H, and how often each step is timed
 SIZES = {"small": (10, 1, 1, 16, 300), "middle": (50, 32, 16, 64, 60), "large": (100, 64, 64, 256, 9)}

@@ -118,8 +118,8 @@ def test_jacobians_stay_below_their_bound_and_vanish_as_expected(taught):
 def test_clipping_keeps_descent_from_leaping_off_the_wall(taught):
     found, _, _ = taught(7)
     assert re.match(r"linear\(51\d\)", found["anomaly"])
-    assert 1400 < found["wall"].norm < 1700 and 0.03 < found["median"] < 0.07
-    np.testing.assert_allclose(found["wall"].at, (4.81, -2.494), atol=5e-4)
+    assert 1400 < found["norm"] < 1700 and 0.03 < found["median"] < 0.07
+    np.testing.assert_allclose(found["at"], (4.81, -2.494), atol=5e-4)
     np.testing.assert_allclose(found["final"]["unclipped"], 0.09, atol=0.01)
     assert found["final"]["norm at most 1"] < 0.02 and found["final"]["elements at most 1"] < 0.02
     assert found["longest"]["norm at most 1"] <= 0.01 * (1 + 1e-12) < 1.0 < found["longest"]["unclipped"]

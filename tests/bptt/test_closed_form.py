@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import D, H
 
+import closed_form_gates
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
-from tinygrad_rnn.bptt import closed_form, closed_form_gates, closed_form_gradients, closed_form_stacked_gradients
+from tinygrad_rnn.bptt import closed_form, closed_form_gradients, closed_form_stacked_gradients
 from tinygrad_rnn.checking import check_parameters
 from tinygrad_rnn.tensor import Tensor
 

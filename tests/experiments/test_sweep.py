@@ -20,8 +20,8 @@ from command_line import ended
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.experiments import Settings, sample, sweep, train
-from tinygrad_rnn.experiments.points import Run, combinations
 from tinygrad_rnn.experiments.processes import Processes
+from tinygrad_rnn.experiments.runs import Run, combinations
 from tinygrad_rnn.experiments.sweep import identity
 from tinygrad_rnn.experiments.sweep_figure import draw_runs
 from tinygrad_rnn.experiments.sweep_file import read_points
@@ -129,7 +129,7 @@ def test_a_sample_keeps_to_its_ranges_and_to_its_seed():
         ({"points": 1}, "each name in one of uniform, log_uniform, choice, and one at least"),
         ({"points": 1, "uniform": {"x": [0, 1]}, "choice": {"x": [1]}}, r"not \['x', 'x'\]"),
         ({"points": 1, "uniform": {"x": [1, 1]}}, r"uniform x = \[1, 1\]: a lower number, then"),
-        ({"points": 1, "uniform": {"x": [1, float("inf")]}}, "two numbers are needed"),
+        ({"points": 1, "uniform": {"x": [1, float("inf")]}}, "a lower number, then a higher one"),
         ({"points": 1, "log_uniform": {"x": [0, 1]}}, "a lower number above zero"),
         ({"points": 1, "choice": {"x": []}}, "a list is needed"),
         ({"points": 1, "choice": {"x": "rnn"}}, "a list is needed"),

@@ -105,10 +105,18 @@ def test_a_run_that_is_stopped_in_its_first_epoch_goes_on_too(tmp_path):
     assert train(given, tmp_path / "parts", resume=True).held_out == train(given).held_out
 
 
-def test_a_line_of_metrics_beyond_the_checkpoint_is_dropped(tmp_path, finished):
-    train(settings(tmp_path, epochs=2), tmp_path / "a")
-    with open(tmp_path / "a" / "metrics.csv", "a") as file:
-        file.write("3,0.1,0.2")
+def test_a_run_that_was_killed_between_two_of_its_files_goes_on(tmp_path):
+    """Its checkpoint is of the second epoch then, and others are still of the first."""
+    before = {}
+
+    def keep(done, total, epoch):
+        if epoch is not None and epoch.epoch == 1:
+            before.update({name: (tmp_path / "a" / name).read_bytes() for name in ("metrics.csv", "model.npz")})
+
+    train(settings(tmp_path, epochs=2), tmp_path / "a", progress=keep)
+    for name, content in before.items():
+        assert (tmp_path / "a" / name).read_bytes() != content
+        (tmp_path / "a" / name).write_bytes(content)
     train(settings(tmp_path), tmp_path / "a", resume=True)
     assert metrics(tmp_path / "a") == metrics(finished)
 
@@ -274,7 +282,8 @@ def test_settings_that_are_none_are_told(capsys, out, content):
         ("epochs", np.array([[1.0, np.nan, 1, 1, 1]]), "epochs is"),
         ("epochs", np.ones((1, 4)), "epochs is"),
         ("epochs", np.array("many"), "epochs is"),
-        ("epochs", None, "'epochs'"),
+        ("epochs", None, "epochs is missing"),
+        ("data", None, "data is missing"),
         ("epochs", np.zeros((10**6, 5)), "epochs has 40,000,000 bytes"),
         ("parameter.readout.V", np.zeros((1, 4)), r"parameter.readout.V is float64 \(1, 4\) and should be .* \(1, 3\)"),
         ("parameter.readout.V", np.zeros((1, 3), np.float32), "parameter.readout.V is float32"),
@@ -283,7 +292,7 @@ def test_settings_that_are_none_are_told(capsys, out, content):
         ("optimizer.0.0", np.array(-1), "optimizer.0.0 is not what 4 epochs can have left"),
         ("rng", np.array("{}"), "rng is no state of the random generator"),
         ("rng", np.array("[" * 100_000), "rng is no state"),
-        ("rng", None, "rng is no state"),
+        ("rng", None, "rng is missing"),
         ("odd", np.zeros(3), "odd is not a parameter"),
     ],
 )
@@ -364,16 +373,40 @@ def test_what_is_put_beside_a_run_or_in_the_place_of_its_files_is_not_replaced(t
     assert (tmp_path / "sample.txt").read_text() == "mine"
     with pytest.raises(ValueError, match=r"sample\.txt is there, and of no run"):
         train(Settings(data="topics", **TINY), tmp_path)
-    for name in ("model.npz", "prediction.csv"):
+    mine = json.dumps(given.as_dict()).encode()  # no settings as a run writes them
+    (tmp_path / "elsewhere").write_bytes(mine)
+    for name in ("model.npz", "prediction.csv", "metrics.csv", "config.json"):
         path = tmp_path / name
         before = path.read_bytes()
-        path.write_bytes(b"mine")
-        for resume in (False, True):
-            with pytest.raises(ValueError, match=f"{name} is there, and of no run"):
-                train(given, tmp_path, resume)
-        assert path.read_bytes() == b"mine"
+        for put in (lambda path: path.write_bytes(mine), lambda path: path.symlink_to("elsewhere"), os.mkfifo):
+            path.unlink()
+            put(path)
+            if put is not os.mkfifo or name != "config.json":  # whose settings are not even read
+                for resume in (False, True):
+                    with pytest.raises(ValueError, match=f"{name} is there, and of no run"):
+                        train(given, tmp_path, resume)
+                assert path.is_fifo() or path.read_bytes() == mine
+        path.unlink()
         path.write_bytes(before)
     train(given, tmp_path)
+
+
+def test_a_text_s_sample_that_was_changed_is_not_deleted_by_a_run_over_a_series(tmp_path):
+    train(settings(tmp_path, "text", epochs=1), tmp_path / "out")
+    (tmp_path / "out" / "sample.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"sample\.txt is there, and of no run"):
+        train(settings(tmp_path), tmp_path / "out")
+    assert (tmp_path / "out" / "sample.txt").read_text() == "mine"
+
+
+def test_a_file_that_is_put_in_the_place_of_a_run_s_while_it_runs_is_not_replaced(tmp_path):
+    def put(done, total, epoch):
+        if epoch is not None:
+            (tmp_path / "metrics.csv").write_text("mine")
+
+    with pytest.raises(ValueError, match=r"metrics\.csv is there, and of no run"):
+        train(settings(tmp_path, epochs=2), tmp_path, progress=put)
+    assert (tmp_path / "metrics.csv").read_text() == "mine"
 
 
 def test_a_run_that_was_stopped_may_begin_anew_and_another_may_take_its_place(tmp_path):
@@ -411,7 +444,7 @@ def test_two_runs_in_one_folder_at_a_time_are_one_too_many(tmp_path):
 
 def test_metrics_are_written_anew_when_a_run_goes_on(capsys, out):
     whole = metrics(out)
-    (out / "metrics.csv").write_text("epoch\n1,x\n")
+    (out / "metrics.csv").unlink()
     assert run(capsys, "--resume", out, "--epochs", 5)[0] == 0
     assert metrics(out)[:-1] == whole
 
@@ -516,7 +549,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
 
     try:
-        with pytest.raises(OSError, match=r"cannot write .*metrics\.csv: File too large"):
+        with pytest.raises(OSError, match=r"cannot write .*checkpoint\.npz: File too large"):
             train(settings(tmp_path), tmp_path / "out", resume=True, progress=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
