@@ -1,7 +1,7 @@
-"""The notation of the table, read: from "{y} {x}^({y} − 1)" and operands to a tree.
+"""The notation of the table, read: from "{y} ⊙ {x}^({y} − 1)" and its operands to a tree.
 
-From the loosest to the tightest: x and y, x = y; sums; ⊙, / and Σ; juxtaposition, as in W x; ᵗ, √ and powers; names,
-numbers, f(x), |x|, (x), [x].
+From the loosest to the tightest: relations, as in x = y; sums; ⊙, / and Σ; juxtaposition, as in W x; powers, ᵗ and √;
+names, numbers, f(x), |x|, (x), [x].
 """
 
 import re
@@ -11,8 +11,14 @@ from typing import Any
 from tinygrad_rnn.algebra import trees
 from tinygrad_rnn.algebra.trees import Tree, number
 
-_TOKEN = re.compile(r"\{(?P<operand>\w+)\}|(?P<number>\d+(?:\.\d+)?)|(?P<word>[^\W\d_]\w*)|(?P<sign>\S)|(?P<space> )")
-_RELATIONS = {"=", "≠", "<", "≤", ">", "≥", "and", "or", "mod"}
+_TOKEN = re.compile(
+    r" ?(?P<infix>[-+−⊙=≠<≤>≥,]| / | (?:mod|and|or)(?= )) ?|(?P<call>[^\W\d_]\w*(?: [^\W\d_]\w*)*)\(|(?P<f>\{f\}′?)\("
+    r"|\{(?P<operand>\w+)\}|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) |(?P<sign>\[…\]|\S| (?=\S))"
+)
+_RELATIONS = dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), 0)
+_LEVELS = {**_RELATIONS, "+": 1, "−": 1, "⊙": 2, " / ": 2, "/": 2, " ": 3, "^": 4, "²": 4, "³": 4, "[…]": 4}
+_PREFIXES = {"−": (2, "negative"), "Σ": (2, "total"), "ᵗ": (4, "transposed"), "√": (4, "root"),
+             "not": (0, "words"), "either": (0, "words")}  # fmt: skip
 _BRACKETS = {"(": (")", ""), "|": ("|", "size"), "[": ("]", "brackets")}
 _SIMPLER = {"sum": trees.plus, "negative": trees.negative, "times": trees.times, "over": trees.over,
             "power": trees.power, "transposed": trees.transposed, "matrix": trees.matrix}  # fmt: skip
@@ -26,126 +32,71 @@ def read(template: str, operands: Mapping[str, Tree], function: Any, simplified:
         simplified: whether the tree is simplified as it is made, or is what stands there.
 
     Raises:
-        ValueError: the template is not read to its end, or names another operand.
+        ValueError: the template cannot be read, or has another operand.
     """
-    reader = _Reader(template, operands, function, simplified)
-    tree = reader.relation()
-    if reader.tokens:
-        raise reader.error()
-    return tree
+    tokens = [(match.lastgroup, match[match.lastgroup]) for match in _TOKEN.finditer(template)][::-1]
 
+    def made(head: str, *parts: Tree, of: Any = None) -> Tree:
+        if head in _SIMPLER and (simplified or head == "matrix"):
+            return _SIMPLER[head](*parts)
+        return Tree(head, parts, of, () if head == "total" else None)
 
-class _Reader:
-    def __init__(self, template: str, operands: Mapping[str, Tree], function: Any, simplified: bool):
-        self.template, self.operands, self.function, self.simplified = template, operands, function, simplified
-        self.tokens = [(match.lastgroup, match[match.lastgroup]) for match in _TOKEN.finditer(template)][::-1]
+    def skipped(text: str) -> bool:
+        return bool(tokens) and tokens[-1][1] == text and bool(tokens.pop())
 
-    def error(self) -> ValueError:
-        return ValueError(f"{self.template!r}: the notation cannot be read")
-
-    def tree(self, head: str, *parts: Tree, of: Any = None) -> Tree:
-        if self.simplified or head == "matrix":
-            return _SIMPLER.get(head, lambda *parts: Tree(head, parts, of))(*parts)
-        return Tree(head, parts, of)
-
-    def next_is(self, *texts: str, kind: str = "") -> bool:
-        """Whether one of some texts, or of a kind of token, comes next."""
-        return bool(self.tokens) and (self.tokens[-1][1] in texts or self.tokens[-1][0] == kind)
-
-    def skip(self, text: str) -> bool:
-        """Whether this text comes next, after a space or not; which is then read, with a space after it."""
-        spaced = len(self.tokens) > 1 and self.tokens[-1][1] == " " and self.tokens[-2][1] == text
-        if not spaced and not self.next_is(text):
-            return False
-        del self.tokens[-1 - spaced :]
-        if text not in ")]|²³" and self.next_is(" "):
-            self.tokens.pop()
-        return True
-
-    def skipped(self, text: str) -> None:
-        if not self.skip(text):
-            raise self.error()
-
-    def relation(self) -> Tree:
-        if prefix := next((word for word in ("not", "either") if self.skip(word)), ""):
-            return Tree("words", [self.relation()], prefix)
-        left = self.sum()
-        while relation := next((word for word in _RELATIONS if self.skip(word)), ""):
-            left = Tree("relation", [left, self.sum()], relation)
-        return left
-
-    def sum(self) -> Tree:
-        left = self.tree("negative", self.product()) if self.skip("−") else self.product()
-        while sign := next((sign for sign in "+−" if self.skip(sign)), ""):
-            right = self.product()
-            left = self.tree("sum", left, right if sign == "+" else self.tree("negative", right))
-        return left
-
-    def product(self) -> Tree:
-        if self.skip("Σ"):
-            return Tree("total", [self.product()], shape=())
-        left = self.beside()
-        while True:
-            if self.skip("⊙"):
-                left = self.tree("times", left, self.beside())
-            elif self.next_is("/") or (self.next_is(" ") and self.tokens[-2][1] == "/"):
-                of = "spaced" if self.next_is(" ") else None
-                self.skip("/")
-                left = self.tree("over", left, self.beside(), of=of)
+    def tree(least: int = 0) -> Tree:
+        """What stands next, with all operators that bind at least so tightly."""
+        left = operand()
+        while tokens and _LEVELS.get(tokens[-1][1], -1) >= least:
+            sign = tokens.pop()[1]
+            if sign in "²³":
+                left = made("power", left, number("²³".index(sign) + 2))
+            elif sign == "[…]":
+                left = made("part", left)
             else:
-                return left
-
-    def beside(self) -> Tree:
-        left = self.raised()
-        while self.next_is(" ") and (self.tokens[-2][0] in ("operand", "number") or self.tokens[-2][1] in "ᵗ√(|["):
-            self.tokens.pop()
-            right = self.raised()
-            left = self.tree("times" if left.is_number() else "matrix", left, right)
+                left = joined(left, sign, tree(_LEVELS[sign] + 1))
         return left
 
-    def raised(self) -> Tree:
-        for sign, head in (("ᵗ", "transposed"), ("√", "root")):
-            if self.skip(sign):
-                return self.tree(head, self.raised())
-        base = self.atom()
-        while True:
-            if self.next_is("²", "³"):
-                base = self.tree("power", base, number("²³".index(self.tokens.pop()[1]) + 2))
-            elif self.skip("^"):
-                base = self.tree("power", base, self.atom())
-            elif self.next_is("["):
-                base = Tree("part", [base])
-                while not self.skip("]"):
-                    self.tokens.pop()
-            else:
-                return base
+    def joined(left: Tree, sign: str, right: Tree) -> Tree:
+        match sign:
+            case "+" | "−":
+                return made("sum", left, right if sign == "+" else made("negative", right))
+            case "⊙":
+                return made("times", left, right)
+            case "/" | " / ":
+                return made("over", left, right, of="spaced" if sign == " / " else None)
+            case " ":
+                return made("times" if left.is_number() else "matrix", left, right)
+            case "^":
+                return made("power", left, right)
+        return made("relation", left, right, of=sign.strip())
 
-    def atom(self) -> Tree:
-        if not self.tokens:
-            raise self.error()
-        kind, text = self.tokens.pop()
-        if kind == "operand" and text == "f" and text not in self.operands:
-            head = "prime" if self.skip("′") else "applied"
-            return Tree(head, self.arguments(), self.function)
-        if kind == "operand" and text in self.operands:
-            return self.operands[text]
+    def arguments() -> list[Tree]:
+        found = [tree()]
+        while skipped(","):
+            found.append(tree())
+        return found if skipped(")") else failed()
+
+    def operand() -> Tree:
+        kind, text = tokens.pop() if tokens else failed()
+        if kind == "operand" and text in operands:
+            return operands[text]
         if kind == "number":
-            return number(float(text))
-        if kind == "word":
-            while self.next_is(" ") and self.tokens[-2][0] == "word" and self.tokens[-2][1] not in _RELATIONS:
-                text += f" {self.tokens[-2][1]}"  # log softmax
-                del self.tokens[-2:]
-            return number(0.5) if text == "½" else Tree("applied", self.arguments() if self.next_is("(") else (), text)
+            return number(0.5 if text == "½" else float(text))
+        if kind == "call":
+            return made("applied", *arguments(), of=text)
+        if kind == "f":
+            return made("prime" if text.endswith("′") else "applied", *arguments(), of=function)
+        if text in _PREFIXES:
+            least, head = _PREFIXES[text]
+            return made(head, tree(least), of=text if head == "words" else None)
         if text not in _BRACKETS:
-            raise self.error()
-        inside, (end, head) = self.relation(), _BRACKETS[text]
-        self.skipped(end)
-        return Tree(head, [inside]) if head else inside
+            failed()
+        inside, (end, head) = tree(), _BRACKETS[text]
+        return (made(head, inside) if head else inside) if skipped(end) else failed()
 
-    def arguments(self) -> list[Tree]:
-        self.skipped("(")
-        found = [self.relation()]
-        while self.skip(","):
-            found.append(self.relation())
-        self.skipped(")")
-        return found
+    def failed() -> Any:
+        raise ValueError(f"{template!r}: the notation cannot be read")
+
+    found = tree()
+    return failed() if tokens else found

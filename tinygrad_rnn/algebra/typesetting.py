@@ -49,12 +49,14 @@ class Typesetting:
         """The name of a function or an operation, or a letter that is one."""
         return text
 
-    def power(self, base: str, exponent: float | str) -> str:
-        """A base with an exponent, a number or a text that is in parentheses if need be: x², x^(0.5), x^(a + b)."""
-        if isinstance(exponent, str):
-            return f"{base}^{exponent}"
+    def power(self, base: str, exponent: float) -> str:
+        """A base with a number as its exponent: x², x^(0.5)."""
         text = f"{exponent:.4g}".replace("-", "−")
         return base + text.translate(_RAISED) if float(exponent).is_integer() else f"{base}^({text})"
+
+    def raised(self, base: str, exponent: str, inside: str) -> str:
+        """A base with an exponent, which is in parentheses if need be, and what it is inside of them."""
+        return f"{base}^{exponent}"
 
     def transposed(self, text: str, sign: str) -> str:
         """A transpose, ᵗU or Uᵀ."""
@@ -88,9 +90,11 @@ class _Latex(Typesetting):
             return _latex_name(text).removesuffix("{}")
         return "".join(rf"\{w}" if w in _LATEX_FUNCTIONS else rf"\operatorname{{{w}}}" for w in text.split())
 
-    def power(self, base: str, exponent: float | str) -> str:
-        exponent = exponent if isinstance(exponent, str) else f"{exponent:.4g}"
-        return f"{{{base}{{}}}}^{{{exponent}}}"  # the base may have an index there; alone, TeX takes its braces off
+    def power(self, base: str, exponent: float) -> str:
+        return self.raised(base, "", f"{exponent:.4g}")
+
+    def raised(self, base: str, exponent: str, inside: str) -> str:
+        return f"{{{base}{{}}}}^{{{inside}}}"  # the base may have an index there; alone, TeX takes its braces off
 
     def transposed(self, text: str, sign: str) -> str:
         return f"{{}}^t{text}" if sign == "ᵗ" else rf"{{{text}{{}}}}^\top"
@@ -115,9 +119,11 @@ class _Markup(Typesetting):
     def word(self, text: str) -> str:
         return f"<I>{text}</I>" if len(text) == 1 and text.isalpha() and text.isascii() else escape(text)
 
-    def power(self, base: str, exponent: float | str) -> str:
-        exponent = exponent if isinstance(exponent, str) else f"{exponent:.4g}".replace("-", "−")
-        return f"{base}<SUP>{exponent}</SUP>"
+    def power(self, base: str, exponent: float) -> str:
+        return self.raised(base, "", f"{exponent:.4g}".replace("-", "−"))
+
+    def raised(self, base: str, exponent: str, inside: str) -> str:
+        return f"{base}<SUP>{inside}</SUP>"
 
     def transposed(self, text: str, sign: str) -> str:
         return f"<SUP>t</SUP>{text}" if sign == "ᵗ" else f"{text}<SUP>T</SUP>"
@@ -127,9 +133,11 @@ PLAIN, LATEX, MARKUP = Typesetting(), _Latex(), _Markup()
 
 
 def _latex_name(text: str) -> str:
-    """A name of one letter as it is, and a longer one upright."""
-    letters = [c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c)]
-    return _latex_text(text) if len(letters) == 1 else rf"\mathrm{{{_latex_text(text)}}}"
+    """A name of one letter as it is, and a longer one upright; with its primes."""
+    base = text.rstrip("′") or text
+    letters = [c for c in unicodedata.normalize("NFD", base) if not unicodedata.combining(c)]
+    name = _latex_text(base) if len(letters) == 1 else rf"\mathrm{{{_latex_text(base)}}}"
+    return name + "'" * (len(text) - len(base))
 
 
 def _latex_text(text: str) -> str:
@@ -138,8 +146,8 @@ def _latex_text(text: str) -> str:
     for c in unicodedata.normalize("NFD", text):
         if c in _ACCENTS and letters:
             letters[-1] = rf"\{_ACCENTS[c]}{{{letters[-1]}}}"
-        elif c in "′ᵀ":
-            letters.append(r"{\prime}" if c == "′" else r"{\top}")
+        elif c == "′":
+            letters.append(r"{\prime}")
         elif c.isascii():
             letters.append(_LATEX_ESCAPES.get(c, c))
         else:

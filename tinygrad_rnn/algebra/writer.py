@@ -147,9 +147,9 @@ class Writer:
         return text
 
     def _over(self, t: Tree) -> str:
-        if t.of == "spaced":
-            return f"{self.text(t.parts[0], PRODUCT)} / {self.text(t.parts[1], TIGHT)}"
-        return f"{self.text(t.parts[0], BESIDE)}/{self.text(t.parts[1], TIGHT)}"
+        sign, least = (" / ", PRODUCT) if t.of == "spaced" else ("/", BESIDE)
+        x, y = t.parts
+        return f"{self.text(x, TIGHT if x.head == 'matrix' else least)}{sign}{self.text(y, TIGHT)}"
 
     def _matrix(self, t: Tree) -> str:
         return self.setting.beside.join(self.text(x, BESIDE) for x in t.parts)
@@ -168,10 +168,10 @@ class Writer:
         return self.setting.root(self.text(t.parts[0], ATOM), self.text(t.parts[0]))
 
     def _power(self, t: Tree) -> str:
-        base, exponent = t.parts
-        return self.setting.power(
-            self.text(base, ATOM), exponent.of if exponent.is_number() else self.text(exponent, ATOM)
-        )
+        base, exponent = self.text(t.parts[0], ATOM), t.parts[1]
+        if exponent.is_number():
+            return self.setting.power(base, exponent.of)
+        return self.setting.raised(base, self.text(exponent, ATOM), self.text(exponent))
 
     def _applied(self, t: Tree) -> str:
         return f"{self._called(t.of)}({', '.join(map(self.text, t.parts))})" if t.parts else self._called(t.of)
