@@ -6,6 +6,7 @@ what the row's rule makes of it, on trees. Where people write a derivative other
 
 from collections.abc import Callable, Sequence
 
+import tinygrad_rnn.algebra.operators  # noqa: F401 - rules run on trees by them
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.reading import read
 from tinygrad_rnn.algebra.trees import (
