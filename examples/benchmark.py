@@ -369,7 +369,7 @@ def main():
         print(f"{length:>9,} in a chain     " + "".join(f"{taken:10.2f}" for taken in columns))
 
     print("\nseconds to draw and save an SVG    forward  backward")
-    for T, options in [(10, {})] if quick else [(50, {}), (1000, {"max_steps": 6})]:
+    for T, options in [(3, {})] if quick else [(50, {}), (1000, {"max_steps": 6})]:
         for kind in ("RNN", "LSTM", "GRU"):
             name = f"{kind}, T = {T}" + "".join(f", {key}={value}" for key, value in options.items())
             print(f"{name:32}" + "".join(f"{taken:10.2f}" for taken in drawing(kind, T, **options)))

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_rnn import __version__, datasets, draw, nn
+from tinygrad_rnn.algebra.notation import Notation
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
@@ -30,7 +31,6 @@ from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
-from tinygrad_rnn.notation import Notation
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
 from tinygrad_rnn.tensor import Tensor, label

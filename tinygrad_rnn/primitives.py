@@ -1,18 +1,19 @@
 """The table of primitives: every operation that can stand in a recorded graph, stated once.
 
-The contract of a row, `primitive(name, forward, written, (vjp, derivative), ...)`:
+The contract of a row, `primitive(name, forward, written, rule, ...)`:
 
 - `forward(*arguments)` runs on NumPy arrays. The arguments are the inputs, then static arguments such as an axis.
-- One `vjp(g, ans, *arguments)` per input: the cotangent `g` of the output `ans` times the local derivative, which is
-  the cotangent of that input. A rule uses operators, NumPy functions and the table's own primitives only, so it runs
-  on arrays (giving the gradient) and on Tensors (recording the gradient as a graph of the same primitives).
+- One rule per input, `vjp(g, ans, *arguments)`: the cotangent `g` of the output `ans` times the local derivative, which
+  is the cotangent of that input. A rule uses operators, NumPy functions and the table's own primitives only, so it runs
+  on arrays (the gradient), on Tensors (the gradient as a graph of the same primitives) and on symbols (its formula).
 - A rule is pure calculus. Where an input was broadcast, its cotangent comes out in the output's shape; the reverse
   sweep sums it back, in one place (`backward.fit`).
-- `written` and one `derivative` per input say how a person writes the expression and the local derivative. The names
-  in braces are those of the rule's arguments; `{f}` is the nonlinearity. Read as notation, they label the diagrams. A
-  derivative of None has no short notation: a selection of elements, say.
+- `written` says how a person writes the expression. Where a person writes a derivative otherwise than its rule does, as
+  f′(x), the rule is a pair (vjp, derivative). The names in braces are those of the rule's arguments; `{f}` is the
+  nonlinearity.
 
-This module knows NumPy and nothing else of the package.
+What else anybody needs to know of an operation, such as that it works by element, are the further columns. Nobody asks
+what a primitive is called. This module knows NumPy and nothing else of the package.
 """
 
 from __future__ import annotations
@@ -32,19 +33,42 @@ _ndarray = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
-    """One row of the table; `argument_names` are its arguments as its rules and its notation spell them.
+    """One row of the table.
 
-    A variadic primitive takes any number of inputs alike, then one static argument; its only rule is
-    `vjp(i, g, ans, *arguments)` for input i.
+    Attributes:
+        name, forward, written: as in the contract.
+        vjps, derivatives: per input its rule, and how its derivative is written, or None where the rule says it.
+        argument_names: the arguments, as its rules and its notation spell them.
+        variadic: whether it takes any number of inputs alike, then one static argument; its only rule is
+            `vjp(i, g, ans, *arguments)` for input i.
+        by_element: whether it works element by element, on inputs that are broadcast.
+        products: the pairs of inputs that are multiplied as matrices, the left one first.
+        by_rows: whether it does to each row of a batch what it does to a vector.
+        reduction: the ufunc that it applies over an axis, as in forward(x, axis, keepdims).
+        is_view: whether the result may be the very memory of its input.
+        is_composite: whether it stands for several primitives: its forward function, run on Tensors, records these.
+        neutral: per input, the number that in its place makes the other input the result.
+        add_to: add_to(total, g, *arguments) adds the rule's term to an array in place, which takes less time than
+            the rule.
+        code: how it is written in NumPy, where that is not what its forward function does; operands in braces.
     """
 
     name: str
     forward: Callable[..., np.ndarray]
     written: str
-    vjps: Sequence[Callable[..., Any]] = field(repr=False)
-    derivatives: Sequence[str | None] = field(repr=False)
-    argument_names: tuple[str, ...] = field(repr=False)
+    vjps: Sequence[Callable[..., Any]] = field(default=(), repr=False)
+    derivatives: Sequence[str | None] = field(default=(), repr=False)
+    argument_names: tuple[str, ...] = field(default=(), repr=False)
     variadic: bool = False
+    by_element: bool = False
+    products: tuple[tuple[int, int], ...] = ()
+    by_rows: bool = False
+    reduction: np.ufunc | None = None
+    is_view: bool = False
+    is_composite: bool = False
+    neutral: tuple[float | None, ...] = ()
+    add_to: Callable[..., None] | None = None
+    code: str | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """Run on arrays; a first argument that records (a Tensor) takes the call over, as in NumPy's own protocols.
@@ -58,30 +82,25 @@ class Primitive:
             inputs += 1  # what an index holds
         return arguments[0].__record__(self, arguments[:inputs], *arguments[inputs:])
 
-    @property
-    def by_element(self) -> bool:
-        """Whether it works element by element, on inputs that are broadcast."""
-        if isinstance(self.forward, np.ufunc):
-            return self.name != "matmul"
-        return self.name in ("sigmoid", "relu", "softplus", "where", "lerp")
-
     def rules(self, inputs: int) -> Sequence[Callable[..., Any]]:
-        """One vjp for each of so many inputs of a variadic primitive."""
-        return [partial(self.vjps[0], i) for i in range(inputs)]
-
-    def derivative(self, i: int) -> str | None:
-        """How the local derivative with respect to input i is written; None if it has no short notation, or is none."""
-        return self.derivatives[0 if self.variadic else i] if self.variadic or i < len(self.derivatives) else None
+        """One vjp for each of so many inputs."""
+        return [partial(self.vjps[0], i) for i in range(inputs)] if self.variadic else self.vjps
 
 
-def primitive(
-    name: str, forward: Callable, written: str, *rules: tuple[Callable, str | None], variadic: bool = False
+def row(
+    name: str, forward: Callable, written: str, *rules: Callable | tuple[Callable, str], **columns: Any
 ) -> Primitive:
-    """Enter a primitive with one (vjp, derivative) pair per input into the table."""
-    vjps, derivatives = zip(*rules, strict=True)
+    """A row for one's own use: one rule per input, each a vjp or a pair (vjp, derivative)."""
+    vjps, derivatives = zip(*[rule if isinstance(rule, tuple) else (rule, None) for rule in rules], strict=True)
     code = vjps[0].__code__
-    argument_names = () if variadic else code.co_varnames[2 : code.co_argcount]
-    TABLE[name] = Primitive(name, forward, written, vjps, derivatives, argument_names, variadic)
+    names = () if columns.get("variadic") else code.co_varnames[2 : code.co_argcount]
+    elementwise = isinstance(forward, np.ufunc) and forward.signature is None
+    return Primitive(name, forward, written, vjps, derivatives, names, **{"by_element": elementwise, **columns})
+
+
+def primitive(name: str, *columns: Any, **further: Any) -> Primitive:
+    """Enter a row into the table."""
+    TABLE[name] = row(name, *columns, **further)
     return TABLE[name]
 
 
@@ -160,6 +179,11 @@ def _scatter(g, index, shape):
     out = np.zeros(shape, g.dtype)
     np.add.at(out, index, g)
     return out
+
+
+def _add_at(total, g, x, *index):
+    """Add g at an index to a total, in place."""
+    np.add.at(total, filled(index[-1], iter(index)), g)
 
 
 def _broadcast_to(x, shape):
@@ -279,88 +303,76 @@ def _stack_vjp(i, g, ans, *inputs_and_axis):
 
 
 # fmt: off
-# One row a primitive: its name, how it runs, how it is written; below it, per input, its rule and the derivative.
+# One row a primitive: its name, how it runs, how it is written; below it, per input, its rule, and the derivative where
+# people write another.
 
 # Arithmetic, with broadcasting
-identity = primitive("identity", np.positive, "{x}",
-    (lambda g, ans, x:       g,                                  "1"))
-negative = primitive("negative", np.negative, "−{x}",
-    (lambda g, ans, x:       -g,                                 "−1"))
+identity = primitive("identity", np.positive, "{x}", lambda g, ans, x: g)
+negative = primitive("negative", np.negative, "−{x}", lambda g, ans, x: -g)
 add = primitive("add", np.add, "{x} + {y}",
-    (lambda g, ans, x, y:    g,                                  "1"),
-    (lambda g, ans, x, y:    g,                                  "1"))
+    lambda g, ans, x, y:     g,
+    lambda g, ans, x, y:     g,                                  neutral=(-0.0, -0.0))  # 0.0 + -0.0 is 0.0
 subtract = primitive("subtract", np.subtract, "{x} − {y}",
-    (lambda g, ans, x, y:    g,                                  "1"),
-    (lambda g, ans, x, y:    -g,                                 "−1"))
+    lambda g, ans, x, y:     g,
+    lambda g, ans, x, y:     -g,                                 neutral=(None, 0.0))
 multiply = primitive("multiply", np.multiply, "{x} ⊙ {y}",
-    (lambda g, ans, x, y:    g * y,                              "{y}"),
-    (lambda g, ans, x, y:    g * x,                              "{x}"))
+    lambda g, ans, x, y:     g * y,
+    lambda g, ans, x, y:     g * x,                              neutral=(1.0, 1.0))
 divide = primitive("divide", np.divide, "{x} / {y}",
-    (lambda g, ans, x, y:    g / y,                              "1/{y}"),
-    (lambda g, ans, x, y:    -g * ans / y,                       "−{x}/{y}²"))
+    lambda g, ans, x, y:     g / y,
+    (lambda g, ans, x, y:    -g * ans / y,                       "−{x}/{y}²"), neutral=(None, 1.0))
 lerp = primitive("lerp", lambda x, y, z: (1.0 - z) * x + z * y, "(1 − {z}) ⊙ {x} + {z} ⊙ {y}",
-    (lambda g, ans, x, y, z: g * (1.0 - z),                      "1 − {z}"),
-    (lambda g, ans, x, y, z: g * z,                              "{z}"),
-    (lambda g, ans, x, y, z: g * (y - x),                        "{y} − {x}"))
+    lambda g, ans, x, y, z:  g * (1.0 - z),
+    lambda g, ans, x, y, z:  g * z,
+    lambda g, ans, x, y, z:  g * (y - x),                        by_element=True, is_composite=True)
 power = primitive("power", np.power, "{x}^{y}",
-    (_power_vjp_base,                                            "{y} {x}^({y} − 1)"),
-    (_power_vjp_exponent,                                        "{x}^{y} log({x})"))
+    (_power_vjp_base,                                            "{y} ⊙ {x}^({y} − 1)"),
+    (_power_vjp_exponent,                                        "{x}^{y} ⊙ log({x})"))
 mod = primitive("mod", np.mod, "{x} mod {y}",
-    (lambda g, ans, x, y:    g,                                  "1"),
-    (lambda g, ans, x, y:    g * ((ans - x) / y),                "({x} mod {y} − {x})/{y}"))
-square = primitive("square", np.square, "{x}²",
-    (lambda g, ans, x:       g * (2.0 * x),                      "2 {x}"))
+    lambda g, ans, x, y:     g,
+    lambda g, ans, x, y:     g * ((ans - x) / y))
+square = primitive("square", np.square, "{x}²", lambda g, ans, x: g * (2.0 * x))
 
 # Products of matrices and vectors
 matmul = primitive("matmul", np.matmul, "{A} {B}",
     (_matmul_vjp_left,                                           "ᵗ{B}"),
-    (_matmul_vjp_right,                                          "ᵗ{A}"))
+    (_matmul_vjp_right,                                          "ᵗ{A}"), products=((0, 1),))
 linear = primitive("linear", _linear, "{W} {x}",
-    (lambda g, ans, W, x:    outer(g, x),                        "ᵗ{x}"),
-    (lambda g, ans, W, x:    linear(W.T, g),                     "ᵗ{W}"))
+    lambda g, ans, W, x:     outer(g, x),
+    lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), by_rows=True)
 affine = primitive("affine", _affine, "{W} {x} + {U} {h} + {b}",
-    (lambda g, ans, W, x, U, h, b: outer(g, x),                  "ᵗ{x}"),
-    (lambda g, ans, W, x, U, h, b: linear(W.T, g),               "ᵗ{W}"),
-    (lambda g, ans, W, x, U, h, b: outer(g, h),                  "ᵗ{h}"),
-    (lambda g, ans, W, x, U, h, b: linear(U.T, g),               "ᵗ{U}"),
-    (lambda g, ans, W, x, U, h, b: g,                            "1"))
+    lambda g, ans, W, x, U, h, b: outer(g, x),
+    lambda g, ans, W, x, U, h, b: linear(W.T, g),
+    lambda g, ans, W, x, U, h, b: outer(g, h),
+    lambda g, ans, W, x, U, h, b: linear(U.T, g),
+    lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), by_rows=True, is_composite=True)
 outer = primitive("outer", _outer, "{a} ᵗ{b}",
-    (lambda g, ans, a, b:    linear(g, b),                       "{b}"),
-    (lambda g, ans, a, b:    linear(g.T, a),                     "ᵗ{a}"))
+    lambda g, ans, a, b:     linear(g, b),
+    (lambda g, ans, a, b:    linear(g.T, a),                     "ᵗ{a}"), products=((0, 1),))
 einsum = primitive("einsum", lambda *xs: np.einsum(xs[-1], *xs[:-1]), "einsum",
-    (_einsum_vjp,                                                None), variadic=True)
+    _einsum_vjp,                                                 variadic=True)
 
 # Nonlinearities
 tanh = primitive("tanh", np.tanh, "{f}({x})",
     (lambda g, ans, x:       g * (1.0 - ans * ans),              "{f}′({x})"))
 sigmoid = primitive("sigmoid", _sigmoid, "{f}({x})",
-    (lambda g, ans, x:       g * (ans * (1.0 - ans)),            "{f}′({x})"))
+    (lambda g, ans, x:       g * (ans * (1.0 - ans)),            "{f}′({x})"), by_element=True)
 relu = primitive("relu", lambda x: np.maximum(x, 0), "{f}({x})",
-    (lambda g, ans, x:       np.where(x <= 0, 0.0, g),           "{f}′({x})"))
+    (lambda g, ans, x:       np.where(x <= 0, 0.0, g),           "{f}′({x})"), by_element=True, is_composite=True)
 
 # Elementwise functions
 softplus = primitive("softplus", lambda x: np.logaddexp(0.0, x), "softplus({x})",
-    (lambda g, ans, x:       g * sigmoid(x),                     "sigmoid({x})"))
-exp = primitive("exp", np.exp, "exp({x})",
-    (lambda g, ans, x:       g * ans,                            "exp({x})"))
-log = primitive("log", np.log, "log({x})",
-    (lambda g, ans, x:       g / x,                              "1/{x}"))
-sqrt = primitive("sqrt", np.sqrt, "√{x}",
-    (lambda g, ans, x:       g / (2.0 * ans),                    "1/(2 √{x})"))
-abs_ = primitive("abs", np.abs, "|{x}|",
-    (lambda g, ans, x:       g * np.sign(x),                     "sign({x})"))
-sign = primitive("sign", np.sign, "sign({x})",
-    (lambda g, ans, x:       g * 0.0,                            "0"))
-sin = primitive("sin", np.sin, "sin({x})",
-    (lambda g, ans, x:       g * np.cos(x),                      "cos({x})"))
-cos = primitive("cos", np.cos, "cos({x})",
-    (lambda g, ans, x:       g * -np.sin(x),                     "−sin({x})"))
-arctan = primitive("arctan", np.arctan, "arctan({x})",
-    (lambda g, ans, x:       g / (1.0 + x * x),                  "1/(1 + {x}²)"))
-sinh = primitive("sinh", np.sinh, "sinh({x})",
-    (lambda g, ans, x:       g * np.cosh(x),                     "cosh({x})"))
-cosh = primitive("cosh", np.cosh, "cosh({x})",
-    (lambda g, ans, x:       g * np.sinh(x),                     "sinh({x})"))
+    (lambda g, ans, x:       g * sigmoid(x),                     "sigmoid({x})"), by_element=True, is_composite=True)
+exp = primitive("exp", np.exp, "exp({x})", lambda g, ans, x: g * ans)
+log = primitive("log", np.log, "log({x})", lambda g, ans, x: g / x)
+sqrt = primitive("sqrt", np.sqrt, "√{x}", lambda g, ans, x: g / (2.0 * ans))
+abs_ = primitive("abs", np.abs, "|{x}|", lambda g, ans, x: g * np.sign(x))
+sign = primitive("sign", np.sign, "sign({x})", lambda g, ans, x: g * 0.0)
+sin = primitive("sin", np.sin, "sin({x})", lambda g, ans, x: g * np.cos(x))
+cos = primitive("cos", np.cos, "cos({x})", lambda g, ans, x: g * -np.sin(x))
+arctan = primitive("arctan", np.arctan, "arctan({x})", lambda g, ans, x: g / (1.0 + x * x))
+sinh = primitive("sinh", np.sinh, "sinh({x})", lambda g, ans, x: g * np.cosh(x))
+cosh = primitive("cosh", np.cosh, "cosh({x})", lambda g, ans, x: g * np.sinh(x))
 arctan2 = primitive("arctan2", np.arctan2, "arctan2({x}, {y})",
     (lambda g, ans, x, y:    _arctan2_vjp(g, y, x),              "{y}/({x}² + {y}²)"),
     (lambda g, ans, x, y:    _arctan2_vjp(g, -x, y),             "−{x}/({x}² + {y}²)"))
@@ -374,8 +386,7 @@ logaddexp = primitive("logaddexp", np.logaddexp, "log(exp({x}) + exp({y}))",
     (lambda g, ans, x, y:    _logaddexp_vjp(g, y, x),            "sigmoid({y} − {x})"))
 expm1 = primitive("expm1", np.expm1, "exp({x}) − 1",
     (lambda g, ans, x:       g * (ans + 1.0),                    "exp({x})"))
-log1p = primitive("log1p", np.log1p, "log(1 + {x})",
-    (lambda g, ans, x:       g / (1.0 + x),                      "1/(1 + {x})"))
+log1p = primitive("log1p", np.log1p, "log(1 + {x})", lambda g, ans, x: g / (1.0 + x))
 maximum = primitive("maximum", np.maximum, "max({x}, {y})",
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, 0.0, g)), "[{x} > {y}]"),
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, 0.0, g)), "[{x} < {y}]"))
@@ -385,47 +396,47 @@ minimum = primitive("minimum", np.minimum, "min({x}, {y})",
 where = primitive("where", lambda x, y, c: np.where(c, x, y), "where({c}, {x}, {y})",
     (lambda g, ans, x, y, c: np.where(c, g, 0.0),                "[{c}]"),
     (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not {c}]"),
-    (lambda g, ans, x, y, c: g * 0.0,                            "0"))
+    lambda g, ans, x, y, c:  g * 0.0,                            by_element=True)
 
 # The loss of classes
 log_softmax = primitive("log_softmax", _log_softmax, "log softmax({x})",
-    (lambda g, ans, x, axis: g - np.exp(ans) * np.sum(g, axis=axis, keepdims=True), None))
+    lambda g, ans, x, axis:  g - np.exp(ans) * np.sum(g, axis=axis, keepdims=True), is_composite=True)
 cross_entropy = primitive("cross_entropy", _cross_entropy, "−Σ {y} ⊙ log softmax({x})",
     (_cross_entropy_vjp,                                         "softmax({x}) − {y}"),
-    (lambda g, ans, x, y:    g * -log_softmax(x, -1),            "−log softmax({x})"))
+    (lambda g, ans, x, y:    g * -log_softmax(x, -1),            "−log softmax({x})"), is_composite=True)
 
 # Reductions
 sum_ = primitive("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), "Σ {x}",
-    (_sum_vjp,                                                   "1"))
+    _sum_vjp,                                                    reduction=np.add)
 max_ = primitive("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), "max({x})",
-    (_extremum_vjp,                                              "[{x} = max({x})]"))
+    (_extremum_vjp,                                              "[{x} = max({x})]"), reduction=np.maximum)
 min_ = primitive("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), "min({x})",
-    (_extremum_vjp,                                              "[{x} = min({x})]"))
+    (_extremum_vjp,                                              "[{x} = min({x})]"), reduction=np.minimum)
 cumsum = primitive("cumsum", np.cumsum, "cumsum({x})",
-    (lambda g, ans, x, axis: np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), None))
+    lambda g, ans, x, axis:  np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis))
 
 # Shapes and places
 reshape = primitive("reshape", np.reshape, "{x}",
-    (lambda g, ans, x, shape: np.reshape(g, x.shape),            "1"))
+    lambda g, ans, x, shape: np.reshape(g, x.shape),             is_view=True)
 transpose = primitive("transpose", np.transpose, "ᵗ{x}",
-    (_transpose_vjp,                                             None))
+    _transpose_vjp,                                              is_view=True)
 broadcast_to = primitive("broadcast_to", _broadcast_to, "{x}",
-    (lambda g, ans, x, shape: g,                                 "1"))
+    lambda g, ans, x, shape: g)
 getitem = primitive("getitem", _getitem, "{x}[…]",
-    (lambda g, ans, x, *index: scatter(g, *index, x.shape),      None))
+    lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at)
 scatter = primitive("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
-    (lambda g, ans, x, *rest: getitem(g, *rest[:-1]),            None))
+    lambda g, ans, x, *rest: getitem(g, *rest[:-1]))
 astype = primitive("astype", lambda x, dtype: x.astype(dtype), "{x}",
-    (lambda g, ans, x, dtype: g,                                 "1"))
+    lambda g, ans, x, dtype: g)
 concatenate = primitive("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "concatenate",
-    (_concatenate_vjp,                                           None), variadic=True)
+    _concatenate_vjp,                                            variadic=True)
 stack = primitive("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "stack",
-    (_stack_vjp,                                                 None), variadic=True)
+    _stack_vjp,                                                  variadic=True)
 # fmt: on
 
 # What is chosen or tested: no gradient flows through it, and in a recorded graph it stands in the trace of a program only.
 TESTS: dict[Any, Primitive] = {
-    test: Primitive(test.__name__, test, written, (), (), ("x", "y")[: test.nin])
+    test: Primitive(test.__name__, test, written, argument_names=("x", "y")[: test.nin], by_element=True)
     for test, written in [
         (np.equal, "{x} = {y}"), (np.not_equal, "{x} ≠ {y}"), (np.less, "{x} < {y}"), (np.less_equal, "{x} ≤ {y}"),
         (np.greater, "{x} > {y}"), (np.greater_equal, "{x} ≥ {y}"), (np.logical_and, "{x} and {y}"),
@@ -436,7 +447,7 @@ TESTS: dict[Any, Primitive] = {
     ]
 }  # fmt: skip
 TESTS |= {
-    test: Primitive(test.__name__, partial(_over, test), f"{test.__name__}({{x}})", (), (), ("x",))
+    test: Primitive(test.__name__, partial(_over, test), f"{test.__name__}({{x}})", argument_names=("x",))
     for test in (np.any, np.all, np.argmax, np.argmin, np.argsort)
 }
-TESTS["one_hot"] = Primitive("one_hot", _one_hot, "one_hot({x})", (), (), ("x",))
+TESTS["one_hot"] = Primitive("one_hot", _one_hot, "one_hot({x})", argument_names=("x",))

@@ -91,7 +91,7 @@ def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return ends
     segment.others = _made_before(starts[0].born, ends)
     value = _joined(ends).value  # there already; the node is made for its rule
-    primitive = Primitive("checkpoint", lambda *_: value, "checkpoint", (segment.vjp,), (None,), (), variadic=True)
+    primitive = Primitive("checkpoint", lambda *_: value, "checkpoint", (segment.vjp,), (None,), variadic=True)
     node = record(primitive, (*states, *segment.others), None)
     carried = [end for end in ends if end.requires_grad]
     parts = iter([node] if len(carried) == 1 else F.split(node, np.cumsum([end.size for end in carried])[:-1]))

@@ -25,7 +25,7 @@ def _as_traced(x: np.ndarray, value: np.ndarray) -> np.ndarray:
     return x
 
 
-AS_TRACED = Primitive("as_traced", _as_traced, "{x}", (), (), ("x", "value"))
+AS_TRACED = Primitive("as_traced", _as_traced, "{x}", argument_names=("x", "value"))
 
 
 @dataclass(eq=False, slots=True)
