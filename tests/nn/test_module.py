@@ -87,8 +87,8 @@ def test_a_frozen_parameter_is_a_parameter(tmp_path):
 def test_a_parameter_that_was_frozen_before_it_was_listed_is_one(container):
     net, other = tg.nn.Module(), tg.nn.Module()
     for module in (net, other):
-        module.scales = container([tg.nn.Parameter(1.0)])
-    frozen = tg.nn.Parameter(2.0)
+        module.scales = container([tg.nn.Parameter(np.ones(3))])
+    frozen = tg.nn.Parameter(np.ones(3))
     frozen.requires_grad = False
     net.scales.update({1: frozen}) if isinstance(net.scales, dict) else net.scales.append(frozen)
     other.frozen = frozen

@@ -16,7 +16,8 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
-_parameters: weakref.WeakSet[Tensor] = weakref.WeakSet()  # which stay parameters when they are frozen
+# By id: they stay parameters when they are frozen, and Tensors are compared by element
+_parameters: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
 
 
 def Parameter(data: Any, name: str | None = None) -> Tensor:
@@ -26,7 +27,7 @@ def Parameter(data: Any, name: str | None = None) -> Tensor:
     """
     parameter = Tensor(data, requires_grad=True, name=name)
     parameter.step = parameter.layer = None
-    _parameters.add(parameter)
+    _parameters[id(parameter)] = parameter
     return parameter
 
 
@@ -58,7 +59,7 @@ class Module:
         seen = vars(self).setdefault("parameters_seen", set())  # and their paths; no subclass has to call an __init__
         own = []
         for path, x in _members(attributes):
-            if isinstance(x, Tensor) and x.is_leaf and (x.requires_grad or x in seen or x in _parameters):
+            if isinstance(x, Tensor) and x.is_leaf and (x.requires_grad or x in seen or id(x) in _parameters):
                 own.append((path, x))
             elif "." in path and path in seen and x is not None:
                 raise self._lost(path, x)
