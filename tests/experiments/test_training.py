@@ -501,6 +501,24 @@ def test_settings_may_be_numbers_of_numpy():
     assert Settings(lr=np.float64(0.5), hidden=np.int64(3)) == Settings(lr=0.5, hidden=3)
 
 
+@pytest.mark.parametrize("data", ["a\0b.csv", "\ud800.csv"])
+def test_a_data_file_that_cannot_be_is_named_by_its_field(capsys, tmp_path, data):
+    train(settings(tmp_path, epochs=1), tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": data}))
+    status, _, err = run(capsys, "--resume", tmp_path / "out")
+    assert status == 2 and "config.json holds no settings of a run (data='" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--out", "--resume"])
+def test_a_folder_without_a_name_is_none(capsys, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "--data", "sine", option, "")[0] == 2
+    with pytest.raises(ValueError, match="out='': the name of a folder is needed"):
+        train(settings(tmp_path), "")
+    assert not list(tmp_path.iterdir())
+
+
 def test_settings_are_settings():
     with pytest.raises(TypeError, match=r"train\(settings\): tg.experiments.Settings\(...\) is needed, not a dict"):
         train({"epochs": 1})
