@@ -22,7 +22,7 @@ def graph_after(name, function, *inputs, wrt):
 
 
 def operations(graph):
-    return Counter(node.operation for node in graph.nodes)
+    return Counter(node.primitive.name for node in graph.nodes)
 
 
 def leaf(data):
@@ -63,7 +63,7 @@ def test_what_changes_nothing_falls_away(same):
 def test_numbers_are_multiplied_with_each_other():
     """Of ½ Σ d², what goes back is d itself: ½ · 2 · d."""
     graph = graph_after("constants", lambda x: 0.5 * tg.sum(tg.square(W - x)), np.ones(3), wrt=[W])
-    assert graph.outputs[1].operation == "subtract"
+    assert graph.outputs[1].primitive.name == "subtract"
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_the_recurrence_is_a_circle_of_roles():
     graph = trace(p.loss, p.inputs(0), p.parameters).graph
     role = roles(graph)
     cycle = cycles(graph, role)
-    waits = {(node.name, node.operation) for node in graph.nodes if cycle[role[node]] is not None}
+    waits = {(node.name, node.primitive.name) for node in graph.nodes if cycle[role[node]] is not None}
     assert {("h", "tanh"), ("ĥ", "add"), ("dh", "linear"), ("dĥ", "multiply")} <= waits
     assert not {"x", "y", "L", "dy"} & {name for name, _ in waits}
-    assert len({role[node] for node in graph.nodes if (node.name, node.operation) == ("h", "tanh")}) == 1
+    assert len({role[node] for node in graph.nodes if (node.name, node.primitive.name) == ("h", "tanh")}) == 1
 
 
 def test_a_net_of_one_s_own_without_names_is_batched_too():

@@ -12,8 +12,8 @@ from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.folding import fold
 from tinygrad_rnn.notation import ATOM, BESIDE, ONE, SUM, Writer, Written, broadcasts, is_matrix_product
 from tinygrad_rnn.notation import PRODUCT as BY_ELEMENT
+from tinygrad_rnn.program.assignments import Line, Lines
 from tinygrad_rnn.program.graph import Node
-from tinygrad_rnn.program.lines import Line, Lines
 from tinygrad_rnn.program.outline import DEEPEST
 from tinygrad_rnn.typesetting import Typesetting
 
@@ -161,7 +161,7 @@ class Equations:
         while path:
             count = next((i for i, hop in enumerate(path) if is_matrix_product(*hop)), len(path)) or 1
             hops, path = path[:count], path[count:]
-            if hops[0][0].operation == "outer" and hops[0][1] == 1:  # the gradient itself would be transposed
+            if hops[0][0].primitive.name == "outer" and hops[0][1] == 1:  # the gradient itself would be transposed
                 return None
             if path and any(broadcasts(*hop) for hop in hops):
                 return None
