@@ -461,12 +461,12 @@ transpose = primitive("transpose", np.transpose, "ᵗ{x}",
     _transpose_vjp,                                              is_view=True)
 broadcast_to = primitive("broadcast_to", _broadcast_to, "{x}",
     lambda g, ans, x, shape: g,                                  is_copy=True, has_shape=True,
-    code="np.full({shape}, {x})")
+    code="np.full(shape, x)")
 getitem = primitive("getitem", _getitem, "{x}[…]",
     lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, rows=1)
 scatter = primitive("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
     lambda g, ans, x, *rest: getitem(g, *rest[:-1]),             summed=_scatter_summed,
-    argument_names=("x", "index", "shape"), code="_scatter({x}, np.s_[{index}], {shape})")
+    argument_names=("x", "index", "shape"), code="_scatter(x, np.s_[index], shape)")
 astype = primitive("astype", lambda x, dtype: x.astype(dtype), "{x}",
     lambda g, ans, x, dtype: g,                                  is_copy=True)
 concatenate = primitive("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "concatenate",

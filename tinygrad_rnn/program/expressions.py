@@ -182,16 +182,11 @@ def read(node: Node) -> Expression:
 
 def _coded(primitive: Primitive, arguments: Sequence[Any], beside: Expression) -> Expression:
     """The code that a row gives, with the functions that it names of those around its forward function."""
-    code = compile(plain_code(primitive.code), f"<code of {primitive.name}>", "eval")
+    code = compile(primitive.code, f"<code of {primitive.name}>", "eval")
     around = getattr(primitive.forward, "__globals__", {})
     names = {name: partial(beside.call, around[name]) for name in code.co_names if inspect.isfunction(around.get(name))}
     names |= dict(zip(primitive.argument_names, arguments, strict=True))
     return eval(code, {**names, "np": _Recorder(np, beside)})
-
-
-def plain_code(code: str) -> str:
-    """Code without the braces around its operands."""
-    return re.sub(r"\{(\w+)\}", r"\1", code)
 
 
 # How functions are written: as operators, with how tightly they bind and what their result is called; else by name.
@@ -210,6 +205,7 @@ _OPERATORS = {
     np.greater: (">", Binding.ANY, "greater"),
     np.greater_equal: (">=", Binding.ANY, "greater_equal"),
 }
+_PLAIN = (bool, int, float, complex, type(None), type(Ellipsis), slice)
 _METHOD = type(np.ndarray.transpose)
 _NAMES = {
     np.add.reduce: "sum", np.maximum.reduce: "max", np.minimum.reduce: "min", np.multiply.outer: "outer",
@@ -315,7 +311,10 @@ class Printer:
             return [f'"{x}"' if '"' not in x and "\\" not in x else repr(x)]
         if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
             return [_dtype(np.dtype(x))]
-        return [self.helpers.get(x) or name_of_function(x) if callable(x) else number_text(x)]
+        text = name_of_function(x) if callable(x) else number_text(x) if isinstance(x, _PLAIN) else None
+        if text is None:
+            raise ValueError(f"compile: an argument {x!r} cannot be written in NumPy; make it an input")
+        return [text]
 
     def _index(self, index: Any) -> list[Any]:
         """An index as it stands in brackets."""

@@ -47,7 +47,7 @@ def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tup
     names = {x: fresh(_word(x, called)) for x in order}
     texts = []
     for function in order:
-        renamed = {function.__name__: names[function]} if function.__name__.isidentifier() else {"_": names[function]}
+        renamed = {_own_name(function): names[function]}
         renamed |= {old: "np" if x is np else names[x] for old, x in uses[function].items()}
         pattern = r"\b(?<!\.)(" + "|".join(renamed) + r")\b"
         texts.append(re.sub(pattern, lambda found, renamed=renamed: renamed[found[0]], sources[function]))
@@ -55,8 +55,13 @@ def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tup
 
 
 def _word(function: Callable, called: Mapping[Callable, Node]) -> str:
-    is_lambda = not function.__name__.isidentifier()
-    return called[function].primitive.name if is_lambda and function in called else function.__name__.strip("_")
+    return _own_name(function).strip("_") or called[function].primitive.name
+
+
+def _own_name(function: Callable) -> str:
+    """What a function is called in its source; a lambda, in what is made of that, _."""
+    name = function.__code__.co_name
+    return name if name.isidentifier() else "_"
 
 
 def _source(function: Callable) -> str:
@@ -65,7 +70,7 @@ def _source(function: Callable) -> str:
         raise TypeError(f"{function!r} is no function of Python")
     if function.__module__.startswith("tinygrad_rnn."):
         texts = (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8").split("\n\n\n")
-        return next(f"{text.strip()}\n" for text in texts if text.startswith(f"def {function.__name__}("))
+        return next(f"{text.strip()}\n" for text in texts if text.startswith(f"def {_own_name(function)}("))
     code, lines = function.__code__, inspect.findsource(function)[0]
     kinds = (ast.FunctionDef, ast.Lambda)
     starting = (x for x in ast.walk(ast.parse("".join(lines))) if getattr(x, "lineno", 0) == code.co_firstlineno)
@@ -88,7 +93,7 @@ def _is_compiled(x: ast.Lambda, code: CodeType) -> bool:
 def _used(function: Callable, source: str) -> dict[str, Callable]:
     """The functions, and NumPy, that a definition names, by their names."""
     nodes, code = list(ast.walk(ast.parse(source))), function.__code__
-    bound = {x.arg for x in nodes if isinstance(x, ast.arg)} | {function.__name__, "_"} | set(dir(builtins))
+    bound = {x.arg for x in nodes if isinstance(x, ast.arg)} | {_own_name(function)} | set(dir(builtins))
     bound |= {x.id for x in nodes if isinstance(x, ast.Name) and not isinstance(x.ctx, ast.Load)}
     free = {x.id: None for x in nodes if isinstance(x, ast.Name) and x.id not in bound}
     cells = {name: x.cell_contents for name, x in zip(code.co_freevars, function.__closure__ or (), strict=True)}
