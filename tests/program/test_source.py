@@ -17,7 +17,7 @@ from programs import eager
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
-from tinygrad_rnn.checking import cases, sample_inputs
+from tinygrad_rnn.checking import samples
 from tinygrad_rnn.primitives import TABLE, TESTS, Primitive
 from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.source import written
@@ -298,8 +298,8 @@ def test_conditions_that_depend_on_data():
 @pytest.mark.parametrize("name", sorted(TABLE))
 def test_every_row_of_the_table(name, dtype):
     """Its value, and its gradients, in which the other rows stand."""
-    for shapes, static in cases(TABLE[name]):
-        arrays = [x.astype(dtype) if x.dtype.kind == "f" else x for x in sample_inputs(name, shapes)]
+    for inputs, static in samples(TABLE[name]):
+        arrays = [x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs]
         leaves = [Tensor(x, x.dtype.kind == "f") for x in arrays]
         w = np.random.default_rng(1).standard_normal(np.shape(TABLE[name].forward(*arrays, *static))).astype(dtype)
 
