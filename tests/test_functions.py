@@ -328,3 +328,48 @@ def test_axes_of_one_letter_are_of_one_length_or_of_1():
 def test_grad_comes_in_the_type_of_its_input():
     x = tg.Tensor(np.ones(2, np.float32), requires_grad=True)
     assert tg.grad((x.astype(np.float64) * 2.0).sum(), x)[0].dtype == np.float32
+
+
+def rule(g, ans, x, y):
+    return g
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ((2, np.add, "{x}", rule), TypeError, "a string is needed, not a int"),
+        (("a b", np.add, "{x}", rule), ValueError, "the name is an identifier"),
+        (("mine", 2, "{x}", rule), TypeError, "a forward function is needed"),
+        (("mine", np.add, "{x}"), TypeError, "for each input a function"),
+        (("mine", np.add, "{x}", np.add), TypeError, "for each input a function"),
+        (("mine", np.add, "{x}", (rule, "1", "2")), TypeError, "for each input a function"),
+        (("mine", np.add, "{x}", rule, rule, rule), ValueError, "takes g, ans and all arguments, of which the first 3"),
+        (("mine", np.add, "{x}", rule, lambda g, ans, x: g), ValueError, "each rule takes g, ans and all arguments"),
+        (
+            ("mine", np.add, "{x} + {z}", rule, rule),
+            ValueError,
+            r"\{z\} in '\{x\} \+ \{z\}' is none of the arguments x, y",
+        ),
+        (("mine", np.add, "{x}", rule, (rule, "{z}")), ValueError, r"\{z\} in '\{z\}' is none of the arguments x, y"),
+    ],
+)
+def test_a_primitive_of_one_s_own_is_checked(arguments, error, message):
+    with pytest.raises(error, match=rf"^primitive\(.*{message}"):
+        tg.primitive(*arguments)
+
+
+def test_a_primitive_of_one_s_own_is_a_function_with_static_arguments():
+    scaled = tg.primitive("scaled", lambda x, n: n * x, "{n} {x}", (lambda g, ans, x, n: n * g, "{n}"))
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    scaled(x, 3.0).sum().backward()
+    np.testing.assert_array_equal(x.grad, [3.0, 3.0])
+    assert scaled(x, 3.0).primitive.name == scaled.__name__ == "scaled"
+    with pytest.raises(TypeError, match=r"^scaled\(x, n\): 2 arguments are needed, not 1"):
+        scaled(x)
+
+
+@pytest.mark.parametrize("code, message", [("{x} + {x}", "gives other values"), ("{x} +", "cannot be run"), ("z", "z")])
+def test_code_that_does_something_else_is_told_at_the_first_call(code, message):
+    squared = tg.primitive("squared", lambda x: x * x, "{x}²", lambda g, ans, x: 2.0 * g * x, code=code)
+    with pytest.raises(ValueError, match=rf"^primitive\('squared'\): its code .*{message}"):
+        squared(3.0)

@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_draw_options(figure)
     figure.set_defaults(run=_draw)
 
-    checked = "every primitive's first and second derivatives, and every cell's gradients, against central differences"
+    what = f"the {len(TABLE)} primitives of the table, first and second derivatives, and {len(CELLS)} cells, two steps"
+    checked = f"{what} of each ({'; '.join(CELLS)}), against central differences"
     check = commands.add_parser("check", help=f"check {checked}", description=f"Check {checked}.")
     check.set_defaults(run=_check)
 

@@ -5,20 +5,23 @@ NumPy has a function of the name, it does the same when it meets a Tensor: `np.s
 """
 
 import builtins
+import dataclasses
 import functools
 import itertools
 import math
 import operator
+import re
 import string
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import primitives
+from tinygrad_rnn import checks, primitives
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.interop import NUMPY_FUNCTIONS, values_of
-from tinygrad_rnn.tensor import Axis, Tensor, as_tensor, bare, binary, power, record, refused, unary
+from tinygrad_rnn.tensor import Axis, Tensor, as_tensor, bare, binary, power, record, refused, unary, watcher
 
 __all__ = [
     "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
@@ -27,9 +30,10 @@ __all__ = [
     "einsum", "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "fmax", "fmin", "hstack",
     "hypot", "inner", "kron", "lerp", "linear", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
     "logsumexp", "matmul", "max", "maximum", "mean", "median", "min", "minimum", "mod", "moveaxis", "multiply",
-    "negative", "norm", "outer", "pad", "positive", "power", "prod", "ravel", "reciprocal", "relu", "repeat", "reshape",
-    "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot",
+    "negative", "norm", "outer", "pad", "positive", "power", "primitive", "prod", "ravel", "reciprocal", "relu",
+    "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh",
+    "tensordot",
     "tile", "trace", "transpose", "tril", "triu", "var", "vdot", "vstack", "where",
 ]  # fmt: skip
 
@@ -531,6 +535,93 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
     padded = _arranged(x, np.pad, pad_width, mode)
     border = np.pad(np.zeros(np.shape(x), padded.dtype), pad_width, constant_values=constant_values)
     return padded + border if mode == "constant" else padded
+
+
+# Primitives of one's own
+
+
+def primitive(
+    name: str,
+    forward: Callable[..., Any],
+    written: str,
+    *rules: Callable[..., Any] | tuple[Callable[..., Any], str],
+    code: str | None = None,
+    by_element: bool | None = None,
+) -> Callable[..., Tensor]:
+    """A primitive of one's own, a row of the table of primitives that is not entered there, as a function on Tensors.
+
+        softsign = tg.primitive(
+            "softsign", lambda x: x / (1.0 + np.abs(x)), "softsign({x})",
+            lambda g, ans, x: g / np.square(1.0 + np.abs(x)),
+        )
+
+    Args:
+        name: what errors, figures and programs call it.
+        forward: runs on arrays: the inputs, then static arguments, such as an axis. It changes none of them.
+        written: how a person writes it, with the arguments in braces.
+        rules: per input one, `vjp(g, ans, *arguments)`: the cotangent g of the output `ans` times the local derivative,
+            in operators, functions of NumPy and of this module, which run on arrays and on Tensors; or a pair of it and
+            how a person writes the derivative.
+        code: how a program writes it in NumPy, with the arguments in braces, where `forward` cannot be read: where it
+            is no single expression, and its source is not there or needs more than NumPy and functions. It is compared
+            with `forward` at the first call.
+        by_element: whether it works element by element, on inputs that are broadcast, so that a program can compute all
+            time steps at once; None finds out whether `forward` is such a function of NumPy's.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described.
+    """
+    call = f"primitive({name!r})"
+    if not checks.instance("primitive(name, ...)", name, str, "a string").isidentifier():
+        raise ValueError(f"{call}: the name is an identifier, such as softsign")
+    vjps = [rule[0] if isinstance(rule, tuple) and len(rule) == 2 else rule for rule in rules]
+    if not callable(forward) or not vjps or not all(isinstance(vjp, types.FunctionType) for vjp in vjps):
+        raise TypeError(
+            f"{call}: a forward function is needed, how it is written, and for each input a function "
+            "vjp(g, ans, *arguments), or a pair of it and its derivative as people write it"
+        )
+    row = primitives.row(name, forward, written, *rules)
+    given, names = len(vjps), row.argument_names
+    if len(names) < given or any(vjp.__code__.co_argcount != len(names) + 2 for vjp in vjps):
+        raise ValueError(f"{call}: each rule takes g, ans and all arguments, of which the first {given} are inputs")
+    for text in (written, *filter(None, row.derivatives)):
+        unknown = {field for _, field, _, _ in string.Formatter().parse(text)} - {*names, "f", None}
+        if unknown:
+            raise ValueError(f"{call}: {{{unknown.pop()}}} in {text!r} is none of the arguments {', '.join(names)}")
+    columns = {"is_view": not row.by_element, "by_element": row.by_element if by_element is None else by_element}
+    row = dataclasses.replace(row, code=code and re.sub(r"\{(\w+)\}", r"\1", code), **columns)
+    is_compared = code is None
+
+    def function(*arguments: Any) -> Tensor:
+        nonlocal is_compared
+        if len(arguments) != len(names):
+            raise TypeError(f"{name}({', '.join(names)}): {len(names)} arguments are needed, not {len(arguments)}")
+        result = record(row, arguments[:given], *arguments[given:])
+        if not is_compared and watcher.get() is None:
+            _compare(row, [*map(bare, arguments)], result.value)
+            is_compared = True
+        return result
+
+    function.__name__ = function.__qualname__ = name
+    return _described(written, function)
+
+
+def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.ndarray) -> None:
+    """See that a row's code computes what its forward function does.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        found = eval(
+            row.code,
+            getattr(row.forward, "__globals__", {}) | {"np": np},
+            dict(zip(row.argument_names, arguments, strict=True)),
+        )
+    except Exception as error:
+        raise ValueError(f"primitive({row.name!r}): its code {row.code!r} cannot be run: {error}") from error
+    if np.shape(found) != expected.shape or not np.allclose(found, expected, 1e-5, 1e-5, equal_nan=True):
+        raise ValueError(f"primitive({row.name!r}): its code {row.code!r} gives other values than its forward function")
 
 
 # NumPy's function of the same name does the same on Tensors, and so do some that are called otherwise.

@@ -43,14 +43,20 @@ class Primitive:
             `vjp(i, g, ans, *arguments)` for input i.
         by_element: whether it works element by element, on inputs that are broadcast.
         products: the pairs of inputs that are multiplied as matrices, the left one first.
-        by_rows: whether it does to each row of a batch what it does to a vector.
         reduction: the ufunc that it applies over an axis, as in forward(x, axis, keepdims).
         is_view: whether the result may be the very memory of its input.
+        is_copy: whether the result has the elements of its input, in their order, in its shape and dtype or others.
+        has_shape: whether its static argument is the shape of the result.
+        rows: the input that may have further first axes: for each place there it does the same, the others being
+            shared.
+        summed: the static arguments with which it gives, of inputs stacked along a new first axis, the sum of what it
+            gives of each with these; None where there are none.
         is_composite: whether it stands for several primitives: its forward function, run on Tensors, records these.
         neutral: per input, the number that in its place makes the other input the result.
         add_to: add_to(total, g, *arguments) adds the rule's term to an array in place, which takes less time than
             the rule.
-        code: how it is written in NumPy, where that is not what its forward function does; operands in braces.
+        into: into(out, *arguments) writes the result into an array, which may be that of an only input.
+        code: how it is written in NumPy, where that is not what its forward function does.
     """
 
     name: str
@@ -62,12 +68,16 @@ class Primitive:
     variadic: bool = False
     by_element: bool = False
     products: tuple[tuple[int, int], ...] = ()
-    by_rows: bool = False
     reduction: np.ufunc | None = None
     is_view: bool = False
+    is_copy: bool = False
+    has_shape: bool = False
+    rows: int | None = None
+    summed: Callable[..., tuple | None] | None = None
     is_composite: bool = False
     neutral: tuple[float | None, ...] = ()
     add_to: Callable[..., None] | None = None
+    into: Callable[..., None] | None = None
     code: str | None = None
 
     def __call__(self, *arguments: Any) -> Any:
@@ -95,7 +105,8 @@ def row(
     code = vjps[0].__code__
     names = () if columns.get("variadic") else code.co_varnames[2 : code.co_argcount]
     elementwise = isinstance(forward, np.ufunc) and forward.signature is None
-    return Primitive(name, forward, written, vjps, derivatives, names, **{"by_element": elementwise, **columns})
+    columns = {"argument_names": names, "by_element": elementwise, **columns}
+    return Primitive(name, forward, written, vjps, derivatives, **columns)
 
 
 def primitive(name: str, *columns: Any, **further: Any) -> Primitive:
@@ -111,6 +122,19 @@ def _sigmoid(x):
     """1 / (1 + e^-x); where e^-x is infinite, 0 is right."""
     with np.errstate(over="ignore"):
         return 1.0 / (1.0 + np.exp(-x))
+
+
+def _sigmoid_into(out, x):
+    np.negative(x, out)
+    with np.errstate(over="ignore"):
+        np.exp(out, out)
+    np.add(out, 1.0, out)
+    np.divide(1.0, out, out)
+
+
+def _where_into(out, x, y, c):
+    np.copyto(out, y)
+    np.copyto(out, x, where=c)
 
 
 def _linear(W, x):
@@ -220,6 +244,14 @@ def _sum_vjp(g, ans, x, axis, keepdims):
     return broadcast_to(g, x.shape)
 
 
+def _sum_summed(axis, keepdims):
+    return ((0, 1), False) if axis == 0 and not keepdims else None
+
+
+def _scatter_summed(index, shape):
+    return (INPUT, shape) if index is INPUT else None
+
+
 def _extremum_vjp(g, ans, x, axis, keepdims):
     """The cotangent goes to where the extremum was reached, in equal parts where it was reached more than once."""
     shape = kept_shape(x.shape, axis)
@@ -307,7 +339,7 @@ def _stack_vjp(i, g, ans, *inputs_and_axis):
 # people write another.
 
 # Arithmetic, with broadcasting
-identity = primitive("identity", np.positive, "{x}", lambda g, ans, x: g)
+identity = primitive("identity", np.positive, "{x}", lambda g, ans, x: g, is_view=True, is_copy=True)
 negative = primitive("negative", np.negative, "−{x}", lambda g, ans, x: -g)
 add = primitive("add", np.add, "{x} + {y}",
     lambda g, ans, x, y:     g,
@@ -339,16 +371,16 @@ matmul = primitive("matmul", np.matmul, "{A} {B}",
     (_matmul_vjp_right,                                          "ᵗ{A}"), products=((0, 1),))
 linear = primitive("linear", _linear, "{W} {x}",
     lambda g, ans, W, x:     outer(g, x),
-    lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), by_rows=True)
+    lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), rows=1)
 affine = primitive("affine", _affine, "{W} {x} + {U} {h} + {b}",
     lambda g, ans, W, x, U, h, b: outer(g, x),
     lambda g, ans, W, x, U, h, b: linear(W.T, g),
     lambda g, ans, W, x, U, h, b: outer(g, h),
     lambda g, ans, W, x, U, h, b: linear(U.T, g),
-    lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), by_rows=True, is_composite=True)
+    lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), rows=1, is_composite=True)
 outer = primitive("outer", _outer, "{a} ᵗ{b}",
     lambda g, ans, a, b:     linear(g, b),
-    (lambda g, ans, a, b:    linear(g.T, a),                     "ᵗ{a}"), products=((0, 1),))
+    lambda g, ans, a, b:     linear(g.T, a),                     products=((0, 1),), summed=lambda: ())
 einsum = primitive("einsum", lambda *xs: np.einsum(xs[-1], *xs[:-1]), "einsum",
     _einsum_vjp,                                                 variadic=True)
 
@@ -356,7 +388,7 @@ einsum = primitive("einsum", lambda *xs: np.einsum(xs[-1], *xs[:-1]), "einsum",
 tanh = primitive("tanh", np.tanh, "{f}({x})",
     (lambda g, ans, x:       g * (1.0 - ans * ans),              "{f}′({x})"))
 sigmoid = primitive("sigmoid", _sigmoid, "{f}({x})",
-    (lambda g, ans, x:       g * (ans * (1.0 - ans)),            "{f}′({x})"), by_element=True)
+    (lambda g, ans, x:       g * (ans * (1.0 - ans)),            "{f}′({x})"), by_element=True, into=_sigmoid_into)
 relu = primitive("relu", lambda x: np.maximum(x, 0), "{f}({x})",
     (lambda g, ans, x:       np.where(x <= 0, 0.0, g),           "{f}′({x})"), by_element=True, is_composite=True)
 
@@ -396,7 +428,7 @@ minimum = primitive("minimum", np.minimum, "min({x}, {y})",
 where = primitive("where", lambda x, y, c: np.where(c, x, y), "where({c}, {x}, {y})",
     (lambda g, ans, x, y, c: np.where(c, g, 0.0),                "[{c}]"),
     (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not {c}]"),
-    lambda g, ans, x, y, c:  g * 0.0,                            by_element=True)
+    lambda g, ans, x, y, c:  g * 0.0,                            by_element=True, into=_where_into)
 
 # The loss of classes
 log_softmax = primitive("log_softmax", _log_softmax, "log softmax({x})",
@@ -407,27 +439,29 @@ cross_entropy = primitive("cross_entropy", _cross_entropy, "−Σ {y} ⊙ log so
 
 # Reductions
 sum_ = primitive("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), "Σ {x}",
-    _sum_vjp,                                                    reduction=np.add)
+    _sum_vjp,                                                    reduction=np.add, summed=_sum_summed)
 max_ = primitive("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), "max({x})",
     (_extremum_vjp,                                              "[{x} = max({x})]"), reduction=np.maximum)
 min_ = primitive("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), "min({x})",
     (_extremum_vjp,                                              "[{x} = min({x})]"), reduction=np.minimum)
-cumsum = primitive("cumsum", np.cumsum, "cumsum({x})",
+cumsum = primitive("cumsum", lambda x, axis: np.cumsum(x, axis=axis), "cumsum({x})",
     lambda g, ans, x, axis:  np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis))
 
 # Shapes and places
 reshape = primitive("reshape", np.reshape, "{x}",
-    lambda g, ans, x, shape: np.reshape(g, x.shape),             is_view=True)
+    lambda g, ans, x, shape: np.reshape(g, x.shape),             is_view=True, is_copy=True, has_shape=True)
 transpose = primitive("transpose", np.transpose, "ᵗ{x}",
     _transpose_vjp,                                              is_view=True)
 broadcast_to = primitive("broadcast_to", _broadcast_to, "{x}",
-    lambda g, ans, x, shape: g)
+    lambda g, ans, x, shape: g,                                  is_copy=True, has_shape=True,
+    code="np.full(shape, x)")
 getitem = primitive("getitem", _getitem, "{x}[…]",
-    lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at)
+    lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, rows=1)
 scatter = primitive("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
-    lambda g, ans, x, *rest: getitem(g, *rest[:-1]))
+    lambda g, ans, x, *rest: getitem(g, *rest[:-1]),             summed=_scatter_summed,
+    argument_names=("x", "index", "shape"), code="_scatter(x, np.s_[index], shape)")
 astype = primitive("astype", lambda x, dtype: x.astype(dtype), "{x}",
-    lambda g, ans, x, dtype: g)
+    lambda g, ans, x, dtype: g,                                  is_copy=True)
 concatenate = primitive("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "concatenate",
     _concatenate_vjp,                                            variadic=True)
 stack = primitive("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "stack",

@@ -5,7 +5,7 @@ from algebra.evaluated import evaluated
 from tinygrad_rnn.algebra.formulas import passed_back
 from tinygrad_rnn.algebra.trees import gradient
 from tinygrad_rnn.backward import passed_back as computed
-from tinygrad_rnn.checking import cases, sample_inputs
+from tinygrad_rnn.checking import samples
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tensor import Tensor, record
 
@@ -21,13 +21,13 @@ def nodes_of(name):
     """The primitive on sample inputs: matrices and columns, of no batch, whose rows a formula does not tell apart; and
     over all elements, for no formula names an axis."""
     row = TABLE[name]
-    for shapes, static in cases(row):
+    for arrays, static in samples(row):
+        shapes = [x.shape for x in arrays]
         batch = row.products and ((name == "matmul" and len(shapes[0]) == 1) or any(len(shape) > 2 for shape in shapes))
-        batch = batch or (row.by_rows and len(shapes[1]) > 1) or (name == "outer" and len(shapes[0]) > 1)
+        batch = batch or (row.rows is not None and len(shapes[1]) > 1) or (name == "outer" and len(shapes[0]) > 1)
         over_an_axis = (row.reduction or name == "log_softmax") and len(shapes[0]) > 1 and static[0] is not None
         if batch or over_an_axis or any(0 in shape for shape in shapes) or (name == "transpose" and static != (None,)):
             continue
-        arrays = sample_inputs(name, shapes)
         if name == "cross_entropy":  # softmax(x) − y is for weights that are probabilities
             arrays[1] = np.abs(arrays[1]) / np.abs(arrays[1]).sum(-1, keepdims=True)
         leaves = [Tensor(x, requires_grad=x.dtype.kind == "f", name=f"x{i}") for i, x in enumerate(arrays)]

@@ -7,7 +7,7 @@ import pytest
 from programs import assert_close, eager
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.checking import cases, sample_inputs
+from tinygrad_rnn.checking import samples
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tensor import record
 
@@ -97,8 +97,8 @@ def test_views(loss):
 def test_every_row_of_the_table(name, dtype):
     """Value and gradients, written into arrays that are there already."""
     primitive = TABLE[name]
-    for shapes, static in cases(primitive):
-        arrays = [x if x.dtype == bool else x.astype(dtype) for x in sample_inputs(name, shapes)]
+    for inputs, static in samples(primitive):
+        arrays = [x if x.dtype == bool else x.astype(dtype) for x in inputs]
         leaves = [tg.Tensor(x, requires_grad=x.dtype != bool) for x in arrays]
         wrt = [x for x in leaves if x.requires_grad]
 

@@ -13,8 +13,8 @@ from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.variables import fold
 from tinygrad_rnn.algebra.writer import ANY, PRODUCT, Writer
 from tinygrad_rnn.backward import GradientName
+from tinygrad_rnn.program.assignments import Line, Lines
 from tinygrad_rnn.program.graph import Node
-from tinygrad_rnn.program.lines import Line, Lines
 from tinygrad_rnn.program.outline import DEEPEST
 
 _Use = tuple[Node, list[Path] | None]  # what a variable goes into, and the paths there

@@ -1,160 +1,348 @@
-"""How each primitive is written in NumPy: with the very operations of its forward function.
+"""How each primitive is written in NumPy: its forward function is run on operands that write down what it does.
 
-So a program that is written out gives what the engine gives, to the last bit. A template has its operands in braces,
-each with the operator beside it, as which it must bind to stand without parentheses: {0*} is operand 0 as a factor.
+So a program that is written out gives what the engine gives, to the last bit. A forward function that is no single
+expression, since it branches, takes a value twice or says how NumPy treats errors, is written as a call of itself, and
+`helpers.py` prints it.
 """
 
+import contextlib
 import functools
-import itertools
+import inspect
 import math
+import operator
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from importlib.resources import files
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.primitives import INPUT
+from tinygrad_rnn.primitives import Primitive, filled
 from tinygrad_rnn.program.graph import Node
 
 
 class Binding(IntEnum):
-    """How tightly an expression binds, or its place demands it."""
+    """How tightly an expression binds, or its surroundings demand it."""
 
     ANY, TERM, FACTOR, SIGNED, ATOM = range(5)
-
-
-_NEEDS = dict(zip(",+*-.", Binding, strict=True))
-_CODE: dict[str, tuple[str, Binding]] = {
-    "negative": ("-{0-}", Binding.SIGNED),
-    "add": ("{0+} + {1*}", Binding.TERM),
-    "subtract": ("{0+} - {1*}", Binding.TERM),
-    "multiply": ("{0*} * {1-}", Binding.FACTOR),
-    "divide": ("{0*} / {1-}", Binding.FACTOR),
-    "lerp": ("(1.0 - {2*}) * {0-} + {2*} * {1-}", Binding.TERM),
-    "matmul": ("{0*} @ {1-}", Binding.FACTOR),
-    "sigmoid": ("sigmoid({0,})", Binding.ATOM),
-    "relu": ("np.maximum({0,}, 0)", Binding.ATOM),
-    "softplus": ("np.logaddexp(0.0, {0,})", Binding.ATOM),
-    "where": ("np.where({2,}, {0,}, {1,})", Binding.ATOM),
-    "cross_entropy": ("cross_entropy({0,}, {1,})", Binding.ATOM),
-    "equal": ("{0+} == {1+}", Binding.ANY),
-    "not_equal": ("{0+} != {1+}", Binding.ANY),
-    "less": ("{0+} < {1+}", Binding.ANY),
-    "less_equal": ("{0+} <= {1+}", Binding.ANY),
-    "greater": ("{0+} > {1+}", Binding.ANY),
-    "greater_equal": ("{0+} >= {1+}", Binding.ANY),
-}
-HELPERS = ("sigmoid", "log_softmax", "cross_entropy", "scatter", "one_hot", "as_traced")  # which NumPy lacks
-VIEWS = {"identity", "reshape", "transpose", "getitem"}  # which may give the very array that they are given
 
 
 class At(int):
     """A whole number in the code which may go with the time step, as in xs[0], xs[1], ..."""
 
 
-def template(node: Node, loose: Collection[Node]) -> tuple[list[Any], Sequence[Node], Binding]:
-    """How a node is written: the parts of a template, the operands it speaks of, and how tightly it binds.
+class Expression(np.lib.mixins.NDArrayOperatorsMixin):
+    """An operand, or a call of a function on arguments in which operands stand: a tree.
 
-    Args:
-        loose: the nodes whose arrays may be in another order in memory than that of their elements.
+    Attributes:
+        function: what is called; None for an operand. arguments, keywords: what it is called with.
+        node: what an operand stands for. calls: the functions that have been called on the same operands.
     """
-    op, operands = node.operation, node.inputs
-    if op in _CODE:
-        code, binds = _CODE[op]
-        return [code], operands, binds
-    if op == "linear":
-        code, factors = _product(*operands, 0, loose)
-        return [code], factors, Binding.FACTOR
-    if op == "affine":
-        (first, factors), (second, more) = _product(*operands[:2], 0, loose), _product(*operands[2:4], 2, loose)
-        return [f"{first} + {second} + {{4*}}"], [*factors, *more, operands[4]], Binding.TERM
-    if op == "outer" and operands[0].ndim > 1:
-        rows = [f".reshape(-1, {x.shape[-1]})" if x.ndim > 2 else "" for x in operands]
-        right = f"{{1.}}{rows[1]}" if rows[1] else "{1-}"
-        return [_dot(f"{{0.}}{rows[0]}.T", right, operands, loose)], operands, Binding.FACTOR
-    if op == "identity" and (operands[0] not in loose or node.dtype == np.bool_):
-        return ["{0,}"], operands, Binding.ANY
-    return _call(op, node.static, len(operands)), operands, Binding.ATOM
+
+    __hash__ = object.__hash__
+
+    def __init__(self, function: Callable | None, arguments: Sequence, keywords: dict, calls: list, node: Any = None):
+        self.function, self.arguments, self.keywords, self.calls = function, tuple(arguments), keywords, calls
+        self.node = node
+        if function is not None:
+            calls.append(function)
+
+    def call(self, function: Callable, *arguments: Any, **keywords: Any) -> "Expression":
+        """A call of a function on it, and on other arguments."""
+        return Expression(function, arguments, keywords, self.calls)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> "Expression":
+        if ufunc.nout > 1 or method == "at":
+            raise TypeError("no single expression")
+        return self._written(ufunc if method == "__call__" else getattr(ufunc, method), inputs, keywords)
+
+    def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
+        if function in (np.shape, np.ndim, np.size):
+            return function(np.broadcast_to(0, self.shape))
+        if not keywords:
+            function = {np.transpose: np.ndarray.transpose, np.reshape: np.ndarray.reshape}.get(function, function)
+        return self._written(function, arguments, keywords)
+
+    def _written(self, function: Callable, arguments: Sequence, keywords: dict) -> "Expression":
+        """A call of a function of NumPy, unless it does more than an expression says."""
+        if "out" in keywords or set(np.geterr().values()) != {"raise"}:
+            raise TypeError("no single expression")
+        return self.call(function, *arguments, **keywords)
+
+    def __getitem__(self, index: Any) -> "Expression":
+        return self.call(operator.getitem, self, index)
+
+    def __pow__(self, exponent: Any) -> "Expression":
+        return self.call(operator.pow, self, exponent)
+
+    def __rpow__(self, base: Any) -> "Expression":
+        return self.call(operator.pow, base, self)
+
+    @property
+    def T(self) -> "Expression":
+        """The axes reversed."""
+        return self.transpose(None)
+
+    def transpose(self, *axes: Any) -> "Expression":
+        """As an array has it."""
+        return self.call(np.ndarray.transpose, self, *axes)
+
+    def reshape(self, *shape: Any) -> "Expression":
+        """As an array has it."""
+        return self.call(np.ndarray.reshape, self, *shape)
+
+    def astype(self, dtype: Any) -> "Expression":
+        """As an array has it."""
+        return self.call(np.ndarray.astype, self, dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of its value."""
+        return self.node.shape if self.function is None else self.on(lambda x: np.zeros(x.shape, x.dtype)).shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of its elements."""
+        return self.node.dtype if self.function is None else self.on(lambda x: np.zeros(x.shape, x.dtype)).dtype
+
+    def on(self, value: Callable[[Node], Any]) -> Any:
+        """Its value, where each operand has the one of its node."""
+        if self.function is None:
+            return value(self.node)
+        return self.function(*_replaced(self.arguments, lambda x: x.on(value)), **self.keywords)
+
+    def walk(self) -> Iterator["Expression"]:
+        """All expressions in it, as often as they stand there."""
+        yield self
+        inside: list[Expression] = []
+        _replaced((*self.arguments, *self.keywords.values()), inside.append)
+        for x in inside:
+            yield from x.walk()
 
 
-def _call(op: str, static: tuple, count: int) -> list[Any]:
-    """The template of a call, a method or an index."""
-    listed = ", ".join(f"{{{i},}}" for i in range(count))
-    if op == "identity":
-        return ["np.positive({0,})"]
-    if op == "transpose" and static[0] is None:
-        return ["{0.}.T"]
-    if op == "getitem":
-        return ["{0.}[", *_index(static[0]), "]"]
-    if op == "scatter":
-        place = _index(static[0])
-        bare = static[0] is INPUT or isinstance(static[0], (int, np.ndarray))
-        return ["scatter({0,}, ", *(place if bare else ["np.s_[", *place, "]"]), f", {static[1]})"]
-    if op == "astype":
-        return [f"{{0.}}.astype({_dtype(static[0])})"]
-    if op == "broadcast_to":
-        return [f"np.full({_shape(static[0])}, {{0,}})"]
-    if op == "einsum":
-        return [f'np.einsum("{static[0]}", {listed})']
-    if op in ("concatenate", "stack"):
-        return [f"np.{op}([{listed}], axis={static[0]})"]
-    if op == "as_traced":
-        return ["as_traced({0,}, ", array_text(static[0]), ")"]
-    if op in ("sum", "max", "min", "cumsum", "any", "all", "argmax", "argmin", "argsort"):
-        axis = "" if static[0] is None else f", axis={static[0]}"
-        return [f"np.{op}({{0,}}{axis}{', keepdims=True' if static[1:] == (True,) else ''})"]
-    name = op if op in HELPERS else f"np.{op}"
-    return [f"{name}({', '.join([listed, *map(str, static)])})"]
+def _replaced(argument: Any, new: Callable[[Expression], Any]) -> Any:
+    """An argument with what a function makes of the expressions in it."""
+    if isinstance(argument, (tuple, list)):
+        return type(argument)([_replaced(x, new) for x in argument])
+    return new(argument) if isinstance(argument, Expression) else argument
 
 
-def helper(name: str) -> str:
-    """The code of a function that NumPy lacks: that of the table itself, even without its source."""
-    functions = (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8").split("\n\n\n")
-    return next(f"{code.strip()}\n" for code in functions if code.startswith(f"def {name}("))
+class _Recorder:
+    """NumPy, or a part of it, for code that is read: calls of its functions are written down."""
+
+    def __init__(self, part: Any, beside: Expression):
+        self.part, self.beside = part, beside
+
+    def __getattr__(self, name: str) -> Any:
+        thing = getattr(self.part, name)
+        if inspect.ismodule(thing) or thing is np.s_:
+            return _Recorder(thing, self.beside)
+        return partial(self.beside.call, thing) if callable(thing) else thing
+
+    def __getitem__(self, index: Any) -> Expression:
+        return self.beside.call(operator.getitem, self.part, index)
+
+
+def operand(node: Node, calls: list | None = None) -> Expression:
+    """What stands for a node."""
+    return Expression(None, (), {}, [] if calls is None else calls, node)
+
+
+def read(node: Node) -> Expression:
+    """What a node computes: one expression of its inputs, or a call of its primitive's forward function."""
+    primitive, calls = node.primitive, []
+    operands = [operand(x, calls) for x in node.inputs]
+    inputs = len(primitive.vjps) if primitive.vjps and not primitive.variadic else len(operands)
+    arguments = [*operands[:inputs], *filled(node.static, iter(operands[inputs:]))]
+    if isinstance(primitive.forward, np.ufunc) and primitive.code is None:
+        return operands[0].call(primitive.forward, *arguments)  # in less time
+    with np.errstate(all="raise"):  # so that a forward function which says otherwise is noticed
+        if primitive.code is not None:
+            return _coded(primitive, arguments, operands[0])
+        with contextlib.suppress(Exception):  # whatever a function raises that is given no array
+            found = primitive.forward(*arguments)
+            if isinstance(found, Expression):
+                used = [x for x in found.walk() if x.function is not None]
+                if len(used) == len(set(used)) == len(calls):
+                    return found
+        return operands[0].call(primitive.forward, *arguments)
+
+
+def _coded(primitive: Primitive, arguments: Sequence[Any], beside: Expression) -> Expression:
+    """The code that a row gives, with the functions that it names of those around its forward function."""
+    code = compile(primitive.code, f"<code of {primitive.name}>", "eval")
+    around = getattr(primitive.forward, "__globals__", {})
+    names = {name: partial(beside.call, around[name]) for name in code.co_names if inspect.isfunction(around.get(name))}
+    names |= dict(zip(primitive.argument_names, arguments, strict=True))
+    return eval(code, {**names, "np": _Recorder(np, beside)})
+
+
+# How functions are written: as operators, with how tightly they bind and what their result is called; else by name.
+
+_OPERATORS = {
+    np.add: ("+", Binding.TERM, "sum"),
+    np.subtract: ("-", Binding.TERM, "difference"),
+    np.multiply: ("*", Binding.FACTOR, "product"),
+    np.divide: ("/", Binding.FACTOR, "quotient"),
+    np.matmul: ("@", Binding.FACTOR, "product"),
+    np.dot: ("@", Binding.FACTOR, "product"),
+    np.equal: ("==", Binding.ANY, "equal"),
+    np.not_equal: ("!=", Binding.ANY, "not_equal"),
+    np.less: ("<", Binding.ANY, "less"),
+    np.less_equal: ("<=", Binding.ANY, "less_equal"),
+    np.greater: (">", Binding.ANY, "greater"),
+    np.greater_equal: (">=", Binding.ANY, "greater_equal"),
+}
+_PLAIN = (bool, int, float, complex, type(None), type(Ellipsis), slice)
+_METHOD = type(np.ndarray.transpose)
+_NAMES = {
+    np.add.reduce: "sum", np.maximum.reduce: "max", np.minimum.reduce: "min", np.multiply.outer: "outer",
+    np.absolute: "abs", np.remainder: "mod",
+}  # fmt: skip
+
+
+def name_of_function(function: Callable) -> str | None:
+    """How code calls a function of NumPy; None if it is no such function."""
+    ufunc = getattr(function, "__self__", None)
+    path = f"{ufunc.__name__}.{function.__name__}" if isinstance(ufunc, np.ufunc) else function.__name__
+    path = _NAMES.get(function, path)
+    if not hasattr(np, path.partition(".")[0]):
+        path = f"{getattr(function, '__module__', '')}.{path}".removeprefix("numpy.")
+    with contextlib.suppress(AttributeError):
+        found = operator.attrgetter(path)(np)
+        return f"np.{path}" if found == function or function in _NAMES else None
+    return None
+
+
+def needs_definition(function: Callable) -> bool:
+    """Whether a function is neither one of NumPy nor an operator or a method."""
+    is_written = function in _OPERATORS or function in (operator.getitem, operator.pow) or type(function) is _METHOD
+    return not is_written and name_of_function(function) is None
 
 
 @functools.cache
-def pieces(part: str | At) -> list[Any]:
-    """A part of a template as texts, and of each operand its number and how tightly it must bind."""
-    if isinstance(part, At):
-        return [part]
-    pieces = re.split(r"\{(\d+[,+*.-])\}", part)
-    return [(int(x[:-1]), _NEEDS[x[-1]]) if i % 2 else x for i, x in enumerate(pieces) if x]
+def _defaults(function: Callable) -> dict[str, Any]:
+    """The keywords that need not be written."""
+    try:
+        found = {name: x.default for name, x in inspect.signature(function).parameters.items()}
+    except ValueError:  # a function in C, which an older NumPy does not describe
+        found = {}
+    return found | {"keepdims": False} | ({"axis": None} if function in _NAMES else {})
 
 
-def _product(W: Node, x: Node, first: int, loose: Collection[Node]) -> tuple[str, list[Node]]:
-    """W x of a vector, x ᵗW of a batch; the operands are counted from `first`."""
-    left, right = f"{{{first}*}}", f"{{{first + 1}-}}"
-    if x.ndim == 1:
-        return _dot(left, right, (W, x), loose), [W, x]
-    if W.operation == "transpose" and W.ndim == 2 and W.name is None and W.inputs[0].is_leaf:
-        return _dot(left, right, (x,), loose), [x, W.inputs[0]]  # U for the transpose of ᵗU
-    return _dot(left, f"{{{first + 1}.}}.T", (W, x), loose), [x, W]
+@dataclass(frozen=True)
+class Printer:
+    """Writes expressions as NumPy.
+
+    Attributes:
+        operand: the parts of code that stand for a node, which bind as tightly as is needed.
+        helpers: the names of functions that NumPy lacks.
+    """
+
+    operand: Callable[[Node, Binding], list[Any]]
+    helpers: Mapping[Callable, str]
+
+    def parts(self, x: Any, least: Binding = Binding.ANY) -> list[Any]:
+        """An argument as texts, whole numbers and what stands for operands; in parentheses where it needs them."""
+        if not isinstance(x, Expression):
+            parts, binds = self._literal(x), Binding.ATOM
+            binds = Binding.SIGNED if str(parts[0]).startswith("-") else binds
+        elif x.function is None:
+            return self.operand(x.node, least)
+        elif x.function is np.positive:
+            return self.parts(x.arguments[0], least)
+        else:
+            parts, binds = self._call(x)
+        return parts if binds >= least else ["(", *parts, ")"]
+
+    def _call(self, x: Expression) -> tuple[list[Any], Binding]:
+        function, (first, *further) = x.function, x.arguments
+        if function in _OPERATORS and not x.keywords and (function is not np.dot or _are_matrices(x.arguments)):
+            sign, binds, _ = _OPERATORS[function]
+            left = self.parts(first, max(binds, Binding.TERM))
+            return [*left, f" {sign} ", *self.parts(*further, Binding(binds + 1))], binds
+        if function is operator.pow:
+            return [*self.parts(first, Binding.ATOM), " ** ", *self.parts(*further, Binding.SIGNED)], Binding.SIGNED
+        if function is np.negative:
+            return ["-", *self.parts(first, Binding.SIGNED)], Binding.SIGNED
+        if function is operator.getitem:
+            index = self._index(*further)
+            if first is np.s_ and not isinstance(further[0], (tuple, slice)):
+                return index, Binding.ATOM
+            return [*(["np.s_"] if first is np.s_ else self.parts(first, Binding.ATOM)), "[", *index, "]"], Binding.ATOM
+        if function is np.ndarray.transpose and further in ([], [None]):
+            node = first.node
+            if node is not None and node.is_transpose and node.name is None and node.inputs[0].is_leaf:
+                return self.operand(node.inputs[0], Binding.ATOM), Binding.ATOM  # U for the transpose of ᵗU
+            return [*self.parts(first, Binding.ATOM), ".T"], Binding.ATOM
+        if type(function) is _METHOD:
+            start, listed = [*self.parts(first, Binding.ATOM), f".{function.__name__}"], further
+        elif function in self.helpers:
+            start, listed = [self.helpers[function]], x.arguments
+        else:
+            start = [name_of_function(function)]
+            listed = [y[0] if type(y) is tuple and len(y) == 1 else y for y in x.arguments]  # a shape of one axis
+        given = [self.parts(y) for y in listed]
+        keywords = {k: v for k, v in x.keywords.items() if v is not _defaults(function).get(k, inspect)}
+        given += [[f"{k}=", *self.parts(v)] for k, v in keywords.items()]
+        return [*start, "(", *_joined(given), ")"], Binding.ATOM
+
+    def _literal(self, x: Any) -> list[Any]:
+        if isinstance(x, (tuple, list)):
+            listed = _joined([self.parts(y) for y in x])
+            if type(x) is list or any(isinstance(y, Expression) for y in x):
+                return ["[", *listed, "]"]
+            return ["(", *listed, ",)" if len(x) == 1 else ")"]
+        if isinstance(x, (np.ndarray, np.generic)):
+            return [array_text(np.asarray(x))]
+        if isinstance(x, str):
+            return [f'"{x}"' if '"' not in x and "\\" not in x else repr(x)]
+        if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
+            return [_dtype(np.dtype(x))]
+        text = name_of_function(x) if callable(x) else number_text(x) if isinstance(x, _PLAIN) else None
+        if text is None:
+            raise ValueError(f"compile: an argument {x!r} cannot be written in NumPy; make it an input")
+        return [text]
+
+    def _index(self, index: Any) -> list[Any]:
+        """An index as it stands in brackets."""
+        if isinstance(index, tuple):
+            parts = _joined([self._index(x) for x in index])
+            return [*parts, ","] if len(index) == 1 else parts or ["()"]
+        if isinstance(index, slice):
+            ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
+            return [":".join(ends if ends[2] else ends[:2])]
+        if index is Ellipsis:
+            return ["..."]
+        if isinstance(index, Expression) or index is None or isinstance(index, bool):
+            return self.parts(index)
+        return [At(index)] if isinstance(index, int) else [array_text(np.asarray(index))]
 
 
-def _dot(left: str, right: str, operands: Iterable[Node], loose: Collection[Node]) -> str:
-    """A matrix product; of operands that are every other element, say, `@` adds up in another order than np.dot."""
-    strided = any(x in loose and (x.operation != "transpose" or x.inputs[0] in loose) for x in operands)
-    strided = strided and all(x.ndim < 3 for x in operands)
-    return f"np.dot({left}, {right})" if strided else f"{left} @ {right}"
+def word(x: Expression) -> str | None:
+    """What a result is called: a sum, a product; None if nothing is said."""
+    return _OPERATORS[x.function][2] if x.function in _OPERATORS else None
 
 
-def _index(index: Any, inputs: Iterator[int] | None = None) -> list[Any]:
-    """An index as it stands in brackets; what is an input in it is an operand, after that of which it is the index."""
-    inputs = inputs or itertools.count(1)
-    if isinstance(index, tuple):
-        parts = [part for i, x in enumerate(index) for part in ([", "] if i else []) + _index(x, inputs)]
-        return [*parts, ","] if len(index) == 1 else parts or ["()"]
-    if isinstance(index, slice):
-        ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
-        return [":".join(ends if ends[2] else ends[:2])]
-    if index is INPUT:
-        return [f"{{{next(inputs)},}}"]
-    if index is None or index is Ellipsis or isinstance(index, bool):
-        return ["..." if index is Ellipsis else str(index)]
-    return [At(index)] if isinstance(index, int) else [array_text(np.asarray(index))]
+def _are_matrices(factors: Sequence[Any]) -> bool:
+    """Whether np.dot of them is their matrix product."""
+    return all(0 < np.ndim(x) < 3 for x in factors)
+
+
+def _joined(lists: Sequence[list[Any]]) -> list[Any]:
+    return [part for i, parts in enumerate(lists) for part in ([", "] if i else []) + parts]
 
 
 def array_text(value: np.ndarray) -> str:
@@ -162,7 +350,7 @@ def array_text(value: np.ndarray) -> str:
     numbered = "" if value.dtype in (np.float64, np.int64, np.bool_) else f", {_dtype(value.dtype)}"
     if value.ndim and len({x.tobytes() for x in np.ravel(value)}) <= 1:
         first = value.flat[0].item() if value.size else 0
-        shape = _shape(value.shape)
+        shape = str(value.shape[0] if value.ndim == 1 else value.shape)
         if first in (0, 1) and math.copysign(1, first) == 1:
             dtype = "" if value.dtype == np.float64 else f", {_dtype(value.dtype)}"
             return f"np.{'ones' if first else 'zeros'}({shape}{dtype})"
@@ -179,8 +367,3 @@ def number_text(value: Any) -> str:
 
 def _dtype(dtype: np.dtype) -> str:
     return "np.bool_" if dtype == np.bool_ else f"np.{dtype.name}"
-
-
-def _shape(shape: Any) -> str:
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    return str(shape[0]) if len(shape) == 1 else str(shape)

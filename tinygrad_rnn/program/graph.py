@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn import primitives
 from tinygrad_rnn.primitives import Primitive
 
 
@@ -76,18 +77,57 @@ class Node:
         """Whether a gradient may be asked for: of all but constants."""
         return self.value is None
 
-    def is_number(self, number: float) -> bool:
-        """Whether it is a constant without axes, of this value."""
-        return self.value is not None and self.shape == () and self.value == number
-
     def item(self) -> Any:
         """The value of a constant that is one number."""
         return self.value.item()
 
+    # What passes, kernel and source look for; nothing else asks which primitive it is
+
     @property
-    def operation(self) -> str:
-        """The name of its primitive, or of no operation at all."""
-        return "" if self.primitive is None else self.primitive.name
+    def is_sum(self) -> bool:
+        """Whether it is x + y."""
+        return self.primitive is primitives.add
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it is x ⊙ y."""
+        return self.primitive is primitives.multiply
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it is a stack of values along a new first axis."""
+        return self.primitive is primitives.stack and self.static == (0,)
+
+    @property
+    def is_element(self) -> bool:
+        """Whether it is one element of a sequence: x[i]."""
+        return self.primitive is primitives.getitem and type(self.static[0]) is int
+
+    @property
+    def is_transpose(self) -> bool:
+        """Whether it is ᵗx."""
+        return self.primitive is primitives.transpose and self.static == (None,)
+
+    def unchanged(self, inputs: Sequence[Node]) -> Node | None:
+        """The input that it hands on as it is, to the bit: what a copy is of, x of x + -0.0."""
+        if not (self.primitive.is_copy or self.primitive.neutral):
+            return None
+        alike = [(x.shape, x.dtype) == (self.shape, self.dtype) for x in inputs]
+        if self.primitive.is_copy:
+            return inputs[0] if alike[0] else None
+        for i, neutral in enumerate(self.primitive.neutral):
+            if alike[1 - i] and neutral is not None and str(inputs[i].number) == str(neutral):  # 0.0 is not -0.0
+                return inputs[1 - i]
+        return None
+
+    @property
+    def number(self) -> float | None:
+        """The number that all elements of a constant are, to the bit."""
+        value = self.value
+        if value is None or not value.size or value.dtype.kind != "f":
+            return None
+        first = value.flat[0]
+        return float(first) if value.size == 1 or value.tobytes() == first.tobytes() * value.size else None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

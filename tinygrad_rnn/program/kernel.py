@@ -8,13 +8,15 @@
 """
 
 import math
+import operator
 from collections import defaultdict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.program.expressions import Expression, Printer, operand, read
 from tinygrad_rnn.program.graph import Graph, Node
 
 Call = Callable[[str], str]  # the line that computes a node, when it is told the name of the array for the result
@@ -85,7 +87,7 @@ def flat(graph: Graph) -> Kernel:
     """One line for each node, in the order of the graph; results are copies."""
     lines = _Lines(graph)
     for node in graph.nodes:
-        function = lines.function(node.primitive.forward, node.operation)
+        function = lines.function(node.primitive.forward, node.primitive.name)
         arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
         lines.lines.append(f"{lines.local(node, 'v')} = {function}({', '.join(arguments)})")
     copied = lines.function(np.array, "array")
@@ -111,14 +113,27 @@ class _Buffered(_Lines):
         self.arrays: dict[Node, np.ndarray] = {}  # of what has an array of ours
         self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
         self.owned: dict[Node, np.ndarray] = {}  # what can be reused when the node is dead
-        self.views: dict[tuple[Node, str], str] = {}
-        self.last = {_base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
-        self.last |= {_base(x): len(graph.nodes) for x in graph.outputs}
+        self.views: dict[str, str] = {}
+        self.looks = _looks(graph)
+        self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
+        self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
         handed_out = [x for i, x in enumerate(graph.outputs) if i not in kept]
-        self.new = {x for x in handed_out if _can_be_new(x) and graph.outputs.count(x) == 1}
-        self.slots, self.stacks = _placed(graph, self.new)
+        self.new = {x for x in handed_out if self.can_be_new(x) and graph.outputs.count(x) == 1}
+        self.slots, self.stacks = _placed(graph, self.new | self.looks.keys())
 
     # Where values are
+
+    def base(self, x: Node) -> Node:
+        """Whose memory a node is."""
+        while x in self.looks:
+            x = x.inputs[0]
+        return x
+
+    def can_be_new(self, x: Node) -> bool:
+        """Whether a call can make an output as a new array itself."""
+        if x.is_leaf or not 0 < x.ndim < 3 or x in self.looks:
+            return False
+        return bool(x.primitive.products or x.primitive.reduction) or _is_ufunc(x)
 
     def array(self, x: Node) -> np.ndarray | None:
         """The array of a node or a constant; None for an input, a parameter, or a result that is new at each call."""
@@ -126,50 +141,49 @@ class _Buffered(_Lines):
 
     def name(self, x: Node) -> str:
         if x not in self.names and x.primitive is not None:
-            return self.view(x.inputs[0], _look(x))
+            return self.view(self.looks[x])
         if x not in self.names:
             self.names[x] = self.bind(self.array(x), "c")
         return self.names[x]
 
-    def view(self, x: Node, *looks: tuple[str, Any]) -> str:
-        """A view of a value, such as `.T`: made once for an array of ours; else where it is needed, and kept there if
-        that is for the second time."""
-        array, text = self.array(x), "".join(map(_look_text, looks))
-        if (x, text) not in self.views:
-            view = array
-            for method, argument in looks if array is not None else ():
-                view = view[argument] if method == "[]" else getattr(view, method)(argument)
+    def view(self, look: Expression) -> str:
+        """A look at a value, such as its transpose: made once for an array of ours; else where it is needed, and kept
+        there if that is for the second time."""
+        base = _looked_at(look)
+        if look is base:
+            return self.name(base.node)
+        array, text = self.array(base.node), self.text(look)
+        if text not in self.views:
+            view = None if array is None else look.on(lambda _: array)
             is_ours = view is not None and np.shares_memory(view, array)
-            self.views[x, text] = self.bind(view) if is_ours else self.name(x) + text
-        elif self.views[x, text].endswith(text) and not text.startswith("["):
-            name = self.fresh("v")
-            self.lines.append(f"{name} = {self.views[x, text]}")
-            self.views[x, text] = name
-        return self.views[x, text]
+            self.views[text] = self.bind(view) if is_ours else text
+        elif self.views[text] == text and look.function is not operator.getitem:
+            self.views[text] = self.fresh("v")
+            self.lines.append(f"{self.views[text]} = {text}")
+        return self.views[text]
 
-    def rows(self, x: Node, *looks: tuple[str, Any]) -> str:
-        """A batch, over time too, as one matrix, or as a view of that."""
-        looks = (("reshape", (-1, x.shape[-1])), *looks) if x.ndim > 2 else looks
-        return self.view(x, *looks) if looks else self.name(x)
+    def text(self, look: Expression) -> str:
+        """What makes a view."""
+        return "".join(map(str, Printer(lambda x, _: [self.name(x)], {}).parts(look)))
 
     def result(self, i: int, x: Node) -> str:
         """Output i, as the caller gets it."""
-        is_own = x in self.new or (i in self.kept and _base(x).primitive is not None)
+        is_own = x in self.new or (i in self.kept and self.base(x).primitive is not None)
         return self.name(x) if is_own else f"{self.function(np.array, 'array')}({self.name(x)})"
 
     # Lines
 
     def add(self, node: Node, i: int) -> None:
         """The line that computes a node, the i-th; what is dead by then is free for others."""
-        if _is_view(node):
+        if node in self.looks:
             if self.array(node.inputs[0]) is not None:
-                self.names[node] = name = self.view(node.inputs[0], _look(node))
+                self.names[node] = name = self.view(self.looks[node])
                 self.arrays[node] = self.bound.get(name)
         elif node in self.stacks:
             self._in_place(node)
         else:
             self._computed(node, i)
-        for x in {_base(x) for x in node.inputs}:
+        for x in {self.base(x) for x in node.inputs}:
             if self.last[x] == i and x in self.owned:
                 array = self.owned.pop(x)
                 self.free[array.shape, array.dtype].append(array)
@@ -195,8 +209,8 @@ class _Buffered(_Lines):
         """The array of an input that is needed here for the last time, if the result can be written over it."""
         alike = [x for x in node.inputs if (x.shape, x.dtype) == (node.shape, node.dtype)]
         dead = [x for x in alike if x in self.owned and self.last[x] == i]
-        by_element = _is_ufunc(node) or node.operation == "sigmoid"
-        if not dead or not by_element or any(_is_repeated(x, node) for x in node.inputs):
+        over = _is_ufunc(node) or (node.primitive.into and node.primitive.by_element and len(node.inputs) == 1)
+        if not dead or not over or any(_is_repeated(x, node) for x in node.inputs):
             return None
         return self.owned.pop(dead[0])
 
@@ -213,33 +227,32 @@ class _Buffered(_Lines):
 
     # Calls
 
-    def _calling(self, function: Callable, *names: str, called: str = "") -> Call:
+    def _calling(self, function: Callable, *names: str) -> Call:
         """A call of a function of arrays and, last, the array for the result."""
-        name = self.function(function, called or function.__name__)
-        out = "out=" if function in (np.maximum, np.minimum) else ""
-        return lambda result: f"{name}({', '.join([*names, out + result] if result else names)})"
+        name = self.function(function, function.__name__)
+        before = "out=" if function in (np.maximum, np.minimum) else ""  # which NumPy wants by name
+        return lambda out: f"{name}({', '.join([*names, before + out] if out else names)})"
 
     def _call(self, node: Node) -> Call:
-        operation, static, inputs = node.operation, node.static, node.inputs
-        if operation in ("linear", "outer", "matmul"):
-            return self._product(node)
+        primitive, static, inputs = node.primitive, node.static, node.inputs
         if _is_ufunc(node):
             return self._by_element(node)
+        if primitive.products and (product := self._product(node, read(node))):
+            return product
         names = [self.name(x) for x in inputs]
-        if operation == "sigmoid":
-            return self._calling(_sigmoid, names[0], called="sigmoid")
-        if operation == "sum" and _sums_rows(node):
+        if _sums_rows(node):
             ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
-            return self._calling(np.dot, ones, self.rows(inputs[0]))
-        if operation in ("sum", "max", "min"):
-            reduce = self.function(_REDUCTIONS[operation].reduce, f"{operation}_over")
+            return self._calling(np.dot, ones, self.view(_rows(operand(inputs[0]))))
+        if primitive.reduction is not None:
+            reduce = self.function(primitive.reduction.reduce, f"{primitive.name}_over")
             return lambda out: f"{reduce}({names[0]}, {static[0]}, None, {out or None}, {static[1]})"
-        if operation == "where":
-            return lambda out: f"{self._copy(out, names[1])}; {self._copy(out, names[0], f'where={names[2]}')}"
-        if _is_stack(node):
+        if node.is_stack:
             return lambda out: "; ".join(self._copy(f"{out}[{i}, ...]", x) for i, x in enumerate(names))
         arguments = ", ".join([*names, *(self.bind(x, "s") for x in static)])
-        forward = self.function(node.primitive.forward, operation)
+        if primitive.into is not None:
+            into = self.function(primitive.into, primitive.name)
+            return lambda out: f"{into}({out}, {arguments})"
+        forward = self.function(primitive.forward, primitive.name)
         return lambda out: self._copy(out, f"{forward}({arguments})")
 
     def _by_element(self, node: Node) -> Call:
@@ -250,7 +263,7 @@ class _Buffered(_Lines):
         function = node.primitive.forward
         if node in self.new:  # with all its axes
             return self._calling(function, *map(self.name, node.inputs))
-        names = [self.view(x, ("reshape", ())) if _is_number(x, node) else self.name(x) for x in node.inputs]
+        names = [self.view(operand(x).reshape(())) if _is_number(x, node) else self.name(x) for x in node.inputs]
         wide = next((i for i, x in enumerate(node.inputs) if _is_repeated(x, node)), None)
         if wide is None or node.inputs[wide].dtype != node.dtype:
             return self._calling(function, *names)
@@ -261,48 +274,36 @@ class _Buffered(_Lines):
 
         return both
 
-    def _product(self, node: Node) -> Call:
-        """A call of np.dot, which takes matrices as they stand or transposed."""
-        a, b = node.inputs
-        if node.operation == "matmul":
-            return self._calling(np.dot if a.ndim == b.ndim == 2 else np.matmul, self.name(a), self.name(b))
-        if node.operation == "outer":
-            if a.ndim == 1:
-                return self._calling(np.multiply, self.view(a, ("[]", (slice(None), None))), self.name(b))
-            return self._calling(np.dot, self.rows(a, _TURNED), self.rows(b))
-        turned = a.operation == "transpose"
-        if b.ndim == 1:
-            return self._calling(np.dot, *map(self.name, (b, a.inputs[0]) if turned else (a, b)))
-        rows = self.rows(b)
-        call = self._calling(np.dot, rows, self.name(a.inputs[0]) if turned else self.view(a, _TURNED))
-        return call if b.ndim == 2 else lambda out: call(self.bind(self.bound[out].reshape(-1, node.shape[-1])))
-
-
-_REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
-
-
-def _sigmoid(x: np.ndarray, out: np.ndarray) -> None:
-    """1 / (1 + e^-x); where e^-x is infinite, 0 is right."""
-    np.negative(x, out)
-    with np.errstate(over="ignore"):
-        np.exp(out, out)
-    np.add(out, 1.0, out)
-    np.divide(1.0, out, out)
+    def _product(self, node: Node, product: Expression) -> Call | None:
+        """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
+        if product.function == np.multiply.outer:
+            a, b = product.arguments
+            return self._calling(np.multiply, self.view(a[:, None]), self.view(b))
+        if product.function not in (np.dot, np.matmul) or not all(map(_looked_at, product.arguments)):
+            return None
+        a, b = map(_straight, product.arguments)
+        if a.ndim > 2 and b.ndim == 2:
+            call = self._calling(np.dot, self.view(_rows(a)), self.view(b))
+            rows = math.prod(node.shape[:-1]), node.shape[-1]
+            return lambda out: call(self.bind(self.bound[out].reshape(rows)))
+        if b.ndim == 1 and a.node is not None and a.node.is_transpose:
+            a, b = b, _straight(a.T)
+        return self._calling(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b))
 
 
 def _placed(graph: Graph, excluded: set[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
     """Where the values stand that stacks hold, and the arrays of these stacks.
 
     Stacks that overlap, as h(0..T-1) and h(1..T), are one array. A stack of values of several types, or one
-    that wants a value where another has another one, is none of these. What is excluded, a view, or a stack itself has
+    that wants a value where another has another one, is none of these. What is excluded, or a stack itself, has
     no place, but is copied there.
     """
     rows: list[dict[int, Node]] = []
     place: dict[Node, tuple[int, int]] = {}  # the row that a value stands in, and where
     offsets: dict[Node, tuple[int, int]] = {}  # the row of a stack, and where it begins
-    for stack in filter(_is_stack, graph.nodes):
+    for stack in (node for node in graph.nodes if node.is_stack):
         known = {(place[x][0], place[x][1] - i) for i, x in enumerate(stack.inputs) if x in place}
-        able = [x for x in stack.inputs if not (_is_view(x) or _is_stack(x) or x in excluded)]
+        able = [x for x in stack.inputs if not (x.is_stack or x in excluded)]
         able = [x for x in able if x.primitive is not None or x.value is not None]
         number, offset = next(iter(known), (len(rows), 0))
         row = rows[number] if known else {}
@@ -328,15 +329,49 @@ def _placed(graph: Graph, excluded: set[Node]) -> tuple[dict[Node, np.ndarray], 
     return slots, {stack: wholes[row][at : at + len(stack.inputs)] for stack, (row, at) in begins.items()}
 
 
-def _is_stack(node: Node) -> bool:
-    return node.operation == "stack" and node.static == (0,)
+def _looks(graph: Graph) -> dict[Node, Expression]:
+    """The nodes that are their input's memory, looked at in another way, and how."""
+    looks: dict[Node, Expression] = {}
+    for node in graph.nodes:
+        look = read(node) if node.primitive.is_view else None
+        if look is None or _looked_at(look) is not look.arguments[0]:
+            continue
+        x, *how = look.arguments
+        if look.function is operator.getitem and _is_basic(*how):
+            index = how[0] if isinstance(how[0], tuple) else (how[0],)
+            looks[node] = x[index if Ellipsis in index else (*index, ...)]  # so that one element is an array too
+        elif look.function is np.ndarray.transpose or (
+            look.function is np.ndarray.reshape and _is_contiguous(x.node, looks)
+        ):
+            looks[node] = look
+    return looks
 
 
-def _is_view(node: Node) -> bool:
-    """Whether a node is its input's memory, looked at in another way."""
-    if node.operation == "reshape":
-        return _is_contiguous(node.inputs[0])
-    return node.operation == "transpose" or (node.operation == "getitem" and _is_basic(node.static[0]))
+def _is_contiguous(x: Node, looks: Mapping[Node, Expression]) -> bool:
+    """Whether a value has its elements in a row, as far as that is known."""
+    while x in looks and x.is_element:
+        x = x.inputs[0]
+    return looks[x].function is np.ndarray.reshape if x in looks else x.value is not None or not x.is_leaf
+
+
+def _looked_at(x: Expression) -> Expression | None:
+    """The operand that is looked at, once or several times; None if there is none."""
+    while isinstance(x, Expression) and x.function in (np.ndarray.transpose, np.ndarray.reshape, operator.getitem):
+        x = x.arguments[0]
+    return x if isinstance(x, Expression) and x.function is None else None
+
+
+def _straight(x: Expression) -> Expression:
+    """An expression without what is transposed twice."""
+    inner = x.arguments[0] if x.function is np.ndarray.transpose else x
+    if inner is not x and inner.node is not None and inner.node.is_transpose:
+        return read(inner.node).arguments[0]
+    return inner.arguments[0] if inner is not x and inner.function is np.ndarray.transpose else x
+
+
+def _rows(x: Expression) -> Expression:
+    """A batch, over time too, as one matrix."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
 
 
 def _is_basic(index: Any) -> bool:
@@ -344,47 +379,8 @@ def _is_basic(index: Any) -> bool:
     return all(i is None or i is Ellipsis or type(i) in (int, slice) for i in parts)
 
 
-def _is_contiguous(x: Node) -> bool:
-    """Whether a value has its elements in a row, as far as that is known."""
-    if x.operation == "getitem" and type(x.static[0]) is int:
-        return _is_contiguous(x.inputs[0])
-    return x.value is not None or (x.primitive is not None and (x.operation == "reshape" or not _is_view(x)))
-
-
-def _base(x: Node) -> Node:
-    """Whose memory a node is."""
-    while _is_view(x):
-        x = x.inputs[0]
-    return x
-
-
-_TURNED = ("transpose", None)
-
-
-def _look(node: Node) -> tuple[str, Any]:
-    """How a view is made: a method of an array and its argument, or "[]" and an index."""
-    if node.operation != "getitem":
-        return node.operation, node.static[0]
-    index = node.static[0] if isinstance(node.static[0], tuple) else node.static
-    return "[]", index if Ellipsis in index else (*index, ...)  # so that one element is an array too
-
-
-def _look_text(look: tuple[str, Any]) -> str:
-    method, argument = look
-    if method == "[]":
-        return f"[{', '.join('...' if i is ... else repr(i) for i in argument)}]"
-    return ".T" if look == _TURNED else f".{method}({argument!r})"
-
-
 def _is_ufunc(node: Node) -> bool:
-    return isinstance(node.primitive.forward, np.ufunc) and node.operation != "matmul"
-
-
-def _can_be_new(x: Node) -> bool:
-    """Whether a call can make an output as a new array itself."""
-    if x.primitive is None or not 0 < x.ndim < 3 or _is_view(x):
-        return False
-    return x.operation in ("linear", "outer", "matmul", "sum") or _is_ufunc(x)
+    return node.primitive.by_element and isinstance(node.primitive.forward, np.ufunc)
 
 
 def _is_number(x: Node, node: Node) -> bool:
@@ -398,6 +394,8 @@ def _is_repeated(x: Node, node: Node) -> bool:
 
 def _sums_rows(node: Node) -> bool:
     """Whether a sum goes over all axes but the last: a product with ones, which is quicker."""
+    if node.primitive.reduction is not np.add:
+        return False
     (x,), (axis, keepdims) = node.inputs, node.static
     axes = axis if isinstance(axis, tuple) else (axis,)
     return not keepdims and x.ndim > 1 and x.dtype.kind == "f" and axes == tuple(range(x.ndim - 1))

@@ -1,78 +1,42 @@
 """Which nodes of a trace are written as lines of their own, and to which time step each belongs."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from tinygrad_rnn.primitives import TABLE, TESTS
-from tinygrad_rnn.program.expressions import array_text
-from tinygrad_rnn.program.graph import AS_TRACED, Node, depth_first, rewritten
+from tinygrad_rnn.program.expressions import array_text, read
+from tinygrad_rnn.program.graph import Node, depth_first, replaced, rewritten
 from tinygrad_rnn.program.tracing import Trace
 
 DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
 MOST_TERMS = 8  # as do sums of more terms than this,
 _LONGEST_CONSTANT = 40  # and constants of more characters
 
-_COMPACT = {"linear", "affine", "outer", "matmul", "scatter", "broadcast_to"}  # make arrays in the order of elements
-_LOOSE = {"transpose", "einsum", "cumsum"}  # may make others
-
 
 class Outline:
     """Which nodes of a trace are written as lines of their own, and at which time step.
 
     Attributes:
+        expressions: how each node is written.
         live: what the outputs depend on, in the order of execution; without what changes no bit, where `folds`.
         outputs: of the trace. forward: what the loss and the further outputs are made of.
         step: of each node, its own or `near`. near: the step in whose course a node is computed.
         sums: the terms of each node that is a sum. lines: the nodes that get lines.
         gathered: the sums over time, to which each step adds its terms; within: what these are on the way.
-        loose: the nodes whose arrays may be in another order in memory than that of their elements. NumPy may add them
-            up in another order, so that they are taken as they come.
     """
 
     def __init__(self, trace: Trace, folds: bool):
         self.trace, self.folds = trace, folds
-        self.loose: set[Node] = set()
-        known = {*TABLE.values(), *TESTS.values(), AS_TRACED}
-        for name in (x.operation for x in trace.graph.nodes if x.primitive not in known):
-            raise ValueError(
-                f"compile: the primitive {name!r} is not in the table of primitives, so it cannot be written as NumPy; "
-                "compute the same with the functions of tinygrad_rnn"
-            )
-        graph = rewritten(trace.graph, self._folded)
+        graph = rewritten(trace.graph, _folded) if folds else replaced(trace.graph, {})
         self.live, self.outputs = graph.nodes, graph.outputs
         results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
         self.forward = set(depth_first(results, lambda x: x.inputs))
-        self.uses = graph.uses()
-        self.uses.update(z for node in self.live if node.operation == "lerp" for z in node.inputs[2:])
+        self.expressions = {x: read(x) for x in self.live}
+        self.uses = Counter(x.node for written in self.expressions.values() for x in written.walk() if x.node)
         self.gathered: set[Node] = set()
         timeless = self._find_steps()
         self._find_sums()
         self._pass_steps(timeless)  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
-
-    def _folded(self, node: Node, inputs: tuple[Node, ...]) -> Node:
-        """A node without what changes no bit, such as a factor of 1, where that is left out."""
-        strided = node.operation == "getitem" and not isinstance(node.static[0], int)
-        inherits = node.operation not in _COMPACT and not self.loose.isdisjoint(inputs)
-        is_loose = node.ndim > 0 and (strided or inherits or node.operation in _LOOSE)
-        if self.folds:
-            inputs = self._unspread(node, inputs)
-            if node.name is None and (kept := _unchanged(node, inputs)) and kept not in self.loose:
-                return kept
-        folded = node.on(inputs)
-        if is_loose:
-            self.loose.add(folded)
-        return folded
-
-    def _unspread(self, node: Node, inputs: tuple[Node, ...]) -> tuple[Node, ...]:
-        """Numbers in place of inputs that repeat them, where NumPy's own broadcasting does so for the other one."""
-        if node.operation in ("add", "subtract", "multiply", "divide"):
-            for i in (0, 1):
-                x, other = inputs[i], inputs[1 - i]
-                spread = x.operation == "broadcast_to" and x.name is None and x.inputs[0].shape == ()
-                if spread and other.shape == node.shape and other not in self.loose:
-                    inputs = (x.inputs[0], other) if i == 0 else (other, x.inputs[0])
-        return inputs
 
     def _find_steps(self) -> set[tuple]:
         """A variable that has no step itself has that of what it is made of, if there are several, as y(1), y(2).
@@ -140,7 +104,7 @@ class Outline:
         self.sums: dict[Node, list[Node]] = {}
         wanted = set(self.outputs)
         for node in self.live:
-            if node.operation != "add":
+            if not node.is_sum:
                 continue
             first, term = node.inputs
             alike = (first.shape, first.dtype) == (node.shape, node.dtype)
@@ -176,7 +140,7 @@ class Outline:
                     self.lines[x] = None
             operands = self.sums.get(node, node.inputs)
             depth[node] = 1 + max((depth.get(x, 0) for x in operands), default=0)
-            short = node.operation == "transpose" and operands[0].primitive is None and not node.name  # U.T
+            short = node.is_transpose and operands[0].primitive is None and not node.name  # U.T
             folded = self.folds and self.uses[node] == 1 and node.name is None and depth[node] < DEEPEST
             if node in wanted or node in self.gathered or not (folded or short):
                 self.lines[node] = None
@@ -186,12 +150,11 @@ class Outline:
         return constant.name is not None or (constant.ndim > 0 and len(array_text(constant.value)) > _LONGEST_CONSTANT)
 
 
-def _unchanged(node: Node, inputs: Sequence[Node]) -> Node | None:
-    """The operand that a node hands on as it is."""
-    if node.operation == "identity":
-        return inputs[0]
-    if node.operation == "multiply":
-        for one, x in (inputs, inputs[::-1]):
-            if one.is_number(1) and (x.shape, x.dtype) == (node.shape, node.dtype):
-                return x
-    return None
+def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """A node without what changes no bit: a factor of 1, or numbers that are repeated where NumPy repeats them."""
+    for i, x in enumerate(inputs) if node.primitive.by_element else ():
+        others = {y.shape for y in (*inputs[:i], *inputs[i + 1 :])}
+        if x.primitive and x.primitive.has_shape and x.name is None and x.inputs[0].ndim == 0 and node.shape in others:
+            inputs = (*inputs[:i], x.inputs[0], *inputs[i + 1 :])
+    kept = node.unchanged(inputs) if node.name is None else None
+    return node.on(inputs) if kept is None else kept

@@ -11,7 +11,7 @@
 None changes a result by more than rounding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,15 +33,12 @@ def dead_code(graph: Graph) -> Graph:
 # Expansion
 
 
-_COMPOSED = {P.affine, P.lerp, P.log_softmax, P.cross_entropy, P.relu, P.softplus}
-
-
 def expanded(graph: Graph) -> Graph:
     """With what primitives that stand for several do to Tensors, in place of these."""
     recorded: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}  # the inputs and what is made of them
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node | None:
-        if node.primitive not in _COMPOSED:
+        if not node.primitive.is_composite:
             return None
         key = node.primitive, static_key(node.static), *[(x.shape, x.dtype) for x in inputs]
         if key not in recorded:
@@ -65,7 +62,7 @@ def expanded(graph: Graph) -> Graph:
 
 
 def constants(graph: Graph) -> Graph:
-    """With what depends on no input computed, and without what changes nothing."""
+    """Fold constants and drop no-ops."""
     return rewritten(graph, _simpler)
 
 
@@ -73,38 +70,31 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if all(x.value is not None for x in inputs):
         value = np.asarray(node.primitive.forward(*[x.value for x in inputs], *node.static))
         return Node(None, (), (), value.shape, value.dtype, node.name, node.step, node.layer, value)
+    if (kept := node.unchanged(inputs)) is not None:
+        return kept
     x = inputs[0]
-    operation = node.operation
-    alike = (x.shape, x.dtype) == (node.shape, node.dtype)
-    if alike and operation in ("identity", "reshape", "astype", "broadcast_to"):
-        return x
-    if operation == "transpose" and x.operation == "transpose" and node.static == x.static == (None,):
+    if node.is_transpose and x.is_transpose:
         return x.inputs[0]
-    if operation == x.operation == "sum" and node.static == x.static == (0, False):
-        return made(P.sum_, x.inputs, ((0, 1), False), node.shape, node, name=node.name)
-    if operation not in ("add", "subtract", "multiply", "divide"):
-        return None
-    numbers = [_number(y) for y in inputs]
-    neutral = {"add": -0.0, "subtract": 0.0}.get(operation, 1.0)  # -0.0 + 0.0 is 0.0
-    for i, other in ((1, 0), (0, 1)):
-        kept = inputs[other]
-        if numbers[i] is None or (kept.shape, kept.dtype) != (node.shape, node.dtype):
-            continue
-        if str(numbers[i]) == str(neutral) and (i == 1 or operation in ("add", "multiply")):
-            return kept
-        if operation == "multiply":
-            return _product(numbers[i], kept, node)
+    if node.primitive.reduction and x.primitive is node.primitive and node.static == x.static == (0, False):
+        return made(node.primitive, x.inputs, ((0, 1), False), node.shape, node, name=node.name)
+    scaled = _scaled(node, inputs)
+    return None if scaled is None else _product(*scaled, node)
+
+
+def _scaled(node: Node, inputs: Sequence[Node]) -> tuple[float, Node] | None:
+    """The number and the other factor of a product with one."""
+    for i, x in ((1, inputs[0]), (0, inputs[-1])) if node.is_product else ():
+        if inputs[i].number is not None and (x.shape, x.dtype) == (node.shape, node.dtype):
+            return inputs[i].number, x
     return None
 
 
 def _product(number: float, x: Node, node: Node) -> Node:
     """number · x; where x is a product with a number itself, the two numbers multiplied."""
-    if x.operation == "multiply":
-        for i, other in ((0, 1), (1, 0)):
-            inner, rest = _number(x.inputs[i]), x.inputs[other]
-            alike = inner is not None and (rest.shape, rest.dtype) == (node.shape, node.dtype)
-            if alike and _is_rounded(number, inner, node.dtype):
-                return rest if number * inner == 1.0 else _product(number * inner, rest, node)
+    scaled = _scaled(x, x.inputs)
+    if scaled is not None and _is_rounded(number, scaled[0], node.dtype):
+        inner, rest = scaled
+        return rest if number * inner == 1.0 else _product(number * inner, rest, node)
     return made(P.multiply, (constant(number, node), x), (), node.shape, node, name=node.name)
 
 
@@ -113,14 +103,6 @@ def _is_rounded(a: float, b: float, dtype: np.dtype) -> bool:
     limits, (low, high) = np.finfo(dtype), sorted((abs(a), abs(b)))
     moderate = low >= 1.0 or high <= 1.0 or (low >= 2.0**-32 and high <= 2.0**32)
     return moderate and bool(limits.tiny <= low * high <= limits.max)
-
-
-def _number(x: Node) -> float | None:
-    """The number that all elements of a constant are, to the bit."""
-    if x.value is None or not x.value.size or x.value.dtype.kind != "f":
-        return None
-    first = x.value.flat[0]
-    return float(first) if x.value.size == 1 or x.value.tobytes() == first.tobytes() * x.value.size else None
 
 
 # Common subexpressions
@@ -156,7 +138,7 @@ def sums_over_time(graph: Graph) -> Graph:
     uses, outputs = graph.uses(), set(graph.outputs)
 
     def is_inner(x: Node, shape: tuple[int, ...]) -> bool:
-        return x.operation == "add" and x.shape == shape and uses[x] == 1 and x not in outputs
+        return x.is_sum and x.shape == shape and uses[x] == 1 and x not in outputs
 
     def terms_of(node: Node) -> list[Node]:
         terms, waiting = [], list(reversed(node.inputs))
@@ -168,12 +150,12 @@ def sums_over_time(graph: Graph) -> Graph:
                 terms.append(x)
         return terms
 
-    inner = {x for node in graph.nodes if node.operation == "add" for x in node.inputs if is_inner(x, node.shape)}
+    inner = {x for node in graph.nodes if node.is_sum for x in node.inputs if is_inner(x, node.shape)}
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         inputs = tuple([new.get(x, x) for x in node.inputs])
         new[node] = node.on(inputs)
-        if node.operation != "add" or node in inner:
+        if not node.is_sum or node in inner:
             continue
         terms, own = terms_of(node), cycle[role[node]]
         groups: dict[Any, list[Node]] = {}
@@ -197,10 +179,9 @@ def _sum(terms: list[Node], step: dict, new: dict[Node, Node], uses: Mapping[Nod
     """Σ_t of terms that one primitive has made, one for each step."""
     terms = sorted(terms, key=step.__getitem__)
     first, only_here = terms[0], all(uses[x] == 1 for x in terms)
-    static = {"outer": (), "sum": (0, False), "scatter": (P.INPUT, first.shape)}.get(first.operation)
-    if only_here and static_key(first.static) == static_key(static):
+    static = first.primitive.summed(*first.static) if first.primitive.summed and only_here else None
+    if static is not None:
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
-        static = ((0, 1), False) if first.operation == "sum" else static
         return replace(first, inputs=tuple(inputs), static=static, name=None, step=node.step, layer=node.layer)
     return made(P.sum_, (stacked([new.get(x, x) for x in terms]),), (0, False), first.shape, node)
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinygrad_rnn.program.assignments import Family, Line, Lines, Part, Ref
 from tinygrad_rnn.program.equations import Equations
-from tinygrad_rnn.program.expressions import HELPERS, At, helper
-from tinygrad_rnn.program.lines import Family, Line, Lines, Part, Ref
+from tinygrad_rnn.program.expressions import At
 from tinygrad_rnn.program.outline import Outline
 from tinygrad_rnn.program.tracing import Trace
 
@@ -158,9 +158,7 @@ class _Text:
     def module(self) -> str:
         """The text of the module."""
         text = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
-        used = {name for name in HELPERS if re.search(rf"\b{name}\(", text)}
-        used |= {"log_softmax"} if "cross_entropy" in used else set()
-        helpers = "".join(f"\n\n{helper(name)}" for name in HELPERS if name in used)
+        helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", text)) else ""
         arguments = [self.lines.ref[x].family.base for x in self.lines.arguments]
         head = "\n".join(_wrapped("def bptt(", arguments, ", ", "):"))

@@ -51,7 +51,7 @@ def roles(graph: Graph) -> dict[Node, Role]:
 
 def _static(node: Node) -> Any:
     """Static arguments as a key; which element of a sequence is taken is no difference."""
-    return "element" if node.operation == "getitem" and type(node.static[0]) is int else static_key(node.static)
+    return "element" if node.is_element else static_key(node.static)
 
 
 def static_key(static: Any) -> Any:
@@ -86,7 +86,7 @@ def is_large(x: Node) -> bool:
 def stacked(nodes: Sequence[Node]) -> Node:
     """The values of some nodes along a new first axis: what they are elements of, if that is so, or a stack of them."""
     first = nodes[0]
-    if all(x.operation == "getitem" and type(x.static[0]) is int and x.inputs == first.inputs for x in nodes):
+    if all(x.is_element and x.inputs == first.inputs for x in nodes):
         whole, start, stop = first.inputs[0], first.static[0], first.static[0] + len(nodes)
         if start >= 0 and [x.static[0] for x in nodes] == list(range(start, stop)):
             if stop - start == whole.shape[0]:
@@ -113,36 +113,36 @@ def batched(graph: Graph, groups: Mapping[Role, Sequence[Node]], role: Mapping[N
                 new[node] = made(P.getitem, (whole,), (i,), node.shape, node, name=node.name)
             else:
                 inside = tuple([new.get(x, x) for x in node.inputs])
-                is_stack = node.operation == "stack" and node.static == (0,)
-                new[node] = stacked(inside) if is_stack else node.on(inside)
+                new[node] = stacked(inside) if node.is_stack else node.on(inside)
     return replaced(graph, new)
 
 
 def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[Node, ...], Node]) -> Node | None:
     """One operation that does what all the nodes do, on stacks of what they are made of; None if there is none."""
-    first, count = nodes[0], len(nodes)
+    first, primitive, count = nodes[0], nodes[0].primitive, len(nodes)
     columns = [tuple([new.get(x, x) for x in column]) for column in zip(*(node.inputs for node in nodes), strict=True)]
     shared = [all(x is column[0] for x in column) for column in columns]
-    shape, static, operation = (count, *first.shape), first.static, first.operation
-    if operation == "getitem" and shared == [True]:
+    shape, static = (count, *first.shape), first.static
+    if first.is_element and shared == [True]:
         whole = stacked([node.on((columns[0][0],)) for node in nodes])
-        return None if whole.operation == "stack" else whole
+        return None if whole.is_stack else whole
     if all(shared) or is_large(first):
         return None
-    by_rows = operation == "linear" or (operation == "getitem" and static[0] is P.INPUT)
-    if operation in ("sum", "max", "min"):
+    by_rows = not static or static[0] is P.INPUT
+    by_rows = by_rows and shared == [i != primitive.rows for i in range(len(shared))]
+    if primitive.reduction is not None:
         axis = static[0]
         axes = range(columns[0][0].ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         static = (tuple(1 + a % columns[0][0].ndim for a in axes), static[1])
-    elif operation in ("reshape", "broadcast_to"):
+    elif primitive.has_shape:
         static = (shape,)
-    elif not (first.primitive.by_element or (by_rows and shared == [True, False])):
+    elif not (primitive.by_element or by_rows):
         return None
     inputs = []
     for column, same in zip(columns, shared, strict=True):
         x = column[0] if same else stacks.setdefault(column, stacked(column))
         missing = len(first.shape) - column[0].ndim
-        if not same and missing > 0 and operation != "reshape" and not by_rows:
+        if not same and missing > 0 and not by_rows:
             wide = (count, *(1,) * missing, *column[0].shape)
             x = made(P.reshape, (x,), (wide,), wide, x, step=None)
         inputs.append(x)

@@ -9,22 +9,22 @@ import keyword
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_rnn.backward import GradientName
-from tinygrad_rnn.program.expressions import HELPERS, VIEWS, At, Binding, array_text, number_text, pieces, template
+from tinygrad_rnn.program.expressions import At, Binding, Printer, array_text, needs_definition, number_text, word
 from tinygrad_rnn.program.graph import Node
+from tinygrad_rnn.program.helpers import helpers
 from tinygrad_rnn.program.outline import MOST_TERMS, Outline
 
 _LONGEST_NAME = 40
 _SHORT = 3  # characters of a name that is made plural to tell it from another
 
-_RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *HELPERS, "np", "bptt", "t", "T"}
-_WORDS = {"add": "sum", "subtract": "difference", "multiply": "product", "linear": "product", "affine": "sum"}
+_RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "t", "T"}
 
 
 @dataclass(eq=False)
@@ -117,6 +117,11 @@ class Lines:
         self.families: dict[tuple, Family] = {}
         self.keys: dict[int | None, tuple] = {}  # of the families, by when the variables were born
         self.seen: Counter = Counter()
+        called: dict[Callable, Node] = {}
+        for node in outline.live:
+            functions = (x.function for x in outline.expressions[node].walk() if x.function is not None)
+            called |= {f: node for f in functions if f not in called and needs_definition(f)}
+        self.helpers, self.definitions = helpers(called, lambda name: self._new(name, False).base)
         leaves = [*zip(trace.graph.inputs, trace.input_names, strict=True)]
         leaves += [(x, self._lettered(x, "parameter")) for x in trace.graph.parameters]
         self.ref: dict[Node, Ref] = {x: Ref(self._new(name, False), None) for x, name in leaves}
@@ -196,8 +201,8 @@ class Lines:
         if node in self.outline.gathered and node in self.outline.sums:
             return f"{parts[0].family.base}_sum" if isinstance(parts[0], Ref) else "total"
         if len(node.inputs) == 1 and node.inputs[0].name is not None:
-            return f"{node.operation}_{self._lettered(node.inputs[0])}"
-        return _WORDS.get(node.operation, node.operation or "constant")
+            return f"{node.primitive.name}_{self._lettered(node.inputs[0])}"
+        return "constant" if node.is_leaf else word(self.outline.expressions[node]) or node.primitive.name
 
     # Lines
 
@@ -207,14 +212,14 @@ class Lines:
             return set()
         sums = {(x.name, x.layer) for x in self.outline.gathered if x.name is not None}
         alike = {x for x in self.outline.lines if (x.name, x.layer) in sums and x.primitive is not None}
-        return (alike | self.outline.gathered) - self.outline.loose
+        return alike | self.outline.gathered
 
     def _write(self, node: Node) -> None:
         outline = self.outline
         if node in outline.gathered or node in self.zeroed:
             self._write_sum(node)
             return
-        parts, _ = self._made(node)
+        parts = self._made(node)
         self.ref[node] = target = self._named(node, parts)
         forward = node in outline.forward
         group = outline.near.get(node) if not forward else target.step
@@ -226,7 +231,7 @@ class Lines:
         outline, forward, zeroed = self.outline, node in self.outline.forward, node in self.zeroed
         terms = outline.sums.get(node, [node])
         groups = [outline.near[x] if x is node else outline.step(x) for x in terms]
-        if terms[0].is_number(0):
+        if terms[0].number == 0.0 and terms[0].ndim == 0:
             terms, groups = (terms[1:], groups[1:]) if zeroed else (terms, [groups[1], *groups[1:]])
         segments = list(_segments(terms, groups))
         target, position = None, -1
@@ -234,11 +239,11 @@ class Lines:
             sign, parts = "=", self._added(some, node, Binding.TERM if i == 0 else Binding.FACTOR)
             if target is None:
                 self.ref[node] = target = self._named(node, parts)
-            if (zeroed or i) and len(some) == 1 and node not in outline.loose:
+            if (zeroed or i) and len(some) == 1:
                 sign = "+="
             elif zeroed or i:
                 parts = [target, " + ", *parts]
-            elif len(some) == 1 and (some[0] in self.ref or some[0].operation in VIEWS):
+            elif len(some) == 1 and (some[0] in self.ref or some[0].primitive.is_view):
                 parts = [*self._operand(some[0], node, Binding.ATOM), ".copy()"]  # += must not change another's array
             position = max([position, *(self.position.get(x, -1) for x in some)])
             completes = node if i == len(segments) - 1 else None
@@ -253,7 +258,7 @@ class Lines:
         """The sum of a node's terms; the first of them in parentheses if it does not bind as tightly as `least`."""
         parts: list[Part] = []
         for x in terms:
-            term = self._made(x)[0] if x is node else self._operand(x, node, Binding.FACTOR if parts else least)
+            term = self._made(x) if x is node else self._operand(x, node, Binding.FACTOR if parts else least)
             parts += [" + ", *term] if parts else term
         return parts
 
@@ -295,7 +300,7 @@ class Lines:
         if own is None:
             return self.ref[node]
         target = Ref(own, None)
-        again = node.primitive is None or node in self.copied or node.operation in VIEWS
+        again = node.primitive is None or node in self.copied or node.primitive.is_view
         self.copied.add(node)
         parts = self._operand(node, node, Binding.ATOM)
         beside = self.outline.near.get(node, 0) is None and node not in self.outline.forward
@@ -308,39 +313,27 @@ class Lines:
 
     def _operand(self, x: Node, user: Node, least: int) -> list[Part]:
         """A variable, or the expression of what has no line, in parentheses if its place needs them."""
-        if x in self.ref:
-            return [self.ref[x]]
-        parts, binds = self._made(x, user)
-        return parts if binds >= least else ["(", *parts, ")"]
+        return [self.ref[x]] if x in self.ref else self._made(x, user, least)
 
-    def _made(self, node: Node, user: Node | None = None) -> tuple[list[Part], int]:
-        """The expression of a node, and how tightly it binds."""
-        if node.primitive is None:
-            return self._constant(node, user)
+    def _made(self, node: Node, user: Node | None = None, least: int = Binding.ANY) -> list[Part]:
+        """The expression of a node."""
+        if node.is_leaf:
+            text = self._constant(node, user)
+            return ["(", text, ")"] if text.startswith("-") and least > Binding.SIGNED else [text]
         if node in self.outline.sums:
-            return self._added(self.outline.sums[node], node, Binding.TERM), Binding.TERM
-        text, operands, binds = template(node, self.outline.loose)
-        if text == ["{0,}"]:
-            return ([self.ref[operands[0]]], Binding.ATOM) if operands[0] in self.ref else self._made(operands[0], node)
-        parts: list[Part] = []
-        for part in itertools.chain(*map(pieces, text)):
-            if type(part) is tuple:
-                parts += self._operand(operands[part[0]], node, part[1])
-            else:
-                parts.append(part)
-        return parts, binds
+            parts = self._added(self.outline.sums[node], node, Binding.TERM)
+            return parts if least <= Binding.TERM else ["(", *parts, ")"]
+        printer = Printer(lambda x, least: self._operand(x, node, least), self.helpers)
+        return printer.parts(self.outline.expressions[node], least)
 
-    def _constant(self, x: Node, user: Node | None) -> tuple[list[Part], int]:
+    def _constant(self, x: Node, user: Node | None) -> str:
         """A number is written bare where NumPy makes of it what it makes of the constant."""
-        if x.ndim == 0 and user is not None and user is not x:
-            others = [y for y in user.inputs if not (y.primitive is None and y.value is not None)]
+        if x.ndim == 0 and user is not None and not user.is_leaf and user.primitive.by_element:
             like = {np.dtype(np.float64), *([np.dtype(np.int64)] if x.dtype == np.int64 else [])}
-            by_element = isinstance(user.primitive.forward, np.ufunc) or user.operation == "where"
-            numbers = [y.dtype for y in others if y.dtype != np.bool_]
-            if by_element and numbers and x.dtype in like and like.issuperset(numbers):
-                text = number_text(x.value.item())
-                return [text], Binding.SIGNED if text.startswith("-") else Binding.ATOM
-        return [array_text(x.value)], Binding.ATOM
+            numbers = [y.dtype for y in user.inputs if y.value is None and y.dtype != np.bool_]
+            if numbers and x.dtype in like and like.issuperset(numbers):
+                return number_text(x.value.item())
+        return array_text(x.value)
 
 
 def _offset(step: int | None, of: int | None) -> int | None:

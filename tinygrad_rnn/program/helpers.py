@@ -1,0 +1,104 @@
+"""The functions that NumPy lacks and a program calls, with their own sources.
+
+Those of the table come with the package as text, so that a program can be written where its source is not there.
+"""
+
+import ast
+import builtins
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from importlib.resources import files
+from types import CodeType, FunctionType
+
+import numpy as np
+
+from tinygrad_rnn.program.graph import Node, depth_first
+
+
+def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tuple[dict[Callable, str], list[str]]:
+    """The names of functions, and of those that they call, and the texts that define them.
+
+    Args:
+        called: what calls each function. fresh: makes a name of a word.
+
+    Raises:
+        ValueError: the source of a function is not there, or needs what stands around it.
+    """
+    try:
+        sources: dict[Callable, str] = {}
+        uses: dict[Callable, dict[str, Callable]] = {}
+
+        def used(function: Callable) -> Iterable[Callable]:
+            if function not in uses:
+                sources[function] = _source(function)
+                uses[function] = _used(function, sources[function])
+            return [x for x in uses[function].values() if x is not np]
+
+        order = []
+        for function, node in called.items():  # noqa: B007 - an error tells the last
+            order += [x for x in depth_first([function], used) if x not in order]
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"compile: the primitive {node.primitive.name!r} cannot be written as NumPy: {error}; say how it is "
+            "written, as tg.primitive(..., code=...)"
+        ) from error
+    names = {x: fresh(_word(x, called)) for x in order}
+    texts = []
+    for function in order:
+        renamed = {_own_name(function): names[function]}
+        renamed |= {old: "np" if x is np else names[x] for old, x in uses[function].items()}
+        pattern = r"\b(?<!\.)(" + "|".join(renamed) + r")\b"
+        texts.append(re.sub(pattern, lambda found, renamed=renamed: renamed[found[0]], sources[function]))
+    return names, texts
+
+
+def _word(function: Callable, called: Mapping[Callable, Node]) -> str:
+    return _own_name(function).strip("_") or called[function].primitive.name
+
+
+def _own_name(function: Callable) -> str:
+    """What a function is called in its source; a lambda, in what is made of that, _."""
+    name = function.__code__.co_name
+    return name if name.isidentifier() else "_"
+
+
+def _source(function: Callable) -> str:
+    """The text of a function's definition; of a lambda's, as that of a function called _."""
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"{function!r} is no function of Python")
+    if function.__module__.startswith("tinygrad_rnn."):
+        texts = (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8").split("\n\n\n")
+        return next(f"{text.strip()}\n" for text in texts if text.startswith(f"def {_own_name(function)}("))
+    code, lines = function.__code__, inspect.findsource(function)[0]
+    kinds = (ast.FunctionDef, ast.Lambda)
+    starting = (x for x in ast.walk(ast.parse("".join(lines))) if getattr(x, "lineno", 0) == code.co_firstlineno)
+    found = [x for x in starting if isinstance(x, kinds)]
+    if len(found) > 1:
+        found = [x for x in found if isinstance(x, ast.Lambda) and _is_compiled(x, code)]
+    if not found:
+        raise OSError(f"its source is not found in {code.co_filename}")
+    if isinstance(found[0], ast.Lambda):
+        return f"def _({ast.unparse(found[0].args)}):\n    return {ast.unparse(found[0].body)}\n"
+    return textwrap.dedent("".join(lines[found[0].lineno - 1 : found[0].end_lineno])).rstrip() + "\n"
+
+
+def _is_compiled(x: ast.Lambda, code: CodeType) -> bool:
+    """Whether a lambda in a source is the one that has been compiled."""
+    (inner,) = (c for c in compile(ast.Expression(x), "", "eval").co_consts if isinstance(c, CodeType))
+    return all(getattr(inner, key) == getattr(code, key) for key in ("co_code", "co_consts", "co_names", "co_varnames"))
+
+
+def _used(function: Callable, source: str) -> dict[str, Callable]:
+    """The functions, and NumPy, that a definition names, by their names."""
+    nodes, code = list(ast.walk(ast.parse(source))), function.__code__
+    bound = {x.arg for x in nodes if isinstance(x, ast.arg)} | {_own_name(function)} | set(dir(builtins))
+    bound |= {x.id for x in nodes if isinstance(x, ast.Name) and not isinstance(x.ctx, ast.Load)}
+    free = {x.id: None for x in nodes if isinstance(x, ast.Name) and x.id not in bound}
+    cells = {name: x.cell_contents for name, x in zip(code.co_freevars, function.__closure__ or (), strict=True)}
+    around = function.__globals__ | cells
+    for name in free:
+        if around.get(name) is not np and not isinstance(around.get(name), FunctionType):
+            raise ValueError(f"it uses {name}, which is neither its own nor a function")
+    return {name: around[name] for name in free}
