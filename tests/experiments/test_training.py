@@ -105,7 +105,7 @@ def test_a_run_that_is_stopped_in_its_first_epoch_goes_on_too(tmp_path):
     assert train(given, tmp_path / "parts", resume=True).held_out == train(given).held_out
 
 
-def test_a_run_that_was_killed_between_two_of_its_files_goes_on(tmp_path):
+def test_a_run_that_was_killed_between_two_of_its_files_goes_on(tmp_path, finished):
     """Its checkpoint is of the second epoch then, and others are still of the first."""
     before = {}
 
