@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.backward import GradientName
+from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import PLAIN, Typesetting

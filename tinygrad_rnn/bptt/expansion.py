@@ -15,9 +15,10 @@ import numpy as np
 
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contributions
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.folding import Use, fold, time_steps, variables
 from tinygrad_rnn.notation import BESIDE, ONE, Notation, Writer, Written
-from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import LATEX, Typesetting
 
 _MOST_FACTORS = 14  # of a product are written; of a longer one, its two ends

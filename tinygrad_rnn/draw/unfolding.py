@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.backward import GradientName, topological_order
+from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.columns import columns_of, used_in
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.folding import Use, fold, variables
+from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.notation import Notation, Writer
-from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
 LEVELS = ("named", "primitives")

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_rnn.backward import grad
+from tinygrad_rnn.context import no_grad
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.functions import sigmoid
 from tinygrad_rnn.nn.module import Parameter
 from tinygrad_rnn.optim import SGD, clip_grad_norm
-from tinygrad_rnn.tensor import Tensor, no_grad
+from tinygrad_rnn.tensor import Tensor
 
 STEPS, START, TARGET = 50, 0.5, 0.7
 LR, MAX_NORM = 0.01, 1.0

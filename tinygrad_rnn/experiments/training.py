@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_rnn import nn
 from tinygrad_rnn.checks import instance
+from tinygrad_rnn.context import no_grad
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.experiments.data import load
 from tinygrad_rnn.experiments.folder import Epoch, Folder, refuse_other_run
@@ -25,7 +26,7 @@ from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
 from tinygrad_rnn.program import compile
 from tinygrad_rnn.tables import counted
-from tinygrad_rnn.tensor import Tensor, no_grad
+from tinygrad_rnn.tensor import Tensor
 
 OnUpdate = Callable[[int, int, Epoch | None], None]
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tinygrad_rnn.backward import GradientName
 from tinygrad_rnn.folding import fold
+from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.notation import ATOM, BESIDE, ONE, SUM, Writer, Written, broadcasts, is_matrix_product
 from tinygrad_rnn.notation import PRODUCT as BY_ELEMENT
 from tinygrad_rnn.program.graph import Node

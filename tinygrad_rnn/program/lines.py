@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.backward import GradientName
+from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.expressions import HELPERS, VIEWS, At, Binding, array_text, number_text, pieces, template
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.outline import MOST_TERMS, Outline
