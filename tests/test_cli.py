@@ -20,7 +20,7 @@ from tinygrad_rnn.draw.style import ZERO
 from tinygrad_rnn.files import claimed
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.primitives import TABLE
-from tinygrad_rnn.tensor import unary
+from tinygrad_rnn.tensor import operation
 
 
 def test_demo_writes_the_figures_and_prints_the_proof(capsys, tmp_path):
@@ -280,7 +280,7 @@ def test_a_wrong_rule_is_told(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(TABLE, "tanh", wrong)
     status, out, err = run(capsys, "check")
     assert status == 1 and re.search(r"^tanh +wrong +wrong", out, re.MULTILINE) and "central differences give" in err
-    monkeypatch.setitem(NONLINEARITIES, "tanh", unary(wrong))
+    monkeypatch.setitem(NONLINEARITIES, "tanh", operation(wrong))
     status, out, err = run(capsys, "demo", "--out", tmp_path)
     assert status == 1 and re.search(r"^W .* wrong$", out, re.MULTILINE) and "W: graph and closed form differ" in err
 

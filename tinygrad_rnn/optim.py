@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.checks import number, whole
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.nn.module import Module, refuse_differences
-from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.tensor import Tensor
 
 Parameters = Module | Tensor | Iterable[Tensor]
 

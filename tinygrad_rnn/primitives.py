@@ -206,8 +206,12 @@ def _scatter(g, index, shape):
 
 
 def _add_at(total, g, x, *index):
-    """Add g at an index to a total, in place."""
-    np.add.at(total, filled(index[-1], iter(index)), g)
+    """Add g at an index to a total, in place; alone where it is not zero, if no place can be meant twice."""
+    where = index[-1] if isinstance(index[-1], tuple) else index
+    if all(type(i) in (int, slice) for i in where):
+        total[index[-1]] += g
+    else:
+        total += scatter(g, *index, x.shape)
 
 
 def _broadcast_to(x, shape):

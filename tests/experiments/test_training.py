@@ -17,7 +17,8 @@ from command_line import ended
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.cli import main
-from tinygrad_rnn.experiments import Settings, train
+from tinygrad_rnn.experiments.run import train
+from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.training import Forecaster
 
 TINY = {"hidden": 3, "window": 5, "epochs": 4}

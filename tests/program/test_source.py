@@ -18,11 +18,12 @@ from programs import eager
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
 from tinygrad_rnn.checking import samples
+from tinygrad_rnn.context import time_step
 from tinygrad_rnn.primitives import TABLE, TESTS, Primitive
 from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.tracing import trace
-from tinygrad_rnn.tensor import Tensor, record, time_step
+from tinygrad_rnn.tensor import Tensor, record
 
 WAYS = [(rolled, level) for rolled in (False, True) for level in ("named", "primitives")]
 D, H = 2, 3

@@ -9,18 +9,7 @@ from collections.abc import Callable, Sequence
 import tinygrad_rnn.algebra.operators  # noqa: F401 - rules run on trees by them
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.reading import read
-from tinygrad_rnn.algebra.trees import (
-    Tree,
-    Unwritten,
-    factors,
-    gradient,
-    matrix,
-    number,
-    plus,
-    symbol,
-    times,
-    total,
-)
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, symbol, times, total
 from tinygrad_rnn.tensor import Tensor
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
