@@ -43,6 +43,7 @@ class Primitive:
             `vjp(i, g, ans, *arguments)` for input i.
         by_element: whether it works element by element, on inputs that are broadcast.
         products: the pairs of inputs that are multiplied as matrices, the left one first.
+        by_rows: whether it does to each row of a batch what it does to a vector.
         reduction: the ufunc that it applies over an axis, as in forward(x, axis, keepdims).
         is_view: whether the result may be the very memory of its input.
         is_composite: whether it stands for several primitives: its forward function, run on Tensors, records these.
@@ -61,6 +62,7 @@ class Primitive:
     variadic: bool = False
     by_element: bool = False
     products: tuple[tuple[int, int], ...] = ()
+    by_rows: bool = False
     reduction: np.ufunc | None = None
     is_view: bool = False
     is_composite: bool = False
@@ -79,13 +81,6 @@ class Primitive:
         while inputs < len(arguments) and hasattr(arguments[inputs], "__record__"):
             inputs += 1  # what an index holds
         return arguments[0].__record__(self, arguments[:inputs], *arguments[inputs:])
-
-    def derivative(self, i: int) -> str | None:
-        """How the local derivative with respect to input i is written; None if it has no short notation, or is none."""
-        from tinygrad_rnn._derivatives import DERIVATIVES
-
-        written = DERIVATIVES.get(self.name, ())
-        return written[0 if self.variadic else i] if self.variadic or i < len(written) else None
 
     def rules(self, inputs: int) -> Sequence[Callable[..., Any]]:
         """One vjp for each of so many inputs."""
@@ -335,8 +330,8 @@ lerp = primitive("lerp", lambda x, y, z: (1.0 - z) * x + z * y, "(1 − {z}) ⊙
     lambda g, ans, x, y, z:  g * z,
     lambda g, ans, x, y, z:  g * (y - x),                        by_element=True, is_composite=True)
 power = primitive("power", np.power, "{x}^{y}",
-    (_power_vjp_base,                                            "{y} {x}^({y} − 1)"),
-    (_power_vjp_exponent,                                        "{x}^{y} log({x})"))
+    (_power_vjp_base,                                            "{y} ⊙ {x}^({y} − 1)"),
+    (_power_vjp_exponent,                                        "{x}^{y} ⊙ log({x})"))
 mod = primitive("mod", np.mod, "{x} mod {y}",
     lambda g, ans, x, y:     g,
     lambda g, ans, x, y:     g * ((ans - x) / y))
@@ -348,13 +343,13 @@ matmul = primitive("matmul", np.matmul, "{A} {B}",
     (_matmul_vjp_right,                                          "ᵗ{A}"), products=((0, 1),))
 linear = primitive("linear", _linear, "{W} {x}",
     lambda g, ans, W, x:     outer(g, x),
-    lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),))
+    lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), by_rows=True)
 affine = primitive("affine", _affine, "{W} {x} + {U} {h} + {b}",
     lambda g, ans, W, x, U, h, b: outer(g, x),
     lambda g, ans, W, x, U, h, b: linear(W.T, g),
     lambda g, ans, W, x, U, h, b: outer(g, h),
     lambda g, ans, W, x, U, h, b: linear(U.T, g),
-    lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), is_composite=True)
+    lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), by_rows=True, is_composite=True)
 outer = primitive("outer", _outer, "{a} ᵗ{b}",
     lambda g, ans, a, b:     linear(g, b),
     (lambda g, ans, a, b:    linear(g.T, a),                     "ᵗ{a}"), products=((0, 1),))

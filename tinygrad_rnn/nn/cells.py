@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of, whole
 from tinygrad_rnn.context import step_and_layer
 from tinygrad_rnn.errors import ShapeError
@@ -17,7 +18,6 @@ from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid
 from tinygrad_rnn.naming import last_step
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter
-from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor
 
 NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}

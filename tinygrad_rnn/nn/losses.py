@@ -9,11 +9,11 @@ import numpy as np
 
 from tinygrad_rnn import functions as F
 from tinygrad_rnn import primitives
+from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.interop import record_test
 from tinygrad_rnn.naming import unless_named
-from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label, record
 
 
