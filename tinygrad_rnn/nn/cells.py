@@ -30,7 +30,7 @@ _i_hat, _f_hat, _g_hat, _o_hat, _r_hat, _z_hat, _n_hat = map(Letter, ("î", "f̂
 
 
 class Cell(Module):
-    """What all cells share: they name their inputs, count the steps, check the shapes and say where they are.
+    """The base of cells: they name their inputs, count the steps, check the shapes and say where they are.
 
     A kind of cell says what its state is made of, which gates it has, and its equations in `step`.
 
@@ -47,8 +47,8 @@ class Cell(Module):
         self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
     ):
         call = type(self).__name__
-        self.input_size = D = whole(call, "input_size", input_size, 1, wanted="a positive integer")
-        self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1, wanted="a positive integer")
+        self.input_size = D = whole(call, "input_size", input_size, 1)
+        self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1)
         self.layer: int | None = None
         rng = np.random.default_rng(rng)
         for gate in self.gates:
@@ -258,7 +258,7 @@ def _biased(total: Tensor, b: Tensor | None, name: Letter | None = None) -> Tens
 
 
 def _nested(part: Any) -> bool:
-    """Whether data that should be one vector are several arrays or Tensors."""
+    """True for several arrays or Tensors where one vector should be."""
     return isinstance(part, (tuple, list)) and any(np.ndim(p) for p in part)
 
 
