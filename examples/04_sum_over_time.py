@@ -9,7 +9,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from lesson import run
-from tinygrad_rnn.typesetting import PLAIN
+from tinygrad_rnn.algebra.typesetting import PLAIN
 
 PICTURE = "term.svg"
 

@@ -1,9 +1,8 @@
 """Lesson 7: gradients explode at cliffs, and clipping keeps a step from leaping off them.
 
 "What if weights are high?" (IIT slides, "Exploding Gradients Problem"): the product of lesson 6 grows, and "will show
-up as NaN". Clipping (Module 5, the IIT slides and TowardsML) is shown where it acts: a unit h(t) = σ(w h(t-1) + b)
-whose squared distance to 0.7 after 50 steps has a wall (after Pascanu et al. 2013). It limits the step; it does not
-bring back what has vanished.
+up as NaN". Clipping (Module 5, IIT slides, TowardsML) is shown where it acts, at a wall in the error of a single unit
+(after Pascanu et al. 2013, Fig. 6). It limits the step; it does not bring back what has vanished.
 """
 
 import numpy as np
@@ -11,18 +10,37 @@ import numpy as np
 import tinygrad_rnn as tg
 from lesson import expected, run
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.cliff import BAND, cliff, error
 
-PICTURE = "wall.svg"
+PICTURE, STEPS, LR = "wall.svg", 50, 0.01
 
 CLIPS = {
-    "unclipped": None,
+    "unclipped": lambda gradients, limit: None,
     "norm at most 1": tg.optim.clip_grad_norm,  # as Module 5: what is above the threshold is normalised
     "elements at most 1": tg.optim.clip_grad_value,  # as TowardsML: the largest value is capped
 }
 
 
-def descend(clip, updates, w=5.0, b=-2.5, lr=0.01):
+def error(w, b):
+    """E = (σ(x(50)) - 0.7)² for x(t) = w σ(x(t-1)) + b from x(0) = ½: one unit, without input."""
+    x = 0.5
+    for _ in range(STEPS):
+        x = w * tg.sigmoid(x) + b
+    return (tg.sigmoid(x) - 0.7) ** 2
+
+
+def draw_surface(path, at, steps):
+    """The error over w and b as colour, and steps from a place; dark is 0."""
+    drawing, axes = plots.figure()
+    w, b = (np.linspace(x - 18.0, x + 18.0, 240) for x in at)
+    axes.pcolormesh(w, b, error(w, b[:, None]).data, rasterized=True, cmap="cividis")
+    for (name, end), colour in zip(steps.items(), (plots.COLOURS[1], "white"), strict=True):
+        axes.plot(*np.transpose([at, end]), "o-", color=colour, label=name)
+    axes.set(xlabel="w", ylabel="b", title=f"The error after {STEPS} steps, and a step down from the wall")
+    axes.legend(facecolor="0.6", frameon=True)
+    plots.save(drawing, path)
+
+
+def descend(clip, updates, w=5.0, b=-2.5, lr=LR):
     """Gradient descent from beside the wall: the error and w by update, and the longest step that was taken."""
     w, b = (tg.Tensor(value, requires_grad=True) for value in (w, b))
     program, optimizer = tg.compile(lambda: error(w, b), wrt=[w, b]), tg.optim.SGD([w, b], lr=lr)
@@ -31,8 +49,7 @@ def descend(clip, updates, w=5.0, b=-2.5, lr=0.01):
         optimizer.zero_grad()
         places.append(w.item())
         errors.append(program.backward())
-        if clip is not None:
-            clip([w, b], 1.0)
+        clip([w, b], 1.0)
         longest = max(longest, lr * tg.optim.norm([w.grad, b.grad]))
         optimizer.step()
     return errors, places, longest
@@ -52,14 +69,18 @@ def main(out, quick=False):
             found = str(anomaly).partition(" was made")[0]
             print(f"tg.detect_anomaly() says where that starts: {found}")
 
-    # 2. The wall: its steepest place, beside a plane that is flat nearly everywhere.
-    wall, (w, b) = cliff(), np.meshgrid(np.linspace(3, 6, 100), np.linspace(-4, 0, 100))
-    w, b = (tg.Tensor(values, requires_grad=True) for values in (w, b))
+    # 2. The wall: its steepest place, beside a plane that is flat nearly everywhere; and a step from there.
+    w, b = (tg.Tensor(x, requires_grad=True) for x in np.meshgrid(np.linspace(3, 6, 100), np.linspace(-4, 0, 100)))
     median = np.median(np.hypot(*(g.data for g in tg.grad(tg.sum(error(w, b)), [w, b]))))
+    w, b = (tg.Tensor(x, requires_grad=True) for x in (np.full(20_001, 4.81), np.linspace(-2.6, -2.4, 20_001)))
+    slopes = np.transpose([g.data for g in tg.grad(tg.sum(error(w, b)), [w, b])])
+    gradient = slopes[steepest := np.argmax(np.abs(slopes[:, 1]))]
+    at, norm = np.array([4.81, b.data[steepest]]), np.linalg.norm(gradient)
     print(f"‖∂E/∂(w, b)‖: {median:.2f} in the median of 10,000 places;", end=" ")
-    print(f"{wall.norm:.0f} at w, b = {wall.at.round(3)}, {expected(wall.norm, *BAND)}")
-    print(f"there, one update with a learning rate of 0.01 goes {wall.jump('unclipped'):.0f} far")
-    wall.save(out)
+    print(f"{norm:.0f} at w, b = {at.round(3)}, {expected(norm, 1400.0, 1700.0)}")
+    print(f"there, one update with a learning rate of {LR} goes {LR * norm:.0f} far; clipped to norm 1, {LR}")
+    if plots.available():
+        draw_surface(out / "surface.svg", at, {"unclipped": at - LR * gradient, "clipped": at - LR * gradient / norm})
 
     # 3. Across the wall at b = -2.5: the error jumps, and its slope is a needle.
     line = tg.Tensor(np.linspace(4.75, 4.9, 301), requires_grad=True)
@@ -77,7 +98,7 @@ def main(out, quick=False):
     print(f"who leaps lands where σ is saturated: the error is (1 - 0.7)² = {0.3**2:.2f}, and no gradient leads back")
     title, x = "Descent from beside the wall, lr 0.01", ("update", np.arange(updates))
     plots.curves(out / "descent.svg", title, x, "weight w", lines)
-    return {"anomaly": found, "median": median, "wall": wall, "final": final, "longest": longest}
+    return {"anomaly": found, "median": median, "at": at, "norm": norm, "final": final, "longest": longest}
 
 
 if __name__ == "__main__":

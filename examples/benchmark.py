@@ -27,8 +27,8 @@ from itertools import pairwise
 
 import numpy as np
 
+import closed_form_gates
 import tinygrad_rnn as tg
-from tinygrad_rnn.bptt import closed_form_gates
 
 # T, B, D, H, and how often each step is timed
 SIZES = {"small": (10, 1, 1, 16, 300), "middle": (50, 32, 16, 64, 60), "large": (100, 64, 64, 256, 9)}
@@ -369,7 +369,7 @@ def main():
         print(f"{length:>9,} in a chain     " + "".join(f"{taken:10.2f}" for taken in columns))
 
     print("\nseconds to draw and save an SVG    forward  backward")
-    for T, options in [(10, {})] if quick else [(50, {}), (1000, {"max_steps": 6})]:
+    for T, options in [(3, {})] if quick else [(50, {}), (1000, {"max_steps": 6})]:
         for kind in ("RNN", "LSTM", "GRU"):
             name = f"{kind}, T = {T}" + "".join(f", {key}={value}" for key, value in options.items())
             print(f"{name:32}" + "".join(f"{taken:10.2f}" for taken in drawing(kind, T, **options)))

@@ -1,5 +1,7 @@
 """Every lesson runs, and what it says is so. Those that train do so for less time than the lesson itself takes."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -26,7 +28,13 @@ def words(path):
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory):
+def told():
+    """What the lessons print, by number."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory, told):
     """A lesson by its number: what it returns, the folder of its figures, and the name of its picture."""
     pytest.importorskip("matplotlib")
     done = {}
@@ -37,7 +45,9 @@ def taught(tmp_path_factory):
             with pytest.MonkeyPatch.context() as patch:
                 patch.syspath_prepend(str(EXAMPLES))
                 lesson = runpy.run_path(str(path))
-            done[number] = lesson["main"](out, quick=True), out, lesson["PICTURE"]
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                done[number] = lesson["main"](out, quick=True), out, lesson["PICTURE"]
+            told[number] = printed.getvalue()
         return done[number]
 
     return teach
@@ -108,8 +118,8 @@ def test_jacobians_stay_below_their_bound_and_vanish_as_expected(taught):
 def test_clipping_keeps_descent_from_leaping_off_the_wall(taught):
     found, _, _ = taught(7)
     assert re.match(r"linear\(51\d\)", found["anomaly"])
-    assert 1400 < found["wall"].norm < 1700 and 0.03 < found["median"] < 0.07
-    np.testing.assert_allclose(found["wall"].at, (4.81, -2.494), atol=5e-4)
+    assert 1400 < found["norm"] < 1700 and 0.03 < found["median"] < 0.07
+    np.testing.assert_allclose(found["at"], (4.81, -2.494), atol=5e-4)
     np.testing.assert_allclose(found["final"]["unclipped"], 0.09, atol=0.01)
     assert found["final"]["norm at most 1"] < 0.02 and found["final"]["elements at most 1"] < 0.02
     assert found["longest"]["norm at most 1"] <= 0.01 * (1 + 1e-12) < 1.0 < found["longest"]["unclipped"]
@@ -157,15 +167,21 @@ def test_a_character_model_starts_at_log_v_and_passes_the_baselines(taught):
 
 
 @pytest.mark.parametrize("number", [6, 7, 8])
-def test_numbers_are_within_their_stated_bands(number, tmp_path):
-    """As a script, in a folder of its own, with warnings as errors; lessons 9, 11 and 12 take longer."""
+def test_numbers_are_within_their_stated_bands(taught, told, number):
+    """Those of the lessons that train for less time than they need, 9, 11 and 12, may be outside."""
+    taught(number)
+    assert "expected" in told[number] and "IT IS NOT" not in told[number]
+
+
+def test_a_lesson_is_a_script(tmp_path):
+    """In a folder of its own, with warnings as errors."""
     pytest.importorskip("matplotlib")
-    code = [sys.executable, "-W", "error", LESSONS[number - 1]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    code = [sys.executable, "-W", "error", LESSONS[5]]
     done = subprocess.run(code, cwd=tmp_path, capture_output=True, encoding="utf-8", env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "expected" in done.stdout and "IT IS NOT" not in done.stdout
-    assert len(list((tmp_path / "lessons" / f"{number:02}").glob("*.svg"))) >= 1
+    assert list((tmp_path / "lessons" / "06").glob("*.svg"))
 
 
 def test_a_number_outside_its_band_is_told():

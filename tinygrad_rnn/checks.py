@@ -4,8 +4,10 @@ A message names the argument as the call has it, `draw(level='all'): not one of 
 to name, `level='all': ...`. What is of the wrong type is a TypeError, and another value a ValueError.
 """
 
+import contextlib
 import math
 import operator
+import os
 import sys
 from collections.abc import Iterable
 from numbers import Real
@@ -49,6 +51,17 @@ def number(call: str, name: str, value: Any, wanted: str, least: float, most: fl
     if not least <= plain <= most:
         raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
     return float(value)
+
+
+def text(call: str, name: str, value: Any) -> str:
+    """A text that can name a file: without null characters and halves of surrogate pairs."""
+    wanted = "a text that can name a file"
+    if not isinstance(value, str):
+        raise TypeError(f"{_given(call, name, value)}: {wanted} is needed")
+    with contextlib.suppress(UnicodeEncodeError):
+        if b"\0" not in os.fsencode(value):
+            return str(value)
+    raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
 
 
 def positive(call: str, name: str, value: Any) -> float:

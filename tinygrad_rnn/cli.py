@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_rnn import __version__, datasets, draw, nn
+from tinygrad_rnn.algebra.notation import Notation
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
@@ -26,11 +27,10 @@ from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
-from tinygrad_rnn.files import refuse_others
+from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
-from tinygrad_rnn.notation import Notation
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
 from tinygrad_rnn.tensor import Tensor, label
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="unroll a net over a series: its graphs, and its gradients in three ways")
     _add_net_options(demo)
-    demo.add_argument("--out", type=Path, default=Path("out"), help="the folder for the figures (default: out)")
+    demo.add_argument("--out", default="out", help="the folder for the figures (default: out)")
     demo.set_defaults(run=_demo)
 
     figure = commands.add_parser("draw", help="draw one graph of a net over a series, or the terms of its gradient")
@@ -228,13 +228,13 @@ class _Forecast:
 def _demo(options: argparse.Namespace) -> int:
     net = _Forecast(options)
     loss = net.loss()
-    options.out.mkdir(parents=True, exist_ok=True)
     figures = {"forward": draw.forward(loss), "backward": draw.backward(loss)}
     figures["forward-primitives"] = draw.forward(loss, level="primitives")
-    for name, diagram in figures.items():
-        refuse_others(options.out / f"{name}.svg", f"<title>{diagram.title}</title>")
-    for name, diagram in figures.items():
-        print(f"wrote {diagram.save(options.out / f'{name}.svg')}")
+    with claimed(options.out) as folder:
+        for name, diagram in figures.items():
+            refuse_others(folder / f"{name}.svg", f"<title>{diagram.title}</title>")
+        for name, diagram in figures.items():
+            print(f"wrote {diagram.save(folder / f'{name}.svg')}")
 
     loss.backward()
     arrays = {name: p.value for name, p in net.parameters.items()}

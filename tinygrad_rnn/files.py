@@ -104,14 +104,17 @@ def refuse_others(path: Path, mark: str) -> None:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: str | os.PathLike) -> Iterator[Path]:
     """Make a folder, and lock it for one run at a time; a process that has ended holds no lock.
 
     Where the file system cannot lock folders, as on Windows, it is not locked.
 
     Raises:
-        FileExistsError: it is a file. ValueError: another run is going on in it.
+        FileExistsError: it is a file. ValueError: another run is going on in it, or it is ''.
     """
+    if not os.fspath(folder):
+        raise ValueError("out='': the name of a folder is needed")
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
@@ -120,7 +123,7 @@ def claimed(folder: Path) -> Iterator[None]:
             raise ValueError(f"another run is going on in {folder}: wait for its end, or give another folder") from None
         except OSError:
             pass
-        yield
+        yield folder
 
 
 @contextlib.contextmanager

@@ -43,12 +43,12 @@ class Primitive:
             `vjp(i, g, ans, *arguments)` for input i.
         by_element: whether it works element by element, on inputs that are broadcast.
         products: the pairs of inputs that are multiplied as matrices, the left one first.
+        by_rows: whether it does to each row of a batch, which comes after what it is multiplied with or looked up in,
+            what it does to a vector.
         reduction: the ufunc that it applies over an axis, as in forward(x, axis, keepdims).
         is_view: whether the result may be the very memory of its input.
         is_copy: whether the result has the elements of its input, in their order, in its shape and dtype or others.
         has_shape: whether its static argument is the shape of the result.
-        rows: the input that may have further first axes: for each place there it does the same, the others being
-            shared.
         summed: the static arguments with which it gives, of inputs stacked along a new first axis, the sum of what it
             gives of each with these; None where there are none.
         is_composite: whether it stands for several primitives: its forward function, run on Tensors, records these.
@@ -68,11 +68,11 @@ class Primitive:
     variadic: bool = False
     by_element: bool = False
     products: tuple[tuple[int, int], ...] = ()
+    by_rows: bool = False
     reduction: np.ufunc | None = None
     is_view: bool = False
     is_copy: bool = False
     has_shape: bool = False
-    rows: int | None = None
     summed: Callable[..., tuple | None] | None = None
     is_composite: bool = False
     neutral: tuple[float | None, ...] = ()
@@ -91,13 +91,6 @@ class Primitive:
         while inputs < len(arguments) and hasattr(arguments[inputs], "__record__"):
             inputs += 1  # what an index holds
         return arguments[0].__record__(self, arguments[:inputs], *arguments[inputs:])
-
-    def derivative(self, i: int) -> str | None:
-        """How the local derivative with respect to input i is written; None if it has no short notation, or is none."""
-        from tinygrad_rnn._derivatives import DERIVATIVES
-
-        written = DERIVATIVES.get(self.name, ())
-        return written[0 if self.variadic else i] if self.variadic or i < len(written) else None
 
     def rules(self, inputs: int) -> Sequence[Callable[..., Any]]:
         """One vjp for each of so many inputs."""
@@ -365,8 +358,8 @@ lerp = primitive("lerp", lambda x, y, z: (1.0 - z) * x + z * y, "(1 − {z}) ⊙
     lambda g, ans, x, y, z:  g * z,
     lambda g, ans, x, y, z:  g * (y - x),                        by_element=True, is_composite=True)
 power = primitive("power", np.power, "{x}^{y}",
-    (_power_vjp_base,                                            "{y} {x}^({y} − 1)"),
-    (_power_vjp_exponent,                                        "{x}^{y} log({x})"))
+    (_power_vjp_base,                                            "{y} ⊙ {x}^({y} − 1)"),
+    (_power_vjp_exponent,                                        "{x}^{y} ⊙ log({x})"))
 mod = primitive("mod", np.mod, "{x} mod {y}",
     lambda g, ans, x, y:     g,
     lambda g, ans, x, y:     g * ((ans - x) / y))
@@ -378,13 +371,13 @@ matmul = primitive("matmul", np.matmul, "{A} {B}",
     (_matmul_vjp_right,                                          "ᵗ{A}"), products=((0, 1),))
 linear = primitive("linear", _linear, "{W} {x}",
     lambda g, ans, W, x:     outer(g, x),
-    lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), rows=1)
+    lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), by_rows=True)
 affine = primitive("affine", _affine, "{W} {x} + {U} {h} + {b}",
     lambda g, ans, W, x, U, h, b: outer(g, x),
     lambda g, ans, W, x, U, h, b: linear(W.T, g),
     lambda g, ans, W, x, U, h, b: outer(g, h),
     lambda g, ans, W, x, U, h, b: linear(U.T, g),
-    lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), is_composite=True)
+    lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), by_rows=True, is_composite=True)
 outer = primitive("outer", _outer, "{a} ᵗ{b}",
     lambda g, ans, a, b:     linear(g, b),
     (lambda g, ans, a, b:    linear(g.T, a),                     "ᵗ{a}"), products=((0, 1),), summed=lambda: ())
@@ -463,7 +456,7 @@ broadcast_to = primitive("broadcast_to", _broadcast_to, "{x}",
     lambda g, ans, x, shape: g,                                  is_copy=True, has_shape=True,
     code="np.full(shape, x)")
 getitem = primitive("getitem", _getitem, "{x}[…]",
-    lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, rows=1)
+    lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, by_rows=True)
 scatter = primitive("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
     lambda g, ans, x, *rest: getitem(g, *rest[:-1]),             summed=_scatter_summed,
     argument_names=("x", "index", "shape"), code="_scatter(x, np.s_[index], shape)")

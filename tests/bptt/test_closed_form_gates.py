@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+import closed_form_gates
 import tinygrad_rnn as tg
-from tinygrad_rnn.bptt import closed_form_gates
 
 
 @pytest.mark.parametrize("T", [1, 2, 20])

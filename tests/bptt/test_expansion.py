@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
-from tinygrad_rnn.notation import NOTATIONS, Notation
+from tinygrad_rnn.algebra.notation import NOTATIONS, Notation
 from tinygrad_rnn.tensor import Tensor
 
 T, D, H = 3, 2, 3
@@ -60,10 +60,25 @@ def test_the_formula_of_seed_000():
 def test_eqs_7_7_to_7_9_in_the_letters_of_seed_001():
     rnn, _, losses = run()
     cell = rnn.cells[0]
-    before = r"(-2\,(Y - y))\,{}^tV\,f'(\hat{h}^{(3)})\,{}^tU\,f'(\hat{h}^{(2)})"
+    before = r"(f'(\hat{h}^{(2)}) \odot {}^tU\,(f'(\hat{h}^{(3)}) \odot {}^tV\,(Y - y)))"
+    last = {"W": rf"-2\,{before}\,{{}}^tx^{{(2)}}", "U": rf"-2\,{before}\,{{}}^th^{{(1)}}", "b": f"-2\\,{before[1:-1]}"}
+    for name, term in last.items():
+        assert bptt.expansion(losses[-1], getattr(cell, name))[-2].factors == term
+
+
+def test_eq_7_6_is_read_from_left_to_right_where_a_notation_says_so():
+    rnn, _, losses = run()
+    before = r"-2\,(Y - y)\,{}^tV\,f'(\hat{h}^{(3)})\,{}^tU\,f'(\hat{h}^{(2)})"
     last = {"W": r"\,{}^tx^{(2)}", "U": r"\,{}^th^{(1)}", "b": ""}
     for name, factor in last.items():
-        assert bptt.expansion(losses[-1], getattr(cell, name))[-2].factors == before + factor
+        terms = bptt.expansion(losses[-1], getattr(rnn.cells[0], name), Notation(order="reading"))
+        assert terms[-2].factors == before + factor
+
+
+def test_a_transpose_may_stand_behind_its_matrix():
+    _, readout, losses = run()
+    (term,) = bptt.expansion(losses[-1], readout.V, Notation(transpose="after"))
+    assert term.factors == r"-2\,(Y - y)\,{h^{(3)}{}}^\top"
 
 
 def test_with_a_loss_at_every_step_a_term_starts_from_the_whole_derivative_by_the_state():
@@ -74,14 +89,15 @@ def test_with_a_loss_at_every_step_a_term_starts_from_the_whole_derivative_by_th
     assert first.derivatives == " ".join(
         [partial("L", "h^{(1)}"), partial("h^{(1)}", r"\hat{h}^{(1)}"), partial(r"\hat{h}^{(1)}", "U", "^{+}")]
     )
-    assert first.factors == partial("L", "h^{(1)}") + r"\,f'(\hat{h}^{(1)})\,{}^th^{(0)}"
+    assert first.factors == rf"(f'(\hat{{h}}^{{(1)}}) \odot {partial('L', 'h^{(1)}')})\,{{}}^th^{{(0)}}"
 
 
 def test_where_there_are_several_ways_one_factor_stands_for_all():
     rnn, _, losses = run("LSTM")
     first = bptt.expansion(losses[-1], rnn.cells[0].U_f)[0]
     assert partial("h^{(3)}", "c^{(1)}") + " " + partial("c^{(1)}", "f^{(1)}") in first.derivatives
-    assert first.factors.endswith(partial("h^{(3)}", "c^{(1)}") + r"\,c^{(0)}\,\sigma'(\hat{f}^{(1)})\,{}^th^{(0)}")
+    way = "{}^t(" + partial("h^{(3)}", "c^{(1)}") + r")\,{}^tV\,(Y - y)"
+    assert first.factors == rf"-2\,(\sigma'(\hat{{f}}^{{(1)}}) \odot c^{{(0)}} \odot {way})\,{{}}^th^{{(0)}}"
 
 
 def test_a_parameter_used_twice_at_a_step_has_both_ways_in_its_term():
@@ -121,7 +137,7 @@ def test_seed_003_s_gradient_of_the_cross_entropy_in_its_letters():
     assert whole[1:3] == [f"  {partial('E', 'W')}", rf"  & = {last} {partial('h_{2}', 'W', '^{+}')} \\"]
     assert whole[3] == rf"  & + {partial('E', 'h_{1}')} {partial('h_{1}', 'W', '^{+}')} \\"
     assert whole[4].startswith(
-        r"  & = (\operatorname{softmax}(z_{2}) - y_{2})\,{}^tV\,f'(U\,x_{2} + W\,h_{1})\,{}^th_{1}"
+        r"  & = (f'(U\,x_{2} + W\,h_{1}) \odot {}^tV\,(\operatorname{softmax}(z_{2}) - y_{2}))\,{}^th_{1}"
     )
 
 
@@ -146,19 +162,19 @@ def test_inputs_and_initial_states_that_want_a_gradient_keep_their_step():
 
 
 def test_a_sum_over_a_broadcast_axis_is_not_hidden():
-    """∂(s v)/∂s is a sum over v, so that no product of factors stands for the way through s = w w."""
+    """∂(s v)/∂s is a sum over v, on the way through s = w w."""
     w, v = tg.nn.Parameter(2.0, name="w"), Tensor(np.ones(3), name="v")
     with tg.tensor.time_step(1):
         y = tg.sum(v * (w * w))
     (term,) = bptt.expansion(y, w)
-    assert term.factors == partial("L", "w", "^{+}")
+    assert term.factors == r"2\,w\,\textstyle\sum\,v"
 
 
 def test_a_variable_called_1_is_a_variable():
     one, w = Tensor(3.0, name="1"), tg.nn.Parameter(2.0, name="w")
     with tg.tensor.time_step(1):
         (term,) = bptt.expansion(tg.label(one * tg.label(w * Tensor(5.0, name="x"), "a"), "y"), w)
-    assert term.factors == r"1\,x^{(1)}"
+    assert term.factors == r"x^{(1)}\,1"
 
 
 def document(*formulas):

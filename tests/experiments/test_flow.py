@@ -10,7 +10,6 @@ import pytest
 from command_line import ended
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.experiments.cliff import cliff, error
 from tinygrad_rnn.experiments.flow import NOISE, PRESETS, Flow, Net, flow, nets_of
 
 
@@ -110,31 +109,6 @@ def test_what_a_gru_has_learnt_brings_the_gradient_back():
     assert found.curves[after.label][-1] > 10 * found.curves[before.label][-1]
 
 
-def test_the_cliff_and_a_step_from_it():
-    found = cliff()
-    assert found.at == pytest.approx([4.81, -2.494], abs=1e-3) and 1400 < found.norm < 1700
-    assert found.jump("unclipped") == pytest.approx(0.01 * found.norm, rel=1e-9)
-    assert found.jump("clipped") == pytest.approx(0.01, rel=1e-9)
-    numeric = []
-    for d in 1e-10 * np.eye(2):
-        above, below = (error(*map(tg.Tensor, found.at + side * d)).item() for side in (1, -1))
-        numeric.append((above - below) / 2e-10)
-    np.testing.assert_allclose(found.gradient, numeric, rtol=1e-4)
-
-
-def test_beside_the_steepest_place_it_is_less_steep():
-    found = cliff()
-    for side in (-1e-5, 1e-5):
-        w, b = (tg.Tensor(x, requires_grad=True) for x in (found.at[0], found.at[1] + side))
-        assert np.hypot(*(g.item() for g in tg.grad(error(w, b), [w, b]))) < found.norm
-
-
-@pytest.mark.parametrize("w", [4.0, 6.0, float("nan")])
-def test_where_there_is_no_cliff(w):
-    with pytest.raises(ValueError, match=r"cliff\(w=.*between 4 and 5.5"):
-        cliff(w)
-
-
 def test_the_command_writes_the_numbers_of_its_plot(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     options = ("--cell", "rnn", "lstm", "--nonlinearity", "tanh", "sigmoid", "--scale", 0.5, 1, "--forget-bias", 0, 1)
@@ -159,17 +133,6 @@ def test_the_command_shows_whether_a_preset_holds(capsys, tmp_path, preset):
     status, out, _ = run(capsys, "--preset", preset, "--out", tmp_path)
     assert status == 0 and "stated band" in out and "outside" not in out
     assert len(read(tmp_path / "flow.csv")) > len(PRESETS[preset].nets)
-
-
-def test_the_command_shows_the_cliff(capsys, tmp_path):
-    pytest.importorskip("matplotlib")
-    status, out, _ = run(capsys, "--preset", "cliff", "--out", tmp_path)
-    assert status == 0 and "= 1508 at w = 4.81" in out and "goes 15.1" in out and "goes 0.01" in out
-    numbers = read(tmp_path / "cliff.csv")
-    for panel in (1, 2):  # a wall is in either
-        E = numbers["error E"][numbers["panel"] == panel]
-        assert E.min() < 0.05 and E.max() > 0.3
-    assert "unclipped: 15.1" in (tmp_path / "cliff.svg").read_text()
 
 
 def test_the_same_seed_gives_the_same_files(capsys, tmp_path):
@@ -201,7 +164,6 @@ def test_curves_that_leave_all_numbers_are_drawn_as_far_as_they_go(tmp_path):
     (["--nonlinearity", "step"], "--nonlinearity: invalid choice: 'step'"),
     (["--preset", "all"], "--preset: invalid choice: 'all'"),
     (["--preset", "jacobian", "--forget-bias", "1"], "is an experiment as it stands: leave out --forget-bias"),
-    (["--preset", "cliff", "--seed", "1"], "is an experiment as it stands: leave out --seed"),
     (["--forget-bias", "1"], "forget_bias is of the cell lstm, which is not among those given: rnn"),
     (["--cell", "gru", "--nonlinearity", "relu"], "nonlinearity is of the cell rnn"),
     (["--quantity", "jacobian", "--updates", "1"], "quantity='jacobian' is of untrained nets"),
@@ -222,25 +184,24 @@ def test_a_folder_that_is_a_file_is_a_failure(capsys, tmp_path):
     )
 
 
-@pytest.mark.parametrize("options, name", [(["--steps", 2], "flow.csv"), (["--preset", "cliff"], "cliff.svg")])
-def test_files_that_are_not_its_own_are_left(capsys, tmp_path, options, name):
+@pytest.mark.parametrize("name", ["flow.csv", "flow.svg"])
+def test_files_that_are_not_its_own_are_left(capsys, tmp_path, name):
     (tmp_path / name).write_text("mine")
-    status, out, err = run(capsys, *options, "--out", tmp_path)
+    status, out, err = run(capsys, "--steps", 2, "--out", tmp_path)
     assert (status, out) == (2, "") and f"{name} is there, and of no such run" in err and err.count("\n") == 1
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
     (tmp_path / name).unlink()
     for _ in range(2):
-        assert run(capsys, *options, "--out", tmp_path)[0] == 0
+        assert run(capsys, "--steps", 2, "--out", tmp_path)[0] == 0
 
 
 @pytest.mark.filterwarnings("default")  # as for users
 def test_without_matplotlib_the_numbers_are_there_and_it_says_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for options, file in ((["--steps", 2], "flow.csv"), (["--preset", "cliff"], "cliff.csv")):
-        status, _, err = run(capsys, *options, "--out", tmp_path)
-        assert status == 0 and (tmp_path / file).exists()
-        assert err.startswith('tinygrad-rnn flow: plots need matplotlib: pip install "tinygrad-rnn[plot]"; ')
-        assert err.count("\n") == 1
+    status, _, err = run(capsys, "--steps", 2, "--out", tmp_path)
+    assert status == 0 and (tmp_path / "flow.csv").exists()
+    assert err.startswith('tinygrad-rnn flow: plots need matplotlib: pip install "tinygrad-rnn[plot]"; ')
+    assert err.count("\n") == 1
 
 
 def test_scales_may_be_numbers_of_numpy_and_nets_any_of_an_iterable():

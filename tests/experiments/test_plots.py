@@ -37,17 +37,6 @@ def test_labels_at_the_same_place_are_moved_apart(tmp_path):
     assert np.all(np.diff(heights) < -9.0)  # points; y is down in an SVG file
 
 
-def test_surfaces_have_their_numbers_in_a_csv_file(tmp_path):
-    pytest.importorskip("matplotlib")
-    x, y = np.array([0.0, 1.0, 2.0]), np.array([5.0, 6.0])
-    panels, ways = [(x, y, x + y[:, None]), (2 * x, y, x * y[:, None])], {"a way": [(0.0, 5.0), (1.0, 6.0)]}
-    text = plots.surfaces(tmp_path / "s.svg", "Sums", ("x", "y", "height"), panels, ways).read_text()
-    assert all(f">{words}<" in text for words in ("Sums", "x", "y", "height", "a way"))
-    rows = list(csv.reader((tmp_path / "s.csv").read_text().splitlines()))
-    assert rows[0] == ["panel", "x", "y", "height"] and len(rows) == 1 + 2 * 6
-    assert rows[4] == ["1", "0.0", "6.0", "6.0"] and rows[-1] == ["2", "4.0", "6.0", "12.0"]
-
-
 def test_the_same_figure_is_the_same_file(tmp_path):
     assert drawn(tmp_path / "a.svg").read_bytes() == drawn(tmp_path / "b.svg").read_bytes()
 

@@ -32,7 +32,7 @@ def test_a_state_that_is_carried_goes_through_windows_of_the_truncation():
         ({"momentum": "x"}, TypeError, "momentum='x': a number from 0"),
         ({"hidden": 2.5}, TypeError, "hidden=2.5: a whole number"),
         ({"hidden": True}, TypeError, "hidden=True: a whole number"),
-        ({"data": None}, TypeError, "data=None: str"),
+        ({"data": None}, TypeError, "data=None: a text"),
         ({"nonlinearity": "relu"}, ValueError, "is of the plain cell, rnn; cell='lstm'"),
         ({"momentum": 0.9}, ValueError, "momentum=0.9 is of optimizer='sgd'"),
         ({"column": "x"}, ValueError, "column='x' is of a CSV file; sunspots is none"),

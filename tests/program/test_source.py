@@ -34,21 +34,21 @@ def compiled(text):
     return namespace["bptt"]
 
 
-def assert_same(text, function, inputs, wrt, parameters, rounding=0.0):
-    """To the last bit, or but for rounding, and with arrays of one's own to change."""
+def assert_same(text, function, inputs, wrt, parameters, rtol=0.0):
+    """To the last bit unless told otherwise, and with arrays of one's own to change."""
     loss, gradients, *_ = compiled(text)(*inputs, *[p.data for p in parameters])
     expected_loss, expected = eager(function, inputs, wrt)
     assert type(loss) is float
-    np.testing.assert_allclose(loss, expected_loss, rounding, rounding)
+    np.testing.assert_allclose(loss, expected_loss, rtol=rtol)
     for got, want in zip(gradients, expected, strict=True):
         assert (np.shape(got), np.asarray(got).dtype) == (want.shape, want.dtype)
-        np.testing.assert_allclose(got, want, rounding, rounding)
+        np.testing.assert_allclose(got, want, rtol=rtol)
     owned = [g for g in gradients if np.ndim(g)]
     for a, b in itertools.combinations([*owned, *inputs, *[p.data for p in parameters]], 2):
         assert not any(a is g for g in owned) or not np.shares_memory(a, b)
 
 
-def assert_written(function, inputs, wrt, ways=WAYS, rounding=0.0):
+def assert_written(function, inputs, wrt, ways=WAYS, rtol=0.0):
     """On the example, and with other values in all that is given."""
     found = trace(function, inputs, wrt)
     kept = [p.data.copy() for p in found.parameters]
@@ -56,11 +56,11 @@ def assert_written(function, inputs, wrt, ways=WAYS, rounding=0.0):
     for rolled, level in ways:
         text = written(found, rolled, level)
         ast.parse(text)
-        assert_same(text, function, inputs, wrt, found.parameters, rounding)
+        assert_same(text, function, inputs, wrt, found.parameters, rtol)
         for p in found.parameters:
             p.data = p.data + 0.1 * rng.standard_normal(p.shape).astype(p.dtype)
         others = [x + rng.standard_normal(x.shape).astype(x.dtype) for x in inputs]
-        assert_same(text, function, others, wrt, found.parameters, rounding)
+        assert_same(text, function, others, wrt, found.parameters, rtol)
         for p, data in zip(found.parameters, kept, strict=True):
             p.data = data
     return found
@@ -91,18 +91,23 @@ def net(
     return each if many else one, (xs, Y), wrt
 
 
+# Half of the 16 nets there are: of any three of the four choices, all combinations.
+CHOICES = pytest.mark.parametrize(
+    "layers, many, batch, bias",
+    [
+        (layers, many, batch, (layers == 1) ^ many ^ (batch == ()))
+        for layers, many, batch in itertools.product((1, 2), (False, True), ((), (4,)))
+    ],
+)
 NETS = [("RNN", {"nonlinearity": f}) for f in ("tanh", "sigmoid", "relu", "identity")] + [("LSTM", {}), ("GRU", {})]
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("batch", [(), (4,)])
-@pytest.mark.parametrize("many", [False, True])
-@pytest.mark.parametrize("layers", [1, 2])
+@CHOICES
 @pytest.mark.parametrize("kind, options", NETS)
 def test_a_net_is_what_the_engine_computes(kind, options, layers, many, batch, bias):
-    for T in (1, 2, 3):
+    for T in (1, 3):
         assert_written(*net(kind, T, layers, many, batch, bias, **options))
-    assert_written(*net(kind, 7, layers, many, batch, bias, **options), [(True, "named"), (True, "primitives")])
+    assert_written(*net(kind, 7, layers, many, batch, bias, **options), [(True, "named")])
 
 
 @pytest.mark.parametrize("kind, options", NETS)
@@ -116,15 +121,12 @@ def test_cross_entropy(many):
 
 
 @pytest.mark.parametrize("level", ["named", "primitives"])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("batch", [(), (4,)])
-@pytest.mark.parametrize("many", [False, True])
-@pytest.mark.parametrize("layers", [1, 2])
+@CHOICES
 @pytest.mark.parametrize("kind, options", NETS)
 def test_all_steps_are_rolled_whatever_their_number(kind, options, layers, many, batch, bias, level):
     """Each pass through time is one loop, and nothing else depends on T."""
     texts = []
-    for T in (5, 8):
+    for T in (5, 6):
         text = written(trace(*net(kind, T, layers, many, batch, bias, **options)), True, level)
         assert text.count("for t in range(") == (4 if many else 2)
         texts.append(text.replace(f"T = {T}", "T = ...").replace(f"({T}, ", "(T, "))
@@ -176,21 +178,21 @@ def bptt(xs, Y, W, U, b, V, c):
     dV = np.outer(dy, h_3)
     dh_3 = V.T @ dy
 
-    # t = 3:  dĥ = dh ⊙ tanh′(ĥ),  dh(2) = ᵗU dĥ
+    # t = 3:  dĥ = tanh′(ĥ) ⊙ dh,  dh(2) = ᵗU dĥ
     dĥ_3 = dh_3 * (1.0 - h_3 * h_3)
     db = dĥ_3.copy()
     dU = np.outer(dĥ_3, h_2)
     dh_2 = U.T @ dĥ_3
     dW = np.outer(dĥ_3, x_3)
 
-    # t = 2:  dĥ = dh ⊙ tanh′(ĥ),  dh(1) = ᵗU dĥ
+    # t = 2:  dĥ = tanh′(ĥ) ⊙ dh,  dh(1) = ᵗU dĥ
     dĥ_2 = dh_2 * (1.0 - h_2 * h_2)
     db += dĥ_2
     dU += np.outer(dĥ_2, h_1)
     dh_1 = U.T @ dĥ_2
     dW += np.outer(dĥ_2, x_2)
 
-    # t = 1:  dĥ = dh ⊙ tanh′(ĥ)
+    # t = 1:  dĥ = tanh′(ĥ) ⊙ dh
     dĥ_1 = dh_1 * (1.0 - h_1 * h_1)
     db += dĥ_1
     dU += np.outer(dĥ_1, h_0)
@@ -363,10 +365,11 @@ def test_places_of_every_kind(i):
 
 
 def test_products_of_what_is_taken_in_strides():
+    """To rounding: NumPy may add up in another order."""
     rng = np.random.default_rng(0)
     W, x = Tensor(rng.standard_normal((9, 17)), True, "W"), Tensor(rng.standard_normal((34, 33)), True, "x")
-    assert_written(lambda: tg.square(tg.linear(W, x[::-2, ::-2][:, :17])).sum(), (), [W, x], rounding=1e-13)
-    assert_written(lambda: tg.square(tg.linear(W, x[::-2, 0])).sum(), (), [W, x], rounding=1e-13)
+    assert_written(lambda: tg.square(tg.linear(W, x[::-2, ::-2][:, :17])).sum(), (), [W, x], rtol=1e-12)
+    assert_written(lambda: tg.square(tg.linear(W, x[::-2, 0])).sum(), (), [W, x], rtol=1e-12)
 
 
 def test_a_sum_does_not_change_what_it_adds():
@@ -421,12 +424,12 @@ def test_a_deep_expression_and_a_long_sum_without_names():
 
     def loss():
         x, parts = a, []
-        for _ in range(2000):
+        for _ in range(sys.getrecursionlimit() + 100):
             x = tg.sin(x)
             parts.append(x.sum())
         return sum(parts)
 
-    found = assert_written(loss, (), [a])
+    found = assert_written(loss, (), [a], [(False, "primitives"), (True, "named")])
     assert max(map(len, written(found).splitlines())) < 200
 
 
@@ -515,7 +518,7 @@ def test_sums_say_over_which_steps():
     U, b, W = (Tensor(np.full(s, 0.1), True, name) for s, name in (((H, H), "U"), (H, "b"), ((H, H), "W")))
     xs = np.ones((4, H))
     equations = sums_over_time(recurrent(lambda x, h, t: tg.linear(U, h) + x), (xs,), [U])
-    assert equations == ["dU = dh(1) ᵗ[3] + Σ[t=2…4] dh ᵗh(t−1)"]
+    assert equations == ["dU = dh(1) ᵗa + Σ[t=2…4] dh ᵗh(t−1)"]
     loss = recurrent(lambda x, h, t: tg.linear(U, h) + x)
     text = written(trace(lambda xs: loss(xs) + 0.05 * tg.sum(b * b), (xs,), [U, b]))
     assert "# db = 0.05 b + 0.05 b\n" in text and "Σ 0.05" not in text
@@ -523,7 +526,6 @@ def test_sums_say_over_which_steps():
 
 
 def test_gradients_of_an_outer_product():
-    """That of the right factor, ᵗdW a, is not written."""
     a, b = Tensor(np.ones(3), True, "a"), Tensor(np.ones(2), True, "b")
 
     def loss(x):
@@ -531,13 +533,13 @@ def test_gradients_of_an_outer_product():
         return tg.label(tg.sum(tg.square(tg.label(tg.linear(W, x), "y"))), "L")
 
     text = written(trace(loss, (np.ones(2),), [a, b]))
-    assert "dW = dy ᵗx,  da = dW b\n" in text
+    assert "dW = dy ᵗx,  da = dW b,  db = ᵗdW a\n" in text
 
 
 def test_inputs_are_called_as_in_the_code():
     W = Tensor(np.ones(3), True, "W")
     text = written(trace(lambda s, xs: tg.label(tg.sum(W * s * xs[0]), "L"), (2.0, np.ones((2, 3))), [W]))
-    assert "# L = Σ (W ⊙ s ⊙ xs[…])\n" in text
+    assert "# L = Σ s W ⊙ xs[…]\n" in text
 
 
 def test_whole_numbers_of_numpy():
@@ -682,6 +684,5 @@ def test_whole_numbers_of_other_kinds_are_written_as_python_s_own(function):
 @pytest.mark.parametrize("name", ["sigmoid", "log_softmax", "cross_entropy", "scatter", "one_hot", "as_traced"])
 def test_what_numpy_lacks_is_written_as_it_runs(name):
     """The text that comes with the package, which may be installed without its source, is that of the table."""
-    function = getattr(primitives, f"_{name}", AS_TRACED.forward)
-    text = (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8")
-    assert inspect.getsource(function).strip() in text.split("\n\n\n") or text.endswith(inspect.getsource(function))
+    source = inspect.getsource(getattr(primitives, f"_{name}", AS_TRACED.forward))
+    assert source in (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ round:
     y, Y                y_t, d_t               z_t and ŷ_t = softmax(z_t), y_t
     L                   E_t                    E_t
 
-Where each of their equations is, by hand in NumPy (`closed_form`, `closed_form_gates`) and by the engine:
+Where each of their equations is, by hand in NumPy (`closed_form`) and by the engine:
 
     equation                                                       by hand                by the engine
     interdb
@@ -47,14 +47,14 @@ Where each of their equations is, by hand in NumPy (`closed_form`, `closed_form_
     several of them
     it vanishes or explodes; f′ of sigmoid is at most ¼                                   norm_bound
     gradient clipping                                                                     optim.clip_grad_norm
-    LSTM and GRU                                                   closed_form_gates      nn.LSTMCell, nn.GRUCell
+    LSTM and GRU                                                   examples/              nn.LSTMCell, nn.GRUCell
 
 (*) What interdb writes as a derivative is what a gradient is multiplied by, read from left to right. As a Jacobian
 ∂ĥ(t)/∂h(t-1) is U, and `jacobian` gives U; the gradient, a column, is multiplied by its transpose, ᵗU, from the left:
 dh(t-1) = ᵗU (f′(ĥ(t)) ⊙ dh(t)).
 """
 
-from tinygrad_rnn.bptt import closed_form, closed_form_gates
+from tinygrad_rnn.bptt import closed_form
 from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients, closed_form_stacked_gradients
 from tinygrad_rnn.bptt.expansion import Term, expansion, latex
 from tinygrad_rnn.bptt.recomputation import checkpoint
@@ -70,7 +70,7 @@ from tinygrad_rnn.bptt.through_time import (
 from tinygrad_rnn.bptt.truncation import Chunks, truncated
 
 __all__ = [
-    "Chunks", "Gradients", "Term", "checkpoint", "closed_form", "closed_form_gates", "closed_form_gradients",
+    "Chunks", "Gradients", "Term", "checkpoint", "closed_form", "closed_form_gradients",
     "closed_form_stacked_gradients", "contribution_table", "contributions", "expansion", "gradient_flow", "jacobian",
     "latex", "norm_bound", "singular_values", "step_jacobian_norms", "truncated",
 ]  # fmt: skip

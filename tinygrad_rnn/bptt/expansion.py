@@ -13,12 +13,15 @@ from itertools import pairwise
 
 import numpy as np
 
+from tinygrad_rnn.algebra.formulas import back, derivative, in_order, met
+from tinygrad_rnn.algebra.notation import Notation
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, times, transposed
+from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
+from tinygrad_rnn.algebra.variables import Use, fold, time_steps, variables
+from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contributions
-from tinygrad_rnn.folding import Use, fold, time_steps, variables
-from tinygrad_rnn.notation import BESIDE, ONE, Notation, Writer, Written
 from tinygrad_rnn.tensor import Tensor, describe
-from tinygrad_rnn.typesetting import LATEX, Typesetting
 
 _MOST_FACTORS = 14  # of a product are written; of a longer one, its two ends
 
@@ -96,7 +99,8 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
     terms = graph.terms(LATEX)[::-1]
     sums = (" \\\\\n  & + ".join(lines) for lines in ([t.derivatives for t in terms], [t.factors for t in terms]))
     equation = "\n  & = " + " \\\\\n  & = ".join(sums)
-    return f"\\begin{{align*}}\n  {_fraction(graph.writer(LATEX), loss, parameter)}{equation}\n\\end{{align*}}\n"
+    whole = graph.writer(LATEX).text(Tree("partial", of=(loss, parameter, False), shape=()))
+    return f"\\begin{{align*}}\n  {whole}{equation}\n\\end{{align*}}\n"
 
 
 class _Graph:
@@ -152,22 +156,51 @@ class _Graph:
         return steps.pop()
 
     def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, str]:
-        """The derivatives from the loss to the direct one of `target` by the parameter, and what each of them is."""
+        """The derivatives from the loss to the direct one of `target` by the parameter, and what they make of 1."""
         chain = [target]
         while chain[-1] in self.above:
             chain.append(self.above[chain[-1]])
-        steps = [(a, b, self._only_use(a, b)) for a, b in pairwise(chain[::-1])] + [(target, use.source, use)]
-        if len(steps) > _MOST_FACTORS:
-            steps[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [(None, None, None)]
-        derivatives, factors = [], []
-        for a, b, link in steps:
-            left_out = a is None
-            derivatives.append(writer.setting.template("⋯") if left_out else _fraction(writer, a, b, link is use))
-            written = None if link is None or link.paths is None else writer.total(reversed(link.paths))
-            factors.append(Written(derivatives[-1], BESIDE) if written is None else written)
-        factors = [factor for factor in factors if factor is not ONE] or [ONE]
-        alone = len(factors) == 1
-        return " ".join(derivatives), writer.setting.beside.join(f.text if alone else f.within(BESIDE) for f in factors)
+        links = [(a, b, self._only_use(a, b)) for a, b in pairwise(chain[::-1])] + [(target, use.source, use)]
+        if len(links) > _MOST_FACTORS:
+            links[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [None]
+        fractions = [Tree("dots", of="⋯") if k is None else self._partial(*k[:2], k[2] is use) for k in links]
+        derivatives = " ".join(map(writer.text, fractions))
+        if self.notation.order == "reading":
+            met = [x for link, fraction in zip(links, fractions, strict=True) for x in self._read(link, fraction)]
+            return derivatives, writer.text(in_order(met))
+        g = number(1).shaped((), comes_back=True)
+        for link, fraction in zip(links, fractions, strict=True):
+            g = self._passed(link, fraction, g)
+        return derivatives, writer.text(g)
+
+    def _partial(self, a: Tensor, b: Tensor, direct: bool) -> Tree:
+        """∂a/∂b, or the direct one, ∂⁺a/∂b."""
+        return Tree("partial", of=(a, b, direct), shape=(*a.shape, *b.shape))
+
+    def _passed(self, link: tuple | None, fraction: Tree, g: Tree) -> Tree:
+        """The gradient of b, of that of a: by the rules, or as ᵗ(∂a/∂b) dh where there is no notation."""
+        if link is None:
+            return Tree("matrix", [fraction, g], shape=g.shape)
+        a, b, use = link
+        if use is not None and use.paths is not None:
+            try:
+                return back(use.paths[::-1], g, self.notation.writes)
+            except Unwritten:
+                pass
+        if a.size == 1:
+            return times(g, fraction.shaped(b.shape)).shaped(b.shape)
+        return matrix(transposed(fraction), g).shaped(b.shape)
+
+    def _read(self, link: tuple | None, fraction: Tree) -> list[Tree]:
+        """The factors of a link in the order in which the gradient meets them."""
+        paths = link[2].paths if link is not None and link[2] is not None else None
+        if paths is None:
+            return [fraction]
+        if len(paths) == 1:
+            factors = met(paths[0], self.notation.writes)
+            return [fraction] if factors is None else factors
+        total = derivative(paths[::-1], self.notation.writes)
+        return [fraction if total is None else total]
 
     def _only_use(self, a: Tensor, b: Tensor) -> Use | None:
         """The use of b by a, if that is the only way from one to the other."""
@@ -201,8 +234,3 @@ class _Graph:
             # a target belongs to the step of what it is compared with
             steps[x] = self.steps[self.users[x][0] if x.is_leaf else x] if guessed else x.step
         return {x: step for x, step in steps.items() if step is not None}
-
-
-def _fraction(writer: Writer, a: Tensor, b: Tensor, direct: bool = False) -> str:
-    """∂a/∂b, or the direct one, ∂⁺a/∂b."""
-    return writer.setting.derivative(writer.variable(a), writer.variable(b), direct)

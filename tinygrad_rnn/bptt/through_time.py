@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from tinygrad_rnn import checks
+from tinygrad_rnn.algebra.variables import time_steps
 from tinygrad_rnn.backward import backward_start, passed_back, sweep, topological_order
-from tinygrad_rnn.folding import time_steps
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor, bare, describe
 

@@ -3,10 +3,10 @@
 `terms` draws the table of the terms of a gradient's sum over time as a heat map.
 """
 
+from tinygrad_rnn.algebra.notation import NOTATIONS, Notation
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.elements import Edge, Node
 from tinygrad_rnn.draw.heatmap import terms
 from tinygrad_rnn.draw.views import backward, between, forward
-from tinygrad_rnn.notation import NOTATIONS, Notation
 
 __all__ = ["NOTATIONS", "Diagram", "Edge", "Node", "Notation", "backward", "between", "forward", "terms"]

@@ -1,26 +1,26 @@
 """Equations of a drawn graph, in letters and in numbers: how a node is made, and what goes back along a link.
 
-The derivatives stand on the side of the gradient that they belong on: a matrix on the left, ᵗU dh, a vector on the
-right, dh ᵗx, and what works on each element beside it, dh ⊙ f′(ĥ).
+They are right as equations of matrices, gradients being columns: ᵗU dh, dh ᵗx, f′(ĥ) ⊙ dh.
 
 Equations are markup. Numbers are text in which ⟦n3⟧ stands for the value of a node, ⟦∂n3⟧ for its gradient as it is by
 then, ⟦1,2;3,4⟧ for a matrix of its own, and a ᵗ at the front for its transpose, so that no array is in the page twice.
 """
 
-import copy
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.algebra import formulas
+from tinygrad_rnn.algebra.formulas import Hop, Path
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, times
+from tinygrad_rnn.algebra.writer import ATOM, PRODUCT, SUM, Writer
 from tinygrad_rnn.backward import passed_back
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Unfolded
-from tinygrad_rnn.folding import Path
-from tinygrad_rnn.notation import ATOM, BESIDE, ONE, PRODUCT, SUM, Writer, Written, is_matrix_product, is_number, summed
 from tinygrad_rnn.tensor import Tensor
 
 IN_FULL = 24  # elements of an array that are written into an equation
@@ -32,17 +32,14 @@ ADDED = "The same for every row of the batch; Σ adds the rows up."
 
 
 class _Letters(Writer):
-    """Writes expressions in full, for a page has the room, and ⊙ between factors that are multiplied by element."""
+    """Writes the gradient of a node as the figure does; expressions in full, for a page has the room."""
 
-    after_number = " "
+    def __init__(self, *of: Any, gradient: Callable[[Tensor], str], **how: Any):
+        super().__init__(*of, **how)
+        self.gradient = gradient
 
-    def __init__(self, writer: Writer):
-        self.__dict__.update(writer.__dict__)
-        self.setting = copy.copy(writer.setting)
-        self.setting.beside = " ⊙ "
-
-    def expression(self, node: Tensor) -> str:
-        return self._made(node, DEEPEST).text if self._length(node) <= LONGEST else super().expression(node)
+    def expression(self, node: Tensor, depth: int = DEEPEST) -> str:
+        return super().expression(node, depth if self._length(node) <= LONGEST else formulas.DEEPEST)
 
     def _length(self, node: Tensor) -> int:
         """How many operands an expression has when it is written out."""
@@ -52,65 +49,60 @@ class _Letters(Writer):
             lengths[x] = sum(lengths.get(operand, 1) for operand in x.inputs)
         return lengths[node]
 
-    def product(self, path: Path) -> Written | None:
-        written = super().product(path)
-        return written and written._replace(text=re.sub(r"^(−?[\d.½]+) ⊙ ", rf"\1{self.after_number}", written.text))
+    def _gradient(self, t: Tree) -> str:
+        return self.gradient(t.of)
 
 
 class _Numbers(_Letters):
-    """Writes a variable as its numbers."""
+    """Writes a variable as its numbers, and an array of its own as these."""
 
-    after_number = " · "
+    def __init__(self, *of: Any, values: Any, ids: Any, **how: Any):
+        super().__init__(*of, gradient=str, **how)
+        self.values, self.ids = values, ids
 
-    def __init__(self, unfolded: Unfolded):
-        super().__init__(unfolded.markup)
-        self.values = unfolded.values
-        self.ids = {p.tensor: p.id for p in unfolded.places if p.kind != "elided"}
-        template = self.setting.template
-        self.setting.template = lambda text: template(re.sub(r"((?<=[xy]\})|(?<=\d)) (?=\{[xy]\})", " · ", text))
+    def shown(self, x: Tensor, transposed: bool = False) -> Tree:
+        """The value of a node as a tree, by the id of what the page has it of."""
+        array, id = self.values[x], self.ids.get(x, "")
+        if transposed and not id:
+            array = array.T if array.ndim == 2 else array[None, :]
+        return of_array(array, f"ᵗ{id}" if transposed and id else id)
 
-    def expression(self, node: Tensor) -> str:
-        return _dotted(super().expression(node))
+    def is_array(self, t: Tree) -> bool:
+        return math.prod(t.shape) != 1 and not t.is_number()
 
-    def total(self, paths: Sequence[Path]) -> Written | None:
-        written = super().total(paths)
-        return written and written._replace(text=_dotted(written.text))
+    def binds(self, t: Tree) -> int:
+        t = self._as_numbers(t)
+        if t.head == "array" and t.of[0].size == 1:
+            return _bare(t.of[0].item())[1]
+        return super().binds(t)
 
-    def shown(self, array: np.ndarray, id: str = "") -> Written:
-        """An array by the id of what the page has it of, or in full; a single number bare."""
+    def _as_numbers(self, t: Tree) -> Tree:
+        return self.shown(t.of) if t.head == "symbol" and (t.of.is_leaf or self.notation.writes(t.of)) else t
+
+    def _symbol(self, t: Tree) -> str:
+        shown = self._as_numbers(t)
+        return super()._symbol(t) if shown is t else self._array(shown)
+
+    def _array(self, t: Tree) -> str:
+        """A single number bare; others by their id, in full, or if they are large by their shape."""
+        array, id = t.of
         if array.size == 1:
-            return _bare(array.item())
+            return _bare(array.item())[0]
         if id:
-            return Written(f"⟦{id}⟧", ATOM)
+            return f"⟦{id}⟧"
         if array.size > IN_FULL or array.ndim > 2:
-            return Written(f"[{'×'.join(map(str, array.shape))}]", ATOM)
+            return f"[{'×'.join(map(str, array.shape))}]"
         rows = array if array.ndim == 2 else array[:, None]
         text = ";".join(",".join(f"{x:.4g}" for x in row) for row in rows)
-        return Written(f"⟦{text.replace('inf', 'Infinity')}⟧", ATOM)
+        return f"⟦{text.replace('inf', 'Infinity')}⟧"
 
-    def transposed(self, x: Tensor) -> Written:
-        array = self.values[x]
-        if array.size == 1 or x in self.ids:
-            return self.shown(array, f"ᵗ{self.ids.get(x)}")
-        return self.shown(array.T if array.ndim == 2 else array[None, :])
-
-    def _leaf(self, x: Tensor) -> Written:
-        nameless = not self.notation.writes(x) and (is_number(x) or not x.is_leaf)
-        return super()._leaf(x) if nameless else self.shown(self.values[x], self.ids.get(x, ""))
+    def _times(self, t: Tree) -> str:
+        return super()._times(t).replace(self.setting.beside, " · ")
 
 
-class _Passed(NamedTuple):
-    """What becomes of a gradient on its way back: as it is written, in letters and in numbers, and its value."""
-
-    letters: Written
-    numbers: Written
-    value: np.ndarray
-
-    def times(self, factor: "_Passed", sign: str, binds: int, left: bool = False) -> "_Passed":
-        """The product with a factor, on the right or on the left, whose value is that of the product."""
-        pairs = [(d, g) if left else (g, d) for g, d in zip(self[:2], factor[:2], strict=True)]
-        written = (Written(f"{a.within(binds)}{sign}{b.within(binds)}", binds) for a, b in pairs)
-        return _Passed(*written, factor.value)
+def of_array(array: np.ndarray, id: str = "", comes_back: bool = False) -> Tree:
+    """An array as a tree, with the id of what the page has it of."""
+    return Tree("array", of=(array, id), shape=array.shape, comes_back=comes_back)
 
 
 class Equations:
@@ -119,7 +111,10 @@ class Equations:
     def __init__(self, unfolded: Unfolded):
         self.unfolded, self.output = unfolded, unfolded.places[-1]
         self.labels = Labels(unfolded, unfolded.markup)
-        self.letters, self.numbers = _Letters(unfolded.markup), _Numbers(unfolded)
+        self.drawn = {p.tensor: p for p in unfolded.places if p.kind != "elided"}
+        ids = {x: p.id for x, p in self.drawn.items()}
+        self.letters = unfolded.write(kind=_Letters, gradient=lambda x: self.gradient(self.drawn[x]))
+        self.numbers = unfolded.write(kind=_Numbers, values=unfolded.values, ids=ids)
         self.ends = {p.tensor for p in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
 
     def forward(self, p: Place) -> dict[str, str]:
@@ -136,7 +131,7 @@ class Equations:
         if p is self.output:
             return self.labels.partial(p)
         if p.kind == "operation":
-            return self.labels.setting.template("d") + self._name(p.tensor)
+            return self.labels.setting.word("d") + self._name(p.tensor)
         return self.labels.label(p, gradient=True).split("<BR/>")[0]
 
     def backward(self, link: Link, g: np.ndarray) -> tuple[str, dict[str, str]]:
@@ -144,27 +139,27 @@ class Equations:
         x, p = used(link), link.target
         if p.kind == "elided":
             return "⋯", {}
-        paths = None if link.paths is None else link.paths[::-1]
-        if paths is None or any(self.letters.product(path) is None for path in paths):
+        paths = [] if link.paths is None else link.paths[::-1]
+        start = number(1).shaped(p.tensor.shape, True) if p is self.output else gradient(p.tensor)
+        try:
+            term = formulas.back(paths, start, self.letters.notation.writes) if paths else None
+        except Unwritten:
+            term = None
+        if term is None:
             return self._partial(x, p), {}
-        letters = ONE if p is self.output else Written(self.gradient(p), ATOM)
-        start = _Passed(letters, self.numbers.shown(g, f"∂{p.id}"), g)
-        if any(is_matrix_product(*hop) for path in paths for hop in path):
-            ways = [self._along(start, path) for path in paths]
-        else:
-            ways = [self._by_element(start, paths)]
-        added = [summed(*path[-1]) for path in paths]
-        if None in ways or any(added) != all(added):
-            return self._partial(x, p), {}
-        written, numbers = (" + ".join(way[i].text for way in ways).replace(" + −", " − ") for i in (0, 1))
-        if len(re.sub("<[^>]*>", "", written)) > TOO_LONG:
+        written = self.letters.text(term)
+        numbers = self._in_numbers(paths, start if p is self.output else of_array(g, f"∂{p.id}", True))
+        if p is self.output and numbers is not None and not any(_is_product(hop) for path in paths for hop in path):
+            numbers = term
+        if numbers is None or len(re.sub("<[^>]*>", "", written)) > TOO_LONG:
             return self._partial(x, p), {}
         nodes = [node for path in paths for node, _ in path]
-        rows = any(map(_of_rows, nodes))
-        if all(added):
-            written = f"Σ ({written})" if len(ways) > 1 or ways[0].letters.binds == SUM else f"Σ {written}"
+        rows, summed = any(map(_of_rows, nodes)), _holds(term, "total")
+        if summed:
             return written, {"note": ADDED} if rows or x.ndim else {}
-        return written, {"note": ROWS} if rows else {} if any(map(_of_a_row, nodes)) else {"numbers": numbers}
+        if rows:
+            return written, {"note": ROWS}
+        return written, {} if any(map(_of_a_row, nodes)) else {"numbers": self.numbers.text(numbers)}
 
     def _name(self, x: Tensor) -> str:
         """A variable, or the operation in parentheses where there is none."""
@@ -178,52 +173,61 @@ class Equations:
         gradient = self.gradient(p)
         return f"{gradient} · {derivative}" if p.tensor.size == 1 else f"<SUP>t</SUP>({derivative}) {gradient}"
 
-    def _along(self, g: _Passed, path: Path) -> _Passed | None:
-        """The chain rule along one path: ᵗU dh for a matrix U, dh ᵗx for a vector x, all else by element."""
-        run: list = []
-        for node, i in path:
-            if not is_matrix_product(node, i):
-                run.append((node, i))
-                continue
-            if run and (g := self._by_element(g, [run])) is None:
-                return None
-            run = []
-            other, left = node.inputs[i ^ 1], i % 2 == 1  # the factors stand in pairs, the matrix first
-            if node.primitive.name == "outer":
-                if left:
-                    return None
-                numbers = self.numbers.shown(self.numbers.values[other], self.numbers.ids.get(other, ""))
-            else:
-                numbers = self.numbers.transposed(other)
-            factor = _Passed(self.letters.product([(node, i)]), numbers, passed_back(node, i, g.value))
-            g = factor if g.letters == ONE else g.times(factor, " ", BESIDE, left)
-        return self._by_element(g, [run]) if run else g
+    def _in_numbers(self, paths: Sequence[Path], g: Tree) -> Tree | None:
+        """What comes back along some paths: ᵗU dh with the numbers of U; of factors by element, those of their product.
 
-    def _by_element(self, g: _Passed, paths: Sequence[Path]) -> _Passed | None:
+        None where one number of the gradient becomes many, which no product says.
+        """
+        if not any(_is_product(hop) for path in paths for hop in path):
+            return self._by_element(paths, g)
+        terms = [self._along(path, g) for path in paths]
+        return None if any(term is None for term in terms) else plus(*terms)
+
+    def _along(self, path: Path, g: Tree | None) -> Tree | None:
+        run: list[Hop] = []
+        for hop in path:
+            if not _is_product(hop):
+                run.append(hop)
+                continue
+            g = self._by_element([run], g) if run else g
+            if g is None:
+                return None
+            run, (node, i) = [], hop
+            hole = gradient(node)
+            ((does, factor),) = factors(formulas.passed_back(node, i, hole, self.letters.notation.writes), hole)[:1]
+            pair = next(pair for pair in node.primitive.products if i in pair)
+            other = self.numbers.shown(node.inputs[pair[i == pair[0]]], factor.head == "transposed")
+            g = matrix(*((other, g) if does == "left" else (g, other)))
+            g = Tree(g.head, g.parts, g.of, node.inputs[i].shape, True)
+        return self._by_element([run], g) if run else g
+
+    def _by_element(self, paths: Sequence[Path], g: Tree) -> Tree | None:
         """A gradient times the derivatives of functions that work on each element; None if one number becomes many."""
-        local, value = 0.0, 0.0
+        local: Any = 0.0
         for path in paths:
-            ones, passed = np.ones(path[0][0].shape), g.value
+            passed = np.ones(path[0][0].shape)
             for hop in path[:-1]:
-                ones = passed_back(*hop, ones)
-            for hop in path:
                 passed = passed_back(*hop, passed)
             node, i = path[-1]  # what the rule itself gives: not added up where an input was broadcast
-            local, value = local + node.primitive.vjps[i](ones, node.value, *node.arguments), value + passed
-        letters, numbers = self.letters.total(paths), self.numbers.shown(local)
-        if local.size > g.value.size and np.ptp(local) == 0:
+            rules = node.primitive.rules(len(node.inputs))
+            local = local + rules[i](passed, node.value, *node.arguments)
+        if local.size > math.prod(g.shape) and np.ptp(local) == 0:
             return None
-        if letters == ONE:
-            return g._replace(value=value)
-        if local.size == 1:
-            letters = letters._replace(text=letters.text.replace(" ⊙ ", " · "))
-        if g.letters == ONE:
-            return _Passed(letters, self.numbers.total(paths), value)
-        if letters.text == "−1":
-            signed = (Written(f"−{text.within(PRODUCT)}", SUM) for text in g[:2])
-            return _Passed(*signed, value)
-        by_number = 1 in (local.size, g.value.size) or re.fullmatch(r"−?[\d.½]+", letters.text)
-        return g.times(_Passed(letters, numbers, value), " · " if by_number else " ⊙ ", PRODUCT)
+        if np.all(local == 1):
+            return g
+        if np.all(local == -1):
+            return times(number(-1), g)
+        return times(of_array(local), g).shaped(local.shape, True)
+
+
+def _is_product(hop: Hop) -> bool:
+    """Whether an input is multiplied as a matrix, or by one: all but the b of W x + U h + b."""
+    node, i = hop
+    return any(i in pair for pair in node.primitive.products)
+
+
+def _holds(t: Tree, head: str) -> bool:
+    return t.head == head or any(_holds(part, head) for part in t.parts)
 
 
 def used(link: Link) -> Tensor:
@@ -235,13 +239,14 @@ def used(link: Link) -> Tensor:
 
 def _of_rows(node: Tensor) -> bool:
     """Whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
-    primitive = "" if node.primitive is None else node.primitive.name
-    return (primitive in ("linear", "affine") and node.ndim > 1) or (primitive in ("matmul", "outer") and node.ndim > 2)
+    row = node.primitive
+    return row is not None and bool(row.products) and node.ndim > (1 if row.by_rows else 2)
 
 
 def _of_a_row(node: Tensor) -> bool:
     """Whether a vector stands on the left of a product: as a row, but the numbers of a vector are a column."""
-    return node.primitive is not None and node.primitive.name == "matmul" and node.inputs[0].ndim == 1
+    row = node.primitive
+    return row is not None and bool(row.products) and node.inputs[0].ndim == 1 and node.ndim < 2
 
 
 def _unwritten(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
@@ -253,15 +258,10 @@ def _unwritten(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
     return nodes
 
 
-def _dotted(text: str) -> str:
-    """Numbers in which no arrays stand, with dots between them."""
-    return text if "⟦" in text else text.replace(" ⊙ ", " · ")
-
-
-def _bare(x: float) -> Written:
-    """A number; in parentheses where a sign or a power of ten would be misread."""
+def _bare(x: float) -> tuple[str, int]:
+    """A number, and how tightly it binds: a sign or a power of ten could be misread."""
     digits, _, power = f"{x:.2e}".partition("e")
     if not (math.isfinite(x) and x and not 1e-4 <= abs(x) < 1e6):
-        return Written(f"{x:.4g}".replace("-", "−"), SUM if x < 0 else ATOM)
+        return (f"{x:.4g}".replace("-", "−"), SUM if x < 0 else ATOM)
     raised = f"{int(power)}".translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
-    return Written(f"{float(digits):g}×10{raised}".replace("-", "−"), SUM if x < 0 else PRODUCT)
+    return (f"{float(digits):g}×10{raised}".replace("-", "−"), SUM if x < 0 else PRODUCT)

@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 
+from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.layers import layered
 from tinygrad_rnn.draw.placement import Lane, place
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.errors import DrawingError
-from tinygrad_rnn.notation import Writer, symbol
 from tinygrad_rnn.tensor import Tensor
 
 WIDEST = 140.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
@@ -36,7 +36,8 @@ class Labels:
 
     def operation(self, x: Tensor) -> str:
         """What made a node: its operator, or its primitive's name."""
-        return self.setting.template(symbol(x.primitive))
+        text = operation(x.primitive)
+        return self.setting.word(text) if text.isidentifier() else self.setting.operator(text)
 
     def label(self, p: Place, gradient: bool) -> str:
         """What is written in a node: h⁽²⁾, or for its gradient dh⁽²⁾; what made it, below, where every primitive is."""
@@ -54,7 +55,7 @@ class Labels:
         of = self.writer.variable(tensor, step)
         if self.unfolded.has_gradients:
             return self.setting.derivative(self.name(self.output), of, direct=False)
-        return self.setting.template("d") + of
+        return self.setting.word("d") + of
 
     def equation(self, p: Place) -> str:
         """How a node was made, as a tooltip says it."""
@@ -82,9 +83,9 @@ class Labels:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
         if link.target.kind == "elided":
             return "⋯"
-        plain = self.unfolded.derivatives.get(link)
-        if plain is not None and text_width(plain, EDGE_FONT) <= WIDEST:
-            return plain if self.writer is self.unfolded.writer else self.writer.total(link.paths[::-1]).text
+        found = self.unfolded.derivatives.get(link)
+        if found is not None and text_width(self.unfolded.writer.text(found), EDGE_FONT) <= WIDEST:
+            return self.writer.text(found)
         return self.setting.derivative(self.name(link.target), self.name(link.source), direct=False)
 
     def function(self, link: Link) -> str:

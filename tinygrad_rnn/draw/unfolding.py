@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tinygrad_rnn import checks
+from tinygrad_rnn.algebra.formulas import derivative
+from tinygrad_rnn.algebra.notation import Names, Notation
+from tinygrad_rnn.algebra.trees import Tree
+from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
+from tinygrad_rnn.algebra.variables import Use, fold, variables
+from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import GradientName, topological_order
 from tinygrad_rnn.draw.columns import columns_of, used_in
 from tinygrad_rnn.draw.grid import Link, Place
-from tinygrad_rnn.folding import Use, fold, variables
-from tinygrad_rnn.notation import Notation, Writer
 from tinygrad_rnn.tensor import Tensor, describe
-from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
 LEVELS = ("named", "primitives")
 COLOURS = (None, "gradient", "value")
@@ -114,7 +117,9 @@ class Unfolded:
         if self.rolled:  # what stands in the step stands in all of them
             self.shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
             indices = {x: "t" if step == steps[0] else f"t−{steps[0] - step}" for x, step in indices.items()}
-        self.writer, self.markup = (Writer(nodes, indices, notation, as_, brief=True) for as_ in (PLAIN, MARKUP))
+        names = Names(nodes, indices)
+        self.writer, self.markup = (Writer(nodes, indices, notation, to, True, names) for to in (PLAIN, MARKUP))
+        self.write = lambda kind, **how: kind(nodes, indices, notation, MARKUP, True, names, **how)
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values[output] = output.value
 
@@ -134,10 +139,11 @@ class Unfolded:
         return self.columns[tensor] in self.gap
 
     @cached_property
-    def derivatives(self) -> dict[Link, str]:
-        """∂target/∂source of every link whose derivative has a short notation, in plain text."""
-        written = {link: self.writer.total(link.paths[::-1]) for link in self.links if link.paths is not None}
-        return {link: derivative.text for link, derivative in written.items() if derivative is not None}
+    def derivatives(self) -> dict[Link, Tree]:
+        """∂target/∂source of every link whose derivative has a short notation."""
+        writes = self.writer.notation.writes
+        found = {k: derivative(k.paths[::-1], writes) for k in self.links if k.paths is not None}
+        return {link: tree for link, tree in found.items() if tree is not None}
 
     @cached_property
     def has_gradients(self) -> bool:

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks
+from tinygrad_rnn.algebra.notation import is_number
+from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
+from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.bptt.expansion import Term, expansion
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.elements import Edge, Node, Scale
@@ -22,10 +25,8 @@ from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.style import MARGIN, size
 from tinygrad_rnn.draw.telling import Story
 from tinygrad_rnn.draw.unfolding import Options, Unfolded
-from tinygrad_rnn.notation import Writer, is_number
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor
-from tinygrad_rnn.typesetting import MARKUP, PLAIN
 
 GAP = 44.0  # from a Σ to what it makes
 AROUND = 32.0  # from the middle of a node to beyond its border

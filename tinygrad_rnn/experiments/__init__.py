@@ -1,10 +1,10 @@
 """Experiments as functions that leave their results on disk: train a net, look at its gradient flow, sweep settings."""
 
-from tinygrad_rnn.experiments.cliff import Cliff, cliff
 from tinygrad_rnn.experiments.flow import Flow, Net, flow
-from tinygrad_rnn.experiments.points import Run, sample
+from tinygrad_rnn.experiments.run import train
+from tinygrad_rnn.experiments.runs import Run, sample
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.sweep import sweep
-from tinygrad_rnn.experiments.training import Summary, train
+from tinygrad_rnn.experiments.training import Summary
 
-__all__ = ["Cliff", "Flow", "Net", "Run", "Settings", "Summary", "cliff", "flow", "sample", "sweep", "train"]
+__all__ = ["Flow", "Net", "Run", "Settings", "Summary", "flow", "sample", "sweep", "train"]

@@ -29,17 +29,14 @@ _STYLE = {
 }  # fmt: skip
 
 
-def figure(width: float = 6.4, height: float = 4.0, panels: int = 1) -> tuple[Any, Any]:
-    """A matplotlib figure in inches and its axes, in the style of all plots; it belongs to no window.
-
-    Of several panels, which stand side by side, the axes are an array.
-    """
+def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
+    """A matplotlib figure in inches, in the style of all plots, that belongs to no window; and its axes."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": matplotlib.cycler(color=COLOURS)}):
         drawing = Figure(figsize=(width, height))
-        return drawing, drawing.subplots(1, panels)
+        return drawing, drawing.subplots()
 
 
 def available() -> bool:
@@ -153,45 +150,6 @@ def _label_ends(axes: Any, labels: Sequence[str]) -> None:
             label, end, (1.06, height), textcoords="axes fraction", color=colour, va="center", fontsize=9.0,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0.0, 0.5), "shrinkA": 1.0},
         )  # fmt: skip
-
-
-def surfaces(
-    path: str | os.PathLike, title: str, names: tuple[str, str, str],
-    panels: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], ways: Mapping[str, Sequence[Sequence[float]]],
-) -> Path:  # fmt: skip
-    """A quantity over a plane, as colour, in panels of several sizes, with ways on it; the numbers go into a CSV file.
-
-    Args:
-        names: of the two axes and of the quantity. panels: x (N,), y (M,) and the quantity (M, N) of each.
-        ways: label and points (x, y) of one or two, each with a dot at its end.
-
-    Warns:
-        matplotlib is not installed; the CSV file has been written.
-    """
-    path = Path(path)
-    points = [np.broadcast_arrays(n, xs, ys[:, None], zs) for n, (xs, ys, zs) in enumerate(panels, 1)]
-    rows = (row for panel in points for row in zip(*map(np.ravel, panel), strict=True))
-    table(path.with_suffix(".csv"), ["panel", *names], rows)
-    if not available():
-        return path
-    drawing, axes = figure(4.6 * len(panels), 4.0, panels=len(panels))
-    limits = {"vmin": min(np.min(z) for *_, z in panels), "vmax": max(np.max(z) for *_, z in panels)}
-    for one, (xs, ys, zs) in zip(axes, panels, strict=True):
-        colours = one.pcolormesh(xs, ys, zs, shading="nearest", rasterized=True, cmap="cividis", **limits)
-        for colour, (label, points) in zip((COLOURS[1], "#ffffff"), ways.items(), strict=False):
-            one.plot(*np.transpose(points), "o-", markevery=[-1], color=colour, markersize=4.0, linewidth=1.6)
-            beyond = points[-1][0] > 0.4 * xs[0] + 0.6 * xs[-1]  # its label goes to the left
-            one.annotate(
-                label, points[-1], (-8.0, 3.0) if beyond else (8.0, -3.0), textcoords="offset points", fontsize=9.0,
-                ha="right" if beyond else "left", va="bottom" if beyond else "top",
-                bbox={"boxstyle": "round,pad=0.25", "facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.85},
-            )  # fmt: skip
-        one.grid(False)
-        one.locator_params(axis="x", nbins=5)
-        one.set(xlabel=names[0], ylabel=names[1], xlim=xs[[0, -1]], ylim=ys[[0, -1]])
-    axes[0].set_title(title, loc="left")
-    drawing.colorbar(colours, ax=axes, label=names[2])
-    return save(drawing, path)
 
 
 def table(path: str | os.PathLike, header: Sequence[str], rows: Any) -> Path:

@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.data import Series, Text
-from tinygrad_rnn.experiments.folder import Epoch
 from tinygrad_rnn.experiments.settings import Settings
+from tinygrad_rnn.experiments.training import Epoch, Training
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.nn import Module
 from tinygrad_rnn.tensor import no_grad
@@ -18,13 +17,13 @@ SHOWN = {"series": 300, "text": 80}  # values at the end of what is held out; mo
 SAMPLE = 1000  # characters
 
 
-def write_results(out: Path, run: Any) -> None:
+def write_results(out: Path, training: Training) -> None:
     """Write summary.json, loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text."""
-    data, settings, (losses, outputs) = run.data, run.settings, run.evaluate()
-    write_file(out / "summary.json", (json.dumps(run.summary().as_dict(), indent=2) + "\n").encode())
-    _loss(out, data, settings, run.epochs)
+    data, settings, (losses, outputs) = training.data, training.settings, training.evaluate()
+    write_file(out / "summary.json", (json.dumps(training.summary().as_dict(), indent=2) + "\n").encode())
+    _loss(out, data, settings, training.epochs)
     if settings.is_text:
-        write_file(out / "sample.txt", sample_text(run.net, data, settings, SAMPLE).encode())
+        write_file(out / "sample.txt", sample_text(training.net, data, settings, SAMPLE).encode())
         _text(out, data, settings, losses)
     else:
         _series(out, data, settings, outputs)

@@ -1,29 +1,24 @@
-"""What a training run is made of: the one place for the command line's options, config.json, and a sweep's keys."""
+"""The settings of a run of `train`: the one place for the command line's options, config.json, and a sweep's keys."""
 
 import os
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from tinygrad_rnn.checks import number, one_of, positive, whole
+from tinygrad_rnn.checks import number, one_of, positive, text, whole
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 
 
-def _option(default: Any, meaning: str, **known: Any) -> Any:
+def _option(default: Any, meaning: str, by_data: tuple[float, float] | None = None, **known: Any) -> Any:
     """A setting with its meaning, as `--help` shows it, and what is known of it.
 
     Args:
-        known: choices, what it is one of; least and most (10⁹), what it is from and to, if it is not just positive;
-            by_data, its default for a series and for a text.
+        by_data: its default for a series and for a text, where the default is None.
+        known: choices, the words that it is one of; least and most (10⁹), its bounds, if it is not just positive.
     """
-    return field(default=default, metadata={"help": meaning, **known})
-
-
-def _by_data(series: float, text: float, meaning: str, **known: Any) -> Any:
-    """A setting whose default is one for a series and another for a text."""
-    told = f"{meaning} (default: {series:g}; {text:g} for a text)"
-    return _option(None, told, by_data=(series, text), **known)
+    told = f"{meaning} (default: {by_data[0]:g}; {by_data[1]:g} for a text)" if by_data else meaning
+    return field(default=default, metadata={"help": told, "by_data": by_data, **known})
 
 
 @dataclass(frozen=True)
@@ -43,15 +38,17 @@ class Settings:
     cell: str = _option("lstm", "the kind of cell", choices=tuple(KINDS))
     nonlinearity: str | None = _option(None, "f of the plain cell (default: tanh)", choices=tuple(NONLINEARITIES))
     layers: int = _option(1, "cells on each other", least=1, most=10**4)
-    hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=10**6)
-    window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
+    hidden: int = _option(None, "the length of the hidden state", (16, 128), least=1, most=10**6)
+    window: int = _option(
+        None, "steps that a forecast is made from, or characters of a piece of text", (22, 32), least=1
+    )
     batch: int = _option(
-        None, "windows of an update (default: 32); with truncate, parts of the data gone through side by side "
-        "(default: 1; 32 of a text)", by_data=(32, 32), least=1,
+        None, "windows of an update; with truncate, parts of the data gone through side by side, of a series 1 by "
+        "default", (32, 32), least=1,
     )  # fmt: skip
-    epochs: int = _by_data(100, 6, "times through the data", least=1)
-    lr: float = _by_data(0.01, 0.005, "learning rate")
-    weight_decay: float = _by_data(0.002, 0.0, "λ: ½ λ Σ p² over all parameters is added to the loss", least=0.0)
+    epochs: int = _option(None, "times through the data", (100, 6), least=1)
+    lr: float = _option(None, "learning rate", (0.01, 0.005))
+    weight_decay: float = _option(None, "λ: ½ λ Σ p² over all parameters is added to the loss", (0.002, 0.0), least=0.0)
     optimizer: str = _option("adam", "how parameters are updated", choices=("adam", "sgd"))
     momentum: float = _option(0.0, "of sgd", least=0.0)
     clip_norm: float | None = _option(1.0, "largest norm of the gradient; none for no limit")
@@ -69,14 +66,13 @@ class Settings:
             if self.batch is None and not self.is_text:
                 object.__setattr__(self, "batch", 1)
         for setting in fields(self):
-            value = getattr(self, setting.name)
-            if value is None and "by_data" in setting.metadata:
-                value = setting.metadata["by_data"][self.is_text]
+            value, by_data = getattr(self, setting.name), setting.metadata["by_data"]
+            if value is None and by_data:
+                value = by_data[self.is_text]
             object.__setattr__(self, setting.name, _checked(setting, value))
         if self.nonlinearity is not None and self.cell != "rnn":
-            raise ValueError(
-                f"nonlinearity={self.nonlinearity!r} is of the plain cell, rnn; cell={self.cell!r} has its own"
-            )
+            of = f"nonlinearity={self.nonlinearity!r} is of the plain cell, rnn"
+            raise ValueError(f"{of}; cell={self.cell!r} has its own")
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum={self.momentum:g} is of optimizer='sgd', not of {self.optimizer!r}")
         if self.column is not None and self._suffix != ".csv":
@@ -89,12 +85,12 @@ class Settings:
 
     @property
     def is_text(self) -> bool:
-        """Whether the data are characters, not a series."""
+        """True if the data are characters, not a series."""
         return self.data == "topics" or self._suffix == ".txt"
 
     @property
     def is_file(self) -> bool:
-        """Whether the data are in a file."""
+        """True if the data are in a file."""
         return self._suffix in (".csv", ".txt")
 
     @property
@@ -102,7 +98,7 @@ class Settings:
         return Path(str(self.data)).suffix.lower()
 
     def seen_from(self, folder: Path) -> "Settings":
-        """With the path of a file, which is relative to a folder, made absolute, so that it is found from anywhere."""
+        """The settings with the path of a data file, relative to a folder, made absolute: it is found from anywhere."""
         return replace(self, data=os.path.abspath(folder / self.data)) if self.is_file else self
 
     def as_dict(self) -> dict[str, Any]:
@@ -130,6 +126,4 @@ def _checked(setting: Field, value: Any) -> Any:
         return positive("", name, value)
     if kind is float:
         return number("", name, value, f"a number from {least:g} to {most:g}", least, most)
-    if not isinstance(value, str):
-        raise TypeError(f"{name}={value!r}: str is needed")
-    return str(value)
+    return text("", name, value)

@@ -18,9 +18,9 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.points import Run, combinations
 from tinygrad_rnn.experiments.processes import Processes
-from tinygrad_rnn.experiments.sweep_figure import draw_runs, measures
+from tinygrad_rnn.experiments.runs import Run, combinations, measures
+from tinygrad_rnn.experiments.sweep_figure import draw_runs
 from tinygrad_rnn.files import claimed, read_file, refuse_others, write_file
 
 _KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
@@ -69,10 +69,10 @@ def sweep(
     wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
     checks.instance("sweep", executor, (Executor, type(None)), wanted)
     points = {identity(point): point for point in combinations(grid)}
-    progress, out = progress or (lambda run: None), None if out is None else Path(out)
+    progress = progress or (lambda run: None)
     with contextlib.ExitStack() as ending:  # also when it is interrupted, or the disk is full: what has run is kept
         if out is not None:
-            ending.enter_context(claimed(out))
+            out = ending.enter_context(claimed(out))
         runs = {} if out is None else _finished(out, function, points, outdated)
         for run in runs.values():
             progress(run)
@@ -206,7 +206,7 @@ def _record(out: Path, function: Callable[..., Any], run: Run) -> None:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    """What tells a function from others in the records: of a lambda its line too, of a partial what is bound."""
+    """The name of a function in the records: of a lambda with its line, of a partial with its arguments."""
     if isinstance(function, partial):
         bound = [*map(repr, function.args), *(f"{name}={value!r}" for name, value in function.keywords.items())]
         return f"{_name(function.func)}({', '.join(bound)})"

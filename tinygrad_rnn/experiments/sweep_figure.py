@@ -2,12 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.points import Run
+from tinygrad_rnn.experiments.runs import Run, measures
 
 MARK = plots.COLOURS[-1]
 
@@ -70,11 +70,6 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
     return plots.save(drawing, path)
 
 
-def measures(runs: Iterable[Run]) -> list[str]:
-    """The names of the numbers that there are in the results of runs."""
-    return list(dict.fromkeys(name for run in runs for name in run.numbers()))
-
-
 def _shown(runs: Sequence[Run]) -> tuple[str, str | None, bool]:
     """The parameter of the axis, that of the colours, if any, and whether others are varied too."""
     names = list(dict.fromkeys(name for run in runs for name in run.parameters))
@@ -106,5 +101,5 @@ def _short(word: str) -> str:
 
 
 def _spans_magnitudes(values: Sequence[float]) -> bool:
-    """Whether a logarithmic axis shows more: half of the values are in the lowest quarter."""
+    """True if a logarithmic axis shows more, since half of the values are in the lowest quarter."""
     return bool(values) and min(values) > 0 and statistics.median(values) <= max(values) / 4

@@ -31,11 +31,11 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_rnn.experiments.data import load
-from tinygrad_rnn.experiments.folder import CHECKPOINT, FILES, read_mark
-from tinygrad_rnn.experiments.points import combinations, sample
+from tinygrad_rnn.experiments.run import CHECKPOINT, FILES, read_manifest, train
+from tinygrad_rnn.experiments.runs import combinations, sample
 from tinygrad_rnn.experiments.settings import Settings, option_type
 from tinygrad_rnn.experiments.sweep import FIGURE, RECORD, RESULTS, identity
-from tinygrad_rnn.experiments.training import Summary, train
+from tinygrad_rnn.experiments.training import Summary
 from tinygrad_rnn.files import read_file
 
 _SETTINGS = {field.name: field for field in fields(Settings)}
@@ -88,7 +88,7 @@ def outdated_runs(out: Path, points: Iterable[dict[str, Any]]) -> set[str]:
             if now[key] is None:
                 with contextlib.suppress(ValueError):  # what is there now cannot be learnt: its run will say why
                     now[key] = load(settings).fingerprint
-            if read_mark(out / name)[0] != now[key]:
+            if read_manifest(out / name)[0] != now[key]:
                 outdated.add(name)
     return outdated
 

@@ -1,31 +1,36 @@
-"""Train a recurrent net to forecast a series or a text, with everything on disk that repeats, resumes and shows it."""
+"""The training of a net that forecasts a series or a text: the net, epoch by epoch, and the summary."""
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_rnn import nn
-from tinygrad_rnn.checks import instance
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.experiments.data import load
-from tinygrad_rnn.experiments.folder import Epoch, Folder, refuse_other_run
-from tinygrad_rnn.experiments.results import write_results
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.files import claimed
 from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
 from tinygrad_rnn.program import compile
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor, no_grad
+
+
+class Epoch(NamedTuple):
+    """A line of metrics.csv: its losses are means over the epoch's updates, and over all that is held out."""
+
+    epoch: int
+    training_loss: float
+    held_out_loss: float
+    gradient_norm: float
+    seconds: float
+
 
 OnUpdate = Callable[[int, int, Epoch | None], None]
 
@@ -103,54 +108,16 @@ class Summary:
         ])  # fmt: skip
 
 
-def train(
-    settings: Settings, out: str | os.PathLike | None = None, resume: bool = False, progress: OnUpdate | None = None
-) -> Summary:
-    """Train a net to forecast the next value of a series or the next character of a text.
+class Training:
+    """A net, its data and its optimizer, between two epochs.
 
-    The data are cut into windows, a series into all that it has, a text into pieces side by side; in each, every next
-    value is forecast from those before it, from a state of zeros on. Their order is drawn anew for each epoch. With
-    `settings.truncate`, there are `settings.batch` parts instead, which are gone through side by side in chunks: the
-    state is carried from chunk to chunk, the gradient is not (truncated backpropagation through time). A held-out
-    value is forecast by the net at that point from the true values before it; what is held out decides nothing. The
-    same settings give the same numbers, bit for bit, with as many BLAS threads: more of them add up large products in
-    another order.
-
-    Args:
-        out: a folder for config.json, metrics.csv and model.npz, all written after every epoch, and at the end
-            summary.json, the figures loss.svg and prediction.svg with their numbers as CSV, and for a text sample.txt.
-            An earlier run there is overwritten; what no run has written is not.
-        resume: go on with the run in `out`, from its last whole epoch, to the same numbers as one in a piece. The
-            settings must be the same but for `epochs`, which may be more.
-        progress: called after every update with the number of updates so far, that of all, and at the end of an epoch
-            with its `Epoch`, a line of metrics.
+    Attributes:
+        epochs: those that have been gone through. updates: how many an epoch has. program: what computes an update's
+            gradients, None before the first.
 
     Raises:
-        OSError: a file cannot be read or written; what was written before stays. FileExistsError: `out` is a file.
-        ValueError: the data do not fit the settings; or there is no run to resume, or one with other settings or a
-            broken checkpoint; or another run is going on in `out`, or has files there that are no run's.
-        FloatingPointError: training diverged, to a loss or a gradient that is not finite; names the epoch.
+        OSError, ValueError: as for `data.load`; or there are too few data for the batch.
     """
-    if resume and out is None:
-        raise ValueError("train(resume=True): out, the folder of the run to go on with, is needed")
-    instance("train(settings)", settings, Settings, "tg.experiments.Settings(...)")
-    run = _Run(settings)
-    if out is None:
-        run.train(progress)
-        return run.summary()
-    path = Path(out)
-    if resume:
-        refuse_other_run(path, settings)
-    with claimed(path):
-        folder = Folder(path, run)
-        folder.resume() if resume else folder.begin()
-        run.train(progress, folder.write_epoch)
-        folder.finish(partial(write_results, path, run))
-    return run.summary()
-
-
-class _Run:
-    """A net, its data and its optimizer, between two epochs."""
 
     def __init__(self, settings: Settings):
         self.settings, self.data = settings, load(settings)

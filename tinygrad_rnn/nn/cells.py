@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of, whole
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter
-from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, last_step, place
 
 NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}

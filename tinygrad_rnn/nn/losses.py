@@ -9,9 +9,9 @@ import numpy as np
 
 from tinygrad_rnn import functions as F
 from tinygrad_rnn import primitives
+from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label, record, test, unless_named
 
 

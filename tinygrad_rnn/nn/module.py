@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import functions as F
+from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import whole
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.notation import Letter
 from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
 

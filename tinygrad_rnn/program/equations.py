@@ -1,29 +1,28 @@
 """The equations that stand above the lines of a program, as comments.
 
-They are read from the notation that stands beside each rule in the table of primitives, as those of the figures are.
+They are what the rules of the table make of symbols, as the formulas of the figures are.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from tinygrad_rnn.algebra.formulas import Path, back, derivative
+from tinygrad_rnn.algebra.trees import Unwritten, gradient, number
+from tinygrad_rnn.algebra.typesetting import Typesetting
+from tinygrad_rnn.algebra.variables import fold
+from tinygrad_rnn.algebra.writer import ANY, PRODUCT, Writer
 from tinygrad_rnn.backward import GradientName
-from tinygrad_rnn.folding import fold
-from tinygrad_rnn.notation import ATOM, BESIDE, ONE, SUM, Writer, Written, broadcasts, is_matrix_product
-from tinygrad_rnn.notation import PRODUCT as BY_ELEMENT
 from tinygrad_rnn.program.assignments import Line, Lines
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.outline import DEEPEST
-from tinygrad_rnn.typesetting import Typesetting
 
-_Use = tuple[Node, list[Sequence[tuple]] | None]  # what a variable goes into, and the paths there
+_Use = tuple[Node, list[Path] | None]  # what a variable goes into, and the paths there
+_Term = tuple[bool, str]  # of a sum: whether it is subtracted, and what
 
 
 class _Plain(Typesetting):
     """As code has it: h(2)."""
-
-    beside = " ⊙ "
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         return super().variable(base, below) + above
@@ -67,7 +66,7 @@ class Equations:
             uses = self.uses.get(x, [])
             if self._key(x) in gradients:
                 self.cotangent[x] = x
-            elif x is not loss and len(uses) == 1 and _is_handed_on(uses[0][1]):
+            elif x is not loss and len(uses) == 1 and _is_handed_on(uses[0][1], self.writer.notation.writes):
                 self.cotangent[x] = self.cotangent.get(uses[0][0])
         leaves = [x for x in order if x.is_leaf and self._key(x) in gradients]
         grouped = {x: self._alike(self.uses.get(x, [])) for x in leaves}
@@ -119,7 +118,7 @@ class Equations:
             groups.setdefault((text, seen[text, step], step is None), []).append(use)
         return list(groups.values())
 
-    def _sum(self, uses: Sequence[_Use]) -> str | None:
+    def _sum(self, uses: Sequence[_Use]) -> _Term | None:
         """What comes back from uses that are alike; with the steps beside Σ if there are others too."""
         if len(uses) == 1:
             self.now, self.inside = None, False
@@ -134,51 +133,31 @@ class Equations:
         consecutive = steps[-1] - steps[0] == len(steps) - 1
         return self._term(uses[0], f"Σ[t={first}…{last}]") if consecutive else None
 
-    def _equation(self, x: Node, terms: Iterable[str | None]) -> list[str]:
+    def _equation(self, x: Node, terms: Iterable[_Term | None]) -> list[str]:
         terms = list(terms)
         if None in terms or not terms:
             return []
-        return [f"d{self.writer.variable(x)} = {' + '.join(terms)}".replace("+ −", "− ")]
+        (negative, first), *others = terms
+        text = ("−" if negative else "") + first + "".join(f" {'−' if sign else '+'} {term}" for sign, term in others)
+        return [f"d{self.writer.variable(x)} = {text}"]
 
-    def _term(self, use: _Use, sigma: str = "") -> str | None:
-        """What comes back from one use of a variable: the gradient there, times the local derivatives on the way."""
+    def _term(self, use: _Use, sigma: str = "") -> _Term | None:
+        """What comes back from one use of a variable: what the rules on the way make of the gradient there."""
         target, paths = use
         of = self.cotangent.get(target)
         if of is None or paths is None:
             return None
-        start = None if of is self.loss else Written(f"d{self.writer.variable(of)}", ATOM)
-        products = [self._along(path, start) for path in paths]
-        spread = {bool(path) and broadcasts(*path[-1]) for path in paths}
-        if None in products or len(spread) > 1:
+        start = number(1).shaped(target.shape, True) if of is self.loss else gradient(of).shaped(target.shape)
+        try:
+            term = back(paths, start, self.writer.notation.writes) if paths != [()] else start
+        except Unwritten:
             return None
-        term = products[0] if len(products) == 1 else Written(" + ".join(p.text for p in products), SUM)
-        sigma = sigma or ("Σ" if True in spread else "")
-        return f"{sigma} {term.within(BY_ELEMENT)}" if sigma else term.text
-
-    def _along(self, path: Sequence[tuple], g: Written | None) -> Written | None:
-        """The chain rule along a path: matrices on the left, ᵗU dh, vectors on the right, dh ᵗx, else by element."""
-        path = list(path)
-        while path:
-            count = next((i for i, hop in enumerate(path) if is_matrix_product(*hop)), len(path)) or 1
-            hops, path = path[:count], path[count:]
-            if hops[0][0].primitive.name == "outer" and hops[0][1] == 1:  # the gradient itself would be transposed
-                return None
-            if path and any(broadcasts(*hop) for hop in hops):
-                return None
-            factor = self.writer.product(hops)
-            if factor is None:
-                return None
-            if factor == ONE:
-                continue
-            factor = factor._replace(text=re.sub(r"^(−?[\d.½]+) ⊙ ", r"\1 ", factor.text))
-            if g is None:
-                g = factor
-            elif not is_matrix_product(*hops[0]):
-                g = Written(f"{g.within(BY_ELEMENT)} ⊙ {factor.within(BY_ELEMENT)}", BY_ELEMENT)
-            else:
-                pair = (factor, g) if hops[0][1] % 2 else (g, factor)
-                g = Written(" ".join(f.within(BESIDE) for f in pair), BESIDE)
-        return g or ONE
+        negative = term.head == "negative"
+        term = term.parts[0] if negative else term
+        if sigma and term.head == "total":
+            term = term.parts[0]
+        text = self.writer.text(term, PRODUCT if sigma or negative else ANY)
+        return negative, f"{sigma} {text}" if sigma else text
 
 
 def _uses(order: Sequence[Node], ends: set[Node]) -> dict[Node, list[_Use]]:
@@ -200,9 +179,10 @@ def _uses(order: Sequence[Node], ends: set[Node]) -> dict[Node, list[_Use]]:
     return found
 
 
-def _is_handed_on(paths: list[Sequence[tuple]] | None) -> bool:
+def _is_handed_on(paths: list[Path] | None, writes: Callable) -> bool:
     """Whether a gradient comes back from a use as it is."""
-    return paths is not None and len(paths) == 1 and all(node.primitive.derivative(i) == "1" for node, i in paths[0])
+    found = None if paths is None else derivative(paths, writes)
+    return found is not None and found.is_number(1)
 
 
 def _is_gradient(node: Node | None) -> bool:

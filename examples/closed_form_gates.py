@@ -1,4 +1,4 @@
-"""LSTM and GRU through time by hand, in plain NumPy: the independent witness for `LSTMCell` and `GRUCell`.
+"""LSTM and GRU through time by hand, in plain NumPy: the independent witness of `LSTMCell` and `GRUCell`.
 
     LSTM                                                    GRU
     i, f, o = σ(W x + U h + b), g = tanh(W x + U h + b)      r, z = σ(W x + U h + b), q = U_n h + c_n

@@ -1,4 +1,4 @@
-"""The points of a sweep: the parameters of each run, of a grid or drawn at random; and what a run gives."""
+"""The runs of a sweep: the parameters of each, from a grid or drawn at random, and its result."""
 
 import itertools
 import math
@@ -32,6 +32,11 @@ class Run:
         named = self.result if isinstance(self.result, dict) else {"result": self.result}
         numbers = {name: value for name, value in named.items() if isinstance(value, (int, float))}
         return {name: x for name, x in numbers.items() if isinstance(x, float) or abs(x) < 2**1023}  # fits in a float
+
+
+def measures(runs: Iterable[Run]) -> list[str]:
+    """The names of the numbers that there are in the results of runs."""
+    return list(dict.fromkeys(name for run in runs for name in run.numbers()))
 
 
 def combinations(grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -94,21 +99,19 @@ def sample(
 def _check_range(kind: str, name: str, values: Any) -> None:
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         raise ValueError(f"sample: {kind} {name} = {values!r}: a list is needed")
-    if kind == "choice":
-        return
-    if len(values) != 2 or not all(type(x) in (int, float) and math.isfinite(x) for x in values):
-        raise ValueError(f"sample: {kind} {name} = {values!r}: two numbers are needed, the lowest and the highest")
-    if not values[0] < values[1] or (kind == "log_uniform" and values[0] <= 0):
-        above = " above zero" if kind == "log_uniform" else ""
-        raise ValueError(f"sample: {kind} {name} = {values!r}: a lower number{above}, then a higher one, are needed")
+    numbers = len(values) == 2 and all(type(x) in (int, float) and math.isfinite(x) for x in values)
+    logarithmic = kind == "log_uniform"
+    if kind != "choice" and not (numbers and values[0] < values[1] and (values[0] > 0 or not logarithmic)):
+        wanted = f"a lower number{' above zero' if logarithmic else ''}, then a higher one,"
+        raise ValueError(f"sample: {kind} {name} = {values!r}: {wanted} are needed")
 
 
 def _drawn(kind: str, values: Sequence[Any], u: float) -> Any:
-    """The value that u, uniform in [0, 1), stands for."""
+    """The value of a range that u, uniform in [0, 1), stands for."""
     if kind == "choice":
         return values[int(u * len(values))]
     low, high = values
-    whole = type(low) is int and type(high) is int
-    end = high + 1 if whole else high
+    integers = type(low) is int and type(high) is int
+    end = high + 1 if integers else high
     x = low * (end / low) ** u if kind == "log_uniform" else low + u * (end - low)
-    return min(math.floor(x) if whole else x, high)
+    return min(math.floor(x) if integers else x, high)

@@ -1,13 +1,11 @@
 r"""How written mathematics is set: as plain text, in LaTeX, or in markup.
 
-Each of the three sets the same parts: a variable with its indices, a number, and the templates of the table of
-primitives, such as "{f}′({x})", in which `notation.Writer` then fills in the operands.
-
     PLAIN   h⁽²⁾                      ᵗU f′(ĥ⁽²⁾)             for terminals, tooltips and data
     LATEX   h^{(2)}                   {}^tU\,f'(\hat{h}^{(2)})   for documents with amsmath, and for MathJax
     MARKUP  <I>h</I><SUP>(2)</SUP>                            for labels of Graphviz, and for HTML
 
-A name is never more than text: what would be a command or a tag in it is escaped.
+Each of the three sets the same parts: a variable with its indices, a number, an operator, a word, what is raised. A
+name is never more than text: what would be a command or a tag in it is escaped.
 """
 
 import re
@@ -21,8 +19,8 @@ _LOWERED = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 _ACCENTS = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0307": "dot", "\u0308": "ddot"}
 _LATEX_FUNCTIONS = {"arctan", "cos", "cosh", "exp", "log", "max", "min", "sin", "sinh", "tanh"}
 _LATEX_CAPITALS = {"GAMMA", "DELTA", "THETA", "LAMDA", "XI", "PI", "SIGMA", "UPSILON", "PHI", "PSI", "OMEGA"}
-_LATEX_SYMBOLS = {"−": "-", "⊙": r"\odot", "ᵗ": "{}^t", "²": "^2", "′": "'", "Σ": r"\textstyle\sum", "…": r"\dots",
-                  "×": r"\times", "⋯": r"\cdots", "∂": r"\partial"}
+_LATEX_SYMBOLS = {"−": "-", "⊙": r"\odot", "′": "'", "Σ": r"\textstyle\sum", "…": r"\dots", "⋯": r"\cdots",
+                  "≠": r"\neq", "≤": r"\leq", "≥": r"\geq", "⁺": "^{+}"}
 _LATEX_ESCAPES = {"\\": r"\backslash{}", "~": r"{\sim}", "^": r"{\wedge}", " ": r"\ ", "'": "{'}", '"': "{''}",
                   "`": "{`}", **{c: "\\" + c for c in "#$%&_{}"}}
 # fmt: on
@@ -31,7 +29,6 @@ _LATEX_ESCAPES = {"\\": r"\backslash{}", "~": r"{\sim}", "^": r"{\wedge}", " ": 
 class Typesetting:
     """Plain Unicode text, and what the others have in common with it."""
 
-    minus = "−"
     beside = " "  # between factors
     line = "\n"  # between lines
 
@@ -44,28 +41,38 @@ class Typesetting:
         """A number in four digits; one half as ½."""
         return "½" if value == 0.5 else f"{value:.4g}".replace("-", "−")
 
-    def template(self, text: str) -> str:
-        """A template of the table, its operators and functions set, its operands still in braces."""
-        return re.sub(r"\^\((−?\d+)\)", lambda exponent: exponent[1].translate(_RAISED), text)
+    def operator(self, text: str) -> str:
+        """An operator, or dots."""
+        return text
 
-    def derivative(self, of: str, by: str, direct: bool) -> str:
+    def word(self, text: str) -> str:
+        """The name of a function or an operation, or a letter that is one."""
+        return text
+
+    def power(self, base: str, exponent: float) -> str:
+        """A base with a number as its exponent: x², x^(0.5)."""
+        text = f"{exponent:.4g}".replace("-", "−")
+        return base + text.translate(_RAISED) if float(exponent).is_integer() else f"{base}^({text})"
+
+    def raised(self, base: str, exponent: str, inside: str) -> str:
+        """A base with an exponent, which is in parentheses if need be, and what it is inside of them."""
+        return f"{base}^{exponent}"
+
+    def transposed(self, text: str, sign: str) -> str:
+        """A transpose, ᵗU or Uᵀ."""
+        return f"ᵗ{text}" if sign == "ᵗ" else f"{text}ᵀ"
+
+    def root(self, text: str, inside: str) -> str:
+        """A square root, of a text that is in parentheses if need be, and what it is inside of them."""
+        return f"√{text}"
+
+    def derivative(self, of: str, by: str, direct: bool = False) -> str:
         """∂of/∂by; the direct one, of all else held fixed, as ∂⁺of/∂by."""
         return f"∂{'⁺' if direct else ''}{of}/∂{by}"
 
 
 class _Latex(Typesetting):
-    minus = "-"
     beside = r"\,"
-
-    _token = re.compile(
-        r"(?P<root>√(?P<radicand>\{\w\}))"
-        r"|\^(?P<exponent>\{\w\}|\([^)]*\))"
-        r"|(?P<raised>\{\w\})(?=[\^²])"  # it may have an index above it already
-        r"|(?P<operand>\{\w\})"
-        r"|(?P<word>[A-Za-z]{2,}\d?)"
-        r"|(?P<beside>(?<=[}\w)]) (?=[{\w(ᵗ]))"
-        r"|(?P<character>.)"
-    )
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         indices = [f"{mark}{{{_latex_text(text)}}}" for mark, text in (("_", below), ("^", above)) if text]
@@ -75,63 +82,62 @@ class _Latex(Typesetting):
         digits, _, exponent = f"{value:.4g}".partition("e")
         return r"\tfrac12" if value == 0.5 else digits + (rf" \times 10^{{{int(exponent)}}}" if exponent else "")
 
-    def template(self, text: str) -> str:
-        return self._token.sub(self._set, text)
+    def operator(self, text: str) -> str:
+        return "".join(_LATEX_SYMBOLS.get(c, c) for c in text)
 
-    def derivative(self, of: str, by: str, direct: bool) -> str:
+    def word(self, text: str) -> str:
+        if len(text) == 1:
+            return _latex_name(text).removesuffix("{}")
+        return "".join(rf"\{w}" if w in _LATEX_FUNCTIONS else rf"\operatorname{{{w}}}" for w in text.split())
+
+    def power(self, base: str, exponent: float) -> str:
+        return self.raised(base, "", f"{exponent:.4g}")
+
+    def raised(self, base: str, exponent: str, inside: str) -> str:
+        return f"{{{base}{{}}}}^{{{inside}}}"  # the base may have an index there; alone, TeX takes its braces off
+
+    def transposed(self, text: str, sign: str) -> str:
+        return f"{{}}^t{text}" if sign == "ᵗ" else rf"{{{text}{{}}}}^\top"
+
+    def root(self, text: str, inside: str) -> str:
+        return rf"\sqrt{{{inside}}}"
+
+    def derivative(self, of: str, by: str, direct: bool = False) -> str:
         return rf"\frac{{\partial{'^{+}' if direct else ''} {of}}}{{\partial {by}}}"
-
-    def _set(self, token: re.Match) -> str:
-        match token.lastgroup:
-            case "root":
-                return rf"\sqrt{{{token['radicand']}}}"
-            case "exponent":
-                return f"^{{{self.template(token['exponent'].strip('()'))}}}"
-            case "raised":
-                return f"{{{token[0]}{{}}}}"  # TeX takes the braces off a letter with an accent that is alone in them
-            case "operand":
-                return token[0]
-            case "word":
-                return rf"\{token[0]}" if token[0] in _LATEX_FUNCTIONS else rf"\operatorname{{{token[0]}}}"
-            case "beside":
-                return self.beside
-        symbol = _LATEX_SYMBOLS.get(token[0]) or _greek(token[0]) or token[0]
-        return symbol + " " * (symbol.startswith("\\") and self._runs_on(token))
-
-    @staticmethod
-    def _runs_on(token: re.Match) -> bool:
-        return token.string[token.end() : token.end() + 1].isalpha() or token.string[token.end() :].startswith("{")
 
 
 class _Markup(Typesetting):
     line = "<BR/>"
 
-    _token = re.compile(r"\{\w\}|\^\{\w\}|\^\([^)]*\)|[A-Za-z]{2,}|.")
-
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         indices = [f"<{tag}>{escape(text)}</{tag}>" for tag, text in (("SUB", below), ("SUP", above)) if text]
         return f"<I>{escape(base)}</I>" + "".join(indices)
 
-    def template(self, text: str) -> str:
-        return self._token.sub(lambda token: self._set(token[0]), text)
+    def operator(self, text: str) -> str:
+        return escape(text)
 
-    def _set(self, token: str) -> str:
-        if token[0] == "^" and len(token) > 1:
-            return f"<SUP>{self.template(token[1:].removeprefix('(').removesuffix(')'))}</SUP>"
-        if token in ("ᵗ", "²"):
-            return f"<SUP>{unicodedata.normalize('NFKC', token)}</SUP>"
-        if len(token) == 1 and token.isascii() and token.isalpha():
-            return f"<I>{token}</I>"
-        return token if token.startswith("{") else escape(token)
+    def word(self, text: str) -> str:
+        return f"<I>{text}</I>" if len(text) == 1 and text.isalpha() and text.isascii() else escape(text)
+
+    def power(self, base: str, exponent: float) -> str:
+        return self.raised(base, "", f"{exponent:.4g}".replace("-", "−"))
+
+    def raised(self, base: str, exponent: str, inside: str) -> str:
+        return f"{base}<SUP>{inside}</SUP>"
+
+    def transposed(self, text: str, sign: str) -> str:
+        return f"<SUP>t</SUP>{text}" if sign == "ᵗ" else f"{text}<SUP>T</SUP>"
 
 
 PLAIN, LATEX, MARKUP = Typesetting(), _Latex(), _Markup()
 
 
 def _latex_name(text: str) -> str:
-    """A name of one letter as it is, and a longer one upright."""
-    letters = [c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c)]
-    return _latex_text(text) if len(letters) == 1 else rf"\mathrm{{{_latex_text(text)}}}"
+    """A name of one letter as it is, and a longer one upright; with its primes."""
+    base = text.rstrip("′") or text
+    letters = [c for c in unicodedata.normalize("NFD", base) if not unicodedata.combining(c)]
+    name = _latex_text(base) if len(letters) == 1 else rf"\mathrm{{{_latex_text(base)}}}"
+    return name + "'" * (len(text) - len(base))
 
 
 def _latex_text(text: str) -> str:
@@ -140,6 +146,8 @@ def _latex_text(text: str) -> str:
     for c in unicodedata.normalize("NFD", text):
         if c in _ACCENTS and letters:
             letters[-1] = rf"\{_ACCENTS[c]}{{{letters[-1]}}}"
+        elif c == "′":
+            letters.append(r"{\prime}")
         elif c.isascii():
             letters.append(_LATEX_ESCAPES.get(c, c))
         else:

@@ -1,0 +1,139 @@
+"""The formulas of a recorded graph: how a node was made, and what becomes of a gradient on its way back.
+
+Nothing here knows a derivative, or the chain rule. A node is written as its row of the table has it; a gradient is
+what the row's rule makes of it, on trees. Where people write a derivative otherwise than its rule says, the row has it.
+"""
+
+from collections.abc import Callable, Sequence
+
+from tinygrad_rnn.algebra.notation import is_number
+from tinygrad_rnn.algebra.reading import read
+from tinygrad_rnn.algebra.trees import (
+    Tree,
+    Unwritten,
+    factors,
+    gradient,
+    matrix,
+    number,
+    plus,
+    symbol,
+    times,
+    total,
+)
+from tinygrad_rnn.tensor import Tensor
+
+Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
+Path = Sequence[Hop]  # the local derivatives to multiply, in the order in which the gradient meets them
+Writes = Callable[[Tensor], bool]  # whether a node is a variable
+
+DEEPEST = 4  # expressions of unnamed nodes are written out this many primitives deep
+
+
+def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
+    """How a node was made, down to variables: U h⁽¹⁾ + b."""
+    if node.is_leaf:
+        return leaf(node)
+    if depth == 0:
+        return Tree("dots", shape=node.shape)
+    row = node.primitive
+    operands = [operand(x, writes, depth - 1) for x in node.inputs]
+    if row.variadic:
+        return Tree("applied", operands, row.name, node.shape)
+    named = dict(zip(row.argument_names, operands))  # noqa: B905 - an index may hold inputs
+    return read(row.written, named, row, simplified=False).shaped(node.shape)
+
+
+def operand(x: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
+    """An input as its user's expression holds it: the variable if it has a name, else how it was made."""
+    return leaf(x) if x.is_leaf or writes(x) else expression(x, writes, depth)
+
+
+def leaf(x: Tensor) -> Tree:
+    """A variable or a constant; a bare number by its value."""
+    return number(x.item()) if is_number(x) else symbol(x)
+
+
+def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
+    """What a node passes back to its input i: what the rule makes of its gradient g.
+
+    Raises:
+        Unwritten: there is no notation for it.
+    """
+    row, x = node.primitive, node.inputs[i]
+    inputs = [operand(y, writes) for y in node.inputs]
+    stated = row.derivatives[0 if row.variadic else i] if i < len(row.derivatives) or row.variadic else None
+    if stated is not None:
+        derivative = read(stated, dict(zip(row.argument_names, inputs)), node)  # noqa: B905
+        sides = [side for pair in row.products for side in pair]
+        term = (
+            times(derivative, g) if i not in sides else matrix(*[(g, derivative), (derivative, g)][sides.index(i) % 2])
+        )
+        shape = node.shape if i not in sides else x.shape
+    else:
+        ans = symbol(node) if writes(node) else expression(node, writes)
+        try:
+            term = row.rules(len(inputs))[i](g, ans, *inputs, *node.static)
+        except Exception as error:  # a rule may do what only arrays can
+            raise Unwritten(row.name) from error
+        shape = term.shape
+    return term.shaped(x.shape) if shape == x.shape or not is_summed(shape, x.shape) else total(term, x.shape)
+
+
+def is_summed(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether a cotangent of a shape is summed to get that of an input which was broadcast."""
+    kept = (1,) * (len(shape) - len(to)) + tuple(to)
+    return any(n != m for n, m in zip(shape, kept, strict=False))
+
+
+def along(path: Path, g: Tree, writes: Writes) -> Tree:
+    """What becomes of a gradient g along a path."""
+    for node, i in path:
+        g = passed_back(node, i, g, writes)
+    return g
+
+
+def back(paths: Sequence[Path], g: Tree, writes: Writes) -> Tree:
+    """What comes back along several paths together; factors by element are added before g is multiplied by them."""
+    terms = [along(path, g, writes) for path in paths]
+    if len(terms) == 1:
+        return terms[0]
+    hole = gradient(paths[0][0][0])
+    found = [factors(along(path, hole, writes), hole) for path in paths]
+    if all(f is not None and all(does == "times" for does, _ in f) for f in found):
+        return times(plus(*[times(*[factor for _, factor in f]) for f in found]), g).shaped(terms[0].shape)
+    return plus(*terms)
+
+
+def met(path: Path, writes: Writes) -> list[Tree] | None:
+    """The local derivatives along a path, as factors in the order in which the gradient meets them.
+
+    None where there is no such product: no notation, or a sum in between.
+    """
+    found: list[tuple[str, Tree]] = []
+    for node, i in path:
+        hole = gradient(node)
+        try:
+            new = factors(passed_back(node, i, hole, writes), hole)
+        except Unwritten:
+            return None
+        if new is None or (found and found[-1][0] == "total"):
+            return None
+        found += new
+    return [factor for _, factor in found]
+
+
+def derivative(paths: Sequence[Path], writes: Writes) -> Tree | None:
+    """The local derivatives along each path side by side, the paths added up; None if one has no short notation.
+
+    This is what stands on an edge of Fig. 7-6: f′(ĥ), ᵗU, ᵗx.
+    """
+    products = [met(path, writes) for path in paths]
+    return None if None in products else plus(*map(in_order, products))
+
+
+def in_order(found: Sequence[Tree], first: Sequence[Tree] = ()) -> Tree:
+    """Factors side by side as they are met, numbers multiplied and first."""
+    numbers = [x for x in found if x.is_number()]
+    others = [*first, *(x for x in found if not x.is_number())]
+    product = others[0] if len(others) == 1 else Tree("beside", others, shape=()) if others else number(1)
+    return times(*numbers, product)

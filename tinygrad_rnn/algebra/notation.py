@@ -1,0 +1,193 @@
+"""Whose letters are written for what a recorded graph holds, and where the time step stands.
+
+- `Notation`: letters, the place of steps, the order of products; `NOTATIONS` holds those of the texts.
+- `Names`: what the nodes of one graph are called: where two have one name, they are told apart.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tinygrad_rnn import checks
+from tinygrad_rnn.backward import GradientName
+from tinygrad_rnn.tensor import Tensor
+
+_LONGEST_NAME = 24
+_NAME = re.compile(r"(?P<base>[^_^]+)(?:_(?P<below>\{[^{}]*\}|[^_^{}]+))?(?:\^(?P<above>\{[^{}]*\}|[^_^{}]+))?")
+_ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307", "ddot": "\u0308"}
+
+
+class Letter(str):
+    """A name that a net gives by itself, which a notation may write as another letter; one that a user gives stays."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Notation:
+    """Whose letters are written, and where the time step stands.
+
+        mine = Notation({"h": "a", "W": "W_{ax}", "U": "W_{aa}"}, step="below")
+
+    Attributes:
+        letters: what is written for the letters of the nets, which are those of interdb; for `"W"` in `"W_i"` too. A
+            variable whose letter is None is not written at all, as ĥ in the texts that have only h = f(...). What goes
+            into a softmax is `"logits"`, and written as y is if there is no letter for it.
+        step: "above", in parentheses, h⁽ᵗ⁾; or "below", s_t. A layer of a stacked net stands in the other place.
+        order: "matrix", in which every product is right as one of matrices, gradients being columns: ᵗU (f′(ĥ) ⊙ dh);
+            or "reading", that of eq. 7.6 of interdb, dh f′(ĥ) ᵗU: as the gradient meets them, from left to right.
+        transpose: "before", ᵗU; or "after", Uᵀ.
+    """
+
+    letters: Mapping[str, str | None] = field(default_factory=dict)
+    step: str = "above"
+    order: str = "matrix"
+    transpose: str = "before"
+
+    def __post_init__(self) -> None:
+        checks.one_of("Notation", "step", self.step, ("above", "below"))
+        checks.one_of("Notation", "order", self.order, ("matrix", "reading"))
+        checks.one_of("Notation", "transpose", self.transpose, ("before", "after"))
+        known = isinstance(self.letters, Mapping) and all(isinstance(x, str | None) for x in self.letters.values())
+        if not known or not all(isinstance(x, str) for x in self.letters):
+            raise TypeError(f"Notation(letters={self.letters!r}): a dict of strings, or None for what is not written")
+
+    @staticmethod
+    def named(notation: "str | Notation") -> "Notation":
+        """A notation itself, or that of `NOTATIONS` with this name.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        if isinstance(notation, Notation):
+            return notation
+        return NOTATIONS[checks.one_of("", "notation", notation, NOTATIONS)]
+
+    def writes(self, tensor: Tensor) -> bool:
+        """Whether a Tensor is a variable that is written."""
+        name = tensor.name
+        while isinstance(name, GradientName):
+            name = name.of
+        hidden = type(name) is Letter and self.letters.get(name, "") is None
+        return tensor.name is not None and not hidden
+
+    def parts(self, name: str, step: int | str | None, layer: int | None) -> tuple[str, str, str]:
+        """A name with its indices: its base, what stands below it, and what stands above it."""
+        if isinstance(name, GradientName):
+            base, below, above = self.parts(name.of, step, layer)
+            return f"d{base}", below, above
+        base, below, above = _split(name)
+        if type(name) is Letter:
+            of = "y" if base == "logits" and base not in self.letters else base
+            base, of_letter, above = _split(self.letters.get(of) or of)
+            below = of_letter + (self.letters.get(below) or below)
+        inside, raised = (layer, step) if self.step == "above" else (step, layer)
+        below = ",".join([part for part in (below, "" if inside is None else str(inside)) if part])
+        return base, below, ",".join([part for part in (above, "" if raised is None else f"({raised})") if part])
+
+
+NOTATIONS = {
+    "interdb": Notation(),
+    "wildml": Notation(
+        {"W": "U", "U": "W", "y": "ŷ", "Y": "y", "L": "E", "ĥ": None, "logits": "z", "z": "u", "ẑ": "û"}, step="below"
+    ),
+    "state": Notation({"W": "W_x", "U": "W_s", "V": "W_y", "h": "s", "Y": "d", "L": "E", "ĥ": None}, step="below"),
+}
+
+
+class Names:
+    """What the nodes of a graph are called.
+
+    Where several nodes have one name, at one step and in one layer, as those of two nets over the same steps, they are
+    told apart: h, h′, h″. A nameless array is a letter that no variable has.
+
+    Args:
+        nodes: of the graph, in topological order.
+        indices: the time step that a variable is written with, for those that have one.
+    """
+
+    def __init__(self, nodes: Iterable[Tensor], indices: Mapping[Tensor, int | str]):
+        nodes = list(nodes)
+        self.primes: dict[int | None, int] = {}  # by the number that a node was born with
+        named: dict[tuple, list[Tensor]] = {}
+        for x in nodes:
+            if x.name is not None and not isinstance(x.name, GradientName):
+                named.setdefault((str(x.name), x.layer), []).append(x)
+        for alike in named.values():
+            steps = {x: indices.get(x, x.step) for x in alike}
+            if len(set(steps.values())) < len(alike):
+                self._tell_apart(nodes, steps)
+        used = {_split(name)[0] for name, _ in named}
+        arrays = [x for x in nodes if x.is_leaf and x.name is None and x.size > 1]
+        self.letters = dict(zip(arrays, _letters(arrays, used), strict=False))
+
+    def _tell_apart(self, nodes: list[Tensor], steps: Mapping[Tensor, Any]) -> None:
+        """Nodes of one name in rows, a node in that of the latest one that it was made of, each step once in a row."""
+        rows: list[set] = []
+        row_of: dict[Tensor, int] = {}
+        for x in nodes:
+            before = max((row_of[y] for y in x.inputs if y in row_of), default=None)
+            if x in steps:
+                free = [i for i, row in enumerate(rows) if steps[x] not in row]
+                before = before if before in free else (free or [len(rows)])[0]
+                if before == len(rows):
+                    rows.append(set())
+                rows[before].add(steps[x])
+                self.primes[x.born] = before
+            if before is not None:
+                row_of[x] = before
+
+    def prime(self, x: Tensor) -> str:
+        """What stands behind the name of a node."""
+        of = x.name.born if isinstance(x.name, GradientName) else x.born
+        count = self.primes.get(of, 0)
+        return "′" * count if count < 4 else f"′{count}"
+
+
+def _letters(arrays: Iterable[Tensor], used: set[str]) -> Iterable[str]:
+    """A letter for each array: a capital one for a matrix."""
+    taken = Counter(used)
+    for x in arrays:
+        known = "ABCDEGHJKMNPQRST" if x.ndim > 1 else "abcdegpqrsuvwz"
+        letter = min(known, key=lambda c: (taken[c], known.index(c)))
+        taken[letter] += 1
+        yield letter if taken[letter] == 1 else f"{letter}_{taken[letter]}"
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    r"""A name as people write it, W_{xh}^{(1)}, $W$ or \alpha: its base, and what stands below and above it."""
+    name = re.sub(r"\\(\w+)\{(\w)\}", lambda m: m[2] + _ACCENTS.get(m[1], ""), name.strip("$") or name)
+    name = re.sub(r"\\([A-Za-z]+)", lambda m: _greek(m[1]) or m[0], name)
+    match = _NAME.fullmatch(name)
+    base, below, above = match.group("base", "below", "above") if match else (*name.partition("_")[::2], "")
+    if not base or name.endswith("_"):
+        return name, "", ""
+    return unicodedata.normalize("NFC", base), (below or "").strip("{}"), (above or "").strip("{}")
+
+
+def _greek(word: str) -> str | None:
+    """The letter that LaTeX calls so."""
+    size = "CAPITAL" if word[0].isupper() else "SMALL"
+    try:
+        return unicodedata.lookup(f"GREEK {size} LETTER {word.upper().replace('LAMBDA', 'LAMDA')}")
+    except KeyError:
+        return None
+
+
+def printable(name: str) -> str:
+    """A name on one line, without control characters, and no longer than can be drawn."""
+    if isinstance(name, GradientName):
+        return GradientName(printable(name.of), name.born)
+    if isinstance(name, Letter):
+        return name
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
+    name = unicodedata.normalize("NFC", name)
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+def is_number(x: Tensor) -> bool:
+    """Whether a Tensor is a bare number in its user's expression: a nameless scalar constant."""
+    return x.name is None and x.is_leaf and not x.requires_grad and x.size == 1

@@ -1,0 +1,218 @@
+"""Formulas as text, as one notation and one setting have them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from tinygrad_rnn.algebra.formulas import DEEPEST, Path, derivative, expression
+from tinygrad_rnn.algebra.notation import NOTATIONS, Letter, Names, Notation, is_number, printable
+from tinygrad_rnn.algebra.trees import Tree
+from tinygrad_rnn.algebra.typesetting import PLAIN, Typesetting
+from tinygrad_rnn.primitives import Primitive
+from tinygrad_rnn.tensor import Tensor
+
+# How tightly a formula's outermost operator binds: relations; + and −; ⊙ and /; juxtaposition, as in W x; ᵗ, √ and
+# powers; one name.
+ANY, SUM, PRODUCT, BESIDE, TIGHT, ATOM = range(6)
+_BINDS = {"relation": ANY, "words": ANY, "sum": SUM, "negative": SUM, "over": PRODUCT, "total": PRODUCT,
+          "matrix": BESIDE, "beside": BESIDE, "transposed": TIGHT, "root": TIGHT, "power": TIGHT}  # fmt: skip
+_FUNCTIONS = {"sigmoid": "σ"}
+
+
+class Writer:
+    """Writes the formulas of one graph: a method for each head of a tree; parentheses come from the tree.
+
+    Args:
+        nodes: the nodes of the graph, from which it learns whether there are several layers, and what f is: where all
+            nonlinearities are one primitive it is written f, as in the texts; else each by its own name.
+        indices: the time step that a variable is written with, for those that have one.
+        notation: whose letters.
+        setting: plain text, LaTeX or markup.
+        brief: write f′ of an expression that has no name with the step alone: f′₂.
+        names: of a writer of the same nodes and indices; they are not found again.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Tensor],
+        indices: Mapping[Tensor, int | str],
+        notation: Notation = NOTATIONS["interdb"],
+        setting: Typesetting = PLAIN,
+        brief: bool = False,
+        names: Names | None = None,
+    ):
+        self.indices, self.notation, self.setting, self.brief = indices, notation, setting, brief
+        self.layered = len({n.layer for n in nodes} - {None}) > 1
+        self.nonlinearities = sorted({n.primitive.name for n in nodes if n.primitive and "{f}" in n.primitive.written})
+        self.names = Names(nodes, indices) if names is None else names
+
+    def variable(self, tensor: Tensor, step: int | str | None = None) -> str:
+        """A variable's name with its step, h⁽²⁾; a nameless number's value, and a letter for a nameless array.
+
+        Args:
+            step: that of one use of a variable which has none itself.
+        """
+        if self.notation.writes(tensor):
+            own = None if tensor.is_leaf else tensor.step
+            step = self.indices.get(tensor, own if step is None else step)
+            name, layer = printable(tensor.name), tensor.layer if self.layered else None
+            base, below, above = self.notation.parts(name, step, layer)
+            return self.setting.variable(base + self.names.prime(tensor), below, above)
+        if tensor in self.names.letters:
+            return self.setting.variable(*self.notation.parts(self.names.letters[tensor], None, None))
+        if not tensor.is_leaf:  # the whole, if it has no name
+            return self.setting.variable(*self.notation.parts(Letter("L"), None, None))
+        return self.setting.number(tensor.item()) if tensor.size == 1 else self.setting.variable("A")
+
+    def expression(self, node: Tensor, depth: int = DEEPEST) -> str:
+        """How a node was made, down to named variables: U h⁽¹⁾ + b."""
+        return self.text(expression(node, self.notation.writes, depth))
+
+    def legend(self) -> str:
+        """What f stands for."""
+        f = self.setting.word("f")
+        return f"{f} = {self.setting.word(self.nonlinearities[0])}" if len(self.nonlinearities) == 1 else ""
+
+    def function(self, node: Tensor) -> str:
+        """The letter of the function that makes a node from its one input, as f in f(ĥ); empty if it is no such one."""
+        made = expression(node, self.notation.writes, 1)
+        return self._called(made.of) if made.head == "applied" and len(made.parts) == 1 else ""
+
+    def derivative(self, paths: Sequence[Path]) -> str | None:
+        """The local derivatives along each path multiplied, the paths added up; None if there is no short notation."""
+        found = derivative(paths, self.notation.writes)
+        return None if found is None else self.text(found)
+
+    # A method for each head
+
+    def text(self, t: Tree, least: int = ANY) -> str:
+        """A formula, in parentheses where it binds less tightly than its place needs."""
+        text = getattr(self, f"_{t.head}")(t)
+        return text if self.binds(t) >= least else f"({text})"
+
+    def binds(self, t: Tree) -> int:
+        """How tightly a formula binds."""
+        if t.head == "times":
+            return PRODUCT if sum(map(self.is_array, t.parts)) > 1 else BESIDE
+        if t.head in ("number", "symbol"):
+            negative = t.head == "number" and t.of < 0
+            negative = negative or (t.head == "symbol" and is_number(t.of) and t.of.item() < 0)
+            return SUM if negative else ATOM
+        return _BINDS.get(t.head, ATOM)
+
+    def is_array(self, t: Tree) -> bool:
+        """Whether ⊙ stands beside it: a number or a scalar stands beside its factors as it is."""
+        return t.shape != () and not t.is_number()
+
+    def _symbol(self, t: Tree) -> str:
+        return self.variable(t.of)
+
+    def _gradient(self, t: Tree) -> str:
+        return self.setting.word("d") + self.variable(t.of)
+
+    def _number(self, t: Tree) -> str:
+        return self.setting.number(t.of)
+
+    def _dots(self, t: Tree) -> str:
+        return self.setting.operator(t.of or "…")
+
+    def _partial(self, t: Tree) -> str:
+        of, by, direct = t.of
+        return self.setting.derivative(self.variable(of), self.variable(by), direct)
+
+    def _negative(self, t: Tree) -> str:
+        return self.setting.operator("−") + self.text(t.parts[0], PRODUCT)
+
+    def _sum(self, t: Tree) -> str:
+        """Terms side by side; one with a sign brings it along."""
+        text = ""
+        for x in _terms(t):
+            sign, x = (" − ", x.parts[0]) if x.head == "negative" else (" + ", x)
+            if x.head == "number" and x.of < 0:
+                sign, x = (" + ", " − ")[sign == " + "], Tree("number", (), -x.of)
+            if not text:
+                text = self.setting.operator("−") * (sign == " − ") + self.text(x, SUM if sign == " + " else PRODUCT)
+            else:
+                text += self.setting.operator(sign) + self.text(x, SUM if sign == " + " else PRODUCT)
+        return text
+
+    def _times(self, t: Tree) -> str:
+        """Numbers first, then scalars; ⊙ stands between arrays; Σ, which goes as far as the product, last."""
+        parts = sorted(t.parts, key=lambda x: (x.head == "total", self.is_array(x), not x.is_number()))
+        text = self.text(parts[0], BESIDE)
+        for x, after in pairwise(parts):
+            between = " ⊙ " if self.is_array(x) and self.is_array(after) else ""
+            least = PRODUCT if after is parts[-1] and after.head == "total" else BESIDE
+            text += (self.setting.operator(between) or self.setting.beside) + self.text(after, least)
+        return text
+
+    def _over(self, t: Tree) -> str:
+        sign, least = (" / ", PRODUCT) if t.of == "spaced" else ("/", BESIDE)
+        x, y = t.parts
+        return f"{self.text(x, TIGHT if x.head == 'matrix' else least)}{sign}{self.text(y, TIGHT)}"
+
+    def _matrix(self, t: Tree) -> str:
+        return self.setting.beside.join(self.text(x, BESIDE) for x in t.parts)
+
+    _beside = _matrix
+
+    def _total(self, t: Tree) -> str:
+        return self.setting.operator("Σ") + self.setting.beside + self.text(t.parts[0], PRODUCT)
+
+    def _transposed(self, t: Tree) -> str:
+        part, sign = t.parts[0], "ᵗ" if self.notation.transpose == "before" else "ᵀ"
+        text = f"({self.text(part)})" if part.head == "partial" else self.text(part, ATOM)
+        return self.setting.transposed(text, sign)
+
+    def _root(self, t: Tree) -> str:
+        return self.setting.root(self.text(t.parts[0], ATOM), self.text(t.parts[0]))
+
+    def _power(self, t: Tree) -> str:
+        base, exponent = self.text(t.parts[0], ATOM), t.parts[1]
+        if exponent.is_number():
+            return self.setting.power(base, exponent.of)
+        return self.setting.raised(base, self.text(exponent, ATOM), self.text(exponent))
+
+    def _applied(self, t: Tree) -> str:
+        return f"{self._called(t.of)}({', '.join(map(self.text, t.parts))})" if t.parts else self._called(t.of)
+
+    def _prime(self, t: Tree) -> str:
+        node, f = t.of, self._called(t.of.primitive) + self.setting.operator("′")
+        if self.brief and node.step is not None and t.parts[0].head not in ("symbol", "number"):
+            step, layer = self.indices.get(node, node.step), node.layer if self.layered else None
+            return self.setting.variable(*self.notation.parts(f"{self._letter(node.primitive)}′", step, layer))
+        return f"{f}({self.text(t.parts[0])})"
+
+    def _size(self, t: Tree) -> str:
+        return f"|{self.text(t.parts[0])}|"
+
+    def _brackets(self, t: Tree) -> str:
+        return f"[{self.text(t.parts[0])}]"
+
+    def _part(self, t: Tree) -> str:
+        return f"{self.text(t.parts[0], ATOM)}[{self.setting.operator('…')}]"
+
+    def _relation(self, t: Tree) -> str:
+        word = self.setting.word(f"{t.of}") if t.of.isalpha() else self.setting.operator(t.of)
+        return f"{self.text(t.parts[0], SUM)} {word} {self.text(t.parts[1], SUM)}"
+
+    def _words(self, t: Tree) -> str:
+        return f"{self.setting.word(t.of)} {self.text(t.parts[0])}"
+
+    def _called(self, function: str | Primitive) -> str:
+        """A function's name; f, where all nonlinearities are one."""
+        return self.setting.word(function if isinstance(function, str) else self._letter(function))
+
+    def _letter(self, primitive: Primitive) -> str:
+        return "f" if self.nonlinearities == [primitive.name] else _FUNCTIONS.get(primitive.name, primitive.name)
+
+
+def _terms(t: Tree) -> list[Tree]:
+    """The terms of a sum, those of sums in it too."""
+    return [term for x in t.parts for term in (_terms(x) if x.head == "sum" else [x])]
+
+
+def operation(primitive: Primitive) -> str:
+    """What an operation's node shows: its operator, if its notation has one, and its name otherwise."""
+    operator = re.sub(r"\{\w+\}|\s", "", primitive.written)
+    return operator if operator in ("+", "−", "⊙", "/", "Σ", "√") else primitive.name

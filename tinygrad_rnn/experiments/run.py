@@ -1,0 +1,230 @@
+"""`train`: a run, which is the training of a net in a folder that repeats, resumes and shows it.
+
+    config.json      the settings
+    metrics.csv      a line for every epoch
+    model.npz        the parameters, as `tg.load` reads them
+    checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator;
+                     and the manifest, which names the files that runs have written here, with their checksums
+
+The checkpoint makes the folder that of a run: a new one begins with it, and a run goes on from what it says. A file
+that the manifest does not name, or that has another content, is somebody else's, and stays.
+"""
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_rnn.checks import instance
+from tinygrad_rnn.experiments.results import write_results
+from tinygrad_rnn.experiments.settings import Settings
+from tinygrad_rnn.experiments.training import Epoch, OnUpdate, Summary, Training
+from tinygrad_rnn.files import claimed, read_file, write_file
+from tinygrad_rnn.nn.exchange import packed, read_arrays
+from tinygrad_rnn.tables import counted
+
+CHECKPOINT, CONFIG, SUMMARY = "checkpoint.npz", "config.json", "summary.json"
+STATE = {CHECKPOINT, CONFIG, "model.npz", "metrics.csv"}
+RESULTS = {SUMMARY, "loss.svg", "loss.csv", "prediction.svg", "prediction.csv"}
+OF_A_TEXT = {"sample.txt"}
+FILES = STATE | RESULTS | OF_A_TEXT
+VARYING = {"data", "epochs", "files", "rng"}  # in a checkpoint, what has a size of its own
+
+Manifest = dict[
+    str, list[int]
+]  # the CRC-32 of the contents that a file may have, by its name; of any, if there are none
+
+
+def train(
+    settings: Settings, out: str | os.PathLike | None = None, resume: bool = False, progress: OnUpdate | None = None
+) -> Summary:
+    """Train a net to forecast the next value of a series or the next character of a text.
+
+    The data are cut into windows, a series into all that it has, a text into pieces side by side; in each, every next
+    value is forecast from those before it, from a state of zeros on. Their order is drawn anew for each epoch. With
+    `settings.truncate`, there are `settings.batch` parts instead, which are gone through side by side in chunks: the
+    state is carried from chunk to chunk, the gradient is not (truncated backpropagation through time). A held-out
+    value is forecast by the net at that point from the true values before it; what is held out decides nothing. The
+    same settings give the same numbers, bit for bit, with as many BLAS threads: more of them add up large products in
+    another order.
+
+    Args:
+        out: a folder for config.json, metrics.csv and model.npz, all written after every epoch, and at the end
+            summary.json, the figures loss.svg and prediction.svg with their numbers as CSV, and for a text sample.txt.
+            An earlier run there is overwritten; what no run has written is not.
+        resume: go on with the run in `out`, from its last whole epoch, to the same numbers as one in a piece. The
+            settings must be the same but for `epochs`, which may be more.
+        progress: called after every update with the number of updates so far, that of all, and at the end of an epoch
+            with its `Epoch`, a line of metrics.
+
+    Raises:
+        OSError: a file cannot be read or written; what was written before stays. FileExistsError: `out` is a file.
+        ValueError: the data do not fit the settings; or there is no run to resume, or one with other settings or a
+            broken checkpoint; or another run is going on in `out`, or has files there that are no run's.
+        FloatingPointError: training diverged, to a loss or a gradient that is not finite; names the epoch.
+    """
+    if resume and out is None:
+        raise ValueError("train(resume=True): out, the folder of the run to go on with, is needed")
+    instance("train(settings)", settings, Settings, "tg.experiments.Settings(...)")
+    training = Training(settings)
+    if out is None:
+        training.train(progress)
+        return training.summary()
+    if resume:
+        refuse_other_run(Path(out), settings)
+    with claimed(out) as path:
+        folder = Folder(path, training)
+        folder.resume() if resume else folder.begin()
+        training.train(progress, folder.write_epoch)
+        folder.finish()
+    return training.summary()
+
+
+class Folder:
+    """The folder of a run.
+
+    Raises:
+        ValueError: a file that the run would write is the data, or is there and of no run.
+    """
+
+    def __init__(self, path: Path, training: Training):
+        self.path, self.training = path, training
+        self.manifest = read_manifest(path)[1]
+        self._refuse_others(FILES if training.settings.is_text else {*STATE, *RESULTS, *self.manifest})
+
+    def begin(self) -> None:
+        """Write what there is before the first epoch, in the place of an earlier run."""
+        (self.path / CONFIG).unlink(missing_ok=True)  # its settings are not those of the new checkpoint
+        for name in (RESULTS | OF_A_TEXT) & self.manifest.keys():
+            (self.path / name).unlink(missing_ok=True)
+            del self.manifest[name]
+        self.write_epoch()
+
+    def resume(self) -> None:
+        """Have the training go on from the checkpoint.
+
+        Raises:
+            OSError: the checkpoint cannot be read.
+            ValueError: the run saw other data or has more epochs already; or the checkpoint is broken, and in what.
+        """
+        path, settings, state = self.path / CHECKPOINT, self.training.settings, self.training.state()
+        try:
+            found = read_arrays(path, None, VARYING)
+            if missing := sorted(VARYING - {"files"} - found.keys()):
+                raise ValueError(f"{missing[0]} is missing")
+            same_data = np.array_equal(found["data"], state["data"])
+            if same_data:
+                expected = {name: np.asarray(value) for name, value in state.items() if name not in VARYING}
+                found = read_arrays(path, expected, VARYING)
+                epochs = _epochs(found["epochs"])
+                self.training.restore(epochs, found)
+        except ValueError as error:
+            raise ValueError(f"{path} is broken: {error}") from error
+        if not same_data:
+            raise ValueError(f"{settings.data} is not what it was when the run began")
+        if len(epochs) > settings.epochs:
+            has = f"the run in {self.path} has {counted(len(epochs), 'epoch')} already"
+            raise ValueError(f"{has}, more than epochs={settings.epochs}")
+        (self.path / SUMMARY).unlink(missing_ok=True)
+        self.write_epoch()
+
+    def write_epoch(self) -> None:
+        """Write what there is after an epoch, or before the first."""
+        lines = [Epoch._fields, *self.training.epochs]
+        metrics = "".join(",".join(map(str, line)) + "\n" for line in lines).encode()
+        config = _config(self.training.settings)
+        self._write({"metrics.csv": metrics, "model.npz": packed(self.training.net), CONFIG: config})
+
+    def finish(self) -> None:
+        """Write the results."""
+        with tempfile.TemporaryDirectory() as folder:
+            write_results(Path(folder), self.training)
+            self._write({path.name: path.read_bytes() for path in Path(folder).iterdir()})
+
+    def _write(self, contents: Mapping[str, bytes]) -> None:
+        """Write files, each whole; and before them the checkpoint, so that its manifest knows a file at any moment."""
+        self._refuse_others(contents)
+        changed = {}
+        for name, content in contents.items():
+            before, after = _crc(self.path / name), zlib.crc32(content)
+            self.manifest[name] = [after] if before is None else [before, after]
+            if before != after:
+                changed[name] = content
+        content, table = io.BytesIO(), np.array(self.training.epochs, float).reshape(-1, len(Epoch._fields))
+        self.manifest[CHECKPOINT] = []
+        np.savez(content, epochs=table, files=json.dumps(self.manifest), **self.training.state())
+        for name, written in {CHECKPOINT: content.getvalue(), **changed}.items():
+            write_file(self.path / name, written)
+
+    def _refuse_others(self, names: Iterable[str]) -> None:
+        settings = self.training.settings
+        for path in (self.path / name for name in sorted(names)):
+            if settings.is_file and path.exists() and path.samefile(settings.data):
+                raise ValueError(f"{path} is the data, and would be replaced: give another folder")
+            known = self.manifest.get(path.name)
+            if os.path.lexists(path) and (known is None or (known and _crc(path) not in known)):
+                raise ValueError(f"{path} is there, and of no run; it would be replaced: give another folder")
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings of the run in a folder.
+
+    Raises:
+        OSError: a file cannot be read. ValueError: there is no run in the folder, or its settings are broken.
+    """
+    path = folder / CONFIG
+    if not path.exists() or not (folder / CHECKPOINT).exists():
+        raise ValueError(f"there is no run in {folder}, with its {CONFIG} and {CHECKPOINT}")
+    try:
+        return Settings(**json.loads(read_file(path)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} holds no settings of a run ({error})") from error
+
+
+def refuse_other_run(folder: Path, settings: Settings) -> None:
+    """Refuse to go on with a run that has other settings, apart from the number of epochs.
+
+    Raises:
+        OSError, ValueError: as for `read_settings`.
+    """
+    theirs = read_settings(folder)
+    free = {"epochs", "data"} if theirs.is_file and settings.is_file else {"epochs"}  # a file may have been moved
+    before, now = asdict(theirs), asdict(settings)
+    differences = [f"{k}={before[k]!r}, not {now[k]!r}" for k in now if k not in free and before[k] != now[k]]
+    if differences:
+        raise ValueError(f"the run in {folder} has {'; '.join(differences)}")
+
+
+def read_manifest(folder: Path) -> tuple[int | None, Manifest]:
+    """The fingerprint of the data of the run in a folder, None if its checkpoint is broken; and the manifest."""
+    try:
+        found = read_arrays(folder / CHECKPOINT, None, VARYING)
+        _ = found["epochs"], found["rng"]
+        return int(found["data"]), {str(name): list(known) for name, known in json.loads(str(found["files"])).items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        with contextlib.suppress(OSError, ValueError):  # it is broken, beside the settings as a run has written them
+            if read_file(folder / CONFIG) == _config(read_settings(folder)):
+                return None, {name: [] for name in FILES}
+        return None, {}
+
+
+def _crc(path: Path) -> int | None:
+    return zlib.crc32(read_file(path)) if path.is_file() else None
+
+
+def _epochs(table: np.ndarray) -> list[Epoch]:
+    numbered = table.dtype.kind == "f" and table.shape[1:] == (len(Epoch._fields),) and np.all(np.isfinite(table))
+    if not numbered or not np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
+        raise ValueError(f"epochs is {table.dtype} {table.shape}: rows of finite numbers are needed, 1, 2, ...")
+    return [Epoch(int(epoch), *rest) for epoch, *rest in table.tolist()]
+
+
+def _config(settings: Settings) -> bytes:
+    return (json.dumps(settings.as_dict(), indent=2) + "\n").encode()
