@@ -12,11 +12,11 @@ import numpy as np
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.files import write_file
+from tinygrad_rnn.program.containers import flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import Kernel, buffered, flat
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.source import written
-from tinygrad_rnn.program.structure import flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
 from tinygrad_rnn.tensor import Tensor, bare, leaves_the_graph, recording, tell_of_lost_gradient
 
