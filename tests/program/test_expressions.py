@@ -53,7 +53,7 @@ def first_sum_vjp(g, ans, x, n):
 
 scale = 3.0
 softsign = tg.primitive("softsign", lambda x: x / (1.0 + np.abs(x)), "softsign({x})", softsign_vjp)
-branch = tg.primitive("branch", with_branches, "{x}!", lambda g, ans, x, k: -g * ans)
+branch = tg.primitive("branch", with_branches, "branch({x})", lambda g, ans, x, k: -g * ans)
 quiet = tg.primitive("quiet", quietly, "{f}({x})", (lambda g, ans, x: g * ans * (1.0 - ans), "{f}′({x})"))
 spread = tg.primitive("spread", calls_another, "{x}²", calls_another_vjp)
 chosen = tg.primitive("chosen", lambda x: x * x if (x == x).all() else x, "{x}²", lambda g, ans, x: 2.0 * g * x)
@@ -66,7 +66,7 @@ first_sum = tg.primitive(
     code="np.full(np.shape(x), np.sum(x[..., :n]))",
 )  # fmt: skip
 backwards = tg.primitive("backwards", lambda x: x[..., ::-1], "{x}", lambda g, ans, x: g[..., ::-1])
-root = tg.primitive("root", np.cbrt, "∛{x}", lambda g, ans, x: g / (3.0 * ans * ans))
+root = tg.primitive("root", np.cbrt, "root({x})", lambda g, ans, x: g / (3.0 * ans * ans))
 
 OWN = {
     "an expression": (softsign, r"h = (\S+) / \(1\.0 \+ np\.abs\(\1\)\)"),

@@ -7,8 +7,10 @@ passes.py    from graph to graph, each with less to do
 steps.py     time in a graph: what is alike in every step, what waits for the step before, batches of steps
 kernel.py    a graph as one flat function that computes into arrays made once
 source.py    a graph as a module that reads like backpropagation through time written by hand; of its parts,
-             expressions.py says how each primitive is written, outline.py which nodes get lines, lines.py what these
-             are, and equations.py writes the comments
+             expressions.py says how each primitive is written, helpers.py prints the functions that NumPy lacks,
+             schedule.py says which nodes are assigned to variables, and at which step, assignments.py what is written
+             there, and equations.py writes the comments
+containers.py  what a compiled function takes and returns: arrays in lists, tuples and dicts
 program.py   compile, and the Program that it returns
 """
 

@@ -16,18 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.expressions import (
-    At,
-    Binding,
-    Printer,
-    array_text,
-    needs_definition,
-    number_text,
-    word,
-)
+from tinygrad_rnn.program.expressions import At, Binding, Printer, array_text, needs_definition, number_text, word
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.helpers import helpers
-from tinygrad_rnn.program.outline import MOST_TERMS, Outline
+from tinygrad_rnn.program.schedule import MOST_TERMS, Schedule
 
 _LONGEST_NAME = 40
 _SHORT = 3  # characters of a name that is made plural to tell it from another
@@ -62,7 +54,7 @@ class Ref(NamedTuple):
 Part = str | Ref | At
 
 
-class Place(NamedTuple):
+class Order(NamedTuple):
     """Where a line stands: lines are sorted by it.
 
     Attributes:
@@ -78,7 +70,7 @@ class Place(NamedTuple):
 
 
 @dataclass(eq=False)
-class Line:
+class Assignment:
     """One assignment. `group` is the step to whose lines it belongs; `node` what it makes, where it completes that."""
 
     target: Ref
@@ -86,12 +78,12 @@ class Line:
     parts: list[Part]
     group: int | None
     node: Node | None
-    place: Place
+    order: Order
 
     @property
     def forward(self) -> bool:
         """Whether it stands in the forward pass."""
-        return not self.place.backward
+        return not self.order.backward
 
     def pattern(self) -> tuple:
         """What lines that are alike have in common: all but the numbers."""
@@ -112,13 +104,13 @@ def _kind(part: Part) -> Any:
     return part if isinstance(part, str) else part.family if isinstance(part, Ref) else At
 
 
-class Lines:
+class Assignments:
     """The lines of the program, forward and backward, in the order of execution."""
 
-    def __init__(self, outline: Outline, rolled: bool):
-        self.outline, self.rolled = outline, rolled
-        trace = outline.trace
-        self.layered = len({x.layer for x in outline.live} - {None}) > 1
+    def __init__(self, schedule: Schedule, rolled: bool):
+        self.schedule, self.rolled = schedule, rolled
+        trace = schedule.trace
+        self.layered = len({x.layer for x in schedule.live} - {None}) > 1
         self.taken: set[str] = set(_RESERVED)
         self.stepped: set[str] = set()
         self.tries: dict[tuple, Iterator[str]] = {}
@@ -126,26 +118,26 @@ class Lines:
         self.keys: dict[int | None, tuple] = {}  # of the families, by when the variables were born
         self.seen: Counter = Counter()
         called: dict[Callable, Node] = {}
-        for node in outline.live:
-            functions = (x.function for x in outline.expressions[node].walk() if x.function is not None)
-            called |= {f: node for f in functions if f not in called and needs_definition(f)}
+        for node in schedule.live:
+            functions = (x.function for x in schedule.expressions[node].walk() if x.function is not None)
+            called |= {f: node for f in functions if needs_definition(f)}
         self.helpers, self.definitions = helpers(called, lambda name: self._new(name, False).base)
         leaves = [*zip(trace.graph.inputs, trace.input_names, strict=True)]
         leaves += [(x, self._lettered(x, "parameter")) for x in trace.graph.parameters]
         self.ref: dict[Node, Ref] = {x: Ref(self._new(name, False), None) for x, name in leaves}
         self.arguments = list(self.ref)
 
-        self.lines: list[Line] = []
-        self.copied = {x for x in outline.outputs if x.name is not None and outline.outputs.count(x) > 1}
-        self.position = {x: i for i, x in enumerate(outline.live)}
+        self.lines: list[Assignment] = []
+        self.copied = {x for x in schedule.outputs if x.name is not None and schedule.outputs.count(x) > 1}
+        self.position = {x: i for i, x in enumerate(schedule.live)}
         self.zeroed = self._choose_zeroed()
         self.gradient_of: dict[Node, tuple[Node, Family]] = {}  # what is returned as an argument's gradient
-        own = [self._named_gradient(i, x) for i, x in enumerate(outline.outputs)]  # before others take their names
-        for node in outline.lines:
+        own = [self._named_gradient(i, x) for i, x in enumerate(schedule.outputs)]  # before others take their names
+        for node in schedule.lines:
             self._write(node)
-        self.returned = [self._returned(x, family) for x, family in zip(outline.outputs, own, strict=True)]
+        self.returned = [self._returned(x, family) for x, family in zip(schedule.outputs, own, strict=True)]
         self._sink()
-        self.lines.sort(key=lambda line: line.place)
+        self.lines.sort(key=lambda line: line.order)
 
     # Names
 
@@ -182,7 +174,7 @@ class Lines:
 
     def _named(self, node: Node, parts: Sequence[Part]) -> Ref:
         """What a line's variable is called; what has no name is called alike if it is made alike at each step."""
-        step = self.outline.step(node)
+        step = self.schedule.step(node)
         if node in self.gradient_of:
             return Ref(self.gradient_of[node][1], None)
         if isinstance(node.name, GradientName) and node.name.born in self.keys:
@@ -204,41 +196,41 @@ class Lines:
         return self.families[key]
 
     def _word(self, node: Node, parts: Sequence[Part]) -> str:
-        if node is self.outline.outputs[0]:
+        if node is self.schedule.outputs[0]:
             return "loss"
-        if node in self.outline.gathered and node in self.outline.sums:
+        if node in self.schedule.gathered and node in self.schedule.sums:
             return f"{parts[0].family.base}_sum" if isinstance(parts[0], Ref) else "total"
         if len(node.inputs) == 1 and node.inputs[0].name is not None:
             return f"{node.primitive.name}_{self._lettered(node.inputs[0])}"
-        return "constant" if node.is_leaf else word(self.outline.expressions[node]) or node.primitive.name
+        return "constant" if node.is_leaf else word(self.schedule.expressions[node]) or node.primitive.name
 
-    # Lines
+    # Assignments
 
     def _choose_zeroed(self) -> set[Node]:
         """In loops, a variable that is a sum over time at some steps starts as 0 at all."""
         if not self.rolled:
             return set()
-        sums = {(x.name, x.layer) for x in self.outline.gathered if x.name is not None}
-        alike = {x for x in self.outline.lines if (x.name, x.layer) in sums and x.primitive is not None}
-        return alike | self.outline.gathered
+        sums = {(x.name, x.layer) for x in self.schedule.gathered if x.name is not None}
+        alike = {x for x in self.schedule.lines if (x.name, x.layer) in sums and x.primitive is not None}
+        return alike | self.schedule.gathered
 
     def _write(self, node: Node) -> None:
-        outline = self.outline
-        if node in outline.gathered or node in self.zeroed:
+        schedule = self.schedule
+        if node in schedule.gathered or node in self.zeroed:
             self._write_sum(node)
             return
         parts = self._made(node)
         self.ref[node] = target = self._named(node, parts)
-        forward = node in outline.forward
-        group = outline.near.get(node) if not forward else target.step
+        forward = node in schedule.forward
+        group = schedule.near.get(node) if not forward else target.step
         group, position = (None, -1) if node.primitive is None else (group, self.position[node])
-        self.lines.append(Line(target, "=", parts, group, node, Place(not forward, position, 1)))
+        self.lines.append(Assignment(target, "=", parts, group, node, Order(not forward, position, 1)))
 
     def _write_sum(self, node: Node) -> None:
         """A line for each step's terms, which are added to what is there by then."""
-        outline, forward, zeroed = self.outline, node in self.outline.forward, node in self.zeroed
-        terms = outline.sums.get(node, [node])
-        groups = [outline.near[x] if x is node else outline.step(x) for x in terms]
+        schedule, forward, zeroed = self.schedule, node in self.schedule.forward, node in self.zeroed
+        terms = schedule.sums.get(node, [node])
+        groups = [schedule.near[x] if x is node else schedule.step(x) for x in terms]
         if terms[0].number == 0.0 and terms[0].ndim == 0:
             terms, groups = (terms[1:], groups[1:]) if zeroed else (terms, [groups[1], *groups[1:]])
         segments = list(_segments(terms, groups))
@@ -255,9 +247,9 @@ class Lines:
                 parts = [*self._operand(some[0], node, Binding.ATOM), ".copy()"]  # += must not change another's array
             position = max([position, *(self.position.get(x, -1) for x in some)])
             completes = node if i == len(segments) - 1 else None
-            self.lines.append(Line(target, sign, parts, group, completes, Place(not forward, position, 1 + i)))
+            self.lines.append(Assignment(target, sign, parts, group, completes, Order(not forward, position, 1 + i)))
         if zeroed:
-            bare = outline.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
+            bare = schedule.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
             target.family.zeroed = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
             of, _ = self.gradient_of.get(node, (None, None))  # the argument that it has the shape of
             target.family.zeroed_like = self.ref[of].family.base if of is not None and of.dtype == node.dtype else ""
@@ -273,22 +265,22 @@ class Lines:
     def _sink(self) -> None:
         """What is made of arguments alone stands right before it is used: x(t) in its step."""
         arguments = {self.ref[x] for x in self.arguments}
-        first: dict[Ref, Line] = {}
-        for line in sorted(self.lines, key=lambda line: line.place):
+        first: dict[Ref, Assignment] = {}
+        for line in sorted(self.lines, key=lambda line: line.order):
             for ref in line.refs():
                 first.setdefault(ref, line)
         for line in self.lines:
-            user, place = first.get(line.target), line.place
+            user, order = first.get(line.target), line.order
             moves = user is not None and line.sign == "=" and arguments.issuperset(line.refs())
-            if moves and place.position >= 0 and user.forward == line.forward:
-                line.place = user.place._replace(rank=0, before=place.position)
+            if moves and order.position >= 0 and user.forward == line.forward:
+                line.order = user.order._replace(rank=0, before=order.position)
 
     def _named_gradient(self, i: int, node: Node) -> Family | None:
         """The variable that output i is returned as, where it is not the node's own.
 
         The gradient of c is dc also where it is the array of another variable, dy.
         """
-        trace, outputs = self.outline.trace, self.outline.outputs
+        trace, outputs = self.schedule.trace, self.schedule.outputs
         again = node in outputs[:i] or node.primitive is None
         if not 0 < i <= len(trace.wrt):
             return self._new("output" if i else "loss", False) if again else None
@@ -296,7 +288,7 @@ class Lines:
         name = f"d{self.ref[leaf].family.base}"
         if again or node.name != f"d{trace.wrt_names[i - 1]}":
             return self._new(name, False)
-        if self.outline.step(node) is None:
+        if self.schedule.step(node) is None:
             self.gradient_of[node] = leaf, self._new(name, False)
             return None
         key = ("gradient", type(leaf.name), leaf.name, leaf.layer, 0, False, 0, False)
@@ -311,16 +303,16 @@ class Lines:
         again = node.primitive is None or node in self.copied or node.primitive.is_view
         self.copied.add(node)
         parts = self._operand(node, node, Binding.ATOM)
-        beside = self.outline.near.get(node, 0) is None and node not in self.outline.forward
-        place = Place(True, self.position[node] if beside else len(self.position), 2 + len(self.lines))
+        beside = self.schedule.near.get(node, 0) is None and node not in self.schedule.forward
+        order = Order(True, self.position[node] if beside else len(self.position), 2 + len(self.lines))
         parts = [*parts, ".copy()"] if again and node in self.ref else parts
-        self.lines.append(Line(target, "=", parts, None, None, place))
+        self.lines.append(Assignment(target, "=", parts, None, None, order))
         return target
 
     # Expressions
 
     def _operand(self, x: Node, user: Node, least: int) -> list[Part]:
-        """A variable, or the expression of what has no line, in parentheses if its place needs them."""
+        """A variable, or the expression of what has no line, in parentheses where it needs them."""
         return [self.ref[x]] if x in self.ref else self._made(x, user, least)
 
     def _made(self, node: Node, user: Node | None = None, least: int = Binding.ANY) -> list[Part]:
@@ -328,11 +320,11 @@ class Lines:
         if node.is_leaf:
             text = self._constant(node, user)
             return ["(", text, ")"] if text.startswith("-") and least > Binding.SIGNED else [text]
-        if node in self.outline.sums:
-            parts = self._added(self.outline.sums[node], node, Binding.TERM)
+        if node in self.schedule.sums:
+            parts = self._added(self.schedule.sums[node], node, Binding.TERM)
             return parts if least <= Binding.TERM else ["(", *parts, ")"]
         printer = Printer(lambda x, least: self._operand(x, node, least), self.helpers)
-        return printer.parts(self.outline.expressions[node], least)
+        return printer.parts(self.schedule.expressions[node], least)
 
     def _constant(self, x: Node, user: Node | None) -> str:
         """A number is written bare where NumPy makes of it what it makes of the constant."""

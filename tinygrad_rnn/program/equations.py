@@ -13,9 +13,9 @@ from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.variables import fold
 from tinygrad_rnn.algebra.writer import ANY, PRODUCT, Writer
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.assignments import Line, Lines
+from tinygrad_rnn.program.assignments import Assignment, Assignments
 from tinygrad_rnn.program.graph import Node
-from tinygrad_rnn.program.outline import DEEPEST
+from tinygrad_rnn.program.schedule import DEEPEST
 
 _Use = tuple[Node, list[Path] | None]  # what a variable goes into, and the paths there
 _Term = tuple[bool, str]  # of a sum: whether it is subtracted, and what
@@ -46,15 +46,15 @@ class Equations:
     A variable of the step that the lines belong to is written without its step: ĥ = W x + U h(1) + b.
     """
 
-    def __init__(self, lines: Lines, number: Callable[[int], str]):
-        outline = lines.outline
-        self.step, self.number, self.now, self.inside = outline.step, number, None, False
-        made = [node for node in outline.live if node in outline.forward]
+    def __init__(self, lines: Assignments, number: Callable[[int], str]):
+        schedule = lines.schedule
+        self.step, self.number, self.now, self.inside = schedule.step, number, None, False
+        made = [node for node in schedule.live if node in schedule.forward]
         nodes = dict.fromkeys(x for node in made for x in (*node.inputs, node))
         order = sorted(nodes, key=lambda x: not x.is_leaf)
         self.writer = _Writer(order, self, {x: lines.ref[x].family.base for x in lines.arguments if x.name is None})
-        loss = outline.outputs[0]
-        self.uses = _uses(order, {loss, *(y for x in outline.gathered for y in outline.so_far(x))})
+        loss = schedule.outputs[0]
+        self.uses = _uses(order, {loss, *(y for x in schedule.gathered for y in schedule.so_far(x))})
         called = Counter(self._key(x) for x in order if x.name is not None)
         self.variables = {self._key(x): x for x in order if called[self._key(x)] == 1}
         gradients = {(x.node.name.of, x.node.layer, x.target.step) for x in lines.lines if _is_gradient(x.node)}
@@ -84,7 +84,7 @@ class Equations:
             return f"t−{self.now - step}" if step < self.now else f"t+{step - self.now}"
         return self.number(step).replace(" - ", "−")
 
-    def of(self, lines: Sequence[Line], now: int | None, inside: bool) -> list[str]:
+    def of(self, lines: Sequence[Assignment], now: int | None, inside: bool) -> list[str]:
         """The equations of lines that belong to a step."""
         self.now, self.inside = now, inside
         found = []

@@ -80,42 +80,18 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __rpow__(self, base: Any) -> "Expression":
         return self.call(operator.pow, base, self)
 
+    def __getattr__(self, name: str) -> Any:
+        """The shape and type of its value, and methods, as an array has them."""
+        if name in ("shape", "ndim", "size", "dtype"):
+            return getattr(self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)), name)
+        if name not in ("reshape", "transpose", "astype"):
+            raise AttributeError(name)
+        return partial(self.call, getattr(np.ndarray, name), self)
+
     @property
     def T(self) -> "Expression":
         """The axes reversed."""
         return self.transpose(None)
-
-    def transpose(self, *axes: Any) -> "Expression":
-        """As an array has it."""
-        return self.call(np.ndarray.transpose, self, *axes)
-
-    def reshape(self, *shape: Any) -> "Expression":
-        """As an array has it."""
-        return self.call(np.ndarray.reshape, self, *shape)
-
-    def astype(self, dtype: Any) -> "Expression":
-        """As an array has it."""
-        return self.call(np.ndarray.astype, self, dtype)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of its value."""
-        return self.node.shape if self.function is None else self.on(lambda x: np.zeros(x.shape, x.dtype)).shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of its elements."""
-        return self.node.dtype if self.function is None else self.on(lambda x: np.zeros(x.shape, x.dtype)).dtype
 
     def on(self, value: Callable[[Node], Any]) -> Any:
         """Its value, where each operand has the one of its node."""
@@ -192,19 +168,11 @@ def _coded(primitive: Primitive, arguments: Sequence[Any], beside: Expression) -
 # How functions are written: as operators, with how tightly they bind and what their result is called; else by name.
 
 _OPERATORS = {
-    np.add: ("+", Binding.TERM, "sum"),
-    np.subtract: ("-", Binding.TERM, "difference"),
-    np.multiply: ("*", Binding.FACTOR, "product"),
-    np.divide: ("/", Binding.FACTOR, "quotient"),
-    np.matmul: ("@", Binding.FACTOR, "product"),
-    np.dot: ("@", Binding.FACTOR, "product"),
-    np.equal: ("==", Binding.ANY, "equal"),
-    np.not_equal: ("!=", Binding.ANY, "not_equal"),
-    np.less: ("<", Binding.ANY, "less"),
-    np.less_equal: ("<=", Binding.ANY, "less_equal"),
-    np.greater: (">", Binding.ANY, "greater"),
-    np.greater_equal: (">=", Binding.ANY, "greater_equal"),
-}
+    np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.matmul: "@", np.dot: "@", np.equal: "==",
+    np.not_equal: "!=", np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">=",
+}  # fmt: skip
+_BINDINGS = dict.fromkeys("+-", Binding.TERM) | dict.fromkeys("*/@", Binding.FACTOR)
+_WORDS = {"+": "sum", "-": "difference", "*": "product", "@": "product", "/": "quotient"}
 _PLAIN = (bool, int, float, complex, type(None), type(Ellipsis), slice)
 _METHOD = type(np.ndarray.transpose)
 _NAMES = {
@@ -270,7 +238,7 @@ class Printer:
     def _call(self, x: Expression) -> tuple[list[Any], Binding]:
         function, (first, *further) = x.function, x.arguments
         if function in _OPERATORS and not x.keywords and (function is not np.dot or _are_matrices(x.arguments)):
-            sign, binds, _ = _OPERATORS[function]
+            sign, binds = _OPERATORS[function], _BINDINGS.get(_OPERATORS[function], Binding.ANY)
             left = self.parts(first, max(binds, Binding.TERM))
             return [*left, f" {sign} ", *self.parts(*further, Binding(binds + 1))], binds
         if function is operator.pow:
@@ -324,16 +292,14 @@ class Printer:
         if isinstance(index, slice):
             ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
             return [":".join(ends if ends[2] else ends[:2])]
-        if index is Ellipsis:
-            return ["..."]
-        if isinstance(index, Expression) or index is None or isinstance(index, bool):
-            return self.parts(index)
-        return [At(index)] if isinstance(index, int) else [array_text(np.asarray(index))]
+        if type(index) is int:
+            return [At(index)]
+        return ["..."] if index is Ellipsis else self.parts(np.array(index) if isinstance(index, list) else index)
 
 
 def word(x: Expression) -> str | None:
     """What a result is called: a sum, a product; None if nothing is said."""
-    return _OPERATORS[x.function][2] if x.function in _OPERATORS else None
+    return _WORDS.get(_OPERATORS.get(x.function, ""))
 
 
 def _are_matrices(factors: Sequence[Any]) -> bool:

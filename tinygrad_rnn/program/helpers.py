@@ -8,13 +8,13 @@ import builtins
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from types import CodeType, FunctionType
 
 import numpy as np
 
-from tinygrad_rnn.program.graph import Node, depth_first
+from tinygrad_rnn.program.graph import Node
 
 
 def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tuple[dict[Callable, str], list[str]]:
@@ -26,36 +26,30 @@ def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tup
     Raises:
         ValueError: the source of a function is not there, or needs what stands around it.
     """
-    try:
-        sources: dict[Callable, str] = {}
-        uses: dict[Callable, dict[str, Callable]] = {}
-
-        def used(function: Callable) -> Iterable[Callable]:
-            if function not in uses:
-                sources[function] = _source(function)
-                uses[function] = _used(function, sources[function])
-            return [x for x in uses[function].values() if x is not np]
-
-        order = []
-        for function, node in called.items():  # noqa: B007 - an error tells the last
-            order += [x for x in depth_first([function], used) if x not in order]
-    except (OSError, SyntaxError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"compile: the primitive {node.primitive.name!r} cannot be written as NumPy: {error}; say how it is "
-            "written, as tg.primitive(..., code=...)"
-        ) from error
-    names = {x: fresh(_word(x, called)) for x in order}
+    of = {function: node.primitive.name for function, node in called.items()}
+    sources: dict[Callable, str] = {}
+    uses: dict[Callable, dict[str, Callable]] = {}
+    waiting = list(of)
+    for function in waiting:  # which grows as it goes
+        try:
+            sources[function] = _source(function)
+            uses[function] = _used(function, sources[function])
+        except (OSError, SyntaxError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"compile: the primitive {of[function]!r} cannot be written as NumPy: {error}; say how it "
+                "is written, as tg.primitive(..., code=...)"
+            ) from error
+        new = [x for x in uses[function].values() if x is not np and x not in of]
+        of |= dict.fromkeys(new, of[function])
+        waiting += new
+    names = {x: fresh(_own_name(x).strip("_") or name) for x, name in of.items()}
     texts = []
-    for function in order:
-        renamed = {_own_name(function): names[function]}
-        renamed |= {old: "np" if x is np else names[x] for old, x in uses[function].items()}
+    for function in reversed(waiting):  # those that others call come first
+        renamed = {old: "np" if x is np else names[x] for old, x in uses[function].items()}
+        renamed[_own_name(function)] = names[function]
         pattern = r"\b(?<!\.)(" + "|".join(renamed) + r")\b"
         texts.append(re.sub(pattern, lambda found, renamed=renamed: renamed[found[0]], sources[function]))
     return names, texts
-
-
-def _word(function: Callable, called: Mapping[Callable, Node]) -> str:
-    return _own_name(function).strip("_") or called[function].primitive.name
 
 
 def _own_name(function: Callable) -> str:

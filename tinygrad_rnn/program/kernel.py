@@ -30,7 +30,7 @@ class Kernel:
     text: str
 
 
-class _Lines:
+class _Function:
     """A function in the making: its lines, and the things that are bound to its names."""
 
     def __init__(self, graph: Graph):
@@ -85,7 +85,7 @@ class _Lines:
 
 def flat(graph: Graph) -> Kernel:
     """One line for each node, in the order of the graph; results are copies."""
-    lines = _Lines(graph)
+    lines = _Function(graph)
     for node in graph.nodes:
         function = lines.function(node.primitive.forward, node.primitive.name)
         arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
@@ -106,7 +106,7 @@ def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
     return lines.finished([lines.result(i, x) for i, x in enumerate(graph.outputs)])
 
 
-class _Buffered(_Lines):
+class _Buffered(_Function):
     def __init__(self, graph: Graph, kept: Container[int]):
         super().__init__(graph)
         self.kept = kept

@@ -15,11 +15,11 @@ from tinygrad_rnn.descriptions import warn_of_lost_gradient
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import leaves_the_graph
+from tinygrad_rnn.program.containers import flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import Kernel, buffered, flat
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.source import written
-from tinygrad_rnn.program.structure import flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
 from tinygrad_rnn.tensor import Tensor, bare
 

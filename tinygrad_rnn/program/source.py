@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.program.assignments import Family, Line, Lines, Part, Ref
+from tinygrad_rnn.program.assignments import Assignment, Assignments, Family, Part, Ref
 from tinygrad_rnn.program.equations import Equations
 from tinygrad_rnn.program.expressions import At
-from tinygrad_rnn.program.outline import Outline
+from tinygrad_rnn.program.schedule import Schedule
 from tinygrad_rnn.program.tracing import Trace
 
 _WIDTH = 110  # of a comment, and of lists of names
@@ -36,8 +36,8 @@ def written(trace: Trace, rolled: bool = False, level: str = "named") -> str:
     """
     if level not in ("named", "primitives"):
         raise ValueError(f"written(level={level!r}): not one of 'named', 'primitives'")
-    outline = Outline(trace, folds=level == "named")
-    return _Text(Lines(outline, rolled), rolled).module()
+    schedule = Schedule(trace, folds=level == "named")
+    return _Text(Assignments(schedule, rolled), rolled).module()
 
 
 @dataclass
@@ -46,21 +46,21 @@ class _Block:
 
     forward: bool
     group: int | None
-    lines: list[Line]
+    lines: list[Assignment]
 
 
 class _Loop(NamedTuple):
     """Blocks that are alike, the first of which is the pattern; `moving` says which of its numbers go with the step."""
 
     blocks: list[_Block]
-    moving: dict[Line, list[bool]]
+    moving: dict[Assignment, list[bool]]
 
 
 class _Text:
     """The lines as a module: loops where steps are alike, comments, and what stands around them."""
 
-    def __init__(self, lines: Lines, rolled: bool):
-        self.lines, self.outline, self.trace = lines, lines.outline, lines.outline.trace
+    def __init__(self, lines: Assignments, rolled: bool):
+        self.lines, self.schedule, self.trace = lines, lines.schedule, lines.schedule.trace
         self.rolled = rolled
         self.blocks: list[_Block] = []
         for line in lines.lines:
@@ -72,7 +72,7 @@ class _Text:
             self._find_local()
         self.equations = Equations(lines, self._number)
 
-    def _add(self, line: Line) -> None:
+    def _add(self, line: Assignment) -> None:
         """Into the block of its step that is the last, or the last but one if it needs nothing of the last."""
         place = (line.forward, line.group)
         last, before = [*self.blocks[:-3:-1], None, None][:2]
@@ -99,7 +99,7 @@ class _Text:
             yield loop
             i += len(loop.blocks)
 
-    def _alike(self, loop: _Loop, block: _Block) -> list[Line] | None:
+    def _alike(self, loop: _Loop, block: _Block) -> list[Assignment] | None:
         """Which lines of the pattern a block lacks, if it is the pattern but for the step; else None.
 
         A line that it lacks may be run all the same if it makes what nobody asks for, as dh(0) = ᵗU dĥ(1).
@@ -134,7 +134,7 @@ class _Text:
         loop.moving.update(moving)
         return missing
 
-    def _idle(self, model: Line, shift: int, idle: set[Ref]) -> bool:
+    def _idle(self, model: Assignment, shift: int, idle: set[Ref]) -> bool:
         """Whether a line can be run at a step that lacks it: what it makes is nothing else, what it takes is there."""
         moved = [Ref(x.family, None if x.step is None else x.step + shift) for x in (model.target, *model.refs())]
         target, *taken = moved
@@ -271,7 +271,7 @@ class _Text:
         loss, *rest = self.lines.returned
         count = len(self.trace.wrt_names)
         value = self._part(loss, None)
-        value = f"float({value})" if self.outline.outputs[0].ndim == 0 else f"{value}.item()"
+        value = f"float({value})" if self.schedule.outputs[0].ndim == 0 else f"{value}.item()"
         pieces = [self._part(x, None) for x in rest[:count]]
         if self.trace.extra is not None:
             pieces[-1] += "]"

@@ -19,8 +19,8 @@ from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.observer import leaves_the_graph, observer
+from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
-from tinygrad_rnn.program.structure import flattened, is_array, rebuilt
 from tinygrad_rnn.program.surroundings import Surroundings, without_chance
 from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
@@ -35,7 +35,7 @@ class Trace:
         parameters: the Tensors whose values the graph's parameters are read from at each call.
         input_names: what the function calls its inputs: xs, or state_1 for a part of one.
         wrt_names, wrt: what the gradients are of, and its leaves.
-        extra: what else the function returns, as `structure.flattened` has it.
+        extra: what else the function returns, as `containers.flattened` has it.
         examples: the inputs that the function was run on. surroundings: what it found around it.
     """
 

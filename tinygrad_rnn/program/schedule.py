@@ -12,7 +12,7 @@ MOST_TERMS = 8  # as do sums of more terms than this,
 _LONGEST_CONSTANT = 40  # and constants of more characters
 
 
-class Outline:
+class Schedule:
     """Which nodes of a trace are written as lines of their own, and at which time step.
 
     Attributes:

@@ -10,21 +10,21 @@ from tinygrad_rnn.tensor import Tensor
 
 
 def flattened(value: Any) -> tuple[list[Any], Any]:
-    """The arrays in a value, as they are, and the value with their places; lists, tuples and dicts may nest."""
+    """The arrays in a value, as they are, and the value with their numbers in their places, nested or not."""
     leaves: list[Any] = []
 
-    def place(x: Any) -> Any:
+    def leaf(x: Any) -> Any:
         if not is_array(x):
             return x
         leaves.append(x)
-        return _Place(len(leaves) - 1)
+        return _Leaf(len(leaves) - 1)
 
-    return leaves, _mapped(place, value)
+    return leaves, _mapped(leaf, value)
 
 
 def rebuilt(structure: Any, arrays: Sequence[Any]) -> Any:
     """The value of which `flattened` has given the structure, with these arrays."""
-    return _mapped(lambda x: arrays[x.number] if isinstance(x, _Place) else x, structure)
+    return _mapped(lambda x: arrays[x.number] if isinstance(x, _Leaf) else x, structure)
 
 
 def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
@@ -56,7 +56,7 @@ def structure_key(structure: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Leaf:
     number: int
 
 
