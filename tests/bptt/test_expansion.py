@@ -266,7 +266,9 @@ def test_the_map_from_equations_to_functions_names_what_there_is():
         *module, attribute = name.split(".")
         assert hasattr(modules[module[0]] if module else bptt, attribute), name
     gradients = bptt.closed_form_gradients
-    for name in (name.rstrip(", .") for name in by_hand - {"", "examples/", "many_to_many=True", "..._stacked_gradients"}):
+    for name in (
+        name.rstrip(", .") for name in by_hand - {"", "examples/", "many_to_many=True", "..._stacked_gradients"}
+    ):
         fields = bptt.Gradients.__dataclass_fields__
         assert (
             hasattr(bptt, name)
