@@ -68,6 +68,7 @@ class Primitive:
     variadic: bool = False
     by_element: bool = False
     products: tuple[tuple[int, int], ...] = ()
+    by_rows: bool = False
     reduction: np.ufunc | None = None
     is_view: bool = False
     is_copy: bool = False
