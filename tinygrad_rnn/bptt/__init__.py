@@ -47,11 +47,7 @@ Where each of their equations is, by hand in NumPy (`closed_form`) and by the en
     several of them
     it vanishes or explodes; f′ of sigmoid is at most ¼                                   norm_bound
     gradient clipping                                                                     optim.clip_grad_norm
-<<<<<<< HEAD
-    LSTM and GRU                                                                          nn.LSTMCell, nn.GRUCell
-=======
     LSTM and GRU (by hand in examples/closed_form_gates.py)                               nn.LSTMCell, nn.GRUCell
->>>>>>> 1f248346fdfb3df301d020c577258dcc07d3e33c
 
 (*) What interdb writes as a derivative is what a gradient is multiplied by, read from left to right. As a Jacobian
 ∂ĥ(t)/∂h(t-1) is U, and `jacobian` gives U; the gradient, a column, is multiplied by its transpose, ᵗU, from the left:
