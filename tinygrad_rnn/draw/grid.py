@@ -76,9 +76,20 @@ class Link:
 
 @dataclass(eq=False)
 class Row:
-    """A row, through all columns; `lanes` are the sums whose terms hang from it, those above it and those below."""
+    """A row of a layer, through all columns, at a height.
 
+    `reach` is how far what belongs to it goes, above it (True) and below it (False); `lanes` are the sums whose terms
+    hang from it, above and below.
+    """
+
+    layer: int
+    y: float = 0.0
+    reach: dict[bool, float] = field(default_factory=dict)
     lanes: dict[bool, list[Sequence[Place]]] = field(default_factory=lambda: {True: [], False: []})
+
+    def extend(self, above: bool, distance: float) -> None:
+        """Let the row reach at least so far."""
+        self.reach[above] = max(self.reach[above], distance)
 
 
 class Grid:
@@ -100,7 +111,7 @@ class Grid:
         self.gradient_of = self._gradients()
         self.hubs, self.trunk = self._trunk()
         self.slot = self._slots()
-        self.rows: list[tuple[int, Row]] = []  # with their layers, from the top
+        self.rows: list[Row] = []  # from the top
         self.row: dict[Place, Row] = {}
         self.above: dict[Row, Row] = {}  # of rows, those of the gradients
         self._find_rows()
@@ -217,15 +228,14 @@ class Grid:
                 continue
             row = self.row[of]
             if row not in self.above:
-                self.above[row] = Row()
-                at = next(i for i, (_, other) in enumerate(self.rows) if other is row)
-                self.rows.insert(at, (self.rows[at][0], self.above[row]))
+                self.above[row] = Row(row.layer)
+                self.rows.insert(self.rows.index(row), self.above[row])
             self.row[p], self.slot[p] = self.above[row], self.slot[of]
             self.trunk.add(p)
 
     def _new_row(self, layer: int, path: Sequence[Place]) -> None:
-        self.rows.append((layer, Row()))
-        self.row |= dict.fromkeys(path, self.rows[-1][1])
+        self.rows.append(Row(layer))
+        self.row |= dict.fromkeys(path, self.rows[-1])
 
     def _join(self, path: list[Place], column: int) -> None:
         """Continue a row by a path of a column that is no step."""

@@ -1,4 +1,4 @@
-"""DOT text to picture bytes, by the layout engine in pygraphviz's wheels, or else by an installed `dot` command."""
+"""DOT text to picture bytes, by the layout engine in pygraphviz's wheels."""
 
 import os
 import re
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from typing import IO
-
-import graphviz
 
 from tinygrad_rnn.errors import DrawingError
 
@@ -26,12 +24,14 @@ def render(source: str, format: str, whole: bool = False) -> bytes:
         whole: it is an error if a bitmap would be too large, which is drawn smaller else.
 
     Raises:
-        DrawingError: neither pygraphviz nor a `dot` command is installed, or the drawing failed; with its messages.
+        DrawingError: pygraphviz is not installed, or the drawing failed; with its messages.
     """
     try:
         import pygraphviz
-    except ImportError:
-        return _render_with_command(source, format)
+    except ImportError as error:
+        raise DrawingError(
+            f"nothing here can draw {format}: `pip install pygraphviz` brings a layout engine along; or save as .dot"
+        ) from error
     with _one_at_a_time, _captured_stderr() as messages:
         try:
             graph = pygraphviz.AGraph(string=source)
@@ -51,18 +51,6 @@ def render(source: str, format: str, whole: bool = False) -> bytes:
 def _said(messages: IO[bytes]) -> str:
     messages.seek(0)
     return messages.read().decode(errors="replace")
-
-
-def _render_with_command(source: str, format: str) -> bytes:
-    try:
-        return graphviz.pipe("dot", format, source.encode(), quiet=True)
-    except graphviz.ExecutableNotFound as error:
-        raise DrawingError(
-            f"nothing here can draw {format}: `pip install pygraphviz` brings a layout engine along; or install "
-            "Graphviz, or save as .dot"
-        ) from error
-    except graphviz.CalledProcessError as error:
-        raise DrawingError(f"Graphviz could not draw {format}: {error}") from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Point, Row
@@ -150,75 +151,66 @@ def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place]
 
 def _upwards(grid: Grid, heights: Heights) -> tuple[dict[int, float], list[Lane]]:
     """Set every y, row by row; returns the line below each layer by which lower ones come in, and the lanes."""
-    half, level = heights.half, heights.level
-    above, below = _reach(grid, heights)
-    gathering = {grid.row[link.target]: grid.row_of(link.source) for link in grid.links if grid.gathers(link)}
-    ys: dict[Row, float] = {}
+    _reach(grid, heights)
+    gathering: dict[Row, tuple[Row, float]] = {}  # the row that such a row belongs to, and how far it is above that
+    for link in filter(grid.gathers, grid.links):
+        of = grid.row_of(link.source)
+        gathering[grid.row[link.target]] = of, of.reach[True] + MARGIN + heights.half
+    for of, distance in gathering.values():
+        of.extend(True, distance)
     lanes: list[tuple[Sequence[Place], Row, float]] = []  # and how far each is off its row
     under: dict[int, float] = {}
-    at, left = 0.0, min(p.x for p in grid.places)
-    for i, (layer, row) in enumerate(grid.rows):
-        if row in gathering:
-            continue
-        up, down = above[row], below[row]
-        gathered = up + MARGIN + half
-        up = gathered if row in gathering.values() else up
-        for sign, reach in ((1, up), (-1, down)):
-            y = reach
-            for terms in sorted(row.lanes[sign > 0], key=lambda terms: terms[0].x):
-                y += heights.lane if y > reach else LEVEL - HALF
-                lanes.append((terms, row, sign * y))
-            up, down = (max(up, y + half), down) if sign > 0 else (up, max(down, y + half))
-        at -= up + (APART if ys else 0.0)
-        ys[row] = at
-        for gatherer in (r for r, of in gathering.items() if of is row):
-            ys[gatherer] = at + gathered
-        at -= down
-        if i + 1 == len(grid.rows) or grid.rows[i + 1][0] != layer:
-            hubs = [p for p in grid.hubs if grid.layer[p] == layer]
-            if hubs:
-                at -= APART + half
-                for p in hubs:
-                    p.y = at
-                at -= half
-            under[layer] = at - APART / 2
-            at -= APART
-    lowest = min((layer for layer, _ in grid.rows if layer > 0), default=0)
-    zero = ys[next(row for layer, row in grid.rows if layer == lowest and row in ys)]
-    for p in grid.reached:
+    bottom = APART
+    for layer, rows in groupby(grid.rows, key=lambda row: row.layer):
+        for row in rows:
+            if row in gathering:
+                continue
+            for above, reach in row.reach.items():
+                y = reach
+                for terms in sorted(row.lanes[above], key=lambda terms: terms[0].x):
+                    y += heights.lane if y > reach else LEVEL - HALF
+                    lanes.append((terms, row, y if above else -y))
+                row.extend(above, y + heights.half)
+            row.y = bottom - APART - row.reach[True]
+            bottom = row.y - row.reach[False]
+        hubs = [p for p in grid.hubs if grid.layer[p] == layer]
+        for p in hubs:
+            p.y = bottom - APART - heights.half
+        bottom -= APART + 2 * heights.half if hubs else 0.0
+        under[layer] = bottom - APART / 2
+        bottom -= APART
+    for row, (of, distance) in gathering.items():
+        row.y = of.y + distance
+    lowest = min((row.layer for row in grid.rows if row.layer > 0), default=0)
+    zero = next(row.y for row in grid.rows if row.layer == lowest)
+    for p in grid.reached:  # each after what it hangs from
         if p in grid.row:
-            p.y = ys[grid.row[p]] - zero
+            p.y = grid.row[p].y - zero
         elif p in grid.hubs:
             p.y -= zero
-        for up, side in grid.children[p].items():
-            for c in side:
-                c.y = p.y + (level if up else -level)
+        else:
+            p.y = grid.parent[p].y + (heights.level if grid.up[p] else -heights.level)
+    left = min(p.x for p in grid.places)
     return (
         {layer: y - zero for layer, y in under.items()},
-        [Lane(terms, left, ys[row] - zero + y) for terms, row, y in lanes],
+        [Lane(terms, left, row.y - zero + y) for terms, row, y in lanes],
     )
 
 
-def _reach(grid: Grid, heights: Heights) -> tuple[dict[Row, float], dict[Row, float]]:
-    """How far up and down each row reaches, with its trees, and with what enters it from a rail or from below."""
-    above: dict[Row, float] = defaultdict(lambda: heights.half)
-    below: dict[Row, float] = defaultdict(lambda: heights.half)
+def _reach(grid: Grid, heights: Heights) -> None:
+    """Set how far each row reaches, with its trees, and with what enters it from a rail or from below."""
+    for row in grid.rows:
+        row.reach = {True: heights.half, False: heights.half}
     depth: dict[Place, int] = {}
     for p in grid.reached:
         depth[p] = depth[grid.parent[p]] + 1 if p in grid.parent else 0
         if p in grid.parent and grid.root(p) in grid.row:
-            reach = above if grid.up[p] else below
-            row = grid.row[grid.root(p)]
-            reach[row] = max(reach[row], depth[p] * heights.level + heights.half)
+            grid.row[grid.root(p)].extend(grid.up[p], depth[p] * heights.level + heights.half)
     for link, tap in grid.taps.items():
         if tap:
-            row = grid.row[link.target]
-            above[row] = max(above[row], heights.tap + RAIL * tap)
-    for link in grid.links:
-        if grid.rises(link):
-            row = grid.row[link.target]
-            below[row] = max(below[row], 2.5 * heights.half)
-    return above, below
+            grid.row[link.target].extend(True, heights.tap + RAIL * tap)
+    for link in filter(grid.rises, grid.links):
+        grid.row[link.target].extend(False, 2.5 * heights.half)
 
 
 def _turn(grid: Grid, rail_x: dict[tuple[int, Place], float], under: dict[int, float], heights: Heights) -> None:
