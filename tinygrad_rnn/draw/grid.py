@@ -178,19 +178,15 @@ class Grid:
                 fed.add(p)
             elif len(users[p]) > 1 and p.kind != "parameter" and not p.carried and p.column in self.steps:
                 hubs.add(p)
-        roles = {self._role(p) for p in fed if p.tensor.name is not None}
+        roles = {p.role for p in fed if p.tensor.name is not None}
         with_state = {p.column for p in self.places if p.carried}
         trunk: set[Place] = set()
         for p in reversed(self.places):
             wanted = p.carried or p.column not in with_state or any(q in trunk for q in users[p])
-            ours = p.carried or p is self.places[-1] or (not p.tensor.is_leaf and (p in fed or self._role(p) in roles))
+            ours = p.carried or p is self.places[-1] or (not p.tensor.is_leaf and (p in fed or p.role in roles))
             if wanted and ours and p not in hubs and p not in self.gradient_of:
                 trunk.add(p)
         return hubs, trunk
-
-    def _role(self, p: Place) -> tuple:
-        """What is the same for alike places of all columns."""
-        return p.tensor.name, self.layer[p], p.carried
 
     def _slots(self) -> dict[Place, int]:
         slot: dict[Place, int] = {}
@@ -198,10 +194,6 @@ class Grid:
             if p in self.trunk:
                 before = [link.source for link in self.into[p] if link.source.column == p.column]
                 slot[p] = 1 + max([slot[q] for q in before if q in slot and self.layer[q] == self.layer[p]], default=-1)
-        output = self.places[-1]
-        if output in slot and output.column not in self.steps:  # nothing stands above it or below
-            others = [slot[p] for p in slot if p.column == output.column and p is not output]
-            slot[output] = max(slot[output], 1 + max(others, default=-1))
         return slot
 
     def _find_rows(self) -> None:
@@ -241,7 +233,7 @@ class Grid:
         """Continue a row by a path of a column that is no step."""
         beside = [link.source for link in self.into[path[0]]] + [link.target for link in self.out[path[-1]]]
         if path[0].carried:
-            beside = [p for p in self.row if self._role(p) == self._role(path[0])]
+            beside = [p for p in self.row if (p.role, self.layer[p]) == (path[0].role, self.layer[path[0]])]
         taken = {self.row[p] for p in self.columns[column] if p in self.row}
         for row in (self.row[p] for p in beside if p in self.row):
             if row not in taken:
@@ -285,7 +277,7 @@ class Grid:
     def _carries_on(self, p: Place) -> bool:
         """Whether a state goes on by itself, as c(t-1) does in the making of c(t)."""
         before = [link.source for link in self.into[p] if link.source.column < p.column]
-        return p.carried and any(self._role(q) == self._role(p) for q in before)
+        return p.carried and any(q.role == p.role for q in before)
 
     def _hang(self) -> tuple[dict[Place, Place], list[Place]]:
         """What each place hangs from; and all places, breadth first, each after what it hangs from."""
