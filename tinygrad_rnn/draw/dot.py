@@ -10,7 +10,7 @@ from collections import defaultdict
 import graphviz
 
 from tinygrad_rnn.draw import legend, style
-from tinygrad_rnn.draw.elements import Drawing, Edge, Node
+from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
 from tinygrad_rnn.draw.routes import Route, box_of, routes
 from tinygrad_rnn.tables import counted
 

@@ -12,9 +12,9 @@ from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.diagram import Diagram
-from tinygrad_rnn.draw.elements import Node, Scale
-from tinygrad_rnn.draw.quantities import colours
+from tinygrad_rnn.draw.drawing import Node, Scale
 from tinygrad_rnn.draw.style import NODES, size
+from tinygrad_rnn.draw.values import colours
 from tinygrad_rnn.primitives import add
 from tinygrad_rnn.tensor import Tensor
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.elements import Drawing
+from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.style import LEGEND_FONT, NODES, SCALE, ZERO, text_width
 
 SIDE = 14.0  # of a patch

@@ -6,7 +6,6 @@ time step is: its columns differ in width with their contents, it moves nodes be
 sums through the columns. Lengths are in points; x grows to the right and y upwards.
 """
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -273,11 +272,9 @@ def _bend(links: Sequence[Link], places: Sequence[Place]) -> None:
     rows = defaultdict(list)
     for p in places:
         rows[p.y].append(p.x)
-    for xs in rows.values():
-        xs.sort()
     for link in links:
         left, right = sorted((link.source.x, link.target.x))
-        passed = bisect_left(rows[link.source.y], right) - bisect_right(rows[link.source.y], left)
+        passed = sum(left < x < right for x in rows[link.source.y])
         if not link.via and link.source.y == link.target.y and passed > 0:
             between = [p.y - link.source.y for p in places if left < p.x < right]
             below, above = (any(0 < sign * y < 2 * ARC for y in between) for sign in (-1, 1))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.draw.elements import Drawing, Edge, Node
+from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
 from tinygrad_rnn.draw.style import ARROW, CORNER, EDGE_FONT, EDGES, NODES, size, text_width
 
 ALONG = (0.58, 0.5, 0.66, 0.42, 0.74, 0.34)  # where beside a line, nearest to what is best: fans spread out

@@ -16,15 +16,15 @@ from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram
-from tinygrad_rnn.draw.elements import Edge, Node, Scale
+from tinygrad_rnn.draw.drawing import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.placement import Lane, is_free
-from tinygrad_rnn.draw.quantities import colours, gradients, short
 from tinygrad_rnn.draw.routes import box_of
+from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import MARGIN, size
-from tinygrad_rnn.draw.telling import Story
 from tinygrad_rnn.draw.unfolding import Options, Unfolded
+from tinygrad_rnn.draw.values import colours, gradients, short
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor
 

@@ -9,7 +9,7 @@ from algebra.readers import LETTERS, Formula, Net
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import time_step
-from tinygrad_rnn.draw.telling import Story
+from tinygrad_rnn.draw.story import Story
 
 NETS = [{}, {"many": True}, {"kind": "LSTM"}, {"kind": "GRU", "many": True}, {"num_layers": 2}]
 
