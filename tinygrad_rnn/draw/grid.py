@@ -21,7 +21,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain, count, pairwise
 
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -121,9 +121,9 @@ class Grid:
         parent, self.reached = self._hang()
         self.up = self._sides(parent)
         self.parent = self._leave_exits_free(parent)
-        self.children: dict[Place, dict[bool, list[Place]]] = {p: {True: [], False: []} for p in places}
+        self.branches: dict[tuple[Place, bool], list[Place]] = defaultdict(list)  # what hangs above a place, or below
         for p, parent_of_p in self.parent.items():
-            self.children[parent_of_p][self.up[p]].append(p)
+            self.branches[parent_of_p, self.up[p]].append(p)
         self.rails, self.taps = self._find_rails()
 
     # What is where: layer, trunk, slot, row, tree
@@ -151,13 +151,13 @@ class Grid:
                 small, large = sorted((net[p], net[q]), key=len)
                 large |= small
                 net |= dict.fromkeys(small, large)
-        height, taken = max(layer.values(), default=1), defaultdict(list)  # per layer, the columns of the nets in it
+        height, taken = max(layer.values(), default=1), defaultdict(set)  # the columns of the nets in a layer
         nets = {id(net[p]): (layer[p], net[p]) for p in self.places if p in net and p.carried}
         for lowest, places in nets.values():
             columns = {p.column for p in places}
-            k = next((k for k, others in enumerate(taken[lowest]) if not others & columns), len(taken[lowest]))
-            taken[lowest][k:] = [columns.union(*taken[lowest][k : k + 1]), *taken[lowest][k + 1 :]]
-            layer |= {p: lowest + k * height for p in places}
+            own = next(layer for layer in count(lowest, height) if not taken[layer] & columns)
+            taken[own] |= columns
+            layer |= dict.fromkeys(places, own)
 
     def _gradients(self) -> dict[Place, Place]:
         """What a node of a recorded backward graph is the gradient of: dh(t) of h(t)."""

@@ -9,7 +9,7 @@ sums through the columns. Lengths are in points; x grows to the right and y upwa
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Point, Row
@@ -87,10 +87,11 @@ def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place]
     label = {link.source: room(link) for link in grid.links if grid.parent.get(link.source) is link.target}
     label |= {link.target: room(link) for link in grid.links if grid.parent.get(link.target) is link.source}
     for p in reversed(grid.reached):
-        for side in grid.children[p].values():
-            for c in side[1:-1]:  # labels between two lines need room, and the lines are half as far apart there
-                width[c] = max(width[c], 2.7 * label.get(c, 0.0) + SPACE)
-        width[p] = max(p.width + SPACE, *[sum(width[c] for c in side) for side in grid.children[p].values()])
+        branches = [grid.branches.get((p, up), []) for up in (True, False)]
+        for c in chain.from_iterable(branch[1:-1] for branch in branches):
+            # labels between two lines need room, and the lines are half as far apart there
+            width[c] = max(width[c], 2.7 * label.get(c, 0.0) + SPACE)
+        width[p] = max(p.width + SPACE, *[sum(width[c] for c in branch) for branch in branches])
     alike = {column: 0 if column in grid.steps else column + 1 for column in grid.columns}  # by kinds of columns
     slots: dict[tuple[int, int], float] = defaultdict(float)
     apart: dict[tuple[int, int], float] = defaultdict(float)  # the least from the slot before to this one
@@ -139,12 +140,11 @@ def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place]
             elif p in grid.hubs:
                 p.x = rail_x[column, p]
         edge, before = left + centres[-1] + slots[kind, len(centres) - 1] / 2, column
-    for p in grid.reached:
-        for side in grid.children[p].values():
-            from_left = p.x - sum(width[c] for c in side) / 2
-            for c in side:
-                c.x = from_left + width[c] / 2
-                from_left += width[c]
+    for (p, _), branch in grid.branches.items():  # each after what it hangs from
+        from_left = p.x - sum(width[c] for c in branch) / 2
+        for c in branch:
+            c.x = from_left + width[c] / 2
+            from_left += width[c]
     return rail_x
 
 
