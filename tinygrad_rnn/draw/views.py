@@ -107,7 +107,7 @@ class _Figure:
 
     def diagram(self, title: str, gradient: bool) -> Diagram:
         """The figure for one direction: of the values, or of the gradients with their sums over time."""
-        unfolded, direction = self.unfolded, "RL" if gradient else "LR"
+        unfolded = self.unfolded
         nodes = [self._node(p, gradient) for p in unfolded.places]
         edges = [self._edge(link, gradient) for link in unfolded.links]
         for lane in self.lanes if gradient else ():
@@ -119,7 +119,8 @@ class _Figure:
             tooltip = "no gradient flows back from here"
             nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=p.x - CUT, y=p.y, tooltip=tooltip))
             edges.append(Edge(f"cut{i}", p.id, kind="cut"))
-        edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.lanes]))
+        loops = self._loops(max([node.y for node in nodes] + [lane.y for lane in self.lanes]))
+        edges += [loop.reversed() if gradient else loop for loop in loops]
         scale = None
         if self.options.color_by is not None:
             nodes, scale = self._coloured(nodes)
@@ -127,8 +128,8 @@ class _Figure:
         captions = ["   ".join(filter(None, part)) for part in parts]
         return Diagram(
             title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
-            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(), direction=direction,
-            story=None if unfolded.rolled else self.story,
+            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(),
+            direction="RL" if gradient else "LR", story=None if unfolded.rolled else self.story,
         )  # fmt: skip
 
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
@@ -151,7 +152,7 @@ class _Figure:
         lit = None if self.lit is None else self.lit.issuperset(places)
         return {"bold": lit is True, "faint": lit is False}
 
-    def _loops(self, direction: str, top: float) -> list[Edge]:
+    def _loops(self, top: float) -> list[Edge]:
         """From each state of a rolled graph over everything to where the next step starts, which it enters level."""
         edges = []
         for i, (state, start) in enumerate(self.unfolded.loops):
@@ -160,11 +161,8 @@ class _Figure:
             way = ((state.x, y),) if is_free(state, column, 1) else ((x, state.y), (x, y))
             x = start.x - start.width / 2 - BESIDE * (i + 1)
             way += ((x, y), (x, start.y))
-            ends, piece = (state.id, start.id), len(way) - 2
-            if direction == "RL":
-                ends, way, piece = ends[::-1], way[::-1], 2
             markup = "<I>t</I> − 1 ← <I>t</I>"
-            edges.append(Edge(*ends, "t − 1 ← t", "loop", markup, via=way, at=piece))
+            edges.append(Edge(state.id, start.id, "t − 1 ← t", "loop", markup, via=way, at=len(way) - 2))
         return edges
 
     @property
@@ -217,19 +215,18 @@ class _Figure:
         return "\n".join(filter(None, [shape, value, clipping(tensor) if whole else ""]))
 
     def _edge(self, link: Link, gradient: bool) -> Edge:
-        p, q, via, piece, curve = link.source, link.target, link.via, link.at, link.curve
+        p, q = link.source, link.target
         if not gradient:
             kind, label, markup = "value", *(labels.function(link) for labels in self.labels)
         elif p.tensor.requires_grad:
             kind, label, markup = "gradient", *(labels.derivative(link) for labels in self.labels)
         else:
             kind, label, markup = "none", "", ""
-        if gradient:
-            p, q, via, piece, curve = q, p, via[::-1], len(via) - piece, curve[::-1]
-        return Edge(
-            p.id, q.id, label, kind, markup, via=via, at=piece, side=link.side, bend=link.bend, curve=curve,
-            middle=link.middle, **self._look(p, q),
+        edge = Edge(
+            p.id, q.id, label, kind, markup, link.via, link.at, link.side, link.bend, link.curve, link.middle,
+            **self._look(p, q),
         )  # fmt: skip
+        return edge.reversed() if gradient else edge
 
     def _coloured(self, nodes: list[Node]) -> tuple[list[Node], Scale]:
         """The nodes in the colours of their norms, and the scale of these."""
