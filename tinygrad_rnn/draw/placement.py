@@ -9,7 +9,7 @@ sums through the columns. Lengths are in points; x grows to the right and y upwa
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain, groupby, zip_longest
 from typing import NamedTuple
 
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Point, Row
@@ -98,8 +98,7 @@ def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place]
     rails: dict[int, list[float]] = defaultdict(list)  # the widths that rails take
     for column, entering in grid.rails.items():
         widths = [width[p] if p in grid.hubs else RAIL for p in entering]
-        widest, other = sorted((rails[alike[column]], widths), key=sum, reverse=True)
-        rails[alike[column]] = widest + other[len(widest) :]
+        rails[alike[column]] = [max(pair) for pair in zip_longest(rails[alike[column]], widths, fillvalue=0.0)]
     for p, slot in grid.slot.items():
         slots[alike[p.column], slot] = max(slots[alike[p.column], slot], width[p])
         for link in grid.into[p]:
