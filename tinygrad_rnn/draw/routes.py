@@ -8,7 +8,7 @@ or to the other side.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -81,20 +81,17 @@ def _middles(edge: Edge, points: list[Point], width: float) -> Iterator[Point]:
         return
     start, end = points[edge.at : edge.at + 2]
     dx, dy = end[0] - start[0], end[1] - start[1]
-    if edge.bend:
-        for part in (0.5, *ALONG[2:]):
-            x, y = _between(start, end, part)
-            yield x, y + 3 * part * (1 - part) * edge.bend + math.copysign(0.85 * EDGE_FONT, edge.bend)
-    elif abs(dx) > 2 * abs(dy):
-        for side in (1, -1):
-            for part in (0.5, *ALONG[2:]):
-                x, y = _between(start, end, part)
-                yield x, y + side * (0.85 * EDGE_FONT + abs(dy / dx) * width / 2)
-    else:
-        for side in (edge.side, -edge.side):
-            for part in (0.5, *ALONG) if edge.via else ALONG:
-                x, y = _between(start, end, part)
-                yield x + side * (width / 2 + 5 + (0.35 * EDGE_FONT * abs(dx / dy) if dy else 0.0)), y
+    level = edge.bend or abs(dx) > 2 * abs(dy)
+    parts = (0.5, *ALONG[2:]) if level else (0.5, *ALONG) if edge.via else ALONG
+    sides = (math.copysign(1, edge.bend),) if edge.bend else (1, -1) if level else (edge.side, -edge.side)
+    for side, part in product(sides, parts):
+        x, y = _between(start, end, part)
+        if edge.bend:
+            yield x, y + 3 * part * (1 - part) * edge.bend + side * 0.85 * EDGE_FONT
+        elif level:
+            yield x, y + side * (0.85 * EDGE_FONT + abs(dy / dx) * width / 2)
+        else:
+            yield x + side * (width / 2 + 5 + (0.35 * EDGE_FONT * abs(dx / dy) if dy else 0.0)), y
 
 
 def _box(middle: Point, width: float, height: float) -> Box:
