@@ -118,9 +118,9 @@ class Grid:
         entered = {(link.source, link.target.column) for link in links if link.target in self.trunk}
         self.hubs = {p for p in self.hubs if (p, p.column) in entered}  # what enters no row hangs, as all else does
         self.rows_of_steps = {row for p, row in self.row.items() if p.column in self.steps}
-        parent, self.reached = self._hang()
-        self.up = self._sides(parent)
-        self.parent = self._leave_exits_free(parent)
+        self.parent, self.reached = self._hang()
+        self.up = self._sides()
+        self._leave_exits_free()
         self.branches: dict[tuple[Place, bool], list[Place]] = defaultdict(list)  # what hangs above a place, or below
         for p, parent_of_p in self.parent.items():
             self.branches[parent_of_p, self.up[p]].append(p)
@@ -297,14 +297,14 @@ class Grid:
                         found.append(q)
         return parent, list(reached)
 
-    def _sides(self, parent: dict[Place, Place]) -> dict[Place, bool]:
+    def _sides(self) -> dict[Place, bool]:
         """Whether each place that hangs from another hangs upwards.
 
         All but parameters do, and those parameters that meet data in one primitive, or go into a gradient above; or
         all, where a lower layer comes in from below. Places of one parameter hang on one side, so that the lane of
         their sum meets nothing else.
         """
-        hung = [p for p in self.reached if p in parent]
+        parent, hung = self.parent, [p for p in self.reached if p in self.parent]
         gradients = {p for p in self.row if p in self.gradient_of}
         up = {p for p in hung if p.kind != "parameter"}
         with_data = {link.user for link in self.links if link.source in up}
@@ -323,13 +323,13 @@ class Grid:
             side[p] = side[parent[p]] if parent[p] in parent else p in up and parent[p] not in self.hubs
         return side
 
-    def _leave_exits_free(self, parent: dict[Place, Place]) -> dict[Place, Place]:
+    def _leave_exits_free(self) -> None:
         """Above what goes on to another column, nothing hangs: what would, hangs beside it."""
-        for p in [p for p in self.reached if p in parent]:
+        for p in self.reached:
             exits = p not in self.trunk and any(link.target.column != p.column for link in self.out[p])
-            if exits and parent[p] in parent:
-                parent |= {link.source: parent[p] for link in self.into[p] if parent.get(link.source) is p}
-        return parent
+            if exits and self.parent.get(p) in self.parent:
+                hung = [link.source for link in self.into[p] if self.parent.get(link.source) is p]
+                self.parent |= dict.fromkeys(hung, self.parent[p])
 
     def rises(self, link: Link) -> bool:
         """Whether a link goes up from a lower layer, all of whose output enters the next one there."""
