@@ -9,7 +9,8 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from lesson import expected, run
-from tinygrad_rnn.experiments import Net, flow, plots
+from tinygrad_rnn.experiments import flow, plots
+from tinygrad_rnn.experiments.flow import Net
 
 H, T, SEEDS, PICTURE = 32, 100, 5, "profiles.svg"
 

@@ -10,8 +10,9 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from lesson import expected, run
-from tinygrad_rnn.experiments import Settings, plots
+from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.data import load
+from tinygrad_rnn.experiments.settings import Settings
 
 HIDDEN, BATCH, LENGTH = 128, 32, 25
 START, PICTURE = [np.zeros((BATCH, HIDDEN), np.float32)], "learning.svg"

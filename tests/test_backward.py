@@ -15,8 +15,9 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import backward_start, fit, sweep, topological_order
 from tinygrad_rnn.checking import check_gradients
+from tinygrad_rnn.context import time_step
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import Tensor, record, time_step
+from tinygrad_rnn.tensor import Tensor, record
 
 
 def leaf(data, **options):
@@ -159,6 +160,17 @@ def test_a_number_that_is_broadcast_and_used_as_it_is_keeps_every_term():
     y = x * 10.0 + x * 100.0 + (x * v).sum() + (x * v).sum()
     for create_graph in (False, True):
         assert tg.grad(y, x, create_graph=create_graph)[0].item() == 116.0
+
+
+@pytest.mark.parametrize("index", [0, slice(0, 1), (0,), [0, 0]], ids=str)
+def test_an_element_of_what_is_broadcast_elsewhere_gets_its_own_cotangent_alone(index):
+    x, v = leaf([1.0, 2.0, 3.0]), np.ones((5, 3))
+    element = x[index].sum() * 7.0
+    y = element + (x * v).sum() + (x * v).sum()
+    expected = np.full(3, 10.0)
+    np.add.at(expected, index, 7.0)
+    for create_graph in (False, True):
+        np.testing.assert_array_equal(tg.grad(y, x, create_graph=create_graph)[0].data, expected)
 
 
 def test_a_backward_pass_that_fails_adds_nothing():

@@ -4,7 +4,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
 from tinygrad_rnn.checking import central_differences, check_parameters
-from tinygrad_rnn.tensor import record, watcher
+from tinygrad_rnn.observer import observer
+from tinygrad_rnn.tensor import record
 
 
 def test_returns_the_largest_relative_error():
@@ -129,7 +130,7 @@ def test_watching_holds_nothing_that_is_gone():
         x = tg.Tensor([1.0], requires_grad=True)
         for _ in range(100):
             (x * x).sum().backward()
-        assert len(watcher.get()._places) == 0
+        assert len(observer.get()._lines) == 0
 
 
 def test_a_sum_of_gradients_that_overflows_is_found():

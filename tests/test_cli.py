@@ -17,9 +17,10 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import cli, nn
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.style import ZERO
+from tinygrad_rnn.files import claimed
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.primitives import TABLE
-from tinygrad_rnn.tensor import unary
+from tinygrad_rnn.tensor import operation
 
 
 def test_demo_writes_the_figures_and_prints_the_proof(capsys, tmp_path):
@@ -279,7 +280,7 @@ def test_a_wrong_rule_is_told(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(TABLE, "tanh", wrong)
     status, out, err = run(capsys, "check")
     assert status == 1 and re.search(r"^tanh +wrong +wrong", out, re.MULTILINE) and "central differences give" in err
-    monkeypatch.setitem(NONLINEARITIES, "tanh", unary(wrong))
+    monkeypatch.setitem(NONLINEARITIES, "tanh", operation(wrong))
     status, out, err = run(capsys, "demo", "--out", tmp_path)
     assert status == 1 and re.search(r"^W .* wrong$", out, re.MULTILINE) and "W: graph and closed form differ" in err
 
@@ -289,6 +290,17 @@ def test_demo_leaves_figures_that_are_not_its_own(capsys, tmp_path):
     status, _, err = run(capsys, "demo", "--out", tmp_path)
     assert status == 2 and "backward.svg is there, and of no such run; it would be replaced" in err
     assert os.listdir(tmp_path) == ["backward.svg"] and (tmp_path / "backward.svg").read_text() == "<svg/>"
+
+
+def test_demo_waits_for_the_end_of_a_run_in_its_folder_and_needs_a_name(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("fcntl", reason="folders are not locked here")
+    monkeypatch.chdir(tmp_path)
+    with claimed(tmp_path / "out"):
+        for command in (["demo"], ["flow", "--steps", 2]):
+            status, _, err = run(capsys, *command, "--out", "out")
+            assert status == 2 and "another run is going on in out" in err
+    assert run(capsys, "demo", "--out", "")[2] == "tinygrad-rnn demo: out='': the name of a folder is needed\n"
+    assert os.listdir(tmp_path) == ["out"] and not os.listdir(tmp_path / "out")
 
 
 def test_a_figure_does_not_take_the_place_of_the_data(capsys, tmp_path):

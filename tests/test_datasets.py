@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,18 @@ def test_what_is_no_file_of_numbers_is_told(tmp_path):
         datasets.read_column("/dev/zero")
     with pytest.raises(ValueError, match="is no regular file"):
         datasets.read_column(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\0" * 50_000_000, b"v\n" + b"\0\n" * 5_000_000, b"v\n1\n\0\n2\n"])
+def test_null_characters_are_told_at_once(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match=r"a\.csv: not a CSV file in UTF-8 \(it holds null characters\)"):
+        datasets.read_column(tmp_path / "a.csv")
+    assert time.perf_counter() - started < 2
+
+
+def test_the_first_number_that_is_none_is_told_before_the_rest_is_read(tmp_path):
+    (tmp_path / "a.csv").write_text("v\n1\nx\n" + "1\n" * 5 + '"' + "y" * 200_000)
+    with pytest.raises(ValueError, match=r"a\.csv, line 3: column 'v' holds 'x', which is no finite number"):
+        datasets.read_column(tmp_path / "a.csv")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.tensor import Watcher, watcher
+from tinygrad_rnn.context import temporarily
+from tinygrad_rnn.observer import Observer, observer
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -177,17 +178,14 @@ def test_numpy_s_own_comparisons_of_results_see_the_values():
 def test_a_value_that_leaves_the_graph_is_told_to_who_watches():
     told, x = [], tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)
 
-    class Reads(Watcher):
-        def read(self, x, how):
-            told.append(how)
+    class Reads(Observer):
+        def left(self, call, instead, x):
+            told.append(call)
 
-    token = watcher.set(Reads())
-    try:
+    with temporarily(observer, Reads()):
         np.take_along_axis(x, tg.Tensor([2, 0]), 0)
         np.isclose(x, 1.0)
         np.zeros_like(x)
-    finally:
-        watcher.reset(token)
     assert told == ["take_along_axis()", "isclose()"]
 
 

@@ -279,3 +279,12 @@ def test_an_optimizer_refuses_what_another_kind_remembers():
     p = tg.nn.Parameter(np.arange(3.0))
     with pytest.raises(ValueError, match=r"Adam\.load_state_dict: 0\.1 is missing"):
         tg.optim.Adam([p], lr=0.1).load_state_dict(tg.optim.SGD([p], lr=0.1).state_dict())
+
+
+def test_a_number_of_steps_that_cannot_be_is_not_loaded():
+    p = tg.nn.Parameter([1.0, 2.0])
+    optimizer = tg.optim.Adam([p], lr=0.1)
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match=r"Adam\.load_state_dict\(0\.0=-1\): a whole number from 0 up is needed"):
+        optimizer.load_state_dict({**before, "0.0": np.array(-1), "0.1": np.ones(2)})
+    np.testing.assert_equal(optimizer.state_dict(), before)

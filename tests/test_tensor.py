@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.context import no_grad, time_step
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import Tensor, label, no_grad, time_step
+from tinygrad_rnn.tensor import Tensor, label
 
 
 def leaf(data, **options):

@@ -4,10 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_rnn.backward import grad
+from tinygrad_rnn.context import no_grad
 from tinygrad_rnn.errors import AnomalyError, DrawingError, GradientError, ShapeError
 from tinygrad_rnn.functions import *
 from tinygrad_rnn.functions import __all__ as _functions
-from tinygrad_rnn.tensor import Tensor, label, no_grad
+from tinygrad_rnn.tensor import Tensor, label
 
 __version__ = "0.1.0"
 

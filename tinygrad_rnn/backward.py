@@ -1,7 +1,7 @@
 """Reverse-mode differentiation of a recorded graph.
 
-- `topological_order(*outputs)`: every node the outputs depend on, inputs before what is made from them.
-- `sweep(output, cotangent)`: the chain rule, from the output back to the leaves; everything else here is a use of it.
+- `terms(node, g)`: what a node passes back to each of its inputs, the one place where rules of the table are applied.
+- `sweep(output, cotangent)`: the chain rule, from the output back to the leaves; it adds up terms.
 - `grad(output, inputs)` returns gradients; `backward`, a method of Tensor, adds them to `.grad` of the leaves.
 
 The same rules run on arrays, which gives the gradient, or on Tensors (`create_graph=True`), which gives the gradient as
@@ -10,7 +10,8 @@ a graph that can be drawn and differentiated again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any
@@ -18,20 +19,19 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.errors import AnomalyError, ShapeError
-from tinygrad_rnn.primitives import getitem
+from tinygrad_rnn.context import recording, time_step
+from tinygrad_rnn.descriptions import describe
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.naming import name_gradient
+from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.primitives import sum_ as sum_over
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, leaves_the_graph, time_step, watcher
-
-_born = attrgetter("born")
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare
 
 
 def topological_order(*outputs: Tensor) -> list[Tensor]:
     """Every Tensor that the outputs depend on, and they themselves, in the order in which they were made.
 
-    Inputs are older than what is made of them, so they come first. A reverse sweep must not hand on a node's cotangent
-    before all of the node's uses have added to it; going through this list backwards, none has been missed. Nothing is
-    recursive: depth is bounded by memory only.
+    Inputs are older than what is made of them, so they come first. Nothing is recursive: depth is bounded by memory.
     """
     found = list(dict.fromkeys(outputs))
     seen = set(found)
@@ -40,7 +40,29 @@ def topological_order(*outputs: Tensor) -> list[Tensor]:
             if x not in seen:
                 seen.add(x)
                 found.append(x)
-    found.sort(key=_born)
+    found.sort(key=attrgetter("born"))
+    return found
+
+
+def terms(node: Tensor, g: Any, i: int | None = None) -> list[tuple[Tensor, Any]]:
+    """What a node passes back: pairs (x, g times the node's local derivative with respect to its input x).
+
+    Args:
+        g: the node's cotangent. An array gives arrays; a Tensor gives Tensors, recording them.
+        i: the number of the only input wanted; all that require a gradient if not given.
+    """
+    primitive, inputs = node.primitive, node.inputs
+    if primitive is None:
+        return []
+    rules = primitive.rules(len(inputs)) if primitive.variadic else primitive.vjps
+    recorded = isinstance(g, Tensor)
+    arguments = (g, node, *inputs, *node.static) if recorded else (g, node.value) + node.arguments  # noqa: RUF005
+    if i is not None:
+        return [(inputs[i], rules[i](*arguments))]
+    found = []
+    for x, vjp in zip(inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
+        if x._requires_grad:
+            found.append((x, vjp(*arguments)))
     return found
 
 
@@ -57,103 +79,77 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         cotangent: dL/doutput. An array gives arrays; a Tensor gives Tensors, recording the sweep as a graph.
         until: nodes that the sweep does not go beyond, but for the output itself.
     """
-    recorded = isinstance(cotangent, Tensor)
-    watch = watcher.get()
-    cotangents = {output: cotangent}
-    waiting = [(-output.born, output)]  # those that have a cotangent, as a heap: the youngest is first
-    owned = set()  # those whose cotangent is an array made here, which can be added to in place
-    while waiting:
-        _, node = heappop(waiting)
-        g = cotangents.pop(node)
-        value = node.value
-        if g.shape != value.shape:
+    pass_back = _pass_back(cotangent)
+    sums = {output.born: [output, cotangent, False]}  # by age: a node, its terms' sum, and whether that is an own array
+    ages = [-output.born]  # a heap: the youngest first
+    while ages:
+        node, g, _ = sums.pop(-heappop(ages))
+        if g.shape != node.value.shape:
             g = fit(g, node)
-        if watch is not None:
-            watch.gradient(node, bare(g))
         yield node, g
-        primitive = node.primitive
-        if primitive is None or (until and node in until and node is not output):
+        if until and node in until and node is not output:
             continue
-        if recorded:
-            _check_unchanged(node)
-            value, arguments = node, (*node.inputs, *node.static)
-        else:
-            arguments = node.arguments
-        rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
-        for x, vjp in zip(node.inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
-            if not x._requires_grad:
-                continue
-            if primitive is getitem and x in owned and type(arguments[1]) is int:
-                cotangents[x][arguments[1]] += g  # where one by one is taken from a whole, this is not done T² times
-                continue
-            if recorded:
-                _name(g, node)
-                try:
-                    with time_step(node.step, node.layer):
-                        term = vjp(g, value, *arguments)
-                except AnomalyError as error:
-                    raise watch.within(node, rules.index(vjp), bare(g), error) from error
-            elif len(arguments) == 2:  # the same, in less time
-                term = vjp(g, value, arguments[0], arguments[1])
-            else:
-                term = vjp(g, value, *arguments)
-            if watch is not None:
-                watch.term(node, rules.index(vjp), bare(g), bare(term))
+        if node.inputs and node.primitive.add_to is not None and _added_in_place(node, g, sums):
+            continue
+        for x, term in pass_back(node, g):
             if term.dtype is not x.value.dtype:
                 term = _in_dtype(term, x)
-            known = cotangents.get(x)
+            born = x.born
+            known = sums.get(born)
             if known is None:
-                cotangents[x] = term
-                heappush(waiting, (-x.born, x))
-            elif known.shape != term.shape:
-                cotangents[x] = fit(known, x) + fit(term, x)
-                owned.discard(x)  # what was summed over may be a NumPy scalar now, which += does not change in place
-            elif x in owned:
-                known += term
+                sums[born] = [x, term, False]
+                heappush(ages, -born)
+            elif known[2] and known[1].shape == term.shape:
+                known[1] += term
             else:
-                cotangents[x] = known + term
-                if known.ndim and not recorded:  # NumPy's sum of two arrays without axes is no array
-                    owned.add(x)
+                _add(known, term)
 
 
-def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
-    """What a node passes back to its input i: its cotangent g times the local derivative, one term of a sum."""
-    primitive = node.primitive
-    rules = primitive.rules(len(node.inputs)) if primitive.variadic else primitive.vjps
-    return fit(rules[i](g, node.value, *node.arguments), node.inputs[i])
+def _add(known: list, term: Any) -> None:
+    """Add a term to a sum that is no array of its own yet, or of another shape, since x was broadcast."""
+    x, total, _ = known
+    if total.shape != term.shape:
+        total, term = fit(total, x), fit(term, x)
+    total = total + term
+    known[1:] = total, isinstance(total, np.ndarray)  # which NumPy's sum of two arrays without axes is not
 
 
-class GradientName(str):
-    """The name of a recorded gradient: dh, `of` what is called h, and was `born` with that number."""
-
-    of: str
-    born: int | None
-
-    def __new__(cls, of: str, born: int | None = None) -> GradientName:
-        """The name d`of`."""
-        name = super().__new__(cls, f"d{of}")
-        name.of, name.born = of, born
-        return name
-
-    def __getnewargs__(self) -> tuple[str]:
-        """What a copy is made of, which belongs to no graph."""
-        return (self.of,)
+def _added_in_place(node: Tensor, g: Any, sums: dict[int, list]) -> bool:
+    """Add a term where it is not zero alone: T elements of a whole do not make T arrays of the size of the whole."""
+    x, total, own = sums.get(node.inputs[0].born, (None, None, False))
+    if not own or total.shape != x.value.shape:
+        return False
+    node.primitive.add_to(total, g, *node.arguments)
+    return True
 
 
-def _name(g: Tensor, node: Tensor) -> None:
-    """Call the recorded gradient of a variable h dh, so that a graph of gradients can be read."""
-    if node.name is not None and g.name is None and g.primitive is not None:
-        g.name, g.step, g.layer = GradientName(node.name, node.born), node.step, node.layer
+def _pass_back(cotangent: Any) -> Callable:
+    """What gives the terms of a node: `terms`, with what recording and an observer add to it."""
+    pass_back = _recorded_terms if isinstance(cotangent, Tensor) else terms
+    observing = observer.get()
+    return pass_back if observing is None else partial(observing.passed_back, pass_back)
 
 
-def _check_unchanged(node: Tensor) -> None:
-    """A graph of gradients is made of the inputs themselves, so they must hold what the node was made of."""
+def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Terms as a graph, of the node's step and layer; they are made of the inputs themselves, as the node was."""
     for x, array in zip(node.inputs, node.arguments, strict=False):
         if x.value is not array and not np.array_equal(x.value, array, equal_nan=True):
             raise ValueError(
                 f"{describe(x)} has changed since {describe(node)} was made of it; a graph of gradients needs the "
                 "value that it had: run the forward pass again"
             )
+    if not node.is_leaf:
+        name_gradient(g, node)
+    for j in [j for j, x in enumerate(node.inputs) if x.requires_grad] if i is None else [i]:
+        with time_step(node.step, node.layer):
+            found = terms(node, g, j)
+        yield from found
+
+
+def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
+    """What a node passes back to its input i, in the input's shape: one term of the sum that is its gradient."""
+    ((x, term),) = terms(node, g, i)
+    return fit(term, x)
 
 
 def fit(g: Any, x: Tensor) -> Any:
@@ -200,7 +196,7 @@ def grad(
         ValueError: no graph leads to the output, an input does not require a gradient, `grad_output` is missing for
             an output that is not a scalar, or `create_graph` is asked for inside `no_grad()`.
     """
-    if create_graph and not is_recording():
+    if create_graph and not recording.get():
         raise ValueError("grad(create_graph=True): inside no_grad() nothing is recorded")
     inputs = tuple(inputs) if isinstance(inputs, Iterable) and not isinstance(inputs, Tensor) else (inputs,)
     for x in inputs:
@@ -218,7 +214,7 @@ def grad(
         if node in wanted:
             found[node] = g
             if create_graph:
-                _name(found[node], node)
+                name_gradient(g, node)
     return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.value)) for x in inputs)
 
 
@@ -241,14 +237,12 @@ def backward(output: Tensor, grad: Any = None) -> None:
     """
     cotangent = bare(backward_start("backward()", output, grad))
     leaves_the_graph("backward()", "return the loss: the program has a backward() of its own")
-    watch, found = watcher.get(), []
+    found = {}
     for node, g in sweep(output, cotangent):
         if node.primitive is None:
-            g = np.array(g) if node.grad is None else np.asarray(node.grad + g)
-            if watch is not None:
-                watch.gradient(node, g)
-            found.append((node, g))
-    for leaf, g in found:
+            found[node] = g = np.array(g) if node.grad is None else np.asarray(node.grad + g)
+            _pass_back(g)(node, g)  # a leaf passes nothing back, but an observer sees the sum
+    for leaf, g in found.items():
         leaf.grad = g
 
 

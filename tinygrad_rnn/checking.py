@@ -5,8 +5,6 @@
 """
 
 import linecache
-import os
-import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +16,12 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.checks import positive
+from tinygrad_rnn.context import temporarily
+from tinygrad_rnn.descriptions import calling_line, describe
 from tinygrad_rnn.errors import AnomalyError, GradientError
+from tinygrad_rnn.observer import Observer, observer
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor, Watcher, as_tensor, describe, holding, record, watcher
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
 
 def check_gradients(
@@ -143,49 +144,52 @@ def detect_anomaly() -> Iterator[None]:
     Raises:
         AnomalyError: a value, or a cotangent, is not finite.
     """
-    with holding(watcher, watcher.get() or _Watch()), np.errstate(all="ignore"):  # what NumPy would warn of is an error
+    with (
+        temporarily(observer, observer.get() or _AnomalyDetector()),
+        np.errstate(all="ignore"),
+    ):  # what NumPy would warn of is an error
         yield
 
 
-class _Watch(Watcher):
-    """Sees every value as it is made, and every cotangent, and remembers which line made which node."""
+class _AnomalyDetector(Observer):
+    """Checks every value as it is made, and every cotangent, and remembers which line made which node."""
 
     def __init__(self) -> None:
-        self._places: dict[int, tuple[str, int, weakref.ref]] = {}  # by the number that a node is born with
+        self._lines: dict[int, tuple[str, int, weakref.ref]] = {}  # by the number that a node is born with
 
-    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
-        place, born, places = place_outside(), node.born, self._places
-        places[born] = *place, weakref.ref(node, lambda _: places.pop(born))
+    def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+        line, born, lines = calling_line(), node.born, self._lines
+        lines[born] = *line, weakref.ref(node, lambda _: lines.pop(born))
         if _finite(node.value):
             return
         for x in inputs:
             if not _finite(x.value):
-                raise AnomalyError(f"{_described(x)} went into {primitive.name}, at {_line(*place)}")
+                raise AnomalyError(f"{_described(x)} went into {primitive.name}, at {_line(*line)}")
         node.primitive = primitive  # so that it is described by what made it, even where nothing is recorded
         made_of = ", ".join(_described(x) for x in inputs)
-        raise AnomalyError(f"{_described(node)} was made by {primitive.name} from {made_of}, at {_line(*place)}")
+        raise AnomalyError(f"{_described(node)} was made by {primitive.name} from {made_of}, at {_line(*line)}")
 
-    def term(self, node: Tensor, i: int, g: np.ndarray, term: np.ndarray) -> None:
-        if not _finite(term):
-            raise AnomalyError(f"{self._passed_back(node, i)} is {_range(term)}{self._origin(node, g)}")
+    def passed_back(self, terms: Callable, node: Tensor, g: Any) -> list[tuple[Tensor, Any]]:
+        if not _finite(bare(g)):
+            raise AnomalyError(f"the gradient of {_described(node)}, all in all, is {_range(bare(g))}{self._at(node)}")
+        found: list[tuple[Tensor, Any]] = []
+        for i in [i for i, x in enumerate(node.inputs) if x.requires_grad]:
+            try:
+                found += terms(node, g, i)
+            except AnomalyError as error:
+                raise self._anomaly(node, i, g, f"is not finite: {error}") from error
+            term = bare(found[-1][1])
+            if not _finite(term):
+                raise self._anomaly(node, i, g, f"is {_range(term)}")
+        return found
 
-    def within(self, node: Tensor, i: int, g: np.ndarray, error: Exception) -> Exception:
-        return AnomalyError(f"{self._passed_back(node, i)}, is not finite: {error}{self._origin(node, g)}")
+    def _anomaly(self, node: Tensor, i: int, g: Any, what: str) -> AnomalyError:
+        x, by = _described(node.inputs[i]), node.primitive.name
+        made = f"{by} gave {_described(node)}, whose gradient is {_range(bare(g))}{self._at(node)}"
+        return AnomalyError(f"the gradient of {x}, passed back by {by} through its input {i}, {what}; {made}")
 
-    def _passed_back(self, node: Tensor, i: int) -> str:
-        x = node.inputs[i]
-        return f"the gradient of {_described(x)}, passed back by {node.primitive.name} through its input {i},"
-
-    def _origin(self, node: Tensor, g: np.ndarray) -> str:
-        of = f"; {node.primitive.name} gave {_described(node)}, whose gradient is {_range(g)}"
-        return of + self._made_at(node)
-
-    def gradient(self, x: Tensor, g: np.ndarray) -> None:
-        if not _finite(g):
-            raise AnomalyError(f"the gradient of {_described(x)}, all in all, is {_range(g)}{self._made_at(x)}")
-
-    def _made_at(self, node: Tensor) -> str:
-        return f", made at {_line(*self._places[node.born][:2])}" if node.born in self._places else ""
+    def _at(self, node: Tensor) -> str:
+        return f", made at {_line(*self._lines[node.born][:2])}" if node.born in self._lines else ""
 
 
 def _finite(values: np.ndarray) -> bool:
@@ -202,15 +206,6 @@ def _range(values: np.ndarray) -> str:
         bad = values[~np.isfinite(values)]
         return f"{bad.size} of {values.size} {', '.join(sorted({str(v) for v in bad.tolist()}))}"
     return f"from {values.min():.3g} to {values.max():.3g}" if values.size else "empty"
-
-
-def place_outside() -> tuple[str, int]:
-    """File and line of the innermost call that is not this package's."""
-    package = os.path.join(os.path.dirname(place_outside.__code__.co_filename), "")
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _line(file: str, number: int) -> str:

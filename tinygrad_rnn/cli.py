@@ -21,7 +21,7 @@ import numpy as np
 from tinygrad_rnn import __version__, datasets, draw, nn
 from tinygrad_rnn.algebra.notation import Notation
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.bptt import closed_form_gradients
+from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options

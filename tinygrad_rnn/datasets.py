@@ -7,6 +7,7 @@ import csv
 import io
 import math
 import os
+import re
 from importlib.resources import files
 
 import numpy as np
@@ -67,27 +68,28 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
 
 
 def _column(path: str, content: bytes, column: str | None) -> np.ndarray:
-    entries = []
+    values = []
     try:
+        if b"\0" in content:
+            raise csv.Error("it holds null characters")
         text = content.decode("utf-8-sig").rstrip("\r\n")
-        header_line = io.StringIO(text, newline="").readline()
+        header_line = re.match(r"[^\r\n]*", text)[0]
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header_line.count))
         header = [name.strip() for name in next(filter(None, reader), [])]
-        place = _place(path, header, column)
+        index = _index(path, header, column)
         for row in reader:
             if row or len(header) == 1:  # an empty line is no row, but a gap in an only column
-                entries.append((reader.line_num, row[place] if place < len(row) else ""))
+                entry = row[index] if index < len(row) else ""
+                values.append(_number(entry))
+                if values[-1] is None or not math.isfinite(values[-1]):
+                    where, held = f"{path}, line {reader.line_num}: column {header[index]!r}", repr(entry)[:SHOWN]
+                    raise ValueError(f"{where} holds {held}, which is no finite number")
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    values = [_number(entry) for _, entry in entries]
-    for (line, entry), value in zip(entries, values, strict=True):
-        if value is None or not math.isfinite(value):
-            held = repr(entry)[:SHOWN]
-            raise ValueError(f"{path}, line {line}: column {header[place]!r} holds {held}, which is no finite number")
     return np.array(values)
 
 
-def _place(path: str, header: list[str], column: str | None) -> int:
+def _index(path: str, header: list[str], column: str | None) -> int:
     """The index of a column, the only one if none is named."""
     if not header:
         raise ValueError(f"{path}: the file is empty")

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks, primitives
+from tinygrad_rnn.descriptions import refusal
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.interop import NUMPY_FUNCTIONS, values_of
-from tinygrad_rnn.tensor import Axis, Tensor, as_tensor, bare, binary, power, record, refused, unary, watcher
+from tinygrad_rnn.observer import observer
+from tinygrad_rnn.tensor import Axis, Tensor, as_tensor, bare, operation, power, record
 
 __all__ = [
     "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
@@ -40,36 +42,36 @@ __all__ = [
 
 # Elementwise, with broadcasting: primitives
 
-positive = unary(primitives.identity, "+x: the identity, as a node of its own.")
-negative = unary(primitives.negative, "-x.")
-add = binary(primitives.add, "x + y.")
-subtract = binary(primitives.subtract, "x - y.")
-multiply = binary(primitives.multiply, "x * y.")
-divide = binary(primitives.divide, "x / y.")
-mod = binary(primitives.mod, "x % y, of the sign of y; derivatives 1 and -floor(x / y), at the jumps too.")
-square = unary(primitives.square, "x².")
-tanh = unary(primitives.tanh, "The hyperbolic tangent; derivative 1 - tanh²(x).")
-sigmoid = unary(primitives.sigmoid, "σ(x) = 1 / (1 + e^-x); derivative σ(x) (1 - σ(x)), at most 1/4 (TowardsML).")
-relu = unary(primitives.relu, "max(x, 0); derivative 1 where x > 0 and 0 elsewhere.")
-softplus = unary(primitives.softplus, "log(1 + e^x), without overflow; derivative σ(x).")
-exp = unary(primitives.exp, "e^x.")
-log = unary(primitives.log, "The natural logarithm.")
-sqrt = unary(primitives.sqrt, "The square root.")
-abs = unary(primitives.abs_, "|x|; derivative sign(x), 0 at 0.")
-sign = unary(primitives.sign, "-1, 0 or 1; derivative 0.")
-sin = unary(primitives.sin, "The sine.")
-cos = unary(primitives.cos, "The cosine.")
-arctan = unary(primitives.arctan, "The inverse of the tangent.")
-sinh = unary(primitives.sinh, "The hyperbolic sine.")
-cosh = unary(primitives.cosh, "The hyperbolic cosine.")
-expm1 = unary(primitives.expm1, "e^x - 1, exact for small x.")
-arctan2 = binary(primitives.arctan2, "The angle of the point (y, x), from -π to π; both derivatives are 0 at (0, 0).")
-hypot = binary(primitives.hypot, "√(x² + y²), without overflow; both derivatives are 0 where both are 0.")
-arcsinh = unary(primitives.arcsinh, "The inverse of the hyperbolic sine.")
-logaddexp = binary(primitives.logaddexp, "log(e^x + e^y), without overflow; half of the gradient each where x = y.")
-log1p = unary(primitives.log1p, "log(1 + x), exact for small x.")
-maximum = binary(primitives.maximum, "The larger of x and y; where they are equal each gets half of the gradient.")
-minimum = binary(primitives.minimum, "The smaller of x and y; where they are equal each gets half of the gradient.")
+positive = operation(primitives.identity, "+x: the identity, as a node of its own.")
+negative = operation(primitives.negative, "-x.")
+add = operation(primitives.add, "x + y.")
+subtract = operation(primitives.subtract, "x - y.")
+multiply = operation(primitives.multiply, "x * y.")
+divide = operation(primitives.divide, "x / y.")
+mod = operation(primitives.mod, "x % y, of the sign of y; derivatives 1 and -floor(x / y), at the jumps too.")
+square = operation(primitives.square, "x².")
+tanh = operation(primitives.tanh, "The hyperbolic tangent; derivative 1 - tanh²(x).")
+sigmoid = operation(primitives.sigmoid, "σ(x) = 1 / (1 + e^-x); derivative σ(x) (1 - σ(x)), at most 1/4 (TowardsML).")
+relu = operation(primitives.relu, "max(x, 0); derivative 1 where x > 0 and 0 elsewhere.")
+softplus = operation(primitives.softplus, "log(1 + e^x), without overflow; derivative σ(x).")
+exp = operation(primitives.exp, "e^x.")
+log = operation(primitives.log, "The natural logarithm.")
+sqrt = operation(primitives.sqrt, "The square root.")
+abs = operation(primitives.abs_, "|x|; derivative sign(x), 0 at 0.")
+sign = operation(primitives.sign, "-1, 0 or 1; derivative 0.")
+sin = operation(primitives.sin, "The sine.")
+cos = operation(primitives.cos, "The cosine.")
+arctan = operation(primitives.arctan, "The inverse of the tangent.")
+sinh = operation(primitives.sinh, "The hyperbolic sine.")
+cosh = operation(primitives.cosh, "The hyperbolic cosine.")
+expm1 = operation(primitives.expm1, "e^x - 1, exact for small x.")
+arctan2 = operation(primitives.arctan2, "The angle of a point (y, x), from -π to π; both derivatives are 0 at (0, 0).")
+hypot = operation(primitives.hypot, "√(x² + y²), without overflow; both derivatives are 0 where both are 0.")
+arcsinh = operation(primitives.arcsinh, "The inverse of the hyperbolic sine.")
+logaddexp = operation(primitives.logaddexp, "log(e^x + e^y), without overflow; half of the gradient each where x = y.")
+log1p = operation(primitives.log1p, "log(1 + x), exact for small x.")
+maximum = operation(primitives.maximum, "The larger of x and y; where they are equal each gets half of the gradient.")
+minimum = operation(primitives.minimum, "The smaller of x and y; where they are equal each gets half of the gradient.")
 
 # Elementwise, with broadcasting: composed, or with a plain argument
 
@@ -131,8 +133,8 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 # Products
 
-matmul = binary(primitives.matmul, "A @ B by NumPy's rules: vectors, matrices, and stacks of matrices that broadcast.")
-linear = binary(primitives.linear, "W x for W (out, in) and x (in,); for a batch x (..., in) the same for every row.")
+matmul = operation(primitives.matmul, "A @ B by NumPy's rules: vectors, matrices, stacks of matrices that broadcast.")
+linear = operation(primitives.linear, "W x for W (out, in) and x (in,); for a batch x (..., in) the same for each row.")
 
 
 def affine(W: Any, x: Any, U: Any, h: Any, b: Any) -> Tensor:
@@ -167,7 +169,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     a, b = moveaxis(a, of_a, range(-n, 0)), moveaxis(b, of_b, range(n))
     left, summed, right = a.shape[: a.ndim - n], b.shape[:n], b.shape[n:]
     if a.shape[a.ndim - n :] != summed:
-        raise refused("tensordot", (a, b), ValueError(f"the axes to be summed over are {a.shape[-n:]} and {summed}"))
+        raise refusal("tensordot", (a, b), ValueError(f"the axes to be summed over are {a.shape[-n:]} and {summed}"))
     rows = a.reshape(math.prod(left), math.prod(summed))
     return (rows @ b.reshape(math.prod(summed), math.prod(right))).reshape(left + right)
 
@@ -192,7 +194,7 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
     axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
     a, b = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
     if not a.shape[-1] == b.shape[-1] == 3:
-        raise refused("cross", (a, b), ValueError("vectors of three elements are needed"))
+        raise refusal("cross", (a, b), ValueError("vectors of three elements are needed"))
     return moveaxis(roll(a, -1, -1) * roll(b, 1, -1) - roll(a, 1, -1) * roll(b, -1, -1), -1, axisc)
 
 
@@ -297,7 +299,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
     if ord is None or (ord, axes) in [("fro", 2), (2, 1)]:
         return _root(sum(square(x), axis, keepdims))
     if axes != 1 or ord in (0, "fro", "nuc"):
-        raise refused("norm", (x,), ValueError(f"ord={ord!r} is not supported for {axes} axes"))
+        raise refusal("norm", (x,), ValueError(f"ord={ord!r} is not supported for {axes} axes"))
     if np.isinf(ord):
         return (max if ord > 0 else min)(abs(x), axis, keepdims)
     return _root(sum(abs(x) ** ord, axis, keepdims), 1.0 / ord)
@@ -443,7 +445,7 @@ def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any,
     try:
         return function(stand_in, *map(taken, arguments), **{name: taken(y) for name, y in keywords.items()})
     except (ValueError, IndexError, TypeError) as error:
-        raise refused(function.__name__, (as_tensor(x),), error) from error
+        raise refusal(function.__name__, (as_tensor(x),), error) from error
 
 
 def _fits(x: Tensor, *how: Any) -> Tensor:
@@ -603,7 +605,7 @@ def primitive(
         if len(arguments) != len(names):
             raise TypeError(f"{name}({', '.join(names)}): {len(names)} arguments are needed, not {len(arguments)}")
         result = record(row, arguments[:given], *arguments[given:])
-        if not is_compared and watcher.get() is None:
+        if not is_compared and observer.get() is None:
             _compare(row, [*map(bare, arguments)], result.value)
             is_compared = True
         return result

@@ -1,4 +1,4 @@
-"""NumPy's protocols on Tensors: `np.tanh(t)` is `tg.tanh(t)`.
+"""Python's and NumPy's protocols on Tensors: `t[i]`, `float(t)`, `t > 0`, and `np.tanh(t)`, which is `tg.tanh(t)`.
 
 - `NUMPY_FUNCTIONS`: NumPy's function -> ours; functions.py adds its own. Arguments are understood as NumPy understands
   them, by position or by name, and those with NumPy's own defaults, such as `out=None`, change nothing.
@@ -8,19 +8,32 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import primitives
-from tinygrad_rnn.tensor import Tensor, bare, read_out, test
+from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.descriptions import describe, warn_of_lost_gradient
+from tinygrad_rnn.observer import leaves_the_graph, tracing
+from tinygrad_rnn.tensor import Tensor, bare, record
+
+
+def record_test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:
+    """What a comparison, a test or a choice gives: an array, through which no gradient flows; in a trace, a node."""
+    primitive = primitives.TESTS[test]
+    if not tracing():
+        return np.asarray(primitive.forward(*map(bare, inputs), *static))[()]  # of pandas' objects too
+    with temporarily(recording, False):
+        return record(primitive, inputs, *static)
 
 
 def values_of(argument: Any, function: Callable) -> Any:
     """An argument for a function that is not recorded: the value of a Tensor, which leaves the graph here."""
     if isinstance(argument, Tensor):
-        read_out(argument, f"{function.__name__}()")
+        leaves_the_graph(f"{function.__name__}()", x=argument)
     return bare(argument)
 
 
@@ -41,12 +54,16 @@ def _followed(function: Callable, axis: int | None) -> Callable:
         if len(further) > 1 or not keywords.keys() <= {"axis", "keepdims"}:
             return _plain(function, reads=True)(x, *further, **keywords)
         over = further[0] if further else keywords.get("axis", axis)
-        return test(function, x, static=(over, keywords.get("keepdims", False)))
+        return record_test(function, x, static=(over, keywords.get("keepdims", False)))
 
     return followed
 
 
-NUMPY_FUNCTIONS: dict[Callable, Callable] = {ufunc: functools.partial(test, ufunc) for ufunc in primitives.TESTS}
+def _tested(test: Callable) -> Callable:
+    return lambda *inputs: record_test(test, *inputs)
+
+
+NUMPY_FUNCTIONS: dict[Callable, Callable] = {test: _tested(test) for test in primitives.TESTS}
 NUMPY_FUNCTIONS |= {function: _followed(function, None) for function in (np.all, np.any, np.argmax, np.argmin)}
 NUMPY_FUNCTIONS |= {np.argsort: _followed(np.argsort, -1)}
 NUMPY_FUNCTIONS |= {function: _plain(function, reads=True) for function in (
@@ -104,10 +121,6 @@ def _holds_no_gradient(arguments: Iterable[Any]) -> bool:
     return bool(kinds) and "f" not in kinds
 
 
-Tensor.__array_ufunc__ = _array_ufunc
-Tensor.__array_function__ = _array_function
-
-
 def _unsupported(name: str, keywords: Iterable[str] = ()) -> TypeError:
     call = f"np.{name}" + "".join(f", {keyword}=" for keyword in keywords)
     hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else f"; np.{name} without it is supported" if keywords else ""
@@ -149,3 +162,105 @@ def _in_dtype(dtype: Any, function: Callable, inputs: Sequence[Any], keywords: d
         return function(*inputs, **keywords)
     result = function(*(x.astype(dtype) if isinstance(x, Tensor) else x for x in inputs), **keywords)
     return result if result.dtype == dtype else result.astype(dtype)
+
+
+def __getitem__(self: Tensor, index: Any) -> Tensor:
+    inputs = [self]
+    index = _recorded_index(index, inputs)
+    return record(primitives.getitem, tuple(inputs), index)
+
+
+def _recorded_index(index: Any, inputs: list[Tensor]) -> Any:
+    """An index with Tensors and lists in it as the graph can keep them; whole numbers in a Tensor become its inputs."""
+    if isinstance(index, tuple):
+        return tuple([_recorded_index(i, inputs) for i in index])
+    if isinstance(index, Tensor):
+        if index.dtype.kind not in "iu":  # a mask decides about the shape
+            return index.numpy()
+        inputs.append(index)
+        return primitives.INPUT
+    if isinstance(index, list):
+        return np.array(index, dtype=None if index else int)
+    if isinstance(index, slice):
+        return slice(*[i.item() if isinstance(i, Tensor) else i for i in (index.start, index.stop, index.step)])
+    if hasattr(index, "__array__") and not isinstance(index, np.generic):
+        return np.array(index)
+    return index
+
+
+def __setitem__(self: Tensor, index: Any, value: Any) -> None:
+    raise TypeError(
+        f"the elements of {describe(self)} cannot be assigned, since a graph may hold them; make a new Tensor, as "
+        "with tg.where or tg.stack, or write to the .data of a leaf"
+    )
+
+
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    caller = sys._getframe(1).f_globals.get("__name__", "")
+    if self.requires_grad and not caller.startswith("numpy.testing"):  # whose functions only compare values
+        raise TypeError(
+            f"an array made from {describe(self)} would lose its gradient; use tg.stack or tg.concatenate to join "
+            "Tensors, and .data, .numpy() or .detach() for the bare value"
+        )
+    leaves_the_graph("an array of it", x=self)
+    return np.array(self.value, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
+
+
+def __float__(self: Tensor) -> float:
+    warn_of_lost_gradient(self, "becomes a number", "write .item() if that is meant, or use tg.stack")
+    return float(self.item())
+
+
+def __bool__(self: Tensor) -> bool:
+    leaves_the_graph("bool()", x=self)
+    return bool(self.value)
+
+
+def tolist(self: Tensor) -> Any:
+    """The value as Python numbers, in lists that are nested as the axes are."""
+    leaves_the_graph("tolist()", x=self)
+    return self.value.tolist()
+
+
+def __repr__(self: Tensor) -> str:
+    leaves_the_graph("the text", x=self)
+    of = "" if self.primitive is None else f", primitive={self.primitive.name}"
+    wants = ", requires_grad=True" if self.requires_grad and self.primitive is None else ""
+    name = "" if self.name is None else f", name={self.name!r}"
+    step = "" if self.step is None else f", step={self.step}"
+    return f"Tensor({np.array2string(self.value, prefix='Tensor(', separator=', ')}{of}{wants}{name}{step})"
+
+
+def __format__(self: Tensor, spec: str) -> str:
+    if self.size != 1 or not spec:
+        return object.__format__(self, spec)
+    leaves_the_graph("the text", x=self)
+    return format(self.value.item(), spec)
+
+
+def __getstate__(self: Tensor) -> tuple:
+    """What is pickled and copied, without the graph: a node becomes a leaf that requires no gradient."""
+    leaves_the_graph("a copy", x=self)
+    if not self.is_leaf:
+        warn_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
+    return self.value, self.requires_grad and self.is_leaf, self.name, self._grad, self.step, self.layer
+
+
+def __setstate__(self: Tensor, state: tuple) -> None:
+    *arguments, grad, step, layer = state
+    Tensor.__init__(self, *arguments)
+    self._grad, self.step, self.layer = None if grad is None else np.array(grad), step, layer
+
+
+Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function
+Tensor.__pandas_priority__ = 5000  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
+for _method in (
+    __getitem__, __setitem__, __array__, __float__, __bool__, tolist, __repr__, __format__, __getstate__, __setstate__,
+):  # fmt: skip
+    setattr(Tensor, _method.__name__, _method)
+for _name, _test in {
+    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "rand": np.bitwise_and, "ror": np.bitwise_or,
+    "rxor": np.bitwise_xor, "invert": np.invert,
+}.items():  # fmt: skip
+    setattr(Tensor, f"__{_name}__", NUMPY_FUNCTIONS[_test])

@@ -19,16 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.checks import number
+from tinygrad_rnn.checks import number, whole
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.nn.module import Module, refuse_differences
-from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.tensor import Tensor
 
 Parameters = Module | Tensor | Iterable[Tensor]
 
 
 class Optimizer:
-    """What the optimizers share: the parameters, each with arrays that the optimizer remembers between steps.
+    """The base of the optimizers: the parameters, each with arrays that are remembered between steps.
 
     A parameter whose `.grad` is None is left as it is.
 
@@ -75,18 +76,15 @@ class Optimizer:
         """Remember what another optimizer of the same kind and for parameters of the same shapes did.
 
         Raises:
-            ValueError: names, shapes or dtypes differ; lists every difference.
+            ValueError: names, shapes or dtypes differ, and lists every difference; or a number of steps is negative.
         """
-        arrays = {name: np.asarray(value) for name, value in values.items()}
-        refuse_differences(f"{type(self).__name__}.load_state_dict", arrays, self.state_dict())
-        for i, parts in enumerate(self._memory):
-            given = (arrays[f"{i}.{k}"] for k in range(len(parts)))
-            self._memory[i] = tuple(
-                int(array) if isinstance(part, int) else array.copy() for part, array in zip(parts, given, strict=True)
-            )
+        call, arrays = f"{type(self).__name__}.load_state_dict", {name: np.array(x) for name, x in values.items()}
+        refuse_differences(call, arrays, self.state_dict())
+        kept = {k: whole(call, k, int(x), 0) if x.dtype.kind == "i" else x for k, x in arrays.items()}
+        self._memory = [tuple(kept[f"{i}.{k}"] for k in range(len(parts))) for i, parts in enumerate(self._memory)]
 
     def _change(self, i: int, g: np.ndarray) -> np.ndarray:
-        """What is subtracted from parameter i, whose gradient is g."""
+        """The change that is subtracted from parameter i, whose gradient is g."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -209,7 +207,7 @@ def _remember(gradient: np.ndarray, what: str) -> None:
 
 
 def clipping(p: Tensor) -> str:
-    """What clipping did to the gradient that a parameter has now, as figures mark it; empty if nothing."""
+    """The mark of figures at a parameter whose gradient was clipped, which says by how much; empty if it was not."""
     return _clippings.get(id(p.grad), "")
 
 
@@ -234,7 +232,7 @@ def _listed(call: str, params: Parameters) -> list[Tensor]:
 
 
 def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
-    """Those that require a gradient and have one, all of which are checked to be finite."""
+    """The parameters that require a gradient and have one, all of which are checked to be finite."""
     params = [p for p in _listed(call, params) if p.requires_grad and p.grad is not None]
     for p in params:
         bad = p.grad[~np.isfinite(p.grad)]

@@ -24,9 +24,7 @@ def nodes_of(name):
     for arrays, static in samples(row):
         shapes = [x.shape for x in arrays]
         batch = row.products and ((name == "matmul" and len(shapes[0]) == 1) or any(len(shape) > 2 for shape in shapes))
-        batch = (
-            batch or (row.by_rows and row.products and len(shapes[1]) > 1) or (name == "outer" and len(shapes[0]) > 1)
-        )
+        batch = batch or (row.rows is not None and len(shapes[1]) > 1) or (name == "outer" and len(shapes[0]) > 1)
         over_an_axis = (row.reduction or name == "log_softmax") and len(shapes[0]) > 1 and static[0] is not None
         if batch or over_an_axis or any(0 in shape for shape in shapes) or (name == "transpose" and static != (None,)):
             continue

@@ -14,7 +14,8 @@ from nets import D, H
 import closed_form_gates
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
-from tinygrad_rnn.bptt import closed_form, closed_form_gradients, closed_form_stacked_gradients
+from tinygrad_rnn.bptt import closed_form
+from tinygrad_rnn.bptt.closed_form import closed_form_gradients, closed_form_stacked_gradients
 from tinygrad_rnn.checking import check_parameters
 from tinygrad_rnn.tensor import Tensor
 

@@ -9,6 +9,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
 from tinygrad_rnn.algebra.notation import NOTATIONS, Notation
+from tinygrad_rnn.context import time_step
 from tinygrad_rnn.tensor import Tensor
 
 T, D, H = 3, 2, 3
@@ -164,7 +165,7 @@ def test_inputs_and_initial_states_that_want_a_gradient_keep_their_step():
 def test_a_sum_over_a_broadcast_axis_is_not_hidden():
     """∂(s v)/∂s is a sum over v, on the way through s = w w."""
     w, v = tg.nn.Parameter(2.0, name="w"), Tensor(np.ones(3), name="v")
-    with tg.tensor.time_step(1):
+    with time_step(1):
         y = tg.sum(v * (w * w))
     (term,) = bptt.expansion(y, w)
     assert term.factors == r"2\,w\,\textstyle\sum\,v"
@@ -172,7 +173,7 @@ def test_a_sum_over_a_broadcast_axis_is_not_hidden():
 
 def test_a_variable_called_1_is_a_variable():
     one, w = Tensor(3.0, name="1"), tg.nn.Parameter(2.0, name="w")
-    with tg.tensor.time_step(1):
+    with time_step(1):
         (term,) = bptt.expansion(tg.label(one * tg.label(w * Tensor(5.0, name="x"), "a"), "y"), w)
     assert term.factors == r"x^{(1)}\,1"
 
@@ -191,7 +192,7 @@ def test_the_whole_sum_compiles_with_amsmath(tmp_path):
     hostile = ["a_b^c", "#$%&", "{}~", r"\end{document}", "'x' \"", "ü😀", "a\nb", r"\N{}<b>", "]]>", "`", "x|y"]
     for name in [*hostile, *"αΓΑλĥ_µ", "x̃", "f̂", "a__b", "x_{ij}"]:
         w = tg.nn.Parameter(1.0, name=name)
-        with tg.tensor.time_step(1):
+        with time_step(1):
             x = tg.label(w**3.0 / (w + 1e-9) + tg.sqrt(w) - tg.exp(w), name)
             formulas.append(bptt.latex(tg.maximum(x**2, w) ** w, w))
     (tmp_path / "sums.tex").write_text(document(*formulas))
@@ -219,7 +220,7 @@ def test_bad_input_says_what_to_do():
         bptt.expansion(tg.label(w * w, "y"), w)
     h = Tensor(1.0)
     for t in (1, 2):
-        with tg.tensor.time_step(t):
+        with time_step(t):
             h = w * h
     with pytest.raises(ValueError, match=r"used at steps 1 to 2 with no named variable in between; name the states"):
         bptt.expansion(tg.square(h), w)

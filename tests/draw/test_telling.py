@@ -7,8 +7,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.draw.page import Story
-from tinygrad_rnn.tensor import time_step
+from tinygrad_rnn.context import time_step
+from tinygrad_rnn.draw.telling import Story
 
 NETS = [{}, {"many": True}, {"kind": "LSTM"}, {"kind": "GRU", "many": True}, {"num_layers": 2}]
 

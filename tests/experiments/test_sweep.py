@@ -19,9 +19,11 @@ import pytest
 from command_line import ended
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.experiments import Settings, sample, sweep, train
+from tinygrad_rnn.experiments import sweep
 from tinygrad_rnn.experiments.processes import Processes
-from tinygrad_rnn.experiments.runs import Run, combinations
+from tinygrad_rnn.experiments.run import train
+from tinygrad_rnn.experiments.runs import Run, combinations, sample
+from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.sweep import identity
 from tinygrad_rnn.experiments.sweep_figure import draw_runs
 from tinygrad_rnn.experiments.sweep_file import read_points

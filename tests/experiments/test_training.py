@@ -17,7 +17,8 @@ from command_line import ended
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.cli import main
-from tinygrad_rnn.experiments import Settings, train
+from tinygrad_rnn.experiments.run import train
+from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.training import Forecaster
 
 TINY = {"hidden": 3, "window": 5, "epochs": 4}
@@ -105,7 +106,7 @@ def test_a_run_that_is_stopped_in_its_first_epoch_goes_on_too(tmp_path):
     assert train(given, tmp_path / "parts", resume=True).held_out == train(given).held_out
 
 
-def test_a_run_that_was_killed_between_two_of_its_files_goes_on(tmp_path):
+def test_a_run_that_was_killed_between_two_of_its_files_goes_on(tmp_path, finished):
     """Its checkpoint is of the second epoch then, and others are still of the first."""
     before = {}
 
@@ -499,6 +500,24 @@ def test_the_folder_of_a_run_may_be_taken_elsewhere_with_its_data(capsys, tmp_pa
 
 def test_settings_may_be_numbers_of_numpy():
     assert Settings(lr=np.float64(0.5), hidden=np.int64(3)) == Settings(lr=0.5, hidden=3)
+
+
+@pytest.mark.parametrize("data", ["a\0b.csv", "\ud800.csv"])
+def test_a_data_file_that_cannot_be_is_named_by_its_field(capsys, tmp_path, data):
+    train(settings(tmp_path, epochs=1), tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": data}))
+    status, _, err = run(capsys, "--resume", tmp_path / "out")
+    assert status == 2 and "config.json holds no settings of a run (data='" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--out", "--resume"])
+def test_a_folder_without_a_name_is_none(capsys, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "--data", "sine", option, "")[0] == 2
+    with pytest.raises(ValueError, match="out='': the name of a folder is needed"):
+        train(settings(tmp_path), "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_settings_are_settings():

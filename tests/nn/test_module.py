@@ -83,6 +83,32 @@ def test_a_frozen_parameter_is_a_parameter(tmp_path):
     assert [p.grad is None for p in net.parameters()] == [True, True, True, False, False]
 
 
+@pytest.mark.parametrize("container", [list, lambda parameters: dict(enumerate(parameters))])
+def test_a_parameter_that_was_frozen_before_it_was_listed_is_one(container):
+    net, other = tg.nn.Module(), tg.nn.Module()
+    for module in (net, other):
+        module.scales = container([tg.nn.Parameter(np.ones(3))])
+    frozen = tg.nn.Parameter(np.ones(3))
+    frozen.requires_grad = False
+    net.scales.update({1: frozen}) if isinstance(net.scales, dict) else net.scales.append(frozen)
+    other.frozen = frozen
+    assert [name for name, _ in net.named_parameters()] == ["scales.0", "scales.1"]
+    assert [name for name, _ in other.named_parameters()] == ["scales.0", "frozen"]
+
+
+@pytest.mark.parametrize("value", [np.ones(2), tg.Tensor(1.0), tg.nn.Parameter(1.0) * 2.0])
+def test_what_is_no_parameter_does_not_take_the_place_of_one_in_a_list(value):
+    net = tg.nn.Module()
+    net.deep = {"scales": [tg.nn.Parameter(1.0), np.ones(2), tg.nn.Parameter(2.0)]}
+    net.deep["scales"][2] = value
+    with pytest.raises(TypeError, match=r"^Module\.deep\.scales\.2 is a parameter, and a \w+ .* give a Parameter"):
+        net.parameters()
+    net.deep["scales"][2] = other = tg.nn.Parameter(3.0)
+    assert net.parameters()[1] is other
+    net.deep["scales"].pop()
+    assert len(net.parameters()) == 1
+
+
 def test_zero_grad_forgets():
     net = tg.nn.Linear(2, 1, rng=0)
     net(np.ones(2)).sum().backward()

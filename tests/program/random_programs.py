@@ -6,7 +6,8 @@ import random
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.tensor import Tensor, as_tensor, time_step
+from tinygrad_rnn.context import time_step
+from tinygrad_rnn.tensor import Tensor, as_tensor
 
 N = 3  # elements of a state
 

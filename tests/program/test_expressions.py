@@ -10,6 +10,7 @@ from programs import assert_close, eager
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
+from tinygrad_rnn.context import time_step
 
 WAYS = [(rolled, level) for rolled in (False, True) for level in ("named", "primitives")]
 
@@ -147,7 +148,7 @@ def test_work_by_element_is_done_for_all_steps_at_once():
         def loss(xs, function=function, W=W, rnn=rnn):
             inputs = []
             for t, x in enumerate(xs, 1):
-                with tg.tensor.time_step(t):
+                with time_step(t):
                     inputs.append(function(tg.linear(W, x)))
             return tg.sum(tg.square(rnn(inputs)[0][-1]))
 

@@ -6,20 +6,10 @@ what the row's rule makes of it, on trees. Where people write a derivative other
 
 from collections.abc import Callable, Sequence
 
+import tinygrad_rnn.algebra.operators  # noqa: F401 - rules run on trees by them
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.reading import read
-from tinygrad_rnn.algebra.trees import (
-    Tree,
-    Unwritten,
-    factors,
-    gradient,
-    matrix,
-    number,
-    plus,
-    symbol,
-    times,
-    total,
-)
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, symbol, times, total
 from tinygrad_rnn.tensor import Tensor
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
@@ -40,7 +30,10 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
     if row.variadic:
         return Tree("applied", operands, row.name, node.shape)
     named = dict(zip(row.argument_names, operands))  # noqa: B905 - an index may hold inputs
-    return read(row.written, named, row, simplified=False).shaped(node.shape)
+    try:
+        return read(row.written, named, row, simplified=False).shaped(node.shape)
+    except ValueError:  # a user's own notation, which nobody can read
+        return Tree("applied", operands, row.name, node.shape)
 
 
 def operand(x: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
@@ -63,7 +56,10 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
     inputs = [operand(y, writes) for y in node.inputs]
     stated = row.derivatives[0 if row.variadic else i] if i < len(row.derivatives) or row.variadic else None
     if stated is not None:
-        derivative = read(stated, dict(zip(row.argument_names, inputs)), node)  # noqa: B905
+        try:
+            derivative = read(stated, dict(zip(row.argument_names, inputs)), node)  # noqa: B905
+        except ValueError as error:
+            raise Unwritten(stated) from error
         sides = [side for pair in row.products for side in pair]
         term = (
             times(derivative, g) if i not in sides else matrix(*[(g, derivative), (derivative, g)][sides.index(i) % 2])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.backward import GradientName
+from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 _LONGEST_NAME = 24

@@ -11,28 +11,17 @@ batch is multiplied, one of its rows stands for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-
-from tinygrad_rnn import primitives as P
-from tinygrad_rnn.primitives import Primitive
 
 Shape = tuple[int, ...]
 
 
 class Unwritten(Exception):
     """A rule does what has no notation, such as to select elements."""
-
-
-def _operator(primitive: Primitive, reflected: bool = False) -> Callable[..., Tree]:
-    return lambda *inputs: made(primitive, inputs[::-1] if reflected else inputs)
-
-
-def _relation(ufunc: np.ufunc) -> Callable[..., Tree]:
-    return lambda *inputs: Tree("brackets", [made(P.TESTS[ufunc], inputs)])
 
 
 class Tree:
@@ -50,7 +39,7 @@ class Tree:
         self, head: str, parts: Iterable[Tree] = (), of: Any = None, shape: Shape | None = None, comes_back: Any = False
     ):
         self.head, self.parts, self.of = head, tuple(parts), of
-        self.shape = _broadcast(self.parts) if shape is None else tuple(shape)
+        self.shape = broadcast(self.parts) if shape is None else tuple(shape)
         self.comes_back = bool(comes_back) or any(part.comes_back for part in self.parts)
 
     @cached_property
@@ -58,6 +47,13 @@ class Tree:
         """The same for formulas that are alike: of the same nodes, by identity, in the same order."""
         of = self.of if isinstance(self.of, (str, float)) else id(self.of)
         return self.head, of, *(part.key for part in self.parts)
+
+    dtype = np.dtype(float)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of its value."""
+        return len(self.shape)
 
     def shaped(self, shape: Shape, comes_back: bool = False) -> Tree:
         """The same formula, of a value of another shape; of a gradient, if it comes back."""
@@ -68,72 +64,8 @@ class Tree:
         """Whether it is a bare number, or this one."""
         return self.head == "number" and (value is None or value == self.of)
 
-    # What a rule does with arrays: operators, NumPy's functions, the table's own primitives
 
-    __hash__ = object.__hash__
-    dtype = np.dtype(float)
-    ndim = property(lambda self: len(self.shape))
-    T = property(lambda self: made(P.transpose, (self,), None))
-
-    __add__, __radd__ = _operator(P.add), _operator(P.add, True)
-    __sub__, __rsub__ = _operator(P.subtract), _operator(P.subtract, True)
-    __mul__, __rmul__ = _operator(P.multiply), _operator(P.multiply, True)
-    __truediv__, __rtruediv__ = _operator(P.divide), _operator(P.divide, True)
-    __pow__, __rpow__ = _operator(P.power), _operator(P.power, True)
-    __matmul__, __neg__, __abs__ = _operator(P.matmul), _operator(P.negative), _operator(P.abs_)
-    __eq__, __ne__ = _relation(np.equal), _relation(np.not_equal)
-    __lt__, __le__, __gt__, __ge__ = map(_relation, (np.less, np.less_equal, np.greater, np.greater_equal))
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Tree:
-        if method == "reduce" and ufunc is np.add:
-            return made(P.sum_, inputs, keywords.get("axis"), keywords.get("keepdims", False))
-        if method != "__call__" or keywords or not (ufunc in _ROWS or ufunc in P.TESTS):
-            raise Unwritten(ufunc.__name__)
-        return made(_ROWS[ufunc], inputs) if ufunc in _ROWS else _relation(ufunc)(*inputs)
-
-    def __array_function__(self, function: Callable, types: Any, inputs: tuple, keywords: dict) -> Tree:
-        if function is np.where:
-            return made(P.where, (*inputs[1:], inputs[0]))
-        if function is np.sum:
-            return made(P.sum_, inputs[:1], keywords.get("axis"), keywords.get("keepdims", False))
-        if function in (np.reshape, np.transpose) and not keywords:
-            return made(_ROWS[function], inputs[:1], *inputs[1:])
-        raise Unwritten(function.__name__)
-
-    def __record__(self, primitive: Primitive, inputs: Sequence[Any], *static: Any) -> Tree:
-        return made(primitive, inputs, *static)
-
-    def __getitem__(self, index: Any) -> Tree:
-        raise Unwritten("a selection")
-
-    def __bool__(self) -> bool:
-        raise Unwritten("a decision")
-
-
-_ROWS = {row.forward: row for row in P.TABLE.values()}
-
-
-def made(primitive: Primitive, inputs: Sequence[Any], *static: Any) -> Tree:
-    """The formula of a primitive on formulas, as its row writes it.
-
-    Raises:
-        Unwritten: the row has no notation for its inputs.
-    """
-    from tinygrad_rnn.algebra.reading import read
-
-    if primitive.variadic or len(inputs) != len(primitive.argument_names[: len(inputs)]) or "…" in primitive.written:
-        raise Unwritten(primitive.name)
-    operands = [x if isinstance(x, Tree) else number(float(x)) for x in inputs]
-    arrays = [np.broadcast_to(np.float64(1), x.shape) for x in operands]
-    with np.errstate(all="ignore"):
-        shape = _broadcast(operands) if primitive.by_element else np.shape(primitive.forward(*arrays, *static))
-    formula = read(primitive.written, dict(zip(primitive.argument_names, operands)), primitive)  # noqa: B905
-    if primitive is P.outer and operands[0].ndim > 1:
-        formula = total(formula, shape)
-    return formula.shaped(shape)
-
-
-def _broadcast(parts: Iterable[Tree]) -> Shape:
+def broadcast(parts: Iterable[Tree]) -> Shape:
     """The shape that the values of some parts have together; of those that are no functions by element, the largest."""
     shapes = [part.shape for part in parts]
     try:
@@ -178,7 +110,7 @@ def plus(*parts: Tree) -> Tree:
     numbers = number(sum(t.of for t in counted.get("numbers", ())))
     terms = [numbers if k == "numbers" else times(number(len(x)), x[0]) for k, x in counted.items()]
     terms = [t for t in terms if not t.is_number(0)]
-    shape = _broadcast(parts)
+    shape = broadcast(parts)
     return Tree("sum", terms, shape=shape) if len(terms) > 1 else (terms or [number(0)])[0].shaped(shape)
 
 
@@ -195,7 +127,7 @@ def times(*parts: Tree) -> Tree:
         else:
             factors.append(x)
     factors.sort(key=lambda x: x.comes_back)
-    shape, comes_back = _broadcast(parts), any(x.comes_back for x in parts)
+    shape, comes_back = broadcast(parts), any(x.comes_back for x in parts)
     if value == 0 or not factors:
         return number(value).shaped(shape, comes_back)
     factors = [number(abs(value)), *factors] if abs(value) != 1 else factors

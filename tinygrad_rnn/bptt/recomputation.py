@@ -10,8 +10,12 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.backward import sweep
+from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.descriptions import describe
+from tinygrad_rnn.naming import last_step
+from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, last_step, leaves_the_graph, record, recording
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -124,7 +128,7 @@ class _Segment:
 
     def _run_back(self, g: Any, ans: Any, arguments: Sequence[Any]) -> dict[int, Any]:
         """The gradients of the inputs that require one, by their number."""
-        with recording(True):
+        with temporarily(recording, True):
             starts = tuple(_start_state(s, a) for s, a in zip(self._states, arguments, strict=False))
             output = _joined(self._run(starts))
         now, then = [output, *self.others], [ans, *arguments[len(starts) :]]

@@ -16,8 +16,9 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.variables import time_steps
 from tinygrad_rnn.backward import backward_start, passed_back, sweep, topological_order
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.optim import norm
-from tinygrad_rnn.tensor import Tensor, bare, describe
+from tinygrad_rnn.tensor import Tensor, bare
 
 LARGEST_SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # max f′; TowardsML for tanh and sigmoid
 

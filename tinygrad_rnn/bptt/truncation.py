@@ -7,7 +7,8 @@ from typing import Any
 from tinygrad_rnn import checks
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
-from tinygrad_rnn.tensor import Tensor, cut, leaves_the_graph
+from tinygrad_rnn.observer import leaves_the_graph
+from tinygrad_rnn.tensor import Tensor, cut
 
 
 class Chunks(Iterator[float]):

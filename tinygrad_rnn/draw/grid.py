@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
-from tinygrad_rnn.backward import GradientName
+from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 Point = tuple[float, float]

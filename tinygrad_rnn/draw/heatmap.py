@@ -9,13 +9,14 @@ from tinygrad_rnn.algebra.notation import Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.bptt import contribution_table
+from tinygrad_rnn.bptt.through_time import contribution_table
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.elements import Node, Scale
 from tinygrad_rnn.draw.quantities import colours
 from tinygrad_rnn.draw.style import NODES, size
 from tinygrad_rnn.primitives import add
-from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.tensor import Tensor
 
 IN_FULL = 12  # the largest table whose numbers are written into it
 BETWEEN = 2.0  # from cell to cell

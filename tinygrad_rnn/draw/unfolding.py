@@ -17,10 +17,12 @@ from tinygrad_rnn.algebra.trees import Tree
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.algebra.variables import Use, fold, variables
 from tinygrad_rnn.algebra.writer import Writer
-from tinygrad_rnn.backward import GradientName, topological_order
+from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.columns import columns_of, used_in
 from tinygrad_rnn.draw.grid import Link, Place
-from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.naming import GradientName
+from tinygrad_rnn.tensor import Tensor
 
 LEVELS = ("named", "primitives")
 COLOURS = (None, "gradient", "value")

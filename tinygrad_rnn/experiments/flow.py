@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_rnn import checks, nn
 from tinygrad_rnn.backward import grad
-from tinygrad_rnn.bptt import gradient_flow, norm_bound
+from tinygrad_rnn.bptt.through_time import gradient_flow, norm_bound
 from tinygrad_rnn.datasets import adding_problem
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.nn.cells import NONLINEARITIES

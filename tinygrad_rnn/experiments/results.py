@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tinygrad_rnn.context import no_grad
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.data import Series, Text
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.training import Epoch, Training
 from tinygrad_rnn.files import write_file
-from tinygrad_rnn.nn import Module
-from tinygrad_rnn.tensor import no_grad
+from tinygrad_rnn.nn.module import Module
 
 SHOWN = {"series": 300, "text": 80}  # values at the end of what is held out; more would be no figure to read
 SAMPLE = 1000  # characters

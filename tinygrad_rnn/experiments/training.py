@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn import nn
+from tinygrad_rnn.context import no_grad
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.experiments.data import load
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
-from tinygrad_rnn.program import compile
+from tinygrad_rnn.program.program import compile
 from tinygrad_rnn.tables import counted
-from tinygrad_rnn.tensor import Tensor, no_grad
+from tinygrad_rnn.tensor import Tensor
 
 
 class Epoch(NamedTuple):

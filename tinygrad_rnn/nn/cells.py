@@ -12,11 +12,13 @@ import numpy as np
 
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of, whole
+from tinygrad_rnn.context import step_and_layer
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
+from tinygrad_rnn.naming import last_step
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, Parameter
-from tinygrad_rnn.tensor import Tensor, as_tensor, last_step, place
+from tinygrad_rnn.tensor import Tensor, as_tensor
 
 NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}
 
@@ -89,12 +91,12 @@ class Cell(Module):
         for part in parts:
             if part.name is None or part.value.shape != expected:
                 self._name_or_refuse(parts, expected, t)
-        outside = place.get()
+        outside = step_and_layer.get()
         try:  # as time_step does, in less time
-            place.set((t, self.layer))
+            step_and_layer.set((t, self.layer))
             return self.step(x, *parts)
         finally:
-            place.set(outside)
+            step_and_layer.set(outside)
 
     def initial_state(self, x: Any) -> State:
         """The state of step 0, zeros, for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""

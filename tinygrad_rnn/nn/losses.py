@@ -12,7 +12,9 @@ from tinygrad_rnn import primitives
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.tensor import Tensor, as_tensor, label, record, test, unless_named
+from tinygrad_rnn.interop import record_test
+from tinygrad_rnn.naming import unless_named
+from tinygrad_rnn.tensor import Tensor, as_tensor, label, record
 
 
 def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
@@ -52,7 +54,7 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
     if z.ndim == 0:
         raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
     if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:
-        hot = as_tensor(test("one_hot", y, static=(z.shape[-1],)).astype(z.dtype))
+        hot = as_tensor(record_test("one_hot", y, static=(z.shape[-1],)).astype(z.dtype))
         y = unless_named(hot, y.name or Letter("Y"))
     if y.shape != z.shape:
         raise ShapeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
+# By id: they stay parameters when they are frozen, and Tensors are compared by element
+_parameters: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
+
 
 def Parameter(data: Any, name: str | None = None) -> Tensor:
     """A leaf that requires a gradient and, being shared by all time steps, belongs to none, wherever it is made.
@@ -23,6 +27,7 @@ def Parameter(data: Any, name: str | None = None) -> Tensor:
     """
     parameter = Tensor(data, requires_grad=True, name=name)
     parameter.step = parameter.layer = None
+    _parameters[id(parameter)] = parameter
     return parameter
 
 
@@ -42,18 +47,30 @@ class Module:
         """
         before, after = (self._own_parameters({name: x}) for x in (vars(self).get(name), value))
         if before and not after and any(x is not None for _, x in _members({name: value})):
-            raise TypeError(
-                f"{type(self).__name__}.{name} is a parameter, and a {type(value).__name__} that is no leaf which "
-                "requires a gradient cannot take its place; set its .data, or give a Parameter"
-            )
+            raise self._lost(name, value)
         super().__setattr__(name, value)
 
     def _own_parameters(self, attributes: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
-        """(path, parameter) of the leaves among attributes that require a gradient, or did when seen before."""
-        seen = vars(self).setdefault("parameters_seen", set())  # here, since no subclass has to call an __init__
-        leaves = [(path, x) for path, x in _members(attributes) if isinstance(x, Tensor) and x.is_leaf]
-        seen.update(x for _, x in leaves if x.requires_grad)
-        return [(path, x) for path, x in leaves if x in seen]
+        """(path, parameter) of the leaves among attributes that require a gradient, or did when they were made or seen.
+
+        Raises:
+            TypeError: in a list, tuple or dict something else is in the place of a parameter that was seen there.
+        """
+        seen = vars(self).setdefault("parameters_seen", set())  # and their paths; no subclass has to call an __init__
+        own = []
+        for path, x in _members(attributes):
+            if isinstance(x, Tensor) and x.is_leaf and (x.requires_grad or x in seen or id(x) in _parameters):
+                own.append((path, x))
+            elif "." in path and path in seen and x is not None:
+                raise self._lost(path, x)
+        seen.update(itertools.chain(*own))
+        return own
+
+    def _lost(self, path: str, value: Any) -> TypeError:
+        return TypeError(
+            f"{type(self).__name__}.{path} is a parameter, and a {type(value).__name__} that is no leaf which requires "
+            "a gradient cannot take its place; set its .data, or give a Parameter"
+        )
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) of the modules among its attributes, such as ("cells.0", cell); a shared one under each."""

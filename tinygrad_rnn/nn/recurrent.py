@@ -7,10 +7,11 @@ import numpy as np
 
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import whole
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
 from tinygrad_rnn.nn.module import Module
-from tinygrad_rnn.tensor import Tensor, describe
+from tinygrad_rnn.tensor import Tensor
 
 _STATE_NAMES = LSTMCell.state_names  # a y, as an encoder gives it, may well start a state
 

@@ -12,7 +12,7 @@ from tinygrad_rnn.algebra.trees import Unwritten, gradient, number
 from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.variables import fold
 from tinygrad_rnn.algebra.writer import ANY, PRODUCT, Writer
-from tinygrad_rnn.backward import GradientName
+from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.assignments import Assignment, Assignments
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.schedule import DEEPEST

@@ -19,9 +19,11 @@ import numpy as np
 
 from tinygrad_rnn import primitives as P
 from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.context import temporarily
+from tinygrad_rnn.observer import observer
 from tinygrad_rnn.program.graph import Graph, Node, constant, made, replaced, rewritten
 from tinygrad_rnn.program.steps import batched, cycles, is_large, roles, stacked, static_key, steps
-from tinygrad_rnn.program.watchers import Recorder, watched_by
+from tinygrad_rnn.program.watchers import Recorder
 from tinygrad_rnn.tensor import Tensor
 
 
@@ -43,7 +45,7 @@ def expanded(graph: Graph) -> Graph:
         key = node.primitive, static_key(node.static), *[(x.shape, x.dtype) for x in inputs]
         if key not in recorded:
             given = [Tensor(np.zeros(x.shape, x.dtype)) for x in inputs]
-            with watched_by(Recorder()):
+            with temporarily(observer, Recorder()):
                 recorded[key] = given, topological_order(node.primitive.forward(*given, *node.static))
         given, order = recorded[key]
         new = dict(zip(given, inputs, strict=True))

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.checks import instance
+from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.descriptions import warn_of_lost_gradient
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.files import write_file
+from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import Kernel, buffered, flat
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
-from tinygrad_rnn.tensor import Tensor, bare, leaves_the_graph, recording, tell_of_lost_gradient
+from tinygrad_rnn.tensor import Tensor, bare
 
 _dtype, _value = operator.attrgetter("value.dtype"), operator.attrgetter("value")
 _KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used for longest is forgotten first
@@ -112,7 +115,7 @@ class Program:
                     except (ValueError, IndexError) as error:
                         differs = error  # the function, run again, says the same or does otherwise
             else:
-                with recording(True):  # inside no_grad() too, where only its loss may be wanted
+                with temporarily(recording, True):  # inside no_grad() too, where only its loss may be wanted
                     traced = self._newly_traced(key, inputs, differs)
                 results = traced.run(arrays)
             self._traced.remove(traced)
@@ -229,7 +232,7 @@ def _arrays_and_structure(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
             leaves, structure = flattened(inputs)
             for node in leaves:
                 if isinstance(node, Tensor) and not node.is_leaf:
-                    tell_of_lost_gradient(node, "is an input of a program", "write .detach() if that is meant")
+                    warn_of_lost_gradient(node, "is an input of a program", "write .detach() if that is meant")
             arrays = [np.asarray(bare(x)) for x in leaves]
             return arrays, None if all(map(is_array, inputs)) else structure_key(structure)
     return inputs, None

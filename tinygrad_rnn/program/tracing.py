@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.backward import grad, topological_order
+from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.nn.module import Module
+from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
 from tinygrad_rnn.program.surroundings import Surroundings, without_chance
-from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder, watched_by
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, describe, is_recording, leaves_the_graph, record
+from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     if not callable(function):
         raise TypeError(f"compile(function, ...): a function of the inputs is needed, not a {name}")
     leaves_the_graph("a program", "call the function that it is made of")
-    if not is_recording():
+    if not recording.get():
         raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
     leaves, structure = flattened(inputs)
     given = [Tensor(bare(x)) for x in leaves]
@@ -71,15 +74,15 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
 
     tracer, run = OnShapes(given), partial(_outputs, name, function, structure, given)
     try:
-        with watched_by(tracer):
+        with temporarily(observer, tracer):
             outputs, returned = run()
             tracer.show()
             surroundings = Surroundings(function, structure)
             with without_chance(name, surroundings.asks):
-                _check_again(name, run, tracer.made, outputs)
+                _check_again(name, run, tracer.nodes, outputs)
             surroundings.settle(name)
             tracer.active = True
-            outputs[1:1] = _gradients(outputs[0], wrt, tracer.loose)
+            outputs[1:1] = _gradients(outputs[0], wrt, tracer.without_gradient)
         graph, parameters, of_wrt = _graph(outputs, given, wrt, tracer)
     finally:
         outputs = None  # what is there after this, the function has kept
@@ -104,16 +107,16 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
 def _check_again(name: str, run: Callable, made: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Run a function once more, on values, and see that it makes the same of them."""
     again = OnValues(name, made)
-    with watched_by(again):
+    with temporarily(observer, again):
         found, _ = run()
     whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
     if not whole or not all(map(again.same, outputs, found)):
         raise again.differs()
 
 
-def _gradients(loss: Tensor, wrt: Sequence[Tensor], loose: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _gradients(loss: Tensor, wrt: Sequence[Tensor], without_gradient: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The gradients, as a graph; nodes without one of which the function has asked it after all are where it ends."""
-    ends = [(x, x.primitive, x.inputs, x.arguments) for x in loose if x.requires_grad]
+    ends = [(x, x.primitive, x.inputs, x.arguments) for x in without_gradient if x.requires_grad]
     for x, *_ in ends:
         x.primitive, x.inputs, x.arguments = None, (), ()
     try:
@@ -127,7 +130,7 @@ def _graph(
     outputs: Sequence[Tensor], given: Sequence[Tensor], wrt: Sequence[Tensor], tracer: OnShapes
 ) -> tuple[Graph, tuple[Tensor, ...], tuple[Node, ...]]:
     """The graph of the outputs, the Tensors that its parameters are read from, and the leaves of `wrt`."""
-    inputs, nodes = set(given), topological_order(*outputs, *tracer.made)
+    inputs, nodes = set(given), topological_order(*outputs, *tracer.nodes)
     born_before = [x for x in nodes if x.primitive is None and x.born < tracer.started]
     live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
     old = next((x for x in nodes if x.primitive is not None and x.born < tracer.started), None)
@@ -151,7 +154,7 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     tensors: dict[Node, Tensor] = dict(zip(graph.parameters, of.parameters, strict=True))
     for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
-    with watched_by(Recorder()):
+    with temporarily(observer, Recorder()):
         for x in depth_first([node for node in graph.nodes if node not in graph.guards], lambda node: node.inputs):
             if x not in tensors:
                 made_of = tuple([tensors[y] for y in x.inputs])

@@ -11,19 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.checking import place_outside
-from tinygrad_rnn.primitives import TESTS, Primitive
+from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.descriptions import calling_line, describe
+from tinygrad_rnn.observer import Observer
+from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.steps import static_key
 from tinygrad_rnn.program.surroundings import changed
-from tinygrad_rnn.tensor import Tensor, Watcher, describe, holding, record, recording, watcher
-
-
-def watched_by(watch: Watcher) -> contextlib.AbstractContextManager[None]:
-    """A context in which all that is done with Tensors is seen."""
-    return holding(watcher, watch)
+from tinygrad_rnn.tensor import Tensor, record
 
 
 class Choice(Tensor):
@@ -51,35 +47,26 @@ for _name in ("int", "index", "floordiv", "rfloordiv", "divmod", "rdivmod", "lsh
     setattr(Choice, f"__{_name}__", _with_value(f"__{_name}__"))
 
 
-class Recorder(Watcher):
+class Recorder(Observer):
     """Keeps what was made of what, whether or not it requires a gradient."""
+
+    traces = True
 
     def __init__(self) -> None:
         self.read_out: list[Tensor] = []
 
-    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+    def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Link it to its inputs."""
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
         if node.value.dtype.kind != "f":
             node.__class__ = Choice
 
-    def detached(self, leaf: Tensor, x: Tensor) -> None:
-        """A copy, in the graph too."""
-        self.value(leaf, primitives.astype, (x,), (x.value, x.dtype))
-
-    def test(self, test: Callable, inputs: tuple, static: tuple) -> Any:
-        """A node of the graph: what it decides is not fixed."""
-        with recording(False):
-            return record(TESTS[test], inputs, *static)
-
-    def read(self, x: Tensor, how: str) -> None:
-        """A node that is x, as long as it has the value that is read out now."""
-        with recording(False):
+    def left(self, call: str, instead: str, x: Tensor | None) -> None:
+        """Make a node that is x as long as it has the value that is read out now; refuse what no program can follow."""
+        if x is None:
+            raise TypeError(f"compile: {call} cannot be part of a program; {instead}")
+        with temporarily(recording, False):
             self.read_out.append(record(AS_TRACED, (x,), x.value.copy()))
-
-    def left(self, call: str, instead: str) -> None:
-        """Refuse what no program could follow."""
-        raise TypeError(f"compile: {call} cannot be part of a program; {instead}")
 
 
 class OnShapes(Recorder):
@@ -87,10 +74,10 @@ class OnShapes(Recorder):
 
     Attributes:
         active: whether it does; what stands for values is NaN, or others than they are. given: the inputs, with
-            their values, until these are needed. told: the lines that have been warned of.
-        made: the nodes, in order. started: what is older was there before the function ran, as the inputs were.
+            their values, until these are needed. warned: the lines that were warned of.
+        nodes: those made, in order. started: what is older was there before the function ran, as the inputs were.
         read_out: the nodes that stand for values which were read out.
-        loose: the nodes that were made without a gradient, which a function may still ask for.
+        without_gradient: those of the nodes that require none, which a function may still ask for.
         results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
     """
 
@@ -100,11 +87,11 @@ class OnShapes(Recorder):
         self.given = {x: x.value for x in given}
         for x in given:
             x.value = x.value * np.nan if x.dtype.kind == "f" else ~x.value
-        self.made: list[Tensor] = []
-        self.loose: list[Tensor] = []
+        self.nodes: list[Tensor] = []
+        self.without_gradient: list[Tensor] = []
         self.started = Tensor(0.0).born
         self.results: dict[Any, np.ndarray] = {}
-        self.told: set[tuple[str, int]] = set()
+        self.warned: set[tuple[str, int]] = set()
 
     def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
         """NaN in the shape of the result; what it is, once values are needed."""
@@ -119,27 +106,27 @@ class OnShapes(Recorder):
             self.results[key] = np.ndarray(value.shape, value.dtype, nothing, strides=(0,) * value.ndim)
         return self.results[key]
 
-    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+    def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Keep it."""
-        super().value(node, primitive, inputs, arguments)
-        self.made.append(node)
+        super().made(node, primitive, inputs, arguments)
+        self.nodes.append(node)
         if not node.requires_grad:
-            self.loose.append(node)
+            self.without_gradient.append(node)
 
-    def read(self, x: Tensor, how: str) -> None:
+    def left(self, call: str, instead: str, x: Tensor | None) -> None:
         """From now on, and so far, there are values; a line that reads another at each call is warned of once."""
-        if self.active:
+        if self.active and x is not None:
             self.active = False
             self.show()
-            _compute(self.made)
-        super().read(x, how)
-        place = file, number = place_outside()
-        if x.dtype.kind == "f" and place not in self.told and any(y.born < self.started for y in topological_order(x)):
-            self.told.add(place)
-            line = linecache.getline(file, number).strip()
+            _compute(self.nodes)
+        super().left(call, instead, x)
+        line = file, number = calling_line()
+        code = linecache.getline(file, number).strip()
+        if x.dtype.kind == "f" and line not in self.warned and any(y.born < self.started for y in topological_order(x)):
+            self.warned.add(line)
             text = (
-                f"compile: {how} of {describe(x)} is read out: where it is another, the function is traced again, "
-                f"which takes long; return it beside the loss, or use tg.where: {line}"
+                f"compile: {call} of {describe(x)} is read out: where it is another, the function is traced again, "
+                f"which takes long; return it beside the loss, or use tg.where: {code}"
             )
             warnings.warn_explicit(text, UserWarning, file, number)
 
@@ -147,16 +134,16 @@ class OnShapes(Recorder):
         """Give the inputs the values that they have."""
         for x, value in self.given.items():
             x.value = value
-        for node in self.made if self.given else ():
+        for node in self.nodes if self.given else ():
             node.arguments = (*map(self.given.get, node.inputs, node.arguments), *node.static)
         self.given = {}
 
     def leave(self) -> None:
         """Give the nodes their values that the function, or what it has called, has kept."""
         self.show()
-        kept = [weakref.ref(x) for x in self.made]
-        self.made.clear()
-        self.loose.clear()
+        kept = [weakref.ref(x) for x in self.nodes]
+        self.nodes.clear()
+        self.without_gradient.clear()
         with contextlib.suppress(ValueError, IndexError, TypeError), np.errstate(all="ignore"):
             _compute([x for x in (reference() for reference in kept) if x is not None])
 
@@ -182,9 +169,9 @@ class OnValues(Recorder):
         self.name, self.first = name, first
         self.numbers: dict[int, int] = {}
 
-    def value(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+    def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Compare it with the one of the first run."""
-        super().value(node, primitive, inputs, arguments)
+        super().made(node, primitive, inputs, arguments)
         number = self.numbers[node.born] = len(self.numbers)
         before = self.first[number] if number < len(self.first) else None
         if (
@@ -204,7 +191,7 @@ class OnValues(Recorder):
 
     def differs(self, at: Tensor | None = None) -> ValueError:
         """The error that tells of a difference, at a node or at the end."""
-        file, line = place_outside()
+        file, line = calling_line()
         where = "" if at is None else f": see {describe(at)}, {os.path.basename(file)} line {line}"
         return changed(self.name, where)
 

@@ -1,0 +1,49 @@
+"""Names and time steps that nodes get beside those that users give them."""
+
+from __future__ import annotations
+
+from tinygrad_rnn.tensor import Tensor, label
+
+
+def unless_named(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
+    """Label a Tensor unless it has a name already: names that users set win."""
+    return tensor if tensor.name is not None else label(tensor, name, step)
+
+
+def last_step(node: Tensor) -> int:
+    """The time step that a Tensor comes from: its own, or the latest among the nodes it was made of; 0 if none has one.
+
+    A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
+    """
+    latest, seen, waiting = 0, {node}, [node]
+    for x in waiting:  # which grows as it goes
+        if x.step is not None:
+            latest = max(latest, x.step)
+            continue
+        new = [y for y in x.inputs if y not in seen]
+        seen.update(new)
+        waiting.extend(new)
+    return latest
+
+
+class GradientName(str):
+    """The name of a recorded gradient: dh, `of` what is called h, and was `born` with that number."""
+
+    of: str
+    born: int | None
+
+    def __new__(cls, of: str, born: int | None = None) -> GradientName:
+        """The name d`of`."""
+        name = super().__new__(cls, f"d{of}")
+        name.of, name.born = of, born
+        return name
+
+    def __getnewargs__(self) -> tuple[str]:
+        """What a copy is made of, which belongs to no graph."""
+        return (self.of,)
+
+
+def name_gradient(g: Tensor, node: Tensor) -> None:
+    """Call the recorded gradient of a variable h dh, so that a graph of gradients can be read."""
+    if node.name is not None and g.name is None and g.primitive is not None:
+        g.name, g.step, g.layer = GradientName(node.name, node.born), node.step, node.layer
