@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_rnn import __version__, datasets, draw, nn
+from tinygrad_rnn import __version__, checks, datasets, draw, nn
 from tinygrad_rnn.algebra.notation import Notation
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
@@ -87,7 +87,7 @@ def _termination_interrupts() -> Iterator[list[int]]:
 
 
 def _shown_in_a_line(command: str) -> Callable[..., None]:
-    """What shows a warning once, and without the place in the code that it comes from."""
+    """A function that shows a warning once, and without the place in the code that it comes from."""
     told: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -177,9 +177,10 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
 
 def _whole(least: int) -> Callable[[str], int]:
     def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
-        return int(text)
+        try:
+            return checks.whole("", "number", int(text), least)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up") from None
 
     return number
 

@@ -43,12 +43,12 @@ class Primitive:
             `vjp(i, g, ans, *arguments)` for input i.
         by_element: whether it works element by element, on inputs that are broadcast.
         products: the pairs of inputs that are multiplied as matrices, the left one first.
+        by_rows: whether it does to each row of a batch, which comes after what it is multiplied with or looked up in,
+            what it does to a vector.
         reduction: the ufunc that it applies over an axis, as in forward(x, axis, keepdims).
         is_view: whether the result may be the very memory of its input.
         is_copy: whether the result has the elements of its input, in their order, in its shape and dtype or others.
         has_shape: whether its static argument is the shape of the result.
-        rows: the input that may have further first axes: for each place there it does the same, the others being
-            shared.
         summed: the static arguments with which it gives, of inputs stacked along a new first axis, the sum of what it
             gives of each with these; None where there are none.
         is_composite: whether it stands for several primitives: its forward function, run on Tensors, records these.
@@ -68,11 +68,11 @@ class Primitive:
     variadic: bool = False
     by_element: bool = False
     products: tuple[tuple[int, int], ...] = ()
+    by_rows: bool = False
     reduction: np.ufunc | None = None
     is_view: bool = False
     is_copy: bool = False
     has_shape: bool = False
-    rows: int | None = None
     summed: Callable[..., tuple | None] | None = None
     is_composite: bool = False
     neutral: tuple[float | None, ...] = ()
@@ -361,13 +361,13 @@ matmul = primitive("matmul", np.matmul, "{A} {B}",
     (_matmul_vjp_right,                                          "ᵗ{A}"), products=((0, 1),))
 linear = primitive("linear", _linear, "{W} {x}",
     lambda g, ans, W, x:     outer(g, x),
-    lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), rows=1)
+    lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), by_rows=True)
 affine = primitive("affine", _affine, "{W} {x} + {U} {h} + {b}",
     lambda g, ans, W, x, U, h, b: outer(g, x),
     lambda g, ans, W, x, U, h, b: linear(W.T, g),
     lambda g, ans, W, x, U, h, b: outer(g, h),
     lambda g, ans, W, x, U, h, b: linear(U.T, g),
-    lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), rows=1, is_composite=True)
+    lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), by_rows=True, is_composite=True)
 outer = primitive("outer", _outer, "{a} ᵗ{b}",
     lambda g, ans, a, b:     linear(g, b),
     lambda g, ans, a, b:     linear(g.T, a),                     products=((0, 1),), summed=lambda: ())
@@ -446,7 +446,7 @@ broadcast_to = primitive("broadcast_to", _broadcast_to, "{x}",
     lambda g, ans, x, shape: g,                                  is_copy=True, has_shape=True,
     code="np.full(shape, x)")
 getitem = primitive("getitem", _getitem, "{x}[…]",
-    lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, rows=1)
+    lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, by_rows=True)
 scatter = primitive("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
     lambda g, ans, x, *rest: getitem(g, *rest[:-1]),             summed=_scatter_summed,
     argument_names=("x", "index", "shape"), code="_scatter(x, np.s_[index], shape)")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def counted(count: int, noun: str) -> str:
-    """How many there are of a thing, whose plural is regular: 1 step, 1,000 steps."""
+    """A number of things, whose plural is regular: 1 step, 1,000 steps."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 from algebra.evaluated import evaluated
 
+import tinygrad_rnn as tg
 from tinygrad_rnn.algebra.formulas import passed_back
 from tinygrad_rnn.algebra.trees import gradient
 from tinygrad_rnn.backward import passed_back as computed
+from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.checking import samples
-from tinygrad_rnn.primitives import TABLE
+from tinygrad_rnn.primitives import TABLE, row
 from tinygrad_rnn.tensor import Tensor, record
 
 # What only arrays can do: it selects, joins or runs over elements.
@@ -24,7 +26,9 @@ def nodes_of(name):
     for arrays, static in samples(row):
         shapes = [x.shape for x in arrays]
         batch = row.products and ((name == "matmul" and len(shapes[0]) == 1) or any(len(shape) > 2 for shape in shapes))
-        batch = batch or (row.rows is not None and len(shapes[1]) > 1) or (name == "outer" and len(shapes[0]) > 1)
+        batch = (
+            batch or (row.by_rows and row.products and len(shapes[1]) > 1) or (name == "outer" and len(shapes[0]) > 1)
+        )
         over_an_axis = (row.reduction or name == "log_softmax") and len(shapes[0]) > 1 and static[0] is not None
         if batch or over_an_axis or any(0 in shape for shape in shapes) or (name == "transpose" and static != (None,)):
             continue
@@ -47,3 +51,44 @@ def test_every_formula_of_the_table_is_what_its_rule_computes(name):
             np.testing.assert_allclose(found, computed(node, i, g), rtol=1e-9, atol=1e-12)
             written += 1
     assert written
+
+
+SOFTSIGN = row("softsign", lambda x: x / (1 + np.abs(x)), "{x} / (1 + |{x}|)",
+               lambda g, ans, x: g / (1.0 + np.abs(x)) ** 2, by_element=True)  # fmt: skip
+COSINE = row("cosine", lambda a, b: np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)), "cosine({a}, {b})",
+             lambda g, ans, a, b: g * (b / np.sqrt(np.sum(a * a) * np.sum(b * b)) - ans * a / np.sum(a * a)),
+             lambda g, ans, a, b: g * (a / np.sqrt(np.sum(a * a) * np.sum(b * b)) - ans * b / np.sum(b * b)))  # fmt: skip  # noqa: E501
+
+
+@pytest.mark.parametrize("row", [SOFTSIGN, COSINE], ids=lambda row: row.name)
+def test_the_formulas_of_a_primitive_of_one_s_own_are_what_its_rules_compute(row):
+    rng = np.random.default_rng(5)
+    inputs = [Tensor(rng.standard_normal(3), requires_grad=True, name=name) for name in row.argument_names]
+    node = record(row, tuple(inputs))
+    node.name = "y"
+    g = rng.standard_normal(node.shape)
+    for i in range(len(inputs)):
+        found = evaluated(passed_back(node, i, gradient(node), has_name), {node: g})
+        np.testing.assert_allclose(found, computed(node, i, g), rtol=1e-12)
+
+
+def test_the_formulas_of_second_order_are_what_the_rules_of_rules_compute():
+    """A backward graph is made of the same primitives; so is what is written of its nodes."""
+    rng = np.random.default_rng(6)
+    W, U, h, x, b = (
+        Tensor(rng.standard_normal(shape), requires_grad=True, name=name)
+        for name, shape in [("W", (3, 2)), ("U", (3, 3)), ("h", 3), ("x", 2), ("b", 3)]
+    )
+    y = tg.sigmoid(tg.linear(W, tg.tanh(x)) + tg.linear(U, tg.tanh(h) * tg.exp(b)) + b)
+    loss = tg.nn.cross_entropy(y / tg.sqrt(tg.square(b) + 1.0), Tensor([0.2, 0.3, 0.5]))
+    total = sum(tg.sum(tg.square(dx)) for dx in tg.grad(loss, [W, U, h, x, b], create_graph=True))
+    written = 0
+    for node in topological_order(total):
+        for i, x in enumerate(node.inputs):
+            if x.requires_grad:
+                g = rng.standard_normal(node.shape)
+                found = evaluated(passed_back(node, i, gradient(node), lambda _: True), {node: g})
+                found = np.reshape(found, x.shape) if np.size(found) == x.size else np.broadcast_to(found, x.shape)
+                np.testing.assert_allclose(found, computed(node, i, g), rtol=1e-9, atol=1e-12)
+                written += 1
+    assert written > 50

@@ -5,10 +5,12 @@ import subprocess
 
 import numpy as np
 import pytest
+from algebra.readers import LETTERS, Label, Net
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
 from tinygrad_rnn.algebra.notation import NOTATIONS, Notation
+from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.context import time_step
 from tinygrad_rnn.tensor import Tensor
 
@@ -43,6 +45,34 @@ def test_the_terms_are_those_of_the_sum_over_time(kind, num_layers, many_to_many
         for term in terms:
             np.testing.assert_array_equal(term.value, expected[term.step - 1])
             assert term.norm == np.linalg.norm(term.value)
+
+
+NETS = [("RNN", "tanh"), ("RNN", "relu"), ("LSTM", "tanh"), ("GRU", "tanh")]
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+@pytest.mark.parametrize("many", [False, True], ids=["many-to-one", "many-to-many"])
+@pytest.mark.parametrize("layers, loss", [(1, "cross_entropy"), (2, "squared_error")])
+@pytest.mark.parametrize("notation", LETTERS)
+@pytest.mark.parametrize("kind, f", NETS)
+def test_what_is_multiplied_is_the_term_as_matrices(kind, f, layers, loss, many, notation, batch):
+    """Of a batch, it is so for each row, and Σ adds these up."""
+    net = Net(kind, f, layers, many, loss, notation, batch)
+    for parameter in net.parameters:
+        for term in bptt.expansion(net.loss, parameter, notation, PLAIN):
+            found = net.formula(term.factors).reshape(term.value.shape)
+            np.testing.assert_allclose(found, term.value, rtol=1e-9, atol=1e-12, err_msg=term.factors)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["many-to-one", "many-to-many"])
+@pytest.mark.parametrize("layers, loss", [(1, "cross_entropy"), (2, "squared_error")])
+@pytest.mark.parametrize("kind, f", NETS)
+def test_in_the_order_of_reading_each_factor_meets_what_stands_before_it(kind, f, layers, loss, many):
+    net = Net(kind, f, layers, many, loss)
+    for parameter in net.parameters:
+        for term in bptt.expansion(net.loss, parameter, Notation(order="reading"), PLAIN):
+            found = Label(term.factors, net).applied(np.ones(()))
+            np.testing.assert_allclose(found, term.value, rtol=1e-9, atol=1e-12, err_msg=term.factors)
 
 
 def test_the_formula_of_seed_000():
@@ -237,7 +267,9 @@ def test_the_map_from_equations_to_functions_names_what_there_is():
         *module, attribute = name.split(".")
         assert hasattr(modules[module[0]] if module else bptt, attribute), name
     gradients = bptt.closed_form_gradients
-    for name in (name.rstrip(", .") for name in by_hand - {"", "many_to_many=True", "..._stacked_gradients"}):
+    for name in (
+        name.rstrip(", .") for name in by_hand - {"", "examples/", "many_to_many=True", "..._stacked_gradients"}
+    ):
         fields = bptt.Gradients.__dataclass_fields__
         assert (
             hasattr(bptt, name)

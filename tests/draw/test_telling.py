@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from algebra.readers import LETTERS, Formula, Net
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
@@ -47,69 +48,6 @@ def plain(markup: str) -> str:
 
 def equations(story: Story) -> list[str]:
     return [plain(frame["equation"]) for frame, _ in backward_frames(story)]
-
-
-FUNCTIONS = {
-    "": np.asarray,  # parentheses alone
-    "tanh": np.tanh,
-    "tanh′": lambda a: 1 / np.cosh(a) ** 2,
-    "f′": lambda a: 1 / np.cosh(a) ** 2,
-    "σ′": lambda a: np.exp(-a) / (1 + np.exp(-a)) ** 2,
-    "softmax": lambda a: np.exp(a) / np.sum(np.exp(a)),
-}
-
-
-class Equation:
-    """The right side of an equation, read as mathematics of columns and matrices: a b is the product of matrices."""
-
-    def __init__(self, text, values):
-        self.values, self.rest = values, re.findall(r"[^\s()ᵗ+−⊙·]+\(?|[()ᵗ+−⊙·]", text)
-
-    def value(self):
-        value = self.sum()
-        assert not self.rest, f"{self.rest} is left over"
-        return value
-
-    def sum(self):
-        total = -self.by_element() if self.skip("−") else self.by_element()
-        while self.rest and self.rest[0] in "+−":
-            sign = 1 if self.rest.pop(0) == "+" else -1
-            term = self.by_element()
-            assert term.shape == total.shape or 1 in (term.size, total.size)
-            total = total + sign * term
-        return total
-
-    def by_element(self):
-        product = self.matrix_product()
-        while self.rest and self.rest[0] in "⊙·":
-            by_number, factor = self.rest.pop(0) == "·", self.matrix_product()
-            assert 1 in (product.size, factor.size) if by_number else product.shape == factor.shape
-            product = product * factor
-        return product
-
-    def matrix_product(self):
-        product = self.atom()
-        while self.rest and self.rest[0] not in "+−⊙·)":
-            product = product @ self.atom()
-        return product
-
-    def atom(self):
-        if self.skip("ᵗ"):
-            return self.atom().T
-        token = self.rest.pop(0)
-        if token.endswith("("):
-            inside = self.sum()
-            assert self.skip(")")
-            return FUNCTIONS[token[:-1]](inside)
-        return column(float(token)) if token.isdigit() else self.values[token]
-
-    def skip(self, token):
-        return self.rest[:1] == [token] and bool(self.rest.pop(0))
-
-
-def column(value):
-    value = np.asarray(value)
-    return value if value.ndim == 2 else value.reshape(-1, 1)
 
 
 @pytest.mark.parametrize("options", [{}, {"max_steps": 2}, {"max_steps": 3, "level": "primitives"}])
@@ -176,17 +114,39 @@ def test_the_equations_of_a_plain_net(unrolled):
     ]
 
 
-@pytest.mark.parametrize("net", [*NETS, {"loss": tg.nn.squared_error}, {"loss": tg.nn.cross_entropy, "many": True}])
-def test_every_equation_is_true(unrolled, net):
-    """Each says of its gradient, with the values and the gradients that it names, what the gradient is."""
-    story = tg.draw.backward(unrolled(3, **net)).story()
-    values = {node["plain"]: column(array(node)) for node in story.nodes.values()}
+NAMELESS = r"d\([^\s()]+\)"  # the gradient of a node that has no name, as d(+)
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+@pytest.mark.parametrize(
+    "loss, level", [("squared_error", "named"), ("cross_entropy", "named"), ("half_squared_error", "primitives")]
+)
+@pytest.mark.parametrize("kind, layers, many", [("RNN", 2, True), ("LSTM", 1, True), ("GRU", 1, False)])
+@pytest.mark.parametrize("notation", LETTERS)
+def test_every_equation_is_true(kind, layers, many, loss, level, batch, notation):
+    """Each says of its variable or gradient, with what it names, what that is; in a batch, of each row."""
+    net = Net(kind, "tanh", layers, many, loss, notation, batch)
+    story = tg.draw.backward(net.loss, notation=notation, level=level).story()
+    values = net.columns()
+
+    def check(left, right, expected, before=0.0):
+        found = before + Formula(right, values, net.functions, net.partial).value()
+        found = np.sum(found) if expected.size == 1 else found.reshape(expected.shape)  # of a batch, over all rows
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-10, err_msg=f"{left} = {right}")
+
+    for node in story.nodes.values():
+        if "equation" in node:
+            check(node["plain"], plain(node["equation"]).rpartition(" = ")[2], array(node))
+    before: dict[str, np.ndarray] = {}
     for frame, total in backward_frames(story):
-        name, right = re.split(" [=←] ", plain(frame["equation"]), maxsplit=1)
-        np.testing.assert_allclose(
-            Equation(right, values).value(), column(total), rtol=1e-6, atol=1e-12, err_msg=frame["equation"]
-        )
-        values[name] = column(total)
+        left, sign, right = re.split(" ([=←]) ", plain(frame["equation"]), maxsplit=1)
+        old = net.column(before[frame["to"]]) if sign == "←" else 0.0
+        right = right[len(left) + 1 :].removeprefix("+ ") if sign == "←" else right
+        if "∂(" not in right and left[0] == "d":  # else a derivative of what has no name
+            values["from"] = net.column(before[frame["from"]])
+            check(left, re.sub(NAMELESS, "from", right), total, old)
+        before[frame["to"]] = total
+        values[left] = net.column(total)
 
 
 def test_equations_of_folded_and_of_nameless_nodes(unrolled):

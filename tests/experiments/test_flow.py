@@ -92,7 +92,7 @@ def test_the_forget_gate_is_not_all_that_carries_the_gradient_of_an_lstm():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_eight_or_ten_steps(seed):
-    """002, measured: with σ_max(U) = 0.6 and tanh, or an LSTM whose forget bias is 0; not plain nets as such."""
+    """Module 5's number, measured: tanh with σ_max(U) = 0.6, or an LSTM whose forget bias is 0; not plain nets."""
     untrained = dict.fromkeys(replace(net, updates=0) for net in PRESETS["reach"].nets)
     found = flow(list(untrained), steps=30, seed=seed)
     reach = {label: found.reach(label) for label in found.curves}

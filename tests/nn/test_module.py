@@ -138,7 +138,7 @@ def test_linear_names_the_width_it_expects(shape):
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, "3", True])
 def test_sizes_are_positive_integers(size):
-    with pytest.raises((TypeError, ValueError), match="positive integer"):
+    with pytest.raises((TypeError, ValueError), match="a whole number from 1 up is needed"):
         tg.nn.Linear(size, 1)
-    with pytest.raises((TypeError, ValueError), match="positive integer"):
+    with pytest.raises((TypeError, ValueError), match="a whole number from 1 up is needed"):
         tg.nn.RNNCell(1, size)

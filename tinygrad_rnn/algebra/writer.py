@@ -102,7 +102,8 @@ class Writer:
 
     def is_array(self, t: Tree) -> bool:
         """Whether ⊙ stands beside it: a number or a scalar stands beside its factors as it is."""
-        return t.shape != () and not t.is_number()
+        shape = t.of.shape if t.head in ("symbol", "gradient") else t.shape
+        return shape != () and not t.is_number()
 
     def _symbol(self, t: Tree) -> str:
         return self.variable(t.of)

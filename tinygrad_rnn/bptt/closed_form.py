@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Gradients:
-    """What `closed_form_gradients` returns: the loss, the states h(1..T), dh(1..T) of eq. 7.6, and dL/d(each input).
+    """The result of `closed_form_gradients`: the loss, the states h(1..T), dh(1..T) of eq. 7.6, and dL/d(each input).
 
     `dh[t]` is the whole derivative of the loss with respect to the state, ∂L/∂h(t+1) since t counts from 0. `b` and `c`
     are None for a net without them. `W_terms` (T, H, D), `U_terms` and `b_terms` are the terms of the sums over time,

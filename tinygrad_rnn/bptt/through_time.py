@@ -1,4 +1,4 @@
-"""What backpropagation through time does with a recorded graph: the terms of its sums, Jacobians between states, norms.
+"""Backpropagation through time on a recorded graph: the terms of its sums, Jacobians between states, norms.
 
 - `contributions`: the terms of ∂L/∂W = Σ_k ..., one a time step (BPTT post, Module 5, IIT slides);
   `contribution_table`: for all losses.

@@ -12,7 +12,7 @@ from tinygrad_rnn.tensor import Tensor, cut
 
 
 class Chunks(Iterator[float]):
-    """What `truncated` returns: the losses of the chunks, one after the other.
+    """The iterator that `truncated` returns: the losses of the chunks, one after the other.
 
     Attributes:
         state: the state after the last chunk so far, without what it was made of, to carry into the next call.

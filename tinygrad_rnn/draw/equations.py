@@ -240,7 +240,7 @@ def used(link: Link) -> Tensor:
 def _of_rows(node: Tensor) -> bool:
     """Whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
     row = node.primitive
-    return row is not None and bool(row.products) and node.ndim > (2 if row.rows is None else 1)
+    return row is not None and bool(row.products) and node.ndim > (1 if row.by_rows else 2)
 
 
 def _of_a_row(node: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""What is learnt from: a series of numbers or a text of characters, the last part of which is held out.
+"""The data that are learnt from: a series of numbers or a text of characters, the last part of which is held out.
 
 Both are a sequence of N values and give at any place the vector that a net takes and is to forecast: a number, scaled,
 (1,), or a character as one of K, (K,). What scales a series, and what the baselines count, is the training part alone;
@@ -147,7 +147,7 @@ def _text(name: str) -> str:
 
 
 def _first(count: int, share: float, window: int, what: str) -> int:
-    """Where the held-out part begins; refuses data of which no window and the value after it can be learnt."""
+    """The index at which the held-out part begins; data too short for a window and a value after it are refused."""
     first = int(share * count)
     if first < window + 1:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""How far a gradient comes back through time: its norm against the distance, for nets side by side.
+"""The flow of gradients back through time: their norms against the distance, for nets side by side.
 
-The claims that it measures: the gradient "becomes too small" after "8 or 10" steps (002), f′ of sigmoid is at most ¼
-(004), gates keep it (002, 004), and ‖∂h(T)/∂h(t)‖ ≤ (σ_max(U) · max f′)^(T - t) (Pascanu et al. 2013).
+The claims that it measures: the gradient "becomes too small" after "8 or 10" steps (Module 5), f′ of sigmoid is at most
+¼ (TowardsML), gates keep it (both), and ‖∂h(T)/∂h(t)‖ ≤ (σ_max(U) · max f′)^(T - t) (Pascanu et al. 2013).
 """
 
 import os
@@ -93,7 +93,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Flow:
-    """What `flow` returns.
+    """The result of `flow`.
 
     Attributes:
         quantity: what the curves show. nets: by label. distances: T - t, in steps, 0 to T, (T + 1,).
@@ -262,7 +262,7 @@ _START = [
 ]  # fmt: skip
 PRESETS = {
     "reach": Preset(
-        'The notes 002 say that BPTT of a plain net reaches back "8 or 10" steps. Untrained, down to 1 %, tanh with '
+        'Module 5 says that BPTT of a plain net reaches back "8 or 10" steps. Untrained, down to 1 %, tanh with '
         "σ_max(U) = 0.6 reaches 9, sigmoid 4, tanh with an orthogonal U 30 or more; an LSTM only 8 to 11 unless its "
         "forget bias is raised. Learning changes it.",
         dict.fromkeys([replace(net, updates=n) for net in _START for n in (0, 1000)]),

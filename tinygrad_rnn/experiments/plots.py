@@ -40,7 +40,7 @@ def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
 
 
 def available() -> bool:
-    """Whether matplotlib is installed; warns if it is not, and says how to."""
+    """True if matplotlib is installed; a warning says how to where it is not."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:

@@ -92,8 +92,8 @@ class _Process:
 
 @contextlib.contextmanager
 def _as_it_starts() -> Iterator[None]:
-    """What a process takes over: BLAS reads its number of threads once, when NumPy is imported; and Ctrl-C, which all
-    processes of a terminal get, is left to the first one.
+    """The surroundings that a process inherits: BLAS reads its number of threads once, when NumPy is imported; and
+    Ctrl-C, which all processes of a terminal get, is left to the first one.
     """
     before = {name: os.environ[name] for name in _ONE_THREAD if name in os.environ}
     os.environ.update(_ONE_THREAD)

@@ -68,7 +68,7 @@ class Forecaster(nn.Module):
 
 @dataclass(frozen=True)
 class Summary:
-    """What came out of a run.
+    """The outcome of a run.
 
     Attributes:
         held_out: the error on the held-out part, in `unit`: the mean squared error in the series' own units, or bits
@@ -244,7 +244,7 @@ class Training:
         self.epochs = epochs
 
     def summary(self) -> Summary:
-        """What came out."""
+        """The outcome, so far."""
         data, last = self.data, self.epochs[-1]
         return Summary(
             data=self.settings.data, cell=self.settings.cell, unit=data.unit, held_out=last.held_out_loss * data.scale,

@@ -24,13 +24,15 @@ NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": po
 
 State = Tensor | tuple[Tensor, ...]
 
+_step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  # looked up once, not at every step
+
 _x, _h, _h_hat, _c = map(Letter, ("x", "h", "ĥ", "c"))
 _i, _f, _g, _o, _r, _z, _n = map(Letter, "ifgorzn")
 _i_hat, _f_hat, _g_hat, _o_hat, _r_hat, _z_hat, _n_hat = map(Letter, ("î", "f̂", "ĝ", "ô", "r̂", "ẑ", "n̂"))
 
 
 class Cell(Module):
-    """What all cells share: they name their inputs, count the steps, check the shapes and say where they are.
+    """The base of cells: they name their inputs, count the steps, check the shapes and say where they are.
 
     A kind of cell says what its state is made of, which gates it has, and its equations in `step`.
 
@@ -47,8 +49,8 @@ class Cell(Module):
         self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
     ):
         call = type(self).__name__
-        self.input_size = D = whole(call, "input_size", input_size, 1, wanted="a positive integer")
-        self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1, wanted="a positive integer")
+        self.input_size = D = whole(call, "input_size", input_size, 1)
+        self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1)
         self.layer: int | None = None
         rng = np.random.default_rng(rng)
         for gate in self.gates:
@@ -91,12 +93,12 @@ class Cell(Module):
         for part in parts:
             if part.name is None or part.value.shape != expected:
                 self._name_or_refuse(parts, expected, t)
-        outside = step_and_layer.get()
+        outside = _step_and_layer()
         try:  # as time_step does, in less time
-            step_and_layer.set((t, self.layer))
+            _set_step_and_layer((t, self.layer))
             return self.step(x, *parts)
         finally:
-            step_and_layer.set(outside)
+            _set_step_and_layer(outside)
 
     def initial_state(self, x: Any) -> State:
         """The state of step 0, zeros, for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
@@ -258,7 +260,7 @@ def _biased(total: Tensor, b: Tensor | None, name: Letter | None = None) -> Tens
 
 
 def _nested(part: Any) -> bool:
-    """Whether data that should be one vector are several arrays or Tensors."""
+    """True for several arrays or Tensors where one vector should be."""
     return isinstance(part, (tuple, list)) and any(np.ndim(p) for p in part)
 
 

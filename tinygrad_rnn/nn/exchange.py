@@ -158,7 +158,7 @@ def from_torch(module: Module, state_dict: Any) -> None:
 
 
 def _layout(part: Cell | Linear) -> dict[str, list[Tensor]]:
-    """What PyTorch calls its arrays for a cell or a dense layer, and the parameters that are stacked in each.
+    """PyTorch's names of the arrays of a cell or a dense layer, and the parameters that are stacked in each.
 
     The second bias of a cell has none, or c_n of a GRU, which is at its end.
     """

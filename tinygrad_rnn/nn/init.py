@@ -3,7 +3,11 @@
 rnn.cells[0].U.data = init.identity(100)        # with relu: the IRNN of Le et al. 2015
 """
 
+import sys
+
 import numpy as np
+
+from tinygrad_rnn.checks import number
 
 
 def glorot(rng: np.random.Generator | int | None, shape: tuple[int, int]) -> np.ndarray:
@@ -33,9 +37,8 @@ def scaled(U: np.ndarray, norm: float | None = None, radius: float | None = None
     """
     if (norm is None) == (radius is None):
         raise ValueError("scaled(U, norm, radius): one of norm and radius is needed")
-    name, wanted = ("norm", norm) if radius is None else ("radius", radius)
-    if not 0 <= wanted < np.inf:
-        raise ValueError(f"scaled(U, {name}={wanted!r}): a finite number of at least 0 is needed")
+    name, given = ("norm", norm) if radius is None else ("radius", radius)
+    wanted = number("scaled", name, given, "a finite number of at least 0", 0.0, sys.float_info.max)
     now = np.linalg.norm(U, 2) if radius is None else np.max(np.abs(np.linalg.eigvals(U)))
     if not 0 < now < np.inf:
         raise ValueError(f"scaled(U): U has a {name} of {now:.3g} and cannot be scaled")

@@ -133,8 +133,8 @@ class Linear(Module):
     def __init__(
         self, input_size: int, output_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
     ):
-        self.input_size = whole("Linear", "input_size", input_size, 1, wanted="a positive integer")
-        self.output_size = whole("Linear", "output_size", output_size, 1, wanted="a positive integer")
+        self.input_size = whole("Linear", "input_size", input_size, 1)
+        self.output_size = whole("Linear", "output_size", output_size, 1)
         self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name=Letter("V"))
         self.c = Parameter(np.zeros(output_size), name=Letter("c")) if bias else None
 

@@ -35,7 +35,7 @@ class Recurrent(Module):
         rng: np.random.Generator | int | None = None,
         **options: Any,
     ):
-        layers = whole(type(self).__name__, "num_layers", num_layers, 1, wanted="a positive integer")
+        layers = whole(type(self).__name__, "num_layers", num_layers, 1)
         rng = np.random.default_rng(rng)
         sizes = [input_size] + [hidden_size] * (layers - 1)
         self.cells = [cell(size, hidden_size, **options, rng=rng) for size in sizes]

@@ -16,15 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.expressions import (
-    At,
-    Binding,
-    Printer,
-    array_text,
-    needs_definition,
-    number_text,
-    word,
-)
+from tinygrad_rnn.program.expressions import At, Binding, Printer, array_text, needs_definition, number_text, word
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.helpers import helpers
 from tinygrad_rnn.program.schedule import MOST_TERMS, Schedule

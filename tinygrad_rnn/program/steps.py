@@ -128,8 +128,7 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
         return None if whole.is_stack else whole
     if all(shared) or is_large(first):
         return None
-    by_rows = not static or static[0] is P.INPUT
-    by_rows = by_rows and shared == [i != primitive.rows for i in range(len(shared))]
+    by_rows = primitive.by_rows and shared == [True, False] and (not static or static[0] is P.INPUT)
     if primitive.reduction is not None:
         axis = static[0]
         axes = range(columns[0][0].ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)

@@ -1,0 +1,268 @@
+"""Formulas as a person reads them: their text, and what it says of the numbers of a net.
+
+- `Net`: an unrolled net, and the values of its variables by their written names.
+- `Label`: factors in the order in which a gradient meets them, as on the edges of Fig. 7-6 and in eq. 7.6.
+- `Formula`: mathematics of matrices and columns: a b is a product of matrices, a ⊙ b one by element. A batch is as many
+  columns, of which the formula holds for each; Σ adds them up.
+"""
+
+import re
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.backward import topological_order
+
+D, H, K, T = 2, 3, 2, 3
+LETTERS = {  # what the notations write for the letters of the nets
+    "interdb": {"logits": "y"},
+    "wildml": {"W": "U", "U": "W", "y": "ŷ", "Y": "y", "L": "E", "logits": "z", "z": "u", "ẑ": "û"},
+    "state": {"W": "W_x", "U": "W_s", "V": "W_y", "h": "s", "Y": "d", "L": "E", "logits": "y"},
+}
+RAISED, LOWERED = str.maketrans("0123()", "⁰¹²³⁽⁾"), str.maketrans("0123", "₀₁₂₃")
+
+
+def softmax(a):
+    e = np.exp(a)
+    return e / np.sum(e, axis=-2 if a.ndim > 1 else -1, keepdims=True)
+
+
+FUNCTIONS = {
+    "": np.asarray,  # parentheses alone
+    "tanh": np.tanh,
+    "exp": np.exp,
+    "log": np.log,
+    "softmax": softmax,
+    "σ": lambda a: 1 / (1 + np.exp(-a)),
+    "relu": lambda a: np.maximum(a, 0),
+    "identity": np.asarray,
+    "tanh′": lambda a: 1 / np.cosh(a) ** 2,
+    "σ′": lambda a: np.exp(-a) / (1 + np.exp(-a)) ** 2,
+    "relu′": lambda a: np.where(a > 0, 1.0, 0.0),
+    "identity′": np.ones_like,
+}
+FUNCTIONS |= {"sigmoid": FUNCTIONS["σ"], "sigmoid′": FUNCTIONS["σ′"]}
+
+
+class Net:
+    """An unrolled net whose weights, biases and first states are not zero; its variables by their written names."""
+
+    def __init__(
+        self, kind, f="tanh", layers=1, many=False, loss="half_squared_error", notation="interdb", batch=None, **how
+    ):
+        self.notation, self.batch, self.functions = (
+            notation,
+            batch,
+            {**FUNCTIONS, "f": FUNCTIONS[f], "f′": FUNCTIONS[f"{f}′"]},
+        )
+        rng = np.random.default_rng(16)
+        options = {"nonlinearity": f} if kind == "RNN" else {}
+        rnn, readout = getattr(tg.nn, kind)(D, H, layers, **options), tg.nn.Linear(H, K)
+        self.parameters = [*rnn.parameters(), *readout.parameters()]
+        for p in self.parameters:
+            p.data[...] = rng.standard_normal(p.shape)
+        rows = () if batch is None else (batch,)
+        xs, hs, cs = (
+            [tg.Tensor(rng.standard_normal((*rows, n)), requires_grad=True) for _ in range(count)]
+            for n, count in ((D, T), (H, layers), (H, layers))
+        )
+        hs, _ = rnn(xs, list(zip(hs, cs, strict=True)) if kind == "LSTM" else hs)
+
+        targets = np.abs(rng.standard_normal((T, *rows, K)))
+        targets /= targets.sum(-1, keepdims=True)
+        steps, losses = {}, []  # the readout of a step is written with that step if there are several
+        for t in range(1 if many else T, T + 1):
+            y, Y = readout(hs[t - 1]), tg.Tensor(targets[t - 1])
+            losses.append(getattr(tg.nn, loss)(y, Y, **how))
+            steps |= dict.fromkeys([y, Y, losses[-1]], t if many else None)
+        self.loss = sum(losses[1:], losses[0])
+
+        self.variables, self.values = {}, {}
+        for x in filter(lambda x: x.name, topological_order(self.loss)):
+            step = steps.get(x, x.step)
+            name = self.write(x.name, step, x.layer)
+            assert name not in self.values, f"{name} is written for two variables"
+            self.values[name] = x.value
+            if x.name == "ĥ":
+                self.values[self.write("f′", step, x.layer)] = self.functions["f′"](x.value)  # f′₂: short for f′(ĥ₂)
+            if x.requires_grad and x is not self.loss and not (x.name == "ĥ" and notation != "interdb"):
+                self.variables[name] = x  # has a node in the figure
+
+    def write(self, name, step, layer):
+        """h⁽²⁾, and h₁⁽²⁾ in layer 1 of several; the other notations have the step below and the layer above."""
+        base, _, gate = name.partition("_")
+        gate = LETTERS[self.notation].get(gate, gate)
+        base, _, below = LETTERS[self.notation].get(base, base).partition("_")
+        inside, raised = (layer, step) if self.notation == "interdb" else (step, layer)
+        below = ",".join([part for part in (below + gate, "" if inside is None else str(inside)) if part])
+        below = below.translate(LOWERED) if below.isdigit() else below and f"_{below}"
+        return base + below + ("" if raised is None else f"({raised})".translate(RAISED))
+
+    def gradients(self):
+        """{what stands in a node, and whether it is of a parameter: the gradient}; the same for the terms of steps."""
+        grads = zip(self.variables.items(), tg.grad(self.loss, list(self.variables.values())), strict=True)
+        whole = {(f"d{name}", x.is_leaf and x.step is None): dx.value for (name, x), dx in grads}
+        terms = {
+            (f"d{self.write(p.name, k, p.layer)}", True): term
+            for p in self.parameters
+            for k, term in enumerate(tg.bptt.contributions(self.loss, p), 1)
+        }
+        return whole, terms
+
+    def tensor(self, name):
+        """A variable by its written name, or the loss."""
+        return self.variables.get(name, self.loss)
+
+    def formula(self, text):
+        """The value of a formula of its variables."""
+        return Formula(text, self.columns(), self.functions, self.partial).value()
+
+    def columns(self):
+        """The values of the variables for a `Formula`."""
+        return {name: self.column(x) for name, x in self.values.items()}
+
+    def column(self, value):
+        """A vector as a column; of a batch, a column for each row."""
+        is_batch = self.batch is not None and value.shape[:-1] == (self.batch,)
+        return value[..., None] if is_batch else value if value.ndim == 2 else value.reshape(-1, 1)
+
+    def partial(self, of, by):
+        """∂a/∂b, by `bptt.jacobian`: for each row of a batch its own; of the loss, the gradient as a column."""
+        a, b = self.tensor(of), self.tensor(by)
+        if a.size == 1:
+            return self.column(tg.grad(a, b)[0].value)
+        jacobian = tg.bptt.jacobian(a, b)
+        if a.ndim == 1:
+            return jacobian.reshape(a.size, b.size)
+        return np.stack([jacobian.reshape(a.shape + b.shape)[i, :, i] for i in range(len(a))])
+
+
+class Label:
+    """A label, read from the left to the right by recursive descent: sums of products of factors."""
+
+    def __init__(self, text, net):
+        self.net, self.rest = net, re.findall(r"[^\s()ᵗ+−]+\(?|[()ᵗ+−]", text)
+
+    def applied(self, g):
+        """What the label makes of a cotangent."""
+        g = self.sum(g)
+        assert not self.rest, f"{self.rest} is left over"
+        return g
+
+    def sum(self, g):
+        total = self.product(-g if self.skip("−") else g)
+        while self.rest and self.rest[0] in "+−":
+            sign = 1 if self.rest.pop(0) == "+" else -1
+            total = total + self.product(sign * g)
+        return total
+
+    def product(self, g):
+        g = self.factor(g)
+        while self.rest and self.rest[0] not in "+−)":
+            g = self.factor(g)
+        return g
+
+    def factor(self, g):
+        if self.skip("ᵗ"):
+            a = self.atom()
+            return a.T @ g if a.ndim == 2 else np.outer(g, a)
+        if partial := re.fullmatch("∂(.+)/∂(.+)", "".join(self.rest[:1])):  # instead of a label that is too long
+            self.rest.pop(0)
+            of, by = map(self.net.tensor, partial.groups())
+            return g @ tg.bptt.jacobian(of, by) if of.size > 1 else g * tg.grad(of, by)[0].value
+        a = self.atom()
+        if a.ndim == 2:  # U h
+            a = a @ self.atom()
+        assert g.shape in ((), a.shape) or a.ndim == 0, f"{a.shape} is no factor of {g.shape}"
+        return g * a
+
+    def atom(self):
+        assert self.rest, "a factor is missing"
+        token = self.rest.pop(0)
+        if token.endswith("("):
+            inside = self.sum(np.ones(()))
+            assert self.skip(")"), "a parenthesis is not closed"
+            return self.net.functions[token[:-1]](inside)
+        return np.array(float(token)) if token.isdigit() else self.net.values[token]
+
+    def skip(self, token):
+        """Whether a token comes next, which is then read."""
+        return self.rest[:1] == [token] and bool(self.rest.pop(0))
+
+
+NAME = "(?:⁽.*?⁾|[^\\s()ᵗᵀ+−⊙·Σ²/])+"
+
+
+class Formula:
+    """A formula, read by recursive descent as mathematics of matrices and columns.
+
+    Args:
+        values: what a name stands for, as a matrix or a column.
+        partial: what ∂a/∂b is, given both names: the matrix; of a number, the gradient as a column.
+    """
+
+    def __init__(self, text, values, functions=FUNCTIONS, partial=None):
+        self.values, self.functions, self.partial = values, functions, partial
+        self.rest = re.findall(rf"∂⁺?{NAME}/∂{NAME}|{NAME}\(?|[()ᵗᵀ+−⊙·Σ²/]", text)
+
+    def value(self):
+        value = self.sum()
+        assert not self.rest, f"{self.rest} is left over"
+        return value
+
+    def sum(self):
+        total = -self.by_element() if self.skip("−") else self.by_element()
+        while self.rest and self.rest[0] in "+−":
+            sign = 1 if self.rest.pop(0) == "+" else -1
+            term = self.by_element()
+            alike = term.shape[-2:] == total.shape[-2:]
+            assert alike or 1 in (term.size, total.size), f"{total.shape} and {term.shape}"
+            total = total + sign * term
+        return total
+
+    def by_element(self):
+        product = self.matrix_product()
+        while self.rest and self.rest[0] in "⊙·/":
+            sign, factor = self.rest.pop(0), self.matrix_product()
+            if sign == "/":
+                factor = 1 / factor
+            a_number, alike = 1 in (product.size, factor.size), product.shape[-2:] == factor.shape[-2:]
+            assert {"⊙": alike, "·": a_number, "/": alike or a_number}[sign], f"{product.shape} {sign} {factor.shape}"
+            product = product * factor
+        return product
+
+    def matrix_product(self):
+        if self.skip("Σ"):
+            inside = self.by_element()
+            return np.sum(inside, axis=0) if inside.ndim == 3 else np.sum(inside).reshape(1, 1)
+        product = self.power()
+        while self.rest and self.rest[0] not in "+−⊙·/)":
+            factor = self.matrix_product() if self.rest[0] == "Σ" else self.power()
+            product = product * factor if 1 in (product.size, factor.size) else product @ factor
+        return product
+
+    def power(self):
+        base = self.atom()
+        if self.skip("ᵀ"):
+            base = np.swapaxes(base, -1, -2)
+        return base**2 if self.skip("²") else base
+
+    def atom(self):
+        if self.skip("ᵗ"):
+            return np.swapaxes(self.atom(), -1, -2)
+        assert self.rest, "a factor is missing"
+        token = self.rest.pop(0)
+        if partial := re.fullmatch("∂([^⁺].*)/∂(.+)", token):
+            return self.partial(*partial.groups())
+        if token.endswith("("):
+            inside = self.sum()
+            assert self.skip(")"), "a parenthesis is not closed"
+            return self.functions[token[:-1]](inside)
+        if token == "log":
+            return np.log(self.atom())
+        if re.fullmatch(r"½|[\d.]+", token):
+            return np.reshape(0.5 if token == "½" else float(token), (1, 1))
+        return self.values[token]
+
+    def skip(self, token):
+        return self.rest[:1] == [token] and bool(self.rest.pop(0))
