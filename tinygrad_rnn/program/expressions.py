@@ -42,6 +42,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
             often it is an argument of another; later nothing.
     """
 
+    __slots__ = "arguments", "calls", "function", "keywords", "node"
     __hash__ = object.__hash__
 
     def __init__(
@@ -100,7 +101,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def T(self) -> "Expression":
         """The axes reversed."""
-        return self.transpose(None)
+        return self.call(np.ndarray.transpose, self, None)
 
     def on(self, value: Callable[[Node], Any]) -> Any:
         """Its value, where each operand has the one of its node."""
