@@ -37,9 +37,8 @@ OF_A_TEXT = {"sample.txt"}
 FILES = STATE | RESULTS | OF_A_TEXT
 VARYING = {"data", "epochs", "files", "rng"}  # in a checkpoint, what has a size of its own
 
-Manifest = dict[
-    str, list[int]
-]  # the CRC-32 of the contents that a file may have, by its name; of any, if there are none
+# The CRC-32 of the contents that a file may have, by its name; of any, if there are none
+Manifest = dict[str, list[int]]
 
 
 def train(

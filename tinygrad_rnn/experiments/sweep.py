@@ -220,12 +220,9 @@ def _write_results(runs: list[Run], path: Path) -> None:
     numbers = measures(runs)
     taken = {*parameters, "error", "seconds"}
     header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
-
-    def row(run: Run) -> list[Any]:
-        values = [run.parameters.get(name, "") for name in parameters]
-        return [*values, *(dict.fromkeys(numbers, "") | run.numbers()).values(), run.error, run.seconds]
-
-    plots.table(path, header, map(row, runs))
+    empty = dict.fromkeys(parameters, ""), dict.fromkeys(numbers, "")
+    values = [[*(empty[0] | run.parameters).values(), *(empty[1] | run.numbers()).values()] for run in runs]
+    plots.table(path, header, [[*row, run.error, run.seconds] for row, run in zip(values, runs, strict=True)])
 
 
 def _refuse_what_processes_cannot_import(function: Callable[..., Any]) -> None:
