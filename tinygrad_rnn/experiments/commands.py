@@ -106,9 +106,8 @@ class _Progress(contextlib.ExitStack):
             losses = {"training loss": epoch.training_loss, "held-out loss": epoch.held_out_loss}
             self._losses = {name: f"{loss:.4g}" for name, loss in losses.items()}
         if self._bar is not None:
+            self._bar.set_postfix(self._losses, refresh=epoch is not None)
             self._bar.update(done - self._bar.n)
-            if epoch is not None:
-                self._bar.set_postfix(self._losses)
         elif (epoch and done * LINES // total > self._lines) or time.perf_counter() - self._told > SECONDS:
             self._lines, self._told = done * LINES // total, time.perf_counter()
             rate = (done - self._before) / (self._told - self._began)
