@@ -144,9 +144,8 @@ def _run_back(
 
 def _start_state(state: Tensor, value: Any) -> Tensor:
     """A state for a segment to start from: a leaf of a value, or a node of its own after a Tensor."""
-    if isinstance(value, Tensor):
-        return _like(F.positive(value), state)
-    return _like(Tensor(value, requires_grad=state.requires_grad), state)
+    after = isinstance(value, Tensor)
+    return _like(F.positive(value) if after else Tensor(value, requires_grad=state.requires_grad), state)
 
 
 def _like(tensor: Tensor, state: Tensor) -> Tensor:

@@ -220,9 +220,12 @@ def _write_results(runs: list[Run], path: Path) -> None:
     numbers = measures(runs)
     taken = {*parameters, "error", "seconds"}
     header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
-    empty = dict.fromkeys(parameters, ""), dict.fromkeys(numbers, "")
-    values = [[*(empty[0] | run.parameters).values(), *(empty[1] | run.numbers()).values()] for run in runs]
-    plots.table(path, header, [[*row, run.error, run.seconds] for row, run in zip(values, runs, strict=True)])
+
+    def row(run: Run) -> list[Any]:
+        given, found = dict.fromkeys(parameters, "") | run.parameters, dict.fromkeys(numbers, "") | run.numbers()
+        return [*given.values(), *found.values(), run.error, run.seconds]
+
+    plots.table(path, header, map(row, runs))
 
 
 def _refuse_what_processes_cannot_import(function: Callable[..., Any]) -> None:
