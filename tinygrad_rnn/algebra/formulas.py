@@ -29,11 +29,16 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
     if row.variadic:
         return Tree("applied", operands, row.name, node.shape)
-    named = dict(zip(row.argument_names, operands))  # noqa: B905 - an index may hold inputs
     try:
-        return read(row.written, named, row, simplified=False).shaped(node.shape)
+        return read(row.written, _named(node, operands), row, simplified=False).shaped(node.shape)
     except ValueError:  # a user's own notation, which nobody can read
         return Tree("applied", operands, row.name, node.shape)
+
+
+def _named(node: Tensor, inputs: Sequence[Tree]) -> dict[str, Tree]:
+    """The arguments of a node by their names in its row's notation; static ones as numbers or words."""
+    static = [number(x) if isinstance(x, (int, float)) else Tree("applied", of=str(x), shape=()) for x in node.static]
+    return dict(zip(node.primitive.argument_names, [*inputs, *static]))  # noqa: B905 - an index may hold inputs
 
 
 def operand(x: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
@@ -57,7 +62,7 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
     stated = row.derivatives[0 if row.variadic else i] if i < len(row.derivatives) or row.variadic else None
     if stated is not None:
         try:
-            derivative = read(stated, dict(zip(row.argument_names, inputs)), node)  # noqa: B905
+            derivative = read(stated, _named(node, inputs), node)
         except ValueError as error:
             raise Unwritten(stated) from error
         sides = [side for pair in row.products for side in pair]

@@ -24,7 +24,7 @@ class Unwritten(Exception):
     """A rule does what has no notation, such as to select elements."""
 
 
-class Tree:
+class Tree(np.lib.mixins.NDArrayOperatorsMixin):
     """A formula.
 
     Attributes:
@@ -49,6 +49,7 @@ class Tree:
         return self.head, of, *(part.key for part in self.parts)
 
     dtype = np.dtype(float)
+    __hash__ = object.__hash__
 
     @property
     def ndim(self) -> int:
