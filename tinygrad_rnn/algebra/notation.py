@@ -7,15 +7,17 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_rnn import checks
+from tinygrad_rnn.algebra.columns import steps_written
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 _LONGEST_NAME = 24
+_EVERY = "every"  # the step of what is written with those of its uses
 _NAME = re.compile(r"(?P<base>[^_^]+)(?:_(?P<below>\{[^{}]*\}|[^_^{}]+))?(?:\^(?P<above>\{[^{}]*\}|[^_^{}]+))?")
 _ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307", "ddot": "\u0308"}
 
@@ -24,6 +26,9 @@ class Letter(str):
     """A name that a net gives by itself, which a notation may write as another letter; one that a user gives stays."""
 
     __slots__ = ()
+
+
+OUTPUT = Letter("L")  # what an output without a name is called
 
 
 @dataclass(frozen=True)
@@ -102,36 +107,44 @@ class Names:
     """What the nodes of a graph are called.
 
     Where several nodes have one name, at one step and in one layer, as those of two nets over the same steps, they are
-    told apart: h, h′, h″. A nameless array is a letter that no variable has.
+    told apart: h, h′, h″. A nameless array is a letter that no variable has, and a nameless output is L.
 
     Args:
-        nodes: of the graph, in topological order.
-        indices: the time step that a variable is written with, for those that have one.
+        nodes: of the graph, in topological order, the output last.
+
+    Attributes:
+        steps: the time step that each node is written with, for those that have one.
     """
 
-    def __init__(self, nodes: Iterable[Tensor], indices: Mapping[Tensor, int | str]):
-        nodes = list(nodes)
+    def __init__(self, nodes: Sequence[Tensor]):
+        self.nodes = nodes
+        self.steps: dict[Tensor, int | str]
+        self.steps, several = steps_written(nodes)
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:
-            if x.name is not None and not isinstance(x.name, GradientName):
-                named.setdefault((str(x.name), x.layer), []).append(x)
+            if not isinstance(x.name, GradientName) and (x.name is not None or x is nodes[-1]):
+                named.setdefault((str(x.name or OUTPUT), x.layer), []).append(x)
         for alike in named.values():
-            steps = {x: indices.get(x, x.step) for x in alike}
-            if len(set(steps.values())) < len(alike):
-                self._tell_apart(nodes, steps)
+            steps = {x: _EVERY if x in several else self.steps.get(x) for x in alike}
+            if len(set(steps.values())) < len(alike) or (_EVERY in steps.values() and len(alike) > 1):
+                self._tell_apart(steps)
         used = {_split(name)[0] for name, _ in named}
         arrays = [x for x in nodes if x.is_leaf and x.name is None and x.size > 1]
         self.letters = dict(zip(arrays, _letters(arrays, used), strict=False))
 
-    def _tell_apart(self, nodes: list[Tensor], steps: Mapping[Tensor, Any]) -> None:
-        """Nodes of one name in rows, a node in that of the latest one that it was made of, each step once in a row."""
+    def _tell_apart(self, steps: Mapping[Tensor, Any]) -> None:
+        """Nodes of one name in rows, a node in that of the latest one that it was made of, each step once in a row.
+
+        What is written with the steps of its uses has a row for itself, after the others.
+        """
         rows: list[set] = []
         row_of: dict[Tensor, int] = {}
-        for x in nodes:
+        for x in sorted(self.nodes, key=lambda x: steps.get(x) is _EVERY):
             before = max((row_of[y] for y in x.inputs if y in row_of), default=None)
             if x in steps:
-                free = [i for i, row in enumerate(rows) if steps[x] not in row]
+                full = {steps[x], _EVERY} if steps[x] is not _EVERY else set(steps.values())
+                free = [i for i, row in enumerate(rows) if full.isdisjoint(row)]
                 before = before if before in free else (free or [len(rows)])[0]
                 if before == len(rows):
                     rows.append(set())

@@ -7,14 +7,14 @@ else that h(k) was made of is held fixed: ∂h(k)/∂W itself is a sum over all 
 other is the most common mistake with this formula.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from tinygrad_rnn.algebra.formulas import back, derivative, in_order, met
-from tinygrad_rnn.algebra.notation import Notation
+from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
 from tinygrad_rnn.algebra.variables import Use, fold, time_steps, variables
@@ -122,7 +122,7 @@ class _Graph:
                 self.users[use.source].append(target)
         self.above = self._dominators()
         self.steps = time_steps(order)
-        self.indices = self._indices()
+        self.names = Names(order)
 
     def terms(self, setting: Typesetting, step: int | None = None) -> list[Term]:
         """All terms, or that of one step."""
@@ -144,7 +144,7 @@ class _Graph:
 
     def writer(self, setting: Typesetting) -> Writer:
         """What writes the graph in a setting."""
-        return Writer(self.order, self.indices, self.notation, setting)
+        return Writer(self.names, self.notation, setting)
 
     def step(self, use: Use) -> int:
         """The time step that a use of the parameter belongs to."""
@@ -223,15 +223,3 @@ class _Graph:
                 above[x] = meet
             depth[x] = 1 + depth[meet] if x in above else 0
         return above
-
-    def _indices(self) -> dict[Tensor, int]:
-        """The time step of every variable that has one, and of those that are read out of one step each, as y(t)."""
-        made = [x for x in self.uses if self.notation.writes(x)]
-        made = [x for x in made if not (x.is_leaf and x.requires_grad and x.step is None)]
-        several = {name for name, count in Counter(x.name for x in made).items() if count > 1}
-        steps = {}
-        for x in made:
-            guessed = x.step is None and x.name in several and x is not self.loss
-            # a target belongs to the step of what it is compared with
-            steps[x] = self.steps[self.users[x][0] if x.is_leaf else x] if guessed else x.step
-        return {x: step for x, step in steps.items() if step is not None}
