@@ -68,7 +68,9 @@ def test_a_caption_calls_nodes_as_the_figure_does(graph):
     for x in topological_order(loss):
         if x.name is not None and (x.step is not None or x.is_leaf):
             assert of.variable(x) in labels, of.variable(x)
-    told = [word for word in figure.caption.replace("(", " ").replace(")", " ").split() if "⁽" in word and "∂" not in word]
+    told = [
+        word for word in figure.caption.replace("(", " ").replace(")", " ").split() if "⁽" in word and "∂" not in word
+    ]
     assert told and {word.strip("ᵗ").removeprefix("f′") for word in told} <= labels
 
 

@@ -112,7 +112,7 @@ def met(path: Path, writes: Writes) -> list[Tree] | None:
             new = factors(passed_back(node, i, hole, writes), hole)
         except Unwritten:
             return None
-        if new is None or (found and found[-1][0] == "total"):
+        if new is None or any(does == "total" for does, _ in found):
             return None
         found += new
     return [factor for _, factor in found]

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_rnn.algebra.formulas import back, derivative, in_order, met
 from tinygrad_rnn.algebra.notation import Names, Notation
-from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, times, transposed
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
 from tinygrad_rnn.algebra.variables import Use, fold, time_steps, variables
 from tinygrad_rnn.algebra.writer import Writer
@@ -98,8 +98,11 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
     """
     graph = _Graph(loss, parameter, Notation.named(notation))
     terms = graph.terms(LATEX)[::-1]
-    sums = (" \\\\\n  & + ".join(lines) for lines in ([t.derivatives for t in terms], [t.factors for t in terms]))
-    equation = "\n  & = " + " \\\\\n  & = ".join(sums)
+    equation = ""
+    for first, *others in ([t.derivatives for t in terms], [t.factors for t in terms]):
+        lines = [f"= {first}", *(text if text.startswith("-") else f"+ {text}" for text in others)]
+        equation += "".join(f"\n  & {line} \\\\" for line in lines)
+    equation = equation.removesuffix(" \\\\")
     whole = graph.writer(LATEX).text(Tree("partial", of=(loss, parameter, False), shape=()))
     return f"\\begin{{align*}}\n  {whole}{equation}\n\\end{{align*}}\n"
 
@@ -138,8 +141,8 @@ class _Graph:
             raise ValueError(f"{describe(self.parameter)} has no term at step {step!r}, only at {known}")
         terms, writer = [], self.writer(setting)
         for k in sorted(uses) if step is None else [step]:
-            products = [self.product(target, use, writer) for target, use in uses[k]]
-            terms.append(Term(k, *(" + ".join(side) for side in zip(*products, strict=True)), values[k - 1]))
+            fractions, factors = zip(*[self.product(target, use, writer) for target, use in uses[k]], strict=True)
+            terms.append(Term(k, " + ".join(fractions), writer.text(plus(*factors)), values[k - 1]))
         return terms
 
     def writer(self, setting: Typesetting) -> Writer:
@@ -156,7 +159,7 @@ class _Graph:
             )
         return steps.pop()
 
-    def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, str]:
+    def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, Tree]:
         """The derivatives from the loss to the direct one of `target` by the parameter, and what they make of 1."""
         chain = [target]
         while chain[-1] in self.above:
@@ -168,11 +171,11 @@ class _Graph:
         derivatives = " ".join(map(writer.text, fractions))
         if self.notation.order == "reading":
             met = [x for link, fraction in zip(links, fractions, strict=True) for x in self._read(link, fraction)]
-            return derivatives, writer.text(in_order(met))
+            return derivatives, in_order(met)
         g = number(1).shaped((), comes_back=True)
         for link, fraction in zip(links, fractions, strict=True):
             g = self._passed(link, fraction, g)
-        return derivatives, writer.text(g)
+        return derivatives, g
 
     def _partial(self, a: Tensor, b: Tensor, direct: bool) -> Tree:
         """∂a/∂b, or the direct one, ∂⁺a/∂b."""
