@@ -4,12 +4,14 @@ Nothing here knows a derivative, or the chain rule. A node is written as its row
 what the row's rule makes of it, on trees. Where people write a derivative otherwise than its rule says, the row has it.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import tinygrad_rnn.algebra.operators  # noqa: F401 - rules run on trees by them
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.reading import read
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, symbol, times, total
+from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
@@ -53,11 +55,13 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
         Unwritten: there is no notation for it.
     """
     row, x = node.primitive, node.inputs[i]
-    inputs = [operand(y, writes) for y in node.inputs]
-    stated = row.derivatives[0 if row.variadic else i] if i < len(row.derivatives) or row.variadic else None
-    if stated is not None:
+    stated = row.derivatives[i] if i < len(row.derivatives) else None
+    if hands_on(row, i):
+        term, shape = g, node.shape
+    elif stated is not None:
+        named = zip(row.argument_names, node.inputs)  # noqa: B905 - an index may hold inputs
         try:
-            derivative = read(stated, dict(zip(row.argument_names, inputs)), node)  # noqa: B905
+            derivative = read(stated, {name: operand(y, writes) for name, y in named if f"{{{name}}}" in stated}, node)
         except ValueError as error:
             raise Unwritten(stated) from error
         sides = [side for pair in row.products for side in pair]
@@ -66,6 +70,7 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
         )
         shape = node.shape if i not in sides else x.shape
     else:
+        inputs = [operand(y, writes) for y in node.inputs]
         ans = symbol(node) if writes(node) else expression(node, writes)
         try:
             term = row.rules(len(inputs))[i](g, ans, *inputs, *node.static)
@@ -73,6 +78,16 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
             raise Unwritten(row.name) from error
         shape = term.shape
     return term.shaped(x.shape) if shape == x.shape or not is_summed(shape, x.shape) else total(term, x.shape)
+
+
+@functools.cache
+def hands_on(primitive: Primitive, i: int) -> bool:
+    """Whether a primitive passes its cotangent back to its input i as it is: its rule gives g, whatever g is."""
+    g = object()
+    try:
+        return primitive.rules(i + 1)[i](g, None, *primitive.argument_names) is g
+    except (TypeError, ValueError, IndexError, AttributeError):
+        return False
 
 
 def is_summed(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

@@ -4,6 +4,7 @@
 - `Names`: what the nodes of one graph are called: where two have one name, they are told apart.
 """
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -170,6 +171,7 @@ def _letters(arrays: Iterable[Tensor], used: set[str]) -> Iterable[str]:
         yield letter if taken[letter] == 1 else f"{letter}_{taken[letter]}"
 
 
+@functools.lru_cache(4096)
 def _split(name: str) -> tuple[str, str, str]:
     r"""A name as people write it, W_{xh}^{(1)}, $W$ or \alpha: its base, and what stands below and above it."""
     name = re.sub(r"\\(\w+)\{(\w)\}", lambda m: m[2] + _ACCENTS.get(m[1], ""), name.strip("$") or name)

@@ -38,6 +38,7 @@ class Writer:
         brief: bool = False,
     ):
         self.names, self.notation, self.setting, self.brief = names, notation, setting, brief
+        self.variables: dict[tuple, str] = {}
         self.layered = len({n.layer for n in names.nodes} - {None}) > 1
         functions = {n.primitive for n in names.nodes if n.primitive and "{f}" in n.primitive.written}
         self.nonlinearities = sorted(f.name for f in functions)
@@ -48,12 +49,18 @@ class Writer:
         Args:
             at: the step of one use of a variable which has none itself.
         """
+        key = tensor, self.names.steps.get(tensor, at)
+        if key not in self.variables:
+            self.variables[key] = self._variable(*key)
+        return self.variables[key]
+
+    def _variable(self, tensor: Tensor, step: int | str | None) -> str:
         if tensor.is_leaf and tensor.name is None and tensor.size == 1:
             return self.setting.number(tensor.item())
-        name, step, layer = self.names.letters.get(tensor, OUTPUT), None, None
         if self.notation.writes(tensor):
-            name, step = printable(tensor.name), self.names.steps.get(tensor, at)
-            layer = tensor.layer if self.layered else None
+            name, layer = printable(tensor.name), tensor.layer if self.layered else None
+        else:
+            name, step, layer = self.names.letters.get(tensor, OUTPUT), None, None
         base, below, above = self.notation.parts(name, step, layer)
         return self.setting.variable(base + self.names.prime(tensor), below, above)
 
