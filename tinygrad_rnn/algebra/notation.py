@@ -135,21 +135,26 @@ class Names:
         self.letters = dict(zip(arrays, _letters(arrays, used), strict=False))
 
     def _tell_apart(self, steps: Mapping[Tensor, Any]) -> None:
-        """Nodes of one name in rows, a node in that of the latest one that it was made of, each step once in a row.
+        """Nodes of one name in rows, each step once in a row: a node with those that the same primitive made, and of
+        these with the latest one that it was made of.
 
         What is written with the steps of its uses has a row for itself, after the others.
         """
-        rows: list[set] = []
+        rows: list[tuple[set, set]] = []  # the steps of each, and the primitives
         row_of: dict[Tensor, int] = {}
         for x in sorted(self.nodes, key=lambda x: steps.get(x) is _EVERY):
             before = max((row_of[y] for y in x.inputs if y in row_of), default=None)
             if x in steps:
                 full = {steps[x], _EVERY} if steps[x] is not _EVERY else set(steps.values())
-                free = [i for i, row in enumerate(rows) if full.isdisjoint(row)]
-                before = before if before in free else (free or [len(rows)])[0]
+                free = [
+                    (bool(made_by) and x.primitive not in made_by, i != before, i)
+                    for i, (taken, made_by) in enumerate(rows) if full.isdisjoint(taken)
+                ]  # fmt: skip
+                before = min(free, default=(len(rows),))[-1]
                 if before == len(rows):
-                    rows.append(set())
-                rows[before].add(steps[x])
+                    rows.append((set(), set()))
+                rows[before][0].add(steps[x])
+                rows[before][1].update({x.primitive} - {None})
                 self.primes[x.born] = before
             if before is not None:
                 row_of[x] = before

@@ -151,7 +151,7 @@ class Assignments:
 
     def _new(self, name: str, stepped: bool) -> Family:
         """A variable of its own, called as like the name as can be."""
-        name = unicodedata.normalize("NFKC", name)[:_LONGEST_NAME]
+        name = unicodedata.normalize("NFKC", re.sub(r"[{}$]", "", name))[:_LONGEST_NAME]  # W_{hh} is W_hh
         name = "".join(c if f"a{c}".isidentifier() else "_" for c in name).strip("_") or "v"
         name = name if name.isidentifier() else f"v_{name}"
         tries = self.tries.setdefault((name, stepped), self._tries(name, stepped))
