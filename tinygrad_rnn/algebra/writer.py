@@ -39,6 +39,7 @@ class Writer:
     ):
         self.names, self.notation, self.setting, self.brief = names, notation, setting, brief
         self.variables: dict[tuple, str] = {}
+        self.beside = setting.beside  # between a number and what it is multiplied with
         self.layered = len({n.layer for n in names.nodes} - {None}) > 1
         functions = {n.primitive for n in names.nodes if n.primitive and "{f}" in n.primitive.written}
         self.nonlinearities = sorted(f.name for f in functions)
@@ -144,7 +145,7 @@ class Writer:
         for x, after in pairwise(parts):
             between = " ⊙ " if self.is_array(x) and self.is_array(after) else ""
             least = PRODUCT if after is parts[-1] and after.head == "total" else BESIDE
-            text += (self.setting.operator(between) or self.setting.beside) + self.text(after, least)
+            text += (self.setting.operator(between) or self.beside) + self.text(after, least)
         return text
 
     def _over(self, t: Tree) -> str:
