@@ -36,7 +36,7 @@ def draw_surface(path, at, steps):
     for (name, end), colour in zip(steps.items(), (plots.COLOURS[1], "white"), strict=True):
         axes.plot(*np.transpose([at, end]), "o-", color=colour, label=name)
     axes.set(xlabel="w", ylabel="b", title=f"The error after {STEPS} steps, and a step down from the wall")
-    axes.legend(facecolor="0.6", frameon=True)
+    axes.legend(facecolor="0.6", frameon=True, loc="upper right")
     plots.save(drawing, path)
 
 

@@ -259,7 +259,7 @@ def test_numbers_stand_below_the_equations_and_are_right(opened):
     np.testing.assert_allclose(W @ x + U @ h + b, result, atol=0.02)
     go_to(page, "dĥ(3) = f′(ĥ(3)) ⊙ dh(3)")
     slope, dh, result = shown(page, "#numbers")
-    np.testing.assert_allclose(slope * dh, result, rtol=0.02)
+    np.testing.assert_allclose(dh * slope, result, rtol=0.02)
     go_to(page, "dh(2) = tU dĥ(3)")
     turned, g, result = shown(page, "#numbers")
     np.testing.assert_allclose(turned, U.T)

@@ -31,11 +31,16 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
     if row.variadic:
         return Tree("applied", operands, row.name, node.shape)
-    named = dict(zip(row.argument_names, operands))  # noqa: B905 - an index may hold inputs
     try:
-        return read(row.written, named, row, simplified=False).shaped(node.shape)
+        return read(row.written, _named(node, operands), row, simplified=False).shaped(node.shape)
     except ValueError:  # a user's own notation, which nobody can read
         return Tree("applied", operands, row.name, node.shape)
+
+
+def _named(node: Tensor, inputs: Sequence[Tree]) -> dict[str, Tree]:
+    """The arguments of a node by their names in its row's notation; static ones as numbers or words."""
+    static = [number(x) if isinstance(x, (int, float)) else Tree("applied", of=str(x), shape=()) for x in node.static]
+    return dict(zip(node.primitive.argument_names, [*inputs, *static]))  # noqa: B905 - an index may hold inputs
 
 
 def operand(x: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
@@ -56,12 +61,12 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
     """
     row, x = node.primitive, node.inputs[i]
     stated = row.derivatives[i] if i < len(row.derivatives) else None
-    if hands_on(row, i):
+    inputs = [] if hands_on(row, i) else [operand(y, writes) for y in node.inputs]
+    if not inputs:
         term, shape = g, node.shape
     elif stated is not None:
-        named = zip(row.argument_names, node.inputs)  # noqa: B905 - an index may hold inputs
         try:
-            derivative = read(stated, {name: operand(y, writes) for name, y in named if f"{{{name}}}" in stated}, node)
+            derivative = read(stated, _named(node, inputs), node)
         except ValueError as error:
             raise Unwritten(stated) from error
         sides = [side for pair in row.products for side in pair]
@@ -70,7 +75,6 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
         )
         shape = node.shape if i not in sides else x.shape
     else:
-        inputs = [operand(y, writes) for y in node.inputs]
         ans = symbol(node) if writes(node) else expression(node, writes)
         try:
             term = row.rules(len(inputs))[i](g, ans, *inputs, *node.static)

@@ -8,6 +8,7 @@ import numpy as np
 from tinygrad_rnn import primitives as P
 from tinygrad_rnn.algebra.reading import read
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, broadcast, number, total
+from tinygrad_rnn.choices import TESTS
 from tinygrad_rnn.primitives import Primitive
 
 _ROWS = {row.forward: row for row in P.TABLE.values()}  # those whose forward function is NumPy's own
@@ -26,7 +27,7 @@ def made(primitive: Primitive, inputs: Sequence[Any], *static: Any) -> Tree:
     with np.errstate(all="ignore"):
         shape = broadcast(operands) if primitive.by_element else np.shape(primitive.forward(*arrays, *static))
     formula = read(primitive.written, dict(zip(primitive.argument_names, operands)), primitive)  # noqa: B905
-    if primitive is P.outer and operands[0].ndim > 1:
+    if primitive.products and primitive.summed and operands[0].ndim > 1:  # of a batch, over its rows
         formula = total(formula, shape)
     return formula.shaped(shape)
 
@@ -39,13 +40,13 @@ def _refused(what: str) -> Callable[..., Any]:
 
 
 def _relation(ufunc: np.ufunc) -> Callable[..., Tree]:
-    return lambda *inputs: Tree("brackets", [made(P.TESTS[ufunc], inputs)])
+    return lambda *inputs: Tree("brackets", [made(TESTS[ufunc], inputs)])
 
 
 def _array_ufunc(self: Tree, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Tree:
     if method == "reduce" and ufunc is np.add:
         return made(P.sum_, inputs, keywords.get("axis"), keywords.get("keepdims", False))
-    if method != "__call__" or keywords or not (ufunc in _ROWS or ufunc in P.TESTS):
+    if method != "__call__" or keywords or not (ufunc in _ROWS or ufunc in TESTS):
         raise Unwritten(ufunc.__name__)
     return made(_ROWS[ufunc], inputs) if ufunc in _ROWS else _relation(ufunc)(*inputs)
 

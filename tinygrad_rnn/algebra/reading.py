@@ -14,7 +14,8 @@ from tinygrad_rnn.algebra.trees import Tree, number
 
 _TOKEN = re.compile(
     r" ?(?P<infix>[-+−⊙=≠<≤>≥,]| / | (?:mod|and|or)(?= )) ?|(?P<call>[^\W\d_]\w*(?: [^\W\d_]\w*)*)\(|(?P<f>\{f\}′?)\("
-    r"|\{(?P<operand>\w+)\}|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) |(?P<sign>\[…\]|\S| (?=\S))"
+    r"|\{(?P<operand>\w+)\}|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) |(?P<word>(?!ᵗ)[^\W\d_]\w*)"
+    r"|(?P<sign>\[…\]|\S| (?=\S))"
 )
 _RELATIONS = dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), 0)
 _LEVELS = {**_RELATIONS, "+": 1, "−": 1, "⊙": 2, " / ": 2, "/": 2, " ": 3, "^": 4, "²": 4, "³": 4, "[…]": 4}
@@ -101,6 +102,8 @@ def _parsed(template: str) -> Tree:
             return number(0.5 if text == "½" else float(text))
         if kind == "call":
             return made("applied", *arguments(), of=text)
+        if kind == "word":
+            return made("applied", of=text)
         if kind == "f":
             return made("prime" if text.endswith("′") else "applied", *arguments(), of=_FUNCTION)
         if text in _PREFIXES:

@@ -47,7 +47,7 @@ Where each of their equations is, by hand in NumPy (`closed_form`) and by the en
     several of them
     it vanishes or explodes; f′ of sigmoid is at most ¼                                   norm_bound
     gradient clipping                                                                     optim.clip_grad_norm
-    LSTM and GRU                                                                          nn.LSTMCell, nn.GRUCell
+    LSTM and GRU (by hand in examples/closed_form_gates.py)                               nn.LSTMCell, nn.GRUCell
 
 (*) What interdb writes as a derivative is what a gradient is multiplied by, read from left to right. As a Jacobian
 ∂ĥ(t)/∂h(t-1) is U, and `jacobian` gives U; the gradient, a column, is multiplied by its transpose, ᵗU, from the left:

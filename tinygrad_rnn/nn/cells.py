@@ -24,6 +24,8 @@ NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": po
 
 State = Tensor | tuple[Tensor, ...]
 
+_step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  # looked up once, not at every step
+
 _x, _h, _h_hat, _c = map(Letter, ("x", "h", "ĥ", "c"))
 _i, _f, _g, _o, _r, _z, _n = map(Letter, "ifgorzn")
 _i_hat, _f_hat, _g_hat, _o_hat, _r_hat, _z_hat, _n_hat = map(Letter, ("î", "f̂", "ĝ", "ô", "r̂", "ẑ", "n̂"))
@@ -91,12 +93,12 @@ class Cell(Module):
         for part in parts:
             if part.name is None or part.value.shape != expected:
                 self._name_or_refuse(parts, expected, t)
-        outside = step_and_layer.get()
+        outside = _step_and_layer()
         try:  # as time_step does, in less time
-            step_and_layer.set((t, self.layer))
+            _set_step_and_layer((t, self.layer))
             return self.step(x, *parts)
         finally:
-            step_and_layer.set(outside)
+            _set_step_and_layer(outside)
 
     def initial_state(self, x: Any) -> State:
         """The state of step 0, zeros, for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
