@@ -270,5 +270,6 @@ class _Figure:
         """What f is, and the highlighted term, written out."""
         parts = [writer.legend()]
         if term is not None:
-            parts += [term.factors, f"‖·‖ = {term.norm:.3g}"]
+            in_order = " (read from left to right)" * (writer.notation.order == "reading")
+            parts += [term.factors + in_order, f"‖·‖ = {term.norm:.3g}"]
         return "   ".join(filter(None, parts))
