@@ -18,18 +18,20 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_rnn import DrawingError, GradientError, Tensor, __version__, datasets, draw, label, nn, stack
+from tinygrad_rnn import Tensor, __version__, datasets, draw, nn, stack
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
+from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train, reader
 from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
+from tinygrad_rnn.tensor import label
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
