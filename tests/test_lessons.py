@@ -88,7 +88,7 @@ def test_the_backward_graph_has_the_derivatives_of_the_text(taught):
 def test_the_terms_add_up_and_none_may_be_left_out(taught):
     found, out, _ = taught(4)
     assert found["steps"] == [1, 2, 3] and found["rest"] < 1e-14
-    assert found["output"] == "(−2 (d − y)) ᵗs₃"
+    assert found["output"] == "−2 (d − y) ᵗs₃"
     assert f"{found['missing']['W_s']:.0%} {found['missing']['W_x']:.0%}" == "26% 55%"
     assert "misses 26 % of one gradient here, and 55 % of another" in CONTENTS
     assert np.all((found["table"] > 0) == np.tri(10, dtype=bool))

@@ -10,7 +10,7 @@ a graph that can be drawn and differentiated again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from operator import attrgetter
@@ -20,6 +20,7 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.context import recording, time_step
+from tinygrad_rnn.data_guard import check_unchanged
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.naming import name_gradient
@@ -79,7 +80,9 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         cotangent: dL/doutput. An array gives arrays; a Tensor gives Tensors, recording the sweep as a graph.
         until: nodes that the sweep does not go beyond, but for the output itself.
     """
-    pass_back = _pass_back(cotangent)
+    pass_back, observing = _recorded_terms if isinstance(cotangent, Tensor) else terms, observer.get()
+    if observing is not None:
+        pass_back = partial(observing.passed_back, pass_back)
     sums = {output.born: [output, cotangent, False]}  # by age: a node, its terms' sum, and whether that is an own array
     ages = [-output.born]  # a heap: the youngest first
     while ages:
@@ -117,27 +120,15 @@ def _add(known: list, term: Any) -> None:
 def _added_in_place(node: Tensor, g: Any, sums: dict[int, list]) -> bool:
     """Add a term where it is not zero alone: T elements of a whole do not make T arrays of the size of the whole."""
     x, total, own = sums.get(node.inputs[0].born, (None, None, False))
-    if not own or total.shape != x.value.shape:
-        return False
-    node.primitive.add_to(total, g, *node.arguments)
-    return True
-
-
-def _pass_back(cotangent: Any) -> Callable:
-    """What gives the terms of a node: `terms`, with what recording and an observer add to it."""
-    pass_back = _recorded_terms if isinstance(cotangent, Tensor) else terms
-    observing = observer.get()
-    return pass_back if observing is None else partial(observing.passed_back, pass_back)
+    if own and total.shape == x.value.shape:
+        node.primitive.add_to(total, g, *node.arguments)
+        return True
+    return False
 
 
 def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Terms as a graph, of the node's step and layer; they are made of the inputs themselves, as the node was."""
-    for x, array in zip(node.inputs, node.arguments, strict=False):
-        if x.value is not array and not np.array_equal(x.value, array, equal_nan=True):
-            raise ValueError(
-                f"{describe(x)} has changed since {describe(node)} was made of it; a graph of gradients needs the "
-                "value that it had: run the forward pass again"
-            )
+    check_unchanged(node)
     if not node.is_leaf:
         name_gradient(g, node)
     for j in [j for j, x in enumerate(node.inputs) if x.requires_grad] if i is None else [i]:
@@ -155,27 +146,24 @@ def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
 def fit(g: Any, x: Tensor) -> Any:
     """A rule's result as a cotangent of x: in its dtype, and summed over the axes along which x was broadcast."""
     g, shape = _in_dtype(g, x), x.value.shape
+    new = tuple(range(g.ndim - len(shape)))
+    if new:
+        g = sum_over(g, new if len(new) > 1 else 0, False)
+    ones = tuple(a for a, (n, m) in enumerate(zip(shape, g.shape, strict=False)) if n == 1 != m)
+    if ones:
+        g = sum_over(g, ones, True)
     if g.shape != shape:
-        extra = g.ndim - len(shape)
-        if extra:
-            g = sum_over(g, 0 if extra == 1 else tuple(range(extra)), False)
-        if g.shape != shape:
-            g = sum_over(g, tuple(a for a, n in enumerate(shape) if n == 1 and g.shape[a] != 1), True)
-        if g.shape != shape:
-            raise ShapeError(f"a rule has made a cotangent of shape {g.shape} for {describe(x)}")
+        raise ShapeError(f"a rule has made a cotangent of shape {g.shape} for {describe(x)}")
     return g
 
 
 def _in_dtype(g: Any, x: Tensor) -> Any:
     """A rule's result in the dtype of x, so that sums of cotangents do not depend on which of them came first."""
-    return g if g.dtype == x.dtype else g.astype(x.dtype)
+    return g if g.dtype == x.value.dtype else g.astype(x.value.dtype)
 
 
 def grad(
-    output: Tensor,
-    inputs: Tensor | Sequence[Tensor],
-    grad_output: Any = None,
-    create_graph: bool = False,
+    output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Any = None, create_graph: bool = False
 ) -> tuple[Tensor, ...]:
     """The gradients d(output)/d(input), one Tensor per input, leaves or nodes; `.grad` is left alone.
 
@@ -205,17 +193,14 @@ def grad(
             raise ValueError(f"grad(output, inputs): {describe(x)} does not require a gradient")
     cotangent = backward_start("grad(output, ...)", output, grad_output)
     if not create_graph:
-        leaves_the_graph(
-            "grad() without create_graph=True", "create the graph, and .detach() what shall be no part of it"
-        )
-    wanted = set(inputs)
-    found = {}
+        leaves_the_graph("grad() without create_graph=True", "create the graph, and .detach() what is no part of it")
+    found = dict.fromkeys(inputs)
     for node, g in sweep(output, as_tensor(cotangent) if create_graph else bare(cotangent)):
-        if node in wanted:
+        if node in found:
             found[node] = g
             if create_graph:
                 name_gradient(g, node)
-    return tuple(as_tensor(found[x] if x in found else np.zeros_like(x.value)) for x in inputs)
+    return tuple([as_tensor(np.zeros_like(x.value) if found[x] is None else found[x]) for x in inputs])
 
 
 def backward(output: Tensor, grad: Any = None) -> None:
@@ -237,11 +222,12 @@ def backward(output: Tensor, grad: Any = None) -> None:
     """
     cotangent = bare(backward_start("backward()", output, grad))
     leaves_the_graph("backward()", "return the loss: the program has a backward() of its own")
-    found = {}
+    observing, found = observer.get(), {}
     for node, g in sweep(output, cotangent):
         if node.primitive is None:
             found[node] = g = np.array(g) if node.grad is None else np.asarray(node.grad + g)
-            _pass_back(g)(node, g)  # a leaf passes nothing back, but an observer sees the sum
+            if observing is not None:
+                observing.passed_back(terms, node, g)  # nothing, by a leaf, but the sum is seen
     for leaf, g in found.items():
         leaf.grad = g
 
@@ -257,12 +243,12 @@ def backward_start(call: str, output: Tensor, cotangent: Any = None) -> Any:
             f"{call}: {describe(output)} does not require a gradient; make its inputs with requires_grad=True, "
             "and not inside no_grad()"
         )
+    if cotangent is None and output.size != 1:
+        raise ValueError(
+            f"{call}: {describe(output)} is not a scalar; reduce it to one, as with .sum(), or pass its "
+            "cotangent, an array of the same shape"
+        )
     if cotangent is None:
-        if output.size != 1:
-            raise ValueError(
-                f"{call}: {describe(output)} is not a scalar; reduce it to one, as with .sum(), or pass its "
-                "cotangent, an array of the same shape"
-            )
         return np.ones(output.shape, output.dtype)
     cotangent = as_tensor(cotangent)
     if cotangent.shape != output.shape:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinygrad_rnn.descriptions import describe
+
 if TYPE_CHECKING:
     from tinygrad_rnn.tensor import Tensor
 
@@ -59,3 +61,17 @@ def array_to_hold(x: Tensor, inputs: tuple[Tensor, ...]) -> np.ndarray:
         x.value = x.value.copy()
     x.loan = None
     return x.value
+
+
+def check_unchanged(node: Tensor) -> None:
+    """Check that a node's inputs hold what it was made of: a graph of gradients is made of these themselves.
+
+    Raises:
+        ValueError: a leaf's data has changed since.
+    """
+    for x, array in zip(node.inputs, node.arguments, strict=False):
+        if x.value is not array and not np.array_equal(x.value, array, equal_nan=True):
+            raise ValueError(
+                f"{describe(x)} has changed since {describe(node)} was made of it; a graph of gradients needs the "
+                "value that it had: run the forward pass again"
+            )

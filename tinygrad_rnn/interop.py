@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import primitives
+from tinygrad_rnn import choices, primitives
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe, warn_of_lost_gradient
 from tinygrad_rnn.observer import leaves_the_graph, tracing
@@ -23,7 +23,7 @@ from tinygrad_rnn.tensor import Tensor, bare, record
 
 def record_test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:
     """What a comparison, a test or a choice gives: an array, through which no gradient flows; in a trace, a node."""
-    primitive = primitives.TESTS[test]
+    primitive = choices.TESTS[test]
     if not tracing():
         return np.asarray(primitive.forward(*map(bare, inputs), *static))[()]  # of pandas' objects too
     with temporarily(recording, False):
@@ -63,7 +63,7 @@ def _tested(test: Callable) -> Callable:
     return lambda *inputs: record_test(test, *inputs)
 
 
-NUMPY_FUNCTIONS: dict[Callable, Callable] = {test: _tested(test) for test in primitives.TESTS}
+NUMPY_FUNCTIONS: dict[Callable, Callable] = {test: _tested(test) for test in choices.TESTS}
 NUMPY_FUNCTIONS |= {function: _followed(function, None) for function in (np.all, np.any, np.argmax, np.argmin)}
 NUMPY_FUNCTIONS |= {np.argsort: _followed(np.argsort, -1)}
 NUMPY_FUNCTIONS |= {function: _plain(function, reads=True) for function in (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tinygrad_rnn.tensor import Tensor, label
 
 
-def unless_named(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
+def unless_named(tensor: Tensor, name: str) -> Tensor:
     """Label a Tensor unless it has a name already: names that users set win."""
-    return tensor if tensor.name is not None else label(tensor, name, step)
+    return tensor if tensor.name is not None else label(tensor, name)
 
 
 def last_step(node: Tensor) -> int:

@@ -228,20 +228,6 @@ def kept_shape(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> tu
     return tuple(1 if a in reduced else n for a, n in enumerate(shape))
 
 
-def _over(test, x, axis, keepdims):
-    """A test or a choice over an axis, or over all axes; only argsort does not take `keepdims`."""
-    return test(x, axis=axis, **({"keepdims": keepdims} if keepdims else {}))
-
-
-def _one_hot(x, count):
-    """For each class number in x, which of so many classes it is."""
-    hot = x[..., None] == np.arange(count)
-    if np.count_nonzero(hot) != x.size:
-        outside = x[(x < 0) | (x >= count)]
-        raise ValueError(f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {outside[0]}")
-    return hot
-
-
 def _sum_vjp(g, ans, x, axis, keepdims):
     if axis is not None and not keepdims:
         g = np.reshape(g, kept_shape(x.shape, axis))
@@ -471,21 +457,3 @@ concatenate = primitive("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=
 stack = primitive("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "stack",
     _stack_vjp,                                                  variadic=True)
 # fmt: on
-
-# What is chosen or tested: no gradient flows through it, and in a recorded graph it stands in the trace of a program only.
-TESTS: dict[Any, Primitive] = {
-    test: Primitive(test.__name__, test, written, argument_names=("x", "y")[: test.nin], by_element=True)
-    for test, written in [
-        (np.equal, "{x} = {y}"), (np.not_equal, "{x} ≠ {y}"), (np.less, "{x} < {y}"), (np.less_equal, "{x} ≤ {y}"),
-        (np.greater, "{x} > {y}"), (np.greater_equal, "{x} ≥ {y}"), (np.logical_and, "{x} and {y}"),
-        (np.logical_or, "{x} or {y}"), (np.logical_xor, "either {x} or {y}"), (np.logical_not, "not {x}"),
-        (np.bitwise_and, "{x} and {y}"), (np.bitwise_or, "{x} or {y}"), (np.bitwise_xor, "either {x} or {y}"),
-        (np.invert, "not {x}"), (np.isnan, "isnan({x})"), (np.isinf, "isinf({x})"), (np.isfinite, "isfinite({x})"),
-        (np.signbit, "signbit({x})"),
-    ]
-}  # fmt: skip
-TESTS |= {
-    test: Primitive(test.__name__, partial(_over, test), f"{test.__name__}({{x}})", argument_names=("x",))
-    for test in (np.any, np.all, np.argmax, np.argmin, np.argsort)
-}
-TESTS["one_hot"] = Primitive("one_hot", _one_hot, "one_hot({x})", argument_names=("x",))

@@ -23,12 +23,13 @@ from tinygrad_rnn.descriptions import describe, refusal
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
 from tinygrad_rnn.primitives import Primitive
+from tinygrad_rnn.real_arrays import real_array
 
 Axis = int | tuple[int, ...] | None
 
 _next_number = itertools.count().__next__
 # Looked up once, not at every node
-_new, _ndarray, _float64 = object.__new__, np.ndarray, np.dtype(np.float64)
+_new, _ndarray = object.__new__, np.ndarray
 _is_recording, _observer, _step_and_layer = recording.get, observer.get, step_and_layer.get
 
 
@@ -87,18 +88,17 @@ def _run(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, rec
         value = primitive.forward(*arguments) if observing is None else observing.computed(primitive, inputs, arguments)
     except (ValueError, IndexError, TypeError) as error:
         raise refusal(primitive.name, inputs, error) from error
+    if type(value) is not _ndarray:
+        value = np.asarray(value)
     node = _new(Tensor)
-    node.value = value if type(value) is _ndarray else np.asarray(value)
-    node.name = node._grad = node.loan = None
-    node.step, node.layer = _step_and_layer()
-    node.born = _next_number()
-    node._requires_grad = recorded
     if recorded:
+        node.value, node.born = value, _next_number()
+        node.step, node.layer = _step_and_layer()
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
+        node._requires_grad = True
+        node.name = node._grad = node.loan = None
     else:
-        node.primitive, node.inputs, node.arguments = None, (), ()
-        if node.value.base is not None:  # a leaf has an array of its own
-            node.value = node.value.copy("K")
+        _begin(node, value if value.base is None else value.copy("K"))  # a leaf has an array of its own
     if observing is not None:
         observing.made(node, primitive, inputs, arguments)
     return node
@@ -168,7 +168,7 @@ class Tensor:
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
-        _begin(self, _real_array(data))
+        _begin(self, real_array(data))
         if requires_grad is not False:
             self.requires_grad = requires_grad
         if name is not None:
@@ -195,7 +195,7 @@ class Tensor:
             raise ValueError(f"{describe(self)} was made by {self.primitive.name}; only the data of a leaf can be set")
         if self.loan and isinstance(data, _ndarray) and data.base is self.value and data.shape == self.shape:
             return  # as after t.data -= x, which has changed it in place
-        value = _real_array(data)
+        value = real_array(data)
         if value.shape != self.shape:
             raise ShapeError(f"the data of {describe(self)} cannot have the shape {value.shape}; make a new Tensor")
         if self.requires_grad and value.dtype.kind != "f":
@@ -238,35 +238,12 @@ class Tensor:
             grad = grad.astype(self.dtype, copy=False)
         self._grad = grad
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The length of each axis."""
-        return self.value.shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self.value.ndim
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return self.value.size
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of its elements."""
-        return self.value.dtype
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether it was made from data and not by a recorded primitive."""
-        return self.primitive is None
-
-    @property
-    def static(self) -> tuple:
-        """The static arguments that its primitive was called with, such as an axis."""
-        return self.arguments[len(self.inputs) :]
+    shape = property(lambda self: self.value.shape, doc="The length of each axis.")
+    ndim = property(lambda self: self.value.ndim, doc="The number of axes.")
+    size = property(lambda self: self.value.size, doc="The number of elements.")
+    dtype = property(lambda self: self.value.dtype, doc="The type of its elements.")
+    is_leaf = property(lambda self: self.primitive is None, doc="Whether it was made from data and not by a primitive.")
+    static = property(lambda self: self.arguments[len(self.inputs) :], doc="Its static arguments, such as an axis.")
 
     def item(self) -> float:
         """The value of a Tensor of one element as a Python number."""
@@ -353,25 +330,6 @@ class Tensor:
         return record(primitives.astype, (self,), dtype)
 
 
-def _real_array(data: Any) -> np.ndarray:
-    """Data as an array of its own that a Tensor can hold."""
-    if type(data) is _ndarray and data.dtype is _float64:
-        return data.copy()
-    if isinstance(data, Tensor):
-        raise TypeError("Tensor(data): data is a Tensor already; use its .detach() for a leaf of the same value")
-    if isinstance(data, _ndarray) and hasattr(data, "mask"):  # without importing numpy.ma
-        raise TypeError("Tensor(data): a masked array is not supported; fill it first, with .filled(value)")
-    try:
-        array = np.array(data)
-    except ValueError as error:
-        raise ShapeError(f"Tensor(data): rows of different lengths do not make an array ({error})") from error
-    if array.dtype.kind == "f":
-        return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
-    if array.dtype.kind not in "iub":
-        raise TypeError(f"Tensor(data): real numbers are needed, not {array.dtype} (from a {type(data).__name__})")
-    return array
-
-
 def as_tensor(value: Any, beside: Any = None) -> Tensor:
     """A Tensor itself, or anything else as a leaf; as in NumPy, a Python number does not widen the dtype beside it."""
     if isinstance(value, Tensor):
@@ -381,7 +339,7 @@ def as_tensor(value: Any, beside: Any = None) -> Tensor:
         dtype = beside.value.dtype
         _begin(leaf, np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value)))
     else:
-        _begin(leaf, _real_array(value))
+        _begin(leaf, real_array(value))
     return leaf
 
 

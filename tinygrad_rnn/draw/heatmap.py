@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.notation import Notation
+from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
@@ -44,8 +44,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     N, T = table.shape
     if not table.size:
         raise ValueError(f"draw.terms(losses, parameter): no terms in a table of {N} losses by {T} time steps")
-    nodes_of_all, of = topological_order(losses[-1]), Notation.named(notation)
-    plain, markup = (Writer(nodes_of_all, {}, of, setting) for setting in (PLAIN, MARKUP))
+    names, of = Names(topological_order(losses[-1])), Notation.named(notation)
+    plain, markup = (Writer(names, of, setting) for setting in (PLAIN, MARKUP))
     fills, span = colours(dict(np.ndenumerate(table)))
     kind = "entry" if max(N, T) <= IN_FULL else "cell"
     width, height = NODES[kind].width + BETWEEN, NODES[kind].height + BETWEEN

@@ -47,7 +47,7 @@ class Lane:
     y: float
 
 
-def place(unfolded: Unfolded, room: Callable[[Link], float], tallest_sum: float) -> list[Lane]:
+def arrange(unfolded: Unfolded, room: Callable[[Link], float], tallest_sum: float) -> list[Lane]:
     """Set x and y of every place, and how every link runs; returns the lanes of the sums.
 
     Args:

@@ -245,7 +245,8 @@ class _Figure:
         checks.instance("draw(highlight=(parameter, step))", parameter, Tensor)
         sum_of = self.unfolded.places[-1].tensor, parameter, self.options.notation
         terms = [expansion(*sum_of, setting, step)[0] for setting in (PLAIN, MARKUP)]
-        self.highlighted = [f"{term.factors}   ‖·‖ = {term.norm:.3g}" for term in terms]
+        in_order = " (read from left to right)" * (self.plain.writer.notation.order == "reading")
+        self.highlighted = [f"{term.factors}{in_order}   ‖·‖ = {term.norm:.3g}" for term in terms]
         found = [p for p in self.unfolded.places if p.tensor is parameter]
         found = [p for p in found if p.column == step] or [p for p in found if p.column not in self.unfolded.steps]
         if not found:

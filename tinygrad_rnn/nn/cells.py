@@ -24,6 +24,8 @@ NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": po
 
 State = Tensor | tuple[Tensor, ...]
 
+_step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  # looked up once, not at every step
+
 _x, _h, _h_hat, _c = map(Letter, ("x", "h", "ĥ", "c"))
 _i, _f, _g, _o, _r, _z, _n = map(Letter, "ifgorzn")
 _i_hat, _f_hat, _g_hat, _o_hat, _r_hat, _z_hat, _n_hat = map(Letter, ("î", "f̂", "ĝ", "ô", "r̂", "ẑ", "n̂"))
@@ -43,9 +45,7 @@ class Cell(Module):
     state_names: tuple[Letter, ...] = (_h,)
     gates: tuple[str, ...] = ("",)  # what the names of the parameters end with, in PyTorch's order
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
-    ):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, rng: init.Rng = None):
         call = type(self).__name__
         self.input_size = D = whole(call, "input_size", input_size, 1)
         self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1)
@@ -91,12 +91,12 @@ class Cell(Module):
         for part in parts:
             if part.name is None or part.value.shape != expected:
                 self._name_or_refuse(parts, expected, t)
-        outside = step_and_layer.get()
+        outside = _step_and_layer()
         try:  # as time_step does, in less time
-            step_and_layer.set((t, self.layer))
+            _set_step_and_layer((t, self.layer))
             return self.step(x, *parts)
         finally:
-            step_and_layer.set(outside)
+            _set_step_and_layer(outside)
 
     def initial_state(self, x: Any) -> State:
         """The state of step 0, zeros, for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
@@ -144,12 +144,7 @@ class RNNCell(Cell):
     """
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        nonlinearity: str = "tanh",
-        bias: bool = True,
-        rng: np.random.Generator | int | None = None,
+        self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", bias: bool = True, rng: init.Rng = None
     ):
         super().__init__(input_size, hidden_size, bias, rng)
         self.nonlinearity = one_of("RNNCell", "nonlinearity", nonlinearity, NONLINEARITIES)
@@ -184,12 +179,7 @@ class LSTMCell(Cell):
     gates = ("_i", "_f", "_g", "_o")
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        forget_bias: float = 0.0,
-        rng: np.random.Generator | int | None = None,
+        self, input_size: int, hidden_size: int, bias: bool = True, forget_bias: float = 0.0, rng: init.Rng = None
     ):
         super().__init__(input_size, hidden_size, bias, rng)
         if bias:
@@ -225,9 +215,7 @@ class GRUCell(Cell):
 
     gates = ("_r", "_z", "_n")
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
-    ):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, rng: init.Rng = None):
         super().__init__(input_size, hidden_size, bias, rng)
         self._add("c_n", np.zeros(hidden_size) if bias else None)
 

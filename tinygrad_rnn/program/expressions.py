@@ -38,16 +38,23 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
 
     Attributes:
         function: what is called; None for an operand. arguments, keywords: what it is called with.
-        node: what an operand stands for. calls: the functions that have been called on the same operands.
+        node: what an operand stands for. calls: while it is read, a dict that says of each call on its operands how
+            often it is an argument of another; later nothing.
     """
 
+    __slots__ = "arguments", "calls", "function", "keywords", "node"
     __hash__ = object.__hash__
 
-    def __init__(self, function: Callable | None, arguments: Sequence, keywords: dict, calls: list, node: Any = None):
+    def __init__(
+        self, function: Callable | None, arguments: Sequence, keywords: dict, calls: Sequence, node: Any = None
+    ):
         self.function, self.arguments, self.keywords, self.calls = function, tuple(arguments), keywords, calls
         self.node = node
-        if function is not None:
-            calls.append(function)
+        for counts in calls if function is not None else ():
+            for x in self.inside():
+                if x in counts:
+                    counts[x] += 1
+            counts[self] = 0
 
     def call(self, function: Callable, *arguments: Any, **keywords: Any) -> "Expression":
         """A call of a function on it, and on other arguments."""
@@ -83,7 +90,10 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         """The shape and type of its value, and methods, as an array has them."""
         if name in ("shape", "ndim", "size", "dtype"):
-            return getattr(self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)), name)
+            if name == "ndim" and self.function is np.ndarray.transpose:
+                return self.arguments[0].ndim  # in less time
+            value = self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)) if self.function else self.node
+            return getattr(value, name)
         if name not in ("reshape", "transpose", "astype"):
             raise AttributeError(name)
         return partial(self.call, getattr(np.ndarray, name), self)
@@ -91,7 +101,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def T(self) -> "Expression":
         """The axes reversed."""
-        return self.transpose(None)
+        return self.call(np.ndarray.transpose, self, None)
 
     def on(self, value: Callable[[Node], Any]) -> Any:
         """Its value, where each operand has the one of its node."""
@@ -102,10 +112,18 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def walk(self) -> Iterator["Expression"]:
         """All expressions in it, as often as they stand there."""
         yield self
-        inside: list[Expression] = []
-        _replaced((*self.arguments, *self.keywords.values()), inside.append)
-        for x in inside:
+        for x in self.inside():
             yield from x.walk()
+
+    def inside(self) -> list["Expression"]:
+        """The expressions among its arguments."""
+        found, waiting = [], [*self.arguments, *self.keywords.values()]
+        for x in waiting:  # which grows as it goes
+            if isinstance(x, Expression):
+                found.append(x)
+            elif isinstance(x, (tuple, list)):
+                waiting += x
+        return found
 
 
 def _replaced(argument: Any, new: Callable[[Expression], Any]) -> Any:
@@ -131,29 +149,29 @@ class _Recorder:
         return self.beside.call(operator.getitem, self.part, index)
 
 
-def operand(node: Node, calls: list | None = None) -> Expression:
+def operand(node: Node, calls: Sequence = ()) -> Expression:
     """What stands for a node."""
-    return Expression(None, (), {}, [] if calls is None else calls, node)
+    return Expression(None, (), {}, calls, node)
 
 
 def read(node: Node) -> Expression:
     """What a node computes: one expression of its inputs, or a call of its primitive's forward function."""
-    primitive, calls = node.primitive, []
+    primitive, counts = node.primitive, {}
+    calls = [counts]
     operands = [operand(x, calls) for x in node.inputs]
     inputs = len(primitive.vjps) if primitive.vjps and not primitive.variadic else len(operands)
     arguments = [*operands[:inputs], *filled(node.static, iter(operands[inputs:]))]
-    if isinstance(primitive.forward, np.ufunc) and primitive.code is None:
-        return operands[0].call(primitive.forward, *arguments)  # in less time
     with np.errstate(all="raise"):  # so that a forward function which says otherwise is noticed
         if primitive.code is not None:
-            return _coded(primitive, arguments, operands[0])
-        with contextlib.suppress(Exception):  # whatever a function raises that is given no array
-            found = primitive.forward(*arguments)
-            if isinstance(found, Expression):
-                used = [x for x in found.walk() if x.function is not None]
-                if len(used) == len(set(used)) == len(calls):
-                    return found
-        return operands[0].call(primitive.forward, *arguments)
+            found, is_whole = _coded(primitive, arguments, operands[0]), True
+        else:
+            found, is_whole = None, False
+            with contextlib.suppress(Exception):  # whatever a function raises that is given no array
+                found = primitive.forward(*arguments)
+                is_whole = isinstance(found, Expression) and all(n == (x is not found) for x, n in counts.items())
+    found = found if is_whole else operands[0].call(primitive.forward, *arguments)
+    calls.clear()  # which hold each other
+    return found
 
 
 def _coded(primitive: Primitive, arguments: Sequence[Any], beside: Expression) -> Expression:
