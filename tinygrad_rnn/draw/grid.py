@@ -144,7 +144,11 @@ class Grid:
 
     def _raise_other_nets(self, layer: dict[Place, int]) -> None:
         """Where several nets run over the same steps, as the two of a bidirectional one, each has layers of its own."""
-        net: dict[Place, set[Place]] = {p: {p} for p in layer if p.column in self.steps}
+        recurrent: set[Place] = set()  # the states and what they are made of; what reads two nets does not join them
+        for p in reversed(self.places):
+            if p.carried or any(link.target in recurrent for link in self.out[p]):
+                recurrent.add(p)
+        net: dict[Place, set[Place]] = {p: {p} for p in layer if p in recurrent and p.column in self.steps}
         for link in self.links:
             p, q = link.source, link.target
             if p in net and q in net and layer[p] == layer[q] and net[p] is not net[q]:
