@@ -7,6 +7,7 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
+from tinygrad_rnn.algebra.variables import hands_on
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
@@ -15,7 +16,6 @@ from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Node, Scale
 from tinygrad_rnn.draw.style import NODES, size
 from tinygrad_rnn.draw.values import colours
-from tinygrad_rnn.primitives import add
 from tinygrad_rnn.tensor import Tensor
 
 IN_FULL = 12  # the largest table whose numbers are written into it
@@ -97,7 +97,9 @@ def _summands(total: Tensor) -> list[Tensor]:
     found, waiting = [], [total]
     while waiting:
         node = waiting.pop()
-        if node.primitive is add and (node is total or node.name is None):
+        inputs = range(len(node.inputs))
+        is_sum = len(inputs) > 1 and all(hands_on(node.primitive, i) for i in inputs)  # its gradient, as it is, to each
+        if is_sum and (node is total or node.name is None):
             waiting.extend(reversed(node.inputs))
         elif node.requires_grad:
             found.append(node)
