@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tinygrad_rnn import checks
+from tinygrad_rnn.algebra.formulas import hands_on
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
-from tinygrad_rnn.algebra.variables import hands_on
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
