@@ -279,7 +279,7 @@ class _Buffered(_Function):
         if product.function == np.multiply.outer:
             a, b = product.arguments
             return self._calling(np.multiply, self.view(a[:, None]), self.view(b))
-        if product.function not in (np.dot, np.matmul) or not all(map(_looked_at, product.arguments)):
+        if product.function not in (np.dot, np.matmul) or any(_looked_at(x) is None for x in product.arguments):
             return None
         a, b = map(_straight, product.arguments)
         if a.ndim > 2 and b.ndim == 2:
