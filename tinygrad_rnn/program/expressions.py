@@ -86,10 +86,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         """The shape and type of its value, and methods, as an array has them."""
         if name in ("shape", "ndim", "size", "dtype"):
-            if name == "ndim" and self.function is np.ndarray.transpose:
-                return self.arguments[0].ndim  # in less time
-            value = self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)) if self.function else self.node
-            return getattr(value, name)
+            return getattr(self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)), name)
         if name not in ("reshape", "transpose", "astype"):
             raise AttributeError(name)
         return partial(self.call, getattr(np.ndarray, name), self)
@@ -113,12 +110,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
 
     def inside(self) -> list["Expression"]:
         """The expressions among its arguments."""
-        found, waiting = [], [*self.arguments, *self.keywords.values()]
-        for x in waiting:  # which grows as it goes
-            if isinstance(x, Expression):
-                found.append(x)
-            elif isinstance(x, (tuple, list)):
-                waiting += x
+        found: list[Expression] = []
+        _replaced([self.arguments, *self.keywords.values()], found.append)
         return found
 
 
