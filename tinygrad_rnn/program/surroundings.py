@@ -141,7 +141,8 @@ def _looks(x: Any, names: set[str]) -> list[Callable[[], Iterable]]:
             looks.append(partial(_held, vars(x)))
         elif not isinstance(x, _CODE):  # which may get an attribute that its class has
             looks.append(partial(map, vars(x).get, sorted(names)))
-    return looks + [partial(map, space.get, sorted(names & space.keys())) for space in spaces]
+    named = [(space, sorted(names & space.keys())) for space in spaces]
+    return looks + [partial(map, space.get, some) for space, some in named if some]
 
 
 def _changes(x: Any) -> bool:
