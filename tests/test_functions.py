@@ -350,7 +350,6 @@ def rule(g, ans, x, y):
             ValueError,
             r"\{z\} in '\{x\} \+ \{z\}' is none of the arguments x, y",
         ),
-        (("mine", np.add, "{x}!", rule, rule), ValueError, "'{x}!': the notation cannot be read"),
         (("mine", np.add, "{x}", rule, (rule, "{z}")), ValueError, r"\{z\} in '\{z\}' is none of the arguments x, y"),
     ],
 )

@@ -87,6 +87,12 @@ def test_no_grad_is_a_decorator_too():
         no_grad()(lambda x: x + np.ones(3))(leaf([1.0, 2.0]))
     assert (leaf(1.0) * 2.0).requires_grad
 
+    def numbers():
+        yield 1
+
+    with pytest.raises(TypeError, match=r"^no_grad\(\): numbers runs in pieces; write `with tg.no_grad\(\):` inside"):
+        no_grad()(numbers)
+
 
 def test_an_interrupt_leaves_recording_and_steps_as_they_were():
     """Python raises it where a function begins, or where a call has returned: here at each such place in turn."""

@@ -18,25 +18,24 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_rnn import __version__, checks, datasets, draw, nn
-from tinygrad_rnn.algebra.notation import Notation
+from tinygrad_rnn import Tensor, __version__, datasets, draw, nn, stack
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
-from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
+from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train, reader
 from tinygrad_rnn.files import claimed, refuse_others
-from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
-from tinygrad_rnn.tensor import Tensor, label
+from tinygrad_rnn.tensor import label
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
+_whole = partial(reader, int, False)  # a whole number, from the least that is given up
 CELLS: dict[str, Callable[..., Cell]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
 CELLS |= {"LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}
 
@@ -164,25 +163,13 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
     figure.add_argument("--values", action="store_true", help="write the value, or the gradient, into every node")
     figure.add_argument("--shapes", action="store_true", help="write the shape into every node")
     figure.add_argument("--color-by", choices=COLOURS[1:], help="fill the nodes by the norm of their gradient or value")
-    figure.add_argument(
-        "--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter that goes through this step"
-    )
+    figure.add_argument("--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter through this step")
     figure.add_argument(
         "--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: the first U)"
     )
     known = ", ".join(f".{name}" for name in FORMATS)
     figure.add_argument("-o", "--out", type=Path, required=True, help=f"the file; its suffix is one of {known}")
     figure.add_argument("--dpi", type=_whole(1), metavar="N", help="dots per inch of a .png (default: 192)")
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        try:
-            return checks.whole("", "number", int(text), least)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up") from None
-
-    return number
 
 
 class _Forecast:
@@ -199,7 +186,7 @@ class _Forecast:
         self.readout = nn.Linear(options.hidden, 1, rng=rng)
         self.parameters = {}
         for p in (*self.rnn.parameters(), *self.readout.parameters()):
-            base, below, _ = Notation().parts(p.name, None, p.layer)
+            base, below, _ = draw.Notation().parts(p.name, None, p.layer)
             self.parameters[f"{base}_{below}" if below else base] = p
 
     def states(self) -> list[Tensor]:
@@ -245,7 +232,7 @@ def _demo(options: argparse.Namespace) -> int:
         expected = getattr(by_hand, name)
         difference = float(np.max(np.abs(parameter.grad - expected)))
         norms = [f"{np.linalg.norm(g):.10f}" for g in (parameter.grad, expected)]
-        numeric = _checked(lambda p=parameter: check_parameters(net.loss, [p])[0], failures)
+        numeric = _checked(failures, check_parameters, net.loss, [parameter])
         rows.append([name, str(parameter.shape), *norms, f"{difference:.1e}", numeric])
         if not difference <= AGREEMENT:
             failures.append(f"{name}: graph and closed form differ by {difference:.1e}, more than {AGREEMENT:.0e}")
@@ -308,20 +295,19 @@ def _check(options: argparse.Namespace) -> int:
     failures: list[str] = []
     primitives, cells = [["primitive", "gradient", "second derivative"]], [["cell", "parameters", "inputs", "state"]]
     for name in TABLE:
-        primitives.append([name, *(_checked(partial(check_primitive, name, order), failures) for order in (1, 2))])
+        primitives.append([name, *(_checked(failures, check_primitive, name, order) for order in (1, 2))])
     for name, cell in CELLS.items():
         loss, *leaves = _two_steps(cell)
-        errors = (partial(check_parameters, loss, of) for of in leaves)
-        cells.append([name, *(_checked(lambda found=found: max(found()), failures) for found in errors)])
+        cells.append([name, *(_checked(failures, check_parameters, loss, of) for of in leaves)])
     print(f"largest relative error against central differences\n\n{aligned(primitives)}\n")
     print(f"the same of the gradients of two steps of a cell, on a batch\n\n{aligned(cells)}")
     return _report(failures)
 
 
-def _checked(check: Callable[[], float], failures: list[str]) -> str:
-    """The error that a check finds, as a table shows it."""
+def _checked(failures: list[str], check: Callable[..., float | Sequence[float]], *arguments: Any) -> str:
+    """The error that a check finds, the largest of several, as a table shows it."""
     try:
-        return f"{check():.1e}"
+        return f"{np.max(check(*arguments)):.1e}"
     except GradientError as error:
         failures.append(str(error))
         return "wrong"
@@ -342,7 +328,7 @@ def _two_steps(kind: Callable[..., Cell]) -> tuple[Callable[[], Tensor], Sequenc
     weights = rng.standard_normal((len(state), 4, 3))
 
     def loss() -> Tensor:
-        after = state if len(state) > 1 else state[0]
+        after = state
         for x in inputs:
             after = cell(x, after)
         return (weights * stack(after if len(state) > 1 else [after])).sum()

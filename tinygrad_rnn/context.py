@@ -4,6 +4,7 @@
 - `time_step(t, layer)` tells every node made inside it its step and layer.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -55,5 +56,11 @@ class no_grad:
         self._blocks.pop().__exit__(*raised)
 
     def __call__(self, function: _Function) -> _Function:
-        """The function, which records nothing."""
+        """The function, which records nothing.
+
+        Raises:
+            TypeError: a generator or a coroutine, which runs when the call has ended.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise TypeError(f"no_grad(): {function.__name__} runs in pieces; write `with tg.no_grad():` inside of it")
         return temporarily(recording, False)(function)

@@ -560,7 +560,8 @@ def primitive(
     Args:
         name: what errors, figures and programs call it.
         forward: runs on arrays: the inputs, then static arguments, such as an axis. It changes none of them.
-        written: how a person writes it, as in the table, with the arguments in braces.
+        written: how a person writes it, as in the table, with the arguments in braces; what cannot be read as such a
+            formula is written as name(arguments).
         rules: per input one, `vjp(g, ans, *arguments)`: the cotangent g of the output `ans` times the local derivative,
             in operators, functions of NumPy and of this module, which run on arrays and on Tensors; or a pair of it and
             how a person writes the derivative.
@@ -573,8 +574,6 @@ def primitive(
     Raises:
         TypeError, ValueError: an argument is not as described.
     """
-    from tinygrad_rnn.algebra import reading, trees  # which need this module
-
     call = f"primitive({name!r})"
     if not checks.instance("primitive(name, ...)", name, str, "a string").isidentifier():
         raise ValueError(f"{call}: the name is an identifier, such as softsign")
@@ -592,10 +591,6 @@ def primitive(
         unknown = {field for _, field, _, _ in string.Formatter().parse(text)} - {*names, "f", None}
         if unknown:
             raise ValueError(f"{call}: {{{unknown.pop()}}} in {text!r} is none of the arguments {', '.join(names)}")
-        try:
-            reading.read(text, dict.fromkeys(names, trees.number(1.0)), row, simplified=False)
-        except ValueError as error:
-            raise ValueError(f"{call}: {error}; it is written as in the table, with functions as name(...)") from error
     columns = {"is_view": not row.by_element, "by_element": row.by_element if by_element is None else by_element}
     row = dataclasses.replace(row, code=code and re.sub(r"\{(\w+)\}", r"\1", code), **columns)
     is_compared = code is None
@@ -620,12 +615,9 @@ def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.n
     Raises:
         ValueError: it does not.
     """
+    around = getattr(row.forward, "__globals__", {}) | {"np": np}
     try:
-        found = eval(
-            row.code,
-            getattr(row.forward, "__globals__", {}) | {"np": np},
-            dict(zip(row.argument_names, arguments, strict=True)),
-        )
+        found = eval(row.code, around, dict(zip(row.argument_names, arguments, strict=True)))
     except Exception as error:
         raise ValueError(f"primitive({row.name!r}): its code {row.code!r} cannot be run: {error}") from error
     if np.shape(found) != expected.shape or not np.allclose(found, expected, 1e-5, 1e-5, equal_nan=True):

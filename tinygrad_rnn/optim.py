@@ -43,11 +43,9 @@ class Optimizer:
         self.params = _listed(name, params)
         if not self.params:
             raise ValueError(f"{name}(params): there are no parameters")
-        for p in self.params:
-            if not p.is_leaf:
-                raise TypeError(f"{name}(params): {describe(p)} is not a leaf that requires a gradient")
-        if not any(p.requires_grad for p in self.params):
-            raise TypeError(f"{name}(params): {describe(self.params[0])} is not a leaf that requires a gradient")
+        frozen = [] if any(p.requires_grad for p in self.params) else self.params  # some may be, not all
+        if refused := [p for p in self.params if not p.is_leaf] or frozen:
+            raise TypeError(f"{name}(params): {describe(refused[0])} is not a leaf that requires a gradient")
         self.lr = lr
         self._memory: list[tuple[Any, ...]]
 

@@ -77,10 +77,12 @@ class Net:
             steps |= dict.fromkeys([y, Y, losses[-1]], t if many else None)
         self.loss = sum(losses[1:], losses[0])
 
-        self.variables, self.values = {}, {}
+        self.variables, self.values, self.called = {}, {}, {x: x.name for x in topological_order(self.loss)}
+        if kind == "LSTM" and layers == 1 and many:
+            self.called[readout.c] = "c′"  # the bias, which each step uses, beside the cells c⁽ᵗ⁾
         for x in filter(lambda x: x.name, topological_order(self.loss)):
             step = steps.get(x, x.step)
-            name = self.write(x.name, step, x.layer)
+            name = self.write(self.called[x], step, x.layer)
             assert name not in self.values, f"{name} is written for two variables"
             self.values[name] = x.value
             if x.name == "ĥ":
@@ -103,7 +105,7 @@ class Net:
         grads = zip(self.variables.items(), tg.grad(self.loss, list(self.variables.values())), strict=True)
         whole = {(f"d{name}", x.is_leaf and x.step is None): dx.value for (name, x), dx in grads}
         terms = {
-            (f"d{self.write(p.name, k, p.layer)}", True): term
+            (f"d{self.write(self.called[p], k, p.layer)}", True): term
             for p in self.parameters
             for k, term in enumerate(tg.bptt.contributions(self.loss, p), 1)
         }

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.reading import read
 from tinygrad_rnn.algebra.trees import symbol
 from tinygrad_rnn.algebra.typesetting import LATEX, MARKUP, PLAIN
@@ -38,7 +39,7 @@ def set_in(setting, template, called=str):
     node = tg.tanh(Tensor(1.0, requires_grad=True))
     function = node if "′" in template else node.primitive
     tree = read(template, {name: symbol(x) for name, x in operands.items()}, function, simplified=False)
-    return Writer([*operands.values(), node], {}, setting=setting).text(tree)
+    return Writer(Names([*operands.values(), node]), setting=setting).text(tree)
 
 
 @pytest.mark.parametrize(

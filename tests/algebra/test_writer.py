@@ -1,6 +1,7 @@
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.primitives import TABLE
@@ -18,7 +19,7 @@ two = leaf(7.0, "2")
 
 
 def writer(node):
-    return Writer(topological_order(node), {})
+    return Writer(Names(topological_order(node)))
 
 
 @pytest.mark.parametrize(

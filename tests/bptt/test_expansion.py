@@ -198,14 +198,14 @@ def test_a_sum_over_a_broadcast_axis_is_not_hidden():
     with time_step(1):
         y = tg.sum(v * (w * w))
     (term,) = bptt.expansion(y, w)
-    assert term.factors == r"2\,w\,\textstyle\sum\,v"
+    assert term.factors == r"2\,w\,\textstyle\sum\,v^{(1)}"
 
 
 def test_a_variable_called_1_is_a_variable():
     one, w = Tensor(3.0, name="1"), tg.nn.Parameter(2.0, name="w")
     with time_step(1):
         (term,) = bptt.expansion(tg.label(one * tg.label(w * Tensor(5.0, name="x"), "a"), "y"), w)
-    assert term.factors == r"x^{(1)}\,1"
+    assert term.factors == r"x^{(1)}\,1^{(1)}"
 
 
 def document(*formulas):

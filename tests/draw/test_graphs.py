@@ -94,6 +94,16 @@ class TestSeveralNets:
         rows = {node.label[:-3]: node.y for node in diagram.nodes if re.fullmatch("dh′?⁽[¹²]⁾", node.label)}
         assert rows.keys() == {"dh", "dh′"} and rows["dh"] != rows["dh′"]
 
+    @pytest.mark.parametrize("level", ["named", "primitives"])
+    def test_so_do_two_nets_that_every_step_reads_together(self, level):
+        xs = list(np.random.default_rng(0).standard_normal((3, 2)))
+        (a, _), (b, _) = tg.nn.RNN(2, 3, rng=0)(xs), tg.nn.RNN(2, 3, rng=1)(xs[::-1])
+        readout = tg.nn.Linear(6, 1, rng=2)
+        read = [readout(tg.concatenate([a[t], b[2 - t]])) for t in range(3)]
+        ys = [tg.label(y, "y", t) for t, y in enumerate(read, 1)]
+        losses = [tg.nn.half_squared_error(y, np.ones(1)) for y in ys]
+        assert no_two_in_one_place(tg.draw.backward(losses[0] + losses[1] + losses[2], level=level))
+
     def test_what_is_fed_back_stands_in_the_step_that_it_is_of(self):
         cell, readout = tg.nn.RNNCell(1, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
         h, x, losses = np.zeros(3), np.ones(1), []

@@ -213,6 +213,14 @@ def test_a_sequence_in_one_tensor_is_taken_apart_in_the_columns():
     assert {node.y for node in diagram.nodes if "h⁽" in node.label} == {0.0}
 
 
+def test_a_product_that_is_no_product_of_matrices_says_so(unrolled):
+    loss = unrolled(2)
+    U = next(x for x in topological_order(loss) if x.name == "U")
+    reading = tg.draw.backward(loss, highlight=(U, 2), notation=tg.draw.Notation(order="reading")).caption
+    assert "(y − Y) ᵗV f′(ĥ⁽²⁾) ᵗh⁽¹⁾ (read from left to right)" in reading
+    assert "read from" not in tg.draw.backward(loss, highlight=(U, 2)).caption
+
+
 def test_an_input_used_at_every_step_stands_in_every_column():
     rnn, x = tg.nn.RNN(2, 3, rng=0), Tensor(np.ones(2))
     hs, _ = rnn([x, x, x])

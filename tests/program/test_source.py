@@ -585,14 +585,34 @@ print(loss.hex())
 
 
 def test_gradients_are_called_after_their_arguments():
-    """Also where two have one name, as the layers of a perceptron; of these, no comment says what would be false."""
+    """Also where two have one name, as the layers of a perceptron; comments call them as the code does."""
     below, above = tg.nn.Linear(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
     wrt = [*below.parameters(), *above.parameters()]
     made = trace(lambda x, Y: tg.nn.half_squared_error(above(tg.tanh(below(x))), Y), (np.ones(2), np.ones(1)), wrt)
     text = written(made)
     assert "loss, [dV, dc, dV2, dc2] = bptt(x, Y, V, c, V2, c2)" in text
     assert re.search(r"dV = np\.outer\(\w+, x\)", text) and re.search(r"dV2 = np\.outer\(dy2, tanh_y\)", text)
-    assert "dV = dy" not in text
+    assert "y = V x + c,  y2 = V2 tanh(y) + c2,  L = ½ Σ (y2 − Y)²\n" in text
+    assert "dV2 = dy2 ᵗtanh(y),  dy = tanh′(y) ⊙ ᵗV2 dy2,  dV = dy ᵗx\n" in text
+
+
+def test_comments_tell_apart_what_the_code_tells_apart():
+    net, other, V = tg.nn.RNN(2, 3, rng=0), tg.nn.RNN(2, 3, rng=1), tg.nn.Linear(3, 1, rng=0)
+
+    def loss(xs):
+        return tg.nn.half_squared_error(V(net(xs)[0][-1] + other(xs)[0][-1]), np.ones(1))
+
+    text = written(trace(loss, (np.ones((2, 2)),), [net.cells[0].U, other.cells[0].U]))
+    assert ",  ĥs = W2 xs(2) + U2 hs(1) + b2,  hs = tanh(ĥs)\n" in text and "hs_2 = np.tanh(ĥs_2)\n" in text
+    assert "# sums over t:  dU = Σ dĥ ᵗh(t−1),  dU2 = Σ dĥs ᵗhs(t−1)\n" in text
+
+
+def test_a_state_that_has_the_name_of_a_parameter_keeps_its_step_in_comments():
+    lstm, V = tg.nn.LSTM(2, 3, rng=0), tg.nn.Linear(3, 1, rng=0)
+    wrt = [lstm.cells[0].W_f, V.c]
+    made = trace(lambda xs: sum(tg.sum(V(h)) for h in lstm(xs)[0]), (np.ones((2, 2)),), wrt)
+    text = " ".join(line.strip(" #") for line in written(made).splitlines())
+    assert "c(2) = f ⊙ c(1) + i ⊙ g" in text and "dc(2) = tanh′(c(2)) ⊙ o ⊙ dh" in text and "y = V h + c" in text
 
 
 def test_a_cell_of_one_s_own_reads_as_the_plain_one():

@@ -4,12 +4,14 @@ Nothing here knows a derivative, or the chain rule. A node is written as its row
 what the row's rule makes of it, on trees. Where people write a derivative otherwise than its rule says, the row has it.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import tinygrad_rnn.algebra.operators  # noqa: F401 - rules run on trees by them
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.reading import read
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, symbol, times, total
+from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 
 Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
@@ -29,11 +31,16 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
     if row.variadic:
         return Tree("applied", operands, row.name, node.shape)
-    named = dict(zip(row.argument_names, operands))  # noqa: B905 - an index may hold inputs
     try:
-        return read(row.written, named, row, simplified=False).shaped(node.shape)
+        return read(row.written, _named(node, operands), row, simplified=False).shaped(node.shape)
     except ValueError:  # a user's own notation, which nobody can read
         return Tree("applied", operands, row.name, node.shape)
+
+
+def _named(node: Tensor, inputs: Sequence[Tree]) -> dict[str, Tree]:
+    """The arguments of a node by their names in its row's notation; static ones as numbers or words."""
+    static = [number(x) if isinstance(x, (int, float)) else Tree("applied", of=str(x), shape=()) for x in node.static]
+    return dict(zip(node.primitive.argument_names, [*inputs, *static]))  # noqa: B905 - an index may hold inputs
 
 
 def operand(x: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
@@ -53,11 +60,13 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
         Unwritten: there is no notation for it.
     """
     row, x = node.primitive, node.inputs[i]
-    inputs = [operand(y, writes) for y in node.inputs]
-    stated = row.derivatives[0 if row.variadic else i] if i < len(row.derivatives) or row.variadic else None
-    if stated is not None:
+    stated = row.derivatives[i] if i < len(row.derivatives) else None
+    inputs = [] if hands_on(row, i) else [operand(y, writes) for y in node.inputs]
+    if not inputs:
+        term, shape = g, node.shape
+    elif stated is not None:
         try:
-            derivative = read(stated, dict(zip(row.argument_names, inputs)), node)  # noqa: B905
+            derivative = read(stated, _named(node, inputs), node)
         except ValueError as error:
             raise Unwritten(stated) from error
         sides = [side for pair in row.products for side in pair]
@@ -73,6 +82,16 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
             raise Unwritten(row.name) from error
         shape = term.shape
     return term.shaped(x.shape) if shape == x.shape or not is_summed(shape, x.shape) else total(term, x.shape)
+
+
+@functools.cache
+def hands_on(primitive: Primitive, i: int) -> bool:
+    """Whether a primitive passes its cotangent back to its input i as it is: its rule gives g, whatever g is."""
+    g = object()
+    try:
+        return primitive.rules(i + 1)[i](g, None, *primitive.argument_names) is g
+    except (TypeError, ValueError, IndexError, AttributeError):
+        return False
 
 
 def is_summed(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
@@ -112,7 +131,7 @@ def met(path: Path, writes: Writes) -> list[Tree] | None:
             new = factors(passed_back(node, i, hole, writes), hole)
         except Unwritten:
             return None
-        if new is None or (found and found[-1][0] == "total"):
+        if new is None or any(does == "total" for does, _ in found):
             return None
         found += new
     return [factor for _, factor in found]

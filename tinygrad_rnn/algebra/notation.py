@@ -4,18 +4,21 @@
 - `Names`: what the nodes of one graph are called: where two have one name, they are told apart.
 """
 
+import functools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_rnn import checks
+from tinygrad_rnn.algebra.columns import steps_written
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 _LONGEST_NAME = 24
+_EVERY = "every"  # the step of what is written with those of its uses
 _NAME = re.compile(r"(?P<base>[^_^]+)(?:_(?P<below>\{[^{}]*\}|[^_^{}]+))?(?:\^(?P<above>\{[^{}]*\}|[^_^{}]+))?")
 _ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307", "ddot": "\u0308"}
 
@@ -24,6 +27,9 @@ class Letter(str):
     """A name that a net gives by itself, which a notation may write as another letter; one that a user gives stays."""
 
     __slots__ = ()
+
+
+OUTPUT = Letter("L")  # what an output without a name is called
 
 
 @dataclass(frozen=True)
@@ -102,40 +108,53 @@ class Names:
     """What the nodes of a graph are called.
 
     Where several nodes have one name, at one step and in one layer, as those of two nets over the same steps, they are
-    told apart: h, h′, h″. A nameless array is a letter that no variable has.
+    told apart: h, h′, h″. A nameless array is a letter that no variable has, and a nameless output is L.
 
     Args:
-        nodes: of the graph, in topological order.
-        indices: the time step that a variable is written with, for those that have one.
+        nodes: of the graph, in topological order, the output last.
+
+    Attributes:
+        steps: the time step that each node is written with, for those that have one.
     """
 
-    def __init__(self, nodes: Iterable[Tensor], indices: Mapping[Tensor, int | str]):
-        nodes = list(nodes)
+    def __init__(self, nodes: Sequence[Tensor]):
+        self.nodes = nodes
+        self.steps: dict[Tensor, int | str]
+        self.steps, several = steps_written(nodes)
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:
-            if x.name is not None and not isinstance(x.name, GradientName):
-                named.setdefault((str(x.name), x.layer), []).append(x)
+            if not isinstance(x.name, GradientName) and (x.name is not None or x is nodes[-1]):
+                named.setdefault((str(x.name or OUTPUT), x.layer), []).append(x)
         for alike in named.values():
-            steps = {x: indices.get(x, x.step) for x in alike}
-            if len(set(steps.values())) < len(alike):
-                self._tell_apart(nodes, steps)
+            steps = {x: _EVERY if x in several else self.steps.get(x) for x in alike}
+            if len(set(steps.values())) < len(alike) or (_EVERY in steps.values() and len(alike) > 1):
+                self._tell_apart(steps)
         used = {_split(name)[0] for name, _ in named}
         arrays = [x for x in nodes if x.is_leaf and x.name is None and x.size > 1]
         self.letters = dict(zip(arrays, _letters(arrays, used), strict=False))
 
-    def _tell_apart(self, nodes: list[Tensor], steps: Mapping[Tensor, Any]) -> None:
-        """Nodes of one name in rows, a node in that of the latest one that it was made of, each step once in a row."""
-        rows: list[set] = []
+    def _tell_apart(self, steps: Mapping[Tensor, Any]) -> None:
+        """Nodes of one name in rows, each step once in a row: a node with those that the same primitive made, and of
+        these with the latest one that it was made of.
+
+        What is written with the steps of its uses has a row for itself, after the others.
+        """
+        rows: list[tuple[set, set]] = []  # the steps of each, and the primitives
         row_of: dict[Tensor, int] = {}
-        for x in nodes:
+        for x in sorted(self.nodes, key=lambda x: steps.get(x) is _EVERY):
             before = max((row_of[y] for y in x.inputs if y in row_of), default=None)
             if x in steps:
-                free = [i for i, row in enumerate(rows) if steps[x] not in row]
-                before = before if before in free else (free or [len(rows)])[0]
+                full = {steps[x], _EVERY} if steps[x] is not _EVERY else set(steps.values())
+                free = [
+                    (bool(made_by) and x.primitive not in made_by, i != before, i)
+                    for i, (taken, made_by) in enumerate(rows) if full.isdisjoint(taken)
+                ]  # fmt: skip
+                before = min(free, default=(len(rows),))[-1]
                 if before == len(rows):
-                    rows.append(set())
-                rows[before].add(steps[x])
+                    rows.append((set(), set()))
+                rows[before][0].add(steps[x])
+                rows[before][1].update({x.primitive} - {None})
                 self.primes[x.born] = before
             if before is not None:
                 row_of[x] = before
@@ -157,6 +176,7 @@ def _letters(arrays: Iterable[Tensor], used: set[str]) -> Iterable[str]:
         yield letter if taken[letter] == 1 else f"{letter}_{taken[letter]}"
 
 
+@functools.lru_cache(4096)
 def _split(name: str) -> tuple[str, str, str]:
     r"""A name as people write it, W_{xh}^{(1)}, $W$ or \alpha: its base, and what stands below and above it."""
     name = re.sub(r"\\(\w+)\{(\w)\}", lambda m: m[2] + _ACCENTS.get(m[1], ""), name.strip("$") or name)

@@ -32,23 +32,14 @@ def made(primitive: Primitive, inputs: Sequence[Any], *static: Any) -> Tree:
     return formula.shaped(shape)
 
 
-def _refused(what: str) -> Callable[..., Any]:
-    def refuse(*_: Any) -> None:
-        raise Unwritten(what)
-
-    return refuse
-
-
-def _relation(ufunc: np.ufunc) -> Callable[..., Tree]:
-    return lambda *inputs: Tree("brackets", [made(TESTS[ufunc], inputs)])
-
-
 def _array_ufunc(self: Tree, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Tree:
     if method == "reduce" and ufunc is np.add:
         return made(P.sum_, inputs, keywords.get("axis"), keywords.get("keepdims", False))
-    if method != "__call__" or keywords or not (ufunc in _ROWS or ufunc in TESTS):
-        raise Unwritten(ufunc.__name__)
-    return made(_ROWS[ufunc], inputs) if ufunc in _ROWS else _relation(ufunc)(*inputs)
+    if method == "__call__" and not keywords and ufunc in _ROWS:
+        return made(_ROWS[ufunc], inputs)
+    if method == "__call__" and not keywords and ufunc in TESTS:
+        return Tree("brackets", [made(TESTS[ufunc], inputs)])
+    raise Unwritten(ufunc.__name__)
 
 
 def _array_function(self: Tree, function: Callable, types: Any, inputs: tuple, keywords: dict) -> Tree:
@@ -61,16 +52,11 @@ def _array_function(self: Tree, function: Callable, types: Any, inputs: tuple, k
     raise Unwritten(function.__name__)
 
 
+def _undecided(self: Tree, *_: Any) -> Any:
+    raise Unwritten("a selection, or a decision")
+
+
 Tree.__array_ufunc__, Tree.__array_function__ = _array_ufunc, _array_function
 Tree.__record__ = lambda self, primitive, inputs, *static: made(primitive, inputs, *static)
 Tree.T = property(lambda self: made(P.transpose, (self,), None))
-for _name, _primitive in {"add": P.add, "sub": P.subtract, "mul": P.multiply, "truediv": P.divide, "pow": P.power,
-                          "matmul": P.matmul}.items():  # fmt: skip
-    setattr(Tree, f"__{_name}__", lambda x, y, p=_primitive: made(p, (x, y)))
-    setattr(Tree, f"__r{_name}__", lambda x, y, p=_primitive: made(p, (y, x)))
-Tree.__neg__, Tree.__abs__ = (lambda x, p=p: made(p, (x,)) for p in (P.negative, P.abs_))
-Tree.__lt__, Tree.__le__, Tree.__gt__, Tree.__ge__ = map(
-    _relation, (np.less, np.less_equal, np.greater, np.greater_equal)
-)
-Tree.__eq__, Tree.__ne__, Tree.__hash__ = _relation(np.equal), _relation(np.not_equal), object.__hash__
-Tree.__getitem__, Tree.__bool__ = _refused("a selection"), _refused("a decision")
+Tree.__getitem__ = Tree.__bool__ = _undecided

@@ -4,6 +4,7 @@ From the loosest to the tightest: relations, as in x = y; sums; ⊙, / and Σ; j
 names, numbers, f(x), |x|, (x), [x].
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,12 +14,14 @@ from tinygrad_rnn.algebra.trees import Tree, number
 
 _TOKEN = re.compile(
     r" ?(?P<infix>[-+−⊙=≠<≤>≥,]| / | (?:mod|and|or)(?= )) ?|(?P<call>[^\W\d_]\w*(?: [^\W\d_]\w*)*)\(|(?P<f>\{f\}′?)\("
-    r"|\{(?P<operand>\w+)\}|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) |(?P<sign>\[…\]|\S| (?=\S))"
+    r"|\{(?P<operand>\w+)\}|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) |(?P<word>(?!ᵗ)[^\W\d_]\w*)"
+    r"|(?P<sign>\[…\]|\S| (?=\S))"
 )
 _RELATIONS = dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), 0)
 _LEVELS = {**_RELATIONS, "+": 1, "−": 1, "⊙": 2, " / ": 2, "/": 2, " ": 3, "^": 4, "²": 4, "³": 4, "[…]": 4}
 _PREFIXES = {"−": (2, "negative"), "Σ": (2, "total"), "ᵗ": (4, "transposed"), "√": (4, "root"),
              "not": (0, "words"), "either": (0, "words")}  # fmt: skip
+_FUNCTION = "{f}"
 _BRACKETS = {"(": (")", ""), "|": ("|", "size"), "[": ("]", "brackets")}
 _SIMPLER = {"sum": trees.plus, "negative": trees.negative, "times": trees.times, "over": trees.over,
             "power": trees.power, "transposed": trees.transposed, "matrix": trees.matrix}  # fmt: skip
@@ -34,12 +37,26 @@ def read(template: str, operands: Mapping[str, Tree], function: Any, simplified:
     Raises:
         ValueError: the template cannot be read, or has another operand.
     """
+
+    def filled(t: Tree) -> Tree:
+        if t.head == "operand":
+            return operands[t.of] if t.of in operands else _failed(template)
+        parts = [filled(part) for part in t.parts]
+        if t.head in _SIMPLER and (simplified or t.head == "matrix"):
+            return _SIMPLER[t.head](*parts)
+        shape = () if t.head == "total" else None
+        return Tree(t.head, parts, function if t.of is _FUNCTION else t.of, shape) if parts else t
+
+    return filled(_parsed(template))
+
+
+@functools.cache
+def _parsed(template: str) -> Tree:
+    """A template as a tree, with operands to be filled in."""
     tokens = [(match.lastgroup, match[match.lastgroup]) for match in _TOKEN.finditer(template)][::-1]
 
     def made(head: str, *parts: Tree, of: Any = None) -> Tree:
-        if head in _SIMPLER and (simplified or head == "matrix"):
-            return _SIMPLER[head](*parts)
-        return Tree(head, parts, of, () if head == "total" else None)
+        return Tree(head, parts, of)
 
     def skipped(text: str) -> bool:
         return bool(tokens) and tokens[-1][1] == text and bool(tokens.pop())
@@ -75,28 +92,31 @@ def read(template: str, operands: Mapping[str, Tree], function: Any, simplified:
         found = [tree()]
         while skipped(","):
             found.append(tree())
-        return found if skipped(")") else failed()
+        return found if skipped(")") else _failed(template)
 
     def operand() -> Tree:
-        kind, text = tokens.pop() if tokens else failed()
-        if kind == "operand" and text in operands:
-            return operands[text]
+        kind, text = tokens.pop() if tokens else _failed(template)
+        if kind == "operand":
+            return made("operand", of=text)
         if kind == "number":
             return number(0.5 if text == "½" else float(text))
         if kind == "call":
             return made("applied", *arguments(), of=text)
+        if kind == "word":
+            return made("applied", of=text)
         if kind == "f":
-            return made("prime" if text.endswith("′") else "applied", *arguments(), of=function)
+            return made("prime" if text.endswith("′") else "applied", *arguments(), of=_FUNCTION)
         if text in _PREFIXES:
             least, head = _PREFIXES[text]
             return made(head, tree(least), of=text if head == "words" else None)
         if text not in _BRACKETS:
-            failed()
+            _failed(template)
         inside, (end, head) = tree(), _BRACKETS[text]
-        return (made(head, inside) if head else inside) if skipped(end) else failed()
-
-    def failed() -> Any:
-        raise ValueError(f"{template!r}: the notation cannot be read")
+        return (made(head, inside) if head else inside) if skipped(end) else _failed(template)
 
     found = tree()
-    return failed() if tokens else found
+    return _failed(template) if tokens else found
+
+
+def _failed(template: str) -> Any:
+    raise ValueError(f"{template!r}: the notation cannot be read")

@@ -24,7 +24,7 @@ class Unwritten(Exception):
     """A rule does what has no notation, such as to select elements."""
 
 
-class Tree:
+class Tree(np.lib.mixins.NDArrayOperatorsMixin):
     """A formula.
 
     Attributes:
@@ -49,6 +49,7 @@ class Tree:
         return self.head, of, *(part.key for part in self.parts)
 
     dtype = np.dtype(float)
+    __hash__ = object.__hash__
 
     @property
     def ndim(self) -> int:
@@ -157,18 +158,18 @@ def power(x: Tree, y: Tree) -> Tree:
 
 
 def transposed(x: Tree) -> Tree:
-    """ᵗx; of a vector, a row."""
+    """ᵗx; of a vector, a row; ᵗ(a ᵗb) is b ᵗa."""
+    if x.head == "matrix" and x.parts[-1].head == "transposed":
+        a, b = x.parts
+        return matrix(b.parts[0], transposed(a))
     return x.parts[0] if x.head == "transposed" else Tree("transposed", [x], shape=x.shape[::-1])
 
 
 def matrix(a: Tree, b: Tree) -> Tree:
     """a b: a matrix and a column, two matrices, a column and a row; numbers and signs stand before it."""
     value, factors = 1.0, []
-    for x in (a, b):
-        if x.head == "negative":
-            value, x = -value, x.parts[0]
-        if x.head == "times" and x.parts[0].is_number():
-            value, x = value * x.parts[0].of, times(*x.parts[1:])
+    for number_before, x in map(_scaled, (a, b)):
+        value *= number_before
         if x.is_number():
             value *= x.of
         else:
@@ -178,9 +179,19 @@ def matrix(a: Tree, b: Tree) -> Tree:
     return times(number(value), product.shaped(shape, a.comes_back or b.comes_back))
 
 
+def _scaled(x: Tree) -> tuple[float, Tree]:
+    """The number, with its sign, that stands before a product, and the rest."""
+    value = -1.0 if x.head == "negative" else 1.0
+    x = x.parts[0] if x.head == "negative" else x
+    if x.head == "times" and x.parts[0].is_number():
+        return value * x.parts[0].of, times(*x.parts[1:])
+    return value, x
+
+
 def total(x: Tree, shape: Shape = ()) -> Tree:
-    """Σ x, of a value of another shape."""
-    return Tree("total", [x], shape=shape)
+    """Σ x, of a value of another shape; a number stands before it."""
+    value, x = _scaled(x)
+    return times(number(value), Tree("total", [x], shape=shape)).shaped(shape)
 
 
 def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:

@@ -4,14 +4,12 @@ Level "primitives" keeps every node. Level "named" keeps the variables, as Figs.
 name, and the leaves that require a gradient. The nameless primitives between two variables are folded into a `Use`.
 """
 
-import functools
 import heapq
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from tinygrad_rnn.algebra.formulas import Hop
+from tinygrad_rnn.algebra.formulas import Hop, hands_on
 from tinygrad_rnn.algebra.notation import Notation
-from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 
 _MOST_PATHS = 4  # between two variables are written out, at most so many,
@@ -89,14 +87,4 @@ def _is_long(path: Path) -> bool:
 
 
 def _counts(hop: Hop) -> bool:
-    return not hands_on(hop[0].primitive, 0 if hop[0].primitive.variadic else hop[1])
-
-
-@functools.cache
-def hands_on(primitive: Primitive, i: int) -> bool:
-    """Whether a primitive passes its cotangent back to its input i as it is: its rule gives g, whatever g is."""
-    g = object()
-    try:
-        return primitive.vjps[i](g, None, *primitive.argument_names) is g
-    except (TypeError, ValueError, IndexError, AttributeError):
-        return False
+    return not hands_on(hop[0].primitive, hop[1])

@@ -1,11 +1,11 @@
 """Formulas as text, as one notation and one setting have them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from tinygrad_rnn.algebra.formulas import DEEPEST, Path, derivative, expression
-from tinygrad_rnn.algebra.notation import NOTATIONS, Letter, Names, Notation, is_number, printable
+from tinygrad_rnn.algebra.notation import NOTATIONS, OUTPUT, Names, Notation, is_number, printable
 from tinygrad_rnn.algebra.trees import Tree
 from tinygrad_rnn.algebra.typesetting import PLAIN, Typesetting
 from tinygrad_rnn.primitives import Primitive
@@ -23,46 +23,47 @@ class Writer:
     """Writes the formulas of one graph: a method for each head of a tree; parentheses come from the tree.
 
     Args:
-        nodes: the nodes of the graph, from which it learns whether there are several layers, and what f is: where all
+        names: what the nodes are called. From them it learns whether there are several layers, and what f is: where all
             nonlinearities are one primitive it is written f, as in the texts; else each by its own name.
-        indices: the time step that a variable is written with, for those that have one.
         notation: whose letters.
         setting: plain text, LaTeX or markup.
         brief: write f′ of an expression that has no name with the step alone: f′₂.
-        names: of a writer of the same nodes and indices; they are not found again.
     """
 
     def __init__(
         self,
-        nodes: Sequence[Tensor],
-        indices: Mapping[Tensor, int | str],
+        names: Names,
         notation: Notation = NOTATIONS["interdb"],
         setting: Typesetting = PLAIN,
         brief: bool = False,
-        names: Names | None = None,
     ):
-        self.indices, self.notation, self.setting, self.brief = indices, notation, setting, brief
-        self.layered = len({n.layer for n in nodes} - {None}) > 1
-        self.nonlinearities = sorted({n.primitive.name for n in nodes if n.primitive and "{f}" in n.primitive.written})
-        self.names = Names(nodes, indices) if names is None else names
+        self.names, self.notation, self.setting, self.brief = names, notation, setting, brief
+        self.variables: dict[tuple, str] = {}
+        self.beside = setting.beside  # between a number and what it is multiplied with
+        self.layered = len({n.layer for n in names.nodes} - {None}) > 1
+        functions = {n.primitive for n in names.nodes if n.primitive and "{f}" in n.primitive.written}
+        self.nonlinearities = sorted(f.name for f in functions)
 
-    def variable(self, tensor: Tensor, step: int | str | None = None) -> str:
+    def variable(self, tensor: Tensor, at: int | str | None = None) -> str:
         """A variable's name with its step, h⁽²⁾; a nameless number's value, and a letter for a nameless array.
 
         Args:
-            step: that of one use of a variable which has none itself.
+            at: the step of one use of a variable which has none itself.
         """
+        key = tensor, self.names.steps.get(tensor, at)
+        if key not in self.variables:
+            self.variables[key] = self._variable(*key)
+        return self.variables[key]
+
+    def _variable(self, tensor: Tensor, step: int | str | None) -> str:
+        if tensor.is_leaf and tensor.name is None and tensor.size == 1:
+            return self.setting.number(tensor.item())
         if self.notation.writes(tensor):
-            own = None if tensor.is_leaf else tensor.step
-            step = self.indices.get(tensor, own if step is None else step)
             name, layer = printable(tensor.name), tensor.layer if self.layered else None
-            base, below, above = self.notation.parts(name, step, layer)
-            return self.setting.variable(base + self.names.prime(tensor), below, above)
-        if tensor in self.names.letters:
-            return self.setting.variable(*self.notation.parts(self.names.letters[tensor], None, None))
-        if not tensor.is_leaf:  # the whole, if it has no name
-            return self.setting.variable(*self.notation.parts(Letter("L"), None, None))
-        return self.setting.number(tensor.item()) if tensor.size == 1 else self.setting.variable("A")
+        else:
+            name, step, layer = self.names.letters.get(tensor, OUTPUT), None, None
+        base, below, above = self.notation.parts(name, step, layer)
+        return self.setting.variable(base + self.names.prime(tensor), below, above)
 
     def expression(self, node: Tensor, depth: int = DEEPEST) -> str:
         """How a node was made, down to named variables: U h⁽¹⁾ + b."""
@@ -144,7 +145,7 @@ class Writer:
         for x, after in pairwise(parts):
             between = " ⊙ " if self.is_array(x) and self.is_array(after) else ""
             least = PRODUCT if after is parts[-1] and after.head == "total" else BESIDE
-            text += (self.setting.operator(between) or self.setting.beside) + self.text(after, least)
+            text += (self.setting.operator(between) or self.beside) + self.text(after, least)
         return text
 
     def _over(self, t: Tree) -> str:
@@ -180,7 +181,7 @@ class Writer:
     def _prime(self, t: Tree) -> str:
         node, f = t.of, self._called(t.of.primitive) + self.setting.operator("′")
         if self.brief and node.step is not None and t.parts[0].head not in ("symbol", "number"):
-            step, layer = self.indices.get(node, node.step), node.layer if self.layered else None
+            step, layer = self.names.steps.get(node), node.layer if self.layered else None
             return self.setting.variable(*self.notation.parts(f"{self._letter(node.primitive)}′", step, layer))
         return f"{f}({self.text(t.parts[0])})"
 

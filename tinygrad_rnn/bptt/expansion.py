@@ -7,15 +7,15 @@ else that h(k) was made of is held fixed: ∂h(k)/∂W itself is a sum over all 
 other is the most common mistake with this formula.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from tinygrad_rnn.algebra.formulas import back, derivative, in_order, met
-from tinygrad_rnn.algebra.notation import Notation
-from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, times, transposed
+from tinygrad_rnn.algebra.notation import Names, Notation
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
 from tinygrad_rnn.algebra.variables import Use, fold, time_steps, variables
 from tinygrad_rnn.algebra.writer import Writer
@@ -98,8 +98,11 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
     """
     graph = _Graph(loss, parameter, Notation.named(notation))
     terms = graph.terms(LATEX)[::-1]
-    sums = (" \\\\\n  & + ".join(lines) for lines in ([t.derivatives for t in terms], [t.factors for t in terms]))
-    equation = "\n  & = " + " \\\\\n  & = ".join(sums)
+    equation = ""
+    for first, *others in ([t.derivatives for t in terms], [t.factors for t in terms]):
+        lines = [f"= {first}", *(text if text.startswith("-") else f"+ {text}" for text in others)]
+        equation += "".join(f"\n  & {line} \\\\" for line in lines)
+    equation = equation.removesuffix(" \\\\")
     whole = graph.writer(LATEX).text(Tree("partial", of=(loss, parameter, False), shape=()))
     return f"\\begin{{align*}}\n  {whole}{equation}\n\\end{{align*}}\n"
 
@@ -122,7 +125,7 @@ class _Graph:
                 self.users[use.source].append(target)
         self.above = self._dominators()
         self.steps = time_steps(order)
-        self.indices = self._indices()
+        self.names = Names(order)
 
     def terms(self, setting: Typesetting, step: int | None = None) -> list[Term]:
         """All terms, or that of one step."""
@@ -138,13 +141,13 @@ class _Graph:
             raise ValueError(f"{describe(self.parameter)} has no term at step {step!r}, only at {known}")
         terms, writer = [], self.writer(setting)
         for k in sorted(uses) if step is None else [step]:
-            products = [self.product(target, use, writer) for target, use in uses[k]]
-            terms.append(Term(k, *(" + ".join(side) for side in zip(*products, strict=True)), values[k - 1]))
+            fractions, factors = zip(*[self.product(target, use, writer) for target, use in uses[k]], strict=True)
+            terms.append(Term(k, " + ".join(fractions), writer.text(plus(*factors)), values[k - 1]))
         return terms
 
     def writer(self, setting: Typesetting) -> Writer:
         """What writes the graph in a setting."""
-        return Writer(self.order, self.indices, self.notation, setting)
+        return Writer(self.names, self.notation, setting)
 
     def step(self, use: Use) -> int:
         """The time step that a use of the parameter belongs to."""
@@ -156,7 +159,7 @@ class _Graph:
             )
         return steps.pop()
 
-    def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, str]:
+    def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, Tree]:
         """The derivatives from the loss to the direct one of `target` by the parameter, and what they make of 1."""
         chain = [target]
         while chain[-1] in self.above:
@@ -168,11 +171,11 @@ class _Graph:
         derivatives = " ".join(map(writer.text, fractions))
         if self.notation.order == "reading":
             met = [x for link, fraction in zip(links, fractions, strict=True) for x in self._read(link, fraction)]
-            return derivatives, writer.text(in_order(met))
+            return derivatives, in_order(met)
         g = number(1).shaped((), comes_back=True)
         for link, fraction in zip(links, fractions, strict=True):
             g = self._passed(link, fraction, g)
-        return derivatives, writer.text(g)
+        return derivatives, g
 
     def _partial(self, a: Tensor, b: Tensor, direct: bool) -> Tree:
         """∂a/∂b, or the direct one, ∂⁺a/∂b."""
@@ -223,15 +226,3 @@ class _Graph:
                 above[x] = meet
             depth[x] = 1 + depth[meet] if x in above else 0
         return above
-
-    def _indices(self) -> dict[Tensor, int]:
-        """The time step of every variable that has one, and of those that are read out of one step each, as y(t)."""
-        made = [x for x in self.uses if self.notation.writes(x)]
-        made = [x for x in made if not (x.is_leaf and x.requires_grad and x.step is None)]
-        several = {name for name, count in Counter(x.name for x in made).items() if count > 1}
-        steps = {}
-        for x in made:
-            guessed = x.step is None and x.name in several and x is not self.loss
-            # a target belongs to the step of what it is compared with
-            steps[x] = self.steps[self.users[x][0] if x.is_leaf else x] if guessed else x.step
-        return {x: step for x, step in steps.items() if step is not None}

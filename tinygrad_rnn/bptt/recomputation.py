@@ -88,15 +88,28 @@ def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     Args:
         run: gives the states after the part, from those before it.
     """
-    segment = _Segment(run, states)
     starts = tuple(_start_state(s, s.value) for s in states)
     ends = run(starts)
     if not any(s.requires_grad for s in ends):
         return ends
-    segment.others = _made_before(starts[0].born, ends)
+    inputs = (*states, *_made_before(starts[0].born, ends))  # and parameters
+    latest: tuple[Any, dict[int, Any]] = (None, {})  # a cotangent, and the gradients that it gives
+
+    def vjp(i: int, g: Any, ans: Any, *arguments: Any) -> Any:
+        """The first input to ask has the segment run again and swept, the others find it done.
+
+        A sweep asks for all of them in order, so that the last one is where they are forgotten.
+        """
+        nonlocal latest
+        if latest[0] is not g:
+            latest = g, _run_back(run, inputs, len(states), g, ans, arguments)
+        gradients = latest[1]
+        if i == max(gradients):
+            latest = None, {}
+        return gradients[i]
+
     value = _joined(ends).value  # there already; the node is made for its rule
-    primitive = Primitive("checkpoint", lambda *_: value, "checkpoint", (segment.vjp,), (None,), variadic=True)
-    node = record(primitive, (*states, *segment.others), None)
+    node = record(Primitive("checkpoint", lambda *_: value, "checkpoint", (vjp,), (None,), variadic=True), inputs, None)
     carried = [end for end in ends if end.requires_grad]
     parts = iter([node] if len(carried) == 1 else F.split(node, np.cumsum([end.size for end in carried])[:-1]))
     after = tuple(_like(next(parts), end) if end.requires_grad else end.detach() for end in ends)
@@ -105,49 +118,34 @@ def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return after
 
 
-class _Segment:
-    """A part of a sequence that can be run again."""
+def _run_back(
+    run: Callable, inputs: Sequence[Tensor], states: int, g: Any, ans: Any, arguments: Sequence[Any]
+) -> dict[int, Any]:
+    """The gradients of the inputs of a segment that require one, by their number, from running it again and sweeping.
 
-    others: tuple[Tensor, ...]  # what else it uses that requires a gradient: parameters, inputs
-
-    def __init__(self, run: Callable, states: tuple[Tensor, ...]):
-        self._run, self._states = run, states
-        self._cotangent, self._gradients = None, {}
-
-    def vjp(self, i: int, g: Any, ans: Any, *arguments: Any) -> Any:
-        """The rule of the node: the first input to ask has the segment run again and swept, the others find it done.
-
-        A sweep asks for all of them in order, so that the last one is where they are forgotten.
-        """
-        if self._cotangent is not g:
-            self._cotangent, self._gradients = g, self._run_back(g, ans, arguments[:-1])
-        gradients = self._gradients
-        if i == max(gradients):
-            self._cotangent, self._gradients = None, {}
-        return gradients[i]
-
-    def _run_back(self, g: Any, ans: Any, arguments: Sequence[Any]) -> dict[int, Any]:
-        """The gradients of the inputs that require one, by their number."""
-        with temporarily(recording, True):
-            starts = tuple(_start_state(s, a) for s, a in zip(self._states, arguments, strict=False))
-            output = _joined(self._run(starts))
-        now, then = [output, *self.others], [ans, *arguments[len(starts) :]]
-        if not all(np.array_equal(a.value, bare(b), equal_nan=True) for a, b in zip(now, then, strict=True)):
-            raise ValueError(
-                f"checkpoint: when the cell was run again for the backward pass, {describe(output)} came out otherwise "
-                "or a parameter had changed; it must do the same each time: run the forward pass again after a change"
-            )
-        sources = (*starts, *self.others)
-        found = dict(sweep(output, g, until=frozenset(sources)))
-        zero = as_tensor if isinstance(g, Tensor) else np.asarray
-        return {i: found[x] if x in found else zero(0.0 * x.value) for i, x in enumerate(sources) if x.requires_grad}
+    Args:
+        inputs: the states, so many, and what else the segment uses. arguments: their values, as the sweep has them.
+    """
+    with temporarily(recording, True):
+        starts = tuple(map(_start_state, inputs[:states], arguments))
+        output = _joined(run(starts))
+    others = inputs[states:]
+    now, then = [output, *others], [ans, *arguments[states : len(inputs)]]
+    if not all(np.array_equal(a.value, bare(b), equal_nan=True) for a, b in zip(now, then, strict=True)):
+        raise ValueError(
+            f"checkpoint: when the cell was run again for the backward pass, {describe(output)} came out otherwise "
+            "or a parameter had changed; it must do the same each time: run the forward pass again after a change"
+        )
+    sources = (*starts, *others)
+    found = dict(sweep(output, g, until=frozenset(sources)))
+    zero = as_tensor if isinstance(g, Tensor) else np.asarray
+    return {i: found[x] if x in found else zero(0.0 * x.value) for i, x in enumerate(sources) if x.requires_grad}
 
 
 def _start_state(state: Tensor, value: Any) -> Tensor:
     """A state for a segment to start from: a leaf of a value, or a node of its own after a Tensor."""
-    if isinstance(value, Tensor):
-        return _like(F.positive(value), state)
-    return _like(Tensor(value, requires_grad=state.requires_grad), state)
+    after = isinstance(value, Tensor)
+    return _like(F.positive(value) if after else Tensor(value, requires_grad=state.requires_grad), state)
 
 
 def _like(tensor: Tensor, state: Tensor) -> Tensor:

@@ -79,9 +79,8 @@ def truncated(
     T = len(xs)
     checks.whole("truncated", "length", length, 1, T, f"a whole number from 1 to the number of steps, {T},")
     if back is not None:
-        checks.whole(
-            "truncated", "back", back, length, wanted=f"a whole number from the length of a chunk, {length}, up"
-        )
+        wanted = f"a whole number from the length of a chunk, {length}, up"
+        checks.whole("truncated", "back", back, length, wanted=wanted)
     if len(targets) != T:
         raise ValueError(f"truncated(xs, targets): {len(targets)} targets for {T} steps")
     if compile is not None and back is not None:

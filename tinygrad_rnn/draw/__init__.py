@@ -5,7 +5,7 @@
 
 from tinygrad_rnn.algebra.notation import NOTATIONS, Notation
 from tinygrad_rnn.draw.diagram import Diagram
-from tinygrad_rnn.draw.elements import Edge, Node
+from tinygrad_rnn.draw.drawing import Edge, Node
 from tinygrad_rnn.draw.heatmap import terms
 from tinygrad_rnn.draw.views import backward, between, forward
 

@@ -11,8 +11,8 @@ import graphviz
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.draw import dot, layout, page, svg
-from tinygrad_rnn.draw.elements import Drawing
-from tinygrad_rnn.draw.telling import Story
+from tinygrad_rnn.draw.drawing import Drawing
+from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import write_file
 

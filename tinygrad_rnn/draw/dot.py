@@ -10,7 +10,7 @@ from collections import defaultdict
 import graphviz
 
 from tinygrad_rnn.draw import legend, style
-from tinygrad_rnn.draw.elements import Drawing, Edge, Node
+from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
 from tinygrad_rnn.draw.routes import Route, box_of, routes
 from tinygrad_rnn.tables import counted
 
@@ -50,11 +50,8 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
         y -= ROW
         x = centre - sum(part.width for part in row) / 2
         for j, part in enumerate(row):
-            look, at = {"shape": "plain", "style": "", **style.LEGEND}, f"{x + part.middle:.2f},{y + ROW / 2:.2f}"
-            if not part.markup:
-                look = {"shape": "box", "color": part.line, "fillcolor": part.fill, "width": f"{part.width / 72:.4f}"}
-                look["height"] = f"{legend.SIDE / 72:.4f}"
-            graph.node(f"legend{i}_{j}", _html(part.markup, style.LEGEND_FONT), pos=at, **look)
+            at = f"{x + part.middle:.2f},{y + ROW / 2:.2f}"
+            graph.node(f"legend{i}_{j}", _html(part.markup, style.LEGEND_FONT), pos=at, **part.look)
             x += part.width
     # What Graphviz would cut off: wide words, and what only the other figure has.
     half = legend.width(diagram) / 2

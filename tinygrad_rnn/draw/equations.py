@@ -58,7 +58,7 @@ class _Numbers(_Letters):
 
     def __init__(self, *of: Any, values: Any, ids: Any, **how: Any):
         super().__init__(*of, gradient=str, **how)
-        self.values, self.ids = values, ids
+        self.values, self.ids, self.beside = values, ids, " · "
 
     def shown(self, x: Tensor, transposed: bool = False) -> Tree:
         """The value of a node as a tree, by the id of what the page has it of."""
@@ -95,9 +95,6 @@ class _Numbers(_Letters):
         rows = array if array.ndim == 2 else array[:, None]
         text = ";".join(",".join(f"{x:.4g}" for x in row) for row in rows)
         return f"⟦{text.replace('inf', 'Infinity')}⟧"
-
-    def _times(self, t: Tree) -> str:
-        return super()._times(t).replace(self.setting.beside, " · ")
 
 
 def of_array(array: np.ndarray, id: str = "", comes_back: bool = False) -> Tree:
@@ -194,7 +191,10 @@ class Equations:
                 return None
             run, (node, i) = [], hop
             hole = gradient(node)
-            ((does, factor),) = factors(formulas.passed_back(node, i, hole, self.letters.notation.writes), hole)[:1]
+            found = factors(formulas.passed_back(node, i, hole, self.letters.notation.writes), hole)
+            if not found:
+                return None  # such as ᵗg a
+            does, factor = found[0]
             pair = next(pair for pair in node.primitive.products if i in pair)
             other = self.numbers.shown(node.inputs[pair[i == pair[0]]], factor.head == "transposed")
             g = matrix(*((other, g) if does == "left" else (g, other)))

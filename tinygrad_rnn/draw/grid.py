@@ -21,7 +21,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain, count, pairwise
 
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -76,9 +76,20 @@ class Link:
 
 @dataclass(eq=False)
 class Row:
-    """A row, through all columns; `lanes` are the sums whose terms hang from it, those above it and those below."""
+    """A row of a layer, through all columns, at a height.
 
+    `reach` is how far what belongs to it goes, above it (True) and below it (False); `lanes` are the sums whose terms
+    hang from it, above and below.
+    """
+
+    layer: int
+    y: float = 0.0
+    reach: dict[bool, float] = field(default_factory=dict)
     lanes: dict[bool, list[Sequence[Place]]] = field(default_factory=lambda: {True: [], False: []})
+
+    def extend(self, above: bool, distance: float) -> None:
+        """Let the row reach at least so far."""
+        self.reach[above] = max(self.reach[above], distance)
 
 
 class Grid:
@@ -100,19 +111,19 @@ class Grid:
         self.gradient_of = self._gradients()
         self.hubs, self.trunk = self._trunk()
         self.slot = self._slots()
-        self.rows: list[tuple[int, Row]] = []  # with their layers, from the top
+        self.rows: list[Row] = []  # from the top
         self.row: dict[Place, Row] = {}
         self.above: dict[Row, Row] = {}  # of rows, those of the gradients
         self._find_rows()
         entered = {(link.source, link.target.column) for link in links if link.target in self.trunk}
         self.hubs = {p for p in self.hubs if (p, p.column) in entered}  # what enters no row hangs, as all else does
         self.rows_of_steps = {row for p, row in self.row.items() if p.column in self.steps}
-        parent, self.reached = self._hang()
-        self.up = self._sides(parent)
-        self.parent = self._leave_exits_free(parent)
-        self.children: dict[Place, dict[bool, list[Place]]] = {p: {True: [], False: []} for p in places}
+        self.parent, self.reached = self._hang()
+        self.up = self._sides()
+        self._leave_exits_free()
+        self.branches: dict[tuple[Place, bool], list[Place]] = defaultdict(list)  # what hangs above a place, or below
         for p, parent_of_p in self.parent.items():
-            self.children[parent_of_p][self.up[p]].append(p)
+            self.branches[parent_of_p, self.up[p]].append(p)
         self.rails, self.taps = self._find_rails()
 
     # What is where: layer, trunk, slot, row, tree
@@ -133,20 +144,24 @@ class Grid:
 
     def _raise_other_nets(self, layer: dict[Place, int]) -> None:
         """Where several nets run over the same steps, as the two of a bidirectional one, each has layers of its own."""
-        net: dict[Place, set[Place]] = {p: {p} for p in layer if p.column in self.steps}
+        recurrent: set[Place] = set()  # the states and what they are made of; what reads two nets does not join them
+        for p in reversed(self.places):
+            if p.carried or any(link.target in recurrent for link in self.out[p]):
+                recurrent.add(p)
+        net: dict[Place, set[Place]] = {p: {p} for p in layer if p in recurrent and p.column in self.steps}
         for link in self.links:
             p, q = link.source, link.target
             if p in net and q in net and layer[p] == layer[q] and net[p] is not net[q]:
                 small, large = sorted((net[p], net[q]), key=len)
                 large |= small
                 net |= dict.fromkeys(small, large)
-        height, taken = max(layer.values(), default=1), defaultdict(list)  # per layer, the columns of the nets in it
+        height, taken = max(layer.values(), default=1), defaultdict(set)  # the columns of the nets in a layer
         nets = {id(net[p]): (layer[p], net[p]) for p in self.places if p in net and p.carried}
         for lowest, places in nets.values():
             columns = {p.column for p in places}
-            k = next((k for k, others in enumerate(taken[lowest]) if not others & columns), len(taken[lowest]))
-            taken[lowest][k:] = [columns.union(*taken[lowest][k : k + 1]), *taken[lowest][k + 1 :]]
-            layer |= {p: lowest + k * height for p in places}
+            own = next(layer for layer in count(lowest, height) if not taken[layer] & columns)
+            taken[own] |= columns
+            layer |= dict.fromkeys(places, own)
 
     def _gradients(self) -> dict[Place, Place]:
         """What a node of a recorded backward graph is the gradient of: dh(t) of h(t)."""
@@ -167,19 +182,15 @@ class Grid:
                 fed.add(p)
             elif len(users[p]) > 1 and p.kind != "parameter" and not p.carried and p.column in self.steps:
                 hubs.add(p)
-        roles = {self._role(p) for p in fed if p.tensor.name is not None}
+        roles = {p.role for p in fed if p.tensor.name is not None}
         with_state = {p.column for p in self.places if p.carried}
         trunk: set[Place] = set()
         for p in reversed(self.places):
             wanted = p.carried or p.column not in with_state or any(q in trunk for q in users[p])
-            ours = p.carried or p is self.places[-1] or (not p.tensor.is_leaf and (p in fed or self._role(p) in roles))
+            ours = p.carried or p is self.places[-1] or (not p.tensor.is_leaf and (p in fed or p.role in roles))
             if wanted and ours and p not in hubs and p not in self.gradient_of:
                 trunk.add(p)
         return hubs, trunk
-
-    def _role(self, p: Place) -> tuple:
-        """What is the same for alike places of all columns."""
-        return p.tensor.name, self.layer[p], p.carried
 
     def _slots(self) -> dict[Place, int]:
         slot: dict[Place, int] = {}
@@ -187,10 +198,6 @@ class Grid:
             if p in self.trunk:
                 before = [link.source for link in self.into[p] if link.source.column == p.column]
                 slot[p] = 1 + max([slot[q] for q in before if q in slot and self.layer[q] == self.layer[p]], default=-1)
-        output = self.places[-1]
-        if output in slot and output.column not in self.steps:  # nothing stands above it or below
-            others = [slot[p] for p in slot if p.column == output.column and p is not output]
-            slot[output] = max(slot[output], 1 + max(others, default=-1))
         return slot
 
     def _find_rows(self) -> None:
@@ -217,21 +224,20 @@ class Grid:
                 continue
             row = self.row[of]
             if row not in self.above:
-                self.above[row] = Row()
-                at = next(i for i, (_, other) in enumerate(self.rows) if other is row)
-                self.rows.insert(at, (self.rows[at][0], self.above[row]))
+                self.above[row] = Row(row.layer)
+                self.rows.insert(self.rows.index(row), self.above[row])
             self.row[p], self.slot[p] = self.above[row], self.slot[of]
             self.trunk.add(p)
 
     def _new_row(self, layer: int, path: Sequence[Place]) -> None:
-        self.rows.append((layer, Row()))
-        self.row |= dict.fromkeys(path, self.rows[-1][1])
+        self.rows.append(Row(layer))
+        self.row |= dict.fromkeys(path, self.rows[-1])
 
     def _join(self, path: list[Place], column: int) -> None:
         """Continue a row by a path of a column that is no step."""
         beside = [link.source for link in self.into[path[0]]] + [link.target for link in self.out[path[-1]]]
         if path[0].carried:
-            beside = [p for p in self.row if self._role(p) == self._role(path[0])]
+            beside = [p for p in self.row if (p.role, self.layer[p]) == (path[0].role, self.layer[path[0]])]
         taken = {self.row[p] for p in self.columns[column] if p in self.row}
         for row in (self.row[p] for p in beside if p in self.row):
             if row not in taken:
@@ -275,7 +281,7 @@ class Grid:
     def _carries_on(self, p: Place) -> bool:
         """Whether a state goes on by itself, as c(t-1) does in the making of c(t)."""
         before = [link.source for link in self.into[p] if link.source.column < p.column]
-        return p.carried and any(self._role(q) == self._role(p) for q in before)
+        return p.carried and any(q.role == p.role for q in before)
 
     def _hang(self) -> tuple[dict[Place, Place], list[Place]]:
         """What each place hangs from; and all places, breadth first, each after what it hangs from."""
@@ -295,14 +301,14 @@ class Grid:
                         found.append(q)
         return parent, list(reached)
 
-    def _sides(self, parent: dict[Place, Place]) -> dict[Place, bool]:
+    def _sides(self) -> dict[Place, bool]:
         """Whether each place that hangs from another hangs upwards.
 
         All but parameters do, and those parameters that meet data in one primitive, or go into a gradient above; or
         all, where a lower layer comes in from below. Places of one parameter hang on one side, so that the lane of
         their sum meets nothing else.
         """
-        hung = [p for p in self.reached if p in parent]
+        parent, hung = self.parent, [p for p in self.reached if p in self.parent]
         gradients = {p for p in self.row if p in self.gradient_of}
         up = {p for p in hung if p.kind != "parameter"}
         with_data = {link.user for link in self.links if link.source in up}
@@ -321,13 +327,13 @@ class Grid:
             side[p] = side[parent[p]] if parent[p] in parent else p in up and parent[p] not in self.hubs
         return side
 
-    def _leave_exits_free(self, parent: dict[Place, Place]) -> dict[Place, Place]:
+    def _leave_exits_free(self) -> None:
         """Above what goes on to another column, nothing hangs: what would, hangs beside it."""
-        for p in [p for p in self.reached if p in parent]:
+        for p in self.reached:
             exits = p not in self.trunk and any(link.target.column != p.column for link in self.out[p])
-            if exits and parent[p] in parent:
-                parent |= {link.source: parent[p] for link in self.into[p] if parent.get(link.source) is p}
-        return parent
+            if exits and self.parent.get(p) in self.parent:
+                hung = [link.source for link in self.into[p] if self.parent.get(link.source) is p]
+                self.parent |= dict.fromkeys(hung, self.parent[p])
 
     def rises(self, link: Link) -> bool:
         """Whether a link goes up from a lower layer, all of whose output enters the next one there."""

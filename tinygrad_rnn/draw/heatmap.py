@@ -5,16 +5,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.notation import Notation
+from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.diagram import Diagram
-from tinygrad_rnn.draw.elements import Node, Scale
-from tinygrad_rnn.draw.quantities import colours
+from tinygrad_rnn.draw.drawing import Node, Scale
 from tinygrad_rnn.draw.style import NODES, size
+from tinygrad_rnn.draw.values import colours
 from tinygrad_rnn.primitives import add
 from tinygrad_rnn.tensor import Tensor
 
@@ -44,8 +44,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     N, T = table.shape
     if not table.size:
         raise ValueError(f"draw.terms(losses, parameter): no terms in a table of {N} losses by {T} time steps")
-    nodes_of_all, of = topological_order(losses[-1]), Notation.named(notation)
-    plain, markup = (Writer(nodes_of_all, {}, of, setting) for setting in (PLAIN, MARKUP))
+    names, of = Names(topological_order(losses[-1])), Notation.named(notation)
+    plain, markup = (Writer(names, of, setting) for setting in (PLAIN, MARKUP))
     fills, span = colours(dict(np.ndenumerate(table)))
     kind = "entry" if max(N, T) <= IN_FULL else "cell"
     width, height = NODES[kind].width + BETWEEN, NODES[kind].height + BETWEEN

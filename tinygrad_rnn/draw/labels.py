@@ -7,7 +7,7 @@ from contextlib import suppress
 from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.layers import layered
-from tinygrad_rnn.draw.placement import Lane, place
+from tinygrad_rnn.draw.placement import Lane, arrange
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.errors import DrawingError
@@ -115,4 +115,4 @@ def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, st
             layered(unfolded.places, unfolded.links, lambda link: widest[between[link]])
         return []
     tallest = max([size("parameter", "", notes.get(x, ""))[1] for x in unfolded.shared], default=0.0)
-    return place(unfolded, lambda link: widest[between[link]], tallest)
+    return arrange(unfolded, lambda link: widest[between[link]], tallest)

@@ -1,15 +1,12 @@
-"""DOT text to picture bytes, by the layout engine in pygraphviz's wheels, or else by an installed `dot` command."""
+"""DOT text to picture bytes, by the layout engine in pygraphviz's wheels."""
 
 import os
 import re
-import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
-from typing import IO
-
-import graphviz
+from tempfile import TemporaryFile
 
 from tinygrad_rnn.errors import DrawingError
 
@@ -26,21 +23,23 @@ def render(source: str, format: str, whole: bool = False) -> bytes:
         whole: it is an error if a bitmap would be too large, which is drawn smaller else.
 
     Raises:
-        DrawingError: neither pygraphviz nor a `dot` command is installed, or the drawing failed; with its messages.
+        DrawingError: pygraphviz is not installed, or the drawing failed; with its messages.
     """
     try:
         import pygraphviz
-    except ImportError:
-        return _render_with_command(source, format)
-    with _one_at_a_time, _captured_stderr() as messages:
+    except ImportError as error:
+        raise DrawingError(
+            f"nothing here can draw {format}: `pip install pygraphviz` brings a layout engine along; or save as .dot"
+        ) from error
+    with _one_at_a_time, _captured_stderr() as said:
         try:
             graph = pygraphviz.AGraph(string=source)
             picture = graph.draw(format=format, prog=graph.graph_attr["layout"])
         except (OSError, ValueError) as error:
-            raise DrawingError(f"Graphviz could not draw {format}: {error} {_said(messages)}".rstrip()) from error
-        if "\nError: " in f"\n{_said(messages)}":  # it draws on, and leaves out what it could not read
-            raise DrawingError(f"Graphviz could not draw all of it: {_said(messages)}")
-        if whole and "too large" in _said(messages):
+            raise DrawingError(f"Graphviz could not draw {format}: {error} {said()}".rstrip()) from error
+        if "\nError: " in f"\n{said()}":  # it draws on, and leaves out what it could not read
+            raise DrawingError(f"Graphviz could not draw all of it: {said()}")
+        if whole and "too large" in said():
             raise DrawingError(
                 "at so many dots per inch the picture is wider or higher than the 32,767 dots that a PNG can be drawn "
                 "with; give fewer, or save as .svg or .pdf, or draw fewer steps (max_steps)"
@@ -48,35 +47,26 @@ def render(source: str, format: str, whole: bool = False) -> bytes:
         return _NO_DATE.sub(lambda date: b"0" * len(date[0]), picture) if format == "pdf" else picture
 
 
-def _said(messages: IO[bytes]) -> str:
-    messages.seek(0)
-    return messages.read().decode(errors="replace")
-
-
-def _render_with_command(source: str, format: str) -> bytes:
-    try:
-        return graphviz.pipe("dot", format, source.encode(), quiet=True)
-    except graphviz.ExecutableNotFound as error:
-        raise DrawingError(
-            f"nothing here can draw {format}: `pip install pygraphviz` brings a layout engine along; or install "
-            "Graphviz, or save as .dot"
-        ) from error
-    except graphviz.CalledProcessError as error:
-        raise DrawingError(f"Graphviz could not draw {format}: {error}") from error
-
-
 @contextmanager
-def _captured_stderr() -> Iterator[IO[bytes]]:
-    """Keep what libraries say, those in C too, about fonts, sizes and the like off the user's terminal."""
-    with tempfile.TemporaryFile() as messages, redirect_stderr(StringIO()):
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """Keep what libraries say, those in C too, about fonts, sizes and the like off the user's terminal.
+
+    Yields a function that returns what was said so far.
+    """
+    with TemporaryFile() as messages, redirect_stderr(StringIO()):
+
+        def said() -> str:
+            messages.seek(0)
+            return messages.read().decode(errors="replace")
+
         try:
             saved = os.dup(2)
         except OSError:  # there is none, as in a daemon
-            yield messages
+            yield said
             return
         os.dup2(messages.fileno(), 2)
         try:
-            yield messages
+            yield said
         finally:
             os.dup2(saved, 2)
             os.close(saved)

@@ -3,30 +3,30 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.elements import Drawing
-from tinygrad_rnn.draw.style import LEGEND_FONT, NODES, SCALE, ZERO, text_width
+from tinygrad_rnn.draw.drawing import Drawing
+from tinygrad_rnn.draw.style import LEGEND, LEGEND_FONT, NODES, SCALE, ZERO, text_width
 
 SIDE = 14.0  # of a patch
 
 
 class Part(NamedTuple):
-    """A patch of colour, or words in markup: how wide it is, and where its middle is from the left end."""
+    """A patch of colour, or words in markup: how wide it is, where its middle is from the left end, and its look."""
 
     width: float
     middle: float
-    markup: str = ""
-    fill: str = ""
-    line: str = ""
+    markup: str
+    look: dict[str, str]
 
 
 def _patch(fill: str, line: str, width: float = SIDE) -> Part:
-    return Part(width, width / 2, fill=fill, line=line)
+    size = {"width": f"{width / 72:.4f}", "height": f"{SIDE / 72:.4f}"}
+    return Part(width, width / 2, "", {"shape": "box", "color": line, "fillcolor": fill, **size})
 
 
 def _words(text: str, markup: str, after: float = 6.0) -> Part:
     """Words with some space on the left, and what is wanted on the right; most fonts are narrower than their room."""
     width = text_width(text, LEGEND_FONT)
-    return Part(4.0 + width + after, 4.0 + 0.46 * width, markup)
+    return Part(4.0 + width + after, 4.0 + 0.46 * width, markup, {"shape": "plain", "style": "", **LEGEND})
 
 
 def rows(diagram: Drawing) -> list[list[Part]]:

@@ -7,9 +7,9 @@ from colorsys import hls_to_rgb, rgb_to_hls
 from importlib.resources import files
 
 from tinygrad_rnn.draw import svg
-from tinygrad_rnn.draw.elements import Drawing
+from tinygrad_rnn.draw.drawing import Drawing
+from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import SCALE, ink
-from tinygrad_rnn.draw.telling import Story
 from tinygrad_rnn.errors import DrawingError
 
 

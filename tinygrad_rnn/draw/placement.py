@@ -6,10 +6,10 @@ time step is: its columns differ in width with their contents, it moves nodes be
 sums through the columns. Lengths are in points; x grows to the right and y upwards.
 """
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby, zip_longest
 from typing import NamedTuple
 
 from tinygrad_rnn.draw.grid import Grid, Link, Place, Point, Row
@@ -47,7 +47,7 @@ class Lane:
     y: float
 
 
-def place(unfolded: Unfolded, room: Callable[[Link], float], tallest_sum: float) -> list[Lane]:
+def arrange(unfolded: Unfolded, room: Callable[[Link], float], tallest_sum: float) -> list[Lane]:
     """Set x and y of every place, and how every link runs; returns the lanes of the sums.
 
     Args:
@@ -87,18 +87,18 @@ def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place]
     label = {link.source: room(link) for link in grid.links if grid.parent.get(link.source) is link.target}
     label |= {link.target: room(link) for link in grid.links if grid.parent.get(link.target) is link.source}
     for p in reversed(grid.reached):
-        for side in grid.children[p].values():
-            for c in side[1:-1]:  # labels between two lines need room, and the lines are half as far apart there
-                width[c] = max(width[c], 2.7 * label.get(c, 0.0) + SPACE)
-        width[p] = max(p.width + SPACE, *[sum(width[c] for c in side) for side in grid.children[p].values()])
+        branches = [grid.branches.get((p, up), []) for up in (True, False)]
+        for c in chain.from_iterable(branch[1:-1] for branch in branches):
+            # labels between two lines need room, and the lines are half as far apart there
+            width[c] = max(width[c], 2.7 * label.get(c, 0.0) + SPACE)
+        width[p] = max(p.width + SPACE, *[sum(width[c] for c in branch) for branch in branches])
     alike = {column: 0 if column in grid.steps else column + 1 for column in grid.columns}  # by kinds of columns
     slots: dict[tuple[int, int], float] = defaultdict(float)
     apart: dict[tuple[int, int], float] = defaultdict(float)  # the least from the slot before to this one
     rails: dict[int, list[float]] = defaultdict(list)  # the widths that rails take
     for column, entering in grid.rails.items():
         widths = [width[p] if p in grid.hubs else RAIL for p in entering]
-        widest, other = sorted((rails[alike[column]], widths), key=sum, reverse=True)
-        rails[alike[column]] = widest + other[len(widest) :]
+        rails[alike[column]] = [max(pair) for pair in zip_longest(rails[alike[column]], widths, fillvalue=0.0)]
     for p, slot in grid.slot.items():
         slots[alike[p.column], slot] = max(slots[alike[p.column], slot], width[p])
         for link in grid.into[p]:
@@ -139,86 +139,76 @@ def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place]
             elif p in grid.hubs:
                 p.x = rail_x[column, p]
         edge, before = left + centres[-1] + slots[kind, len(centres) - 1] / 2, column
-    for p in grid.reached:
-        for side in grid.children[p].values():
-            from_left = p.x - sum(width[c] for c in side) / 2
-            for c in side:
-                c.x = from_left + width[c] / 2
-                from_left += width[c]
+    for (p, _), branch in grid.branches.items():  # each after what it hangs from
+        from_left = p.x - sum(width[c] for c in branch) / 2
+        for c in branch:
+            c.x = from_left + width[c] / 2
+            from_left += width[c]
     return rail_x
 
 
 def _upwards(grid: Grid, heights: Heights) -> tuple[dict[int, float], list[Lane]]:
     """Set every y, row by row; returns the line below each layer by which lower ones come in, and the lanes."""
-    half, level = heights.half, heights.level
-    above, below = _reach(grid, heights)
-    gathering = {grid.row[link.target]: grid.row_of(link.source) for link in grid.links if grid.gathers(link)}
-    ys: dict[Row, float] = {}
+    _reach(grid, heights)
+    gathering: dict[Row, tuple[Row, float]] = {}  # the row that such a row belongs to, and how far it is above that
+    for link in filter(grid.gathers, grid.links):
+        of = grid.row_of(link.source)
+        gathering[grid.row[link.target]] = of, of.reach[True] + MARGIN + heights.half
+    for of, distance in gathering.values():
+        of.extend(True, distance)
     lanes: list[tuple[Sequence[Place], Row, float]] = []  # and how far each is off its row
     under: dict[int, float] = {}
-    at, left = 0.0, min(p.x for p in grid.places)
-    for i, (layer, row) in enumerate(grid.rows):
-        if row in gathering:
-            continue
-        up, down = above[row], below[row]
-        gathered = up + MARGIN + half
-        up = gathered if row in gathering.values() else up
-        for sign, reach in ((1, up), (-1, down)):
-            y = reach
-            for terms in sorted(row.lanes[sign > 0], key=lambda terms: terms[0].x):
-                y += heights.lane if y > reach else LEVEL - HALF
-                lanes.append((terms, row, sign * y))
-            up, down = (max(up, y + half), down) if sign > 0 else (up, max(down, y + half))
-        at -= up + (APART if ys else 0.0)
-        ys[row] = at
-        for gatherer in (r for r, of in gathering.items() if of is row):
-            ys[gatherer] = at + gathered
-        at -= down
-        if i + 1 == len(grid.rows) or grid.rows[i + 1][0] != layer:
-            hubs = [p for p in grid.hubs if grid.layer[p] == layer]
-            if hubs:
-                at -= APART + half
-                for p in hubs:
-                    p.y = at
-                at -= half
-            under[layer] = at - APART / 2
-            at -= APART
-    lowest = min((layer for layer, _ in grid.rows if layer > 0), default=0)
-    zero = ys[next(row for layer, row in grid.rows if layer == lowest and row in ys)]
-    for p in grid.reached:
+    bottom = APART
+    for layer, rows in groupby(grid.rows, key=lambda row: row.layer):
+        for row in rows:
+            if row in gathering:
+                continue
+            for above, reach in row.reach.items():
+                y = reach
+                for terms in sorted(row.lanes[above], key=lambda terms: terms[0].x):
+                    y += heights.lane if y > reach else LEVEL - HALF
+                    lanes.append((terms, row, y if above else -y))
+                row.extend(above, y + heights.half)
+            row.y = bottom - APART - row.reach[True]
+            bottom = row.y - row.reach[False]
+        hubs = [p for p in grid.hubs if grid.layer[p] == layer]
+        for p in hubs:
+            p.y = bottom - APART - heights.half
+        bottom -= APART + 2 * heights.half if hubs else 0.0
+        under[layer] = bottom - APART / 2
+        bottom -= APART
+    for row, (of, distance) in gathering.items():
+        row.y = of.y + distance
+    lowest = min((row.layer for row in grid.rows if row.layer > 0), default=0)
+    zero = next(row.y for row in grid.rows if row.layer == lowest)
+    for p in grid.reached:  # each after what it hangs from
         if p in grid.row:
-            p.y = ys[grid.row[p]] - zero
+            p.y = grid.row[p].y - zero
         elif p in grid.hubs:
             p.y -= zero
-        for up, side in grid.children[p].items():
-            for c in side:
-                c.y = p.y + (level if up else -level)
+        else:
+            p.y = grid.parent[p].y + (heights.level if grid.up[p] else -heights.level)
+    left = min(p.x for p in grid.places)
     return (
         {layer: y - zero for layer, y in under.items()},
-        [Lane(terms, left, ys[row] - zero + y) for terms, row, y in lanes],
+        [Lane(terms, left, row.y - zero + y) for terms, row, y in lanes],
     )
 
 
-def _reach(grid: Grid, heights: Heights) -> tuple[dict[Row, float], dict[Row, float]]:
-    """How far up and down each row reaches, with its trees, and with what enters it from a rail or from below."""
-    above: dict[Row, float] = defaultdict(lambda: heights.half)
-    below: dict[Row, float] = defaultdict(lambda: heights.half)
+def _reach(grid: Grid, heights: Heights) -> None:
+    """Set how far each row reaches, with its trees, and with what enters it from a rail or from below."""
+    for row in grid.rows:
+        row.reach = {True: heights.half, False: heights.half}
     depth: dict[Place, int] = {}
     for p in grid.reached:
         depth[p] = depth[grid.parent[p]] + 1 if p in grid.parent else 0
         if p in grid.parent and grid.root(p) in grid.row:
-            reach = above if grid.up[p] else below
-            row = grid.row[grid.root(p)]
-            reach[row] = max(reach[row], depth[p] * heights.level + heights.half)
+            grid.row[grid.root(p)].extend(grid.up[p], depth[p] * heights.level + heights.half)
     for link, tap in grid.taps.items():
         if tap:
-            row = grid.row[link.target]
-            above[row] = max(above[row], heights.tap + RAIL * tap)
-    for link in grid.links:
-        if grid.rises(link):
-            row = grid.row[link.target]
-            below[row] = max(below[row], 2.5 * heights.half)
-    return above, below
+            grid.row[link.target].extend(True, heights.tap + RAIL * tap)
+    for link in filter(grid.rises, grid.links):
+        grid.row[link.target].extend(False, 2.5 * heights.half)
 
 
 def _turn(grid: Grid, rail_x: dict[tuple[int, Place], float], under: dict[int, float], heights: Heights) -> None:
@@ -281,11 +271,9 @@ def _bend(links: Sequence[Link], places: Sequence[Place]) -> None:
     rows = defaultdict(list)
     for p in places:
         rows[p.y].append(p.x)
-    for xs in rows.values():
-        xs.sort()
     for link in links:
         left, right = sorted((link.source.x, link.target.x))
-        passed = bisect_left(rows[link.source.y], right) - bisect_right(rows[link.source.y], left)
+        passed = sum(left < x < right for x in rows[link.source.y])
         if not link.via and link.source.y == link.target.y and passed > 0:
             between = [p.y - link.source.y for p in places if left < p.x < right]
             below, above = (any(0 < sign * y < 2 * ARC for y in between) for sign in (-1, 1))

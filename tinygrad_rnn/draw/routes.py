@@ -8,14 +8,15 @@ or to the other side.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.elements import Drawing, Edge, Node
+import numpy as np
+
+from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
 from tinygrad_rnn.draw.style import ARROW, CORNER, EDGE_FONT, EDGES, NODES, size, text_width
 
 ALONG = (0.58, 0.5, 0.66, 0.42, 0.74, 0.34)  # where beside a line, nearest to what is best: fans spread out
-CELL = 100.0  # boxes are looked up by where they are, in cells as wide as this
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -29,45 +30,27 @@ class Route(NamedTuple):
     label: Point | None
 
 
-class _Boxes:
-    """What is there already."""
-
-    def __init__(self) -> None:
-        self._cells: dict[int, list[Box]] = defaultdict(list)
-
-    def add(self, box: Box) -> None:
-        for cell in self._across(box):
-            self._cells[cell].append(box)
-
-    def count(self, box: Box) -> int:
-        """How many overlap a box."""
-        near = {other for cell in self._across(box) for other in self._cells[cell]}
-        return sum(a[0] < box[2] and box[0] < a[2] and a[1] < box[3] and box[1] < a[3] for a in near)
-
-    @staticmethod
-    def _across(box: Box) -> range:
-        return range(int(box[0] // CELL), int(box[2] // CELL) + 1)
-
-
 def routes(diagram: Drawing) -> list[Route]:
     """The routes of all edges of a diagram whose nodes have places."""
     nodes = {node.id: node for node in diagram.nodes}
-    taken, fans = _Boxes(), defaultdict(list)
-    for node in diagram.nodes:
-        taken.add(box_of(node))
+    # What is there already: the nodes, and the labels as they find their places.
+    taken = np.array([*map(box_of, diagram.nodes), *[(np.nan,) * 4] * len(diagram.edges)])
+    fans = defaultdict(list)
     for edge in diagram.edges:
         if not (edge.via or edge.curve or edge.bend):
             for end in (edge.source, edge.target):
                 fans[end].append(edge)
     found = []
-    for edge in diagram.edges:
+    for number, edge in enumerate(diagram.edges, len(nodes)):
         source, target = nodes[edge.source], nodes[edge.target]
         curve, tip = (_curved if edge.curve or edge.bend else _angular)(edge, source, target)
         label = None
         if edge.label:
             beside = [e for e in (*fans[edge.source], *fans[edge.target]) if e is not edge]
             lines = [[(nodes[id].x, nodes[id].y) for id in (e.source, e.target)] for e in beside]
-            label = _free(_middles(edge, [curve[0], *edge.via, tip]), text_width(edge.label, EDGE_FONT), taken, lines)
+            width = text_width(edge.label, EDGE_FONT)
+            taken[number] = _freest(_middles(edge, [curve[0], *edge.via, tip], width), width, taken, lines)
+            label = tuple((taken[number, :2] + taken[number, 2:]) / 2)
         found.append(Route(curve, tip, label))
     return found
 
@@ -77,42 +60,38 @@ def box_of(node: Node) -> Box:
     return _box((node.x, node.y), *size(node.kind, node.label, node.note))
 
 
-def _free(middles: Iterable[Point], width: float, taken: _Boxes, lines: list) -> Point:
-    """The first place for a label where nothing is in the way, or else the least; it is taken then."""
+def _freest(middles: Iterable[Point], width: float, taken: np.ndarray, lines: list) -> Box:
+    """The first box for a label where nothing is in the way, or else the one where the least is."""
     best, least = None, math.inf
     for middle in middles:
         box = _box(middle, width, 1.1 * EDGE_FONT)
-        count = taken.count(box) + sum(_crosses(line, box) for line in lines)
+        overlaps = np.all((taken[:, :2] < box[2:]) & (taken[:, 2:] > box[:2]), axis=1)
+        count = np.count_nonzero(overlaps) + sum(_crosses(line, box) for line in lines)
         if count < least:
             best, least = box, count
         if count == 0:
             break
-    taken.add(best)
-    return (best[0] + best[2]) / 2, (best[1] + best[3]) / 2
+    return best
 
 
-def _middles(edge: Edge, points: list[Point]) -> Iterator[Point]:
+def _middles(edge: Edge, points: list[Point], width: float) -> Iterator[Point]:
     """Where the middle of an edge's label can be, the best first."""
-    width = text_width(edge.label, EDGE_FONT)
     if edge.middle is not None:
         yield edge.middle
         return
     start, end = points[edge.at : edge.at + 2]
     dx, dy = end[0] - start[0], end[1] - start[1]
-    if edge.bend:
-        for part in (0.5, *ALONG[2:]):
-            x, y = _between(start, end, part)
-            yield x, y + 3 * part * (1 - part) * edge.bend + math.copysign(0.85 * EDGE_FONT, edge.bend)
-    elif abs(dx) > 2 * abs(dy):
-        for side in (1, -1):
-            for part in (0.5, *ALONG[2:]):
-                x, y = _between(start, end, part)
-                yield x, y + side * (0.85 * EDGE_FONT + abs(dy / dx) * width / 2)
-    else:
-        for side in (edge.side, -edge.side):
-            for part in (0.5, *ALONG) if edge.via else ALONG:
-                x, y = _between(start, end, part)
-                yield x + side * (width / 2 + 5 + (0.35 * EDGE_FONT * abs(dx / dy) if dy else 0.0)), y
+    level = edge.bend or abs(dx) > 2 * abs(dy)
+    parts = (0.5, *ALONG[2:]) if level else (0.5, *ALONG) if edge.via else ALONG
+    sides = (math.copysign(1, edge.bend),) if edge.bend else (1, -1) if level else (edge.side, -edge.side)
+    for side, part in product(sides, parts):
+        x, y = _between(start, end, part)
+        if edge.bend:
+            yield x, y + 3 * part * (1 - part) * edge.bend + side * 0.85 * EDGE_FONT
+        elif level:
+            yield x, y + side * (0.85 * EDGE_FONT + abs(dy / dx) * width / 2)
+        else:
+            yield x + side * (width / 2 + 5 + (0.35 * EDGE_FONT * abs(dx / dy) if dy else 0.0)), y
 
 
 def _box(middle: Point, width: float, height: float) -> Box:

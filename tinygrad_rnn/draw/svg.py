@@ -9,7 +9,7 @@ from itertools import groupby
 
 from tinygrad_rnn.draw import layout
 from tinygrad_rnn.draw.dot import APART, digraph
-from tinygrad_rnn.draw.elements import Drawing
+from tinygrad_rnn.draw.drawing import Drawing
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 SHIFT = {"super": -0.36, "sub": 0.2}  # of the font size of the text before

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tinygrad_rnn import checks
+from tinygrad_rnn.algebra.columns import columns_of
 from tinygrad_rnn.algebra.formulas import derivative
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree
@@ -19,7 +20,6 @@ from tinygrad_rnn.algebra.variables import Use, fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.draw.columns import columns_of, used_in
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -92,7 +92,6 @@ class Unfolded:
         order, notation = nodes if start is None else _between(nodes, start), Notation.named(options.notation)
         self.level, self.rolled = options.level, options.rolled
         self.columns, steps = columns_of(order)
-        indices: dict[Tensor, int | str] = _indices(nodes, *columns_of(nodes))
         kept = set(order) if self.level == "primitives" else variables(order, notation) | ({start} - {None})
         places, links = _places(fold(order, kept), self.columns, steps, notation)
         uses = Counter(p.tensor for p in places)
@@ -104,24 +103,24 @@ class Unfolded:
         if self.rolled:
             places, links, steps = _rolled(places, links, steps)
         elif options.max_steps is not None and len(steps) > options.max_steps:
-            shown = steps[: options.max_steps - options.max_steps // 2] + steps[len(steps) - options.max_steps // 2 :]
-            gap = {step for step in steps if step not in shown}
-            self.hidden = {min(gap): len(gap)}
-            self.gap = gap | {step - 0.5 for step in gap}  # cut states, which stand before what they are used in
-            places, links = _without_middle(places, links, self.gap, min(gap))
-            steps = shown
+            last = options.max_steps // 2
+            middle = steps[options.max_steps - last : len(steps) - last]
+            self.hidden = {middle[0]: len(middle)}
+            self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
+            places, links = _without_middle(places, links, self.gap, middle[0])
+            steps = [step for step in steps if step not in self.gap]
         self.places, self.links, self.steps = places, links, steps
         standing = defaultdict(list)
         for p in places:
             if p.kind != "elided":
                 standing[p.tensor].append(p)
         self.shared = {x: where for x, where in standing.items() if uses[x] > 1 and x.requires_grad}
+        names = Names(nodes)
         if self.rolled:  # what stands in the step stands in all of them
             self.shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
-            indices = {x: "t" if step == steps[0] else f"t−{steps[0] - step}" for x, step in indices.items()}
-        names = Names(nodes, indices)
-        self.writer, self.markup = (Writer(nodes, indices, notation, to, True, names) for to in (PLAIN, MARKUP))
-        self.write = lambda kind, **how: kind(nodes, indices, notation, MARKUP, True, names, **how)
+            names.steps = {x: "t" if k == steps[0] else f"t−{steps[0] - k}" for x, k in names.steps.items()}
+        self.writer, self.markup = (Writer(names, notation, to, brief=True) for to in (PLAIN, MARKUP))
+        self.write = lambda kind, **how: kind(names, notation, MARKUP, brief=True, **how)
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values[output] = output.value
 
@@ -244,18 +243,6 @@ def _without_middle(
     order = [p for p in (*places, *dots.values()) if p in drawn]
     order.sort(key=lambda p: (p is places[-1], p.column))
     return order, list(kept.values())
-
-
-def _indices(nodes: list[Tensor], columns: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, int | str]:
-    """The time step that each variable is written with: its own, or that of the only column it stands in."""
-    users, indices = used_in(nodes, columns), {}
-    for x in nodes:
-        column = columns[x] if columns[x] is not None else next(iter(users[x])) if len(users[x]) == 1 else None
-        if x.step is not None and (not x.is_leaf or len(users[x]) == 1):
-            indices[x] = x.step
-        elif column in steps and not (x.is_leaf and x.requires_grad):
-            indices[x] = column
-    return indices
 
 
 def _kind(tensor: Tensor, output: Tensor, carried: bool, notation: Notation) -> str:

@@ -14,20 +14,21 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
-from tinygrad_rnn.algebra.writer import Writer
-from tinygrad_rnn.bptt.expansion import Term, expansion
+from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram
-from tinygrad_rnn.draw.elements import Edge, Node, Scale
+from tinygrad_rnn.draw.drawing import Edge, Node, Scale
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.placement import Lane, is_free
-from tinygrad_rnn.draw.quantities import colours, gradients, short
+from tinygrad_rnn.draw.routes import box_of
+from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import MARGIN, size
-from tinygrad_rnn.draw.telling import Story
 from tinygrad_rnn.draw.unfolding import Options, Unfolded
+from tinygrad_rnn.draw.values import colours, gradients, short
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor
 
+FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
 GAP = 44.0  # from a Σ to what it makes
 AROUND = 32.0  # from the middle of a node to beyond its border
 CUT = 58.0  # from a cut to the state whose past it cuts off
@@ -45,7 +46,7 @@ def forward(output: Tensor, **options: Any) -> Diagram:
     Raises:
         TypeError: not a Tensor, or no such option. ValueError: a Tensor without a graph, or an unknown value.
     """
-    return _Figure(output, None, _options("forward", options)).forward()
+    return _Figure(output, None, _options("forward", options)).diagram(FORWARD, gradient=False)
 
 
 def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagram:
@@ -62,7 +63,7 @@ def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagr
     Raises:
         TypeError, ValueError: as for `forward`; or the output does not depend on `wrt`.
     """
-    return _Figure(output, wrt, _options("backward", options)).backward("backward computational graph")
+    return _Figure(output, wrt, _options("backward", options)).diagram(BACKWARD, gradient=True)
 
 
 def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
@@ -76,7 +77,7 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
     figure = _Figure(output, input, _options("between", options))
     start = next(p for p in figure.unfolded.places if p.tensor is input)
     names = [figure.plain.name(p) for p in (figure.unfolded.places[-1], start)]
-    return figure.backward(f"computational graph between {names[0]} and {names[1]}")
+    return figure.diagram(f"computational graph between {names[0]} and {names[1]}", gradient=True)
 
 
 def _options(view: str, given: dict[str, Any]) -> Options:
@@ -101,25 +102,35 @@ class _Figure:
         notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
         notes |= {x: self._said(x, self.gradients.get(x), whole=True) for x in unfolded.shared}
         self.lanes = placed(unfolded, self.plain, notes)
-        self.terms: list[Term | None] = [None, None]  # the highlighted one, as plain text and as markup
-        self.lit = self._highlighted()
+        self.highlighted = ["", ""]  # a term, as plain text and as markup
+        self.lit = None if options.highlight is None else self._light(*options.highlight)
 
-    def forward(self) -> Diagram:
-        nodes = [self._node(p, gradient=False) for p in self.unfolded.places]
-        edges = [self._edge(link, gradient=False) for link in self.unfolded.links]
-        return self._diagram("forward computational graph", nodes, edges, "LR")
-
-    def backward(self, title: str) -> Diagram:
-        nodes = [self._node(p, gradient=True) for p in self.unfolded.places]
-        edges = [self._edge(link, gradient=True) for link in self.unfolded.links]
-        for lane in self.lanes:
+    def diagram(self, title: str, gradient: bool) -> Diagram:
+        """The figure for one direction: of the values, or of the gradients with their sums over time."""
+        unfolded = self.unfolded
+        nodes = [self._node(p, gradient) for p in unfolded.places]
+        edges = [self._edge(link, gradient) for link in unfolded.links]
+        for lane in self.lanes if gradient else ():
             total, its_sum = self._sum(lane)
             nodes += [total, its_sum]
-            for p in lane.terms:
-                bold, faint = self._emphasis(p)
-                edges.append(Edge(p.id, its_sum.id, kind="term", via=((p.x, lane.y),), bold=bold, faint=faint))
+            edges += [Edge(p.id, its_sum.id, kind="term", via=((p.x, lane.y),), **self._look(p)) for p in lane.terms]
             edges.append(Edge(its_sum.id, total.id, kind="term", faint=total.faint))
-        return self._diagram(title, nodes, edges, "RL")
+        for i, p in enumerate(unfolded.cuts):
+            tooltip = "no gradient flows back from here"
+            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=p.x - CUT, y=p.y, tooltip=tooltip))
+            edges.append(Edge(f"cut{i}", p.id, kind="cut"))
+        loops = self._loops(max([node.y for node in nodes] + [lane.y for lane in self.lanes]))
+        edges += [loop.reversed() if gradient else loop for loop in loops]
+        scale = None
+        if self.options.color_by is not None:
+            nodes, scale = self._coloured(nodes)
+        parts = zip([labels.writer.legend() for labels in self.labels], self.highlighted, strict=True)
+        captions = ["   ".join(filter(None, part)) for part in parts]
+        return Diagram(
+            title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
+            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(),
+            direction="RL" if gradient else "LR", story=None if unfolded.rolled else self.story,
+        )  # fmt: skip
 
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
@@ -129,38 +140,19 @@ class _Figure:
         over = f"the sum over the steps that use {self.plain.name(first)}"
         hidden = sum(unfolded.hidden.values())
         over += f", the {hidden} hidden ones too" if hidden > 1 else ", the hidden one too" if hidden else ""
-        faint = all(self._emphasis(p)[1] for p in lane.terms)
+        faint = all(self._look(p)["faint"] for p in lane.terms)
         note = self._said(first.tensor, self.gradients.get(first.tensor), whole=True)
         left = x - GAP - size(first.kind, name, note)[0] / 2
         of = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
         total = Node(total_id, name, first.kind, markup, x=left, y=lane.y, tooltip=of, faint=faint, note=note)
         return total, Node(its_id, "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint)
 
-    def _emphasis(self, *places: Place) -> tuple[bool, bool]:
-        """Whether what joins these places is bold, and whether it is faint."""
+    def _look(self, *places: Place) -> dict[str, bool]:
+        """How what joins these places looks: bold on the way of the highlighted term, and faint beside it."""
         lit = None if self.lit is None else self.lit.issuperset(places)
-        return lit is True, lit is False
+        return {"bold": lit is True, "faint": lit is False}
 
-    def _diagram(self, title: str, nodes: list[Node], edges: list[Edge], direction: str) -> Diagram:
-        unfolded, scale = self.unfolded, None
-        for i, p in enumerate(unfolded.cuts):
-            tooltip = "no gradient flows back from here"
-            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=p.x - CUT, y=p.y, tooltip=tooltip))
-            edges.append(Edge(f"cut{i}", p.id, kind="cut"))
-        edges += self._loops(direction, max([node.y for node in nodes] + [lane.y for lane in self.lanes]))
-        if self.options.color_by is not None:
-            nodes, span = self._coloured(nodes)
-            names = [f"∂{labels.name(unfolded.places[-1])}/∂·" for labels in self.labels]
-            scale = Scale(*(f"‖{name if self.options.color_by == 'gradient' else '·'}‖" for name in names), *span)
-        pairs = zip(self.labels, self.terms, strict=True)
-        captions = [self._caption(labels.writer, term) for labels, term in pairs]
-        return Diagram(
-            title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
-            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(), direction=direction,
-            story=None if unfolded.rolled else self.story,
-        )  # fmt: skip
-
-    def _loops(self, direction: str, top: float) -> list[Edge]:
+    def _loops(self, top: float) -> list[Edge]:
         """From each state of a rolled graph over everything to where the next step starts, which it enters level."""
         edges = []
         for i, (state, start) in enumerate(self.unfolded.loops):
@@ -169,11 +161,8 @@ class _Figure:
             way = ((state.x, y),) if is_free(state, column, 1) else ((x, state.y), (x, y))
             x = start.x - start.width / 2 - BESIDE * (i + 1)
             way += ((x, y), (x, start.y))
-            ends, piece = (state.id, start.id), len(way) - 2
-            if direction == "RL":
-                ends, way, piece = ends[::-1], way[::-1], 2
             markup = "<I>t</I> − 1 ← <I>t</I>"
-            edges.append(Edge(*ends, "t − 1 ← t", "loop", markup, via=way, at=piece))
+            edges.append(Edge(state.id, start.id, "t − 1 ← t", "loop", markup, via=way, at=len(way) - 2))
         return edges
 
     @property
@@ -189,7 +178,7 @@ class _Figure:
         points = [
             (p.x + side * p.width / 2, p.y + side * p.height / 2) for p in self.unfolded.places for side in (-1, 1)
         ]
-        points += [(2 * total.x - it.x + GAP, lane.y) for lane in self.lanes for total, it in [self._sum(lane)]]
+        points += [(box_of(self._sum(lane)[0])[0], lane.y) for lane in self.lanes]
         points += [point for link in links for point in (*link.via, *link.curve)]
         points += [(p.x - CUT - AROUND, p.y) for p in self.unfolded.cuts]
         xs, ys = zip(*points, strict=True)
@@ -199,12 +188,12 @@ class _Figure:
     def story(self) -> Story:
         """What the page shows, frame by frame: the figures themselves have no numbers, colours and highlights."""
         bare = copy(self)
-        bare.options, bare.lit, bare.terms = replace(self.options, color_by=None), None, [None, None]
-        figures = (bare.forward(), bare.backward("backward computational graph"))
+        bare.options, bare.lit, bare.highlighted = replace(self.options, color_by=None), None, ["", ""]
+        figures = (bare.diagram(FORWARD, gradient=False), bare.diagram(BACKWARD, gradient=True))
         return Story(self.unfolded, *(replace(x, nodes=[replace(node, note="") for node in x.nodes]) for x in figures))
 
     def _node(self, p: Place, gradient: bool) -> Node:
-        faint = (gradient and not p.tensor.requires_grad) or self._emphasis(p)[1]
+        faint = (gradient and not p.tensor.requires_grad) or self._look(p)["faint"]
         label, markup = (labels.label(p, gradient) for labels in self.labels)
         return Node(
             p.id, label, p.kind, markup,
@@ -226,36 +215,38 @@ class _Figure:
         return "\n".join(filter(None, [shape, value, clipping(tensor) if whole else ""]))
 
     def _edge(self, link: Link, gradient: bool) -> Edge:
-        p, q, via, piece, curve = link.source, link.target, link.via, link.at, link.curve
-        kind, label, markup = "value", *(labels.function(link) for labels in self.labels)
-        if gradient:
+        p, q = link.source, link.target
+        if not gradient:
+            kind, label, markup = "value", *(labels.function(link) for labels in self.labels)
+        elif p.tensor.requires_grad:
+            kind, label, markup = "gradient", *(labels.derivative(link) for labels in self.labels)
+        else:
             kind, label, markup = "none", "", ""
-            if p.tensor.requires_grad:
-                kind, label, markup = "gradient", *(labels.derivative(link) for labels in self.labels)
-            p, q, via, piece, curve = q, p, via[::-1], len(via) - piece, curve[::-1]
-        bold, faint = self._emphasis(p, q)
-        return Edge(
-            p.id, q.id, label, kind, markup, via=via, at=piece, side=link.side, bend=link.bend, curve=curve,
-            middle=link.middle, bold=bold, faint=faint,
+        edge = Edge(
+            p.id, q.id, label, kind, markup, link.via, link.at, link.side, link.bend, link.curve, link.middle,
+            **self._look(p, q),
         )  # fmt: skip
+        return edge.reversed() if gradient else edge
 
-    def _coloured(self, nodes: list[Node]) -> tuple[list[Node], tuple[int, int]]:
-        arrays = self.gradients
+    def _coloured(self, nodes: list[Node]) -> tuple[list[Node], Scale]:
+        """The nodes in the colours of their norms, and the scale of these."""
+        unfolded, arrays = self.unfolded, self.gradients
+        names = [f"∂{labels.name(unfolded.places[-1])}/∂·" for labels in self.labels]
         if self.options.color_by == "value":
-            arrays = {p: self.unfolded.values[p.tensor] for p in self.unfolded.places if p.kind != "elided"}
+            arrays = {p: unfolded.values[p.tensor] for p in unfolded.places if p.kind != "elided"}
+            names = ["·", "·"]
         fills, span = colours({p: norm([array]) for p, array in arrays.items()})
-        sums = self.unfolded.sums
-        fill = {sums[x][1] if isinstance(x, Tensor) else x.id: colour for x, colour in fills.items()}
-        return [replace(node, fill=fill.get(node.id, "")) for node in nodes], span
+        fill = {unfolded.sums[x][1] if isinstance(x, Tensor) else x.id: colour for x, colour in fills.items()}
+        scale = Scale(*(f"‖{name}‖" for name in names), *span)
+        return [replace(node, fill=fill.get(node.id, "")) for node in nodes], scale
 
-    def _highlighted(self) -> set[Place] | None:
+    def _light(self, parameter: Tensor, step: int) -> set[Place]:
         """The places that the highlighted term passes: from the output to the parameter at its step."""
-        if self.options.highlight is None:
-            return None
-        parameter, step = self.options.highlight
         checks.instance("draw(highlight=(parameter, step))", parameter, Tensor)
         sum_of = self.unfolded.places[-1].tensor, parameter, self.options.notation
-        self.terms = [expansion(*sum_of, setting, step)[0] for setting in (PLAIN, MARKUP)]
+        terms = [expansion(*sum_of, setting, step)[0] for setting in (PLAIN, MARKUP)]
+        in_order = " (read from left to right)" * (self.plain.writer.notation.order == "reading")
+        self.highlighted = [f"{term.factors}{in_order}   ‖·‖ = {term.norm:.3g}" for term in terms]
         found = [p for p in self.unfolded.places if p.tensor is parameter]
         found = [p for p in found if p.column == step] or [p for p in found if p.column not in self.unfolded.steps]
         if not found:
@@ -265,10 +256,3 @@ class _Figure:
             if link.source in lit:
                 lit.add(link.target)
         return lit
-
-    def _caption(self, writer: Writer, term: Term | None) -> str:
-        """What f is, and the highlighted term, written out."""
-        parts = [writer.legend()]
-        if term is not None:
-            parts += [term.factors, f"‖·‖ = {term.norm:.3g}"]
-        return "   ".join(filter(None, parts))

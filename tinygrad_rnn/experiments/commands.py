@@ -9,9 +9,9 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, TimeoutError
-from dataclasses import Field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,21 @@ LINES, SECONDS = 10, 10.0  # where there is no bar: so many lines a run, and one
 ANSWER = 5  # seconds that a Dask scheduler has to answer in
 
 
+def reader(kind: type, optional: bool = False, least: int | None = None) -> Callable[[str], Any]:
+    """A function that reads an option's value from its text: a word, or a number, from the least up if there is one."""
+    what = {int: "a whole number", float: "a number", str: "a word"}[kind]
+    wanted = what + (" or none" if optional else "") + ("" if least is None else f" from {least} up")
+
+    def read(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            value = None if optional and text == "none" else kind(text)
+            if least is None or value >= least:
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+
+    return read
+
+
 def add_train(commands: argparse._SubParsersAction) -> None:
     """Add `train` to the commands of the command line."""
     parser = commands.add_parser("train", help="train a net to forecast a series or a text, against simple baselines")
@@ -45,26 +60,10 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         if default is not None:
             meaning = f"{meaning} (default: {default if not isinstance(default, float) else format(default, 'g')})"
         parser.add_argument(
-            f"--{setting.name.replace('_', '-')}", type=_reader(setting), default=argparse.SUPPRESS,
+            f"--{setting.name.replace('_', '-')}", type=reader(*option_type(setting)), default=argparse.SUPPRESS,
             metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
             help=meaning.replace("%", "%%"),
         )  # fmt: skip
-
-
-def _reader(setting: Field) -> Any:
-    """The function that reads a setting's value from an option's text; whether it is in range, `Settings` says."""
-    kind, optional = option_type(setting)
-
-    def read(text: str) -> Any:
-        if optional and text == "none":
-            return None
-        try:
-            return kind(text)
-        except ValueError:
-            what = {int: "a whole number", float: "a number"}[kind]
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}{' or none' if optional else ''}") from None
-
-    return read
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -107,9 +106,8 @@ class _Progress(contextlib.ExitStack):
             losses = {"training loss": epoch.training_loss, "held-out loss": epoch.held_out_loss}
             self._losses = {name: f"{loss:.4g}" for name, loss in losses.items()}
         if self._bar is not None:
+            self._bar.set_postfix(self._losses, refresh=epoch is not None)
             self._bar.update(done - self._bar.n)
-            if epoch is not None:
-                self._bar.set_postfix(self._losses)
         elif (epoch and done * LINES // total > self._lines) or time.perf_counter() - self._told > SECONDS:
             self._lines, self._told = done * LINES // total, time.perf_counter()
             rate = (done - self._before) / (self._told - self._began)

@@ -107,17 +107,17 @@ def curves(
     if ticks is not None:
         axes.set_xticks(xs, ticks, family="monospace")
         axes.grid(False, axis="x")
-    if ticks is None and all(float(x).is_integer() for x in xs):
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if len(xs) == 1:
-            axes.set_xticks(xs)
+    else:
+        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+        if all(float(x).is_integer() for x in xs):
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            if len(xs) == 1:
+                axes.set_xticks(xs)
     axes.margins(x=0.02)
     axes.set_title(plain(title), loc="left")
     axes.set(xlabel=x_label, ylabel=plain(y_label))
     if not log:
         axes.ticklabel_format(axis="y", useOffset=False)
-    if ticks is None:
-        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
     if level is not None:
         name, height = level
         axes.axhline(height, color=_DASHED, linewidth=0.8)

@@ -30,7 +30,7 @@ class Processes(ThreadPoolExecutor):
     def __init__(self, workers: int):
         super().__init__(workers)
         started = [_Process() for _ in range(workers)]
-        self._idle: list[_Process | None] = [process.ready() for process in started]  # None: one has died
+        self._idle = [process.ready() for process in started]
         self._busy: set[_Process] = set()
         self._closed = False
 
@@ -46,13 +46,14 @@ class Processes(ThreadPoolExecutor):
                 for process in tuple(self._busy):
                     process.itself.terminate()
         super().shutdown(wait=True, cancel_futures=cancel_futures)
-        for process in filter(None, self._idle):
+        for process in self._idle:
             process.pool.shutdown()
 
     def _call(self, message: bytes) -> Any:
         process = self._idle.pop()
         try:
-            process = process or _Process().ready()
+            if process.itself.exitcode is not None:
+                process = _Process().ready()
             with _lock:
                 if self._closed:
                     raise ChildProcessError("its process was not started: the sweep has been ended")
@@ -61,12 +62,11 @@ class Processes(ThreadPoolExecutor):
         except BrokenProcessPool:
             while (code := process.itself.exitcode) is None:  # the pool's own thread sees the end first
                 time.sleep(0.01)
-            self._busy.discard(process)
-            process, how = None, f"with exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+            how = f"with exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
             raise ChildProcessError(f"its process was ended {how}") from None
         finally:
             self._busy.discard(process)
-            self._idle.insert(0 if process is None else len(self._idle), process)
+            self._idle.insert(0, process)  # the last to be taken
 
 
 class _Process:

@@ -37,9 +37,8 @@ OF_A_TEXT = {"sample.txt"}
 FILES = STATE | RESULTS | OF_A_TEXT
 VARYING = {"data", "epochs", "files", "rng"}  # in a checkpoint, what has a size of its own
 
-Manifest = dict[
-    str, list[int]
-]  # the CRC-32 of the contents that a file may have, by its name; of any, if there are none
+# The CRC-32 of the contents that a file may have, by its name; of any, if there are none
+Manifest = dict[str, list[int]]
 
 
 def train(
@@ -151,16 +150,13 @@ class Folder:
     def _write(self, contents: Mapping[str, bytes]) -> None:
         """Write files, each whole; and before them the checkpoint, so that its manifest knows a file at any moment."""
         self._refuse_others(contents)
-        changed = {}
         for name, content in contents.items():
             before, after = _crc(self.path / name), zlib.crc32(content)
             self.manifest[name] = [after] if before is None else [before, after]
-            if before != after:
-                changed[name] = content
         content, table = io.BytesIO(), np.array(self.training.epochs, float).reshape(-1, len(Epoch._fields))
         self.manifest[CHECKPOINT] = []
         np.savez(content, epochs=table, files=json.dumps(self.manifest), **self.training.state())
-        for name, written in {CHECKPOINT: content.getvalue(), **changed}.items():
+        for name, written in {CHECKPOINT: content.getvalue(), **contents}.items():
             write_file(self.path / name, written)
 
     def _refuse_others(self, names: Iterable[str]) -> None:

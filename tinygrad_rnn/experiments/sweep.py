@@ -222,8 +222,8 @@ def _write_results(runs: list[Run], path: Path) -> None:
     header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
 
     def row(run: Run) -> list[Any]:
-        values = [run.parameters.get(name, "") for name in parameters]
-        return [*values, *(dict.fromkeys(numbers, "") | run.numbers()).values(), run.error, run.seconds]
+        given, found = dict.fromkeys(parameters, "") | run.parameters, dict.fromkeys(numbers, "") | run.numbers()
+        return [*given.values(), *found.values(), run.error, run.seconds]
 
     plots.table(path, header, map(row, runs))
 

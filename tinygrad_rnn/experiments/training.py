@@ -125,10 +125,8 @@ class Training:
         self.rng = np.random.default_rng(settings.seed)
         self.net = Forecaster(settings, self.data.width, self.rng)
         self.parameters, self.program = self.net.parameters(), None
-        if settings.optimizer == "sgd":
-            self.optimizer: SGD | Adam = SGD(self.parameters, settings.lr, settings.momentum)
-        else:
-            self.optimizer = Adam(self.parameters, settings.lr)
+        kind, options = {"sgd": (SGD, {"momentum": settings.momentum}), "adam": (Adam, {})}[settings.optimizer]
+        self.optimizer: SGD | Adam = kind(self.parameters, settings.lr, **options)
         self.epochs: list[Epoch] = []
         self.updates = sum(1 for _ in self.batches(np.random.default_rng(0)))
 

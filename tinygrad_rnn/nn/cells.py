@@ -45,9 +45,7 @@ class Cell(Module):
     state_names: tuple[Letter, ...] = (_h,)
     gates: tuple[str, ...] = ("",)  # what the names of the parameters end with, in PyTorch's order
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
-    ):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, rng: init.Rng = None):
         call = type(self).__name__
         self.input_size = D = whole(call, "input_size", input_size, 1)
         self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1)
@@ -146,12 +144,7 @@ class RNNCell(Cell):
     """
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        nonlinearity: str = "tanh",
-        bias: bool = True,
-        rng: np.random.Generator | int | None = None,
+        self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", bias: bool = True, rng: init.Rng = None
     ):
         super().__init__(input_size, hidden_size, bias, rng)
         self.nonlinearity = one_of("RNNCell", "nonlinearity", nonlinearity, NONLINEARITIES)
@@ -186,12 +179,7 @@ class LSTMCell(Cell):
     gates = ("_i", "_f", "_g", "_o")
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        forget_bias: float = 0.0,
-        rng: np.random.Generator | int | None = None,
+        self, input_size: int, hidden_size: int, bias: bool = True, forget_bias: float = 0.0, rng: init.Rng = None
     ):
         super().__init__(input_size, hidden_size, bias, rng)
         if bias:
@@ -227,9 +215,7 @@ class GRUCell(Cell):
 
     gates = ("_r", "_z", "_n")
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
-    ):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, rng: init.Rng = None):
         super().__init__(input_size, hidden_size, bias, rng)
         self._add("c_n", np.zeros(hidden_size) if bias else None)
 

@@ -9,14 +9,16 @@ import numpy as np
 
 from tinygrad_rnn.checks import number
 
+Rng = np.random.Generator | int | None  # None is a generator that nobody else has
 
-def glorot(rng: np.random.Generator | int | None, shape: tuple[int, int]) -> np.ndarray:
+
+def glorot(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
     """Uniform in ±√(6 / (in + out)): keeps the variance of values and cotangents alike (Glorot and Bengio 2010)."""
     limit = np.sqrt(6.0 / (shape[0] + shape[1]))
     return np.random.default_rng(rng).uniform(-limit, limit, shape)
 
 
-def orthogonal(rng: np.random.Generator | int | None, size: int) -> np.ndarray:
+def orthogonal(rng: Rng, size: int) -> np.ndarray:
     """A random rotation or reflection, uniform over all (Mezzadri 2007): ᵗU U = 1, so U itself keeps every norm."""
     Q, R = np.linalg.qr(np.random.default_rng(rng).standard_normal((size, size)))
     return Q * np.sign(np.diag(R))

@@ -130,9 +130,7 @@ class Linear(Module):
         V: (K, H), Glorot. c: (K,), zeros, or None.
     """
 
-    def __init__(
-        self, input_size: int, output_size: int, bias: bool = True, rng: np.random.Generator | int | None = None
-    ):
+    def __init__(self, input_size: int, output_size: int, bias: bool = True, rng: init.Rng = None):
         self.input_size = whole("Linear", "input_size", input_size, 1)
         self.output_size = whole("Linear", "output_size", output_size, 1)
         self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name=Letter("V"))

@@ -9,6 +9,7 @@ from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import whole
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.tensor import Tensor
@@ -27,14 +28,9 @@ class Recurrent(Module):
     """
 
     def __init__(
-        self,
-        cell: type[Cell],
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        rng: np.random.Generator | int | None = None,
+        self, cell: type[Cell], input_size: int, hidden_size: int, num_layers: int = 1, rng: init.Rng = None,
         **options: Any,
-    ):
+    ):  # fmt: skip
         layers = whole(type(self).__name__, "num_layers", num_layers, 1)
         rng = np.random.default_rng(rng)
         sizes = [input_size] + [hidden_size] * (layers - 1)
@@ -89,14 +85,9 @@ class RNN(Recurrent):
     """
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: str = "tanh",
-        bias: bool = True,
-        rng: np.random.Generator | int | None = None,
-    ):
+        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+        rng: init.Rng = None,
+    ):  # fmt: skip
         super().__init__(RNNCell, input_size, hidden_size, num_layers, rng, nonlinearity=nonlinearity, bias=bias)
 
 
@@ -108,14 +99,9 @@ class LSTM(Recurrent):
     """
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        forget_bias: float = 0.0,
-        rng: np.random.Generator | int | None = None,
-    ):
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, forget_bias: float = 0.0,
+        rng: init.Rng = None,
+    ):  # fmt: skip
         super().__init__(LSTMCell, input_size, hidden_size, num_layers, rng, bias=bias, forget_bias=forget_bias)
 
 
@@ -126,14 +112,7 @@ class GRU(Recurrent):
         input_size, hidden_size, num_layers: as for `RNN`. bias, rng: as for `GRUCell`.
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        rng: np.random.Generator | int | None = None,
-    ):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, rng: init.Rng = None):
         super().__init__(GRUCell, input_size, hidden_size, num_layers, rng, bias=bias)
 
 

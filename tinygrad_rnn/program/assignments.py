@@ -33,12 +33,14 @@ class Family:
 
     Attributes:
         base: its name without a step. stepped: whether it has steps.
+        is_told_apart: whether its name is not that of its node, which another variable has.
         zeroed: how it starts, if it is a sum to which each step adds. zeroed_like: the argument that has its shape.
         local: whether no step needs that of another.
     """
 
     base: str
     stepped: bool
+    is_told_apart: bool = False
     zeroed: str = ""
     zeroed_like: str = ""
     local: bool = False
@@ -149,14 +151,14 @@ class Assignments:
 
     def _new(self, name: str, stepped: bool) -> Family:
         """A variable of its own, called as like the name as can be."""
-        name = unicodedata.normalize("NFKC", name)[:_LONGEST_NAME]
+        name = unicodedata.normalize("NFKC", re.sub(r"[{}$]", "", name))[:_LONGEST_NAME]  # W_{hh} is W_hh
         name = "".join(c if f"a{c}".isidentifier() else "_" for c in name).strip("_") or "v"
         name = name if name.isidentifier() else f"v_{name}"
         tries = self.tries.setdefault((name, stepped), self._tries(name, stepped))
         base = next(x for x in tries if not self._clashes(x, stepped))
         names = self.stepped if stepped and not self.rolled else self.taken
         names.add(base)
-        return Family(base, stepped)
+        return Family(base, stepped, is_told_apart=base != name)
 
     @staticmethod
     def _tries(name: str, stepped: bool) -> Iterator[str]:

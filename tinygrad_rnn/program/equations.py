@@ -3,11 +3,12 @@
 They are what the rules of the table make of symbols, as the formulas of the figures are.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tinygrad_rnn.algebra.formulas import Path, back, derivative
+from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.trees import Unwritten, gradient, number
 from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.variables import fold
@@ -29,15 +30,18 @@ class _Plain(Typesetting):
 
 
 class _Writer(Writer):
-    """Writes what has no name as the code calls it, if it is an argument."""
+    """Writes a variable as the code calls it, where that is not its name: W2, hs(1), xs."""
 
-    def __init__(self, order: Sequence[Node], indices: Any, arguments: Mapping[Node, str]):
-        super().__init__(order, indices, setting=_Plain())
-        self.arguments = arguments
+    def __init__(self, names: Names, called: Mapping[Node, str]):
+        super().__init__(names, setting=_Plain())
+        self.called = called
         self.nonlinearities = []  # each by its own name
 
-    def variable(self, tensor: Node, step: int | str | None = None) -> str:
-        return self.arguments.get(tensor) or super().variable(tensor, step)
+    def variable(self, tensor: Node, at: int | str | None = None) -> str:
+        if tensor not in self.called:
+            return super().variable(tensor, at)
+        step = self.names.steps.get(tensor, at)
+        return self.setting.variable(self.called[tensor], "", f"({step})" if step else "")
 
 
 class Equations:
@@ -52,36 +56,42 @@ class Equations:
         made = [node for node in schedule.live if node in schedule.forward]
         nodes = dict.fromkeys(x for node in made for x in (*node.inputs, node))
         order = sorted(nodes, key=lambda x: not x.is_leaf)
-        self.writer = _Writer(order, self, {x: lines.ref[x].family.base for x in lines.arguments if x.name is None})
+        family = {x: lines.ref[x].family for x in order if x in lines.ref}
+        arguments = {family[x].base for x in lines.arguments if x in family}
+        self.beside = {x for x in family if family[x].stepped and family[x].base in arguments}
+        names = Names(order)
+        names.steps, names.primes = self, {}  # what has the same name as another is told apart by the code
+        called = {x: family[x].base for x in family if family[x].is_told_apart or (x.name is None and x.is_leaf)}
+        self.writer = _Writer(names, called)
         loss = schedule.outputs[0]
         self.uses = _uses(order, {loss, *(y for x in schedule.gathered for y in schedule.so_far(x))})
-        called = Counter(self._key(x) for x in order if x.name is not None)
-        self.variables = {self._key(x): x for x in order if called[self._key(x)] == 1}
-        gradients = {(x.node.name.of, x.node.layer, x.target.step) for x in lines.lines if _is_gradient(x.node)}
-        gradients &= self.variables.keys()  # of what has the same name as another, nothing is said
-        self.computed = [x for x in order if x.name is not None and not x.is_leaf]
-        self.loss = None if self._key(loss) in gradients else loss
+        self.variables = {x.born: x for x in order if x.name is not None}
+        gradients = {x.node.name.born for x in lines.lines if _is_gradient(x.node)}
+        self.alike: dict[Node, set[int | None]] = {}  # the steps of the variables that are called alike
+        steps: dict[Any, set[int | None]] = defaultdict(set)
+        for x in order:
+            if x in family and not x.is_leaf:
+                steps[family[x]].add(self.step(x))
+                self.alike[x] = steps[family[x]]
+        self.loss = None if loss.born in gradients else loss
         self.cotangent: dict[Node, Node | None] = {loss: loss}  # the variable whose gradient is that of another
         for x in reversed(order):
             uses = self.uses.get(x, [])
-            if self._key(x) in gradients:
+            if x.born in gradients:
                 self.cotangent[x] = x
             elif x is not loss and len(uses) == 1 and _is_handed_on(uses[0][1], self.writer.notation.writes):
                 self.cotangent[x] = self.cotangent.get(uses[0][0])
-        leaves = [x for x in order if x.is_leaf and self._key(x) in gradients]
+        leaves = [x for x in order if x.is_leaf and x.born in gradients]
         grouped = {x: self._alike(self.uses.get(x, [])) for x in leaves}
         self.summed = {x: groups for x, groups in grouped.items() if any(len(group) > 1 for group in groups)}
 
-    def _key(self, x: Node) -> tuple:
-        return x.name, x.layer, self.step(x)
-
-    def get(self, x: Node, otherwise: Any) -> str | None:
-        """The step that a variable is written with: the `indices` of the writer."""
+    def get(self, x: Node, otherwise: Any = None) -> str | None:
+        """The step that a variable is written with; its own too if an argument has its name: c(2), beside c."""
         step = self.step(x)
-        if step is None or step == self.now:
+        if step is None or (step == self.now and x not in self.beside):
             return None
         if self.inside and self.now is not None:
-            return f"t−{self.now - step}" if step < self.now else f"t+{step - self.now}"
+            return f"t−{self.now - step}" if step < self.now else f"t+{step - self.now}" if step > self.now else "t"
         return self.number(step).replace(" - ", "−")
 
     def of(self, lines: Sequence[Assignment], now: int | None, inside: bool) -> list[str]:
@@ -94,10 +104,10 @@ class Equations:
                 continue
             if line.forward:
                 derived = not all(x.is_leaf for x in node.inputs) or "{f}" in node.primitive.written
-                if derived and self._key(node) in self.variables:
+                if derived:
                     found.append(f"{self.writer.variable(node)} = {self.writer.expression(node)}")
             elif _is_gradient(node):
-                x = self.variables.get((node.name.of, node.layer, line.target.step))
+                x = self.variables.get(node.name.born)
                 if x is not None and x not in self.summed:
                     found += self._equation(x, [self._term(use) for use in reversed(self.uses.get(x, []))])
         return found
@@ -126,8 +136,7 @@ class Equations:
         target, steps = uses[0][0], sorted(self.step(x) for x, _ in uses)
         self.now, self.inside = self.step(target), True
         of = self.cotangent.get(target)
-        alike = (x for x in self.computed if of is not None and (x.name, x.layer) == (of.name, of.layer))
-        if set(steps) == set(map(self.step, alike)):
+        if set(steps) == self.alike.get(of):
             return self._term(uses[0], "Σ")
         first, last = (self.number(step).replace(" - ", "−") for step in (steps[0], steps[-1]))
         consecutive = steps[-1] - steps[0] == len(steps) - 1

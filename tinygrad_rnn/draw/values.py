@@ -1,4 +1,4 @@
-"""Values and gradients of what is drawn: as text, and as colours."""
+"""The gradients of what is drawn, and how they and the values are shown: as text, and as colours."""
 
 import math
 from collections.abc import Hashable, Mapping
@@ -33,18 +33,16 @@ def gradients(unfolded: Unfolded) -> dict[Place | Tensor, np.ndarray]:
 
 
 def _gradients(unfolded: Unfolded, output: Tensor, cotangent: np.ndarray) -> dict[Place | Tensor, np.ndarray]:
-    drawn = [p for p in unfolded.places if p.kind != "elided"]
-    places = {(p.tensor, p.column): p for p in drawn}
-    single = {p.tensor: p for p in drawn if p.tensor not in unfolded.shared}
+    places = {(p.tensor, p.column): p for p in unfolded.places if p.kind != "elided"}
+    whole: dict[Tensor, Place | Tensor] = {p.tensor: p for p in places.values()} | {x: x for x in unfolded.shared}
     found: dict[Place | Tensor, np.ndarray] = {}
     for node, g in sweep(output, cotangent):
-        if node in single or node in unfolded.shared:
-            found[single.get(node, node)] = np.array(g)
+        if node in whole:
+            found[whole[node]] = np.array(g)
         for i, x in enumerate(node.inputs):
-            if x in unfolded.shared:
-                p = places.get((x, unfolded.columns[node]))
-                if p is not None:
-                    found[p] = found.get(p, 0.0) + passed_back(node, i, g)
+            p = places.get((x, unfolded.columns.get(node)))
+            if p is not None and x in unfolded.shared:
+                found[p] = found.get(p, 0.0) + passed_back(node, i, g)
     return found
 
 

@@ -1,7 +1,10 @@
-"""In which column each node of a recorded graph stands: one for each time step, and those before and after them."""
+"""The columns of a recorded graph, one for each time step and those before and after them, and the steps written.
+
+Where a node stands and which step its name is written with are one question: y is y(t) where it stands in step t.
+"""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from tinygrad_rnn.tensor import Tensor
@@ -24,6 +27,30 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[in
         if n.is_leaf and n.step is not None and users[n] == {n.step + 1} and n.step + 1 in steps:
             column[n] = n.step + 0.5 if n.step in steps else n.step
     return column, steps
+
+
+def steps_written(order: list[Tensor]) -> tuple[dict[Tensor, int], set[Tensor]]:
+    """The time step that each node is written with: its own, or that of the only column it stands in.
+
+    An input that stands in several, and is the only one of its name, needs none.
+
+    Returns:
+        The steps; and the parameters that stand in several columns, each time written with the step of that use.
+    """
+    column, steps = columns_of(order)
+    users = used_in(order, column)
+    written: dict[Tensor, int] = {}
+    several: set[Tensor] = set()
+    called = Counter(x.name for x in order)
+    for x in order:
+        standing = {column[x]} if column[x] is not None else users[x]
+        if x.step is not None and (len(standing) == 1 or called[x.name] > 1):
+            written[x] = x.step
+        elif x.is_leaf and x.requires_grad and x.step is None:
+            several |= {x} if len(standing) > 1 else set()
+        elif len(standing) == 1 and standing <= set(steps):
+            (written[x],) = standing
+    return written, several
 
 
 def used_in(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, set[float | None]]:

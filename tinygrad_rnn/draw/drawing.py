@@ -1,7 +1,7 @@
 """What is drawn, as plain data, which knows neither graphs nor pictures."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tinygrad_rnn.draw.style import NODES
@@ -57,6 +57,11 @@ class Edge:
     middle: tuple[float, float] | None = None
     bold: bool = False
     faint: bool = False
+
+    def reversed(self) -> "Edge":
+        """The same line from its target to its source."""
+        way = {"via": self.via[::-1], "at": len(self.via) - self.at, "curve": self.curve[::-1]}
+        return replace(self, source=self.target, target=self.source, **way)
 
 
 class Scale(NamedTuple):

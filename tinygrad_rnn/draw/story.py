@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.backward import passed_back, sweep
-from tinygrad_rnn.draw.elements import Drawing
+from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
@@ -44,22 +44,25 @@ class Story:
     def _tell(self) -> None:
         places = self.unfolded.places
         dots = [p for p in places if p.kind == "elided"]
-        given = [p.id for p in places if p.tensor.is_leaf and p not in dots]
+        given = [p for p in places if p.tensor.is_leaf and p.kind != "elided"]
         if given:
-            self.frames.append({"phase": "forward", "nodes": given, "text": GIVEN})
-        for p in sorted(places, key=lambda p: (p.tensor.born, p.kind == "elided")):
-            if p in dots[-1:]:
+            self._show(given, text=GIVEN)
+        made = [p for p in places if p not in given and p not in dots[:-1]]
+        for p in sorted(made, key=lambda p: (p.tensor.born, p.kind == "elided")):
+            if p.kind == "elided":
                 count = self.unfolded.hidden[self.gap[0]]
                 runs = f"run: {count} of them," if count > 1 else "runs, and is"
-                text = f"{self.steps.capitalize()} {runs} not drawn."
-                ids = [p.id for p in dots]
-                self.frames.append({"phase": "forward", "nodes": ids, "text": text, "steps": self.steps})
-            elif p.id not in given and p not in dots:
-                self.frames.append({"phase": "forward", "nodes": [p.id]})
+                self._show(dots, text=f"{self.steps.capitalize()} {runs} not drawn.", steps=self.steps)
+            else:
+                self._show([p])
         if self.output.tensor.size == 1 and self.output.tensor.requires_grad:
             self._back()
         else:
             self.frames[-1]["note"] = NO_NUMBER
+
+    def _show(self, places: list[Place], **frame: Any) -> None:
+        """A frame of the way forward."""
+        self.frames.append({"phase": "forward", "nodes": [p.id for p in places], **frame})
 
     def _node(self, p: Place) -> dict:
         name = self.labels.name(p)
@@ -149,16 +152,13 @@ class Story:
 
     def _sums(self) -> list[dict]:
         """The parameters, and where on the page their gradients grow."""
-        unfolded = self.unfolded
-        ids = {unfolded.sums[x][1]: where[0] for x, where in unfolded.shared.items()}
-        ids |= {p.id: p for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
+        unfolded, terms = self.unfolded, Counter(frame.get("to") for frame in self.frames)
+        ids = {unfolded.sums[x][1]: x for x in unfolded.shared}
+        ids |= {p.id: p.tensor for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
         if self.frames[-1]["phase"] == "forward":
             return []
-        found, terms = [], Counter(frame.get("to") for frame in self.frames)
-        for id, p in ids.items():
-            name, plain = (labels.differential(p.tensor) for labels in (self.labels, self.plain))
-            found.append({"id": id, "name": name, "plain": plain, "terms": terms[id]})
-        return found
+        name, plain = self.labels.differential, self.plain.differential
+        return [{"id": id, "name": name(x), "plain": plain(x), "terms": terms[id]} for id, x in ids.items()]
 
 
 def _array(array: np.ndarray) -> dict:

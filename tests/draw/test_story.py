@@ -9,7 +9,7 @@ from algebra.readers import LETTERS, Formula, Net
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import time_step
-from tinygrad_rnn.draw.telling import Story
+from tinygrad_rnn.draw.story import Story
 
 NETS = [{}, {"many": True}, {"kind": "LSTM"}, {"kind": "GRU", "many": True}, {"num_layers": 2}]
 
@@ -203,6 +203,24 @@ def test_a_batch_is_said_to_be_one():
         assert "every row of the batch" in told[equation]["note"] and "numbers" not in told[equation]
     node = next(node for node in story.nodes.values() if node["plain"] == "ĥ⁽¹⁾")
     assert "every row of the batch" in node["note"] and "numbers" not in node
+
+
+@pytest.mark.parametrize("level", ["named", "primitives"])
+def test_a_gradient_that_is_transposed_is_told(level):
+    """Of a ᵗb, the gradient of b is that of the product, transposed, times a; as in graphs of gradients."""
+    a, b = (tg.Tensor(x, requires_grad=True, name=n) for x, n in (([1.0, 2.0], "a"), ([3.0, -1.0, 0.5], "b")))
+    M = tg.label(tg.outer(a, b), "M")
+    story = tg.draw.backward(tg.label(tg.sum(M * M), "L"), level=level).story()
+    np.testing.assert_allclose(gradients_told(story)["db"], 2 * b.value * 5.0)
+
+
+def test_numbers_are_as_the_letters_are(unrolled):
+    """Σ and ⊙ stand between numbers as between letters; a dot stands only between a number and its factor."""
+    story = tg.draw.backward(unrolled(2, kind="GRU")).story()
+    (loss,) = (node["numbers"] for node in story.nodes.values() if node["plain"] == "L")
+    assert re.fullmatch(r"½ · Σ \(−?[\d.]+ − 1\)²", plain(loss))
+    numbers = [plain(frame["numbers"]) for frame in story.frames if "numbers" in frame]
+    assert numbers and not any(re.search("· [−+⊙]|[−+⊙/] ·", text) for text in numbers)
 
 
 def test_numbers_of_a_polynomial():

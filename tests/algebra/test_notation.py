@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.algebra.notation import Names
+from tinygrad_rnn.algebra.writer import Writer
+from tinygrad_rnn.backward import topological_order
+
+XS = np.random.default_rng(0).standard_normal((2, 2))
+
+
+def readout(h):
+    return tg.nn.half_squared_error(tg.nn.Linear(3, 1, rng=0)(h), np.ones(1))
+
+
+def two_nets():
+    net, other = tg.nn.RNN(2, 3, rng=0), tg.nn.RNN(2, 3, rng=1)
+    return readout(net(XS)[0][-1] + other(XS)[0][-1]), other.cells[0].U
+
+
+def one_net_on_two_sequences():
+    net = tg.nn.RNN(2, 3, rng=0)
+    return readout(net(XS)[0][-1] - net(XS)[0][-1]), net.cells[0].U
+
+
+def two_losses():
+    net = tg.nn.RNN(2, 3, rng=0)
+    (_, h), _ = net(XS)
+    return readout(h) + readout(h), net.cells[0].U
+
+
+def a_state_called_as_a_parameter():
+    U, h = tg.nn.Parameter(np.eye(2), name="h"), tg.Tensor(np.ones(2), name="x")
+    for t in (1, 2, 3):
+        h = tg.label(tg.tanh(U @ h), "h", t)
+    return tg.sum(h), U
+
+
+def gradients_of_two_nets():
+    loss, U = two_nets()
+    (dU,) = tg.grad(loss, [U], create_graph=True)
+    return tg.label(tg.sum(tg.square(dU)), "R"), U
+
+
+GRAPHS = [two_nets, one_net_on_two_sequences, two_losses, a_state_called_as_a_parameter, gradients_of_two_nets]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("view", [tg.draw.forward, tg.draw.backward])
+def test_no_name_stands_for_two_nodes_of_a_figure(graph, view):
+    loss, _ = graph()
+    named = [node for node in view(loss).nodes if node.kind not in ("sum", "operation")]
+    tensors = len({x for x in topological_order(loss) if x.name is not None})
+    labels = {(node.label, node.kind == "parameter" and node.step is not None) for node in named}
+    if view is tg.draw.forward:
+        assert len({node.label for node in named}) >= tensors
+    else:
+        assert len(labels) == len(named) or graph is gradients_of_two_nets
+
+
+@pytest.mark.parametrize("graph", GRAPHS[:4])
+def test_a_caption_calls_nodes_as_the_figure_does(graph):
+    loss, U = graph()
+    step = 2
+    figure = tg.draw.forward(loss, highlight=(U, step))
+    labels = {node.label for node in figure.nodes}
+    of = Writer(Names(topological_order(loss)))
+    for x in topological_order(loss):
+        if x.name is not None and (x.step is not None or x.is_leaf):
+            assert of.variable(x) in labels, of.variable(x)
+    told = [
+        word for word in figure.caption.replace("(", " ").replace(")", " ").split() if "⁽" in word and "∂" not in word
+    ]
+    assert told and {word.strip("ᵗ").removeprefix("f′") for word in told} <= labels
+
+
+def test_names_are_told_apart_by_primes_the_parameters_last():
+    loss, U = a_state_called_as_a_parameter()
+    of = Writer(Names(topological_order(loss)))
+    assert of.expression(loss) == "Σ h⁽³⁾" and of.expression(loss.inputs[0]) == "f(h′ h⁽²⁾)"
+    assert tg.bptt.expansion(loss, U)[2].derivatives.endswith(r"\frac{\partial^{+} h^{(3)}}{\partial h'}")
+
+
+def test_an_output_without_a_name_is_none_of_its_summands():
+    loss, _ = two_losses()
+    assert Writer(Names(topological_order(loss))).expression(loss) == "L + L′"
+    assert tg.draw.forward(loss).nodes[-1].label == "L′′"
+
+
+def test_an_input_of_two_readers_keeps_its_step():
+    net, xs = tg.nn.RNN(2, 3, rng=0), [tg.Tensor(x) for x in XS]
+    hs, _ = net(xs)
+    total = hs[0]
+    for t, h in enumerate(hs, 1):  # the second reads the inputs again, each at both steps
+        total = tg.label(total + h * tg.sum(xs[0]) * tg.sum(xs[1]), "s", t)
+    labels = {node.label for node in tg.draw.forward(tg.sum(total)).nodes}
+    assert {"x⁽¹⁾", "x⁽²⁾"} <= labels and "x" not in labels
