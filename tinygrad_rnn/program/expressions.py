@@ -33,32 +33,28 @@ class At(int):
     """A whole number in the code which may go with the time step, as in xs[0], xs[1], ..."""
 
 
+@dataclass(eq=False, slots=True)
 class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     """An operand, or a call of a function on arguments in which operands stand: a tree.
 
     Attributes:
         function: what is called; None for an operand. arguments, keywords: what it is called with.
-        node: what an operand stands for. calls: while it is read, a dict that says of each call on its operands how
-            often it is an argument of another; later nothing.
+        node: what an operand stands for.
     """
 
-    __slots__ = "arguments", "calls", "function", "keywords", "node"
+    function: Callable | None
+    arguments: tuple
+    keywords: dict
+    node: Node | None = None
+
     __hash__ = object.__hash__
 
-    def __init__(
-        self, function: Callable | None, arguments: Sequence, keywords: dict, calls: Sequence, node: Any = None
-    ):
-        self.function, self.arguments, self.keywords, self.calls = function, tuple(arguments), keywords, calls
-        self.node = node
-        for counts in calls if function is not None else ():
-            for x in self.inside():
-                if x in counts:
-                    counts[x] += 1
-            counts[self] = 0
+    def __bool__(self) -> bool:
+        raise TypeError("no single expression")
 
     def call(self, function: Callable, *arguments: Any, **keywords: Any) -> "Expression":
         """A call of a function on it, and on other arguments."""
-        return Expression(function, arguments, keywords, self.calls)
+        return Expression(function, arguments, keywords)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> "Expression":
         if ufunc.nout > 1 or method == "at":
@@ -90,10 +86,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         """The shape and type of its value, and methods, as an array has them."""
         if name in ("shape", "ndim", "size", "dtype"):
-            if name == "ndim" and self.function is np.ndarray.transpose:
-                return self.arguments[0].ndim  # in less time
-            value = self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)) if self.function else self.node
-            return getattr(value, name)
+            return getattr(self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)), name)
         if name not in ("reshape", "transpose", "astype"):
             raise AttributeError(name)
         return partial(self.call, getattr(np.ndarray, name), self)
@@ -117,12 +110,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
 
     def inside(self) -> list["Expression"]:
         """The expressions among its arguments."""
-        found, waiting = [], [*self.arguments, *self.keywords.values()]
-        for x in waiting:  # which grows as it goes
-            if isinstance(x, Expression):
-                found.append(x)
-            elif isinstance(x, (tuple, list)):
-                waiting += x
+        found: list[Expression] = []
+        _replaced([self.arguments, *self.keywords.values()], found.append)
         return found
 
 
@@ -149,29 +138,30 @@ class _Recorder:
         return self.beside.call(operator.getitem, self.part, index)
 
 
-def operand(node: Node, calls: Sequence = ()) -> Expression:
+def operand(node: Node) -> Expression:
     """What stands for a node."""
-    return Expression(None, (), {}, calls, node)
+    return Expression(None, (), {}, node)
 
 
 def read(node: Node) -> Expression:
     """What a node computes: one expression of its inputs, or a call of its primitive's forward function."""
-    primitive, counts = node.primitive, {}
-    calls = [counts]
-    operands = [operand(x, calls) for x in node.inputs]
+    primitive, operands = node.primitive, [operand(x) for x in node.inputs]
     inputs = len(primitive.vjps) if primitive.vjps and not primitive.variadic else len(operands)
     arguments = [*operands[:inputs], *filled(node.static, iter(operands[inputs:]))]
     with np.errstate(all="raise"):  # so that a forward function which says otherwise is noticed
         if primitive.code is not None:
-            found, is_whole = _coded(primitive, arguments, operands[0]), True
-        else:
-            found, is_whole = None, False
-            with contextlib.suppress(Exception):  # whatever a function raises that is given no array
-                found = primitive.forward(*arguments)
-                is_whole = isinstance(found, Expression) and all(n == (x is not found) for x, n in counts.items())
-    found = found if is_whole else operands[0].call(primitive.forward, *arguments)
-    calls.clear()  # which hold each other
-    return found
+            return _coded(primitive, arguments, operands[0])
+        with contextlib.suppress(Exception):  # whatever a function raises that is given no array
+            found = primitive.forward(*arguments)
+            if isinstance(found, Expression) and _is_tree(found):
+                return found
+    return operands[0].call(primitive.forward, *arguments)
+
+
+def _is_tree(found: Expression) -> bool:
+    """Whether a call is the argument of one other at most: it would be written, and made, twice."""
+    seen: set[Expression] = set()
+    return not any(x in seen or seen.add(x) for x in found.walk() if x.function is not None)
 
 
 def _coded(primitive: Primitive, arguments: Sequence[Any], beside: Expression) -> Expression:

@@ -65,17 +65,16 @@ def _source(function: Callable) -> str:
     if function.__module__.startswith("tinygrad_rnn."):
         texts = (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8").split("\n\n\n")
         return next(f"{text.strip()}\n" for text in texts if text.startswith(f"def {_own_name(function)}("))
-    code, lines = function.__code__, inspect.findsource(function)[0]
-    kinds = (ast.FunctionDef, ast.Lambda)
-    starting = (x for x in ast.walk(ast.parse("".join(lines))) if getattr(x, "lineno", 0) == code.co_firstlineno)
-    found = [x for x in starting if isinstance(x, kinds)]
+    code = function.__code__
+    if code.co_name != "<lambda>":
+        return textwrap.dedent(inspect.getsource(function)).rstrip() + "\n"
+    nodes = ast.walk(ast.parse("".join(inspect.findsource(function)[0])))
+    found = [x for x in nodes if isinstance(x, ast.Lambda) and x.lineno == code.co_firstlineno]
     if len(found) > 1:
-        found = [x for x in found if isinstance(x, ast.Lambda) and _is_compiled(x, code)]
+        found = [x for x in found if _is_compiled(x, code)]
     if not found:
         raise OSError(f"its source is not found in {code.co_filename}")
-    if isinstance(found[0], ast.Lambda):
-        return f"def _({ast.unparse(found[0].args)}):\n    return {ast.unparse(found[0].body)}\n"
-    return textwrap.dedent("".join(lines[found[0].lineno - 1 : found[0].end_lineno])).rstrip() + "\n"
+    return f"def _({ast.unparse(found[0].args)}):\n    return {ast.unparse(found[0].body)}\n"
 
 
 def _is_compiled(x: ast.Lambda, code: CodeType) -> bool:

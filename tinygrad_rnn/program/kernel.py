@@ -237,8 +237,8 @@ class _Buffered(_Function):
         primitive, static, inputs = node.primitive, node.static, node.inputs
         if _is_ufunc(node):
             return self._by_element(node)
-        if primitive.products and (product := self._product(node, read(node))):
-            return product
+        if primitive.products:
+            return self._product(node)
         names = [self.name(x) for x in inputs]
         if _sums_rows(node):
             ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
@@ -274,13 +274,12 @@ class _Buffered(_Function):
 
         return both
 
-    def _product(self, node: Node, product: Expression) -> Call | None:
+    def _product(self, node: Node) -> Call:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
+        product = read(node)
         if product.function == np.multiply.outer:
             a, b = product.arguments
             return self._calling(np.multiply, self.view(a[:, None]), self.view(b))
-        if product.function not in (np.dot, np.matmul) or not all(map(_looked_at, product.arguments)):
-            return None
         a, b = map(_straight, product.arguments)
         if a.ndim > 2 and b.ndim == 2:
             call = self._calling(np.dot, self.view(_rows(a)), self.view(b))
@@ -291,6 +290,18 @@ class _Buffered(_Function):
         return self._calling(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b))
 
 
+@dataclass(eq=False)
+class _Row:
+    """An array in the making, which stacks share: the values that stand in it, by their places from its start."""
+
+    values: dict[int, Node]
+
+    def made(self) -> np.ndarray:
+        """The array; its first place is the lowest."""
+        x = next(iter(self.values.values()))
+        return np.zeros((max(self.values) - min(self.values) + 1, *x.shape), x.dtype)
+
+
 def _placed(graph: Graph, excluded: set[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
     """Where the values stand that stacks hold, and the arrays of these stacks.
 
@@ -298,35 +309,27 @@ def _placed(graph: Graph, excluded: set[Node]) -> tuple[dict[Node, np.ndarray], 
     that wants a value where another has another one, is none of these. What is excluded, or a stack itself, has
     no place, but is copied there.
     """
-    rows: list[dict[int, Node]] = []
-    place: dict[Node, tuple[int, int]] = {}  # the row that a value stands in, and where
-    offsets: dict[Node, tuple[int, int]] = {}  # the row of a stack, and where it begins
+    places: dict[Node, tuple[_Row, int]] = {}  # of values in their rows
+    stacks: dict[Node, tuple[_Row, int]] = {}
     for stack in (node for node in graph.nodes if node.is_stack):
-        known = {(place[x][0], place[x][1] - i) for i, x in enumerate(stack.inputs) if x in place}
         able = [x for x in stack.inputs if not (x.is_stack or x in excluded)]
         able = [x for x in able if x.primitive is not None or x.value is not None]
-        number, offset = next(iter(known), (len(rows), 0))
-        row = rows[number] if known else {}
-        wanted = dict(enumerate(stack.inputs, offset))
-        clashes = any(row.get(at, x) is not x for at, x in wanted.items())
+        known = {(places[x][0], places[x][1] - i) for i, x in enumerate(stack.inputs) if x in places}
+        row, start = next(iter(known), (_Row({}), 0))
+        wanted = dict(enumerate(stack.inputs, start))
+        clashes = any(row.values.get(at, x) is not x for at, x in wanted.items())
         mixed = any(x.dtype != stack.dtype for x in stack.inputs)
         if len(known) > 1 or len(set(stack.inputs)) < len(stack.inputs) or clashes or mixed or not able:
             continue
-        if not known:
-            rows.append(row)
-        row.update(wanted)
-        place |= {x: (number, at) for at, x in wanted.items() if x in able}
-        offsets[stack] = number, offset
-    wholes, starts = [], [min(row) for row in rows]
-    for row in rows:
-        x = next(iter(row.values()))
-        wholes.append(np.zeros((max(row) - min(row) + 1, *x.shape), x.dtype))
-    slots = {x: wholes[row][at - starts[row], ...] for x, (row, at) in place.items()}
+        row.values.update(wanted)
+        places |= {x: (row, at) for at, x in wanted.items() if x in able}
+        stacks[stack] = row, start
+    arrays = {row: row.made() for row, _ in stacks.values()}
+    slots = {x: arrays[row][at - min(row.values), ...] for x, (row, at) in places.items()}
     for x, slot in slots.items():
         if x.value is not None:
             slot[...] = x.value
-    begins = {stack: (row, at - starts[row]) for stack, (row, at) in offsets.items()}
-    return slots, {stack: wholes[row][at : at + len(stack.inputs)] for stack, (row, at) in begins.items()}
+    return slots, {x: arrays[row][at - min(row.values) :][: len(x.inputs)] for x, (row, at) in stacks.items()}
 
 
 def _looks(graph: Graph) -> dict[Node, Expression]:
@@ -349,8 +352,6 @@ def _looks(graph: Graph) -> dict[Node, Expression]:
 
 def _is_contiguous(x: Node, looks: Mapping[Node, Expression]) -> bool:
     """Whether a value has its elements in a row, as far as that is known."""
-    while x in looks and x.is_element:
-        x = x.inputs[0]
     return looks[x].function is np.ndarray.reshape if x in looks else x.value is not None or not x.is_leaf
 
 

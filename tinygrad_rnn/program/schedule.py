@@ -45,13 +45,11 @@ class Schedule:
             The names and layers of those that belong to no step.
         """
         named = [x for x in self.live if x.name is not None and x.step is None]
-        counts = Counter((x.name, x.layer) for x in named)
-        timeless = {key for key, count in counts.items() if count == 1}
-        self._pass_steps(timeless)
+        self._pass_steps(set())
         found: dict[tuple, set] = {}
         for x in named:
             found.setdefault((x.name, x.layer), set()).add(self.near[x])
-        timeless |= {key for key, steps in found.items() if len(steps) == 1}
+        timeless = {key for key, steps in found.items() if len(steps) == 1}
         self._pass_steps(timeless)
         return timeless
 

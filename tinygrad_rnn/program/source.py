@@ -7,6 +7,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -74,15 +75,14 @@ class _Text:
 
     def _add(self, line: Assignment) -> None:
         """Into the block of its step that is the last, or the last but one if it needs nothing of the last."""
-        place = (line.forward, line.group)
-        last, before = [*self.blocks[:-3:-1], None, None][:2]
-        targets = {line.target for line in last.lines} if last else set()
-        if last is not None and (last.forward, last.group) == place:
-            last.lines.append(line)
-        elif before and (before.forward, before.group) == place and not targets & {line.target, *line.refs()}:
-            before.lines.append(line)
-        else:
-            self.blocks.append(_Block(*place, [line]))
+        needed = {line.target, *line.refs()}
+        for block in self.blocks[:-3:-1]:
+            if (block.forward, block.group) == (line.forward, line.group):
+                block.lines.append(line)
+                return
+            if any(x.target in needed for x in block.lines):
+                break
+        self.blocks.append(_Block(line.forward, line.group, [line]))
 
     # Loops
 
@@ -118,7 +118,7 @@ class _Text:
                 continue
             moves = []
             for a, b in zip(model.numbers(), line.numbers(), strict=True):
-                if (a is None) != (b is None) or (a is not None and b - a not in (0, shift)):
+                if a is not None and b - a not in (0, shift):
                     return None
                 moves.append(a != b)
             if loop.moving.get(model, moves) != moves:
@@ -281,17 +281,15 @@ class _Text:
 
     def _listed(self, refs: Sequence[Ref]) -> Iterator[str]:
         """Variables in a list, those of consecutive steps in a comprehension."""
-        i = 0
-        while i < len(refs):
-            family, step = refs[i]
-            j = i + 1
-            while self.rolled and step is not None and j < len(refs) and refs[j] == (family, step + j - i):
-                j += 1
-            if j - i > 2:
-                yield f"*({family.base}[t] for t in range({self._number(step)}, {self._after(step + j - i - 1)}))"
+        # How far its step is ahead of its place is the same for all of a row.
+        ahead = [None if ref.step is None else ref.step - i for i, ref in enumerate(refs)]
+        for (family, shift), pairs in groupby(zip(refs, ahead, strict=True), lambda pair: (pair[0].family, pair[1])):
+            some = [ref for ref, _ in pairs]
+            if self.rolled and shift is not None and len(some) > 2:
+                steps = f"{self._number(some[0].step)}, {self._after(some[-1].step)}"
+                yield f"*({family.base}[t] for t in range({steps}))"
             else:
-                yield from (self._part(ref, None) for ref in refs[i:j])
-            i = j
+                yield from (self._part(ref, None) for ref in some)
 
 
 def _in_rows(names: list) -> Iterator[list]:

@@ -15,7 +15,7 @@ import random
 import sys
 import types
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from operator import is_
 from typing import Any
@@ -44,43 +44,18 @@ class Surroundings:
     """
 
     def __init__(self, *starts: Any):
-        self.contents: list[tuple[Any, Any]] = []
-        names, spaces, instances, things, seen = {"__call__"}, [], [], [], {}
-        waiting = [*starts, random.getstate.__self__, np.random.rand.__self__]
-        while waiting:
+        names, count = {"__call__"}, 0
+        while count < len(names):  # until the code that is found names nothing more
+            count, seen, self.looks = len(names), {}, []
+            waiting = [*starts, random.getstate.__self__, np.random.rand.__self__]
             for x in waiting:  # which grows as it goes
-                if id(x) in seen or isinstance(x, _UNSEEN):
-                    continue
-                seen[id(x)] = x
-                if isinstance(x, (np.ndarray, *_RANDOM)) or hasattr(type(x), "__next__"):
-                    self.contents.append((x, _content(x)))
-                elif isinstance(x, types.FunctionType) and not _is_library(x):
-                    names.update(_names_in(x.__code__))
-                    spaces.append(x.__globals__)
-                    waiting += [x.__defaults__, x.__kwdefaults__, *(x.__closure__ or ())]
-                elif isinstance(x, (partial, types.MethodType, dict, list, tuple)) or not hasattr(x, "__dict__"):
-                    if not hasattr(type(x), "__len__") or len(x) <= _MOST:
-                        things.append(x)
-                        waiting += _held(x)
-                else:
-                    kinds = type(x).__mro__ if not isinstance(x, _CODE) else [x]
-                    bodies = [vars(kind) for kind in kinds if not _is_library(kind)]
-                    operators = (
-                        name for body in bodies for name, y in body.items() if isinstance(y, types.FunctionType)
-                    )
-                    names.update(
-                        {x for x in operators if x.startswith("__")} - {"__init__"}
-                    )  # which are called by no name
-                    spaces += bodies
-                    if not isinstance(x, _CODE):
-                        (waiting if isinstance(x, Module) else instances).append(vars(x))
-            named = [(space, sorted(names & space.keys())) for space in spaces]
-            named += [(space, sorted(names)) for space in instances]  # one may get an attribute that its class has
-            found = (x for space, some in named for x in map(space.get, some))
-            waiting = [x for x in found if id(x) not in seen and not isinstance(x, _UNSEEN)]
-        self.looks = [partial(_held, x) for x in things]
-        self.looks += [partial(map, space.get, some) for space, some in named if some]
+                if id(x) not in seen and not isinstance(x, _UNSEEN):
+                    seen[id(x)] = x
+                    looks = _looks(x, names)
+                    self.looks += looks
+                    waiting += [y for look in looks for y in look()]
         self.there = [list(look()) for look in self.looks]
+        self.contents = [(x, _content(x)) for x in seen.values() if _changes(x)]
         self.asks = "random" in names or any(map(_may_draw, seen.values()))
 
     def settle(self, name: str) -> None:
@@ -145,8 +120,38 @@ def changed(name: str, what: str) -> ValueError:
     )
 
 
+def _looks(x: Any, names: set[str]) -> list[Callable[[], Iterable]]:
+    """Functions that give what code finds at a thing by the names in it; the thing's own code adds to these."""
+    if _changes(x):
+        return []
+    if isinstance(x, (partial, types.MethodType, dict, list, tuple)) or not hasattr(x, "__dict__"):
+        return [partial(_held, x)] if not hasattr(type(x), "__len__") or len(x) <= _MOST else []
+    looks: list[Callable[[], Iterable]] = []
+    if isinstance(x, types.FunctionType):
+        spaces = [] if _is_library(x) else [x.__globals__]
+        if spaces:
+            names.update(_names_in(x.__code__))
+            looks.append(lambda: [x.__defaults__, x.__kwdefaults__, *(x.__closure__ or ())])
+    else:
+        spaces = [vars(kind) for kind in ([x] if isinstance(x, _CODE) else type(x).__mro__) if not _is_library(kind)]
+        for body in spaces:  # operators are called by no name
+            operators = {name for name, y in body.items() if isinstance(y, types.FunctionType) and name[:2] == "__"}
+            names.update(operators - {"__init__"})
+        if isinstance(x, Module):
+            looks.append(partial(_held, vars(x)))
+        elif not isinstance(x, _CODE):  # which may get an attribute that its class has
+            looks.append(partial(map, vars(x).get, sorted(names)))
+    named = [(space, sorted(names & space.keys())) for space in spaces]
+    return looks + [partial(map, space.get, some) for space, some in named if some]
+
+
+def _changes(x: Any) -> bool:
+    """Whether a thing changes where it stands: an array, a random generator, an iterator."""
+    return isinstance(x, (np.ndarray, *_RANDOM)) or hasattr(type(x), "__next__")
+
+
 def _content(x: Any) -> Any:
-    """The state of what changes where it stands: an array, a random generator, an iterator."""
+    """The state of what changes where it stands."""
     if isinstance(x, np.ndarray):
         return x.tobytes() if x.nbytes <= _LARGEST else b""
     if isinstance(x, types.GeneratorType):

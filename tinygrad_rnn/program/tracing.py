@@ -110,7 +110,8 @@ def _check_again(name: str, run: Callable, made: Sequence[Tensor], outputs: Sequ
     with temporarily(observer, again):
         found, _ = run()
     whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
-    if not whole or not all(map(again.same, outputs, found)):
+    values = ([x.value for x in some] for some in (outputs, found))
+    if not whole or not all(map(again.same, outputs, found, *values)):
         raise again.differs()
 
 
@@ -167,13 +168,9 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
     """What gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
     if not isinstance(wrt, (Module, Tensor, Iterable)):
         raise TypeError(f"compile({name}, wrt={wrt!r}): pass the parameters, such as net.parameters()")
-    parameters = (
-        [p for p in wrt.parameters() if p.requires_grad]
-        if isinstance(wrt, Module)
-        else [wrt]
-        if isinstance(wrt, Tensor)
-        else list(wrt)
-    )
+    if isinstance(wrt, Module):
+        wrt = [p for p in wrt.parameters() if p.requires_grad]
+    parameters = [wrt] if isinstance(wrt, Tensor) else list(wrt)
     if not parameters:
         raise ValueError(f"compile({name}, wrt=...): empty; pass the parameters, such as net.parameters()")
     for p in parameters:

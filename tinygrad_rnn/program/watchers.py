@@ -178,24 +178,19 @@ class OnValues(Recorder):
             before is None
             or before.primitive is not primitive
             or static_key(before.static) != static_key(node.static)
-            or not all(map(self.same, before.inputs, inputs))
-            or not all(map(_unchanged, before.inputs, before.arguments, arguments))
+            or not all(map(self.same, before.inputs, inputs, before.arguments, arguments))
         ):
             raise self.differs(node)
 
-    def same(self, before: Tensor, x: Tensor) -> bool:
-        """Whether x is to this run what another Tensor was to the first."""
+    def same(self, before: Tensor, x: Tensor, held: np.ndarray, holds: np.ndarray) -> bool:
+        """Whether x is to this run what another Tensor was to the first; of leaves, by what they held when read."""
         if x.born in self.numbers:
             return self.first[self.numbers[x.born]] is before
-        return before is x or (before.is_leaf and x.is_leaf and np.array_equal(before.value, x.value, equal_nan=True))
+        one = before is x or (before.is_leaf and x.is_leaf)
+        return one and (not x.is_leaf or held is holds or np.array_equal(held, holds, equal_nan=True))
 
     def differs(self, at: Tensor | None = None) -> ValueError:
         """The error that tells of a difference, at a node or at the end."""
         file, line = calling_line()
         where = "" if at is None else f": see {describe(at)}, {os.path.basename(file)} line {line}"
         return changed(self.name, where)
-
-
-def _unchanged(x: Tensor, before: np.ndarray, now: np.ndarray) -> bool:
-    """Whether a leaf holds what it held in the first run."""
-    return not x.is_leaf or before is now or np.array_equal(before, now, equal_nan=True)
