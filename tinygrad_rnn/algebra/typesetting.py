@@ -49,14 +49,10 @@ class Typesetting:
         """The name of a function or an operation, or a letter that is one."""
         return text
 
-    def power(self, base: str, exponent: float) -> str:
-        """A base with a number as its exponent: x², x^(0.5)."""
-        text = f"{exponent:.4g}".replace("-", "−")
-        return base + text.translate(_RAISED) if float(exponent).is_integer() else f"{base}^({text})"
-
     def raised(self, base: str, exponent: str, inside: str) -> str:
-        """A base with an exponent, which is in parentheses if need be, and what it is inside of them."""
-        return f"{base}^{exponent}"
+        """x², x^(0.5), x^(y − 1): a base with an exponent in parentheses, if need be, and what is inside of them."""
+        whole = re.fullmatch(r"\(−?\d+\)", exponent)  # a number, not the name of a variable
+        return base + inside.translate(_RAISED) if whole else f"{base}^{exponent}"
 
     def transposed(self, text: str, sign: str) -> str:
         """A transpose, ᵗU or Uᵀ."""
@@ -90,9 +86,6 @@ class _Latex(Typesetting):
             return _latex_name(text).removesuffix("{}")
         return "".join(rf"\{w}" if w in _LATEX_FUNCTIONS else rf"\operatorname{{{w}}}" for w in text.split())
 
-    def power(self, base: str, exponent: float) -> str:
-        return self.raised(base, "", f"{exponent:.4g}")
-
     def raised(self, base: str, exponent: str, inside: str) -> str:
         return f"{{{base}{{}}}}^{{{inside}}}"  # the base may have an index there; alone, TeX takes its braces off
 
@@ -118,9 +111,6 @@ class _Markup(Typesetting):
 
     def word(self, text: str) -> str:
         return f"<I>{text}</I>" if len(text) == 1 and text.isalpha() and text.isascii() else escape(text)
-
-    def power(self, base: str, exponent: float) -> str:
-        return self.raised(base, "", f"{exponent:.4g}".replace("-", "−"))
 
     def raised(self, base: str, exponent: str, inside: str) -> str:
         return f"{base}<SUP>{inside}</SUP>"

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from tinygrad_rnn.algebra.formulas import DEEPEST, Path, derivative, expression
 from tinygrad_rnn.algebra.notation import NOTATIONS, OUTPUT, Names, Notation, is_number, printable
-from tinygrad_rnn.algebra.trees import Tree
+from tinygrad_rnn.algebra.trees import Tree, number
 from tinygrad_rnn.algebra.typesetting import PLAIN, Typesetting
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
@@ -17,10 +17,18 @@ ANY, SUM, PRODUCT, BESIDE, TIGHT, ATOM = range(6)
 _BINDS = {"relation": ANY, "words": ANY, "sum": SUM, "negative": SUM, "over": PRODUCT, "total": PRODUCT,
           "matrix": BESIDE, "beside": BESIDE, "transposed": TIGHT, "root": TIGHT, "power": TIGHT}  # fmt: skip
 _FUNCTIONS = {"sigmoid": "σ"}
+# What stands around the one part of a formula: before it, how tightly that must bind, after it.
+_AROUND = {
+    "negative": ("−", PRODUCT, ""),
+    "size": ("|", ANY, "|"),
+    "brackets": ("[", ANY, "]"),
+    "part": ("", ATOM, "[…]"),
+}
 
 
 class Writer:
-    """Writes the formulas of one graph: a method for each head of a tree; parentheses come from the tree.
+    """Writes the formulas of one graph: a method for each head of a tree, or what stands around its one part;
+    parentheses come from the tree.
 
     Args:
         names: what the nodes are called. From them it learns whether there are several layers, and what f is: where all
@@ -88,23 +96,24 @@ class Writer:
 
     def text(self, t: Tree, least: int = ANY) -> str:
         """A formula, in parentheses where it binds less tightly than its place needs."""
-        text = getattr(self, f"_{t.head}")(t)
+        text = self._around(t) if t.head in _AROUND else getattr(self, f"_{t.head}")(t)
         return text if self.binds(t) >= least else f"({text})"
 
     def binds(self, t: Tree) -> int:
         """How tightly a formula binds."""
         if t.head == "times":
             return PRODUCT if sum(map(self.is_array, t.parts)) > 1 else BESIDE
-        if t.head in ("number", "symbol"):
-            negative = t.head == "number" and t.of < 0
-            negative = negative or (t.head == "symbol" and is_number(t.of) and t.of.item() < 0)
-            return SUM if negative else ATOM
-        return _BINDS.get(t.head, ATOM)
+        known = t.of if t.head == "number" else t.of.item() if t.head == "symbol" and is_number(t.of) else 0
+        return SUM if known < 0 else _BINDS.get(t.head, ATOM)
 
     def is_array(self, t: Tree) -> bool:
         """Whether ⊙ stands beside it: a number or a scalar stands beside its factors as it is."""
         shape = t.of.shape if t.head in ("symbol", "gradient") else t.shape
         return shape != () and not t.is_number()
+
+    def _around(self, t: Tree) -> str:
+        before, least, after = _AROUND[t.head]
+        return self.setting.operator(before) + self.text(t.parts[0], least) + self.setting.operator(after)
 
     def _symbol(self, t: Tree) -> str:
         return self.variable(t.of)
@@ -122,20 +131,15 @@ class Writer:
         of, by, direct = t.of
         return self.setting.derivative(self.variable(of), self.variable(by), direct)
 
-    def _negative(self, t: Tree) -> str:
-        return self.setting.operator("−") + self.text(t.parts[0], PRODUCT)
-
     def _sum(self, t: Tree) -> str:
         """Terms side by side; one with a sign brings it along."""
         text = ""
         for x in _terms(t):
-            sign, x = (" − ", x.parts[0]) if x.head == "negative" else (" + ", x)
+            minus, x = x.head == "negative", x.parts[0] if x.head == "negative" else x
             if x.head == "number" and x.of < 0:
-                sign, x = (" + ", " − ")[sign == " + "], Tree("number", (), -x.of)
-            if not text:
-                text = self.setting.operator("−") * (sign == " − ") + self.text(x, SUM if sign == " + " else PRODUCT)
-            else:
-                text += self.setting.operator(sign) + self.text(x, SUM if sign == " + " else PRODUCT)
+                minus, x = not minus, number(-x.of)
+            sign = (" − " if minus else " + ") if text else "−" * minus
+            text += self.setting.operator(sign) + self.text(x, PRODUCT if minus else SUM)
         return text
 
     def _times(self, t: Tree) -> str:
@@ -170,10 +174,11 @@ class Writer:
         return self.setting.root(self.text(t.parts[0], ATOM), self.text(t.parts[0]))
 
     def _power(self, t: Tree) -> str:
-        base, exponent = self.text(t.parts[0], ATOM), t.parts[1]
-        if exponent.is_number():
-            return self.setting.power(base, exponent.of)
-        return self.setting.raised(base, self.text(exponent, ATOM), self.text(exponent))
+        base, exponent = (self.text(x, ATOM) for x in t.parts)
+        if not t.parts[1].is_number():
+            return self.setting.raised(base, exponent, self.text(t.parts[1]))
+        value = f"{t.parts[1].of:.4g}".replace("-", self.setting.operator("−"))
+        return self.setting.raised(base, f"({value})", value)
 
     def _applied(self, t: Tree) -> str:
         return f"{self._called(t.of)}({', '.join(map(self.text, t.parts))})" if t.parts else self._called(t.of)
@@ -184,15 +189,6 @@ class Writer:
             step, layer = self.names.steps.get(node), node.layer if self.layered else None
             return self.setting.variable(*self.notation.parts(f"{self._letter(node.primitive)}′", step, layer))
         return f"{f}({self.text(t.parts[0])})"
-
-    def _size(self, t: Tree) -> str:
-        return f"|{self.text(t.parts[0])}|"
-
-    def _brackets(self, t: Tree) -> str:
-        return f"[{self.text(t.parts[0])}]"
-
-    def _part(self, t: Tree) -> str:
-        return f"{self.text(t.parts[0], ATOM)}[{self.setting.operator('…')}]"
 
     def _relation(self, t: Tree) -> str:
         word = self.setting.word(f"{t.of}") if t.of.isalpha() else self.setting.operator(t.of)

@@ -211,18 +211,12 @@ class _Graph:
         return next(use for use in self.uses[a] if use.source is b) if len(self.users[b]) == 1 else None
 
     def _dominators(self) -> dict[Tensor, Tensor]:
-        """The nearest variable that is common to the users of each, in the tree that these make."""
+        """Where the ways from each variable meet: the oldest user gives way to what all its own ways pass through."""
         above: dict[Tensor, Tensor] = {}
-        depth: dict[Tensor, int] = {}
         for x in reversed(self.uses):
-            meet, *others = self.users[x] or [None]
-            for other in others:
-                while other is not meet:
-                    if depth[other] > depth[meet]:
-                        other = above[other]
-                    else:
-                        meet = above[meet]
-            if meet is not None:
-                above[x] = meet
-            depth[x] = 1 + depth[meet] if x in above else 0
+            ahead = set(self.users[x])
+            while len(ahead) > 1:
+                oldest = min(ahead, key=lambda user: user.born)
+                ahead = ahead - {oldest} | {above[oldest]}
+            above.update((x, meet) for meet in ahead)
         return above

@@ -9,6 +9,7 @@ then, ⟦1,2;3,4⟧ for a matrix of its own, and a ᵗ at the front for its tran
 import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -181,25 +182,25 @@ class Equations:
         return None if any(term is None for term in terms) else plus(*terms)
 
     def _along(self, path: Path, g: Tree | None) -> Tree | None:
-        run: list[Hop] = []
-        for hop in path:
-            if not _is_product(hop):
-                run.append(hop)
-                continue
-            g = self._by_element([run], g) if run else g
-            if g is None:
-                return None
-            run, (node, i) = [], hop
-            hole = gradient(node)
-            found = factors(formulas.passed_back(node, i, hole, self.letters.notation.writes), hole)
-            if not found:
-                return None  # such as ᵗg a
-            does, factor = found[0]
-            pair = next(pair for pair in node.primitive.products if i in pair)
-            other = self.numbers.shown(node.inputs[pair[i == pair[0]]], factor.head == "transposed")
-            g = matrix(*((other, g) if does == "left" else (g, other)))
-            g = Tree(g.head, g.parts, g.of, node.inputs[i].shape, True)
-        return self._by_element([run], g) if run else g
+        for is_product, hops in groupby(path, _is_product):
+            for step in hops if is_product else [list(hops)]:
+                g = self._multiplied(step, g) if is_product else self._by_element([step], g)
+                if g is None:
+                    return None
+        return g
+
+    def _multiplied(self, hop: Hop, g: Tree) -> Tree | None:
+        """A gradient times what an input is multiplied with as a matrix; None where it is no factor, as in ᵗg a."""
+        node, i = hop
+        hole = gradient(node)
+        found = factors(formulas.passed_back(node, i, hole, self.letters.notation.writes), hole)
+        if not found:
+            return None
+        does, factor = found[0]
+        pair = next(pair for pair in node.primitive.products if i in pair)
+        other = self.numbers.shown(node.inputs[pair[i == pair[0]]], factor.head == "transposed")
+        product = matrix(other, g) if does == "left" else matrix(g, other)
+        return product.shaped(node.inputs[i].shape, True)
 
     def _by_element(self, paths: Sequence[Path], g: Tree) -> Tree | None:
         """A gradient times the derivatives of functions that work on each element; None if one number becomes many."""
