@@ -253,4 +253,4 @@ def backward_start(call: str, output: Tensor, cotangent: Any = None) -> Any:
     cotangent = as_tensor(cotangent)
     if cotangent.shape != output.shape:
         raise ShapeError(f"{call}: the cotangent of {describe(output)} has shape {cotangent.shape}")
-    return cotangent if cotangent.dtype == output.dtype else cotangent.astype(output.dtype)
+    return _in_dtype(cotangent, output)

@@ -1,4 +1,4 @@
-"""Arguments, checked in one way, in one place: each function returns what it was given, or says what is needed.
+"""Arguments and data, checked in one place: each function returns what it was given, made plain, or says what is wrong.
 
 A message names the argument as the call has it, `draw(level='all'): not one of 'named', 'primitives'`; without a call
 to name, `level='all': ...`. What is of the wrong type is a TypeError, and another value a ValueError.
@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tinygrad_rnn.errors import ShapeError
+
 T = TypeVar("T")
+_FLOAT64 = np.dtype(np.float64)
 
 
 def instance(call: str, value: Any, kind: type[T] | tuple[type[T], ...], what: str = "a Tensor") -> T:
@@ -67,6 +70,39 @@ def text(call: str, name: str, value: Any) -> str:
 def positive(call: str, name: str, value: Any) -> float:
     """A finite real number above 0."""
     return number(call, name, value, "a finite number above 0", math.ulp(0.0), sys.float_info.max)
+
+
+def plain(static: Any) -> Any:
+    """A static argument with Python's own whole numbers for those of NumPy and of enumerations."""
+    if isinstance(static, (tuple, list)):
+        return (tuple if isinstance(static, tuple) else list)(map(plain, static))
+    if isinstance(static, slice):
+        return slice(*map(plain, (static.start, static.stop, static.step)))
+    whole = isinstance(static, (int, np.integer)) and not isinstance(static, bool)
+    return operator.index(static) if whole else static
+
+
+def real_array(data: Any) -> np.ndarray:
+    """Data as an array of its own that a Tensor can hold.
+
+    Raises:
+        ShapeError: the rows have different lengths. TypeError: no real numbers, or a masked array, or a Tensor.
+    """
+    if type(data) is np.ndarray and data.dtype is _FLOAT64:
+        return data.copy()
+    if hasattr(data, "__record__"):
+        raise TypeError("Tensor(data): data is a Tensor already; use its .detach() for a leaf of the same value")
+    if isinstance(data, np.ndarray) and hasattr(data, "mask"):  # without importing numpy.ma
+        raise TypeError("Tensor(data): a masked array is not supported; fill it first, with .filled(value)")
+    try:
+        array = np.array(data)
+    except ValueError as error:
+        raise ShapeError(f"Tensor(data): rows of different lengths do not make an array ({error})") from error
+    if array.dtype.kind == "f":
+        return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
+    if array.dtype.kind not in "iub":
+        raise TypeError(f"Tensor(data): real numbers are needed, not {array.dtype} (from a {type(data).__name__})")
+    return array
 
 
 def _given(call: str, name: str, value: Any) -> str:

@@ -9,7 +9,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -188,6 +188,16 @@ def _recorded_index(index: Any, inputs: list[Tensor]) -> Any:
     return index
 
 
+def __len__(self: Tensor) -> int:
+    if self.ndim == 0:
+        raise TypeError("len() of a Tensor with no axes; its shape is ()")
+    return len(self.value)
+
+
+def __iter__(self: Tensor) -> Iterator[Tensor]:
+    return (self[i] for i in range(len(self)))
+
+
 def __setitem__(self: Tensor, index: Any, value: Any) -> None:
     raise TypeError(
         f"the elements of {describe(self)} cannot be assigned, since a graph may hold them; make a new Tensor, as "
@@ -255,7 +265,8 @@ def __setstate__(self: Tensor, state: tuple) -> None:
 Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function
 Tensor.__pandas_priority__ = 5000  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
 for _method in (
-    __getitem__, __setitem__, __array__, __float__, __bool__, tolist, __repr__, __format__, __getstate__, __setstate__,
+    __getitem__, __len__, __iter__, __setitem__, __array__, __float__, __bool__, tolist, __repr__, __format__,
+    __getstate__, __setstate__,
 ):  # fmt: skip
     setattr(Tensor, _method.__name__, _method)
 for _name, _test in {

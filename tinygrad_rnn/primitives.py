@@ -234,14 +234,6 @@ def _sum_vjp(g, ans, x, axis, keepdims):
     return broadcast_to(g, x.shape)
 
 
-def _sum_summed(axis, keepdims):
-    return ((0, 1), False) if axis == 0 and not keepdims else None
-
-
-def _scatter_summed(index, shape):
-    return (INPUT, shape) if index is INPUT else None
-
-
 def _extremum_vjp(g, ans, x, axis, keepdims):
     """The cotangent goes to where the extremum was reached, in equal parts where it was reached more than once."""
     shape = kept_shape(x.shape, axis)
@@ -429,7 +421,8 @@ cross_entropy = primitive("cross_entropy", _cross_entropy, "−Σ {y} ⊙ log so
 
 # Reductions
 sum_ = primitive("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), "Σ {x}",
-    _sum_vjp,                                                    reduction=np.add, summed=_sum_summed)
+    _sum_vjp,                                                    reduction=np.add,
+    summed=lambda axis, keepdims: ((0, 1), False) if axis == 0 and not keepdims else None)
 max_ = primitive("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), "max({x})",
     (_extremum_vjp,                                              "[{x} = max({x})]"), reduction=np.maximum)
 min_ = primitive("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), "min({x})",
@@ -448,7 +441,8 @@ broadcast_to = primitive("broadcast_to", _broadcast_to, "{x}",
 getitem = primitive("getitem", _getitem, "{x}[…]",
     lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, by_rows=True)
 scatter = primitive("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
-    lambda g, ans, x, *rest: getitem(g, *rest[:-1]),             summed=_scatter_summed,
+    lambda g, ans, x, *rest: getitem(g, *rest[:-1]),
+    summed=lambda index, shape: (INPUT, shape) if index is INPUT else None,
     argument_names=("x", "index", "shape"), code="_scatter(x, np.s_[index], shape)")
 astype = primitive("astype", lambda x, dtype: x.astype(dtype), "{x}",
     lambda g, ans, x, dtype: g,                                  is_copy=True)

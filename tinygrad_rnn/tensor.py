@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from tinygrad_rnn.descriptions import describe, refusal
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.real_arrays import real_array
 
 Axis = int | tuple[int, ...] | None
 
@@ -50,7 +49,7 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         arrays.append(x.value)
         if x._requires_grad:
             recorded = True
-    arguments = (*arrays, *[_plain(argument) for argument in static]) if static else tuple(arrays)
+    arguments = (*arrays, *[checks.plain(argument) for argument in static]) if static else tuple(arrays)
     del arrays  # the guard of `.data` counts references
     return _run(primitive, inputs, arguments, recorded)
 
@@ -113,16 +112,6 @@ def _begin(leaf: Tensor, value: np.ndarray) -> None:
     leaf._requires_grad = False
 
 
-def _plain(static: Any) -> Any:
-    """A static argument with Python's own whole numbers for those of NumPy and of enumerations."""
-    if isinstance(static, (tuple, list)):
-        return (tuple if isinstance(static, tuple) else list)(map(_plain, static))
-    if isinstance(static, slice):
-        return slice(*map(_plain, (static.start, static.stop, static.step)))
-    whole = isinstance(static, (int, np.integer)) and not isinstance(static, bool)
-    return operator.index(static) if whole else static
-
-
 def power(x: Any, exponent: Any) -> Tensor:
     """x ** exponent; a square is a primitive of its own, as NumPy has it."""
     squared = type(exponent) in (int, float) and exponent == 2 and np.asarray(bare(x)).dtype.kind == "f"
@@ -168,7 +157,7 @@ class Tensor:
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
-        _begin(self, real_array(data))
+        _begin(self, checks.real_array(data))
         if requires_grad is not False:
             self.requires_grad = requires_grad
         if name is not None:
@@ -195,7 +184,7 @@ class Tensor:
             raise ValueError(f"{describe(self)} was made by {self.primitive.name}; only the data of a leaf can be set")
         if self.loan and isinstance(data, _ndarray) and data.base is self.value and data.shape == self.shape:
             return  # as after t.data -= x, which has changed it in place
-        value = real_array(data)
+        value = checks.real_array(data)
         if value.shape != self.shape:
             raise ShapeError(f"the data of {describe(self)} cannot have the shape {value.shape}; make a new Tensor")
         if self.requires_grad and value.dtype.kind != "f":
@@ -262,14 +251,6 @@ class Tensor:
         leaf.name, leaf.step, leaf.layer = self.name, self.step, self.layer
         return leaf
 
-    def __len__(self) -> int:
-        if self.ndim == 0:
-            raise TypeError("len() of a Tensor with no axes; its shape is ()")
-        return len(self.value)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
-
     # Operators: each records the primitive of its name
 
     __add__ = operation(primitives.add)
@@ -303,7 +284,7 @@ class Tensor:
 
         clip = cumprod = cumsum = diagonal = dot = flatten = max = mean = min = prod = ravel = repeat = _to_tensor
         squeeze = std = sum = swapaxes = take = trace = var = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = nonzero = tolist = _to_array
+        all = any = argmax = argmin = argsort = nonzero = tolist = __len__ = _to_array
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape, given as numbers or as one tuple."""
@@ -339,7 +320,7 @@ def as_tensor(value: Any, beside: Any = None) -> Tensor:
         dtype = beside.value.dtype
         _begin(leaf, np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value)))
     else:
-        _begin(leaf, real_array(value))
+        _begin(leaf, checks.real_array(value))
     return leaf
 
 
