@@ -144,11 +144,8 @@ def detect_anomaly() -> Iterator[None]:
     Raises:
         AnomalyError: a value, or a cotangent, is not finite.
     """
-    with (
-        temporarily(observer, observer.get() or _AnomalyDetector()),
-        np.errstate(all="ignore"),
-    ):  # what NumPy would warn of is an error
-        yield
+    with temporarily(observer, observer.get() or _AnomalyDetector()), np.errstate(all="ignore"):
+        yield  # what NumPy would warn of is an error
 
 
 class _AnomalyDetector(Observer):
@@ -255,10 +252,8 @@ _OTHERS: dict[str, list[tuple[Sequence, tuple]]] = {
 
 def samples(primitive: Primitive, seed: int = 0) -> Iterator[tuple[list[np.ndarray], tuple]]:
     """Inputs on which a primitive is smooth, away from kinks, and static arguments."""
-    cases = _OTHERS.get(primitive.name)
-    if cases is None and primitive.reduction is None:
-        cases = [(shapes, ()) for shapes in _BY_ELEMENT[len(primitive.vjps)]]
-    for shapes, static in cases or _REDUCTION:
+    by_element = [(shapes, ()) for shapes in _BY_ELEMENT.get(len(primitive.vjps), ())]
+    for shapes, static in _REDUCTION if primitive.reduction else _OTHERS.get(primitive.name, by_element):
         rng = np.random.default_rng(seed)
         inputs = [
             x if isinstance(x, np.ndarray) else rng.uniform(0.5, 1.5, x) * rng.choice([-1.0, 1.0], x) for x in shapes

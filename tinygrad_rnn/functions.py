@@ -35,8 +35,7 @@ __all__ = [
     "negative", "norm", "outer", "pad", "positive", "power", "primitive", "prod", "ravel", "reciprocal", "relu",
     "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt",
     "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh",
-    "tensordot",
-    "tile", "trace", "transpose", "tril", "triu", "var", "vdot", "vstack", "where",
+    "tensordot", "tile", "trace", "transpose", "tril", "triu", "var", "vdot", "vstack", "where",
 ]  # fmt: skip
 
 

@@ -1,13 +1,8 @@
-"""Names and time steps that nodes get beside those that users give them."""
+"""Names of gradients, and the time steps that states come from."""
 
 from __future__ import annotations
 
-from tinygrad_rnn.tensor import Tensor, label
-
-
-def unless_named(tensor: Tensor, name: str) -> Tensor:
-    """Label a Tensor unless it has a name already: names that users set win."""
-    return tensor if tensor.name is not None else label(tensor, name)
+from tinygrad_rnn.tensor import Tensor
 
 
 def last_step(node: Tensor) -> int:

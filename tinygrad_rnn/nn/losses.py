@@ -13,7 +13,6 @@ from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.interop import record_test
-from tinygrad_rnn.naming import unless_named
 from tinygrad_rnn.tensor import Tensor, as_tensor, label, record
 
 
@@ -55,13 +54,13 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
         raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
     if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:
         hot = as_tensor(record_test("one_hot", y, static=(z.shape[-1],)).astype(z.dtype))
-        y = unless_named(hot, y.name or Letter("Y"))
+        y = _unless_named(hot, y.name or Letter("Y"))
     if y.shape != z.shape:
         raise ShapeError(
             f"cross_entropy: logits of shape {z.shape} need class numbers (integers) of shape {z.shape[:-1]} or "
             f"weights of shape {z.shape}, not {y.dtype} targets of shape {y.shape}"
         )
-    total = record(primitives.cross_entropy, (z, unless_named(y, Letter("Y"))))
+    total = record(primitives.cross_entropy, (z, _unless_named(y, Letter("Y"))))
     return _reduced("cross_entropy", total, reduction, int(np.prod(z.shape[:-1])))
 
 
@@ -69,7 +68,7 @@ def _pair(call: str, y: Any, target: Any) -> tuple[Tensor, Tensor]:
     y, target = as_tensor(y), as_tensor(target)
     if y.shape != target.shape:
         raise ShapeError(f"{call}: y has shape {y.shape} and the target {target.shape}; they must be the same")
-    return unless_named(y, Letter("y")), unless_named(target, Letter("Y"))
+    return _unless_named(y, Letter("y")), _unless_named(target, Letter("Y"))
 
 
 def _reduced(call: str, total: Tensor, reduction: str, count: int) -> Tensor:
@@ -77,3 +76,8 @@ def _reduced(call: str, total: Tensor, reduction: str, count: int) -> Tensor:
         one_of(call, "reduction", reduction, ("sum", "mean"))
         total = total / max(count, 1)
     return label(total, Letter("L"))
+
+
+def _unless_named(tensor: Tensor, name: str) -> Tensor:
+    """Label a Tensor unless it has a name already: names that users set win."""
+    return tensor if tensor.name is not None else label(tensor, name)
