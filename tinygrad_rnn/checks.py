@@ -72,12 +72,12 @@ def positive(call: str, name: str, value: Any) -> float:
     return number(call, name, value, "a finite number above 0", math.ulp(0.0), sys.float_info.max)
 
 
-def plain(static: Any) -> Any:
+def python_numbers(static: Any) -> Any:
     """A static argument with Python's own whole numbers for those of NumPy and of enumerations."""
     if isinstance(static, (tuple, list)):
-        return (tuple if isinstance(static, tuple) else list)(map(plain, static))
+        return (tuple if isinstance(static, tuple) else list)(map(python_numbers, static))
     if isinstance(static, slice):
-        return slice(*map(plain, (static.start, static.stop, static.step)))
+        return slice(*map(python_numbers, (static.start, static.stop, static.step)))
     whole = isinstance(static, (int, np.integer)) and not isinstance(static, bool)
     return operator.index(static) if whole else static
 

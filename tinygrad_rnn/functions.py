@@ -23,7 +23,7 @@ from tinygrad_rnn.descriptions import refusal
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.interop import NUMPY_FUNCTIONS, values_of
 from tinygrad_rnn.observer import observer
-from tinygrad_rnn.tensor import Axis, Tensor, as_tensor, bare, operation, power, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, power, record
 
 __all__ = [
     "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
@@ -38,6 +38,8 @@ __all__ = [
     "tensordot", "tile", "trace", "transpose", "tril", "triu", "var", "vdot", "vstack", "where",
 ]  # fmt: skip
 
+
+Axis = int | tuple[int, ...] | None
 
 # Elementwise, with broadcasting: primitives
 

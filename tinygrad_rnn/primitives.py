@@ -43,16 +43,15 @@ class Primitive:
             `vjp(i, g, ans, *arguments)` for input i.
         by_element: whether it works element by element, on inputs that are broadcast.
         products: the pairs of inputs that are multiplied as matrices, the left one first.
-        by_rows: whether it does to each row of a batch, which comes after what it is multiplied with or looked up in,
-            what it does to a vector.
+        by_rows: whether it does to each row of a batch what it does to a vector: a product W x, a look-up in a table.
         reduction: the ufunc that it applies over an axis, as in forward(x, axis, keepdims).
         is_view: whether the result may be the very memory of its input.
         is_copy: whether the result has the elements of its input, in their order, in its shape and dtype or others.
-        has_shape: whether its static argument is the shape of the result.
-        summed: the static arguments with which it gives, of inputs stacked along a new first axis, the sum of what it
-            gives of each with these; None where there are none.
+        has_shape: whether its only static argument is the shape of the result.
+        summed: summed(*static) are the static arguments with which one call, on inputs stacked along a new first axis,
+            gives the sum of the calls on each with `static`; None where there are none.
         is_composite: whether it stands for several primitives: its forward function, run on Tensors, records these.
-        neutral: per input, the number that in its place makes the other input the result.
+        neutral: per input, the number beside which the other input is the result, to the bit; None if there is none.
         add_to: add_to(total, g, *arguments) adds the rule's term to an array in place, which takes less time than
             the rule.
         into: into(out, *arguments) writes the result into an array, which may be that of an only input.

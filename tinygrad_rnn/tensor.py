@@ -24,8 +24,6 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
 from tinygrad_rnn.primitives import Primitive
 
-Axis = int | tuple[int, ...] | None
-
 _next_number = itertools.count().__next__
 # Looked up once, not at every node
 _new, _ndarray = object.__new__, np.ndarray
@@ -49,7 +47,7 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         arrays.append(x.value)
         if x._requires_grad:
             recorded = True
-    arguments = (*arrays, *[checks.plain(argument) for argument in static]) if static else tuple(arrays)
+    arguments = (*arrays, *[checks.python_numbers(argument) for argument in static]) if static else tuple(arrays)
     del arrays  # the guard of `.data` counts references
     return _run(primitive, inputs, arguments, recorded)
 
@@ -315,13 +313,10 @@ def as_tensor(value: Any, beside: Any = None) -> Tensor:
     """A Tensor itself, or anything else as a leaf; as in NumPy, a Python number does not widen the dtype beside it."""
     if isinstance(value, Tensor):
         return value
-    leaf = _new(Tensor)
     if type(value) in (bool, int, float) and isinstance(beside, Tensor):
         dtype = beside.value.dtype
-        _begin(leaf, np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value)))
-    else:
-        _begin(leaf, checks.real_array(value))
-    return leaf
+        value = np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value))
+    return Tensor(value)
 
 
 def bare(value: Any) -> Any:
