@@ -226,6 +226,18 @@ def __bool__(self: Tensor) -> bool:
     return bool(self.value)
 
 
+def item(self: Tensor) -> float:
+    """The value of a Tensor of one element as a Python number."""
+    leaves_the_graph("item()", x=self)
+    return self.value.item()
+
+
+def numpy(self: Tensor) -> np.ndarray:
+    """A copy of the value."""
+    leaves_the_graph("numpy()", x=self)
+    return self.value.copy()
+
+
 def tolist(self: Tensor) -> Any:
     """The value as Python numbers, in lists that are nested as the axes are."""
     leaves_the_graph("tolist()", x=self)
@@ -265,8 +277,8 @@ def __setstate__(self: Tensor, state: tuple) -> None:
 Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function
 Tensor.__pandas_priority__ = 5000  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
 for _method in (
-    __getitem__, __len__, __iter__, __setitem__, __array__, __float__, __bool__, tolist, __repr__, __format__,
-    __getstate__, __setstate__,
+    __getitem__, __len__, __iter__, __setitem__, __array__, __float__, __bool__, __repr__, __format__, __getstate__,
+    __setstate__, item, numpy, tolist,
 ):  # fmt: skip
     setattr(Tensor, _method.__name__, _method)
 for _name, _test in {

@@ -232,16 +232,6 @@ class Tensor:
     is_leaf = property(lambda self: self.primitive is None, doc="Whether it was made from data and not by a primitive.")
     static = property(lambda self: self.arguments[len(self.inputs) :], doc="Its static arguments, such as an axis.")
 
-    def item(self) -> float:
-        """The value of a Tensor of one element as a Python number."""
-        leaves_the_graph("item()", x=self)
-        return self.value.item()
-
-    def numpy(self) -> np.ndarray:
-        """A copy of the value."""
-        leaves_the_graph("numpy()", x=self)
-        return self.value.copy()
-
     def detach(self) -> Tensor:
         """A leaf with the same value, name, step and layer, through which no gradient flows."""
         with temporarily(recording, False):
@@ -282,7 +272,7 @@ class Tensor:
 
         clip = cumprod = cumsum = diagonal = dot = flatten = max = mean = min = prod = ravel = repeat = _to_tensor
         squeeze = std = sum = swapaxes = take = trace = var = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = nonzero = tolist = __len__ = _to_array
+        all = any = argmax = argmin = argsort = item = nonzero = numpy = tolist = __len__ = _to_array
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape, given as numbers or as one tuple."""
