@@ -104,7 +104,7 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
         lines = [f"= {first}", *(text if text.startswith("-") else f"+ {text}" for text in others)]
         equation += "".join(f"\n  & {line} \\\\" for line in lines)
     equation = equation.removesuffix(" \\\\")
-    whole = graph.writer(LATEX).text(Tree("partial", of=(loss, parameter, False), shape=()))
+    whole = Writer(graph.names, graph.notation, LATEX).text(_partial(loss, parameter))
     return f"\\begin{{align*}}\n  {whole}{equation}\n\\end{{align*}}\n"
 
 
@@ -140,15 +140,11 @@ class _Graph:
         if step is not None and step not in list(uses):
             known = ", ".join(map(str, sorted(uses)))
             raise ValueError(f"{describe(self.parameter)} has no term at step {step!r}, only at {known}")
-        terms, writer = [], self.writer(setting)
+        terms, writer = [], Writer(self.names, self.notation, setting)
         for k in sorted(uses) if step is None else [step]:
             fractions, factors = zip(*[self.product(target, use, writer) for target, use in uses[k]], strict=True)
             terms.append(Term(k, " + ".join(fractions), writer.text(plus(*factors)), values[k - 1]))
         return terms
-
-    def writer(self, setting: Typesetting) -> Writer:
-        """What writes the graph in a setting."""
-        return Writer(self.names, self.notation, setting)
 
     def step(self, use: Use) -> int:
         """The time step that a use of the parameter belongs to."""
@@ -194,10 +190,12 @@ class _Graph:
 
     def _read(self, fraction: Tree, paths: list[Path] | None) -> list[Tree]:
         """The factors of a link in the order in which the gradient meets them."""
-        if paths is not None and len(paths) == 1:
+        if paths is None:
+            return [fraction]
+        if len(paths) == 1:
             factors = met(paths[0], self.notation.writes)
             return [fraction] if factors is None else factors
-        total = None if paths is None else derivative(paths[::-1], self.notation.writes)
+        total = derivative(paths[::-1], self.notation.writes)
         return [fraction if total is None else total]
 
     def _dominators(self) -> dict[Tensor, Tensor]:
