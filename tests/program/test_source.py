@@ -708,3 +708,18 @@ def test_what_numpy_lacks_is_written_as_it_runs(name):
     """The text that comes with the package, which may be installed without its source, is that of the table."""
     source = inspect.getsource(getattr(choices if name == "one_hot" else primitives, f"_{name}", AS_TRACED.forward))
     assert source in (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8")
+
+
+def test_a_sum_over_time_that_starts_with_a_constant():
+    """Its first term is the 1 of a loss that a parameter is added to."""
+    W, s = Tensor(0.3 * np.eye(3), True, "W"), Tensor(0.5, True, "s")
+    b = Tensor(np.ones(3), True, "b")
+
+    def loss():
+        h = b
+        for t in (1, 2, 3):
+            z = tg.label(W @ h + b, "z", t)
+            h = tg.label(tg.tanh(tg.label(z + s, "m", t)), "h", t)
+        return tg.label(tg.label(tg.sum(tg.label(h * h, "y")) * 2.0, "e") + s, "L")
+
+    assert_written(loss, (), [W, b, s], rtol=1e-12)

@@ -69,11 +69,11 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
             derivative = read(stated, _named(node, inputs), node)
         except ValueError as error:
             raise Unwritten(stated) from error
-        sides = [side for pair in row.products for side in pair]
-        term = (
-            times(derivative, g) if i not in sides else matrix(*[(g, derivative), (derivative, g)][sides.index(i) % 2])
-        )
-        shape = node.shape if i not in sides else x.shape
+        side = next((pair.index(i) for pair in row.products if i in pair), None)
+        if side is None:
+            term, shape = times(derivative, g), node.shape
+        else:
+            term, shape = matrix(*[(g, derivative), (derivative, g)][side]), x.shape
     else:
         ans = symbol(node) if writes(node) else expression(node, writes)
         try:
@@ -81,7 +81,7 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
         except Exception as error:  # a rule may do what only arrays can
             raise Unwritten(row.name) from error
         shape = term.shape
-    return term.shaped(x.shape) if shape == x.shape or not is_summed(shape, x.shape) else total(term, x.shape)
+    return total(term, x.shape) if _is_summed(shape, x.shape) else term.shaped(x.shape)
 
 
 @functools.cache
@@ -94,7 +94,7 @@ def hands_on(primitive: Primitive, i: int) -> bool:
         return False
 
 
-def is_summed(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+def _is_summed(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
     """Whether a cotangent of a shape is summed to get that of an input which was broadcast."""
     kept = (1,) * (len(shape) - len(to)) + tuple(to)
     return any(n != m for n, m in zip(shape, kept, strict=False))

@@ -17,8 +17,9 @@ _TOKEN = re.compile(
     r"|\{(?P<operand>\w+)\}|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) |(?P<word>(?!ᵗ)[^\W\d_]\w*)"
     r"|(?P<sign>\[…\]|\S| (?=\S))"
 )
-_RELATIONS = dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), 0)
-_LEVELS = {**_RELATIONS, "+": 1, "−": 1, "⊙": 2, " / ": 2, "/": 2, " ": 3, "^": 4, "²": 4, "³": 4, "[…]": 4}
+_INFIXES = {**dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), (0, "relation")),
+            "+": (1, "sum"), "−": (1, "sum"), "⊙": (2, "times"), " / ": (2, "over"), "/": (2, "over"),
+            " ": (3, "matrix"), **dict.fromkeys("^²³", (4, "power")), "[…]": (4, "part")}  # fmt: skip
 _PREFIXES = {"−": (2, "negative"), "Σ": (2, "total"), "ᵗ": (4, "transposed"), "√": (4, "root"),
              "not": (0, "words"), "either": (0, "words")}  # fmt: skip
 _FUNCTION = "{f}"
@@ -55,38 +56,24 @@ def _parsed(template: str) -> Tree:
     """A template as a tree, with operands to be filled in."""
     tokens = [(match.lastgroup, match[match.lastgroup]) for match in _TOKEN.finditer(template)][::-1]
 
-    def made(head: str, *parts: Tree, of: Any = None) -> Tree:
-        return Tree(head, parts, of)
-
     def skipped(text: str) -> bool:
         return bool(tokens) and tokens[-1][1] == text and bool(tokens.pop())
 
     def tree(least: int = 0) -> Tree:
         """What stands next, with all operators that bind at least so tightly."""
         left = operand()
-        while tokens and _LEVELS.get(tokens[-1][1], -1) >= least:
+        while tokens and tokens[-1][1] in _INFIXES and _INFIXES[tokens[-1][1]][0] >= least:
             sign = tokens.pop()[1]
-            if sign in "²³":
-                left = made("power", left, number("²³".index(sign) + 2))
-            elif sign == "[…]":
-                left = made("part", left)
-            else:
-                left = joined(left, sign, tree(_LEVELS[sign] + 1))
+            level, head = _INFIXES[sign]
+            if sign == "[…]":
+                left = Tree(head, [left])
+                continue
+            right = number("²³".index(sign) + 2) if sign in "²³" else tree(level + 1)
+            right = Tree("negative", [right]) if sign == "−" else right
+            head = "times" if sign == " " and left.is_number() else head
+            of = sign.strip() if head == "relation" else "spaced" if sign == " / " else None
+            left = Tree(head, [left, right], of)
         return left
-
-    def joined(left: Tree, sign: str, right: Tree) -> Tree:
-        match sign:
-            case "+" | "−":
-                return made("sum", left, right if sign == "+" else made("negative", right))
-            case "⊙":
-                return made("times", left, right)
-            case "/" | " / ":
-                return made("over", left, right, of="spaced" if sign == " / " else None)
-            case " ":
-                return made("times" if left.is_number() else "matrix", left, right)
-            case "^":
-                return made("power", left, right)
-        return made("relation", left, right, of=sign.strip())
 
     def arguments() -> list[Tree]:
         found = [tree()]
@@ -97,22 +84,22 @@ def _parsed(template: str) -> Tree:
     def operand() -> Tree:
         kind, text = tokens.pop() if tokens else _failed(template)
         if kind == "operand":
-            return made("operand", of=text)
+            return Tree("operand", of=text)
         if kind == "number":
             return number(0.5 if text == "½" else float(text))
         if kind == "call":
-            return made("applied", *arguments(), of=text)
+            return Tree("applied", arguments(), text)
         if kind == "word":
-            return made("applied", of=text)
+            return Tree("applied", of=text)
         if kind == "f":
-            return made("prime" if text.endswith("′") else "applied", *arguments(), of=_FUNCTION)
+            return Tree("prime" if text.endswith("′") else "applied", arguments(), _FUNCTION)
         if text in _PREFIXES:
             least, head = _PREFIXES[text]
-            return made(head, tree(least), of=text if head == "words" else None)
+            return Tree(head, [tree(least)], text if head == "words" else None)
         if text not in _BRACKETS:
             _failed(template)
         inside, (end, head) = tree(), _BRACKETS[text]
-        return (made(head, inside) if head else inside) if skipped(end) else _failed(template)
+        return (Tree(head, [inside]) if head else inside) if skipped(end) else _failed(template)
 
     found = tree()
     return _failed(template) if tokens else found

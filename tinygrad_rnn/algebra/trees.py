@@ -11,6 +11,7 @@ batch is multiplied, one of its rows stands for all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
@@ -121,12 +122,7 @@ def _is_negative(x: Tree) -> bool:
 
 def times(*parts: Tree) -> Tree:
     """Element by element, or by numbers: these multiplied and first, the sign outside, gradients last."""
-    value, factors = 1.0, []
-    for x in _factors(parts):
-        if x.is_number():
-            value *= x.of
-        else:
-            factors.append(x)
+    value, factors = _numbers_apart(_factors(parts))
     factors.sort(key=lambda x: x.comes_back)
     shape, comes_back = broadcast(parts), any(x.comes_back for x in parts)
     if value == 0 or not factors:
@@ -143,6 +139,12 @@ def _factors(parts: Iterable[Tree]) -> Iterator[Tree]:
         if x.head == "negative":
             yield number(-1)
         yield from _factors(x.parts) if x.head in ("negative", "times") else (x,)
+
+
+def _numbers_apart(factors: Iterable[Tree]) -> tuple[float, list[Tree]]:
+    """The product of the numbers among some factors, and the other factors."""
+    factors = list(factors)
+    return math.prod([x.of for x in factors if x.is_number()]), [x for x in factors if not x.is_number()]
 
 
 def over(x: Tree, y: Tree) -> Tree:
@@ -167,31 +169,25 @@ def transposed(x: Tree) -> Tree:
 
 def matrix(a: Tree, b: Tree) -> Tree:
     """a b: a matrix and a column, two matrices, a column and a row; numbers and signs stand before it."""
-    value, factors = 1.0, []
-    for number_before, x in map(_scaled, (a, b)):
-        value *= number_before
-        if x.is_number():
-            value *= x.of
-        else:
-            factors.append(x)
+    value, factors = _numbers_apart([*_scaled(a), *_scaled(b)])
     shape = (*a.shape[:-1], *b.shape[1:])
     product = factors[0] if len(factors) == 1 else Tree("matrix", factors or [number(1)], shape=shape)
     return times(number(value), product.shaped(shape, a.comes_back or b.comes_back))
 
 
-def _scaled(x: Tree) -> tuple[float, Tree]:
+def _scaled(x: Tree) -> tuple[Tree, Tree]:
     """The number, with its sign, that stands before a product, and the rest."""
-    value = -1.0 if x.head == "negative" else 1.0
-    x = x.parts[0] if x.head == "negative" else x
-    if x.head == "times" and x.parts[0].is_number():
-        return value * x.parts[0].of, times(*x.parts[1:])
-    return value, x
+    if x.head == "negative":
+        before, rest = _scaled(x.parts[0])
+        return negative(before), rest
+    is_scaled = x.head == "times" and x.parts[0].is_number()
+    return (x.parts[0], times(*x.parts[1:])) if is_scaled else (number(1), x)
 
 
 def total(x: Tree, shape: Shape = ()) -> Tree:
     """Σ x, of a value of another shape; a number stands before it."""
-    value, x = _scaled(x)
-    return times(number(value), Tree("total", [x], shape=shape)).shaped(shape)
+    before, x = _scaled(x)
+    return times(before, Tree("total", [x], shape=shape)).shaped(shape)
 
 
 def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:

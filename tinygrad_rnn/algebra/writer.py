@@ -1,10 +1,9 @@
 """Formulas as text, as one notation and one setting have them."""
 
 import re
-from collections.abc import Sequence
 from itertools import pairwise
 
-from tinygrad_rnn.algebra.formulas import DEEPEST, Path, derivative, expression
+from tinygrad_rnn.algebra.formulas import DEEPEST, expression
 from tinygrad_rnn.algebra.notation import NOTATIONS, OUTPUT, Names, Notation, is_number, printable
 from tinygrad_rnn.algebra.trees import Tree, number
 from tinygrad_rnn.algebra.typesetting import PLAIN, Typesetting
@@ -86,11 +85,6 @@ class Writer:
         """The letter of the function that makes a node from its one input, as f in f(ĥ); empty if it is no such one."""
         made = expression(node, self.notation.writes, 1)
         return self._called(made.of) if made.head == "applied" and len(made.parts) == 1 else ""
-
-    def derivative(self, paths: Sequence[Path]) -> str | None:
-        """The local derivatives along each path multiplied, the paths added up; None if there is no short notation."""
-        found = derivative(paths, self.notation.writes)
-        return None if found is None else self.text(found)
 
     # A method for each head
 

@@ -8,6 +8,7 @@ other is the most common mistake with this formula.
 """
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ from tinygrad_rnn.algebra.formulas import back, derivative, in_order, met
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
-from tinygrad_rnn.algebra.variables import Use, fold, time_steps, variables
+from tinygrad_rnn.algebra.variables import Path, Use, fold, time_steps, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contributions
@@ -103,7 +104,7 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
         lines = [f"= {first}", *(text if text.startswith("-") else f"+ {text}" for text in others)]
         equation += "".join(f"\n  & {line} \\\\" for line in lines)
     equation = equation.removesuffix(" \\\\")
-    whole = graph.writer(LATEX).text(Tree("partial", of=(loss, parameter, False), shape=()))
+    whole = Writer(graph.names, graph.notation, LATEX).text(_partial(loss, parameter))
     return f"\\begin{{align*}}\n  {whole}{equation}\n\\end{{align*}}\n"
 
 
@@ -139,15 +140,11 @@ class _Graph:
         if step is not None and step not in list(uses):
             known = ", ".join(map(str, sorted(uses)))
             raise ValueError(f"{describe(self.parameter)} has no term at step {step!r}, only at {known}")
-        terms, writer = [], self.writer(setting)
+        terms, writer = [], Writer(self.names, self.notation, setting)
         for k in sorted(uses) if step is None else [step]:
             fractions, factors = zip(*[self.product(target, use, writer) for target, use in uses[k]], strict=True)
             terms.append(Term(k, " + ".join(fractions), writer.text(plus(*factors)), values[k - 1]))
         return terms
-
-    def writer(self, setting: Typesetting) -> Writer:
-        """What writes the graph in a setting."""
-        return Writer(self.names, self.notation, setting)
 
     def step(self, use: Use) -> int:
         """The time step that a use of the parameter belongs to."""
@@ -164,40 +161,35 @@ class _Graph:
         chain = [target]
         while chain[-1] in self.above:
             chain.append(self.above[chain[-1]])
-        links = [(a, b, self._only_use(a, b)) for a, b in pairwise(chain[::-1])] + [(target, use.source, use)]
+        links = [(_partial(a, b), self._paths(a, b)) for a, b in pairwise(chain[::-1])]
+        links.append((_partial(target, use.source, direct=True), use.paths))
         if len(links) > _MOST_FACTORS:
-            links[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [None]
-        fractions = [Tree("dots", of="⋯") if k is None else self._partial(*k[:2], k[2] is use) for k in links]
-        derivatives = " ".join(map(writer.text, fractions))
+            links[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [(Tree("dots", of="⋯"), None)]
+        derivatives = " ".join(writer.text(fraction) for fraction, _ in links)
         if self.notation.order == "reading":
-            met = [x for link, fraction in zip(links, fractions, strict=True) for x in self._read(link, fraction)]
-            return derivatives, in_order(met)
+            return derivatives, in_order([factor for link in links for factor in self._read(*link)])
         g = number(1).shaped((), comes_back=True)
-        for link, fraction in zip(links, fractions, strict=True):
-            g = self._passed(link, fraction, g)
+        for link in links:
+            g = self._passed(*link, g)
         return derivatives, g
 
-    def _partial(self, a: Tensor, b: Tensor, direct: bool) -> Tree:
-        """∂a/∂b, or the direct one, ∂⁺a/∂b."""
-        return Tree("partial", of=(a, b, direct), shape=(*a.shape, *b.shape))
+    def _paths(self, a: Tensor, b: Tensor) -> list[Path] | None:
+        """The paths from a to b, if no other variable is on a way from one to the other."""
+        return next(use.paths for use in self.uses[a] if use.source is b) if len(self.users[b]) == 1 else None
 
-    def _passed(self, link: tuple | None, fraction: Tree, g: Tree) -> Tree:
+    def _passed(self, fraction: Tree, paths: list[Path] | None, g: Tree) -> Tree:
         """The gradient of b, of that of a: by the rules, or as ᵗ(∂a/∂b) dh where there is no notation."""
-        if link is None:
+        if fraction.head == "dots":
             return Tree("matrix", [fraction, g], shape=g.shape)
-        a, b, use = link
-        if use is not None and use.paths is not None:
-            try:
-                return back(use.paths[::-1], g, self.notation.writes)
-            except Unwritten:
-                pass
-        if a.size == 1:
-            return times(g, fraction.shaped(b.shape)).shaped(b.shape)
-        return matrix(transposed(fraction), g).shaped(b.shape)
+        if paths is not None:
+            with suppress(Unwritten):
+                return back(paths[::-1], g, self.notation.writes)
+        a, b, _ = fraction.of
+        product = times(g, fraction.shaped(b.shape)) if a.size == 1 else matrix(transposed(fraction), g)
+        return product.shaped(b.shape)
 
-    def _read(self, link: tuple | None, fraction: Tree) -> list[Tree]:
+    def _read(self, fraction: Tree, paths: list[Path] | None) -> list[Tree]:
         """The factors of a link in the order in which the gradient meets them."""
-        paths = link[2].paths if link is not None and link[2] is not None else None
         if paths is None:
             return [fraction]
         if len(paths) == 1:
@@ -205,10 +197,6 @@ class _Graph:
             return [fraction] if factors is None else factors
         total = derivative(paths[::-1], self.notation.writes)
         return [fraction if total is None else total]
-
-    def _only_use(self, a: Tensor, b: Tensor) -> Use | None:
-        """The use of b by a, if that is the only way from one to the other."""
-        return next(use for use in self.uses[a] if use.source is b) if len(self.users[b]) == 1 else None
 
     def _dominators(self) -> dict[Tensor, Tensor]:
         """Where the ways from each variable meet: the oldest user gives way to what all its own ways pass through."""
@@ -220,3 +208,8 @@ class _Graph:
                 ahead = ahead - {oldest} | {above[oldest]}
             above.update((x, meet) for meet in ahead)
         return above
+
+
+def _partial(a: Tensor, b: Tensor, direct: bool = False) -> Tree:
+    """∂a/∂b, or the direct one, ∂⁺a/∂b."""
+    return Tree("partial", of=(a, b, direct), shape=(*a.shape, *b.shape))

@@ -72,17 +72,11 @@ class _Numbers(_Letters):
         return math.prod(t.shape) != 1 and not t.is_number()
 
     def binds(self, t: Tree) -> int:
-        t = self._as_numbers(t)
-        if t.head == "array" and t.of[0].size == 1:
-            return _bare(t.of[0].item())[1]
-        return super().binds(t)
-
-    def _as_numbers(self, t: Tree) -> Tree:
-        return self.shown(t.of) if t.head == "symbol" and (t.of.is_leaf or self.notation.writes(t.of)) else t
+        t = self.shown(t.of) if t.head == "symbol" else t
+        return _bare(t.of[0].item())[1] if t.head == "array" and t.of[0].size == 1 else super().binds(t)
 
     def _symbol(self, t: Tree) -> str:
-        shown = self._as_numbers(t)
-        return super()._symbol(t) if shown is t else self._array(shown)
+        return self._array(self.shown(t.of))
 
     def _array(self, t: Tree) -> str:
         """A single number bare; others by their id, in full, or if they are large by their shape."""

@@ -54,7 +54,7 @@ class Labels:
         """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""
         of = self.writer.variable(tensor, step)
         if self.unfolded.has_gradients:
-            return self.setting.derivative(self.name(self.output), of, direct=False)
+            return self.setting.derivative(self.name(self.output), of)
         return self.setting.word("d") + of
 
     def equation(self, p: Place) -> str:
@@ -67,7 +67,7 @@ class Labels:
 
     def partial(self, p: Place) -> str:
         """∂L/∂W, of the output with respect to a node."""
-        return self.setting.derivative(self.name(self.output), self.name(p), direct=False)
+        return self.setting.derivative(self.name(self.output), self.name(p))
 
     def gradient(self, p: Place) -> str:
         """What gradient a node stands for, as a tooltip says it."""
@@ -86,7 +86,7 @@ class Labels:
         found = self.unfolded.derivatives.get(link)
         if found is not None and text_width(self.unfolded.writer.text(found), EDGE_FONT) <= WIDEST:
             return self.writer.text(found)
-        return self.setting.derivative(self.name(link.target), self.name(link.source), direct=False)
+        return self.setting.derivative(self.name(link.target), self.name(link.source))
 
     def function(self, link: Link) -> str:
         """The function that a link applies, as f in h = f(ĥ), where it applies just one."""

@@ -245,7 +245,7 @@ class Assignments:
                 sign = "+="
             elif zeroed or i:
                 parts = [target, " + ", *parts]
-            elif len(some) == 1 and (some[0] in self.ref or some[0].primitive.is_view):
+            elif len(some) == 1 and (some[0] in self.ref or (some[0].primitive and some[0].primitive.is_view)):
                 parts = [*self._operand(some[0], node, Binding.ATOM), ".copy()"]  # += must not change another's array
             position = max([position, *(self.position.get(x, -1) for x in some)])
             completes = node if i == len(segments) - 1 else None

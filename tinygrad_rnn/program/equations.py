@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tinygrad_rnn.algebra.formulas import Path, back, derivative
+from tinygrad_rnn.algebra.formulas import Path, back, hands_on
 from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.trees import Unwritten, gradient, number
 from tinygrad_rnn.algebra.typesetting import Typesetting
@@ -67,19 +67,17 @@ class Equations:
         self.uses = _uses(order, {loss, *(y for x in schedule.gathered for y in schedule.so_far(x))})
         self.variables = {x.born: x for x in order if x.name is not None}
         gradients = {x.node.name.born for x in lines.lines if _is_gradient(x.node)}
-        self.alike: dict[Node, set[int | None]] = {}  # the steps of the variables that are called alike
         steps: dict[Any, set[int | None]] = defaultdict(set)
         for x in order:
-            if x in family and not x.is_leaf:
-                steps[family[x]].add(self.step(x))
-                self.alike[x] = steps[family[x]]
+            steps[family.get(x)] |= set() if x.is_leaf else {self.step(x)}
+        self.alike = {x: steps[family[x]] for x in family}  # the steps of the variables that are called alike
         self.loss = None if loss.born in gradients else loss
         self.cotangent: dict[Node, Node | None] = {loss: loss}  # the variable whose gradient is that of another
         for x in reversed(order):
             uses = self.uses.get(x, [])
             if x.born in gradients:
                 self.cotangent[x] = x
-            elif x is not loss and len(uses) == 1 and _is_handed_on(uses[0][1], self.writer.notation.writes):
+            elif x is not loss and len(uses) == 1 and _is_handed_on(uses[0][1]):
                 self.cotangent[x] = self.cotangent.get(uses[0][0])
         leaves = [x for x in order if x.is_leaf and x.born in gradients]
         grouped = {x: self._alike(self.uses.get(x, [])) for x in leaves}
@@ -188,10 +186,9 @@ def _uses(order: Sequence[Node], ends: set[Node]) -> dict[Node, list[_Use]]:
     return found
 
 
-def _is_handed_on(paths: list[Path] | None, writes: Callable) -> bool:
+def _is_handed_on(paths: list[Path] | None) -> bool:
     """Whether a gradient comes back from a use as it is."""
-    found = None if paths is None else derivative(paths, writes)
-    return found is not None and found.is_number(1)
+    return paths is not None and len(paths) == 1 and all(hands_on(node.primitive, i) for node, i in paths[0])
 
 
 def _is_gradient(node: Node | None) -> bool:
