@@ -306,9 +306,7 @@ def as_tensor(value: Any, beside: Any = None) -> Tensor:
     if type(value) in (bool, int, float) and isinstance(beside, Tensor):
         dtype = beside.value.dtype
         value = np.array(value, dtype if dtype.kind == "f" else np.result_type(dtype, value))
-    leaf = _new(Tensor)
-    _begin(leaf, checks.real_array(value))
-    return leaf
+    return Tensor(value)
 
 
 def bare(value: Any) -> Any:
