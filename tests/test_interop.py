@@ -221,3 +221,11 @@ def test_what_is_not_supported_is_so_inside_a_list_too():
         with pytest.raises(TypeError, match="on a Tensor is not supported"):
             call()
     assert np.unique(tg.Tensor([2, 1, 2])).tolist() == [1, 2]
+
+
+def test_a_function_that_is_not_supported_is_not_said_to_be_without_a_keyword():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(TypeError, match=r"^np\.tanh, out= on a Tensor .*; np\.tanh without it is supported"):
+        np.tanh(x, out=np.zeros(2))
+    with pytest.raises(TypeError, match=r"^np\.cbrt on a Tensor is not supported\. "):
+        np.cbrt(x, out=np.zeros(2))

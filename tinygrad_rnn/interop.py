@@ -98,7 +98,8 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **key
         return _in_dtype(given.get("dtype"), ufunc, inputs, {})
     if _holds_no_gradient(inputs):
         return _plain(getattr(ufunc, method), reads=True)(*inputs, **keywords)
-    raise _unsupported(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", given)
+    name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+    raise _unsupported(name, given if method == "__call__" and ufunc in NUMPY_FUNCTIONS else ())
 
 
 def _array_function(self: Tensor, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:

@@ -37,11 +37,16 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     def __init__(
-        self, head: str, parts: Iterable[Tree] = (), of: Any = None, shape: Shape | None = None, comes_back: Any = False
+        self,
+        head: str,
+        parts: Iterable[Tree] = (),
+        of: Any = None,
+        shape: Shape | None = None,
+        comes_back: bool = False,
     ):
         self.head, self.parts, self.of = head, tuple(parts), of
         self.shape = broadcast(self.parts) if shape is None else tuple(shape)
-        self.comes_back = bool(comes_back) or any(part.comes_back for part in self.parts)
+        self.comes_back = comes_back or any(part.comes_back for part in self.parts)
 
     @cached_property
     def key(self) -> tuple:
