@@ -433,7 +433,7 @@ def test_as_a_module(tmp_path):
         (["draw"], "the following arguments are required: -o/--out"),
         (["demo", "--steps", "two"], "argument --steps: 'two' is not a whole number from 1 up"),
         (["train", "--epochs", "x"], "argument --epochs: 'x' is not a whole number"),
-        (["flow", "--cell", "cnn"], "argument --cell: invalid choice: 'cnn'"),
+        (["flow", "--preset", "cnn"], "argument --preset: invalid choice: 'cnn'"),
     ],
 )
 def test_arguments_that_do_not_fit_are_told_in_one_line(capsys, arguments, message):

@@ -25,7 +25,8 @@ from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
-from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train, reader
+from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
+from tinygrad_rnn.experiments.options import reader
 from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS

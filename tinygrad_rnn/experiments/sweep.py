@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Executor, Future, as_completed
 from dataclasses import asdict, fields, is_dataclass
 from functools import partial
@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.points import combinations
 from tinygrad_rnn.experiments.processes import Processes
-from tinygrad_rnn.experiments.runs import Run, combinations, measures
-from tinygrad_rnn.experiments.sweep_figure import draw_runs
+from tinygrad_rnn.experiments.runs import Run, draw_runs, measures, write_table
 from tinygrad_rnn.files import claimed, read_file, refuse_others, write_file
 
 _KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
-RECORD, RESULTS, FIGURE = "run.json", "results.csv", "results.svg"
+RECORD, TABLE, FIGURE = "run.json", "results.csv", "results.svg"
 
 
 def sweep(
@@ -36,7 +35,7 @@ def sweep(
     workers: int | None = None,
     measure: str | None = None,
     progress: Callable[[Run], None] | None = None,
-    outdated: Collection[str] = (),
+    name: Callable[[dict[str, Any]], str] | None = None,
 ) -> list[Run]:
     """Call a function with every combination of parameters; a run that fails is recorded, and the rest go on.
 
@@ -55,7 +54,7 @@ def sweep(
             is not run again: delete its folder if the function has changed.
         workers: how many processes (default: one for each core). measure: the name of the number that is drawn
             (default: the first). progress: is called with each run that is there, then with each as it ends.
-        outdated: identities, which are the names of the folders, of runs that run again though they are there.
+        name: gives the folder of a run its name, from the parameters (default: `identity`).
 
     Returns:
         The runs in the order of the grid.
@@ -68,12 +67,12 @@ def sweep(
     """
     wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
     checks.instance("sweep", executor, (Executor, type(None)), wanted)
-    points = {identity(point): point for point in combinations(grid)}
+    points = {(name or identity)(point): point for point in combinations(grid)}
     progress = progress or (lambda run: None)
     with contextlib.ExitStack() as ending:  # also when it is interrupted, or the disk is full: what has run is kept
         if out is not None:
             out = ending.enter_context(claimed(out))
-        runs = {} if out is None else _finished(out, function, points, outdated)
+        runs = {} if out is None else _finished(out, function, points)
         for run in runs.values():
             progress(run)
             _refuse_unknown(measure, run)
@@ -89,14 +88,15 @@ def sweep(
         futures: dict[Future, str] = {}
         ending.callback(lambda: [future.cancel() for future in futures])
         if out is not None:
-            ending.callback(lambda: _write_results([runs[key] for key in points if key in runs], out / RESULTS))
+            ending.callback(lambda: write_table([runs[key] for key in points if key in runs], out / TABLE))
         for key, point in waiting.items():
             futures[pool.submit(_attempt, function, point)] = key
         for future in as_completed(futures):
-            run = _outcome(future, points[futures[future]])
+            key = futures[future]
+            run = _outcome(future, points[key])
             if out is not None:
-                _record(out, function, run)
-            runs[futures[future]] = run
+                _record(out / key, function, run)
+            runs[key] = run
             progress(run)
             _refuse_unknown(measure, run)  # not after all of them
         in_order = [runs[key] for key in points]
@@ -163,11 +163,9 @@ def _line(problem: BaseException) -> str:
     return " ".join(f"{type(problem).__name__}: {problem}".split())
 
 
-def _finished(
-    out: Path, function: Callable[..., Any], points: Mapping[str, dict[str, Any]], outdated: Collection[str]
-) -> dict[str, Run]:
-    """The runs that are there already and did not fail; the records of those that are outdated are deleted."""
-    refuse_others(out / RESULTS, "error,seconds")
+def _finished(out: Path, function: Callable[..., Any], points: Mapping[str, dict[str, Any]]) -> dict[str, Run]:
+    """The runs that are there already and did not fail."""
+    refuse_others(out / TABLE, "error,seconds")
     refuse_others(out / FIGURE, "; runs: ")
     runs = {}
     for key, point in points.items():
@@ -175,9 +173,7 @@ def _finished(
             theirs, run = _read_record(path, point)
             if theirs != _name(function):
                 raise ValueError(f"sweep: {out} has runs of {theirs}, not of {_name(function)}: give another folder")
-            if key in outdated:
-                path.unlink()
-            elif run.error is None:
+            if run.error is None:
                 runs[key] = run
     return runs
 
@@ -198,8 +194,7 @@ def _read_record(path: Path, parameters: dict[str, Any]) -> tuple[str, Run]:
     return function, run
 
 
-def _record(out: Path, function: Callable[..., Any], run: Run) -> None:
-    folder = out / identity(run.parameters)
+def _record(folder: Path, function: Callable[..., Any], run: Run) -> None:
     folder.mkdir(exist_ok=True)
     content = json.dumps({"function": _name(function), **asdict(run)}, indent=2)
     write_file(folder / RECORD, content.encode())
@@ -213,19 +208,6 @@ def _name(function: Callable[..., Any]) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
     line = f", line {function.__code__.co_firstlineno}" if "<lambda>" in named.__qualname__ else ""
     return f"{named.__module__}.{named.__qualname__}{line}"
-
-
-def _write_results(runs: list[Run], path: Path) -> None:
-    parameters = list(dict.fromkeys(name for run in runs for name in run.parameters))
-    numbers = measures(runs)
-    taken = {*parameters, "error", "seconds"}
-    header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
-
-    def row(run: Run) -> list[Any]:
-        given, found = dict.fromkeys(parameters, "") | run.parameters, dict.fromkeys(numbers, "") | run.numbers()
-        return [*given.values(), *found.values(), run.error, run.seconds]
-
-    plots.table(path, header, map(row, runs))
 
 
 def _refuse_what_processes_cannot_import(function: Callable[..., Any]) -> None:
