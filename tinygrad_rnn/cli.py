@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
     options = _parser().parse_args(arguments)
     try:
-        with warnings.catch_warnings(), _termination_interrupts() as terminated:
+        with warnings.catch_warnings(), _termination_interrupts():
             warnings.showwarning = _shown_in_a_line(options.command)
             return options.run(options)
     except ValueError as error:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         status, message = 1, f"not enough memory: {error}"
     except KeyboardInterrupt as error:
-        status, message = 143 if terminated else 130, str(error) or "interrupted"
+        status, message = 143 if isinstance(error, Terminated) else 130, str(error) or "interrupted"
     except FileExistsError as error:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
@@ -68,19 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM interrupts as Ctrl-C does: what has been done is kept."""
+
+
 @contextlib.contextmanager
-def _termination_interrupts() -> Iterator[list[int]]:
-    """SIGTERM interrupts as Ctrl-C does: what has been done is kept. Gives a list of the signals that have come."""
-    received, before = [], signal.getsignal(signal.SIGTERM)
-
+def _termination_interrupts() -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
+        raise Terminated
 
+    before = signal.getsignal(signal.SIGTERM)
     with contextlib.suppress(ValueError):  # signals are for the main thread
         signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield received
+        yield
     finally:
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, before)

@@ -489,11 +489,11 @@ def test_1_and_1_0_are_one_learning_rate(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("[grid]\nlr = [0.1]\nhiden = [3]", r"\[grid\] has an unknown key, hiden; known: data, .*hidden"),
-        ("[train]\nhiden = 3\n[grid]\nlr = [0.1]", r"\[train\] has an unknown key, hiden"),
-        ("[grids]\nlr = [0.1]", "the file has an unknown key, grids; known: train, grid, sample"),
-        ("[sample]\npoint = 3", r"\[sample\] has an unknown key, point; known: points, seed, uniform"),
-        ("[sample]\npoints = 3\nuniform.hiden = [1, 2]", r"\[sample.uniform\] has an unknown key, hiden"),
+        ("[grid]\nlr = [0.1]\nhiden = [3]", r"unknown setting 'hiden'; did you mean hidden\?"),
+        ("[train]\nhiden = 3\n[grid]\nlr = [0.1]", "unknown setting 'hiden'"),
+        ("[grids]\nlr = [0.1]", "unknown table 'grids'; did you mean grid"),
+        ("[sample]\npoint = 3", r"unknown key of \[sample\] 'point'; did you mean points"),
+        ("[sample]\npoints = 3\nuniform.hiden = [1, 2]", "unknown setting 'hiden'"),
         ("[sample]\nuniform.hidden = [1, 2]", r"\[sample\] needs points"),
         ("[sample]\npoints = 3\nuniform = 3", r"uniform = 3: a table, \[uniform\], is needed"),
         ("[sample]\npoints = 3\nuniform.hidden = [2, 1]", r"uniform hidden = \[2, 1\]: a lower number"),
@@ -574,18 +574,12 @@ def test_the_command_on_a_dask_cluster_gives_the_same(capsys, tmp_path, cluster,
     assert record["parameters"]["data"] == "a.csv" and record["result"]["data"] == str(tmp_path / "a.csv")
 
 
-@pytest.mark.parametrize(
-    "address, status, message",
-    [
-        ("tcp://127.0.0.1:1", 1, "--dask tcp://127.0.0.1:1: no Dask scheduler answers there within 5 seconds"),
-        ("nowhere", 2, "--dask nowhere: missing port number"),
-    ],
-)
-def test_a_dask_address_where_nobody_answers(capsys, tmp_path, address, status, message):
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere"])
+def test_a_dask_address_where_nobody_answers(capsys, tmp_path, address):
     pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
     started = time.perf_counter()
-    got, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address)
-    assert got == status and err.count("\n") == 1 and message in err
+    status, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address)
+    assert (status, err) == (1, f"tinygrad-rnn sweep: --dask {address}: no Dask scheduler answers there\n")
     assert time.perf_counter() - started < 10 and not (tmp_path / "out").exists()
 
 
@@ -598,7 +592,7 @@ def test_a_server_of_another_kind_is_no_dask_scheduler(tmp_path):
         ended = run_script("-m", "tinygrad_rnn", "sweep", *options)
         server.shutdown()
     assert ended.returncode == 1
-    assert ended.stderr == (f"tinygrad-rnn sweep: --dask {address}: no Dask scheduler answers there within 5 seconds\n")
+    assert ended.stderr == f"tinygrad-rnn sweep: --dask {address}: no Dask scheduler answers there\n"
 
 
 def test_without_dask_the_error_says_what_to_install(capsys, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -525,26 +524,6 @@ def test_a_folder_without_a_name_is_none(capsys, tmp_path, monkeypatch, option):
 def test_settings_are_settings():
     with pytest.raises(TypeError, match=r"train\(settings\): tg.experiments.Settings\(...\) is needed, not a dict"):
         train({"epochs": 1})
-
-
-def test_in_a_terminal_a_line_shows_loss_rate_and_time_left(tmp_path):
-    modules = "fcntl", "pty", "termios"
-    fcntl, pty, termios = (pytest.importorskip(name, reason="no terminals here") for name in modules)
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 160, 0, 0))
-    command = [sys.executable, "-m", "tinygrad_rnn", "train", "--data", "sine", "--hidden", "2", "--epochs", "30"]
-    with subprocess.Popen([*command, "--out", tmp_path], stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while piece := os.read(ours, 10_000):
-                shown += piece
-        except OSError:  # how a terminal ends on Linux
-            pass
-        out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0 and "updates a second" not in out
-    *_, last = shown.decode().strip().split("\r")
-    assert re.match(r"60 of 60 updates: training loss \S+, held-out loss \S+, \S+ updates a second, 0 s left", last)
 
 
 def test_an_out_folder_that_is_a_file(capsys, tmp_path):

@@ -4,14 +4,13 @@ import argparse
 import contextlib
 import itertools
 import logging
-import os
 import shlex
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, TimeoutError
+from concurrent.futures import Executor
 from pathlib import Path
 
 from tinygrad_rnn.experiments import points
@@ -25,7 +24,7 @@ from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.tables import aligned, counted
 
-SECONDS = 10.0, 0.1  # between two reports where nothing else asks for one: in lines of their own, and in a terminal
+SECONDS = 10.0  # after which a run says something
 ANSWER = 5  # seconds that a Dask scheduler has to answer in
 
 
@@ -47,26 +46,22 @@ def _train(options: argparse.Namespace) -> int:
     out = options.resume if resume else options.out
     before = read_settings(Path(out)).as_dict() if resume else {}
     settings = Settings(**before | given(options, Settings)).seen_from(Path.cwd())
-    progress = _Progress()
     try:
-        summary = train(settings, out, resume, progress)
-    except KeyboardInterrupt:
+        summary = train(settings, out, resume, _Progress())
+    except KeyboardInterrupt as interrupt:
         begun = Path(out, CHECKPOINT).exists() and read_settings(Path(out)) == settings
         hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(out)}" if begun else ""
-        raise KeyboardInterrupt(f"interrupted{hint}") from None
-    finally:
-        progress.end()
+        raise type(interrupt)(f"interrupted{hint}") from None
     print(f"{summary}\n\nwrote {out}")
     return 0
 
 
 class _Progress:
-    """The progress of a run: in a terminal one line that is written anew, elsewhere some lines."""
+    """The progress of a run, in ten lines, and in another wherever ten seconds bring none."""
 
     def __init__(self) -> None:
         self._began = self._told = time.perf_counter()
         self._before, self._tenths, self._losses = None, 0, []
-        self._watched = sys.stderr.isatty()
 
     def __call__(self, done: int, total: int, epoch: Epoch | None) -> None:
         """Tell what has been done, what there is to do, and how the last epoch went."""
@@ -75,22 +70,11 @@ class _Progress:
         if epoch is not None:
             self._losses = [f"training loss {epoch.training_loss:.4g}", f"held-out loss {epoch.held_out_loss:.4g}"]
         now, tenths = time.perf_counter(), 10 * done // total
-        another = done == total if self._watched else epoch is not None and tenths > self._tenths
-        if another or now - self._told > SECONDS[self._watched]:
+        if (epoch is not None and tenths > self._tenths) or now - self._told > SECONDS:
             self._told, self._tenths = now, tenths
             rate = (done - self._before) / (now - self._began)
             told = [*self._losses, f"{rate:.3g} updates a second", f"{(total - done) / rate:.0f} s left"]
-            line = f"{done:,} of {total:,} updates: {', '.join(told)}"
-            if self._watched:
-                width = os.get_terminal_size(sys.stderr.fileno()).columns
-                print(f"\r{line[: width - 1]}\033[K", end="", file=sys.stderr, flush=True)
-            else:
-                print(line, flush=True)
-
-    def end(self) -> None:
-        """Leave the line that is written anew."""
-        if self._watched and self._told != self._began:
-            print(file=sys.stderr)
+            print(f"{done:,} of {total:,} updates: {', '.join(told)}", flush=True)
 
 
 def add_flow(commands: argparse._SubParsersAction) -> None:
@@ -180,10 +164,10 @@ def _sweep(options: argparse.Namespace) -> int:
                 function, runs_of, executor, out=options.out, workers=options.workers, measure=options.measure,
                 progress=show, name=function.name,
             )  # fmt: skip
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         kept = f"interrupted; {options.out} keeps what has run, give it again to go on"
         kept += "; what the cluster has begun it goes on with" if options.dask else ""
-        raise KeyboardInterrupt(kept) from None
+        raise type(interrupt)(kept) from None
     failed = sum(run.error is not None for run in runs)
     if failed:
         told = f"{failed} of {counted(len(runs), 'run')} failed; {options.out} tells why"
@@ -212,23 +196,18 @@ def _executor(address: str | None) -> Iterator[Executor | None]:
         raise ImportError('--dask needs Dask: pip install "tinygrad-rnn[dask]"') from error
     for name in ("distributed", "distributed.client", "distributed.core"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is told in a line, not in tracebacks
-    connected: Future = Future()
+    clients: list[Client] = []
 
     def connect() -> None:
-        try:
-            connected.set_result(Client(address, timeout=ANSWER))
-        except Exception as error:
-            connected.set_exception(error)
+        with contextlib.suppress(Exception):
+            clients.append(Client(address, timeout=ANSWER))
 
     # In a thread that can be left alone: with a server of another kind, as that of Dask's own dashboard, the client
     # waits for ever, whatever its timeout, or takes what it is told for a huge length.
-    threading.Thread(target=connect, daemon=True).start()
-    try:
-        client = connected.result(ANSWER + 1)
-    except ValueError as error:
-        raise ValueError(f"--dask {address}: {error}") from error
-    except (OSError, MemoryError, TimeoutError) as error:
-        message = f"--dask {address}: no Dask scheduler answers there within {ANSWER} seconds"
-        raise ConnectionError(message) from error
-    with client:
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(ANSWER + 1)
+    if not clients:
+        raise ConnectionError(f"--dask {address}: no Dask scheduler answers there")
+    with clients[0] as client:
         yield client.get_executor(pure=False)

@@ -2,7 +2,8 @@
 
 import argparse
 import contextlib
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, field, fields
 from typing import Any, get_args
 
@@ -32,6 +33,15 @@ def check(settings: Any) -> None:
         if value != setting.default and wanted is not None and getattr(settings, other) != wanted:
             given = f"{setting.name}={value!r} is of {other}={wanted!r}"
             raise ValueError(f"{given}, not of {getattr(settings, other)!r}")
+
+
+def refuse_unknown(kind: str, keys: Iterable[str], known: Sequence[str]) -> None:
+    """Raise a ValueError for a key that is none of those that are known; says which one may be meant."""
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"unknown {kind} {key!r}; {meant}")
 
 
 def value_type(setting: Field) -> tuple[type, bool]:

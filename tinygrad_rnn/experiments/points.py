@@ -25,20 +25,19 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.checks import whole
-from tinygrad_rnn.experiments.options import value_type
+from tinygrad_rnn.experiments.options import refuse_unknown, value_type
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import read_file
 
 MOST = 100_000  # points
-_SETTINGS = {field.name: field for field in fields(Settings)}
-_RANGES = ["uniform", "log_uniform", "choice"]
+RANGES = ["uniform", "log_uniform", "choice"]
 
 
 def combinations(grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -148,29 +147,27 @@ def _toml(content: bytes) -> dict[str, Any]:
 
 
 def _points(content: dict[str, Any]) -> list[dict[str, Any]]:
-    _refuse_unknown("the file", content, ["train", "grid", "sample"])
+    refuse_unknown("table", content, ["train", "grid", "sample"])
     common, grid, ranges = (_table(content, name) for name in ("train", "grid", "sample"))
     if ("grid" in content) == ("sample" in content):
         raise ValueError("what is varied is told by one table, [grid] or [sample]")
-    _refuse_unknown("[train]", common, _SETTINGS)
     if "grid" in content:
-        _refuse_unknown("[grid]", grid, _SETTINGS)
         points = combinations(grid)
     else:
-        _refuse_unknown("[sample]", ranges, ["points", "seed", *_RANGES])
+        refuse_unknown("key of [sample]", ranges, ["points", "seed", *RANGES])
         if "points" not in ranges:
             raise ValueError("[sample] needs points, the number of runs")
-        for kind in _RANGES:
-            _refuse_unknown(f"[sample.{kind}]", _table(ranges, kind), _SETTINGS)
-        for name, values in [*_table(ranges, "uniform").items(), *_table(ranges, "log_uniform").items()]:
-            if value_type(_SETTINGS[name])[0] is float and isinstance(values, list):
+        numbers = {setting.name for setting in fields(Settings) if value_type(setting)[0] is float}
+        ranges |= {kind: _table(ranges, kind) for kind in RANGES}
+        for name, values in [*ranges["uniform"].items(), *ranges["log_uniform"].items()]:
+            if name in numbers and isinstance(values, list):
                 values[:] = [float(x) if type(x) is int else x for x in values]  # from 0 to 1 is not 0 or 1
         points = sample(**ranges)
     twice = [name for name in common if name in points[0]]
     if twice:
         raise ValueError(f"{twice[0]} is in [train], and is varied too: leave out one")
     points = [{k: None if v == "none" else v for k, v in {**common, **point}.items()} for point in points]
-    whole = [Settings(**point).as_dict() for point in points]  # with a lr of 1 as 1.0
+    whole = [Settings.of(point).as_dict() for point in points]  # with a lr of 1 as 1.0
     return [{name: settings[name] for name in point} for point, settings in zip(points, whole, strict=True)]
 
 
@@ -179,9 +176,3 @@ def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ValueError(f"{name} = {table!r}: a table, [{name}], is needed")
     return table
-
-
-def _refuse_unknown(where: str, keys: Iterable[str], known: Collection[str]) -> None:
-    unknown = [key for key in keys if key not in known]
-    if unknown:
-        raise ValueError(f"{where} has an unknown key, {unknown[0]}; known: {', '.join(known)}")

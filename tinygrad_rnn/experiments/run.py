@@ -228,7 +228,7 @@ def read_settings(folder: Path) -> Settings:
     if not path.exists() or not (folder / CHECKPOINT).exists():
         raise ValueError(f"there is no run in {folder}, with its {CONFIG} and {CHECKPOINT}")
     try:
-        return Settings(**json.loads(read_file(path)))
+        return Settings.of(json.loads(read_file(path)))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} holds no settings of a run ({error})") from error
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tinygrad_rnn.experiments.options import check, option
+from tinygrad_rnn.experiments.options import check, option, refuse_unknown
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 
@@ -82,6 +82,16 @@ class Settings:
     @property
     def _suffix(self) -> str:
         return Path(str(self.data)).suffix.lower()
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> "Settings":
+        """The settings of these names and values, as a file or a sweep has them.
+
+        Raises:
+            TypeError, ValueError: as for `Settings`; or there is no setting of a name.
+        """
+        refuse_unknown("setting", given, [setting.name for setting in fields(cls)])
+        return cls(**given)
 
     def seen_from(self, folder: Path) -> "Settings":
         """The settings with the path of a data file, relative to a folder, made absolute: it is found from anywhere."""
