@@ -24,7 +24,7 @@ _LABEL_HEIGHT = 0.18  # inches
 _STYLE = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.grid": True,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
-    "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn",
+    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9), "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn",
     "figure.constrained_layout.use": True,
 }  # fmt: skip
 
@@ -107,17 +107,13 @@ def curves(
     if ticks is not None:
         axes.set_xticks(xs, ticks, family="monospace")
         axes.grid(False, axis="x")
-    else:
-        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
-        if all(float(x).is_integer() for x in xs):
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            if len(xs) == 1:
-                axes.set_xticks(xs)
+    elif len(xs) == 1:
+        axes.set_xticks(xs)
+    elif all(float(x).is_integer() for x in xs):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.02)
     axes.set_title(plain(title), loc="left")
     axes.set(xlabel=x_label, ylabel=plain(y_label))
-    if not log:
-        axes.ticklabel_format(axis="y", useOffset=False)
     if level is not None:
         name, height = level
         axes.axhline(height, color=_DASHED, linewidth=0.8)
