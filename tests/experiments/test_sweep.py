@@ -413,7 +413,7 @@ def test_the_figure_marks_what_failed_and_what_is_not_finite(tmp_path):
 
 
 def test_a_measure_that_there_is_not_is_told_and_nothing_is_lost(tmp_path, thread):
-    with pytest.raises(ValueError, match="measure='los': the results have loss, accuracy"):
+    with pytest.raises(ValueError, match="measure='los': not one of 'loss', 'accuracy'"):
         sweep(lambda x: {"loss": x, "accuracy": 1.0}, {"x": [1]}, thread, out=tmp_path, measure="los")
     assert len(lines(tmp_path / "results.csv")) == 2
 
@@ -426,7 +426,7 @@ def test_a_measure_that_there_is_not_is_told_after_the_first_run(tmp_path, threa
         time.sleep(0.2)
         return {"loss": x}
 
-    with pytest.raises(ValueError, match="measure='los': the results have loss"):
+    with pytest.raises(ValueError, match="measure='los': not one of 'loss'"):
         sweep(slow, {"x": range(20)}, thread, out=tmp_path, measure="los")
     assert len(ran) < 20 and len(lines(tmp_path / "results.csv")) == 2
 

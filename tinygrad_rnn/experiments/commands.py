@@ -8,7 +8,6 @@ import shlex
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -24,7 +23,6 @@ from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.tables import aligned, counted
 
-SECONDS = 10.0  # after which a run says something
 ANSWER = 5  # seconds that a Dask scheduler has to answer in
 
 
@@ -47,7 +45,7 @@ def _train(options: argparse.Namespace) -> int:
     before = read_settings(Path(out)).as_dict() if resume else {}
     settings = Settings(**before | given(options, Settings)).seen_from(Path.cwd())
     try:
-        summary = train(settings, out, resume, _Progress())
+        summary = train(settings, out, resume, _show_progress)
     except KeyboardInterrupt as interrupt:
         begun = Path(out, CHECKPOINT).exists() and read_settings(Path(out)) == settings
         hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(out)}" if begun else ""
@@ -56,25 +54,13 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-class _Progress:
-    """The progress of a run, in ten lines, and in another wherever ten seconds bring none."""
-
-    def __init__(self) -> None:
-        self._began = self._told = time.perf_counter()
-        self._before, self._tenths, self._losses = None, 0, []
-
-    def __call__(self, done: int, total: int, epoch: Epoch | None) -> None:
-        """Tell what has been done, what there is to do, and how the last epoch went."""
-        if self._before is None:  # the first call; a run that was resumed has done some already
-            self._before = done - 1
-        if epoch is not None:
-            self._losses = [f"training loss {epoch.training_loss:.4g}", f"held-out loss {epoch.held_out_loss:.4g}"]
-        now, tenths = time.perf_counter(), 10 * done // total
-        if (epoch is not None and tenths > self._tenths) or now - self._told > SECONDS:
-            self._told, self._tenths = now, tenths
-            rate = (done - self._before) / (now - self._began)
-            told = [*self._losses, f"{rate:.3g} updates a second", f"{(total - done) / rate:.0f} s left"]
-            print(f"{done:,} of {total:,} updates: {', '.join(told)}", flush=True)
+def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
+    """Print a line after the epoch that completes another tenth of the updates."""
+    if epoch is not None and 10 * done // total > 10 * (done - done // epoch.epoch) // total:
+        rate = done / max(epoch.seconds, 1e-3)
+        losses = f"training loss {epoch.training_loss:.4g}, held-out loss {epoch.held_out_loss:.4g}"
+        left = f"{rate:.3g} updates a second, {(total - done) / rate:.0f} s left"
+        print(f"{done:,} of {total:,} updates: {losses}, {left}", flush=True)
 
 
 def add_flow(commands: argparse._SubParsersAction) -> None:

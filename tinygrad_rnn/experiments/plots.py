@@ -24,7 +24,8 @@ _LABEL_HEIGHT = 0.18  # inches
 _STYLE = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.grid": True,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
-    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9), "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn",
+    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9), "legend.frameon": False,
+    "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn",
     "figure.constrained_layout.use": True,
 }  # fmt: skip
 

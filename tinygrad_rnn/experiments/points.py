@@ -1,4 +1,4 @@
-"""The points of a sweep: the parameters of each run, from a grid, at random, or from a TOML file over those of `train`:
+"""The parameters of each run of a sweep: a grid, points drawn at random, or a TOML file over the settings of `train`:
 
     [train]                                    # what all runs have in common
     data = "sunspots"

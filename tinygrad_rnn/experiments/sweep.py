@@ -68,14 +68,19 @@ def sweep(
     wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
     checks.instance("sweep", executor, (Executor, type(None)), wanted)
     points = {(name or identity)(point): point for point in combinations(grid)}
-    progress = progress or (lambda run: None)
+
+    def tell(run: Run) -> None:
+        if progress is not None:
+            progress(run)
+        if measure is not None and (known := measures([run])):  # not after all of them
+            checks.one_of("", "measure", measure, known)
+
     with contextlib.ExitStack() as ending:  # also when it is interrupted, or the disk is full: what has run is kept
         if out is not None:
             out = ending.enter_context(claimed(out))
         runs = {} if out is None else _finished(out, function, points)
         for run in runs.values():
-            progress(run)
-            _refuse_unknown(measure, run)
+            tell(run)
         waiting = {key: point for key, point in points.items() if key not in runs}
         pool = executor
         if executor is None and waiting:
@@ -97,8 +102,7 @@ def sweep(
             if out is not None:
                 _record(out / key, function, run)
             runs[key] = run
-            progress(run)
-            _refuse_unknown(measure, run)  # not after all of them
+            tell(run)
         in_order = [runs[key] for key in points]
         if out is not None:
             draw_runs(in_order, measure, out / FIGURE)
@@ -151,12 +155,6 @@ def _outcome(future: Future, parameters: dict[str, Any]) -> Run:
         return Run(parameters, error="CancelledError: the executor has given it up; is the cluster still there?")
     except Exception as problem:  # the executor's own: a process died, the function is not found there
         return Run(parameters, error=_line(problem))
-
-
-def _refuse_unknown(measure: str | None, run: Run) -> None:
-    known = measures([run])
-    if known and measure is not None and measure not in known:
-        raise ValueError(f"measure={measure!r}: the results have {', '.join(known)}")
 
 
 def _line(problem: BaseException) -> str:
