@@ -153,8 +153,9 @@ def test_curves_that_leave_all_numbers_are_drawn_as_far_as_they_go(tmp_path):
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--steps", "0"], "steps=0: a whole number from 1 up"),
-    (["--hidden", "0"], "hidden=0: a whole number from 1 up"),
+    (["--steps", "0"], "steps=0: a whole number from 1 to 1000000 is needed"),
+    (["--steps", "1" + 20 * "0"], "steps=10+: a whole number from 1 to 1000000 is needed"),
+    (["--hidden", "0"], "hidden=0: a whole number from 1 to 10000 is needed"),
     (["--seed", "-1"], "seed=-1: a whole number from 0 up"),
     (["--updates", "-1"], "updates=-1: a whole number from 0 up"),
     (["--scale", "-1"], "scale=-1.0: a finite number above 0"),

@@ -148,7 +148,7 @@ def _sweep(options: argparse.Namespace) -> int:
         with _executor(options.dask) as executor:
             runs = sweep(
                 function, runs_of, executor, out=options.out, workers=options.workers, measure=options.measure,
-                progress=show, name=function.name,
+                progress=show, key=function.key,
             )  # fmt: skip
     except KeyboardInterrupt as interrupt:
         kept = f"interrupted; {options.out} keeps what has run, give it again to go on"
@@ -162,7 +162,7 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _told(run: Run, varied: list[str], measure: str | None) -> str:
-    settings = " ".join(f"{name}={run.parameters[name]}" for name in varied)
+    settings = " ".join(f"{name}={run.parameters[name]}" for name in varied) or "as the file says"
     if run.error is not None:
         return f"{settings}: {run.error}"
     numbers = run.numbers()

@@ -98,8 +98,8 @@ class Conditions:
     """
 
     quantity: str = option("gradient", "‖∂L/∂h(t)‖, or jacobian, ‖∂h(T)/∂h(t)‖", choices=tuple(QUANTITIES))
-    steps: int = option(30, "how many time steps, T", least=1, most=math.inf)
-    hidden: int = option(32, "the length of the hidden state", least=1, most=math.inf)
+    steps: int = option(30, "how many time steps, T", least=1, most=10**6)
+    hidden: int = option(32, "the length of the hidden state", least=1, most=10**4)
     seed: int = option(0, "of weights and data", least=0, most=math.inf)
 
     def __post_init__(self) -> None:
@@ -200,16 +200,16 @@ def nets_of(**choices: Sequence) -> list[Net]:
     Raises:
         ValueError, TypeError: as for `Net`; or values that no cell among them has a use for.
     """
-    cells, has = choices.get("cell", ["rnn"]), {s.name: s.metadata.get("of", ("", None))[1] for s in fields(Net)}
-    for name in choices:
-        if has[name] not in (None, *cells):
-            given = ", ".join(map(str, cells))
-            raise ValueError(f"{name} is of the cell {has[name]}, which is not among those given: {given}")
+    cells = choices.get("cell", ["rnn"])
+    only = {setting.name: setting.metadata["of"][1] for setting in fields(Net) if "of" in setting.metadata}
+    for name, cell in only.items():
+        if name in choices and cell not in cells:
+            raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(cells)}")
     nets = []
     for values in product(*choices.values()):
         point = dict(zip(choices, values, strict=True))
         cell = point.get("cell", "rnn")
-        nets.append(Net(**{name: value for name, value in point.items() if has[name] in (None, cell)}))
+        nets.append(Net(**{name: value for name, value in point.items() if only.get(name, cell) == cell}))
     return list(dict.fromkeys(nets))
 
 

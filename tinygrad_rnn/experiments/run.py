@@ -116,9 +116,9 @@ class TrainPoint:
         """Train."""
         with warnings.catch_warnings():  # that there are no figures is told once, by the sweep
             warnings.filterwarnings("ignore", "plots need matplotlib")
-            return train(Settings(**point).seen_from(self.start), self.out / self.name(point))
+            return train(Settings(**point).seen_from(self.start), self.out / self.key(point))
 
-    def name(self, point: dict[str, Any]) -> str:
+    def key(self, point: dict[str, Any]) -> str:
         """The name of a run's folder: over data that have changed it is another run."""
         data = point.get("data")
         return identity(point | {"data": self.data[data]} if data in self.data else point)
@@ -152,24 +152,22 @@ class Folder:
             OSError: the checkpoint cannot be read.
             ValueError: the run saw other data or has more epochs already; or the checkpoint is broken, and in what.
         """
-        path, settings, state = self.path / CHECKPOINT, self.training.settings, self.training.state()
+        path, training = self.path / CHECKPOINT, self.training
         try:
             found = read_arrays(path, None, VARYING)
             if missing := sorted(VARYING - {"written"} - found.keys()):
                 raise ValueError(f"{missing[0]} is missing")
-            same_data = np.array_equal(found["data"], state["data"])
+            same_data = np.array_equal(found["data"], training.data.fingerprint)
             if same_data:
-                expected = {name: np.asarray(value) for name, value in state.items() if name not in VARYING}
-                found = read_arrays(path, expected, VARYING)
-                epochs = _epochs(found["epochs"])
-                self.training.restore(epochs, found)
+                state = read_arrays(path, training.state(), VARYING)
+                training.restore(_epochs(found["epochs"]), str(found["rng"]), state)
         except ValueError as error:
             raise ValueError(f"{path} is broken: {error}") from error
         if not same_data:
-            raise ValueError(f"{settings.data} is not what it was when the run began")
-        if len(epochs) > settings.epochs:
-            has = f"the run in {self.path} has {counted(len(epochs), 'epoch')} already"
-            raise ValueError(f"{has}, more than epochs={settings.epochs}")
+            raise ValueError(f"{training.settings.data} is not what it was when the run began")
+        if len(training.epochs) > training.settings.epochs:
+            has = f"the run in {self.path} has {counted(len(training.epochs), 'epoch')} already"
+            raise ValueError(f"{has}, more than epochs={training.settings.epochs}")
         self._refuse_others(self.files)
         (self.path / SUMMARY).unlink(missing_ok=True)
         self.write_epoch()
@@ -192,8 +190,12 @@ class Folder:
         self._refuse_others(self.path / name for name in contents)
         self.written &= {_checksum(path) for path in self.files}
         self.written |= {zlib.crc32(content) for content in contents.values()}
-        content, table = io.BytesIO(), np.array(self.training.epochs, float).reshape(-1, len(Epoch._fields))
-        np.savez(content, epochs=table, written=sorted(self.written), **self.training.state())
+        training, content = self.training, io.BytesIO()
+        np.savez(
+            content, epochs=np.array(training.epochs, float).reshape(-1, len(Epoch._fields)),
+            data=training.data.fingerprint, rng=json.dumps(training.rng.bit_generator.state),
+            written=sorted(self.written), **training.state(),
+        )  # fmt: skip
         for name, written in {CHECKPOINT: content.getvalue(), **contents}.items():
             write_file(self.path / name, written)
 

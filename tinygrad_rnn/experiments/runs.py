@@ -106,7 +106,7 @@ def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | No
     units = {str(run.result["unit"]) for run in runs if isinstance(run.result, dict) and "unit" in run.result}
     axes.set(xlabel=axis, ylabel=", ".join([measure, *(units if len(units) == 1 and measure == known[0] else ())]))
     if colour or len(finite) < len(ys):
-        axes.figure.legend(loc="outside right upper", frameon=False)  # never over a curve
+        plots.add_names(axes)
     return plots.save(drawing, path)
 
 

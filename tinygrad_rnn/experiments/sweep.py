@@ -35,7 +35,7 @@ def sweep(
     workers: int | None = None,
     measure: str | None = None,
     progress: Callable[[Run], None] | None = None,
-    name: Callable[[dict[str, Any]], str] | None = None,
+    key: Callable[[dict[str, Any]], str] | None = None,
 ) -> list[Run]:
     """Call a function with every combination of parameters; a run that fails is recorded, and the rest go on.
 
@@ -54,7 +54,7 @@ def sweep(
             is not run again: delete its folder if the function has changed.
         workers: how many processes (default: one for each core). measure: the name of the number that is drawn
             (default: the first). progress: is called with each run that is there, then with each as it ends.
-        name: gives the folder of a run its name, from the parameters (default: `identity`).
+        key: gives the name of a run's folder, from its parameters (default: `identity`).
 
     Returns:
         The runs in the order of the grid.
@@ -67,7 +67,7 @@ def sweep(
     """
     wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
     checks.instance("sweep", executor, (Executor, type(None)), wanted)
-    points = {(name or identity)(point): point for point in combinations(grid)}
+    points = {(key or identity)(point): point for point in combinations(grid)}
 
     def tell(run: Run) -> None:
         if progress is not None:
@@ -81,7 +81,7 @@ def sweep(
         runs = {} if out is None else _finished(out, function, points)
         for run in runs.values():
             tell(run)
-        waiting = {key: point for key, point in points.items() if key not in runs}
+        waiting = {name: point for name, point in points.items() if name not in runs}
         pool = executor
         if executor is None and waiting:
             _refuse_what_processes_cannot_import(function)
@@ -93,17 +93,17 @@ def sweep(
         futures: dict[Future, str] = {}
         ending.callback(lambda: [future.cancel() for future in futures])
         if out is not None:
-            ending.callback(lambda: write_table([runs[key] for key in points if key in runs], out / TABLE))
-        for key, point in waiting.items():
-            futures[pool.submit(_attempt, function, point)] = key
+            ending.callback(lambda: write_table([runs[name] for name in points if name in runs], out / TABLE))
+        for name, point in waiting.items():
+            futures[pool.submit(_attempt, function, point)] = name
         for future in as_completed(futures):
-            key = futures[future]
-            run = _outcome(future, points[key])
+            name = futures[future]
+            run = _outcome(future, points[name])
             if out is not None:
-                _record(out / key, function, run)
-            runs[key] = run
+                _record(out / name, function, run)
+            runs[name] = run
             tell(run)
-        in_order = [runs[key] for key in points]
+        in_order = [runs[name] for name in points]
         if out is not None:
             draw_runs(in_order, measure, out / FIGURE)
     return in_order
@@ -166,13 +166,13 @@ def _finished(out: Path, function: Callable[..., Any], points: Mapping[str, dict
     refuse_others(out / TABLE, "error,seconds")
     refuse_others(out / FIGURE, "; runs: ")
     runs = {}
-    for key, point in points.items():
-        if (path := out / key / RECORD).exists():
+    for name, point in points.items():
+        if (path := out / name / RECORD).exists():
             theirs, run = _read_record(path, point)
             if theirs != _name(function):
                 raise ValueError(f"sweep: {out} has runs of {theirs}, not of {_name(function)}: give another folder")
             if run.error is None:
-                runs[key] = run
+                runs[name] = run
     return runs
 
 
