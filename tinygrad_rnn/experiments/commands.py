@@ -125,7 +125,8 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("file", type=Path, metavar="FILE.toml", help="the settings of the runs")
     parser.add_argument(
         "--out", required=True,
-        help="the folder for results.csv, results.svg and a folder of each run; a run that is there is not run again",
+        help="the folder for results.csv, results.svg and a folder of each run; a run that is there, over the same "
+        "data, is not run again",
     )  # fmt: skip
     parser.add_argument("--measure", metavar="NAME", help="the number that is drawn (default: the first)")
     place = parser.add_mutually_exclusive_group()
@@ -137,17 +138,17 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    runs_of = points.read_points(options.file)
-    varied = [name for name in runs_of[0] if any(point[name] != runs_of[0][name] for point in runs_of)]
-    function, count = TrainPoint.over(runs_of, options.out), itertools.count(1)
+    all_settings = points.read_points(options.file)
+    varied = [name for name in all_settings[0] if any(point[name] != all_settings[0][name] for point in all_settings)]
+    function, count = TrainPoint.over(all_settings, options.out), itertools.count(1)
 
     def show(run: Run) -> None:
-        print(f"{next(count)}/{len(runs_of)} {_told(run, varied, options.measure)}", flush=True)
+        print(f"{next(count)}/{len(all_settings)} {_told(run, varied, options.measure)}", flush=True)
 
     try:
         with _executor(options.dask) as executor:
             runs = sweep(
-                function, runs_of, executor, out=options.out, workers=options.workers, measure=options.measure,
+                function, all_settings, executor, out=options.out, workers=options.workers, measure=options.measure,
                 progress=show, key=function.key,
             )  # fmt: skip
     except KeyboardInterrupt as interrupt:

@@ -25,7 +25,7 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -87,35 +87,31 @@ def sample(
     names = [name for group in ranges.values() for name in group]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"sample: each name in one of {', '.join(ranges)}, and one at least; not {names}")
-    for kind, group in ranges.items():
-        for name, values in group.items():
-            _check_range(kind, name, values)
+    drawn = {name: _range(kind, name, values) for kind, group in ranges.items() for name, values in group.items()}
     rng = np.random.default_rng(seed)
-    return [
-        {name: _drawn(kind, values, rng.random()) for kind, group in ranges.items() for name, values in group.items()}
-        for _ in range(points)
-    ]
+    return [{name: value(rng.random()) for name, value in drawn.items()} for _ in range(points)]
 
 
-def _check_range(kind: str, name: str, values: Any) -> None:
+def _range(kind: str, name: str, values: Any) -> Callable[[float], Any]:
+    """A function that gives the value of a range that u, uniform in [0, 1), stands for."""
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         raise ValueError(f"sample: {kind} {name} = {values!r}: a list is needed")
+    if kind == "choice":
+        return lambda u: values[int(u * len(values))]
     numbers = len(values) == 2 and all(type(x) in (int, float) and math.isfinite(x) for x in values)
     logarithmic = kind == "log_uniform"
-    if kind != "choice" and not (numbers and values[0] < values[1] and (values[0] > 0 or not logarithmic)):
+    if not (numbers and values[0] < values[1] and (values[0] > 0 or not logarithmic)):
         wanted = f"a lower number{' above zero' if logarithmic else ''}, then a higher one,"
         raise ValueError(f"sample: {kind} {name} = {values!r}: {wanted} are needed")
-
-
-def _drawn(kind: str, values: Sequence[Any], u: float) -> Any:
-    """The value of a range that u, uniform in [0, 1), stands for."""
-    if kind == "choice":
-        return values[int(u * len(values))]
     low, high = values
     integers = type(low) is int and type(high) is int
     end = high + 1 if integers else high
-    x = low * (end / low) ** u if kind == "log_uniform" else low + u * (end - low)
-    return min(math.floor(x) if integers else x, high)
+
+    def value(u: float) -> float:
+        x = low * (end / low) ** u if logarithmic else low + u * (end - low)
+        return min(math.floor(x) if integers else x, high)
+
+    return value
 
 
 def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
