@@ -606,6 +606,9 @@ def test_misuse_is_one_line_and_nothing_runs(capsys, tmp_path):
     status, _, err = run(capsys, written(tmp_path, "[grid]\nlr = [-1]"), "--out", out)
     assert status == 2 and err.endswith("sweep.toml: lr=-1: a finite number above 0 is needed\n")
     assert run(capsys, tmp_path / "none.toml", "--out", out)[0] == 1
+    status, _, err = run(capsys, written(tmp_path, f"[grid]\ndata = ['{tmp_path}/no.csv', 'sine']"), "--out", out)
+    assert (status, err) == (1, f"tinygrad-rnn sweep: No such file or directory: {tmp_path}/no.csv\n")
+    assert not out.exists()
     status, _, err = run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 0)
     assert (status, err) == (2, "tinygrad-rnn sweep: workers=0: a whole number from 1 up is needed\n")
     (tmp_path / "file").touch()

@@ -15,7 +15,8 @@ def option(default: Any, meaning: str, **known: Any) -> Any:
 
     Args:
         known: choices, the words that it is one of; least and most (10⁹), the bounds of a number that is not just
-            positive; of, the name and the value of another field, which alone makes this one have an effect.
+            positive, and wanted, what says so where these have no meaning; of, the name and the value of another field,
+            which alone makes this one have an effect.
     """
     return field(default=default, metadata={"help": meaning, **known})
 
