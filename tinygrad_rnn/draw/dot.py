@@ -33,7 +33,8 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
                 label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
                 box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
                 panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
-    for node in diagram.nodes:
+    lit = {edge.source for edge in diagram.edges if edge.bold}
+    for node in sorted(diagram.nodes, key=lambda node: node.id in lit):  # Graphviz draws edges in the order of sources
         graph.node(node.id, **_node_attributes(node, placed))
     found = routes(diagram) if placed else [None] * len(diagram.edges)
     by_weight = sorted(zip(diagram.edges, found, strict=True), key=lambda pair: (not pair[0].faint, pair[0].bold))
@@ -42,7 +43,9 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
         attributes |= {"penwidth": "2.2"} if edge.bold else style.PALE if edge.faint else {}
         graph.edge(edge.source, edge.target, **attributes, **(_positions(edge, route) if route else {}))
     if not placed:
-        graph.attr(label=_html(diagram.caption_markup, style.LEGEND_FONT), labelloc="b", **style.LEGEND)
+        graph.attr(
+            label=_html(diagram.caption_markup.replace("\n", "<BR/>"), style.LEGEND_FONT), labelloc="b", **style.LEGEND
+        )
         return graph
     left, bottom, right, top = diagram.frame
     centre, y = (left + right) / 2, bottom - 29
@@ -87,14 +90,12 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
     apart = f'<BR/><FONT POINT-SIZE="{style.NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
     note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{note}</FONT>' if note else ""
-    attributes = {
+    rings = 2 * style.RING * (look.rings - 1)  # around what Graphviz takes for the node
+    attributes = look.attributes | {
         "label": _html(node.markup, style.NODE_FONT)[:-1] + f"{note}>" if node.markup else "",
         "tooltip": _literal(node.tooltip),
-        "shape": look.shape,
-        "fillcolor": look.fill,
-        "color": look.line,
-        "width": f"{width / 72:.4f}",
-        "height": f"{height / 72:.4f}",
+        "width": f"{(width - rings) / 72:.4f}",
+        "height": f"{(height - rings) / 72:.4f}",
     }
     if look.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
         attributes["style"] = ""

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Style:
-    """How a kind of node looks, and what the legend calls it."""
+    """How a kind of node looks, and what the legend calls it.
+
+    Shapes and borders tell the kinds apart in print without colours, and to colour-blind eyes.
+
+    Attributes:
+        border: how thick it is. rings: how many borders there are, one around the other.
+    """
 
     shape: str
     width: float
@@ -14,15 +20,25 @@ class Style:
     fill: str
     line: str
     meaning: str = ""
+    border: float = 1.0
+    rings: int = 1
 
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The attributes of Graphviz, but for the size."""
+        look = {"shape": self.shape, "fillcolor": self.fill, "color": self.line, "penwidth": f"{self.border:g}"}
+        return look | ({"peripheries": str(self.rings)} if self.rings > 1 else {})
+
+
+RING = 4.0  # from a border to the one around it
 
 # fmt: off
 NODES = {
     "parameter": Style("box",     32, 32, "#ffe8c7", "#b36b00", "parameter"),
     "input":     Style("ellipse", 40, 40, "#ececec", "#6b6b6b", "input"),
-    "state":     Style("ellipse", 46, 46, "#d6e8ff", "#2860a8", "hidden state"),
+    "state":     Style("ellipse", 46, 46, "#d6e8ff", "#2860a8", "hidden state", border=2.4),
     "variable":  Style("ellipse", 46, 46, "#ffffff", "#444444", "variable"),
-    "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output"),
+    "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output", rings=2),
     "operation": Style("box",     40, 32, "#ffffff", "#8a8a8a", "primitive"),
     "elided":    Style("plain",   96, 40, "#ffffff", "#5a6575"),
     "cut":       Style("plain",   20, 20, "#ffffff", "#5a6575", "past cut off"),
@@ -46,9 +62,11 @@ FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 # fmt: on
 
+NARROW, WIDE = frozenset("ijlftrI()[]|/.,:;′'-"), frozenset("mw−+=⊙≈→")
 _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
 
 FONT = "Times-Roman"
+FAMILY = "Times New Roman, Times, Liberation Serif, Nimbus Roman, serif"  # the like of it on every system
 NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 13.0, 13.0, 13.0, 9.0
 NOTE_GAP = 3.0  # between a label and the note below it
 ARROW = 7.0
@@ -75,12 +93,27 @@ def size(kind: str, label: str, note: str = "") -> tuple[float, float]:
     widths = [text_width(line, NODE_FONT) for line in lines] + [1.25 * text_width(line, NOTE_FONT) for line in notes]
     narrower = 1.2 if style.shape == "ellipse" and len(widths) > 1 else 1.0  # where the lines are than in the middle
     height = 25.0 * len(lines) + 12.0 * len(notes) + (NOTE_GAP if notes else 0.0)
-    return max(style.width, 10 + narrower * max(widths)), max(style.height, height)
+    rings = 2 * RING * (style.rings - 1)
+    return max(style.width, 10 + rings + narrower * max(widths)), max(style.height, rings + height)
 
 
 def text_width(text: str, font_size: float) -> float:
     """About how wide a text is set."""
     return font_size * sum(map(_width, text))
+
+
+def times_width(text: str, font_size: float) -> float:
+    """How wide a text is in Times, upright or slanted, to a tenth or so."""
+    return font_size * sum(map(_times, text))
+
+
+def _times(character: str) -> float:
+    """Of one character, in parts of the font size."""
+    if unicodedata.combining(character):
+        return 0.0
+    if character in NARROW or character.isspace():
+        return 0.3
+    return 0.68 if character.isupper() or character in WIDE else 0.48
 
 
 def _width(character: str) -> float:

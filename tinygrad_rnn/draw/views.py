@@ -125,7 +125,7 @@ class _Figure:
         if self.options.color_by is not None:
             nodes, scale = self._coloured(nodes)
         parts = zip([labels.writer.legend() for labels in self.labels], self.highlighted, strict=True)
-        captions = ["   ".join(filter(None, part)) for part in parts]
+        captions = ["\n".join(filter(None, part)) for part in parts]
         return Diagram(
             title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
             hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(),
