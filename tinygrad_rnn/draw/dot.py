@@ -23,7 +23,8 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text; for a bitmap, with its dots per inch."""
     placed = diagram.frame is not None
     own = {"layout": "nop2" if placed else "dot", "rankdir": diagram.direction, "tooltip": diagram.title}
-    own |= {} if dpi is None else {"dpi": f"{dpi:g}"}
+    if dpi is not None or diagram.font_size != style.NODE_FONT:
+        own["dpi"] = f"{(dpi or 72.0) * diagram.font_size / style.NODE_FONT:g}"
     graph = graphviz.Digraph(diagram.title, graph_attr=style.GRAPH | own, node_attr=style.NODE, edge_attr=style.EDGE)
     if placed:
         for step, (left, bottom, right, top) in _panels(diagram).items():
@@ -103,7 +104,7 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
         attributes["pos"] = f"{node.x:.2f},{node.y:.2f}"
     if node.fill:
         attributes |= {"fillcolor": node.fill, "fontcolor": style.ink(node.fill)}
-    return attributes | (style.FAINT if node.faint else {})
+    return attributes | (style.FAINT if node.faint else {}) | (style.BOLD if node.bold else {})
 
 
 def _positions(edge: Edge, route: Route) -> dict[str, str]:

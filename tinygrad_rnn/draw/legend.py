@@ -35,7 +35,8 @@ def _words(text: str, markup: str, after: float = 6.0) -> Part:
 
 def rows(diagram: Drawing) -> list[list[Part]]:
     """The rows, from the top: the kinds of nodes, the scale, the caption; as far as there are any."""
-    found = [_kinds({node.kind for node in diagram.nodes if not node.faint}), _scale(diagram)]
+    kinds = diagram.explained or {node.kind for node in diagram.nodes if not node.faint}
+    found = [_kinds(kinds), _scale(diagram)]
     lines = zip(diagram.caption.splitlines(), diagram.caption_markup.splitlines(), strict=True)
     found += [[_words(text, markup)] for text, markup in lines]
     return [row for row in found if row]

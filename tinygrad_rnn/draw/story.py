@@ -6,6 +6,9 @@ of its source. The terms of a sum over time are added to it one by one, the last
 
 import math
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -26,8 +29,9 @@ NO_NUMBER = "The output is no single number, so no gradient starts from it. Take
 
 
 class Story:
-    """What the page shows: both figures, drawn without numbers; the nodes; the frames, each of which highlights one
-    step; and as `sums` the gradients that grow.
+    """The story that the page plays: both figures, drawn without numbers; the nodes; the frames, each of which
+    highlights one step, and lists as `shown` the nodes and edges that stand from then on; and as `sums` the gradients
+    that grow.
     """
 
     def __init__(self, unfolded: Unfolded, forward: Drawing, backward: Drawing):
@@ -40,6 +44,24 @@ class Story:
         self.frames: list[dict] = []
         self._tell()
         self.nodes, self.sums = {p.id: self._node(p) for p in unfolded.places}, self._sums()
+        figures, told = {"forward": forward, "backward": backward}, groupby(self.frames, lambda frame: frame["phase"])
+        self.phases = [(figures[phase], list(frames)) for phase, frames in told]
+        for figure, frames in self.phases:
+            _show_all(figure, frames)
+
+    def moments(self) -> Iterator[Drawing]:
+        """The figure at each frame: what is not shown yet is faint, and what the frame is about bold."""
+        explained = frozenset(node.kind for figure, _ in self.phases for node in figure.nodes if not node.faint)
+        for figure, frames in self.phases:
+            shown = set()
+            for frame in frames:
+                shown.update(frame["shown"])
+                now = set() if frame.get("text") == GIVEN else {*frame["nodes"], frame.get("edge")}
+                nodes, edges = (
+                    [replace(part, faint=part.faint or part.id not in shown, bold=part.id in now) for part in parts]
+                    for parts in (figure.nodes, figure.edges)
+                )
+                yield replace(figure, nodes=nodes, edges=edges, explained=explained)
 
     def _tell(self) -> None:
         places = self.unfolded.places
@@ -159,6 +181,23 @@ class Story:
             return []
         name, plain = self.labels.differential, self.plain.differential
         return [{"id": id, "name": name(x), "plain": plain(x), "terms": terms[id]} for id, x in ids.items()]
+
+
+def _show_all(figure: Drawing, frames: list[dict]) -> None:
+    """Say in each frame what is shown from then on: its own nodes and edge; with the first, nodes that none has; and
+    with the later of its ends an edge that none has.
+    """
+    since: dict[str, int] = {}
+    for i in reversed(range(len(frames))):
+        frames[i]["shown"] = [*frames[i]["nodes"], *filter(None, [frames[i].get("edge")])]
+        since |= dict.fromkeys(frames[i]["shown"], i)
+    for node in figure.nodes:
+        if node.id not in since:
+            since[node.id] = 0
+            frames[0]["shown"].append(node.id)
+    for edge in figure.edges:
+        if edge.id not in since:
+            frames[max(since[edge.source], since[edge.target])]["shown"].append(edge.id)
 
 
 def _array(array: np.ndarray) -> dict:

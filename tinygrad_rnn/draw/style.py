@@ -58,11 +58,12 @@ EDGES = {
 # Seven colours of the cividis scale: even steps to the eye, in grey and to the colour-blind too (Nuñez et al. 2018).
 SCALE = ("#00224e", "#123570", "#3b496c", "#575d6d", "#8a8678", "#c0a85f", "#fee838")
 ZERO = "#ffffff"  # of what has no logarithm
+BOLD = {"penwidth": "4"}  # of a node
 FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 # fmt: on
 
-NARROW, WIDE = frozenset("ijlftrI()[]|/.,:;′'-"), frozenset("mw−+=⊙≈→")
+NARROW, WIDE = frozenset("ijlftrI()[]|/.,:;′'-\u00a0\u0302\u0303"), frozenset("mw−+=⊙≈→")
 _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
 
 FONT = "Times-Roman"
@@ -74,7 +75,14 @@ MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
 CORNER = 12.0  # the radius of a turn
 
 # Graphviz's attributes: of the whole, of every node and edge, of a column's panel, of the legend and the caption
-GRAPH = {"pad": "0.15", "outputorder": "edgesfirst", "bgcolor": "white", "fontname": FONT}
+GRAPH = {
+    "pad": "0.15",
+    "margin": "0",
+    "notranslate": "true",
+    "outputorder": "edgesfirst",
+    "bgcolor": "white",
+    "fontname": FONT,
+}
 NODE = {"fontname": FONT, "fontsize": f"{NODE_FONT:g}", "style": "filled", "fixedsize": "true", "margin": "0"}
 EDGE = {"fontname": FONT, "fontsize": f"{EDGE_FONT:g}", "arrowsize": "0.7"}
 PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", "fontsize": f"{PANEL_FONT:g}"}
@@ -104,16 +112,7 @@ def text_width(text: str, font_size: float) -> float:
 
 def times_width(text: str, font_size: float) -> float:
     """How wide a text is in Times, upright or slanted, to a tenth or so."""
-    return font_size * sum(map(_times, text))
-
-
-def _times(character: str) -> float:
-    """Of one character, in parts of the font size."""
-    if unicodedata.combining(character):
-        return 0.0
-    if character in NARROW or character.isspace():
-        return 0.3
-    return 0.68 if character.isupper() or character in WIDE else 0.48
+    return font_size * sum(0.3 if c in NARROW else 0.68 if c.isupper() or c in WIDE else 0.48 for c in text)
 
 
 def _width(character: str) -> float:

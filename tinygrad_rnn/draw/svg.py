@@ -20,14 +20,16 @@ ET.register_namespace("", SVG)
 ET.register_namespace("xlink", XLINK)
 
 
-def draw(drawing: Drawing, id_attribute: str = "id") -> bytes:
+def draw(drawing: Drawing, id_attribute: str = "id", outlines: bool = False) -> bytes:
     """A drawing as SVG, in which each node and edge is a group with the id that the drawing gives it, and its tooltip.
 
     Args:
         id_attribute: where ids are put: "data-id" where a page has several pictures.
+        outlines: draw the letters as shapes; then there are no groups, and no tooltips.
     """
-    root = ET.fromstring(layout.render(digraph(drawing).source, "svg"))
-    root.set("role", "img")
+    root = ET.fromstring(layout.render(digraph(drawing).source, "svg:cairo" if outlines else "svg"))
+    root.attrib |= {"role": "img", "font-family": FAMILY}
+    middles = {node.id: node.x for node in drawing.nodes if drawing.frame is not None}
     for tag, text in (("desc", drawing.description), ("title", drawing.title)):
         element = ET.Element(f"{{{SVG}}}{tag}")
         element.text = text
@@ -35,7 +37,7 @@ def draw(drawing: Drawing, id_attribute: str = "id") -> bytes:
     for group in root.iter(f"{{{SVG}}}g"):
         if group.get("class") in ("node", "edge", "cluster"):
             id = _take_name(group)
-            _join_labels(group)
+            _join_labels(group, middles.get(id))
             group.attrib.pop("id", None)
             group.set(id_attribute, id)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
@@ -54,24 +56,12 @@ def _take_name(group: ET.Element) -> str:
     return id
 
 
-def _middle(group: ET.Element) -> float | None:
-    """The middle of a node's shape, from the left."""
-    ellipse, polygon = (group.find(f"{{{SVG}}}{tag}") for tag in ("ellipse", "polygon"))
-    if ellipse is not None:
-        return float(ellipse.get("cx"))
-    if polygon is not None:
-        xs = [float(point.split(",")[0]) for point in polygon.get("points").split()]
-        return (min(xs) + max(xs)) / 2
-    return None
-
-
-def _join_labels(group: ET.Element) -> None:
+def _join_labels(group: ET.Element, middle: float | None) -> None:
     """Make the pieces of each line of a label one text, and one piece of those that look the same.
 
     In the middle of a node stands a text of one piece, whatever the reader's font. One of several pieces starts where
     it does in Times: LibreOffice would put the middle of each piece there.
     """
-    middle = _middle(group) if group.get("class") == "node" else None
     for _, line in groupby(group.findall(f"{{{SVG}}}text"), key=lambda text: text.get("y")):
         texts = list(line)
         pieces = [(dict(look), "".join(text.text for text in same)) for look, same in groupby(texts, key=_look)]
@@ -80,12 +70,12 @@ def _join_labels(group: ET.Element) -> None:
         for text in texts[1:]:
             group.remove(text)
         first.attrib = {name: first.get(name) for name in ("x", "y", "fill") if first.get(name)}
-        first.attrib |= {"text-anchor": "start", "font-family": FAMILY, "font-size": f"{size:g}"}
+        first.set("font-size", f"{size:g}")
         if middle is not None:
-            several = len(pieces) > 1
-            width = sum(times_width(text, float(look["font-size"])) for look, text in pieces) if several else 0.0
-            first.attrib |= {"x": f"{middle - width / 2:g}", "text-anchor": "start" if several else "middle"}
-        first.set("{http://www.w3.org/XML/1998/namespace}space", "preserve")
+            width = sum(times_width(text, float(look["font-size"])) for look, text in pieces)
+            first.attrib |= {"x": f"{middle:.2f}", "text-anchor": "middle"}
+            if len(pieces) > 1:
+                first.attrib |= {"x": f"{middle - width / 2:.2f}", "text-anchor": "start"}
         first.text, height = None, 0.0
         for look, text in pieces:
             piece = ET.SubElement(first, f"{{{SVG}}}tspan", look)
