@@ -4,7 +4,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -112,7 +112,7 @@ class Diagram(Drawing):
         if format == "html":
             return page.build(self._told())
         if format == "gif":
-            return _animated([moment.render("png", dpi or 96) for moment in self._told().moments()])
+            return _animated(moment.render("png", dpi or 96) for moment in self._told().moments())
         if format == "svg":
             return svg.draw(self, outlines=outlines)
         source = dot.digraph(self, dpi or 192).source if format == "png" else self.source
@@ -129,7 +129,7 @@ class Diagram(Drawing):
         }  # fmt: skip
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """How a notebook shows it: in words, where nothing can draw."""
+        """The picture that a notebook shows; in words, where nothing can draw."""
         try:
             return {"image/svg+xml": svg.draw(self).decode(), "text/plain": repr(self)}
         except DrawingError as error:
@@ -145,7 +145,7 @@ def _marked(picture: bytes, format: str) -> bytes:
     return picture + {"svg": f"<!-- {MARK} -->\n", "pdf": f"% {MARK}\n"}[format].encode()
 
 
-def _animated(pictures: list[bytes]) -> bytes:
+def _animated(pictures: Iterator[bytes]) -> bytes:
     """Pictures as a GIF that plays them over and over."""
     try:
         from PIL import Image

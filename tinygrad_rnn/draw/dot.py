@@ -65,7 +65,7 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
 
 
 def _title(diagram: Drawing, step: int) -> str:
-    """What stands at the top of a panel."""
+    """The title of a panel, at its top."""
     if step in diagram.hidden:
         return counted(diagram.hidden[step], "more step")
     return "t" if diagram.rolled else f"t = {step}"

@@ -1,4 +1,4 @@
-"""What is drawn, as plain data, which knows neither graphs nor pictures."""
+"""Drawings: nodes and edges as plain data, which knows neither graphs nor pictures."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from tinygrad_rnn.tables import counted
 
 @dataclass(frozen=True)
 class Node:
-    """What is drawn of a Tensor. `label` is what stands in it as plain text, and `markup` as it is set.
+    """A drawn Tensor. `label` is the text in it, plain, and `markup` the same with its fonts.
 
     `kind` is what it is to the reader: "parameter", "input", "state", "variable", "output", "operation", "sum",
     "elided" (the states of hidden steps) or "cut" (where the past of a state was cut off); in a table "heading",
@@ -71,7 +71,7 @@ class Edge:
 
 
 class Scale(NamedTuple):
-    """What nodes are coloured by, as plain text and as it is set, and the powers of ten at the ends of the colours."""
+    """The quantity that colours nodes, plain and as markup, and the powers of ten at the ends of the colours."""
 
     name: str
     markup: str
@@ -108,7 +108,7 @@ class Drawing:
 
     @property
     def description(self) -> str:
-        """What is to be seen, in words, for who cannot see it."""
+        """The drawing in words, for readers who cannot see it."""
         kinds = Counter(NODES[node.kind].meaning for node in self.nodes)
         parts = [counted(count, meaning) for meaning, count in kinds.items() if meaning]
         parts += [counted(len(self.edges), "edge")] if self.edges else []

@@ -130,7 +130,7 @@ class Story:
                     self._add_term(x, p, through_hidden.pop(x), written, note=note)
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
-        """What a place passes back to the next ones that are drawn; to a state that dots stand for, by its role."""
+        """The gradients that a place passes back to the next places; to a state that dots stand for, by its role."""
         unfolded = self.unfolded
         passed: dict[Tensor | tuple, np.ndarray] = {}
         ends = self.equations.ends
@@ -162,7 +162,7 @@ class Story:
             del self.frames[-1]["term"]  # which is the gradient that it is from
 
     def _through_hidden_steps(self) -> dict[Tensor, np.ndarray]:
-        """What the gradients of the states before the hidden steps, and of the parameters, have from these steps."""
+        """The parts of the gradients of parameters, and of the states before the hidden steps, that come from these."""
         unfolded = self.unfolded
         output, shown = self.output.tensor, {p.tensor for p in unfolded.places}
         passed: dict[Tensor, np.ndarray] = {}
@@ -184,20 +184,21 @@ class Story:
 
 
 def _show_all(figure: Drawing, frames: list[dict]) -> None:
-    """Say in each frame what is shown from then on: its own nodes and edge; with the first, nodes that none has; and
-    with the later of its ends an edge that none has.
+    """List in each frame, as `shown`, the nodes and edges of a figure that stand from then on.
+
+    These are its own; with the first, also nodes that no frame is about; and with the later of its ends, such an edge.
     """
-    since: dict[str, int] = {}
+    since: dict[str | None, int] = {}
     for i in reversed(range(len(frames))):
-        frames[i]["shown"] = [*frames[i]["nodes"], *filter(None, [frames[i].get("edge")])]
-        since |= dict.fromkeys(frames[i]["shown"], i)
+        since |= dict.fromkeys([*frames[i]["nodes"], frames[i].get("edge")], i)
+        frames[i]["shown"] = []
     for node in figure.nodes:
-        if node.id not in since:
-            since[node.id] = 0
-            frames[0]["shown"].append(node.id)
+        since.setdefault(node.id, 0)
     for edge in figure.edges:
-        if edge.id not in since:
-            frames[max(since[edge.source], since[edge.target])]["shown"].append(edge.id)
+        since.setdefault(edge.id, max(since[edge.source], since[edge.target]))
+    since.pop(None, None)  # of frames without an edge
+    for id, i in since.items():
+        frames[i]["shown"].append(id)
 
 
 def _array(array: np.ndarray) -> dict:

@@ -1,4 +1,4 @@
-"""How diagrams look: the one place where colours, shapes and sizes are chosen. Lengths are in points, 1/72 inch."""
+"""The look of diagrams: the one place where colours, shapes and sizes are chosen. Lengths are in points, 1/72 inch."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Style:
-    """How a kind of node looks, and what the legend calls it.
+    """The look of a kind of node, and its name in the legend.
 
     Shapes and borders tell the kinds apart in print without colours, and to colour-blind eyes.
 
@@ -106,17 +106,17 @@ def size(kind: str, label: str, note: str = "") -> tuple[float, float]:
 
 
 def text_width(text: str, font_size: float) -> float:
-    """About how wide a text is set."""
+    """The width that a text takes at most, about, whatever the font."""
     return font_size * sum(map(_width, text))
 
 
 def times_width(text: str, font_size: float) -> float:
-    """How wide a text is in Times, upright or slanted, to a tenth or so."""
+    """The width of a text in Times, upright or slanted, to a tenth or so."""
     return font_size * sum(0.3 if c in NARROW else 0.68 if c.isupper() or c in WIDE else 0.48 for c in text)
 
 
 def _width(character: str) -> float:
-    """Of one character, in parts of the font size: of the widest of the fonts that a reader may have."""
+    """The width of a character in the widest of the fonts that a reader may have, in parts of the font size."""
     if character in _SMALL:
         return 0.36
     if character in "MW@" or unicodedata.east_asian_width(character) in "WF":

@@ -89,5 +89,5 @@ def _join_labels(group: ET.Element, middle: float | None) -> None:
 
 
 def _look(text: ET.Element) -> list[tuple[str, str]]:
-    """How a piece of a label is set."""
+    """The font of a piece of a label, and its height on the line."""
     return [(name, text.get(name)) for name in LOOK if text.get(name)]
