@@ -70,7 +70,8 @@ def test_demo_fails_when_a_gradient_disagrees(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_draw(capsys, tmp_path, view, level, suffix):
     path = tmp_path / f"figure.{suffix}"
-    status, out, _ = run(capsys, "draw", "--view", view, "--level", level, "--steps", 3, "-o", path)
+    quick = ("--steps", 1, "--dpi", 24) if suffix == "gif" else ("--steps", 3)
+    status, out, _ = run(capsys, "draw", "--view", view, "--level", level, *quick, "-o", path)
     assert status == 0 and str(path) in out and path.stat().st_size > 1000
 
 
