@@ -122,7 +122,7 @@ class Cell(Module):
 
     def initial_state(self, x: Any, step: int = 0) -> State:
         """The state before a first input x, zeros: (H,) beside (D,), and (B, H) beside (B, D)."""
-        dtype = next((p.dtype for p in self.parameters()), np.float64)
+        dtype = next((p.dtype for p in vars(self).values() if isinstance(p, Tensor)), np.float64)
         zeros = np.zeros((*np.shape(x)[:-1], self.hidden_size), dtype)
         parts = tuple(Tensor(zeros, name=self.letters[name]) for name in self.state_names)
         for part in parts:
@@ -148,14 +148,15 @@ class Cell(Module):
     def _after(self, after: Any, before: tuple[Tensor, ...], expected: tuple[int, ...], running: Any) -> State:
         """The next state, named and checked; where a sequence has ended, the state before."""
         parts = after if type(after) is tuple else (after,)
-        if len(parts) != len(self.state_names) or not all(isinstance(part, Tensor) for part in parts):
-            state = " and ".join(self.state_names)
-            raise TypeError(f"{self._where()}: step returns the next state, {state}, not {_shapes(after)}")
-        for name, part in zip(self.state_names, parts, strict=True):
+        if len(parts) != len(before):
+            raise self._no_state(after)
+        for i, part in enumerate(parts):
+            if not isinstance(part, Tensor):
+                raise self._no_state(after)
             if part.value.shape != expected:
-                raise self._misfit(f"the next state {name}", part, str(expected))
+                raise self._misfit(f"the next state {self.state_names[i]}", part, str(expected))
             if part.name is None:
-                part.name = self.letters[name]
+                part.name = self.letters[self.state_names[i]]
         if running is None:
             return after
         stayed = []
@@ -163,6 +164,10 @@ class Cell(Module):
             name, part.name = part.name, None  # one node of a step has the name: that which the next step takes
             stayed.append(label(where(running, part, former), name))
         return tuple(stayed) if len(stayed) > 1 else stayed[0]
+
+    def _no_state(self, after: Any) -> TypeError:
+        state = " and ".join(self.state_names)
+        return TypeError(f"{self._where()}: step returns the next state, {state}, not {_shapes(after)}")
 
     def _where(self) -> str:
         """The cell with its name, and the step and layer at which it is."""

@@ -214,10 +214,11 @@ def _running(name: str, lengths: Any, xs: list) -> list[Tensor | None]:
         return [None] * len(xs)
     if xs[0].ndim != 2:
         raise ValueError(f"{name}(xs, lengths): for a batch, xs (T, B, D); x has shape {xs[0].shape} at step 1")
-    wanted = f"one whole number from 1 to {len(xs)} for each sequence"
-    ends = np.asarray(lengths)
-    if ends.shape != xs[0].shape[:1] or ends.dtype.kind not in "iu" or ends.min() < 1 or ends.max() > len(xs):
-        raise ValueError(f"{name}(lengths={lengths!r}): {wanted} is needed, in a batch of {xs[0].shape[0]}")
+    ends = np.asarray(lengths, dtype=object)  # which takes what is of any shape and kind
+    whole_numbers = all(hasattr(n, "__index__") and 1 <= n <= len(xs) for n in ends.flat)
+    if ends.shape != xs[0].shape[:1] or not whole_numbers:
+        wanted = f"a whole number from 1 to {len(xs)} for each of the {len(xs[0])} sequences"
+        raise ValueError(f"{name}(lengths={lengths!r}): {wanted} is needed")
     masks = [ends[:, None] >= t for t in range(1, len(xs) + 1)]
     return [None if mask.all() else Tensor(mask, name="running") for mask in masks]
 
