@@ -148,11 +148,10 @@ class Cell(Module):
     def _after(self, after: Any, before: tuple[Tensor, ...], expected: tuple[int, ...], running: Any) -> State:
         """The next state, named and checked; where a sequence has ended, the state before."""
         parts = after if type(after) is tuple else (after,)
-        if len(parts) != len(before):
-            raise self._no_state(after)
+        if len(parts) != len(before) or set(map(type, parts)) != {Tensor}:
+            state = " and ".join(self.state_names)
+            raise TypeError(f"{self._where()}: step returns the next state, {state}, not {_shapes(after)}")
         for i, part in enumerate(parts):
-            if not isinstance(part, Tensor):
-                raise self._no_state(after)
             if part.value.shape != expected:
                 raise self._misfit(f"the next state {self.state_names[i]}", part, str(expected))
             if part.name is None:
@@ -164,10 +163,6 @@ class Cell(Module):
             name, part.name = part.name, None  # one node of a step has the name: that which the next step takes
             stayed.append(label(where(running, part, former), name))
         return tuple(stayed) if len(stayed) > 1 else stayed[0]
-
-    def _no_state(self, after: Any) -> TypeError:
-        state = " and ".join(self.state_names)
-        return TypeError(f"{self._where()}: step returns the next state, {state}, not {_shapes(after)}")
 
     def _where(self) -> str:
         """The cell with its name, and the step and layer at which it is."""
@@ -196,10 +191,9 @@ class RNNCell(Cell):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", bias: bool = True, rng: init.Rng = None,
-        name: str | None = None,
-    ):  # fmt: skip
-        super().__init__(input_size, hidden_size, bias, rng, name)
+        self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", bias: bool = True, **options: Any
+    ):
+        super().__init__(input_size, hidden_size, bias, **options)
         self.nonlinearity = one_of("RNNCell", "nonlinearity", nonlinearity, NONLINEARITIES)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
@@ -231,11 +225,8 @@ class LSTMCell(Cell):
     state_names = ("h", "c")
     gates = ("_i", "_f", "_g", "_o")
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, forget_bias: float = 0.0, rng: init.Rng = None,
-        name: str | None = None,
-    ):  # fmt: skip
-        super().__init__(input_size, hidden_size, bias, rng, name)
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, forget_bias: float = 0.0, **options: Any):
+        super().__init__(input_size, hidden_size, bias, **options)
         if bias:
             self.b_f.data[:] = forget_bias
         elif forget_bias:
@@ -271,10 +262,8 @@ class GRUCell(Cell):
 
     gates = ("_r", "_z", "_n")
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, rng: init.Rng = None, name: str | None = None
-    ):
-        super().__init__(input_size, hidden_size, bias, rng, name)
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, **options: Any):
+        super().__init__(input_size, hidden_size, bias, **options)
         self.add_parameter("c_n", np.zeros(hidden_size) if bias else None)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:

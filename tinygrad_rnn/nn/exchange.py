@@ -200,10 +200,9 @@ def _ours(part: Cell | Linear, arrays: Mapping[str, np.ndarray]) -> Iterator[tup
 def _parts_of(call: str, module: Module) -> list[tuple[str, str, Cell | Linear]]:
     """Every cell and dense layer, as `_parts` gives them, if PyTorch has such cells and all parameters are theirs."""
     parts = list(_parts(instance(f"{call}(module)", module, Module, "a module"), ""))
-    for path, _, part in parts:
-        if type(part) not in (RNNCell, LSTMCell, GRUCell, Linear):  # a subclass may have other equations
-            where = f" at {path.rstrip('.')}" if path else ""
-            raise ValueError(f"{call}: PyTorch has no {type(part).__name__}, which is{where} in this module")
+    kinds = (RNNCell, LSTMCell, GRUCell, Linear)  # these alone: a subclass may have other equations
+    if own := [type(part).__name__ for *_, part in parts if type(part) not in kinds]:
+        raise ValueError(f"{call}: PyTorch has no {own[0]}")
     placed = {p for *_, part in parts for stacked in _layout(part).values() for p in stacked}
     others = [name for name, p in module.named_parameters() if p not in placed]
     if others:

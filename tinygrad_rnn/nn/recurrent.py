@@ -103,11 +103,7 @@ class RNN(Recurrent):
         nonlinearity, bias: as for `RNNCell`.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-        rng: init.Rng = None, **options: Any,
-    ):  # fmt: skip
-        options |= {"nonlinearity": nonlinearity, "bias": bias, "rng": rng}
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
         super().__init__(RNNCell, input_size, hidden_size, num_layers, **options)
 
 
@@ -119,11 +115,7 @@ class LSTM(Recurrent):
         bias, forget_bias: as for `LSTMCell`.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, forget_bias: float = 0.0,
-        rng: init.Rng = None, **options: Any,
-    ):  # fmt: skip
-        options |= {"bias": bias, "forget_bias": forget_bias, "rng": rng}
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
         super().__init__(LSTMCell, input_size, hidden_size, num_layers, **options)
 
 
@@ -134,11 +126,8 @@ class GRU(Recurrent):
         input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`. bias: as for `GRUCell`.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, rng: init.Rng = None,
-        **options: Any,
-    ):  # fmt: skip
-        super().__init__(GRUCell, input_size, hidden_size, num_layers, bias=bias, rng=rng, **options)
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
+        super().__init__(GRUCell, input_size, hidden_size, num_layers, **options)
 
 
 class Bidirectional(Module):
