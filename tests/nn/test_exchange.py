@@ -223,7 +223,7 @@ def test_infinite_sums_of_biases_go_back_too():
 
 @KINDS
 def test_a_net_that_has_learned_goes_to_pytorch_as_it_is(kind):
-    """What from_torch found is forgotten where parameters have changed: nothing is rounded by taking it off again."""
+    """The arrays that from_torch found are forgotten where parameters have changed: nothing is rounded again."""
     net, other = kind(2, 3), kind(2, 3)
     arrays = found_in_torch(net)
     tg.from_torch(net, arrays)

@@ -51,9 +51,7 @@ class Recurrent(Module):
                 for parameter in cell.parameters():
                     parameter.layer = layer
 
-    def __call__(
-        self, xs: Any, state: Sequence[Any] | None = None, lengths: Any = None
-    ) -> tuple[list[Tensor], list[State]]:
+    def __call__(self, xs: Any, state: Sequence | None = None, lengths: Any = None) -> tuple[list[Tensor], list[State]]:
         """Unroll over a sequence.
 
         Args:
@@ -152,9 +150,7 @@ class Bidirectional(Module):
             raise ValueError(f"Bidirectional(forth, back): inputs of length {first} and {second}")
         self.forth, self.back = forth, back
 
-    def __call__(
-        self, xs: Any, state: Sequence[Any] | None = None, lengths: Any = None
-    ) -> tuple[list[Tensor], tuple[list[State], list[State]]]:
+    def __call__(self, xs: Any, state: Sequence | None = None, lengths: Any = None) -> tuple[list[Tensor], tuple]:
         """Unroll both nets over a sequence, as `Recurrent` does.
 
         Args:
