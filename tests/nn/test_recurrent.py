@@ -307,3 +307,15 @@ def test_figures_write_the_names_of_nets():
     hs, _ = tg.nn.RNN(2, 3, name="enc")(xs)
     labels = {node.label for node in tg.draw.forward(hs[-1].sum(), notation="state").nodes}
     assert "W_x,enc" in labels and not any("ĥ" in label for label in labels)  # its letter for ĥ is None
+
+
+def test_a_part_of_a_state_that_a_step_hands_on_stays_what_it_is():
+    class Constant(tg.nn.Cell):
+        state_names = ("h", "m")
+
+        def step(self, x, h, m):
+            return tg.tanh(tg.linear(self.W, x) + h * m), m
+
+    m = Tensor(np.ones((2, 3)), name="memory")
+    _, [(h, last)] = tg.nn.Recurrent(Constant, 2, 3)(np.ones((4, 2, 2)), [(np.zeros((2, 3)), m)], lengths=[2, 4])
+    assert last is m and m.name == "memory" and (h.name, h.step) == ("h", 4)

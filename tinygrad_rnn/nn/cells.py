@@ -160,8 +160,10 @@ class Cell(Module):
             return after
         stayed = []
         for part, former in zip(parts, before, strict=True):
-            name, part.name = part.name, None  # one node of a step has the name: that which the next step takes
-            stayed.append(label(where(running, part, former), name))
+            if part is not former:  # one node of a step has the name: that which the next step takes
+                name, part.name = part.name, None
+                part = label(where(running, part, former), name)
+            stayed.append(part)
         return tuple(stayed) if len(stayed) > 1 else stayed[0]
 
     def _where(self) -> str:
