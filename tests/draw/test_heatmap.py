@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.draw.style import SCALE, ZERO
+from tinygrad_rnn.draw.style import ZERO
 
 
 def net(T, kind="RNN"):
@@ -47,10 +47,11 @@ def test_the_cells_are_the_table(kind):
 
 def test_it_is_a_lower_triangle_filled_by_magnitude():
     U, _, losses = net(8)
-    table, found = tg.bptt.contribution_table(losses, U), cells(tg.draw.terms(losses, U))
+    table, diagram = tg.bptt.contribution_table(losses, U), tg.draw.terms(losses, U)
+    found = cells(diagram)
     assert all((cell.fill == ZERO) == (k > n or table[n - 1, k - 1] == 0) for (n, k), cell in found.items())
     filled = sorted((key for key in found if found[key].fill != ZERO), key=lambda key: table[key[0] - 1, key[1] - 1])
-    shades = [SCALE.index(found[key].fill) for key in filled]
+    shades = [diagram.scale.colours.index(found[key].fill) for key in filled]
     assert len(shades) >= 28 and shades == sorted(shades) and len(set(shades)) > 3
 
 
@@ -101,7 +102,7 @@ def test_the_picture_says_what_the_colours_are():
     diagram = tg.draw.terms(losses, U)
     root = ET.fromstring(diagram.render("svg"))
     written = "".join("".join(e.itertext()) for e in root.iter("{http://www.w3.org/2000/svg}text")).replace("\xa0", " ")
-    name, _, low, high = diagram.scale
+    name, _, low, high, _ = diagram.scale
     table = tg.bptt.contribution_table(losses, U)
     assert 10**low <= table[table > 0].min() and table.max() <= 10**high
     assert "‖∂E/∂U through step k‖" in name and name in written and written.endswith("0")
