@@ -15,9 +15,11 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.variables import time_steps
-from tinygrad_rnn.backward import backward_start, passed_back, sweep, topological_order
-from tinygrad_rnn.bptt.cotangents import Cotangents, several
+from tinygrad_rnn.backward import backward_start, fit, passed_back, sweep, topological_order
+from tinygrad_rnn.bptt.cotangents import Cotangents, LeavesLeftOut, each_passed_back, several
+from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.descriptions import describe
+from tinygrad_rnn.observer import observer
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor, bare
 
@@ -71,18 +73,17 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
     uses, last = _uses(call, losses, parameter)
     table, terms = np.zeros((len(losses), last)), {}
     oldest = {k: node for node, steps in uses.items() for k in set(steps.tolist())}  # that the sweep meets last
-    for node, g in sweep(several(losses), np.ones(())) if losses else ():
-        if node not in uses:
-            continue
-        for i in _inputs(node, parameter):
-            term = passed_back(node, i, g)
-            steps = uses[node][term.rows]
-            for k in set(steps.tolist()):
-                part = Cotangents(term.rows[steps == k], term.arrays[steps == k])
-                terms[k] = terms[k] + part if k in terms else part
-        for k in [k for k in terms if oldest[k] is node]:
-            term = terms.pop(k)
-            table[term.rows, k - 1] = _norms(term.arrays)
+    with temporarily(observer, LeavesLeftOut()):
+        for node, g in sweep(several(losses), np.ones(())) if losses else ():
+            for i in _inputs(node, parameter):
+                term = fit(each_passed_back(node, i, g), parameter)
+                steps = uses[node][term.rows]
+                for k in set(steps.tolist()):
+                    part = Cotangents(term.rows[steps == k], term.arrays[steps == k])
+                    terms[k] = terms[k] + part if k in terms else part
+            for k in [k for k in terms if oldest[k] is node]:
+                term = terms.pop(k)
+                table[term.rows, k - 1] = _norms(term.arrays)
     return table
 
 
@@ -101,11 +102,12 @@ def jacobian(output: Tensor, input: Tensor) -> np.ndarray:
     for x in (output, input):
         _check_differentiable("jacobian(output, input)", x)
     cotangents = np.eye(output.size, dtype=output.dtype).reshape(output.size, *output.shape)
-    for node, g in sweep(output, Cotangents(np.arange(output.size), cotangents)):
-        if node is input:
-            return g.arrays.reshape(output.size, input.size)
-        if node.born < input.born:  # what is older than the input is not made of it
-            break
+    with temporarily(observer, LeavesLeftOut(input)):
+        for node, g in sweep(output, Cotangents(np.arange(output.size), cotangents)):
+            if node is input:
+                return g.arrays.reshape(output.size, input.size)
+            if node.born < input.born:  # what is older than the input is not made of it
+                break
     return np.zeros((output.size, input.size), output.dtype)
 
 
@@ -170,18 +172,19 @@ def _uses(call: str, losses: Sequence[Tensor], parameter: Tensor) -> tuple[dict[
     _check_differentiable(call, parameter)
     order = topological_order(*losses)
     last = max((node.step for node in order if node.step is not None), default=0)
-    users = [node for node in reversed(order) if _inputs(node, parameter)]
-    if all(node.step is not None for node in users):
-        graphs = [{node: node.step for node in users}] * len(losses)
-    else:  # a node without a step belongs to another one where another loss uses it further
-        graphs = [time_steps(topological_order(E)) for E in losses]
-    for node in users:
-        if not all(step is not None and 1 <= step <= last for step in (steps.get(node, last) for steps in graphs)):
+    uses = {node: np.full(len(losses), node.step or last) for node in reversed(order) if _inputs(node, parameter)}
+    if any(node.step is None for node in uses):  # it belongs to another step where another loss uses it further
+        for n, E in enumerate(losses):
+            for node, step in time_steps(topological_order(E)).items():
+                if node in uses:
+                    uses[node][n] = step or 0
+    for node, steps in uses.items():
+        if not np.all((steps >= 1) & (steps <= last)):
             raise ValueError(
                 f"{call}: {describe(parameter)} is used by {describe(node)}, at no time step from 1 on; "
                 "say which with tg.label(h, 'h', t), or use the cells of tg.nn"
             )
-    return {node: np.array([steps.get(node, 0) for steps in graphs]) for node in users}, last
+    return uses, last
 
 
 def _inputs(node: Tensor, x: Tensor) -> list[int]:
