@@ -166,7 +166,9 @@ def met(path: Path, writes: Writes) -> list[Tree] | None:
 def derivative(paths: Sequence[Path], writes: Writes) -> Tree | None:
     """The local derivatives along each path side by side, the paths added up; None if one has no short notation.
 
-    This is what stands on an edge of Fig. 7-6: f′(ĥ), ᵗU, ᵗx.
+    This is what stands on an edge of Fig. 7-6: f′(ĥ), ᵗU, ᵗx. Several factors stand as the gradient meets them on its
+    way along the arrow, in every notation, as in eq. 7.6: f′(ĥ) ᵗU. They are no product of matrices, for that needs the
+    place of the gradient: ᵗU stands on its left, ᵗx on its right.
     """
     products = [met(path, writes) for path in paths]
     return None if None in products else plus(*map(in_order, products))

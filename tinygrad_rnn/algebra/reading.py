@@ -25,7 +25,8 @@ _PREFIXES = {"−": (2, "negative"), "Σ": (2, "total"), "ᵗ": (4, "transposed"
 _FUNCTION = "{f}"
 _BRACKETS = {"(": (")", ""), "|": ("|", "size"), "[": ("]", "brackets")}
 _SIMPLER = {"sum": trees.plus, "negative": trees.negative, "times": trees.times, "over": trees.over,
-            "power": trees.power, "transposed": trees.transposed, "matrix": trees.matrix}  # fmt: skip
+            "power": trees.power, "transposed": trees.transposed, "matrix": trees.matrix,
+            "total": trees.weight}  # fmt: skip
 
 
 def read(template: str, operands: Mapping[str, Tree], function: Any, simplified: bool = True) -> Tree:

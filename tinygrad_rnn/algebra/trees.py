@@ -207,6 +207,13 @@ def total(x: Tree, shape: Shape = ()) -> Tree:
     return times(before, Tree("total", [x], shape=shape)).shaped(shape)
 
 
+def weight(x: Tree) -> Tree:
+    """Σ x along the last axis, in a derivative; 1 for constants which add up to 1, as the weights of classes do."""
+    if x.head == "symbol" and not x.of.requires_grad and np.allclose(np.sum(x.of.value, axis=-1), 1.0):
+        return number(1)
+    return Tree("total", [x], shape=(*x.shape[:-1], 1) if x.ndim > 1 else ())
+
+
 def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
     """What becomes of `hole` on its way to x, which is linear in it: each factor with what it does, in this order.
 
