@@ -61,7 +61,7 @@ def _parsed(template: str) -> Tree:
         return bool(tokens) and tokens[-1][1] == text and bool(tokens.pop())
 
     def tree(least: int = 0) -> Tree:
-        """What stands next, with all operators that bind at least so tightly."""
+        """The next operand, with all operators behind it that bind at least so tightly."""
         left = operand()
         while tokens and tokens[-1][1] in _INFIXES and _INFIXES[tokens[-1][1]][0] >= least:
             sign = tokens.pop()[1]

@@ -33,7 +33,7 @@ class Cotangents(np.lib.mixins.NDArrayOperatorsMixin):
     T = property(lambda self: Cotangents(self.rows, self.arrays.transpose(0, *range(self.ndim, 0, -1))))
 
     def astype(self, dtype: np.dtype) -> Cotangents:
-        """The same in another dtype."""
+        """These cotangents in another dtype."""
         return Cotangents(self.rows, self.arrays.astype(dtype))
 
     def __getitem__(self, index: Any) -> Cotangents:

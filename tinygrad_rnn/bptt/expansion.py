@@ -199,7 +199,7 @@ class _Graph:
         return [fraction if total is None else total]
 
     def _dominators(self) -> dict[Tensor, Tensor]:
-        """Where the ways from each variable meet: the oldest user gives way to what all its own ways pass through."""
+        """The variable in which the ways from each one meet: the oldest user gives way to what all its own pass through."""
         above: dict[Tensor, Tensor] = {}
         for x in reversed(self.uses):
             ahead = set(self.users[x])
