@@ -236,3 +236,24 @@ def test_large_weights_explode():
     rnn(np.ones((200, 2)))[0][-1].sum().backward()
     assert tg.optim.clip_grad_norm(rnn.parameters(), 1.0) > 1e90
     np.testing.assert_allclose(tg.optim.gradient_norm(rnn.parameters()), 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "call, error, said",
+    [
+        (lambda U, L: bptt.contribution_table(5, U), TypeError, "contribution_table.*losses is a list of Tensors"),
+        (lambda U, L: bptt.gradient_flow(L, 5), TypeError, "gradient_flow.*hs is a list of Tensors"),
+        (lambda U, L: bptt.step_jacobian_norms(L), TypeError, "step_jacobian_norms.*hs is a list of Tensors"),
+        (lambda U, L: bptt.norm_bound("U", "tanh", 1), TypeError, "norm_bound.*numbers are needed"),
+        (lambda U, L: bptt.norm_bound(U, "tanh", "far"), TypeError, "norm_bound.*numbers are needed"),
+        (lambda U, L: bptt.norm_bound(U, "tanh", np.nan), ValueError, "distances are from 0 up"),
+        (lambda U, L: bptt.expansion(np.ones(2), U), TypeError, "a Tensor is needed, not a ndarray"),
+        (lambda U, L: bptt.expansion(L, U, setting="latex"), TypeError, "typesetting.LATEX or PLAIN is needed"),
+        (lambda U, L: bptt.checkpoint(None, [1.0]), TypeError, "a function of x.t. and the state is needed"),
+        (lambda U, L: bptt.checkpoint(tg.tanh, 5), TypeError, "checkpoint.*a series is needed, not a int"),
+    ],
+)
+def test_bad_input_is_an_error_that_names_the_call(call, error, said):
+    rnn, _, _, losses = run()
+    with pytest.raises(error, match=said):
+        call(rnn.cells[0].U, losses[-1])

@@ -8,7 +8,7 @@
 All of it works on any graph whose nodes know their time step, as those of every cell do, and changes no `.grad`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -65,7 +65,7 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
         TypeError, ValueError: as for `contributions`; the losses are no list.
     """
     call = "contribution_table(losses, parameter)"
-    if isinstance(losses, Tensor):
+    if isinstance(losses, Tensor) or not isinstance(losses, Iterable):
         raise TypeError(f"{call}: losses is a list of Tensors, one for each row")
     losses = list(losses)
     for E in losses:
@@ -153,16 +153,19 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
         distance: T - k, one number or an array of them.
 
     Raises:
-        ValueError: an unknown nonlinearity, U is no finite matrix, or a distance is negative.
+        ValueError: an unknown nonlinearity, U is no finite matrix, or a distance is negative. TypeError: no numbers.
     """
     checks.one_of("norm_bound", "nonlinearity", nonlinearity, LARGEST_SLOPES)
-    U = np.asarray(bare(U), float)
-    if U.ndim != 2 or not np.all(np.isfinite(U)) or np.any(np.asarray(distance) < 0):
+    try:
+        U, distance = np.asarray(bare(U), float), np.asarray(distance, float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"norm_bound(U, distance): numbers are needed: {error}") from error
+    if U.ndim != 2 or not np.all(np.isfinite(U)) or not np.all(distance >= 0):
         raise ValueError(
             f"norm_bound(U, distance): U is a finite matrix, not of shape {U.shape}; distances are from 0 up"
         )
     largest = np.linalg.norm(U, 2)
-    return (largest * LARGEST_SLOPES[nonlinearity]) ** np.asarray(distance, dtype=float)
+    return (largest * LARGEST_SLOPES[nonlinearity]) ** distance
 
 
 def _uses(call: str, losses: Sequence[Tensor], parameter: Tensor) -> tuple[dict[Tensor, np.ndarray], int]:
@@ -208,7 +211,7 @@ def _check_differentiable(call: str, x: Tensor) -> None:
 
 def _states(call: str, hs: Sequence[Tensor]) -> list[Tensor]:
     """States checked to be a list of Tensors of a graph; a stack of them is another node, which none of them is."""
-    if isinstance(hs, Tensor) or not all(isinstance(h, Tensor) for h in hs):
+    if isinstance(hs, Tensor) or not isinstance(hs, Iterable) or not all(isinstance(h, Tensor) for h in hs):
         raise TypeError(f"{call}: hs is a list of Tensors, as a net returns it")
     for h in hs:
         _check_differentiable(call, h)
