@@ -426,7 +426,7 @@ softmax = primitive("softmax", _softmax, "softmax({x})",
 log_softmax = primitive("log_softmax", _log_softmax, "log softmax({x})",
     lambda g, ans, x, axis:  g - np.exp(ans) * np.sum(g, axis=axis, keepdims=True), is_composite=True)
 cross_entropy = primitive("cross_entropy", _cross_entropy, "−Σ {y} ⊙ log softmax({x})",
-    (_cross_entropy_vjp,                                         "softmax({x}) − {y}"),
+    (_cross_entropy_vjp,                                         "softmax({x}) ⊙ Σ {y} − {y}"),
     (lambda g, ans, x, y:    g * -log_softmax(x, -1),            "−log softmax({x})"), is_composite=True)
 
 # Reductions

@@ -1,4 +1,4 @@
-"""What a rule does with arrays, done with trees: operators, NumPy's functions, the table's own primitives."""
+"""The operations of rules on trees: operators, NumPy's functions, the table's own primitives."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

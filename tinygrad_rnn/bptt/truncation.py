@@ -1,7 +1,7 @@
 """Truncated backpropagation through time: a long series in chunks, gradients through the last steps only."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 from tinygrad_rnn import checks
@@ -76,6 +76,8 @@ def truncated(
     """
     leaves_the_graph("truncated()", "call it on its own, with compile=tg.compile")
     checks.instance("truncated(rnn, ...)", rnn, Recurrent, "an nn.RNN, LSTM or GRU")
+    for name, series in (("xs", xs), ("targets", targets)):
+        checks.instance(f"truncated({name}=...)", series, Sized, "a series")
     T = len(xs)
     checks.whole("truncated", "length", length, 1, T, f"a whole number from 1 to the number of steps, {T},")
     if back is not None:

@@ -87,7 +87,7 @@ def _literal(text: str) -> str:
 
 def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     look = style.NODES[node.kind]
-    width, height = style.size(node.kind, node.label, node.note)
+    width, height = node.extent or style.size(node.kind, node.label, node.note)
     note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
     apart = f'<BR/><FONT POINT-SIZE="{style.NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
     note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{note}</FONT>' if note else ""
@@ -102,6 +102,8 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
         attributes["style"] = ""
     if placed:
         attributes["pos"] = f"{node.x:.2f},{node.y:.2f}"
+    if node.image:
+        attributes |= {"image": node.image, "imagescale": "both"}
     if node.fill:
         attributes |= {"fillcolor": node.fill, "fontcolor": style.ink(node.fill)}
     return attributes | (style.FAINT if node.faint else {}) | (style.BOLD if node.bold else {})
