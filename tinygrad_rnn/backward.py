@@ -82,48 +82,37 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
     """
     pass_back, observing = _recorded_terms if isinstance(cotangent, Tensor) else terms, observer.get()
     if observing is not None:
-        pass_back = partial(observing.passed_back, pass_back)
-    sums = {output.born: [output, cotangent, False]}  # by age: a node, its terms' sum, and whether that is an own array
-    ages = [-output.born]  # a heap: the youngest first
-    while ages:
-        node, g, _ = sums.pop(-heappop(ages))
+        pass_back = partial(observing.swept, pass_back)
+    sums: dict[Tensor, Any] = {output: cotangent}  # of the terms that have come so far
+    own: set[Tensor] = set()  # those whose sum nothing else holds: to an array, terms are added in place
+    waiting = [(-output.born, output)]  # a heap: the youngest first
+    while waiting:
+        node = heappop(waiting)[1]
+        g = sums.pop(node)
         if g.shape != node.value.shape:
             g = fit(g, node)
         yield node, g
         if until and node in until and node is not output:
             continue
-        if node.inputs and node.primitive.add_to is not None and _added_in_place(node, g, sums):
-            continue
+        if node.inputs and node.primitive.add_to is not None and node.inputs[0] in own:
+            x, total = node.inputs[0], sums[node.inputs[0]]
+            if isinstance(total, np.ndarray) and total.shape == x.value.shape:
+                node.primitive.add_to(total, g, *node.arguments)
+                continue
         for x, term in pass_back(node, g):
             if term.dtype is not x.value.dtype:
                 term = _in_dtype(term, x)
-            born = x.born
-            known = sums.get(born)
-            if known is None:
-                sums[born] = [x, term, False]
-                heappush(ages, -born)
-            elif known[2] and known[1].shape == term.shape:
-                known[1] += term
+            total = sums.get(x)
+            if total is None:
+                sums[x] = term
+                heappush(waiting, (-x.born, x))
+            elif x in own and total.shape == term.shape:
+                sums[x] += term
             else:
-                _add(known, term)
-
-
-def _add(known: list, term: Any) -> None:
-    """Add a term to a sum that is no array of its own yet, or of another shape, since x was broadcast."""
-    x, total, _ = known
-    if total.shape != term.shape:
-        total, term = fit(total, x), fit(term, x)
-    total = total + term
-    known[1:] = total, isinstance(total, np.ndarray)  # which NumPy's sum of two arrays without axes is not
-
-
-def _added_in_place(node: Tensor, g: Any, sums: dict[int, list]) -> bool:
-    """Add a term where it is not zero alone: T elements of a whole do not make T arrays of the size of the whole."""
-    x, total, own = sums.get(node.inputs[0].born, (None, None, False))
-    if own and total.shape == x.value.shape:
-        node.primitive.add_to(total, g, *node.arguments)
-        return True
-    return False
+                if total.shape != term.shape:
+                    total, term = fit(total, x), fit(term, x)
+                sums[x] = total + term
+                own.add(x)
 
 
 def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -227,7 +216,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
         if node.primitive is None:
             found[node] = g = np.array(g) if node.grad is None else np.asarray(node.grad + g)
             if observing is not None:
-                observing.passed_back(terms, node, g)  # nothing, by a leaf, but the sum is seen
+                observing.swept(terms, node, g)  # nothing, by a leaf, but the sum is seen
     for leaf, g in found.items():
         leaf.grad = g
 

@@ -166,7 +166,7 @@ class _AnomalyDetector(Observer):
         made_of = ", ".join(_described(x) for x in inputs)
         raise AnomalyError(f"{_described(node)} was made by {primitive.name} from {made_of}, at {_line(*line)}")
 
-    def passed_back(self, terms: Callable, node: Tensor, g: Any) -> list[tuple[Tensor, Any]]:
+    def swept(self, terms: Callable, node: Tensor, g: Any) -> list[tuple[Tensor, Any]]:
         if not _finite(bare(g)):
             raise AnomalyError(f"the gradient of {_described(node)}, all in all, is {_range(bare(g))}{self._at(node)}")
         found: list[tuple[Tensor, Any]] = []

@@ -32,7 +32,7 @@ class Observer:
     def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """A node was made by a primitive."""
 
-    def passed_back(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
+    def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
         """The terms that a node passes back to its inputs; g is its cotangent, complete. A leaf passes nothing back."""
         return terms(node, g)
 
