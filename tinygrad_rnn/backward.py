@@ -83,36 +83,37 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
     pass_back, observing = _recorded_terms if isinstance(cotangent, Tensor) else terms, observer.get()
     if observing is not None:
         pass_back = partial(observing.swept, pass_back)
-    sums: dict[Tensor, Any] = {output: cotangent}  # of the terms that have come so far
-    own: set[Tensor] = set()  # those whose sum nothing else holds: to an array, terms are added in place
-    waiting = [(-output.born, output)]  # a heap: the youngest first
-    while waiting:
-        node = heappop(waiting)[1]
-        g = sums.pop(node)
+    sums = {output.born: (output, cotangent)}  # by age, each node that a term has come to, and the sum of its terms
+    own: set[int] = set()  # the ages of those whose sum nothing else holds, so that terms are added to it in place
+    ages = [-output.born]  # a heap: the youngest node comes first
+    while ages:
+        node, g = sums.pop(-heappop(ages))
         if g.shape != node.value.shape:
             g = fit(g, node)
         yield node, g
         if until and node in until and node is not output:
             continue
-        if node.inputs and node.primitive.add_to is not None and node.inputs[0] in own:
-            x, total = node.inputs[0], sums[node.inputs[0]]
+        if node.inputs and node.primitive.add_to is not None and node.inputs[0].born in own:
+            x, total = sums[node.inputs[0].born]  # T elements of a whole do not make T arrays of the size of the whole
             if isinstance(total, np.ndarray) and total.shape == x.value.shape:
                 node.primitive.add_to(total, g, *node.arguments)
                 continue
         for x, term in pass_back(node, g):
             if term.dtype is not x.value.dtype:
                 term = _in_dtype(term, x)
-            total = sums.get(x)
-            if total is None:
-                sums[x] = term
-                heappush(waiting, (-x.born, x))
-            elif x in own and total.shape == term.shape:
-                sums[x] += term
+            born, total = x.born, term
+            if born not in sums:
+                heappush(ages, -born)
             else:
-                if total.shape != term.shape:
-                    total, term = fit(total, x), fit(term, x)
-                sums[x] = total + term
-                own.add(x)
+                total = sums[born][1]
+                if born in own and total.shape == term.shape:
+                    total += term
+                else:
+                    if total.shape != term.shape:
+                        total, term = fit(total, x), fit(term, x)
+                    total = total + term
+                    own.add(born)
+            sums[born] = x, total
 
 
 def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
