@@ -8,7 +8,8 @@ from tinygrad_rnn.context import no_grad
 from tinygrad_rnn.errors import AnomalyError, DrawingError, GradientError, ShapeError
 from tinygrad_rnn.functions import *
 from tinygrad_rnn.functions import __all__ as _functions
-from tinygrad_rnn.tensor import Tensor, label
+from tinygrad_rnn.naming import label
+from tinygrad_rnn.tensor import Tensor
 
 __version__ = "0.1.0"
 

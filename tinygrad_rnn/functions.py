@@ -390,7 +390,7 @@ def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     """The axes in another order; reversed if none is given."""
-    return record(primitives.transpose, (x,), None if axes is None else tuple(axes))
+    return record(primitives.transpose, (x,), None if axes is None else tuple(np.ravel(axes).tolist()))
 
 
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
@@ -637,3 +637,16 @@ NUMPY_FUNCTIONS |= {
 for _function in (clip, cumprod, cumsum, diagonal, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, take):
     setattr(Tensor, _function.__name__, _function)
 Tensor.flatten, Tensor.swapaxes, Tensor.trace, Tensor.var = ravel, swapaxes, trace, var
+
+
+def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of numbers as a method, to which they are given one by one, as one tuple, or not at all."""
+
+    @functools.wraps(function)
+    def method(self: Tensor, *numbers: Any) -> Tensor:
+        return function(self, *(numbers if len(numbers) == 1 else [numbers] if numbers else []))
+
+    return method
+
+
+Tensor.reshape, Tensor.transpose = _of_numbers(reshape), _of_numbers(transpose)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-_ndarray = np.ndarray
+_ndarray = np.ndarray  # looked up once, not at every call
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +95,8 @@ class Primitive:
         return [partial(self.vjps[0], i) for i in range(inputs)] if self.variadic else self.vjps
 
 
-def row(
-    name: str, forward: Callable, written: str, *rules: Callable | tuple[Callable, str], **columns: Any
-) -> Primitive:
-    """A row: one rule per input, each a vjp or a pair (vjp, derivative), and the columns that are not read off these."""
+def row(name: str, forward: Callable, written: str, *rules: Any, **columns: Any) -> Primitive:
+    """A row: one rule per input, each a vjp or a pair (vjp, derivative), and the columns that these do not say."""
     vjps, derivatives = zip(*[rule if isinstance(rule, tuple) else (rule, None) for rule in rules], strict=True)
     code = vjps[0].__code__
     names = () if columns.get("variadic") else code.co_varnames[2 : code.co_argcount]
@@ -363,8 +361,7 @@ affine = row("affine", _affine, "{W} {x} + {U} {h} + {b}",
 outer = row("outer", _outer, "{a} ᵗ{b}",
     lambda g, ans, a, b:     linear(g, b),
     lambda g, ans, a, b:     linear(g.T, a),                     products=((0, 1),), sums_rows=True)
-einsum = row("einsum", lambda *xs: np.einsum(xs[-1], *xs[:-1]), "einsum",
-    _einsum_vjp,                                                 variadic=True)
+einsum = row("einsum", lambda *xs: np.einsum(xs[-1], *xs[:-1]), "einsum", _einsum_vjp, variadic=True)
 
 # Nonlinearities
 tanh = row("tanh", np.tanh, "{f}({x})",
@@ -434,8 +431,7 @@ cumsum = row("cumsum", lambda x, axis: np.cumsum(x, axis=axis), "cumsum({x})",
 # Shapes and places
 reshape = row("reshape", np.reshape, "{x}",
     lambda g, ans, x, shape: np.reshape(g, x.shape),             is_view=True, is_copy=True)
-transpose = row("transpose", np.transpose, "ᵗ{x}",
-    _transpose_vjp,                                              is_view=True)
+transpose = row("transpose", np.transpose, "ᵗ{x}", _transpose_vjp, is_view=True)
 broadcast_to = row("broadcast_to", _broadcast_to, "{x}",
     lambda g, ans, x, shape: g,                                  is_copy=True,
     code="np.full(shape, x)")
