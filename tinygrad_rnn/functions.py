@@ -436,7 +436,7 @@ def ravel(x: Any) -> Tensor:
 
 
 def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any, **keywords: Any) -> Any:
-    """The result of NumPy's function on an array that stands in for x."""
+    """The result of a function of NumPy on an array that stands in for x."""
     taken = functools.partial(values_of, function=function)
     try:
         return function(stand_in, *map(taken, arguments), **{name: taken(y) for name, y in keywords.items()})
@@ -584,7 +584,11 @@ def primitive(
     if len(names) < given or any(vjp.__code__.co_argcount != len(names) + 2 for vjp in vjps):
         raise ValueError(f"{call}: each rule takes g, ans and all arguments, of which the first {given} are inputs")
     for text in (written, *filter(None, row.derivatives)):
-        unknown = {field for _, field, _, _ in string.Formatter().parse(text)} - {*names, "f", None}
+        checks.instance(call, text, str, "how it is written, a string,")
+        try:
+            unknown = {field for _, field, _, _ in string.Formatter().parse(text)} - {*names, "f", None}
+        except ValueError as error:
+            raise ValueError(f"{call}: {text!r} has a brace too many or too few ({error})") from error
         if unknown:
             raise ValueError(f"{call}: {{{unknown.pop()}}} in {text!r} is none of the arguments {', '.join(names)}")
     columns = {"is_view": not row.by_element, "by_element": row.by_element if by_element is None else by_element}
@@ -596,6 +600,8 @@ def primitive(
         if len(arguments) != len(names):
             raise TypeError(f"{name}({', '.join(names)}): {len(names)} arguments are needed, not {len(arguments)}")
         result = record(row, arguments[:given], *arguments[given:])
+        if result.value.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: its forward function gives no array of real numbers but {result.value.dtype}")
         if not is_compared and observer.get() is None:
             _compare(row, [*map(bare, arguments)], result.value)
             is_compared = True
@@ -606,7 +612,7 @@ def primitive(
 
 
 def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.ndarray) -> None:
-    """See that a row's code computes what its forward function does.
+    """Compare a row's code, run once, with its forward function.
 
     Raises:
         ValueError: it does not.
