@@ -390,3 +390,16 @@ def test_a_norm_of_a_small_order_is_numpys_and_passes_no_nan_on_at_0(p, values):
 def test_sorting_over_an_axis_that_is_not_there(x, axis):
     with pytest.raises(tg.ShapeError, match=r"sort\(leaf of shape .*axis"):
         tg.sort(tg.Tensor(x), axis)
+
+
+@pytest.mark.parametrize(
+    "forward, written, error, message",
+    [
+        (np.tanh, "p({x)", ValueError, r"primitive\('p'\): 'p\(\{x\)' has a brace too many or too few"),
+        (np.tanh, None, TypeError, r"primitive\('p'\): how it is written, a string, is needed, not a NoneType"),
+        (lambda x: None, "p({x})", TypeError, "p: its forward function gives no array of real numbers but object"),
+    ],
+)
+def test_a_primitive_of_ones_own_that_is_stated_wrongly(forward, written, error, message):
+    with pytest.raises(error, match=message):
+        tg.primitive("p", forward, written, lambda g, ans, x: g)(tg.Tensor([1.0, 2.0]))

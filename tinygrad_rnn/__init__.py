@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """What a first gradient does not need is imported at its first use, so that nobody waits for it."""
+        """Import a module that a first gradient does not need at its first use, so that nobody waits for it."""
         if name in ("bptt", "draw", "experiments", "nn", "optim"):
             return import_module(f"tinygrad_rnn.{name}")
         if name in _LATER:

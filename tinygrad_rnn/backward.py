@@ -1,6 +1,6 @@
 """Reverse-mode differentiation of a recorded graph.
 
-- `terms(node, g)`: what a node passes back to each of its inputs, the one place where rules of the table are applied.
+- `terms(node, g)`: the terms that a node passes back to its inputs, the one place where rules of the table are applied.
 - `sweep(output, cotangent)`: the chain rule, from the output back to the leaves; it adds up terms.
 - `grad(output, inputs)` returns gradients; `backward`, a method of Tensor, adds them to `.grad` of the leaves.
 
@@ -46,7 +46,7 @@ def topological_order(*outputs: Tensor) -> list[Tensor]:
 
 
 def terms(node: Tensor, g: Any, i: int | None = None) -> list[tuple[Tensor, Any]]:
-    """What a node passes back: pairs (x, g times the node's local derivative with respect to its input x).
+    """The terms that a node passes back: pairs (x, g times the node's local derivative with respect to its input x).
 
     Args:
         g: the node's cotangent. An array gives arrays; a Tensor gives Tensors, recording them.
@@ -128,7 +128,7 @@ def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[t
 
 
 def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
-    """What a node passes back to its input i, in the input's shape: one term of the sum that is its gradient."""
+    """The term that a node passes back to its input i, in the input's shape: one of the sum that is its gradient."""
     ((x, term),) = terms(node, g, i)
     return fit(term, x)
 

@@ -198,7 +198,7 @@ def _described(x: Tensor) -> str:
 
 
 def _range(values: np.ndarray) -> str:
-    """What values are there, as in "from -1 to 3.5" or "2 of 12 nan"."""
+    """The range of some values, as in "from -1 to 3.5", or those that are no numbers, as in "2 of 12 nan"."""
     if not _finite(values):
         bad = values[~np.isfinite(values)]
         return f"{bad.size} of {values.size} {', '.join(sorted({str(v) for v in bad.tolist()}))}"

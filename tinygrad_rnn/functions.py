@@ -331,7 +331,7 @@ def _widened(x: Tensor) -> Tensor:
 
 
 def _slices(x: Tensor, axis: int) -> list[Tensor]:
-    """What stands at each place along an axis, which is kept."""
+    """The slices at each place along an axis, which is kept."""
     return [x[_along(x, axis, slice(i, i + 1))] for i in range(x.shape[axis])]
 
 

@@ -54,7 +54,7 @@ class GradientName(str):
         return name
 
     def __getnewargs__(self) -> tuple[str]:
-        """What a copy is made of, which belongs to no graph."""
+        """The argument that a copy is made with; a copy belongs to no graph, so it has no number."""
         return (self.of,)
 
 

@@ -51,5 +51,5 @@ def leaves_the_graph(call: str, instead: str = "", x: Tensor | None = None) -> N
 
 
 def tracing() -> bool:
-    """Whether an observer keeps every node."""
+    """Ask whether an observer keeps every node."""
     return (observer.get() or Observer).traces

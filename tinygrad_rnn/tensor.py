@@ -160,7 +160,7 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients with respect to it are wanted; of a leaf it can be set, of a node its inputs decide it."""
+        """True if gradients with respect to it are wanted: of a leaf it can be set, of a node its inputs decide it."""
         return self._requires_grad
 
     @requires_grad.setter
