@@ -403,6 +403,33 @@ def test_help(capsys, command):
     assert status == 0 and "usage: tinygrad-rnn" in out
 
 
+def test_without_arguments_there_is_the_help(capsys):
+    assert run(capsys) == run(capsys, "--help")
+
+
+@pytest.mark.parametrize(
+    "arguments, meant",
+    [
+        (["trian"], "train"),
+        (["train", "--hiden", 3], "--hidden"),
+        (["draw", "-o", "a.svg", "--view", "forwrd"], "forward"),
+        (["flow", "--forget-bais", 1], "--forget-bias"),
+    ],
+)
+def test_what_is_misspelt_is_told_as_it_may_be_meant(capsys, arguments, meant):
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "") and f"; did you mean {meant}? (see tinygrad-rnn " in err and err.count("\n") == 1
+
+
+def test_a_pipe_that_nobody_reads_is_no_error():
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "tinygrad_rnn", "check"]
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_version(capsys):
     assert run(capsys, "--version")[:2] == (0, f"tinygrad-rnn {tg.__version__}\n")
 
@@ -433,7 +460,7 @@ def test_as_a_module(tmp_path):
         (["draw"], "the following arguments are required: -o/--out"),
         (["demo", "--steps", "two"], "argument --steps: 'two' is not a whole number from 1 up"),
         (["train", "--epochs", "x"], "argument --epochs: 'x' is not a whole number"),
-        (["flow", "--cell", "cnn"], "argument --cell: invalid choice: 'cnn'"),
+        (["flow", "--preset", "cnn"], "argument --preset: invalid choice: 'cnn'"),
     ],
 )
 def test_arguments_that_do_not_fit_are_told_in_one_line(capsys, arguments, message):

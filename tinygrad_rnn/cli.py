@@ -6,7 +6,10 @@ or bad data; 130 when interrupted, 143 when terminated.
 
 import argparse
 import contextlib
+import difflib
+import errno
 import os
+import re
 import signal
 import sys
 import warnings
@@ -25,7 +28,8 @@ from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
-from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train, reader
+from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
+from tinygrad_rnn.experiments.options import reader
 from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.naming import label
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
@@ -44,11 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
     try:
-        with warnings.catch_warnings(), _termination_interrupts() as terminated:
+        with warnings.catch_warnings(), _termination_interrupts():
             warnings.showwarning = _shown_in_a_line(options.command)
-            return options.run(options)
+            status = options.run(options)
+            sys.stdout.flush()
+            return status
     except ValueError as error:
         status, message = 2, str(error)
     except (DrawingError, ArithmeticError, ImportError) as error:  # the last of a package that is an extra
@@ -56,10 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         status, message = 1, f"not enough memory: {error}"
     except KeyboardInterrupt as error:
-        status, message = 143 if terminated else 130, str(error) or "interrupted"
+        status, message = 143 if isinstance(error, Terminated) else 130, str(error) or "interrupted"
     except FileExistsError as error:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
+        if error.strerror == os.strerror(errno.EPIPE):  # nobody reads what is printed, as after `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         told = error.strerror or str(error)
         status, message = 1, f"{told}: {error.filename}" if error.filename else told
     message = " ".join(message.removeprefix(f"{options.command}: ").splitlines())
@@ -67,19 +76,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM interrupts as Ctrl-C does: what has been done is kept."""
+
+
 @contextlib.contextmanager
-def _termination_interrupts() -> Iterator[list[int]]:
-    """SIGTERM interrupts as Ctrl-C does: what has been done is kept. Gives a list of the signals that have come."""
-    received, before = [], signal.getsignal(signal.SIGTERM)
-
+def _termination_interrupts() -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
+        raise Terminated
 
+    before = signal.getsignal(signal.SIGTERM)
     with contextlib.suppress(ValueError):  # signals are for the main thread
         signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield received
+        yield
     finally:
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, before)
@@ -98,9 +108,18 @@ def _shown_in_a_line(command: str) -> Callable[..., None]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells what is wrong with the arguments in one line."""
+    """Tells what is wrong with the arguments in one line, and what may be meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"(?:invalid choice|unrecognized arguments): '?([\w-]+)", message)
+        near = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", self.format_help()), 1) if wrong else []
+        message += f"; did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
