@@ -3,12 +3,11 @@ import pytest
 from algebra.evaluated import evaluated
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.algebra.formulas import back, passed_back
+from tinygrad_rnn.algebra.formulas import back, formula_passed_back
 from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.trees import gradient, number
 from tinygrad_rnn.algebra.writer import Writer
-from tinygrad_rnn.backward import passed_back as computed
-from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.backward import passed_back, topological_order
 from tinygrad_rnn.checking import samples
 from tinygrad_rnn.primitives import TABLE, row
 from tinygrad_rnn.tensor import Tensor, record
@@ -46,9 +45,9 @@ def test_every_formula_of_the_table_is_what_its_rule_computes(name):
         for i, x in enumerate(node.inputs):
             if not x.requires_grad:
                 continue
-            found = evaluated(passed_back(node, i, gradient(node), has_name), {node: g})
+            found = evaluated(formula_passed_back(node, i, gradient(node), has_name), {node: g})
             found = np.reshape(found, x.shape) if np.size(found) == x.size else np.broadcast_to(found, x.shape)
-            np.testing.assert_allclose(found, computed(node, i, g), rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(found, passed_back(node, i, g), rtol=1e-9, atol=1e-12)
             written += 1
     assert written
 
@@ -77,8 +76,8 @@ def test_the_formulas_of_a_primitive_of_one_s_own_are_what_its_rules_compute(row
     node.name = "y"
     g = rng.standard_normal(node.shape)
     for i in range(len(inputs)):
-        found = evaluated(passed_back(node, i, gradient(node), has_name), {node: g})
-        np.testing.assert_allclose(found, computed(node, i, g), rtol=1e-12)
+        found = evaluated(formula_passed_back(node, i, gradient(node), has_name), {node: g})
+        np.testing.assert_allclose(found, passed_back(node, i, g), rtol=1e-12)
 
 
 def test_the_formulas_of_second_order_are_what_the_rules_of_rules_compute():
@@ -96,8 +95,8 @@ def test_the_formulas_of_second_order_are_what_the_rules_of_rules_compute():
         for i, x in enumerate(node.inputs):
             if x.requires_grad:
                 g = rng.standard_normal(node.shape)
-                found = evaluated(passed_back(node, i, gradient(node), lambda _: True), {node: g})
+                found = evaluated(formula_passed_back(node, i, gradient(node), lambda _: True), {node: g})
                 found = np.reshape(found, x.shape) if np.size(found) == x.size else np.broadcast_to(found, x.shape)
-                np.testing.assert_allclose(found, computed(node, i, g), rtol=1e-9, atol=1e-12)
+                np.testing.assert_allclose(found, passed_back(node, i, g), rtol=1e-9, atol=1e-12)
                 written += 1
     assert written > 50

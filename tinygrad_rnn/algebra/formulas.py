@@ -65,7 +65,7 @@ def leaf(x: Tensor) -> Tree:
     return number(x.item()) if is_number(x) else symbol(x)
 
 
-def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
+def formula_passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
     """The term that a node passes back to its input i, which its rule makes of its gradient g.
 
     Raises:
@@ -129,7 +129,7 @@ def _is_summed(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 def along(path: Path, g: Tree, writes: Writes) -> Tree:
     """The term that a gradient g becomes along a path."""
     for node, i in path:
-        g = passed_back(node, i, g, writes)
+        g = formula_passed_back(node, i, g, writes)
     return g
 
 
@@ -154,7 +154,7 @@ def met(path: Path, writes: Writes) -> list[Tree] | None:
     for node, i in path:
         hole = gradient(node)
         try:
-            new = factors(passed_back(node, i, hole, writes), hole)
+            new = factors(formula_passed_back(node, i, hole, writes), hole)
         except Unwritten:
             return None
         if new is None or any(does == "total" for does, _ in found):

@@ -49,6 +49,8 @@ class Cotangents(np.lib.mixins.NDArrayOperatorsMixin):
             total[np.searchsorted(rows, part.rows)] += part.arrays
         return Cotangents(rows, total)
 
+    __iadd__ = __add__
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
         if ufunc is np.matmul:
             return self._product(*inputs)
@@ -102,7 +104,7 @@ class LeavesLeftOut(Observer):
     def __init__(self, wanted: Tensor | None = None):
         self.wanted = wanted
 
-    def passed_back(self, terms: Callable, node: Tensor, g: Any) -> Iterator[tuple[Tensor, Cotangents]]:
+    def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterator[tuple[Tensor, Cotangents]]:
         """The terms for the inputs that are nodes, and for what is wanted."""
         for i, x in enumerate(node.inputs):
             if x.requires_grad and (x is self.wanted or not x.is_leaf):

@@ -8,7 +8,7 @@ from tinygrad_rnn import checks
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.observer import leaves_the_graph
-from tinygrad_rnn.tensor import Tensor, cut
+from tinygrad_rnn.tensor import Tensor
 
 
 class Chunks(Iterator[float]):
@@ -109,9 +109,15 @@ def _chunks(
         while len(states) > 1 + (back or len(xs)):
             states.popleft()
         for part in _parts(states[0]):
-            cut(part)
+            _cut(part)
         loss.backward()
         yield loss.item(), _detached(state)
+
+
+def _cut(node: Tensor) -> None:
+    """Make a node a leaf where it is: no gradient flows through it from now on, and what it was made of is freed."""
+    node.primitive, node.inputs, node.arguments = None, (), ()
+    node.requires_grad = False
 
 
 def _programs(

@@ -181,10 +181,9 @@ def _sum(terms: list[Node], step: dict, new: dict[Node, Node], uses: Mapping[Nod
     """Σ_t of terms that one primitive has made, one for each step."""
     terms = sorted(terms, key=step.__getitem__)
     first, only_here = terms[0], all(uses[x] == 1 for x in terms)
-    static = first.primitive.summed(*first.static) if first.primitive.summed and only_here else None
-    if static is not None:
+    if first.primitive.sums_rows and only_here and (not first.static or first.static[0] is P.INPUT):
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
-        return replace(first, inputs=tuple(inputs), static=static, name=None, step=node.step, layer=node.layer)
+        return replace(first, inputs=tuple(inputs), name=None, step=node.step, layer=node.layer)
     return made(P.sum_, (stacked([new.get(x, x) for x in terms]),), (0, False), first.shape, node)
 
 

@@ -152,7 +152,8 @@ def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
     """A node without what changes no bit: a factor of 1, or numbers that are repeated where NumPy repeats them."""
     for i, x in enumerate(inputs) if node.primitive.by_element else ():
         others = {y.shape for y in (*inputs[:i], *inputs[i + 1 :])}
-        if x.primitive and x.primitive.has_shape and x.name is None and x.inputs[0].ndim == 0 and node.shape in others:
+        in_a_shape = x.primitive is not None and x.primitive.is_copy and not x.primitive.by_element
+        if in_a_shape and x.name is None and x.inputs[0].ndim == 0 and node.shape in others:
             inputs = (*inputs[:i], x.inputs[0], *inputs[i + 1 :])
     kept = node.unchanged(inputs) if node.name is None else None
     return node.on(inputs) if kept is None else kept
