@@ -71,16 +71,15 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     for p in wrt:
         p.requires_grad = True
 
-    first, rules, run = FirstRun(), OnShapes(), partial(_outputs, name, function, structure)
+    first, run = FirstRun(), partial(_outputs, name, function, structure)
     with temporarily(observer, first):
         outputs, returned = run(given)
     surroundings = Surroundings(function, structure)
     with without_chance(name, surroundings.asks):
         _check_again(name, run, first, given, outputs)
     surroundings.settle(name)
-    with temporarily(observer, rules):
-        outputs[1:1] = _gradients(outputs[0], wrt, first.without_gradient)
-    first.read_out += rules.read_out
+    with temporarily(observer, OnShapes(first)):
+        outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
     graph, parameters, of_wrt = _graph(outputs, given, wrt, first)
 
     input_names = _input_names(function, inputs)
@@ -111,18 +110,6 @@ def _check_again(name: str, run: Callable, first: FirstRun, given: Sequence[Tens
     whole = next(again.coming, None) is None and len(found) == len(outputs)
     if not whole or not all(map(again.same, outputs, found, *values)):
         raise again.differs()
-
-
-def _gradients(loss: Tensor, wrt: Sequence[Tensor], without_gradient: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The gradients, as a graph; nodes without one of which the function has asked it after all are where it ends."""
-    ends = [(x, x.primitive, x.inputs, x.arguments) for x in without_gradient if x.requires_grad]
-    for x, *_ in ends:
-        x.primitive, x.inputs, x.arguments = None, (), ()
-    try:
-        return grad(loss, wrt, create_graph=True)
-    finally:
-        for x, *made in ends:
-            x.primitive, x.inputs, x.arguments = made
 
 
 def _graph(

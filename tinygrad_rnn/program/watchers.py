@@ -4,7 +4,7 @@ import linecache
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,18 +50,26 @@ class Recorder(Observer):
 
     Attributes:
         read_out: the nodes that stand for values which were read out.
+        without_gradient: the nodes that require no gradient, which a function may ask for after all.
     """
 
     traces = True
 
     def __init__(self) -> None:
         self.read_out: list[Tensor] = []
+        self.without_gradient: set[Tensor] = set()
 
     def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Link it to its inputs."""
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
+        if not node.requires_grad:
+            self.without_gradient.add(node)
         if node.value.dtype.kind != "f":
             node.__class__ = Choice
+
+    def passed_back(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
+        """Nothing, where the engine, which has not kept what the node was made of, has a leaf."""
+        return () if node in self.without_gradient else terms(node, g)
 
     def left(self, call: str, instead: str, x: Tensor | None) -> None:
         """Make a node that is x as long as it has the value that is read out now; refuse what no program can follow."""
@@ -76,14 +84,12 @@ class FirstRun(Recorder):
 
     Attributes:
         nodes: those made, in order. started: what is older was there before the function ran, as the inputs were.
-        without_gradient: those of the nodes that require none, which a function may still ask for.
         warned: the lines that were warned of.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.nodes: list[Tensor] = []
-        self.without_gradient: list[Tensor] = []
         self.started = Tensor(0.0).born
         self.warned: set[tuple[str, int]] = set()
 
@@ -91,8 +97,6 @@ class FirstRun(Recorder):
         """Keep it."""
         super().made(node, primitive, inputs, arguments)
         self.nodes.append(node)
-        if not node.requires_grad:
-            self.without_gradient.append(node)
 
     def left(self, call: str, instead: str, x: Tensor | None) -> None:
         """Warn once of a line that reads another value at each call."""
@@ -180,12 +184,15 @@ def _hidden(value: np.ndarray) -> np.ndarray:
 class OnShapes(Recorder):
     """Runs the rules of gradients on shapes, which is quick; a value that is read out is computed then.
 
+    Args:
+        before: the recorder of what the gradients are of, which is continued.
+
     Attributes:
         results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, before: Recorder) -> None:
+        self.read_out, self.without_gradient = before.read_out, before.without_gradient
         self.results: dict[Any, np.ndarray] = {}
 
     def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
