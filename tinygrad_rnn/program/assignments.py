@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.expressions import At, Binding, Printer, array_text, needs_definition, number_text, word
+from tinygrad_rnn.program.expressions import At, Printer, array_text, needs_definition, number_text, word
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.helpers import helpers
 from tinygrad_rnn.program.schedule import MOST_TERMS, Schedule
@@ -238,7 +238,7 @@ class Assignments:
         segments = list(_segments(terms, groups))
         target, position = None, -1
         for i, (group, some) in enumerate(segments):
-            sign, parts = "=", self._added(some, node, Binding.TERM if i == 0 else Binding.FACTOR)
+            sign, parts = "=", self._added(some, node)
             if target is None:
                 self.ref[node] = target = self._named(node, parts)
             if (zeroed or i) and len(some) == 1:
@@ -246,7 +246,7 @@ class Assignments:
             elif zeroed or i:
                 parts = [target, " + ", *parts]
             elif len(some) == 1 and (some[0] in self.ref or (some[0].primitive and some[0].primitive.is_view)):
-                parts = [*self._operand(some[0], node, Binding.ATOM), ".copy()"]  # += must not change another's array
+                parts = [*self._operand(some[0], node), ".copy()"]  # += must not change another's array
             position = max([position, *(self.position.get(x, -1) for x in some)])
             completes = node if i == len(segments) - 1 else None
             self.lines.append(Assignment(target, sign, parts, group, completes, Order(not forward, position, 1 + i)))
@@ -256,12 +256,12 @@ class Assignments:
             of, _ = self.gradient_of.get(node, (None, None))  # the argument that it has the shape of
             target.family.zeroed_like = self.ref[of].family.base if of is not None and of.dtype == node.dtype else ""
 
-    def _added(self, terms: Sequence[Node], node: Node, least: int) -> list[Part]:
-        """The sum of a node's terms; the first of them in parentheses if it does not bind as tightly as `least`."""
+    def _added(self, terms: Sequence[Node], node: Node) -> list[Part]:
+        """The sum of a node's terms."""
         parts: list[Part] = []
         for x in terms:
-            term = self._made(x) if x is node else self._operand(x, node, Binding.FACTOR if parts else least)
-            parts += [" + ", *term] if parts else term
+            parts += [" + "] if parts else []
+            parts += self._made(x) if x is node else self._operand(x, node)
         return parts
 
     def _sink(self) -> None:
@@ -304,7 +304,7 @@ class Assignments:
         target = Ref(own, None)
         again = node.primitive is None or node in self.copied or node.primitive.is_view
         self.copied.add(node)
-        parts = self._operand(node, node, Binding.ATOM)
+        parts = self._operand(node, node)
         beside = self.schedule.near.get(node, 0) is None and node not in self.schedule.forward
         order = Order(True, self.position[node] if beside else len(self.position), 2 + len(self.lines))
         parts = [*parts, ".copy()"] if again and node in self.ref else parts
@@ -313,20 +313,17 @@ class Assignments:
 
     # Expressions
 
-    def _operand(self, x: Node, user: Node, least: int) -> list[Part]:
-        """A variable, or the expression of what has no line, in parentheses where it needs them."""
-        return [self.ref[x]] if x in self.ref else self._made(x, user, least)
+    def _operand(self, x: Node, user: Node) -> list[Part]:
+        """A variable, or the expression of what has no line."""
+        return [self.ref[x]] if x in self.ref else self._made(x, user)
 
-    def _made(self, node: Node, user: Node | None = None, least: int = Binding.ANY) -> list[Part]:
+    def _made(self, node: Node, user: Node | None = None) -> list[Part]:
         """The expression of a node."""
         if node.is_leaf:
-            text = self._constant(node, user)
-            return ["(", text, ")"] if text.startswith("-") and least > Binding.SIGNED else [text]
+            return [self._constant(node, user)]
         if node in self.schedule.sums:
-            parts = self._added(self.schedule.sums[node], node, Binding.TERM)
-            return parts if least <= Binding.TERM else ["(", *parts, ")"]
-        printer = Printer(lambda x, least: self._operand(x, node, least), self.helpers)
-        return printer.parts(self.schedule.expressions[node], least)
+            return ["(", *self._added(self.schedule.sums[node], node), ")"]
+        return Printer(lambda x: self._operand(x, node), self.helpers).parts(self.schedule.expressions[node])
 
     def _constant(self, x: Node, user: Node | None) -> str:
         """A number is written bare where NumPy makes of it what it makes of the constant."""

@@ -164,7 +164,7 @@ class _Buffered(_Function):
 
     def text(self, look: Expression) -> str:
         """What makes a view."""
-        return "".join(map(str, Printer(lambda x, _: [self.name(x)], {}).parts(look)))
+        return "".join(map(str, Printer(lambda x: [self.name(x)], {}).parts(look)))
 
     def result(self, i: int, x: Node) -> str:
         """Output i, as the caller gets it."""

@@ -4,6 +4,7 @@
   under the equations that it computes; `rolled=True` makes loops over t of the steps that are alike.
 """
 
+import ast
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -240,7 +241,7 @@ class _Text:
             for part in (line.target, f" {line.sign} ", *line.parts):
                 moves = not isinstance(part, str) and next(moving)
                 pieces.append(self._part(part, block.group if moves else None))
-            text = "".join(pieces)
+            text = ast.unparse(ast.parse("".join(pieces)))  # with the parentheses that are needed
             start, equals, value = text.partition("= ")
             long = len(text) > _WIDTH
             yield from _wrapped(f"{start}{equals}(", value.split(" + "), " + ", ")", "    ") if long else [text]
