@@ -57,8 +57,6 @@ class Equations:
         nodes = dict.fromkeys(x for node in made for x in (*node.inputs, node))
         order = sorted(nodes, key=lambda x: not x.is_leaf)
         family = {x: lines.ref[x].family for x in order if x in lines.ref}
-        arguments = {family[x].base for x in lines.arguments if x in family}
-        self.beside = {x for x in family if family[x].stepped and family[x].base in arguments}
         names = Names(order)
         names.steps, names.primes = self, {}  # what has the same name as another is told apart by the code
         called = {x: family[x].base for x in family if family[x].is_told_apart or (x.name is None and x.is_leaf)}
@@ -84,12 +82,12 @@ class Equations:
         self.summed = {x: groups for x, groups in grouped.items() if any(len(group) > 1 for group in groups)}
 
     def get(self, x: Node, otherwise: Any = None) -> str | None:
-        """The step that a variable is written with; its own too if an argument has its name: c(2), beside c."""
+        """The step that a variable is written with, but that of the lines."""
         step = self.step(x)
-        if step is None or (step == self.now and x not in self.beside):
+        if step is None or step == self.now:
             return None
         if self.inside and self.now is not None:
-            return f"t−{self.now - step}" if step < self.now else f"t+{step - self.now}" if step > self.now else "t"
+            return f"t−{self.now - step}" if step < self.now else f"t+{step - self.now}"
         return self.number(step).replace(" - ", "−")
 
     def of(self, lines: Sequence[Assignment], now: int | None, inside: bool) -> list[str]:

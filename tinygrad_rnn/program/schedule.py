@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from tinygrad_rnn.program.expressions import array_text, read
-from tinygrad_rnn.program.graph import Node, depth_first, replaced, rewritten
+from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewritten
 from tinygrad_rnn.program.tracing import Trace
 
 DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
@@ -27,7 +27,7 @@ class Schedule:
     def __init__(self, trace: Trace, folds: bool):
         self.trace, self.folds = trace, folds
         graph = rewritten(trace.graph, _folded) if folds else replaced(trace.graph, {})
-        self.live, self.outputs = graph.nodes, graph.outputs
+        self.live, self.outputs = _in_order(graph), graph.outputs
         results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
         self.forward = set(depth_first(results, lambda x: x.inputs))
         self.expressions = {x: read(x) for x in self.live}
@@ -78,7 +78,8 @@ class Schedule:
         self._join_users(is_timeless)
         # What only lines without a step use is computed after the last step, and belongs to none either.
         used = {x for node in self.live if self.near[node] is not None for x in node.inputs}
-        for x in self.forward & self.near.keys() - used - set(self.outputs):
+        added = {x for node in self.gathered for x in self.sums[node]}
+        for x in self.forward & self.near.keys() - used - added - set(self.outputs):
             if x.name is None and x.step is None:
                 self.near[x] = None
 
@@ -146,6 +147,13 @@ class Schedule:
 
     def _own_line(self, constant: Node) -> bool:
         return constant.name is not None or (constant.ndim > 0 and len(array_text(constant.value)) > _LONGEST_CONSTANT)
+
+
+def _in_order(graph: Graph) -> list[Node]:
+    """The nodes of a graph, what is made of leaves alone right before it is used: x(t) in its step."""
+    starts = [node for node in graph.nodes if not all(x.is_leaf for x in node.inputs)]
+    found = depth_first([*starts, *graph.guards, *graph.outputs], lambda x: x.inputs[::-1])
+    return [x for x in found if not x.is_leaf]
 
 
 def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:

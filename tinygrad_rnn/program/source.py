@@ -39,7 +39,7 @@ def written(trace: Trace, rolled: bool = False, level: str = "named") -> str:
     if level not in ("named", "primitives"):
         raise ValueError(f"written(level={level!r}): not one of 'named', 'primitives'")
     schedule = Schedule(trace, folds=level == "named")
-    return _Text(Assignments(schedule, rolled), rolled).module()
+    return _Text(Assignments(schedule), rolled).module()
 
 
 @dataclass
@@ -70,8 +70,7 @@ class _Text:
         self.defined = {line.target for line in lines.lines}
         self.T = max((ref.step for ref in self.defined if ref.step is not None), default=0)
         self.loops = list(self._loops())
-        if rolled:
-            self._find_local()
+        self._find_local()
         self.equations = Equations(lines, self._number)
 
     def _add(self, line: Assignment) -> None:
@@ -219,7 +218,7 @@ class _Text:
     def _starts(self, families: Iterable[Family]) -> Iterator[str]:
         """What loops need before they start."""
         families = list(families)
-        kept = [x.base for x in families if self.rolled and x.stepped and not x.zeroed and not x.local]
+        kept = [x.base for x in families if x.stepped and not x.zeroed and not x.local]
         for some in _in_rows(kept):
             yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
         order = {ref.family: i for i, ref in enumerate(self.lines.returned)}
@@ -260,7 +259,7 @@ class _Text:
         base = part.family.base
         if part.step is None or part.family.local:
             return base
-        return f"{base}[{index}]" if self.rolled else f"{base}_{index.replace('-', 'm')}"
+        return f"{base}[{index}]"
 
     def _number(self, step: int) -> str:
         """A step, from the end if it is nearer to that."""
