@@ -115,7 +115,8 @@ class Assignments:
         self.lines: list[Assignment] = []
         self.copied = {x for x in schedule.outputs if x.name is not None and schedule.outputs.count(x) > 1}
         self.gradient_of: dict[Node, tuple[Node, Family]] = {}  # what is returned as an argument's gradient
-        self.own = [self._named_gradient(i, x) for i, x in enumerate(schedule.outputs)]  # before others take their names
+        # before others take their names
+        self.own = [self._named_gradient(i, x) for i, x in enumerate(schedule.outputs)]
         self.returned: list[Ref | None] = [None] * len(schedule.outputs)
         names = {(x.name, x.layer) for x in schedule.gathered if x.name is not None}
         alike = [x for x in schedule.lines if (x.name, x.layer) in names and not x.is_leaf]  # at other steps

@@ -1,8 +1,9 @@
 """A function's loss and gradients as a graph: the function is run, and everything it does is kept.
 
-It is run twice, and must do the same both times; then its gradients are found, on shapes alone. What a trace holds is what was done with Tensors. A value that was read out may have decided
-about that: which way an `if` went, how often a loop ran. So each is a guard of the graph: a call in which it is another
-is none of this trace. What else may decide stands around the function, and is looked at before each call.
+It is run twice, and must do the same both times; then its gradients are found, on shapes alone. A trace holds all that
+was done with Tensors. A value that was read out may have decided about that: which way an `if` went, how often a loop
+ran. So each is a guard of the graph: a call in which it is another is none of this trace. What else may decide stands
+around the function, and is looked at before each call.
 """
 
 import inspect
