@@ -175,7 +175,9 @@ def bptt(xs, Y, W, U, b, V, c):
     # backward
     # sums over t:  dW = Σ dĥ ᵗx,  dU = Σ dĥ ᵗh(t−1),  db = Σ dĥ
     dh = {}
-    dW, dU, db = map(np.zeros_like, (W, U, b))
+    db = np.zeros_like(b)
+    dU = np.zeros_like(U)
+    dW = np.zeros_like(W)
 
     # dy = y − Y,  dV = dy ᵗh(3),  dh(3) = ᵗV dy
     dy = 0.5 * (2.0 * difference)

@@ -34,7 +34,7 @@ class Family:
     Attributes:
         base: its name without a step. stepped: whether it has steps.
         is_told_apart: whether its name is not that of its node, which another variable has.
-        zeroed: how it starts, if it is a sum to which each step adds. zeroed_like: the argument that has its shape.
+        zeroed: the zeros that it starts as, if it is a sum to which each step adds.
         local: whether no step needs that of another.
     """
 
@@ -42,7 +42,6 @@ class Family:
     stepped: bool
     is_told_apart: bool = False
     zeroed: str = ""
-    zeroed_like: str = ""
     local: bool = False
 
 
@@ -73,7 +72,7 @@ class Assignment:
     forward: bool
 
     def pattern(self) -> tuple:
-        """What lines that are alike have in common: all but the numbers."""
+        """The line without its numbers, which lines that are alike have in common."""
         return (self.target.family, self.sign, *(_kind(part) for part in self.parts))
 
     def numbers(self) -> list[int | None]:
@@ -159,7 +158,7 @@ class Assignments:
         yield from (f"{name}_v{number}" if name[-1].isdigit() else f"{name}{number}" for number in itertools.count(2))
 
     def _named(self, node: Node, parts: Sequence[Part]) -> Ref:
-        """What a line's variable is called; what has no name is called alike if it is made alike at each step."""
+        """The variable of a line; a node without a name gets that of the nodes which are made alike at other steps."""
         step = self.schedule.step(node)
         if node in self.gradient_of:
             return Ref(self.gradient_of[node][1], None)
@@ -210,9 +209,12 @@ class Assignments:
         if node not in self.ref:
             self.ref[node] = self._named(node, parts)
             family, (of, _) = self.ref[node].family, self.gradient_of.get(node, (None, None))
-            bare = schedule.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
-            family.zeroed = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
-            family.zeroed_like = self.ref[of].family.base if of is not None and of.dtype == node.dtype else ""
+            if schedule.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64):
+                family.zeroed = "0.0"
+            elif of is not None and of.dtype == node.dtype:
+                family.zeroed = f"np.zeros_like({self.ref[of].family.base})"
+            else:
+                family.zeroed = array_text(np.zeros(node.shape, node.dtype))
         group = schedule.near[node] if term is node else schedule.step(term)
         line = Assignment(self.ref[node], "+=", parts, group, node if completes else None, node in schedule.forward)
         self.lines.append(line)

@@ -23,7 +23,7 @@ _Term = tuple[bool, str]  # of a sum: whether it is subtracted, and what
 
 
 class _Plain(Typesetting):
-    """As code has it: h(2)."""
+    """Plain text with steps as in code: h(2)."""
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         return super().variable(base, below) + above
@@ -125,7 +125,7 @@ class Equations:
         return list(groups.values())
 
     def _sum(self, uses: Sequence[_Use]) -> _Term | None:
-        """What comes back from uses that are alike; with the steps beside Σ if there are others too."""
+        """The sum of the terms of uses that are alike; with the steps beside Σ if there are others too."""
         if len(uses) == 1:
             self.now, self.inside = None, False
             return self._term(uses[0])
@@ -147,7 +147,7 @@ class Equations:
         return [f"d{self.writer.variable(x)} = {text}"]
 
     def _term(self, use: _Use, sigma: str = "") -> _Term | None:
-        """What comes back from one use of a variable: what the rules on the way make of the gradient there."""
+        """The term of one use of a variable: what the rules on the way back make of the gradient there."""
         target, paths = use
         of = self.cotangent.get(target)
         if of is None or paths is None:
@@ -166,7 +166,7 @@ class Equations:
 
 
 def _uses(order: Sequence[Node], ends: set[Node]) -> dict[Node, list[_Use]]:
-    """What each variable goes into, and the paths there; long expressions without names are taken in parts."""
+    """The uses of each variable, and the paths there; long expressions without names are taken in parts."""
     ends, far = set(ends), {}
     for x in order:
         far[x] = 0 if x.name is not None else 1 + max((far[y] for y in x.inputs), default=0)

@@ -1,4 +1,4 @@
-"""How each primitive is written in NumPy: its forward function is run on operands that write down what it does.
+"""Primitives as NumPy expressions: a forward function is run on operands that write down what it does.
 
 So a program that is written out gives what the engine gives, to the last bit. A forward function that is no single
 expression, since it branches, takes a value twice or says how NumPy treats errors, is written as a call of itself, and
@@ -132,12 +132,12 @@ class _Recorder:
 
 
 def operand(node: Node) -> Expression:
-    """What stands for a node."""
+    """An operand that stands for a node."""
     return Expression(None, (), {}, node)
 
 
 def read(node: Node) -> Expression:
-    """What a node computes: one expression of its inputs, or a call of its primitive's forward function."""
+    """The expression of a node's inputs that it computes, or a call of its primitive's forward function."""
     primitive, operands = node.primitive, [operand(x) for x in node.inputs]
     inputs = len(primitive.vjps) if primitive.vjps and not primitive.variadic else len(operands)
     arguments = [*operands[:inputs], *filled(node.static, iter(operands[inputs:]))]
@@ -182,7 +182,7 @@ _NAMES = {
 
 
 def name_of_function(function: Callable) -> str | None:
-    """How code calls a function of NumPy; None if it is no such function."""
+    """The name of a function of NumPy in code; None if it is no such function."""
     ufunc = getattr(function, "__self__", None)
     path = f"{ufunc.__name__}.{function.__name__}" if isinstance(ufunc, np.ufunc) else function.__name__
     path = _NAMES.get(function, path)
@@ -288,7 +288,7 @@ class Printer:
 
 
 def word(x: Expression) -> str | None:
-    """What a result is called: a sum, a product; None if nothing is said."""
+    """A word for a result: sum, product; None if there is none."""
     return _WORDS.get(_OPERATORS.get(x.function, ""))
 
 

@@ -67,7 +67,7 @@ class _Function:
         return self.functions[thing]
 
     def name(self, x: Node) -> str:
-        """What stands for a leaf, or for a node that has been computed."""
+        """The name of a leaf, or of a node that has been computed."""
         if x not in self.names:
             self.names[x] = self.bind(x.value, "c")
         return self.names[x]
@@ -122,7 +122,7 @@ class _Buffered(_Function):
     # Where values are
 
     def base(self, x: Node) -> Node:
-        """Whose memory a node is."""
+        """The node in whose memory a node stands."""
         while x in self.looks:
             x = x.inputs[0]
         return x
@@ -155,7 +155,7 @@ class _Buffered(_Function):
         return self.views[text]
 
     def text(self, look: Expression) -> str:
-        """What makes a view."""
+        """The code that makes a view."""
         return "".join(map(str, Printer(lambda x: [self.name(x)], {}).parts(look)))
 
     def result(self, i: int, x: Node) -> str:
@@ -287,7 +287,7 @@ class _Row:
 
 
 def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
-    """Where the values stand that stacks hold, and the arrays of these stacks.
+    """The places of the values that stacks hold, and the arrays of these stacks.
 
     Stacks that overlap, as h(0..T-1) and h(1..T), are one array. A stack of values of several types, or one
     that wants a value where another has another one, is none of these. What is excluded, or a stack itself, has

@@ -1,4 +1,4 @@
-"""Which nodes of a trace are written as lines of their own, and to which time step each belongs."""
+"""The nodes of a trace that are written as lines of their own, and the time step of each."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,11 +13,12 @@ _LONGEST_CONSTANT = 40  # and constants of more characters
 
 
 class Schedule:
-    """Which nodes of a trace are written as lines of their own, and at which time step.
+    """The nodes of a trace that are written as lines of their own, and the time step of each.
 
     Attributes:
         expressions: how each node is written.
-        live: what the outputs depend on, in the order of execution; without what changes no bit, where `folds`.
+        live: the nodes that the outputs depend on, in the order of execution; where `folds`, without those that
+            change no bit.
         outputs: of the trace. forward: what the loss and the further outputs are made of.
         step: of each node, its own or `near`. near: the step in whose course a node is computed.
         sums: the terms of each node that is a sum. lines: the nodes that get lines.
@@ -39,7 +40,7 @@ class Schedule:
         self._find_lines()
 
     def _find_steps(self) -> set[tuple]:
-        """A variable that has no step itself has that of what it is made of, if there are several, as y(1), y(2).
+        """Find the steps, of a variable without one too, if there are several of it, as y(1), y(2).
 
         Returns:
             The names and layers of those that belong to no step.
@@ -84,7 +85,7 @@ class Schedule:
                 self.near[x] = None
 
     def _join_users(self, is_timeless: Callable[[Node], bool]) -> None:
-        """What is made of leaves alone, and so waits for no step, has that of what it goes into: Y(1)."""
+        """Give nodes that are made of leaves alone, and so wait for no step, that of what they go into: Y(1)."""
         free: set[Node] = set()
         for node in self.live:
             has_place = is_timeless(node) or (node.name is not None and node.step is not None)
@@ -96,7 +97,7 @@ class Schedule:
                     self.near[x] = self.step(node) if x in self.forward else self.near[node]
 
     def step(self, x: Node) -> int | None:
-        """That of a variable; or that in whose course what has no name is computed."""
+        """The step of a variable; of a node without a name, the one in whose course it is computed."""
         return x.step if x.primitive is None or (x.name is not None and x.step is not None) else self.near.get(x)
 
     def _find_sums(self) -> None:

@@ -100,7 +100,7 @@ class _Text:
             i += len(loop.blocks)
 
     def _alike(self, loop: _Loop, block: _Block) -> list[Assignment] | None:
-        """Which lines of the pattern a block lacks, if it is the pattern but for the step; else None.
+        """The lines of the pattern that a block lacks, if it is the pattern but for the step; else None.
 
         A line that it lacks may be run all the same if it makes what nobody asks for, as dh(0) = ᵗU dĥ(1).
         """
@@ -216,21 +216,15 @@ class _Text:
         return "T + 1" if step == self.T else self._number(step + 1)
 
     def _starts(self, families: Iterable[Family]) -> Iterator[str]:
-        """What loops need before they start."""
+        """The variables with steps, and the sums, before their first step."""
         families = list(families)
         kept = [x.base for x in families if x.stepped and not x.zeroed and not x.local]
-        for some in _in_rows(kept):
+        for i in range(0, len(kept), _IN_A_ROW):
+            some = kept[i : i + _IN_A_ROW]
             yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
-        order = {ref.family: i for i, ref in enumerate(self.lines.returned)}
-        like = sorted((x for x in families if x.zeroed_like), key=lambda x: order.get(x, 0))
-        for some in _in_rows(like):
-            names, leaves = ", ".join(x.base for x in some), ", ".join(x.zeroed_like for x in some)
-            zeros = f"np.zeros_like({leaves})" if len(some) == 1 else f"map(np.zeros_like, ({leaves}))"
-            yield f"{names} = {zeros}"
         for x in families:
-            if x.zeroed and not x.zeroed_like:
-                start = f"dict.fromkeys(range(T + 1), {x.zeroed})" if x.stepped else x.zeroed
-                yield f"{x.base} = {start}"
+            if x.zeroed:
+                yield f"{x.base} = dict.fromkeys(range(T + 1), {x.zeroed})" if x.stepped else f"{x.base} = {x.zeroed}"
 
     def _lines_of(self, loop: _Loop) -> Iterator[str]:
         block = loop.blocks[0]
@@ -290,11 +284,6 @@ class _Text:
                 yield f"*({family.base}[t] for t in range({steps}))"
             else:
                 yield from (self._part(ref, None) for ref in some)
-
-
-def _in_rows(names: list) -> Iterator[list]:
-    """As many as stand in one line."""
-    return (names[i : i + _IN_A_ROW] for i in range(0, len(names), _IN_A_ROW))
 
 
 def _comment(head: str, equations: Sequence[str]) -> list[str]:

@@ -151,7 +151,7 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
 
 
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:
-    """What gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
+    """The leaves that gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
     if not isinstance(wrt, (Module, Tensor, Iterable)):
         raise TypeError(f"compile({name}, wrt={wrt!r}): pass the parameters, such as net.parameters()")
     if isinstance(wrt, Module):
@@ -168,7 +168,7 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
 
 
 def inputs_among(name: str, wrt: Sequence[Tensor | int], examples: tuple) -> list[Tensor | int]:
-    """What gradients are wanted of, with the number of the input in place of an example."""
+    """The leaves that gradients are wanted of, with the number of the input in place of an example."""
     leaves, _ = flattened(examples)
     places = {x: [i for i, y in enumerate(leaves) if y is x] for x in leaves if isinstance(x, Tensor)}
     for x in wrt:
@@ -178,7 +178,7 @@ def inputs_among(name: str, wrt: Sequence[Tensor | int], examples: tuple) -> lis
 
 
 def name_of(function: Callable) -> str:
-    """What error messages call a function."""
+    """The name of a function in error messages."""
     return getattr(function, "__name__", type(function).__name__)
 
 

@@ -128,7 +128,7 @@ class SecondRun(Recorder):
         self.before: dict[Tensor, Tensor] = {}
 
     def input(self, before: Tensor) -> Tensor:
-        """What stands for an input of the first run."""
+        """A Tensor in the place of an input of the first run."""
         x = Tensor(_hidden(before.value), before.requires_grad)
         self.before[x] = before
         return x
