@@ -19,8 +19,6 @@ import numpy as np
 from tinygrad_rnn.program.expressions import Expression, Printer, operand, read
 from tinygrad_rnn.program.graph import Graph, Node
 
-Call = Callable[[str], str]  # the line that computes a node, when it is told the name of the array for the result
-
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
@@ -181,7 +179,6 @@ class _Buffered(_Function):
                 self.free[array.shape, array.dtype].append(array)
 
     def _computed(self, node: Node, i: int) -> None:
-        call = self._call(node)
         if node in self.slots:
             out = self.slots[node]
         else:
@@ -190,9 +187,9 @@ class _Buffered(_Function):
                 free = self.free[node.shape, node.dtype]
                 out = free.pop() if free else np.zeros(node.shape, node.dtype)
             self.owned[node] = out
-        self.arrays[node] = out
-        self.names[node] = self.bind(out)
-        self.lines.append(call(self.names[node]))
+        name = self.bind(out)
+        self.lines.append(self._call(node, name))
+        self.arrays[node], self.names[node] = out, name
 
     def _taken_over(self, node: Node, i: int) -> np.ndarray | None:
         """The array of an input that is needed here for the last time, if the result can be written over it."""
@@ -216,35 +213,36 @@ class _Buffered(_Function):
 
     # Calls
 
-    def _calling(self, function: Callable, *names: str) -> Call:
+    def _calling(self, function: Callable, out: str, *names: str) -> str:
         """A call of a function of arrays and, last, the array for the result."""
         name = self.function(function, function.__name__)
         before = "out=" if function in (np.maximum, np.minimum) else ""  # which NumPy wants by name
-        return lambda out: f"{name}({', '.join([*names, before + out])})"
+        return f"{name}({', '.join([*names, before + out])})"
 
-    def _call(self, node: Node) -> Call:
+    def _call(self, node: Node, out: str) -> str:
+        """The line that computes a node, given the name of the array for the result."""
         primitive, static, inputs = node.primitive, node.static, node.inputs
         if _is_ufunc(node):
-            return self._by_element(node)
+            return self._by_element(node, out)
         if primitive.products:
-            return self._product(node)
+            return self._product(node, out)
         names = [self.name(x) for x in inputs]
         if _sums_rows(node):
             ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
-            return self._calling(np.dot, ones, self.view(_rows(operand(inputs[0]))))
+            return self._calling(np.dot, out, ones, self.view(_rows(operand(inputs[0]))))
         if primitive.reduction is not None:
             reduce = self.function(primitive.reduction.reduce, f"{primitive.name}_over")
-            return lambda out: f"{reduce}({names[0]}, {static[0]}, None, {out}, {static[1]})"
+            return f"{reduce}({names[0]}, {static[0]}, None, {out}, {static[1]})"
         if node.is_stack:
-            return lambda out: "; ".join(self._copy(f"{out}[{i}, ...]", x) for i, x in enumerate(names))
+            return "; ".join(self._copy(f"{out}[{i}, ...]", x) for i, x in enumerate(names))
         arguments = ", ".join([*names, *(self.bind(x, "s") for x in static)])
         if primitive.into is not None:
             into = self.function(primitive.into, primitive.name)
-            return lambda out: f"{into}({out}, {arguments})"
+            return f"{into}({out}, {arguments})"
         forward = self.function(primitive.forward, primitive.name)
-        return lambda out: self._copy(out, f"{forward}({arguments})")
+        return self._copy(out, f"{forward}({arguments})")
 
-    def _by_element(self, node: Node) -> Call:
+    def _by_element(self, node: Node, out: str) -> str:
         """A call of a ufunc.
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
@@ -252,26 +250,20 @@ class _Buffered(_Function):
         function, names = node.primitive.forward, list(map(self.name, node.inputs))
         wide = next((i for i, x in enumerate(node.inputs) if _is_repeated(x, node)), None)
         if wide is None or node.inputs[wide].dtype != node.dtype:
-            return self._calling(function, *names)
+            return self._calling(function, out, *names)
+        operands = [out if i == wide else name for i, name in enumerate(names)]
+        return f"{self._copy(out, names[wide])}; {self._calling(function, out, *operands)}"
 
-        def both(out: str) -> str:
-            operands = [out if i == wide else name for i, name in enumerate(names)]
-            return f"{self._copy(out, names[wide])}; {self._calling(function, *operands)(out)}"
-
-        return both
-
-    def _product(self, node: Node) -> Call:
+    def _product(self, node: Node, out: str) -> str:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
         product = read(node)
-        if product.function == np.multiply.outer:
-            a, b = product.arguments
-            return self._calling(np.multiply, self.view(a[:, None]), self.view(b))
         a, b = product.arguments
+        if product.function == np.multiply.outer:
+            return self._calling(np.multiply, out, self.view(a[:, None]), self.view(b))
         if a.ndim > 2 and b.ndim == 2:
-            call = self._calling(np.dot, self.view(_rows(a)), self.view(b))
-            rows = math.prod(node.shape[:-1]), node.shape[-1]
-            return lambda out: call(self.bind(self.bound[out].reshape(rows)))
-        return self._calling(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b))
+            rows = self.bound[out].reshape(math.prod(node.shape[:-1]), node.shape[-1])
+            return self._calling(np.dot, self.bind(rows), self.view(_rows(a)), self.view(b))
+        return self._calling(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, out, self.view(a), self.view(b))
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewri
 from tinygrad_rnn.program.tracing import Trace
 
 DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
-MOST_TERMS = 8  # as do sums of more terms than this,
+_MOST_TERMS = 8  # as do sums of more terms than this,
 _LONGEST_CONSTANT = 40  # and constants of more characters
 
 
@@ -116,7 +116,7 @@ class Schedule:
                 self.sums[node] = [first, term]
         steps = {x: {self.step(y) for y in terms if y.primitive is not None} for x, terms in self.sums.items()}
         over_time = {x for x in self.sums if len(steps[x]) > 1 and not (x in self.forward and x.step is not None)}
-        self.gathered = over_time | {x for x, terms in self.sums.items() if len(terms) > MOST_TERMS}
+        self.gathered = over_time | {x for x, terms in self.sums.items() if len(terms) > _MOST_TERMS}
         if not self.folds:
             self.sums = {x: terms for x, terms in self.sums.items() if x in self.gathered}
         self.within = {y for x in self.sums for y in self.so_far(x)[1:]}
