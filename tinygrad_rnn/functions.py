@@ -364,26 +364,20 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log Σ e^x, shifted by the largest element so that nothing overflows."""
-    shift = _finite_max(x, axis)
+    largest = max(as_tensor(x).detach(), axis, keepdims=True)
+    shift = where(np.isfinite(largest), largest, 0.0)
     total = log(sum(exp(x - shift), axis, keepdims))
     return total + (shift if keepdims else shift.reshape(total.shape))
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """e^x / Σ e^x along an axis (IIT slides: ŷ = softmax(V h)), shifted so that nothing overflows."""
-    e = exp(x - _finite_max(x, axis))
-    return e / sum(e, axis, keepdims=True)
+    return record(primitives.softmax, (x,), axis)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """log softmax(x) = x - log Σ e^x along an axis, exact where softmax itself would round to 0."""
     return record(primitives.log_softmax, (x,), axis)
-
-
-def _finite_max(x: Any, axis: Axis) -> Tensor:
-    """The largest elements as constants, 0 for an infinite one: the results do not depend on the shift."""
-    largest = max(as_tensor(x).detach(), axis, keepdims=True)
-    return where(np.isfinite(largest), largest, 0.0)
 
 
 # Shapes

@@ -164,10 +164,19 @@ def _outer(a, b):
     return np.dot(a.reshape(rows, a.shape[-1]).T, b.reshape(rows, b.shape[-1]))
 
 
-def _log_softmax(x, axis):
-    """x - log Σ e^x, shifted by the largest element so that nothing overflows."""
+def _shifted(x, axis):
+    """x less its largest element along an axis, so that e^x does not overflow; x itself where that is infinite."""
     largest = np.max(x, axis=axis, keepdims=True)
-    shifted = x - np.where(np.isfinite(largest), largest, 0.0)
+    return x - np.where(np.isfinite(largest), largest, 0.0)
+
+
+def _softmax(x, axis):
+    e = np.exp(_shifted(x, axis))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def _log_softmax(x, axis):
+    shifted = _shifted(x, axis)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
@@ -411,7 +420,9 @@ where = primitive("where", lambda x, y, c: np.where(c, x, y), "where({c}, {x}, {
     (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not {c}]"),
     lambda g, ans, x, y, c:  g * 0.0,                            by_element=True, into=_where_into)
 
-# The loss of classes
+# Classes
+softmax = primitive("softmax", _softmax, "softmax({x})",
+    lambda g, ans, x, axis:  ans * (g - np.sum(ans * g, axis=axis, keepdims=True)), is_composite=True)
 log_softmax = primitive("log_softmax", _log_softmax, "log softmax({x})",
     lambda g, ans, x, axis:  g - np.exp(ans) * np.sum(g, axis=axis, keepdims=True), is_composite=True)
 cross_entropy = primitive("cross_entropy", _cross_entropy, "−Σ {y} ⊙ log softmax({x})",

@@ -25,11 +25,11 @@ def nodes_of(name):
     row = TABLE[name]
     for arrays, static in samples(row):
         shapes = [x.shape for x in arrays]
-        batch = row.products and ((name == "matmul" and len(shapes[0]) == 1) or any(len(shape) > 2 for shape in shapes))
+        batch = row.products and any(len(shape) > 2 for shape in shapes)
         batch = (
             batch or (row.by_rows and row.products and len(shapes[1]) > 1) or (name == "outer" and len(shapes[0]) > 1)
         )
-        over_an_axis = (row.reduction or name == "log_softmax") and len(shapes[0]) > 1 and static[0] is not None
+        over_an_axis = (row.reduction or "softmax" in name) and len(shapes[0]) > 1 and static[0] is not None
         if batch or over_an_axis or any(0 in shape for shape in shapes) or (name == "transpose" and static != (None,)):
             continue
         if name == "cross_entropy":  # softmax(x) − y is for weights that are probabilities

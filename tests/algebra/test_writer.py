@@ -60,7 +60,7 @@ def test_expressions(node, text):
         (0.5 * a, 1, "½"), (3.0 * a, 1, "3"), (a * (b + 1.0), 0, "b + 1"), (tg.sign(a), 0, "0"),
         (a / 4.0, 0, "0.25"), (a / (a * b), 1, "−a/(a b)²"), (a / (a * b), 0, "1/(a b)"), (a / -b, 1, "−a/(−b)²"),
         (tg.linear(M.T, v), 1, "M"), (tg.linear(M, M @ v), 0, "ᵗ(M v)"), (0.001 * a, 1, "0.001"),
-        ((a - b) * (a + b), 1, "a − b"), (two * a, 1, "2"), (Tensor([2.0, 3.0]) * v, 1, "a"),
+        ((a - b) * (a + b), 1, "a − b"), (two * a, 1, "2"), (Tensor([2.0, 3.0]) * v, 1, "ᵗa"),
     ],
 )  # fmt: skip
 def test_one_derivative(node, i, text):
@@ -72,6 +72,22 @@ def test_numbers_along_a_path_are_multiplied():
     path = [(y, 1), (y.inputs[1], 0), (y.inputs[1].inputs[0], 0)]
     assert written_derivative(y, [path]) == "v − M"
     assert written_derivative(y, [path[1:]]) == "2 (v − M)"
+
+
+def test_vectors_are_columns_on_the_left_of_a_product_too():
+    """ᵗH α, not α H: what comes back to α is H g, and to H the matrix α ᵗg, in which g is no factor."""
+    H, α, q = leaf([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "H"), leaf([1.0, 2.0, 3.0], "α"), leaf([1.0, 2.0], "q")
+    c, e = α @ H, q @ (α @ H)
+    assert [writer(y).expression(y) for y in (c, e)] == ["ᵗH α", "ᵗq ᵗH α"]
+    assert [written_derivative(c, [[(c, i)]]) for i in (0, 1)] == ["H", None]
+    assert [written_derivative(e, [[(e, i)]]) for i in (0, 1)] == ["ᵗH α", "q"]
+
+
+def test_the_elements_of_a_vector_are_added_up_by_a_row():
+    s, h = leaf(2.0, "s"), leaf([1.0, 2.0], "h")
+    product, summed = s * h, s + h
+    assert written_derivative(product, [[(product, 0)]]) == "ᵗh"
+    assert written_derivative(summed, [[(summed, 0)]]) is None
 
 
 def test_sums_are_set_in_parentheses_beside_other_factors():

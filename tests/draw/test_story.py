@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from algebra.readers import LETTERS, Formula, Net
+from algebra.readers import FUNCTIONS, LETTERS, Formula, Net
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
@@ -221,6 +221,47 @@ def test_numbers_are_as_the_letters_are(unrolled):
     assert re.fullmatch(r"½ · Σ \(−?[\d.]+ − 1\)²", plain(loss))
     numbers = [plain(frame["numbers"]) for frame in story.frames if "numbers" in frame]
     assert numbers and not any(re.search("· [−+⊙]|[−+⊙/] ·", text) for text in numbers)
+
+
+def attention() -> tg.Tensor:
+    """c = ᵗH α with α = softmax(H q), read out: vectors on both sides of a matrix."""
+    rng = np.random.default_rng(3)
+    H, q, V, s = (
+        tg.Tensor(rng.standard_normal(n), requires_grad=True, name=x)
+        for n, x in (((4, 3), "H"), (3, "q"), ((2, 3), "V"), (3, "s"))
+    )
+    c = tg.label(tg.label(tg.softmax(tg.label(H @ q, "e")), "α") @ H, "c")
+    return tg.label(tg.nn.half_squared_error(V @ c, np.ones(2)) + tg.dot(s, c), "L")
+
+
+@pytest.mark.parametrize("net", [*NETS, None])
+def test_numbers_evaluated_are_what_they_stand_for(unrolled, net):
+    story = tg.draw.backward(attention() if net is None else unrolled(3, **net)).story()
+    arrays = {id: array(node) for id, node in story.nodes.items()}
+
+    def evaluated(text: str) -> np.ndarray:
+        values = {}
+
+        def name(found):
+            of = found[1].removeprefix("ᵗ")
+            value = arrays[of] if of in arrays else [[float(x) for x in row.split(",")] for row in of.split(";")]
+            value = np.array(value).reshape(len(value), -1)
+            values[f"a{len(values)}"] = value.T if found[1].startswith("ᵗ") else value
+            return f"a{len(values) - 1}"
+
+        return Formula(re.sub("⟦(.*?)⟧", name, plain(text)), values, FUNCTIONS | {"f": np.tanh}).value()
+
+    def check(text: str, expected: np.ndarray) -> None:
+        found = evaluated(text)
+        assert expected.size == 1 or found.shape == (*expected.shape, 1)[:2]
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=0.01, atol=0.01)
+
+    checked = [check(node["numbers"], arrays[id]) for id, node in story.nodes.items() if "numbers" in node]
+    for frame, total in backward_frames(story):
+        if "numbers" in frame:
+            checked.append(check(frame["numbers"], array(frame["term"])))
+        arrays[f"∂{frame['to']}"] = total
+    assert len(checked) > 8
 
 
 def test_numbers_of_a_polynomial():

@@ -30,3 +30,21 @@ def test_what_cannot_be_written_is_told(forward, why):
     with pytest.raises(ValueError, match=hint):
         source_of(tg.primitive("mine", forward, "2 {x}", rule))
     assert "2.0 * a" in source_of(tg.primitive("mine", forward, "2 {x}", rule, code="2.0 * {x}"))
+
+
+def _shifted(x):
+    return x - np.max(x)
+
+
+def _of_a_shift(x):
+    shifted = _shifted(x)
+    return np.exp(shifted) / (np.sum(np.exp(shifted)) if x.ndim else 1.0)
+
+
+def test_a_function_does_not_take_the_name_of_a_variable_of_its_caller(tmp_path):
+    f = tg.primitive("f", _of_a_shift, "f({x})", lambda g, ans, x: ans * (g - np.sum(ans * g)))
+    a = tg.Tensor([1.0, 2.0], True, "a")
+    program = tg.compile(lambda: f(a)[0], wrt=a)
+    namespace = {}
+    exec(program.source, namespace)
+    np.testing.assert_allclose(namespace["bptt"](a.data)[0], program()[0], rtol=1e-12)

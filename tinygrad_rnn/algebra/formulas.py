@@ -10,7 +10,19 @@ from collections.abc import Callable, Sequence
 import tinygrad_rnn.algebra.operators  # noqa: F401 - rules run on trees by them
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.reading import read
-from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, symbol, times, total
+from tinygrad_rnn.algebra.trees import (
+    Tree,
+    Unwritten,
+    factors,
+    gradient,
+    matrix,
+    number,
+    plus,
+    symbol,
+    times,
+    total,
+    transposed,
+)
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 
@@ -73,7 +85,7 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
         if side is None:
             term, shape = times(derivative, g), node.shape
         else:
-            term, shape = matrix(*[(g, derivative), (derivative, g)][side]), x.shape
+            term, shape = _product_passed_back(derivative, g, side), x.shape
     else:
         ans = symbol(node) if writes(node) else expression(node, writes)
         try:
@@ -82,6 +94,20 @@ def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
             raise Unwritten(row.name) from error
         shape = term.shape
     return total(term, x.shape) if _is_summed(shape, x.shape) else term.shaped(x.shape)
+
+
+def _product_passed_back(other: Tree, g: Tree, side: int) -> Tree:
+    """g ᵗB for the left matrix of A B, and ᵗA g for the right one; for a vector A or B, which is a column, as columns.
+
+    Args:
+        other: the transpose of the other matrix.
+        side: 0 for the left one, 1 for the right one.
+    """
+    if g.ndim == 0:  # of ᵗa b
+        return times(transposed(other), g)
+    if side == 1 and other.ndim == 1:  # of ᵗB a, in which B is the left one
+        return transposed(matrix(g, other))
+    return matrix(*[(g, other), (other, g)][side])
 
 
 @functools.cache

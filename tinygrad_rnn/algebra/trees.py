@@ -173,11 +173,23 @@ def transposed(x: Tree) -> Tree:
 
 
 def matrix(a: Tree, b: Tree) -> Tree:
-    """a b: a matrix and a column, two matrices, a column and a row; numbers and signs stand before it."""
+    """a b: a matrix and a column, two matrices, a column and a row; numbers and signs stand before it.
+
+    A vector is a column: before another it is written as a row, ᵗa b, and before a matrix B behind it, ᵗB a.
+    """
+    if _is_column(a) and _is_column(b):
+        a = transposed(a)
+    elif _is_column(a) and b.ndim == 2:
+        a, b = transposed(b), a
     value, factors = _numbers_apart([*_scaled(a), *_scaled(b)])
     shape = (*a.shape[:-1], *b.shape[1:])
     product = factors[0] if len(factors) == 1 else Tree("matrix", factors or [number(1)], shape=shape)
     return times(number(value), product.shaped(shape, a.comes_back or b.comes_back))
+
+
+def _is_column(x: Tree) -> bool:
+    """Whether it is a vector that is not written as a row, ᵗx."""
+    return x.ndim == 1 and x.head != "transposed"
 
 
 def _scaled(x: Tree) -> tuple[Tree, Tree]:
@@ -198,8 +210,9 @@ def total(x: Tree, shape: Shape = ()) -> Tree:
 def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
     """What becomes of `hole` on its way to x, which is linear in it: each factor with what it does, in this order.
 
-    "times" multiplies by element, "left" and "right" as a matrix that stands there, "total" adds up. None if the hole
-    stands where there is no factor, such as in a transpose.
+    "times" multiplies by element, "left" and "right" as a matrix that stands there, "total" adds up the rows of a
+    batch; the elements of a vector are added up by a row on the left: Σ a ⊙ g is ᵗa g. None if the hole stands where
+    there is no factor, such as in a transpose.
     """
     if x.key == hole.key or x.is_number(0):
         return [("times", x)] if x.is_number() else []
@@ -214,6 +227,9 @@ def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
         return [*inner, ("times", number(-1))]
     if x.head == "over":
         return [*inner, ("times", over(number(1), x.parts[1]))]
+    if x.head == "total" and x.parts[0].ndim == 1:
+        by_element = times(*[factor for does, factor in inner if does == "times"])
+        return [("left", transposed(by_element))] if inner and by_element.ndim == 1 == len(inner) else None
     if x.head == "total":
         return [*inner, ("total", number(1))]
     if x.head == "matrix":

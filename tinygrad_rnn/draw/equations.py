@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_rnn.algebra import formulas
 from tinygrad_rnn.algebra.formulas import Hop, Path
-from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, times
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.writer import ATOM, PRODUCT, SUM, Writer
 from tinygrad_rnn.backward import passed_back
 from tinygrad_rnn.draw.grid import Link, Place
@@ -61,12 +61,9 @@ class _Numbers(_Letters):
         super().__init__(*of, gradient=str, **how)
         self.values, self.ids, self.beside = values, ids, " · "
 
-    def shown(self, x: Tensor, transposed: bool = False) -> Tree:
+    def shown(self, x: Tensor) -> Tree:
         """The value of a node as a tree, by the id of what the page has it of."""
-        array, id = self.values[x], self.ids.get(x, "")
-        if transposed and not id:
-            array = array.T if array.ndim == 2 else array[None, :]
-        return of_array(array, f"ᵗ{id}" if transposed and id else id)
+        return of_array(self.values[x], self.ids.get(x, ""))
 
     def is_array(self, t: Tree) -> bool:
         return math.prod(t.shape) != 1 and not t.is_number()
@@ -90,6 +87,13 @@ class _Numbers(_Letters):
         rows = array if array.ndim == 2 else array[:, None]
         text = ";".join(",".join(f"{x:.4g}" for x in row) for row in rows)
         return f"⟦{text.replace('inf', 'Infinity')}⟧"
+
+    def _transposed(self, t: Tree) -> str:
+        part = self.shown(t.parts[0].of) if t.parts[0].head == "symbol" else t.parts[0]
+        if part.head != "array" or part.of[0].size == 1:
+            return super()._transposed(t)
+        array, id = part.of
+        return self._array(of_array(array[None, :] if array.ndim == 1 else array.T, id and f"ᵗ{id}"))
 
 
 def of_array(array: np.ndarray, id: str = "", comes_back: bool = False) -> Tree:
@@ -116,7 +120,7 @@ class Equations:
         inside = _unwritten(p.tensor, lambda x: x in self.ends or x.is_leaf)
         if any(_of_rows(x) for x in inside):
             return found | {"note": ROWS}
-        return found if any(_of_a_row(x) for x in inside) else found | {"numbers": self.numbers.expression(p.tensor)}
+        return found | {"numbers": self.numbers.expression(p.tensor)}
 
     def gradient(self, p: Place) -> str:
         """How the gradient of a node is written: dh⁽²⁾; d(+) where a node has no name."""
@@ -151,7 +155,7 @@ class Equations:
             return written, {"note": ADDED} if rows or x.ndim else {}
         if rows:
             return written, {"note": ROWS}
-        return written, {} if any(map(_of_a_row, nodes)) else {"numbers": self.numbers.text(numbers)}
+        return written, {"numbers": self.numbers.text(numbers)}
 
     def _name(self, x: Tensor) -> str:
         """A variable, or the operation in parentheses where there is none."""
@@ -192,7 +196,8 @@ class Equations:
             return None
         does, factor = found[0]
         pair = next(pair for pair in node.primitive.products if i in pair)
-        other = self.numbers.shown(node.inputs[pair[i == pair[0]]], factor.head == "transposed")
+        other = self.numbers.shown(node.inputs[pair[i == pair[0]]])
+        other = transposed(other) if factor.head == "transposed" else other
         product = matrix(other, g) if does == "left" else matrix(g, other)
         return product.shaped(node.inputs[i].shape, True)
 
@@ -236,12 +241,6 @@ def _of_rows(node: Tensor) -> bool:
     """Whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
     row = node.primitive
     return row is not None and bool(row.products) and node.ndim > (1 if row.by_rows else 2)
-
-
-def _of_a_row(node: Tensor) -> bool:
-    """Whether a vector stands on the left of a product: as a row, but the numbers of a vector are a column."""
-    row = node.primitive
-    return row is not None and bool(row.products) and node.inputs[0].ndim == 1 and node.ndim < 2
 
 
 def _unwritten(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:

@@ -42,7 +42,9 @@ def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tup
         new = [x for x in uses[function].values() if x is not np and x not in of]
         of |= dict.fromkeys(new, of[function])
         waiting += new
-    names = {x: fresh(_own_name(x).strip("_") or name) for x, name in of.items()}
+    own = {name for x in of for name in x.__code__.co_varnames}  # which would hide a function of the same name
+    words = {x: _own_name(x).strip("_") or name for x, name in of.items()}
+    names = {x: fresh(f"{word}_function" if word in own else word) for x, word in words.items()}
     texts = []
     for function in reversed(waiting):  # those that others call come first
         renamed = {old: "np" if x is np else names[x] for old, x in uses[function].items()}
