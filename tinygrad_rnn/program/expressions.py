@@ -11,7 +11,7 @@ import inspect
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -95,16 +95,11 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
             return value(self.node)
         return self.function(*_replaced(self.arguments, lambda x: x.on(value)), **self.keywords)
 
-    def walk(self) -> Iterator["Expression"]:
+    def walk(self) -> list["Expression"]:
         """All expressions in it, as often as they stand there."""
-        yield self
-        for x in self.inside():
-            yield from x.walk()
-
-    def inside(self) -> list["Expression"]:
-        """The expressions among its arguments."""
-        found: list[Expression] = []
-        _replaced([self.arguments, *self.keywords.values()], found.append)
+        found = [self]
+        for x in found:  # which grows as it goes
+            _replaced([x.arguments, *x.keywords.values()], found.append)
         return found
 
 

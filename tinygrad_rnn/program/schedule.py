@@ -1,7 +1,6 @@
 """The nodes of a trace that are written as lines of their own, and the time step of each."""
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
 
 from tinygrad_rnn.program.expressions import array_text, read
 from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewritten
@@ -23,6 +22,7 @@ class Schedule:
         step: of each node, its own or `near`. near: the step in whose course a node is computed.
         sums: the terms of each node that is a sum. lines: the nodes that get lines.
         gathered: the sums over time, to which each step adds its terms; within: what these are on the way.
+        timeless: the names and layers of the variables that belong to no step.
     """
 
     def __init__(self, trace: Trace, folds: bool):
@@ -34,41 +34,36 @@ class Schedule:
         self.expressions = {x: read(x) for x in self.live}
         self.uses = Counter(x.node for written in self.expressions.values() for x in written.walk() if x.node)
         self.gathered: set[Node] = set()
-        timeless = self._find_steps()
+        self.timeless: set[tuple] = set()
+        self._pass_steps()
+        self.timeless = self._names_of_no_step()
+        self._pass_steps()
         self._find_sums()
-        self._pass_steps(timeless)  # a sum over time belongs to no step, nor does what is made of it
+        self._pass_steps()  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
 
-    def _find_steps(self) -> set[tuple]:
-        """Find the steps, of a variable without one too, if there are several of it, as y(1), y(2).
+    def _names_of_no_step(self) -> set[tuple]:
+        """The names and layers of variables without a step of which there is one alone; y(1) and y(2) are of a step."""
+        found: dict[tuple, set] = defaultdict(set)
+        for x in self.live:
+            if x.name is not None and x.step is None:
+                found[x.name, x.layer].add(self.near[x])
+        return {key for key, steps in found.items() if len(steps) == 1}
 
-        Returns:
-            The names and layers of those that belong to no step.
-        """
-        named = [x for x in self.live if x.name is not None and x.step is None]
-        self._pass_steps(set())
-        found: dict[tuple, set] = {}
-        for x in named:
-            found.setdefault((x.name, x.layer), set()).add(self.near[x])
-        timeless = {key for key, steps in found.items() if len(steps) == 1}
-        self._pass_steps(timeless)
-        return timeless
+    def _is_timeless(self, x: Node) -> bool:
+        return x.step is None and (x.name, x.layer) in self.timeless
 
-    def _pass_steps(self, timeless: set[tuple]) -> None:
-        """Find `near`, given the names and layers of the variables that belong to no step.
+    def _pass_steps(self) -> None:
+        """Find `near`, given the names of the variables that belong to no step.
 
         `steps.steps` asks what a node waits for, and `folding.time_steps` where it is drawn; here it is the step among
         whose lines a person writes it. The backward pass runs from the last step to the first, so that on the way back
         a node waits for the earliest step of what it is made of, where it is the latest on the way there.
         """
-
-        def is_timeless(x: Node) -> bool:
-            return x.name is not None and x.step is None and (x.name, x.layer) in timeless
-
         self.near: dict[Node, int | None] = {}
         for node in self.live:
             steps = {x: s for x in node.inputs if (s := self.step(x)) is not None}
-            if is_timeless(node) or (node.step is None and node in self.gathered):
+            if self._is_timeless(node) or (node.step is None and node in self.gathered):
                 self.near[node] = None
             elif node in self.forward:
                 self.near[node] = max(steps.values(), default=None) if node.step is None else node.step
@@ -76,7 +71,7 @@ class Schedule:
                 back = [s for x, s in steps.items() if x.primitive is not None and x not in self.forward]
                 there = [s for x, s in steps.items() if x.primitive is not None and x in self.forward]
                 self.near[node] = min(back, default=max(there, default=None))
-        self._join_users(is_timeless)
+        self._join_users()
         # What only lines without a step use is computed after the last step, and belongs to none either.
         used = {x for node in self.live if self.near[node] is not None for x in node.inputs}
         added = {x for node in self.gathered for x in self.sums[node]}
@@ -84,11 +79,11 @@ class Schedule:
             if x.name is None and x.step is None:
                 self.near[x] = None
 
-    def _join_users(self, is_timeless: Callable[[Node], bool]) -> None:
+    def _join_users(self) -> None:
         """Give nodes that are made of leaves alone, and so wait for no step, that of what they go into: Y(1)."""
         free: set[Node] = set()
         for node in self.live:
-            has_place = is_timeless(node) or (node.name is not None and node.step is not None)
+            has_place = self._is_timeless(node) or (node.name is not None and node.step is not None)
             if not has_place and all(x.primitive is None or x in free for x in node.inputs):
                 free.add(node)
         for node in reversed(self.live):
