@@ -30,7 +30,7 @@ def steps(graph: Graph) -> dict[Node, int | None]:
 
 
 def roles(graph: Graph) -> dict[Node, Role]:
-    """What every node does, the same for those that do the same in different steps; leaves have one of their own."""
+    """The role of every node, the same for nodes that do the same in different steps; leaves have one of their own."""
     numbers: dict[Any, int] = {}
     parameters = {*graph.parameters, *graph.inputs}
 
