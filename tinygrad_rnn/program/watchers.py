@@ -67,7 +67,7 @@ class Recorder(Observer):
         if node.value.dtype.kind != "f":
             node.__class__ = Choice
 
-    def passed_back(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
+    def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
         """Nothing, where the engine, which has not kept what the node was made of, has a leaf."""
         return () if node in self.without_gradient else terms(node, g)
 
