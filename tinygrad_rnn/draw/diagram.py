@@ -69,7 +69,8 @@ class Diagram(Drawing):
         if format == "html":
             if self.story is None:
                 raise ValueError(
-                    "a page is made of a recorded graph, by draw.forward or draw.backward, with every step (not rolled)"
+                    'a page is made of a recorded graph, by draw.forward or draw.backward, at level "named" or '
+                    '"primitives", with every step (not rolled)'
                 )
             return page.build(self.story())
         if format == "svg":

@@ -44,7 +44,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     N, T = table.shape
     if not table.size:
         raise ValueError(f"draw.terms(losses, parameter): no terms in a table of {N} losses by {T} time steps")
-    names, of = Names(topological_order(losses[-1])), Notation.named(notation)
+    nodes = {node for E in losses for node in topological_order(E)}
+    names, of = Names(sorted(nodes, key=lambda node: node.born)), Notation.named(notation)
     plain, markup = (Writer(names, of, setting) for setting in (PLAIN, MARKUP))
     fills, span = colours(dict(np.ndenumerate(table)))
     kind = "entry" if max(N, T) <= IN_FULL else "cell"
@@ -75,10 +76,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:
-    """A loss as its user named it, with its number if it has no step; E_n if it has no name."""
-    if E.name is None:
-        return writer.setting.variable("E", str(n))
-    return writer.variable(E, n if E.step is None else E.step)
+    """A loss as it is called in a figure of all of them; E_n if it has no name."""
+    return writer.setting.variable("E", str(n)) if E.name is None else writer.variable(E)
 
 
 def _scientific(value: float) -> tuple[str, str]:

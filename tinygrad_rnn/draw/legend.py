@@ -1,4 +1,4 @@
-"""What stands below a diagram: what the colours of kinds and of a scale mean, and the caption."""
+"""The legend below a diagram: the meaning of its colours and signs, and the caption."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -7,6 +7,7 @@ from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.style import LEGEND, LEGEND_FONT, NODES, SCALE, ZERO, text_width
 
 SIDE = 14.0  # of a patch
+ADDED = "gradients added"
 
 
 class Part(NamedTuple):
@@ -24,23 +25,25 @@ def _patch(fill: str, line: str, width: float = SIDE) -> Part:
 
 
 def _words(text: str, markup: str, after: float = 6.0) -> Part:
-    """Words with some space on the left, and what is wanted on the right; most fonts are narrower than their room."""
+    """Words with a space on either side; most fonts are narrower than the room for them."""
     width = text_width(text, LEGEND_FONT)
     return Part(4.0 + width + after, 4.0 + 0.46 * width, markup, {"shape": "plain", "style": "", **LEGEND})
 
 
 def rows(diagram: Drawing) -> list[list[Part]]:
     """The rows, from the top: the kinds of nodes, the scale, the caption; as far as there are any."""
-    found = [_kinds({node.kind for node in diagram.nodes if not node.faint}), _scale(diagram)]
+    kinds = _kinds({node.kind for node in diagram.nodes if not node.faint})
+    found = [kinds + (_added() if diagram.added else []), _scale(diagram)]
     if diagram.caption:
         found.append([_words(diagram.caption, diagram.caption_markup)])
     return [row for row in found if row]
 
 
 def width(diagram: Drawing) -> float:
-    """The legend's width: the wider of the forward and the backward figure's."""
-    both = [_kinds({node.kind for node in diagram.nodes} | {"sum"}), *rows(diagram)]
-    return max(sum(part.width for part in row) for row in both)
+    """The legend's width: the wider of the forward and the backward figure's, or its own in a tight frame."""
+    either = [*_kinds({node.kind for node in diagram.nodes} | {"sum"}), *_added()]
+    shown = rows(diagram) if diagram.tight else [either, *rows(diagram)]
+    return max(sum(part.width for part in row) for row in shown)
 
 
 def _kinds(kinds: Collection[str]) -> list[Part]:
@@ -50,6 +53,10 @@ def _kinds(kinds: Collection[str]) -> list[Part]:
             found.append(_words("✂", "✂", 0.0) if kind == "cut" else _patch(style.fill, style.line))
             found.append(_words(style.meaning, style.meaning, 14.0))
     return found
+
+
+def _added() -> list[Part]:
+    return [_words("+", "<B>+</B>", 0.0), _words(ADDED, ADDED)]
 
 
 def _scale(diagram: Drawing) -> list[Part]:
