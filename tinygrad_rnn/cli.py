@@ -25,7 +25,7 @@ from tinygrad_rnn import Tensor, __version__, datasets, draw, nn, stack
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
-from tinygrad_rnn.draw.diagram import FORMATS
+from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
@@ -186,13 +186,20 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
         "--fit", choices=FITS, help=f"the frame: of both figures, or of this one (default: {Options.fit})"
     )
     figure.add_argument("--color-by", choices=COLOURS[1:], help="fill the nodes by the norm of their gradient or value")
+    figure.add_argument("--font-size", type=_whole(1), metavar="N", help="points of the letters (default: 16)")
     figure.add_argument("--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter through this step")
     figure.add_argument(
         "--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: the first U)"
     )
     known = ", ".join(f".{name}" for name in FORMATS)
-    figure.add_argument("-o", "--out", type=Path, required=True, help=f"the file; its suffix is one of {known}")
-    figure.add_argument("--dpi", type=_whole(1), metavar="N", help="dots per inch of a .png (default: 192)")
+    out = figure.add_mutually_exclusive_group(required=True)
+    out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}")
+    out.add_argument("--frames", type=Path, metavar="FOLDER", help="a picture for each moment of the page's story")
+    figure.add_argument("--format", choices=PICTURES, help=f"of the --frames (default: {PICTURES[0]})")
+    figure.add_argument(
+        "--dpi", type=_whole(1), metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)"
+    )
+    figure.add_argument("--outlines", action="store_true", help="draw the letters of an .svg as shapes")
 
 
 class _Forecast:
@@ -276,10 +283,15 @@ def _draw(options: argparse.Namespace) -> int:
     _refuse_what_has_no_effect(options, shown)
     settings = {"nonlinearity": options.nonlinearity} if options.nonlinearity else {}
     net = _Forecast(options, KINDS[options.cell], num_layers=options.layers, **settings)
+    how = {name: getattr(options, name) for name in ("format", "dpi", "outlines") if hasattr(options, name)}
+    diagram = _diagram(net, options, shown)
+    if hasattr(options, "frames"):
+        paths = diagram.frames(options.frames, **how)
+        print(f"wrote {paths[0]} to {paths[-1].name}")
+        return 0
     if os.path.exists(options.data) and options.out.exists() and options.out.samefile(options.data):
         raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
-    resolution = {"dpi": options.dpi} if hasattr(options, "dpi") else {}
-    print(f"wrote {_diagram(net, options, shown).save(options.out, **resolution)}")
+    print(f"wrote {diagram.save(options.out, **how)}")
     return 0
 
 
@@ -299,8 +311,12 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
         raise ValueError(f"--highlight {options.highlight}: the steps are 1 to {options.steps}")
     if options.nonlinearity and options.cell != "rnn":
         raise ValueError(f"--nonlinearity is that of --cell rnn; the gates of --cell {options.cell} have their own")
-    if hasattr(options, "dpi") and options.out.suffix.lower() != ".png":
-        raise ValueError(f"--dpi is for a .png, and {str(options.out)!r} is none")
+    frames = hasattr(options, "frames")
+    if hasattr(options, "format") and not frames:
+        raise ValueError("--format is that of --frames; the suffix of -o says as what a figure is saved")
+    bare = [f"--{name.replace('_', '-')}" for name in ("values", "shapes", "color_by", "highlight") if name in shown]
+    if bare and (frames or options.out.suffix.lower() == ".gif"):
+        raise ValueError(f"frames show neither notes nor colours nor a single term: leave out {', '.join(bare)}")
 
 
 def _diagram(net: _Forecast, options: argparse.Namespace, shown: dict[str, Any]) -> draw.Diagram:

@@ -23,7 +23,8 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text; for a bitmap, with its dots per inch."""
     placed = diagram.frame is not None
     own = {"layout": "nop2" if placed else "dot", "rankdir": diagram.direction, "tooltip": diagram.title}
-    own |= {} if dpi is None else {"dpi": f"{dpi:g}"}
+    if dpi is not None or diagram.font_size != style.NODE_FONT:
+        own["dpi"] = f"{(dpi or 72.0) * diagram.font_size / style.NODE_FONT:g}"
     graph = graphviz.Digraph(diagram.title, graph_attr=style.GRAPH | own, node_attr=style.NODE, edge_attr=style.EDGE)
     if placed:
         for step, (left, bottom, right, top) in _panels(diagram).items():
@@ -33,7 +34,8 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
                 label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
                 box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
                 panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
-    for node in diagram.nodes:
+    lit = {edge.source for edge in diagram.edges if edge.bold}
+    for node in sorted(diagram.nodes, key=lambda node: node.id in lit):  # Graphviz draws edges in the order of sources
         graph.node(node.id, **_node_attributes(node, placed))
     found = routes(diagram) if placed else [None] * len(diagram.edges)
     by_weight = sorted(zip(diagram.edges, found, strict=True), key=lambda pair: (not pair[0].faint, pair[0].bold))
@@ -42,7 +44,9 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
         attributes |= {"penwidth": "2.2"} if edge.bold else style.PALE if edge.faint else {}
         graph.edge(edge.source, edge.target, **attributes, **(_positions(edge, route) if route else {}))
     if not placed:
-        graph.attr(label=_html(diagram.caption_markup, style.LEGEND_FONT), labelloc="b", **style.LEGEND)
+        graph.attr(
+            label=_html(diagram.caption_markup.replace("\n", "<BR/>"), style.LEGEND_FONT), labelloc="b", **style.LEGEND
+        )
         return graph
     left, bottom, right, top = diagram.frame
     centre, y = (left + right) / 2, bottom - 29
@@ -61,7 +65,7 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
 
 
 def _title(diagram: Drawing, step: int) -> str:
-    """What stands at the top of a panel."""
+    """The title of a panel, at its top."""
     if step in diagram.hidden:
         return counted(diagram.hidden[step], "more step")
     return "t" if diagram.rolled else f"t = {step}"
@@ -87,14 +91,12 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
     note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
     apart = f'<BR/><FONT POINT-SIZE="{style.NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
     note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{note}</FONT>' if note else ""
-    attributes = {
+    rings = 2 * style.RING * (look.rings - 1)  # around what Graphviz takes for the node
+    attributes = look.attributes | {
         "label": _html(node.markup, style.NODE_FONT)[:-1] + f"{note}>" if node.markup else "",
         "tooltip": _literal(node.tooltip),
-        "shape": look.shape,
-        "fillcolor": look.fill,
-        "color": look.line,
-        "width": f"{width / 72:.4f}",
-        "height": f"{height / 72:.4f}",
+        "width": f"{(width - rings) / 72:.4f}",
+        "height": f"{(height - rings) / 72:.4f}",
     }
     if look.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
         attributes["style"] = ""
@@ -102,7 +104,7 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
         attributes["pos"] = f"{node.x:.2f},{node.y:.2f}"
     if node.fill:
         attributes |= {"fillcolor": node.fill, "fontcolor": style.ink(node.fill)}
-    return attributes | (style.FAINT if node.faint else {})
+    return attributes | (style.FAINT if node.faint else {}) | (style.BOLD if node.bold else {})
 
 
 def _positions(edge: Edge, route: Route) -> dict[str, str]:

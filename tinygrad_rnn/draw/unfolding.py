@@ -24,6 +24,7 @@ from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.grid import Link, Place, Role
 from tinygrad_rnn.draw.states import States
+from tinygrad_rnn.draw.style import NODE_FONT
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
@@ -49,6 +50,8 @@ class Options:
         parameters: draw the parameters, and the sums of their gradients; never at level "states".
         fit: "shared" frames the forward and the backward figure alike, so that they lie on each other; "tight" frames
             what is drawn.
+        font_size: how many points high the letters of nodes are where the figure is not scaled; all else is in
+            proportion, so that a figure in a text can have letters like those around it.
 
     Raises:
         ValueError: an unknown value, with those that are known.
@@ -64,6 +67,7 @@ class Options:
     highlight: tuple[Tensor, int] | None = None
     parameters: bool = True
     fit: str = "shared"
+    font_size: float = NODE_FONT
 
     def __post_init__(self) -> None:
         switches = dict.fromkeys(["rolled", "values", "shapes", "parameters"], (True, False))
@@ -71,6 +75,7 @@ class Options:
             checks.one_of("draw", name, getattr(self, name), known)
         if self.max_steps is not None:
             checks.whole("draw", "max_steps", self.max_steps, 2)
+        checks.number("draw", "font_size", self.font_size, "a number of points from 1 to 200", 1, 200)
         if self.highlight is not None and not (isinstance(self.highlight, tuple | list) and len(self.highlight) == 2):
             raise TypeError(f"draw(highlight={self.highlight!r}): a parameter and a time step are needed")
         for name in ("max_steps", "highlight"):

@@ -45,7 +45,7 @@ def forward(output: Tensor | Sequence[Tensor], **options: Any) -> Diagram:
     Args:
         output: or several, in a list.
         options: as `Options` has them: level, notation, max_steps, rolled, values, shapes, color_by, highlight,
-            parameters, fit.
+            parameters, fit, font_size.
 
     Raises:
         TypeError: not a Tensor, or no such option. ValueError: a Tensor without a graph, or an unknown value.
@@ -131,12 +131,13 @@ class _Figure:
         if self.options.color_by is not None:
             nodes, scale = self._coloured(nodes)
         parts = zip([self._legend(labels, gradient) for labels in self.labels], self.highlighted, strict=True)
-        captions = ["   ".join(filter(None, part)) for part in parts]
+        captions = ["\n".join(filter(None, part)) for part in parts]
         told, tight = not unfolded.rolled and unfolded.level != "states", self.options.fit == "tight"
         diagram = Diagram(
             title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
             hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(nodes, edges, tight),
-            direction="RL" if gradient else "LR", tight=tight, story=self.story if told else None,
+            font_size=self.options.font_size, direction="RL" if gradient else "LR", tight=tight,
+            story=self.story if told else None,
         )  # fmt: skip
         added = [replace(node, markup=f"{node.markup}{PLUS}") if node.id in diagram.added else node for node in nodes]
         return replace(diagram, nodes=added)
