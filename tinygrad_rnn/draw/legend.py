@@ -36,8 +36,9 @@ def _words(text: str, markup: str, after: float = 6.0) -> Part:
 
 def rows(diagram: Drawing) -> list[list[Part]]:
     """The rows, from the top: the kinds of nodes, the scale, the caption; as far as there are any."""
-    kinds = _kinds(diagram.explained or {node.kind for node in diagram.nodes if not node.faint})
-    found = [kinds + (_added() if diagram.added else []), _scale(diagram)]
+    shown = {node.kind for node in diagram.nodes if not node.faint} | ({"added"} if diagram.added else set())
+    kinds = _kinds(diagram.explained or shown)
+    found = [kinds + (_added() if "added" in (diagram.explained or shown) else []), _scale(diagram)]
     lines = zip(diagram.caption.splitlines(), diagram.caption_markup.splitlines(), strict=True)
     found += [[_words(text, markup)] for text, markup in lines]
     return [row for row in found if row]

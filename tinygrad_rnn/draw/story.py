@@ -52,6 +52,7 @@ class Story:
     def moments(self) -> Iterator[Drawing]:
         """The figure at each frame: what is not shown yet is faint, and what the frame is about bold."""
         explained = frozenset(node.kind for figure, _ in self.phases for node in figure.nodes if not node.faint)
+        explained |= {"added"} if self.backward.added else set()
         for figure, frames in self.phases:
             shown = set()
             for frame in frames:
