@@ -89,8 +89,8 @@ class Drawing:
     `hidden` says for a column of dots how many steps it stands for, `rolled` whether one step stands for all, and
     `scale` what nodes are coloured by.
     `direction` is "LR" where edges run from the left to the right, and "RL" where they run back. `explained` are the
-    kinds of nodes in the legend, and "added" for its +: if none are given, those of the nodes that are not faint. `font_size` is that of the
-    nodes, and scales all.
+    kinds of nodes in the legend, and "added" for its +: if none are given, those of the nodes that are not faint.
+    `font_size` is that of the nodes, and scales all.
     """
 
     title: str
