@@ -23,6 +23,7 @@ def gallery():
     draw = tg.draw
     parameters, hs, loss = unroll("RNN", 4)
     yield "term", draw.backward(loss, highlight=(parameters["U"], 2))
+    yield "states", draw.backward(loss, level="states", highlight=(parameters["U"], 2), notation="state")
     yield "between", draw.between(hs[-1], hs[-2])
     yield "rolled", draw.forward(loss, rolled=True)
     _, _, loss = unroll("RNN", 3)

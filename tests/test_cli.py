@@ -143,7 +143,7 @@ def test_draw_values_and_shapes(drawn):
     shapes = notes("--shapes")
     assert (shapes["W"], shapes["h⁽¹⁾"], shapes["L"]) == ("(1, 1)", "(1,)", "()")
     assert notes("--values")["h⁽⁰⁾"] == "[0]"
-    assert notes("--values", "--view", "backward")["L"] == "1"
+    assert notes("--values", "--view", "backward")["dL"] == "1"
     assert notes("--values", "--shapes")["b"] == "(1,)\n[0]"
 
 
@@ -179,7 +179,8 @@ def test_the_highlighted_parameter_is_u_unless_another_is_named(drawn):
 @pytest.mark.parametrize("cell, gates", [("lstm", "ifgo"), ("gru", "rzn")])
 def test_draw_a_gated_net(drawn, cell, gates):
     own = {f"{letter}_{gate}" for letter in "WUb" for gate in gates} | ({"c_n"} if cell == "gru" else set())
-    assert set(labels(drawn("--cell", cell), "parameter")) == own | {"V", "c"}
+    bias = "c′" if cell == "lstm" else "c"  # beside the cell states c
+    assert set(labels(drawn("--cell", cell), "parameter")) == own | {"V", bias}
     highlighted = drawn("--cell", cell, "--highlight", 2, "--parameter", f"U_{gates[0]}")
     assert "U_" + gates[0] in [node["label"] for node in highlighted["nodes"] if not node["faint"]]
 
@@ -464,8 +465,9 @@ def test_help_of_draw_names_every_option_in_its_group(capsys):
         "--data", "--column", "--steps", "--hidden", "--seed", "--cell", "--nonlinearity", "--layers", "--many-to-many",
     ]  # fmt: skip
     assert re.findall(r"^  (?:-o OUT, )?(--[\w-]+)", figure, re.MULTILINE) == [
-        "--view", "--level", "--notation", "--max-steps", "--rolled", "--values", "--shapes", "--color-by",
-        "--font-size", "--highlight", "--parameter", "--out", "--frames", "--format", "--dpi", "--outlines",
+        "--view", "--level", "--notation", "--max-steps", "--rolled", "--values", "--shapes",
+        "--no-parameters", "--fit", "--color-by", "--font-size", "--highlight", "--parameter", "--out", "--frames",
+        "--format", "--dpi", "--outlines",
     ]  # fmt: skip
     assert all(f".{suffix}" in figure for suffix in FORMATS)
 

@@ -26,7 +26,7 @@ from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
-from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
+from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
 from tinygrad_rnn.experiments.options import reader
@@ -174,13 +174,17 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
         help="forward (default); backward; between: from h(T) back to h(T-1); terms: the norms of the terms of the "
         "gradient of each step's loss, those of --many-to-many, as a heat map",
     )  # fmt: skip
-    figure.add_argument("--level", choices=LEVELS, help=f"the variables, or every primitive (default: {Options.level})")
+    figure.add_argument("--level", choices=LEVELS, help=f"what is drawn (default: {Options.level})")
     figure.add_argument("--notation", choices=draw.NOTATIONS, help=f"whose letters (default: {Options.notation})")
     steps = figure.add_mutually_exclusive_group()
     steps.add_argument("--max-steps", type=_whole(2), metavar="N", help="draw N steps, the first and the last")
     steps.add_argument("--rolled", action="store_true", help="one step stands for all, with a loop")
     figure.add_argument("--values", action="store_true", help="write the value, or the gradient, into every node")
     figure.add_argument("--shapes", action="store_true", help="write the shape into every node")
+    figure.add_argument("--no-parameters", dest="parameters", action="store_false", help="leave out the parameters")
+    figure.add_argument(
+        "--fit", choices=FITS, help=f"the frame: of both figures, or of this one (default: {Options.fit})"
+    )
     figure.add_argument("--color-by", choices=COLOURS[1:], help="fill the nodes by the norm of their gradient or value")
     figure.add_argument("--font-size", type=_whole(1), metavar="N", help="points of the letters (default: 16)")
     figure.add_argument("--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter through this step")
@@ -294,6 +298,7 @@ def _draw(options: argparse.Namespace) -> int:
 def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any]) -> None:
     """Raise a ValueError for an option that another one leaves without a meaning."""
     others = [f"--{name.replace('_', '-')}" for name in shown if name != "notation"]
+    others = ["--no-parameters" if name == "--parameters" else name for name in others]
     if options.view == "terms" and others:
         raise ValueError(f"--view terms is a table, not a graph: leave out {', '.join(others)}")
     if options.view == "between" and "highlight" in shown:

@@ -104,7 +104,7 @@ def _begin(leaf: Tensor, value: np.ndarray) -> None:
     leaf.step, leaf.layer = _step_and_layer()
     leaf.primitive = leaf.name = leaf._grad = leaf.loan = None
     leaf.inputs = leaf.arguments = ()
-    leaf._requires_grad = False
+    leaf._requires_grad = leaf.is_cut = False
 
 
 def power(x: Any, exponent: Any) -> Tensor:
@@ -139,6 +139,7 @@ class Tensor:
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
             What is set has the shape of the Tensor, and becomes an array of its dtype.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
+        is_cut: of a leaf, whether the gradient that would go on to what it was made of was cut off, as by `detach`.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
         born: Tensors are numbered as they are made, so that inputs are always older than what is made of them.
 
@@ -147,8 +148,8 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "_grad", "_requires_grad", "arguments", "born", "inputs", "layer", "loan", "name", "primitive",
-        "step", "value",
+        "__weakref__", "_grad", "_requires_grad", "arguments", "born", "inputs", "is_cut", "layer", "loan", "name",
+        "primitive", "step", "value",
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
@@ -207,7 +208,7 @@ class Tensor:
         """A leaf with the same value, name, step and layer, through which no gradient flows."""
         with temporarily(recording, False):
             leaf = record(primitives.astype, (self,), self.dtype)
-        leaf.name, leaf.step, leaf.layer = self.name, self.step, self.layer
+        leaf.name, leaf.step, leaf.layer, leaf.is_cut = self.name, self.step, self.layer, self.requires_grad
         return leaf
 
     # Operators: each records the primitive of its name

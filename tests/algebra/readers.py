@@ -78,8 +78,8 @@ class Net:
         self.loss = sum(losses[1:], losses[0])
 
         self.variables, self.values, self.called = {}, {}, {x: x.name for x in topological_order(self.loss)}
-        if kind == "LSTM" and layers == 1 and many:
-            self.called[readout.c] = "c′"  # the bias, which each step uses, beside the cells c⁽ᵗ⁾
+        if kind == "LSTM" and layers == 1:
+            self.called[readout.c] = "c′"  # the bias, beside the cells c⁽ᵗ⁾
         for x in filter(lambda x: x.name, topological_order(self.loss)):
             step = steps.get(x, x.step)
             name = self.write(self.called[x], step, x.layer)

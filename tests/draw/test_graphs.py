@@ -193,3 +193,108 @@ class TestTruth:
         shift = float(re.search(r"translate\((\S+) ", svg)[1])
         starts = [float(x) + shift for x in re.findall(r'<text x="(\S+)"', svg)]
         assert min(starts) > 0 and max(starts) < width
+
+
+class TestWhatIsSaid:
+    """Graphs one step off the stock nets: steps, kinds, cuts, loops and names are those of the graph."""
+
+    def parameters(self, **shapes):
+        rng = np.random.default_rng(0)
+        return [tg.nn.Parameter(rng.standard_normal(shape), name=name) for name, shape in shapes.items()]
+
+    def data(self, name, t, n=2):
+        return tg.label(tg.Tensor(np.ones(n)), name, t)
+
+    def test_a_gate_inside_a_gate_belongs_to_its_step(self):
+        W, U, h = *self.parameters(W=(3, 2), U=(3, 3)), self.data("h", 0, 3)
+        for t in (1, 2):
+            x = self.data("x", t)
+            f = tg.label(tg.sigmoid(W @ x), "f", t)
+            h = tg.label(tg.tanh(W @ x + U @ (f * h)), "h", t)
+        nodes = tg.draw.forward(h, level="primitives").nodes
+        assert {node.label for node in nodes if node.step is None} == {"h⁽⁰⁾"}
+
+    def teacher_forcing(self):
+        W, U, V, W_d, U_d = self.parameters(W=(3, 2), U=(3, 3), V=(2, 3), W_d=(3, 2), U_d=(3, 3))
+        h, losses = tg.label(tg.tanh(W @ self.data("x", 1) + U @ self.data("h", 0, 3)), "h", 1), []
+        s, before = h, self.data("Y", 1)
+        for t in (2, 3):
+            s, Y = tg.label(tg.tanh(W_d @ before + U_d @ s), "s", t), self.data("Y", t)
+            losses.append(tg.label(tg.nn.half_squared_error(tg.label(V @ s, "y", t), Y), "L", t))
+            before = Y
+        return tg.label(losses[0] + losses[1], "E")
+
+    def test_a_target_that_is_the_next_input_is_data(self):
+        diagram = tg.draw.backward(self.teacher_forcing())
+        assert {node.kind for node in diagram.nodes if node.label.startswith("Y")} == {"input"}
+        assert not [node for node in diagram.nodes if node.kind == "cut"]
+
+    def test_a_first_state_is_not_cut_whatever_its_step(self):
+        W, U, h = *self.parameters(W=(3, 2), U=(3, 3)), self.data("h", 5, 3)
+        for t in (4, 3):  # through time backward
+            h = tg.label(tg.tanh(W @ self.data("x", t) + U @ h), "h", t)
+        diagram = tg.draw.backward(tg.label(tg.sum(h), "L"))
+        assert {node.kind for node in diagram.nodes if "h" in node.label} == {"state"}
+        assert not [node for node in diagram.nodes if node.kind == "cut"]
+
+    def test_a_cut_state_keeps_its_name(self):
+        diagram = tg.draw.backward(TestCutStates().chunks())
+        assert sum(node.label in ("h⁽²⁾", "dh⁽²⁾") for node in diagram.nodes) == 2
+        assert not any("′" in node.label for node in diagram.nodes)
+
+    @pytest.mark.parametrize("level", ["states", "named"])
+    def test_a_loop_for_every_lag(self, level):
+        U, S, hs = *self.parameters(U=(3, 3), S=(3, 3)), [self.data("h", -1, 3), self.data("h", 0, 3)]
+        for t in range(1, 5):
+            hs.append(tg.label(tg.tanh(U @ hs[-1] + S @ hs[-2]), "h", t))
+        diagram = tg.draw.forward(tg.label(tg.sum(hs[-1]), "L"), rolled=True, level=level)
+        name = {node.id: node.label for node in diagram.nodes}
+        loops = {(name[e.source], name[e.target], e.label) for e in diagram.edges if e.kind == "loop"}
+        assert loops == {("h⁽ᵗ⁾", "h⁽ᵗ⁻¹⁾", "t − 1 ← t"), ("h⁽ᵗ⁾", "h⁽ᵗ⁻²⁾", "t − 2 ← t")}
+
+    def test_two_sequences_have_a_loop_each(self):
+        net = tg.nn.RNN(2, 3, rng=0)
+        a, b = (net(np.random.default_rng(i).standard_normal((3, 2)))[0][-1] for i in range(2))
+        diagram = tg.draw.forward(tg.label((a * b).sum(), "L"), rolled=True)
+        assert sum(edge.kind == "loop" for edge in diagram.edges) == 2
+
+    def test_steps_that_are_not_alike_cannot_be_rolled_up(self):
+        with pytest.raises(ValueError, match=r"step 3 cannot stand for step 1, where h\(1\) .* is made of W"):
+            tg.draw.forward(self.teacher_forcing(), rolled=True)
+
+    def test_gradients_that_meet_are_added(self):
+        losses = unrolled(2, many=True)[3]
+        diagram = tg.draw.backward(tg.label(losses[0] + losses[1], "E"))
+        assert [node.label for node in diagram.nodes if node.id in diagram.added] == ["dh⁽¹⁾"]
+        assert "gradients\xa0added" in diagram.render("svg").decode()
+
+    def test_sums_say_that_hidden_steps_are_in_them(self):
+        diagram = tg.draw.backward(unrolled(5)[3][0], max_steps=2)
+        label = {node.id: node.label for node in diagram.nodes}
+        into_sums = [e for e in diagram.edges if e.kind == "term" and label[e.source] == "⋯"]
+        assert len(into_sums) == 3 and {label[e.target] for e in into_sums} == {"Σ"}
+
+    def test_the_bias_of_a_readout_is_no_cell_state(self):
+        rnn, readout = tg.nn.LSTM(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+        loss = tg.nn.half_squared_error(readout(rnn(np.ones((2, 2)))[0][-1]), np.ones(1))
+        labels = {node.label: node.kind for node in tg.draw.backward(loss).nodes}
+        assert labels["dc′"] == "parameter" and labels["dc⁽²⁾"] == "state" and "dc" not in labels
+
+    def test_several_outputs(self):
+        _, _, hs, losses = unrolled(3, many=True)
+        forward = by_label(tg.draw.forward([losses[0], losses[2]]))
+        assert forward["L⁽¹⁾"].kind == forward["L⁽³⁾"].kind == "output" and "L⁽²⁾" not in forward
+        notes = by_label(tg.draw.backward(losses, values=True))
+        (g,) = tg.grad(losses[0] + losses[1] + losses[2], [hs[0]])
+        assert notes["dh⁽¹⁾"].note == "[" + ", ".join(f"{x:.3g}".replace("-", "−") for x in g.data) + "]"
+        assert [notes[f"dL⁽{t}⁾"].note for t in "¹²³"] == ["1", "1", "1"]
+
+    def test_outputs_without_names_are_told_apart(self):
+        _, _, hs, _ = unrolled(2)
+        labels = [n.label for n in tg.draw.forward([hs[0].sum(), hs[1].sum()]).nodes if n.kind == "output"]
+        assert labels == ["L", "L′"]
+
+    @pytest.mark.parametrize("outputs, message", [([], "an empty list"), ([1.0], "a Tensor is needed")])
+    def test_what_is_no_list_of_outputs(self, outputs, message):
+        with pytest.raises((ValueError, TypeError), match=message):
+            tg.draw.backward(outputs)

@@ -181,10 +181,11 @@ class TestQuantities:
             if x.requires_grad and x.step is not None and x.name is not None:
                 gradients = {(False, f"d{x.name}{raised(x.step)}"): tg.grad(loss, [x])[0].data}
             elif x.requires_grad and x.is_leaf:
-                terms = tg.bptt.contributions(loss, x)
-                gradients = {(True, f"d{x.name}{raised(k)}"): term for k, term in enumerate(terms, 1)}
+                terms, name = tg.bptt.contributions(loss, x), f"d{x.name}"
+                name += "′" * (name == "dc" and net == "LSTM")  # the bias of the readout, beside the cell states
+                gradients = {(True, f"{name}{raised(k)}"): term for k, term in enumerate(terms, 1)}
                 if not gradients.keys() & written.keys():  # used at one step
-                    gradients = {(True, f"d{x.name}"): terms.sum(0)}
+                    gradients = {(True, name): terms.sum(0)}
             else:
                 continue
             for label, array in gradients.items():
@@ -231,7 +232,7 @@ class TestQuantities:
         hs = states(3)
         note = {n.label: n.note for n in tg.draw.between(hs[2], hs[0], values=True).nodes}
         norm = np.linalg.norm(tg.bptt.jacobian(hs[2], hs[0]))
-        assert note["dh⁽¹⁾"] == f"3×3, ‖·‖ = {norm:.3g}" and note["h⁽³⁾"] == f"3×3, ‖·‖ = {np.sqrt(3):.3g}"
+        assert note["dh⁽¹⁾"] == f"3×3, ‖·‖ = {norm:.3g}" and note["dh⁽³⁾"] == f"3×3, ‖·‖ = {np.sqrt(3):.3g}"
 
     def test_no_grad_is_needed_or_changed(self, unrolled):
         loss = unrolled(2)
@@ -329,6 +330,28 @@ class TestHighlight:
     def test_no_pair_is_an_error_that_says_so(self, unrolled):
         with pytest.raises((TypeError, ValueError), match="highlight"):
             tg.draw.backward(unrolled(1), highlight=5)
+
+
+class TestParametersAndFit:
+    @each_view
+    @every_net
+    def test_without_parameters_all_else_is_there(self, unrolled, view, net):
+        loss = unrolled(3, **NETS[net])
+        full, short = VIEWS[view](loss), VIEWS[view](loss, parameters=False)
+        kept = [node.label for node in full.nodes if node.kind not in ("parameter", "sum")]
+        assert [node.label for node in short.nodes] == kept
+
+    def test_a_term_can_be_followed_without_them(self, unrolled):
+        loss = unrolled(3)
+        diagram = tg.draw.backward(loss, parameters=False, highlight=(find(loss, "U"), 2))
+        assert {n.label for n in diagram.nodes if not n.faint} == {"L", "dy", "dh⁽³⁾", "dĥ⁽³⁾", "dh⁽²⁾", "dĥ⁽²⁾"}
+
+    def test_a_tight_frame_has_no_room_for_the_other_figure(self, unrolled):
+        def size(**options):
+            left, bottom, right, top = tg.draw.forward(unrolled(3, many=True), **options).frame
+            return right - left, top - bottom
+
+        assert all(np.less(size(fit="tight"), size()))
 
 
 class TestNotation:
@@ -468,7 +491,9 @@ class TestOutput:
         [
             ({"color_by": "norm"}, "'gradient', 'value'"),
             ({"color_by": ["value"]}, "'gradient', 'value'"),
-            ({"level": None}, "'named', 'primitives'"),
+            ({"level": None}, "'states', 'named', 'primitives'"),
+            ({"fit": "close"}, "'shared', 'tight'"),
+            ({"parameters": None}, "True, False"),
             ({"notation": "seed"}, "'interdb', 'wildml', 'state'"),
             ({"max_steps": 1}, "from 2 up"),
             ({"max_steps": 3, "rolled": True}, "rolled graph shows one step"),
@@ -524,7 +549,7 @@ class TestOwnGraphs:
     def test_values_of_a_polynomial(self):
         y, _ = polynomial()
         written = [{n.label: n.note for n in view(y, values=True).nodes} for view in VIEWS.values()]
-        assert written == [{"x": "2", "p": "−1", "y": "−11"}, {"dx": "−14", "dp": "8", "y": "1"}]
+        assert written == [{"x": "2", "p": "−1", "y": "−11"}, {"dx": "−14", "dp": "8", "dy": "1"}]
 
     def test_there_are_no_steps_to_highlight(self):
         y, _ = polynomial()

@@ -23,9 +23,12 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[in
     _pull_to_use(order, column)
     _read_out(order, column, steps)
     users = used_in(order, column)
+    made = {(n.name, n.layer) for n in order if not n.is_leaf}
     for n in order:
-        if n.is_leaf and n.step is not None and users[n] == {n.step + 1} and n.step + 1 in steps:
-            column[n] = n.step + 0.5 if n.step in steps else n.step
+        state = n.is_leaf and n.step is not None and (n.is_cut or (n.name, n.layer) in made)
+        first = min(users[n], default=None) if None not in users[n] else None
+        if state and first in steps and n.step < first:
+            column[n] = first - 0.5 if n.step in steps else n.step
     return column, steps
 
 
@@ -63,7 +66,7 @@ def used_in(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[
 
 
 def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> None:
-    """Put nodes that were made before a step, and are used in it, into the column of their first use.
+    """Put a nameless node into the step that it is made for, or the first of them if nothing in it is later than that.
 
     But a variable that was read out of an earlier step, y(t-1), stands in that one's.
     """
@@ -71,12 +74,16 @@ def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> Non
     for node in order:
         steps = [column[node], *(latest.get(x) for x in node.inputs)]
         latest[node] = max((step for step in steps if step is not None), default=-math.inf)
+    made_for: dict[Tensor, set[float]] = defaultdict(set)
     for node in reversed(order):
-        for x in node.inputs:
-            if x in latest and x.step is None and not x.is_leaf and column[node] is not None:
-                before = latest[x] < column[node] if x.name is None else latest[x] == -math.inf
-                if before:
-                    column[x] = column[node] if column[x] is None else min(column[x], column[node])
+        steps = made_for[node]
+        if column[node] is None and not node.is_leaf and steps:
+            nameless = node.name is None and (len(steps) == 1 or latest[node] <= min(steps))
+            if nameless or latest[node] == -math.inf:
+                column[node] = min(steps)
+        if column[node] is not None:
+            for x in node.inputs:
+                made_for[x].add(column[node])
 
 
 def _read_out(order: list[Tensor], column: dict[Tensor, float | None], steps: list[int]) -> None:

@@ -113,23 +113,25 @@ class Names:
     told apart: h, h′, h″. A nameless array is a letter that no variable has, and a nameless output is L.
 
     Args:
-        nodes: of the graph, in topological order, the output last.
+        nodes: of the graph, in topological order. outputs: the last of them, if not given.
 
     Attributes:
         steps: the time step that each node is written with, for those that have one.
     """
 
-    def __init__(self, nodes: Sequence[Tensor]):
-        self.nodes = nodes
+    def __init__(self, nodes: Sequence[Tensor], outputs: Sequence[Tensor] = ()):
+        self.nodes, outputs = nodes, set(outputs or nodes[-1:])
         self.steps: dict[Tensor, int | str]
         self.steps, several = steps_written(nodes)
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:
-            if not isinstance(x.name, GradientName) and (x.name is not None or x is nodes[-1]):
+            cut = x.is_leaf and x.is_cut  # which is what it was cut off from, and needs no name of its own
+            if not isinstance(x.name, GradientName) and not cut and (x.name is not None or x in outputs):
                 named.setdefault((str(x.name or OUTPUT), x.layer), []).append(x)
         for alike in named.values():
-            steps = {x: _EVERY if x in several else self.steps.get(x) for x in alike}
+            every = several | {x for x in alike if x.is_leaf and x.requires_grad and x.step is None}
+            steps = {x: _EVERY if x in every else x.name and self.steps.get(x) for x in alike}
             if len(set(steps.values())) < len(alike) or (_EVERY in steps.values() and len(alike) > 1):
                 self._tell_apart(steps)
         used = {_split(name)[0] for name, _ in named}
@@ -138,28 +140,28 @@ class Names:
 
     def _tell_apart(self, steps: Mapping[Tensor, Any]) -> None:
         """Nodes of one name in rows, each step once in a row: a node with those that the same primitive made, and of
-        these with the latest one that it was made of.
+        these with the last one that is made of it.
 
-        What is written with the steps of its uses has a row for itself, after the others.
+        The row that begins first has no primes. What is written with the steps of its uses has a row for itself.
         """
-        rows: list[tuple[set, set]] = []  # the steps of each, and the primitives
+        rows: list[tuple[set, set, list]] = []  # the steps of each, the primitives, and the numbers of the nodes
         row_of: dict[Tensor, int] = {}
-        for x in sorted(self.nodes, key=lambda x: steps.get(x) is _EVERY):
-            before = max((row_of[y] for y in x.inputs if y in row_of), default=None)
+        for x in sorted(reversed(self.nodes), key=lambda x: steps.get(x) is _EVERY):
             if x in steps:
                 full = {steps[x], _EVERY} if steps[x] is not _EVERY else set(steps.values())
                 free = [
-                    (bool(made_by) and x.primitive not in made_by, i != before, i)
-                    for i, (taken, made_by) in enumerate(rows) if full.isdisjoint(taken)
+                    (bool(made_by) and x.primitive not in {*made_by, None}, i != row_of.get(x), i)
+                    for i, (taken, made_by, _) in enumerate(rows) if full.isdisjoint(taken)
                 ]  # fmt: skip
-                before = min(free, default=(len(rows),))[-1]
-                if before == len(rows):
-                    rows.append((set(), set()))
-                rows[before][0].add(steps[x])
-                rows[before][1].update({x.primitive} - {None})
-                self.primes[x.born] = before
-            if before is not None:
-                row_of[x] = before
+                row_of[x] = min(free, default=(len(rows),))[-1]
+                if row_of[x] == len(rows):
+                    rows.append((set(), set(), []))
+                for known, new in zip(rows[row_of[x]], (steps[x], x.primitive, x.born), strict=True):
+                    known.append(new) if isinstance(known, list) else known.add(new)
+            for y in x.inputs if x in row_of else ():
+                row_of[y] = min(row_of[x], row_of.get(y, len(rows)))
+        rows.sort(key=lambda row: (_EVERY in row[0], min(row[2])))
+        self.primes |= {born: i for i, (_, _, numbers) in enumerate(rows) for born in numbers}
 
     def prime(self, x: Tensor) -> str:
         """The primes behind the name of a node."""

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from html import escape
 
-_RAISED = str.maketrans("0123456789()-−t", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻⁻ᵗ")
+_RAISED = str.maketrans("0123456789()-−+t", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻⁻⁺ᵗ")
 _LOWERED = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 
 # fmt: off
@@ -71,8 +71,9 @@ class _Latex(Typesetting):
     beside = r"\,"
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
-        indices = [f"{mark}{{{_latex_text(text)}}}" for mark, text in (("_", below), ("^", above)) if text]
-        return _latex_name(base) + "".join(indices)
+        name, marks = _latex_name(base), (("_", below), ("^", above))
+        marks = marks[::-1] if name.endswith("'") else marks  # TeX puts a prime and what is above only side by side
+        return name + "".join(f"{mark}{{{_latex_text(text)}}}" for mark, text in marks if text)
 
     def number(self, value: float) -> str:
         digits, _, exponent = f"{value:.4g}".partition("e")

@@ -44,6 +44,11 @@ def time_steps(order: Sequence[Tensor]) -> dict[Tensor, int | None]:
     return step
 
 
+def is_parameter(x: Tensor) -> bool:
+    """Whether a Tensor is a parameter: a leaf that requires a gradient, and is of no time step."""
+    return x.is_leaf and x.requires_grad and x.step is None
+
+
 def variables(order: Sequence[Tensor], notation: Notation) -> set[Tensor]:
     """The nodes that level "named" keeps, of a graph in topological order, its output last."""
     return {n for n in order if n is order[-1] or notation.writes(n) or (n.is_leaf and n.requires_grad)}

@@ -1,6 +1,7 @@
 """Formulas as text, as one notation and one setting have them."""
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 from tinygrad_rnn.algebra.formulas import DEEPEST, expression
@@ -71,6 +72,19 @@ class Writer:
             name, step, layer = self.names.letters.get(tensor, OUTPUT), None, None
         base, below, above = self.notation.parts(name, step, layer)
         return self.setting.variable(base + self.names.prime(tensor), below, above)
+
+    def group(self, variables: Sequence[Tensor]) -> str:
+        """Variables of one step and layer as one, (h, c)⁽²⁾."""
+        letters = [self.notation.parts(printable(x.name), None, None)[0] + self.names.prime(x) for x in variables]
+        x = variables[0]
+        indices = self.notation.parts("", self.names.steps.get(x), x.layer if self.layered else None)[1:]
+        return self.setting.variable(f"({', '.join(letters)})", *indices)
+
+    def letter(self, parameter: Tensor) -> str:
+        """What the parameters of all gates have in common: U of U_i, U_f and so on."""
+        name = type(parameter.name)(printable(parameter.name).partition("_")[0])
+        base, below, above = self.notation.parts(name, None, parameter.layer if self.layered else None)
+        return self.setting.variable(base + self.names.prime(parameter), below, above)
 
     def expression(self, node: Tensor, depth: int = DEEPEST) -> str:
         """The expression that made a node, down to named variables: U h⁽¹⁾ + b."""

@@ -8,6 +8,7 @@ other is the most common mistake with this formula.
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -57,7 +58,7 @@ class Term:
 
 def expansion(
     loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb", setting: Typesetting = LATEX,
-    step: int | None = None,
+    step: int | None = None, through: Collection[Tensor] | None = None,
 ) -> list[Term]:  # fmt: skip
     r"""The terms of ∂L/∂W, one for each step that uses W, in time; their values add up to the gradient.
 
@@ -79,12 +80,13 @@ def expansion(
         notation: one of `notation.NOTATIONS`, or a `Notation`. In one without ĥ the factors go from state to state.
         setting: `typesetting.LATEX`, or `PLAIN` for text.
         step: that of the only term to write; all if not given.
+        through: the variables that it is written with; those that have names, if not given.
 
     Raises:
         ValueError: as for `contributions`; an unknown notation; the states between the steps have no names; or there is
             no term at the step.
     """  # noqa: E501
-    return _Graph(loss, parameter, Notation.named(notation)).terms(setting, step)
+    return _Graph(loss, parameter, Notation.named(notation), through).terms(setting, step)
 
 
 def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb") -> str:
@@ -117,11 +119,11 @@ class _Graph:
         above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator).
     """
 
-    def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation):
+    def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation, through: Collection[Tensor] | None = None):
         self.values = contributions(loss, parameter)
         self.order = order = topological_order(loss)
         self.loss, self.parameter, self.notation = loss, parameter, notation
-        self.uses = fold(order, variables(order, notation) | {parameter})
+        self.uses = fold(order, (variables(order, notation) if through is None else set(through)) | {parameter})
         self.users: dict[Tensor, list[Tensor]] = {x: [] for x in self.uses}
         for target, uses in self.uses.items():
             for use in uses:

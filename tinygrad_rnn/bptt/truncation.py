@@ -116,6 +116,7 @@ def _chunks(
 
 def _cut(node: Tensor) -> None:
     """Make a node a leaf where it is: no gradient flows through it from now on, and what it was made of is freed."""
+    node.is_cut = node.requires_grad or node.is_cut
     node.primitive, node.inputs, node.arguments = None, (), ()
     node.requires_grad = False
 

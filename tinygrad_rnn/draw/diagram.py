@@ -89,7 +89,7 @@ class Diagram(Drawing):
 
     def _told(self) -> Story:
         if self.story is None:
-            made = "by draw.forward or draw.backward, with every step (not rolled)"
+            made = 'by draw.forward or draw.backward, at level "named" or "primitives", with every step (not rolled)'
             raise ValueError(f"a page is made of a recorded graph, and so are its frames, {made}")
         return self.story()
 

@@ -88,12 +88,13 @@ class Drawing:
     """A drawn graph. `steps` are the time steps that have a column; `caption` stands below the legend, and
     `caption_markup` is how it is set.
 
-    `frame` (left, bottom, right, top) is around the nodes of both figures of a graph, so that they lie on each other.
+    `frame` (left, bottom, right, top) is around the nodes of both figures of a graph, so that they lie on each other;
+    or, if it is `tight`, around its own.
     `hidden` says for a column of dots how many steps it stands for, `rolled` whether one step stands for all, and
     `scale` what nodes are coloured by.
     `direction` is "LR" where edges run from the left to the right, and "RL" where they run back. `explained` are the
-    kinds of nodes in the legend: if none are given, those of the nodes that are not faint. `font_size` is that of the
-    nodes, and scales all.
+    kinds of nodes in the legend, and "added" for its +: if none are given, those of the nodes that are not faint.
+    `font_size` is that of the nodes, and scales all.
     """
 
     title: str
@@ -107,8 +108,15 @@ class Drawing:
     scale: Scale | None = None
     frame: tuple[float, float, float, float] | None = None
     direction: str = "LR"
+    tight: bool = False
     explained: frozenset[str] = frozenset()
     font_size: float = NODE_FONT
+
+    @property
+    def added(self) -> set[str]:
+        """The ids of the nodes in which several gradients meet, and are added up."""
+        arriving = Counter(edge.target for edge in self.edges if edge.kind == "gradient")
+        return {node.id for node in self.nodes if arriving[node.id] > 1 and node.kind != "elided"}
 
     @property
     def description(self) -> str:

@@ -43,7 +43,7 @@ class _Letters(Writer):
         return super().expression(node, depth if self._length(node) <= LONGEST else formulas.DEEPEST)
 
     def _length(self, node: Tensor) -> int:
-        """How many operands an expression has when it is written out."""
+        """The number of operands of an expression that is written out."""
         inside = sorted(_unwritten(node, lambda x: x.is_leaf or self.notation.writes(x)), key=lambda x: x.born)
         lengths: dict[Tensor, int] = {}
         for x in inside:
@@ -105,7 +105,7 @@ class Equations:
     """The equations of one unfolded graph."""
 
     def __init__(self, unfolded: Unfolded):
-        self.unfolded, self.output = unfolded, unfolded.places[-1]
+        self.unfolded = unfolded
         self.labels = Labels(unfolded, unfolded.markup)
         self.drawn = {p.tensor: p for p in unfolded.places if p.kind != "elided"}
         ids = {x: p.id for x, p in self.drawn.items()}
@@ -114,7 +114,7 @@ class Equations:
         self.ends = {p.tensor for p in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
 
     def forward(self, p: Place) -> dict[str, str]:
-        """How a node is made; with its numbers, or a note where these would make no true equation."""
+        """The equation of a node; with its numbers, or a note where these would make no true equation."""
         name, written = self.labels.name(p), self.letters.expression(p.tensor)
         found = {"equation": f"{name} = {written}" if self.letters.notation.writes(p.tensor) else written}
         inside = _unwritten(p.tensor, lambda x: x in self.ends or x.is_leaf)
@@ -123,20 +123,20 @@ class Equations:
         return found | {"numbers": self.numbers.expression(p.tensor)}
 
     def gradient(self, p: Place) -> str:
-        """How the gradient of a node is written: dh⁽²⁾; d(+) where a node has no name."""
-        if p is self.output:
+        """The gradient of a node as it is written: dh⁽²⁾; d(+) where the node has no name."""
+        if p in self.labels.bare:
             return self.labels.partial(p)
         if p.kind == "operation":
             return self.labels.setting.word("d") + self._name(p.tensor)
         return self.labels.label(p, gradient=True).split("<BR/>")[0]
 
     def backward(self, link: Link, g: np.ndarray) -> tuple[str, dict[str, str]]:
-        """What a link passes back, and in numbers; where the local derivative has no short form, as ∂a/∂b."""
-        x, p = used(link), link.target
+        """The gradient that a link passes back, in letters and numbers; as ∂a/∂b where it has no short form."""
+        x, p = used(self.unfolded, link), link.target
         if p.kind == "elided":
             return "⋯", {}
         paths = [] if link.paths is None else link.paths[::-1]
-        start = number(1).shaped(p.tensor.shape, True) if p is self.output else gradient(p.tensor)
+        start = number(1).shaped(p.tensor.shape, True) if p in self.labels.bare else gradient(p.tensor)
         try:
             term = formulas.back(paths, start, self.letters.notation.writes) if paths else None
         except Unwritten:
@@ -144,8 +144,12 @@ class Equations:
         if term is None:
             return self._partial(x, p), {}
         written = self.letters.text(term)
-        numbers = self._in_numbers(paths, start if p is self.output else of_array(g, f"∂{p.id}", True))
-        if p is self.output and numbers is not None and not any(_is_product(hop) for path in paths for hop in path):
+        numbers = self._in_numbers(paths, start if p in self.labels.bare else of_array(g, f"∂{p.id}", True))
+        if (
+            p in self.labels.bare
+            and numbers is not None
+            and not any(_is_product(hop) for path in paths for hop in path)
+        ):
             numbers = term
         if numbers is None or len(re.sub("<[^>]*>", "", written)) > TOO_LONG:
             return self._partial(x, p), {}
@@ -164,13 +168,13 @@ class Equations:
     def _partial(self, x: Tensor, p: Place) -> str:
         """A gradient times a local derivative that is not written out."""
         derivative = self.labels.setting.derivative(self._name(p.tensor), self._name(x), False)
-        if p is self.output:
+        if p in self.labels.bare:
             return derivative
         gradient = self.gradient(p)
         return f"{gradient} · {derivative}" if p.tensor.size == 1 else f"<SUP>t</SUP>({derivative}) {gradient}"
 
     def _in_numbers(self, paths: Sequence[Path], g: Tree) -> Tree | None:
-        """What comes back along some paths: ᵗU dh with the numbers of U; of factors by element, those of their product.
+        """The gradient along some paths: ᵗU dh with the numbers of U; of factors by element, those of their product.
 
         None where one number of the gradient becomes many, which no product says.
         """
@@ -221,7 +225,7 @@ class Equations:
 
 
 def _is_product(hop: Hop) -> bool:
-    """Whether an input is multiplied as a matrix, or by one: all but the b of W x + U h + b."""
+    """Tell whether an input is multiplied as a matrix, or by one: all but the b of W x + U h + b."""
     node, i = hop
     return any(i in pair for pair in node.primitive.products)
 
@@ -230,15 +234,15 @@ def _holds(t: Tree, head: str) -> bool:
     return t.head == head or any(_holds(part, head) for part in t.parts)
 
 
-def used(link: Link) -> Tensor:
+def used(unfolded: Unfolded, link: Link) -> Tensor:
     """The Tensor a link reads; for a column of dots, the hidden state it stands for."""
     if link.source.kind != "elided" or link.target.kind == "elided":
         return link.source.tensor
-    return next(x for x in link.user.inputs if (x.name, x.layer) == link.source.role)
+    return next(x for x in link.user.inputs if unfolded.role(x) == link.source.role)
 
 
 def _of_rows(node: Tensor) -> bool:
-    """Whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
+    """Tell whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
     row = node.primitive
     return row is not None and bool(row.products) and node.ndim > (1 if row.by_rows else 2)
 

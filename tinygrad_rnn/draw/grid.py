@@ -27,6 +27,7 @@ from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 Point = tuple[float, float]
+Role = tuple[str | None, int | None, str]  # what is the same of a variable in every column
 
 
 @dataclass(eq=False)
@@ -42,15 +43,11 @@ class Place:
     id: str
     kind: str
     carried: bool = False
+    role: Role = (None, None, "")
     width: float = 0.0
     height: float = 0.0
     x: float = 0.0
     y: float = 0.0
-
-    @property
-    def role(self) -> tuple[str | None, int | None]:
-        """What is the same of a variable in every column."""
-        return self.tensor.name, self.tensor.layer
 
 
 @dataclass(eq=False)

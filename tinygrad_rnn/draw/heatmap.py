@@ -94,8 +94,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:
-    """A loss as its user named it, with its number if it has no step; E_n if it has no name."""
-    return writer.setting.variable("E", str(n)) if E.name is None else writer.variable(E, n)
+    """A loss as it is called in a figure of all of them; E_n if it has no name."""
+    return writer.setting.variable("E", str(n)) if E.name is None else writer.variable(E)
 
 
 def _scale(table: np.ndarray) -> tuple[int, int, tuple[str, ...]]:

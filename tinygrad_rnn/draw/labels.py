@@ -1,6 +1,6 @@
-"""What is written on an unfolded graph, and the room that it needs."""
+"""The labels of an unfolded graph, and the room that they need."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -17,11 +17,15 @@ WIDEST = 140.0  # a derivative that is wider is labelled as what it is, ∂L/∂
 
 
 class Labels:
-    """What is written on an unfolded graph, as one writer sets it."""
+    """The labels of an unfolded graph, as one writer sets them."""
 
     def __init__(self, unfolded: Unfolded, writer: Writer):
         self.unfolded, self.writer = unfolded, writer
-        self.output, self.setting = unfolded.places[-1], writer.setting
+        self.setting = writer.setting
+        outputs = " + ".join(map(writer.variable, unfolded.outputs))
+        self.output = outputs if len(unfolded.outputs) == 1 else f"({outputs})"
+        outputs = {p for p in unfolded.places if p.kind == "output"} - {link.source for link in unfolded.links}
+        self.bare = set() if unfolded.values_written else outputs  # where gradients start, called L and not dL
 
     def name(self, p: Place) -> str:
         """The variable, or the operation where there is none; dots for the states of hidden steps."""
@@ -29,48 +33,52 @@ class Labels:
             return "⋯ ✂ ⋯" if any(map(self.unfolded.is_hidden, self.unfolded.cut_states)) else "⋯"
         return self.variable(p.tensor) or self.operation(p.tensor)
 
-    def variable(self, x: Tensor) -> str:
-        """A node as it is written; empty where it has no name, and is neither a leaf nor the output."""
-        written = self.writer.notation.writes(x) or x.is_leaf or x is self.output.tensor
-        return self.writer.variable(x) if written else ""
+    def variable(self, x: Tensor, step: float | str | None = None) -> str:
+        """A node as it is written, (h, c)⁽ᵗ⁾ where two are one; empty without a name, if no leaf and no output."""
+        if x in self.unfolded.groups:
+            return self.writer.group(self.unfolded.groups[x])
+        written = self.writer.notation.writes(x) or x.is_leaf or x in self.unfolded.outputs
+        return self.writer.variable(x, step) if written else ""
 
     def operation(self, x: Tensor) -> str:
-        """What made a node: its operator, or its primitive's name."""
+        """The operation that made a node: its operator, or its primitive's name."""
         text = operation(x.primitive)
         return self.setting.word(text) if text.isidentifier() else self.setting.operator(text)
 
     def label(self, p: Place, gradient: bool) -> str:
-        """What is written in a node: h⁽²⁾, or for its gradient dh⁽²⁾; what made it, below, where every primitive is."""
+        """The label of a node: h⁽²⁾, or for its gradient dh⁽²⁾; below it the operation, at level "primitives"."""
         unfolded, name = self.unfolded, self.name(p)
         variable = p.kind not in ("operation", "elided")
-        if gradient and variable and p is not self.output and p.tensor.requires_grad:
+        if gradient and variable and p.tensor.requires_grad and p not in self.bare:
             step = p.column if p.tensor in unfolded.shared and p.column in unfolded.steps else None
             name = self.differential(p.tensor, "t" if step is not None and unfolded.rolled else step)
-        if unfolded.level == "named" or not variable or p.tensor.is_leaf:
+        if unfolded.level != "primitives" or not variable or p.tensor.is_leaf:
             return name
         return name + self.setting.line + self.operation(p.tensor)
 
     def differential(self, tensor: Tensor, step: float | str | None = None) -> str:
         """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""
-        of = self.writer.variable(tensor, step)
+        of = self.variable(tensor, step)
         if self.unfolded.has_gradients:
-            return self.setting.derivative(self.name(self.output), of)
+            return self.setting.derivative(self.output, of)
         return self.setting.word("d") + of
 
     def equation(self, p: Place) -> str:
-        """How a node was made, as a tooltip says it."""
+        """The equation of a node, for its tooltip."""
         if p.kind == "elided":
             return "the states of the hidden steps"
-        of = self.writer.expression(p.tensor)
-        made = p.tensor.name is not None and not p.tensor.is_leaf
-        return f"{f'{self.name(p)} = {of}' if made else of}, shape {p.tensor.shape}"
+        made = []
+        for x in self.unfolded.parts(p):
+            name = f"{self.variable(x)} = " if x.name is not None and not x.is_leaf else ""
+            made.append(f"{name}{self.writer.expression(x)}, shape {x.shape}")
+        return "; ".join(made)
 
     def partial(self, p: Place) -> str:
         """∂L/∂W, of the output with respect to a node."""
-        return self.setting.derivative(self.name(self.output), self.name(p))
+        return self.setting.derivative(self.output, self.name(p))
 
     def gradient(self, p: Place) -> str:
-        """What gradient a node stands for, as a tooltip says it."""
+        """The gradient that a node stands for, for its tooltip."""
         if p.kind == "elided":
             return "the gradients of the hidden steps"
         if not p.tensor.requires_grad:
@@ -83,19 +91,32 @@ class Labels:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
         if link.target.kind == "elided":
             return "⋯"
+        if self.unfolded.level == "states":
+            return self.setting.derivative(*map(self.name, (link.target, link.source)), link in self.unfolded.bypassed)
         found = self.unfolded.derivatives.get(link)
         if found is not None and text_width(self.unfolded.writer.text(found), EDGE_FONT) <= WIDEST:
             return self.writer.text(found)
         return self.setting.derivative(self.name(link.target), self.name(link.source))
 
     def function(self, link: Link) -> str:
-        """The function that a link applies, as f in h = f(ĥ), where it applies just one."""
+        """The function that a link applies, as f in h = f(ĥ), if it applies just one; the weights at level "states"."""
+        if self.unfolded.level == "states":
+            return ", ".join(self.weights(link))
         one = link.paths is not None and [len(path) for path in link.paths] == [1]
         return self.writer.function(link.user) if one and self.unfolded.level == "named" else ""
 
+    def weights(self, link: Link) -> dict[str, list[str]]:
+        """The weights on an arrow, and what each stands for: U for U_i, U_f and so on of the gates of a cell."""
+        found: dict[str, list[Tensor]] = defaultdict(list)
+        for x in sorted(set(self.unfolded.weights[link]), key=lambda x: x.born):
+            found[self.writer.variable(x) if x.name is None else self.writer.letter(x)].append(x)
+        names = {letter: [self.writer.variable(x) for x in of] for letter, of in found.items()}
+        return {of[0] if len(of) == 1 else letter: of for letter, of in names.items()}
 
-def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str]) -> list[Lane]:
-    """Place the nodes with room for the labels of both figures; links between the same variables get the same room.
+
+def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> list[Lane]:
+    """Place the nodes with room for the labels of both figures, at level "states" for those of the one that is drawn;
+    links between the same variables get the same room.
 
     Without a layout engine, a graph without time steps is left to who draws its DOT text.
 
@@ -105,11 +126,15 @@ def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, st
             several steps use, below that of its whole gradient.
     """
     widest: dict[tuple, float] = defaultdict(float)
+    one = unfolded.level == "states"
+    arriving = Counter(link.source for link in unfolded.links if link.source.tensor.requires_grad)
     for p in unfolded.places:
-        p.width, p.height = size(p.kind, labels.label(p, gradient=True), notes.get(p, ""))
+        label = labels.label(p, gradient or not one) + "₊" * (arriving[p] > 1)
+        p.width, p.height = size(p.kind, label, notes.get(p, ""))
     between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
     for link, names in between.items():
-        widest[names] = max(widest[names], text_width(labels.derivative(link), EDGE_FONT))
+        text = labels.function(link) if one and not gradient else labels.derivative(link)
+        widest[names] = max(widest[names], text_width(text, EDGE_FONT))
     if not unfolded.steps:
         with suppress(DrawingError):
             layered(unfolded.places, unfolded.links, lambda link: widest[between[link]])

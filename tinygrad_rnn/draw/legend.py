@@ -1,4 +1,4 @@
-"""What stands below a diagram: what the colours of kinds and of a scale mean, and the caption."""
+"""The legend below a diagram: the meaning of its colours and signs, and the caption."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -8,6 +8,7 @@ from tinygrad_rnn.draw.style import LEGEND, LEGEND_FONT, NODES, RING, ZERO, Styl
 
 SIDE = 14.0  # of a patch
 MANY = 7  # colours, of which only every second is told
+ADDED = "gradients added"
 
 
 class Part(NamedTuple):
@@ -29,24 +30,26 @@ def _colour(fill: str, line: str, width: float) -> Part:
 
 
 def _words(text: str, markup: str, after: float = 6.0) -> Part:
-    """Words with some space on the left, and what is wanted on the right; most fonts are narrower than their room."""
+    """Words with a space on either side; most fonts are narrower than the room for them."""
     width = text_width(text, LEGEND_FONT)
     return Part(4.0 + width + after, 4.0 + 0.46 * width, markup, {"shape": "plain", "style": "", **LEGEND})
 
 
 def rows(diagram: Drawing) -> list[list[Part]]:
     """The rows, from the top: the kinds of nodes, the scale, the caption; as far as there are any."""
-    kinds = diagram.explained or {node.kind for node in diagram.nodes if not node.faint}
-    found = [_kinds(kinds), _scale(diagram)]
+    shown = {node.kind for node in diagram.nodes if not node.faint} | ({"added"} if diagram.added else set())
+    kinds = _kinds(diagram.explained or shown)
+    found = [kinds + (_added() if "added" in (diagram.explained or shown) else []), _scale(diagram)]
     lines = zip(diagram.caption.splitlines(), diagram.caption_markup.splitlines(), strict=True)
     found += [[_words(text, markup)] for text, markup in lines]
     return [row for row in found if row]
 
 
 def width(diagram: Drawing) -> float:
-    """The legend's width: the wider of the forward and the backward figure's."""
-    both = [_kinds({node.kind for node in diagram.nodes} | {"sum"}), *rows(diagram)]
-    return max(sum(part.width for part in row) for row in both)
+    """The legend's width: the wider of the forward and the backward figure's, or its own in a tight frame."""
+    either = [*_kinds({node.kind for node in diagram.nodes} | {"sum"}), *_added()]
+    shown = rows(diagram) if diagram.tight else [either, *rows(diagram)]
+    return max(sum(part.width for part in row) for row in shown)
 
 
 def _kinds(kinds: Collection[str]) -> list[Part]:
@@ -56,6 +59,10 @@ def _kinds(kinds: Collection[str]) -> list[Part]:
             found.append(_words("✂", "✂", 0.0) if kind == "cut" else _patch(style))
             found.append(_words(style.meaning, style.meaning, 14.0))
     return found
+
+
+def _added() -> list[Part]:
+    return [_words("+", "<B>+</B>", 0.0), _words(ADDED, ADDED)]
 
 
 def _scale(diagram: Drawing) -> list[Part]:

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Story:
 
     def __init__(self, unfolded: Unfolded, forward: Drawing, backward: Drawing):
         self.unfolded, self.forward, self.backward = unfolded, forward, backward
-        self.output, self.equations = unfolded.places[-1], Equations(unfolded)
+        self.outputs, self.equations = [p for p in unfolded.places if p.kind == "output"], Equations(unfolded)
         self.labels, self.plain = self.equations.labels, Labels(unfolded, unfolded.writer)
         for first, count in unfolded.hidden.items():
             self.gap = (first, first + count - 1)
@@ -52,6 +52,7 @@ class Story:
     def moments(self) -> Iterator[Drawing]:
         """The figure at each frame: what is not shown yet is faint, and what the frame is about bold."""
         explained = frozenset(node.kind for figure, _ in self.phases for node in figure.nodes if not node.faint)
+        explained |= {"added"} if self.backward.added else set()
         for figure, frames in self.phases:
             shown = set()
             for frame in frames:
@@ -77,7 +78,7 @@ class Story:
                 self._show(dots, text=f"{self.steps.capitalize()} {runs} not drawn.", steps=self.steps)
             else:
                 self._show([p])
-        if self.output.tensor.size == 1 and self.output.tensor.requires_grad:
+        if all(p.tensor.size == 1 and p.tensor.requires_grad for p in self.outputs):
             self._back()
         else:
             self.frames[-1]["note"] = NO_NUMBER
@@ -99,7 +100,8 @@ class Story:
     def _back(self) -> None:
         """One frame an edge; the cotangents of all places are kept as they grow. Hidden steps go back in one."""
         unfolded, self.found = self.unfolded, {}
-        self._pass_on(self.output, np.ones(self.output.tensor.shape), "1", nodes=[self.output.id])
+        for p in self.outputs:
+            self._pass_on(p, np.ones(p.tensor.shape), "1", nodes=[p.id])
         into: dict[Place, list[Link]] = {p: [] for p in unfolded.places}
         for link in unfolded.links:
             into[link.target].append(link)
@@ -118,7 +120,7 @@ class Story:
                         parts["note"] = f"⋯ is what comes back through {self.steps}."
                     term = written if q in self.found else self.equations.gradient(q)
                     if q.kind == "elided":
-                        parts["name"] = self.labels.differential(used(link))
+                        parts["name"] = self.labels.differential(used(unfolded, link))
                     self._pass_on(q, passed[key], written, **frame, **parts)
                     if key in unfolded.shared:
                         self._add_term(key, q, passed[key], term)
@@ -136,7 +138,7 @@ class Story:
         ends = self.equations.ends
         for x, g in sweep(p.tensor, self.found[p], until=ends):
             if x in ends and x is not p.tensor:
-                key = (x.name, x.layer) if unfolded.is_hidden(x) else x
+                key = unfolded.role(x) if unfolded.is_hidden(x) else x
                 passed[key] = passed.get(key, 0.0) + g
         return passed
 
@@ -164,9 +166,10 @@ class Story:
     def _through_hidden_steps(self) -> dict[Tensor, np.ndarray]:
         """The parts of the gradients of parameters, and of the states before the hidden steps, that come from these."""
         unfolded = self.unfolded
-        output, shown = self.output.tensor, {p.tensor for p in unfolded.places}
+        shown = {p.tensor for p in unfolded.places}
         passed: dict[Tensor, np.ndarray] = {}
-        for node, g in sweep(output, np.ones(output.shape)):
+        sweeps = chain.from_iterable(sweep(x, np.ones(x.shape)) for x in unfolded.outputs)
+        for node, g in sweeps:
             for i, x in enumerate(node.inputs) if unfolded.is_hidden(node) else ():
                 if x in shown and not unfolded.is_hidden(x):
                     passed[x] = passed.get(x, 0.0) + passed_back(node, i, g)

@@ -1,7 +1,7 @@
 """The gradients of what is drawn, and how they and the values are shown: as text, and as colours."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_rnn.backward import passed_back, sweep
 from tinygrad_rnn.draw.grid import Place
 from tinygrad_rnn.draw.style import SCALE, ZERO
-from tinygrad_rnn.draw.unfolding import Unfolded
+from tinygrad_rnn.draw.unfolding import Unfolded, joined
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
 
@@ -21,29 +21,34 @@ Key = TypeVar("Key", bound=Hashable)
 def gradients(unfolded: Unfolded) -> dict[Place | Tensor, np.ndarray]:
     """∂L/∂node for every place that has one; of a parameter that several steps use, the term of each, and the whole.
 
-    Of an output that is no scalar, the Jacobians, one row for each of its elements; none if these are more than 64. No
-    `.grad` is read or changed.
+    Of an output that is no scalar, the Jacobians, one row for each of its elements; none if these are more than 64. Of
+    several outputs, the gradients of the sum of all their elements. No `.grad` is read or changed.
     """
-    output = unfolded.places[-1].tensor
+    output, *others = unfolded.outputs
+    if others:
+        return _gradients(unfolded, [np.ones(x.shape, x.dtype) for x in unfolded.outputs])
     if not output.requires_grad or output.size > MOST_ROWS:
         return {}
     cotangents = np.eye(output.size, dtype=output.dtype).reshape(output.size, *output.shape)
-    rows = [_gradients(unfolded, output, cotangent) for cotangent in cotangents]
+    rows = [_gradients(unfolded, [cotangent]) for cotangent in cotangents]
     return rows[0] if output.size == 1 else {p: np.array([row[p] for row in rows]) for p in rows[0]}
 
 
-def _gradients(unfolded: Unfolded, output: Tensor, cotangent: np.ndarray) -> dict[Place | Tensor, np.ndarray]:
-    places = {(p.tensor, p.column): p for p in unfolded.places if p.kind != "elided"}
-    whole: dict[Tensor, Place | Tensor] = {p.tensor: p for p in places.values()} | {x: x for x in unfolded.shared}
+def _gradients(unfolded: Unfolded, cotangents: Sequence[np.ndarray]) -> dict[Place | Tensor, np.ndarray]:
+    places = [p for p in unfolded.places if p.kind != "elided"]
+    terms = {(p.tensor, p.column): p for p in places if p.tensor in unfolded.shared}
+    wanted = {x for p in places for x in unfolded.parts(p)} | unfolded.shared.keys()
     found: dict[Place | Tensor, np.ndarray] = {}
-    for node, g in sweep(output, cotangent):
-        if node in whole:
-            found[whole[node]] = np.array(g)
-        for i, x in enumerate(node.inputs):
-            p = places.get((x, unfolded.columns.get(node)))
-            if p is not None and x in unfolded.shared:
-                found[p] = found.get(p, 0.0) + passed_back(node, i, g)
-    return found
+    for output, cotangent in zip(unfolded.outputs, cotangents, strict=True):
+        for node, g in sweep(output, cotangent):
+            if node in wanted:
+                found[node] = found.get(node, 0.0) + np.asarray(g)
+            for i, x in enumerate(node.inputs):
+                if p := terms.get((x, unfolded.columns.get(node))):
+                    found[p] = found.get(p, 0.0) + passed_back(node, i, g)
+    whole = {p: [found[x] for x in unfolded.parts(p) if x in found] for p in places if p.tensor not in unfolded.shared}
+    shared = {k: array for k, array in found.items() if k in unfolded.shared or isinstance(k, Place)}
+    return shared | {p: joined(arrays) for p, arrays in whole.items() if arrays}
 
 
 def short(array: np.ndarray | None) -> str:

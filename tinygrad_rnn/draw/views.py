@@ -5,6 +5,7 @@
 - `between` (Fig. 7-7): what of the backward figure lies between two nodes.
 """
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import fields, replace
 from typing import Any
@@ -29,6 +30,7 @@ from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tensor import Tensor
 
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
+PLUS = "<SUB><B>+</B></SUB>"  # behind a gradient that several are added up to
 GAP = 44.0  # from a Σ to what it makes
 AROUND = 32.0  # from the middle of a node to beyond its border
 CUT = 58.0  # from a cut to the state whose past it cuts off
@@ -37,20 +39,21 @@ LOOPS_APART = 26.0  # and the next one above it,
 BESIDE = 20.0  # and how far beside the states it comes down
 
 
-def forward(output: Tensor, **options: Any) -> Diagram:
+def forward(output: Tensor | Sequence[Tensor], **options: Any) -> Diagram:
     """The forward computational graph of a Tensor (Fig. 7-5 of interdb), time running to the right.
 
     Args:
+        output: or several, in a list.
         options: as `Options` has them: level, notation, max_steps, rolled, values, shapes, color_by, highlight,
-            font_size.
+            parameters, fit, font_size.
 
     Raises:
         TypeError: not a Tensor, or no such option. ValueError: a Tensor without a graph, or an unknown value.
     """
-    return _Figure(output, None, _options("forward", options)).diagram(FORWARD, gradient=False)
+    return _Figure(output, None, _options("forward", options), False).diagram(FORWARD, gradient=False)
 
 
-def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagram:
+def backward(output: Tensor | Sequence[Tensor], wrt: Tensor | None = None, **options: Any) -> Diagram:
     """The backward computational graph of a Tensor (Fig. 7-6 of interdb): gradients run to the left.
 
     Along each edge the gradient is multiplied by the local derivative written on it. A parameter that several steps
@@ -58,27 +61,28 @@ def backward(output: Tensor, wrt: Tensor | None = None, **options: Any) -> Diagr
     faintly, with no arrow to it.
 
     Args:
+        output: or several, in a list: a gradient of ones starts from each.
         wrt: a Tensor, to draw only what lies between it and the output, as `between` does.
         options: as for `forward`.
 
     Raises:
         TypeError, ValueError: as for `forward`; or the output does not depend on `wrt`.
     """
-    return _Figure(output, wrt, _options("backward", options)).diagram(BACKWARD, gradient=True)
+    return _Figure(output, wrt, _options("backward", options), True).diagram(BACKWARD, gradient=True)
 
 
 def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
-    """How the gradient of one node gets to another, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
+    """The ways of the gradient from one node to another, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
 
     The products of the local derivatives along all ways, added up, are ∂output/∂input (`bptt.jacobian`).
 
     Args, Raises: as for `backward`.
     """
     checks.instance("draw.between(output, input)", input, Tensor)
-    figure = _Figure(output, input, _options("between", options))
+    figure = _Figure(output, input, _options("between", options), True)
     start = next(p for p in figure.unfolded.places if p.tensor is input)
-    names = [figure.plain.name(p) for p in (figure.unfolded.places[-1], start)]
-    return figure.diagram(f"computational graph between {names[0]} and {names[1]}", gradient=True)
+    title = f"computational graph between {figure.plain.output} and {figure.plain.name(start)}"
+    return figure.diagram(title, gradient=True)
 
 
 def _options(view: str, given: dict[str, Any]) -> Options:
@@ -92,7 +96,7 @@ def _options(view: str, given: dict[str, Any]) -> Options:
 class _Figure:
     """A graph unfolded and placed, to be dressed for one direction or the other."""
 
-    def __init__(self, output: Tensor, start: Tensor | None, options: Options):
+    def __init__(self, output: Tensor | Sequence[Tensor], start: Tensor | None, options: Options, gradient: bool):
         self.options = options
         self.unfolded = unfolded = Unfolded(output, options, start)
         self.labels = [Labels(unfolded, writer) for writer in (unfolded.writer, unfolded.markup)]
@@ -102,7 +106,7 @@ class _Figure:
         self.columns = {*unfolded.steps, *unfolded.hidden}
         notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
         notes |= {x: self._said(x, self.gradients.get(x), whole=True) for x in unfolded.shared}
-        self.lanes = placed(unfolded, self.plain, notes)
+        self.lanes = placed(unfolded, self.plain, notes, gradient)
         self.highlighted = ["", ""]  # a term, as plain text and as markup
         self.lit = None if options.highlight is None else self._light(*options.highlight)
 
@@ -114,7 +118,8 @@ class _Figure:
         for lane in self.lanes if gradient else ():
             total, its_sum = self._sum(lane)
             nodes += [total, its_sum]
-            edges += [Edge(p.id, its_sum.id, kind="term", via=((p.x, lane.y),), **self._look(p)) for p in lane.terms]
+            terms = [*lane.terms, *self._hidden_terms(lane)]
+            edges += [Edge(p.id, its_sum.id, kind="term", via=((p.x, lane.y),), **self._look(p)) for p in terms]
             edges.append(Edge(its_sum.id, total.id, kind="term", faint=total.faint))
         for i, p in enumerate(unfolded.cuts):
             tooltip = "no gradient flows back from here"
@@ -125,14 +130,24 @@ class _Figure:
         scale = None
         if self.options.color_by is not None:
             nodes, scale = self._coloured(nodes)
-        parts = zip([labels.writer.legend() for labels in self.labels], self.highlighted, strict=True)
+        parts = zip([self._legend(labels, gradient) for labels in self.labels], self.highlighted, strict=True)
         captions = ["\n".join(filter(None, part)) for part in parts]
-        return Diagram(
+        told, tight = not unfolded.rolled and unfolded.level != "states", self.options.fit == "tight"
+        diagram = Diagram(
             title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
-            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(),
-            font_size=self.options.font_size, direction="RL" if gradient else "LR",
-            story=None if unfolded.rolled else self.story,
+            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(nodes, edges, tight),
+            font_size=self.options.font_size, direction="RL" if gradient else "LR", tight=tight,
+            story=self.story if told else None,
         )  # fmt: skip
+        added = [replace(node, markup=f"{node.markup}{PLUS}") if node.id in diagram.added else node for node in nodes]
+        return replace(diagram, nodes=added)
+
+    def _legend(self, labels: Labels, gradient: bool) -> str:
+        """The meaning of f; at level "states" that of U, if several gates have weights of that letter."""
+        if self.unfolded.level != "states":
+            return labels.writer.legend()
+        weights = {k: of for link in self.unfolded.links for k, of in labels.weights(link).items() if len(of) > 1}
+        return "" if gradient else "   ".join(f"{letter}: {', '.join(of)}" for letter, of in weights.items())
 
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
@@ -140,7 +155,7 @@ class _Figure:
         (its_id, total_id), x = unfolded.sums[first.tensor], lane.x - self._beside
         name, markup = (labels.differential(first.tensor) for labels in self.labels)
         over = f"the sum over the steps that use {self.plain.name(first)}"
-        hidden = sum(unfolded.hidden.values())
+        hidden = sum(step in unfolded.gap for step in unfolded.used[first.tensor])
         over += f", the {hidden} hidden ones too" if hidden > 1 else ", the hidden one too" if hidden else ""
         faint = all(self._look(p)["faint"] for p in lane.terms)
         note = self._said(first.tensor, self.gradients.get(first.tensor), whole=True)
@@ -149,34 +164,46 @@ class _Figure:
         total = Node(total_id, name, first.kind, markup, x=left, y=lane.y, tooltip=of, faint=faint, note=note)
         return total, Node(its_id, "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint)
 
+    def _hidden_terms(self, lane: Lane) -> list[Place]:
+        """The dots whose steps use a parameter too: those next to the lane of its sum."""
+        if not self.unfolded.gap.intersection(self.unfolded.used[lane.terms[0].tensor]):
+            return []
+        dots = [p for p in self.unfolded.places if p.kind == "elided"]
+        return sorted(dots, key=lambda p: abs(p.y - lane.y))[:1]
+
     def _look(self, *places: Place) -> dict[str, bool]:
-        """How what joins these places looks: bold on the way of the highlighted term, and faint beside it."""
+        """The look of what joins these places: bold on the way of the highlighted term, and faint beside it."""
         lit = None if self.lit is None else self.lit.issuperset(places)
         return {"bold": lit is True, "faint": lit is False}
 
     def _loops(self, top: float) -> list[Edge]:
         """From each state of a rolled graph over everything to where the next step starts, which it enters level."""
         edges = []
-        for i, (state, start) in enumerate(self.unfolded.loops):
+        for i, (state, start, back) in enumerate(self.unfolded.loops):
             column = [p for p in self.unfolded.places if p.column == state.column]
             x, y = max(p.x + p.width / 2 for p in column) + MARGIN + 8.0 * (i + 1), top + LOOP + LOOPS_APART * i
             way = ((state.x, y),) if is_free(state, column, 1) else ((x, state.y), (x, y))
             x = start.x - start.width / 2 - BESIDE * (i + 1)
             way += ((x, y), (x, start.y))
-            markup = "<I>t</I> − 1 ← <I>t</I>"
-            edges.append(Edge(state.id, start.id, "t − 1 ← t", "loop", markup, via=way, at=len(way) - 2))
+            before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
+            markup = f"<I>t</I>{before}<I>t</I>"
+            edges.append(Edge(state.id, start.id, f"t{before}t", "loop", markup, via=way, at=len(way) - 2))
         return edges
 
     @property
     def _beside(self) -> float:
-        """How far the Σ stand to the left of the lanes' ends, for loops to come down between."""
+        """The distance of the Σ from the lanes' left ends, for loops to come down between."""
         return 30.0 + BESIDE * (len(self.unfolded.loops) + 1) if self.unfolded.loops else 0.0
 
-    def _frame(self) -> tuple[float, float, float, float] | None:
-        """Around all that stands in either figure; None if the nodes have no places."""
+    def _frame(self, nodes: list[Node], edges: list[Edge], tight: bool) -> tuple[float, float, float, float] | None:
+        """Around all that stands in either figure, or in this one; None if the nodes have no places."""
         links = self.unfolded.links
         if not self.unfolded.steps and not any(link.curve for link in links):
             return None
+        if tight:
+            corners = [corner for node in nodes for corner in (box_of(node)[:2], box_of(node)[2:])]
+            xs, ys = zip(*corners, *(point for edge in edges for point in (*edge.via, *edge.curve)), strict=True)
+            return min(xs), min(ys) - AROUND, max(xs), max(ys) + AROUND
         points = [
             (p.x + side * p.width / 2, p.y + side * p.height / 2) for p in self.unfolded.places for side in (-1, 1)
         ]
@@ -188,9 +215,10 @@ class _Figure:
         return min(xs), min(ys) - AROUND, max(xs), top
 
     def story(self) -> Story:
-        """What the page shows, frame by frame: the figures themselves have no numbers, colours and highlights."""
+        """The page's frames; their figures have no numbers, colours and highlights."""
         bare = copy(self)
-        bare.options, bare.lit, bare.highlighted = replace(self.options, color_by=None), None, ["", ""]
+        bare.options = replace(self.options, color_by=None, fit="shared")
+        bare.lit, bare.highlighted = None, ["", ""]
         figures = (bare.diagram(FORWARD, gradient=False), bare.diagram(BACKWARD, gradient=True))
         return Story(self.unfolded, *(replace(x, nodes=[replace(node, note="") for node in x.nodes]) for x in figures))
 
@@ -208,7 +236,7 @@ class _Figure:
         if p.kind == "elided" or is_number(p.tensor):
             return ""
         whole = gradient and p.kind == "parameter" and p.tensor not in self.unfolded.shared
-        array = self.gradients.get(p) if gradient else self.unfolded.values[p.tensor]
+        array = self.gradients.get(p) if gradient else self.unfolded.value(p)
         return self._said(p.tensor, array, whole)
 
     def _said(self, tensor: Tensor, array: np.ndarray | None, whole: bool) -> str:
@@ -233,9 +261,9 @@ class _Figure:
     def _coloured(self, nodes: list[Node]) -> tuple[list[Node], Scale]:
         """The nodes in the colours of their norms, and the scale of these."""
         unfolded, arrays = self.unfolded, self.gradients
-        names = [f"∂{labels.name(unfolded.places[-1])}/∂·" for labels in self.labels]
+        names = [f"∂{labels.output}/∂·" for labels in self.labels]
         if self.options.color_by == "value":
-            arrays = {p: unfolded.values[p.tensor] for p in unfolded.places if p.kind != "elided"}
+            arrays = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
             names = ["·", "·"]
         fills, span = colours({p: norm([array]) for p, array in arrays.items()})
         fill = {unfolded.sums[x][1] if isinstance(x, Tensor) else x.id: colour for x, colour in fills.items()}
@@ -245,16 +273,24 @@ class _Figure:
     def _light(self, parameter: Tensor, step: int) -> set[Place]:
         """The places that the highlighted term passes: from the output to the parameter at its step."""
         checks.instance("draw(highlight=(parameter, step))", parameter, Tensor)
-        sum_of = self.unfolded.places[-1].tensor, parameter, self.options.notation
-        terms = [expansion(*sum_of, setting, step)[0] for setting in (PLAIN, MARKUP)]
-        in_order = " (read from left to right)" * (self.plain.writer.notation.order == "reading")
-        self.highlighted = [f"{term.factors}{in_order}   ‖·‖ = {term.norm:.3g}" for term in terms]
-        found = [p for p in self.unfolded.places if p.tensor is parameter]
-        found = [p for p in found if p.column == step] or [p for p in found if p.column not in self.unfolded.steps]
+        unfolded = self.unfolded
+        if len(unfolded.outputs) > 1:
+            raise ValueError(
+                "draw(highlight=(parameter, step)): it is a term of the gradient of one output, not of several"
+            )
+        sum_of = *unfolded.outputs, parameter, self.options.notation
+        states = unfolded.level == "states"
+        through = {x for p in unfolded.places for x in unfolded.parts(p)} if states else None
+        terms = [expansion(*sum_of, setting, step, through)[0] for setting in (PLAIN, MARKUP)]
+        in_order = " (read from left to right)" * (self.plain.writer.notation.order == "reading" and not states)
+        products = [term.derivatives if states else term.factors for term in terms]
+        self.highlighted = [f"{product}{in_order}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
+        found = [p for p in unfolded.places if p.tensor is parameter or parameter in unfolded.made_with[p]]
+        found = [p for p in found if p.column == step] or [p for p in found if p.column not in unfolded.steps]
         if not found:
             raise ValueError(f"draw(highlight=(parameter, step), max_steps=...): step {step} is one of those hidden")
-        lit = {found[0]}
-        for link in self.unfolded.links:  # in topological order
+        lit = set(found) if parameter in unfolded.made_with[found[0]] else {found[0]}
+        for link in unfolded.links:  # in topological order
             if link.source in lit:
                 lit.add(link.target)
         return lit

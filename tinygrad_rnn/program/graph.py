@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class Node:
     layer: int | None = None
     value: np.ndarray | None = None
     born: int | None = None
+    is_cut: ClassVar[bool] = False  # what a program is given is no state that was cut off
 
     def on(self, inputs: tuple[Node, ...]) -> Node:
         """The same operation on other inputs of the same shapes; itself if they are its own."""

@@ -1,0 +1,144 @@
+"""Level "states": the variables with which texts begin, x(t), h(t), y(t) and E(t), found in any recorded graph.
+
+- The states, which one step hands on to another; those that depend on each other, as h and c of an LSTM, are one node.
+- The data that they are made of.
+- What is read out of them, outputs and losses, without their targets.
+- The variables that all ways into a state pass through before they meet weights, as the hidden layer of a net that
+  feeds back its output.
+
+All else is folded away, pre-activations, gates and parameters; the weights stand on the arrows.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from tinygrad_rnn.algebra.formulas import expression, hands_on
+from tinygrad_rnn.algebra.variables import Use, fold, is_parameter
+from tinygrad_rnn.draw.grid import Role
+from tinygrad_rnn.naming import GradientName
+from tinygrad_rnn.tensor import Tensor
+
+
+class States:
+    """The variables that level "states" keeps of a graph.
+
+    Args:
+        order: the graph in topological order. uses: its variables, as level "named" has them. states: those of them
+            that are carried from step to step. ends: those that are kept whatever they are. role: that of a variable.
+
+    Attributes:
+        uses: what each that is kept is made of, with the parameters, which are not drawn.
+        groups: the parts of states that are drawn as one, by the first of them.
+    """
+
+    def __init__(
+        self, order: Sequence[Tensor], uses: Mapping[Tensor, list[Use]], states: Collection[Tensor],
+        ends: Collection[Tensor], role: Callable[[Tensor], Role],
+    ):  # fmt: skip
+        self.states, self.role = states, role
+        self.sources = {x: [use for use in made_of if not is_parameter(use.source)] for x, made_of in uses.items()}
+        into_states: set[Tensor] = set()
+        for x in reversed(uses):
+            if x in states or x in into_states:
+                into_states.update(use.source for use in self.sources[x])
+        parameters = set(filter(is_parameter, uses))
+        given = {x for x, made_of in self.sources.items() if not made_of and (x.is_leaf or x in into_states)}
+        self.data = given - parameters - set(states)
+        read_out = uses.keys() - given - into_states - set(states)
+        users = Counter(use.source for made_of in self.sources.values() for use in made_of)
+        activated = {uses[x][0].source for x in read_out if _is_function(x, uses[x])}
+        read_out -= {x for x in activated if users[x] == 1 and self.sources[x]} - set(ends)
+        self.kept = {*states, *ends, *self.data, *parameters, *read_out}
+        self.kept.update(x for state in states for x in self._layers(state))
+        folded = {x.born for x in uses.keys() - self.kept}
+        gradients = {x for x in self.kept if isinstance(x.name, GradientName)}
+        self.kept -= {x for x in gradients if x.name.born in folded} - set(ends)
+        self.drawn = self.kept - parameters
+        self.uses = fold(order, self.kept)
+        self.weights = {x: self._weights(x) for x in self.uses}
+        for x, made_of in self.uses.items():
+            if x not in states and x not in into_states:  # targets are no part of the picture
+                made_of[:] = [use for use in made_of if use.source not in self.data or self.weights[x][use.source]]
+        self.groups = self._groups()
+
+    def _layers(self, x: Tensor) -> list[Tensor]:
+        """The variables that all ways into a state pass through, and that weights follow on."""
+        found, weighted = [], False
+        while len(self.sources[x]) == 1:
+            (use,) = self.sources[x]
+            x, weighted = use.source, weighted or _has_matrix(use)
+            if x in self.states or x in self.data:
+                break
+            if weighted:
+                found.append(x)
+                weighted = False
+        return found
+
+    def _weights(self, target: Tensor) -> dict[Tensor, list[Tensor]]:
+        """Per variable that a target is made of, the parameters that it is multiplied by on its way there.
+
+        What has become a gate, σ(W_f x), is not multiplied by what comes after: that belongs to what it gates.
+        """
+        inside, known = [target], {target}
+        for node in inside:  # which grows
+            new = [x for x in dict.fromkeys(node.inputs) if x not in known and x not in self.kept and not x.is_leaf]
+            known.update(new)
+            inside += new
+        found: dict[Tensor, dict[tuple[Tensor, bool], dict[Tensor, None]]] = {}
+        for node in sorted(inside, key=lambda x: x.born):
+            found[node] = defaultdict(dict)
+            ways = [found.get(x, {(x, False): {}}) for x in node.inputs]
+            drawn = [any(source in self.drawn for source, _ in way) for way in ways]
+            for i, way in enumerate(ways):
+                factors = _factors(node, i)
+                beside = [x for k in factors if not drawn[k] for x, _ in ways[k] if is_parameter(x)]
+                gates = any(drawn[k] for k in factors)
+                for (source, gating), weights in way.items():
+                    more = {} if gating else dict.fromkeys(beside)
+                    found[node][source, gating or (gates and bool(weights))] |= weights | more
+        total: dict[Tensor, list[Tensor]] = defaultdict(list)
+        for (source, _), weights in found[target].items():
+            total[source] += weights
+        return total
+
+    def _groups(self) -> dict[Tensor, tuple[Tensor, ...]]:
+        """The states of a step that depend on each other, with no matrix in between: (h, c), by its h."""
+        roles = {self.role(x): x for x in self.uses if x in self.states and not x.is_leaf}
+        after = {role: {role} for role in roles}  # what each depends on
+        for x in roles.values():
+            after[self.role(x)].update(self.role(use.source) for use in self.uses[x] if use.source in self.states)
+        for _ in roles:
+            after = {role: set().union(*(after.get(r, ()) for r in known)) for role, known in after.items()}
+        found: dict[tuple, list[Tensor]] = defaultdict(list)
+        for role, x in roles.items():
+            circle = [r for r in roles if r in after[role] and role in after[r] and roles[r].shape == x.shape]
+            inside = [use for r in circle for use in self.uses[roles[r]] if use.source.step == roles[r].step]
+            between = self.drawn - self.data - self.states
+            matrices = [use for use in inside if self.role(use.source) in circle and _has_matrix(use)]
+            if len(circle) > 1 and not matrices and not any(use.source in between for use in inside):
+                for y in self.uses:
+                    if y in self.states and self.role(y) == role:
+                        found[tuple(circle), y.step].insert(0, y)
+        return {parts[0]: tuple(parts) for parts in found.values() if len(parts) > 1}
+
+
+def _has_matrix(use: Use) -> bool:
+    """Tell whether a variable is multiplied by a matrix on its way into another."""
+    return use.paths is None or any(
+        i in pair for path in use.paths for node, i in path for pair in node.primitive.products
+    )
+
+
+def _is_function(x: Tensor, made_of: Sequence[Use]) -> bool:
+    """Tell whether a variable is a function of another one alone, as h = f(ĥ)."""
+    one = len(made_of) == 1 and made_of[0].paths is not None and [len(path) for path in made_of[0].paths] == [1]
+    made = expression(x, lambda _: True, 1) if one else None
+    return one and made.head == "applied" and len(made.parts) == 1 and made_of[0].source.shape == x.shape
+
+
+def _factors(node: Tensor, i: int) -> list[int]:
+    """The inputs of a node that its input i is multiplied by."""
+    pairs = node.primitive.products
+    if pairs:
+        return [k for pair in pairs if i in pair for k in pair if k != i]
+    return [] if hands_on(node.primitive, i) else [k for k in range(len(node.inputs)) if k != i]
