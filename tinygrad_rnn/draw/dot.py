@@ -5,13 +5,12 @@ Where the nodes have places, the DOT text holds every coordinate, for Graphviz's
 
 import html
 import re
-from collections import defaultdict
 
 import graphviz
 
 from tinygrad_rnn.draw import legend, style
 from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
-from tinygrad_rnn.draw.routes import Route, box_of, routes
+from tinygrad_rnn.draw.routes import Route, routes
 from tinygrad_rnn.tables import counted
 
 ROW = 26.0  # the height of a line of the legend
@@ -26,7 +25,7 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     own |= {} if dpi is None else {"dpi": f"{dpi:g}"}
     graph = graphviz.Digraph(diagram.title, graph_attr=style.GRAPH | own, node_attr=style.NODE, edge_attr=style.EDGE)
     if placed:
-        for step, (left, bottom, right, top) in _panels(diagram).items():
+        for step, (left, bottom, right, top) in diagram.panels.items():
             title = _title(diagram, step)
             middle = max(right - 8 - style.text_width(title, style.PANEL_FONT) / 2, (left + right) / 2)
             with graph.subgraph(name=f"cluster_{step}") as panel:
@@ -110,23 +109,3 @@ def _positions(edge: Edge, route: Route) -> dict[str, str]:
     tip = "" if style.EDGES[edge.kind].get("arrowhead") == "none" else "e,{:.2f},{:.2f} ".format(*route.tip)
     attributes = {"pos": tip + " ".join(f"{x:.2f},{y:.2f}" for x, y in route.curve)}
     return attributes if route.label is None else attributes | {"lp": "{:.2f},{:.2f}".format(*route.label)}
-
-
-def _panels(diagram: Drawing) -> dict[int, tuple[float, float, float, float]]:
-    """Per column, the rectangle (left, bottom, right, top) behind it; those of alike steps are equally wide."""
-    columns = defaultdict(list)  # per column, (left, bottom, right, top) of each node
-    for node in diagram.nodes:
-        if node.step is not None:
-            columns[node.step].append(box_of(node))
-    if not columns:
-        return {}
-    bottom = min(box[1] for boxes in columns.values() for box in boxes) - style.MARGIN
-    top = max(box[3] for boxes in columns.values() for box in boxes) + style.MARGIN + 16
-    sides = {step: (min(box[0] for box in boxes), max(box[2] for box in boxes)) for step, boxes in columns.items()}
-    widest = max(right - left for left, right in sides.values())
-    panels = {}
-    for step, (left, right) in sorted(sides.items()):
-        less = (widest - (right - left)) / 2
-        more = style.MARGIN + (less if less < 9.0 else 0.0)  # one digit less in an index makes no narrower panel
-        panels[step] = (left - more, bottom, right + more, top)
-    return panels

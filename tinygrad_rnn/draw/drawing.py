@@ -49,10 +49,6 @@ class Edge:
     label: str = ""
     kind: str = "value"
     markup: str = ""
-    via: tuple[tuple[float, float], ...] = ()
-    at: int = 0
-    side: int = 1
-    bend: float = 0.0
     curve: tuple[tuple[float, float], ...] = ()
     middle: tuple[float, float] | None = None
     bold: bool = False
@@ -60,8 +56,7 @@ class Edge:
 
     def reversed(self) -> "Edge":
         """The same line from its target to its source."""
-        way = {"via": self.via[::-1], "at": len(self.via) - self.at, "curve": self.curve[::-1]}
-        return replace(self, source=self.target, target=self.source, **way)
+        return replace(self, source=self.target, target=self.source, curve=self.curve[::-1])
 
 
 class Scale(NamedTuple):
@@ -95,6 +90,7 @@ class Drawing:
     scale: Scale | None = None
     frame: tuple[float, float, float, float] | None = None
     direction: str = "LR"
+    panels: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
 
     @property
     def description(self) -> str:

@@ -46,14 +46,14 @@ FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 # fmt: on
 
-_SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
+_SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′")
 
 FONT = "Times-Roman"
-NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 13.0, 13.0, 13.0, 9.0
+NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 16.0, 13.0, 13.0, 9.0
 NOTE_GAP = 3.0  # between a label and the note below it
 ARROW = 7.0
-MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
-CORNER = 12.0  # the radius of a turn
+MARGIN = 8.0  # from a column's outermost nodes to its panel's edge
+CORNER = 8.0  # the radius of a turn
 
 # Graphviz's attributes: of the whole, of every node and edge, of a column's panel, of the legend and the caption
 GRAPH = {"pad": "0.15", "outputorder": "edgesfirst", "bgcolor": "white", "fontname": FONT}
@@ -85,6 +85,8 @@ def text_width(text: str, font_size: float) -> float:
 
 def _width(character: str) -> float:
     """Of one character, in parts of the font size: of the widest of the fonts that a reader may have."""
+    if unicodedata.combining(character):
+        return 0.0
     if character in _SMALL:
         return 0.36
     if character in "MW@" or unicodedata.east_asian_width(character) in "WF":
