@@ -6,12 +6,14 @@ import subprocess
 import sys
 import unicodedata
 import xml.etree.ElementTree as ET
+from collections import defaultdict
 
 import graphviz
 import numpy as np
 import pygraphviz
 import pytest
 from drawn_nets import NETS, SVG, VIEWS
+from own_nets import OWN_NETS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
@@ -79,11 +81,10 @@ def points(path, pieces=16):
 
 
 def assert_lines_pass_no_node(picture):
+    ids, boxes = list(picture.nodes), np.array(list(picture.nodes.values()))
     for ends, line in picture.lines:
-        for id, (left, top, right, bottom) in picture.nodes.items():
-            if id not in ends:
-                inside = (line > (left + 1, top + 1)) & (line < (right - 1, bottom - 1))
-                assert not inside.all(axis=1).any(), (ends, id)
+        inside = (line[:, None] > boxes[:, :2] + 1) & (line[:, None] < boxes[:, 2:] - 1)
+        assert {ids[i] for i in np.flatnonzero(inside.all(axis=2).any(axis=0))} <= set(ends)
 
 
 def overlap(a, b):
@@ -136,6 +137,37 @@ def test_nothing_overlaps_in_other_nets(unrolled, view, net, option):
     diagram = VIEWS[view](unrolled(3, **NETS[net]), **OPTIONS[option])
     assert "nan" not in diagram.render("svg").decode()
     assert_nothing_overlaps(Picture(diagram))
+
+
+@pytest.mark.parametrize("options", [{}, {"level": "primitives"}], ids=str)
+@pytest.mark.parametrize("net", OWN_NETS)
+def test_nothing_overlaps_and_no_line_passes_a_node_in_any_graph(net, options):
+    """Of both figures of a graph, which put each node in the same place."""
+    loss = OWN_NETS[net]()
+    forward, backward = (Picture(view(loss, **options)) for view in VIEWS.values())
+    for picture in (forward, backward):
+        assert_nothing_overlaps(picture)
+        assert_lines_pass_no_node(picture)
+    for id in forward.nodes:
+        assert backward.centre(id) == pytest.approx(forward.centre(id), abs=0.05)
+
+
+@pytest.mark.parametrize("net", OWN_NETS)
+def test_what_is_the_same_in_every_step_stands_in_the_same_place_of_its_column(net):
+    diagram = tg.draw.forward(OWN_NETS[net]())
+    of_step = {step: (left, right) for step, (left, _, right, _) in diagram.panels.items()}
+    places = defaultdict(set)
+    for node in diagram.nodes:
+        if node.step in of_step and node.kind == "state" and " = " in node.tooltip:
+            left, right = of_step[node.step]
+            places[node.label.split("⁽")[0], round(right - left)].add((round(node.x - left), round(node.y)))
+    assert all(len(found) == 1 for found in places.values())
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("net", NETS)
+def test_lines_of_other_nets_pass_no_node(unrolled, view, net):
+    assert_lines_pass_no_node(Picture(VIEWS[view](unrolled(3, **NETS[net]))))
 
 
 def assert_nothing_overlaps(picture):
