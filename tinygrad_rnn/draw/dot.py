@@ -1,6 +1,6 @@
 """A diagram as Graphviz DOT.
 
-Where the nodes have places, the DOT text holds every coordinate, for Graphviz's `nop2` layout, which only draws.
+The DOT text holds every coordinate, for Graphviz's `nop2` layout, which only draws.
 """
 
 import html
@@ -20,29 +20,23 @@ APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a
 
 def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text; for a bitmap, with its dots per inch."""
-    placed = diagram.frame is not None
-    own = {"layout": "nop2" if placed else "dot", "rankdir": diagram.direction, "tooltip": diagram.title}
+    own = {"layout": "nop2", "rankdir": diagram.direction, "tooltip": diagram.title}
     own |= {} if dpi is None else {"dpi": f"{dpi:g}"}
     graph = graphviz.Digraph(diagram.title, graph_attr=style.GRAPH | own, node_attr=style.NODE, edge_attr=style.EDGE)
-    if placed:
-        for step, (left, bottom, right, top) in diagram.panels.items():
-            title = _title(diagram, step)
-            middle = max(right - 8 - style.text_width(title, style.PANEL_FONT) / 2, (left + right) / 2)
-            with graph.subgraph(name=f"cluster_{step}") as panel:
-                label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
-                box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
-                panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
+    for step, (left, bottom, right, top) in diagram.panels.items():
+        title = _title(diagram, step)
+        middle = max(right - 8 - style.text_width(title, style.PANEL_FONT) / 2, (left + right) / 2)
+        with graph.subgraph(name=f"cluster_{step}") as panel:
+            label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
+            box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
+            panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
     for node in diagram.nodes:
-        graph.node(node.id, **_node_attributes(node, placed))
-    found = routes(diagram) if placed else [None] * len(diagram.edges)
-    by_weight = sorted(zip(diagram.edges, found, strict=True), key=lambda pair: (not pair[0].faint, pair[0].bold))
-    for edge, route in by_weight:  # the faint ones below the others
+        graph.node(node.id, **_node_attributes(node))
+    found = zip(diagram.edges, routes(diagram), strict=True)
+    for edge, route in sorted(found, key=lambda pair: (not pair[0].faint, pair[0].bold)):  # the faint ones below
         attributes = {**style.EDGES[edge.kind], "label": _html(edge.markup, style.EDGE_FONT)}
         attributes |= {"penwidth": "2.2"} if edge.bold else style.PALE if edge.faint else {}
-        graph.edge(edge.source, edge.target, **attributes, **(_positions(edge, route) if route else {}))
-    if not placed:
-        graph.attr(label=_html(diagram.caption_markup, style.LEGEND_FONT), labelloc="b", **style.LEGEND)
-        return graph
+        graph.edge(edge.source, edge.target, **attributes, **_positions(edge, route))
     left, bottom, right, top = diagram.frame
     centre, y = (left + right) / 2, bottom - 29
     for i, row in enumerate(legend.rows(diagram)):
@@ -80,7 +74,7 @@ def _literal(text: str) -> str:
     return graphviz.escape(text.replace("&", "&amp;"))
 
 
-def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
+def _node_attributes(node: Node) -> dict[str, str]:
     look = style.NODES[node.kind]
     width, height = style.size(node.kind, node.label, node.note)
     note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
@@ -94,11 +88,10 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
         "color": look.line,
         "width": f"{width / 72:.4f}",
         "height": f"{height / 72:.4f}",
+        "pos": f"{node.x:.2f},{node.y:.2f}",
     }
     if look.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
         attributes["style"] = ""
-    if placed:
-        attributes["pos"] = f"{node.x:.2f},{node.y:.2f}"
     if node.fill:
         attributes |= {"fillcolor": node.fill, "fontcolor": style.ink(node.fill)}
     return attributes | (style.FAINT if node.faint else {})

@@ -423,9 +423,8 @@ class Grid:
         """
         width, height = kind.size(role)
         spot = Spot(height / 2, height / 2, (width, height))
-        cut = (
-            CUT + 12.0 if any(p.carried and p.tensor.is_leaf and p.tensor.step > 0 for p in kind.places[role]) else 0.0
-        )
+        is_cut = any(p.kind == "state" and p.tensor.is_leaf and p.tensor.step > 0 for p in kind.places[role])
+        cut = CUT + 12.0 if is_cut else 0.0
         spot.boxes = [(-width / 2 - cut, -height / 2, width / 2, height / 2)]
         spot.lanes = {p.tensor: 1 for p in kind.places[role] if p.tensor in self.shared}
         uses = {a: kind.uses[0, a, role] for a in hung}

@@ -94,8 +94,6 @@ class Labels:
 def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str]) -> Placement:
     """Place the nodes with room for the labels of both figures; links between the same variables get the same room.
 
-    Without a layout engine, a graph without time steps is left to who draws its DOT text.
-
     Args:
         labels: in plain text.
         notes: what stands in a node below its label, the longer of what it is in both figures; of a parameter that

@@ -7,7 +7,6 @@ from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
 from tinygrad_rnn.draw.style import ARROW, EDGES, NODES, size
 
 Point = tuple[float, float]
-Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 
 class Route(NamedTuple):
@@ -32,12 +31,6 @@ def _route(edge: Edge, source: Node, target: Node) -> Route:
     end = tip if EDGES[edge.kind].get("arrowhead") == "none" else _towards(tip, curve[-4], ARROW)
     curve[-3:] = level(curve[-4], end)
     return Route(curve, tip, edge.middle if edge.label else None)
-
-
-def box_of(node: Node) -> Box:
-    """What a node covers."""
-    width, height = size(node.kind, node.label, node.note)
-    return node.x - width / 2, node.y - height / 2, node.x + width / 2, node.y + height / 2
 
 
 def level(a: Point, b: Point) -> list[Point]:
