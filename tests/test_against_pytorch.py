@@ -13,6 +13,42 @@ import tinygrad_rnn as tg
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 
+@pytest.mark.parametrize("lengths", [None, [5, 2, 3]])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_nets_that_run_both_ways_and_lengths(kind, bias, lengths):
+    """PyTorch's bidirectional nets and packed sequences: outputs, final states and gradients of the inputs."""
+    torch.manual_seed(0)
+    theirs = getattr(torch.nn, kind)(2, 4, bias=bias, bidirectional=True, dtype=torch.float64)
+    ours = tg.nn.Bidirectional(*(getattr(tg.nn, kind)(2, 4, bias=bias, reverse=reverse) for reverse in (False, True)))
+    tg.from_torch(ours, theirs.state_dict())
+    rng = np.random.default_rng(1)
+    xs, weights = rng.standard_normal((5, 3, 2)), rng.standard_normal((5, 3, 8))
+    leaf, argument = tg.Tensor(xs, requires_grad=True), torch.tensor(xs, requires_grad=True)
+    hs, state = ours(leaf, lengths=lengths)
+    packed, weights = argument, weights * (np.arange(5)[:, None, None] < np.reshape(lengths or [5] * 3, (3, 1)))
+    if lengths:
+        packed = torch.nn.utils.rnn.pack_padded_sequence(argument, lengths, enforce_sorted=False)
+    expected, final = theirs(packed)
+    if lengths:
+        expected, _ = torch.nn.utils.rnn.pad_packed_sequence(expected)
+    valid = weights != 0
+    np.testing.assert_allclose(np.array([h.data for h in hs])[valid], expected.detach().numpy()[valid], atol=1e-12)
+    for (layer,), last in zip(state, zip(*final, strict=True) if kind == "LSTM" else final, strict=True):
+        for part, other in zip(*((s if isinstance(s, tuple) else (s,)) for s in (layer, last)), strict=True):
+            np.testing.assert_allclose(part.data, other.detach().numpy(), atol=1e-12)
+    sum((h * w).sum() for h, w in zip(hs, weights, strict=True)).backward()
+    (expected * torch.from_numpy(weights)).sum().backward()
+    np.testing.assert_allclose(leaf.grad, argument.grad.numpy(), atol=1e-12)
+    for net, end in ((ours.forth, "l0"), (ours.back, "l0_reverse")):
+        (cell,) = net.cells
+        for letter, name in (("W", "weight_ih"), ("U", "weight_hh")):
+            found = np.concatenate([getattr(cell, letter + gate).grad for gate in cell.gates])
+            np.testing.assert_allclose(found, getattr(theirs, f"{name}_{end}").grad.numpy(), atol=1e-12)
+    back = tg.to_torch(ours)
+    assert all(np.array_equal(back[name], p.numpy()) for name, p in theirs.state_dict().items())
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("batch", [(), (3,)])

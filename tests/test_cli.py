@@ -70,7 +70,8 @@ def test_demo_fails_when_a_gradient_disagrees(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_draw(capsys, tmp_path, view, level, suffix):
     path = tmp_path / f"figure.{suffix}"
-    status, out, _ = run(capsys, "draw", "--view", view, "--level", level, "--steps", 3, "-o", path)
+    quick = ("--steps", 1, "--dpi", 24) if suffix == "gif" else ("--steps", 3)
+    status, out, _ = run(capsys, "draw", "--view", view, "--level", level, *quick, "-o", path)
     assert status == 0 and str(path) in out and path.stat().st_size > 1000
 
 
@@ -213,6 +214,24 @@ def test_draw_with_another_resolution(capsys, tmp_path):
     assert width("--dpi", 96) == pytest.approx(width() / 2, abs=1)
 
 
+def test_draw_frames_for_slides(capsys, tmp_path):
+    status, out, _ = run(capsys, "draw", "--steps", 1, "--frames", tmp_path / "slides", "--format", "pdf")
+    files = sorted(os.listdir(tmp_path / "slides"))
+    assert status == 0 and f"frame-001.pdf to {files[-1]}" in out
+    assert files == [f"frame-{i:03}.pdf" for i in range(1, len(files) + 1)] and len(files) > 10
+    (tmp_path / "file").write_text("mine")
+    for options, message in {
+        ("--frames", tmp_path / "file"): "a folder is needed, and this is a file",
+        ("--frames", tmp_path / "new", "--format", "gif"): "invalid choice: 'gif'",
+        ("--frames", tmp_path / "new", "--rolled"): "with every step (not rolled)",
+        ("--frames", tmp_path / "new", "--color-by", "value"): "leave out --color-by",
+        ("--frames", tmp_path / "new", "-o", tmp_path / "x.svg"): "not allowed with argument",
+    }.items():
+        status, out, err = run(capsys, "draw", *options)
+        assert status in (1, 2) and out == "" and message in err and err.count("\n") == 1
+    assert sorted(os.listdir(tmp_path)) == ["file", "slides"]
+
+
 @pytest.mark.parametrize(
     "options, status, message",
     [
@@ -233,7 +252,11 @@ def test_draw_with_another_resolution(capsys, tmp_path):
         (["--layers", "0"], 2, "'0' is not a whole number from 1 up"),
         (["--dpi", "abc", "-o", "figure.png"], 2, "'abc' is not a whole number from 1 up"),
         (["--dpi", "9999", "-o", "figure.png"], 2, "from 1 to 2400 dots per inch"),
-        (["--dpi", "96"], 2, "--dpi is for a .png, and 'figure.svg' is none"),
+        (["--dpi", "96"], 2, "only a .png or .gif has dots, not .svg"),
+        (["--outlines", "-o", "figure.png"], 2, "outlines=True: of the letters of an .svg, not of .png"),
+        (["--format", "pdf"], 2, "--format is that of --frames"),
+        (["--values", "--shapes", "-o", "x.gif"], 2, "nor a single term: leave out --values, --shapes"),
+        (["--rolled", "-o", "x.gif"], 2, "with every step (not rolled)"),
         (["-o", "missing/figure.svg"], 1, "cannot write missing/figure.svg: No such file or directory"),
         (["-o", "folder.svg"], 1, "cannot write folder.svg: Is a directory"),
     ],
@@ -403,6 +426,33 @@ def test_help(capsys, command):
     assert status == 0 and "usage: tinygrad-rnn" in out
 
 
+def test_without_arguments_there_is_the_help(capsys):
+    assert run(capsys) == run(capsys, "--help")
+
+
+@pytest.mark.parametrize(
+    "arguments, meant",
+    [
+        (["trian"], "train"),
+        (["train", "--hiden", 3], "--hidden"),
+        (["draw", "-o", "a.svg", "--view", "forwrd"], "forward"),
+        (["flow", "--forget-bais", 1], "--forget-bias"),
+    ],
+)
+def test_what_is_misspelt_is_told_as_it_may_be_meant(capsys, arguments, meant):
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "") and f"; did you mean {meant}? (see tinygrad-rnn " in err and err.count("\n") == 1
+
+
+def test_a_pipe_that_nobody_reads_is_no_error():
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "tinygrad_rnn", "check"]
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_version(capsys):
     assert run(capsys, "--version")[:2] == (0, f"tinygrad-rnn {tg.__version__}\n")
 
@@ -415,7 +465,7 @@ def test_help_of_draw_names_every_option_in_its_group(capsys):
     ]  # fmt: skip
     assert re.findall(r"^  (?:-o OUT, )?(--[\w-]+)", figure, re.MULTILINE) == [
         "--view", "--level", "--notation", "--max-steps", "--rolled", "--values", "--shapes", "--color-by",
-        "--highlight", "--parameter", "--out", "--dpi",
+        "--font-size", "--highlight", "--parameter", "--out", "--frames", "--format", "--dpi", "--outlines",
     ]  # fmt: skip
     assert all(f".{suffix}" in figure for suffix in FORMATS)
 
@@ -430,10 +480,10 @@ def test_as_a_module(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["draw"], "the following arguments are required: -o/--out"),
+        (["draw"], "one of the arguments -o/--out --frames is required"),
         (["demo", "--steps", "two"], "argument --steps: 'two' is not a whole number from 1 up"),
         (["train", "--epochs", "x"], "argument --epochs: 'x' is not a whole number"),
-        (["flow", "--cell", "cnn"], "argument --cell: invalid choice: 'cnn'"),
+        (["flow", "--preset", "cnn"], "argument --preset: invalid choice: 'cnn'"),
     ],
 )
 def test_arguments_that_do_not_fit_are_told_in_one_line(capsys, arguments, message):

@@ -24,6 +24,15 @@ def test_the_example_prints_what_stands_below_it(tmp_path):
     assert (tmp_path / "backward.svg").stat().st_size > 0
 
 
+def test_the_cell_of_ones_own_runs():
+    (code,) = re.findall(r"```python\n(import numpy[^`]*nn\.Cell.*?)```", README, re.DOTALL)
+    found = {}
+    exec(code, found)
+    assert [h.shape for h in found["hs"]] == [(5, 6)] * 4
+    labels = {node.label for node in tg.draw.forward(found["hs"][-1].sum()).nodes}
+    assert any("W_f,forth" in label for label in labels) and any("h_back" in label for label in labels)
+
+
 def texts(path):
     return ["".join(e.itertext()) for e in ET.parse(path).iter() if e.tag.endswith(("}text", "}title"))]
 

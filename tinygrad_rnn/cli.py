@@ -6,7 +6,10 @@ or bad data; 130 when interrupted, 143 when terminated.
 
 import argparse
 import contextlib
+import difflib
+import errno
 import os
+import re
 import signal
 import sys
 import warnings
@@ -22,10 +25,11 @@ from tinygrad_rnn import Tensor, __version__, datasets, draw, nn, stack
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
-from tinygrad_rnn.draw.diagram import FORMATS
+from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, LEVELS, Options
 from tinygrad_rnn.errors import DrawingError, GradientError
-from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train, reader
+from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
+from tinygrad_rnn.experiments.options import reader
 from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
@@ -44,11 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
     try:
-        with warnings.catch_warnings(), _termination_interrupts() as terminated:
+        with warnings.catch_warnings(), _termination_interrupts():
             warnings.showwarning = _shown_in_a_line(options.command)
-            return options.run(options)
+            status = options.run(options)
+            sys.stdout.flush()
+            return status
     except ValueError as error:
         status, message = 2, str(error)
     except (DrawingError, ArithmeticError, ImportError) as error:  # the last of a package that is an extra
@@ -56,10 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         status, message = 1, f"not enough memory: {error}"
     except KeyboardInterrupt as error:
-        status, message = 143 if terminated else 130, str(error) or "interrupted"
+        status, message = 143 if isinstance(error, Terminated) else 130, str(error) or "interrupted"
     except FileExistsError as error:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
+        if error.strerror == os.strerror(errno.EPIPE):  # nobody reads what is printed, as after `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         told = error.strerror or str(error)
         status, message = 1, f"{told}: {error.filename}" if error.filename else told
     message = " ".join(message.removeprefix(f"{options.command}: ").splitlines())
@@ -67,19 +76,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM interrupts as Ctrl-C does: what has been done is kept."""
+
+
 @contextlib.contextmanager
-def _termination_interrupts() -> Iterator[list[int]]:
-    """SIGTERM interrupts as Ctrl-C does: what has been done is kept. Gives a list of the signals that have come."""
-    received, before = [], signal.getsignal(signal.SIGTERM)
-
+def _termination_interrupts() -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
+        raise Terminated
 
+    before = signal.getsignal(signal.SIGTERM)
     with contextlib.suppress(ValueError):  # signals are for the main thread
         signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield received
+        yield
     finally:
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, before)
@@ -98,9 +108,18 @@ def _shown_in_a_line(command: str) -> Callable[..., None]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells what is wrong with the arguments in one line."""
+    """Tells what is wrong with the arguments in one line, and what may be meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"(?:invalid choice|unrecognized arguments): '?([\w-]+)", message)
+        near = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", self.format_help()), 1) if wrong else []
+        message += f"; did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -163,13 +182,20 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
     figure.add_argument("--values", action="store_true", help="write the value, or the gradient, into every node")
     figure.add_argument("--shapes", action="store_true", help="write the shape into every node")
     figure.add_argument("--color-by", choices=COLOURS[1:], help="fill the nodes by the norm of their gradient or value")
+    figure.add_argument("--font-size", type=_whole(1), metavar="N", help="points of the letters (default: 16)")
     figure.add_argument("--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter through this step")
     figure.add_argument(
         "--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: the first U)"
     )
     known = ", ".join(f".{name}" for name in FORMATS)
-    figure.add_argument("-o", "--out", type=Path, required=True, help=f"the file; its suffix is one of {known}")
-    figure.add_argument("--dpi", type=_whole(1), metavar="N", help="dots per inch of a .png (default: 192)")
+    out = figure.add_mutually_exclusive_group(required=True)
+    out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}")
+    out.add_argument("--frames", type=Path, metavar="FOLDER", help="a picture for each moment of the page's story")
+    figure.add_argument("--format", choices=PICTURES, help=f"of the --frames (default: {PICTURES[0]})")
+    figure.add_argument(
+        "--dpi", type=_whole(1), metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)"
+    )
+    figure.add_argument("--outlines", action="store_true", help="draw the letters of an .svg as shapes")
 
 
 class _Forecast:
@@ -253,10 +279,15 @@ def _draw(options: argparse.Namespace) -> int:
     _refuse_what_has_no_effect(options, shown)
     settings = {"nonlinearity": options.nonlinearity} if options.nonlinearity else {}
     net = _Forecast(options, KINDS[options.cell], num_layers=options.layers, **settings)
+    how = {name: getattr(options, name) for name in ("format", "dpi", "outlines") if hasattr(options, name)}
+    diagram = _diagram(net, options, shown)
+    if hasattr(options, "frames"):
+        paths = diagram.frames(options.frames, **how)
+        print(f"wrote {paths[0]} to {paths[-1].name}")
+        return 0
     if os.path.exists(options.data) and options.out.exists() and options.out.samefile(options.data):
         raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
-    resolution = {"dpi": options.dpi} if hasattr(options, "dpi") else {}
-    print(f"wrote {_diagram(net, options, shown).save(options.out, **resolution)}")
+    print(f"wrote {diagram.save(options.out, **how)}")
     return 0
 
 
@@ -275,8 +306,12 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
         raise ValueError(f"--highlight {options.highlight}: the steps are 1 to {options.steps}")
     if options.nonlinearity and options.cell != "rnn":
         raise ValueError(f"--nonlinearity is that of --cell rnn; the gates of --cell {options.cell} have their own")
-    if hasattr(options, "dpi") and options.out.suffix.lower() != ".png":
-        raise ValueError(f"--dpi is for a .png, and {str(options.out)!r} is none")
+    frames = hasattr(options, "frames")
+    if hasattr(options, "format") and not frames:
+        raise ValueError("--format is that of --frames; the suffix of -o says as what a figure is saved")
+    bare = [f"--{name.replace('_', '-')}" for name in ("values", "shapes", "color_by", "highlight") if name in shown]
+    if bare and (frames or options.out.suffix.lower() == ".gif"):
+        raise ValueError(f"frames show neither notes nor colours nor a single term: leave out {', '.join(bare)}")
 
 
 def _diagram(net: _Forecast, options: argparse.Namespace, shown: dict[str, Any]) -> draw.Diagram:

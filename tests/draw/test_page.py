@@ -389,3 +389,24 @@ def test_one_file_of_less_than_a_megabyte(tmp_path, kind):
     hs, _ = rnn(np.random.default_rng(0).standard_normal((10, 4)))
     path = tg.draw.forward(tg.nn.half_squared_error(readout(hs[-1]), np.ones(1))).save(tmp_path / "page.html")
     assert path.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("options", [{}, {"level": "primitives"}, {"values": True}])
+def test_the_labels_of_an_svg_stand_in_their_nodes(browser, tmp_path, options):
+    """In the fonts that this browser has."""
+    page = browser.new_page()
+    page.goto(f"file://{tg.draw.backward(net(tg.nn.LSTM, 2)[2], **options).save(tmp_path / 'figure.svg')}")
+    found = page.locator("g.node").evaluate_all(
+        """groups => groups.flatMap(g => {
+            const shape = g.querySelector("ellipse, polygon");
+            const box = shape && shape.getBBox();
+            return !box ? [] : [...g.querySelectorAll("text")].map(text => {
+                const label = text.getBBox();
+                return [g.id, label.x - box.x, box.x + box.width - label.x - label.width];
+            });
+        })"""
+    )
+    page.close()
+    assert len(found) > 20
+    for id, left, right in found:
+        assert min(left, right) > 0 and abs(left - right) < 6, id

@@ -362,3 +362,105 @@ def test_without_any_layout_engine_the_error_says_what_to_install(unrolled, tmp_
     run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PATH": ""}, capture_output=True, text=True)
     assert run.returncode == 1 and "pip install pygraphviz" in run.stderr and "DrawingError" in run.stderr
     assert os.listdir(tmp_path) == ["a.dot"]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_only_texts_of_one_piece_are_centred(unrolled, net):
+    """LibreOffice puts the middle of every piece where that of the text belongs."""
+    root = ET.fromstring(tg.draw.backward(unrolled(2, **NETS[net])).render("svg"))
+    texts = list(root.iter(f"{SVG}text"))
+    assert {len(text) for text in texts if text.get("text-anchor") == "middle"} == {1}
+    assert max(map(len, texts)) > 1
+    assert {"Times New Roman", "Times", "Liberation Serif", "serif"} < set(root.get("font-family").split(", "))
+
+
+def test_a_label_of_several_pieces_stands_in_the_middle_in_times(unrolled):
+    picture = Picture(tg.draw.backward(unrolled(2)))
+    for g in (g for g in picture.root.iter(f"{SVG}g") if g.get("class") == "node" and g.get("id") in picture.nodes):
+        for text in (text for text in g.iter(f"{SVG}text") if len(text) > 1):
+            size = float(text.get("font-size"))
+            width = sum(style.times_width(s.text, float(s.get("font-size", size))) for s in text)
+            assert float(text.get("x")) + width / 2 == pytest.approx(picture.centre(g.get("id"))[0], abs=0.1)
+
+
+@pytest.mark.parametrize("words, width", [("dU(2)", 2.388), ("Softmax", 3.112), ("dh", 1.0), ("BPTT", 3.0)])
+def test_times_is_measured(words, width):
+    """Widths of Times Roman, in parts of the font size, from its Adobe metrics."""
+    assert style.times_width(words, 1.0) == pytest.approx(width, rel=0.15)
+
+
+def test_kinds_of_nodes_differ_without_colours(unrolled):
+    """By shape, by the thickness of the border, or by a second one."""
+    kinds = ("parameter", "state", "variable", "output")
+    looks = {(style.NODES[kind].shape, style.NODES[kind].border, style.NODES[kind].rings) for kind in kinds}
+    assert len(looks) == len(kinds)
+    diagram = tg.draw.forward(unrolled(2))
+    root = ET.fromstring(diagram.render("svg"))
+    drawn = {}
+    for node in diagram.nodes:
+        group = next(g for g in root.iter(f"{SVG}g") if g.get("id") == node.id)
+        shapes = [e for e in group if e.tag in (f"{SVG}ellipse", f"{SVG}polygon")]
+        drawn.setdefault(node.kind, (shapes[0].tag, shapes[0].get("stroke-width"), len(shapes)))
+    assert len({drawn[kind] for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_an_arrow_ends_at_the_outer_border_of_the_output(unrolled, view):
+    diagram = VIEWS[view](unrolled(1))
+    output = next(node for node in diagram.nodes if node.kind == "output")
+    root = ET.fromstring(diagram.render("svg"))
+    group = next(g for g in root.iter(f"{SVG}g") if g.get("id") == output.id)
+    outer = max(float(e.get("rx")) for e in group.iter(f"{SVG}ellipse"))
+    assert outer == pytest.approx(style.size("output", output.label)[0] / 2, abs=0.1)
+
+
+@pytest.mark.parametrize("net", ["plain", "many", "LSTM"])
+def test_the_highlighted_way_is_drawn_above_the_pale_ones(unrolled, net):
+    loss = unrolled(3, **NETS[net])
+    U = next(node for node in topological_order(loss) if (node.name or "").startswith("U"))
+    diagram = tg.draw.backward(loss, highlight=(U, 2))
+    bold = {f"{edge.source}->{edge.target}" for edge in diagram.edges if edge.bold}
+    root = ET.fromstring(diagram.render("svg"))
+    order = [g.get("id") for g in root.iter(f"{SVG}g") if g.get("class") == "edge"]
+    terms = {f"{edge.source}->{edge.target}" for edge in diagram.edges if edge.kind == "term"}
+    last_pale = max(i for i, id in enumerate(order) if id in terms - bold and "total" not in id)
+    assert last_pale < min(i for i, id in enumerate(order) if id in terms & bold)
+
+
+def test_the_highlighted_term_has_a_line_of_its_own(unrolled):
+    loss = unrolled(2)
+    U = next(node for node in topological_order(loss) if node.name == "U")
+    diagram = tg.draw.backward(loss, highlight=(U, 1))
+    assert diagram.caption.split("\n")[0] == "f = tanh" and len(diagram.caption.split("\n")) == 2
+    texts = {plain("".join(t.itertext())).rstrip(): float(t.get("y")) for t in Picture(diagram).root.iter(f"{SVG}text")}
+    (term,) = [text for text in texts if "‖·‖" in text]
+    assert texts[term] > texts["f = tanh"] + 10
+
+
+def test_outlines_are_no_text(unrolled, tmp_path):
+    diagram = tg.draw.backward(unrolled(1))
+    root = ET.parse(diagram.save(tmp_path / "figure.svg", outlines=True)).getroot()
+    assert not list(root.iter(f"{SVG}text")) and len(list(root.iter(f"{SVG}path"))) > 20
+    assert root.find(f"{SVG}title").text == diagram.title
+    for format in ("pdf", "png", "json"):
+        with pytest.raises(ValueError, match=rf"of an \.svg, not of \.{format}"):
+            diagram.render(format, outlines=True)
+    with pytest.raises(ValueError, match="outlines='no'"):
+        diagram.render("svg", outlines="no")
+
+
+def test_the_font_size_scales_the_whole(unrolled):
+    loss = unrolled(1)
+
+    def width(format, **options):
+        content = tg.draw.forward(loss, **options).render(format)
+        if format == "png":
+            return int.from_bytes(content[16:20], "big")
+        pattern = rb'width="(\d+)pt"' if format == "svg" else rb"/MediaBox \[ 0 0 (\d+)"
+        return int(re.search(pattern, content)[1])
+
+    for format in ("svg", "pdf", "png"):
+        assert width(format, font_size=8) == pytest.approx(width(format) / 2, abs=2)
+    for bad, error in {0: ValueError, "large": TypeError, True: TypeError}.items():
+        with pytest.raises(error, match=r"draw\(font_size=.*a number of points from 1 to 200"):
+            tg.draw.forward(loss, font_size=bad)

@@ -1,14 +1,20 @@
 """What the page tells, before any browser: the frames of a graph, and the numbers in them."""
 
+import os
 import re
+import sys
+import xml.etree.ElementTree as ET
+from functools import partial
 
 import numpy as np
 import pytest
 from algebra.readers import FUNCTIONS, LETTERS, Formula, Net
+from drawn_nets import SVG
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import time_step
+from tinygrad_rnn.draw import style
 from tinygrad_rnn.draw.story import Story
 
 NETS = [{}, {"many": True}, {"kind": "LSTM"}, {"kind": "GRU", "many": True}, {"num_layers": 2}]
@@ -311,3 +317,116 @@ def test_the_page_starts_from_plain_figures(unrolled):
             looks = [[(n.id, n.fill, n.note, n.faint) for n in f.nodes] for f in (figure, other)]
             assert looks[0] == looks[1] and figure.scale is None and figure.caption == other.caption
             assert not any(edge.bold or edge.faint for edge in figure.edges)
+
+
+def looks(svg: bytes) -> dict[str, dict]:
+    """How thick and how pale the lines of each node and edge are drawn, by id; and where."""
+    found = {}
+    for g in ET.fromstring(svg).iter(f"{SVG}g"):
+        shape = next((e for e in g if e.tag in (f"{SVG}ellipse", f"{SVG}polygon", f"{SVG}path")), None)
+        if g.get("class") in ("node", "edge") and shape is not None:
+            thick, place = (
+                float(shape.get("stroke-width", 1)),
+                [shape.get(name) for name in ("cx", "cy", "points", "d")],
+            )
+            pale = shape.get("stroke") in (style.FAINT["color"], style.PALE["color"])
+            found[g.get("id")] = {"thick": thick, "pale": pale, "place": place}
+    return found
+
+
+@pytest.mark.parametrize("net", [{"many": True}, {"num_layers": 2}])
+def test_the_files_of_frames_are_the_moments_of_the_story(unrolled, tmp_path, net):
+    diagram = tg.draw.backward(unrolled(2, **net))
+    story, paths = diagram.story(), diagram.frames(tmp_path / "slides", "svg")
+    assert [path.name for path in paths] == [f"frame-{i:03}.svg" for i in range(1, len(story.frames) + 1)]
+    assert sorted(paths) == sorted((tmp_path / "slides").iterdir())
+    pictures = [path.read_bytes() for path in paths]
+    sizes = {tuple(ET.fromstring(svg).get(name) for name in ("width", "height", "viewBox")) for svg in pictures}
+    assert len(sizes) == 1
+    before, reached = {}, set()
+    for frame, svg in zip(story.frames, pictures, strict=True):
+        now = looks(svg)
+        reached = (reached if frame["phase"] in before else set()) | {*frame["nodes"], frame.get("edge")}
+        if frame["phase"] in before:  # nothing moves
+            assert {id: look["place"] for id, look in now.items()} == before[frame["phase"]]
+        before[frame["phase"]] = {id: look["place"] for id, look in now.items()}
+        if frame is not story.frames[0]:
+            thick = {id for id, look in now.items() if look["thick"] in (4, 2.2) and not id.startswith("legend")}
+            assert thick == {*frame["nodes"], frame.get("edge")} - {None}
+        shown = {id for id, look in now.items() if not look["pale"]}
+        assert reached - {None} <= shown
+        assert not {id for id in story.nodes if story.nodes[id]["wants"]} & (shown - reached)
+    legends = {
+        tuple(
+            "".join(t.itertext())
+            for g in ET.fromstring(svg).iter(f"{SVG}g")
+            if "legend" in g.get("id", "")
+            for t in g.iter(f"{SVG}text")
+        )
+        for svg in pictures
+    }
+    assert len(legends) == 1
+
+
+def test_at_the_end_of_a_phase_the_whole_figure_is_there(unrolled):
+    """Nothing is left pale, but for what needs no gradient."""
+    story = tg.draw.backward(unrolled(3, many=True), max_steps=2).story()
+    moments = dict(zip((frame["phase"] for frame in story.frames), story.moments(), strict=True))
+    for phase, whole in {"forward": story.forward, "backward": story.backward}.items():
+        assert [part.faint for part in moments[phase].nodes] == [part.faint for part in whole.nodes]
+        assert not any(edge.faint for edge in moments[phase].edges)
+
+
+@pytest.mark.parametrize("format, magic", [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
+def test_frames_replace_their_own_files_and_no_others(unrolled, tmp_path, format, magic):
+    diagram = tg.draw.forward(unrolled(1))
+    write = partial(diagram.frames, tmp_path, format, dpi=24 if format == "png" else None)
+    paths = write()
+    contents = [path.read_bytes() for path in paths]
+    assert all(content.startswith(magic) for content in contents) and paths == write()
+    assert [path.read_bytes() for path in paths] == contents
+    paths[-1].write_bytes(diagram.render(format))  # a figure, and no frame
+    for path in paths[:-1]:
+        path.unlink()
+    with pytest.raises(ValueError, match=rf"{paths[-1].name} is there.*give another folder"):
+        write()
+    assert list(tmp_path.iterdir()) == [paths[-1]]
+
+
+def test_the_png_of_a_frame_can_be_read(unrolled, tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    for path in tg.draw.forward(unrolled(1)).frames(tmp_path, "png", dpi=24):
+        with Image.open(path) as image:
+            image.verify()
+
+
+def test_a_gif_plays_all_frames(unrolled, tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    diagram = tg.draw.backward(unrolled(1))
+    with Image.open(diagram.save(tmp_path / "x.gif", dpi=36)) as image:
+        assert image.n_frames == len(diagram.story().frames) and image.info["loop"] == 0
+        assert image.info["duration"] == 1000
+
+
+def test_without_pillow_the_error_says_what_to_install(unrolled, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"Pillow: pip install \"tinygrad-rnn\[plot\]\""):
+        tg.draw.forward(unrolled(1)).save(tmp_path / "x.gif", dpi=10)
+    assert not os.listdir(tmp_path)
+
+
+def test_frames_that_cannot_be(unrolled, tmp_path):
+    loss = unrolled(2)
+    diagram, rolled = tg.draw.forward(loss), tg.draw.forward(loss, rolled=True)
+    with pytest.raises(ValueError, match="format='gif'"):
+        diagram.frames(tmp_path / "new", "gif")
+    W = next(x for x in topological_order(loss) if x.name == "W")
+    for without in (rolled, tg.draw.terms([loss], W)):
+        with pytest.raises(ValueError, match="with every step"):
+            without.frames(tmp_path / "new")
+        with pytest.raises(ValueError, match="with every step"):
+            without.save(tmp_path / "x.gif")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError):
+        diagram.frames(tmp_path / "file")
+    assert os.listdir(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "mine"

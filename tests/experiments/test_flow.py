@@ -153,15 +153,16 @@ def test_curves_that_leave_all_numbers_are_drawn_as_far_as_they_go(tmp_path):
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--steps", "0"], "steps=0: a whole number from 1 up"),
-    (["--hidden", "0"], "hidden=0: a whole number from 1 up"),
+    (["--steps", "0"], "steps=0: a whole number from 1 to 1000000 is needed"),
+    (["--steps", "1" + 20 * "0"], "steps=10+: a whole number from 1 to 1000000 is needed"),
+    (["--hidden", "0"], "hidden=0: a whole number from 1 to 10000 is needed"),
     (["--seed", "-1"], "seed=-1: a whole number from 0 up"),
     (["--updates", "-1"], "updates=-1: a whole number from 0 up"),
     (["--scale", "-1"], "scale=-1.0: a finite number above 0"),
     (["--scale", "nan"], "scale=nan: a finite number"),
     (["--cell"], "--cell: expected at least one"),
-    (["--cell", "elman"], "--cell: invalid choice: 'elman'"),
-    (["--nonlinearity", "step"], "--nonlinearity: invalid choice: 'step'"),
+    (["--cell", "elman"], "cell='elman': not one of 'rnn', 'irnn', 'lstm', 'gru'"),
+    (["--nonlinearity", "step"], "nonlinearity='step': not one of 'tanh'"),
     (["--preset", "all"], "--preset: invalid choice: 'all'"),
     (["--preset", "jacobian", "--forget-bias", "1"], "is an experiment as it stands: leave out --forget-bias"),
     (["--forget-bias", "1"], "forget_bias is of the cell lstm, which is not among those given: rnn"),
@@ -217,12 +218,12 @@ def test_scales_may_be_numbers_of_numpy_and_nets_any_of_an_iterable():
     (lambda: flow([Net()], steps=2.5), TypeError, "steps=2.5: a whole number"),
     (lambda: flow([Net()], quantity="norm"), ValueError, "quantity='norm': not one of 'gradient', 'jacobian'"),
     (lambda: Net("elman"), ValueError, "cell='elman': not one of 'rnn', 'irnn', 'lstm', 'gru'"),
-    (lambda: Net(nonlinearity="step"), ValueError, "nonlinearity='step': not one of None, 'tanh'"),
+    (lambda: Net(nonlinearity="step"), ValueError, "nonlinearity='step': not one of 'tanh'"),
     (lambda: Net(scale="1"), TypeError, "scale='1': a finite number above 0"),
     (lambda: Net("lstm", forget_bias=float("inf")), ValueError, "forget_bias=inf: a finite number"),
-    (lambda: Net("gru", forget_bias=1.0), ValueError, "forget_bias=1.0 is of the cell lstm, not of gru"),
-    (lambda: Net("rnn", path="c"), ValueError, "path='c' is of the cell lstm, not of rnn"),
-    (lambda: Net("irnn", nonlinearity="relu"), ValueError, "nonlinearity='relu' is of the cell rnn, not of irnn"),
+    (lambda: Net("gru", forget_bias=1.0), ValueError, "forget_bias=1.0 is of cell='lstm', not of 'gru'"),
+    (lambda: Net("rnn", path="c"), ValueError, "path='c' is of cell='lstm', not of 'rnn'"),
+    (lambda: Net("irnn", nonlinearity="relu"), ValueError, "nonlinearity='relu' is of cell='rnn', not of 'irnn'"),
     (lambda: Net(updates=True), TypeError, "updates=True: a whole number"),
 ])  # fmt: skip
 def test_what_cannot_be_is_told(call, exception, message):

@@ -33,7 +33,7 @@ def test_a_state_that_is_carried_goes_through_windows_of_the_truncation():
         ({"hidden": 2.5}, TypeError, "hidden=2.5: a whole number"),
         ({"hidden": True}, TypeError, "hidden=True: a whole number"),
         ({"data": None}, TypeError, "data=None: a text"),
-        ({"nonlinearity": "relu"}, ValueError, "is of the plain cell, rnn; cell='lstm'"),
+        ({"nonlinearity": "relu"}, ValueError, "is of cell='rnn', not of 'lstm'"),
         ({"momentum": 0.9}, ValueError, "momentum=0.9 is of optimizer='sgd'"),
         ({"column": "x"}, ValueError, "column='x' is of a CSV file; sunspots is none"),
         ({"truncate": 5, "window": 9}, ValueError, "truncate=5 carries the state from piece to piece, .* window=9"),

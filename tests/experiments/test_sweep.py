@@ -20,13 +20,12 @@ from command_line import ended
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.experiments import sweep
+from tinygrad_rnn.experiments.points import combinations, read_points, sample
 from tinygrad_rnn.experiments.processes import Processes
 from tinygrad_rnn.experiments.run import train
-from tinygrad_rnn.experiments.runs import Run, combinations, sample
+from tinygrad_rnn.experiments.runs import Run, draw_runs
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.sweep import identity
-from tinygrad_rnn.experiments.sweep_figure import draw_runs
-from tinygrad_rnn.experiments.sweep_file import read_points
 
 # What is swept: worker processes import it from here.
 
@@ -414,7 +413,7 @@ def test_the_figure_marks_what_failed_and_what_is_not_finite(tmp_path):
 
 
 def test_a_measure_that_there_is_not_is_told_and_nothing_is_lost(tmp_path, thread):
-    with pytest.raises(ValueError, match="measure='los': the results have loss, accuracy"):
+    with pytest.raises(ValueError, match="measure='los': not one of 'loss', 'accuracy'"):
         sweep(lambda x: {"loss": x, "accuracy": 1.0}, {"x": [1]}, thread, out=tmp_path, measure="los")
     assert len(lines(tmp_path / "results.csv")) == 2
 
@@ -427,7 +426,7 @@ def test_a_measure_that_there_is_not_is_told_after_the_first_run(tmp_path, threa
         time.sleep(0.2)
         return {"loss": x}
 
-    with pytest.raises(ValueError, match="measure='los': the results have loss"):
+    with pytest.raises(ValueError, match="measure='los': not one of 'loss'"):
         sweep(slow, {"x": range(20)}, thread, out=tmp_path, measure="los")
     assert len(ran) < 20 and len(lines(tmp_path / "results.csv")) == 2
 
@@ -490,11 +489,11 @@ def test_1_and_1_0_are_one_learning_rate(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("[grid]\nlr = [0.1]\nhiden = [3]", r"\[grid\] has an unknown key, hiden; known: data, .*hidden"),
-        ("[train]\nhiden = 3\n[grid]\nlr = [0.1]", r"\[train\] has an unknown key, hiden"),
-        ("[grids]\nlr = [0.1]", "the file has an unknown key, grids; known: train, grid, sample"),
-        ("[sample]\npoint = 3", r"\[sample\] has an unknown key, point; known: points, seed, uniform"),
-        ("[sample]\npoints = 3\nuniform.hiden = [1, 2]", r"\[sample.uniform\] has an unknown key, hiden"),
+        ("[grid]\nlr = [0.1]\nhiden = [3]", r"unknown setting 'hiden'; did you mean hidden\?"),
+        ("[train]\nhiden = 3\n[grid]\nlr = [0.1]", "unknown setting 'hiden'"),
+        ("[grids]\nlr = [0.1]", "unknown table 'grids'; did you mean grid"),
+        ("[sample]\npoint = 3", r"unknown key of \[sample\] 'point'; did you mean points"),
+        ("[sample]\npoints = 3\nuniform.hiden = [1, 2]", "unknown setting 'hiden'"),
         ("[sample]\nuniform.hidden = [1, 2]", r"\[sample\] needs points"),
         ("[sample]\npoints = 3\nuniform = 3", r"uniform = 3: a table, \[uniform\], is needed"),
         ("[sample]\npoints = 3\nuniform.hidden = [2, 1]", r"uniform hidden = \[2, 1\]: a lower number"),
@@ -506,7 +505,7 @@ def test_1_and_1_0_are_one_learning_rate(tmp_path):
         ("[train]\nlr = 1\n[grid]\nlr = [0.1]", r"lr is in \[train\], and is varied too"),
         ("[grid]\nhidden = [3, 0]", "hidden=0: a whole number from 1 to 1000000"),
         ("[grid]\nhidden = [3, 2.5]", "hidden=2.5: a whole number"),
-        ("[grid]\ncell = ['lstm', 'rnn']\nnonlinearity = ['relu']", "is of the plain cell, rnn; cell='lstm'"),
+        ("[grid]\ncell = ['lstm', 'rnn']\nnonlinearity = ['relu']", "is of cell='rnn', not of 'lstm'"),
         ("[grid]\nlr = [0.1\nhidden = [1]", "line 3"),
         ("[grid]\nlr = " + "[" * 100_000, "recursion"),
         ("[grid]\nlr = [2020-01-01]", r"lr=datetime.date\(2020, 1, 1\): a finite number above 0 is needed"),
@@ -575,18 +574,12 @@ def test_the_command_on_a_dask_cluster_gives_the_same(capsys, tmp_path, cluster,
     assert record["parameters"]["data"] == "a.csv" and record["result"]["data"] == str(tmp_path / "a.csv")
 
 
-@pytest.mark.parametrize(
-    "address, status, message",
-    [
-        ("tcp://127.0.0.1:1", 1, "--dask tcp://127.0.0.1:1: no Dask scheduler answers there within 5 seconds"),
-        ("nowhere", 2, "--dask nowhere: missing port number"),
-    ],
-)
-def test_a_dask_address_where_nobody_answers(capsys, tmp_path, address, status, message):
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere"])
+def test_a_dask_address_where_nobody_answers(capsys, tmp_path, address):
     pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
     started = time.perf_counter()
-    got, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address)
-    assert got == status and err.count("\n") == 1 and message in err
+    status, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address)
+    assert (status, err) == (1, f"tinygrad-rnn sweep: --dask {address}: no Dask scheduler answers there\n")
     assert time.perf_counter() - started < 10 and not (tmp_path / "out").exists()
 
 
@@ -599,7 +592,7 @@ def test_a_server_of_another_kind_is_no_dask_scheduler(tmp_path):
         ended = run_script("-m", "tinygrad_rnn", "sweep", *options)
         server.shutdown()
     assert ended.returncode == 1
-    assert ended.stderr == (f"tinygrad-rnn sweep: --dask {address}: no Dask scheduler answers there within 5 seconds\n")
+    assert ended.stderr == f"tinygrad-rnn sweep: --dask {address}: no Dask scheduler answers there\n"
 
 
 def test_without_dask_the_error_says_what_to_install(capsys, tmp_path, monkeypatch):
@@ -613,6 +606,9 @@ def test_misuse_is_one_line_and_nothing_runs(capsys, tmp_path):
     status, _, err = run(capsys, written(tmp_path, "[grid]\nlr = [-1]"), "--out", out)
     assert status == 2 and err.endswith("sweep.toml: lr=-1: a finite number above 0 is needed\n")
     assert run(capsys, tmp_path / "none.toml", "--out", out)[0] == 1
+    status, _, err = run(capsys, written(tmp_path, f"[grid]\ndata = ['{tmp_path}/no.csv', 'sine']"), "--out", out)
+    assert (status, err) == (1, f"tinygrad-rnn sweep: No such file or directory: {tmp_path}/no.csv\n")
+    assert not out.exists()
     status, _, err = run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 0)
     assert (status, err) == (2, "tinygrad-rnn sweep: workers=0: a whole number from 1 up is needed\n")
     (tmp_path / "file").touch()
@@ -629,24 +625,22 @@ def test_runs_whose_data_have_changed_run_again(capsys, tmp_path, monkeypatch):
     file = written(tmp_path, "[train]\nepochs = 1\nwindow = 5\nhidden = 2\n[grid]\ndata = ['a.csv', 'b.csv']\n")
     assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 0
     before = lines(Path("out/results.csv"))
-    status, told, _ = run(capsys, file, "--out", "out", "--workers", 1)
-    assert status == 0 and "run again" not in told and lines(Path("out/results.csv")) == before
+    assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 0
+    assert lines(Path("out/results.csv")) == before
     Path("b.csv").write_text(Path("a.csv").read_text())
-    status, told, _ = run(capsys, file, "--out", "out", "--workers", 1)
-    assert status == 0 and told.startswith("1 of the runs that are there saw other data than there are now: ")
+    assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 0
     _, a, b = lines(Path("out/results.csv"))
     held_out = before[0].index("held_out")
-    assert a[held_out] == b[held_out] == before[1][held_out] != before[2][held_out]
-    # Wherever it is given, what is there is known by what the data are; a run that is broken runs again.
+    assert a == before[1] and a[held_out] == b[held_out] != before[2][held_out]
+    # Wherever it is given, what is there is known by what the data are.
+    after = lines(Path("out/results.csv"))
     moved = Path("out").parent / "moved"
     moved.mkdir()
     for path in (file, Path("a.csv"), Path("b.csv"), Path("out")):
         path.rename(moved / path.name)
     monkeypatch.chdir(moved)
     status, told, _ = run(capsys, file.name, "--out", "out", "--workers", 1)
-    assert status == 0 and "other data" not in told and told.count("\n") == 2
-    next(Path("out").glob("*/checkpoint.npz")).write_bytes(b"PK")
-    assert run(capsys, file.name, "--out", "out", "--workers", 1)[1].startswith("1 of the runs")
+    assert status == 0 and told.count("\n") == 2 and lines(Path("out/results.csv")) == after
 
 
 @pytest.mark.parametrize("windows", [[99, 5], [5, 99]])
@@ -658,8 +652,7 @@ def test_each_column_is_data_of_its_own_and_a_window_too_long_stops_no_other(cap
     file = written(tmp_path, text)
     assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 1
     before = [row[:-1] for row in lines(Path("out/results.csv"))]
-    status, told, _ = run(capsys, file, "--out", "out", "--workers", 1)
-    assert status == 1 and "other data" not in told
+    assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 1
     assert [row[:-1] for row in lines(Path("out/results.csv"))] == before
 
 

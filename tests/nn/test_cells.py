@@ -7,6 +7,18 @@ from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.tensor import Tensor
 
 
+class MinimalCell(tg.nn.Cell):
+    """A minimal gated unit with a memory m that gathers what n(t) was; its state is named by state_names."""
+
+    gates = ("_f", "_n")
+    state_names = ("h", "m")
+
+    def step(self, x, h, m):
+        f = tg.label(tg.sigmoid(tg.linear(self.W_f, x) + tg.linear(self.U_f, h) + self.b_f), "f")
+        n = tg.label(tg.tanh(tg.linear(self.W_n, x) + tg.linear(self.U_n, f * h) + self.b_n + m), "n")
+        return (1 - f) * h + f * n, 0.5 * (m + n)
+
+
 def sigmoid(a):
     return 1 / (1 + np.exp(-a))
 
@@ -157,3 +169,75 @@ def test_the_same_seed_gives_the_same_cell():
         np.testing.assert_array_equal(p.data, q.data)
     assert not np.any(first.b.data)
     np.testing.assert_allclose(first.U.data.T @ first.U.data, np.eye(3), atol=1e-14)
+
+
+@pytest.mark.parametrize("batch", [(), (4,)])
+def test_the_equations_of_a_cell_of_ones_own(batch):
+    cell = filled(MinimalCell(2, 3))
+    x, h, m = np.random.default_rng(1).standard_normal((3, *batch, 3))
+    x, p = x[..., :2], {name: p.data for name, p in cell.named_parameters()}
+    f = sigmoid(x @ p["W_f"].T + h @ p["U_f"].T + p["b_f"])
+    n = np.tanh(x @ p["W_n"].T + (f * h) @ p["U_n"].T + p["b_n"] + m)
+    found_h, found_m = cell(x, (h, m))
+    np.testing.assert_allclose(found_h.data, (1 - f) * h + f * n, rtol=1e-13)
+    np.testing.assert_allclose(found_m.data, (m + n) / 2, rtol=1e-13)
+    assert [(s.name, s.step) for s in (found_h, found_m)] == [("h", 1), ("m", 1)]
+    tg.check_gradients(lambda x, h, m: sum(s.sum() for s in cell(x, (h, m))), x, h, m)
+
+
+def test_a_name_is_carried_by_all_letters_of_a_cell():
+    cell = tg.nn.GRUCell(2, 3, rng=0, name="enc")
+    assert [p.name for p in cell.parameters()][:2] == ["W_{r,enc}", "U_{r,enc}"]
+    assert list(cell.state_dict()) == list(tg.nn.GRUCell(2, 3).state_dict())  # files do not depend on it
+    x = Tensor(np.ones(2))
+    made = {n.name for n in topological_order(cell(x))} - {None}
+    assert x.name == "x" and {"h_enc", "z_enc", "ẑ_enc"} < made and all("enc" in name for name in made - {"x"})
+    readout = tg.nn.Linear(3, 1, name="dec")
+    assert (readout.V.name, readout.c.name, readout(np.ones(3)).name) == ("V_dec", "c_dec", "y_dec")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a_b", "{", "$x", "a,b"])
+def test_a_name_is_letters_and_digits(name):
+    with pytest.raises(ValueError, match="RNNCell.name=.*: letters and digits are needed, as in 'enc'"):
+        tg.nn.RNNCell(2, 3, name=name)
+    with pytest.raises(TypeError, match="a text is needed, not a int"):
+        tg.nn.RNNCell(2, 3, name=5)
+
+
+def returning(result):
+    class Wrong(tg.nn.Cell):
+        state_names = ("h", "m")
+
+        def step(self, x, h, m):
+            return result(h)
+
+    return tg.nn.Recurrent(Wrong, 3, 3, num_layers=2)
+
+
+@pytest.mark.parametrize(
+    "result, message",
+    [
+        (lambda h: h, r"step returns the next state, h and m, not one of shape \(3,\)"),
+        (lambda h: (h, h, h), r"not a tuple of 3"),
+        (lambda h: (h, h.data), r"not a tuple of 2"),
+        (lambda h: None, r"step returns the next state, h and m, not one of"),
+        (lambda h: (h, h[:2]), r"the next state m has shape \(2,\), expected \(3,\)"),
+        (lambda h: (h.sum(), h), r"the next state h has shape \(\), expected \(3,\)"),
+    ],
+)
+def test_what_a_step_may_not_return(result, message):
+    with pytest.raises((TypeError, tg.ShapeError), match="^Wrong at step 1 of layer 1: .*" + message):
+        returning(result)(np.ones((2, 3)))
+
+
+def test_a_cell_without_a_step_says_so():
+    class Empty(tg.nn.Cell):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Empty at step 1: a cell states its equations in a method step"):
+        Empty(2, 3)(np.ones(2))
+
+
+def test_an_error_names_the_cell():
+    with pytest.raises(tg.ShapeError, match=r"RNNCell enc at step 1: x has shape \(3,\)"):
+        tg.nn.RNN(2, 3, name="enc")(np.ones((1, 3)))

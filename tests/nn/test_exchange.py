@@ -223,7 +223,7 @@ def test_infinite_sums_of_biases_go_back_too():
 
 @KINDS
 def test_a_net_that_has_learned_goes_to_pytorch_as_it_is(kind):
-    """What from_torch found is forgotten where parameters have changed: nothing is rounded by taking it off again."""
+    """The arrays that from_torch found are forgotten where parameters have changed: nothing is rounded again."""
     net, other = kind(2, 3), kind(2, 3)
     arrays = found_in_torch(net)
     tg.from_torch(net, arrays)
@@ -316,3 +316,36 @@ def test_from_torch_lists_all_that_differs():
     expected = r"bias_ih_l0 is missing; weight_ih_l0 is float64 \(12, 2\) and .*weight_hr_l0 is not a parameter"
     with pytest.raises(ValueError, match=expected):
         tg.from_torch(tg.nn.GRU(2, 3, rng=0), arrays)
+
+
+def test_pytorch_has_no_cells_of_ones_own():
+    class Coupled(tg.nn.LSTMCell):
+        """The parameters of an LSTM, and other equations."""
+
+    net = tg.nn.Recurrent(Coupled, 2, 3)
+    with pytest.raises(ValueError, match="^to_torch: PyTorch has no Coupled"):
+        tg.to_torch(net)
+    with pytest.raises(ValueError, match="^from_torch: PyTorch has no Coupled"):
+        tg.from_torch(net, tg.to_torch(tg.nn.LSTM(2, 3)))
+    with pytest.raises(TypeError, match=r"^to_torch\(module\): a module is needed, not a dict"):
+        tg.to_torch({})
+
+
+def test_a_net_of_ones_own_is_saved_and_loaded(tmp_path):
+    class Gate(tg.nn.Cell):
+        gates = ("_g",)
+
+        def step(self, x, h):
+            g = tg.sigmoid(tg.linear(self.W_g, x) + self.b_g)
+            return g * h + (1 - g) * tg.tanh(tg.linear(self.U_g, h))
+
+    first, second = (
+        tg.nn.Bidirectional(tg.nn.Recurrent(Gate, 2, 3, 2, rng=seed), tg.nn.GRU(2, 3, rng=seed, reverse=True, name="b"))
+        for seed in (0, 1)
+    )
+    tg.save(tmp_path / "net.npz", first)
+    tg.load(tmp_path / "net.npz", second)
+    xs = np.ones((3, 2))
+    for a, b, c in zip(first(xs)[0], second(xs)[0], copy.deepcopy(first)(xs)[0], strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+        np.testing.assert_array_equal(a.data, c.data)

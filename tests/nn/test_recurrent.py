@@ -2,9 +2,30 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.tensor import Tensor
 
 KINDS = pytest.mark.parametrize("kind", [tg.nn.RNN, tg.nn.LSTM, tg.nn.GRU])
+
+
+class CoupledCell(tg.nn.Cell):
+    """A coupled LSTM: what is forgotten makes room for what comes in; the cell names neither h nor c."""
+
+    gates = ("_f", "_g")
+    state_names = ("h", "c")
+
+    def step(self, x, h, c):
+        f = tg.sigmoid(tg.linear(self.W_f, x) + tg.linear(self.U_f, h) + self.b_f)
+        g = tg.tanh(tg.linear(self.W_g, x) + tg.linear(self.U_g, h) + self.b_g)
+        c = f * c + (1 - f) * g
+        return tg.tanh(c), c
+
+
+def coupled(*sizes, **options):
+    return tg.nn.Recurrent(CoupledCell, *sizes, **options)
+
+
+ALL_KINDS = pytest.mark.parametrize("kind", [tg.nn.RNN, tg.nn.LSTM, tg.nn.GRU, coupled])
 
 
 def parts(state):
@@ -121,3 +142,180 @@ def test_the_state_has_one_entry_per_layer(state):
 def test_what_is_no_sequence_is_refused(xs):
     with pytest.raises(TypeError, match=r"RNN\(xs\): a list of steps or an array with time first is needed"):
         tg.nn.RNN(2, 3)(xs)
+
+
+@ALL_KINDS
+def test_a_net_in_reverse_reads_the_sequence_from_its_end(kind):
+    forth, back = (kind(2, 3, num_layers=2, rng=0, reverse=reverse) for reverse in (False, True))
+    xs = np.random.default_rng(1).standard_normal((4, 2))
+    expected, last = forth(xs[::-1])
+    hs, state = back(xs)
+    for a, b in zip(hs[::-1] + parts(state), expected + parts(last), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+    assert [h.step for h in hs] == [1, 2, 3, 4]
+    assert [part.step for part in parts(state)] == [1] * len(parts(state))
+    first = {(x.name, x.step) for x in topological_order(hs[-1]) if x.is_leaf and x.step is not None}
+    assert ("h", 5) in first and ("x", 4) in first
+
+
+def test_in_reverse_steps_are_those_of_the_inputs():
+    lower, upper = tg.nn.RNN(2, 3, rng=0), tg.nn.RNN(3, 3, rng=0, reverse=True)
+    xs = np.ones((6, 2))
+    _, state = lower(xs[:3])
+    second, _ = lower(xs[3:], state)
+    assert [h.step for h in upper(second)[0]] == [4, 5, 6]
+    h7 = Tensor(np.zeros(3))
+    upper(second, [h7])
+    assert (h7.name, h7.step) == ("h", 7)
+
+
+@ALL_KINDS
+def test_two_nets_side_by_side(kind):
+    forth, back = kind(2, 3, rng=0), kind(2, 4, rng=1, reverse=True)
+    net = tg.nn.Bidirectional(forth, back)
+    xs = np.random.default_rng(1).standard_normal((4, 2))
+    hs, (first, second) = net(xs)
+    for h, a, b in zip(hs, forth(xs)[0], back(xs)[0], strict=True):
+        np.testing.assert_array_equal(h.data, np.concatenate([a.data, b.data]))
+    assert [h.step for h in hs] == [1, 2, 3, 4]
+    inputs = [x for x in topological_order(*hs) if x.name == "x"]
+    assert sorted(x.step for x in inputs) == [1, 2, 3, 4]  # both nets read the same nodes
+    again, _ = net(xs, (first, second))
+    assert not np.array_equal(again[0].data, hs[0].data)
+    assert next(name for name, _ in net.named_parameters()).startswith("forth.cells.0.")
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("reverse", [False, True])
+@ALL_KINDS
+def test_a_batch_of_sequences_of_different_lengths(kind, reverse, num_layers):
+    """Each is what it is alone, and its state stays where it has ended: values, final states and gradients."""
+    net = kind(2, 3, num_layers=num_layers, rng=0, reverse=reverse)
+    rng, lengths = np.random.default_rng(1), [2, 4, 1]
+    xs, weights = Tensor(rng.standard_normal((4, 3, 2)), requires_grad=True), rng.standard_normal((4, 3, 3))
+    hs, state = net(xs, lengths=lengths)
+    sum((w * h).sum() for w, h in zip(weights, hs, strict=True)).backward()
+    together = [p.grad for p in net.parameters()]
+    net.zero_grad()
+    for i, length in enumerate(lengths):
+        alone = Tensor(xs.data[:length, i], requires_grad=True)
+        expected, last = net(alone)
+        stays = np.zeros(3) if reverse else expected[-1]
+        expected = expected + [stays] * (4 - length)
+        for h, one in zip(hs, expected, strict=True):
+            np.testing.assert_allclose(h.data[i], np.asarray(getattr(one, "data", one)), atol=1e-15)
+        for part, one in zip(parts(state), parts(last), strict=True):
+            np.testing.assert_allclose(part.data[i], one.data, atol=1e-15)
+        sum((w * h).sum() for w, h in zip(weights[:, i], expected, strict=True)).backward()
+        np.testing.assert_allclose(xs.grad[:length, i], alone.grad, atol=1e-13)
+        assert not xs.grad[length:, i].any()
+    for p, g in zip(net.parameters(), together, strict=True):
+        np.testing.assert_allclose(g, p.grad, atol=1e-13)
+
+
+@ALL_KINDS
+def test_what_stands_behind_the_end_of_a_sequence_counts_nothing(kind):
+    xs = np.ones((3, 2, 2))
+    xs[2, 0] = np.nan
+    hs, _ = kind(2, 3, rng=0)(xs, lengths=[2, 3])
+    assert all(np.isfinite(h.data).all() for h in hs)
+
+
+@ALL_KINDS
+def test_each_part_of_a_state_has_one_named_node_a_step(kind):
+    hs, state = kind(2, 3, rng=0)(np.ones((4, 2, 2)), lengths=[2, 4])
+    nodes = topological_order(*hs, *parts(state))
+    for name in [part.name for part in parts(state)]:
+        assert [x.step for x in nodes if x.name == name] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("lengths", [[5, 1], [0, 1], [1], [1, 2, 3], [1.0, 2.0], 3, "ab", [[1], [1, 2]], [-1, 2]])
+def test_lengths_that_do_not_fit_are_refused(lengths):
+    with pytest.raises(ValueError, match=r"RNN\(lengths=.*\): a whole number from 1 to 4 for each of the 2 sequences"):
+        tg.nn.RNN(2, 3)(np.ones((4, 2, 2)), lengths=lengths)
+
+
+def test_one_sequence_has_no_lengths():
+    with pytest.raises(ValueError, match=r"LSTM\(xs, lengths\): for a batch, xs \(T, B, D\); x has shape \(2,\)"):
+        tg.nn.LSTM(2, 3)(np.ones((4, 2)), lengths=[4])
+
+
+def test_a_program_of_lengths_that_are_its_input_follows_them():
+    net, xs = tg.nn.LSTM(2, 3, rng=0), np.random.default_rng(1).standard_normal((4, 2, 2))
+
+    def loss(xs, lengths):
+        return net(xs, lengths=lengths)[0][-1].sum()
+
+    program = tg.compile(loss, xs, np.array([2, 4]), wrt=net.parameters())
+    for lengths in ([2, 4], [3, 1], [4, 4], [2, 4]):
+        value, gradients = program(xs, np.array(lengths))
+        eager = loss(xs, lengths)
+        np.testing.assert_allclose(value, eager.item(), rtol=1e-14)
+        for found, expected in zip(gradients, tg.grad(eager, net.parameters()), strict=True):
+            np.testing.assert_allclose(found, expected.data, atol=1e-14)
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+@pytest.mark.parametrize("lengths", [None, [2, 4]])
+@pytest.mark.parametrize("kind", [tg.nn.GRU, coupled])
+def test_programs_of_nets_that_run_both_ways(kind, lengths, rolled):
+    net = tg.nn.Bidirectional(kind(2, 3, num_layers=2, rng=0, name="forth"), kind(2, 3, rng=1, reverse=True))
+    xs = np.random.default_rng(1).standard_normal((4, 2, 2))
+
+    def loss(xs):
+        return sum((h * h).sum() for h in net(xs, lengths=lengths)[0])
+
+    program = tg.compile(loss, xs, wrt=net.parameters())
+    value, gradients = program(xs)
+    space = {}
+    exec(program.code(rolled=rolled), space)
+    written, theirs = space["bptt"](xs, *(p.data for p in net.parameters()))
+    eager = loss(xs)
+    np.testing.assert_allclose([value, written], [eager.item()] * 2, rtol=1e-13)
+    for found, other, expected in zip(gradients, theirs, tg.grad(eager, net.parameters()), strict=True):
+        np.testing.assert_allclose(found, expected.data, atol=1e-13)
+        np.testing.assert_allclose(other, expected.data, atol=1e-13)
+
+
+def test_nets_that_do_not_go_together_are_refused():
+    forth, back = tg.nn.RNN(2, 3), tg.nn.RNN(2, 3, reverse=True)
+    with pytest.raises(ValueError, match="inputs of length 2 and 3"):
+        tg.nn.Bidirectional(forth, tg.nn.RNN(3, 3, reverse=True))
+    for pair in ((forth, forth), (back, back), (back, forth)):
+        with pytest.raises(ValueError, match="the second net, and only that, is one with reverse=True"):
+            tg.nn.Bidirectional(*pair)
+    with pytest.raises(TypeError, match="a recurrent net is needed, not a RNNCell"):
+        tg.nn.Bidirectional(forth, back.cells[0])
+    with pytest.raises(ValueError, match="the state is a pair"):
+        tg.nn.Bidirectional(forth, back)(np.ones((2, 2)), [np.zeros(3)])
+
+
+@pytest.mark.parametrize("cell", [tg.nn.RNNCell(2, 3), tg.nn.Linear, "lstm"])
+def test_what_is_no_kind_of_cell_is_refused(cell):
+    with pytest.raises(TypeError, match="Recurrent.cell_class=.*: a subclass of nn.Cell is needed"):
+        tg.nn.Recurrent(cell, 2, 3)
+
+
+def test_figures_write_the_names_of_nets():
+    enc, dec = (tg.nn.LSTM(2, 3, rng=0, name=name) for name in ("enc", "dec"))
+    xs = np.ones((2, 2))
+    hs, _ = dec(xs, enc(xs)[1])
+    labels = {node.label for node in tg.draw.forward(hs[-1].sum()).nodes}
+    assert {"W_i,enc", "U_o,dec", "h_enc⁽²⁾", "c_dec⁽⁴⁾", "x⁽¹⁾"} <= labels
+    labels = {node.label for node in tg.draw.forward(hs[-1].sum(), notation="state").nodes}
+    assert {"W_xi,enc", "W_so,dec", "s_enc,2"} <= labels
+    hs, _ = tg.nn.RNN(2, 3, name="enc")(xs)
+    labels = {node.label for node in tg.draw.forward(hs[-1].sum(), notation="state").nodes}
+    assert "W_x,enc" in labels and not any("ĥ" in label for label in labels)  # its letter for ĥ is None
+
+
+def test_a_part_of_a_state_that_a_step_hands_on_stays_what_it_is():
+    class Constant(tg.nn.Cell):
+        state_names = ("h", "m")
+
+        def step(self, x, h, m):
+            return tg.tanh(tg.linear(self.W, x) + h * m), m
+
+    m = Tensor(np.ones((2, 3)), name="memory")
+    _, [(h, last)] = tg.nn.Recurrent(Constant, 2, 3)(np.ones((4, 2, 2)), [(np.zeros((2, 3)), m)], lengths=[2, 4])
+    assert last is m and m.name == "memory" and (h.name, h.step) == ("h", 4)

@@ -77,7 +77,7 @@ class Notation:
         name = tensor.name
         while isinstance(name, GradientName):
             name = name.of
-        hidden = type(name) is Letter and self.letters.get(name, "") is None
+        hidden = type(name) is Letter and self.letters.get(_split(name)[0], "") is None
         return tensor.name is not None and not hidden
 
     def parts(self, name: str, step: int | str | None, layer: int | None) -> tuple[str, str, str]:
@@ -89,7 +89,9 @@ class Notation:
         if type(name) is Letter:
             of = "y" if base == "logits" and base not in self.letters else base
             base, of_letter, above = _split(self.letters.get(of) or of)
-            below = of_letter + (self.letters.get(below) or below)
+            first, comma, more = below.partition(",")  # a gate and the name of its net, or one of these
+            joint = "," if of_letter and len(first) > 1 else ""
+            below = f"{of_letter}{joint}{self.letters.get(first) or first}{comma}{more}"
         inside, raised = (layer, step) if self.step == "above" else (step, layer)
         below = ",".join([part for part in (below, "" if inside is None else str(inside)) if part])
         return base, below, ",".join([part for part in (above, "" if raised is None else f"({raised})") if part])

@@ -2,8 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,12 @@ from tinygrad_rnn.draw import dot, layout, page, svg
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.errors import DrawingError
-from tinygrad_rnn.files import write_file
+from tinygrad_rnn.files import claimed, refuse_others, write_file
 
-FORMATS = ("svg", "pdf", "png", "dot", "json", "html")
+FORMATS = ("svg", "pdf", "png", "dot", "json", "html", "gif")
+PICTURES = FORMATS[:3]
+MARK = "tinygrad-rnn"  # in the files of frames, so that no others are replaced
+PACE = 1000  # milliseconds that a .gif shows each frame
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,24 +41,59 @@ class Diagram(Drawing):
         """The diagram as DOT text."""
         return self.dot.source
 
-    def save(self, path: str | os.PathLike, dpi: float | None = None) -> Path:
-        """Write the diagram to a file; the suffix says as what: .svg, .pdf, .png, .dot or .json; or .html for the page
-        that plays the computation.
+    def save(self, path: str | os.PathLike, dpi: float | None = None, outlines: bool = False) -> Path:
+        """Write the diagram to a file; the suffix says as what: .svg, .pdf, .png, .dot or .json; .html for the page
+        that plays the computation, or .gif for its frames, one after the other.
 
         Args:
-            dpi: dots per inch, of a .png; 192 if none are given, or fewer where that is too large for one.
+            dpi: dots per inch, of a .png, 192 if none are given, or of a .gif, 96; or fewer where that is too large.
+            outlines: draw the letters of an .svg as shapes, which need no font and are no longer text.
 
         Raises:
-            ValueError: another suffix, or a resolution that cannot be. OSError: the file cannot be written.
-            DrawingError: no layout engine is installed, or it fails.
+            ValueError: another suffix, a resolution that cannot be, or a page of what was not recorded (rolled; a
+                table). OSError: the file cannot be written. DrawingError: no layout engine is installed, or it fails.
+            ImportError: a .gif without Pillow.
         """
         suffix = Path(path).suffix.lower()
         if suffix[1:] not in FORMATS:
             known = ", ".join(f".{name}" for name in FORMATS)
             raise ValueError(f"cannot save {os.fspath(path)!r}: the suffix says as what, and is one of {known}")
-        return write_file(path, self.render(suffix[1:], dpi))
+        return write_file(path, self.render(suffix[1:], dpi, outlines))
 
-    def render(self, format: str, dpi: float | None = None) -> bytes:
+    def frames(self, folder: str | os.PathLike, format: str = "svg", **how: Any) -> list[Path]:
+        """Write a picture for each moment of the story that the page plays: frame-001.svg, and so on.
+
+        All are equally large, and nothing moves from one to the next: overlays for slides. What a moment is about is
+        bold, and what comes later faint. As in the page's figures, there are no values, colours or highlights.
+
+        Args:
+            folder: where to; it is made if it is not there. What it holds from an earlier, longer story stays.
+            format: "svg", "pdf" or "png".
+            how: `dpi` and `outlines`, as for `save`.
+
+        Returns:
+            the files, in order.
+
+        Raises:
+            ValueError: another format, or a diagram without a story (rolled; a table); or a file that is in the way,
+                and is no such frame. OSError: the folder is a file, or cannot be written.
+            DrawingError: as for `save`.
+        """
+        checks.one_of("frames", "format", format, PICTURES)
+        pictures = [_marked(moment.render(format, **how), format) for moment in self._told().moments()]
+        with claimed(folder) as folder:
+            paths = [folder / f"frame-{i:03}.{format}" for i in range(1, len(pictures) + 1)]
+            for path in paths:
+                refuse_others(path, MARK)
+            return [write_file(path, picture) for path, picture in zip(paths, pictures, strict=True)]
+
+    def _told(self) -> Story:
+        if self.story is None:
+            made = "by draw.forward or draw.backward, with every step (not rolled)"
+            raise ValueError(f"a page is made of a recorded graph, and so are its frames, {made}")
+        return self.story()
+
+    def render(self, format: str, dpi: float | None = None, outlines: bool = False) -> bytes:
         """The diagram in one of the formats that it can be saved in, "svg" and so on.
 
         Args, Raises: as for `save`.
@@ -60,20 +101,20 @@ class Diagram(Drawing):
         checks.one_of("render", "format", format, FORMATS)
         if dpi is not None:
             checks.number("", "dpi", dpi, "a number from 1 to 2400 dots per inch", 1, 2400)
-            if format != "png":
-                raise ValueError(f"dpi={dpi!r}: only a .png has dots, not .{format}")
+            if format not in ("png", "gif"):
+                raise ValueError(f"dpi={dpi!r}: only a .png or .gif has dots, not .{format}")
+        if checks.one_of("render", "outlines", outlines, (True, False)) and format != "svg":
+            raise ValueError(f"outlines=True: of the letters of an .svg, not of .{format}")
         if format == "dot":
             return self.source.encode()
         if format == "json":
             return json.dumps(self.data, ensure_ascii=False, indent=1).encode()
         if format == "html":
-            if self.story is None:
-                raise ValueError(
-                    "a page is made of a recorded graph, by draw.forward or draw.backward, with every step (not rolled)"
-                )
-            return page.build(self.story())
+            return page.build(self._told())
+        if format == "gif":
+            return _animated(moment.render("png", dpi or 96) for moment in self._told().moments())
         if format == "svg":
-            return svg.draw(self)
+            return svg.draw(self, outlines=outlines)
         source = dot.digraph(self, dpi or 192).source if format == "png" else self.source
         return layout.render(source, format, whole=dpi is not None)
 
@@ -88,8 +129,28 @@ class Diagram(Drawing):
         }  # fmt: skip
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """How a notebook shows it: in words, where nothing can draw."""
+        """The picture that a notebook shows; in words, where nothing can draw."""
         try:
             return {"image/svg+xml": svg.draw(self).decode(), "text/plain": repr(self)}
         except DrawingError as error:
             return {"text/plain": f"{self!r}\n{error}"}
+
+
+def _marked(picture: bytes, format: str) -> bytes:
+    """A picture with a remark that says by whom it is, which nobody sees."""
+    if format == "png":
+        chunk = f"tEXtSoftware\0{MARK}".encode()
+        chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        return picture[:33] + chunk + picture[33:]  # behind the header
+    return picture + {"svg": f"<!-- {MARK} -->\n", "pdf": f"% {MARK}\n"}[format].encode()
+
+
+def _animated(pictures: Iterator[bytes]) -> bytes:
+    """Pictures as a GIF that plays them over and over."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError('a .gif is written by Pillow: pip install "tinygrad-rnn[plot]"') from error
+    first, *others = [Image.open(BytesIO(picture)).convert("RGB") for picture in pictures]
+    first.save(file := BytesIO(), "GIF", save_all=True, append_images=others, duration=PACE, loop=0)
+    return file.getvalue()

@@ -21,7 +21,8 @@ APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a
 def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text; for a bitmap, with its dots per inch."""
     own = {"layout": "nop2", "rankdir": diagram.direction, "tooltip": diagram.title}
-    own |= {} if dpi is None else {"dpi": f"{dpi:g}"}
+    if dpi is not None or diagram.font_size != style.NODE_FONT:
+        own["dpi"] = f"{(dpi or 72.0) * diagram.font_size / style.NODE_FONT:g}"
     graph = graphviz.Digraph(diagram.title, graph_attr=style.GRAPH | own, node_attr=style.NODE, edge_attr=style.EDGE)
     for step, (left, bottom, right, top) in diagram.panels.items():
         title = _title(diagram, step)
@@ -30,7 +31,8 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
             label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
             box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
             panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
-    for node in diagram.nodes:
+    lit = {edge.source for edge in diagram.edges if edge.bold}
+    for node in sorted(diagram.nodes, key=lambda node: node.id in lit):  # Graphviz draws edges in the order of sources
         graph.node(node.id, **_node_attributes(node))
     found = zip(diagram.edges, routes(diagram), strict=True)
     for edge, route in sorted(found, key=lambda pair: (not pair[0].faint, pair[0].bold)):  # the faint ones below
@@ -54,7 +56,7 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
 
 
 def _title(diagram: Drawing, step: int) -> str:
-    """What stands at the top of a panel."""
+    """The title of a panel, at its top."""
     if step in diagram.hidden:
         return counted(diagram.hidden[step], "more step")
     return "t" if diagram.rolled else f"t = {step}"
@@ -80,21 +82,19 @@ def _node_attributes(node: Node) -> dict[str, str]:
     note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
     apart = f'<BR/><FONT POINT-SIZE="{style.NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
     note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{note}</FONT>' if note else ""
-    attributes = {
+    rings = 2 * style.RING * (look.rings - 1)  # around what Graphviz takes for the node
+    attributes = look.attributes | {
         "label": _html(node.markup, style.NODE_FONT)[:-1] + f"{note}>" if node.markup else "",
         "tooltip": _literal(node.tooltip),
-        "shape": look.shape,
-        "fillcolor": look.fill,
-        "color": look.line,
-        "width": f"{width / 72:.4f}",
-        "height": f"{height / 72:.4f}",
+        "width": f"{(width - rings) / 72:.4f}",
+        "height": f"{(height - rings) / 72:.4f}",
         "pos": f"{node.x:.2f},{node.y:.2f}",
     }
     if look.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
         attributes["style"] = ""
     if node.fill:
         attributes |= {"fillcolor": node.fill, "fontcolor": style.ink(node.fill)}
-    return attributes | (style.FAINT if node.faint else {})
+    return attributes | (style.FAINT if node.faint else {}) | (style.BOLD if node.bold else {})
 
 
 def _positions(edge: Edge, route: Route) -> dict[str, str]:

@@ -1,22 +1,22 @@
-"""What is drawn, as plain data, which knows neither graphs nor pictures."""
+"""Drawings: nodes and edges as plain data, which knows neither graphs nor pictures."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.style import NODES
+from tinygrad_rnn.draw.style import NODE_FONT, NODES
 from tinygrad_rnn.tables import counted
 
 
 @dataclass(frozen=True)
 class Node:
-    """What is drawn of a Tensor. `label` is what stands in it as plain text, and `markup` as it is set.
+    """A drawn Tensor. `label` is the text in it, plain, and `markup` the same with its fonts.
 
     `kind` is what it is to the reader: "parameter", "input", "state", "variable", "output", "operation", "sum",
     "elided" (the states of hidden steps) or "cut" (where the past of a state was cut off); in a table "heading",
     "entry" (with its number) or "cell" (without). `note` stands below the label: a value or a shape; `fill` is the
     colour of a value or gradient, if nodes are coloured by these. `step` is the time step in whose column it stands, if
-    any. `x` and `y` are its centre, in points, y upwards. A faint node takes no part.
+    any. `x` and `y` are its centre, in points, y upwards. A faint node takes no part; a bold one is pointed at.
     """
 
     id: str
@@ -27,6 +27,7 @@ class Node:
     x: float = 0.0
     y: float = 0.0
     tooltip: str = ""
+    bold: bool = False
     faint: bool = False
     note: str = ""
     fill: str = ""
@@ -52,13 +53,18 @@ class Edge:
     bold: bool = False
     faint: bool = False
 
+    @property
+    def id(self) -> str:
+        """The id of its group in an SVG."""
+        return f"{self.source}->{self.target}"
+
     def reversed(self) -> "Edge":
         """The same line from its target to its source."""
         return replace(self, source=self.target, target=self.source, curve=self.curve[::-1])
 
 
 class Scale(NamedTuple):
-    """What nodes are coloured by, as plain text and as it is set, and the powers of ten at the ends of the colours."""
+    """The quantity that colours nodes, plain and as markup, and the powers of ten at the ends of the colours."""
 
     name: str
     markup: str
@@ -75,7 +81,9 @@ class Drawing:
     `panels` are behind the columns of steps.
     `hidden` says for a column of dots how many steps it stands for, `rolled` whether one step stands for all, and
     `scale` what nodes are coloured by.
-    `direction` is "LR" where edges run from the left to the right, and "RL" where they run back.
+    `direction` is "LR" where edges run from the left to the right, and "RL" where they run back. `explained` are the
+    kinds of nodes in the legend: if none are given, those of the nodes that are not faint. `font_size` is that of the
+    nodes, and scales all.
     """
 
     title: str
@@ -90,10 +98,12 @@ class Drawing:
     frame: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     direction: str = "LR"
     panels: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
+    explained: frozenset[str] = frozenset()
+    font_size: float = NODE_FONT
 
     @property
     def description(self) -> str:
-        """What is to be seen, in words, for who cannot see it."""
+        """The drawing in words, for readers who cannot see it."""
         kinds = Counter(NODES[node.kind].meaning for node in self.nodes)
         parts = [counted(count, meaning) for meaning, count in kinds.items() if meaning]
         parts += [counted(len(self.edges), "edge")] if self.edges else []

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from tinygrad_rnn.draw.drawing import Drawing
-from tinygrad_rnn.draw.style import LEGEND, LEGEND_FONT, NODES, SCALE, ZERO, text_width
+from tinygrad_rnn.draw.style import LEGEND, LEGEND_FONT, NODES, RING, SCALE, ZERO, Style, text_width
 
 SIDE = 14.0  # of a patch
 
@@ -18,9 +18,13 @@ class Part(NamedTuple):
     look: dict[str, str]
 
 
-def _patch(fill: str, line: str, width: float = SIDE) -> Part:
-    size = {"width": f"{width / 72:.4f}", "height": f"{SIDE / 72:.4f}"}
-    return Part(width, width / 2, "", {"shape": "box", "color": line, "fillcolor": fill, **size})
+def _patch(look: Style, width: float = SIDE) -> Part:
+    inner = [f"{(side - 2 * RING * (look.rings - 1)) / 72:.4f}" for side in (width, SIDE)]
+    return Part(width, width / 2, "", look.attributes | {"width": inner[0], "height": inner[1]})
+
+
+def _colour(fill: str, line: str, width: float) -> Part:
+    return _patch(Style("box", width, SIDE, fill, line), width)
 
 
 def _words(text: str, markup: str, after: float = 6.0) -> Part:
@@ -31,9 +35,10 @@ def _words(text: str, markup: str, after: float = 6.0) -> Part:
 
 def rows(diagram: Drawing) -> list[list[Part]]:
     """The rows, from the top: the kinds of nodes, the scale, the caption; as far as there are any."""
-    found = [_kinds({node.kind for node in diagram.nodes if not node.faint}), _scale(diagram)]
-    if diagram.caption:
-        found.append([_words(diagram.caption, diagram.caption_markup)])
+    kinds = diagram.explained or {node.kind for node in diagram.nodes if not node.faint}
+    found = [_kinds(kinds), _scale(diagram)]
+    lines = zip(diagram.caption.splitlines(), diagram.caption_markup.splitlines(), strict=True)
+    found += [[_words(text, markup)] for text, markup in lines]
     return [row for row in found if row]
 
 
@@ -47,7 +52,7 @@ def _kinds(kinds: Collection[str]) -> list[Part]:
     found: list[Part] = []
     for kind, style in NODES.items():
         if kind in kinds and style.meaning:
-            found.append(_words("✂", "✂", 0.0) if kind == "cut" else _patch(style.fill, style.line))
+            found.append(_words("✂", "✂", 0.0) if kind == "cut" else _patch(style))
             found.append(_words(style.meaning, style.meaning, 14.0))
     return found
 
@@ -56,9 +61,9 @@ def _scale(diagram: Drawing) -> list[Part]:
     if diagram.scale is None:
         return []
     name, markup, low, high = diagram.scale
-    found = [_words(name, markup), _power(low), *(_patch(fill, fill, 30.0) for fill in SCALE), _power(high)]
+    found = [_words(name, markup), _power(low), *(_colour(fill, fill, 30.0) for fill in SCALE), _power(high)]
     if any(node.fill == ZERO for node in diagram.nodes):
-        found += [_patch(ZERO, NODES["operation"].line), _words("0", "0")]
+        found += [_colour(ZERO, NODES["operation"].line, SIDE), _words("0", "0")]
     return found
 
 

@@ -38,7 +38,7 @@ function span(arrays) {
 
 // What can be pinned: the nodes, and the sums with their Σ.
 const choice = (id) => (id === null ? null : nodeOf(id) ? id : sumOf(id.replace(/^sum(?=\d)/, "total")) ? id.replace(/^sum(?=\d)/, "total") : null);
-const besides = (id) => !choice(id.split("->")[0]) || id.startsWith("cut");
+const besides = (id) => !id.includes("->") && choice(id) === null;
 
 const figures = {};
 for (const phase of ["forward", "backward"]) {
@@ -63,8 +63,7 @@ function gradientsAfter(last) {
 function seenAfter(last) {
   const seen = { forward: new Set(), backward: new Set() };
   for (const frame of frames.slice(0, last + 1)) {
-    for (const id of frame.nodes) seen[frame.phase].add(id);
-    if (frame.edge) seen[frame.phase].add(frame.edge);
+    for (const id of frame.shown) seen[frame.phase].add(id);
   }
   return seen;
 }
@@ -75,12 +74,7 @@ function show() {
   document.body.classList.toggle("backward", frame.phase === "backward");
   const parts = figures[frame.phase], reached = seen[frame.phase], given = step === 0 && frame.text;
   for (const [id, group] of parts) {
-    const ends = id.split("->");
-    let there = reached.has(id) || besides(id);
-    if (frame.phase === "forward" && ends.length === 2) there ||= ends.every((end) => reached.has(end));
-    if (frame.phase === "backward" && /^sum\d+->total\d+$/.test(id)) there = reached.has(ends[1]);
-    if (frame.phase === "backward" && nodeOf(id) && !nodes[id].wants) there = true;
-    group.classList.toggle("later", !there);
+    group.classList.toggle("later", !reached.has(id) && !besides(id));
     group.classList.toggle("now", (frame.nodes.includes(id) && !given) || frame.edge === id);
     group.classList.toggle("pin", id === pinned);
   }

@@ -33,9 +33,7 @@ def _figure(drawing: Drawing) -> str:
         picture = svg.draw(drawing, id_attribute="data-id").decode()
     except DrawingError as error:
         return f"<p>{html.escape(str(error))}</p>"
-    picture = picture[picture.index("<svg") :]
-    own = r' (xml:space="preserve"|font-family="[^"]*"|text-anchor="start")'  # what the page's style says
-    return re.sub("<text[^>]*>", lambda tag: re.sub(own, "", tag[0]), picture)
+    return picture[picture.index("<svg") :]
 
 
 def _dark(figures: str) -> str:

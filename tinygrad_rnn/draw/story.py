@@ -6,6 +6,9 @@ of its source. The terms of a sum over time are added to it one by one, the last
 
 import math
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -26,8 +29,9 @@ NO_NUMBER = "The output is no single number, so no gradient starts from it. Take
 
 
 class Story:
-    """What the page shows: both figures, drawn without numbers; the nodes; the frames, each of which highlights one
-    step; and as `sums` the gradients that grow.
+    """The story that the page plays: both figures, drawn without numbers; the nodes; the frames, each of which
+    highlights one step, and lists as `shown` the nodes and edges that stand from then on; and as `sums` the gradients
+    that grow.
     """
 
     def __init__(self, unfolded: Unfolded, forward: Drawing, backward: Drawing):
@@ -40,6 +44,24 @@ class Story:
         self.frames: list[dict] = []
         self._tell()
         self.nodes, self.sums = {p.id: self._node(p) for p in unfolded.places}, self._sums()
+        figures, told = {"forward": forward, "backward": backward}, groupby(self.frames, lambda frame: frame["phase"])
+        self.phases = [(figures[phase], list(frames)) for phase, frames in told]
+        for figure, frames in self.phases:
+            _show_all(figure, frames)
+
+    def moments(self) -> Iterator[Drawing]:
+        """The figure at each frame: what is not shown yet is faint, and what the frame is about bold."""
+        explained = frozenset(node.kind for figure, _ in self.phases for node in figure.nodes if not node.faint)
+        for figure, frames in self.phases:
+            shown = set()
+            for frame in frames:
+                shown.update(frame["shown"])
+                now = set() if frame.get("text") == GIVEN else {*frame["nodes"], frame.get("edge")}
+                nodes, edges = (
+                    [replace(part, faint=part.faint or part.id not in shown, bold=part.id in now) for part in parts]
+                    for parts in (figure.nodes, figure.edges)
+                )
+                yield replace(figure, nodes=nodes, edges=edges, explained=explained)
 
     def _tell(self) -> None:
         places = self.unfolded.places
@@ -108,7 +130,7 @@ class Story:
                     self._add_term(x, p, through_hidden.pop(x), written, note=note)
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
-        """What a place passes back to the next ones that are drawn; to a state that dots stand for, by its role."""
+        """The gradients that a place passes back to the next places; to a state that dots stand for, by its role."""
         unfolded = self.unfolded
         passed: dict[Tensor | tuple, np.ndarray] = {}
         ends = self.equations.ends
@@ -140,7 +162,7 @@ class Story:
             del self.frames[-1]["term"]  # which is the gradient that it is from
 
     def _through_hidden_steps(self) -> dict[Tensor, np.ndarray]:
-        """What the gradients of the states before the hidden steps, and of the parameters, have from these steps."""
+        """The parts of the gradients of parameters, and of the states before the hidden steps, that come from these."""
         unfolded = self.unfolded
         output, shown = self.output.tensor, {p.tensor for p in unfolded.places}
         passed: dict[Tensor, np.ndarray] = {}
@@ -159,6 +181,24 @@ class Story:
             return []
         name, plain = self.labels.differential, self.plain.differential
         return [{"id": id, "name": name(x), "plain": plain(x), "terms": terms[id]} for id, x in ids.items()]
+
+
+def _show_all(figure: Drawing, frames: list[dict]) -> None:
+    """List in each frame, as `shown`, the nodes and edges of a figure that stand from then on.
+
+    These are its own; with the first, also nodes that no frame is about; and with the later of its ends, such an edge.
+    """
+    since: dict[str | None, int] = {}
+    for i in reversed(range(len(frames))):
+        since |= dict.fromkeys([*frames[i]["nodes"], frames[i].get("edge")], i)
+        frames[i]["shown"] = []
+    for node in figure.nodes:
+        since.setdefault(node.id, 0)
+    for edge in figure.edges:
+        since.setdefault(edge.id, max(since[edge.source], since[edge.target]))
+    since.pop(None, None)  # of frames without an edge
+    for id, i in since.items():
+        frames[i]["shown"].append(id)
 
 
 def _array(array: np.ndarray) -> dict:

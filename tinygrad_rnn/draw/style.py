@@ -1,4 +1,4 @@
-"""How diagrams look: the one place where colours, shapes and sizes are chosen. Lengths are in points, 1/72 inch."""
+"""The look of diagrams: the one place where colours, shapes and sizes are chosen. Lengths are in points, 1/72 inch."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Style:
-    """How a kind of node looks, and what the legend calls it."""
+    """The look of a kind of node, and its name in the legend.
+
+    Shapes and borders tell the kinds apart in print without colours, and to colour-blind eyes.
+
+    Attributes:
+        border: how thick it is. rings: how many borders there are, one around the other.
+    """
 
     shape: str
     width: float
@@ -14,15 +20,25 @@ class Style:
     fill: str
     line: str
     meaning: str = ""
+    border: float = 1.0
+    rings: int = 1
 
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The attributes of Graphviz, but for the size."""
+        look = {"shape": self.shape, "fillcolor": self.fill, "color": self.line, "penwidth": f"{self.border:g}"}
+        return look | ({"peripheries": str(self.rings)} if self.rings > 1 else {})
+
+
+RING = 4.0  # from a border to the one around it
 
 # fmt: off
 NODES = {
     "parameter": Style("box",     32, 32, "#ffe8c7", "#b36b00", "parameter"),
     "input":     Style("ellipse", 40, 40, "#ececec", "#6b6b6b", "input"),
-    "state":     Style("ellipse", 46, 46, "#d6e8ff", "#2860a8", "hidden state"),
+    "state":     Style("ellipse", 46, 46, "#d6e8ff", "#2860a8", "hidden state", border=2.4),
     "variable":  Style("ellipse", 46, 46, "#ffffff", "#444444", "variable"),
-    "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output"),
+    "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output", rings=2),
     "operation": Style("box",     40, 32, "#ffffff", "#8a8a8a", "primitive"),
     "elided":    Style("plain",   96, 40, "#ffffff", "#5a6575"),
     "cut":       Style("plain",   20, 20, "#ffffff", "#5a6575", "past cut off"),
@@ -42,13 +58,16 @@ EDGES = {
 # Seven colours of the cividis scale: even steps to the eye, in grey and to the colour-blind too (Nuñez et al. 2018).
 SCALE = ("#00224e", "#123570", "#3b496c", "#575d6d", "#8a8678", "#c0a85f", "#fee838")
 ZERO = "#ffffff"  # of what has no logarithm
+BOLD = {"penwidth": "4"}  # of a node
 FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 # fmt: on
 
+NARROW, WIDE = frozenset("ijlftrI()[]|/.,:;′'-\u00a0\u0302\u0303"), frozenset("mw−+=⊙≈→")
 _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′")
 
 FONT = "Times-Roman"
+FAMILY = "Times New Roman, Times, Liberation Serif, Nimbus Roman, serif"  # the like of it on every system
 NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 16.0, 13.0, 13.0, 9.0
 NOTE_GAP = 3.0  # between a label and the note below it
 ARROW = 7.0
@@ -56,7 +75,14 @@ MARGIN = 8.0  # from a column's outermost nodes to its panel's edge
 CORNER = 8.0  # the radius of a turn
 
 # Graphviz's attributes: of the whole, of every node and edge, of a column's panel, of the legend and the caption
-GRAPH = {"pad": "0.15", "outputorder": "edgesfirst", "bgcolor": "white", "fontname": FONT}
+GRAPH = {
+    "pad": "0.15",
+    "margin": "0",
+    "notranslate": "true",
+    "outputorder": "edgesfirst",
+    "bgcolor": "white",
+    "fontname": FONT,
+}
 NODE = {"fontname": FONT, "fontsize": f"{NODE_FONT:g}", "style": "filled", "fixedsize": "true", "margin": "0"}
 EDGE = {"fontname": FONT, "fontsize": f"{EDGE_FONT:g}", "arrowsize": "0.7"}
 PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", "fontsize": f"{PANEL_FONT:g}"}
@@ -75,16 +101,22 @@ def size(kind: str, label: str, note: str = "") -> tuple[float, float]:
     widths = [text_width(line, NODE_FONT) for line in lines] + [1.25 * text_width(line, NOTE_FONT) for line in notes]
     narrower = 1.2 if style.shape == "ellipse" and len(widths) > 1 else 1.0  # where the lines are than in the middle
     height = 25.0 * len(lines) + 12.0 * len(notes) + (NOTE_GAP if notes else 0.0)
-    return max(style.width, 10 + narrower * max(widths)), max(style.height, height)
+    rings = 2 * RING * (style.rings - 1)
+    return max(style.width, 10 + rings + narrower * max(widths)), max(style.height, rings + height)
 
 
 def text_width(text: str, font_size: float) -> float:
-    """About how wide a text is set."""
+    """The width that a text takes at most, about, whatever the font."""
     return font_size * sum(map(_width, text))
 
 
+def times_width(text: str, font_size: float) -> float:
+    """The width of a text in Times, upright or slanted, to a tenth or so."""
+    return font_size * sum(0.3 if c in NARROW else 0.68 if c.isupper() or c in WIDE else 0.48 for c in text)
+
+
 def _width(character: str) -> float:
-    """Of one character, in parts of the font size: of the widest of the fonts that a reader may have."""
+    """The width of a character in the widest of the fonts that a reader may have, in parts of the font size."""
     if unicodedata.combining(character):
         return 0.0
     if character in _SMALL:

@@ -10,22 +10,26 @@ from itertools import groupby
 from tinygrad_rnn.draw import layout
 from tinygrad_rnn.draw.dot import APART, digraph
 from tinygrad_rnn.draw.drawing import Drawing
+from tinygrad_rnn.draw.style import FAMILY, times_width
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+LOOK = ("font-size", "font-style", "font-weight", "baseline-shift")
 SHIFT = {"super": -0.36, "sub": 0.2}  # of the font size of the text before
 
 ET.register_namespace("", SVG)
 ET.register_namespace("xlink", XLINK)
 
 
-def draw(drawing: Drawing, id_attribute: str = "id") -> bytes:
+def draw(drawing: Drawing, id_attribute: str = "id", outlines: bool = False) -> bytes:
     """A drawing as SVG, in which each node and edge is a group with the id that the drawing gives it, and its tooltip.
 
     Args:
         id_attribute: where ids are put: "data-id" where a page has several pictures.
+        outlines: draw the letters as shapes; then there are no groups, and no tooltips.
     """
-    root = ET.fromstring(layout.render(digraph(drawing).source, "svg"))
-    root.set("role", "img")
+    root = ET.fromstring(layout.render(digraph(drawing).source, "svg:cairo" if outlines else "svg"))
+    root.attrib |= {"role": "img", "font-family": FAMILY}
+    middles = {node.id: node.x for node in drawing.nodes}
     for tag, text in (("desc", drawing.description), ("title", drawing.title)):
         element = ET.Element(f"{{{SVG}}}{tag}")
         element.text = text
@@ -33,7 +37,7 @@ def draw(drawing: Drawing, id_attribute: str = "id") -> bytes:
     for group in root.iter(f"{{{SVG}}}g"):
         if group.get("class") in ("node", "edge", "cluster"):
             id = _take_name(group)
-            _join_labels(group)
+            _join_labels(group, middles.get(id))
             group.attrib.pop("id", None)
             group.set(id_attribute, id)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
@@ -52,41 +56,38 @@ def _take_name(group: ET.Element) -> str:
     return id
 
 
-def _middle(group: ET.Element) -> str | None:
-    """The middle of a node's shape, from the left."""
-    ellipse, polygon = (group.find(f"{{{SVG}}}{tag}") for tag in ("ellipse", "polygon"))
-    if ellipse is not None:
-        return ellipse.get("cx")
-    if polygon is not None:
-        xs = [float(point.split(",")[0]) for point in polygon.get("points").split()]
-        return f"{(min(xs) + max(xs)) / 2:g}"
-    return None
+def _join_labels(group: ET.Element, middle: float | None) -> None:
+    """Make the pieces of each line of a label one text, and one piece of those that look the same.
 
-
-def _join_labels(group: ET.Element) -> None:
-    """Make the pieces of each line of a label one text."""
-    middle = _middle(group) if group.get("class") == "node" else None
+    In the middle of a node stands a text of one piece, whatever the reader's font. One of several pieces starts where
+    it does in Times: LibreOffice would put the middle of each piece there.
+    """
     for _, line in groupby(group.findall(f"{{{SVG}}}text"), key=lambda text: text.get("y")):
-        first, *others = list(line)
-        pieces = [(text.attrib.copy(), text.text) for text in (first, *others)]
-        for text in others:
+        texts = list(line)
+        pieces = [(dict(look), "".join(text.text for text in same)) for look, same in groupby(texts, key=_look)]
+        pieces = [(look, text.replace(APART, "").replace(" ", "\u00a0")) for look, text in pieces]
+        first, size = texts[0], max(float(text.get("font-size")) for text in texts)
+        for text in texts[1:]:
             group.remove(text)
-        size = max(float(attributes["font-size"]) for attributes, _ in pieces)
-        first.attrib = {name: first.get(name) for name in ("x", "y", "fill", "font-family") if first.get(name)}
-        first.attrib |= {"text-anchor": "start", "font-size": f"{size:g}"}
-        if middle is not None:  # of the shape, whatever the font
-            first.attrib |= {"x": middle, "text-anchor": "middle"}
-        first.set("{http://www.w3.org/XML/1998/namespace}space", "preserve")
+        first.attrib = {name: first.get(name) for name in ("x", "y", "fill") if first.get(name)}
+        first.set("font-size", f"{size:g}")
+        if middle is not None:
+            width = sum(times_width(text, float(look["font-size"])) for look, text in pieces)
+            first.attrib |= {"x": f"{middle:.2f}", "text-anchor": "middle"}
+            if len(pieces) > 1:
+                first.attrib |= {"x": f"{middle - width / 2:.2f}", "text-anchor": "start"}
         first.text, height = None, 0.0
-        for attributes, text in pieces:
-            piece = ET.SubElement(first, f"{{{SVG}}}tspan")
-            piece.text = text.replace(APART, "").replace(" ", "\u00a0")  # spaces between two pieces would be lost
-            for name in ("font-style", "font-weight"):
-                if name in attributes:
-                    piece.set(name, attributes[name])
-            if float(attributes["font-size"]) != size:
-                piece.set("font-size", attributes["font-size"])
-            wanted = SHIFT.get(attributes.get("baseline-shift"), 0.0) * size
+        for look, text in pieces:
+            piece = ET.SubElement(first, f"{{{SVG}}}tspan", look)
+            piece.text = text
+            wanted = SHIFT.get(piece.attrib.pop("baseline-shift", None), 0.0) * size
+            if float(piece.get("font-size")) == size:
+                del piece.attrib["font-size"]
             if wanted != height:
                 piece.set("dy", f"{wanted - height:.2f}")
             height = wanted
+
+
+def _look(text: ET.Element) -> list[tuple[str, str]]:
+    """The font of a piece of a label, and its height on the line."""
+    return [(name, text.get(name)) for name in LOOK if text.get(name)]

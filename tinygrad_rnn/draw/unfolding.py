@@ -21,6 +21,7 @@ from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.style import NODE_FONT
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
@@ -41,6 +42,8 @@ class Options:
         shapes: write the shape into every node.
         color_by: "gradient" or "value": fill the nodes by log ‖∂L/∂node‖, or by log ‖value‖.
         highlight: (parameter, step): the term of the parameter's gradient that goes through that step, all else faint.
+        font_size: how many points high the letters of nodes are where the figure is not scaled; all else is in
+            proportion, so that a figure in a text can have letters like those around it.
 
     Raises:
         ValueError: an unknown value, with those that are known.
@@ -54,6 +57,7 @@ class Options:
     shapes: bool = False
     color_by: str | None = None
     highlight: tuple[Tensor, int] | None = None
+    font_size: float = NODE_FONT
 
     def __post_init__(self) -> None:
         switches = dict.fromkeys(["rolled", "values", "shapes"], (True, False))
@@ -61,6 +65,7 @@ class Options:
             checks.one_of("draw", name, getattr(self, name), known)
         if self.max_steps is not None:
             checks.whole("draw", "max_steps", self.max_steps, 2)
+        checks.number("draw", "font_size", self.font_size, "a number of points from 1 to 200", 1, 200)
         if self.highlight is not None and not (isinstance(self.highlight, tuple | list) and len(self.highlight) == 2):
             raise TypeError(f"draw(highlight={self.highlight!r}): a parameter and a time step are needed")
         for name in ("max_steps", "highlight"):

@@ -34,7 +34,8 @@ def forward(output: Tensor, **options: Any) -> Diagram:
     """The forward computational graph of a Tensor (Fig. 7-5 of interdb), time running to the right.
 
     Args:
-        options: as `Options` has them: level, notation, max_steps, rolled, values, shapes, color_by, highlight.
+        options: as `Options` has them: level, notation, max_steps, rolled, values, shapes, color_by, highlight,
+            font_size.
 
     Raises:
         TypeError: not a Tensor, or no such option. ValueError: a Tensor without a graph, or an unknown value.
@@ -123,10 +124,10 @@ class _Figure:
         if self.options.color_by is not None:
             nodes, scale = self._coloured(nodes)
         parts = zip([labels.writer.legend() for labels in self.labels], self.highlighted, strict=True)
-        captions = ["   ".join(filter(None, part)) for part in parts]
+        captions = ["\n".join(filter(None, part)) for part in parts]
         return Diagram(
             title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
-            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale,
+            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, font_size=self.options.font_size,
             frame=self.placement.frame, panels=self.placement.panels,
             direction="RL" if gradient else "LR", story=None if unfolded.rolled else self.story,
         )  # fmt: skip

@@ -4,21 +4,24 @@ The claims that it measures: the gradient "becomes too small" after "8 or 10" st
 ¼ (TowardsML), gates keep it (both), and ‖∂h(T)/∂h(t)‖ ≤ (σ_max(U) · max f′)^(T - t) (Pascanu et al. 2013).
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import checks, nn
+from tinygrad_rnn import nn
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.bptt.through_time import gradient_flow, norm_bound
+from tinygrad_rnn.checks import instance
 from tinygrad_rnn.datasets import adding_problem
 from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.options import check, option
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.optim import Adam, clip_grad_norm
 from tinygrad_rnn.tensor import Tensor
@@ -27,8 +30,8 @@ CELLS = {"rnn": nn.RNNCell, "irnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.G
 QUANTITIES = {"gradient": "‖∂L/∂h(t)‖ / ‖∂L/∂h(T)‖", "jacobian": "‖∂h(T)/∂h(t)‖"}
 TITLES = {"gradient": "How far a gradient comes back", "jacobian": "What is left in h(T) of a change in h(t)"}
 PATHS = ("h", "c")
-_OF = {"nonlinearity": "rnn", "forget_bias": "lstm", "path": "lstm"}  # what only one kind of cell has
 BATCH, NOISE, LR = 32, 0.1, 0.005
+_MOST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -47,27 +50,22 @@ class Net:
         ValueError: an unknown name, a number out of range, or what the cell does not have. TypeError: no number.
     """
 
-    cell: str = "rnn"
+    cell: str = option("rnn", "irnn: relu, and U the identity", choices=tuple(CELLS))
     _: KW_ONLY
-    nonlinearity: str | None = None
-    scale: float = 1.0
-    forget_bias: float = 0.0
-    path: str = "h"
-    updates: int = 0
+    nonlinearity: str | None = option(
+        None, "f of rnn (default: tanh)", choices=tuple(NONLINEARITIES), of=("cell", "rnn")
+    )
+    scale: float = option(1.0, "g of U = g · orthogonal")
+    forget_bias: float = option(
+        0.0, "b_f of lstm", least=-_MOST, most=_MOST, wanted="a finite number", of=("cell", "lstm")
+    )
+    path: str = option("h", "the part of lstm's state to look at", choices=PATHS, of=("cell", "lstm"))
+    updates: int = option(0, "of training; 0 1000 shows both", least=0, most=math.inf)
 
     def __post_init__(self) -> None:
-        for name, known in (("cell", CELLS), ("nonlinearity", (None, *NONLINEARITIES)), ("path", PATHS)):
-            checks.one_of("", name, getattr(self, name), known)
-        object.__setattr__(self, "scale", checks.positive("", "scale", self.scale))
-        most = sys.float_info.max
-        bias = checks.number("", "forget_bias", self.forget_bias, "a finite number", -most, most)
-        object.__setattr__(self, "forget_bias", bias)
-        checks.whole("", "updates", self.updates, 0)
+        check(self)
         if self.cell == "rnn" and self.nonlinearity is None:
             object.__setattr__(self, "nonlinearity", "tanh")
-        for name, cell in _OF.items():
-            if self.cell != cell and getattr(self, name) != getattr(Net, name):
-                raise ValueError(f"{name}={getattr(self, name)!r} is of the cell {cell}, not of {self.cell}")
 
     @property
     def label(self) -> str:
@@ -89,6 +87,23 @@ class Net:
             U = getattr(cell, "U" + gate)
             U.data = self.scale * (nn.init.identity(hidden) if self.cell == "irnn" else U.value)
         return cell
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all curves of a flow have in common.
+
+    Raises:
+        ValueError: an unknown quantity, or a number out of range. TypeError: no whole number.
+    """
+
+    quantity: str = option("gradient", "‖∂L/∂h(t)‖, or jacobian, ‖∂h(T)/∂h(t)‖", choices=tuple(QUANTITIES))
+    steps: int = option(30, "how many time steps, T", least=1, most=10**6)
+    hidden: int = option(32, "the length of the hidden state", least=1, most=10**4)
+    seed: int = option(0, "of weights and data", least=0, most=math.inf)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -155,11 +170,9 @@ def flow(
         ValueError: no net, an unknown quantity, a number out of range, a gradient that overflows, or training for the
             Jacobian, whose states have no task. TypeError: a number is none.
     """
-    for name, value, least in (("steps", steps, 1), ("hidden", hidden, 1), ("seed", seed, 0)):
-        checks.whole("", name, value, least)
-    checks.one_of("", "quantity", quantity, QUANTITIES)
+    Conditions(quantity, steps, hidden, seed)
     nets = nets if isinstance(nets, Iterable) else [nets]
-    nets = [checks.instance("flow(nets)", net, Net, "tg.experiments.Net(...)") for net in nets]
+    nets = [instance("flow(nets)", net, Net, "tg.experiments.Net(...)") for net in nets]
     if not nets:
         raise ValueError("flow(nets): at least one net is needed")
     found = Flow(quantity, {net.label: net for net in nets}, np.arange(steps + 1), {}, {}, {})
@@ -188,14 +201,15 @@ def nets_of(**choices: Sequence) -> list[Net]:
         ValueError, TypeError: as for `Net`; or values that no cell among them has a use for.
     """
     cells = choices.get("cell", ["rnn"])
-    for name, cell in _OF.items():
+    only = {setting.name: setting.metadata["of"][1] for setting in fields(Net) if "of" in setting.metadata}
+    for name, cell in only.items():
         if name in choices and cell not in cells:
             raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(cells)}")
     nets = []
     for values in product(*choices.values()):
-        given = dict(zip(choices, values, strict=True))
-        cell = given.get("cell", "rnn")
-        nets.append(Net(**{name: value for name, value in given.items() if _OF.get(name, cell) == cell}))
+        point = dict(zip(choices, values, strict=True))
+        cell = point.get("cell", "rnn")
+        nets.append(Net(**{name: value for name, value in point.items() if only.get(name, cell) == cell}))
     return list(dict.fromkeys(nets))
 
 

@@ -20,12 +20,12 @@ from tinygrad_rnn.files import write_file
 COLOURS = [NODES[kind].line for kind in ("state", "output", "parameter")]
 COLOURS += ["#3f7d4e", "#7a4fa3", "#c2528b", "#5a6575"]
 _DASHED = "#8a8a8a"  # bounds and baselines
-_LABEL_HEIGHT = 0.18  # inches
+_NAME_HEIGHT = 0.19  # inches
 _STYLE = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.grid": True,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
-    "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn",
-    "figure.constrained_layout.use": True,
+    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9),
+    "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn", "figure.constrained_layout.use": True,
 }  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def curves(
     ticks: Sequence[str] | None = None, families: Mapping[str, str] | None = None,
     level: tuple[str, float] | None = None,
 ) -> Path:  # fmt: skip
-    """Curves over one axis, each with its label at its end; the numbers go into a CSV file of the same name.
+    """Curves over one axis, each with its label beside it; the numbers go into a CSV file of the same name.
 
     Args:
         x: what the axis shows, with its unit, and its values. y_label: likewise. lines: label and values of each curve.
@@ -88,7 +88,7 @@ def curves(
     table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
     if not available():
         return path
-    height = max(4.0, 1.0 + _LABEL_HEIGHT * len(lines))
+    height = max(4.0, 1.0 + _NAME_HEIGHT * len(lines))
     drawing, axes = figure(height=height) if ticks is None else figure(12.0, 3.0)
     if log:
         axes.set_yscale("log")
@@ -101,55 +101,36 @@ def curves(
             style = {"linestyle": "--", "color": _DASHED}
         else:
             family = label if families is None else families[label]
-            style = {"linestyle": ":" if family in of_family else "-", "marker": "o" if len(xs) <= 10 else ""}
+            another = "-" if len(of_family) < len(COLOURS) else "-."
+            style = {"linestyle": ":" if family in of_family else another, "marker": "o" if len(xs) <= 10 else ""}
             style["color"] = of_family.setdefault(family, COLOURS[len(of_family) % len(COLOURS)])
-        axes.plot(xs, ys, linewidth=1.6, markersize=4.0, **style)
+        axes.plot(xs, ys, linewidth=1.6, markersize=4.0, label=plain(label), **style)
     if ticks is not None:
         axes.set_xticks(xs, ticks, family="monospace")
         axes.grid(False, axis="x")
-    else:
-        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
-        if all(float(x).is_integer() for x in xs):
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            if len(xs) == 1:
-                axes.set_xticks(xs)
+    elif len(xs) == 1:
+        axes.set_xticks(xs)
+    elif all(float(x).is_integer() for x in xs):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.02)
     axes.set_title(plain(title), loc="left")
     axes.set(xlabel=x_label, ylabel=plain(y_label))
-    if not log:
-        axes.ticklabel_format(axis="y", useOffset=False)
     if level is not None:
         name, height = level
         axes.axhline(height, color=_DASHED, linewidth=0.8)
         free = "top" if any(np.min(values) < height for values in lines.values()) else "bottom"
         axes.annotate(name, (xs[0], height), color=_DASHED, fontsize=9.0, va=free)
     if len(lines) > 1:
-        _label_ends(axes, list(lines))
+        add_names(axes)
     return save(drawing, path)
 
 
-def _label_ends(axes: Any, labels: Sequence[str]) -> None:
-    """Write every line's label beside its last point, in its colour; labels that would overlap are moved apart."""
-    axes.autoscale_view()  # or the heights would be those of axes without lines
-    ends = []
-    for line, label in zip(axes.lines, labels, strict=False):  # a line across has no label at its end
-        points = line.get_xydata()
-        shown = points[np.all(np.isfinite(points), axis=1)]
-        if len(shown):
-            height = (axes.transScale + axes.transLimits).transform(shown[-1])[1]
-            ends.append((height, label, line.get_color(), shown[-1]))
-    ends.sort(key=lambda end: end[0])
-    gap = _LABEL_HEIGHT / (axes.figure.get_figheight() - 1.0)
-    heights = np.array([end[0] for end in ends])
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + gap)
-    for i in reversed(range(len(heights))):  # and back down from the top, where they were pushed beyond it
-        heights[i] = min(heights[i], 1.0 - gap * (len(heights) - 1 - i))
-    for (_, label, colour, end), height in zip(ends, heights, strict=True):
-        axes.annotate(
-            label, end, (1.06, height), textcoords="axes fraction", color=colour, va="center", fontsize=9.0,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0.0, 0.5), "shrinkA": 1.0},
-        )  # fmt: skip
+def add_names(axes: Any) -> None:
+    """Name what is drawn beside the axes, in its colours; lines in the order of their ends, from the top down."""
+    shown = [(line, line.get_ydata()) for line in axes.get_lines() if not line.get_label().startswith("_")]
+    ends = {line: ys[np.isfinite(ys)][-1:].tolist() for line, ys in shown}
+    handles = sorted(ends, key=ends.get, reverse=True)
+    axes.figure.legend(handles=handles, loc="outside right center", labelcolor="linecolor", fontsize=9.0, frameon=False)
 
 
 def table(path: str | os.PathLike, header: Sequence[str], rows: Any) -> Path:

@@ -10,18 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from typing import Any
 
 _LIBRARIES = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "BLIS_NUM", "VECLIB_MAXIMUM")
 _ONE_THREAD = {f"{library}_THREADS": "1" for library in _LIBRARIES}
-_lock = threading.Lock()  # of the environment, and of what runs
+_lock = threading.Lock()  # of the environment
 
 
 class Processes(ThreadPoolExecutor):
     """So many spawned processes, each with one BLAS thread; what they call, and its answer, must be picklable.
 
     Each is a pool of its own: one that dies fails its own call with a ChildProcessError, and another takes its place,
-    while a pool of many would fail all calls that are still to come. They end when this process does, however it ends.
+    while a pool of many would fail all calls that are still to come. All hold one end of a pipe, and end when the other
+    is closed: by `shutdown`, or because this process has ended, however it did.
 
     Raises:
         ChildProcessError: a process does not start, as when the script that makes this has no `__name__` guard.
@@ -29,10 +31,9 @@ class Processes(ThreadPoolExecutor):
 
     def __init__(self, workers: int):
         super().__init__(workers)
-        started = [_Process() for _ in range(workers)]
+        self._theirs, self._ours = multiprocessing.Pipe()
+        started = [_Process(self._theirs) for _ in range(workers)]
         self._idle = [process.ready() for process in started]
-        self._busy: set[_Process] = set()
-        self._closed = False
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         """Call a function in an idle process, or in the next that is; returns the future of its answer."""
@@ -41,23 +42,17 @@ class Processes(ThreadPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes: after what is submitted has run, or, with `cancel_futures`, at once."""
         if cancel_futures:
-            with _lock:
-                self._closed = True
-                for process in tuple(self._busy):
-                    process.itself.terminate()
-        super().shutdown(wait=True, cancel_futures=cancel_futures)
+            self._ours.close()
+        super().shutdown(cancel_futures=cancel_futures)
         for process in self._idle:
             process.pool.shutdown()
+        self._ours.close()
 
     def _call(self, message: bytes) -> Any:
         process = self._idle.pop()
         try:
             if process.itself.exitcode is not None:
-                process = _Process().ready()
-            with _lock:
-                if self._closed:
-                    raise ChildProcessError("its process was not started: the sweep has been ended")
-                self._busy.add(process)
+                process = _Process(self._theirs).ready()
             return process.pool.submit(_answer, message).result()
         except BrokenProcessPool:
             while (code := process.itself.exitcode) is None:  # the pool's own thread sees the end first
@@ -65,15 +60,14 @@ class Processes(ThreadPoolExecutor):
             how = f"with exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
             raise ChildProcessError(f"its process was ended {how}") from None
         finally:
-            self._busy.discard(process)
             self._idle.insert(0, process)  # the last to be taken
 
 
 class _Process:
     """A pool of one process. itself: the process."""
 
-    def __init__(self) -> None:
-        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
+    def __init__(self, pipe: Connection) -> None:
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare, (pipe,))
         with _lock, _as_it_starts():
             self._pid = self.pool.submit(os.getpid)
 
@@ -108,14 +102,15 @@ def _as_it_starts() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _prepare() -> None:
+def _prepare(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow, daemon=True).start()
+    threading.Thread(target=_end, args=(pipe,), daemon=True).start()
 
 
-def _follow() -> None:
-    """End with the process that has started this one, however that ends."""
-    multiprocessing.parent_process().join()
+def _end(pipe: Connection) -> None:
+    """End with the other end of the pipe."""
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv()
     os._exit(1)
 
 

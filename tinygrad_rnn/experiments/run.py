@@ -4,10 +4,10 @@
     metrics.csv      a line for every epoch
     model.npz        the parameters, as `tg.load` reads them
     checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator;
-                     and the manifest, which names the files that runs have written here, with their checksums
+                     and the checksums of the files that runs have written here
 
 The checkpoint makes the folder that of a run: a new one begins with it, and a run goes on from what it says. A file
-that the manifest does not name, or that has another content, is somebody else's, and stays.
+whose content has none of its checksums is somebody else's, and stays.
 """
 
 import contextlib
@@ -15,30 +15,28 @@ import io
 import json
 import os
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.experiments.results import write_results
 from tinygrad_rnn.experiments.settings import Settings
+from tinygrad_rnn.experiments.sweep import FIGURE, RECORD, TABLE, identity
 from tinygrad_rnn.experiments.training import Epoch, OnUpdate, Summary, Training
 from tinygrad_rnn.files import claimed, read_file, write_file
 from tinygrad_rnn.nn.exchange import packed, read_arrays
 from tinygrad_rnn.tables import counted
 
-CHECKPOINT, CONFIG, SUMMARY = "checkpoint.npz", "config.json", "summary.json"
-STATE = {CHECKPOINT, CONFIG, "model.npz", "metrics.csv"}
-RESULTS = {SUMMARY, "loss.svg", "loss.csv", "prediction.svg", "prediction.csv"}
-OF_A_TEXT = {"sample.txt"}
-FILES = STATE | RESULTS | OF_A_TEXT
-VARYING = {"data", "epochs", "files", "rng"}  # in a checkpoint, what has a size of its own
-
-# The CRC-32 of the contents that a file may have, by its name; of any, if there are none
-Manifest = dict[str, list[int]]
+CHECKPOINT, CONFIG, SUMMARY, SAMPLE = "checkpoint.npz", "config.json", "summary.json", "sample.txt"
+RESULTS = (SUMMARY, "loss.svg", "loss.csv", "prediction.svg", "prediction.csv")
+FILES = (CHECKPOINT, CONFIG, "model.npz", "metrics.csv", *RESULTS)  # and of a text the sample
+VARYING = {"data", "epochs", "rng", "written"}  # in a checkpoint, what has a size of its own
 
 
 def train(
@@ -86,6 +84,46 @@ def train(
     return training.summary()
 
 
+@dataclass(frozen=True)
+class TrainPoint:
+    """Trains with the settings of a run of a sweep, in the run's folder in `out`.
+
+    Attributes:
+        start: what the paths of data are relative to. data: by path, what names the data of a file, its checksum too.
+    """
+
+    out: Path
+    start: Path
+    data: Mapping[str, Any]
+
+    @classmethod
+    def over(cls, points: Iterable[dict[str, Any]], out: str | os.PathLike) -> "TrainPoint":
+        """Trains with the settings of points, and the data as they are now.
+
+        Raises:
+            OSError: a data file cannot be read. ValueError: it is none, or one of those that the sweep writes.
+        """
+        written = {TABLE, FIGURE, RECORD, *FILES, SAMPLE}
+        data = {settings.data: None for point in points if (settings := Settings(**point)).is_file}
+        for name in data:
+            path = Path(os.path.realpath(name))
+            if path.name in written and Path(os.path.realpath(out)) in path.parents:
+                raise ValueError(f"data={name!r} is a file that the sweep would replace: give another folder")
+            data[name] = [name, zlib.crc32(read_file(name))]
+        return cls(Path(out).absolute(), Path.cwd(), data)
+
+    def __call__(self, **point: Any) -> Summary:
+        """Train."""
+        with warnings.catch_warnings():  # that there are no figures is told once, by the sweep
+            warnings.filterwarnings("ignore", "plots need matplotlib")
+            return train(Settings(**point).seen_from(self.start), self.out / self.key(point))
+
+    def key(self, point: dict[str, Any]) -> str:
+        """The name of a run's folder: over data that have changed it is another run."""
+        data = point.get("data")
+        return identity(point | {"data": self.data[data]} if data in self.data else point)
+
+
 class Folder:
     """The folder of a run.
 
@@ -95,15 +133,16 @@ class Folder:
 
     def __init__(self, path: Path, training: Training):
         self.path, self.training = path, training
-        self.manifest = read_manifest(path)[1]
-        self._refuse_others(FILES if training.settings.is_text else {*STATE, *RESULTS, *self.manifest})
+        self.files = [path / name for name in ((*FILES, SAMPLE) if training.settings.is_text else FILES)]
+        self.written = _written(path)
 
     def begin(self) -> None:
         """Write what there is before the first epoch, in the place of an earlier run."""
-        (self.path / CONFIG).unlink(missing_ok=True)  # its settings are not those of the new checkpoint
-        for name in (RESULTS | OF_A_TEXT) & self.manifest.keys():
-            (self.path / name).unlink(missing_ok=True)
-            del self.manifest[name]
+        self._refuse_others(self.files)
+        # The settings of the earlier run are not those of the new checkpoint, and its results go too.
+        for path in (self.path / name for name in (CONFIG, *RESULTS, SAMPLE)):
+            if _checksum(path) in self.written:
+                path.unlink()
         self.write_epoch()
 
     def resume(self) -> None:
@@ -113,24 +152,23 @@ class Folder:
             OSError: the checkpoint cannot be read.
             ValueError: the run saw other data or has more epochs already; or the checkpoint is broken, and in what.
         """
-        path, settings, state = self.path / CHECKPOINT, self.training.settings, self.training.state()
+        path, training = self.path / CHECKPOINT, self.training
         try:
             found = read_arrays(path, None, VARYING)
-            if missing := sorted(VARYING - {"files"} - found.keys()):
+            if missing := sorted(VARYING - {"written"} - found.keys()):
                 raise ValueError(f"{missing[0]} is missing")
-            same_data = np.array_equal(found["data"], state["data"])
+            same_data = np.array_equal(found["data"], training.data.fingerprint)
             if same_data:
-                expected = {name: np.asarray(value) for name, value in state.items() if name not in VARYING}
-                found = read_arrays(path, expected, VARYING)
-                epochs = _epochs(found["epochs"])
-                self.training.restore(epochs, found)
+                state = read_arrays(path, training.state(), VARYING)
+                training.restore(_epochs(found["epochs"]), str(found["rng"]), state)
         except ValueError as error:
             raise ValueError(f"{path} is broken: {error}") from error
         if not same_data:
-            raise ValueError(f"{settings.data} is not what it was when the run began")
-        if len(epochs) > settings.epochs:
-            has = f"the run in {self.path} has {counted(len(epochs), 'epoch')} already"
-            raise ValueError(f"{has}, more than epochs={settings.epochs}")
+            raise ValueError(f"{training.settings.data} is not what it was when the run began")
+        if len(training.epochs) > training.settings.epochs:
+            has = f"the run in {self.path} has {counted(len(training.epochs), 'epoch')} already"
+            raise ValueError(f"{has}, more than epochs={training.settings.epochs}")
+        self._refuse_others(self.files)
         (self.path / SUMMARY).unlink(missing_ok=True)
         self.write_epoch()
 
@@ -138,7 +176,7 @@ class Folder:
         """Write what there is after an epoch, or before the first."""
         lines = [Epoch._fields, *self.training.epochs]
         metrics = "".join(",".join(map(str, line)) + "\n" for line in lines).encode()
-        config = _config(self.training.settings)
+        config = (json.dumps(self.training.settings.as_dict(), indent=2) + "\n").encode()
         self._write({"metrics.csv": metrics, "model.npz": packed(self.training.net), CONFIG: config})
 
     def finish(self) -> None:
@@ -148,25 +186,38 @@ class Folder:
             self._write({path.name: path.read_bytes() for path in Path(folder).iterdir()})
 
     def _write(self, contents: Mapping[str, bytes]) -> None:
-        """Write files, each whole; and before them the checkpoint, so that its manifest knows a file at any moment."""
-        self._refuse_others(contents)
-        for name, content in contents.items():
-            before, after = _crc(self.path / name), zlib.crc32(content)
-            self.manifest[name] = [after] if before is None else [before, after]
-        content, table = io.BytesIO(), np.array(self.training.epochs, float).reshape(-1, len(Epoch._fields))
-        self.manifest[CHECKPOINT] = []
-        np.savez(content, epochs=table, files=json.dumps(self.manifest), **self.training.state())
+        """Write files, each whole; and before them the checkpoint, so that it knows a file at any moment."""
+        self._refuse_others(self.path / name for name in contents)
+        self.written &= {_checksum(path) for path in self.files}
+        self.written |= {zlib.crc32(content) for content in contents.values()}
+        training, content = self.training, io.BytesIO()
+        np.savez(
+            content, epochs=np.array(training.epochs, float).reshape(-1, len(Epoch._fields)),
+            data=training.data.fingerprint, rng=json.dumps(training.rng.bit_generator.state),
+            written=sorted(self.written), **training.state(),
+        )  # fmt: skip
         for name, written in {CHECKPOINT: content.getvalue(), **contents}.items():
             write_file(self.path / name, written)
 
-    def _refuse_others(self, names: Iterable[str]) -> None:
+    def _refuse_others(self, paths: Iterable[Path]) -> None:
         settings = self.training.settings
-        for path in (self.path / name for name in sorted(names)):
+        for path in sorted(paths):
             if settings.is_file and path.exists() and path.samefile(settings.data):
                 raise ValueError(f"{path} is the data, and would be replaced: give another folder")
-            known = self.manifest.get(path.name)
-            if os.path.lexists(path) and (known is None or (known and _crc(path) not in known)):
+            of_a_run = self.written if path.name == CHECKPOINT else _checksum(path) in self.written
+            if os.path.lexists(path) and not of_a_run:
                 raise ValueError(f"{path} is there, and of no run; it would be replaced: give another folder")
+
+
+def _written(folder: Path) -> set[int]:
+    """The checksums of what runs have written into a folder, as the checkpoint says; none without one."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return set(read_arrays(folder / CHECKPOINT, None, VARYING)["written"].ravel().tolist())
+    return set()
+
+
+def _checksum(path: Path) -> int | None:
+    return zlib.crc32(read_file(path)) if path.is_file() else None
 
 
 def read_settings(folder: Path) -> Settings:
@@ -179,7 +230,7 @@ def read_settings(folder: Path) -> Settings:
     if not path.exists() or not (folder / CHECKPOINT).exists():
         raise ValueError(f"there is no run in {folder}, with its {CONFIG} and {CHECKPOINT}")
     try:
-        return Settings(**json.loads(read_file(path)))
+        return Settings.of(json.loads(read_file(path)))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} holds no settings of a run ({error})") from error
 
@@ -198,29 +249,8 @@ def refuse_other_run(folder: Path, settings: Settings) -> None:
         raise ValueError(f"the run in {folder} has {'; '.join(differences)}")
 
 
-def read_manifest(folder: Path) -> tuple[int | None, Manifest]:
-    """The fingerprint of the data of the run in a folder, None if its checkpoint is broken; and the manifest."""
-    try:
-        found = read_arrays(folder / CHECKPOINT, None, VARYING)
-        _ = found["epochs"], found["rng"]
-        return int(found["data"]), {str(name): list(known) for name, known in json.loads(str(found["files"])).items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        with contextlib.suppress(OSError, ValueError):  # it is broken, beside the settings as a run has written them
-            if read_file(folder / CONFIG) == _config(read_settings(folder)):
-                return None, {name: [] for name in FILES}
-        return None, {}
-
-
-def _crc(path: Path) -> int | None:
-    return zlib.crc32(read_file(path)) if path.is_file() else None
-
-
 def _epochs(table: np.ndarray) -> list[Epoch]:
     numbered = table.dtype.kind == "f" and table.shape[1:] == (len(Epoch._fields),) and np.all(np.isfinite(table))
     if not numbered or not np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
         raise ValueError(f"epochs is {table.dtype} {table.shape}: rows of finite numbers are needed, 1, 2, ...")
     return [Epoch(int(epoch), *rest) for epoch, *rest in table.tolist()]
-
-
-def _config(settings: Settings) -> bytes:
-    return (json.dumps(settings.as_dict(), indent=2) + "\n").encode()

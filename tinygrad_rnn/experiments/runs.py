@@ -1,16 +1,15 @@
-"""The runs of a sweep: the parameters of each, from a grid or drawn at random, and its result."""
+"""The runs of a sweep: what each was called with and what it gave, as a table and as a figure."""
 
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from tinygrad_rnn.experiments import plots
 
-from tinygrad_rnn.checks import whole
-
-MOST = 100_000  # points
+MARK = plots.COLOURS[-1]
 
 
 @dataclass(frozen=True)
@@ -39,79 +38,108 @@ def measures(runs: Iterable[Run]) -> list[str]:
     return list(dict.fromkeys(name for run in runs for name in run.numbers()))
 
 
-def combinations(grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The parameters of each run: all combinations of the values of a grid, the last name's values changing fastest.
+def write_table(runs: list[Run], path: Path) -> None:
+    """Write a CSV file with a line for each run: parameters, the numbers of the result, error and seconds."""
+    parameters = list(dict.fromkeys(name for run in runs for name in run.parameters))
+    numbers = measures(runs)
+    taken = {*parameters, "error", "seconds"}
+    header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
 
-    Raises:
-        TypeError: a name has one value instead of a list of them. ValueError: the grid is empty.
-    """
-    if isinstance(grid, Mapping):
-        for name, values in grid.items():
-            if isinstance(values, str) or not isinstance(values, Iterable):
-                raise TypeError(f"the grid's {name} = {values!r}: a list of values is needed")
-        columns = {name: list(values) for name, values in grid.items()}
-        empty = [name for name, values in columns.items() if not values]
-        if empty:
-            raise ValueError(f"the grid's {empty[0]} has no values")
-        if (count := math.prod(map(len, columns.values()))) > MOST:
-            raise ValueError(f"the grid has {count:,} points: {MOST:,} are the most that a sweep can have")
-        points = [dict(zip(columns, values, strict=True)) for values in itertools.product(*columns.values())]
-    else:
-        points = [dict(point) for point in grid]
-    if not any(points):
-        raise ValueError("the grid is empty: there is nothing to run")
-    return [{k: v.item() if isinstance(v, np.generic) else v for k, v in point.items()} for point in points]
+    def row(run: Run) -> list[Any]:
+        given, found = dict.fromkeys(parameters, "") | run.parameters, dict.fromkeys(numbers, "") | run.numbers()
+        return [*given.values(), *found.values(), run.error, run.seconds]
+
+    plots.table(path, header, map(row, runs))
 
 
-def sample(
-    points: int,
-    *,
-    uniform: Mapping[str, Sequence[float]] | None = None,
-    log_uniform: Mapping[str, Sequence[float]] | None = None,
-    choice: Mapping[str, Sequence[Any]] | None = None,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Draw the parameters of so many runs at random; returns one dict for each, to be given to `sweep`.
+def draw_runs(runs: Sequence[Run], measure: str | None, path: Path) -> Path | None:
+    """Draw a number of the results against the first parameter that was varied, one of numbers if there is one.
+
+    Every run is a dot, and the next parameter of few values is its colour. Where runs share their place on the axis,
+    a line is drawn through the medians, or a dash at them if the axis has words. Crosses at the top are runs that
+    failed, or whose number is not finite.
 
     Args:
-        uniform: the lowest and the highest value by name; whole numbers, both included, if both are whole.
-        log_uniform: likewise, with equal chances for equal ratios. choice: the values by name, with equal chances.
+        measure: the name of the number; None is the first that there is.
 
-    Raises:
-        ValueError: a range that is none, a name that is there twice, or no name at all; points or seed out of range.
-        TypeError: they are no whole numbers.
+    Returns:
+        The path, or None if no run has a number, or matplotlib is not installed.
+
+    Warns:
+        matplotlib is not installed.
     """
-    seed, points = whole("", "seed", seed, 0), whole("", "points", points, 1, MOST)
-    ranges = {"uniform": uniform or {}, "log_uniform": log_uniform or {}, "choice": choice or {}}
-    names = [name for group in ranges.values() for name in group]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"sample: each name in one of {', '.join(ranges)}, and one at least; not {names}")
-    for kind, group in ranges.items():
-        for name, values in group.items():
-            _check_range(kind, name, values)
-    rng = np.random.default_rng(seed)
-    return [
-        {name: _drawn(kind, values, rng.random()) for kind, group in ranges.items() for name, values in group.items()}
-        for _ in range(points)
-    ]
+    known = measures(runs)
+    if not known or not plots.available():
+        return None
+    measure = measure or known[0]
+    axis, colour, hidden = _shown(runs)
+    words = [] if _has_numbers(runs, axis) else _words(runs, axis)
+    xs = [words.index(_word(run, axis)) if words else run.parameters[axis] for run in runs]
+    ys = [run.numbers().get(measure, math.nan) for run in runs]
+    drawing, axes = plots.figure()
+    top = axes.get_xaxis_transform()  # x in the unit of the data, y in heights of the axes
+    for k, (shade, word) in enumerate(zip(plots.COLOURS, _words(runs, colour), strict=False)):
+        mine = [(x, y) for run, x, y in zip(runs, xs, ys, strict=True) if _word(run, colour) == word]
+        finite = [(x, y) for x, y in mine if math.isfinite(y)]
+        at = {x: statistics.median(y for other, y in finite if other == x) for x in sorted({x for x, _ in finite})}
+        label = f"{colour} = {_short(word)}" if colour else None
+        axes.plot([x for x, _ in finite], [y for _, y in finite], "o", color=shade, markersize=4, label=label)
+        repeated = 2 * len({x for x, _ in mine}) <= len(mine)
+        if words and repeated:
+            axes.plot(list(at), list(at.values()), "_", color=shade, markersize=18, markeredgewidth=1.6)
+        elif not words and (repeated or not hidden):
+            axes.plot(list(at), list(at.values()), "-", color=shade, linewidth=1.6)
+        failed = [x for x, y in mine if not math.isfinite(y)]
+        axes.plot(failed, [0.97 - 0.04 * k] * len(failed), "x", color=shade, transform=top)
+    finite = [y for y in ys if math.isfinite(y)]
+    if len(finite) < len(ys):
+        axes.plot([], [], "x", color=MARK, label="failed, or not finite")
+    if words:
+        turned = {"rotation": 30.0, "ha": "right"} if sum(map(len, words)) > 60 else {}
+        axes.set_xticks(range(len(words)), [_short(word) for word in words], **turned)
+        axes.set_xlim(-0.5, len(words) - 0.5)
+    elif _spans_magnitudes(xs):
+        axes.set_xscale("log")
+    if _spans_magnitudes(finite):
+        axes.set_yscale("log")
+    axes.set_title(f"{measure} against {axis}; runs: {len(runs)}", loc="left")
+    units = {str(run.result["unit"]) for run in runs if isinstance(run.result, dict) and "unit" in run.result}
+    axes.set(xlabel=axis, ylabel=", ".join([measure, *(units if len(units) == 1 and measure == known[0] else ())]))
+    if colour or len(finite) < len(ys):
+        plots.add_names(axes)
+    return plots.save(drawing, path)
 
 
-def _check_range(kind: str, name: str, values: Any) -> None:
-    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-        raise ValueError(f"sample: {kind} {name} = {values!r}: a list is needed")
-    numbers = len(values) == 2 and all(type(x) in (int, float) and math.isfinite(x) for x in values)
-    logarithmic = kind == "log_uniform"
-    if kind != "choice" and not (numbers and values[0] < values[1] and (values[0] > 0 or not logarithmic)):
-        wanted = f"a lower number{' above zero' if logarithmic else ''}, then a higher one,"
-        raise ValueError(f"sample: {kind} {name} = {values!r}: {wanted} are needed")
+def _shown(runs: Sequence[Run]) -> tuple[str, str | None, bool]:
+    """The parameter of the axis, that of the colours, if any, and whether others are varied too."""
+    names = list(dict.fromkeys(name for run in runs for name in run.parameters))
+    varied = [name for name in names if len(_words(runs, name)) > 1] or names[:1]
+    x = next((name for name in varied if _has_numbers(runs, name)), varied[0])
+    others = [name for name in varied if name != x]
+    colour = next((name for name in others if len(_words(runs, name)) <= len(plots.COLOURS)), None)
+    return x, colour, len(others) > (colour is not None)
 
 
-def _drawn(kind: str, values: Sequence[Any], u: float) -> Any:
-    """The value of a range that u, uniform in [0, 1), stands for."""
-    if kind == "choice":
-        return values[int(u * len(values))]
-    low, high = values
-    integers = type(low) is int and type(high) is int
-    end = high + 1 if integers else high
-    x = low * (end / low) ** u if kind == "log_uniform" else low + u * (end - low)
-    return min(math.floor(x) if integers else x, high)
+def _has_numbers(runs: Sequence[Run], name: str) -> bool:
+    values = [run.parameters.get(name) for run in runs]
+    return all(type(x) in (int, float) and abs(x) < 1e300 for x in values)
+
+
+def _words(runs: Sequence[Run], name: str | None) -> list[str]:
+    """The different values of a parameter, as they are written, in the order of the runs."""
+    return list(dict.fromkeys(_word(run, name) for run in runs))
+
+
+def _word(run: Run, name: str | None) -> str:
+    value: Any = run.parameters.get(name)
+    return "none" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _short(word: str) -> str:
+    """The end of a long word, where paths differ."""
+    return plots.plain(word if len(word) <= 24 else f"…{word[-23:]}")
+
+
+def _spans_magnitudes(values: Sequence[float]) -> bool:
+    """True if a logarithmic axis shows more, since half of the values are in the lowest quarter."""
+    return bool(values) and min(values) > 0 and statistics.median(values) <= max(values) / 4

@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Executor, Future, as_completed
 from dataclasses import asdict, fields, is_dataclass
 from functools import partial
@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.points import combinations
 from tinygrad_rnn.experiments.processes import Processes
-from tinygrad_rnn.experiments.runs import Run, combinations, measures
-from tinygrad_rnn.experiments.sweep_figure import draw_runs
+from tinygrad_rnn.experiments.runs import Run, draw_runs, measures, write_table
 from tinygrad_rnn.files import claimed, read_file, refuse_others, write_file
 
 _KEPT = (int, float, str, list, tuple, dict, np.generic, np.ndarray, os.PathLike, type(None))
-RECORD, RESULTS, FIGURE = "run.json", "results.csv", "results.svg"
+RECORD, TABLE, FIGURE = "run.json", "results.csv", "results.svg"
 
 
 def sweep(
@@ -36,7 +35,7 @@ def sweep(
     workers: int | None = None,
     measure: str | None = None,
     progress: Callable[[Run], None] | None = None,
-    outdated: Collection[str] = (),
+    key: Callable[[dict[str, Any]], str] | None = None,
 ) -> list[Run]:
     """Call a function with every combination of parameters; a run that fails is recorded, and the rest go on.
 
@@ -55,7 +54,7 @@ def sweep(
             is not run again: delete its folder if the function has changed.
         workers: how many processes (default: one for each core). measure: the name of the number that is drawn
             (default: the first). progress: is called with each run that is there, then with each as it ends.
-        outdated: identities, which are the names of the folders, of runs that run again though they are there.
+        key: gives the name of a run's folder, from its parameters (default: `identity`).
 
     Returns:
         The runs in the order of the grid.
@@ -68,16 +67,21 @@ def sweep(
     """
     wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
     checks.instance("sweep", executor, (Executor, type(None)), wanted)
-    points = {identity(point): point for point in combinations(grid)}
-    progress = progress or (lambda run: None)
+    points = {(key or identity)(point): point for point in combinations(grid)}
+
+    def tell(run: Run) -> None:
+        if progress is not None:
+            progress(run)
+        if measure is not None and (known := measures([run])):  # not after all of them
+            checks.one_of("", "measure", measure, known)
+
     with contextlib.ExitStack() as ending:  # also when it is interrupted, or the disk is full: what has run is kept
         if out is not None:
             out = ending.enter_context(claimed(out))
-        runs = {} if out is None else _finished(out, function, points, outdated)
+        runs = {} if out is None else _finished(out, function, points)
         for run in runs.values():
-            progress(run)
-            _refuse_unknown(measure, run)
-        waiting = {key: point for key, point in points.items() if key not in runs}
+            tell(run)
+        waiting = {name: point for name, point in points.items() if name not in runs}
         pool = executor
         if executor is None and waiting:
             _refuse_what_processes_cannot_import(function)
@@ -89,17 +93,17 @@ def sweep(
         futures: dict[Future, str] = {}
         ending.callback(lambda: [future.cancel() for future in futures])
         if out is not None:
-            ending.callback(lambda: _write_results([runs[key] for key in points if key in runs], out / RESULTS))
-        for key, point in waiting.items():
-            futures[pool.submit(_attempt, function, point)] = key
+            ending.callback(lambda: write_table([runs[name] for name in points if name in runs], out / TABLE))
+        for name, point in waiting.items():
+            futures[pool.submit(_attempt, function, point)] = name
         for future in as_completed(futures):
-            run = _outcome(future, points[futures[future]])
+            name = futures[future]
+            run = _outcome(future, points[name])
             if out is not None:
-                _record(out, function, run)
-            runs[futures[future]] = run
-            progress(run)
-            _refuse_unknown(measure, run)  # not after all of them
-        in_order = [runs[key] for key in points]
+                _record(out / name, function, run)
+            runs[name] = run
+            tell(run)
+        in_order = [runs[name] for name in points]
         if out is not None:
             draw_runs(in_order, measure, out / FIGURE)
     return in_order
@@ -153,32 +157,22 @@ def _outcome(future: Future, parameters: dict[str, Any]) -> Run:
         return Run(parameters, error=_line(problem))
 
 
-def _refuse_unknown(measure: str | None, run: Run) -> None:
-    known = measures([run])
-    if known and measure is not None and measure not in known:
-        raise ValueError(f"measure={measure!r}: the results have {', '.join(known)}")
-
-
 def _line(problem: BaseException) -> str:
     return " ".join(f"{type(problem).__name__}: {problem}".split())
 
 
-def _finished(
-    out: Path, function: Callable[..., Any], points: Mapping[str, dict[str, Any]], outdated: Collection[str]
-) -> dict[str, Run]:
-    """The runs that are there already and did not fail; the records of those that are outdated are deleted."""
-    refuse_others(out / RESULTS, "error,seconds")
+def _finished(out: Path, function: Callable[..., Any], points: Mapping[str, dict[str, Any]]) -> dict[str, Run]:
+    """The runs that are there already and did not fail."""
+    refuse_others(out / TABLE, "error,seconds")
     refuse_others(out / FIGURE, "; runs: ")
     runs = {}
-    for key, point in points.items():
-        if (path := out / key / RECORD).exists():
+    for name, point in points.items():
+        if (path := out / name / RECORD).exists():
             theirs, run = _read_record(path, point)
             if theirs != _name(function):
                 raise ValueError(f"sweep: {out} has runs of {theirs}, not of {_name(function)}: give another folder")
-            if key in outdated:
-                path.unlink()
-            elif run.error is None:
-                runs[key] = run
+            if run.error is None:
+                runs[name] = run
     return runs
 
 
@@ -198,8 +192,7 @@ def _read_record(path: Path, parameters: dict[str, Any]) -> tuple[str, Run]:
     return function, run
 
 
-def _record(out: Path, function: Callable[..., Any], run: Run) -> None:
-    folder = out / identity(run.parameters)
+def _record(folder: Path, function: Callable[..., Any], run: Run) -> None:
     folder.mkdir(exist_ok=True)
     content = json.dumps({"function": _name(function), **asdict(run)}, indent=2)
     write_file(folder / RECORD, content.encode())
@@ -213,19 +206,6 @@ def _name(function: Callable[..., Any]) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
     line = f", line {function.__code__.co_firstlineno}" if "<lambda>" in named.__qualname__ else ""
     return f"{named.__module__}.{named.__qualname__}{line}"
-
-
-def _write_results(runs: list[Run], path: Path) -> None:
-    parameters = list(dict.fromkeys(name for run in runs for name in run.parameters))
-    numbers = measures(runs)
-    taken = {*parameters, "error", "seconds"}
-    header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
-
-    def row(run: Run) -> list[Any]:
-        given, found = dict.fromkeys(parameters, "") | run.parameters, dict.fromkeys(numbers, "") | run.numbers()
-        return [*given.values(), *found.values(), run.error, run.seconds]
-
-    plots.table(path, header, map(row, runs))
 
 
 def _refuse_what_processes_cannot_import(function: Callable[..., Any]) -> None:

@@ -217,17 +217,15 @@ class Training:
                     outputs.append(ys.value[0, :, 0])
         return tuple(np.stack(steps, axis=1).ravel()[:count] for steps in (losses, outputs))
 
-    def state(self) -> dict[str, Any]:
-        """All that the next epoch follows from besides the epochs so far, as arrays."""
+    def state(self) -> dict[str, np.ndarray]:
+        """What is learnt: the parameters, and what the optimizer keeps."""
         return {
-            "data": self.data.fingerprint,
-            "rng": json.dumps(self.rng.bit_generator.state),
             **{f"parameter.{name}": value for name, value in self.net.state_dict().items()},
             **{f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()},
         }
 
-    def restore(self, epochs: list[Epoch], state: dict[str, np.ndarray]) -> None:
-        """Go back to what `state` gave after these epochs."""
+    def restore(self, epochs: list[Epoch], rng: str, state: dict[str, np.ndarray]) -> None:
+        """Go back to after these epochs: to the state of the random generator, in JSON, and to what `state` gave."""
         for kind, part in (("parameter.", self.net), ("optimizer.", self.optimizer)):
             values = {k.removeprefix(kind): v for k, v in state.items() if k.startswith(kind)}
             for name, value in values.items():
@@ -236,7 +234,7 @@ class Training:
                     raise ValueError(f"{kind}{name} is not what {counted(len(epochs), 'epoch')} can have left")
             part.load_state_dict(values)
         try:
-            self.rng.bit_generator.state = json.loads(str(state["rng"]))
+            self.rng.bit_generator.state = json.loads(rng)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ValueError("rng is no state of the random generator") from error
         self.epochs = epochs

@@ -14,96 +14,119 @@ from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of, whole
 from tinygrad_rnn.context import step_and_layer
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
+from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh, where
 from tinygrad_rnn.naming import last_step
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.nn.module import Module, Parameter
-from tinygrad_rnn.tensor import Tensor, as_tensor
+from tinygrad_rnn.nn.module import Letters, Module, Parameter
+from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
 NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}
 
 State = Tensor | tuple[Tensor, ...]
 
-_step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  # looked up once, not at every step
+X = Letter("x")  # a sequence is no net's own, and carries no name
 
-_x, _h, _h_hat, _c = map(Letter, ("x", "h", "ĥ", "c"))
-_i, _f, _g, _o, _r, _z, _n = map(Letter, "ifgorzn")
-_i_hat, _f_hat, _g_hat, _o_hat, _r_hat, _z_hat, _n_hat = map(Letter, ("î", "f̂", "ĝ", "ô", "r̂", "ẑ", "n̂"))
+_step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  # looked up once, not at every step
 
 
 class Cell(Module):
-    """The base of cells: they name their inputs, count the steps, check the shapes and say where they are.
+    """The base of cells: it names what goes in and comes out, counts the steps, checks shapes, and says where it is.
 
-    A kind of cell says what its state is made of, which gates it has, and its equations in `step`.
+    A cell of one's own says what its state is made of, which gates it has, and its equations in `step`:
+
+        class MinimalCell(tg.nn.Cell):
+            gates = ("_f", "_n")
+
+            def step(self, x, h):
+                f = tg.label(tg.sigmoid(tg.linear(self.W_f, x) + tg.linear(self.U_f, h) + self.b_f), "f")
+                n = tg.label(tg.tanh(tg.linear(self.W_n, x) + tg.linear(self.U_n, f * h) + self.b_n), "n")
+                return (1 - f) * h + f * n
+
+    What `step` returns is named after `state_names` unless it has a name. `tg.linear(W, x)` is W x for one sequence and
+    for a batch. `add_parameter` adds what is no W, U or b.
+
+    Args:
+        input_size, hidden_size: D and H. bias: whether there is a b.
+        rng: a `numpy.random.Generator`, or a seed for one.
+        name: what its letters carry, for figures of several nets: with "enc", W_enc and h_enc.
 
     Attributes:
+        state_names: a letter for each part of the state, each of the length H; the first is the output, h.
+        gates: what the names of parameters end with, in PyTorch's order.
         input_size: D, the length of x(t). hidden_size: H, the length of every part of the state.
         W (H, D), Glorot; U (H, H), orthogonal; b (H,), zeros, or None: of every gate, as W_i, or of the whole cell.
+        letters: by a plain letter, such as "W_i", the one that carries the cell's name.
         layer: its place in a net of layers, 1 for the lowest; named in errors.
+        stride: from one step to the next, 1, or -1 in a net that runs backward through time.
     """
 
-    state_names: tuple[Letter, ...] = (_h,)
-    gates: tuple[str, ...] = ("",)  # what the names of the parameters end with, in PyTorch's order
+    state_names: tuple[str, ...] = ("h",)
+    gates: tuple[str, ...] = ("",)
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, rng: init.Rng = None):
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, rng: init.Rng = None, name: str | None = None
+    ):
         call = type(self).__name__
         self.input_size = D = whole(call, "input_size", input_size, 1)
         self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1)
+        self.letters = Letters(call, name)
         self.layer: int | None = None
+        self.stride = 1
         rng = np.random.default_rng(rng)
         for gate in self.gates:
-            self._add("W" + gate, init.glorot(rng, (H, D)))
-            self._add("U" + gate, init.orthogonal(rng, H))
-            self._add("b" + gate, np.zeros(H) if bias else None)
+            self.add_parameter("W" + gate, init.glorot(rng, (H, D)))
+            self.add_parameter("U" + gate, init.orthogonal(rng, H))
+            self.add_parameter("b" + gate, np.zeros(H) if bias else None)
 
-    def _add(self, letter: str, data: np.ndarray | None) -> None:
-        name = Letter(letter)
-        setattr(self, name, None if data is None else Parameter(data, name=name))
+    def add_parameter(self, letter: str, data: np.ndarray | None) -> None:
+        """Set the attribute of this letter to a parameter that is called so, or to None."""
+        setattr(self, letter, None if data is None else Parameter(data, name=self.letters[letter]))
 
     def step(self, x: Tensor, *state: Tensor) -> State:
         """The equations of one step: the next state, from x(t) and the parts of the state of step t-1."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self._where()}: a cell states its equations in a method step(x, *state)")
 
-    def __call__(self, x: Any, state: Any = None) -> State:
+    def __call__(self, x: Any, state: Any = None, step: int | None = None, running: Any = None) -> State:
         """The state of step t, each part of shape (H,) or (B, H), from x(t) of shape (D,) or (B, D) and that of t-1.
-
-        The step t follows from the state: one more than its own, and 1 after an initial state.
 
         Args:
             state: h(t-1), or for an `LSTMCell` the pair (h(t-1), c(t-1)); zeros if not given.
+            step: t; if not given, one more than that of the state, and 1 after an initial state.
+            running: (B, 1), True for the sequences of a batch that have not ended; the state of the others stays.
 
         Raises:
-            ShapeError: x or a part of the state has another shape; names the step.
-            TypeError: the state of another kind of cell.
+            ShapeError: x or a part of the state has another shape, also of the next state; names the step.
+            TypeError: the state of another kind of cell, or `step` returns something else than its state.
         """
         x = as_tensor(x)
         if state is None:
             state = self.initial_state(x)
         parts = (state,) if isinstance(state, Tensor) and len(self.state_names) == 1 else self._parts(state)
         h = parts[0]
-        t = 1 + (last_step(h) if h.step is None else h.step)
+        t = self.stride + (last_step(h) if h.step is None else h.step) if step is None else step
         if x.name is None:
-            x.name, x.step = _x, t
+            x.name, x.step = X, t
         shape = x.value.shape
-        if len(shape) not in (1, 2) or shape[-1] != self.input_size:
-            raise self._misfit("x", x, f"({self.input_size},) or (B, {self.input_size})", t)
-        expected = (self.hidden_size,) if len(shape) == 1 else (shape[0], self.hidden_size)
-        for part in parts:
-            if part.name is None or part.value.shape != expected:
-                self._name_or_refuse(parts, expected, t)
         outside = _step_and_layer()
         try:  # as time_step does, in less time
             _set_step_and_layer((t, self.layer))
-            return self.step(x, *parts)
+            if len(shape) not in (1, 2) or shape[-1] != self.input_size:
+                raise self._misfit("x", x, f"({self.input_size},) or (B, {self.input_size})")
+            expected = (self.hidden_size,) if len(shape) == 1 else (shape[0], self.hidden_size)
+            for part in parts:
+                if part.name is None or part.value.shape != expected:
+                    self._name_or_refuse(parts, expected, t - self.stride)
+            return self._after(self.step(x, *parts), parts, expected, running)
         finally:
             _set_step_and_layer(outside)
 
-    def initial_state(self, x: Any) -> State:
-        """The state of step 0, zeros, for a first input x(1): (H,) beside (D,), and (B, H) beside (B, D)."""
-        zeros = np.zeros((*np.shape(x)[:-1], self.hidden_size), getattr(self, f"W{self.gates[0]}").dtype)
-        parts = tuple(Tensor(zeros, name=name) for name in self.state_names)
+    def initial_state(self, x: Any, step: int = 0) -> State:
+        """The state before a first input x, zeros: (H,) beside (D,), and (B, H) beside (B, D)."""
+        dtype = next((p.dtype for p in vars(self).values() if isinstance(p, Tensor)), np.float64)
+        zeros = np.zeros((*np.shape(x)[:-1], self.hidden_size), dtype)
+        parts = tuple(Tensor(zeros, name=self.letters[name]) for name in self.state_names)
         for part in parts:
-            part.step, part.layer = 0, self.layer
+            part.step, part.layer = step, self.layer
         return parts if len(parts) > 1 else parts[0]
 
     def _parts(self, state: Any) -> tuple[Tensor, ...]:
@@ -115,16 +138,42 @@ class Cell(Module):
             )
         return tuple(map(as_tensor, parts))
 
-    def _name_or_refuse(self, parts: tuple[Tensor, ...], expected: tuple[int, ...], t: int) -> None:
+    def _name_or_refuse(self, parts: tuple[Tensor, ...], expected: tuple[int, ...], before: int) -> None:
         for name, part in zip(self.state_names, parts, strict=True):
             if part.shape != expected:
-                raise self._misfit(f"the state {name}", part, f"{expected} beside x of width {self.input_size}", t)
+                raise self._misfit(f"the state {name}", part, f"{expected} beside x of width {self.input_size}")
             if part.name is None and part.is_leaf:
-                part.name, part.step, part.layer = name, t - 1, self.layer
+                part.name, part.step, part.layer = self.letters[name], before, self.layer
 
-    def _misfit(self, what: str, tensor: Tensor, expected: str, t: int) -> ShapeError:
-        where = f"at step {t}{'' if self.layer is None else f' of layer {self.layer}'}"
-        return ShapeError(f"{type(self).__name__} {where}: {what} has shape {tensor.shape}, expected {expected}")
+    def _after(self, after: Any, before: tuple[Tensor, ...], expected: tuple[int, ...], running: Any) -> State:
+        """The next state, named and checked; where a sequence has ended, the state before."""
+        parts = after if type(after) is tuple else (after,)
+        if len(parts) != len(before) or set(map(type, parts)) != {Tensor}:
+            state = " and ".join(self.state_names)
+            raise TypeError(f"{self._where()}: step returns the next state, {state}, not {_shapes(after)}")
+        for i, part in enumerate(parts):
+            if part.value.shape != expected:
+                raise self._misfit(f"the next state {self.state_names[i]}", part, str(expected))
+            if part.name is None:
+                part.name = self.letters[self.state_names[i]]
+        if running is None:
+            return after
+        stayed = []
+        for part, former in zip(parts, before, strict=True):
+            if part is not former:  # one node of a step has the name: that which the next step takes
+                name, part.name = part.name, None
+                part = label(where(running, part, former), name)
+            stayed.append(part)
+        return tuple(stayed) if len(stayed) > 1 else stayed[0]
+
+    def _where(self) -> str:
+        """The cell with its name, and the step and layer at which it is."""
+        step, layer = _step_and_layer()
+        name = "" if self.letters.name is None else f" {self.letters.name}"
+        return f"{type(self).__name__}{name} at step {step}" + ("" if layer is None else f" of layer {layer}")
+
+    def _misfit(self, what: str, tensor: Tensor, expected: str) -> ShapeError:
+        return ShapeError(f"{self._where()}: {what} has shape {tensor.shape}, expected {expected}")
 
 
 class RNNCell(Cell):
@@ -137,23 +186,23 @@ class RNNCell(Cell):
         hidden_size: H, the length of h(t).
         nonlinearity: f, one of "tanh", "sigmoid", "relu", "identity".
         bias: whether there is a b; the BPTT post, Module 5 and the IIT slides have none.
-        rng: a `numpy.random.Generator`, or a seed for one.
+        rng, name: as for `Cell`.
 
     Attributes:
         W: (H, D), Glorot. U: (H, H), orthogonal. b: (H,), zeros, or None.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", bias: bool = True, rng: init.Rng = None
+        self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", bias: bool = True, **options: Any
     ):
-        super().__init__(input_size, hidden_size, bias, rng)
+        super().__init__(input_size, hidden_size, bias, **options)
         self.nonlinearity = one_of("RNNCell", "nonlinearity", nonlinearity, NONLINEARITIES)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t) = f(ĥ(t))."""
-        h_hat = _biased(linear(self.W, x) + linear(self.U, h), self.b, _h_hat)
+        h_hat = _biased(linear(self.W, x) + linear(self.U, h), self.b)
         h = NONLINEARITIES[self.nonlinearity](h_hat)
-        h.name = _h
+        h_hat.name, h.name = self.letters["ĥ"], self.letters["h"]
         return h
 
 
@@ -168,20 +217,18 @@ class LSTMCell(Cell):
     along c is a product of forget gates, which TowardsML names as the remedy for vanishing gradients.
 
     Args:
-        input_size, hidden_size, bias, rng: as for `RNNCell`.
+        input_size, hidden_size, bias, rng, name: as for `RNNCell`.
         forget_bias: where b_f starts; 1 keeps the memory at first (Jozefowicz et al. 2015).
 
     Attributes:
         W_i, W_f, W_g, W_o: (H, D), Glorot. U_i, ...: (H, H), orthogonal. b_i, ...: (H,), zeros but for b_f, or None.
     """
 
-    state_names = (_h, _c)
+    state_names = ("h", "c")
     gates = ("_i", "_f", "_g", "_o")
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, forget_bias: float = 0.0, rng: init.Rng = None
-    ):
-        super().__init__(input_size, hidden_size, bias, rng)
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, forget_bias: float = 0.0, **options: Any):
+        super().__init__(input_size, hidden_size, bias, **options)
         if bias:
             self.b_f.data[:] = forget_bias
         elif forget_bias:
@@ -189,13 +236,15 @@ class LSTMCell(Cell):
 
     def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """(h(t), c(t))."""
-        i = sigmoid(_sum(self.W_i, x, self.U_i, h, self.b_i, _i_hat))
-        f = sigmoid(_sum(self.W_f, x, self.U_f, h, self.b_f, _f_hat))
-        g = tanh(_sum(self.W_g, x, self.U_g, h, self.b_g, _g_hat))
-        o = sigmoid(_sum(self.W_o, x, self.U_o, h, self.b_o, _o_hat))
+        letters = self.letters
+        i = sigmoid(_sum(self.W_i, x, self.U_i, h, self.b_i, letters["î"]))
+        f = sigmoid(_sum(self.W_f, x, self.U_f, h, self.b_f, letters["f̂"]))
+        g = tanh(_sum(self.W_g, x, self.U_g, h, self.b_g, letters["ĝ"]))
+        o = sigmoid(_sum(self.W_o, x, self.U_o, h, self.b_o, letters["ô"]))
         c = f * c + i * g
         h = o * tanh(c)
-        i.name, f.name, g.name, o.name, c.name, h.name = _i, _f, _g, _o, _c, _h
+        i.name, f.name, g.name, o.name = letters["i"], letters["f"], letters["g"], letters["o"]
+        h.name, c.name = letters["h"], letters["c"]
         return h, c
 
 
@@ -207,7 +256,7 @@ class GRUCell(Cell):
         h(t) = (1 - z(t)) ⊙ n(t) + z(t) ⊙ h(t-1)
 
     Args:
-        input_size, hidden_size, bias, rng: as for `RNNCell`.
+        input_size, hidden_size, bias, rng, name: as for `RNNCell`.
 
     Attributes:
         W_r, W_z, W_n: (H, D), Glorot. U_r, ...: (H, H), orthogonal. b_r, ..., c_n: (H,), zeros, or None.
@@ -215,18 +264,20 @@ class GRUCell(Cell):
 
     gates = ("_r", "_z", "_n")
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, rng: init.Rng = None):
-        super().__init__(input_size, hidden_size, bias, rng)
-        self._add("c_n", np.zeros(hidden_size) if bias else None)
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, **options: Any):
+        super().__init__(input_size, hidden_size, bias, **options)
+        self.add_parameter("c_n", np.zeros(hidden_size) if bias else None)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t)."""
-        r = sigmoid(_sum(self.W_r, x, self.U_r, h, self.b_r, _r_hat))
-        z = sigmoid(_sum(self.W_z, x, self.U_z, h, self.b_z, _z_hat))
+        letters = self.letters
+        r = sigmoid(_sum(self.W_r, x, self.U_r, h, self.b_r, letters["r̂"]))
+        z = sigmoid(_sum(self.W_z, x, self.U_z, h, self.b_z, letters["ẑ"]))
         n_hat = _biased(linear(self.W_n, x), self.b_n) + r * _biased(linear(self.U_n, h), self.c_n)
         n = tanh(n_hat)
         h = lerp(n, h, z)
-        r.name, z.name, n_hat.name, n.name, h.name = _r, _z, _n_hat, _n, _h
+        r.name, z.name, n_hat.name = letters["r"], letters["z"], letters["n̂"]
+        n.name, h.name = letters["n"], letters["h"]
         return h
 
 
@@ -237,12 +288,9 @@ def _sum(W: Tensor, x: Tensor, U: Tensor, h: Tensor, b: Tensor | None, name: Let
     return total
 
 
-def _biased(total: Tensor, b: Tensor | None, name: Letter | None = None) -> Tensor:
+def _biased(total: Tensor, b: Tensor | None) -> Tensor:
     """total + b, if there is a b."""
-    if b is not None:
-        total = total + b
-    total.name = name
-    return total
+    return total if b is None else total + b
 
 
 def _nested(part: Any) -> bool:

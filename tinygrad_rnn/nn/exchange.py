@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from tinygrad_rnn.checks import instance
 from tinygrad_rnn.files import open_file, write_file
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.module import Linear, Module, refuse_differences
-from tinygrad_rnn.nn.recurrent import Recurrent
+from tinygrad_rnn.nn.recurrent import Bidirectional, Recurrent
 from tinygrad_rnn.tensor import Tensor
 
 LARGEST = 2**24  # bytes of an array that may have any shape
@@ -101,6 +102,8 @@ def _stand_in(member: zipfile.ZipExtFile, size: int) -> np.ndarray:
 def to_torch(module: Module) -> dict[str, np.ndarray]:
     """The parameters of RNN, LSTM, GRU, their cells, Linear and nets of these, named and laid out as PyTorch does.
 
+    A `Bidirectional` of two nets of one layer is PyTorch's bidirectional net.
+
     PyTorch has two biases where there is one here, and adds them up: `bias_ih` is ours, and `bias_hh` is zero. But what
     `from_torch` has read is given back as it was, as long as the parameters are still what it made them.
 
@@ -111,7 +114,7 @@ def to_torch(module: Module) -> dict[str, np.ndarray]:
         Copies, by PyTorch's names; a parameter that is shared is there under each.
 
     Raises:
-        ValueError: the module has parameters of other kinds, for which PyTorch's layout has no place; names them.
+        ValueError: a cell is none of PyTorch's, or the module has parameters for which its layout has no place.
     """
     arrays = {}
     for path, suffix, part in _parts_of("to_torch", module):
@@ -195,8 +198,11 @@ def _ours(part: Cell | Linear, arrays: Mapping[str, np.ndarray]) -> Iterator[tup
 
 
 def _parts_of(call: str, module: Module) -> list[tuple[str, str, Cell | Linear]]:
-    """Every cell and dense layer, as `_parts` gives them, if all parameters are theirs."""
-    parts = list(_parts(module, ""))
+    """Every cell and dense layer, as `_parts` gives them, if PyTorch has such cells and all parameters are theirs."""
+    parts = list(_parts(instance(f"{call}(module)", module, Module, "a module"), ""))
+    kinds = (RNNCell, LSTMCell, GRUCell, Linear)  # these alone: a subclass may have other equations
+    if own := [type(part).__name__ for *_, part in parts if type(part) not in kinds]:
+        raise ValueError(f"{call}: PyTorch has no {own[0]}")
     placed = {p for *_, part in parts for stacked in _layout(part).values() for p in stacked}
     others = [name for name, p in module.named_parameters() if p not in placed]
     if others:
@@ -206,9 +212,11 @@ def _parts_of(call: str, module: Module) -> list[tuple[str, str, Cell | Linear]]
 
 def _parts(module: Module, path: str) -> Iterator[tuple[str, str, Cell | Linear]]:
     """Every cell and dense layer, with its path and the suffix of its layer as PyTorch has them."""
-    if isinstance(module, Recurrent):
+    if isinstance(module, Bidirectional) and len(module.forth.cells) == len(module.back.cells) == 1:
+        yield from ((path, f"_l0{end}", net.cells[0]) for net, end in ((module.forth, ""), (module.back, "_reverse")))
+    elif isinstance(module, Recurrent):
         yield from ((path, f"_l{layer}", cell) for layer, cell in enumerate(module.cells))
-    elif isinstance(module, (RNNCell, LSTMCell, GRUCell, Linear)):
+    elif isinstance(module, (Cell, Linear)):
         yield path, "", module
     else:
         for name, part in module.named_modules():

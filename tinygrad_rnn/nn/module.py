@@ -1,4 +1,4 @@
-"""Module: something with parameters. Parameter: makes one. Linear: the dense layer y = V h + c."""
+"""Modules have parameters: `Module`, `Parameter`, the `Letters` they are called by, and `Linear`, y = V h + c."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.algebra.notation import Letter
-from tinygrad_rnn.checks import whole
+from tinygrad_rnn.checks import instance, whole
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.tensor import Tensor, as_tensor, label
@@ -31,9 +31,29 @@ def Parameter(data: Any, name: str | None = None) -> Tensor:
     return parameter
 
 
+class Letters(dict):
+    """The letters of a net, each made when it is first asked for; with a name they carry it: W_enc and W_{i,enc}.
+
+    Raises:
+        TypeError: the name is no text. ValueError: it has other characters than letters and digits.
+    """
+
+    def __init__(self, call: str, name: str | None):
+        super().__init__()
+        if name is not None and not instance(f"{call}(name=...)", name, str, "a text").isalnum():
+            raise ValueError(f"{call}(name={name!r}): letters and digits are needed, as in 'enc'")
+        self.name = name
+
+    def __missing__(self, letter: str) -> Letter:
+        base, _, below = letter.partition("_")
+        below = below if self.name is None else f"{{{below},{self.name}}}" if below else self.name
+        self[letter] = Letter(f"{base}_{below}" if below else base)
+        return self[letter]
+
+
 class Module:
-    """Something with parameters: the leaves that require a gradient among its attributes, and the parameters of the
-    modules there; also those in lists, tuples and dicts, which add an index or a key to the path.
+    """The base of what has parameters: the leaves among its attributes that require a gradient, and the parameters of
+    the modules there; also those in lists, tuples and dicts, which add an index or a key to the path.
 
     What has been a parameter stays one when it is frozen, by `p.requires_grad = False`: it is saved and loaded, but no
     optimizer changes it.
@@ -125,16 +145,20 @@ class Linear(Module):
         output_size: K, the length of y.
         bias: whether there is a c; the BPTT post, Module 5 and the IIT slides have none.
         rng: a `numpy.random.Generator`, or a seed for one.
+        name: what its letters carry: with "dec", V_dec.
 
     Attributes:
         V: (K, H), Glorot. c: (K,), zeros, or None.
     """
 
-    def __init__(self, input_size: int, output_size: int, bias: bool = True, rng: init.Rng = None):
+    def __init__(
+        self, input_size: int, output_size: int, bias: bool = True, rng: init.Rng = None, name: str | None = None
+    ):
+        self.letters = Letters("Linear", name)
         self.input_size = whole("Linear", "input_size", input_size, 1)
         self.output_size = whole("Linear", "output_size", output_size, 1)
-        self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name=Letter("V"))
-        self.c = Parameter(np.zeros(output_size), name=Letter("c")) if bias else None
+        self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name=self.letters["V"])
+        self.c = Parameter(np.zeros(output_size), name=self.letters["c"]) if bias else None
 
     def __call__(self, h: Any) -> Tensor:
         """y = V h + c, shape (K,) for h (H,), and (..., K) for a batch (..., H).
@@ -148,7 +172,7 @@ class Linear(Module):
                 f"Linear: the input has shape {h.shape}, expected ({self.input_size},) or (..., {self.input_size})"
             )
         y = F.linear(self.V, h)
-        return label(y if self.c is None else y + self.c, Letter("y"))
+        return label(y if self.c is None else y + self.c, self.letters["y"])
 
 
 def refuse_differences(

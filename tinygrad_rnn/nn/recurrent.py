@@ -6,114 +6,170 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.algebra.notation import Letter
-from tinygrad_rnn.checks import whole
+from tinygrad_rnn.checks import instance, one_of, whole
+from tinygrad_rnn.context import time_step
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.functions import concatenate
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
 from tinygrad_rnn.nn.module import Module
-from tinygrad_rnn.tensor import Tensor
-
-_STATE_NAMES = LSTMCell.state_names  # a y, as an encoder gives it, may well start a state
+from tinygrad_rnn.tensor import Tensor, as_tensor
 
 
 class Recurrent(Module):
-    """A net of cells: what `RNN`, `LSTM` and `GRU` share.
+    """A net of cells, applied step by step through time, layer upon layer; `RNN`, `LSTM` and `GRU` are those of theirs.
 
     Args:
-        cell: the kind of cell. options: what its constructor takes besides the sizes and rng.
+        cell_class: the kind of cell, a `Cell` that takes the sizes and rng, and what else is given here.
+        input_size, hidden_size: D and H. num_layers: how many cells stand on each other.
+        rng: a `numpy.random.Generator`, or a seed for one.
+        reverse: whether it runs backward through time, from step T to 1.
+        name: what its letters carry, for figures of several nets: with "enc", W_enc and h_enc.
+        options: what the constructor of the cells takes besides.
 
     Attributes:
         cells: one cell per layer. Each takes the h of the one below as its input (IIT slides).
     """
 
     def __init__(
-        self, cell: type[Cell], input_size: int, hidden_size: int, num_layers: int = 1, rng: init.Rng = None,
-        **options: Any,
+        self, cell_class: type[Cell], input_size: int, hidden_size: int, num_layers: int = 1, *, rng: init.Rng = None,
+        reverse: bool = False, name: str | None = None, **options: Any,
     ):  # fmt: skip
-        layers = whole(type(self).__name__, "num_layers", num_layers, 1)
-        rng = np.random.default_rng(rng)
+        call = type(self).__name__
+        if not isinstance(cell_class, type) or not issubclass(cell_class, Cell):
+            raise TypeError(f"{call}(cell_class={cell_class!r}): a subclass of nn.Cell is needed")
+        layers = whole(call, "num_layers", num_layers, 1)
+        self.reverse = one_of(call, "reverse", reverse, (True, False))
+        options |= {"rng": np.random.default_rng(rng)} | ({} if name is None else {"name": name})
         sizes = [input_size] + [hidden_size] * (layers - 1)
-        self.cells = [cell(size, hidden_size, **options, rng=rng) for size in sizes]
-        for layer, one in enumerate(self.cells, 1):
+        self.cells = [cell_class(size, hidden_size, **options) for size in sizes]
+        for layer, cell in enumerate(self.cells, 1):
+            cell.stride = -1 if reverse else 1
             if layers > 1:
-                one.layer = layer
-                for parameter in one.parameters():
+                cell.layer = layer
+                for parameter in cell.parameters():
                     parameter.layer = layer
 
-    def __call__(self, xs: Any, state: Sequence[Any] | None = None) -> tuple[list[Tensor], list[State]]:
+    def __call__(self, xs: Any, state: Sequence | None = None, lengths: Any = None) -> tuple[list[Tensor], list[State]]:
         """Unroll over a sequence.
 
         Args:
             xs: x(1), ..., x(T): a list of arrays or Tensors, or one array or Tensor with time first, (T, D) for one
-                sequence or (T, B, D) for a batch.
+                sequence or (T, B, D) for a batch. In reverse the steps are those that its Tensors have.
             state: one state per layer, as an earlier call returned it: h(0), (H,) or (B, H), or the pair (h(0), c(0))
-                of an LSTM; zeros if not given. A Tensor that requires a gradient is learnt like a parameter.
+                of an LSTM; zeros if not given. A Tensor that requires a gradient is learnt like a parameter. In
+                reverse it is that of step T+1.
+            lengths: for a batch, how many steps each sequence has, from 1 to T; all T if not given. Where a sequence
+                has ended, its state stays as it is: in reverse, as it was given.
 
         Returns:
-            hs: [h(1), ..., h(T)] of the top layer; state: that of step T of every layer, to carry into the next call.
+            hs: [h(1), ..., h(T)] of the top layer; state: that of every layer after the last step, to carry into the
+            next call: step T, or 1 in reverse.
 
         Raises:
             ShapeError: the sequence is empty, its steps differ in shape, or one does not fit; names the step.
-            ValueError: the state does not have one entry per layer.
-            TypeError: it is that of another kind of net: its parts are others, or a cell has given them other names.
+            ValueError: the state does not have one entry per layer; lengths are not one number from 1 to T for each
+                sequence of a batch.
+            TypeError: the state is that of another kind of net: its parts are others, or a cell has given them other
+                names.
         """
         name = type(self).__name__
         xs = _steps(name, xs)
+        times = _times(xs) if self.reverse else [None] * len(xs)  # forward, they are counted from the state
+        running = _running(name, lengths, xs)
         if state is None:
-            state = [cell.initial_state(xs[0]) for cell in self.cells]
+            state = [cell.initial_state(xs[0], times[-1] + 1 if self.reverse else 0) for cell in self.cells]
         elif not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
             raise ValueError(f"{name}(xs, state): the state is a list of {len(self.cells)}, one for each layer")
         for entry, cell in zip(state, self.cells, strict=True):
             _check_names(name, entry, cell)
         state, hs = list(state), []
-        for x in xs:
+        for x, t, on in list(zip(xs, times, running, strict=True))[:: -1 if self.reverse else 1]:
             for layer, cell in enumerate(self.cells):
-                state[layer] = after = cell(x, state[layer])
+                state[layer] = after = cell(x, state[layer], t, on)
                 x = after[0] if isinstance(after, tuple) else after
             hs.append(x)
-        return hs, state
+        return hs[::-1] if self.reverse else hs, state
 
 
 class RNN(Recurrent):
     """The plain recurrent net: `RNNCell` unrolled through time (interdb 7.2.2).
 
     Args:
-        input_size: D. hidden_size: H.
-        num_layers: how many cells stand on each other.
-        nonlinearity, bias, rng: as for `RNNCell`.
+        input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`.
+        nonlinearity, bias: as for `RNNCell`.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-        rng: init.Rng = None,
-    ):  # fmt: skip
-        super().__init__(RNNCell, input_size, hidden_size, num_layers, rng, nonlinearity=nonlinearity, bias=bias)
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
+        super().__init__(RNNCell, input_size, hidden_size, num_layers, **options)
 
 
 class LSTM(Recurrent):
     """`LSTMCell` unrolled through time; each layer's state is a pair (h, c).
 
     Args:
-        input_size, hidden_size, num_layers: as for `RNN`. bias, forget_bias, rng: as for `LSTMCell`.
+        input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`.
+        bias, forget_bias: as for `LSTMCell`.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, forget_bias: float = 0.0,
-        rng: init.Rng = None,
-    ):  # fmt: skip
-        super().__init__(LSTMCell, input_size, hidden_size, num_layers, rng, bias=bias, forget_bias=forget_bias)
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
+        super().__init__(LSTMCell, input_size, hidden_size, num_layers, **options)
 
 
 class GRU(Recurrent):
     """`GRUCell` unrolled through time.
 
     Args:
-        input_size, hidden_size, num_layers: as for `RNN`. bias, rng: as for `GRUCell`.
+        input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`. bias: as for `GRUCell`.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, rng: init.Rng = None):
-        super().__init__(GRUCell, input_size, hidden_size, num_layers, rng, bias=bias)
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
+        super().__init__(GRUCell, input_size, hidden_size, num_layers, **options)
+
+
+class Bidirectional(Module):
+    """Two nets over the same steps, one of which runs backward through time (Schuster and Paliwal 1997).
+
+        net = Bidirectional(LSTM(2, 3, name="forth"), LSTM(2, 3, reverse=True, name="back"))
+
+    Args:
+        forth, back: nets for inputs of the same length, the second with `reverse=True`.
+
+    Raises:
+        TypeError: not a net. ValueError: nets of other directions, or inputs of different lengths.
+    """
+
+    def __init__(self, forth: Recurrent, back: Recurrent):
+        for net in (forth, back):
+            instance("Bidirectional(forth, back)", net, Recurrent, "a recurrent net")
+        if forth.reverse or not back.reverse:
+            raise ValueError("Bidirectional(forth, back): the second net, and only that, is one with reverse=True")
+        first, second = (net.cells[0].input_size for net in (forth, back))
+        if first != second:
+            raise ValueError(f"Bidirectional(forth, back): inputs of length {first} and {second}")
+        self.forth, self.back = forth, back
+
+    def __call__(self, xs: Any, state: Sequence | None = None, lengths: Any = None) -> tuple[list[Tensor], tuple]:
+        """Unroll both nets over a sequence, as `Recurrent` does.
+
+        Args:
+            state: those of both nets, as an earlier call returned them. xs, lengths: as for `Recurrent`.
+
+        Returns:
+            hs: h(t) of both nets for each step, one behind the other; state: the pair of theirs.
+        """
+        if state is None:
+            state = None, None
+        elif not isinstance(state, (list, tuple)) or len(state) != 2:
+            raise ValueError("Bidirectional(xs, state): the state is a pair, those of the nets forth and back")
+        xs = [as_tensor(x) for x in _steps("Bidirectional", xs)]  # the same nodes for both
+        (forth, first), (back, second) = self.forth(xs, state[0], lengths), self.back(xs, state[1], lengths)
+        hs = []
+        for pair in zip(forth, back, strict=True):
+            with time_step(pair[0].step):
+                hs.append(concatenate(pair, axis=-1))
+        return hs, (first, second)
 
 
 KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}  # as options of commands name them
@@ -123,12 +179,33 @@ def _check_names(name: str, entry: Any, cell: Cell) -> None:
     """Refuse the state of a layer whose parts a cell has named as others, such as c where an h is needed."""
     parts = entry if isinstance(entry, tuple) else (entry,)
     for part, expected in zip(parts, cell.state_names, strict=False):  # the cell counts them
-        given = part.name if isinstance(part, Tensor) else None
-        if isinstance(given, Letter) and given in _STATE_NAMES and given != expected:
+        given = part.name.partition("_")[0] if isinstance(part, Tensor) and isinstance(part.name, Letter) else expected
+        if given != expected and given in ("c", *cell.state_names):  # a y, as an encoder gives it, may well start one
             raise TypeError(
                 f"{name}(xs, state): {describe(part)} is given as the state {expected}; each layer's state is "
                 f"{' and '.join(cell.state_names)}"
             )
+
+
+def _times(xs: list) -> Sequence[int]:
+    """The steps of a sequence: those that all its Tensors have, or 1 to T."""
+    steps = [x.step for x in xs if isinstance(x, Tensor) and x.step is not None]
+    return steps if len(steps) == len(xs) and steps == sorted(set(steps)) else range(1, len(xs) + 1)
+
+
+def _running(name: str, lengths: Any, xs: list) -> list[Tensor | None]:
+    """For each step, which sequences of a batch have not ended, (B, 1); None where all run."""
+    if lengths is None:
+        return [None] * len(xs)
+    if xs[0].ndim != 2:
+        raise ValueError(f"{name}(xs, lengths): for a batch, xs (T, B, D); x has shape {xs[0].shape} at step 1")
+    ends = np.asarray(lengths, dtype=object)  # which takes what is of any shape and kind
+    whole_numbers = all(hasattr(n, "__index__") and 1 <= n <= len(xs) for n in ends.flat)
+    if ends.shape != xs[0].shape[:1] or not whole_numbers:
+        wanted = f"a whole number from 1 to {len(xs)} for each of the {len(xs[0])} sequences"
+        raise ValueError(f"{name}(lengths={lengths!r}): {wanted} is needed")
+    masks = [ends[:, None] >= t for t in range(1, len(xs) + 1)]
+    return [None if mask.all() else Tensor(mask, name="running") for mask in masks]
 
 
 def _steps(name: str, xs: Any) -> list:
