@@ -3,7 +3,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
-from tinygrad_rnn.checking import central_differences, check_parameters
+from tinygrad_rnn.checking import central_differences, check_parameters, samples
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.tensor import record
 
@@ -166,3 +166,9 @@ def test_a_check_that_cannot_fail_is_refused(options):
 def test_a_check_of_nothing_is_refused(inputs):
     with pytest.raises(ValueError, match="an input with an element"):
         tg.check_gradients(lambda *xs: tg.Tensor(1.0), *inputs)
+
+
+def test_a_row_without_samples_is_told_to_have_some():
+    row = primitives.row("scaled", lambda x, n: x * n, "{n} {x}", lambda g, ans, x, n: g * n)
+    with pytest.raises(ValueError, match="samples of scaled: give the shapes of its inputs in checking.SAMPLES"):
+        next(samples(row))

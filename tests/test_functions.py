@@ -373,3 +373,33 @@ def test_code_that_does_something_else_is_told_at_the_first_call(code, message):
     squared = tg.primitive("squared", lambda x: x * x, "{x}²", lambda g, ans, x: 2.0 * g * x, code=code)
     with pytest.raises(ValueError, match=rf"^primitive\('squared'\): its code .*{message}"):
         squared(3.0)
+
+
+@pytest.mark.parametrize("p", [0.5, -1.0])
+@pytest.mark.parametrize("values", [[0.0, 1.0, -2.0], [0.0, 0.0]])
+def test_a_norm_of_a_small_order_is_numpys_and_passes_no_nan_on_at_0(p, values):
+    x = tg.Tensor(values, requires_grad=True)
+    with np.errstate(divide="ignore"):
+        length, expected = tg.norm(x, p), np.linalg.norm(values, p)
+    np.testing.assert_allclose(length.data, expected)
+    length.backward()
+    assert np.isfinite(x.grad).all() and x.grad[0] == 0.0
+
+
+@pytest.mark.parametrize("x, axis", [(1.0, -1), ([1.0, 2.0], 3)])
+def test_sorting_over_an_axis_that_is_not_there(x, axis):
+    with pytest.raises(tg.ShapeError, match=r"sort\(leaf of shape .*axis"):
+        tg.sort(tg.Tensor(x), axis)
+
+
+@pytest.mark.parametrize(
+    "forward, written, error, message",
+    [
+        (np.tanh, "p({x)", ValueError, r"primitive\('p'\): 'p\(\{x\)' has a brace too many or too few"),
+        (np.tanh, None, TypeError, r"primitive\('p'\): how it is written, a string, is needed, not a NoneType"),
+        (lambda x: None, "p({x})", TypeError, "p: its forward function gives no array of real numbers but object"),
+    ],
+)
+def test_a_primitive_of_ones_own_that_is_stated_wrongly(forward, written, error, message):
+    with pytest.raises(error, match=message):
+        tg.primitive("p", forward, written, lambda g, ans, x: g)(tg.Tensor([1.0, 2.0]))

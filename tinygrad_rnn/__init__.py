@@ -8,7 +8,8 @@ from tinygrad_rnn.context import no_grad
 from tinygrad_rnn.errors import AnomalyError, DrawingError, GradientError, ShapeError
 from tinygrad_rnn.functions import *
 from tinygrad_rnn.functions import __all__ as _functions
-from tinygrad_rnn.tensor import Tensor, label
+from tinygrad_rnn.naming import label
+from tinygrad_rnn.tensor import Tensor
 
 __version__ = "0.1.0"
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """What a first gradient does not need is imported at its first use, so that nobody waits for it."""
+        """Import a module that a first gradient does not need at its first use, so that nobody waits for it."""
         if name in ("bptt", "draw", "experiments", "nn", "optim"):
             return import_module(f"tinygrad_rnn.{name}")
         if name in _LATER:

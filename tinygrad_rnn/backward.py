@@ -1,6 +1,6 @@
 """Reverse-mode differentiation of a recorded graph.
 
-- `terms(node, g)`: what a node passes back to each of its inputs, the one place where rules of the table are applied.
+- `terms(node, g)`: the terms that a node passes back to its inputs, the one place where rules of the table are applied.
 - `sweep(output, cotangent)`: the chain rule, from the output back to the leaves; it adds up terms.
 - `grad(output, inputs)` returns gradients; `backward`, a method of Tensor, adds them to `.grad` of the leaves.
 
@@ -46,7 +46,7 @@ def topological_order(*outputs: Tensor) -> list[Tensor]:
 
 
 def terms(node: Tensor, g: Any, i: int | None = None) -> list[tuple[Tensor, Any]]:
-    """What a node passes back: pairs (x, g times the node's local derivative with respect to its input x).
+    """The terms that a node passes back: pairs (x, g times the node's local derivative with respect to its input x).
 
     Args:
         g: the node's cotangent. An array gives arrays; a Tensor gives Tensors, recording them.
@@ -82,48 +82,38 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
     """
     pass_back, observing = _recorded_terms if isinstance(cotangent, Tensor) else terms, observer.get()
     if observing is not None:
-        pass_back = partial(observing.passed_back, pass_back)
-    sums = {output.born: [output, cotangent, False]}  # by age: a node, its terms' sum, and whether that is an own array
-    ages = [-output.born]  # a heap: the youngest first
+        pass_back = partial(observing.swept, pass_back)
+    sums = {output.born: (output, cotangent)}  # by age, each node that a term has come to, and the sum of its terms
+    own: set[int] = set()  # the ages of those whose sum nothing else holds, so that terms are added to it in place
+    ages = [-output.born]  # a heap: the youngest node comes first
     while ages:
-        node, g, _ = sums.pop(-heappop(ages))
+        node, g = sums.pop(-heappop(ages))
         if g.shape != node.value.shape:
             g = fit(g, node)
         yield node, g
         if until and node in until and node is not output:
             continue
-        if node.inputs and node.primitive.add_to is not None and _added_in_place(node, g, sums):
-            continue
+        if node.inputs and node.primitive.add_to is not None and node.inputs[0].born in own:
+            x, total = sums[node.inputs[0].born]  # T elements of a whole do not make T arrays of the size of the whole
+            if isinstance(total, np.ndarray) and total.shape == x.value.shape:
+                node.primitive.add_to(total, g, *node.arguments)
+                continue
         for x, term in pass_back(node, g):
             if term.dtype is not x.value.dtype:
                 term = _in_dtype(term, x)
-            born = x.born
-            known = sums.get(born)
-            if known is None:
-                sums[born] = [x, term, False]
+            born, total = x.born, term
+            if born not in sums:
                 heappush(ages, -born)
-            elif known[2] and known[1].shape == term.shape:
-                known[1] += term
             else:
-                _add(known, term)
-
-
-def _add(known: list, term: Any) -> None:
-    """Add a term to a sum that is no array of its own yet, or of another shape, since x was broadcast."""
-    x, total, _ = known
-    if total.shape != term.shape:
-        total, term = fit(total, x), fit(term, x)
-    total = total + term
-    known[1:] = total, isinstance(total, np.ndarray)  # which NumPy's sum of two arrays without axes is not
-
-
-def _added_in_place(node: Tensor, g: Any, sums: dict[int, list]) -> bool:
-    """Add a term where it is not zero alone: T elements of a whole do not make T arrays of the size of the whole."""
-    x, total, own = sums.get(node.inputs[0].born, (None, None, False))
-    if own and total.shape == x.value.shape:
-        node.primitive.add_to(total, g, *node.arguments)
-        return True
-    return False
+                total = sums[born][1]
+                if born in own and total.shape == term.shape:
+                    total += term
+                else:
+                    if total.shape != term.shape:
+                        total, term = fit(total, x), fit(term, x)
+                    total = total + term
+                    own.add(born)
+            sums[born] = x, total
 
 
 def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -138,7 +128,7 @@ def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[t
 
 
 def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
-    """What a node passes back to its input i, in the input's shape: one term of the sum that is its gradient."""
+    """The term that a node passes back to its input i, in the input's shape: one of the sum that is its gradient."""
     ((x, term),) = terms(node, g, i)
     return fit(term, x)
 
@@ -227,7 +217,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
         if node.primitive is None:
             found[node] = g = np.array(g) if node.grad is None else np.asarray(node.grad + g)
             if observing is not None:
-                observing.passed_back(terms, node, g)  # nothing, by a leaf, but the sum is seen
+                observing.swept(terms, node, g)  # nothing, by a leaf, but the sum is seen
     for leaf, g in found.items():
         leaf.grad = g
 

@@ -166,7 +166,7 @@ class _AnomalyDetector(Observer):
         made_of = ", ".join(_described(x) for x in inputs)
         raise AnomalyError(f"{_described(node)} was made by {primitive.name} from {made_of}, at {_line(*line)}")
 
-    def passed_back(self, terms: Callable, node: Tensor, g: Any) -> list[tuple[Tensor, Any]]:
+    def swept(self, terms: Callable, node: Tensor, g: Any) -> list[tuple[Tensor, Any]]:
         if not _finite(bare(g)):
             raise AnomalyError(f"the gradient of {_described(node)}, all in all, is {_range(bare(g))}{self._at(node)}")
         found: list[tuple[Tensor, Any]] = []
@@ -198,7 +198,7 @@ def _described(x: Tensor) -> str:
 
 
 def _range(values: np.ndarray) -> str:
-    """What values are there, as in "from -1 to 3.5" or "2 of 12 nan"."""
+    """The range of some values, as in "from -1 to 3.5", or those that are no numbers, as in "2 of 12 nan"."""
     if not _finite(values):
         bad = values[~np.isfinite(values)]
         return f"{bad.size} of {values.size} {', '.join(sorted({str(v) for v in bad.tolist()}))}"
@@ -209,8 +209,8 @@ def _line(file: str, number: int) -> str:
     return f"{file}:{number}: {linecache.getline(file, number).strip()}"
 
 
-# Sample inputs by their shapes, or as they are, and static arguments. Those of primitives that work element by element,
-# by how many inputs they have: every way in which shapes can broadcast.
+# Sample inputs by their shapes, or as they are, and static arguments: of primitives that work element by element, by
+# how many inputs they have, with every way in which shapes can broadcast; of reductions; in SAMPLES of each other row.
 _BY_ELEMENT = {
     1: [[()], [(0,)], [(3, 4)]],
     2: [
@@ -223,7 +223,7 @@ _REDUCTION = [([(3, 4)], static) for static in [(None, False), (0, False), (-1, 
 _INDICES = [
     1, (slice(None), slice(1, None, 2)), (Ellipsis, None, 0), np.array([2, 0, 2]), (np.array([0, 1]), np.array([3, 3])),
 ]  # fmt: skip
-_OTHERS: dict[str, list[tuple[Sequence, tuple]]] = {
+SAMPLES: dict[str, list[tuple[Sequence, tuple]]] = {
     "where": [([(3, 4), (4,), np.eye(3, 4) > 0], ())],
     "matmul": [(shapes, ()) for shapes in [
         [(3,), (3,)], [(2, 3), (3,)], [(3,), (3, 2)], [(2, 3), (3, 4)], [(3,), (2, 3, 4)], [(2, 4, 3), (3,)],
@@ -252,9 +252,17 @@ _OTHERS: dict[str, list[tuple[Sequence, tuple]]] = {
 
 
 def samples(primitive: Primitive, seed: int = 0) -> Iterator[tuple[list[np.ndarray], tuple]]:
-    """Inputs on which a primitive is smooth, away from kinks, and static arguments."""
-    by_element = [(shapes, ()) for shapes in _BY_ELEMENT.get(len(primitive.vjps), ())]
-    for shapes, static in _REDUCTION if primitive.reduction else _OTHERS.get(primitive.name, by_element):
+    """Inputs on which a primitive is smooth, away from kinks, and static arguments.
+
+    Raises:
+        ValueError: the primitive works neither by element nor over an axis, and has no sample shapes of its own.
+    """
+    found = _REDUCTION if primitive.reduction else SAMPLES.get(primitive.name)
+    if found is None and primitive.by_element:
+        found = [(shapes, ()) for shapes in _BY_ELEMENT[len(primitive.vjps)]]
+    if found is None:
+        raise ValueError(f"samples of {primitive.name}: give the shapes of its inputs in checking.SAMPLES")
+    for shapes, static in found:
         rng = np.random.default_rng(seed)
         inputs = [
             x if isinstance(x, np.ndarray) else rng.uniform(0.5, 1.5, x) * rng.choice([-1.0, 1.0], x) for x in shapes

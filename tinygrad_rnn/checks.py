@@ -67,6 +67,13 @@ def text(call: str, name: str, value: Any) -> str:
     raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
 
 
+def name(name: Any) -> str:
+    """The name of a Tensor: a string that is not empty."""
+    if not instance("the name of a Tensor", name, str, "a string").strip():
+        raise ValueError("the name of a Tensor is not empty")
+    return name
+
+
 def positive(call: str, name: str, value: Any) -> float:
     """A finite real number above 0."""
     return number(call, name, value, "a finite number above 0", math.ulp(0.0), sys.float_info.max)

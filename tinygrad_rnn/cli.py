@@ -31,11 +31,11 @@ from tinygrad_rnn.errors import DrawingError, GradientError
 from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
 from tinygrad_rnn.experiments.options import reader
 from tinygrad_rnn.files import claimed, refuse_others
+from tinygrad_rnn.naming import label
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
-from tinygrad_rnn.tensor import label
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")

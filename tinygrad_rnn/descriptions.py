@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def describe(tensor: Tensor) -> str:
-    """What error messages call a Tensor: its name, step, layer and shape, as in `h(3) of layer 2 of shape (4,)`."""
+    """Describe a Tensor by its name, step, layer and shape, as in `h(3) of layer 2 of shape (4,)`."""
     name = tensor.name or ("leaf" if tensor.primitive is None else tensor.primitive.name)
     step = "" if tensor.step is None else f"({tensor.step})"
     layer = "" if tensor.layer is None else f" of layer {tensor.layer}"

@@ -111,7 +111,7 @@ def fmin(x: Any, y: Any) -> Tensor:
 def _root(x: Tensor, exponent: float = 0.5) -> Tensor:
     """x ** exponent for what is not negative, with the derivative 0 at 0."""
     inside = where(x == 0, 1.0, x)
-    return where(x == 0, 0.0, sqrt(inside) if exponent == 0.5 else inside**exponent)
+    return where(x == 0, 0.0 if exponent > 0 else np.inf, sqrt(inside) if exponent == 0.5 else inside**exponent)
 
 
 def lerp(x: Any, y: Any, z: Any) -> Tensor:
@@ -279,9 +279,9 @@ def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool
 def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The middle one of the elements in order, or the mean of the two in the middle, which share the gradient."""
     x = as_tensor(x)
-    shape, kept = (sum(x.detach(), axis, keep).shape for keep in (keepdims, True))
-    rest = [a for a in range(x.ndim) if kept[a] == x.shape[a]]
-    reduced = [a for a in range(x.ndim) if a not in rest]
+    shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
+    reduced = primitives.axes_of(axis, x.ndim) if x.ndim else ()
+    rest = [a for a in range(x.ndim) if a not in reduced]
     x = sort(reshape(transpose(x, (*rest, *reduced)), (*(x.shape[a] for a in rest), -1)))
     middle = mean(x[..., (x.shape[-1] - 1) // 2 : x.shape[-1] // 2 + 1], -1)
     return reshape(where(np.isnan(x[..., -1]), x[..., -1], middle), shape)
@@ -290,7 +290,8 @@ def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The length √(Σ x²) of a vector, of the vectors along an axis, or of all elements; derivative 0 at 0.
 
-    `ord` is as `np.linalg.norm` has it: p for (Σ |x|^p)^(1/p), inf or -inf for the largest or the smallest |x|.
+    `ord` is as `np.linalg.norm` has it: p for (Σ |x|^p)^(1/p), inf or -inf for the largest or the smallest |x|. For
+    p < 1 the derivative by an element that is 0, where there is none, is 0 too.
 
     Raises:
         ValueError: a norm of matrices other than the default, "fro"; p = 0.
@@ -303,15 +304,15 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
         raise refusal("norm", (x,), ValueError(f"ord={ord!r} is not supported for {axes} axes"))
     if np.isinf(ord):
         return (max if ord > 0 else min)(abs(x), axis, keepdims)
-    return _root(sum(abs(x) ** ord, axis, keepdims), 1.0 / ord)
+    powers = _root(abs(x), ord) if ord < 1 else abs(x) ** ord
+    return _root(sum(powers, axis, keepdims), 1.0 / ord)
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product along an axis, axes or all; multiplied one by one, so that zeros keep their gradients."""
     x = _widened(as_tensor(x))
-    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
-    for a in axes if x.ndim else ():
+    for a in primitives.axes_of(axis, x.ndim) if x.ndim else ():
         factors = _slices(x, a)
         x = functools.reduce(multiply, factors) if factors else exp(sum(x, a, keepdims=True))
     return x if x.shape == shape else reshape(x, shape)
@@ -330,7 +331,7 @@ def _widened(x: Tensor) -> Tensor:
 
 
 def _slices(x: Tensor, axis: int) -> list[Tensor]:
-    """What stands at each place along an axis, which is kept."""
+    """The slices at each place along an axis, which is kept."""
     return [x[_along(x, axis, slice(i, i + 1))] for i in range(x.shape[axis])]
 
 
@@ -390,7 +391,7 @@ def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     """The axes in another order; reversed if none is given."""
-    return record(primitives.transpose, (x,), None if axes is None else tuple(axes))
+    return record(primitives.transpose, (x,), None if axes is None else tuple(np.ravel(axes).tolist()))
 
 
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
@@ -435,7 +436,7 @@ def ravel(x: Any) -> Tensor:
 
 
 def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any, **keywords: Any) -> Any:
-    """The result of NumPy's function on an array that stands in for x."""
+    """The result of a function of NumPy on an array that stands in for x."""
     taken = functools.partial(values_of, function=function)
     try:
         return function(stand_in, *map(taken, arguments), **{name: taken(y) for name, y in keywords.items()})
@@ -515,7 +516,7 @@ def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
 
 def sort(x: Any, axis: int | None = -1, kind: Any = None, stable: Any = None) -> Tensor:
     """The elements in ascending order along an axis, or all in one row; `kind` and `stable` make no difference."""
-    x, axis = (ravel(x), -1) if axis is None else (as_tensor(x), axis)
+    x, axis = (ravel(x), -1) if axis is None else (_fits(as_tensor(x), np.sort, axis), axis)
     index = list(np.ogrid[tuple(map(slice, x.shape))])
     index[axis] = np.argsort(x, axis)
     return x[tuple(index)]
@@ -583,7 +584,11 @@ def primitive(
     if len(names) < given or any(vjp.__code__.co_argcount != len(names) + 2 for vjp in vjps):
         raise ValueError(f"{call}: each rule takes g, ans and all arguments, of which the first {given} are inputs")
     for text in (written, *filter(None, row.derivatives)):
-        unknown = {field for _, field, _, _ in string.Formatter().parse(text)} - {*names, "f", None}
+        checks.instance(call, text, str, "how it is written, a string,")
+        try:
+            unknown = {field for _, field, _, _ in string.Formatter().parse(text)} - {*names, "f", None}
+        except ValueError as error:
+            raise ValueError(f"{call}: {text!r} has a brace too many or too few ({error})") from error
         if unknown:
             raise ValueError(f"{call}: {{{unknown.pop()}}} in {text!r} is none of the arguments {', '.join(names)}")
     columns = {"is_view": not row.by_element, "by_element": row.by_element if by_element is None else by_element}
@@ -595,6 +600,8 @@ def primitive(
         if len(arguments) != len(names):
             raise TypeError(f"{name}({', '.join(names)}): {len(names)} arguments are needed, not {len(arguments)}")
         result = record(row, arguments[:given], *arguments[given:])
+        if result.value.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: its forward function gives no array of real numbers but {result.value.dtype}")
         if not is_compared and observer.get() is None:
             _compare(row, [*map(bare, arguments)], result.value)
             is_compared = True
@@ -605,7 +612,7 @@ def primitive(
 
 
 def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.ndarray) -> None:
-    """See that a row's code computes what its forward function does.
+    """Compare a row's code, run once, with its forward function.
 
     Raises:
         ValueError: it does not.
@@ -637,3 +644,16 @@ NUMPY_FUNCTIONS |= {
 for _function in (clip, cumprod, cumsum, diagonal, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, take):
     setattr(Tensor, _function.__name__, _function)
 Tensor.flatten, Tensor.swapaxes, Tensor.trace, Tensor.var = ravel, swapaxes, trace, var
+
+
+def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of numbers as a method, to which they are given one by one, as one tuple, or not at all."""
+
+    @functools.wraps(function)
+    def method(self: Tensor, *numbers: Any) -> Tensor:
+        return function(self, *(numbers if len(numbers) == 1 else [numbers] if numbers else []))
+
+    return method
+
+
+Tensor.reshape, Tensor.transpose = _of_numbers(reshape), _of_numbers(transpose)

@@ -22,7 +22,7 @@ from tinygrad_rnn.tensor import Tensor, bare, record
 
 
 def record_test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:
-    """What a comparison, a test or a choice gives: an array, through which no gradient flows; in a trace, a node."""
+    """The result of a comparison, a test or a choice: an array, through which no gradient flows; in a trace, a node."""
     primitive = choices.TESTS[test]
     if not tracing():
         return np.asarray(primitive.forward(*map(bare, inputs), *static))[()]  # of pandas' objects too
@@ -117,7 +117,7 @@ def _array_function(self: Tensor, function: Callable, types: Any, arguments: tup
 
 
 def _holds_no_gradient(arguments: Iterable[Any]) -> bool:
-    """Whether there are Tensors among arguments, all of whole numbers or booleans."""
+    """Ask whether there are Tensors among arguments, all of whole numbers or booleans."""
     kinds = {x.dtype.kind for x in arguments if isinstance(x, Tensor)}
     return bool(kinds) and "f" not in kinds
 
@@ -262,7 +262,7 @@ def __format__(self: Tensor, spec: str) -> str:
 
 
 def __getstate__(self: Tensor) -> tuple:
-    """What is pickled and copied, without the graph: a node becomes a leaf that requires no gradient."""
+    """The state that is pickled and copied, without the graph: a node becomes a leaf that requires no gradient."""
     leaves_the_graph("a copy", x=self)
     if not self.is_leaf:
         warn_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")

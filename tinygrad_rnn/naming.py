@@ -1,8 +1,28 @@
-"""Names of gradients, and the time steps that states come from."""
+"""Names: `label` gives them to Tensors, and recorded gradients get theirs; and the time steps that states come from."""
 
 from __future__ import annotations
 
+import operator
+
+from tinygrad_rnn import checks
 from tinygrad_rnn.tensor import Tensor
+
+
+def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
+    """Name a Tensor, and say which time step it belongs to if `step` is given; returns the Tensor itself.
+
+    Diagrams draw the named Tensors as variables, and fold the unnamed ones between them into edges.
+
+    Raises:
+        TypeError: not a Tensor, a name that is not a string, or a step that is not an integer.
+        ValueError: an empty name.
+    """
+    checks.instance("label(tensor, name)", tensor, Tensor)
+    name = checks.name(name)
+    if step is not None:
+        tensor.step = operator.index(step)
+    tensor.name = name
+    return tensor
 
 
 def last_step(node: Tensor) -> int:
@@ -34,7 +54,7 @@ class GradientName(str):
         return name
 
     def __getnewargs__(self) -> tuple[str]:
-        """What a copy is made of, which belongs to no graph."""
+        """The argument that a copy is made with; a copy belongs to no graph, so it has no number."""
         return (self.of,)
 
 

@@ -32,7 +32,7 @@ class Observer:
     def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """A node was made by a primitive."""
 
-    def passed_back(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
+    def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
         """The terms that a node passes back to its inputs; g is its cotangent, complete. A leaf passes nothing back."""
         return terms(node, g)
 
@@ -51,5 +51,5 @@ def leaves_the_graph(call: str, instead: str = "", x: Tensor | None = None) -> N
 
 
 def tracing() -> bool:
-    """Whether an observer keeps every node."""
+    """Ask whether an observer keeps every node."""
     return (observer.get() or Observer).traces

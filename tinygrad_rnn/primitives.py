@@ -1,6 +1,6 @@
 """The table of primitives: every operation that can stand in a recorded graph, stated once.
 
-The contract of a row, `primitive(name, forward, written, rule, ...)`:
+The contract of a row, `row(name, forward, written, rule, ...)`:
 
 - `forward(*arguments)` runs on NumPy arrays. The arguments are the inputs, then static arguments such as an axis.
 - One rule per input, `vjp(g, ans, *arguments)`: the cotangent `g` of the output `ans` times the local derivative, which
@@ -26,34 +26,33 @@ from typing import Any
 
 import numpy as np
 
-TABLE: dict[str, Primitive] = {}
-
-_ndarray = np.ndarray
+_ndarray = np.ndarray  # looked up once, not at every call
 
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
     """One row of the table.
 
-    Attributes:
+    Attributes, for calculus:
         name, forward, written: as in the contract.
         vjps, derivatives: per input its rule, and how its derivative is written, or None where the rule says it.
         argument_names: the arguments, as its rules and its notation spell them.
         variadic: whether it takes any number of inputs alike, then one static argument; its only rule is
             `vjp(i, g, ans, *arguments)` for input i.
+        add_to: add_to(total, g, *arguments) adds the rule's term to an array in place, which takes less time than
+            the rule.
+
+    Attributes, for formulas and programs, which read, reorder and batch the primitives of a graph:
         by_element: whether it works element by element, on inputs that are broadcast.
         products: the pairs of inputs that are multiplied as matrices, the left one first.
         by_rows: whether it does to each row of a batch what it does to a vector: a product W x, a look-up in a table.
+        sums_rows: whether it adds up, over the rows of batches, what it gives for each: a ᵗb, what `scatter` adds.
         reduction: the ufunc that it applies over an axis, as in forward(x, axis, keepdims).
-        is_view: whether the result may be the very memory of its input.
-        is_copy: whether the result has the elements of its input, in their order, in its shape and dtype or others.
-        has_shape: whether its only static argument is the shape of the result.
-        summed: summed(*static) are the static arguments with which one call, on inputs stacked along a new first axis,
-            gives the sum of the calls on each with `static`; None where there are none.
         is_composite: whether it stands for several primitives: its forward function, run on Tensors, records these.
+        is_view: whether the result may be the very memory of its input.
+        is_copy: whether the result has the elements of its input, in their order; in another shape, its only static
+            argument, or in another dtype.
         neutral: per input, the number beside which the other input is the result, to the bit; None if there is none.
-        add_to: add_to(total, g, *arguments) adds the rule's term to an array in place, which takes less time than
-            the rule.
         into: into(out, *arguments) writes the result into an array, which may be that of an only input.
         code: how it is written in NumPy, where that is not what its forward function does.
     """
@@ -65,17 +64,17 @@ class Primitive:
     derivatives: Sequence[str | None] = field(default=(), repr=False)
     argument_names: tuple[str, ...] = field(default=(), repr=False)
     variadic: bool = False
+    add_to: Callable[..., None] | None = None
+
     by_element: bool = False
     products: tuple[tuple[int, int], ...] = ()
     by_rows: bool = False
+    sums_rows: bool = False
     reduction: np.ufunc | None = None
+    is_composite: bool = False
     is_view: bool = False
     is_copy: bool = False
-    has_shape: bool = False
-    summed: Callable[..., tuple | None] | None = None
-    is_composite: bool = False
     neutral: tuple[float | None, ...] = ()
-    add_to: Callable[..., None] | None = None
     into: Callable[..., None] | None = None
     code: str | None = None
 
@@ -96,22 +95,14 @@ class Primitive:
         return [partial(self.vjps[0], i) for i in range(inputs)] if self.variadic else self.vjps
 
 
-def row(
-    name: str, forward: Callable, written: str, *rules: Callable | tuple[Callable, str], **columns: Any
-) -> Primitive:
-    """A row for one's own use: one rule per input, each a vjp or a pair (vjp, derivative)."""
+def row(name: str, forward: Callable, written: str, *rules: Any, **columns: Any) -> Primitive:
+    """A row: one rule per input, each a vjp or a pair (vjp, derivative), and the columns that these do not say."""
     vjps, derivatives = zip(*[rule if isinstance(rule, tuple) else (rule, None) for rule in rules], strict=True)
     code = vjps[0].__code__
     names = () if columns.get("variadic") else code.co_varnames[2 : code.co_argcount]
     elementwise = isinstance(forward, np.ufunc) and forward.signature is None
     columns = {"argument_names": names, "by_element": elementwise, **columns}
     return Primitive(name, forward, written, vjps, derivatives, **columns)
-
-
-def primitive(name: str, *columns: Any, **further: Any) -> Primitive:
-    """Enter a row into the table."""
-    TABLE[name] = row(name, *columns, **further)
-    return TABLE[name]
 
 
 # Forward functions that NumPy lacks, and rules that are longer than a line.
@@ -129,11 +120,6 @@ def _sigmoid_into(out, x):
         np.exp(out, out)
     np.add(out, 1.0, out)
     np.divide(1.0, out, out)
-
-
-def _where_into(out, x, y, c):
-    np.copyto(out, y)
-    np.copyto(out, x, where=c)
 
 
 def _linear(W, x):
@@ -229,11 +215,16 @@ def _broadcast_to(x, shape):
     return out
 
 
+def axes_of(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+    """An axis, several, or all (None), as axes counted from 0; a number has an axis 0, as NumPy has it."""
+    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return tuple([a % max(ndim, 1) for a in axes])
+
+
 def kept_shape(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """The shape after reducing over an axis, axes, or all (None), with each reduced axis kept as 1."""
-    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    reduced = {a % max(len(shape), 1) for a in axes}  # a number has an axis 0 to be reduced over, as NumPy has it
-    return tuple(1 if a in reduced else n for a, n in enumerate(shape))
+    reduced = axes_of(axis, len(shape))
+    return tuple([1 if a in reduced else n for a, n in enumerate(shape)])
 
 
 def _sum_vjp(g, ans, x, axis, keepdims):
@@ -310,18 +301,17 @@ def _transpose_vjp(g, ans, x, axes):
     return np.transpose(g, None if axes is None else tuple(np.argsort([a % x.ndim for a in axes]).tolist()))
 
 
+def _part(g, axis, at):
+    """The part of g at a place, or a slice of places, along an axis."""
+    index: list[Any] = [slice(None)] * g.ndim
+    index[axis] = at
+    return g[tuple(index)]
+
+
 def _concatenate_vjp(i, g, ans, *inputs_and_axis):
     *inputs, axis = inputs_and_axis
     start = sum(x.shape[axis] for x in inputs[:i])
-    place = [slice(None)] * g.ndim
-    place[axis] = slice(start, start + inputs[i].shape[axis])
-    return g[tuple(place)]
-
-
-def _stack_vjp(i, g, ans, *inputs_and_axis):
-    place = [slice(None)] * g.ndim
-    place[inputs_and_axis[-1]] = i
-    return g[tuple(place)]
+    return _part(g, axis, slice(start, start + inputs[i].shape[axis]))
 
 
 # fmt: off
@@ -329,135 +319,133 @@ def _stack_vjp(i, g, ans, *inputs_and_axis):
 # people write another.
 
 # Arithmetic, with broadcasting
-identity = primitive("identity", np.positive, "{x}", lambda g, ans, x: g, is_view=True, is_copy=True)
-negative = primitive("negative", np.negative, "−{x}", lambda g, ans, x: -g)
-add = primitive("add", np.add, "{x} + {y}",
+identity = row("identity", np.positive, "{x}", lambda g, ans, x: g, is_view=True, is_copy=True)
+negative = row("negative", np.negative, "−{x}", lambda g, ans, x: -g)
+add = row("add", np.add, "{x} + {y}",
     lambda g, ans, x, y:     g,
     lambda g, ans, x, y:     g,                                  neutral=(-0.0, -0.0))  # 0.0 + -0.0 is 0.0
-subtract = primitive("subtract", np.subtract, "{x} − {y}",
+subtract = row("subtract", np.subtract, "{x} − {y}",
     lambda g, ans, x, y:     g,
     lambda g, ans, x, y:     -g,                                 neutral=(None, 0.0))
-multiply = primitive("multiply", np.multiply, "{x} ⊙ {y}",
+multiply = row("multiply", np.multiply, "{x} ⊙ {y}",
     lambda g, ans, x, y:     g * y,
     lambda g, ans, x, y:     g * x,                              neutral=(1.0, 1.0))
-divide = primitive("divide", np.divide, "{x} / {y}",
+divide = row("divide", np.divide, "{x} / {y}",
     lambda g, ans, x, y:     g / y,
     (lambda g, ans, x, y:    -g * ans / y,                       "−{x}/{y}²"), neutral=(None, 1.0))
-lerp = primitive("lerp", lambda x, y, z: (1.0 - z) * x + z * y, "(1 − {z}) ⊙ {x} + {z} ⊙ {y}",
+lerp = row("lerp", lambda x, y, z: (1.0 - z) * x + z * y, "(1 − {z}) ⊙ {x} + {z} ⊙ {y}",
     lambda g, ans, x, y, z:  g * (1.0 - z),
     lambda g, ans, x, y, z:  g * z,
     lambda g, ans, x, y, z:  g * (y - x),                        by_element=True, is_composite=True)
-power = primitive("power", np.power, "{x}^{y}",
+power = row("power", np.power, "{x}^{y}",
     (_power_vjp_base,                                            "{y} ⊙ {x}^({y} − 1)"),
     (_power_vjp_exponent,                                        "{x}^{y} ⊙ log({x})"))
-mod = primitive("mod", np.mod, "{x} mod {y}",
+mod = row("mod", np.mod, "{x} mod {y}",
     lambda g, ans, x, y:     g,
     lambda g, ans, x, y:     g * ((ans - x) / y))
-square = primitive("square", np.square, "{x}²", lambda g, ans, x: g * (2.0 * x))
+square = row("square", np.square, "{x}²", lambda g, ans, x: g * (2.0 * x))
 
 # Products of matrices and vectors
-matmul = primitive("matmul", np.matmul, "{A} {B}",
+matmul = row("matmul", np.matmul, "{A} {B}",
     (_matmul_vjp_left,                                           "ᵗ{B}"),
     (_matmul_vjp_right,                                          "ᵗ{A}"), products=((0, 1),))
-linear = primitive("linear", _linear, "{W} {x}",
+linear = row("linear", _linear, "{W} {x}",
     lambda g, ans, W, x:     outer(g, x),
     lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), by_rows=True)
-affine = primitive("affine", _affine, "{W} {x} + {U} {h} + {b}",
+affine = row("affine", _affine, "{W} {x} + {U} {h} + {b}",
     lambda g, ans, W, x, U, h, b: outer(g, x),
     lambda g, ans, W, x, U, h, b: linear(W.T, g),
     lambda g, ans, W, x, U, h, b: outer(g, h),
     lambda g, ans, W, x, U, h, b: linear(U.T, g),
     lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), by_rows=True, is_composite=True)
-outer = primitive("outer", _outer, "{a} ᵗ{b}",
+outer = row("outer", _outer, "{a} ᵗ{b}",
     lambda g, ans, a, b:     linear(g, b),
-    lambda g, ans, a, b:     linear(g.T, a),                     products=((0, 1),), summed=lambda: ())
-einsum = primitive("einsum", lambda *xs: np.einsum(xs[-1], *xs[:-1]), "einsum",
-    _einsum_vjp,                                                 variadic=True)
+    lambda g, ans, a, b:     linear(g.T, a),                     products=((0, 1),), sums_rows=True)
+einsum = row("einsum", lambda *xs: np.einsum(xs[-1], *xs[:-1]), "einsum", _einsum_vjp, variadic=True)
 
 # Nonlinearities
-tanh = primitive("tanh", np.tanh, "{f}({x})",
+tanh = row("tanh", np.tanh, "{f}({x})",
     (lambda g, ans, x:       g * (1.0 - ans * ans),              "{f}′({x})"))
-sigmoid = primitive("sigmoid", _sigmoid, "{f}({x})",
+sigmoid = row("sigmoid", _sigmoid, "{f}({x})",
     (lambda g, ans, x:       g * (ans * (1.0 - ans)),            "{f}′({x})"), by_element=True, into=_sigmoid_into)
-relu = primitive("relu", lambda x: np.maximum(x, 0), "{f}({x})",
+relu = row("relu", lambda x: np.maximum(x, 0), "{f}({x})",
     (lambda g, ans, x:       np.where(x <= 0, 0.0, g),           "{f}′({x})"), by_element=True, is_composite=True)
 
 # Elementwise functions
-softplus = primitive("softplus", lambda x: np.logaddexp(0.0, x), "softplus({x})",
+softplus = row("softplus", lambda x: np.logaddexp(0.0, x), "softplus({x})",
     (lambda g, ans, x:       g * sigmoid(x),                     "sigmoid({x})"), by_element=True, is_composite=True)
-exp = primitive("exp", np.exp, "exp({x})", lambda g, ans, x: g * ans)
-log = primitive("log", np.log, "log({x})", lambda g, ans, x: g / x)
-sqrt = primitive("sqrt", np.sqrt, "√{x}", lambda g, ans, x: g / (2.0 * ans))
-abs_ = primitive("abs", np.abs, "|{x}|", lambda g, ans, x: g * np.sign(x))
-sign = primitive("sign", np.sign, "sign({x})", lambda g, ans, x: g * 0.0)
-sin = primitive("sin", np.sin, "sin({x})", lambda g, ans, x: g * np.cos(x))
-cos = primitive("cos", np.cos, "cos({x})", lambda g, ans, x: g * -np.sin(x))
-arctan = primitive("arctan", np.arctan, "arctan({x})", lambda g, ans, x: g / (1.0 + x * x))
-sinh = primitive("sinh", np.sinh, "sinh({x})", lambda g, ans, x: g * np.cosh(x))
-cosh = primitive("cosh", np.cosh, "cosh({x})", lambda g, ans, x: g * np.sinh(x))
-arctan2 = primitive("arctan2", np.arctan2, "arctan2({x}, {y})",
+exp = row("exp", np.exp, "exp({x})", lambda g, ans, x: g * ans)
+log = row("log", np.log, "log({x})", lambda g, ans, x: g / x)
+sqrt = row("sqrt", np.sqrt, "√{x}", lambda g, ans, x: g / (2.0 * ans))
+abs_ = row("abs", np.abs, "|{x}|", lambda g, ans, x: g * np.sign(x))
+sign = row("sign", np.sign, "sign({x})", lambda g, ans, x: g * 0.0)
+sin = row("sin", np.sin, "sin({x})", lambda g, ans, x: g * np.cos(x))
+cos = row("cos", np.cos, "cos({x})", lambda g, ans, x: g * -np.sin(x))
+arctan = row("arctan", np.arctan, "arctan({x})", lambda g, ans, x: g / (1.0 + x * x))
+sinh = row("sinh", np.sinh, "sinh({x})", lambda g, ans, x: g * np.cosh(x))
+cosh = row("cosh", np.cosh, "cosh({x})", lambda g, ans, x: g * np.sinh(x))
+arctan2 = row("arctan2", np.arctan2, "arctan2({x}, {y})",
     (lambda g, ans, x, y:    _arctan2_vjp(g, y, x),              "{y}/({x}² + {y}²)"),
     (lambda g, ans, x, y:    _arctan2_vjp(g, -x, y),             "−{x}/({x}² + {y}²)"))
-hypot = primitive("hypot", np.hypot, "hypot({x}, {y})",
+hypot = row("hypot", np.hypot, "hypot({x}, {y})",
     (lambda g, ans, x, y:    g * (x / _unless_zero(ans)),        "{x}/hypot({x}, {y})"),
     (lambda g, ans, x, y:    g * (y / _unless_zero(ans)),        "{y}/hypot({x}, {y})"))
-arcsinh = primitive("arcsinh", np.arcsinh, "arcsinh({x})",
+arcsinh = row("arcsinh", np.arcsinh, "arcsinh({x})",
     (lambda g, ans, x:       g / np.cosh(ans),                   "1/cosh(arcsinh({x}))"))
-logaddexp = primitive("logaddexp", np.logaddexp, "log(exp({x}) + exp({y}))",
+logaddexp = row("logaddexp", np.logaddexp, "log(exp({x}) + exp({y}))",
     (lambda g, ans, x, y:    _logaddexp_vjp(g, x, y),            "sigmoid({x} − {y})"),
     (lambda g, ans, x, y:    _logaddexp_vjp(g, y, x),            "sigmoid({y} − {x})"))
-expm1 = primitive("expm1", np.expm1, "exp({x}) − 1",
+expm1 = row("expm1", np.expm1, "exp({x}) − 1",
     (lambda g, ans, x:       g * (ans + 1.0),                    "exp({x})"))
-log1p = primitive("log1p", np.log1p, "log(1 + {x})", lambda g, ans, x: g / (1.0 + x))
-maximum = primitive("maximum", np.maximum, "max({x}, {y})",
+log1p = row("log1p", np.log1p, "log(1 + {x})", lambda g, ans, x: g / (1.0 + x))
+maximum = row("maximum", np.maximum, "max({x}, {y})",
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, 0.0, g)), "[{x} > {y}]"),
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, 0.0, g)), "[{x} < {y}]"))
-minimum = primitive("minimum", np.minimum, "min({x}, {y})",
+minimum = row("minimum", np.minimum, "min({x}, {y})",
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x > y, 0.0, g)), "[{x} < {y}]"),
     (lambda g, ans, x, y:    np.where(x == y, g / 2.0, np.where(x < y, 0.0, g)), "[{x} > {y}]"))
-where = primitive("where", lambda x, y, c: np.where(c, x, y), "where({c}, {x}, {y})",
+where = row("where", lambda x, y, c: np.where(c, x, y), "where({c}, {x}, {y})",
     (lambda g, ans, x, y, c: np.where(c, g, 0.0),                "[{c}]"),
     (lambda g, ans, x, y, c: np.where(c, 0.0, g),                "[not {c}]"),
-    lambda g, ans, x, y, c:  g * 0.0,                            by_element=True, into=_where_into)
+    lambda g, ans, x, y, c:  g * 0.0,                            by_element=True)
 
 # Classes
-softmax = primitive("softmax", _softmax, "softmax({x})",
+softmax = row("softmax", _softmax, "softmax({x})",
     lambda g, ans, x, axis:  ans * (g - np.sum(ans * g, axis=axis, keepdims=True)), is_composite=True)
-log_softmax = primitive("log_softmax", _log_softmax, "log softmax({x})",
+log_softmax = row("log_softmax", _log_softmax, "log softmax({x})",
     lambda g, ans, x, axis:  g - np.exp(ans) * np.sum(g, axis=axis, keepdims=True), is_composite=True)
-cross_entropy = primitive("cross_entropy", _cross_entropy, "−Σ {y} ⊙ log softmax({x})",
-    (_cross_entropy_vjp,                                         "softmax({x}) − {y}"),
+cross_entropy = row("cross_entropy", _cross_entropy, "−Σ {y} ⊙ log softmax({x})",
+    (_cross_entropy_vjp,                                         "softmax({x}) ⊙ Σ {y} − {y}"),
     (lambda g, ans, x, y:    g * -log_softmax(x, -1),            "−log softmax({x})"), is_composite=True)
 
 # Reductions
-sum_ = primitive("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), "Σ {x}",
-    _sum_vjp,                                                    reduction=np.add,
-    summed=lambda axis, keepdims: ((0, 1), False) if axis == 0 and not keepdims else None)
-max_ = primitive("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), "max({x})",
+sum_ = row("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), "Σ {x}",
+    _sum_vjp,                                                    reduction=np.add)
+max_ = row("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), "max({x})",
     (_extremum_vjp,                                              "[{x} = max({x})]"), reduction=np.maximum)
-min_ = primitive("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), "min({x})",
+min_ = row("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), "min({x})",
     (_extremum_vjp,                                              "[{x} = min({x})]"), reduction=np.minimum)
-cumsum = primitive("cumsum", lambda x, axis: np.cumsum(x, axis=axis), "cumsum({x})",
+cumsum = row("cumsum", lambda x, axis: np.cumsum(x, axis=axis), "cumsum({x})",
     lambda g, ans, x, axis:  np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis))
 
 # Shapes and places
-reshape = primitive("reshape", np.reshape, "{x}",
-    lambda g, ans, x, shape: np.reshape(g, x.shape),             is_view=True, is_copy=True, has_shape=True)
-transpose = primitive("transpose", np.transpose, "ᵗ{x}",
-    _transpose_vjp,                                              is_view=True)
-broadcast_to = primitive("broadcast_to", _broadcast_to, "{x}",
-    lambda g, ans, x, shape: g,                                  is_copy=True, has_shape=True,
+reshape = row("reshape", np.reshape, "{x}",
+    lambda g, ans, x, shape: np.reshape(g, x.shape),             is_view=True, is_copy=True)
+transpose = row("transpose", np.transpose, "ᵗ{x}", _transpose_vjp, is_view=True)
+broadcast_to = row("broadcast_to", _broadcast_to, "{x}",
+    lambda g, ans, x, shape: g,                                  is_copy=True,
     code="np.full(shape, x)")
-getitem = primitive("getitem", _getitem, "{x}[…]",
+getitem = row("getitem", _getitem, "{x}[…]",
     lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, by_rows=True)
-scatter = primitive("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
+scatter = row("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
     lambda g, ans, x, *rest: getitem(g, *rest[:-1]),
-    summed=lambda index, shape: (INPUT, shape) if index is INPUT else None,
-    argument_names=("x", "index", "shape"), code="_scatter(x, np.s_[index], shape)")
-astype = primitive("astype", lambda x, dtype: x.astype(dtype), "{x}",
-    lambda g, ans, x, dtype: g,                                  is_copy=True)
-concatenate = primitive("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "concatenate",
+    argument_names=("x", "index", "shape"), sums_rows=True, code="_scatter(x, np.s_[index], shape)")
+astype = row("astype", lambda x, dtype: x.astype(dtype), "{x}",
+    lambda g, ans, x, dtype: g,                                  by_element=True, is_copy=True)
+concatenate = row("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "concatenate",
     _concatenate_vjp,                                            variadic=True)
-stack = primitive("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "stack",
-    _stack_vjp,                                                  variadic=True)
+stack = row("stack", lambda *xs: np.stack(xs[:-1], axis=xs[-1]), "stack",
+    lambda i, g, ans, *rest: _part(g, rest[-1], i),              variadic=True)
 # fmt: on
+
+TABLE: dict[str, Primitive] = {row.name: row for row in list(globals().values()) if isinstance(row, Primitive)}

@@ -2,7 +2,6 @@
 
 - `Tensor(data, requires_grad=True)` is a leaf; arithmetic, indexing and NumPy's own functions on Tensors make nodes.
 - `record(primitive, inputs, *static)` makes the nodes; `operation(primitive)` is the function that does so.
-- `label` names a node.
 
 A node points at its inputs and never back, so a graph is freed by reference counting as soon as its output is.
 """
@@ -10,7 +9,6 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +16,10 @@ import numpy as np
 
 from tinygrad_rnn import checks, malloc, primitives  # noqa: F401 - malloc is set as soon as there are arrays
 from tinygrad_rnn.context import recording, step_and_layer, temporarily
-from tinygrad_rnn.data_guard import array_to_hold, lent_view, loans
+from tinygrad_rnn.data_guard import array_to_hold, loans, look_at_data, set_data
 from tinygrad_rnn.descriptions import describe, refusal
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
-from tinygrad_rnn.primitives import Primitive
 
 _next_number = itertools.count().__next__
 # Looked up once, not at every node
@@ -30,7 +27,7 @@ _new, _ndarray = object.__new__, np.ndarray
 _is_recording, _observer, _step_and_layer = recording.get, observer.get, step_and_layer.get
 
 
-def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
+def record(primitive: primitives.Primitive, inputs: tuple, *static: Any) -> Tensor:
     """Run a primitive on its inputs and, if any of them requires a gradient, remember how the result was made.
 
     Inputs that are not Tensors become constant leaves: they stay part of the graph, since they are drawn.
@@ -48,11 +45,11 @@ def record(primitive: Primitive, inputs: tuple, *static: Any) -> Tensor:
         if x._requires_grad:
             recorded = True
     arguments = (*arrays, *[checks.python_numbers(argument) for argument in static]) if static else tuple(arrays)
-    del arrays  # the guard of `.data` counts references
+    del arrays  # `array_to_hold` counts what refers to an array: beside the leaf and its views, `arguments` alone
     return _run(primitive, inputs, arguments, recorded)
 
 
-def operation(primitive: Primitive, description: str = "") -> Callable[..., Tensor]:
+def operation(primitive: primitives.Primitive, description: str = "") -> Callable[..., Tensor]:
     """The function that records a primitive of one or two inputs, in less time than `record` takes."""
     if len(primitive.vjps) == 1:
 
@@ -75,7 +72,7 @@ def operation(primitive: Primitive, description: str = "") -> Callable[..., Tens
     return function
 
 
-def _run(primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple, recorded: bool) -> Tensor:
+def _run(primitive: primitives.Primitive, inputs: tuple[Tensor, ...], arguments: tuple, recorded: bool) -> Tensor:
     """Run a primitive: the one place where nodes are made."""
     recorded = recorded and _is_recording()
     if recorded and loans:
@@ -159,39 +156,11 @@ class Tensor:
         if requires_grad is not False:
             self.requires_grad = requires_grad
         if name is not None:
-            label(self, name)
-
-    @property
-    def data(self) -> np.ndarray:
-        """The value as a NumPy array, to read or, on a leaf, to write: `t.data -= 0.1 * t.grad`, `t.data[0] = 1`.
-
-        A graph keeps the values that it was made of, whatever happens to a leaf later. So the first look at a leaf that
-        a graph may hold is at a copy, and when a graph is made of the leaf next, the array that was looked at goes
-        read-only (ask for `.data` again to write). What was computed is looked at through a read-only view.
-        """
-        leaves_the_graph("data", x=self)
-        if self.primitive is None:
-            return lent_view(self)
-        view = self.value.view()
-        view.setflags(write=False)
-        return view
-
-    @data.setter
-    def data(self, data: Any) -> None:
-        if self.primitive is not None:
-            raise ValueError(f"{describe(self)} was made by {self.primitive.name}; only the data of a leaf can be set")
-        if self.loan and isinstance(data, _ndarray) and data.base is self.value and data.shape == self.shape:
-            return  # as after t.data -= x, which has changed it in place
-        value = checks.real_array(data)
-        if value.shape != self.shape:
-            raise ShapeError(f"the data of {describe(self)} cannot have the shape {value.shape}; make a new Tensor")
-        if self.requires_grad and value.dtype.kind != "f":
-            raise TypeError(f"the data of {describe(self)}, which requires a gradient, cannot be {value.dtype}")
-        self.value, self.loan = value, None
+            self.name = checks.name(name)
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients with respect to it are wanted; of a leaf it can be set, of a node its inputs decide it."""
+        """True if gradients with respect to it are wanted: of a leaf it can be set, of a node its inputs decide it."""
         return self._requires_grad
 
     @requires_grad.setter
@@ -225,12 +194,14 @@ class Tensor:
             grad = grad.astype(self.dtype, copy=False)
         self._grad = grad
 
+    data = property(look_at_data, set_data)
     shape = property(lambda self: self.value.shape, doc="The length of each axis.")
     ndim = property(lambda self: self.value.ndim, doc="The number of axes.")
     size = property(lambda self: self.value.size, doc="The number of elements.")
     dtype = property(lambda self: self.value.dtype, doc="The type of its elements.")
     is_leaf = property(lambda self: self.primitive is None, doc="Whether it was made from data and not by a primitive.")
     static = property(lambda self: self.arguments[len(self.inputs) :], doc="Its static arguments, such as an axis.")
+    T = property(lambda self: record(primitives.transpose, (self,), None), doc="The axes reversed.")
 
     def detach(self) -> Tensor:
         """A leaf with the same value, name, step and layer, through which no gradient flows."""
@@ -265,27 +236,13 @@ class Tensor:
     # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text
 
     if TYPE_CHECKING:
-        backward: Callable[..., None]
 
         def _to_tensor(self, *arguments: Any, **keywords: Any) -> Tensor: ...
-        def _to_array(self, *arguments: Any, **keywords: Any) -> Any: ...
+        def _to_other(self, *arguments: Any, **keywords: Any) -> Any: ...
 
         clip = cumprod = cumsum = diagonal = dot = flatten = max = mean = min = prod = ravel = repeat = _to_tensor
-        squeeze = std = sum = swapaxes = take = trace = var = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = item = nonzero = numpy = tolist = __len__ = _to_array
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """The same elements in another shape, given as numbers or as one tuple."""
-        shape = shape[0] if len(shape) == 1 else shape
-        return record(primitives.reshape, (self,), shape if np.ndim(shape) == 0 else tuple(shape))
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """The axes in another order, given as numbers or as one tuple; reversed if none is given."""
-        if len(axes) == 1 and (axes[0] is None or np.ndim(axes[0])):
-            axes = axes[0]
-        return record(primitives.transpose, (self,), tuple(axes) if axes is not None and len(axes) else None)
-
-    T = property(transpose, doc="The axes reversed.")
+        reshape = squeeze = std = sum = swapaxes = take = trace = transpose = var = __getitem__ = _to_tensor
+        all = any = argmax = argmin = argsort = backward = item = nonzero = numpy = tolist = __len__ = _to_other
 
     def astype(self, dtype: Any) -> Tensor:
         """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.
@@ -312,27 +269,3 @@ def as_tensor(value: Any, beside: Any = None) -> Tensor:
 def bare(value: Any) -> Any:
     """The array of a Tensor, and anything else as it is."""
     return value.value if isinstance(value, Tensor) else value
-
-
-def cut(node: Tensor) -> None:
-    """Make a node a leaf where it is: no gradient flows through it from now on, and what it was made of is freed."""
-    node.primitive, node.inputs, node.arguments, node._requires_grad = None, (), (), False
-
-
-def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
-    """Name a Tensor, and say which time step it belongs to if `step` is given; returns the Tensor itself.
-
-    Diagrams draw the named Tensors as variables, and fold the unnamed ones between them into edges.
-
-    Raises:
-        TypeError: not a Tensor, a name that is not a string, or a step that is not an integer.
-        ValueError: an empty name.
-    """
-    checks.instance("label(tensor, name)", tensor, Tensor)
-    checks.instance("the name of a Tensor", name, str, "a string")
-    if not name.strip():
-        raise ValueError("the name of a Tensor is not empty")
-    if step is not None:
-        tensor.step = operator.index(step)
-    tensor.name = name
-    return tensor

@@ -3,10 +3,11 @@ import pytest
 from algebra.evaluated import evaluated
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.algebra.formulas import passed_back
-from tinygrad_rnn.algebra.trees import gradient
-from tinygrad_rnn.backward import passed_back as computed
-from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.algebra.formulas import back, formula_passed_back
+from tinygrad_rnn.algebra.notation import Names
+from tinygrad_rnn.algebra.trees import gradient, number
+from tinygrad_rnn.algebra.writer import Writer
+from tinygrad_rnn.backward import passed_back, topological_order
 from tinygrad_rnn.checking import samples
 from tinygrad_rnn.primitives import TABLE, row
 from tinygrad_rnn.tensor import Tensor, record
@@ -32,8 +33,6 @@ def nodes_of(name):
         over_an_axis = (row.reduction or "softmax" in name) and len(shapes[0]) > 1 and static[0] is not None
         if batch or over_an_axis or any(0 in shape for shape in shapes) or (name == "transpose" and static != (None,)):
             continue
-        if name == "cross_entropy":  # softmax(x) − y is for weights that are probabilities
-            arrays[1] = np.abs(arrays[1]) / np.abs(arrays[1]).sum(-1, keepdims=True)
         leaves = [Tensor(x, requires_grad=x.dtype.kind == "f", name=f"x{i}") for i, x in enumerate(arrays)]
         yield record(row, tuple(leaves), *static)
 
@@ -46,11 +45,20 @@ def test_every_formula_of_the_table_is_what_its_rule_computes(name):
         for i, x in enumerate(node.inputs):
             if not x.requires_grad:
                 continue
-            found = evaluated(passed_back(node, i, gradient(node), has_name), {node: g})
+            found = evaluated(formula_passed_back(node, i, gradient(node), has_name), {node: g})
             found = np.reshape(found, x.shape) if np.size(found) == x.size else np.broadcast_to(found, x.shape)
-            np.testing.assert_allclose(found, computed(node, i, g), rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(found, passed_back(node, i, g), rtol=1e-9, atol=1e-12)
             written += 1
     assert written
+
+
+def test_softmax_less_the_weights_is_written_where_these_add_up_to_1():
+    z = Tensor([0.5, -1.0, 2.0], requires_grad=True, name="z")
+    for weights, said in (([0.0, 1.0, 0.0], "softmax(z) − Y"), ([1.0, 1.0, 0.5], "softmax(z) Σ Y − Y")):
+        loss = tg.nn.cross_entropy(z, weights)
+        found = back([[(loss, 0)]], number(1), has_name)
+        assert Writer(Names([*loss.inputs, loss])).text(found) == said
+        np.testing.assert_allclose(evaluated(found), tg.grad(loss, z)[0].data, rtol=1e-12)
 
 
 SOFTSIGN = row("softsign", lambda x: x / (1 + np.abs(x)), "{x} / (1 + |{x}|)",
@@ -68,8 +76,8 @@ def test_the_formulas_of_a_primitive_of_one_s_own_are_what_its_rules_compute(row
     node.name = "y"
     g = rng.standard_normal(node.shape)
     for i in range(len(inputs)):
-        found = evaluated(passed_back(node, i, gradient(node), has_name), {node: g})
-        np.testing.assert_allclose(found, computed(node, i, g), rtol=1e-12)
+        found = evaluated(formula_passed_back(node, i, gradient(node), has_name), {node: g})
+        np.testing.assert_allclose(found, passed_back(node, i, g), rtol=1e-12)
 
 
 def test_the_formulas_of_second_order_are_what_the_rules_of_rules_compute():
@@ -87,8 +95,8 @@ def test_the_formulas_of_second_order_are_what_the_rules_of_rules_compute():
         for i, x in enumerate(node.inputs):
             if x.requires_grad:
                 g = rng.standard_normal(node.shape)
-                found = evaluated(passed_back(node, i, gradient(node), lambda _: True), {node: g})
+                found = evaluated(formula_passed_back(node, i, gradient(node), lambda _: True), {node: g})
                 found = np.reshape(found, x.shape) if np.size(found) == x.size else np.broadcast_to(found, x.shape)
-                np.testing.assert_allclose(found, computed(node, i, g), rtol=1e-9, atol=1e-12)
+                np.testing.assert_allclose(found, passed_back(node, i, g), rtol=1e-9, atol=1e-12)
                 written += 1
     assert written > 50

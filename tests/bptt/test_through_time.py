@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from nets import KINDS, D, H, run
+from nets import KINDS, D, H, make, run
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
@@ -49,6 +49,77 @@ def test_the_table_is_a_lower_triangle():
     np.testing.assert_allclose(
         table[4, 2], np.linalg.norm(bptt.contributions(losses[4], rnn.cells[0].W)[2]), rtol=1e-15
     )
+
+
+def one_by_one(losses, parameter):
+    """The table from the contributions of each loss by itself."""
+    rows = [[np.linalg.norm(term) for term in bptt.contributions(E, parameter)] for E in losses]
+    return np.array([row + [0.0] * (max(map(len, rows)) - len(row)) for row in rows])
+
+
+@pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_table_of_all_losses_is_that_of_each_by_itself(kind, num_layers, batch):
+    rnn, readout, hs, losses = run(kind, num_layers, batch)
+    losses = [*losses, losses[2] + losses[4], losses[1], (hs[3] * hs[3]).sum()]
+    for parameter in (*rnn.parameters(), *readout.parameters()):
+        expected = one_by_one(losses, parameter)
+        np.testing.assert_allclose(bptt.contribution_table(losses, parameter), expected, rtol=1e-12, atol=0.0)
+
+
+def odd_net():
+    """An output that is fed back, a parameter that is transformed first, and a rule that does what few rules do."""
+
+    def vjp(g, ans, x):
+        return np.concatenate([g[:1], g[1:]]) * 3.0 + 0.0 * g.sum()
+
+    tripled = tg.primitive("tripled", lambda x: 3.0 * x, "3 {x}", vjp)
+    rng = np.random.default_rng(5)
+    W, V, mask = tg.nn.Parameter(rng.standard_normal((3, 3)), name="W"), tg.nn.Parameter(np.ones((1, 3)), name="V"), 0.5
+    y, losses, masked = Tensor(np.zeros(1)), [], W * mask
+    for t in range(1, 6):
+        h = tg.label(tg.relu(tripled(tg.linear(masked, tg.concatenate([y, y, y]))) * 0.2 + 0.1), "h", t)
+        y = tg.linear(V, h)
+        losses.append(tg.where(y.data > -9.0, y, 1.0 / y).sum())
+    return W, V, losses
+
+
+def test_the_table_of_an_odd_net_is_that_of_each_loss_by_itself():
+    W, V, losses = odd_net()
+    for parameter in (W, V):
+        for listed in (losses, losses[::-1], losses[1:2]):
+            expected = one_by_one(listed, parameter)
+            assert np.any(expected)
+            np.testing.assert_allclose(bptt.contribution_table(listed, parameter), expected, rtol=1e-12)
+
+
+def test_the_table_of_a_checkpointed_sequence():
+    rnn, readout, xs, targets = make(steps=4)
+    cell, losses = rnn.cells[0], []
+    for n in (2, 4):
+        h = bptt.checkpoint(cell, list(xs[:n]), segments=2)
+        losses.append(tg.nn.squared_error(readout(h), targets[n - 1]))
+    table = bptt.contribution_table(losses, cell.U)
+    assert np.any(table[:, 1:])
+    np.testing.assert_allclose(table, one_by_one(losses, cell.U), rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_one_loss_makes_infinite_stays_in_its_row():
+    w = tg.nn.Parameter([1.0, 2.0], name="w")
+    h = tg.label(w * 0.0, "h", 1)
+    losses = [(h + 1.0).sum(), tg.log(h).sum(), tg.sqrt(h).sum()]
+    np.testing.assert_array_equal(bptt.contribution_table(losses, w), one_by_one(losses, w))
+    assert list(bptt.contribution_table(losses[:1], w)[0]) == [0.0]
+
+
+def test_a_table_leaves_what_watches_the_engine_alone():
+    W, _, losses = odd_net()
+    with tg.detect_anomaly(), tg.no_grad():
+        table = bptt.contribution_table(losses, W)
+    np.testing.assert_array_equal(table, bptt.contribution_table(losses, W))
+    assert bptt.contribution_table([], W).shape == (0, 0) and W.grad is None
 
 
 def test_what_has_no_terms_is_refused():
@@ -165,3 +236,24 @@ def test_large_weights_explode():
     rnn(np.ones((200, 2)))[0][-1].sum().backward()
     assert tg.optim.clip_grad_norm(rnn.parameters(), 1.0) > 1e90
     np.testing.assert_allclose(tg.optim.gradient_norm(rnn.parameters()), 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "call, error, said",
+    [
+        (lambda U, L: bptt.contribution_table(5, U), TypeError, "contribution_table.*losses is a list of Tensors"),
+        (lambda U, L: bptt.gradient_flow(L, 5), TypeError, "gradient_flow.*hs is a list of Tensors"),
+        (lambda U, L: bptt.step_jacobian_norms(L), TypeError, "step_jacobian_norms.*hs is a list of Tensors"),
+        (lambda U, L: bptt.norm_bound("U", "tanh", 1), TypeError, "norm_bound.*numbers are needed"),
+        (lambda U, L: bptt.norm_bound(U, "tanh", "far"), TypeError, "norm_bound.*numbers are needed"),
+        (lambda U, L: bptt.norm_bound(U, "tanh", np.nan), ValueError, "distances are from 0 up"),
+        (lambda U, L: bptt.expansion(np.ones(2), U), TypeError, "a Tensor is needed, not a ndarray"),
+        (lambda U, L: bptt.expansion(L, U, setting="latex"), TypeError, "typesetting.LATEX or PLAIN is needed"),
+        (lambda U, L: bptt.checkpoint(None, [1.0]), TypeError, "a function of x.t. and the state is needed"),
+        (lambda U, L: bptt.checkpoint(tg.tanh, 5), TypeError, "checkpoint.*a series is needed, not a int"),
+    ],
+)
+def test_bad_input_is_an_error_that_names_the_call(call, error, said):
+    rnn, _, _, losses = run()
+    with pytest.raises(error, match=said):
+        call(rnn.cells[0].U, losses[-1])

@@ -1,21 +1,25 @@
 """`draw.terms`: the table of ‖∂E_n/∂W through step k‖ as a picture."""
 
+import base64
 import re
+import struct
 import xml.etree.ElementTree as ET
+import zlib
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.draw.style import SCALE, ZERO
+from tinygrad_rnn.draw.style import ZERO
 
 
-def net(T, kind="RNN"):
+def net(T, kind="RNN", gain=1.0):
     """A net with one loss a step: its readout's matrix and its recurrent one, and the losses."""
     rng = np.random.default_rng(3)
     rnn, readout = getattr(tg.nn, kind)(2, 3, rng=rng), tg.nn.Linear(3, 1, rng=rng)
-    hs, _ = rnn(rng.standard_normal((T, 2)))
     U = next(p for p in rnn.parameters() if p.name.startswith("U"))
+    U.data *= gain
+    hs, _ = rnn(rng.standard_normal((T, 2)))
     return U, readout.parameters()[0], [tg.nn.squared_error(readout(h), np.ones(1)) for h in hs]
 
 
@@ -47,10 +51,11 @@ def test_the_cells_are_the_table(kind):
 
 def test_it_is_a_lower_triangle_filled_by_magnitude():
     U, _, losses = net(8)
-    table, found = tg.bptt.contribution_table(losses, U), cells(tg.draw.terms(losses, U))
+    table, diagram = tg.bptt.contribution_table(losses, U), tg.draw.terms(losses, U)
+    found = cells(diagram)
     assert all((cell.fill == ZERO) == (k > n or table[n - 1, k - 1] == 0) for (n, k), cell in found.items())
     filled = sorted((key for key in found if found[key].fill != ZERO), key=lambda key: table[key[0] - 1, key[1] - 1])
-    shades = [SCALE.index(found[key].fill) for key in filled]
+    shades = [diagram.scale.colours.index(found[key].fill) for key in filled]
     assert len(shades) >= 28 and shades == sorted(shades) and len(set(shades)) > 3
 
 
@@ -96,12 +101,61 @@ def test_a_large_table_has_colours_and_no_numbers():
     ]
 
 
+def dots(diagram):
+    """The colours of the dots of the only image in a diagram."""
+    (uri,) = [n.image for n in diagram.nodes if n.image]
+    png = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    chunks, at = {}, 8
+    while at < len(png):
+        (length,) = struct.unpack_from(">I", png, at)
+        chunks[png[at + 4 : at + 8]] = png[at + 8 : at + 8 + length]
+        at += 12 + length
+    width, height = struct.unpack_from(">2I", chunks[b"IHDR"])
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)[:, 1:]
+    palette = np.array([f"#{chunks[b'PLTE'][i : i + 3].hex()}" for i in range(0, len(chunks[b"PLTE"]), 3)])
+    return palette[rows]
+
+
+def test_a_table_beyond_sixty_is_an_image():
+    U, _, losses = net(80)
+    diagram = tg.draw.terms(losses, U)
+    table, picture = tg.bptt.contribution_table(losses, U), dots(diagram)
+    _, _, low, high, colours = diagram.scale
+    cell = len(picture) // 80
+    assert picture.shape == (80 * cell, 80 * cell)
+    for n, k in np.ndindex(80, 80):
+        (shade,) = set(picture[n * cell : (n + 1) * cell, k * cell : (k + 1) * cell].ravel())
+        if table[n, k] == 0.0:
+            assert shade == ZERO
+        else:
+            part = colours.index(shade) + np.array([0.0, 1.0])
+            least, most = 10.0 ** (low + part * (high - low) / len(colours))
+            assert least * (1 - 1e-9) <= table[n, k] <= most * (1 + 1e-9)
+    assert len(diagram.nodes) < 50 and "L⁽⁸⁰⁾" in [n.label for n in diagram.nodes]
+    svg = diagram.render("svg").decode()
+    assert svg.count('href="data:image/png;base64,') == 1 and "image-rendering" in svg
+    assert diagram.render("pdf").startswith(b"%PDF") and len(diagram.render("json")) < 100_000
+
+
+@pytest.mark.parametrize("gain, steps", [(0.02, 12), (0.1, 30), (1.5, 30)])
+def test_the_scale_is_told_by_whole_powers_of_ten(gain, steps):
+    U, _, losses = net(steps, gain=gain)
+    diagram = tg.draw.terms(losses, U)
+    _, _, low, high, colours = diagram.scale
+    step = (high - low) / len(colours)
+    assert 5 <= len(colours) == len(set(colours)) <= 12 and (step.is_integer() or (1 / step).is_integer())
+    root = ET.fromstring(diagram.render("svg"))
+    written = ["".join(e.itertext()) for e in root.iter("{http://www.w3.org/2000/svg}text")]
+    powers = [int(text.removeprefix("10").replace("−", "-")) for text in written if re.fullmatch("10−?[0-9]+", text)]
+    assert powers[0] == low and powers[-1] == high and len(powers) >= (4 if step >= 1 else 2)
+
+
 def test_the_picture_says_what_the_colours_are():
     U, _, losses = net(4)
     diagram = tg.draw.terms(losses, U)
     root = ET.fromstring(diagram.render("svg"))
     written = "".join("".join(e.itertext()) for e in root.iter("{http://www.w3.org/2000/svg}text")).replace("\xa0", " ")
-    name, _, low, high = diagram.scale
+    name, _, low, high, _ = diagram.scale
     table = tg.bptt.contribution_table(losses, U)
     assert 10**low <= table[table > 0].min() and table.max() <= 10**high
     assert "‖∂E/∂U through step k‖" in name and name in written and written.endswith("0")

@@ -272,7 +272,7 @@ class TestColours:
     def test_the_legend_has_the_ends_of_the_scale(self, unrolled):
         diagram = tg.draw.backward(unrolled(12, "sigmoid"), color_by="gradient")
         flow = tg.bptt.gradient_flow(loss := unrolled(12, "sigmoid"), [find(loss, "h", t) for t in (1, 12)])
-        name, _, low, high = diagram.scale
+        name, _, low, high, _ = diagram.scale
         assert 10**low <= flow[0] < flow[1] <= 10**high
         legend = [word for id, words in texts(diagram).items() if id.startswith("legend1") for word in words]
         assert legend == [name, f"10{low}".replace("-", "−"), f"10{high}", "0"]  # of dU(1), since h(0) is

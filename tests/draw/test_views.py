@@ -7,7 +7,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.tensor import Tensor, label
+from tinygrad_rnn.naming import label
+from tinygrad_rnn.tensor import Tensor
 
 
 def leaf(data, name=None):

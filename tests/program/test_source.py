@@ -149,56 +149,61 @@ import numpy as np
 
 
 def bptt(xs, Y, W, U, b, V, c):
-    h_0 = np.zeros(3)
+    x, h = {}, {}
+    h[0] = np.zeros(3)
 
     # t = 1:  ĥ = W x + U h(0) + b,  h = tanh(ĥ)
-    x_1 = xs[0]
-    ĥ_1 = W @ x_1 + U @ h_0 + b
-    h_1 = np.tanh(ĥ_1)
+    x[1] = xs[0]
+    ĥ = W @ x[1] + U @ h[0] + b
+    h[1] = np.tanh(ĥ)
 
     # t = 2:  ĥ = W x + U h(1) + b,  h = tanh(ĥ)
-    x_2 = xs[1]
-    ĥ_2 = W @ x_2 + U @ h_1 + b
-    h_2 = np.tanh(ĥ_2)
+    x[2] = xs[1]
+    ĥ = W @ x[2] + U @ h[1] + b
+    h[2] = np.tanh(ĥ)
 
     # t = 3:  ĥ = W x + U h(2) + b,  h = tanh(ĥ)
-    x_3 = xs[2]
-    ĥ_3 = W @ x_3 + U @ h_2 + b
-    h_3 = np.tanh(ĥ_3)
+    x[3] = xs[2]
+    ĥ = W @ x[3] + U @ h[2] + b
+    h[3] = np.tanh(ĥ)
 
     # y = V h(3) + c,  L = ½ Σ (y − Y)²
-    y = V @ h_3 + c
+    y = V @ h[3] + c
     difference = y - Y
     L = 0.5 * np.sum(np.square(difference))
 
     # backward
     # sums over t:  dW = Σ dĥ ᵗx,  dU = Σ dĥ ᵗh(t−1),  db = Σ dĥ
+    dh = {}
+    db = np.zeros_like(b)
+    dU = np.zeros_like(U)
+    dW = np.zeros_like(W)
 
     # dy = y − Y,  dV = dy ᵗh(3),  dh(3) = ᵗV dy
     dy = 0.5 * (2.0 * difference)
     dc = dy
-    dV = np.outer(dy, h_3)
-    dh_3 = V.T @ dy
+    dV = np.outer(dy, h[3])
+    dh[3] = V.T @ dy
 
     # t = 3:  dĥ = tanh′(ĥ) ⊙ dh,  dh(2) = ᵗU dĥ
-    dĥ_3 = dh_3 * (1.0 - h_3 * h_3)
-    db = dĥ_3.copy()
-    dU = np.outer(dĥ_3, h_2)
-    dh_2 = U.T @ dĥ_3
-    dW = np.outer(dĥ_3, x_3)
+    dĥ = dh[3] * (1.0 - h[3] * h[3])
+    db += dĥ
+    dU += np.outer(dĥ, h[2])
+    dh[2] = U.T @ dĥ
+    dW += np.outer(dĥ, x[3])
 
     # t = 2:  dĥ = tanh′(ĥ) ⊙ dh,  dh(1) = ᵗU dĥ
-    dĥ_2 = dh_2 * (1.0 - h_2 * h_2)
-    db += dĥ_2
-    dU += np.outer(dĥ_2, h_1)
-    dh_1 = U.T @ dĥ_2
-    dW += np.outer(dĥ_2, x_2)
+    dĥ = dh[2] * (1.0 - h[2] * h[2])
+    db += dĥ
+    dU += np.outer(dĥ, h[1])
+    dh[1] = U.T @ dĥ
+    dW += np.outer(dĥ, x[2])
 
     # t = 1:  dĥ = tanh′(ĥ) ⊙ dh
-    dĥ_1 = dh_1 * (1.0 - h_1 * h_1)
-    db += dĥ_1
-    dU += np.outer(dĥ_1, h_0)
-    dW += np.outer(dĥ_1, x_1)
+    dĥ = dh[1] * (1.0 - h[1] * h[1])
+    db += dĥ
+    dU += np.outer(dĥ, h[0])
+    dW += np.outer(dĥ, x[1])
 
     return float(L), [dW, dU, db, dV, dc]
 '''
@@ -375,7 +380,7 @@ def test_products_of_what_is_taken_in_strides():
 
 
 def test_a_sum_does_not_change_what_it_adds():
-    """dy, db and their sums would be one array if += worked on the first of them."""
+    """dh, db and their sums would be one array if += worked on the first of them."""
     b, v = Tensor(np.ones(3), True, "b"), Tensor(np.arange(3.0), True, "v")
 
     def loss(xs):
@@ -386,8 +391,7 @@ def test_a_sum_does_not_change_what_it_adds():
                 total = total + (h * v).sum()
         return total
 
-    found = assert_written(loss, (np.random.default_rng(0).standard_normal((4, 3)),), [b, v])
-    assert ".copy()" in written(found)
+    assert_written(loss, (np.random.default_rng(0).standard_normal((4, 3)),), [b, v])
 
 
 def test_several_gradients_that_are_one_array():
@@ -603,16 +607,16 @@ def test_comments_tell_apart_what_the_code_tells_apart():
         return tg.nn.half_squared_error(V(net(xs)[0][-1] + other(xs)[0][-1]), np.ones(1))
 
     text = written(trace(loss, (np.ones((2, 2)),), [net.cells[0].U, other.cells[0].U]))
-    assert ",  ĥs = W2 xs(2) + U2 hs(1) + b2,  hs = tanh(ĥs)\n" in text and "hs_2 = np.tanh(ĥs_2)\n" in text
+    assert ",  ĥs = W2 x2 + U2 hs(1) + b2,  hs = tanh(ĥs)\n" in text and "hs[2] = np.tanh(ĥs)\n" in text
     assert "# sums over t:  dU = Σ dĥ ᵗh(t−1),  dU2 = Σ dĥs ᵗhs(t−1)\n" in text
 
 
-def test_a_state_that_has_the_name_of_a_parameter_keeps_its_step_in_comments():
+def test_a_state_that_has_the_name_of_a_parameter_is_told_apart_in_comments():
     lstm, V = tg.nn.LSTM(2, 3, rng=0), tg.nn.Linear(3, 1, rng=0)
     wrt = [lstm.cells[0].W_f, V.c]
     made = trace(lambda xs: sum(tg.sum(V(h)) for h in lstm(xs)[0]), (np.ones((2, 2)),), wrt)
     text = " ".join(line.strip(" #") for line in written(made).splitlines())
-    assert "c(2) = f ⊙ c(1) + i ⊙ g" in text and "dc(2) = tanh′(c(2)) ⊙ o ⊙ dh" in text and "y = V h + c" in text
+    assert "cs = f ⊙ cs(1) + i ⊙ g" in text and "dcs = tanh′(cs) ⊙ o ⊙ dh" in text and "y = V h + c" in text
 
 
 def test_a_cell_of_one_s_own_reads_as_the_plain_one():
@@ -630,7 +634,7 @@ def test_a_cell_of_one_s_own_reads_as_the_plain_one():
         return tg.sum(h * h)
 
     made = trace(loss, (np.ones((6, 2)),), [U, W, b])
-    assert "    a_2 = W @ x_2 + U @ h_1 + b\n    h_2 = np.tanh(a_2)\n" in written(made)
+    assert "    a = W @ x[2] + U @ h[1] + b\n    h[2] = np.tanh(a)\n" in written(made)
     assert "        a = W @ x[t] + U @ h[t - 1] + b\n        h[t] = np.tanh(a)\n" in written(made, rolled=True)
 
 
@@ -654,10 +658,9 @@ def test_the_gradient_of_each_of_two_variables_of_one_name_is_called_after_it(wa
 
     a, b = W.data * xs, W.data * ys
     gradients = [*zip(a, 2.0 * a * np.exp(b), strict=True), *zip(b, np.square(a) * np.exp(b), strict=True)]
-    if ways[0]:  # what one step alone uses has no step in a loop, and is overwritten
-        made = {f"{name} {t}": x for name in made if type(made[name]) is dict for t, x in made[name].items()}
+    # what one step alone uses has no step, and is overwritten
+    made = {f"{name} {t}": x for name in made if type(made[name]) is dict for t, x in made[name].items()}
     found = [name for name in made if name.startswith("h") and f"d{name}" in made]
-    assert len(found) == 6 or ways[0]
     for name in found:
         (expected,) = [dx for x, dx in gradients if np.array_equal(made[name], x)]
         np.testing.assert_allclose(made[f"d{name}"], expected)

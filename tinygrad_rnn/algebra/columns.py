@@ -63,7 +63,7 @@ def used_in(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[
 
 
 def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> None:
-    """What was made before a step, and is used in it, stands in the column where it is used first.
+    """Put nodes that were made before a step, and are used in it, into the column of their first use.
 
     But a variable that was read out of an earlier step, y(t-1), stands in that one's.
     """
@@ -80,9 +80,9 @@ def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> Non
 
 
 def _read_out(order: list[Tensor], column: dict[Tensor, float | None], steps: list[int]) -> None:
-    """What comes after the steps stands in the column that it comes from, where several are read out: y(t), L(t).
+    """Put readouts, y(t) and L(t), into the columns of the states that they come from, where several are read out.
 
-    It stands in a last column where only one step is read out, or where it comes from several.
+    Where only one step is read out, or a node comes from several, it stands in a last column.
     """
     came_from: dict[Tensor, tuple[float, float]] = {}
     for node in order:

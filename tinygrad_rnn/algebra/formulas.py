@@ -34,7 +34,7 @@ DEEPEST = 4  # expressions of unnamed nodes are written out this many primitives
 
 
 def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
-    """How a node was made, down to variables: U h⁽¹⁾ + b."""
+    """The expression that made a node, down to variables: U h⁽¹⁾ + b."""
     if node.is_leaf:
         return leaf(node)
     if depth == 0:
@@ -65,8 +65,8 @@ def leaf(x: Tensor) -> Tree:
     return number(x.item()) if is_number(x) else symbol(x)
 
 
-def passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
-    """What a node passes back to its input i: what the rule makes of its gradient g.
+def formula_passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
+    """The term that a node passes back to its input i, which its rule makes of its gradient g.
 
     Raises:
         Unwritten: there is no notation for it.
@@ -112,7 +112,7 @@ def _product_passed_back(other: Tree, g: Tree, side: int) -> Tree:
 
 @functools.cache
 def hands_on(primitive: Primitive, i: int) -> bool:
-    """Whether a primitive passes its cotangent back to its input i as it is: its rule gives g, whatever g is."""
+    """True for a primitive that passes its cotangent back to its input i as it is: its rule gives g, whatever g is."""
     g = object()
     try:
         return primitive.rules(i + 1)[i](g, None, *primitive.argument_names) is g
@@ -121,20 +121,20 @@ def hands_on(primitive: Primitive, i: int) -> bool:
 
 
 def _is_summed(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    """Whether a cotangent of a shape is summed to get that of an input which was broadcast."""
+    """True for a cotangent that is summed, since the input was broadcast."""
     kept = (1,) * (len(shape) - len(to)) + tuple(to)
     return any(n != m for n, m in zip(shape, kept, strict=False))
 
 
 def along(path: Path, g: Tree, writes: Writes) -> Tree:
-    """What becomes of a gradient g along a path."""
+    """The term that a gradient g becomes along a path."""
     for node, i in path:
-        g = passed_back(node, i, g, writes)
+        g = formula_passed_back(node, i, g, writes)
     return g
 
 
 def back(paths: Sequence[Path], g: Tree, writes: Writes) -> Tree:
-    """What comes back along several paths together; factors by element are added before g is multiplied by them."""
+    """The sum of the terms along several paths; factors by element are added before g is multiplied by them."""
     terms = [along(path, g, writes) for path in paths]
     if len(terms) == 1:
         return terms[0]
@@ -154,7 +154,7 @@ def met(path: Path, writes: Writes) -> list[Tree] | None:
     for node, i in path:
         hole = gradient(node)
         try:
-            new = factors(passed_back(node, i, hole, writes), hole)
+            new = factors(formula_passed_back(node, i, hole, writes), hole)
         except Unwritten:
             return None
         if new is None or any(does == "total" for does, _ in found):
@@ -166,7 +166,9 @@ def met(path: Path, writes: Writes) -> list[Tree] | None:
 def derivative(paths: Sequence[Path], writes: Writes) -> Tree | None:
     """The local derivatives along each path side by side, the paths added up; None if one has no short notation.
 
-    This is what stands on an edge of Fig. 7-6: f′(ĥ), ᵗU, ᵗx.
+    This is what stands on an edge of Fig. 7-6: f′(ĥ), ᵗU, ᵗx. Several factors stand as the gradient meets them on its
+    way along the arrow, in every notation, as in eq. 7.6: f′(ĥ) ᵗU. They are no product of matrices, for that needs the
+    place of the gradient: ᵗU stands on its left, ᵗx on its right.
     """
     products = [met(path, writes) for path in paths]
     return None if None in products else plus(*map(in_order, products))

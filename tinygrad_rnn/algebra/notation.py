@@ -1,7 +1,7 @@
-"""Whose letters are written for what a recorded graph holds, and where the time step stands.
+"""Notations: the letters for what a recorded graph holds, and the place of the time step.
 
 - `Notation`: letters, the place of steps, the order of products; `NOTATIONS` holds those of the texts.
-- `Names`: what the nodes of one graph are called: where two have one name, they are told apart.
+- `Names`: the names of the nodes of one graph; where two have one name, they are told apart.
 """
 
 import functools
@@ -34,7 +34,7 @@ OUTPUT = Letter("L")  # what an output without a name is called
 
 @dataclass(frozen=True)
 class Notation:
-    """Whose letters are written, and where the time step stands.
+    """The letters of a text, and the place of the time step beside them.
 
         mine = Notation({"h": "a", "W": "W_{ax}", "U": "W_{aa}"}, step="below")
 
@@ -73,7 +73,7 @@ class Notation:
         return NOTATIONS[checks.one_of("", "notation", notation, NOTATIONS)]
 
     def writes(self, tensor: Tensor) -> bool:
-        """Whether a Tensor is a variable that is written."""
+        """True for a Tensor with a name that this notation has a letter for."""
         name = tensor.name
         while isinstance(name, GradientName):
             name = name.of
@@ -107,7 +107,7 @@ NOTATIONS = {
 
 
 class Names:
-    """What the nodes of a graph are called.
+    """The names of the nodes of a graph.
 
     Where several nodes have one name, at one step and in one layer, as those of two nets over the same steps, they are
     told apart: h, h′, h″. A nameless array is a letter that no variable has, and a nameless output is L.
@@ -162,7 +162,7 @@ class Names:
                 row_of[x] = before
 
     def prime(self, x: Tensor) -> str:
-        """What stands behind the name of a node."""
+        """The primes behind the name of a node."""
         of = x.name.born if isinstance(x.name, GradientName) else x.born
         count = self.primes.get(of, 0)
         return "′" * count if count < 4 else f"′{count}"
@@ -211,5 +211,5 @@ def printable(name: str) -> str:
 
 
 def is_number(x: Tensor) -> bool:
-    """Whether a Tensor is a bare number in its user's expression: a nameless scalar constant."""
+    """True for a bare number in its user's expression: a nameless scalar constant."""
     return x.name is None and x.is_leaf and not x.requires_grad and x.size == 1

@@ -1,4 +1,4 @@
-"""What a rule does with arrays, done with trees: operators, NumPy's functions, the table's own primitives."""
+"""The operations of rules on trees: operators, NumPy's functions, the table's own primitives."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def made(primitive: Primitive, inputs: Sequence[Any], *static: Any) -> Tree:
     with np.errstate(all="ignore"):
         shape = broadcast(operands) if primitive.by_element else np.shape(primitive.forward(*arrays, *static))
     formula = read(primitive.written, dict(zip(primitive.argument_names, operands)), primitive)  # noqa: B905
-    if primitive.products and primitive.summed and operands[0].ndim > 1:  # of a batch, over its rows
+    if primitive.products and primitive.sums_rows and operands[0].ndim > 1:  # of a batch, over its rows
         formula = total(formula, shape)
     return formula.shaped(shape)
 

@@ -25,7 +25,8 @@ _PREFIXES = {"−": (2, "negative"), "Σ": (2, "total"), "ᵗ": (4, "transposed"
 _FUNCTION = "{f}"
 _BRACKETS = {"(": (")", ""), "|": ("|", "size"), "[": ("]", "brackets")}
 _SIMPLER = {"sum": trees.plus, "negative": trees.negative, "times": trees.times, "over": trees.over,
-            "power": trees.power, "transposed": trees.transposed, "matrix": trees.matrix}  # fmt: skip
+            "power": trees.power, "transposed": trees.transposed, "matrix": trees.matrix,
+            "total": trees.weight}  # fmt: skip
 
 
 def read(template: str, operands: Mapping[str, Tree], function: Any, simplified: bool = True) -> Tree:
@@ -60,7 +61,7 @@ def _parsed(template: str) -> Tree:
         return bool(tokens) and tokens[-1][1] == text and bool(tokens.pop())
 
     def tree(least: int = 0) -> Tree:
-        """What stands next, with all operators that bind at least so tightly."""
+        """The next operand, with all operators behind it that bind at least so tightly."""
         left = operand()
         while tokens and tokens[-1][1] in _INFIXES and _INFIXES[tokens[-1][1]][0] >= least:
             sign = tokens.pop()[1]

@@ -50,7 +50,7 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
 
     @cached_property
     def key(self) -> tuple:
-        """The same for formulas that are alike: of the same nodes, by identity, in the same order."""
+        """A key that formulas share if they are alike: of the same nodes, by identity, in the same order."""
         of = self.of if isinstance(self.of, (str, float)) else id(self.of)
         return self.head, of, *(part.key for part in self.parts)
 
@@ -63,12 +63,12 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         return len(self.shape)
 
     def shaped(self, shape: Shape, comes_back: bool = False) -> Tree:
-        """The same formula, of a value of another shape; of a gradient, if it comes back."""
+        """This formula with another shape of its value, or as what has become of a gradient."""
         known = shape == self.shape and comes_back <= self.comes_back
         return self if known else Tree(self.head, self.parts, self.of, shape, self.comes_back or comes_back)
 
     def is_number(self, value: float | None = None) -> bool:
-        """Whether it is a bare number, or this one."""
+        """True for a bare number, or for this one."""
         return self.head == "number" and (value is None or value == self.of)
 
 
@@ -188,7 +188,7 @@ def matrix(a: Tree, b: Tree) -> Tree:
 
 
 def _is_column(x: Tree) -> bool:
-    """Whether it is a vector that is not written as a row, ᵗx."""
+    """True for a vector that is not written as a row, ᵗx."""
     return x.ndim == 1 and x.head != "transposed"
 
 
@@ -207,8 +207,15 @@ def total(x: Tree, shape: Shape = ()) -> Tree:
     return times(before, Tree("total", [x], shape=shape)).shaped(shape)
 
 
+def weight(x: Tree) -> Tree:
+    """Σ x along the last axis, in a derivative; 1 for constants which add up to 1, as the weights of classes do."""
+    if x.head == "symbol" and not x.of.requires_grad and np.allclose(np.sum(x.of.value, axis=-1), 1.0):
+        return number(1)
+    return Tree("total", [x], shape=(*x.shape[:-1], 1) if x.ndim > 1 else ())
+
+
 def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
-    """What becomes of `hole` on its way to x, which is linear in it: each factor with what it does, in this order.
+    """The factors that `hole` meets on its way to x, which is linear in it, each with what it does.
 
     "times" multiplies by element, "left" and "right" as a matrix that stands there, "total" adds up the rows of a
     batch; the elements of a vector are added up by a row on the left: Σ a ⊙ g is ᵗa g. None if the hole stands where

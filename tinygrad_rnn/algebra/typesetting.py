@@ -1,4 +1,4 @@
-r"""How written mathematics is set: as plain text, in LaTeX, or in markup.
+r"""Typesetting of formulas: as plain text, in LaTeX, or in markup.
 
     PLAIN   h⁽²⁾                      ᵗU f′(ĥ⁽²⁾)             for terminals, tooltips and data
     LATEX   h^{(2)}                   {}^tU\,f'(\hat{h}^{(2)})   for documents with amsmath, and for MathJax

@@ -50,7 +50,7 @@ def variables(order: Sequence[Tensor], notation: Notation) -> set[Tensor]:
 
 
 def fold(order: Sequence[Tensor], kept: Collection[Tensor]) -> dict[Tensor, list[Use]]:
-    """What every kept Tensor is made of, in the order in which its expression reads: W x + U h + b."""
+    """The uses of variables in every kept Tensor, in the order in which its expression reads: W x + U h + b."""
     position = {n: i for i, n in enumerate(order)}
     return {target: _uses(target, kept, position) for target in order if target in kept}
 
@@ -82,7 +82,7 @@ def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) ->
 
 
 def _is_long(path: Path) -> bool:
-    """Whether a path is, now that one primitive more has been added to it."""
+    """True for a path that is too long to be written, by the primitive that was added last."""
     return len(path) > _LONGEST_SUM or (_counts(path[-1]) and sum(map(_counts, path)) > _LONGEST_PATH)
 
 

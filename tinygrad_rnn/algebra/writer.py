@@ -73,11 +73,11 @@ class Writer:
         return self.setting.variable(base + self.names.prime(tensor), below, above)
 
     def expression(self, node: Tensor, depth: int = DEEPEST) -> str:
-        """How a node was made, down to named variables: U h⁽¹⁾ + b."""
+        """The expression that made a node, down to named variables: U h⁽¹⁾ + b."""
         return self.text(expression(node, self.notation.writes, depth))
 
     def legend(self) -> str:
-        """What f stands for."""
+        """The function that f stands for: f = tanh."""
         f = self.setting.word("f")
         return f"{f} = {self.setting.word(self.nonlinearities[0])}" if len(self.nonlinearities) == 1 else ""
 
@@ -94,14 +94,14 @@ class Writer:
         return text if self.binds(t) >= least else f"({text})"
 
     def binds(self, t: Tree) -> int:
-        """How tightly a formula binds."""
+        """The tightness with which a formula binds."""
         if t.head == "times":
             return PRODUCT if sum(map(self.is_array, t.parts)) > 1 else BESIDE
         known = t.of if t.head == "number" else t.of.item() if t.head == "symbol" and is_number(t.of) else 0
         return SUM if known < 0 else _BINDS.get(t.head, ATOM)
 
     def is_array(self, t: Tree) -> bool:
-        """Whether ⊙ stands beside it: a number or a scalar stands beside its factors as it is."""
+        """True for what ⊙ stands beside: numbers and scalars stand beside their factors as they are."""
         shape = t.of.shape if t.head in ("symbol", "gradient") else t.shape
         return shape != () and not t.is_number()
 
@@ -205,6 +205,6 @@ def _terms(t: Tree) -> list[Tree]:
 
 
 def operation(primitive: Primitive) -> str:
-    """What an operation's node shows: its operator, if its notation has one, and its name otherwise."""
+    """The label of an operation's node: its operator, if its notation has one, and its name otherwise."""
     operator = re.sub(r"\{\w+\}|\s", "", primitive.written)
     return operator if operator in ("+", "−", "⊙", "/", "Σ", "√") else primitive.name

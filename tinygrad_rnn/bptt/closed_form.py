@@ -122,9 +122,9 @@ def _gradients(
     call: str, layers: Sequence, V: Any, c: Any, xs: Any, targets: Any, nonlinearity: str, loss: str,
     h0s: Sequence | None, many_to_many: bool,
 ) -> list[Gradients]:  # fmt: skip
-    if nonlinearity not in NONLINEARITIES:
+    if nonlinearity not in list(NONLINEARITIES):
         raise ValueError(f"{call}(nonlinearity={nonlinearity!r}): not one of {list(NONLINEARITIES)}")
-    if loss not in LOSSES:
+    if loss not in list(LOSSES):
         raise ValueError(f"{call}(loss={loss!r}): not one of {list(LOSSES)}")
     layers, V, c, xs, h0s = _net(call, layers, V, c, xs, h0s)
     f, f_prime = NONLINEARITIES[nonlinearity]

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.formulas import back, derivative, in_order, met
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
@@ -117,6 +118,7 @@ class _Graph:
     """
 
     def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation):
+        self.values = contributions(loss, parameter)
         self.order = order = topological_order(loss)
         self.loss, self.parameter, self.notation = loss, parameter, notation
         self.uses = fold(order, variables(order, notation) | {parameter})
@@ -130,7 +132,8 @@ class _Graph:
 
     def terms(self, setting: Typesetting, step: int | None = None) -> list[Term]:
         """All terms, or that of one step."""
-        values, uses = contributions(self.loss, self.parameter), defaultdict(list)
+        checks.instance("expansion(setting=...)", setting, Typesetting, "typesetting.LATEX or PLAIN")
+        uses = defaultdict(list)
         for target, made_of in self.uses.items():
             for use in made_of:
                 if use.source is self.parameter:
@@ -143,7 +146,7 @@ class _Graph:
         terms, writer = [], Writer(self.names, self.notation, setting)
         for k in sorted(uses) if step is None else [step]:
             fractions, factors = zip(*[self.product(target, use, writer) for target, use in uses[k]], strict=True)
-            terms.append(Term(k, " + ".join(fractions), writer.text(plus(*factors)), values[k - 1]))
+            terms.append(Term(k, " + ".join(fractions), writer.text(plus(*factors)), self.values[k - 1]))
         return terms
 
     def step(self, use: Use) -> int:
@@ -199,7 +202,7 @@ class _Graph:
         return [fraction if total is None else total]
 
     def _dominators(self) -> dict[Tensor, Tensor]:
-        """Where the ways from each variable meet: the oldest user gives way to what all its own ways pass through."""
+        """The variable where the ways from each meet: the oldest user gives way to what all its own pass through."""
         above: dict[Tensor, Tensor] = {}
         for x in reversed(self.uses):
             ahead = set(self.users[x])

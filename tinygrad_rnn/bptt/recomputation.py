@@ -1,7 +1,7 @@
 """Long sequences in little memory: the values between a few states are forgotten, and computed again when needed."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -56,7 +56,8 @@ def checkpoint(
         TypeError: the cell returned no state, or has no `initial_state` where one is needed.
     """
     leaves_the_graph("checkpoint()", "apply the cell in a loop: a program holds what the gradients need, and no more")
-    xs = list(xs)
+    checks.instance("checkpoint(cell, xs)", cell, Callable, "a function of x(t) and the state")
+    xs = list(checks.instance("checkpoint(cell, xs)", xs, Iterable, "a series"))
     if not xs:
         raise ValueError("checkpoint(cell, xs): the sequence is empty; at least one step is needed")
     segments = round(math.sqrt(len(xs))) if segments is None else segments

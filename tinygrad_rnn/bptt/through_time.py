@@ -8,15 +8,18 @@
 All of it works on any graph whose nodes know their time step, as those of every cell do, and changes no `.grad`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.variables import time_steps
-from tinygrad_rnn.backward import backward_start, passed_back, sweep, topological_order
+from tinygrad_rnn.backward import backward_start, fit, passed_back, sweep, topological_order
+from tinygrad_rnn.bptt.cotangents import Cotangents, LeavesLeftOut, each_passed_back, several
+from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.descriptions import describe
+from tinygrad_rnn.observer import observer
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor, bare
 
@@ -43,34 +46,44 @@ def contributions(loss: Tensor, parameter: Tensor) -> np.ndarray:
             there is no time step.
     """
     start = backward_start("contributions(loss, parameter)", loss)
-    _check_differentiable("contributions(loss, parameter)", parameter)
-    steps = time_steps(topological_order(loss))
-    last = max((node.step for node in steps if node.step is not None), default=0)
+    uses, last = _uses("contributions(loss, parameter)", [loss], parameter)
     terms = np.zeros((last, *parameter.shape), parameter.dtype)
     for node, g in sweep(loss, start):
-        for i, x in enumerate(node.inputs):
-            if x is parameter:
-                k = steps[node]
-                if k is None or not 1 <= k <= last:
-                    raise ValueError(
-                        f"contributions: {describe(parameter)} is used by {describe(node)}, at no time step from 1 on; "
-                        "say which with tg.label(h, 'h', t), or use the cells of tg.nn"
-                    )
-                terms[k - 1] += passed_back(node, i, g)
+        if node in uses:
+            for i in _inputs(node, parameter):
+                terms[uses[node][0] - 1] += passed_back(node, i, g)
     return terms
 
 
 def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarray:
     """‖∂E_n/∂W through step k‖ for every loss E_n and every step k, (N, T): rows of norms of `contributions`.
 
-    With one loss per step it is a lower triangle: no loss depends on what comes after it.
+    With one loss per step it is a lower triangle: no loss depends on what comes after it. One sweep carries the
+    cotangents of all losses.
+
+    Raises:
+        TypeError, ValueError: as for `contributions`; the losses are no list.
     """
-    if isinstance(losses, Tensor):
-        raise TypeError("contribution_table(losses, parameter): losses is a list of Tensors, one for each row")
-    rows = [[norm([term]) for term in contributions(E, parameter)] for E in losses]
-    table = np.zeros((len(rows), max(map(len, rows), default=0)))
-    for row, norms in zip(table, rows, strict=True):
-        row[: len(norms)] = norms
+    call = "contribution_table(losses, parameter)"
+    if isinstance(losses, Tensor) or not isinstance(losses, Iterable):
+        raise TypeError(f"{call}: losses is a list of Tensors, one for each row")
+    losses = list(losses)
+    for E in losses:
+        backward_start(call, E)
+    uses, last = _uses(call, losses, parameter)
+    table, terms = np.zeros((len(losses), last)), {}
+    oldest = {k: node for node, steps in uses.items() for k in set(steps.tolist())}  # that the sweep meets last
+    with temporarily(observer, LeavesLeftOut()):
+        for node, g in sweep(several(losses), np.ones(())) if losses else ():
+            for i in _inputs(node, parameter):
+                term = fit(each_passed_back(node, i, g), parameter)
+                steps = uses[node][term.rows]
+                for k in set(steps.tolist()):
+                    part = Cotangents(term.rows[steps == k], term.arrays[steps == k])
+                    terms[k] = terms[k] + part if k in terms else part
+            for k in [k for k in terms if oldest[k] is node]:
+                term = terms.pop(k)
+                table[term.rows, k - 1] = _norms(term.arrays)
     return table
 
 
@@ -88,14 +101,14 @@ def jacobian(output: Tensor, input: Tensor) -> np.ndarray:
     """
     for x in (output, input):
         _check_differentiable("jacobian(output, input)", x)
-    rows = np.zeros((output.size, input.size), output.dtype)
-    for row, cotangent in zip(rows, np.eye(output.size, dtype=output.dtype), strict=True):
-        for node, g in sweep(output, cotangent.reshape(output.shape)):
+    cotangents = np.eye(output.size, dtype=output.dtype).reshape(output.size, *output.shape)
+    with temporarily(observer, LeavesLeftOut(input)):
+        for node, g in sweep(output, Cotangents(np.arange(output.size), cotangents)):
             if node is input:
-                row[:] = g.ravel()
-            if node.born <= input.born:  # what is older than the input is not made of it
+                return g.arrays.reshape(output.size, input.size)
+            if node.born < input.born:  # what is older than the input is not made of it
                 break
-    return rows
+    return np.zeros((output.size, input.size), output.dtype)
 
 
 def singular_values(output: Tensor, input: Tensor) -> np.ndarray:
@@ -140,16 +153,55 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
         distance: T - k, one number or an array of them.
 
     Raises:
-        ValueError: an unknown nonlinearity, U is no finite matrix, or a distance is negative.
+        ValueError: an unknown nonlinearity, U is no finite matrix, or a distance is negative. TypeError: no numbers.
     """
     checks.one_of("norm_bound", "nonlinearity", nonlinearity, LARGEST_SLOPES)
-    U = np.asarray(bare(U), float)
-    if U.ndim != 2 or not np.all(np.isfinite(U)) or np.any(np.asarray(distance) < 0):
+    try:
+        U, distance = np.asarray(bare(U), float), np.asarray(distance, float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"norm_bound(U, distance): numbers are needed: {error}") from error
+    if U.ndim != 2 or not np.all(np.isfinite(U)) or not np.all(distance >= 0):
         raise ValueError(
             f"norm_bound(U, distance): U is a finite matrix, not of shape {U.shape}; distances are from 0 up"
         )
     largest = np.linalg.norm(U, 2)
-    return (largest * LARGEST_SLOPES[nonlinearity]) ** np.asarray(distance, dtype=float)
+    return (largest * LARGEST_SLOPES[nonlinearity]) ** distance
+
+
+def _uses(call: str, losses: Sequence[Tensor], parameter: Tensor) -> tuple[dict[Tensor, np.ndarray], int]:
+    """The nodes that use the parameter, the youngest first, each with the time step of that use in the graph of every
+    loss; and the last step of all.
+    """
+    _check_differentiable(call, parameter)
+    order = topological_order(*losses)
+    last = max((node.step for node in order if node.step is not None), default=0)
+    uses = {node: np.full(len(losses), node.step or last) for node in reversed(order) if _inputs(node, parameter)}
+    if any(node.step is None for node in uses):  # it belongs to another step where another loss uses it further
+        for n, E in enumerate(losses):
+            for node, step in time_steps(topological_order(E)).items():
+                if node in uses:
+                    uses[node][n] = step or 0
+    for node, steps in uses.items():
+        if not np.all((steps >= 1) & (steps <= last)):
+            raise ValueError(
+                f"{call}: {describe(parameter)} is used by {describe(node)}, at no time step from 1 on; "
+                "say which with tg.label(h, 'h', t), or use the cells of tg.nn"
+            )
+    return uses, last
+
+
+def _inputs(node: Tensor, x: Tensor) -> list[int]:
+    """The numbers of the inputs of a node that are x."""
+    return [i for i, y in enumerate(node.inputs) if y is x]
+
+
+def _norms(arrays: np.ndarray) -> np.ndarray:
+    """The norm of each of several arrays, as `optim.norm` has it."""
+    vectors = arrays.reshape(len(arrays), -1).astype(np.float64)
+    largest = np.max(np.abs(vectors), axis=1, initial=0.0)
+    with np.errstate(all="ignore"):  # a row of zeros, or with an element that is not finite, has its largest as norm
+        norms = largest * np.sqrt(np.sum((vectors / largest[:, None]) ** 2, axis=1))
+    return np.where((largest > 0.0) & (largest < np.inf), norms, largest)
 
 
 def _check_differentiable(call: str, x: Tensor) -> None:
@@ -159,7 +211,7 @@ def _check_differentiable(call: str, x: Tensor) -> None:
 
 def _states(call: str, hs: Sequence[Tensor]) -> list[Tensor]:
     """States checked to be a list of Tensors of a graph; a stack of them is another node, which none of them is."""
-    if isinstance(hs, Tensor) or not all(isinstance(h, Tensor) for h in hs):
+    if isinstance(hs, Tensor) or not isinstance(hs, Iterable) or not all(isinstance(h, Tensor) for h in hs):
         raise TypeError(f"{call}: hs is a list of Tensors, as a net returns it")
     for h in hs:
         _check_differentiable(call, h)

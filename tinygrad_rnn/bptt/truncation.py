@@ -1,14 +1,14 @@
 """Truncated backpropagation through time: a long series in chunks, gradients through the last steps only."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.observer import leaves_the_graph
-from tinygrad_rnn.tensor import Tensor, cut
+from tinygrad_rnn.tensor import Tensor
 
 
 class Chunks(Iterator[float]):
@@ -76,6 +76,8 @@ def truncated(
     """
     leaves_the_graph("truncated()", "call it on its own, with compile=tg.compile")
     checks.instance("truncated(rnn, ...)", rnn, Recurrent, "an nn.RNN, LSTM or GRU")
+    for name, series in (("xs", xs), ("targets", targets)):
+        checks.instance(f"truncated({name}=...)", series, Sized, "a series")
     T = len(xs)
     checks.whole("truncated", "length", length, 1, T, f"a whole number from 1 to the number of steps, {T},")
     if back is not None:
@@ -107,9 +109,15 @@ def _chunks(
         while len(states) > 1 + (back or len(xs)):
             states.popleft()
         for part in _parts(states[0]):
-            cut(part)
+            _cut(part)
         loss.backward()
         yield loss.item(), _detached(state)
+
+
+def _cut(node: Tensor) -> None:
+    """Make a node a leaf where it is: no gradient flows through it from now on, and what it was made of is freed."""
+    node.primitive, node.inputs, node.arguments = None, (), ()
+    node.requires_grad = False
 
 
 def _programs(

@@ -78,7 +78,7 @@ def _literal(text: str) -> str:
 
 def _node_attributes(node: Node) -> dict[str, str]:
     look = style.NODES[node.kind]
-    width, height = style.size(node.kind, node.label, node.note)
+    width, height = node.extent or style.size(node.kind, node.label, node.note)
     note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
     apart = f'<BR/><FONT POINT-SIZE="{style.NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
     note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{note}</FONT>' if note else ""
@@ -92,6 +92,8 @@ def _node_attributes(node: Node) -> dict[str, str]:
     }
     if look.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
         attributes["style"] = ""
+    if node.image:
+        attributes |= {"image": node.image, "imagescale": "both"}
     if node.fill:
         attributes |= {"fillcolor": node.fill, "fontcolor": style.ink(node.fill)}
     return attributes | (style.FAINT if node.faint else {}) | (style.BOLD if node.bold else {})

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.style import NODE_FONT, NODES
+from tinygrad_rnn.draw.style import NODE_FONT, NODES, SCALE
 from tinygrad_rnn.tables import counted
 
 
@@ -16,7 +16,8 @@ class Node:
     "elided" (the states of hidden steps) or "cut" (where the past of a state was cut off); in a table "heading",
     "entry" (with its number) or "cell" (without). `note` stands below the label: a value or a shape; `fill` is the
     colour of a value or gradient, if nodes are coloured by these. `step` is the time step in whose column it stands, if
-    any. `x` and `y` are its centre, in points, y upwards. A faint node takes no part; a bold one is pointed at.
+    any. `x` and `y` are its centre, in points, y upwards. A faint node takes no part; a bold one is pointed at. `image`
+    is the data URI of a picture that the node is, and `extent` how wide and high that is.
     """
 
     id: str
@@ -31,6 +32,8 @@ class Node:
     faint: bool = False
     note: str = ""
     fill: str = ""
+    image: str = ""
+    extent: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,13 @@ class Edge:
 
 
 class Scale(NamedTuple):
-    """The quantity that colours nodes, plain and as markup, and the powers of ten at the ends of the colours."""
+    """The quantity that colours nodes, plain and as markup, the powers of ten at the ends, and the colours."""
 
     name: str
     markup: str
     low: int
     high: int
+    colours: tuple[str, ...] = SCALE
 
 
 @dataclass(frozen=True, repr=False)

@@ -191,7 +191,7 @@ class Equations:
         """A gradient times what an input is multiplied with as a matrix; None where it is no factor, as in ᵗg a."""
         node, i = hop
         hole = gradient(node)
-        found = factors(formulas.passed_back(node, i, hole, self.letters.notation.writes), hole)
+        found = factors(formulas.formula_passed_back(node, i, hole, self.letters.notation.writes), hole)
         if not found:
             return None
         does, factor = found[0]

@@ -1,5 +1,9 @@
 """The table of the terms of a sum over time, as a heat map."""
 
+import base64
+import math
+import struct
+import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,12 +18,14 @@ from tinygrad_rnn.bptt.through_time import contribution_table
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Node, Scale
-from tinygrad_rnn.draw.style import NODES, size
-from tinygrad_rnn.draw.values import colours
+from tinygrad_rnn.draw.style import NODES, SCALE, ZERO, size
 from tinygrad_rnn.tensor import Tensor
 
 IN_FULL = 12  # the largest table whose numbers are written into it
+IN_NODES = 60  # the largest table whose cells are nodes; that of a larger one is an image
+IMAGE = 720.0  # the longer side of an image
 BETWEEN = 2.0  # from cell to cell
+MOST_COLOURS = 12
 
 
 def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | Notation = "interdb") -> Diagram:
@@ -27,7 +33,8 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
 
     Down a column one sees the influence of a step fade, or explode. No loss depends on what comes after it, so that
     with one loss a step the table is a lower triangle (BPTT post, Module 5, IIT slides; the numbers:
-    `bptt.contribution_table`).
+    `bptt.contribution_table`). A table of more than 60 rows or columns is one image, without a tooltip for each cell,
+    and a .dot file holds it as a data URI, which the programs of Graphviz do not read.
 
     Args:
         losses: a scalar for each row; or their sum E = Σ E_t, of which the summands are taken.
@@ -39,46 +46,102 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     checks.instance("draw.terms(losses, parameter)", losses, (Tensor, Iterable), "Tensors, or their sum,")
     losses = _summands(losses) if isinstance(losses, Tensor) else list(losses)
     table = contribution_table(losses, parameter)
-    if losses and all(parameter not in set(topological_order(E)) for E in losses):
+    order = topological_order(*losses)
+    if losses and parameter not in set(order):
         raise ValueError(f"draw.terms(losses, parameter): no loss depends on {describe(parameter)}")
     N, T = table.shape
     if not table.size:
         raise ValueError(f"draw.terms(losses, parameter): no terms in a table of {N} losses by {T} time steps")
-    names, of = Names(topological_order(losses[-1])), Notation.named(notation)
+    names, of = Names(order), Notation.named(notation)
     plain, markup = (Writer(names, of, setting) for setting in (PLAIN, MARKUP))
-    fills, span = colours(dict(np.ndenumerate(table)))
-    kind = "entry" if max(N, T) <= IN_FULL else "cell"
+    low, high, colours = _scale(table)
+    shades = _shades(table, low, high, len(colours))
+    is_image, kind = max(N, T) > IN_NODES, "entry" if max(N, T) <= IN_FULL else "cell"
     width, height = NODES[kind].width + BETWEEN, NODES[kind].height + BETWEEN
+    above = height  # of the first row's middle, the headings of the columns
+    if is_image:
+        width = height = IMAGE / max(N, T)
+        above = height / 2 + 24.0
     every = 1 if kind == "entry" else max(5, 10 * (max(N, T) // 100))  # which rows and columns are named
 
     left = -width / 2 - size("heading", "step k")[0] / 2
-    nodes = [Node("step", "step k", "heading", "step <I>k</I>", x=left, y=height)]
-    for k in range(1, T + 1):
-        if k == 1 or k % every == 0:
-            nodes.append(Node(f"step{k}", str(k), "heading", str(k), x=(k - 1) * width, y=height))
-    for n, E in enumerate(losses, 1):
-        y, name = (1 - n) * height, _name(E, n, plain)
-        if n == 1 or n % every == 0:
-            nodes.append(Node(f"loss{n}", name, "heading", _name(E, n, markup), x=left, y=y))
-        for k, norm in enumerate(table[n - 1], 1):
-            text = _scientific(norm) if kind == "entry" and norm else ("", "")
-            tooltip = f"{name}, step {k}: {norm:.6g}".replace("-", "−")
-            fill = fills.get((n - 1, k - 1), "")
-            place = {"x": (k - 1) * width, "y": y}
-            nodes.append(Node(f"term{n}_{k}", text[0], kind, text[1], **place, tooltip=tooltip, fill=fill))
+    nodes = [Node("step", "step k", "heading", "step <I>k</I>", x=left, y=above)]
+    for k in (k for k in range(1, T + 1) if k == 1 or k % every == 0):
+        nodes.append(Node(f"step{k}", str(k), "heading", str(k), x=(k - 1) * width, y=above))
+    for n, E in ((n, E) for n, E in enumerate(losses, 1) if n == 1 or n % every == 0):
+        text, set_text = (_name(E, n, writer) for writer in (plain, markup))
+        nodes.append(Node(f"loss{n}", text, "heading", set_text, x=left, y=(1 - n) * height))
+    if is_image:
+        middle = {"x": (T - 1) * width / 2, "y": (1 - N) * height / 2}
+        tooltip = f"{N} losses by {T} steps"
+        picture = _png(shades, [*colours, ZERO])
+        nodes.append(
+            Node("terms", "", "cell", tooltip=tooltip, image=picture, extent=(T * width, N * height), **middle)
+        )
+    for n, k in () if is_image else np.ndindex(N, T):
+        norm, shade = table[n, k], shades[n, k]
+        text, set_text = _scientific(norm) if kind == "entry" and norm else ("", "")
+        tooltip = f"{_name(losses[n], n + 1, plain)}, step {k + 1}: {norm:.6g}".replace("-", "−")
+        look = {"tooltip": tooltip, "fill": ZERO if shade == len(colours) else colours[shade]}
+        nodes.append(Node(f"term{n + 1}_{k + 1}", text, kind, set_text, x=k * width, y=-n * height, **look))
     left = min(node.x - size(node.kind, node.label)[0] / 2 for node in nodes)
-    frame = (left, (1 - N) * height - height / 2, (T - 0.5) * width, 1.5 * height)
+    frame = (left, (0.5 - N) * height, (T - 0.5) * width, above + (14.0 if is_image else height / 2))
     name, set_name = plain.variable(parameter), markup.variable(parameter)
-    scale = Scale(f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖", *span)
+    words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
+    scale = Scale(*words, low, high, colours)
     title = f"table of the terms of the gradient of {name}"
     return Diagram(title, nodes, [], scale=scale, frame=frame)
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:
     """A loss as its user named it, with its number if it has no step; E_n if it has no name."""
-    if E.name is None:
-        return writer.setting.variable("E", str(n))
-    return writer.variable(E, n if E.step is None else E.step)
+    return writer.setting.variable("E", str(n)) if E.name is None else writer.variable(E, n)
+
+
+def _scale(table: np.ndarray) -> tuple[int, int, tuple[str, ...]]:
+    """The powers of ten at the ends of a scale, and its colours, of which each stands for as many powers, or for a
+    half or a fifth of one, so that the scale can be read.
+    """
+    powers = np.log10(table[(table > 0) & (table < np.inf)])
+    low, high = (math.floor(powers.min()), math.ceil(powers.max())) if powers.size else (-1, 0)
+    low -= low == high  # at least one power of ten apart
+    step = next(step for step in (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if high - low <= MOST_COLOURS * step)
+    count = math.ceil((high - low) / step)
+    return high - round(count * step), high, _colours(count)
+
+
+def _colours(count: int) -> tuple[str, ...]:
+    """So many colours, in even steps along the scale of style."""
+    known = np.array([list(bytes.fromhex(colour[1:])) for colour in SCALE])
+    places = np.linspace(0, len(SCALE) - 1, count)
+    channels = [np.interp(places, range(len(SCALE)), channel) for channel in known.T]
+    return tuple(f"#{bytes(colour).hex()}" for colour in np.rint(channels).astype(np.uint8).T)
+
+
+def _shades(table: np.ndarray, low: int, high: int, count: int) -> np.ndarray:
+    """The number of each norm's colour, by its logarithm: the last one of what is not finite, and one more of a 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = (np.log10(table) - low) / (high - low) * count
+    shades = np.where(places < count, np.maximum(places, 0), count - 1).astype(np.uint8)
+    return np.where(table == 0, np.uint8(count), shades)
+
+
+def _png(shades: np.ndarray, colours: Sequence[str]) -> str:
+    """A picture of cells, given by the numbers of their colours, as the data URI of a PNG.
+
+    A cell is several dots wide, so that programs which smooth pictures leave it sharp.
+    """
+    dots = math.ceil(2 * IMAGE / max(shades.shape))
+    rows = np.repeat(np.repeat(shades, dots, axis=0), dots, axis=1)
+    height, width = rows.shape
+    lines = np.hstack([np.zeros((height, 1), np.uint8), rows]).tobytes()  # each begins with its filter, which is none
+    header = struct.pack(">2I5B", width, height, 8, 3, 0, 0, 0)  # 8 bits a dot, of a palette
+    palette = bytes.fromhex("".join(colours).replace("#", ""))
+    parts = [(b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    png = b"\x89PNG\r\n\x1a\n"
+    for name, data in parts:
+        png += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _scientific(value: float) -> tuple[str, str]:

@@ -3,14 +3,17 @@
 import os
 import re
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
-from tempfile import TemporaryFile
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from tinygrad_rnn.errors import DrawingError
 
 _NO_DATE = re.compile(rb"(?<=/CreationDate \(D:)\d+")  # the same graph gives the same bytes
+_IMAGE = re.compile(r'(?<= image=")data:image/png;base64,[^"]+')
 _one_at_a_time = threading.Lock()  # Graphviz keeps its state in globals
 
 
@@ -31,7 +34,12 @@ def render(source: str, format: str, whole: bool = False) -> bytes:
         raise DrawingError(
             f"nothing here can draw {format}: `pip install pygraphviz` brings a layout engine along; or save as .dot"
         ) from error
-    with _one_at_a_time, _captured_stderr() as said:
+    with _one_at_a_time, _captured_stderr() as said, TemporaryDirectory() as folder:
+        uris = _IMAGE.findall(source)
+        files = [os.path.join(folder, f"{i}.png") for i in range(len(uris))]
+        for uri, file in zip(uris, files, strict=True):  # Graphviz reads images from files only
+            source = source.replace(uri, file)
+            Path(file).write_bytes(b64decode(uri.partition(",")[2]))
         try:
             graph = pygraphviz.AGraph(string=source)
             picture = graph.draw(format=format, prog=graph.graph_attr["layout"])
@@ -44,6 +52,8 @@ def render(source: str, format: str, whole: bool = False) -> bytes:
                 "at so many dots per inch the picture is wider or higher than the 32,767 dots that a PNG can be drawn "
                 "with; give fewer, or save as .svg or .pdf, or draw fewer steps (max_steps)"
             )
+        for uri, file in zip(uris, files, strict=True):
+            picture = picture.replace(file.encode(), uri.encode())
         return _NO_DATE.sub(lambda date: b"0" * len(date[0]), picture) if format == "pdf" else picture
 
 

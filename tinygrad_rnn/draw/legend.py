@@ -4,9 +4,10 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from tinygrad_rnn.draw.drawing import Drawing
-from tinygrad_rnn.draw.style import LEGEND, LEGEND_FONT, NODES, RING, SCALE, ZERO, Style, text_width
+from tinygrad_rnn.draw.style import LEGEND, LEGEND_FONT, NODES, RING, ZERO, Style, text_width
 
 SIDE = 14.0  # of a patch
+MANY = 7  # colours, of which only every second is told
 
 
 class Part(NamedTuple):
@@ -60,8 +61,14 @@ def _kinds(kinds: Collection[str]) -> list[Part]:
 def _scale(diagram: Drawing) -> list[Part]:
     if diagram.scale is None:
         return []
-    name, markup, low, high = diagram.scale
-    found = [_words(name, markup), _power(low), *(_colour(fill, fill, 30.0) for fill in SCALE), _power(high)]
+    name, markup, low, high, colours = diagram.scale
+    found, last = [_words(name, markup)], len(colours)
+    for i, fill in enumerate(colours):
+        power = low + i * (high - low) / last
+        if i == 0 or (power.is_integer() and (last < MANY or i % 2 == 0)):
+            found.append(_power(round(power)))
+        found.append(_colour(fill, fill, 30.0))
+    found.append(_power(high))
     if any(node.fill == ZERO for node in diagram.nodes):
         found += [_colour(ZERO, NODES["operation"].line, SIDE), _words("0", "0")]
     return found

@@ -90,8 +90,9 @@ LEGEND = {"fontsize": f"{LEGEND_FONT:g}", "fontcolor": "#444444"}
 
 
 def ink(fill: str) -> str:
-    """The colour of letters that can be read on one of the scale."""
-    return "#ffffff" if fill in SCALE[:4] else "#000000"
+    """The colour of letters that can be read on another."""
+    red, green, blue = bytes.fromhex(fill[1:])
+    return "#ffffff" if 0.3 * red + 0.59 * green + 0.11 * blue < 110 else "#000000"
 
 
 def size(kind: str, label: str, note: str = "") -> tuple[float, float]:

@@ -40,6 +40,8 @@ def draw(drawing: Drawing, id_attribute: str = "id", outlines: bool = False) -> 
             _join_labels(group, middles.get(id))
             group.attrib.pop("id", None)
             group.set(id_attribute, id)
+    for image in root.iter(f"{{{SVG}}}image"):
+        image.attrib |= {"preserveAspectRatio": "none", "image-rendering": "pixelated"}
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
 
 

@@ -15,10 +15,10 @@ from tinygrad_rnn.checks import one_of, whole
 from tinygrad_rnn.context import step_and_layer
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh, where
-from tinygrad_rnn.naming import last_step
+from tinygrad_rnn.naming import label, last_step
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Letters, Module, Parameter
-from tinygrad_rnn.tensor import Tensor, as_tensor, label
+from tinygrad_rnn.tensor import Tensor, as_tensor
 
 NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}
 

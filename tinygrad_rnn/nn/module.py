@@ -13,8 +13,9 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import instance, whole
 from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.naming import label
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.tensor import Tensor, as_tensor, label
+from tinygrad_rnn.tensor import Tensor, as_tensor
 
 # By id: they stay parameters when they are frozen, and Tensors are compared by element
 _parameters: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()

@@ -1,7 +1,7 @@
 """A recorded graph as a program: traced, rewritten by passes, and run as plain NumPy, or written for people to read.
 
-tracing.py   a function is run: its loss and its gradients as one graph; watchers.py sees what it does meanwhile, and
-             surroundings.py what it finds around it
+tracing.py   a function is run twice: its loss and its gradients as one graph; watchers.py observes the runs, and
+             surroundings.py what the function finds around it
 graph.py     the graph: nodes without values
 passes.py    from graph to graph, each with less to do
 steps.py     time in a graph: what is alike in every step, what waits for the step before, batches of steps

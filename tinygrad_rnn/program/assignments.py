@@ -8,7 +8,7 @@ import itertools
 import keyword
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.expressions import At, Binding, Printer, array_text, needs_definition, number_text, word
+from tinygrad_rnn.program.expressions import At, Printer, array_text, needs_definition, number_text, word
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.helpers import helpers
-from tinygrad_rnn.program.schedule import MOST_TERMS, Schedule
+from tinygrad_rnn.program.schedule import Schedule
 
 _LONGEST_NAME = 40
 _SHORT = 3  # characters of a name that is made plural to tell it from another
@@ -34,7 +34,7 @@ class Family:
     Attributes:
         base: its name without a step. stepped: whether it has steps.
         is_told_apart: whether its name is not that of its node, which another variable has.
-        zeroed: how it starts, if it is a sum to which each step adds. zeroed_like: the argument that has its shape.
+        zeroed: the zeros that it starts as, if it is a sum to which each step adds.
         local: whether no step needs that of another.
     """
 
@@ -42,7 +42,6 @@ class Family:
     stepped: bool
     is_told_apart: bool = False
     zeroed: str = ""
-    zeroed_like: str = ""
     local: bool = False
 
 
@@ -56,39 +55,24 @@ class Ref(NamedTuple):
 Part = str | Ref | At
 
 
-class Order(NamedTuple):
-    """Where a line stands: lines are sorted by it.
-
-    Attributes:
-        backward: whether it stands in the backward pass.
-        position: of the node that it computes or waits for, in the order of execution; -1 is before all.
-        rank: among the lines of one position; what is moved to where it is used has 0. before: its position before.
-    """
-
-    backward: bool
-    position: int
-    rank: int
-    before: int = 0
-
-
 @dataclass(eq=False)
 class Assignment:
-    """One assignment. `group` is the step to whose lines it belongs; `node` what it makes, where it completes that."""
+    """One assignment.
+
+    Attributes:
+        group: the step to whose lines it belongs. node: what it makes, where it completes that.
+        forward: whether it stands in the forward pass.
+    """
 
     target: Ref
     sign: str
     parts: list[Part]
     group: int | None
     node: Node | None
-    order: Order
-
-    @property
-    def forward(self) -> bool:
-        """Whether it stands in the forward pass."""
-        return not self.order.backward
+    forward: bool
 
     def pattern(self) -> tuple:
-        """What lines that are alike have in common: all but the numbers."""
+        """The line without its numbers, which lines that are alike have in common."""
         return (self.target.family, self.sign, *(_kind(part) for part in self.parts))
 
     def numbers(self) -> list[int | None]:
@@ -109,12 +93,10 @@ def _kind(part: Part) -> Any:
 class Assignments:
     """The lines of the program, forward and backward, in the order of execution."""
 
-    def __init__(self, schedule: Schedule, rolled: bool):
-        self.schedule, self.rolled = schedule, rolled
-        trace = schedule.trace
+    def __init__(self, schedule: Schedule):
+        self.schedule, trace = schedule, schedule.trace
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
         self.taken: set[str] = set(_RESERVED)
-        self.stepped: set[str] = set()
         self.tries: dict[tuple, Iterator[str]] = {}
         self.families: dict[tuple, Family] = {}
         self.keys: dict[int | None, tuple] = {}  # of the families, by when the variables were born
@@ -131,15 +113,23 @@ class Assignments:
 
         self.lines: list[Assignment] = []
         self.copied = {x for x in schedule.outputs if x.name is not None and schedule.outputs.count(x) > 1}
-        self.position = {x: i for i, x in enumerate(schedule.live)}
-        self.zeroed = self._choose_zeroed()
         self.gradient_of: dict[Node, tuple[Node, Family]] = {}  # what is returned as an argument's gradient
-        own = [self._named_gradient(i, x) for i, x in enumerate(schedule.outputs)]  # before others take their names
-        for node in schedule.lines:
-            self._write(node)
-        self.returned = [self._returned(x, family) for x, family in zip(schedule.outputs, own, strict=True)]
-        self._sink()
-        self.lines.sort(key=lambda line: line.order)
+        # before others take their names
+        self.own = [self._named_gradient(i, x) for i, x in enumerate(schedule.outputs)]
+        self.returned: list[Ref | None] = [None] * len(schedule.outputs)
+        names = {(x.name, x.layer) for x in schedule.gathered if x.name is not None}
+        alike = [x for x in schedule.lines if (x.name, x.layer) in names and not x.is_leaf]  # at other steps
+        self.sums = {x: schedule.sums.get(x, [x]) for x in [*alike, *schedule.gathered]}
+        terms = self._added_terms()
+        for node in [*(x for x in schedule.lines if x.is_leaf), *schedule.live]:
+            if node in schedule.lines and node not in self.sums:
+                self._write(node)
+            for whole, term in terms[node]:
+                self._add(whole, term, completes=term is self.sums[whole][-1])
+            if schedule.near.get(node, 0) is None and node not in schedule.forward:
+                self._return(node)
+        self._return(*schedule.outputs)
+        self.lines.sort(key=lambda line: not line.forward)
 
     # Names
 
@@ -155,9 +145,8 @@ class Assignments:
         name = "".join(c if f"a{c}".isidentifier() else "_" for c in name).strip("_") or "v"
         name = name if name.isidentifier() else f"v_{name}"
         tries = self.tries.setdefault((name, stepped), self._tries(name, stepped))
-        base = next(x for x in tries if not self._clashes(x, stepped))
-        names = self.stepped if stepped and not self.rolled else self.taken
-        names.add(base)
+        base = next(x for x in tries if x not in self.taken)
+        self.taken.add(base)
         return Family(base, stepped, is_told_apart=base != name)
 
     @staticmethod
@@ -168,14 +157,8 @@ class Assignments:
             yield f"{name}s"
         yield from (f"{name}_v{number}" if name[-1].isdigit() else f"{name}{number}" for number in itertools.count(2))
 
-    def _clashes(self, base: str, stepped: bool) -> bool:
-        if stepped and not self.rolled:  # h_1 is another than h
-            return base in self.stepped or any(re.fullmatch(rf"{re.escape(base)}_m?\d+", x) for x in self.taken)
-        stem = re.fullmatch(r"(.+)_m?\d+", base)
-        return base in self.taken or bool(stem and stem[1] in self.stepped)
-
     def _named(self, node: Node, parts: Sequence[Part]) -> Ref:
-        """What a line's variable is called; what has no name is called alike if it is made alike at each step."""
+        """The variable of a line; a node without a name gets that of the nodes which are made alike at other steps."""
         step = self.schedule.step(node)
         if node in self.gradient_of:
             return Ref(self.gradient_of[node][1], None)
@@ -208,74 +191,39 @@ class Assignments:
 
     # Assignments
 
-    def _choose_zeroed(self) -> set[Node]:
-        """In loops, a variable that is a sum over time at some steps starts as 0 at all."""
-        if not self.rolled:
-            return set()
-        sums = {(x.name, x.layer) for x in self.schedule.gathered if x.name is not None}
-        alike = {x for x in self.schedule.lines if (x.name, x.layer) in sums and x.primitive is not None}
-        return alike | self.schedule.gathered
+    def _added_terms(self) -> dict[Node, list[tuple[Node, Node]]]:
+        """The sums over time, and the terms that are added to them once a node is computed: pairs (sum, term)."""
+        schedule, found = self.schedule, defaultdict(list)
+        position = {x: i for i, x in enumerate(schedule.live)}
+        for node, terms in self.sums.items():
+            for i, x in enumerate(terms):
+                latest = max(terms[: i + 1], key=lambda x: position.get(x, -1))
+                if i or x.number != 0.0 or x.ndim:  # as a sum starts
+                    found[latest if latest in position else schedule.live[0]].append((node, x))
+        return found
+
+    def _add(self, node: Node, term: Node, completes: bool) -> None:
+        """A line that adds a term to a sum, which starts as 0."""
+        schedule = self.schedule
+        parts = self._made(term) if term is node else self._operand(term, node)
+        if node not in self.ref:
+            self.ref[node] = self._named(node, parts)
+            family, (of, _) = self.ref[node].family, self.gradient_of.get(node, (None, None))
+            if schedule.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64):
+                family.zeroed = "0.0"
+            elif of is not None and of.dtype == node.dtype:
+                family.zeroed = f"np.zeros_like({self.ref[of].family.base})"
+            else:
+                family.zeroed = array_text(np.zeros(node.shape, node.dtype))
+        group = schedule.near[node] if term is node else schedule.step(term)
+        line = Assignment(self.ref[node], "+=", parts, group, node if completes else None, node in schedule.forward)
+        self.lines.append(line)
 
     def _write(self, node: Node) -> None:
-        schedule = self.schedule
-        if node in schedule.gathered or node in self.zeroed:
-            self._write_sum(node)
-            return
-        parts = self._made(node)
+        parts, forward = self._made(node), node in self.schedule.forward
         self.ref[node] = target = self._named(node, parts)
-        forward = node in schedule.forward
-        group = schedule.near.get(node) if not forward else target.step
-        group, position = (None, -1) if node.primitive is None else (group, self.position[node])
-        self.lines.append(Assignment(target, "=", parts, group, node, Order(not forward, position, 1)))
-
-    def _write_sum(self, node: Node) -> None:
-        """A line for each step's terms, which are added to what is there by then."""
-        schedule, forward, zeroed = self.schedule, node in self.schedule.forward, node in self.zeroed
-        terms = schedule.sums.get(node, [node])
-        groups = [schedule.near[x] if x is node else schedule.step(x) for x in terms]
-        if terms[0].number == 0.0 and terms[0].ndim == 0:
-            terms, groups = (terms[1:], groups[1:]) if zeroed else (terms, [groups[1], *groups[1:]])
-        segments = list(_segments(terms, groups))
-        target, position = None, -1
-        for i, (group, some) in enumerate(segments):
-            sign, parts = "=", self._added(some, node, Binding.TERM if i == 0 else Binding.FACTOR)
-            if target is None:
-                self.ref[node] = target = self._named(node, parts)
-            if (zeroed or i) and len(some) == 1:
-                sign = "+="
-            elif zeroed or i:
-                parts = [target, " + ", *parts]
-            elif len(some) == 1 and (some[0] in self.ref or (some[0].primitive and some[0].primitive.is_view)):
-                parts = [*self._operand(some[0], node, Binding.ATOM), ".copy()"]  # += must not change another's array
-            position = max([position, *(self.position.get(x, -1) for x in some)])
-            completes = node if i == len(segments) - 1 else None
-            self.lines.append(Assignment(target, sign, parts, group, completes, Order(not forward, position, 1 + i)))
-        if zeroed:
-            bare = schedule.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64)
-            target.family.zeroed = "0.0" if bare else array_text(np.zeros(node.shape, node.dtype))
-            of, _ = self.gradient_of.get(node, (None, None))  # the argument that it has the shape of
-            target.family.zeroed_like = self.ref[of].family.base if of is not None and of.dtype == node.dtype else ""
-
-    def _added(self, terms: Sequence[Node], node: Node, least: int) -> list[Part]:
-        """The sum of a node's terms; the first of them in parentheses if it does not bind as tightly as `least`."""
-        parts: list[Part] = []
-        for x in terms:
-            term = self._made(x) if x is node else self._operand(x, node, Binding.FACTOR if parts else least)
-            parts += [" + ", *term] if parts else term
-        return parts
-
-    def _sink(self) -> None:
-        """What is made of arguments alone stands right before it is used: x(t) in its step."""
-        arguments = {self.ref[x] for x in self.arguments}
-        first: dict[Ref, Assignment] = {}
-        for line in sorted(self.lines, key=lambda line: line.order):
-            for ref in line.refs():
-                first.setdefault(ref, line)
-        for line in self.lines:
-            user, order = first.get(line.target), line.order
-            moves = user is not None and line.sign == "=" and arguments.issuperset(line.refs())
-            if moves and order.position >= 0 and user.forward == line.forward:
-                line.order = user.order._replace(rank=0, before=order.position)
+        group = None if node.is_leaf else target.step if forward else self.schedule.near.get(node)
+        self.lines.append(Assignment(target, "=", parts, group, node, forward))
 
     def _named_gradient(self, i: int, node: Node) -> Family | None:
         """The variable that output i is returned as, where it is not the node's own.
@@ -297,36 +245,33 @@ class Assignments:
         self._family(key, True, self._lettered(node))  # dh(0) is one of dh(t)
         return None
 
-    def _returned(self, node: Node, own: Family | None) -> Ref:
-        """What an output is returned as; what is returned twice, or is an argument, is returned as a copy."""
-        if own is None:
-            return self.ref[node]
-        target = Ref(own, None)
-        again = node.primitive is None or node in self.copied or node.primitive.is_view
-        self.copied.add(node)
-        parts = self._operand(node, node, Binding.ATOM)
-        beside = self.schedule.near.get(node, 0) is None and node not in self.schedule.forward
-        order = Order(True, self.position[node] if beside else len(self.position), 2 + len(self.lines))
-        parts = [*parts, ".copy()"] if again and node in self.ref else parts
-        self.lines.append(Assignment(target, "=", parts, None, None, order))
-        return target
+    def _return(self, *nodes: Node) -> None:
+        """Outputs as they are returned; what is returned twice, or is an argument, is returned as a copy."""
+        for i, (node, own) in enumerate(zip(self.schedule.outputs, self.own, strict=True)):
+            if node not in nodes or self.returned[i] is not None:
+                continue
+            self.returned[i] = self.ref[node] if own is None else Ref(own, None)
+            if own is not None:
+                parts = self._operand(node, node)
+                if node in self.ref and (node.primitive is None or node in self.copied or node.primitive.is_view):
+                    parts = [*parts, ".copy()"]
+                self.copied.add(node)
+                self.lines.append(Assignment(self.returned[i], "=", parts, None, None, False))
 
     # Expressions
 
-    def _operand(self, x: Node, user: Node, least: int) -> list[Part]:
-        """A variable, or the expression of what has no line, in parentheses where it needs them."""
-        return [self.ref[x]] if x in self.ref else self._made(x, user, least)
+    def _operand(self, x: Node, user: Node) -> list[Part]:
+        """A variable, or the expression of what has no line."""
+        return [self.ref[x]] if x in self.ref else self._made(x, user)
 
-    def _made(self, node: Node, user: Node | None = None, least: int = Binding.ANY) -> list[Part]:
+    def _made(self, node: Node, user: Node | None = None) -> list[Part]:
         """The expression of a node."""
         if node.is_leaf:
-            text = self._constant(node, user)
-            return ["(", text, ")"] if text.startswith("-") and least > Binding.SIGNED else [text]
+            return [self._constant(node, user)]
         if node in self.schedule.sums:
-            parts = self._added(self.schedule.sums[node], node, Binding.TERM)
-            return parts if least <= Binding.TERM else ["(", *parts, ")"]
-        printer = Printer(lambda x, least: self._operand(x, node, least), self.helpers)
-        return printer.parts(self.schedule.expressions[node], least)
+            terms = [self._operand(x, node) for x in self.schedule.sums[node]]
+            return ["(", *terms[0], *(part for term in terms[1:] for part in (" + ", *term)), ")"]
+        return Printer(lambda x: self._operand(x, node), self.helpers).parts(self.schedule.expressions[node])
 
     def _constant(self, x: Node, user: Node | None) -> str:
         """A number is written bare where NumPy makes of it what it makes of the constant."""
@@ -340,11 +285,3 @@ class Assignments:
 
 def _offset(step: int | None, of: int | None) -> int | None:
     return step if step is None or of is None else step - of
-
-
-def _segments(terms: Sequence[Node], groups: Sequence[int | None]) -> Iterator[tuple[int | None, list[Node]]]:
-    """Consecutive terms of one step, not too many at once."""
-    for group, some in itertools.groupby(zip(groups, terms, strict=True), lambda pair: pair[0]):
-        listed = [term for _, term in some]
-        for i in range(0, len(listed), MOST_TERMS):
-            yield group, listed[i : i + MOST_TERMS]

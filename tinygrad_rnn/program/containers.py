@@ -1,4 +1,4 @@
-"""What a compiled function takes and returns, as arrays and the structure around them."""
+"""The inputs and results of a compiled function: arrays, and the lists, tuples and dicts around them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

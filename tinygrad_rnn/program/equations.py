@@ -23,7 +23,7 @@ _Term = tuple[bool, str]  # of a sum: whether it is subtracted, and what
 
 
 class _Plain(Typesetting):
-    """As code has it: h(2)."""
+    """Plain text with steps as in code: h(2)."""
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         return super().variable(base, below) + above
@@ -57,8 +57,6 @@ class Equations:
         nodes = dict.fromkeys(x for node in made for x in (*node.inputs, node))
         order = sorted(nodes, key=lambda x: not x.is_leaf)
         family = {x: lines.ref[x].family for x in order if x in lines.ref}
-        arguments = {family[x].base for x in lines.arguments if x in family}
-        self.beside = {x for x in family if family[x].stepped and family[x].base in arguments}
         names = Names(order)
         names.steps, names.primes = self, {}  # what has the same name as another is told apart by the code
         called = {x: family[x].base for x in family if family[x].is_told_apart or (x.name is None and x.is_leaf)}
@@ -84,12 +82,12 @@ class Equations:
         self.summed = {x: groups for x, groups in grouped.items() if any(len(group) > 1 for group in groups)}
 
     def get(self, x: Node, otherwise: Any = None) -> str | None:
-        """The step that a variable is written with; its own too if an argument has its name: c(2), beside c."""
+        """The step that a variable is written with, but that of the lines."""
         step = self.step(x)
-        if step is None or (step == self.now and x not in self.beside):
+        if step is None or step == self.now:
             return None
         if self.inside and self.now is not None:
-            return f"t−{self.now - step}" if step < self.now else f"t+{step - self.now}" if step > self.now else "t"
+            return f"t−{self.now - step}" if step < self.now else f"t+{step - self.now}"
         return self.number(step).replace(" - ", "−")
 
     def of(self, lines: Sequence[Assignment], now: int | None, inside: bool) -> list[str]:
@@ -127,7 +125,7 @@ class Equations:
         return list(groups.values())
 
     def _sum(self, uses: Sequence[_Use]) -> _Term | None:
-        """What comes back from uses that are alike; with the steps beside Σ if there are others too."""
+        """The sum of the terms of uses that are alike; with the steps beside Σ if there are others too."""
         if len(uses) == 1:
             self.now, self.inside = None, False
             return self._term(uses[0])
@@ -149,7 +147,7 @@ class Equations:
         return [f"d{self.writer.variable(x)} = {text}"]
 
     def _term(self, use: _Use, sigma: str = "") -> _Term | None:
-        """What comes back from one use of a variable: what the rules on the way make of the gradient there."""
+        """The term of one use of a variable: what the rules on the way back make of the gradient there."""
         target, paths = use
         of = self.cotangent.get(target)
         if of is None or paths is None:
@@ -168,7 +166,7 @@ class Equations:
 
 
 def _uses(order: Sequence[Node], ends: set[Node]) -> dict[Node, list[_Use]]:
-    """What each variable goes into, and the paths there; long expressions without names are taken in parts."""
+    """The uses of each variable, and the paths there; long expressions without names are taken in parts."""
     ends, far = set(ends), {}
     for x in order:
         far[x] = 0 if x.name is not None else 1 + max((far[y] for y in x.inputs), default=0)

@@ -1,4 +1,4 @@
-"""How each primitive is written in NumPy: its forward function is run on operands that write down what it does.
+"""Primitives as NumPy expressions: a forward function is run on operands that write down what it does.
 
 So a program that is written out gives what the engine gives, to the last bit. A forward function that is no single
 expression, since it branches, takes a value twice or says how NumPy treats errors, is written as a call of itself, and
@@ -11,9 +11,8 @@ import inspect
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import partial
 from typing import Any
 
@@ -21,12 +20,6 @@ import numpy as np
 
 from tinygrad_rnn.primitives import Primitive, filled
 from tinygrad_rnn.program.graph import Node
-
-
-class Binding(IntEnum):
-    """How tightly an expression binds, or its surroundings demand it."""
-
-    ANY, TERM, FACTOR, SIGNED, ATOM = range(5)
 
 
 class At(int):
@@ -102,16 +95,11 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
             return value(self.node)
         return self.function(*_replaced(self.arguments, lambda x: x.on(value)), **self.keywords)
 
-    def walk(self) -> Iterator["Expression"]:
+    def walk(self) -> list["Expression"]:
         """All expressions in it, as often as they stand there."""
-        yield self
-        for x in self.inside():
-            yield from x.walk()
-
-    def inside(self) -> list["Expression"]:
-        """The expressions among its arguments."""
-        found: list[Expression] = []
-        _replaced([self.arguments, *self.keywords.values()], found.append)
+        found = [self]
+        for x in found:  # which grows as it goes
+            _replaced([x.arguments, *x.keywords.values()], found.append)
         return found
 
 
@@ -139,12 +127,12 @@ class _Recorder:
 
 
 def operand(node: Node) -> Expression:
-    """What stands for a node."""
+    """An operand that stands for a node."""
     return Expression(None, (), {}, node)
 
 
 def read(node: Node) -> Expression:
-    """What a node computes: one expression of its inputs, or a call of its primitive's forward function."""
+    """The expression of a node's inputs that it computes, or a call of its primitive's forward function."""
     primitive, operands = node.primitive, [operand(x) for x in node.inputs]
     inputs = len(primitive.vjps) if primitive.vjps and not primitive.variadic else len(operands)
     arguments = [*operands[:inputs], *filled(node.static, iter(operands[inputs:]))]
@@ -173,15 +161,14 @@ def _coded(primitive: Primitive, arguments: Sequence[Any], beside: Expression) -
     return eval(code, {**names, "np": _Recorder(np, beside)})
 
 
-# How functions are written: as operators, with how tightly they bind and what their result is called; else by name.
+# How functions are written: as operators, with what their result is called; else by name.
 
 _OPERATORS = {
     np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.matmul: "@", np.dot: "@", np.equal: "==",
     np.not_equal: "!=", np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">=",
 }  # fmt: skip
-_BINDINGS = dict.fromkeys("+-", Binding.TERM) | dict.fromkeys("*/@", Binding.FACTOR)
 _WORDS = {"+": "sum", "-": "difference", "*": "product", "@": "product", "/": "quotient"}
-_PLAIN = (bool, int, float, complex, type(None), type(Ellipsis), slice)
+_PLAIN = (bool, int, float, complex, str, type(None), type(Ellipsis), slice)
 _METHOD = type(np.ndarray.transpose)
 _NAMES = {
     np.add.reduce: "sum", np.maximum.reduce: "max", np.minimum.reduce: "min", np.multiply.outer: "outer",
@@ -190,7 +177,7 @@ _NAMES = {
 
 
 def name_of_function(function: Callable) -> str | None:
-    """How code calls a function of NumPy; None if it is no such function."""
+    """The name of a function of NumPy in code; None if it is no such function."""
     ufunc = getattr(function, "__self__", None)
     path = f"{ufunc.__name__}.{function.__name__}" if isinstance(ufunc, np.ufunc) else function.__name__
     path = _NAMES.get(function, path)
@@ -220,51 +207,43 @@ def _defaults(function: Callable) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Printer:
-    """Writes expressions as NumPy.
+    """Writes expressions as NumPy, each operation in parentheses.
 
     Attributes:
-        operand: the parts of code that stand for a node, which bind as tightly as is needed.
+        operand: the parts of code that stand for a node.
         helpers: the names of functions that NumPy lacks.
     """
 
-    operand: Callable[[Node, Binding], list[Any]]
+    operand: Callable[[Node], list[Any]]
     helpers: Mapping[Callable, str]
 
-    def parts(self, x: Any, least: Binding = Binding.ANY) -> list[Any]:
-        """An argument as texts, whole numbers and what stands for operands; in parentheses where it needs them."""
+    def parts(self, x: Any) -> list[Any]:
+        """An argument as texts, whole numbers and what stands for operands."""
         if not isinstance(x, Expression):
-            parts, binds = self._literal(x), Binding.ATOM
-            binds = Binding.SIGNED if str(parts[0]).startswith("-") else binds
-        elif x.function is None:
-            return self.operand(x.node, least)
-        elif x.function is np.positive:
-            return self.parts(x.arguments[0], least)
-        else:
-            parts, binds = self._call(x)
-        return parts if binds >= least else ["(", *parts, ")"]
-
-    def _call(self, x: Expression) -> tuple[list[Any], Binding]:
-        function, (first, *further) = x.function, x.arguments
+            return self._literal(x)
+        function, (first, *further) = x.function, x.arguments or (None,)
+        if function is None:
+            return self.operand(x.node)
+        if function is np.positive:
+            return self.parts(first)
         if function in _OPERATORS and not x.keywords and (function is not np.dot or _are_matrices(x.arguments)):
-            sign, binds = _OPERATORS[function], _BINDINGS.get(_OPERATORS[function], Binding.ANY)
-            left = self.parts(first, max(binds, Binding.TERM))
-            return [*left, f" {sign} ", *self.parts(*further, Binding(binds + 1))], binds
+            return ["(", *self.parts(first), f" {_OPERATORS[function]} ", *self.parts(*further), ")"]
         if function is operator.pow:
-            return [*self.parts(first, Binding.ATOM), " ** ", *self.parts(*further, Binding.SIGNED)], Binding.SIGNED
+            return ["((", *self.parts(first), ") ** ", *self.parts(*further), ")"]
         if function is np.negative:
-            return ["-", *self.parts(first, Binding.SIGNED)], Binding.SIGNED
+            return ["(-", *self.parts(first), ")"]
         if function is operator.getitem:
             index = self._index(*further)
             if first is np.s_ and not isinstance(further[0], (tuple, slice)):
-                return index, Binding.ATOM
-            return [*(["np.s_"] if first is np.s_ else self.parts(first, Binding.ATOM)), "[", *index, "]"], Binding.ATOM
+                return index
+            return [*(["np.s_"] if first is np.s_ else self.parts(first)), "[", *index, "]"]
         if function is np.ndarray.transpose and further in ([], [None]):
             node = first.node
             if node is not None and node.is_transpose and node.name is None and node.inputs[0].is_leaf:
-                return self.operand(node.inputs[0], Binding.ATOM), Binding.ATOM  # U for the transpose of ᵗU
-            return [*self.parts(first, Binding.ATOM), ".T"], Binding.ATOM
+                return self.operand(node.inputs[0])  # U for the transpose of ᵗU
+            return [*self.parts(first), ".T"]
         if type(function) is _METHOD:
-            start, listed = [*self.parts(first, Binding.ATOM), f".{function.__name__}"], further
+            start, listed = [*self.parts(first), f".{function.__name__}"], further
         elif function in self.helpers:
             start, listed = [self.helpers[function]], x.arguments
         else:
@@ -273,7 +252,7 @@ class Printer:
         given = [self.parts(y) for y in listed]
         keywords = {k: v for k, v in x.keywords.items() if v is not _defaults(function).get(k, inspect)}
         given += [[f"{k}=", *self.parts(v)] for k, v in keywords.items()]
-        return [*start, "(", *_joined(given), ")"], Binding.ATOM
+        return [*start, "(", *_joined(given), ")"]
 
     def _literal(self, x: Any) -> list[Any]:
         if isinstance(x, (tuple, list)):
@@ -283,8 +262,6 @@ class Printer:
             return ["(", *listed, ",)" if len(x) == 1 else ")"]
         if isinstance(x, (np.ndarray, np.generic)):
             return [array_text(np.asarray(x))]
-        if isinstance(x, str):
-            return [f'"{x}"' if '"' not in x and "\\" not in x else repr(x)]
         if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
             return [_dtype(np.dtype(x))]
         text = name_of_function(x) if callable(x) else number_text(x) if isinstance(x, _PLAIN) else None
@@ -306,7 +283,7 @@ class Printer:
 
 
 def word(x: Expression) -> str | None:
-    """What a result is called: a sum, a product; None if nothing is said."""
+    """A word for a result: sum, product; None if there is none."""
     return _WORDS.get(_OPERATORS.get(x.function, ""))
 
 

@@ -148,7 +148,7 @@ class Graph:
     guards: tuple[Node, ...] = ()
 
     def uses(self) -> Counter[Node]:
-        """How often each node is an input."""
+        """The number of times that each node is an input."""
         return Counter(x for node in self.nodes for x in node.inputs)
 
 
@@ -191,7 +191,7 @@ def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
 
 
 def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]]) -> list[Any]:
-    """All that leads to some starts, what goes into a thing before it, if that does not lead back."""
+    """The starts and all that leads to them, inputs before what is made of them, but in circles."""
     seen, done = set(), {}
     for start in starts:
         waiting = [start]

@@ -55,7 +55,7 @@ def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tup
 
 
 def _own_name(function: Callable) -> str:
-    """What a function is called in its source; a lambda, in what is made of that, _."""
+    """The name of a function in its source; _ for a lambda."""
     name = function.__code__.co_name
     return name if name.isidentifier() else "_"
 

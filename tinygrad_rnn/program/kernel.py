@@ -19,8 +19,6 @@ import numpy as np
 from tinygrad_rnn.program.expressions import Expression, Printer, operand, read
 from tinygrad_rnn.program.graph import Graph, Node
 
-Call = Callable[[str], str]  # the line that computes a node, when it is told the name of the array for the result
-
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
@@ -67,7 +65,7 @@ class _Function:
         return self.functions[thing]
 
     def name(self, x: Node) -> str:
-        """What stands for a leaf, or for a node that has been computed."""
+        """The name of a leaf, or of a node that has been computed."""
         if x not in self.names:
             self.names[x] = self.bind(x.value, "c")
         return self.names[x]
@@ -117,26 +115,18 @@ class _Buffered(_Function):
         self.looks = _looks(graph)
         self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
         self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
-        handed_out = [x for i, x in enumerate(graph.outputs) if i not in kept]
-        self.new = {x for x in handed_out if self.can_be_new(x) and graph.outputs.count(x) == 1}
-        self.slots, self.stacks = _placed(graph, self.new | self.looks.keys())
+        self.slots, self.stacks = _placed(graph, self.looks)
 
     # Where values are
 
     def base(self, x: Node) -> Node:
-        """Whose memory a node is."""
+        """The node in whose memory a node stands."""
         while x in self.looks:
             x = x.inputs[0]
         return x
 
-    def can_be_new(self, x: Node) -> bool:
-        """Whether a call can make an output as a new array itself."""
-        if x.is_leaf or not 0 < x.ndim < 3 or x in self.looks:
-            return False
-        return bool(x.primitive.products or x.primitive.reduction) or _is_ufunc(x)
-
     def array(self, x: Node) -> np.ndarray | None:
-        """The array of a node or a constant; None for an input, a parameter, or a result that is new at each call."""
+        """The array of a node or a constant; None for an input or a parameter."""
         return self.slots.get(x, x.value) if x.primitive is None else self.arrays.get(x)
 
     def name(self, x: Node) -> str:
@@ -163,13 +153,13 @@ class _Buffered(_Function):
         return self.views[text]
 
     def text(self, look: Expression) -> str:
-        """What makes a view."""
-        return "".join(map(str, Printer(lambda x, _: [self.name(x)], {}).parts(look)))
+        """The code that makes a view."""
+        return "".join(map(str, Printer(lambda x: [self.name(x)], {}).parts(look)))
 
     def result(self, i: int, x: Node) -> str:
         """Output i, as the caller gets it."""
-        is_own = x in self.new or (i in self.kept and self.base(x).primitive is not None)
-        return self.name(x) if is_own else f"{self.function(np.array, 'array')}({self.name(x)})"
+        is_own = i in self.kept and self.base(x).primitive is not None
+        return self.name(x) if is_own else f"{self.name(x)}.copy()"
 
     # Lines
 
@@ -189,10 +179,6 @@ class _Buffered(_Function):
                 self.free[array.shape, array.dtype].append(array)
 
     def _computed(self, node: Node, i: int) -> None:
-        call = self._call(node)
-        if node in self.new:
-            self.lines.append(f"{self.local(node, 'r')} = {call('')}")
-            return
         if node in self.slots:
             out = self.slots[node]
         else:
@@ -201,9 +187,9 @@ class _Buffered(_Function):
                 free = self.free[node.shape, node.dtype]
                 out = free.pop() if free else np.zeros(node.shape, node.dtype)
             self.owned[node] = out
-        self.arrays[node] = out
-        self.names[node] = self.bind(out)
-        self.lines.append(call(self.names[node]))
+        name = self.bind(out)
+        self.lines.append(self._call(node, name))
+        self.arrays[node], self.names[node] = out, name
 
     def _taken_over(self, node: Node, i: int) -> np.ndarray | None:
         """The array of an input that is needed here for the last time, if the result can be written over it."""
@@ -227,67 +213,57 @@ class _Buffered(_Function):
 
     # Calls
 
-    def _calling(self, function: Callable, *names: str) -> Call:
+    def _calling(self, function: Callable, out: str, *names: str) -> str:
         """A call of a function of arrays and, last, the array for the result."""
         name = self.function(function, function.__name__)
         before = "out=" if function in (np.maximum, np.minimum) else ""  # which NumPy wants by name
-        return lambda out: f"{name}({', '.join([*names, before + out] if out else names)})"
+        return f"{name}({', '.join([*names, before + out])})"
 
-    def _call(self, node: Node) -> Call:
+    def _call(self, node: Node, out: str) -> str:
+        """The line that computes a node, given the name of the array for the result."""
         primitive, static, inputs = node.primitive, node.static, node.inputs
         if _is_ufunc(node):
-            return self._by_element(node)
+            return self._by_element(node, out)
         if primitive.products:
-            return self._product(node)
+            return self._product(node, out)
         names = [self.name(x) for x in inputs]
         if _sums_rows(node):
             ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
-            return self._calling(np.dot, ones, self.view(_rows(operand(inputs[0]))))
+            return self._calling(np.dot, out, ones, self.view(_rows(operand(inputs[0]))))
         if primitive.reduction is not None:
             reduce = self.function(primitive.reduction.reduce, f"{primitive.name}_over")
-            return lambda out: f"{reduce}({names[0]}, {static[0]}, None, {out or None}, {static[1]})"
+            return f"{reduce}({names[0]}, {static[0]}, None, {out}, {static[1]})"
         if node.is_stack:
-            return lambda out: "; ".join(self._copy(f"{out}[{i}, ...]", x) for i, x in enumerate(names))
+            return "; ".join(self._copy(f"{out}[{i}, ...]", x) for i, x in enumerate(names))
         arguments = ", ".join([*names, *(self.bind(x, "s") for x in static)])
         if primitive.into is not None:
             into = self.function(primitive.into, primitive.name)
-            return lambda out: f"{into}({out}, {arguments})"
+            return f"{into}({out}, {arguments})"
         forward = self.function(primitive.forward, primitive.name)
-        return lambda out: self._copy(out, f"{forward}({arguments})")
+        return self._copy(out, f"{forward}({arguments})")
 
-    def _by_element(self, node: Node) -> Call:
+    def _by_element(self, node: Node, out: str) -> str:
         """A call of a ufunc.
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
-        function = node.primitive.forward
-        if node in self.new:  # with all its axes
-            return self._calling(function, *map(self.name, node.inputs))
-        names = [self.view(operand(x).reshape(())) if _is_number(x, node) else self.name(x) for x in node.inputs]
+        function, names = node.primitive.forward, list(map(self.name, node.inputs))
         wide = next((i for i, x in enumerate(node.inputs) if _is_repeated(x, node)), None)
         if wide is None or node.inputs[wide].dtype != node.dtype:
-            return self._calling(function, *names)
+            return self._calling(function, out, *names)
+        operands = [out if i == wide else name for i, name in enumerate(names)]
+        return f"{self._copy(out, names[wide])}; {self._calling(function, out, *operands)}"
 
-        def both(out: str) -> str:
-            operands = [out if i == wide else name for i, name in enumerate(names)]
-            return f"{self._copy(out, names[wide])}; {self._calling(function, *operands)(out)}"
-
-        return both
-
-    def _product(self, node: Node) -> Call:
+    def _product(self, node: Node, out: str) -> str:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
         product = read(node)
+        a, b = product.arguments
         if product.function == np.multiply.outer:
-            a, b = product.arguments
-            return self._calling(np.multiply, self.view(a[:, None]), self.view(b))
-        a, b = map(_straight, product.arguments)
+            return self._calling(np.multiply, out, self.view(a[:, None]), self.view(b))
         if a.ndim > 2 and b.ndim == 2:
-            call = self._calling(np.dot, self.view(_rows(a)), self.view(b))
-            rows = math.prod(node.shape[:-1]), node.shape[-1]
-            return lambda out: call(self.bind(self.bound[out].reshape(rows)))
-        if b.ndim == 1 and a.node is not None and a.node.is_transpose:
-            a, b = b, _straight(a.T)
-        return self._calling(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b))
+            rows = self.bound[out].reshape(math.prod(node.shape[:-1]), node.shape[-1])
+            return self._calling(np.dot, self.bind(rows), self.view(_rows(a)), self.view(b))
+        return self._calling(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, out, self.view(a), self.view(b))
 
 
 @dataclass(eq=False)
@@ -302,8 +278,8 @@ class _Row:
         return np.zeros((max(self.values) - min(self.values) + 1, *x.shape), x.dtype)
 
 
-def _placed(graph: Graph, excluded: set[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
-    """Where the values stand that stacks hold, and the arrays of these stacks.
+def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
+    """The places of the values that stacks hold, and the arrays of these stacks.
 
     Stacks that overlap, as h(0..T-1) and h(1..T), are one array. A stack of values of several types, or one
     that wants a value where another has another one, is none of these. What is excluded, or a stack itself, has
@@ -362,14 +338,6 @@ def _looked_at(x: Expression) -> Expression | None:
     return x if isinstance(x, Expression) and x.function is None else None
 
 
-def _straight(x: Expression) -> Expression:
-    """An expression without what is transposed twice."""
-    inner = x.arguments[0] if x.function is np.ndarray.transpose else x
-    if inner is not x and inner.node is not None and inner.node.is_transpose:
-        return read(inner.node).arguments[0]
-    return inner.arguments[0] if inner is not x and inner.function is np.ndarray.transpose else x
-
-
 def _rows(x: Expression) -> Expression:
     """A batch, over time too, as one matrix."""
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
@@ -382,11 +350,6 @@ def _is_basic(index: Any) -> bool:
 
 def _is_ufunc(node: Node) -> bool:
     return node.primitive.by_element and isinstance(node.primitive.forward, np.ufunc)
-
-
-def _is_number(x: Node, node: Node) -> bool:
-    """Whether an operand is one number in axes, beside an array."""
-    return x.ndim > 0 and x.shape != node.shape and x.size == 1
 
 
 def _is_repeated(x: Node, node: Node) -> bool:

@@ -28,7 +28,7 @@ from tinygrad_rnn.tensor import Tensor
 
 
 def dead_code(graph: Graph) -> Graph:
-    """Without what no output needs."""
+    """Remove nodes that no output needs."""
     return replaced(graph, {})
 
 
@@ -36,7 +36,7 @@ def dead_code(graph: Graph) -> Graph:
 
 
 def expanded(graph: Graph) -> Graph:
-    """With what primitives that stand for several do to Tensors, in place of these."""
+    """Replace composite primitives by those that they do to Tensors."""
     recorded: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}  # the inputs and what is made of them
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node | None:
@@ -111,7 +111,7 @@ def _is_rounded(a: float, b: float, dtype: np.dtype) -> bool:
 
 
 def common_subexpressions(graph: Graph) -> Graph:
-    """With one node for all that compute the same of the same."""
+    """Merge nodes that apply the same primitive to the same inputs."""
     known: dict[Any, Node] = {}
 
     def same(x: Node) -> Node:
@@ -134,7 +134,7 @@ def common_subexpressions(graph: Graph) -> Graph:
 
 
 def sums_over_time(graph: Graph) -> Graph:
-    """With one operation for all terms of a sum that differ in the step alone, and what is known early added first."""
+    """Merge terms of a sum that differ in the step alone into one operation, and add first what is known early."""
     role, step = roles(graph), steps(graph)
     cycle = cycles(graph, role)
     uses, outputs = graph.uses(), set(graph.outputs)
@@ -181,15 +181,14 @@ def _sum(terms: list[Node], step: dict, new: dict[Node, Node], uses: Mapping[Nod
     """Σ_t of terms that one primitive has made, one for each step."""
     terms = sorted(terms, key=step.__getitem__)
     first, only_here = terms[0], all(uses[x] == 1 for x in terms)
-    static = first.primitive.summed(*first.static) if first.primitive.summed and only_here else None
-    if static is not None:
+    if first.primitive.sums_rows and only_here and (not first.static or first.static[0] is P.INPUT):
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
-        return replace(first, inputs=tuple(inputs), static=static, name=None, step=node.step, layer=node.layer)
+        return replace(first, inputs=tuple(inputs), name=None, step=node.step, layer=node.layer)
     return made(P.sum_, (stacked([new.get(x, x) for x in terms]),), (0, False), first.shape, node)
 
 
 def time_batches(graph: Graph) -> Graph:
-    """With one operation for all steps where none waits for another: W x(t), f′(ĥ(t)), what a readout makes of h(t)."""
+    """Merge steps that do not wait for each other into one operation: W x(t), f′(ĥ(t)), a readout of h(t)."""
     role, step = roles(graph), steps(graph)
     cycle = cycles(graph, role)
     groups: dict[Any, list[Node]] = {}

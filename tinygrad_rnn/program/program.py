@@ -29,7 +29,7 @@ _KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What a pass has made of a program: its name, the number of nodes `before` and `after`, and the graph."""
+    """One pass over a program: its name, the number of nodes `before` and `after`, and the graph it has made."""
 
     name: str
     before: int
@@ -75,7 +75,7 @@ class _Traced:
 
 
 class Program:
-    """What `compile` returns. It is called with arrays, of the shapes of the examples or of others:
+    """A compiled function, to be called with arrays of the shapes of the examples or of others:
 
         loss, gradients = program(xs, targets)
 
@@ -137,7 +137,7 @@ class Program:
 
     @property
     def passes(self) -> list[Pass]:
-        """What was done to the graph of the examples, in order."""
+        """The passes over the graph of the examples, in order."""
         return list(self._first.passes)
 
     @property
@@ -147,7 +147,7 @@ class Program:
 
     @property
     def kernel(self) -> str:
-        """What runs: one call of NumPy a line, each with the array for its result."""
+        """The function that runs: one call of NumPy a line, each with the array for its result."""
         return self._first.kernel.text
 
     def code(self, rolled: bool = False, level: str = "named") -> str:

@@ -1,73 +1,69 @@
-"""Which nodes of a trace are written as lines of their own, and to which time step each belongs."""
+"""The nodes of a trace that are written as lines of their own, and the time step of each."""
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
 
 from tinygrad_rnn.program.expressions import array_text, read
-from tinygrad_rnn.program.graph import Node, depth_first, replaced, rewritten
+from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewritten
 from tinygrad_rnn.program.tracing import Trace
 
 DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
-MOST_TERMS = 8  # as do sums of more terms than this,
+_MOST_TERMS = 8  # as do sums of more terms than this,
 _LONGEST_CONSTANT = 40  # and constants of more characters
 
 
 class Schedule:
-    """Which nodes of a trace are written as lines of their own, and at which time step.
+    """The nodes of a trace that are written as lines of their own, and the time step of each.
 
     Attributes:
         expressions: how each node is written.
-        live: what the outputs depend on, in the order of execution; without what changes no bit, where `folds`.
+        live: the nodes that the outputs depend on, in the order of execution; where `folds`, without those that
+            change no bit.
         outputs: of the trace. forward: what the loss and the further outputs are made of.
         step: of each node, its own or `near`. near: the step in whose course a node is computed.
         sums: the terms of each node that is a sum. lines: the nodes that get lines.
         gathered: the sums over time, to which each step adds its terms; within: what these are on the way.
+        timeless: the names and layers of the variables that belong to no step.
     """
 
     def __init__(self, trace: Trace, folds: bool):
         self.trace, self.folds = trace, folds
         graph = rewritten(trace.graph, _folded) if folds else replaced(trace.graph, {})
-        self.live, self.outputs = graph.nodes, graph.outputs
+        self.live, self.outputs = _in_order(graph), graph.outputs
         results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
         self.forward = set(depth_first(results, lambda x: x.inputs))
         self.expressions = {x: read(x) for x in self.live}
         self.uses = Counter(x.node for written in self.expressions.values() for x in written.walk() if x.node)
         self.gathered: set[Node] = set()
-        timeless = self._find_steps()
+        self.timeless: set[tuple] = set()
+        self._pass_steps()
+        self.timeless = self._names_of_no_step()
+        self._pass_steps()
         self._find_sums()
-        self._pass_steps(timeless)  # a sum over time belongs to no step, nor does what is made of it
+        self._pass_steps()  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
 
-    def _find_steps(self) -> set[tuple]:
-        """A variable that has no step itself has that of what it is made of, if there are several, as y(1), y(2).
+    def _names_of_no_step(self) -> set[tuple]:
+        """The names and layers of variables without a step of which there is one alone; y(1) and y(2) are of a step."""
+        found: dict[tuple, set] = defaultdict(set)
+        for x in self.live:
+            if x.name is not None and x.step is None:
+                found[x.name, x.layer].add(self.near[x])
+        return {key for key, steps in found.items() if len(steps) == 1}
 
-        Returns:
-            The names and layers of those that belong to no step.
-        """
-        named = [x for x in self.live if x.name is not None and x.step is None]
-        self._pass_steps(set())
-        found: dict[tuple, set] = {}
-        for x in named:
-            found.setdefault((x.name, x.layer), set()).add(self.near[x])
-        timeless = {key for key, steps in found.items() if len(steps) == 1}
-        self._pass_steps(timeless)
-        return timeless
+    def _is_timeless(self, x: Node) -> bool:
+        return x.step is None and (x.name, x.layer) in self.timeless
 
-    def _pass_steps(self, timeless: set[tuple]) -> None:
-        """Find `near`, given the names and layers of the variables that belong to no step.
+    def _pass_steps(self) -> None:
+        """Find `near`, given the names of the variables that belong to no step.
 
         `steps.steps` asks what a node waits for, and `folding.time_steps` where it is drawn; here it is the step among
         whose lines a person writes it. The backward pass runs from the last step to the first, so that on the way back
         a node waits for the earliest step of what it is made of, where it is the latest on the way there.
         """
-
-        def is_timeless(x: Node) -> bool:
-            return x.name is not None and x.step is None and (x.name, x.layer) in timeless
-
         self.near: dict[Node, int | None] = {}
         for node in self.live:
             steps = {x: s for x in node.inputs if (s := self.step(x)) is not None}
-            if is_timeless(node) or (node.step is None and node in self.gathered):
+            if self._is_timeless(node) or (node.step is None and node in self.gathered):
                 self.near[node] = None
             elif node in self.forward:
                 self.near[node] = max(steps.values(), default=None) if node.step is None else node.step
@@ -75,18 +71,19 @@ class Schedule:
                 back = [s for x, s in steps.items() if x.primitive is not None and x not in self.forward]
                 there = [s for x, s in steps.items() if x.primitive is not None and x in self.forward]
                 self.near[node] = min(back, default=max(there, default=None))
-        self._join_users(is_timeless)
+        self._join_users()
         # What only lines without a step use is computed after the last step, and belongs to none either.
         used = {x for node in self.live if self.near[node] is not None for x in node.inputs}
-        for x in self.forward & self.near.keys() - used - set(self.outputs):
+        added = {x for node in self.gathered for x in self.sums[node]}
+        for x in self.forward & self.near.keys() - used - added - set(self.outputs):
             if x.name is None and x.step is None:
                 self.near[x] = None
 
-    def _join_users(self, is_timeless: Callable[[Node], bool]) -> None:
-        """What is made of leaves alone, and so waits for no step, has that of what it goes into: Y(1)."""
+    def _join_users(self) -> None:
+        """Give nodes that are made of leaves alone, and so wait for no step, that of what they go into: Y(1)."""
         free: set[Node] = set()
         for node in self.live:
-            has_place = is_timeless(node) or (node.name is not None and node.step is not None)
+            has_place = self._is_timeless(node) or (node.name is not None and node.step is not None)
             if not has_place and all(x.primitive is None or x in free for x in node.inputs):
                 free.add(node)
         for node in reversed(self.live):
@@ -95,7 +92,7 @@ class Schedule:
                     self.near[x] = self.step(node) if x in self.forward else self.near[node]
 
     def step(self, x: Node) -> int | None:
-        """That of a variable; or that in whose course what has no name is computed."""
+        """The step of a variable; of a node without a name, the one in whose course it is computed."""
         return x.step if x.primitive is None or (x.name is not None and x.step is not None) else self.near.get(x)
 
     def _find_sums(self) -> None:
@@ -114,7 +111,7 @@ class Schedule:
                 self.sums[node] = [first, term]
         steps = {x: {self.step(y) for y in terms if y.primitive is not None} for x, terms in self.sums.items()}
         over_time = {x for x in self.sums if len(steps[x]) > 1 and not (x in self.forward and x.step is not None)}
-        self.gathered = over_time | {x for x, terms in self.sums.items() if len(terms) > MOST_TERMS}
+        self.gathered = over_time | {x for x, terms in self.sums.items() if len(terms) > _MOST_TERMS}
         if not self.folds:
             self.sums = {x: terms for x, terms in self.sums.items() if x in self.gathered}
         self.within = {y for x in self.sums for y in self.so_far(x)[1:]}
@@ -148,11 +145,19 @@ class Schedule:
         return constant.name is not None or (constant.ndim > 0 and len(array_text(constant.value)) > _LONGEST_CONSTANT)
 
 
+def _in_order(graph: Graph) -> list[Node]:
+    """The nodes of a graph, what is made of leaves alone right before it is used: x(t) in its step."""
+    starts = [node for node in graph.nodes if not all(x.is_leaf for x in node.inputs)]
+    found = depth_first([*starts, *graph.guards, *graph.outputs], lambda x: x.inputs[::-1])
+    return [x for x in found if not x.is_leaf]
+
+
 def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
     """A node without what changes no bit: a factor of 1, or numbers that are repeated where NumPy repeats them."""
     for i, x in enumerate(inputs) if node.primitive.by_element else ():
         others = {y.shape for y in (*inputs[:i], *inputs[i + 1 :])}
-        if x.primitive and x.primitive.has_shape and x.name is None and x.inputs[0].ndim == 0 and node.shape in others:
+        in_a_shape = x.primitive is not None and x.primitive.is_copy and not x.primitive.by_element
+        if in_a_shape and x.name is None and x.inputs[0].ndim == 0 and node.shape in others:
             inputs = (*inputs[:i], x.inputs[0], *inputs[i + 1 :])
     kept = node.unchanged(inputs) if node.name is None else None
     return node.on(inputs) if kept is None else kept

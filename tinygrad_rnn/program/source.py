@@ -4,6 +4,7 @@
   under the equations that it computes; `rolled=True` makes loops over t of the steps that are alike.
 """
 
+import ast
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def written(trace: Trace, rolled: bool = False, level: str = "named") -> str:
     if level not in ("named", "primitives"):
         raise ValueError(f"written(level={level!r}): not one of 'named', 'primitives'")
     schedule = Schedule(trace, folds=level == "named")
-    return _Text(Assignments(schedule, rolled), rolled).module()
+    return _Text(Assignments(schedule), rolled).module()
 
 
 @dataclass
@@ -69,8 +70,7 @@ class _Text:
         self.defined = {line.target for line in lines.lines}
         self.T = max((ref.step for ref in self.defined if ref.step is not None), default=0)
         self.loops = list(self._loops())
-        if rolled:
-            self._find_local()
+        self._find_local()
         self.equations = Equations(lines, self._number)
 
     def _add(self, line: Assignment) -> None:
@@ -100,7 +100,7 @@ class _Text:
             i += len(loop.blocks)
 
     def _alike(self, loop: _Loop, block: _Block) -> list[Assignment] | None:
-        """Which lines of the pattern a block lacks, if it is the pattern but for the step; else None.
+        """The lines of the pattern that a block lacks, if it is the pattern but for the step; else None.
 
         A line that it lacks may be run all the same if it makes what nobody asks for, as dh(0) = ᵗU dĥ(1).
         """
@@ -216,21 +216,15 @@ class _Text:
         return "T + 1" if step == self.T else self._number(step + 1)
 
     def _starts(self, families: Iterable[Family]) -> Iterator[str]:
-        """What loops need before they start."""
+        """The variables with steps, and the sums, before their first step."""
         families = list(families)
-        kept = [x.base for x in families if self.rolled and x.stepped and not x.zeroed and not x.local]
-        for some in _in_rows(kept):
+        kept = [x.base for x in families if x.stepped and not x.zeroed and not x.local]
+        for i in range(0, len(kept), _IN_A_ROW):
+            some = kept[i : i + _IN_A_ROW]
             yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
-        order = {ref.family: i for i, ref in enumerate(self.lines.returned)}
-        like = sorted((x for x in families if x.zeroed_like), key=lambda x: order.get(x, 0))
-        for some in _in_rows(like):
-            names, leaves = ", ".join(x.base for x in some), ", ".join(x.zeroed_like for x in some)
-            zeros = f"np.zeros_like({leaves})" if len(some) == 1 else f"map(np.zeros_like, ({leaves}))"
-            yield f"{names} = {zeros}"
         for x in families:
-            if x.zeroed and not x.zeroed_like:
-                start = f"dict.fromkeys(range(T + 1), {x.zeroed})" if x.stepped else x.zeroed
-                yield f"{x.base} = {start}"
+            if x.zeroed:
+                yield f"{x.base} = dict.fromkeys(range(T + 1), {x.zeroed})" if x.stepped else f"{x.base} = {x.zeroed}"
 
     def _lines_of(self, loop: _Loop) -> Iterator[str]:
         block = loop.blocks[0]
@@ -240,7 +234,7 @@ class _Text:
             for part in (line.target, f" {line.sign} ", *line.parts):
                 moves = not isinstance(part, str) and next(moving)
                 pieces.append(self._part(part, block.group if moves else None))
-            text = "".join(pieces)
+            text = ast.unparse(ast.parse("".join(pieces)))  # with the parentheses that are needed
             start, equals, value = text.partition("= ")
             long = len(text) > _WIDTH
             yield from _wrapped(f"{start}{equals}(", value.split(" + "), " + ", ")", "    ") if long else [text]
@@ -259,7 +253,7 @@ class _Text:
         base = part.family.base
         if part.step is None or part.family.local:
             return base
-        return f"{base}[{index}]" if self.rolled else f"{base}_{index.replace('-', 'm')}"
+        return f"{base}[{index}]"
 
     def _number(self, step: int) -> str:
         """A step, from the end if it is nearer to that."""
@@ -290,11 +284,6 @@ class _Text:
                 yield f"*({family.base}[t] for t in range({steps}))"
             else:
                 yield from (self._part(ref, None) for ref in some)
-
-
-def _in_rows(names: list) -> Iterator[list]:
-    """As many as stand in one line."""
-    return (names[i : i + _IN_A_ROW] for i in range(0, len(names), _IN_A_ROW))
 
 
 def _comment(head: str, equations: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ def steps(graph: Graph) -> dict[Node, int | None]:
 
 
 def roles(graph: Graph) -> dict[Node, Role]:
-    """What every node does, the same for those that do the same in different steps; leaves have one of their own."""
+    """The role of every node, the same for nodes that do the same in different steps; leaves have one of their own."""
     numbers: dict[Any, int] = {}
     parameters = {*graph.parameters, *graph.inputs}
 
@@ -130,10 +130,8 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
         return None
     by_rows = primitive.by_rows and shared == [True, False] and (not static or static[0] is P.INPUT)
     if primitive.reduction is not None:
-        axis = static[0]
-        axes = range(columns[0][0].ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        static = (tuple(1 + a % columns[0][0].ndim for a in axes), static[1])
-    elif primitive.has_shape:
+        static = (tuple([1 + a for a in P.axes_of(static[0], columns[0][0].ndim)]), static[1])
+    elif primitive.is_copy and not primitive.by_element:
         static = (shape,)
     elif not (primitive.by_element or by_rows):
         return None

@@ -1,4 +1,4 @@
-"""What a function finds around it: all that its code can look at besides its arguments, and that may change.
+"""The surroundings of a function: all that its code can look at besides its arguments, and that may change.
 
 These are the variables of its closure, its defaults, the globals that it names, and what they hold: the items of
 collections, the attributes of nets, those of other objects, classes and modules that the code names; and the same for
@@ -35,7 +35,7 @@ _RANDOM = (np.random.Generator, np.random.RandomState, random.Random)
 
 
 class Surroundings:
-    """What stands around a function.
+    """The surroundings of a function, as they were when it was traced.
 
     Attributes:
         looks: functions that give what stands at some places. there: what stood there.
@@ -183,7 +183,7 @@ def _may_draw(x: Any) -> bool:
 
 
 def _held(x: Any) -> list:
-    """What a thing refers to; words that are keys of a dict, too."""
+    """The things that a thing refers to; words that are keys of a dict, too."""
     return [*(x if isinstance(x, dict) else ()), *gc.get_referents(x)]
 
 

@@ -1,9 +1,9 @@
 """A function's loss and gradients as a graph: the function is run, and everything it does is kept.
 
-It is run on shapes, which is quick, and its gradients are found on shapes; then it is run once more, on the values,
-where it must do the same. What a trace holds is what was done with Tensors. A value that was read out may have decided
-about that: which way an `if` went, how often a loop ran. So each is a guard of the graph: a call in which it is another
-is none of this trace. What else may decide stands around the function, and is looked at before each call.
+It is run twice, and must do the same both times; then its gradients are found, on shapes alone. A trace holds all that
+was done with Tensors. A value that was read out may have decided about that: which way an `if` went, how often a loop
+ran. So each is a guard of the graph: a call in which it is another is none of this trace. What else may decide stands
+around the function, and is looked at before each call.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
 from tinygrad_rnn.program.surroundings import Surroundings, without_chance
-from tinygrad_rnn.program.watchers import OnShapes, OnValues, Recorder
+from tinygrad_rnn.program.watchers import FirstRun, OnShapes, Recorder, SecondRun
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
 
@@ -72,21 +72,16 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     for p in wrt:
         p.requires_grad = True
 
-    tracer, run = OnShapes(given), partial(_outputs, name, function, structure, given)
-    try:
-        with temporarily(observer, tracer):
-            outputs, returned = run()
-            tracer.show()
-            surroundings = Surroundings(function, structure)
-            with without_chance(name, surroundings.asks):
-                _check_again(name, run, tracer.nodes, outputs)
-            surroundings.settle(name)
-            tracer.active = True
-            outputs[1:1] = _gradients(outputs[0], wrt, tracer.without_gradient)
-        graph, parameters, of_wrt = _graph(outputs, given, wrt, tracer)
-    finally:
-        outputs = None  # what is there after this, the function has kept
-        tracer.leave()
+    first, run = FirstRun(), partial(_outputs, name, function, structure)
+    with temporarily(observer, first):
+        outputs, returned = run(given)
+    surroundings = Surroundings(function, structure)
+    with without_chance(name, surroundings.asks):
+        _check_again(name, run, first, given, outputs)
+    surroundings.settle(name)
+    with temporarily(observer, OnShapes(first)):
+        outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
+    graph, parameters, of_wrt = _graph(outputs, given, wrt, first)
 
     input_names = _input_names(function, inputs)
     names = dict(zip(given, input_names, strict=True))
@@ -104,37 +99,28 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
     return [loss, *map(as_tensor, others)], returned
 
 
-def _check_again(name: str, run: Callable, made: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-    """Run a function once more, on values, and see that it makes the same of them."""
-    again = OnValues(name, made)
-    with temporarily(observer, again):
-        found, _ = run()
-    whole = len(again.numbers) == len(again.first) and len(found) == len(outputs)
+def _check_again(name: str, run: Callable, first: FirstRun, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Run a function once more, and see that it makes the same of its inputs."""
+    again = SecondRun(name, first.nodes)
+    try:
+        with temporarily(observer, again):
+            found, _ = run([again.input(x) for x in given])
+    finally:
+        again.leave()
     values = ([x.value for x in some] for some in (outputs, found))
+    whole = next(again.coming, None) is None and len(found) == len(outputs)
     if not whole or not all(map(again.same, outputs, found, *values)):
         raise again.differs()
 
 
-def _gradients(loss: Tensor, wrt: Sequence[Tensor], without_gradient: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The gradients, as a graph; nodes without one of which the function has asked it after all are where it ends."""
-    ends = [(x, x.primitive, x.inputs, x.arguments) for x in without_gradient if x.requires_grad]
-    for x, *_ in ends:
-        x.primitive, x.inputs, x.arguments = None, (), ()
-    try:
-        return grad(loss, wrt, create_graph=True)
-    finally:
-        for x, *made in ends:
-            x.primitive, x.inputs, x.arguments = made
-
-
 def _graph(
-    outputs: Sequence[Tensor], given: Sequence[Tensor], wrt: Sequence[Tensor], tracer: OnShapes
+    outputs: Sequence[Tensor], given: Sequence[Tensor], wrt: Sequence[Tensor], first: FirstRun
 ) -> tuple[Graph, tuple[Tensor, ...], tuple[Node, ...]]:
     """The graph of the outputs, the Tensors that its parameters are read from, and the leaves of `wrt`."""
-    inputs, nodes = set(given), topological_order(*outputs, *tracer.nodes)
-    born_before = [x for x in nodes if x.primitive is None and x.born < tracer.started]
+    inputs, nodes = set(given), topological_order(*outputs, *first.nodes, *first.read_out)
+    born_before = [x for x in nodes if x.primitive is None and x.born < first.started]
     live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
-    old = next((x for x in nodes if x.primitive is not None and x.born < tracer.started), None)
+    old = next((x for x in nodes if x.primitive is not None and x.born < first.started), None)
     if old is not None:
         raise ValueError(f"compile: {describe(old)} was computed before, of values that may change; compute it inside")
     new: dict[Tensor, Node] = {}
@@ -145,7 +131,7 @@ def _graph(
         made_of = tuple([new[y] for y in x.inputs])
         new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value, x.born)
     made = [x for x in nodes if x.primitive is not None]
-    guards = [x for x in tracer.read_out if x in varying]
+    guards = [x for x in first.read_out if x in varying]
     graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, given, live, guards)))
     return graph, tuple(live), tuple(new[p] for p in wrt)
 
@@ -165,7 +151,7 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
 
 
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:
-    """What gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
+    """The leaves that gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
     if not isinstance(wrt, (Module, Tensor, Iterable)):
         raise TypeError(f"compile({name}, wrt={wrt!r}): pass the parameters, such as net.parameters()")
     if isinstance(wrt, Module):
@@ -182,7 +168,7 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
 
 
 def inputs_among(name: str, wrt: Sequence[Tensor | int], examples: tuple) -> list[Tensor | int]:
-    """What gradients are wanted of, with the number of the input in place of an example."""
+    """The leaves that gradients are wanted of, with the number of the input in place of an example."""
     leaves, _ = flattened(examples)
     places = {x: [i for i, y in enumerate(leaves) if y is x] for x in leaves if isinstance(x, Tensor)}
     for x in wrt:
@@ -192,7 +178,7 @@ def inputs_among(name: str, wrt: Sequence[Tensor | int], examples: tuple) -> lis
 
 
 def name_of(function: Callable) -> str:
-    """What error messages call a function."""
+    """The name of a function in error messages."""
     return getattr(function, "__name__", type(function).__name__)
 
 

@@ -1,12 +1,10 @@
-"""What watches a function while it is traced: first on shapes, then on values."""
+"""The observers of a function while it is traced: of its first run, of its second, and of its gradients."""
 
-import contextlib
 import linecache
 import os
 import sys
 import warnings
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,18 +46,30 @@ for _name in ("int", "index", "floordiv", "rfloordiv", "divmod", "rdivmod", "lsh
 
 
 class Recorder(Observer):
-    """Keeps what was made of what, whether or not it requires a gradient."""
+    """Keeps what was made of what, whether or not it requires a gradient.
+
+    Attributes:
+        read_out: the nodes that stand for values which were read out.
+        without_gradient: the nodes that require no gradient, which a function may ask for after all.
+    """
 
     traces = True
 
     def __init__(self) -> None:
         self.read_out: list[Tensor] = []
+        self.without_gradient: set[Tensor] = set()
 
     def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Link it to its inputs."""
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
+        if not node.requires_grad:
+            self.without_gradient.add(node)
         if node.value.dtype.kind != "f":
             node.__class__ = Choice
+
+    def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
+        """Nothing, where the engine, which has not kept what the node was made of, has a leaf."""
+        return () if node in self.without_gradient else terms(node, g)
 
     def left(self, call: str, instead: str, x: Tensor | None) -> None:
         """Make a node that is x as long as it has the value that is read out now; refuse what no program can follow."""
@@ -69,56 +79,27 @@ class Recorder(Observer):
             self.read_out.append(record(AS_TRACED, (x,), x.value.copy()))
 
 
-class OnShapes(Recorder):
-    """Runs a function on shapes: nobody sees the values until one is read out, and most functions read none.
+class FirstRun(Recorder):
+    """Keeps all that a function does.
 
     Attributes:
-        active: whether it does; what stands for values is NaN, or others than they are. given: the inputs, with
-            their values, until these are needed. warned: the lines that were warned of.
         nodes: those made, in order. started: what is older was there before the function ran, as the inputs were.
-        read_out: the nodes that stand for values which were read out.
-        without_gradient: those of the nodes that require none, which a function may still ask for.
-        results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
+        warned: the lines that were warned of.
     """
 
-    def __init__(self, given: Sequence[Tensor]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.active = True
-        self.given = {x: x.value for x in given}
-        for x in given:
-            x.value = x.value * np.nan if x.dtype.kind == "f" else ~x.value
         self.nodes: list[Tensor] = []
-        self.without_gradient: list[Tensor] = []
         self.started = Tensor(0.0).born
-        self.results: dict[Any, np.ndarray] = {}
         self.warned: set[tuple[str, int]] = set()
-
-    def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
-        """NaN in the shape of the result; what it is, once values are needed."""
-        if not self.active:
-            return primitive.forward(*arguments)
-        static = arguments[len(inputs) :]
-        key = primitive, static_key(static), *[(x.value.shape, x.value.dtype) for x in inputs]
-        if key not in self.results:
-            with np.errstate(all="ignore"):
-                value = np.asarray(primitive.forward(*[np.zeros(x.shape, x.dtype) for x in inputs], *static))
-            nothing = np.full((), np.nan if value.dtype.kind == "f" else 0, value.dtype)
-            self.results[key] = np.ndarray(value.shape, value.dtype, nothing, strides=(0,) * value.ndim)
-        return self.results[key]
 
     def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Keep it."""
         super().made(node, primitive, inputs, arguments)
         self.nodes.append(node)
-        if not node.requires_grad:
-            self.without_gradient.append(node)
 
     def left(self, call: str, instead: str, x: Tensor | None) -> None:
-        """From now on, and so far, there are values; a line that reads another at each call is warned of once."""
-        if self.active and x is not None:
-            self.active = False
-            self.show()
-            _compute(self.nodes)
+        """Warn once of a line that reads another value at each call."""
         super().left(call, instead, x)
         line = file, number = calling_line()
         code = linecache.getline(file, number).strip()
@@ -130,67 +111,103 @@ class OnShapes(Recorder):
             )
             warnings.warn_explicit(text, UserWarning, file, number)
 
-    def show(self) -> None:
-        """Give the inputs the values that they have."""
-        for x, value in self.given.items():
-            x.value = value
-        for node in self.nodes if self.given else ():
-            node.arguments = (*map(self.given.get, node.inputs, node.arguments), *node.static)
-        self.given = {}
 
-    def leave(self) -> None:
-        """Give the nodes their values that the function, or what it has called, has kept."""
-        self.show()
-        kept = [weakref.ref(x) for x in self.nodes]
-        self.nodes.clear()
-        self.without_gradient.clear()
-        with contextlib.suppress(ValueError, IndexError, TypeError), np.errstate(all="ignore"):
-            _compute([x for x in (reference() for reference in kept) if x is not None])
+class SecondRun(Recorder):
+    """Sees that a function does the second time what it has done the first time.
 
-
-def _compute(nodes: Sequence[Tensor]) -> None:
-    """Run the primitives of nodes again, of the values that their inputs have by now."""
-    for node in nodes:
-        inputs = [before if x.is_leaf else x.value for x, before in zip(node.inputs, node.arguments, strict=False)]
-        node.arguments = (*inputs, *node.static)
-        node.value = np.asarray(node.primitive.forward(*node.arguments))
-
-
-class OnValues(Recorder):
-    """Runs a function for the second time, on values, and sees that it does what it has done the first time.
+    It shows no values but those that are read out: one that is taken unseen is another than the first time.
 
     Attributes:
-        first: the nodes that the first run has made.
-        numbers: of those that this one has made, by when they were born.
+        coming: the nodes of the first run that this one has not made yet.
+        before: what stood in the first run where an input or a node stands.
     """
 
     def __init__(self, name: str, first: Sequence[Tensor]):
         super().__init__()
-        self.name, self.first = name, first
-        self.numbers: dict[int, int] = {}
+        self.name, self.coming = name, iter(first)
+        self.before: dict[Tensor, Tensor] = {}
+
+    def input(self, before: Tensor) -> Tensor:
+        """A Tensor in the place of an input of the first run."""
+        x = Tensor(_hidden(before.value), before.requires_grad)
+        self.before[x] = before
+        return x
+
+    def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
+        """NaN in the shape of the result, which is known."""
+        self.next = next(self.coming, None)
+        if self.next is None:
+            raise self.differs()
+        return _hidden(self.next.value)
 
     def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
         """Compare it with the one of the first run."""
         super().made(node, primitive, inputs, arguments)
-        number = self.numbers[node.born] = len(self.numbers)
-        before = self.first[number] if number < len(self.first) else None
+        before = self.before[node] = self.next
         if (
-            before is None
-            or before.primitive is not primitive
+            before.primitive is not primitive
             or static_key(before.static) != static_key(node.static)
             or not all(map(self.same, before.inputs, inputs, before.arguments, arguments))
         ):
             raise self.differs(node)
 
+    def left(self, call: str, instead: str, x: Tensor | None) -> None:
+        """Show the value."""
+        if x in self.before:
+            x.value = self.before[x].value
+        super().left(call, instead, x)
+
     def same(self, before: Tensor, x: Tensor, held: np.ndarray, holds: np.ndarray) -> bool:
         """Whether x is to this run what another Tensor was to the first; of leaves, by what they held when read."""
-        if x.born in self.numbers:
-            return self.first[self.numbers[x.born]] is before
+        if x in self.before:
+            return self.before[x] is before
         one = before is x or (before.is_leaf and x.is_leaf)
         return one and (not x.is_leaf or held is holds or np.array_equal(held, holds, equal_nan=True))
+
+    def leave(self) -> None:
+        """Give all their values, as the function may have kept them."""
+        for x, before in self.before.items():
+            x.value, x.arguments = before.value, before.arguments
 
     def differs(self, at: Tensor | None = None) -> ValueError:
         """The error that tells of a difference, at a node or at the end."""
         file, line = calling_line()
         where = "" if at is None else f": see {describe(at)}, {os.path.basename(file)} line {line}"
         return changed(self.name, where)
+
+
+def _hidden(value: np.ndarray) -> np.ndarray:
+    """NaN in the shape of a value; of whole numbers and booleans, others."""
+    return np.broadcast_to(value.dtype.type(np.nan), value.shape) if value.dtype.kind == "f" else ~value
+
+
+class OnShapes(Recorder):
+    """Runs the rules of gradients on shapes, which is quick; a value that is read out is computed then.
+
+    Args:
+        before: the recorder of what the gradients are of, which is continued.
+
+    Attributes:
+        results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
+    """
+
+    def __init__(self, before: Recorder) -> None:
+        self.read_out, self.without_gradient = before.read_out, before.without_gradient
+        self.results: dict[Any, np.ndarray] = {}
+
+    def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
+        """NaN in the shape of the result."""
+        static = arguments[len(inputs) :]
+        key = primitive, static_key(static), *[(x.value.shape, x.value.dtype) for x in inputs]
+        if key not in self.results:
+            with np.errstate(all="ignore"):
+                value = primitive.forward(*[np.zeros(x.shape, x.dtype) for x in inputs], *static)
+            self.results[key] = _hidden(np.asarray(value))
+        return self.results[key]
+
+    def left(self, call: str, instead: str, x: Tensor | None) -> None:
+        """Compute the value, and all that it is made of."""
+        for node in () if x is None else topological_order(x):
+            if node.primitive is not None:
+                node.value = np.asarray(node.primitive.forward(*[y.value for y in node.inputs], *node.static))
+        super().left(call, instead, x)
