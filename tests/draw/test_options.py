@@ -107,7 +107,7 @@ class TestRolled:
         def content(T):
             diagram = VIEWS[view](unrolled(T, **NETS[net]), rolled=True)
             return [(n.label, n.markup, n.kind, n.x, n.y, n.faint) for n in diagram.nodes], [
-                (*arrow, e.kind, e.via) for arrow, e in zip(arrows(diagram), diagram.edges, strict=True)
+                (*arrow, e.kind, e.curve) for arrow, e in zip(arrows(diagram), diagram.edges, strict=True)
             ]
 
         assert content(2) == content(3) == content(12)
@@ -447,7 +447,7 @@ class TestOutput:
         data = json.loads(diagram.save(tmp_path / "figure.json").read_text(encoding="utf-8"))
         assert [tg.draw.Node(**node) for node in data["nodes"]] == diagram.nodes
         for edge in data["edges"]:
-            edge["via"], edge["curve"] = (tuple(map(tuple, edge[name])) for name in ("via", "curve"))
+            edge["curve"], edge["middle"] = tuple(map(tuple, edge["curve"])), edge["middle"] and tuple(edge["middle"])
         assert [tg.draw.Edge(**edge) for edge in data["edges"]] == diagram.edges
         assert (data["title"], data["steps"], data["caption"]) == (diagram.title, diagram.steps, diagram.caption)
 

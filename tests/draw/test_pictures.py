@@ -6,12 +6,14 @@ import subprocess
 import sys
 import unicodedata
 import xml.etree.ElementTree as ET
-from itertools import pairwise
+from collections import defaultdict
 
 import graphviz
+import numpy as np
 import pygraphviz
 import pytest
 from drawn_nets import NETS, SVG, VIEWS
+from own_nets import OWN_NETS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
@@ -24,7 +26,7 @@ class Picture:
 
     def __init__(self, diagram):
         self.root = ET.fromstring(diagram.render("svg"))
-        self.nodes, self.edge_labels, self.panels = {}, [], []
+        self.nodes, self.edge_labels, self.panels, self.lines = {}, [], [], []
         for g in self.root.iter(f"{SVG}g"):
             id = g.get("id")
             if g.get("class") == "node" and not id.startswith("legend"):
@@ -32,6 +34,7 @@ class Picture:
             if g.get("class") == "cluster":
                 self.panels.append(self.shape(g))
             if g.get("class") == "edge":
+                self.lines += [(id.split("->"), points(path.get("d"))) for path in g.iter(f"{SVG}path")]
                 for text in g.iter(f"{SVG}text"):
                     x, y, size = (float(text.get(name)) for name in ("x", "y", "font-size"))
                     widths = [style.text_width(s.text, float(s.get("font-size", size))) for s in text]
@@ -67,6 +70,23 @@ def test_words_are_given_as_much_room_as_graphviz_sets_them_in(text):
     assert style.text_width(text, 16) > 0.96 * 72 * float(words.split()[4])
 
 
+def points(path, pieces=16):
+    """Points along a Bézier curve, from the text of an SVG path."""
+    numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", path)]
+    corners = np.array(numbers).reshape(-1, 2)
+    t = np.linspace(0, 1, pieces)[:, None]
+    weights = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3
+    parts = [corners[i : i + 4] for i in range(0, len(corners) - 3, 3)]
+    return np.concatenate([sum(w * p for w, p in zip(weights, part, strict=True)) for part in parts])
+
+
+def assert_lines_pass_no_node(picture):
+    ids, boxes = list(picture.nodes), np.array(list(picture.nodes.values()))
+    for ends, line in picture.lines:
+        inside = (line[:, None] > boxes[:, :2] + 1) & (line[:, None] < boxes[:, 2:] - 1)
+        assert {ids[i] for i in np.flatnonzero(inside.all(axis=2).any(axis=0))} <= set(ends)
+
+
 def overlap(a, b):
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
@@ -94,12 +114,7 @@ def test_a_line_of_a_sum_crosses_no_node(unrolled):
     loss = unrolled(3)
     W = next(node for node in topological_order(loss) if node.name == "W")
     diagram = tg.draw.backward(loss + (W * W).sum())
-    places = {node.id: (node.x, node.y) for node in diagram.nodes}
-    for edge in diagram.edges:
-        for corner in edge.via:
-            low, high = sorted([places[edge.source][1], corner[1]])
-            met = [id for id, (x, y) in places.items() if abs(x - corner[0]) < 20 and low <= y <= high]
-            assert met == [edge.source]
+    assert_lines_pass_no_node(Picture(diagram))
 
 
 OPTIONS = {
@@ -122,6 +137,37 @@ def test_nothing_overlaps_in_other_nets(unrolled, view, net, option):
     diagram = VIEWS[view](unrolled(3, **NETS[net]), **OPTIONS[option])
     assert "nan" not in diagram.render("svg").decode()
     assert_nothing_overlaps(Picture(diagram))
+
+
+@pytest.mark.parametrize("options", [{}, {"level": "primitives"}], ids=str)
+@pytest.mark.parametrize("net", OWN_NETS)
+def test_nothing_overlaps_and_no_line_passes_a_node_in_any_graph(net, options):
+    """Of both figures of a graph, which put each node in the same place."""
+    loss = OWN_NETS[net]()
+    forward, backward = (Picture(view(loss, **options)) for view in VIEWS.values())
+    for picture in (forward, backward):
+        assert_nothing_overlaps(picture)
+        assert_lines_pass_no_node(picture)
+    for id in forward.nodes:
+        assert backward.centre(id) == pytest.approx(forward.centre(id), abs=0.05)
+
+
+@pytest.mark.parametrize("net", OWN_NETS)
+def test_what_is_the_same_in_every_step_stands_in_the_same_place_of_its_column(net):
+    diagram = tg.draw.forward(OWN_NETS[net]())
+    of_step = {step: (left, right) for step, (left, _, right, _) in diagram.panels.items()}
+    places = defaultdict(set)
+    for node in diagram.nodes:
+        if node.step in of_step and node.kind == "state" and " = " in node.tooltip:
+            left, right = of_step[node.step]
+            places[node.label.split("⁽")[0], round(right - left)].add((round(node.x - left), round(node.y)))
+    assert all(len(found) == 1 for found in places.values())
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("net", NETS)
+def test_lines_of_other_nets_pass_no_node(unrolled, view, net):
+    assert_lines_pass_no_node(Picture(VIEWS[view](unrolled(3, **NETS[net]))))
 
 
 def assert_nothing_overlaps(picture):
@@ -181,13 +227,8 @@ def test_the_titles_of_columns_lie_in_their_panels(unrolled, options):
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_loop_crosses_no_node(unrolled, view):
     diagram = VIEWS[view](unrolled(3, many=True), rolled=True)
-    at = {node.id: node for node in diagram.nodes}
-    for edge in (edge for edge in diagram.edges if edge.kind == "loop"):
-        start, end = ((at[id].x, at[id].y) for id in (edge.source, edge.target))
-        for (x0, y0), (x1, y1) in pairwise([start, *edge.via, end]):
-            near = [n for n in diagram.nodes if min(x0, x1) - 16 < n.x < max(x0, x1) + 16]
-            met = {n.id for n in near if min(y0, y1) - 16 < n.y < max(y0, y1) + 16}
-            assert met <= {edge.source, edge.target}
+    assert [edge.kind for edge in diagram.edges].count("loop") == 1
+    assert_lines_pass_no_node(Picture(diagram))
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -1,17 +1,16 @@
 """A diagram as Graphviz DOT.
 
-Where the nodes have places, the DOT text holds every coordinate, for Graphviz's `nop2` layout, which only draws.
+The DOT text holds every coordinate, for Graphviz's `nop2` layout, which only draws.
 """
 
 import html
 import re
-from collections import defaultdict
 
 import graphviz
 
 from tinygrad_rnn.draw import legend, style
 from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
-from tinygrad_rnn.draw.routes import Route, box_of, routes
+from tinygrad_rnn.draw.routes import Route, routes
 from tinygrad_rnn.tables import counted
 
 ROW = 26.0  # the height of a line of the legend
@@ -21,33 +20,25 @@ APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a
 
 def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text; for a bitmap, with its dots per inch."""
-    placed = diagram.frame is not None
-    own = {"layout": "nop2" if placed else "dot", "rankdir": diagram.direction, "tooltip": diagram.title}
+    own = {"layout": "nop2", "rankdir": diagram.direction, "tooltip": diagram.title}
     if dpi is not None or diagram.font_size != style.NODE_FONT:
         own["dpi"] = f"{(dpi or 72.0) * diagram.font_size / style.NODE_FONT:g}"
     graph = graphviz.Digraph(diagram.title, graph_attr=style.GRAPH | own, node_attr=style.NODE, edge_attr=style.EDGE)
-    if placed:
-        for step, (left, bottom, right, top) in _panels(diagram).items():
-            title = _title(diagram, step)
-            middle = max(right - 8 - style.text_width(title, style.PANEL_FONT) / 2, (left + right) / 2)
-            with graph.subgraph(name=f"cluster_{step}") as panel:
-                label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
-                box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
-                panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
+    for step, (left, bottom, right, top) in diagram.panels.items():
+        title = _title(diagram, step)
+        middle = max(right - 8 - style.text_width(title, style.PANEL_FONT) / 2, (left + right) / 2)
+        with graph.subgraph(name=f"cluster_{step}") as panel:
+            label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
+            box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
+            panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
     lit = {edge.source for edge in diagram.edges if edge.bold}
     for node in sorted(diagram.nodes, key=lambda node: node.id in lit):  # Graphviz draws edges in the order of sources
-        graph.node(node.id, **_node_attributes(node, placed))
-    found = routes(diagram) if placed else [None] * len(diagram.edges)
-    by_weight = sorted(zip(diagram.edges, found, strict=True), key=lambda pair: (not pair[0].faint, pair[0].bold))
-    for edge, route in by_weight:  # the faint ones below the others
+        graph.node(node.id, **_node_attributes(node))
+    found = zip(diagram.edges, routes(diagram), strict=True)
+    for edge, route in sorted(found, key=lambda pair: (not pair[0].faint, pair[0].bold)):  # the faint ones below
         attributes = {**style.EDGES[edge.kind], "label": _html(edge.markup, style.EDGE_FONT)}
         attributes |= {"penwidth": "2.2"} if edge.bold else style.PALE if edge.faint else {}
-        graph.edge(edge.source, edge.target, **attributes, **(_positions(edge, route) if route else {}))
-    if not placed:
-        graph.attr(
-            label=_html(diagram.caption_markup.replace("\n", "<BR/>"), style.LEGEND_FONT), labelloc="b", **style.LEGEND
-        )
-        return graph
+        graph.edge(edge.source, edge.target, **attributes, **_positions(edge, route))
     left, bottom, right, top = diagram.frame
     centre, y = (left + right) / 2, bottom - 29
     for i, row in enumerate(legend.rows(diagram)):
@@ -85,7 +76,7 @@ def _literal(text: str) -> str:
     return graphviz.escape(text.replace("&", "&amp;"))
 
 
-def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
+def _node_attributes(node: Node) -> dict[str, str]:
     look = style.NODES[node.kind]
     width, height = node.extent or style.size(node.kind, node.label, node.note)
     note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
@@ -97,11 +88,10 @@ def _node_attributes(node: Node, placed: bool) -> dict[str, str]:
         "tooltip": _literal(node.tooltip),
         "width": f"{(width - rings) / 72:.4f}",
         "height": f"{(height - rings) / 72:.4f}",
+        "pos": f"{node.x:.2f},{node.y:.2f}",
     }
     if look.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
         attributes["style"] = ""
-    if placed:
-        attributes["pos"] = f"{node.x:.2f},{node.y:.2f}"
     if node.image:
         attributes |= {"image": node.image, "imagescale": "both"}
     if node.fill:
@@ -114,23 +104,3 @@ def _positions(edge: Edge, route: Route) -> dict[str, str]:
     tip = "" if style.EDGES[edge.kind].get("arrowhead") == "none" else "e,{:.2f},{:.2f} ".format(*route.tip)
     attributes = {"pos": tip + " ".join(f"{x:.2f},{y:.2f}" for x, y in route.curve)}
     return attributes if route.label is None else attributes | {"lp": "{:.2f},{:.2f}".format(*route.label)}
-
-
-def _panels(diagram: Drawing) -> dict[int, tuple[float, float, float, float]]:
-    """Per column, the rectangle (left, bottom, right, top) behind it; those of alike steps are equally wide."""
-    columns = defaultdict(list)  # per column, (left, bottom, right, top) of each node
-    for node in diagram.nodes:
-        if node.step is not None:
-            columns[node.step].append(box_of(node))
-    if not columns:
-        return {}
-    bottom = min(box[1] for boxes in columns.values() for box in boxes) - style.MARGIN
-    top = max(box[3] for boxes in columns.values() for box in boxes) + style.MARGIN + 16
-    sides = {step: (min(box[0] for box in boxes), max(box[2] for box in boxes)) for step, boxes in columns.items()}
-    widest = max(right - left for left, right in sides.values())
-    panels = {}
-    for step, (left, right) in sorted(sides.items()):
-        less = (widest - (right - left)) / 2
-        more = style.MARGIN + (less if less < 9.0 else 0.0)  # one digit less in an index makes no narrower panel
-        panels[step] = (left - more, bottom, right + more, top)
-    return panels

@@ -42,10 +42,8 @@ class Edge:
 
     Kinds: "value" forward; "gradient" backward, labelled with the local derivative; "term" of a sum over time; "none"
     where no gradient flows; "loop" from a state of a rolled graph to where the next step starts; "cut" to a state whose
-    past was cut off. `via` are the corners on its way, `at` the number of the piece between two of them at which
-    the label stands, and `side` where beside a steep one, -1 on its left and 1 on its right; `bend` is how far an arc's
-    control points lie off its line, upwards. In a graph without time steps `curve` is the Bézier curve from one to the
-    other, and `middle` that of the label.
+    past was cut off. `curve` is the Bézier curve from one to the other, which begins and ends with a straight piece
+    within their shapes, or nothing, where it is straight; `middle` is that of the label.
     """
 
     source: str
@@ -53,10 +51,6 @@ class Edge:
     label: str = ""
     kind: str = "value"
     markup: str = ""
-    via: tuple[tuple[float, float], ...] = ()
-    at: int = 0
-    side: int = 1
-    bend: float = 0.0
     curve: tuple[tuple[float, float], ...] = ()
     middle: tuple[float, float] | None = None
     bold: bool = False
@@ -69,8 +63,7 @@ class Edge:
 
     def reversed(self) -> "Edge":
         """The same line from its target to its source."""
-        way = {"via": self.via[::-1], "at": len(self.via) - self.at, "curve": self.curve[::-1]}
-        return replace(self, source=self.target, target=self.source, **way)
+        return replace(self, source=self.target, target=self.source, curve=self.curve[::-1])
 
 
 class Scale(NamedTuple):
@@ -88,8 +81,8 @@ class Drawing:
     """A drawn graph. `steps` are the time steps that have a column; `caption` stands below the legend, and
     `caption_markup` is how it is set.
 
-    `frame` (left, bottom, right, top) is around the nodes of both figures of a graph, so that they lie on each other;
-    or, if it is `tight`, around its own.
+    `frame` (left, bottom, right, top) is around all of both figures of a graph, so that they lie on each other; or, if
+    it is `tight`, around its own. `panels` are behind the columns of steps.
     `hidden` says for a column of dots how many steps it stands for, `rolled` whether one step stands for all, and
     `scale` what nodes are coloured by.
     `direction` is "LR" where edges run from the left to the right, and "RL" where they run back. `explained` are the
@@ -106,8 +99,9 @@ class Drawing:
     hidden: dict[int, int] = field(default_factory=dict)
     rolled: bool = False
     scale: Scale | None = None
-    frame: tuple[float, float, float, float] | None = None
+    frame: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     direction: str = "LR"
+    panels: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
     tight: bool = False
     explained: frozenset[str] = frozenset()
     font_size: float = NODE_FONT

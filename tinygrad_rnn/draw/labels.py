@@ -2,18 +2,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from contextlib import suppress
 
 from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.draw.grid import Link, Place
-from tinygrad_rnn.draw.layers import layered
-from tinygrad_rnn.draw.placement import Lane, arrange
+from tinygrad_rnn.draw.placement import GAP, SIGMA, Placement, arrange
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.draw.unfolding import Unfolded
-from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.tensor import Tensor
 
-WIDEST = 140.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
+WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
 
 
 class Labels:
@@ -114,11 +111,9 @@ class Labels:
         return {of[0] if len(of) == 1 else letter: of for letter, of in names.items()}
 
 
-def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> list[Lane]:
+def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> Placement:
     """Place the nodes with room for the labels of both figures, at level "states" for those of the one that is drawn;
     links between the same variables get the same room.
-
-    Without a layout engine, a graph without time steps is left to who draws its DOT text.
 
     Args:
         labels: in plain text.
@@ -133,11 +128,11 @@ def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, st
         p.width, p.height = size(p.kind, label, notes.get(p, ""))
     between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
     for link, names in between.items():
-        text = labels.function(link) if one and not gradient else labels.derivative(link)
-        widest[names] = max(widest[names], text_width(text, EDGE_FONT))
-    if not unfolded.steps:
-        with suppress(DrawingError):
-            layered(unfolded.places, unfolded.links, lambda link: widest[between[link]])
-        return []
-    tallest = max([size("parameter", "", notes.get(x, ""))[1] for x in unfolded.shared], default=0.0)
-    return arrange(unfolded, lambda link: widest[between[link]], tallest)
+        written = [labels.function(link)] * (not one or not gradient)
+        written += [labels.derivative(link)] * (link.source.tensor.requires_grad and (not one or gradient))
+        widest[names] = max(widest[names], *(text_width(text, EDGE_FONT) for text in ["", *written]))
+    totals = {}
+    for x in unfolded.shared:
+        width, height = size("parameter", labels.differential(x), notes.get(x, ""))
+        totals[x] = width + GAP + SIGMA, height
+    return arrange(unfolded, lambda link: widest[between[link]] + 4.0 if widest[between[link]] else 0.0, totals)

@@ -1,280 +1,268 @@
-"""Where each node of an unrolled net stands: `grid` says what belongs where, and this how far apart it is.
+"""Where everything in a figure stands, and how its lines run.
 
-Equal slots make equally wide columns, and a row is one straight line, whatever hangs from it. Both figures of a graph
-are placed by this one computation, and no node moves between them. Graphviz's own layered layout does not know what a
-time step is: its columns differ in width with their contents, it moves nodes between the two figures, and it routes the
-sums through the columns. Lengths are in points; x grows to the right and y upwards.
+Both figures of a graph are placed by this one computation, and no node moves between them. Graphviz's own layered
+layout does not know what a time step is: its columns differ, and it moves nodes between the figures. Lengths are in
+points; x grows to the right and y upwards.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, groupby, zip_longest
-from typing import NamedTuple
 
-from tinygrad_rnn.draw.grid import Grid, Link, Place, Point, Row
-from tinygrad_rnn.draw.style import ARROW, MARGIN, NODES
+from tinygrad_rnn.draw.grid import Box, Chain, Grid, Joint, Kind, Link, Place, Point, Spot
+from tinygrad_rnn.draw.routes import level
+from tinygrad_rnn.draw.rows import Rows
+from tinygrad_rnn.draw.style import CORNER, MARGIN
 from tinygrad_rnn.draw.unfolding import Unfolded
+from tinygrad_rnn.tensor import Tensor
 
-SPACE = 14.0  # between neighbours in a tree
-LEVEL = 76.0  # between a tree's levels
-APART = 24.0  # between what belongs to one row and to the next
-BETWEEN = 26.0  # between panels
-LANE = 38.0  # between the lanes of sums, at least,
-TOTALS_APART = 6.0  # and between what they make
-HALF = 25.0  # about half the height of a node
-CUT = 40.0  # before a state whose past is cut off
-RAIL = 18.0  # between rails
-TAP = 46.0  # how high above a row a rail's tap runs, where it does not come in level
-ARC = 54.0  # an arc's control points lie so far off its line
+BEND = 18.0  # how far aside a line goes to change its height
+AFTER = 5.0  # free on the left of everything
+ROOM = 9.0  # for an arrow's head
+BETWEEN = 8.0  # columns
+PORTS = 0.6  # of the height of a variable, where lines leave and enter it
+HEADING = 18.0  # at the top of a panel
+TURN = 22.0  # how far aside a loop turns
+SIGMA = 12.0  # half the width of a Σ,
+GAP = 32.0  # and from its middle to what it makes
 
-
-class Heights(NamedTuple):
-    """Vertical distances, which grow where nodes are taller than usual, as is what the sums make."""
-
-    half: float
-    level: float
-    tap: float
-    lane: float
+Run = list[float]  # a level piece of a line: where it begins and ends, and its depth
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lane:
-    """The line on which the terms of one sum gather; its Σ stands at (x, y), its left end."""
+    """The sum of the terms of a parameter over time: where its Σ stands, and the ways of the terms to it."""
 
-    terms: Sequence[Place]
     x: float
     y: float
+    terms: dict[Place, tuple[Point, ...]]
 
 
-def arrange(unfolded: Unfolded, room: Callable[[Link], float], tallest_sum: float) -> list[Lane]:
-    """Set x and y of every place, and how every link runs; returns the lanes of the sums.
+@dataclass
+class Placement:
+    """What of a figure belongs to no node and no link: the lanes of sums, the loops, the panels, and all around."""
+
+    lanes: list[Lane]
+    loops: list[tuple[tuple[Point, ...], Point]]
+    panels: dict[float, Box]
+    frame: Box
+
+
+def arrange(unfolded: Unfolded, room: Callable[[Link], float], totals: dict[Tensor, Point]) -> Placement:
+    """Set x and y of every place, and how every link runs.
 
     Args:
         room: how wide a link's label is.
-        tallest_sum: the height of what the sums make, at the ends of their lanes.
+        totals: the width and height of what each sum makes.
     """
-    places, links = unfolded.places, unfolded.links
-    grid = Grid(places, links, unfolded.steps)
-    for terms in unfolded.shared.values():
-        grid.row_of(terms[0]).lanes[grid.up.get(terms[0], True)].append(terms)
-    rail_x = _across(grid, room)
-    more = max(p.height - NODES[p.kind].height for p in places)
-    heights = Heights(HALF + more / 2, LEVEL + more, TAP + more / 2, max(LANE, tallest_sum + TOTALS_APART))
-    under, lanes = _upwards(grid, heights)
-    _turn(grid, rail_x, under, heights)
-    _detour(grid, [lane.y for lane in lanes])
-    _bend(links, places)
-    _choose_sides(grid)
-    return lanes
+    rows, crowded = None, set()
+    while rows is None or rows.crowded:
+        grid = Grid(unfolded.places, unfolded.links, unfolded.steps, unfolded.shared, unfolded.loops, room, crowded)
+        rows = Rows(grid, totals)
+        crowded |= rows.crowded
+    return _Figure(unfolded, grid, rows).placement()
 
 
-def _choose_sides(grid: Grid) -> None:
-    """Outside of the fan that a tree is; and of lines that come up to one place, on the right of the last only."""
-    for link in grid.links:
-        p, q = link.source, link.target
-        if p in grid.parent or q in grid.parent:
-            child, parent = (p, q) if grid.parent.get(p) is q else (q, p)
-            link.side = -1 if grid.parent.get(child) is parent and child.x < parent.x else 1
+class _Figure:
+    """A grid whose spots have depths, placed column by column."""
+
+    def __init__(self, unfolded: Unfolded, grid: Grid, rows: Rows):
+        self.unfolded, self.grid, self.rows = unfolded, grid, rows
+        for kind in dict.fromkeys(grid.kinds):
+            _spread(kind)
+            _across(kind, TURN if unfolded.loops else 0.0)
+        self.left, x = [], 0.0
+        for kind in grid.kinds:
+            self.left.append(x)
+            x += kind.width + BETWEEN
+
+    def placement(self) -> Placement:
+        """Place all, and say what else there is."""
+        grid = self.grid
+        for p in self.unfolded.places:
+            spot, left = self.grid.spot(p), self.left[grid.number[p.column]]
+            aside, down = spot.hung.get(grid.role[p], (0.0, 0.0))
+            p.x, p.y = left + spot.x + aside, -spot.depth - down
+        for link in self.unfolded.links:
+            self._draw(link)
+        lanes = [self._lane(x) for x in grid.shared]
+        loops = [self._way((state, start)) for state, start, _ in self.unfolded.loops]
+        frame = self._frame()
+        panels = {
+            column: (self.left[n], frame[1], self.left[n] + grid.kinds[n].width, frame[3])
+            for column, n in grid.number.items()
+            if column in self.unfolded.steps or column in self.unfolded.hidden
+        }
+        return Placement(lanes, loops, panels, frame)
+
+    def _draw(self, link: Link) -> None:
+        p, q, room = link.source, link.target, self.grid.room(link)
+        number, (_, a, b) = self.grid.pieces[link][0]
+        kind = self.grid.kinds[number]
+        if kind.hangs.get(a) == b:
+            link.curve = _hanging(p, q)
+            sign = 1 if p.y < q.y else -1
+            link.middle = (p.x + 5.0 + room / 2, p.y + sign * (p.height / 2 + 10.0))
+        elif kind.stands.get(b) == a:
+            link.curve = ((p.x, p.y), *level((p.x, p.y), (q.x, q.y)))
+            link.middle = (q.x + 5.0 + room / 2, q.y - q.height / 2 - 12.0)
         else:
-            rising = [other.source for other in grid.into[q] if other.source in grid.row and other.source.y < q.y]
-            link.side = -1 if p in rising and p is not min(rising, key=lambda r: (q.x - r.x) / (q.y - r.y)) else 1
+            link.curve, link.middle = self._way(link)
+
+    def _way(self, link: Link | tuple[Place, Place]) -> tuple[tuple[Point, ...], Point | None]:
+        """The curve of a link or a loop along its pieces, and the middle of its label."""
+        runs, middle = [], None
+        for number, key in self.grid.pieces[link]:
+            kind, (sign, a, b) = self.grid.kinds[number], key
+            piece = self._runs(number, kind.chains[key])
+            begin, end = kind.layer_of.get(a, -1 if sign > 0 else 999), kind.layer_of.get(b, 999 if sign > 0 else -1)
+            runs += piece if begin < end else _reversed(piece)
+            label = kind.chains[key].label
+            if label and middle is None and (not isinstance(link, Link) or self.grid.is_labelled(link, kind, key)):
+                middle = self.left[number] + label.x, 9.0 - label.depth
+        return _curve(_joined(runs)), middle
+
+    def _runs(self, number: int, line: Chain) -> list[Run]:
+        """The level pieces of a line in a column, from the left: where each begins and ends, and its depth."""
+        left, width = self.left[number], self.grid.kinds[number].width + BETWEEN
+        first, last = line.joints[0], line.joints[-1]
+        begin = left + (first.left.x if first.left.is_node else 0.0)
+        end = left + (last.right.x if last.right.is_node else width)
+        runs = [[begin, end, first.depths[0]]]
+        for joint in line.joints:
+            if joint.is_bent:
+                runs[-1][1] = left + joint.start
+                runs.append([left + joint.end, end, joint.depths[1]])
+        return runs
+
+    def _lane(self, x: Tensor) -> Lane:
+        """The lane of the sum of a parameter's terms."""
+        end, off = self.rows.totals[x]
+        lane = Lane(self.left[0] + end.x + end.core[0] / 2 - SIGMA, -end.depth - off, {})
+        spots = {p: self.grid.spot(p) for p in self.grid.shared[x]}
+        spots |= dict.fromkeys(self._dots(x, lane.y), next(iter(spots.values())))
+        for p, spot in spots.items():
+            runs = _reversed(self._runs(0, self.rows.lanes[x, spot]))
+            y, runs[0][0], runs[-1][1] = -runs[0][2], p.x, lane.x
+            near = y + (CORNER if p.y > y else -CORNER)
+            runs[0][0] -= CORNER
+            corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, y), (p.x, y))
+            lane.terms[p] = (*corner, *_curve(runs))
+        return lane
+
+    def _dots(self, x: Tensor, y: float) -> list[Place]:
+        """The dots whose steps use a parameter too: those next to the lane of its sum."""
+        if not self.unfolded.gap.intersection(self.unfolded.used[x]):
+            return []
+        dots = [p for p in self.unfolded.places if p.kind == "elided"]
+        return sorted(dots, key=lambda p: abs(p.y - y))[:1]
+
+    def _frame(self) -> Box:
+        """Around all that stands in either figure."""
+        spots = [spot for kind in self.grid.kinds for layer in (*kind.layers, self.grid.gap) for spot in layer]
+        top = HEADING * bool(self.unfolded.steps) - min(s.depth - s.up for s in spots)
+        return 0.0, -max(s.depth + s.down for s in spots), self.left[-1] + self.grid.kinds[-1].width, top
 
 
-def _across(grid: Grid, room: Callable[[Link], float]) -> dict[tuple[int, Place], float]:
-    """Set every x, column by column, each as wide as what is in its slots; returns that of the rails."""
-    width: dict[Place, float] = {}
-    label = {link.source: room(link) for link in grid.links if grid.parent.get(link.source) is link.target}
-    label |= {link.target: room(link) for link in grid.links if grid.parent.get(link.target) is link.source}
-    for p in reversed(grid.reached):
-        branches = [grid.branches.get((p, up), []) for up in (True, False)]
-        for c in chain.from_iterable(branch[1:-1] for branch in branches):
-            # labels between two lines need room, and the lines are half as far apart there
-            width[c] = max(width[c], 2.7 * label.get(c, 0.0) + SPACE)
-        width[p] = max(p.width + SPACE, *[sum(width[c] for c in branch) for branch in branches])
-    alike = {column: 0 if column in grid.steps else column + 1 for column in grid.columns}  # by kinds of columns
-    slots: dict[tuple[int, int], float] = defaultdict(float)
-    apart: dict[tuple[int, int], float] = defaultdict(float)  # the least from the slot before to this one
-    rails: dict[int, list[float]] = defaultdict(list)  # the widths that rails take
-    for column, entering in grid.rails.items():
-        widths = [width[p] if p in grid.hubs else RAIL for p in entering]
-        rails[alike[column]] = [max(pair) for pair in zip_longest(rails[alike[column]], widths, fillvalue=0.0)]
-    for p, slot in grid.slot.items():
-        slots[alike[p.column], slot] = max(slots[alike[p.column], slot], width[p])
-        for link in grid.into[p]:
-            q = link.source
-            need = (p.width + q.width) / 2 + room(link) + 3 * ARROW
-            if grid.taps.get(link) == 0:
-                slots_apart, need = slot == 0, need - q.width / 2
-            else:
-                slots_apart = q.column == p.column and q in grid.slot and slot == grid.slot[q] + 1
-            if slots_apart:
-                apart[alike[p.column], slot] = max(apart[alike[p.column], slot], need)
-
-    rail_x: dict[tuple[int, Place], float] = {}
-    edge, before = None, None
-    for column, inside in grid.columns.items():
-        kind, centres = alike[column], []
-        for slot in range(1 + max([grid.slot[p] for p in inside if p in grid.slot], default=-1)):
-            half = slots[kind, slot] / 2
-            start = centres[-1] + slots[kind, slot - 1] / 2 if centres else sum(rails[kind])
-            centres.append(max(start + half, (centres[-1] if centres else start) + apart[kind, slot]))
-        left = 0.0 if edge is None else edge + BETWEEN + 2 * MARGIN
-        if edge is not None and any(p.carried and p.tensor.is_leaf for p in inside):
-            left += CUT
-        for p in inside:
-            for link in grid.into[p]:
-                q = link.source
-                level = p in grid.slot and q.column == before and q in grid.row and grid.row[q] is grid.row[p]
-                if level and link not in grid.taps:
-                    need = (q.width + p.width) / 2 + room(link) + 3 * ARROW
-                    left = max(left, q.x + need - centres[grid.slot[p]])
-        at = left
-        for p, taken in zip(grid.rails[column], rails[kind], strict=False):
-            rail_x[column, p] = at + taken / 2
-            at += taken
-        for p in inside:
-            if p in grid.slot:
-                p.x = left + centres[grid.slot[p]]
-            elif p in grid.hubs:
-                p.x = rail_x[column, p]
-        edge, before = left + centres[-1] + slots[kind, len(centres) - 1] / 2, column
-    for (p, _), branch in grid.branches.items():  # each after what it hangs from
-        from_left = p.x - sum(width[c] for c in branch) / 2
-        for c in branch:
-            c.x = from_left + width[c] / 2
-            from_left += width[c]
-    return rail_x
+def _spread(kind: Kind) -> None:
+    """Let lines leave and enter a variable one above the other."""
+    ends: dict[tuple[Spot, bool], list[Joint]] = defaultdict(list)
+    for joint in kind.joints:
+        for side, spot in enumerate((joint.left, joint.right)):
+            if spot.is_node and not joint.off[side]:
+                ends[spot, side].append(joint)
+    for (spot, side), joints in ends.items():
+        for sign in (-1, 1):
+            far = {joint: sign * (joint.depths[1 - side] - spot.depth) for joint in joints if len(joints) > 1}
+            group = sorted((joint for joint in far if far[joint] > 1.0), key=far.__getitem__)
+            for i, joint in enumerate(group, 1):
+                joint.off[side] = sign * PORTS * spot.core[1] / 2 * i / len(group)
 
 
-def _upwards(grid: Grid, heights: Heights) -> tuple[dict[int, float], list[Lane]]:
-    """Set every y, row by row; returns the line below each layer by which lower ones come in, and the lanes."""
-    _reach(grid, heights)
-    gathering: dict[Row, tuple[Row, float]] = {}  # the row that such a row belongs to, and how far it is above that
-    for link in filter(grid.gathers, grid.links):
-        of = grid.row_of(link.source)
-        gathering[grid.row[link.target]] = of, of.reach[True] + MARGIN + heights.half
-    for of, distance in gathering.values():
-        of.extend(True, distance)
-    lanes: list[tuple[Sequence[Place], Row, float]] = []  # and how far each is off its row
-    under: dict[int, float] = {}
-    bottom = APART
-    for layer, rows in groupby(grid.rows, key=lambda row: row.layer):
-        for row in rows:
-            if row in gathering:
-                continue
-            for above, reach in row.reach.items():
-                y = reach
-                for terms in sorted(row.lanes[above], key=lambda terms: terms[0].x):
-                    y += heights.lane if y > reach else LEVEL - HALF
-                    lanes.append((terms, row, y if above else -y))
-                row.extend(above, y + heights.half)
-            row.y = bottom - APART - row.reach[True]
-            bottom = row.y - row.reach[False]
-        hubs = [p for p in grid.hubs if grid.layer[p] == layer]
-        for p in hubs:
-            p.y = bottom - APART - heights.half
-        bottom -= APART + 2 * heights.half if hubs else 0.0
-        under[layer] = bottom - APART / 2
-        bottom -= APART
-    for row, (of, distance) in gathering.items():
-        row.y = of.y + distance
-    lowest = min((row.layer for row in grid.rows if row.layer > 0), default=0)
-    zero = next(row.y for row in grid.rows if row.layer == lowest)
-    for p in grid.reached:  # each after what it hangs from
-        if p in grid.row:
-            p.y = grid.row[p].y - zero
-        elif p in grid.hubs:
-            p.y -= zero
+def _across(kind: Kind, aside: float) -> None:
+    """Set the x of every spot, layer by layer: each on the right of all before it that is on its height."""
+    taken: list[Box] = []
+    margin = aside + (MARGIN + 2.0 if kind.is_step else 2.0)
+    number = {spot: i for i, layer in enumerate(kind.layers) for spot in layer}
+    into: dict[int, list[Joint]] = defaultdict(list)
+    for joint in kind.joints:
+        into[number.get(joint.right, len(kind.layers))].append(joint)
+    reach: dict[Spot, float] = defaultdict(lambda: aside)  # where lines go on from a spot
+
+    def free(top: float, bottom: float) -> float:
+        return max([right for _, above, right, below in taken if above < bottom and below > top], default=0.0)
+
+    for i, layer in enumerate([*kind.layers, []]):
+        bent = [joint for joint in into[i] if joint.is_bent]
+        for joint in bent:
+            joint.start = free(min(joint.depths) - 3.0, max(joint.depths) + 3.0) + 3.0
+            joint.end = joint.start + BEND
+        taken += [(j.start, min(j.depths) - 2.0, j.end, max(j.depths) + 2.0) for j in bent]
+        begins: dict[Spot, float] = defaultdict(float)
+        for joint in into[i]:
+            begins[joint.right] = max(begins[joint.right], joint.end if joint.is_bent else reach[joint.left])
+        for spot in layer:
+            least = [begins[spot]]
+            if spot.is_node:
+                least = [margin - min(box[0] for box in spot.boxes)]
+                least += [begins[spot] + ROOM + spot.core[0] / 2] * (spot in begins)
+            elif spot.boxes:
+                least = [begins[spot] + 4.0 - spot.boxes[0][0]]
+            for left, top, _, bottom in spot.boxes:
+                least.append(free(spot.depth + top - 1.0, spot.depth + bottom + 1.0) + AFTER - left)
+            spot.x = max(least)
+        common = max([spot.x for spot in layer if spot.is_node], default=0.0)
+        for spot in layer:
+            spot.x = common if spot.is_node else spot.x
+            reach[spot] = spot.x + (spot.core[0] / 2 if spot.is_node else spot.boxes[0][2] if spot.boxes else 0.0)
+            taken += [
+                (spot.x + box[0], spot.depth + box[1], spot.x + box[2], spot.depth + box[3]) for box in spot.boxes
+            ]
+    kind.width = max([right for _, _, right, _ in taken], default=0.0) + margin
+
+
+def _reversed(runs: list[Run]) -> list[Run]:
+    return [[end, begin, depth] for begin, end, depth in reversed(runs)]
+
+
+def _joined(runs: list[Run]) -> list[Run]:
+    """The same pieces, those that go on at one height as one."""
+    joined = [list(runs[0])]
+    for run in runs[1:]:
+        if abs(run[2] - joined[-1][2]) < 0.6:
+            joined[-1][1] = run[1]
         else:
-            p.y = grid.parent[p].y + (heights.level if grid.up[p] else -heights.level)
-    left = min(p.x for p in grid.places)
+            joined.append(list(run))
+    return joined
+
+
+def _curve(runs: list[Run]) -> tuple[Point, ...]:
+    """The Bézier curve along level pieces, which turns aside where it goes back."""
+    curve = [(runs[0][0], -runs[0][2])]
+    for i, (begin, end, depth) in enumerate(runs):
+        if i:
+            (x, y), forth = curve[-1], runs[i - 1][1] > runs[i - 1][0]
+            middle = (x + begin) / 2 if forth == (end > begin) else x + (TURN if forth else -TURN)
+            curve += [(middle, y), (middle, -depth), (begin, -depth)]
+        curve += level((begin, -depth), (end, -depth))
+    return tuple(curve)
+
+
+def _hanging(p: Place, q: Place) -> tuple[Point, ...]:
+    """The curve from what hangs from a variable to that: up or down, and then to its middle."""
+    sign = 1 if p.y < q.y else -1
+    border, edge = p.y + sign * p.height / 2, q.y - sign * q.height / 2
+    if abs(p.x - q.x) < 1.0:
+        return ((p.x, p.y), *level((p.x, p.y), (q.x, q.y)))
+    at = q.x + max(-0.3 * q.width, min(0.3 * q.width, 0.4 * (p.x - q.x)))
+    out, gap = (p.x, border + 0.3 * sign * abs(edge - border)), abs(edge - border)
+    into = (at, edge - sign * 2.0)
+    beyond = (at + 0.35 * (at - q.x), edge - sign * 0.3 * gap)
     return (
-        {layer: y - zero for layer, y in under.items()},
-        [Lane(terms, left, row.y - zero + y) for terms, row, y in lanes],
+        (p.x, p.y),
+        *level((p.x, p.y), out),
+        (p.x, border + 0.7 * sign * gap),
+        beyond,
+        into,
+        *level(into, (q.x, q.y)),
     )
-
-
-def _reach(grid: Grid, heights: Heights) -> None:
-    """Set how far each row reaches, with its trees, and with what enters it from a rail or from below."""
-    for row in grid.rows:
-        row.reach = {True: heights.half, False: heights.half}
-    depth: dict[Place, int] = {}
-    for p in grid.reached:
-        depth[p] = depth[grid.parent[p]] + 1 if p in grid.parent else 0
-        if p in grid.parent and grid.root(p) in grid.row:
-            grid.row[grid.root(p)].extend(grid.up[p], depth[p] * heights.level + heights.half)
-    for link, tap in grid.taps.items():
-        if tap:
-            grid.row[link.target].extend(True, heights.tap + RAIL * tap)
-    for link in filter(grid.rises, grid.links):
-        grid.row[link.target].extend(False, 2.5 * heights.half)
-
-
-def _turn(grid: Grid, rail_x: dict[tuple[int, Place], float], under: dict[int, float], heights: Heights) -> None:
-    """Set the corners of links that run along rails, from layer to layer, and on the line where read-outs gather."""
-    several = {link.target for link, tap in grid.taps.items() if tap > 1}
-    for link in grid.links:
-        p, q = link.source, link.target
-        if link in grid.taps:
-            x, tap = rail_x[q.column, p], grid.taps[link]
-            way: list[Point] = [] if p in grid.hubs else [(x, p.y)]
-            if p.column == q.column and p not in grid.hubs:
-                way = [(p.x, under[grid.layer[q]]), (x, under[grid.layer[q]])]
-            if tap:
-                y, aside = q.y + heights.tap + RAIL * (tap - 1), 9.0 * (2 * tap - 3) if q in several else 0.0
-                way += [(x, y), (q.x + aside, y)]
-            else:
-                way += [(x, q.y)]
-            link.via, link.at = tuple(way), len(way) - min(1, tap)
-        elif grid.rises(link):
-            y = q.y - 2 * heights.half
-            link.via, link.at = ((p.x, y), (q.x, y)), 1
-        elif grid.gathers(link):
-            link.via = ((p.x, q.y),)
-
-
-def _detour(grid: Grid, taken: list[float]) -> None:
-    """Lead what enters something after all columns from afar over everything, or below it."""
-    last = max(grid.steps)
-    for q in grid.places:
-        if q.column <= last:
-            continue
-        for sign in (1, -1):
-            far = [link for link in grid.into[q] if not link.via and link.source.column < q.column]
-            far = [link for link in far if _passes(grid, link)]
-            free = [link for link in far if all(is_free(p, grid.columns[p.column], sign) for p in (link.source, q))]
-            if free:
-                y = sign * (max([sign * p.y + p.height / 2 for p in grid.places] + [sign * y for y in taken]) + LANE)
-                taken.append(y)
-                for link in free:
-                    link.via = ((link.source.x, y), (q.x, y))
-
-
-def _passes(grid: Grid, link: Link) -> bool:
-    """Whether a straight line would pass other places, or could."""
-    p, q = link.source, link.target
-    between = any(p.x < r.x < q.x and abs(r.y - p.y) < 1 for r in grid.places)
-    return between or (abs(p.y - q.y) > 1 and q not in grid.parent and p not in grid.parent)
-
-
-def is_free(p: Place, column: Sequence[Place], sign: int) -> bool:
-    """Whether nothing of its column stands above a place (sign 1), or below it (-1)."""
-    return not any(sign * (q.y - p.y) > 1 and abs(q.x - p.x) < (q.width + p.width) / 2 for q in column)
-
-
-def _bend(links: Sequence[Link], places: Sequence[Place]) -> None:
-    """Bend the links along a level line that pass other places on it off the line.
-
-    Downwards; or upwards, and higher than the lines that reach a place from above, if only below there are places near.
-    """
-    rows = defaultdict(list)
-    for p in places:
-        rows[p.y].append(p.x)
-    for link in links:
-        left, right = sorted((link.source.x, link.target.x))
-        passed = sum(left < x < right for x in rows[link.source.y])
-        if not link.via and link.source.y == link.target.y and passed > 0:
-            between = [p.y - link.source.y for p in places if left < p.x < right]
-            below, above = (any(0 < sign * y < 2 * ARC for y in between) for sign in (-1, 1))
-            link.bend = (1.6 if below and not above else -1.0) * (ARC + 3.0 * min(passed, 4))

@@ -64,15 +64,15 @@ PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 # fmt: on
 
 NARROW, WIDE = frozenset("ijlftrI()[]|/.,:;′'-\u00a0\u0302\u0303"), frozenset("mw−+=⊙≈→")
-_SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉")
+_SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′")
 
 FONT = "Times-Roman"
 FAMILY = "Times New Roman, Times, Liberation Serif, Nimbus Roman, serif"  # the like of it on every system
-NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 13.0, 13.0, 13.0, 9.0
+NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 16.0, 13.0, 13.0, 9.0
 NOTE_GAP = 3.0  # between a label and the note below it
 ARROW = 7.0
-MARGIN = 14.0  # from a column's outermost nodes to its panel's edge
-CORNER = 12.0  # the radius of a turn
+MARGIN = 8.0  # from a column's outermost nodes to its panel's edge
+CORNER = 8.0  # the radius of a turn
 
 # Graphviz's attributes: of the whole, of every node and edge, of a column's panel, of the legend and the caption
 GRAPH = {
@@ -118,6 +118,8 @@ def times_width(text: str, font_size: float) -> float:
 
 def _width(character: str) -> float:
     """The width of a character in the widest of the fonts that a reader may have, in parts of the font size."""
+    if unicodedata.combining(character):
+        return 0.0
     if character in _SMALL:
         return 0.36
     if character in "MW@" or unicodedata.east_asian_width(character) in "WF":

@@ -29,7 +29,7 @@ def draw(drawing: Drawing, id_attribute: str = "id", outlines: bool = False) -> 
     """
     root = ET.fromstring(layout.render(digraph(drawing).source, "svg:cairo" if outlines else "svg"))
     root.attrib |= {"role": "img", "font-family": FAMILY}
-    middles = {node.id: node.x for node in drawing.nodes if drawing.frame is not None}
+    middles = {node.id: node.x for node in drawing.nodes}
     for tag, text in (("desc", drawing.description), ("title", drawing.title)):
         element = ET.Element(f"{{{SVG}}}{tag}")
         element.text = text

@@ -18,12 +18,11 @@ from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale
-from tinygrad_rnn.draw.grid import Link, Place
+from tinygrad_rnn.draw.grid import CUT, Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
-from tinygrad_rnn.draw.placement import Lane, is_free
-from tinygrad_rnn.draw.routes import box_of
+from tinygrad_rnn.draw.placement import GAP, Lane
 from tinygrad_rnn.draw.story import Story
-from tinygrad_rnn.draw.style import MARGIN, size
+from tinygrad_rnn.draw.style import size
 from tinygrad_rnn.draw.unfolding import Options, Unfolded
 from tinygrad_rnn.draw.values import colours, gradients, short
 from tinygrad_rnn.optim import clipping, norm
@@ -31,12 +30,7 @@ from tinygrad_rnn.tensor import Tensor
 
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
 PLUS = "<SUB><B>+</B></SUB>"  # behind a gradient that several are added up to
-GAP = 44.0  # from a Σ to what it makes
-AROUND = 32.0  # from the middle of a node to beyond its border
-CUT = 58.0  # from a cut to the state whose past it cuts off
-LOOP = 60.0  # how far above everything the first loop of a rolled graph runs,
-LOOPS_APART = 26.0  # and the next one above it,
-BESIDE = 20.0  # and how far beside the states it comes down
+AROUND = 14.0  # from what stands in a tight frame to its edge
 
 
 def forward(output: Tensor | Sequence[Tensor], **options: Any) -> Diagram:
@@ -106,7 +100,8 @@ class _Figure:
         self.columns = {*unfolded.steps, *unfolded.hidden}
         notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
         notes |= {x: self._said(x, self.gradients.get(x), whole=True) for x in unfolded.shared}
-        self.lanes = placed(unfolded, self.plain, notes, gradient)
+        self.placement = placed(unfolded, self.plain, notes, gradient)
+        self.lanes = self.placement.lanes
         self.highlighted = ["", ""]  # a term, as plain text and as markup
         self.lit = None if options.highlight is None else self._light(*options.highlight)
 
@@ -118,14 +113,14 @@ class _Figure:
         for lane in self.lanes if gradient else ():
             total, its_sum = self._sum(lane)
             nodes += [total, its_sum]
-            terms = [*lane.terms, *self._hidden_terms(lane)]
-            edges += [Edge(p.id, its_sum.id, kind="term", via=((p.x, lane.y),), **self._look(p)) for p in terms]
+            for p, curve in lane.terms.items():
+                edges.append(Edge(p.id, its_sum.id, kind="term", curve=curve, **self._look(p)))
             edges.append(Edge(its_sum.id, total.id, kind="term", faint=total.faint))
         for i, p in enumerate(unfolded.cuts):
             tooltip = "no gradient flows back from here"
-            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=p.x - CUT, y=p.y, tooltip=tooltip))
+            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=p.x - p.width / 2 - CUT, y=p.y, tooltip=tooltip))
             edges.append(Edge(f"cut{i}", p.id, kind="cut"))
-        loops = self._loops(max([node.y for node in nodes] + [lane.y for lane in self.lanes]))
+        loops = [_loop(*ends, *way) for ends, way in zip(unfolded.loops, self.placement.loops, strict=True)]
         edges += [loop.reversed() if gradient else loop for loop in loops]
         scale = None
         if self.options.color_by is not None:
@@ -135,7 +130,8 @@ class _Figure:
         told, tight = not unfolded.rolled and unfolded.level != "states", self.options.fit == "tight"
         diagram = Diagram(
             title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
-            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale, frame=self._frame(nodes, edges, tight),
+            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale,
+            frame=_around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
             font_size=self.options.font_size, direction="RL" if gradient else "LR", tight=tight,
             story=self.story if told else None,
         )  # fmt: skip
@@ -151,8 +147,8 @@ class _Figure:
 
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
-        unfolded, first = self.unfolded, lane.terms[0]
-        (its_id, total_id), x = unfolded.sums[first.tensor], lane.x - self._beside
+        unfolded, first = self.unfolded, next(iter(lane.terms))
+        (its_id, total_id), x = unfolded.sums[first.tensor], lane.x
         name, markup = (labels.differential(first.tensor) for labels in self.labels)
         over = f"the sum over the steps that use {self.plain.name(first)}"
         hidden = sum(step in unfolded.gap for step in unfolded.used[first.tensor])
@@ -164,55 +160,10 @@ class _Figure:
         total = Node(total_id, name, first.kind, markup, x=left, y=lane.y, tooltip=of, faint=faint, note=note)
         return total, Node(its_id, "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint)
 
-    def _hidden_terms(self, lane: Lane) -> list[Place]:
-        """The dots whose steps use a parameter too: those next to the lane of its sum."""
-        if not self.unfolded.gap.intersection(self.unfolded.used[lane.terms[0].tensor]):
-            return []
-        dots = [p for p in self.unfolded.places if p.kind == "elided"]
-        return sorted(dots, key=lambda p: abs(p.y - lane.y))[:1]
-
     def _look(self, *places: Place) -> dict[str, bool]:
         """The look of what joins these places: bold on the way of the highlighted term, and faint beside it."""
         lit = None if self.lit is None else self.lit.issuperset(places)
         return {"bold": lit is True, "faint": lit is False}
-
-    def _loops(self, top: float) -> list[Edge]:
-        """From each state of a rolled graph over everything to where the next step starts, which it enters level."""
-        edges = []
-        for i, (state, start, back) in enumerate(self.unfolded.loops):
-            column = [p for p in self.unfolded.places if p.column == state.column]
-            x, y = max(p.x + p.width / 2 for p in column) + MARGIN + 8.0 * (i + 1), top + LOOP + LOOPS_APART * i
-            way = ((state.x, y),) if is_free(state, column, 1) else ((x, state.y), (x, y))
-            x = start.x - start.width / 2 - BESIDE * (i + 1)
-            way += ((x, y), (x, start.y))
-            before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
-            markup = f"<I>t</I>{before}<I>t</I>"
-            edges.append(Edge(state.id, start.id, f"t{before}t", "loop", markup, via=way, at=len(way) - 2))
-        return edges
-
-    @property
-    def _beside(self) -> float:
-        """The distance of the Σ from the lanes' left ends, for loops to come down between."""
-        return 30.0 + BESIDE * (len(self.unfolded.loops) + 1) if self.unfolded.loops else 0.0
-
-    def _frame(self, nodes: list[Node], edges: list[Edge], tight: bool) -> tuple[float, float, float, float] | None:
-        """Around all that stands in either figure, or in this one; None if the nodes have no places."""
-        links = self.unfolded.links
-        if not self.unfolded.steps and not any(link.curve for link in links):
-            return None
-        if tight:
-            corners = [corner for node in nodes for corner in (box_of(node)[:2], box_of(node)[2:])]
-            xs, ys = zip(*corners, *(point for edge in edges for point in (*edge.via, *edge.curve)), strict=True)
-            return min(xs), min(ys) - AROUND, max(xs), max(ys) + AROUND
-        points = [
-            (p.x + side * p.width / 2, p.y + side * p.height / 2) for p in self.unfolded.places for side in (-1, 1)
-        ]
-        points += [(box_of(self._sum(lane)[0])[0], lane.y) for lane in self.lanes]
-        points += [point for link in links for point in (*link.via, *link.curve)]
-        points += [(p.x - CUT - AROUND, p.y) for p in self.unfolded.cuts]
-        xs, ys = zip(*points, strict=True)
-        top = max(ys) + AROUND + (LOOP + LOOPS_APART * len(self.unfolded.loops) if self.unfolded.loops else 0.0)
-        return min(xs), min(ys) - AROUND, max(xs), top
 
     def story(self) -> Story:
         """The page's frames; their figures have no numbers, colours and highlights."""
@@ -253,7 +204,7 @@ class _Figure:
         else:
             kind, label, markup = "none", "", ""
         edge = Edge(
-            p.id, q.id, label, kind, markup, link.via, link.at, link.side, link.bend, link.curve, link.middle,
+            p.id, q.id, label, kind, markup, link.curve, link.middle,
             **self._look(p, q),
         )  # fmt: skip
         return edge.reversed() if gradient else edge
@@ -294,3 +245,20 @@ class _Figure:
             if link.source in lit:
                 lit.add(link.target)
         return lit
+
+
+def _loop(state: Place, start: Place, back: int, curve: tuple, middle: tuple) -> Edge:
+    """The line of a rolled graph from a state to where a later step starts from it."""
+    before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
+    markup = f"<I>t</I>{before}<I>t</I>"
+    return Edge(state.id, start.id, f"t{before}t", "loop", markup, curve, middle)
+
+
+def _around(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[float, float, float, float]:
+    """A frame around all that stands in a figure."""
+    points = [point for edge in edges for point in edge.curve]
+    for node in nodes:
+        width, height = size(node.kind, node.label, node.note)
+        points += [(node.x + sign * width / 2, node.y + sign * height / 2) for sign in (-1, 1)]
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys) - AROUND, max(xs), max(ys) + AROUND
