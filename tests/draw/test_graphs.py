@@ -252,6 +252,11 @@ class TestWhatIsSaid:
         loops = {(name[e.source], name[e.target], e.label) for e in diagram.edges if e.kind == "loop"}
         assert loops == {("h⁽ᵗ⁾", "h⁽ᵗ⁻¹⁾", "t − 1 ← t"), ("h⁽ᵗ⁾", "h⁽ᵗ⁻²⁾", "t − 2 ← t")}
 
+    def test_what_reads_all_states_is_no_recurrence(self):
+        _, _, hs, _ = unrolled(4)
+        diagram = tg.draw.forward(tg.label(sum(tg.sum(h * h) for h in hs), "L"), rolled=True)
+        assert [edge.label for edge in diagram.edges if edge.kind == "loop"] == ["t − 1 ← t"]
+
     def test_two_sequences_have_a_loop_each(self):
         net = tg.nn.RNN(2, 3, rng=0)
         a, b = (net(np.random.default_rng(i).standard_normal((3, 2)))[0][-1] for i in range(2))

@@ -235,9 +235,8 @@ class Unfolded:
                     f"draw(rolled=True): step {last} cannot stand for step {step}, where {describe(q)} is made of "
                     f"{describe(p)}; draw all steps"
                 )
-        kept = [
-            k for k in links if k.target.column not in before and (k.source.column not in before or k.source.carried)
-        ]
+        goes_on = {k for k in links if k.source.carried and k.target.column == last}  # from where the step starts
+        kept = [k for k in links if k in goes_on or not before & {k.source.column, k.target.column}]
         drawn = {p for link in kept for p in (link.source, link.target)}
         return [p for p in places if p in drawn], kept, [last]
 
