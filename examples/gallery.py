@@ -18,6 +18,37 @@ def unroll(kind, T, H=3, many=False, **options):
     return {p.name: p for p in (*rnn.parameters(), *readout.parameters())}, hs, loss
 
 
+class MinimalGatedUnit(tg.nn.Cell):
+    """f = σ(W_f x + U_f h + b_f), h̃ = tanh(W_h x + U_h (f ⊙ h) + b_h), h = (1 − f) ⊙ h + f ⊙ h̃ (Zhou et al. 2016)."""
+
+    gates = ("_f", "_h")
+
+    def step(self, x, h):
+        f = tg.label(tg.sigmoid(self.W_f @ x + self.U_f @ h + self.b_f), "f")
+        candidate = tg.label(tg.tanh(self.W_h @ x + self.U_h @ (f * h) + self.b_h), "h̃")
+        return (1.0 - f) * h + f * candidate
+
+
+def both_ways(T=3):
+    """A bidirectional net with a loss at every step."""
+    rng = np.random.default_rng(0)
+    net = tg.nn.Bidirectional(tg.nn.RNN(2, 3, name="f", rng=rng), tg.nn.RNN(2, 3, name="b", reverse=True, rng=rng))
+    hs, _ = net(rng.standard_normal((T, 2)))
+    readout = tg.nn.Linear(6, 1, rng=rng)
+    losses = [tg.nn.half_squared_error(readout(h), rng.standard_normal(1)) for h in hs]
+    return tg.label(sum(losses[1:], losses[0]), "E")
+
+
+def attending(T=3):
+    """A decoder's step that attends to the states of an encoder: c = ᵗH α, α = softmax(H q)."""
+    rng = np.random.default_rng(0)
+    encoder, decoder, readout = tg.nn.RNN(2, 3, rng=rng), tg.nn.RNNCell(3, 3, name="d", rng=rng), tg.nn.Linear(3, 1)
+    hs, _ = encoder(rng.standard_normal((T, 2)))
+    H = tg.label(tg.stack(hs), "H")
+    α = tg.label(tg.softmax(tg.label(H @ hs[-1], "e")), "α")
+    return tg.nn.half_squared_error(readout(decoder(tg.label(α @ H, "c"), hs[-1])), np.ones(1))
+
+
 def gallery():
     """File name -> diagram."""
     draw = tg.draw
@@ -40,6 +71,10 @@ def gallery():
     yield "stacked", draw.backward(loss)
     _, _, loss = unroll("LSTM", 2)
     yield "lstm", draw.backward(loss)
+    hs, _ = tg.nn.Recurrent(MinimalGatedUnit, 2, 3, rng=0)(np.random.default_rng(0).standard_normal((2, 2)))
+    yield "own_cell", draw.backward(tg.label(tg.sum(hs[-1]), "L"))
+    yield "both_ways", draw.backward(both_ways(), parameters=False)
+    yield "attention", draw.forward(attending())
     parameters, _, loss = unroll("RNN", 3)
     (dU,) = tg.grad(loss, [parameters["U"]], create_graph=True)
     yield "gradient", draw.forward(dU)

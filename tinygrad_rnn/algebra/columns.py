@@ -68,18 +68,21 @@ def used_in(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[
 def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> None:
     """Put a nameless node into the step that it is made for, or the first of them if nothing in it is later than that.
 
-    But a variable that was read out of an earlier step, y(t-1), stands in that one's.
+    So is a variable put that is made of several earlier steps, as what attention finds. But one that was read out of an
+    earlier step, y(t-1), stands in that one's.
     """
-    latest: dict[Tensor, float] = {}  # the latest step that a node was made of
+    made_of: dict[Tensor, tuple[float, float]] = {}  # the earliest and the latest step that a node was made of
     for node in order:
-        steps = [column[node], *(latest.get(x) for x in node.inputs)]
-        latest[node] = max((step for step in steps if step is not None), default=-math.inf)
+        own = (math.inf, -math.inf) if column[node] is None else (column[node], column[node])
+        spans = [own, *(made_of[x] for x in node.inputs if x in made_of)]
+        made_of[node] = min(lo for lo, _ in spans), max(hi for _, hi in spans)
     made_for: dict[Tensor, set[float]] = defaultdict(set)
     for node in reversed(order):
         steps = made_for[node]
         if column[node] is None and not node.is_leaf and steps:
-            nameless = node.name is None and (len(steps) == 1 or latest[node] <= min(steps))
-            if nameless or latest[node] == -math.inf:
+            earliest, latest = made_of[node]
+            nameless = node.name is None and (len(steps) == 1 or latest <= min(steps))
+            if nameless or latest == -math.inf or earliest < latest < min(steps):
                 column[node] = min(steps)
         if column[node] is not None:
             for x in node.inputs:
