@@ -112,7 +112,7 @@ class Cell(Module):
 
     def zeros(self, x_shape: tuple[int, ...], step: int = 0) -> tuple[Tensor, ...]:
         """The parts of an initial state beside x of this shape, which is of that step."""
-        dtype = next((p.dtype for p in vars(self).values() if isinstance(p, Tensor)), np.float64)
+        dtype = next((p.value.dtype for p in vars(self).values() if type(p) is Tensor), np.float64)
         data = np.zeros((*x_shape[:-1], self.hidden_size), dtype)
         return tuple([self._begun(Tensor(data), name, step) for name in self.state_names])
 

@@ -92,12 +92,14 @@ class Recurrent(Module):
             shape = parts[0].shape
         outside = step_and_layer.get()
         try:
-            for x, t, on in list(zip(xs, times, running, strict=True))[::stride]:
+            for x, t, on in zip(xs[::stride], times[::stride], running[::stride], strict=True):
                 x = as_tensor(x)
                 for layer, cell in enumerate(self.cells):
-                    before, after = states[layer], cell.advance(x, states[layer], t)
-                    states[layer] = after if on is None else _unless_ended(on, after, before)
-                    x = states[layer][0]
+                    before = states[layer]
+                    after = cell.advance(x, before, t)
+                    if on is not None:
+                        after = _unless_ended(on, after, before)
+                    states[layer], x = after, after[0]
                 hs.append(x)
         finally:
             step_and_layer.set(outside)
