@@ -153,11 +153,12 @@ class Cell(Module):
         parts = after if type(after) is tuple else (after,)
         if len(parts) != len(before):
             raise self._no_state(t, after)
-        for name, part, former in zip(self.state_names, parts, before, strict=True):
+        shape = before[0].value.shape  # that of all parts
+        for name, part in zip(self.state_names, parts, strict=True):
             if type(part) is not Tensor:
                 raise self._no_state(t, after)
-            if part.value.shape != former.value.shape:
-                raise self._misfit(t, f"the next state {name}", part.shape, str(former.shape))
+            if part.value.shape != shape:
+                raise self._misfit(t, f"the next state {name}", part.shape, str(shape))
             if part.name is None:
                 part.name = self.letters[name]
         return parts
@@ -199,7 +200,9 @@ class RNNCell(Cell):
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t) = f(ĥ(t))."""
-        h_hat = _biased(linear(self.W, x) + linear(self.U, h), self.b)
+        h_hat = linear(self.W, x) + linear(self.U, h)
+        if self.b is not None:
+            h_hat = h_hat + self.b
         h_hat.name = self.letters["ĥ"]
         return NONLINEARITIES[self.nonlinearity](h_hat)
 
