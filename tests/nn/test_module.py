@@ -109,6 +109,24 @@ def test_what_is_no_parameter_does_not_take_the_place_of_one_in_a_list(value):
     assert len(net.parameters()) == 1
 
 
+def test_a_module_lists_its_layers_and_counts_their_parameters():
+    net = tg.nn.Module()
+    net.rnn, net.readout = tg.nn.RNN(2, 30, num_layers=2), tg.nn.Linear(30, 1, bias=False)
+    net.scale = tg.nn.Parameter(1.0)
+    assert repr(net).splitlines() == [
+        "Module, 2,851 parameters",
+        "  rnn: RNN, 2,820 parameters",
+        "    cells.0: RNNCell, 990 parameters",
+        "    cells.1: RNNCell, 1,830 parameters",
+        "  readout: Linear, 30 parameters",
+    ]
+    net.tied = net.readout
+    assert repr(net).startswith("Module, 2,851 parameters\n")
+    alone = tg.nn.Module()
+    alone.scale = net.scale
+    assert repr(alone) == "Module, 1 parameter"
+
+
 def test_zero_grad_forgets():
     net = tg.nn.Linear(2, 1, rng=0)
     net(np.ones(2)).sum().backward()

@@ -309,6 +309,13 @@ def test_figures_write_the_names_of_nets():
     assert "W_x,enc" in labels and not any("ĥ" in label for label in labels)  # its letter for ĥ is None
 
 
+def test_all_layers_are_at_one_time_step():
+    """Also where their states come from different steps: they go on from the last."""
+    hs, _ = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
+    _, state = tg.nn.RNN(2, 3, num_layers=2, rng=0)(np.ones((1, 2)), [hs[-1], np.zeros(3)])
+    assert [h.step for h in state] == [5, 5]
+
+
 def test_a_part_of_a_state_that_a_step_hands_on_stays_what_it_is():
     class Constant(tg.nn.Cell):
         state_names = ("h", "m")

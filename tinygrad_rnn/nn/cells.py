@@ -14,8 +14,8 @@ from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of, whole
 from tinygrad_rnn.context import step_and_layer
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh, where
-from tinygrad_rnn.naming import label, last_step
+from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
+from tinygrad_rnn.naming import last_step
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Letters, Module, Parameter
 from tinygrad_rnn.tensor import Tensor, as_tensor
@@ -57,7 +57,6 @@ class Cell(Module):
         W (H, D), Glorot; U (H, H), orthogonal; b (H,), zeros, or None: of every gate, as W_i, or of the whole cell.
         letters: by a plain letter, such as "W_i", the one that carries the cell's name.
         layer: its place in a net of layers, 1 for the lowest; named in errors.
-        stride: from one step to the next, 1, or -1 in a net that runs backward through time.
     """
 
     state_names: tuple[str, ...] = ("h",)
@@ -71,7 +70,6 @@ class Cell(Module):
         self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1)
         self.letters = Letters(call, name)
         self.layer: int | None = None
-        self.stride = 1
         rng = np.random.default_rng(rng)
         for gate in self.gates:
             self.add_parameter("W" + gate, init.glorot(rng, (H, D)))
@@ -84,53 +82,42 @@ class Cell(Module):
 
     def step(self, x: Tensor, *state: Tensor) -> State:
         """The equations of one step: the next state, from x(t) and the parts of the state of step t-1."""
-        raise NotImplementedError(f"{self._where()}: a cell states its equations in a method step(x, *state)")
+        t, _ = _step_and_layer()
+        raise NotImplementedError(f"{self._where(t)}: a cell states its equations in a method step(x, *state)")
 
-    def __call__(self, x: Any, state: Any = None, step: int | None = None, running: Any = None) -> State:
+    def __call__(self, x: Any, state: Any = None, step: int | None = None) -> State:
         """The state of step t, each part of shape (H,) or (B, H), from x(t) of shape (D,) or (B, D) and that of t-1.
 
         Args:
             state: h(t-1), or for an `LSTMCell` the pair (h(t-1), c(t-1)); zeros if not given.
             step: t; if not given, one more than that of the state, and 1 after an initial state.
-            running: (B, 1), True for the sequences of a batch that have not ended; the state of the others stays.
 
         Raises:
             ShapeError: x or a part of the state has another shape, also of the next state; names the step.
             TypeError: the state of another kind of cell, or `step` returns something else than its state.
         """
         x = as_tensor(x)
-        if state is None:
-            state = self.initial_state(x)
-        parts = (state,) if isinstance(state, Tensor) and len(self.state_names) == 1 else self._parts(state)
-        h = parts[0]
-        t = self.stride + (last_step(h) if h.step is None else h.step) if step is None else step
-        if x.name is None:
-            x.name, x.step = X, t
-        shape = x.value.shape
+        parts = self.zeros(x.value.shape) if state is None else self.parts(state)
+        t = 1 + last_step(parts[0]) if step is None else step
+        self.check(x.value.shape, parts, t, t - 1)
         outside = _step_and_layer()
-        try:  # as time_step does, in less time
-            _set_step_and_layer((t, self.layer))
-            if len(shape) not in (1, 2) or shape[-1] != self.input_size:
-                raise self._misfit("x", x, f"({self.input_size},) or (B, {self.input_size})")
-            expected = (self.hidden_size,) if len(shape) == 1 else (shape[0], self.hidden_size)
-            for part in parts:
-                if part.name is None or part.value.shape != expected:
-                    self._name_or_refuse(parts, expected, t - self.stride)
-            return self._after(self.step(x, *parts), parts, expected, running)
+        try:
+            return joined(self.advance(x, parts, t))
         finally:
             _set_step_and_layer(outside)
 
-    def initial_state(self, x: Any, step: int = 0) -> State:
-        """The state before a first input x, zeros: (H,) beside (D,), and (B, H) beside (B, D)."""
-        dtype = next((p.dtype for p in vars(self).values() if isinstance(p, Tensor)), np.float64)
-        zeros = np.zeros((*np.shape(x)[:-1], self.hidden_size), dtype)
-        parts = tuple(Tensor(zeros, name=self.letters[name]) for name in self.state_names)
-        for part in parts:
-            part.step, part.layer = step, self.layer
-        return parts if len(parts) > 1 else parts[0]
+    def initial_state(self, x: Any) -> State:
+        """The state before a first input x(1), zeros: (H,) beside (D,), and (B, H) beside (B, D)."""
+        return joined(self.zeros(np.shape(x)))
 
-    def _parts(self, state: Any) -> tuple[Tensor, ...]:
-        """The parts of a state, which may be data instead of Tensors."""
+    def zeros(self, x_shape: tuple[int, ...], step: int = 0) -> tuple[Tensor, ...]:
+        """The parts of an initial state beside x of this shape, which is of that step."""
+        dtype = next((p.value.dtype for p in vars(self).values() if type(p) is Tensor), np.float64)
+        data = np.zeros((*x_shape[:-1], self.hidden_size), dtype)
+        return tuple([self._begun(Tensor(data), name, step) for name in self.state_names])
+
+    def parts(self, state: Any) -> tuple[Tensor, ...]:
+        """The parts of a state, which may be data instead of Tensors; a TypeError if it is another cell's."""
         parts = state if isinstance(state, tuple) else (state,)
         if len(parts) != len(self.state_names) or any(map(_nested, parts)):
             raise TypeError(
@@ -138,42 +125,55 @@ class Cell(Module):
             )
         return tuple(map(as_tensor, parts))
 
-    def _name_or_refuse(self, parts: tuple[Tensor, ...], expected: tuple[int, ...], before: int) -> None:
+    def check(self, x_shape: tuple[int, ...], parts: tuple[Tensor, ...], t: int, before: int) -> None:
+        """Refuse shapes that do not fit at step t, and name the parts of the state, which is of the step before."""
+        D = self.input_size
+        if len(x_shape) not in (1, 2) or x_shape[-1] != D:
+            raise self._misfit(t, "x", x_shape, f"({D},) or (B, {D})")
+        expected = (*x_shape[:-1], self.hidden_size)
         for name, part in zip(self.state_names, parts, strict=True):
-            if part.shape != expected:
-                raise self._misfit(f"the state {name}", part, f"{expected} beside x of width {self.input_size}")
-            if part.name is None and part.is_leaf:
-                part.name, part.step, part.layer = self.letters[name], before, self.layer
-
-    def _after(self, after: Any, before: tuple[Tensor, ...], expected: tuple[int, ...], running: Any) -> State:
-        """The next state, named and checked; where a sequence has ended, the state before."""
-        parts = after if type(after) is tuple else (after,)
-        if len(parts) != len(before) or set(map(type, parts)) != {Tensor}:
-            state = " and ".join(self.state_names)
-            raise TypeError(f"{self._where()}: step returns the next state, {state}, not {_shapes(after)}")
-        for i, part in enumerate(parts):
             if part.value.shape != expected:
-                raise self._misfit(f"the next state {self.state_names[i]}", part, str(expected))
+                raise self._misfit(t, f"the state {name}", part.shape, f"{expected} beside x of width {D}")
+            if part.name is None and part.is_leaf:
+                self._begun(part, name, before)
+
+    def _begun(self, part: Tensor, name: str, step: int) -> Tensor:
+        part.name, part.step, part.layer = self.letters[name], step, self.layer
+        return part
+
+    def advance(self, x: Tensor, before: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
+        """The parts of the state of step t, from x(t) and those of the step before, which have been checked.
+
+        Every node that is made from now on belongs to step t and the cell's layer, as with `time_step`.
+        """
+        if x.name is None:
+            x.name, x.step = X, t
+        _set_step_and_layer((t, self.layer))
+        after = self.step(x, *before)
+        parts = after if type(after) is tuple else (after,)
+        if len(parts) != len(before):
+            raise self._no_state(t, after)
+        shape = before[0].value.shape  # that of all parts
+        for name, part in zip(self.state_names, parts, strict=True):
+            if type(part) is not Tensor:
+                raise self._no_state(t, after)
+            if part.value.shape != shape:
+                raise self._misfit(t, f"the next state {name}", part.shape, str(shape))
             if part.name is None:
-                part.name = self.letters[self.state_names[i]]
-        if running is None:
-            return after
-        stayed = []
-        for part, former in zip(parts, before, strict=True):
-            if part is not former:  # one node of a step has the name: that which the next step takes
-                name, part.name = part.name, None
-                part = label(where(running, part, former), name)
-            stayed.append(part)
-        return tuple(stayed) if len(stayed) > 1 else stayed[0]
+                part.name = self.letters[name]
+        return parts
 
-    def _where(self) -> str:
+    def _where(self, t: int | None) -> str:
         """The cell with its name, and the step and layer at which it is."""
-        step, layer = _step_and_layer()
         name = "" if self.letters.name is None else f" {self.letters.name}"
-        return f"{type(self).__name__}{name} at step {step}" + ("" if layer is None else f" of layer {layer}")
+        return f"{type(self).__name__}{name} at step {t}" + ("" if self.layer is None else f" of layer {self.layer}")
 
-    def _misfit(self, what: str, tensor: Tensor, expected: str) -> ShapeError:
-        return ShapeError(f"{self._where()}: {what} has shape {tensor.shape}, expected {expected}")
+    def _misfit(self, t: int, what: str, shape: tuple[int, ...], expected: str) -> ShapeError:
+        return ShapeError(f"{self._where(t)}: {what} has shape {shape}, expected {expected}")
+
+    def _no_state(self, t: int, after: Any) -> TypeError:
+        state = " and ".join(self.state_names)
+        return TypeError(f"{self._where(t)}: step returns the next state, {state}, not {_shapes(after)}")
 
 
 class RNNCell(Cell):
@@ -200,10 +200,11 @@ class RNNCell(Cell):
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t) = f(ĥ(t))."""
-        h_hat = _biased(linear(self.W, x) + linear(self.U, h), self.b)
-        h = NONLINEARITIES[self.nonlinearity](h_hat)
-        h_hat.name, h.name = self.letters["ĥ"], self.letters["h"]
-        return h
+        h_hat = linear(self.W, x) + linear(self.U, h)
+        if self.b is not None:
+            h_hat = h_hat + self.b
+        h_hat.name = self.letters["ĥ"]
+        return NONLINEARITIES[self.nonlinearity](h_hat)
 
 
 class LSTMCell(Cell):
@@ -244,7 +245,6 @@ class LSTMCell(Cell):
         c = f * c + i * g
         h = o * tanh(c)
         i.name, f.name, g.name, o.name = letters["i"], letters["f"], letters["g"], letters["o"]
-        h.name, c.name = letters["h"], letters["c"]
         return h, c
 
 
@@ -275,10 +275,13 @@ class GRUCell(Cell):
         z = sigmoid(_sum(self.W_z, x, self.U_z, h, self.b_z, letters["ẑ"]))
         n_hat = _biased(linear(self.W_n, x), self.b_n) + r * _biased(linear(self.U_n, h), self.c_n)
         n = tanh(n_hat)
-        h = lerp(n, h, z)
-        r.name, z.name, n_hat.name = letters["r"], letters["z"], letters["n̂"]
-        n.name, h.name = letters["n"], letters["h"]
-        return h
+        r.name, z.name, n_hat.name, n.name = letters["r"], letters["z"], letters["n̂"], letters["n"]
+        return lerp(n, h, z)
+
+
+def joined(parts: tuple[Tensor, ...]) -> State:
+    """The state of these parts; one part alone is the state itself."""
+    return parts if len(parts) > 1 else parts[0]
 
 
 def _sum(W: Tensor, x: Tensor, U: Tensor, h: Tensor, b: Tensor | None, name: Letter) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -131,6 +132,12 @@ class Module:
         refuse_differences("load_state_dict", arrays, parameters)
         for path, parameter in parameters.items():
             parameter.data = arrays[path]
+
+    def __repr__(self) -> str:
+        """The module and those in it, one line for each: its path, its class, and how many numbers it learns."""
+        count = sum(p.size for p in self.parameters())
+        inner = [textwrap.indent(f"{path}: {module!r}", "  ") for path, module in self.named_modules()]
+        return "\n".join([f"{type(self).__name__}, {count:,} parameter{'s' * (count != 1)}", *inner])
 
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""

@@ -7,12 +7,13 @@ import numpy as np
 
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import instance, one_of, whole
-from tinygrad_rnn.context import time_step
+from tinygrad_rnn.context import step_and_layer, time_step
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.functions import concatenate
+from tinygrad_rnn.functions import concatenate, where
+from tinygrad_rnn.naming import label, last_step
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State
+from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State, joined
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.tensor import Tensor, as_tensor
 
@@ -45,7 +46,6 @@ class Recurrent(Module):
         sizes = [input_size] + [hidden_size] * (layers - 1)
         self.cells = [cell_class(size, hidden_size, **options) for size in sizes]
         for layer, cell in enumerate(self.cells, 1):
-            cell.stride = -1 if reverse else 1
             if layers > 1:
                 cell.layer = layer
                 for parameter in cell.parameters():
@@ -76,21 +76,50 @@ class Recurrent(Module):
         """
         name = type(self).__name__
         xs = _steps(name, xs)
-        times = _times(xs) if self.reverse else [None] * len(xs)  # forward, they are counted from the state
         running = _running(name, lengths, xs)
+        times = _times(xs) if self.reverse else range(1, len(xs) + 1)
+        stride, first = (-1, times[-1]) if self.reverse else (1, 1)
         if state is None:
-            state = [cell.initial_state(xs[0], times[-1] + 1 if self.reverse else 0) for cell in self.cells]
-        elif not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
+            states = [cell.zeros(xs[0].shape, first - stride) for cell in self.cells]
+        else:
+            states = self._given(state)
+            if not self.reverse:  # the steps are counted from the state
+                first = 1 + max(last_step(h) for h, *_ in states)
+                times = range(first, first + len(xs))
+        shape, hs = xs[0].shape, []
+        for cell, parts in zip(self.cells, states, strict=True):
+            cell.check(shape, parts, first, first - stride)
+            shape = parts[0].shape
+        outside = step_and_layer.get()
+        try:
+            for x, t, on in zip(xs[::stride], times[::stride], running[::stride], strict=True):
+                x = as_tensor(x)
+                for layer, cell in enumerate(self.cells):
+                    before = states[layer]
+                    after = cell.advance(x, before, t)
+                    if on is not None:
+                        after = _unless_ended(on, after, before)
+                    states[layer], x = after, after[0]
+                hs.append(x)
+        finally:
+            step_and_layer.set(outside)
+        return hs[::stride], list(map(joined, states))
+
+    def _given(self, state: Any) -> list[tuple[Tensor, ...]]:
+        """The parts of the states of all layers; refuses what a cell has named as others, such as c where an h is."""
+        name = type(self).__name__
+        if not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
             raise ValueError(f"{name}(xs, state): the state is a list of {len(self.cells)}, one for each layer")
-        for entry, cell in zip(state, self.cells, strict=True):
-            _check_names(name, entry, cell)
-        state, hs = list(state), []
-        for x, t, on in list(zip(xs, times, running, strict=True))[:: -1 if self.reverse else 1]:
-            for layer, cell in enumerate(self.cells):
-                state[layer] = after = cell(x, state[layer], t, on)
-                x = after[0] if isinstance(after, tuple) else after
-            hs.append(x)
-        return hs[::-1] if self.reverse else hs, state
+        states = [cell.parts(entry) for cell, entry in zip(self.cells, state, strict=True)]
+        for cell, parts in zip(self.cells, states, strict=True):
+            for part, expected in zip(parts, cell.state_names, strict=True):
+                given = part.name.partition("_")[0] if isinstance(part.name, Letter) else expected
+                if given != expected and given in ("c", *cell.state_names):  # a y, as an encoder has it, may start one
+                    raise TypeError(
+                        f"{name}(xs, state): {describe(part)} is given as the state {expected}; each layer's state is "
+                        f"{' and '.join(cell.state_names)}"
+                    )
+        return states
 
 
 class RNN(Recurrent):
@@ -175,16 +204,15 @@ class Bidirectional(Module):
 KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}  # as options of commands name them
 
 
-def _check_names(name: str, entry: Any, cell: Cell) -> None:
-    """Refuse the state of a layer whose parts a cell has named as others, such as c where an h is needed."""
-    parts = entry if isinstance(entry, tuple) else (entry,)
-    for part, expected in zip(parts, cell.state_names, strict=False):  # the cell counts them
-        given = part.name.partition("_")[0] if isinstance(part, Tensor) and isinstance(part.name, Letter) else expected
-        if given != expected and given in ("c", *cell.state_names):  # a y, as an encoder gives it, may well start one
-            raise TypeError(
-                f"{name}(xs, state): {describe(part)} is given as the state {expected}; each layer's state is "
-                f"{' and '.join(cell.state_names)}"
-            )
+def _unless_ended(running: Tensor, after: tuple[Tensor, ...], before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The parts of the next state, and where a sequence has ended those before."""
+    parts = []
+    for part, former in zip(after, before, strict=True):
+        if part is not former:  # one node of a step has the name: that which the next step takes
+            name, part.name = part.name, None
+            part = label(where(running, part, former), name)
+        parts.append(part)
+    return tuple(parts)
 
 
 def _times(xs: list) -> Sequence[int]:
