@@ -3,7 +3,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
-from tinygrad_rnn.checking import central_differences, check_parameters
+from tinygrad_rnn.checking import central_differences, check_parameters, samples
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.tensor import record
 
@@ -166,3 +166,14 @@ def test_a_check_that_cannot_fail_is_refused(options):
 def test_a_check_of_nothing_is_refused(inputs):
     with pytest.raises(ValueError, match="an input with an element"):
         tg.check_gradients(lambda *xs: tg.Tensor(1.0), *inputs)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [[lambda g, ans, x, by: g], [lambda g, ans, a, b, c, d: g] * 4],
+    ids=["with a static argument", "of four inputs"],
+)
+def test_a_primitive_without_sample_inputs_is_refused(rules):
+    """By element, shapes are known for up to three inputs and nothing else."""
+    with pytest.raises(ValueError, match=r"shift: sample shapes and static arguments are needed in checking\._OTHERS"):
+        next(samples(primitives.row("shift", lambda *xs: sum(xs), "shift", *rules)))

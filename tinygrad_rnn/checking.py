@@ -209,8 +209,8 @@ def _line(file: str, number: int) -> str:
     return f"{file}:{number}: {linecache.getline(file, number).strip()}"
 
 
-# Sample inputs by their shapes, or as they are, and static arguments. Those of primitives that work element by element,
-# by how many inputs they have: every way in which shapes can broadcast.
+# Sample inputs by their shapes, or as they are, and static arguments. A primitive that is neither a reduction nor among
+# the others is taken to work element by element: by how many inputs it has, every way in which shapes can broadcast.
 _BY_ELEMENT = {
     1: [[()], [(0,)], [(3, 4)]],
     2: [
@@ -252,9 +252,16 @@ _OTHERS: dict[str, list[tuple[Sequence, tuple]]] = {
 
 
 def samples(primitive: Primitive, seed: int = 0) -> Iterator[tuple[list[np.ndarray], tuple]]:
-    """Inputs on which a primitive is smooth, away from kinks, and static arguments."""
+    """Inputs on which a primitive is smooth, away from kinks, and static arguments.
+
+    Raises:
+        ValueError: none are known: it has a static argument, or more inputs than those by element here.
+    """
     by_element = [(shapes, ()) for shapes in _BY_ELEMENT.get(len(primitive.vjps), ())]
-    for shapes, static in _REDUCTION if primitive.reduction else _OTHERS.get(primitive.name, by_element):
+    known = _REDUCTION if primitive.reduction else _OTHERS.get(primitive.name, by_element)
+    if not known or (known is by_element and len(primitive.argument_names) > len(primitive.vjps)):
+        raise ValueError(f"{primitive.name}: sample shapes and static arguments are needed in checking._OTHERS")
+    for shapes, static in known:
         rng = np.random.default_rng(seed)
         inputs = [
             x if isinstance(x, np.ndarray) else rng.uniform(0.5, 1.5, x) * rng.choice([-1.0, 1.0], x) for x in shapes
