@@ -24,6 +24,7 @@ class MinimalGatedUnit(tg.nn.Cell):
     gates = ("_f", "_h")
 
     def step(self, x, h):
+        """The gate, the candidate, and a state between that and the one before."""
         f = tg.label(tg.sigmoid(self.W_f @ x + self.U_f @ h + self.b_f), "f")
         candidate = tg.label(tg.tanh(self.W_h @ x + self.U_h @ (f * h) + self.b_h), "h̃")
         return (1.0 - f) * h + f * candidate

@@ -168,7 +168,15 @@ def test_a_check_of_nothing_is_refused(inputs):
         tg.check_gradients(lambda *xs: tg.Tensor(1.0), *inputs)
 
 
-def test_a_row_without_samples_is_told_to_have_some():
-    row = primitives.row("scaled", lambda x, n: x * n, "{n} {x}", lambda g, ans, x, n: g * n)
-    with pytest.raises(ValueError, match="samples of scaled: give the shapes of its inputs in checking.SAMPLES"):
+@pytest.mark.parametrize(
+    "row",
+    [
+        primitives.row("shift", lambda x, by: x + by, "shift({x})", lambda g, ans, x, by: g),
+        primitives.row("shift", lambda *xs: sum(xs), "shift", *[lambda g, ans, a, b, c, d: g] * 4, by_element=True),
+    ],
+    ids=["with a static argument", "of four inputs"],
+)
+def test_a_row_without_samples_is_told_to_have_some(row):
+    """By element, shapes are known for up to three inputs and nothing else."""
+    with pytest.raises(ValueError, match="samples of shift: give the shapes of its inputs in checking.SAMPLES"):
         next(samples(row))

@@ -259,8 +259,8 @@ def samples(primitive: Primitive, seed: int = 0) -> Iterator[tuple[list[np.ndarr
     """
     found = _REDUCTION if primitive.reduction else SAMPLES.get(primitive.name)
     if found is None and primitive.by_element:
-        found = [(shapes, ()) for shapes in _BY_ELEMENT[len(primitive.vjps)]]
-    if found is None:
+        found = [(shapes, ()) for shapes in _BY_ELEMENT.get(len(primitive.vjps), ())]
+    if not found:
         raise ValueError(f"samples of {primitive.name}: give the shapes of its inputs in checking.SAMPLES")
     for shapes, static in found:
         rng = np.random.default_rng(seed)

@@ -553,8 +553,10 @@ def primitive(
             lambda g, ans, x: g / np.square(1.0 + np.abs(x)),
         )
 
+    `check_gradients` with order=2 says whether its rules are right, as the tests do of the table.
+
     Args:
-        name: what errors, figures and programs call it.
+        name: what errors, figures and programs call it, an identifier.
         forward: runs on arrays: the inputs, then static arguments, such as an axis. It changes none of them.
         written: how a person writes it, as in the table, with the arguments in braces; what cannot be read as such a
             formula is written as name(arguments).

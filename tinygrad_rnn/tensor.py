@@ -50,7 +50,7 @@ def record(primitive: primitives.Primitive, inputs: tuple, *static: Any) -> Tens
 
 
 def operation(primitive: primitives.Primitive, description: str = "") -> Callable[..., Tensor]:
-    """The function that records a primitive of one or two inputs, in less time than `record` takes."""
+    """The function that records a primitive of one or two inputs and no static arguments, quicker than `record`."""
     if len(primitive.vjps) == 1:
 
         def function(x: Any) -> Tensor:

@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.algebra.notation import NOTATIONS
 from tinygrad_rnn.backward import topological_order
 
 D, H, K, T = 2, 3, 2, 3
@@ -87,7 +88,7 @@ class Net:
             self.values[name] = x.value
             if x.name == "ĥ":
                 self.values[self.write("f′", step, x.layer)] = self.functions["f′"](x.value)  # f′₂: short for f′(ĥ₂)
-            if x.requires_grad and x is not self.loss and not (x.name == "ĥ" and notation != "interdb"):
+            if x.requires_grad and x is not self.loss and NOTATIONS[notation].writes(x):
                 self.variables[name] = x  # has a node in the figure
 
     def write(self, name, step, layer):
@@ -95,7 +96,7 @@ class Net:
         base, _, gate = name.partition("_")
         gate = LETTERS[self.notation].get(gate, gate)
         base, _, below = LETTERS[self.notation].get(base, base).partition("_")
-        inside, raised = (layer, step) if self.notation == "interdb" else (step, layer)
+        inside, raised = (layer, step) if NOTATIONS[self.notation].step == "above" else (step, layer)
         below = ",".join([part for part in (below + gate, "" if inside is None else str(inside)) if part])
         below = below.translate(LOWERED) if below.isdigit() else below and f"_{below}"
         return base + below + ("" if raised is None else f"({raised})".translate(RAISED))
@@ -143,7 +144,7 @@ class Label:
     """A label, read from the left to the right by recursive descent: sums of products of factors."""
 
     def __init__(self, text, net):
-        self.net, self.rest = net, re.findall(r"[^\s()ᵗ+−]+\(?|[()ᵗ+−]", text)
+        self.net, self.rest = net, re.findall(r"[^\s()ᵗᵀ+−]+\(?|[()ᵗᵀ+−]", text)
 
     def applied(self, g):
         """What the label makes of a cotangent."""
@@ -166,17 +167,22 @@ class Label:
 
     def factor(self, g):
         if self.skip("ᵗ"):
-            a = self.atom()
-            return a.T @ g if a.ndim == 2 else np.outer(g, a)
+            return self.transposed(self.atom(), g)
         if partial := re.fullmatch("∂(.+)/∂(.+)", "".join(self.rest[:1])):  # instead of a label that is too long
             self.rest.pop(0)
             of, by = map(self.net.tensor, partial.groups())
             return g @ tg.bptt.jacobian(of, by) if of.size > 1 else g * tg.grad(of, by)[0].value
         a = self.atom()
+        if self.skip("ᵀ"):
+            return self.transposed(a, g)
         if a.ndim == 2:  # U h
             a = a @ self.atom()
         assert g.shape in ((), a.shape) or a.ndim == 0, f"{a.shape} is no factor of {g.shape}"
         return g * a
+
+    @staticmethod
+    def transposed(a, g):
+        return a.T @ g if a.ndim == 2 else np.outer(g, a)
 
     def atom(self):
         assert self.rest, "a factor is missing"

@@ -80,6 +80,18 @@ def test_the_formulas_of_a_primitive_of_one_s_own_are_what_its_rules_compute(row
         np.testing.assert_allclose(found, passed_back(node, i, g), rtol=1e-12)
 
 
+def test_a_row_before_a_matrix_stays_a_row():
+    """ᵗx W y is a number: what stands before y is no column."""
+    bilinear = row("bilinear", lambda x, W, y: x @ W @ y, "ᵗ{x} {W} {y}",
+                   lambda g, ans, x, W, y: g * (W @ y), lambda g, ans, x, W, y: g * tg.outer(x, y),
+                   lambda g, ans, x, W, y: g * (x @ W))  # fmt: skip
+    rng = np.random.default_rng(5)
+    x, W, y = (Tensor(rng.standard_normal(n), True, name) for name, n in [("x", 3), ("W", (3, 2)), ("y", 2)])
+    node = tg.square(record(bilinear, (x, W, y)))
+    found = evaluated(formula_passed_back(node, 0, gradient(node), has_name), {node: np.array(1.0)})
+    np.testing.assert_allclose(found.item(), 2 * x.value @ W.value @ y.value, rtol=1e-12)
+
+
 def test_the_formulas_of_second_order_are_what_the_rules_of_rules_compute():
     """A backward graph is made of the same primitives; so is what is written of its nodes."""
     rng = np.random.default_rng(6)

@@ -2,6 +2,7 @@ import inspect
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,19 +59,22 @@ NETS = [("RNN", "tanh"), ("RNN", "relu"), ("LSTM", "tanh"), ("GRU", "tanh")]
 def test_what_is_multiplied_is_the_term_as_matrices(kind, f, layers, loss, many, notation, batch):
     """Of a batch, it is so for each row, and Σ adds these up."""
     net = Net(kind, f, layers, many, loss, notation, batch)
+    as_matrices = replace(NOTATIONS[notation], order="matrix")
     for parameter in net.parameters:
-        for term in bptt.expansion(net.loss, parameter, notation, PLAIN):
+        for term in bptt.expansion(net.loss, parameter, as_matrices, PLAIN):
             found = net.formula(term.factors).reshape(term.value.shape)
             np.testing.assert_allclose(found, term.value, rtol=1e-9, atol=1e-12, err_msg=term.factors)
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["many-to-one", "many-to-many"])
 @pytest.mark.parametrize("layers, loss", [(1, "cross_entropy"), (2, "squared_error")])
+@pytest.mark.parametrize("notation", LETTERS)
 @pytest.mark.parametrize("kind, f", NETS)
-def test_in_the_order_of_reading_each_factor_meets_what_stands_before_it(kind, f, layers, loss, many):
-    net = Net(kind, f, layers, many, loss)
+def test_in_the_order_of_reading_each_factor_meets_what_stands_before_it(kind, f, layers, loss, many, notation):
+    net = Net(kind, f, layers, many, loss, notation)
+    read = replace(NOTATIONS[notation], order="reading")
     for parameter in net.parameters:
-        for term in bptt.expansion(net.loss, parameter, Notation(order="reading"), PLAIN):
+        for term in bptt.expansion(net.loss, parameter, read, PLAIN):
             found = Label(term.factors, net).applied(np.ones(()))
             np.testing.assert_allclose(found, term.value, rtol=1e-9, atol=1e-12, err_msg=term.factors)
 

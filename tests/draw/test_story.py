@@ -44,7 +44,7 @@ def array(told: dict) -> np.ndarray:
 
 def plain(markup: str) -> str:
     """An equation as plain text: dh⁽²⁾ = ᵗU dĥ⁽³⁾."""
-    raised, lowered = str.maketrans("0123456789()-t", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ"), str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+    raised, lowered = str.maketrans("0123456789()-tT", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗᵀ"), str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
     text = re.sub(r"<SUP>(.*?)</SUP>", lambda found: found[1].translate(raised), markup)
     text = re.sub(
         r"<SUB>(.*?)</SUB>", lambda found: found[1].translate(lowered) if found[1].isdigit() else f"_{found[1]}", text

@@ -41,7 +41,8 @@ class Notation:
     Attributes:
         letters: what is written for the letters of the nets, which are those of interdb; for `"W"` in `"W_i"` too. A
             variable whose letter is None is not written at all, as ĥ in the texts that have only h = f(...). What goes
-            into a softmax is `"logits"`, and written as y is if there is no letter for it.
+            into a softmax is `"logits"`, and written as y is if there is no letter for it. One letter for two variables
+            of a net, as o for y beside an output gate o, is written for both.
         step: "above", in parentheses, h⁽ᵗ⁾; or "below", s_t. A layer of a stacked net stands in the other place.
         order: "matrix", in which every product is right as one of matrices, gradients being columns: ᵗU (f′(ĥ) ⊙ dh);
             or "reading", that of eq. 7.6 of interdb, dh f′(ĥ) ᵗU: as the gradient meets them, from left to right.

@@ -177,6 +177,8 @@ def matrix(a: Tree, b: Tree) -> Tree:
 
     A vector is a column: before another it is written as a row, ᵗa b, and before a matrix B behind it, ᵗB a.
     """
+    if a.ndim == 1 and b.ndim == 2 and not _is_column(a):  # a row and a matrix are a row again, ᵗ(ᵗB a)
+        return transposed(matrix(a.parts[0], b))
     if _is_column(a) and _is_column(b):
         a = transposed(a)
     elif _is_column(a) and b.ndim == 2:

@@ -19,8 +19,8 @@ from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import claimed, refuse_others, write_file
 
-FORMATS = ("svg", "pdf", "png", "dot", "json", "html", "gif")
-PICTURES = FORMATS[:3]
+PICTURES = ("svg", "pdf", "png")
+FORMATS = (*PICTURES, "dot", "json", "html", "gif")
 MARK = "tinygrad-rnn"  # in the files of frames, so that no others are replaced
 PACE = 1000  # milliseconds that a .gif shows each frame
 

@@ -43,7 +43,9 @@ class Cell(Module):
                 return (1 - f) * h + f * n
 
     What `step` returns is named after `state_names` unless it has a name. `tg.linear(W, x)` is W x for one sequence and
-    for a batch. `add_parameter` adds what is no W, U or b.
+    for a batch. `add_parameter` adds what is no W, U or b. A gate that is called `self.letters["f"]`, not "f", carries
+    the name of the cell; what goes into its nonlinearity may be called `self.letters["f̂"]`, so that its gradient is not
+    written out.
 
     Args:
         input_size, hidden_size: D and H. bias: whether there is a b.
