@@ -464,3 +464,19 @@ def test_the_font_size_scales_the_whole(unrolled):
     for bad, error in {0: ValueError, "large": TypeError, True: TypeError}.items():
         with pytest.raises(error, match=r"draw\(font_size=.*a number of points from 1 to 200"):
             tg.draw.forward(loss, font_size=bad)
+
+
+@pytest.mark.parametrize("cell, least", [("RNN", 14.0), ("LSTM", 6.0), ("GRU", 6.0)])
+def test_three_steps_of_a_cell_can_be_read_on_a_slide(cell, least):
+    outputs, _ = getattr(tg.nn, cell)(2, 3, rng=0)(np.ones((3, 2)))
+    root = ET.fromstring(tg.draw.backward(tg.nn.half_squared_error(outputs[-1], np.ones(3))).render("svg"))
+    width, height = (float(root.get(side).removesuffix("pt")) for side in ("width", "height"))
+    assert style.EDGE_FONT * min(960 / width, 540 / height) > least
+
+
+def test_a_column_wider_than_high_has_its_gates_upon_their_preactivations():
+    outputs, _ = tg.nn.GRU(2, 3, rng=0)(np.ones((2, 2)))
+    nodes = {node.label: node for node in tg.draw.forward(tg.sum(outputs[-1])).nodes}
+    for gate in ("r⁽¹⁾", "z⁽¹⁾", "n⁽¹⁾"):
+        below = nodes[unicodedata.normalize("NFC", f"{gate[0]}\u0302{gate[1:]}")]
+        assert abs(nodes[gate].x - below.x) < 1 and nodes[gate].y > below.y + 40

@@ -65,7 +65,7 @@ def _title(diagram: Drawing, step: int) -> str:
 def _html(markup: str, font_size: float) -> str:
     """Markup as a label, with its indices in a smaller font."""
     markup = markup.replace(" ", "&#160;")  # which Graphviz would drop at the end of a piece
-    small = f'<FONT POINT-SIZE="{0.68 * font_size:.4g}">'
+    small = f'<FONT POINT-SIZE="{style.SMALLER * font_size:.4g}">'
     for tag in ("SUB", "SUP"):
         markup = markup.replace(f"<{tag}>", f"{small}<{tag}>").replace(f"</{tag}>", f"</{tag}></FONT>")
     return f"<{markup.replace(BACKSLASH, BACKSLASH + APART)}>" if markup else ""

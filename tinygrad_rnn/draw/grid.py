@@ -180,6 +180,7 @@ class Grid:
         room: how wide a link's label is.
         shared: the parameters that several columns use, each with its places.
         loops: of a rolled graph, the states that go back, where to, and over how many steps.
+        upright: whether in a step all that is made of one variable, as a gate of its preactivation, stands upon it.
         level: what is not to stand upon something.
 
     Attributes:
@@ -194,9 +195,10 @@ class Grid:
         shared: dict[Tensor, list[Place]],
         loops: Sequence[tuple[Place, Place, int]],
         room: Callable[[Link], float],
+        upright: bool = False,
         level: Collection[Role] = (),
     ):
-        self.shared, self.room, self.level = shared, room, level
+        self.shared, self.room, self.upright, self.level = shared, room, upright, level
         self.columns = sorted({p.column for p in places})
         if any(p.column == self.columns[0] and not (p.carried and p.tensor.is_leaf) for p in places) and shared:
             self.columns.insert(0, self.columns[0] - 1)  # for what the sums make
@@ -332,7 +334,10 @@ class Grid:
             # a state stands on another only where it goes on by itself, not by way of its preactivation
             free = role not in carried or self.tracks[role, 1, 0] in used[role]
             base = made_of[0] if free and len(made_of) == 1 and role not in self.level else None
-            if (base in carried or base in kind.stands) and base not in kind.stands.values():
+            under = carried | kind.stands.keys()
+            if self.upright and kind.is_step and all(a == base or a in kind.hangs for a in used[role]):
+                under |= {a for a in made_of if not kind.places[a][0].tensor.is_leaf}
+            if base in under and base not in kind.stands.values():
                 kind.stands[role] = base
 
     def _layers(self, kind: Kind) -> dict[Role, int]:
@@ -443,8 +448,8 @@ class Grid:
                 spot.hung[a] = left + middle, sign * (near + kind.size(a)[1] / 2)
                 spot.lanes |= {p.tensor: sign for p in kind.places[a] if p.tensor in self.shared}
             spot.up, spot.down = (reach, spot.down) if sign < 0 else (spot.up, reach)
-            top, bottom = (-reach, -height / 2) if sign < 0 else (height / 2, reach)
-            spot.boxes.append((left, top, left + x - BESIDE, bottom))
+            far = sorted((sign * (height / 2 + 0.3 * (near - height / 2)), sign * reach))
+            spot.boxes.append((left, far[0], left + x - BESIDE, far[1]))
         if role in kind.stands:
             label = max(map(self.room, kind.uses[0, kind.stands[role], role]), default=0.0)
             spot.down += LABEL + 6.0 if label else 10.0

@@ -135,4 +135,4 @@ def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, st
     for x in unfolded.shared:
         width, height = size("parameter", labels.differential(x), notes.get(x, ""))
         totals[x] = width + GAP + SIGMA, height
-    return arrange(unfolded, lambda link: widest[between[link]] + 4.0 if widest[between[link]] else 0.0, totals)
+    return arrange(unfolded, lambda link: widest[between[link]], totals)

@@ -16,10 +16,10 @@ from tinygrad_rnn.draw.style import CORNER, MARGIN
 from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.tensor import Tensor
 
-BEND = 18.0  # how far aside a line goes to change its height
+BEND = 14.0  # how far aside a line goes to change its height
 AFTER = 5.0  # free on the left of everything
 ROOM = 9.0  # for an arrow's head
-BETWEEN = 8.0  # columns
+BETWEEN = 6.0  # columns
 PORTS = 0.6  # of the height of a variable, where lines leave and enter it
 HEADING = 18.0  # at the top of a panel
 TURN = 22.0  # how far aside a loop turns
@@ -49,18 +49,28 @@ class Placement:
 
 
 def arrange(unfolded: Unfolded, room: Callable[[Link], float], totals: dict[Tensor, Point]) -> Placement:
-    """Set x and y of every place, and how every link runs.
+    """Set x and y of every place, and how every link runs; gates stand upright where columns are wider than high.
 
     Args:
         room: how wide a link's label is.
         totals: the width and height of what each sum makes.
     """
+    figure = _figure(unfolded, room, totals, upright=False)
+    top, bottom = figure.height
+    if any(kind.is_step and kind.width > bottom - top for kind in figure.grid.kinds):
+        figure = _figure(unfolded, room, totals, upright=True)
+    return figure.placement()
+
+
+def _figure(unfolded: Unfolded, room: Callable[[Link], float], totals: dict[Tensor, Point], upright: bool) -> "_Figure":
+    """A figure in which nothing is to stand where there is no room for it."""
     rows, crowded = None, set()
     while rows is None or rows.crowded:
-        grid = Grid(unfolded.places, unfolded.links, unfolded.steps, unfolded.shared, unfolded.loops, room, crowded)
+        of = unfolded.places, unfolded.links, unfolded.steps, unfolded.shared, unfolded.loops
+        grid = Grid(*of, room, upright, crowded)
         rows = Rows(grid, totals)
         crowded |= rows.crowded
-    return _Figure(unfolded, grid, rows).placement()
+    return _Figure(unfolded, grid, rows)
 
 
 class _Figure:
@@ -159,9 +169,15 @@ class _Figure:
 
     def _frame(self) -> Box:
         """Around all that stands in either figure."""
-        spots = [spot for kind in self.grid.kinds for layer in (*kind.layers, self.grid.gap) for spot in layer]
-        top = HEADING * bool(self.unfolded.steps) - min(s.depth - s.up for s in spots)
-        return 0.0, -max(s.depth + s.down for s in spots), self.left[-1] + self.grid.kinds[-1].width, top
+        top, bottom = self.height
+        right = self.left[-1] + self.grid.kinds[-1].width
+        return 0.0, -bottom, right, HEADING * bool(self.unfolded.steps) - top
+
+    @property
+    def height(self) -> Point:
+        """The depths of its upper and lower end."""
+        spots = self.rows.of
+        return min(spot.depth - spot.up for spot in spots), max(spot.depth + spot.down for spot in spots)
 
 
 def _spread(kind: Kind) -> None:
@@ -218,7 +234,9 @@ def _across(kind: Kind, aside: float) -> None:
             taken += [
                 (spot.x + box[0], spot.depth + box[1], spot.x + box[2], spot.depth + box[3]) for box in spot.boxes
             ]
-    kind.width = max([right for _, _, right, _ in taken], default=0.0) + margin
+    last = [spot.x + box[2] for layer in kind.layers for spot in layer for box in spot.boxes]
+    bends = [joint.end for joint in kind.joints if joint.is_bent]
+    kind.width = max([right + margin for right in last] + bends, default=0.0)
 
 
 def _reversed(runs: list[Run]) -> list[Run]:

@@ -1,5 +1,6 @@
 """The look of diagrams: the one place where colours, shapes and sizes are chosen. Lengths are in points, 1/72 inch."""
 
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -65,6 +66,8 @@ PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 
 NARROW, WIDE = frozenset("ijlftrI()[]|/.,:;′'-\u00a0\u0302\u0303"), frozenset("mw−+=⊙≈→")
 _SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′")
+_INDEX = re.compile(r"(?<=\w)_(\w{1,2})(?!\w)")  # W_hh
+SMALLER = 0.68  # the font of an index, in parts of that of what it belongs to
 
 FONT = "Times-Roman"
 FAMILY = "Times New Roman, Times, Liberation Serif, Nimbus Roman, serif"  # the like of it on every system
@@ -107,8 +110,9 @@ def size(kind: str, label: str, note: str = "") -> tuple[float, float]:
 
 
 def text_width(text: str, font_size: float) -> float:
-    """The width that a text takes at most, about, whatever the font."""
-    return font_size * sum(map(_width, text))
+    """The width that a text takes at most, about, whatever the font; short indices after "_" are set small."""
+    indices = "".join(_INDEX.findall(text))
+    return font_size * (sum(map(_width, _INDEX.sub("", text))) + SMALLER * sum(map(_width, indices)))
 
 
 def times_width(text: str, font_size: float) -> float:
@@ -122,6 +126,10 @@ def _width(character: str) -> float:
         return 0.0
     if character in _SMALL:
         return 0.36
+    if character in " /\u00a0":
+        return 0.34
+    if character in "−+=⊙":
+        return 0.84
     if character in "MW@" or unicodedata.east_asian_width(character) in "WF":
         return 1.04
     return 0.93 if character in "mw" else 0.75 if character.isupper() else 0.57
