@@ -14,7 +14,7 @@ from tinygrad_rnn.draw.grid import Chain, Grid, Joint, Kind, Point, Role, Spot
 from tinygrad_rnn.tensor import Tensor
 
 APART = 8.0  # between spots that are not just lines
-STARTS, ROUNDS = 10, 10  # orders of rows that are tried, and how often each is improved
+STARTS, ROUNDS = 1, 10  # orders of rows that are tried, and how often each is improved
 SWEEPS = 24
 RISE = 1.5  # what it costs if a line goes down to the right
 FEW, CLOSE = 5, 13.0  # of so many sums over time the lanes are as far apart as what they make is high; of more, close
