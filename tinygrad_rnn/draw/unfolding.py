@@ -229,15 +229,25 @@ class Unfolded:
         for link in links:
             made[link.target.column][_use(link, every)] = link
         for step in steps:
-            for link in [link for use, link in made[step].items() if use not in made[last]]:
-                p, q = link.source.tensor, link.target.tensor
+            for use, link in made[step].items():
+                p, q, is_cut = link.source.tensor, link.target.tensor, link.source.tensor in self.cut_states
+                begins = p.is_leaf and not is_cut  # with an initial state, which has no past
+                if use in made[last] and (begins or is_cut == (made[last][use].source.tensor in self.cut_states)):
+                    continue
                 raise ValueError(
                     f"draw(rolled=True): step {last} cannot stand for step {step}, where {describe(q)} is made of "
-                    f"{describe(p)}; draw all steps"
+                    f"{describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
                 )
-        kept = [
-            k for k in links if k.target.column not in before and (k.source.column not in before or k.source.carried)
-        ]
+        read: dict[tuple, set] = defaultdict(set)  # the steps whose variable of a role goes into what comes after them
+        for link in links:
+            if link.target.column not in every:
+                read[link.target, link.source.role].add(link.source.column)
+        kept = []
+        for link in links:
+            p, q = link.source, link.target
+            earlier = p.carried and not read[q, p.role] >= every  # not what all steps go into, such as a mean
+            if q.column not in before and (p.column not in before or earlier):
+                kept.append(link)
         drawn = {p for link in kept for p in (link.source, link.target)}
         return [p for p in places if p in drawn], kept, [last]
 
