@@ -291,6 +291,18 @@ class TestWhatIsSaid:
         name = {node.id: node.label for node in diagram.nodes}
         assert {name[e.source] for e in diagram.edges if name[e.target] == "L"} == {"h⁽ᵗ⁻¹⁾", "h⁽ᵗ⁾"}
 
+    @pytest.mark.parametrize("level", ["states", "named"])
+    def test_gradients_flow_through_hidden_steps_that_an_initial_state_reaches(self, level):
+        """Of h(t) made of h(t-1) and h(t-2), h(0) goes into a hidden step, and needs no gradient itself."""
+        U, S, hs = *self.parameters(U=(3, 3), S=(3, 3)), [self.data("h", -1, 3), self.data("h", 0, 3)]
+        for t in range(1, 6):
+            hs.append(tg.label(tg.tanh(S @ hs[-2] + U @ hs[-1]), "h", t))
+        diagram = tg.draw.backward(tg.label(tg.sum(hs[-1]), "L"), max_steps=2, level=level)
+        (dots,) = [node for node in diagram.nodes if node.kind == "elided"]
+        name = {node.id: node.label for node in diagram.nodes}
+        into_dots = {(name[e.source], e.kind) for e in diagram.edges if e.target == dots.id}
+        assert into_dots == {("dh⁽⁵⁾", "gradient")} and not dots.faint
+
     def test_a_state_of_which_a_gate_takes_a_detached_copy_keeps_its_name(self):
         """At step 0 there are two of the name; the next states are made of the first of them."""
         W, U, h = *self.parameters(W=(3, 3), U=(3, 3)), self.data("h", 0, 3)

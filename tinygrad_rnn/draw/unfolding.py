@@ -368,9 +368,11 @@ def _without_middle(
 ) -> tuple[list[Place], list[Link]]:
     """Leave out the columns of a gap; dots stand for the states that cross it, in a column of their own."""
     dots: dict[tuple, Place] = {}
+    hidden = {p.role: p.tensor for p in places if p.column in gap and p.tensor.requires_grad}
 
     def stand_in(p: Place) -> Place:
-        return dots.setdefault(p.role, Place(p.tensor, column, f"dots{len(dots)}", "elided", True, p.role))
+        tensor = hidden.get(p.role, p.tensor)  # not an initial state that reaches into the gap
+        return dots.setdefault(p.role, Place(tensor, column, f"dots{len(dots)}", "elided", True, p.role))
 
     kept: dict[tuple[Place, Place], Link] = {}
     for link in links:
