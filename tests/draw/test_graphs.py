@@ -267,6 +267,58 @@ class TestWhatIsSaid:
         with pytest.raises(ValueError, match=r"step 3 cannot stand for step 1, where h\(1\) .* is made of W"):
             tg.draw.forward(self.teacher_forcing(), rolled=True)
 
+    @pytest.mark.parametrize("level", ["states", "named"])
+    def test_a_step_with_a_cut_state_does_not_stand_for_one_without(self, level):
+        with pytest.raises(ValueError, match=r"step 4 cannot stand for step 3, where .* h\(2\) .*past is cut off"):
+            tg.draw.backward(TestCutStates().chunks(), rolled=True, level=level)
+
+    def test_a_rolled_graph_whose_state_is_cut_in_every_step_has_the_cut(self):
+        cell, h, losses = tg.nn.RNNCell(2, 3, rng=0), tg.Tensor(np.zeros(3)), []
+        for _ in range(3):
+            h = cell(np.ones(2), h.detach())
+            losses.append(tg.nn.half_squared_error(h, np.ones(3)))
+        diagram = tg.draw.backward(tg.label(losses[0] + losses[1] + losses[2], "E"), rolled=True)
+        assert sum(edge.kind == "cut" for edge in diagram.edges) == 1
+
+    @pytest.mark.parametrize("level", ["states", "named"])
+    def test_a_mean_over_all_states_is_no_recurrence(self, level):
+        """Of the loops of a rolled graph there is one, over one step, however many states are averaged."""
+        _, readout, hs, _ = unrolled(4)
+        mean = tg.label((hs[0] + hs[1] + hs[2] + hs[3]) / 4, "m")
+        diagram = tg.draw.forward(tg.nn.half_squared_error(readout(mean), np.ones(1)), rolled=True, level=level)
+        name = {node.id: node.label for node in diagram.nodes}
+        assert [edge.label for edge in diagram.edges if edge.kind == "loop"] == ["t − 1 ← t"]
+        assert [name[edge.source] for edge in diagram.edges if name[edge.target] == "m"] == ["h⁽ᵗ⁾"]
+
+    def test_a_readout_of_the_last_two_states_has_both(self):
+        *_, hs, _ = unrolled(4)
+        diagram = tg.draw.forward(tg.label((hs[2] * hs[3]).sum(), "L"), rolled=True)
+        name = {node.id: node.label for node in diagram.nodes}
+        assert {name[e.source] for e in diagram.edges if name[e.target] == "L"} == {"h⁽ᵗ⁻¹⁾", "h⁽ᵗ⁾"}
+
+    @pytest.mark.parametrize("level", ["states", "named"])
+    def test_gradients_flow_through_hidden_steps_that_an_initial_state_reaches(self, level):
+        """Of h(t) made of h(t-1) and h(t-2), h(0) goes into a hidden step, and needs no gradient itself."""
+        U, S, hs = *self.parameters(U=(3, 3), S=(3, 3)), [self.data("h", -1, 3), self.data("h", 0, 3)]
+        for t in range(1, 6):
+            hs.append(tg.label(tg.tanh(S @ hs[-2] + U @ hs[-1]), "h", t))
+        diagram = tg.draw.backward(tg.label(tg.sum(hs[-1]), "L"), max_steps=2, level=level)
+        (dots,) = [node for node in diagram.nodes if node.kind == "elided"]
+        name = {node.id: node.label for node in diagram.nodes}
+        into_dots = {(name[e.source], e.kind) for e in diagram.edges if e.target == dots.id}
+        assert into_dots == {("dh⁽⁵⁾", "gradient")} and not dots.faint
+
+    def test_a_state_of_which_a_gate_takes_a_detached_copy_keeps_its_name(self):
+        """At step 0 there are two of the name; the next states are made of the first of them."""
+        W, U, h = *self.parameters(W=(3, 3), U=(3, 3)), self.data("h", 0, 3)
+        for t in (1, 2):
+            z = tg.label(tg.sigmoid(W @ h.detach()), "z", t)
+            h = tg.label(z * tg.tanh(U @ h), "h", t)
+        diagram = tg.draw.forward(tg.label(tg.sum(h), "L"))
+        name = {node.id: node.label for node in diagram.nodes}
+        edges = {(name[edge.source], name[edge.target]) for edge in diagram.edges}
+        assert {("h⁽⁰⁾", "h⁽¹⁾"), ("h′⁽⁰⁾", "z⁽¹⁾"), ("h⁽¹⁾", "h⁽²⁾"), ("h⁽¹⁾", "z⁽²⁾")} <= edges
+
     def test_gradients_that_meet_are_added(self):
         losses = unrolled(2, many=True)[3]
         diagram = tg.draw.backward(tg.label(losses[0] + losses[1], "E"))

@@ -147,7 +147,9 @@ class Names:
         """
         rows: list[tuple[set, set, list]] = []  # the steps of each, the primitives, and the numbers of the nodes
         row_of: dict[Tensor, int] = {}
-        for x in sorted(reversed(self.nodes), key=lambda x: steps.get(x) is _EVERY):
+        leaves = [x for x in self.nodes if x.is_leaf]  # in their order: an initial state before a detached copy of it
+        nodes = [*(x for x in reversed(self.nodes) if not x.is_leaf), *leaves]
+        for x in sorted(nodes, key=lambda x: steps.get(x) is _EVERY):
             if x in steps:
                 full = {steps[x], _EVERY} if steps[x] is not _EVERY else set(steps.values())
                 free = [

@@ -229,14 +229,25 @@ class Unfolded:
         for link in links:
             made[link.target.column][_use(link, every)] = link
         for step in steps:
-            for link in [link for use, link in made[step].items() if use not in made[last]]:
-                p, q = link.source.tensor, link.target.tensor
+            for use, link in made[step].items():
+                p, q, is_cut = link.source.tensor, link.target.tensor, link.source.tensor in self.cut_states
+                begins = p.is_leaf and not is_cut  # with an initial state, which has no past
+                if use in made[last] and (begins or is_cut == (made[last][use].source.tensor in self.cut_states)):
+                    continue
                 raise ValueError(
                     f"draw(rolled=True): step {last} cannot stand for step {step}, where {describe(q)} is made of "
-                    f"{describe(p)}; draw all steps"
+                    f"{describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
                 )
-        goes_on = {k for k in links if k.source.carried and k.target.column == last}  # from where the step starts
-        kept = [k for k in links if k in goes_on or not before & {k.source.column, k.target.column}]
+        read: dict[tuple, set] = defaultdict(set)  # the steps whose variable of a role goes into what comes after them
+        for link in links:
+            if link.target.column not in every:
+                read[link.target, link.source.role].add(link.source.column)
+        kept = []
+        for link in links:
+            p, q = link.source, link.target
+            earlier = p.carried and not read[q, p.role] >= every  # not what all steps go into, such as a mean
+            if q.column not in before and (p.column not in before or earlier):
+                kept.append(link)
         drawn = {p for link in kept for p in (link.source, link.target)}
         return [p for p in places if p in drawn], kept, [last]
 
@@ -357,9 +368,11 @@ def _without_middle(
 ) -> tuple[list[Place], list[Link]]:
     """Leave out the columns of a gap; dots stand for the states that cross it, in a column of their own."""
     dots: dict[tuple, Place] = {}
+    hidden = {p.role: p.tensor for p in places if p.column in gap and p.tensor.requires_grad}
 
     def stand_in(p: Place) -> Place:
-        return dots.setdefault(p.role, Place(p.tensor, column, f"dots{len(dots)}", "elided", True, p.role))
+        tensor = hidden.get(p.role, p.tensor)  # not an initial state that reaches into the gap
+        return dots.setdefault(p.role, Place(tensor, column, f"dots{len(dots)}", "elided", True, p.role))
 
     kept: dict[tuple[Place, Place], Link] = {}
     for link in links:

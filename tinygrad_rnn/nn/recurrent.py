@@ -90,10 +90,9 @@ class Recurrent(Module):
         for cell, parts in zip(self.cells, states, strict=True):
             cell.check(shape, parts, first, first - stride)
             shape = parts[0].shape
-        outside = step_and_layer.get()
+        xs, outside = list(map(as_tensor, xs)), step_and_layer.get()  # inputs are of no layer
         try:
             for x, t, on in zip(xs[::stride], times[::stride], running[::stride], strict=True):
-                x = as_tensor(x)
                 for layer, cell in enumerate(self.cells):
                     before = states[layer]
                     after = cell.advance(x, before, t)
