@@ -252,6 +252,12 @@ class TestWhatIsSaid:
         loops = {(name[e.source], name[e.target], e.label) for e in diagram.edges if e.kind == "loop"}
         assert loops == {("h⁽ᵗ⁾", "h⁽ᵗ⁻¹⁾", "t − 1 ← t"), ("h⁽ᵗ⁾", "h⁽ᵗ⁻²⁾", "t − 2 ← t")}
 
+    def test_what_attention_finds_stands_where_it_is_used(self):
+        _, _, hs, _ = unrolled(3)
+        c = tg.label(tg.softmax(tg.label(tg.stack(hs), "H") @ hs[-1]) @ tg.stack(hs), "c")
+        diagram = tg.draw.forward(tg.sum(tg.nn.RNNCell(3, 3, name="d", rng=0)(c, hs[-1])))
+        assert [node.step for node in diagram.nodes if node.label[0] in "Hc"] == [4, 4]
+
     def test_what_reads_all_states_is_no_recurrence(self):
         _, _, hs, _ = unrolled(4)
         diagram = tg.draw.forward(tg.label(sum(tg.sum(h * h) for h in hs), "L"), rolled=True)

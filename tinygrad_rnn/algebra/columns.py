@@ -71,11 +71,13 @@ def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> Non
     So is a variable put that is made of several earlier steps, as what attention finds. But one that was read out of an
     earlier step, y(t-1), stands in that one's.
     """
-    made_of: dict[Tensor, tuple[float, float]] = {}  # the earliest and the latest step that a node was made of
+    made_of: dict[Tensor, tuple[float, float]] = {}  # the earliest step that a node is read out of, and the latest
     for node in order:
-        own = (math.inf, -math.inf) if column[node] is None else (column[node], column[node])
-        spans = [own, *(made_of[x] for x in node.inputs if x in made_of)]
-        made_of[node] = min(lo for lo, _ in spans), max(hi for _, hi in spans)
+        spans = [made_of[x] for x in node.inputs if x in made_of] or [(math.inf, -math.inf)]
+        earliest, latest = min(lo for lo, _ in spans), max(hi for _, hi in spans)
+        if column[node] is not None:
+            earliest, latest = column[node], max(latest, column[node])
+        made_of[node] = earliest, latest
     made_for: dict[Tensor, set[float]] = defaultdict(set)
     for node in reversed(order):
         steps = made_for[node]
