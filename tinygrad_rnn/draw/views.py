@@ -135,8 +135,9 @@ class _Figure:
             font_size=self.options.font_size, direction="RL" if gradient else "LR", tight=tight,
             story=self.story if told else None,
         )  # fmt: skip
-        added = [replace(node, markup=f"{node.markup}{PLUS}") if node.id in diagram.added else node for node in nodes]
-        return replace(diagram, nodes=added)
+        added = diagram.added
+        nodes = [replace(node, markup=f"{node.markup}{PLUS}") if node.id in added else node for node in nodes]
+        return replace(diagram, nodes=nodes)
 
     def _legend(self, labels: Labels, gradient: bool) -> str:
         """The meaning of f; at level "states" that of U, if several gates have weights of that letter."""
