@@ -84,8 +84,9 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
         tooltip = f"{_name(losses[n], n + 1, plain)}, step {k + 1}: {norm:.6g}".replace("-", "−")
         look = {"tooltip": tooltip, "fill": ZERO if shade == len(colours) else colours[shade]}
         nodes.append(Node(f"term{n + 1}_{k + 1}", text, kind, set_text, x=k * width, y=-n * height, **look))
-    left = min(node.x - size(node.kind, node.label)[0] / 2 for node in nodes)
-    frame = (left, (0.5 - N) * height, (T - 0.5) * width, above + (14.0 if is_image else height / 2))
+    half = {node: size(node.kind, node.label)[0] / 2 for node in nodes}
+    left, right = min(node.x - half[node] for node in nodes), max(node.x + half[node] for node in nodes)
+    frame = (left, (0.5 - N) * height, max((T - 0.5) * width, right), above + (14.0 if is_image else height / 2))
     name, set_name = plain.variable(parameter), markup.variable(parameter)
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
     scale = Scale(*words, low, high, colours)
