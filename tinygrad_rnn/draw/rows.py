@@ -8,13 +8,12 @@ upon a row is one with it.
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from itertools import pairwise
-from random import Random
 
 from tinygrad_rnn.draw.grid import Chain, Grid, Joint, Kind, Point, Role, Spot
 from tinygrad_rnn.tensor import Tensor
 
 APART = 8.0  # between spots that are not just lines
-STARTS, ROUNDS = 1, 10  # orders of rows that are tried, and how often each is improved
+ROUNDS = 10  # in which the order of rows is improved
 SWEEPS = 24
 RISE = 1.5  # what it costs if a line goes down to the right
 FEW, CLOSE = 5, 13.0  # of so many sums over time the lanes are as far apart as what they make is high; of more, close
@@ -212,36 +211,22 @@ class Rows:
                         worse += (1 if between else -1) * passes(strength, layers, two)
             return worse
 
-        def cost(order: Sequence[Row]) -> float:
-            index = {row: i for i, row in enumerate(order)}
-            found = 0.0
-            for row in order:
-                for other, strength, layers, inside in near[row]:
-                    found += strength * inside * (1 if index[other] > index[row] else -1)
-                    found += sum(passes(strength, layers, r) for r in order[index[row] + 1 : index[other]])
-            return found
-
-        shuffle, tried = Random(0).shuffle, []
-        for start in range(STARTS):
-            order = list(rows)
-            if start:
-                shuffle(order)
-            for _ in range(ROUNDS):
-                before = list(order)
-                for row in rows:
-                    at = order.index(row)
-                    others = order[:at] + order[at + 1 :]
-                    index = {r: i for i, r in enumerate(others)}
-                    costs = [0.0]
-                    for i, other in enumerate(others):
-                        costs.append(costs[-1] + more(row, index, i, other))
-                    to = min(range(len(costs)), key=costs.__getitem__)
-                    if costs[to] < costs[at] - 1e-6:
-                        order = [*others[:to], row, *others[to:]]
-                if order == before:
-                    break
-            tried.append((round(cost(order), 6), start, order))
-        rows = min(tried, key=lambda found: found[:2])[2]
+        order = list(rows)
+        for _ in range(ROUNDS):
+            before = list(order)
+            for row in rows:
+                at = order.index(row)
+                others = order[:at] + order[at + 1 :]
+                index = {r: i for i, r in enumerate(others)}
+                costs = [0.0]
+                for i, other in enumerate(others):
+                    costs.append(costs[-1] + more(row, index, i, other))
+                to = min(range(len(costs)), key=costs.__getitem__)
+                if costs[to] < costs[at] - 1e-6:
+                    order = [*others[:to], row, *others[to:]]
+            if order == before:
+                break
+        rows = order
         number = {row: i for i, row in enumerate(rows)}
         for layer in [*(layer for kind in self.kinds for layer in kind.layers), self.grid.gap]:
             layer.sort(key=lambda spot: (number[self.of[spot]], self.of[spot].spots[spot]))
