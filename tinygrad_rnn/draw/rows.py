@@ -226,8 +226,7 @@ class Rows:
                     order = [*others[:to], row, *others[to:]]
             if order == before:
                 break
-        rows = order
-        number = {row: i for i, row in enumerate(rows)}
+        number = {row: i for i, row in enumerate(order)}
         for layer in [*(layer for kind in self.kinds for layer in kind.layers), self.grid.gap]:
             layer.sort(key=lambda spot: (number[self.of[spot]], self.of[spot].spots[spot]))
             for a, b in pairwise(layer):
@@ -236,7 +235,7 @@ class Rows:
                     apart = _apart(a, b) + row.spots[a] - below.spots[b]
                     row.limits[False].append((below, apart))
                     below.limits[True].append((row, apart))
-        return rows
+        return order
 
     def _settle(self, rows: Sequence[Row]) -> None:
         """Set depths: as near as can be to each other, and then each row to where most of what it joins is."""
