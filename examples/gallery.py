@@ -85,6 +85,7 @@ def gallery():
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
     for name, diagram in gallery():
         print(diagram.save(folder / f"{name}.svg"))
     with tempfile.TemporaryDirectory() as slides:
