@@ -266,13 +266,15 @@ def __getstate__(self: Tensor) -> tuple:
     leaves_the_graph("a copy", x=self)
     if not self.is_leaf:
         warn_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
-    return self.value, self.requires_grad and self.is_leaf, self.name, self._grad, self.step, self.layer
+    grad = None if self._grad is None else self._grad.copy()
+    of_leaf = (self.requires_grad, self.is_parameter) if self.is_leaf else (False, False)
+    return self.value, self.name, grad, self.step, self.layer, *of_leaf
 
 
 def __setstate__(self: Tensor, state: tuple) -> None:
-    *arguments, grad, step, layer = state
-    Tensor.__init__(self, *arguments)
-    self._grad, self.step, self.layer = None if grad is None else np.array(grad), step, layer
+    value, name, *others = state
+    Tensor.__init__(self, value, name=name)
+    self._grad, self.step, self.layer, self._requires_grad, self.is_parameter = others
 
 
 Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function

@@ -97,9 +97,11 @@ def test_the_layers_of_a_seed_are_cells_drawn_one_after_the_other(kind):
 def test_the_state_of_one_layer_of_an_lstm_is_none_of_two_layers():
     _, ((h, c),) = tg.nn.LSTM(2, 3, rng=0)(np.ones((4, 2)))
     for kind in (tg.nn.RNN, tg.nn.GRU):
-        with pytest.raises(TypeError, match=rf"{kind.__name__}\(xs, state\): c\(4\) of shape .* as the state h"):
+        with pytest.raises(
+            TypeError, match=rf"{kind.__name__}Cell at step 5 of layer 2: c\(4\) of shape .* as the state h"
+        ):
             kind(2, 3, num_layers=2)(np.ones((1, 2)), (h, c))
-    with pytest.raises(TypeError, match=r"LSTM\(xs, state\): c\(4\) .* as the state h; each .* is h and c"):
+    with pytest.raises(TypeError, match=r"LSTMCell at step 5: c\(4\) .* as the state h of h and c"):
         tg.nn.LSTM(2, 3)(np.ones((1, 2)), [(c.detach(), h)])
 
 

@@ -125,7 +125,7 @@ class Cell(Module):
             return tuple([Tensor(zeros) for _ in self.state_names])
         parts = state if isinstance(state, tuple) else (state,)
         if len(parts) != len(self.state_names) or any(map(_nested, parts)):
-            raise TypeError(f"{self._where()}: the state is {self._state()}, not {_shapes(state)}")
+            raise TypeError(f"{type(self).__name__}: the state is {self._state()}, not {_shapes(state)}")
         return tuple(map(as_tensor, parts))
 
     def check(self, x_shape: tuple[int, ...], parts: tuple[Tensor, ...], t: int, before: int) -> None:
@@ -137,13 +137,11 @@ class Cell(Module):
         for name, part in zip(self.state_names, parts, strict=True):
             if part.value.shape != expected:
                 raise self._misfit(t, f"the state {name}", part.shape, f"{expected} beside x of width {D}")
-            given = part.name
-            if given is None and part.is_leaf:
+            if part.name is None and part.is_leaf:
                 part.name, part.step, part.layer = self.letters[name], before, self.layer
-            elif isinstance(given, Letter) and (letter := given.partition("_")[0]) != name:
-                if letter in ("c", *self.state_names):  # a y, as an encoder has it, may start a state
-                    state = f"{describe(part)} is given as the state {name}"
-                    raise TypeError(f"{self._where(t)}: {state}; the state is {self._state()}")
+            letter = part.name.partition("_")[0] if isinstance(part.name, Letter) else name
+            if letter != name and letter in ("c", *self.state_names):  # a y, as an encoder has it, may start a state
+                raise TypeError(f"{self._where(t)}: {describe(part)} is given as the state {name} of {self._state()}")
 
     def advance(self, x: Tensor, before: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
         """The parts of the state of step t, from x(t) and those of the step before, which have been checked.
@@ -154,22 +152,21 @@ class Cell(Module):
             x.name, x.step = X, t
         _set_step_and_layer((t, self.layer))
         after = self.step(x, *before)
-        parts = after if type(after) is tuple else (after,)
-        if len(parts) != len(before) or not all([type(part) is Tensor for part in parts]):
-            raise TypeError(f"{self._where(t)}: step returns the next state, {self._state()}, not {_shapes(after)}")
-        shape = before[0].value.shape  # that of all parts
-        for name, part in zip(self.state_names, parts, strict=True):
+        parts = after if type(after) is tuple and after else (after,)
+        complete, shape = len(parts) == len(before), before[0].value.shape  # that of all parts
+        for name, part in zip(self.state_names, parts):  # noqa: B905
+            if not complete or type(part) is not Tensor:
+                raise TypeError(f"{self._where(t)}: step returns the next state, {self._state()}, not {_shapes(after)}")
             if part.value.shape != shape:
                 raise self._misfit(t, f"the next state {name}", part.shape, str(shape))
             if part.name is None:
                 part.name = self.letters[name]
         return parts
 
-    def _where(self, t: int | None = None) -> str:
+    def _where(self, t: int | None) -> str:
         """The cell with its name, and the step and layer at which it is."""
         name = "" if self.letters.name is None else f" {self.letters.name}"
-        step = "" if t is None else f" at step {t}"
-        return f"{type(self).__name__}{name}{step}" + ("" if self.layer is None else f" of layer {self.layer}")
+        return f"{type(self).__name__}{name} at step {t}" + ("" if self.layer is None else f" of layer {self.layer}")
 
     def _state(self) -> str:
         return " and ".join(self.state_names)
