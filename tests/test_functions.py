@@ -321,7 +321,7 @@ def test_edges_of_reductions():
 
 
 def test_axes_of_one_letter_are_of_one_length_or_of_1():
-    with pytest.raises(tg.ShapeError, match="i is an axis of 3 and one of 2"):
+    with pytest.raises(tg.ShapeError, match=r"^einsum\(leaf of shape \(3, 3\), leaf of shape \(2, 3\)\): operands"):
         tg.einsum("ij,ij->j", np.ones((3, 3)), np.ones((2, 3)))
 
 

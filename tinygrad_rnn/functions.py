@@ -21,7 +21,7 @@ import numpy as np
 from tinygrad_rnn import checks, primitives
 from tinygrad_rnn.descriptions import refusal
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.interop import NUMPY_FUNCTIONS, values_of
+from tinygrad_rnn.interop import NUMPY_FUNCTIONS, taken
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, power, record
 
@@ -227,14 +227,11 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     if ellipsis and "..." not in output:
         raise ShapeError(f"einsum({subscripts!r}): the axes of the ellipsis are missing in the output")
     terms = [term.replace("...", ellipsis[len(ellipsis) - n :]) for term, n in zip(terms, dots, strict=True)]
-    lengths: dict[str, int] = {}
-    for term, x in zip(terms, xs, strict=True):
-        for letter, n in zip(term, x.shape, strict=False):
-            if n != 1 and lengths.setdefault(letter, n) != n:
-                raise ShapeError(f"einsum({subscripts!r}): {letter} is an axis of {lengths[letter]} and one of {n}")
+    longer = {c for term, x in zip(terms, xs, strict=True) for c, n in zip(term, x.shape, strict=False) if n != 1}
     for i, (term, x) in enumerate(zip(terms, xs, strict=True)):
-        kept = "".join(dict.fromkeys(c for c, n in zip(term, x.shape, strict=False) if n == lengths.get(c, 1)))
-        if kept != term and len(term) == x.ndim:  # a diagonal, or without an axis of 1 that broadcasts
+        kept = [c for c, n in zip(term, x.shape, strict=False) if n != 1 or c not in longer]
+        kept = "".join(dict.fromkeys(kept))
+        if kept != term:  # a diagonal, or without an axis of 1 that broadcasts
             number = string.ascii_letters.index
             terms[i], xs[i] = kept, _arranged(x, np.einsum, list(map(number, term)), list(map(number, kept)))
     return record(primitives.einsum, tuple(xs), f"{','.join(terms)}->{output.replace('...', ellipsis)}")
@@ -437,9 +434,9 @@ def ravel(x: Any) -> Tensor:
 
 def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any, **keywords: Any) -> Any:
     """The result of a function of NumPy on an array that stands in for x."""
-    taken = functools.partial(values_of, function=function)
+    value = functools.partial(taken, call=f"{function.__name__}()")
     try:
-        return function(stand_in, *map(taken, arguments), **{name: taken(y) for name, y in keywords.items()})
+        return function(stand_in, *map(value, arguments), **{name: value(y) for name, y in keywords.items()})
     except (ValueError, IndexError, TypeError) as error:
         raise refusal(function.__name__, (as_tensor(x),), error) from error
 
