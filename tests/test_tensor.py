@@ -33,7 +33,7 @@ def test_only_real_numbers_are_data(data):
 
 
 def test_integers_cannot_require_a_gradient():
-    with pytest.raises(TypeError, match="floating point data, not int64"):
+    with pytest.raises(TypeError, match="floating point data, such as 1.0 for 1, not int64"):
         leaf([1, 2])
 
 
@@ -544,7 +544,7 @@ def test_what_requires_a_gradient_is_checked_when_it_is_set():
     x, n = leaf([1.0]), Tensor([1, 2], name="n")
     with pytest.raises(ValueError, match=r"the requires_grad of multiply of shape \(1,\) cannot be set"):
         (x * 3.0).requires_grad = False
-    with pytest.raises(TypeError, match="floating point data, not int64"):
+    with pytest.raises(TypeError, match="floating point data, such as 1.0 for 1, not int64"):
         n.requires_grad = True
     for wrong in ("False", None, 2):
         with pytest.raises(ValueError, match=r"Tensor\(requires_grad="):

@@ -90,7 +90,5 @@ def check_unchanged(node: Tensor) -> None:
     """
     for x, array in zip(node.inputs, node.arguments, strict=False):
         if x.value is not array and not np.array_equal(x.value, array, equal_nan=True):
-            raise ValueError(
-                f"{describe(x)} has changed since {describe(node)} was made of it; a graph of gradients needs the "
-                "value that it had: run the forward pass again"
-            )
+            changed = f"{describe(x)} has changed since {describe(node)} was made of it"
+            raise ValueError(f"{changed}; a graph of gradients needs the former value: run the forward pass again")

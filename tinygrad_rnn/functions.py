@@ -574,10 +574,8 @@ def primitive(
         raise ValueError(f"{call}: the name is an identifier, such as softsign")
     vjps = [rule[0] if isinstance(rule, tuple) and len(rule) == 2 else rule for rule in rules]
     if not callable(forward) or not vjps or not all(isinstance(vjp, types.FunctionType) for vjp in vjps):
-        raise TypeError(
-            f"{call}: a forward function is needed, how it is written, and for each input a function "
-            "vjp(g, ans, *arguments), or a pair of it and its derivative as people write it"
-        )
+        wanted = "a forward function is needed, and for each input a function vjp(g, ans, *arguments)"
+        raise TypeError(f"{call}: {wanted}, or a pair of it and how its derivative is written")
     row = primitives.row(name, forward, written, *rules)
     given, names = len(vjps), row.argument_names
     if len(names) < given or any(vjp.__code__.co_argcount != len(names) + 2 for vjp in vjps):
@@ -585,13 +583,13 @@ def primitive(
     for text in (written, *filter(None, row.derivatives)):
         checks.instance(call, text, str, "how it is written, a string,")
         try:
-            unknown = {field for _, field, _, _ in string.Formatter().parse(text)} - {*names, "f", None}
-        except ValueError as error:
-            raise ValueError(f"{call}: {text!r} has a brace too many or too few ({error})") from error
-        if unknown:
-            raise ValueError(f"{call}: {{{unknown.pop()}}} in {text!r} is none of the arguments {', '.join(names)}")
+            text.format(**dict.fromkeys([*names, "f"], ""))
+        except (ValueError, LookupError) as error:
+            known = f"the arguments {', '.join(names)} stand in braces, and nothing else does"
+            raise ValueError(f"{call}: in {text!r}, {known}: {error}") from error
     columns = {"is_view": not row.by_element, "by_element": row.by_element if by_element is None else by_element}
-    row = dataclasses.replace(row, code=code and re.sub(r"\{(\w+)\}", r"\1", code), **columns)
+    code = code and re.sub(r"\{(\w+)\}", r"\1", code)
+    row = dataclasses.replace(row, vjps=[_checked(call, i, vjp) for i, vjp in enumerate(vjps)], code=code, **columns)
     is_compared = code is None
 
     def function(*arguments: Any) -> Tensor:
@@ -608,6 +606,18 @@ def primitive(
 
     function.__name__ = function.__qualname__ = name
     return _described(written, function)
+
+
+def _checked(call: str, i: int, vjp: Callable) -> Callable:
+    """A rule that says so where it gives no array."""
+
+    def rule(*arguments: Any) -> Any:
+        term = vjp(*arguments)
+        if term is None or isinstance(term, (int, float)):
+            raise TypeError(f"{call}: the rule of input {i} gives an array of the shape of g, not {term!r}")
+        return term
+
+    return rule
 
 
 def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.ndarray) -> None:

@@ -185,19 +185,15 @@ def __iter__(self: Tensor) -> Iterator[Tensor]:
 
 
 def __setitem__(self: Tensor, index: Any, value: Any) -> None:
-    raise TypeError(
-        f"the elements of {describe(self)} cannot be assigned, since a graph may hold them; make a new Tensor, as "
-        "with tg.where or tg.stack, or write to the .data of a leaf"
-    )
+    instead = "make a new Tensor, as with tg.where, or write to the .data of a leaf"
+    raise TypeError(f"the elements of {describe(self)} cannot be assigned: {instead}")
 
 
 def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
     caller = sys._getframe(1).f_globals.get("__name__", "")
     if self.requires_grad and not caller.startswith("numpy.testing"):  # whose functions only compare values
-        raise TypeError(
-            f"an array made from {describe(self)} would lose its gradient; use tg.stack or tg.concatenate to join "
-            "Tensors, and .data, .numpy() or .detach() for the bare value"
-        )
+        instead = "use tg.stack or tg.concatenate to join Tensors, and .data for the bare value"
+        raise TypeError(f"an array made from {describe(self)} would lose its gradient; {instead}")
     leaves_the_graph("an array of it", x=self)
     return np.array(self.value, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
 

@@ -168,14 +168,10 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
         if self.primitive is not None and not tracing():  # in a trace what is detached is a node, too
-            raise ValueError(
-                f"the requires_grad of {describe(self)} cannot be set: its inputs decide it; see .detach()"
-            )
+            raise ValueError(f"the requires_grad of {describe(self)} cannot be set: its inputs decide it")
         if wanted and self.dtype.kind != "f":
-            raise TypeError(
-                f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.dtype}; "
-                "pass floats, such as 1.0 for 1 or array.astype(float)"
-            )
+            wanted = "a gradient needs floating point data, such as 1.0 for 1"
+            raise TypeError(f"Tensor(requires_grad=True): {wanted}, not {self.dtype}")
         self._requires_grad = checks.one_of("Tensor", "requires_grad", wanted, (True, False))
         self.is_parameter = self._requires_grad or (self.is_leaf and self.is_parameter)
 

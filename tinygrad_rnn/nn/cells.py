@@ -185,16 +185,14 @@ class RNNCell(Cell):
         hidden_size: H, the length of h(t).
         nonlinearity: f, one of "tanh", "sigmoid", "relu", "identity".
         bias: whether there is a b; the BPTT post, Module 5 and the IIT slides have none.
-        rng, name: as for `Cell`.
+        rng, name: as for `Cell`. All but the sizes and the nonlinearity are given by name.
 
     Attributes:
         W: (H, D), Glorot. U: (H, H), orthogonal. b: (H,), zeros, or None.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", bias: bool = True, **options: Any
-    ):
-        super().__init__(input_size, hidden_size, bias, **options)
+    def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", **options: Any):
+        super().__init__(input_size, hidden_size, **options)
         self.nonlinearity = one_of("RNNCell", "nonlinearity", nonlinearity, NONLINEARITIES)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:

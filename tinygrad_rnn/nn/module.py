@@ -11,10 +11,9 @@ import numpy as np
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import instance, whole
-from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.naming import label
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.tensor import Tensor, as_tensor
+from tinygrad_rnn.tensor import Tensor
 
 
 def Parameter(data: Any, name: str | None = None) -> Tensor:
@@ -166,11 +165,6 @@ class Linear(Module):
         Raises:
             ShapeError: h has another width.
         """
-        h = as_tensor(h)
-        if h.ndim == 0 or h.shape[-1] != self.input_size:
-            raise ShapeError(
-                f"Linear: the input has shape {h.shape}, expected ({self.input_size},) or (..., {self.input_size})"
-            )
         y = F.linear(self.V, h)
         return label(y if self.c is None else y + self.c, self.letters["y"])
 

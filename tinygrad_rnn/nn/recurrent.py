@@ -148,7 +148,7 @@ class Bidirectional(Module):
         forth, back: nets for inputs of the same length, the second with `reverse=True`.
 
     Raises:
-        TypeError: not a net. ValueError: nets of other directions, or inputs of different lengths.
+        TypeError: not a net. ValueError: nets of other directions.
     """
 
     def __init__(self, forth: Recurrent, back: Recurrent):
@@ -156,9 +156,6 @@ class Bidirectional(Module):
             instance("Bidirectional(forth, back)", net, Recurrent, "a recurrent net")
         if forth.reverse or not back.reverse:
             raise ValueError("Bidirectional(forth, back): the second net, and only that, is one with reverse=True")
-        first, second = (net.cells[0].input_size for net in (forth, back))
-        if first != second:
-            raise ValueError(f"Bidirectional(forth, back): inputs of length {first} and {second}")
         self.forth, self.back = forth, back
 
     def __call__(self, xs: Any, state: Sequence | None = None, lengths: Any = None) -> tuple[list[Tensor], tuple]:
