@@ -173,7 +173,7 @@ class Tensor:
             wanted = "a gradient needs floating point data, such as 1.0 for 1"
             raise TypeError(f"Tensor(requires_grad=True): {wanted}, not {self.dtype}")
         self._requires_grad = checks.one_of("Tensor", "requires_grad", wanted, (True, False))
-        self.is_parameter = self._requires_grad or (self.is_leaf and self.is_parameter)
+        self.is_parameter = self._requires_grad or getattr(self, "is_parameter", False)  # a node has none
 
     @property
     def grad(self) -> np.ndarray | None:
