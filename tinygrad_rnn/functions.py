@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_rnn import checks, primitives
 from tinygrad_rnn.descriptions import refusal
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.interop import NUMPY_FUNCTIONS, taken
+from tinygrad_rnn.interop import NUMPY_FUNCTIONS, on_values
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, power, record
 
@@ -364,9 +364,8 @@ def ravel(x: Any) -> Tensor:
 
 def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any, **keywords: Any) -> Any:
     """The result of a function of NumPy on an array that stands in for x."""
-    value = functools.partial(taken, call=f"{function.__name__}()")
     try:
-        return function(stand_in, *map(value, arguments), **{name: value(y) for name, y in keywords.items()})
+        return on_values(function)(stand_in, *arguments, **keywords)
     except (ValueError, IndexError, TypeError) as error:
         raise refusal(function.__name__, (as_tensor(x),), error) from error
 
@@ -524,8 +523,6 @@ def primitive(
 
     def function(*arguments: Any) -> Tensor:
         nonlocal is_compared
-        if len(arguments) != len(names):
-            raise TypeError(f"{name}({', '.join(names)}): {len(names)} arguments are needed, not {len(arguments)}")
         result = record(row, arguments[:given], *arguments[given:])
         if result.value.dtype.kind not in "fiub":
             raise TypeError(f"{name}: its forward function gives no array of real numbers but {result.value.dtype}")

@@ -9,7 +9,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,8 @@ def taken(x: Any, call: str) -> Any:
     return bare(x)
 
 
-def _plain(function: Callable, reads: bool) -> Callable:
-    """A function of the values alone, which gives plain arrays; `reads` says whether of the elements, or of shapes."""
+def on_values(function: Callable, reads: bool = True) -> Callable:
+    """A function of NumPy's on the values alone, which gives plain arrays; `reads`: whether the elements."""
 
     def plain(*arguments: Any, **keywords: Any) -> Any:
         value = functools.partial(taken, call=f"{function.__name__}()") if reads else bare
@@ -59,12 +59,12 @@ def _over(test: Callable, default: int | None) -> Callable:
 NUMPY_FUNCTIONS: dict[Callable, Callable] = {test: _tested(test) for test in choices.TESTS}
 NUMPY_FUNCTIONS |= {test: _over(test, None) for test in (np.all, np.any, np.argmax, np.argmin)}
 NUMPY_FUNCTIONS |= {np.argsort: _over(np.argsort, -1)}
-NUMPY_FUNCTIONS |= {function: _plain(function, reads=True) for function in (
+NUMPY_FUNCTIONS |= {function: on_values(function) for function in (
     np.allclose, np.argpartition, np.argwhere, np.array2string, np.array_equal, np.array_equiv, np.array_repr,
     np.array_str, np.count_nonzero, np.digitize, np.flatnonzero, np.isclose, np.isin, np.isneginf, np.isposinf,
     np.nanargmax, np.nanargmin, np.nonzero, np.save, np.savetxt, np.searchsorted,
 )}  # fmt: skip
-NUMPY_FUNCTIONS |= {function: _plain(function, reads=False) for function in (
+NUMPY_FUNCTIONS |= {function: on_values(function, reads=False) for function in (
     np.can_cast, np.common_type, np.empty_like, np.iscomplex, np.iscomplexobj, np.isreal, np.isrealobj,
     np.min_scalar_type, np.ndim, np.ones_like, np.result_type, np.shape, np.size, np.zeros_like,
 )}  # fmt: skip
@@ -104,10 +104,13 @@ def _dispatched(name: str, function: Callable, arguments: tuple, keywords: dict)
         dtype = None if takes_all or "dtype" in known else given.pop("dtype", None)
         refused = [key for key in given if key == "out" or not (takes_all or key in known)]
         if not refused:
-            return _in_dtype(dtype, ours, inputs, given)
+            if dtype is not None:
+                inputs = [x.astype(dtype) if isinstance(x, Tensor) else x for x in inputs]
+            result = ours(*inputs, **given)
+            return result if dtype is None or result.dtype == dtype else result.astype(dtype)
     kinds = {x.dtype.kind for x in (*arguments, *keywords.values()) if isinstance(x, Tensor)}
     if kinds and "f" not in kinds:
-        return _plain(function, reads=True)(*arguments, **keywords)
+        return on_values(function)(*arguments, **keywords)
     call = f"np.{name}" + "".join(f", {key}=" for key in refused)
     hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else f"; np.{name} without it is supported" if refused else ""
     raise TypeError(f"{call} on a Tensor is not supported{hint}. Its .data is the bare array, without gradient.")
@@ -141,14 +144,6 @@ def _as_numpy_reads_it(function: Callable, arguments: tuple, keywords: dict) -> 
         elif x is not p.default and (type(x) is not type(p.default) or x != p.default):
             given[name] = x
     return inputs, given
-
-
-def _in_dtype(dtype: Any, function: Callable, inputs: Sequence[Any], keywords: dict) -> Any:
-    """The result of a function that computes in a dtype, if one is given, as NumPy does."""
-    if dtype is None:
-        return function(*inputs, **keywords)
-    result = function(*(x.astype(dtype) if isinstance(x, Tensor) else x for x in inputs), **keywords)
-    return result if result.dtype == dtype else result.astype(dtype)
 
 
 def __getitem__(self: Tensor, index: Any) -> Tensor:

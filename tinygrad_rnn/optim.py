@@ -178,10 +178,9 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     before = norm([p.grad for p in params])
     if before > max_norm:
         largest = _largest([p.grad for p in params])
-        relative = [p.grad / largest for p in params]  # whose norm is finite where that of the gradients overflows
-        scale = max_norm / norm(relative)
-        for p, g in zip(params, relative, strict=True):
-            p.grad = np.asarray(g * scale)
+        scale = max_norm / norm([p.grad / largest for p in params])  # finite where the norm of the gradients overflows
+        for p in params:
+            p.grad = np.asarray(p.grad / largest * scale)
             _remember(p.grad, f"clipped, × {max_norm / before:.3g}")
     return before
 

@@ -82,10 +82,8 @@ class Module:
         return own
 
     def _lost(self, path: str, value: Any) -> TypeError:
-        return TypeError(
-            f"{type(self).__name__}.{path} is a parameter, and a {type(value).__name__} that is no leaf which requires "
-            "a gradient cannot take its place; set its .data, or give a Parameter"
-        )
+        what = f"{type(self).__name__}.{path} is a parameter, and a {type(value).__name__} is none"
+        return TypeError(f"{what}; set its .data, or give a Parameter")
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) of the modules among its attributes, such as ("cells.0", cell); a shared one under each."""
