@@ -29,7 +29,7 @@ def test_extreme_values_are_numpy_s(name):
         np.testing.assert_allclose(getattr(tg, name)(EXTREMES), getattr(np, name)(EXTREMES), rtol=1e-15, atol=0)
 
 
-@pytest.mark.parametrize("name", ["arctan2", "hypot", "logaddexp", "fmax", "fmin", "mod"])
+@pytest.mark.parametrize("name", ["arctan2", "hypot", "logaddexp", "mod"])
 def test_values_of_pairs_of_extremes_are_numpy_s(name):
     x, y = np.meshgrid(EXTREMES, EXTREMES)
     with np.errstate(all="ignore"):
@@ -41,8 +41,6 @@ def test_values_of_pairs_of_extremes_are_numpy_s(name):
     (lambda x: tg.std(x), [5.0], [0.0]),
     (lambda x: tg.std(x, axis=0), [[2.0, 1.0], [2.0, 3.0]], [[0.0, -0.5], [0.0, 0.5]]),
     (lambda x: tg.norm(x), [0.0, 0.0], [0.0, 0.0]),
-    (lambda x: tg.norm(x, 3), [0.0, 0.0], [0.0, 0.0]),
-    (lambda x: tg.norm(x, np.inf), [0.0, 0.0], [0.0, 0.0]),
     (lambda x: tg.norm(x, axis=1), [[0.0, 0.0], [3.0, 4.0]], [[0.0, 0.0], [0.6, 0.8]]),
     (lambda x: tg.hypot(x, 0.0), [0.0, -2.0, 1e-300, 1e200], [0.0, -1.0, 1.0, 1.0]),
     (lambda x: tg.arctan2(x, 0.0), [0.0, 2.0, -1e-300], [0.0, 0.0, 0.0]),
@@ -51,13 +49,10 @@ def test_values_of_pairs_of_extremes_are_numpy_s(name):
     (lambda x: tg.arcsinh(x), [0.0, 1e300, -1e300], [1.0, 1e-300, 1e-300]),
     (lambda x: tg.logaddexp(x, x - 2000.0), [1000.0, -1000.0], [1.0, 1.0]),
     (lambda x: tg.logaddexp(x, [-np.inf, np.inf, 0.0, -np.inf]), [-np.inf, np.inf, 0.0, 1.0], [0.5, 0.5, 0.5, 1.0]),
-    (lambda x: tg.fmax(x, [0.0, np.nan, 2.0, 3.0]), [np.nan, 1.0, 2.0, 2.0], [0.0, 1.0, 0.5, 0.0]),
     (lambda x: tg.mod(x, 2.0), [5.0, -5.0, 4.0], [1.0, 1.0, 1.0]),
     (lambda x: tg.mod(5.0, x), [2.0, -2.0, 5.0], [-2.0, 3.0, -1.0]),
     (lambda x: x**0, [np.nan, 0.0, 2.0, np.inf], [0.0, 0.0, 0.0, 0.0]),
     (lambda x: 0.0**x, [0.0, 0.5], [0.0, 0.0]),
-    (lambda x: tg.median(x), [1.0, 5.0, 2.0, 3.0], [0.0, 0.0, 0.5, 0.5]),
-    (lambda x: tg.median(x), [1.0, np.nan, 2.0], [0.0, 1.0, 0.0]),
     (lambda x: tg.cumprod(x), [0.0, 2.0, 0.0, 3.0], [3.0, 0.0, 0.0, 0.0]),
 ])  # fmt: skip
 def test_gradients_at_kinks_and_edges(f, x, gradient):
@@ -76,7 +71,7 @@ def test_zero_to_a_negative_power_falls_without_bound():
     np.testing.assert_array_equal(x.grad, [-np.inf, -np.inf])
 
 
-REDUCTIONS = ["sum", "mean", "max", "min", "var", "std", "prod", "logsumexp", "median", "average", "norm"]
+REDUCTIONS = ["sum", "mean", "max", "min", "var", "std", "prod", "logsumexp", "norm"]
 
 
 @pytest.mark.parametrize("axis", [0, -1])
@@ -90,7 +85,7 @@ def test_a_number_has_an_axis_to_be_reduced_over(name, axis):
     assert tg.softmax(x, axis).item() == 1.0 and tg.log_softmax(x, axis).item() == 0.0
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "var", "std", "prod", "median"])
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "var", "std", "prod"])
 @pytest.mark.parametrize("options", [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}])
 def test_reductions_are_numpy_s(name, options):
     x = np.random.default_rng(0).standard_normal((2, 3, 4))
@@ -321,7 +316,7 @@ def test_edges_of_reductions():
 
 
 def test_axes_of_one_letter_are_of_one_length_or_of_1():
-    with pytest.raises(tg.ShapeError, match="i is an axis of 3 and one of 2"):
+    with pytest.raises(tg.ShapeError, match=r"^einsum\(leaf of shape \(3, 3\), leaf of shape \(2, 3\)\): operands"):
         tg.einsum("ij,ij->j", np.ones((3, 3)), np.ones((2, 3)))
 
 
@@ -348,9 +343,13 @@ def rule(g, ans, x, y):
         (
             ("mine", np.add, "{x} + {z}", rule, rule),
             ValueError,
-            r"\{z\} in '\{x\} \+ \{z\}' is none of the arguments x, y",
+            r"in '\{x\} \+ \{z\}', the arguments x, y stand in braces, and nothing else does: 'z'",
         ),
-        (("mine", np.add, "{x}", rule, (rule, "{z}")), ValueError, r"\{z\} in '\{z\}' is none of the arguments x, y"),
+        (
+            ("mine", np.add, "{x}", rule, (rule, "{z}")),
+            ValueError,
+            r"in '\{z\}', the arguments x, y stand in .*: 'z'",
+        ),
     ],
 )
 def test_a_primitive_of_one_s_own_is_checked(arguments, error, message):
@@ -364,7 +363,7 @@ def test_a_primitive_of_one_s_own_is_a_function_with_static_arguments():
     scaled(x, 3.0).sum().backward()
     np.testing.assert_array_equal(x.grad, [3.0, 3.0])
     assert scaled(x, 3.0).primitive.name == scaled.__name__ == "scaled"
-    with pytest.raises(TypeError, match=r"^scaled\(x, n\): 2 arguments are needed, not 1"):
+    with pytest.raises(TypeError, match=r"^scaled\(leaf of shape \(2,\)\): .* missing 1 .*argument: 'n'"):
         scaled(x)
 
 
@@ -373,17 +372,6 @@ def test_code_that_does_something_else_is_told_at_the_first_call(code, message):
     squared = tg.primitive("squared", lambda x: x * x, "{x}²", lambda g, ans, x: 2.0 * g * x, code=code)
     with pytest.raises(ValueError, match=rf"^primitive\('squared'\): its code .*{message}"):
         squared(3.0)
-
-
-@pytest.mark.parametrize("p", [0.5, -1.0])
-@pytest.mark.parametrize("values", [[0.0, 1.0, -2.0], [0.0, 0.0]])
-def test_a_norm_of_a_small_order_is_numpys_and_passes_no_nan_on_at_0(p, values):
-    x = tg.Tensor(values, requires_grad=True)
-    with np.errstate(divide="ignore"):
-        length, expected = tg.norm(x, p), np.linalg.norm(values, p)
-    np.testing.assert_allclose(length.data, expected)
-    length.backward()
-    assert np.isfinite(x.grad).all() and x.grad[0] == 0.0
 
 
 @pytest.mark.parametrize("x, axis", [(1.0, -1), ([1.0, 2.0], 3)])
@@ -395,7 +383,12 @@ def test_sorting_over_an_axis_that_is_not_there(x, axis):
 @pytest.mark.parametrize(
     "forward, written, error, message",
     [
-        (np.tanh, "p({x)", ValueError, r"primitive\('p'\): 'p\(\{x\)' has a brace too many or too few"),
+        (
+            np.tanh,
+            "p({x)",
+            ValueError,
+            r"primitive\('p'\): in 'p\(\{x\)', the arguments x stand in braces, .*'\}'",
+        ),
         (np.tanh, None, TypeError, r"primitive\('p'\): how it is written, a string, is needed, not a NoneType"),
         (lambda x: None, "p({x})", TypeError, "p: its forward function gives no array of real numbers but object"),
     ],
@@ -403,3 +396,10 @@ def test_sorting_over_an_axis_that_is_not_there(x, axis):
 def test_a_primitive_of_ones_own_that_is_stated_wrongly(forward, written, error, message):
     with pytest.raises(error, match=message):
         tg.primitive("p", forward, written, lambda g, ans, x: g)(tg.Tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("given", [None, 2.0])
+def test_a_rule_that_gives_no_array_is_named(given):
+    wrong = tg.primitive("wrong", np.tanh, "wrong({x})", lambda g, ans, x: given)
+    with pytest.raises(TypeError, match=rf"^primitive\('wrong'\): the rule of input 0 gives an array .*, not {given}"):
+        wrong(tg.Tensor(1.0, requires_grad=True)).backward()

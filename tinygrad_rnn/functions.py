@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import operator
 import re
 import string
 import types
@@ -21,21 +20,21 @@ import numpy as np
 from tinygrad_rnn import checks, primitives
 from tinygrad_rnn.descriptions import refusal
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.interop import NUMPY_FUNCTIONS, values_of
+from tinygrad_rnn.interop import NUMPY_FUNCTIONS, on_values
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, power, record
 
 __all__ = [
     "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
-    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "average", "broadcast_to", "clip", "column_stack",
-    "concatenate", "cos", "cosh", "cross", "cumprod", "cumsum", "diag", "diagonal", "diff", "divide", "dot", "dstack",
-    "einsum", "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "fmax", "fmin", "hstack",
-    "hypot", "inner", "kron", "lerp", "linear", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
-    "logsumexp", "matmul", "max", "maximum", "mean", "median", "min", "minimum", "mod", "moveaxis", "multiply",
-    "negative", "norm", "outer", "pad", "positive", "power", "primitive", "prod", "ravel", "reciprocal", "relu",
-    "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh",
-    "tensordot", "tile", "trace", "transpose", "tril", "triu", "var", "vdot", "vstack", "where",
+    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_to", "clip", "column_stack",
+    "concatenate", "cos", "cosh", "cumprod", "cumsum", "diag", "diagonal", "diff", "divide", "dot", "dstack", "einsum",
+    "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "hstack", "hypot", "inner", "lerp", "linear",
+    "log", "log1p", "log2", "log10", "log_softmax", "logaddexp", "logsumexp", "matmul", "max", "maximum", "mean", "min",
+    "minimum", "mod", "moveaxis", "multiply", "negative", "norm", "outer", "pad", "positive", "power", "primitive",
+    "prod", "ravel", "reciprocal", "relu", "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax",
+    "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "tril", "triu", "var", "vdot",
+    "vstack", "where",
 ]  # fmt: skip
 
 
@@ -98,20 +97,9 @@ log10 = _of("The logarithm to base 10.", lambda x: log(x) / math.log(10.0))
 exp2 = _of("2^x.", lambda x: 2.0**x)
 
 
-def fmax(x: Any, y: Any) -> Tensor:
-    """`maximum` that passes over a NaN beside a number."""
-    return where(np.isnan(y), x, where(np.isnan(x), y, maximum(x, y)))
-
-
-def fmin(x: Any, y: Any) -> Tensor:
-    """`minimum` that passes over a NaN beside a number."""
-    return where(np.isnan(y), x, where(np.isnan(x), y, minimum(x, y)))
-
-
-def _root(x: Tensor, exponent: float = 0.5) -> Tensor:
-    """x ** exponent for what is not negative, with the derivative 0 at 0."""
-    inside = where(x == 0, 1.0, x)
-    return where(x == 0, 0.0 if exponent > 0 else np.inf, sqrt(inside) if exponent == 0.5 else inside**exponent)
+def _root(x: Tensor) -> Tensor:
+    """√x with the derivative 0 at 0."""
+    return where(x == 0, 0.0, sqrt(where(x == 0, 1.0, x)))
 
 
 def lerp(x: Any, y: Any, z: Any) -> Tensor:
@@ -178,27 +166,6 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
 vdot = _described("The sum of the products of all elements.", lambda a, b: dot(ravel(a), ravel(b)))
 
 
-def kron(a: Any, b: Any) -> Tensor:
-    """The Kronecker product: b, times every element of a, in its place."""
-    ndim = builtins.max(np.ndim(a), np.ndim(b))
-    a, b = (reshape(x, (1,) * (ndim - np.ndim(x)) + np.shape(x)) for x in (a, b))
-    product = expand_dims(a, tuple(range(1, 2 * ndim, 2))) * expand_dims(b, tuple(range(0, 2 * ndim, 2)))
-    return reshape(product, tuple(map(operator.mul, a.shape, b.shape)))
-
-
-def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
-    """a × b, for vectors of three elements along an axis.
-
-    Raises:
-        ShapeError: that axis of a or b is not of length 3.
-    """
-    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
-    a, b = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
-    if not a.shape[-1] == b.shape[-1] == 3:
-        raise refusal("cross", (a, b), ValueError("vectors of three elements are needed"))
-    return moveaxis(roll(a, -1, -1) * roll(b, 1, -1) - roll(a, 1, -1) * roll(b, -1, -1), -1, axisc)
-
-
 def outer(a: Any, b: Any) -> Tensor:
     """a ᵗb, the products of every element of a with every element of b: (m, n) for m and n elements."""
     return record(primitives.outer, (ravel(a), ravel(b)))
@@ -227,14 +194,11 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     if ellipsis and "..." not in output:
         raise ShapeError(f"einsum({subscripts!r}): the axes of the ellipsis are missing in the output")
     terms = [term.replace("...", ellipsis[len(ellipsis) - n :]) for term, n in zip(terms, dots, strict=True)]
-    lengths: dict[str, int] = {}
-    for term, x in zip(terms, xs, strict=True):
-        for letter, n in zip(term, x.shape, strict=False):
-            if n != 1 and lengths.setdefault(letter, n) != n:
-                raise ShapeError(f"einsum({subscripts!r}): {letter} is an axis of {lengths[letter]} and one of {n}")
+    longer = {c for term, x in zip(terms, xs, strict=True) for c, n in zip(term, x.shape, strict=False) if n != 1}
     for i, (term, x) in enumerate(zip(terms, xs, strict=True)):
-        kept = "".join(dict.fromkeys(c for c, n in zip(term, x.shape, strict=False) if n == lengths.get(c, 1)))
-        if kept != term and len(term) == x.ndim:  # a diagonal, or without an axis of 1 that broadcasts
+        kept = [c for c, n in zip(term, x.shape, strict=False) if n != 1 or c not in longer]
+        kept = "".join(dict.fromkeys(kept))
+        if kept != term:  # a diagonal, or without an axis of 1 that broadcasts
             number = string.ascii_letters.index
             terms[i], xs[i] = kept, _arranged(x, np.einsum, list(map(number, term)), list(map(number, kept)))
     return record(primitives.einsum, tuple(xs), f"{','.join(terms)}->{output.replace('...', ellipsis)}")
@@ -266,46 +230,9 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
     return _root(var(x, axis, keepdims, ddof))
 
 
-def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool = False) -> Tensor:
-    """The mean, or Σ w x / Σ w with weights of the shape of x, or one for each place along the axis."""
-    if weights is None:
-        return mean(x, axis, keepdims)
-    _fits(as_tensor(x), np.average, axis, np.ones(np.shape(weights)))
-    if np.shape(weights) != np.shape(x):
-        weights = reshape(weights, [n if a == axis % np.ndim(x) else 1 for a, n in enumerate(np.shape(x))])
-    return sum(x * as_tensor(weights), axis, keepdims) / sum(broadcast_to(weights, np.shape(x)), axis, keepdims)
-
-
-def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The middle one of the elements in order, or the mean of the two in the middle, which share the gradient."""
-    x = as_tensor(x)
-    shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
-    reduced = primitives.axes_of(axis, x.ndim) if x.ndim else ()
-    rest = [a for a in range(x.ndim) if a not in reduced]
-    x = sort(reshape(transpose(x, (*rest, *reduced)), (*(x.shape[a] for a in rest), -1)))
-    middle = mean(x[..., (x.shape[-1] - 1) // 2 : x.shape[-1] // 2 + 1], -1)
-    return reshape(where(np.isnan(x[..., -1]), x[..., -1], middle), shape)
-
-
-def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The length √(Σ x²) of a vector, of the vectors along an axis, or of all elements; derivative 0 at 0.
-
-    `ord` is as `np.linalg.norm` has it: p for (Σ |x|^p)^(1/p), inf or -inf for the largest or the smallest |x|. For
-    p < 1 the derivative by an element that is 0, where there is none, is 0 too.
-
-    Raises:
-        ValueError: a norm of matrices other than the default, "fro"; p = 0.
-    """
-    x = as_tensor(x)
-    axes = x.ndim if axis is None else np.size(axis)
-    if ord is None or (ord, axes) in [("fro", 2), (2, 1)]:
-        return _root(sum(square(x), axis, keepdims))
-    if axes != 1 or ord in (0, "fro", "nuc"):
-        raise refusal("norm", (x,), ValueError(f"ord={ord!r} is not supported for {axes} axes"))
-    if np.isinf(ord):
-        return (max if ord > 0 else min)(abs(x), axis, keepdims)
-    powers = _root(abs(x), ord) if ord < 1 else abs(x) ** ord
-    return _root(sum(powers, axis, keepdims), 1.0 / ord)
+def norm(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The length √(Σ x²) of a vector, of the vectors along an axis, or of all elements; derivative 0 at 0."""
+    return _root(sum(square(x), axis, keepdims))
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -437,9 +364,8 @@ def ravel(x: Any) -> Tensor:
 
 def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any, **keywords: Any) -> Any:
     """The result of a function of NumPy on an array that stands in for x."""
-    taken = functools.partial(values_of, function=function)
     try:
-        return function(stand_in, *map(taken, arguments), **{name: taken(y) for name, y in keywords.items()})
+        return on_values(function)(stand_in, *arguments, **keywords)
     except (ValueError, IndexError, TypeError) as error:
         raise refusal(function.__name__, (as_tensor(x),), error) from error
 
@@ -577,10 +503,8 @@ def primitive(
         raise ValueError(f"{call}: the name is an identifier, such as softsign")
     vjps = [rule[0] if isinstance(rule, tuple) and len(rule) == 2 else rule for rule in rules]
     if not callable(forward) or not vjps or not all(isinstance(vjp, types.FunctionType) for vjp in vjps):
-        raise TypeError(
-            f"{call}: a forward function is needed, how it is written, and for each input a function "
-            "vjp(g, ans, *arguments), or a pair of it and its derivative as people write it"
-        )
+        wanted = "a forward function is needed, and for each input a function vjp(g, ans, *arguments)"
+        raise TypeError(f"{call}: {wanted}, or a pair of it and how its derivative is written")
     row = primitives.row(name, forward, written, *rules)
     given, names = len(vjps), row.argument_names
     if len(names) < given or any(vjp.__code__.co_argcount != len(names) + 2 for vjp in vjps):
@@ -588,19 +512,17 @@ def primitive(
     for text in (written, *filter(None, row.derivatives)):
         checks.instance(call, text, str, "how it is written, a string,")
         try:
-            unknown = {field for _, field, _, _ in string.Formatter().parse(text)} - {*names, "f", None}
-        except ValueError as error:
-            raise ValueError(f"{call}: {text!r} has a brace too many or too few ({error})") from error
-        if unknown:
-            raise ValueError(f"{call}: {{{unknown.pop()}}} in {text!r} is none of the arguments {', '.join(names)}")
+            text.format(**dict.fromkeys([*names, "f"], ""))
+        except (ValueError, LookupError) as error:
+            known = f"the arguments {', '.join(names)} stand in braces, and nothing else does"
+            raise ValueError(f"{call}: in {text!r}, {known}: {error}") from error
     columns = {"is_view": not row.by_element, "by_element": row.by_element if by_element is None else by_element}
-    row = dataclasses.replace(row, code=code and re.sub(r"\{(\w+)\}", r"\1", code), **columns)
+    code = code and re.sub(r"\{(\w+)\}", r"\1", code)
+    row = dataclasses.replace(row, vjps=[_checked(call, i, vjp) for i, vjp in enumerate(vjps)], code=code, **columns)
     is_compared = code is None
 
     def function(*arguments: Any) -> Tensor:
         nonlocal is_compared
-        if len(arguments) != len(names):
-            raise TypeError(f"{name}({', '.join(names)}): {len(names)} arguments are needed, not {len(arguments)}")
         result = record(row, arguments[:given], *arguments[given:])
         if result.value.dtype.kind not in "fiub":
             raise TypeError(f"{name}: its forward function gives no array of real numbers but {result.value.dtype}")
@@ -611,6 +533,18 @@ def primitive(
 
     function.__name__ = function.__qualname__ = name
     return _described(written, function)
+
+
+def _checked(call: str, i: int, vjp: Callable) -> Callable:
+    """A rule that says so where it gives no array."""
+
+    def rule(*arguments: Any) -> Any:
+        term = vjp(*arguments)
+        if term is None or isinstance(term, (int, float)):
+            raise TypeError(f"{call}: the rule of input {i} gives an array of the shape of g, not {term!r}")
+        return term
+
+    return rule
 
 
 def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.ndarray) -> None:
@@ -637,8 +571,9 @@ for _name in __all__:
 for _function in (np.delete, np.diagflat, np.dsplit, np.hsplit, np.resize, np.rot90, np.vsplit):
     NUMPY_FUNCTIONS[_function] = _moving(_function)
 NUMPY_FUNCTIONS |= {
-    np.amax: max, np.amin: min, np.conjugate: positive, np.copy: positive, np.fabs: abs, np.linalg.norm: norm,
-    np.full_like: lambda x, *how, **keywords: np.full_like(bare(x), *how, **keywords), np.real: positive,
+    np.amax: max, np.amin: min, np.average: mean, np.conjugate: positive, np.copy: positive, np.real: positive,
+    np.full_like: lambda x, *how, **keywords: np.full_like(bare(x), *how, **keywords), np.fabs: abs,
+    np.linalg.norm: norm,
 }  # fmt: skip
 
 # Methods: the same functions, with the Tensor as their first argument.

@@ -290,10 +290,9 @@ def _einsum_vjp(i, g, ans, *operands_and_subscripts):
     inputs, output = subscripts.split("->")
     letters = [output, *inputs.split(",")]
     x, own = others.pop(i), letters.pop(i + 1)
-    alone = {letter: n for letter, n in zip(own, x.shape, strict=True) if letter not in "".join(letters)}
-    if alone:
-        others.append(np.ones(tuple(alone.values()), g.dtype))
-        letters.append("".join(alone))
+    if not set(own) <= set("".join(letters)):
+        others.append(np.ones_like(x))
+        letters.append(own)
     return einsum(g, *others, f"{','.join(letters)}->{own}")
 
 
