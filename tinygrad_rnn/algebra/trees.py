@@ -123,6 +123,12 @@ def times(*parts: Tree) -> Tree:
     return Tree("negative", [product]) if value < 0 else product
 
 
+def _scaled(x: Tree) -> tuple[float, Tree]:
+    """The number, with its sign, that stands before a formula, and the rest."""
+    value, factors = apart(x)
+    return value, times(*factors).shaped(x.shape, x.comes_back)
+
+
 def negative(x: Tree) -> Tree:
     """−x: a number's sign is its own, two cancel."""
     return times(number(-1), x)
@@ -135,11 +141,8 @@ def plus(*parts: Tree) -> Tree:
     whole = Tree("sum", [t for x in parts for t in (x.parts if x.head == "sum" else (x,))])
     alike: dict[tuple, list[Tree]] = {}
     for t in whole.parts:
-        alike.setdefault(times(*apart(t)[1]).key, []).append(t)
-    terms = []
-    for first, *others in alike.values():
-        value = number(sum(apart(t)[0] for t in (first, *others)))
-        terms.append(times(value, *apart(first)[1]).shaped(first.shape, first.comes_back) if others else first)
+        alike.setdefault(_scaled(t)[1].key, []).append(t)
+    terms = [times(number(sum(_scaled(t)[0] for t in of)), _scaled(of[0])[1]) for of in alike.values()]
     terms = [t for t in terms if not t.is_number(0)] or [number(0)]
     return terms[0].shaped(whole.shape) if len(terms) == 1 else Tree("sum", terms, shape=whole.shape)
 
@@ -175,10 +178,9 @@ def matrix(a: Tree, b: Tree) -> Tree:
         a = transposed(a)
     elif _is_column(a) and b.ndim == 2:
         a, b = transposed(b), a
-    (value, left), (other, right) = apart(a), apart(b)
-    factors = [times(*factors) for factors in (left, right) if factors]
-    shape = (*a.shape[:-1], *b.shape[1:])
-    product = factors[0] if len(factors) == 1 else Tree("matrix", factors or [number(1)], shape=shape)
+    (value, left), (other, right), shape = _scaled(a), _scaled(b), (*a.shape[:-1], *b.shape[1:])
+    factors = [x for x in (left, right) if not x.is_number(1)] or [left]
+    product = factors[0] if len(factors) == 1 else Tree("matrix", factors, shape=shape)
     return times(number(value * other), product.shaped(shape, a.comes_back or b.comes_back))
 
 
@@ -189,8 +191,8 @@ def _is_column(x: Tree) -> bool:
 
 def total(x: Tree, shape: Shape = ()) -> Tree:
     """Σ x, of a value of another shape; a number stands before it."""
-    value, factors = apart(x)
-    return times(number(value), Tree("total", [times(*factors)], shape=shape)).shaped(shape)
+    value, x = _scaled(x)
+    return times(number(value), Tree("total", [x], shape=shape)).shaped(shape)
 
 
 def weight(x: Tree) -> Tree:
