@@ -71,18 +71,12 @@ def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> Non
     So is a variable put that is made of several earlier steps, as what attention finds. But one that was read out of an
     earlier step, y(t-1), stands in that one's.
     """
-    made_of: dict[Tensor, tuple[float, float]] = {}  # the earliest step that a node is read out of, and the latest
-    for node in order:
-        spans = [made_of[x] for x in node.inputs if x in made_of] or [(math.inf, -math.inf)]
-        earliest, latest = min(lo for lo, _ in spans), max(hi for _, hi in spans)
-        if column[node] is not None:
-            earliest, latest = column[node], max(latest, column[node])
-        made_of[node] = earliest, latest
+    made_of = _made_of(order, column)
     made_for: dict[Tensor, set[float]] = defaultdict(set)
     for node in reversed(order):
         steps = made_for[node]
         if column[node] is None and not node.is_leaf and steps:
-            earliest, latest = made_of[node]
+            earliest, latest = made_of.get(node, (math.inf, -math.inf))
             nameless = node.name is None and (len(steps) == 1 or latest <= min(steps))
             if nameless or latest == -math.inf or earliest < latest < min(steps):
                 column[node] = min(steps)
@@ -96,14 +90,19 @@ def _read_out(order: list[Tensor], column: dict[Tensor, float | None], steps: li
 
     Where only one step is read out, or a node comes from several, it stands in a last column.
     """
-    came_from: dict[Tensor, tuple[float, float]] = {}
-    for node in order:
-        if column[node] is not None:
-            came_from[node] = (column[node], column[node])
-        elif spans := [came_from[x] for x in node.inputs if x in came_from]:
-            came_from[node] = (min(lo for lo, _ in spans), max(hi for _, hi in spans))
+    came_from = _made_of(order, column)
     read_out = {lo for n, (lo, hi) in came_from.items() if column[n] is None and lo == hi}
     for node in order:
         if column[node] is None and not node.is_leaf:
             lo, hi = came_from.get(node, (steps[0], steps[-1] + 1))
             column[node] = lo if lo == hi and len(read_out) > 1 else steps[-1] + 1
+
+
+def _made_of(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, tuple[float, float]]:
+    """The first and the last column that a node is made of: its own if it has one."""
+    spans: dict[Tensor, tuple[float, float]] = {}
+    for node in order:
+        found = [spans[x] for x in node.inputs if x in spans] if column[node] is None else [(column[node],) * 2]
+        if found:
+            spans[node] = min(lo for lo, _ in found), max(hi for _, hi in found)
+    return spans

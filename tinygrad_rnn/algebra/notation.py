@@ -14,13 +14,13 @@ from typing import Any
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.columns import steps_written
+from tinygrad_rnn.algebra.typesetting import ACCENTS, GREEK
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 _LONGEST_NAME = 24
 _EVERY = "every"  # the step of what is written with those of its uses
 _NAME = re.compile(r"(?P<base>[^_^]+)(?:_(?P<below>\{[^{}]*\}|[^_^{}]+))?(?:\^(?P<above>\{[^{}]*\}|[^_^{}]+))?")
-_ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307", "ddot": "\u0308"}
 
 
 class Letter(str):
@@ -186,22 +186,13 @@ def _letters(arrays: Iterable[Tensor], used: set[str]) -> Iterable[str]:
 @functools.lru_cache(4096)
 def _split(name: str) -> tuple[str, str, str]:
     r"""A name as people write it, W_{xh}^{(1)}, $W$ or \alpha: its base, and what stands below and above it."""
-    name = re.sub(r"\\(\w+)\{(\w)\}", lambda m: m[2] + _ACCENTS.get(m[1], ""), name.strip("$") or name)
-    name = re.sub(r"\\([A-Za-z]+)", lambda m: _greek(m[1]) or m[0], name)
+    name = re.sub(r"\\(\w+)\{(\w)\}", lambda m: m[2] + ACCENTS.get(m[1], ""), name.strip("$") or name)
+    name = re.sub(r"\\([A-Za-z]+)", lambda m: GREEK.get(m[1], m[0]), name)
     match = _NAME.fullmatch(name)
     base, below, above = match.group("base", "below", "above") if match else (*name.partition("_")[::2], "")
     if not base or name.endswith("_"):
         return name, "", ""
     return unicodedata.normalize("NFC", base), (below or "").strip("{}"), (above or "").strip("{}")
-
-
-def _greek(word: str) -> str | None:
-    """The letter that LaTeX calls so."""
-    size = "CAPITAL" if word[0].isupper() else "SMALL"
-    try:
-        return unicodedata.lookup(f"GREEK {size} LETTER {word.upper().replace('LAMBDA', 'LAMDA')}")
-    except KeyError:
-        return None
 
 
 def printable(name: str) -> str:

@@ -16,13 +16,18 @@ _RAISED = str.maketrans("0123456789()-−+t", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾
 _LOWERED = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 
 # fmt: off
-_ACCENTS = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0307": "dot", "\u0308": "ddot"}
+ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307", "ddot": "\u0308"}
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η",
+         "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π",
+         "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
+         "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ",
+         "Upsilon": "Υ", "Phi": "Φ", "Psi": "Ψ", "Omega": "Ω"}
+_COMMANDS = {letter: f"\\{command}" for command, letter in (ACCENTS | GREEK).items()}
 _LATEX_FUNCTIONS = {"arctan", "cos", "cosh", "exp", "log", "max", "min", "sin", "sinh", "tanh"}
-_LATEX_CAPITALS = {"GAMMA", "DELTA", "THETA", "LAMDA", "XI", "PI", "SIGMA", "UPSILON", "PHI", "PSI", "OMEGA"}
 _LATEX_SYMBOLS = {"−": "-", "⊙": r"\odot", "′": "'", "Σ": r"\textstyle\sum", "…": r"\dots", "⋯": r"\cdots",
                   "≠": r"\neq", "≤": r"\leq", "≥": r"\geq", "⁺": "^{+}"}
 _LATEX_ESCAPES = {"\\": r"\backslash{}", "~": r"{\sim}", "^": r"{\wedge}", " ": r"\ ", "'": "{'}", '"': "{''}",
-                  "`": "{`}", **{c: "\\" + c for c in "#$%&_{}"}}
+                  "`": "{`}", "′": r"{\prime}", **{c: "\\" + c for c in "#$%&_{}"}}
 # fmt: on
 
 
@@ -97,7 +102,7 @@ class _Latex(Typesetting):
         return rf"\sqrt{{{inside}}}"
 
     def derivative(self, of: str, by: str, direct: bool = False) -> str:
-        return rf"\frac{{\partial{'^{+}' if direct else ''} {of}}}{{\partial {by}}}"
+        return rf"\frac{{\partial{self.operator('⁺' * direct)} {of}}}{{\partial {by}}}"
 
 
 class _Markup(Typesetting):
@@ -135,21 +140,10 @@ def _latex_text(text: str) -> str:
     """Characters that name something as LaTeX: letters with accents, Greek letters; others by their number."""
     letters: list[str] = []
     for c in unicodedata.normalize("NFD", text):
-        if c in _ACCENTS and letters:
-            letters[-1] = rf"\{_ACCENTS[c]}{{{letters[-1]}}}"
-        elif c == "′":
-            letters.append(r"{\prime}")
-        elif c.isascii():
-            letters.append(_LATEX_ESCAPES.get(c, c))
+        if c in ACCENTS.values() and letters:
+            letters[-1] = f"{_COMMANDS[c]}{{{letters[-1]}}}"
+        elif c in GREEK.values():
+            letters.append(f"{_COMMANDS[c]}{{}}")
         else:
-            greek = _greek(c)
-            letters.append(rf"{greek}{{}}" if greek else rf"\mathrm{{U{{+}}{ord(c):04X}}}")
+            letters.append(_LATEX_ESCAPES.get(c, c if c.isascii() else rf"\mathrm{{U{{+}}{ord(c):04X}}}"))
     return "".join(letters)
-
-
-def _greek(c: str) -> str | None:
-    match = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER ([A-Z]+)", unicodedata.name(c, ""))
-    if match is None or (match[1] == "CAPITAL" and match[2] not in _LATEX_CAPITALS) or match[2] == "OMICRON":
-        return None
-    name = match[2].replace("LAMDA", "LAMBDA")
-    return rf"\{name.lower() if match[1] == 'SMALL' else name.capitalize()}"

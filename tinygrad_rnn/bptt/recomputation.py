@@ -159,16 +159,13 @@ def _like(tensor: Tensor, state: Tensor) -> Tensor:
 
 def _made_before(number: int, ends: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The Tensors that were born before a number, require a gradient, and were used since to make the ends."""
-    before, seen = [], set()
+    found: dict[Tensor, None] = {}
     waiting = list(ends)
     for x in waiting:  # which grows as it goes
-        if x.requires_grad and x not in seen:
-            seen.add(x)
-            if x.born < number:
-                before.append(x)
-            else:
-                waiting.extend(x.inputs)
-    return tuple(before)
+        if x.requires_grad and x not in found:
+            found[x] = None
+            waiting.extend(x.inputs if x.born >= number else ())
+    return tuple(x for x in found if x.born < number)
 
 
 def _joined(states: Sequence[Tensor]) -> Tensor:

@@ -142,7 +142,7 @@ class Equations:
         except Unwritten:
             term = None
         if term is None:
-            return self._partial(x, p), {}
+            return self._partial(x, link), {}
         written = self.letters.text(term)
         numbers = self._in_numbers(paths, start if p in self.labels.bare else of_array(g, f"∂{p.id}", True))
         if (
@@ -152,7 +152,7 @@ class Equations:
         ):
             numbers = term
         if numbers is None or len(re.sub("<[^>]*>", "", written)) > TOO_LONG:
-            return self._partial(x, p), {}
+            return self._partial(x, link), {}
         nodes = [node for path in paths for node, _ in path]
         rows, summed = any(map(_of_rows, nodes)), _holds(term, "total")
         if summed:
@@ -165,9 +165,10 @@ class Equations:
         """A variable, or the operation in parentheses where there is none."""
         return self.labels.variable(x) or f"({self.labels.operation(x)})"
 
-    def _partial(self, x: Tensor, p: Place) -> str:
+    def _partial(self, x: Tensor, link: Link) -> str:
         """A gradient times a local derivative that is not written out."""
-        derivative = self.labels.setting.derivative(self._name(p.tensor), self._name(x), False)
+        p, direct = link.target, self.labels.is_direct(link)
+        derivative = self.labels.setting.derivative(self._name(p.tensor), self._name(x), direct)
         if p in self.labels.bare:
             return derivative
         gradient = self.gradient(p)
