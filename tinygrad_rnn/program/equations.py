@@ -56,10 +56,10 @@ class Equations:
         made = [node for node in schedule.live if node in schedule.forward]
         nodes = dict.fromkeys(x for node in made for x in (*node.inputs, node))
         order = sorted(nodes, key=lambda x: not x.is_leaf)
-        family = {x: lines.ref[x].family for x in order if x in lines.ref}
+        family = {x: lines.ref[x].name for x in order if x in lines.ref}
         names = Names(order)
         names.steps, names.primes = self, {}  # what has the same name as another is told apart by the code
-        called = {x: family[x].base for x in family if family[x].is_told_apart or (x.name is None and x.is_leaf)}
+        called = family
         self.writer = _Writer(names, called)
         loss = schedule.outputs[0]
         self.uses = _uses(order, {loss, *(y for x in schedule.gathered for y in schedule.so_far(x))})

@@ -9,13 +9,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.program.assignments import Assignment, Assignments, Family, Part, Ref
+from tinygrad_rnn.program.assignments import Assignment, Assignments, pattern
 from tinygrad_rnn.program.equations import Equations
-from tinygrad_rnn.program.expressions import At
+from tinygrad_rnn.program.expressions import Part, Ref
 from tinygrad_rnn.program.schedule import Schedule
 from tinygrad_rnn.program.tracing import Trace
 
@@ -51,11 +50,7 @@ class _Block:
     lines: list[Assignment]
 
 
-class _Loop(NamedTuple):
-    """Blocks that are alike, the first of which is the pattern; `moving` says which of its numbers go with the step."""
-
-    blocks: list[_Block]
-    moving: dict[Assignment, list[bool]]
+_Loop = list[_Block]  # blocks that are alike but for the step
 
 
 class _Text:
@@ -69,13 +64,18 @@ class _Text:
             self._add(line)
         self.defined = {line.target for line in lines.lines}
         self.T = max((ref.step for ref in self.defined if ref.step is not None), default=0)
-        self.loops = list(self._loops())
-        self._find_local()
+        self.local = self._local()
+        self.loops: list[_Loop] = []
+        for block in self.blocks:
+            if rolled and self.loops and self._is_next(self.loops[-1], block):
+                self.loops[-1].append(block)
+            else:
+                self.loops.append([block])
         self.equations = Equations(lines, self._number)
 
     def _add(self, line: Assignment) -> None:
         """Into the block of its step that is the last, or the last but one if it needs nothing of the last."""
-        needed = {line.target, *line.refs()}
+        needed = set(line.variables())
         for block in self.blocks[:-3:-1]:
             if (block.forward, block.group) == (line.forward, line.group):
                 block.lines.append(line)
@@ -84,74 +84,58 @@ class _Text:
                 break
         self.blocks.append(_Block(line.forward, line.group, [line]))
 
+    def _local(self) -> set[str]:
+        """The names of variables that one step alone makes, adds to and takes: they are written without a step."""
+        where: dict[Ref, _Block] = {}
+        far = {ref.name for ref in self.lines.returned} | self.lines.zeros.keys()
+        for block in self.blocks:
+            for ref in {ref for line in block.lines for ref in line.variables()}:
+                far |= {ref.name} if where.setdefault(ref, block) is not block else set()
+        return {ref.name for ref in where} - far
+
     # Loops
 
-    def _loops(self) -> Iterator[_Loop]:
-        i = 0
-        while i < len(self.blocks):
-            loop, ghosts = _Loop([self.blocks[i]], {}), False
-            while self.rolled and not ghosts and i + len(loop.blocks) < len(self.blocks):
-                missing = self._alike(loop, self.blocks[i + len(loop.blocks)])
-                if missing is None:
-                    break
-                ghosts = bool(missing)
-                loop.blocks.append(self.blocks[i + len(loop.blocks)])
-            yield loop
-            i += len(loop.blocks)
+    def _is_next(self, loop: _Loop, block: _Block) -> bool:
+        """Whether a block is like those of a loop, but one step on; if it is, it gets the lines that it lacks."""
+        last = loop[-1]
+        if last.forward != block.forward or None in (last.group, block.group) or abs(block.group - last.group) != 1:
+            return False
+        shift = block.group - last.group
+        lines = self._completed(last.lines, block.lines, shift)
+        if lines is None:
+            return False
+        moves = _moves(last.lines, lines)
+        if len(loop) > 1:
+            is_next = shift == last.group - loop[-2].group and moves == _moves(loop[-2].lines, last.lines)
+        else:
+            is_next = all(move in (0, shift) for move in moves)
+        if is_next:
+            block.lines = lines
+        return is_next
 
-    def _alike(self, loop: _Loop, block: _Block) -> list[Assignment] | None:
-        """The lines of the pattern that a block lacks, if it is the pattern but for the step; else None.
+    def _completed(
+        self, models: Sequence[Assignment], lines: Sequence[Assignment], shift: int
+    ) -> list[Assignment] | None:
+        """The lines of a step, where they are the models but for whole numbers; None where they are not.
 
         A line that it lacks may be run all the same if it makes what nobody asks for, as dh(0) = ᵗU dĥ(1).
         """
-        pattern, last = loop.blocks[0], loop.blocks[-1]
-        if None in (pattern.group, block.group) or pattern.forward != block.forward:
-            return None
-        shift = block.group - pattern.group
-        if shift not in (len(loop.blocks), -len(loop.blocks)) or abs(block.group - last.group) != 1:
-            return None
-        missing, moving, rest = [], {}, iter(block.lines)
+        found, rest, idle = [], iter(lines), set()
         line = next(rest, None)
-        for model in pattern.lines:
-            if line is None or model.pattern() != line.pattern():
-                missing.append(model)
+        for model in models:
+            if line is not None and pattern(model.parts) == pattern(line.parts):
+                found.append(line)
+                line = next(rest, None)
                 continue
-            moves = []
-            for a, b in zip(model.numbers(), line.numbers(), strict=True):
-                if a is not None and b - a not in (0, shift):
-                    return None
-                moves.append(a != b)
-            if loop.moving.get(model, moves) != moves:
+            moved = model.shifted(shift)
+            target, *taken = moved.variables()
+            known = all(x.step is None or x in self.defined or x in idle for x in taken)
+            known = known and all(isinstance(x, str) or x.name for x in moved.parts)  # xs[t] may have no such element
+            if not known or target in self.defined or target.step not in range(self.T + 1):
                 return None
-            moving[model] = moves
-            line = next(rest, None)
-        idle: set[Ref] = set()
-        if line is not None or not all(self._idle(model, shift, idle) for model in missing):
-            return None
-        if len(loop.blocks) == 1 and missing:
-            for model in missing:
-                moving[model] = [x is not None for x in model.numbers()]
-        loop.moving.update(moving)
-        return missing
-
-    def _idle(self, model: Assignment, shift: int, idle: set[Ref]) -> bool:
-        """Whether a line can be run at a step that lacks it: what it makes is nothing else, what it takes is there."""
-        moved = [Ref(x.family, None if x.step is None else x.step + shift) for x in (model.target, *model.refs())]
-        target, *taken = moved
-        known = all(x in self.defined or x.step is None or x in idle for x in taken)
-        known = known and not any(isinstance(part, At) for part in model.parts)  # xs[t] may have no such element
-        idle.add(target)
-        return target.step is not None and 0 <= target.step <= self.T and target not in self.defined and known
-
-    def _find_local(self) -> None:
-        """A variable that one step alone makes, adds to and takes is written without a step."""
-        where: dict[Ref, _Block] = {}
-        far = {ref.family for ref in self.lines.returned}
-        for block in self.blocks:
-            for line in block.lines:
-                far |= {ref.family for ref in (line.target, *line.refs()) if where.setdefault(ref, block) is not block}
-        for ref in where:
-            ref.family.local = ref.family.stepped and not ref.family.zeroed and ref.family not in far
+            found.append(moved)
+            idle.add(target)
+        return found if line is None else None
 
     # Text
 
@@ -160,14 +144,14 @@ class _Text:
         text = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
         helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", text)) else ""
-        arguments = [self.lines.ref[x].family.base for x in self.lines.arguments]
+        arguments = [self.lines.ref[x].name for x in self.lines.arguments]
         head = "\n".join(_wrapped("def bptt(", arguments, ", ", "):"))
         return f"{self._docstring(arguments)}\n\nimport numpy as np\n{steps}{helpers}\n\n{head}\n{text}\n"
 
     def _docstring(self, arguments: Sequence[str]) -> str:
         given = zip(arguments, self.lines.arguments, strict=True)
         shapes = [f"{name} {x.shape}{'' if x.dtype == np.float64 else f' of {x.dtype}'}" for name, x in given]
-        gradients = [ref.family.base for ref in self.lines.returned[1 : 1 + len(self.trace.wrt_names)]]
+        gradients = [ref.name for ref in self.lines.returned[1 : 1 + len(self.trace.wrt_names)]]
         further = ", [further outputs]" if self.trace.extra is not None else ""
         call = [*gradients[:-1], f"{gradients[-1]}]{further} = bptt({arguments[0]}", *arguments[1:]]
         lines = [
@@ -180,33 +164,30 @@ class _Text:
         return "\n".join(lines)
 
     def _body(self) -> Iterator[str]:
-        forward = [loop for loop in self.loops if loop.blocks[0].forward]
-        backward = [loop for loop in self.loops if not loop.blocks[0].forward]
-        yield from self._section(forward)
+        yield from self._section([loop for loop in self.loops if loop[0].forward])
         yield from ["", "# backward"]
         sums = self.equations.sums()
         yield from _comment("sums over t:  ", sums) if sums else []
-        yield from self._section(backward)
+        yield from self._section([loop for loop in self.loops if not loop[0].forward])
         yield from ["", *self._return()]
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
-        lines = [line for loop in loops for block in loop.blocks for line in block.lines]
+        lines = [line for loop in loops for line in loop[0].lines]
         lines.sort(key=lambda line: line.node is not None and line.node.primitive is None)
-        yield from self._starts(dict.fromkeys(line.target.family for line in lines))
+        yield from self._starts(dict.fromkeys(line.target for line in lines))
         for i, loop in enumerate(loops):
-            block = list(self._block(loop) if len(loop.blocks) == 1 else self._loop(loop))
+            block = list(self._block(*loop) if len(loop) == 1 else self._loop(loop))
             yield from block if i == 0 and not block[0].startswith(("#", "for")) else ["", *block]
 
-    def _block(self, loop: _Loop) -> Iterator[str]:
-        (block,) = loop.blocks
+    def _block(self, block: _Block) -> Iterator[str]:
         equations = self.equations.of(block.lines, block.group, inside=False)
         yield from _comment("" if block.group is None else f"t = {self._number(block.group)}:  ", equations)
-        yield from self._lines_of(loop)
+        yield from self._lines_of([block])
 
     def _loop(self, loop: _Loop) -> Iterator[str]:
-        first, last = loop.blocks[0].group, loop.blocks[-1].group
+        first, last = loop[0].group, loop[-1].group
         ends = f"{first}, {self._after(last)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
-        equations = [self.equations.of(block.lines, block.group, inside=True) for block in loop.blocks[:3]]
+        equations = [self.equations.of(block.lines, block.group, inside=True) for block in loop[:3]]
         yield f"for t in range({ends}):"
         for line in [*_comment("", max(equations, key=lambda some: len("".join(some)))), *self._lines_of(loop)]:
             yield f"    {line}"
@@ -215,45 +196,38 @@ class _Text:
         """The end of a range whose last is this step."""
         return "T + 1" if step == self.T else self._number(step + 1)
 
-    def _starts(self, families: Iterable[Family]) -> Iterator[str]:
+    def _starts(self, targets: Iterable[Ref]) -> Iterator[str]:
         """The variables with steps, and the sums, before their first step."""
-        families = list(families)
-        kept = [x.base for x in families if x.stepped and not x.zeroed and not x.local]
+        stepped, zeros = {x.name: x.step is not None for x in targets}, self.lines.zeros
+        kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
         for i in range(0, len(kept), _IN_A_ROW):
             some = kept[i : i + _IN_A_ROW]
             yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
-        for x in families:
-            if x.zeroed:
-                yield f"{x.base} = dict.fromkeys(range(T + 1), {x.zeroed})" if x.stepped else f"{x.base} = {x.zeroed}"
+        for name in filter(zeros.get, stepped):
+            yield f"{name} = dict.fromkeys(range(T + 1), {zeros[name]})" if stepped[name] else f"{name} = {zeros[name]}"
 
     def _lines_of(self, loop: _Loop) -> Iterator[str]:
-        block = loop.blocks[0]
-        for line in block.lines:
-            moving = iter(loop.moving.get(line, [False] * len(line.numbers())))
-            pieces = []
-            for part in (line.target, f" {line.sign} ", *line.parts):
-                moves = not isinstance(part, str) and next(moving)
-                pieces.append(self._part(part, block.group if moves else None))
+        for i, line in enumerate(loop[0].lines):
+            moves = iter(_moves([line], [loop[min(1, len(loop) - 1)].lines[i]]))
+            has_number = [isinstance(part, Ref) and part.step is not None for part in line.parts]
+            pieces = [
+                self._part(part, loop[0].group if counts and next(moves) else None)
+                for part, counts in zip(line.parts, has_number, strict=True)
+            ]
             text = ast.unparse(ast.parse("".join(pieces)))  # with the parentheses that are needed
             start, equals, value = text.partition("= ")
             long = len(text) > _WIDTH
             yield from _wrapped(f"{start}{equals}(", value.split(" + "), " + ", ")", "    ") if long else [text]
 
-    def _part(self, part: Part, t: int | None) -> str:
-        """A piece of a line; its number relative to t, if it goes with the step."""
-        if isinstance(part, str):
-            return part
-        number = part.step if isinstance(part, Ref) else int(part)
+    def _part(self, part: Part, t: int | None = None) -> str:
+        """A part of a line as text; its whole number relative to t, if it goes with the step."""
+        if isinstance(part, str) or part.step is None or part.name in self.local:
+            return part if isinstance(part, str) else part.name
+        ahead = 0 if t is None else part.step - t
+        index = "t" if not ahead else f"t - {-ahead}" if ahead < 0 else f"t + {ahead}"
         if t is None:
-            index = str(number) if isinstance(part, At) or number is None else self._number(number)
-        else:
-            index = "t" if number == t else f"t - {t - number}" if number < t else f"t + {number - t}"
-        if isinstance(part, At):
-            return index
-        base = part.family.base
-        if part.step is None or part.family.local:
-            return base
-        return f"{base}[{index}]"
+            index = self._number(part.step) if part.name else str(part.step)
+        return f"{part.name}[{index}]" if part.name else index
 
     def _number(self, step: int) -> str:
         """A step, from the end if it is nearer to that."""
@@ -264,9 +238,9 @@ class _Text:
     def _return(self) -> list[str]:
         loss, *rest = self.lines.returned
         count = len(self.trace.wrt_names)
-        value = self._part(loss, None)
+        value = self._part(loss)
         value = f"float({value})" if self.schedule.outputs[0].ndim == 0 else f"{value}.item()"
-        pieces = [self._part(x, None) for x in rest[:count]]
+        pieces = [self._part(x) for x in rest[:count]]
         if self.trace.extra is not None:
             pieces[-1] += "]"
             further = list(self._listed(rest[count:]))
@@ -277,13 +251,19 @@ class _Text:
         """Variables in a list, those of consecutive steps in a comprehension."""
         # How far its step is ahead of its place is the same for all of a row.
         ahead = [None if ref.step is None else ref.step - i for i, ref in enumerate(refs)]
-        for (family, shift), pairs in groupby(zip(refs, ahead, strict=True), lambda pair: (pair[0].family, pair[1])):
+        for (name, shift), pairs in groupby(zip(refs, ahead, strict=True), lambda pair: (pair[0].name, pair[1])):
             some = [ref for ref, _ in pairs]
             if self.rolled and shift is not None and len(some) > 2:
                 steps = f"{self._number(some[0].step)}, {self._after(some[-1].step)}"
-                yield f"*({family.base}[t] for t in range({steps}))"
+                yield f"*({name}[t] for t in range({steps}))"
             else:
-                yield from (self._part(ref, None) for ref in some)
+                yield from map(self._part, some)
+
+
+def _moves(lines: Iterable[Assignment], others: Iterable[Assignment]) -> list[int]:
+    """How much larger the whole numbers of lines are in others that are like them."""
+    pairs = zip(lines, others, strict=True)
+    return [b - a for line, other in pairs for a, b in zip(line.numbers(), other.numbers(), strict=True)]
 
 
 def _comment(head: str, equations: Sequence[str]) -> list[str]:
