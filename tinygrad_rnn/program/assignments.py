@@ -79,7 +79,7 @@ class Assignments:
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
         self.taken: set[str] = set(_RESERVED)
         self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one
-        self.keys: dict[int | None, tuple] = {}  # of these, by when a node was born
+        self.named: dict[int | None, str] = {}  # these names, by when a node was born
         self.seen: Counter = Counter()
         called: dict[Callable, Node] = {}
         for node in schedule.live:
@@ -92,11 +92,11 @@ class Assignments:
 
         self.lines: list[Assignment] = []
         self.zeros: dict[str, str] = {}
+        self.gradient_of: dict[Node, Node] = {}  # the arguments whose gradients nodes are
+        self.own: dict[int, Ref] = {}  # the variables that outputs are returned as, where these are not the nodes'
+        self._reserve()  # before others take the names
+        self.waiting = dict(self.own)
         self.copied = {x for x in schedule.outputs if x.name is not None and schedule.outputs.count(x) > 1}
-        self.gradient_of: dict[Node, tuple[Node, str]] = {}  # what is returned as an argument's gradient
-        # before others take their names
-        self.own = [self._named_gradient(i, x) for i, x in enumerate(schedule.outputs)]
-        self.returned: list[Ref | None] = [None] * len(schedule.outputs)
         names = {(x.name, x.layer) for x in schedule.gathered if x.name is not None}
         alike = [x for x in schedule.lines if (x.name, x.layer) in names and not x.is_leaf]  # at other steps
         self.sums = {x: schedule.sums.get(x, [x]) for x in [*alike, *schedule.gathered]}
@@ -110,6 +110,7 @@ class Assignments:
                 self._return(node)
         self._return(*schedule.outputs)
         self.lines.sort(key=lambda line: not line.forward)
+        self.returned = [self.own.get(i) or self.ref[x] for i, x in enumerate(schedule.outputs)]
 
     # Names
 
@@ -133,24 +134,18 @@ class Assignments:
     def _named(self, node: Node, value: Sequence[Part]) -> Ref:
         """The variable of a line; a node without a name gets that of the nodes which are made alike at other steps."""
         step = self.schedule.step(node)
-        if node in self.gradient_of:
-            return Ref(self.gradient_of[node][1])
-        if isinstance(node.name, GradientName) and node.name.born in self.keys:
-            of = self.keys[node.name.born]  # it is called after the variable
-            key, name = ("gradient", *of), f"d{self.names[of]}"
+        if isinstance(node.name, GradientName) and node.name.born in self.named:
+            key = name = f"d{self.named[node.name.born]}"
         elif node.name is not None:
-            key, name = (type(node.name), node.name, node.layer), self._lettered(node)
+            key, name = (node.name, node.layer), self._lettered(node)
         else:
-            key, name = ("made", node.layer, pattern(value)), self._word(node, value)
-        key = (*key, self.seen[key, step], step is None)  # where several are called the same at one step, each its own
-        self.seen[key[:-2], step] += 1
-        self.keys[node.born] = key
-        return Ref(self._name(key, step is not None, name), step)
-
-    def _name(self, key: tuple, stepped: bool, name: str) -> str:
-        if key not in self.names:
-            self.names[key] = self._new(name, stepped)
-        return self.names[key]
+            key, name = (node.layer, *pattern(value)), self._word(node, value)
+        family = key, self.seen[key, step], step is None  # where several are called the same at one step, each its own
+        self.seen[key, step] += 1
+        if family not in self.names:
+            self.names[family] = self._new(name, step is not None)
+        self.named[node.born] = self.names[family]
+        return Ref(self.names[family], step)
 
     def _word(self, node: Node, value: Sequence[Part]) -> str:
         if node is self.schedule.outputs[0]:
@@ -179,56 +174,53 @@ class Assignments:
         schedule = self.schedule
         value = self._made(term) if term is node else self._operand(term, node)
         if node not in self.ref:
-            self.ref[node] = target = self._named(node, value)
-            of, _ = self.gradient_of.get(node, (None, None))
-            if target.step is not None or (node.ndim == 0 and node.dtype == np.float64):
-                self.zeros[target.name] = "0.0"
-            elif of is not None and of.dtype == node.dtype:
-                self.zeros[target.name] = f"np.zeros_like({self.ref[of]})"
-            else:
-                self.zeros[target.name] = array_text(np.zeros(node.shape, node.dtype))
+            self.ref[node] = self._named(node, value)
+        target, of = self.ref[node], self.gradient_of.get(node)
+        if target.step is not None or (node.ndim == 0 and node.dtype == np.float64):
+            self.zeros[target.name] = "0.0"
+        elif of is not None and of.dtype == node.dtype:
+            self.zeros[target.name] = f"np.zeros_like({self.ref[of]})"
+        else:
+            self.zeros[target.name] = array_text(np.zeros(node.shape, node.dtype))
         group = schedule.near[node] if term is node else schedule.step(term)
-        parts = [self.ref[node], " += ", *value]
-        self.lines.append(Assignment(parts, group, node in schedule.forward, node if completes else None))
+        self.lines.append(
+            Assignment([target, " += ", *value], group, node in schedule.forward, node if completes else None)
+        )
 
     def _write(self, node: Node) -> None:
         value, forward = self._made(node), node in self.schedule.forward
-        self.ref[node] = target = self._named(node, value)
+        if node not in self.ref:
+            self.ref[node] = self._named(node, value)
+        target = self.ref[node]
         group = None if node.is_leaf else target.step if forward else self.schedule.near.get(node)
         self.lines.append(Assignment([target, " = ", *value], group, forward, node))
 
-    def _named_gradient(self, i: int, node: Node) -> str | None:
-        """The variable that output i is returned as, where it is not the node's own.
-
-        The gradient of c is dc also where it is the array of another variable, dy.
-        """
+    def _reserve(self) -> None:
+        """Name what is returned: the gradient of c is dc also where it is the array of another variable, dy."""
         trace, outputs = self.schedule.trace, self.schedule.outputs
-        again = node in outputs[:i] or node.primitive is None
-        if not 0 < i <= len(trace.wrt):
-            return self._new("output" if i else "loss") if again else None
-        leaf = trace.wrt[i - 1]
-        name = f"d{self.ref[leaf].name}"
-        if again or node.name != f"d{trace.wrt_names[i - 1]}":
-            return self._new(name)
-        if self.schedule.step(node) is None:
-            self.gradient_of[node] = leaf, self._new(name)
-            return None
-        key = ("gradient", type(leaf.name), leaf.name, leaf.layer, 0, False, 0, False)
-        self._name(key, True, self._lettered(node))  # dh(0) is one of dh(t)
-        return None
+        for i, node in enumerate(outputs):
+            again = node in outputs[:i] or node.primitive is None
+            if 0 < i <= len(trace.wrt):
+                of = trace.wrt[i - 1]
+                ref = Ref(self._new(f"d{self.ref[of].name}"))
+                if again or node.name != f"d{trace.wrt_names[i - 1]}":
+                    self.own[i] = ref
+                else:
+                    self.gradient_of[node], self.ref[node] = of, ref
+            elif again:
+                self.own[i] = Ref(self._new("output" if i else "loss"))
 
     def _return(self, *nodes: Node) -> None:
-        """Outputs as they are returned; what is returned twice, or is an argument, is returned as a copy."""
-        for i, (node, own) in enumerate(zip(self.schedule.outputs, self.own, strict=True)):
-            if node not in nodes or self.returned[i] is not None:
-                continue
-            self.returned[i] = self.ref[node] if own is None else Ref(own)
-            if own is not None:
+        """Outputs that have variables of their own; what is returned twice, or is an argument, as a copy."""
+        for i, ref in list(self.waiting.items()):
+            node = self.schedule.outputs[i]
+            if node in nodes:
                 value = self._operand(node, node)
                 if node in self.ref and (node.primitive is None or node in self.copied or node.primitive.is_view):
                     value = [*value, ".copy()"]
                 self.copied.add(node)
-                self.lines.append(Assignment([self.returned[i], " = ", *value], None, False))
+                self.lines.append(Assignment([ref, " = ", *value], None, False))
+                del self.waiting[i]
 
     # Expressions
 
