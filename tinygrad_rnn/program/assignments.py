@@ -46,14 +46,10 @@ class Assignment:
         """The variable that it sets."""
         return self.parts[0]
 
-    def numbers(self) -> list[int]:
-        """The steps and other whole numbers."""
-        return [part.step for part in self.parts if isinstance(part, Ref) and part.step is not None]
-
     def shifted(self, shift: int) -> "Assignment":
         """The line some steps later."""
         moved = [x if isinstance(x, str) or x.step is None else Ref(x.name, x.step + shift) for x in self.parts]
-        return Assignment(moved, None, self.forward)
+        return Assignment(moved, self.group + shift, self.forward)
 
     def variables(self) -> Iterator[Ref]:
         """The variables in it, target first."""
