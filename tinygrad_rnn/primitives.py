@@ -438,7 +438,7 @@ getitem = row("getitem", _getitem, "{x}[…]",
     lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, by_rows=True)
 scatter = row("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
     lambda g, ans, x, *rest: getitem(g, *rest[:-1]),
-    argument_names=("x", "index", "shape"), sums_rows=True, code="_scatter(x, np.s_[index], shape)")
+    argument_names=("x", "index", "shape"), sums_rows=True, code="_scatter(x, index, shape)")
 astype = row("astype", lambda x, dtype: x.astype(dtype), "{x}",
     lambda g, ans, x, dtype: g,                                  by_element=True, is_copy=True)
 concatenate = row("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "concatenate",
