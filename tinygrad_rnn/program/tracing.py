@@ -76,7 +76,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     with temporarily(observer, first):
         outputs, returned = run(given)
     surroundings = Surroundings(function, structure)
-    with without_chance(name, surroundings.asks):
+    with without_chance(name):
         _check_again(name, run, first, given, outputs)
     surroundings.settle(name)
     with temporarily(observer, OnShapes(first)):
