@@ -22,7 +22,7 @@ from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
 from tinygrad_rnn.program.surroundings import Surroundings, without_chance
-from tinygrad_rnn.program.watchers import FirstRun, OnShapes, Recorder, SecondRun
+from tinygrad_rnn.program.watchers import FirstRun, Recorder, SecondRun
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
 
@@ -79,7 +79,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     with without_chance(name):
         _check_again(name, run, first, given, outputs)
     surroundings.settle(name)
-    with temporarily(observer, OnShapes(first)):
+    with temporarily(observer, first), np.errstate(all="ignore"):
         outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
     graph, parameters, of_wrt = _graph(outputs, given, wrt, first)
 

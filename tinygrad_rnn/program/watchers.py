@@ -179,35 +179,3 @@ class SecondRun(Recorder):
 def _hidden(value: np.ndarray) -> np.ndarray:
     """NaN in the shape of a value; of whole numbers and booleans, others."""
     return np.broadcast_to(value.dtype.type(np.nan), value.shape) if value.dtype.kind == "f" else ~value
-
-
-class OnShapes(Recorder):
-    """Runs the rules of gradients on shapes, which is quick; a value that is read out is computed then.
-
-    Args:
-        before: the recorder of what the gradients are of, which is continued.
-
-    Attributes:
-        results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
-    """
-
-    def __init__(self, before: Recorder) -> None:
-        self.read_out, self.without_gradient = before.read_out, before.without_gradient
-        self.results: dict[Any, np.ndarray] = {}
-
-    def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
-        """NaN in the shape of the result."""
-        static = arguments[len(inputs) :]
-        key = primitive, static_key(static), *[(x.value.shape, x.value.dtype) for x in inputs]
-        if key not in self.results:
-            with np.errstate(all="ignore"):
-                value = primitive.forward(*[np.zeros(x.shape, x.dtype) for x in inputs], *static)
-            self.results[key] = _hidden(np.asarray(value))
-        return self.results[key]
-
-    def left(self, call: str, instead: str, x: Tensor | None) -> None:
-        """Compute the value, and all that it is made of."""
-        for node in () if x is None else topological_order(x):
-            if node.primitive is not None:
-                node.value = np.asarray(node.primitive.forward(*[y.value for y in node.inputs], *node.static))
-        super().left(call, instead, x)
