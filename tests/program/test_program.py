@@ -605,6 +605,8 @@ def test_stacks_of_both_types_are_not_rounded():
 
 
 def test_a_function_may_look_at_its_nodes():
+    W = tg.Tensor([1.0, 2.0], requires_grad=True)
+
     def loss(x):
         h = W * x
         first, second = h.inputs

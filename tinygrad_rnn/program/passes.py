@@ -11,6 +11,7 @@
 None changes a result by more than rounding.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -71,7 +72,7 @@ def constants(graph: Graph) -> Graph:
 def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if all(x.value is not None for x in inputs):
         value = np.asarray(node.primitive.forward(*[x.value for x in inputs], *node.static))
-        return Node(None, (), (), value.shape, value.dtype, node.name, node.step, node.layer, value)
+        return Node(None, (), (), value.shape, value.dtype, node.name, node.step, node.layer, None, value)
     if (kept := node.unchanged(inputs)) is not None:
         return kept
     x = inputs[0]
@@ -137,7 +138,7 @@ def sums_over_time(graph: Graph) -> Graph:
     """Merge terms of a sum that differ in the step alone into one operation, and add first what is known early."""
     role, step = roles(graph), steps(graph)
     cycle = cycles(graph, role)
-    uses, outputs = graph.uses(), set(graph.outputs)
+    uses, outputs = Counter(x for node in graph.nodes for x in node.inputs), set(graph.outputs)
 
     def is_inner(x: Node, shape: tuple[int, ...]) -> bool:
         return x.is_sum and x.shape == shape and uses[x] == 1 and x not in outputs

@@ -22,7 +22,7 @@ from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
 from tinygrad_rnn.program.surroundings import Surroundings, without_chance
-from tinygrad_rnn.program.watchers import FirstRun, Recorder, SecondRun
+from tinygrad_rnn.program.watchers import Recorder, SecondRun
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
 
@@ -72,7 +72,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     for p in wrt:
         p.requires_grad = True
 
-    first, run = FirstRun(), partial(_outputs, name, function, structure)
+    first, run = Recorder(), partial(_outputs, name, function, structure)
     with temporarily(observer, first):
         outputs, returned = run(given)
     surroundings = Surroundings(function, structure)
@@ -99,9 +99,9 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
     return [loss, *map(as_tensor, others)], returned
 
 
-def _check_again(name: str, run: Callable, first: FirstRun, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+def _check_again(name: str, run: Callable, first: Recorder, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Run a function once more, and see that it makes the same of its inputs."""
-    again = SecondRun(name, first.nodes)
+    again = SecondRun(name, first)
     try:
         with temporarily(observer, again):
             found, _ = run([again.input(x) for x in given])
@@ -114,7 +114,7 @@ def _check_again(name: str, run: Callable, first: FirstRun, given: Sequence[Tens
 
 
 def _graph(
-    outputs: Sequence[Tensor], given: Sequence[Tensor], wrt: Sequence[Tensor], first: FirstRun
+    outputs: Sequence[Tensor], given: Sequence[Tensor], wrt: Sequence[Tensor], first: Recorder
 ) -> tuple[Graph, tuple[Tensor, ...], tuple[Node, ...]]:
     """The graph of the outputs, the Tensors that its parameters are read from, and the leaves of `wrt`."""
     inputs, nodes = set(given), topological_order(*outputs, *first.nodes, *first.read_out)
@@ -129,7 +129,7 @@ def _graph(
     for x in dict.fromkeys([*given, *live, *nodes]):
         value = x.value.copy() if x.primitive is None and x not in inputs and x not in live else None
         made_of = tuple([new[y] for y in x.inputs])
-        new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value, x.born)
+        new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, x.born, value)
     made = [x for x in nodes if x.primitive is not None]
     guards = [x for x in first.read_out if x in varying]
     graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, given, live, guards)))
@@ -142,7 +142,7 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
     with temporarily(observer, Recorder()):
-        for x in depth_first([node for node in graph.nodes if node not in graph.guards], lambda node: node.inputs):
+        for x in depth_first([node for node in graph.nodes if node not in graph.guards]):
             if x not in tensors:
                 made_of = tuple([tensors[y] for y in x.inputs])
                 tensors[x] = record(x.primitive, made_of, *x.static) if made_of else Tensor(x.value)
