@@ -4,7 +4,7 @@ import linecache
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -84,11 +84,12 @@ class Recorder(Observer):
         with temporarily(recording, False):
             self.read_out.append(record(AS_TRACED, (x,), x.value.copy()))
         line = file, number = calling_line()
+        code = linecache.getline(file, number).strip()
         if x.dtype.kind == "f" and line not in self.warned and any(y.born < self.started for y in topological_order(x)):
             self.warned.add(line)
             text = (
-                f"compile: {call} of {describe(x)} is read out: where it is another, the function is traced again, which "
-                f"takes long; return it beside the loss, or use tg.where: {linecache.getline(file, number).strip()}"
+                f"compile: {call} of {describe(x)} is read out: where it is another, the function is traced again, "
+                f"which takes long; return it beside the loss, or use tg.where: {code}"
             )
             warnings.warn_explicit(text, UserWarning, file, number)
 
