@@ -451,7 +451,7 @@ W = tg.Tensor([1.0, 2.0], requires_grad=True)
     "function, error, message",
     [
         (lambda x: W * x, ValueError, r"compile\(<lambda>\): its loss is multiply of shape \(2,\), no scalar"),
-        (lambda x: 3.0, TypeError, r"compile\(<lambda>\): it returns its loss, a scalar Tensor, not a float"),
+        (lambda x: 3.0, TypeError, r"compile\(<lambda>\): its loss: a scalar Tensor is needed, not a float"),
         (lambda x: None, TypeError, "not a NoneType"),
         (lambda x: tg.sum(x), ValueError, "depends on nothing that requires a gradient"),
         (lambda x: tg.sum(W * np.random.default_rng().standard_normal(2)), ValueError, "at random, .* to be an input"),
@@ -468,8 +468,8 @@ def test_functions_that_cannot_be_compiled(function, error, message):
     "wrt, error, message",
     [
         ([], ValueError, "wrt=...): empty; pass the parameters"),
-        ([np.ones(2)], TypeError, "Tensors are needed, not a ndarray"),
-        (None, TypeError, "wrt=None): pass the parameters"),
+        ([np.ones(2)], TypeError, "a Tensor is needed, not a ndarray"),
+        (None, TypeError, "a list of parameters, such as .*, is needed, not a NoneType"),
         ([W * 2.0], ValueError, "is no leaf that requires a gradient"),
         ([tg.Tensor([1.0])], ValueError, "is no leaf that requires a gradient"),
     ],
