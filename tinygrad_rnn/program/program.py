@@ -57,7 +57,6 @@ class _Traced:
         self.kernel: Kernel = buffered(graph, kept) if optimize else flat(graph)
         self.dtypes = [x.dtype for x in of.graph.parameters]
         self.casts = [x.dtype for x in of.graph.inputs]
-        self.is_cast = self.casts != [dtype for _, dtype in key[1:]]
 
     def fits(self, key: Any) -> bool:
         """Whether it is of such inputs, of parameters of the dtypes that they have now, and of what stands around."""
@@ -69,9 +68,7 @@ class _Traced:
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
-        if self.is_cast:
-            arrays = [x.astype(d) for x, d in zip(arrays, self.casts, strict=True)]
-        return self.kernel.run(*arrays, *map(_value, self.trace.parameters))
+        return self.kernel.run(*map(np.asarray, arrays, self.casts), *map(_value, self.trace.parameters))
 
 
 class Program:
@@ -95,7 +92,7 @@ class Program:
         self._lock = RLock()
         self._traced: list[_Traced] = []  # the one that was used last comes last
         self._of = inputs_among(name_of(function), wrt, examples)
-        self._first = self._newly_traced(_key(*_arrays_and_structure(examples)), examples)
+        self._first = self._newly_traced(_arrays_and_key(examples)[1], examples)
 
     def __call__(self, *inputs: Any) -> tuple:
         """The loss, the gradients, and what else the function returns.
@@ -104,8 +101,7 @@ class Program:
             ShapeError: other shapes or dtypes than the examples', or another value that decides, with retrace=False.
         """
         leaves_the_graph("a program", "call the function that it is made of")
-        arrays, structure = _arrays_and_structure(inputs)
-        key, differs = _key(arrays, structure), None
+        (arrays, key), differs = _arrays_and_key(inputs), None
         with self._lock:
             for traced in reversed(self._traced):
                 if traced.fits(key):
@@ -225,21 +221,17 @@ def compile(
     return Program(function, examples, parameters_of(name_of(function), wrt), optimize, retrace, copy)
 
 
-def _arrays_and_structure(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
-    """The arrays of a call; and its structure as a key, None where it is arrays alone."""
-    for x in inputs:
-        if type(x) is not np.ndarray:
-            leaves, structure = flattened(inputs)
-            for node in leaves:
-                if isinstance(node, Tensor) and not node.is_leaf:
-                    warn_of_lost_gradient(node, "is an input of a program", "write .detach() if that is meant")
-            arrays = [np.asarray(bare(x)) for x in leaves]
-            return arrays, None if all(map(is_array, inputs)) else structure_key(structure)
-    return inputs, None
-
-
-def _key(arrays: Sequence[np.ndarray], structure: Any) -> Any:
-    return structure, *[(x.shape, x.dtype) for x in arrays]
+def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
+    """The arrays of a call; and its structure, None where it is arrays alone, with their shapes and dtypes."""
+    arrays, structure = inputs, None
+    if not all(type(x) is np.ndarray for x in inputs):
+        leaves, found = flattened(inputs)
+        for node in leaves:
+            if isinstance(node, Tensor) and not node.is_leaf:
+                warn_of_lost_gradient(node, "is an input of a program", "write .detach() if that is meant")
+        arrays = [np.asarray(bare(x)) for x in leaves]
+        structure = None if all(map(is_array, inputs)) else structure_key(found)
+    return arrays, (structure, *[(x.shape, x.dtype) for x in arrays])
 
 
 def _described(key: Any) -> str:

@@ -30,7 +30,7 @@ class Schedule:
         graph = rewritten(trace.graph, _folded) if folds else replaced(trace.graph, {})
         self.live, self.outputs = _in_order(graph), graph.outputs
         results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
-        self.forward = set(depth_first(results, lambda x: x.inputs))
+        self.forward = set(depth_first(results))
         self.expressions = {x: read(x) for x in self.live}
         self.uses = Counter(x.node for written in self.expressions.values() for x in written.walk() if x.node)
         self.gathered: set[Node] = set()
