@@ -166,6 +166,7 @@ class Unfolded:
         """Of a rolled graph, the states that go back, where to, and over how many steps."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
+        starts.sort(key=lambda p: p.tensor.born)
         return [(last[p.role], p, self.steps[0] - _step(p.tensor, p.column)) for p in starts]
 
     def role(self, x: Tensor) -> Role:
