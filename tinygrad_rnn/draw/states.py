@@ -12,7 +12,7 @@ All else is folded away, pre-activations, gates and parameters; the weights stan
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from tinygrad_rnn.algebra.formulas import expression, hands_on
+from tinygrad_rnn.algebra.formulas import hands_on
 from tinygrad_rnn.algebra.variables import Use, fold, is_parameter
 from tinygrad_rnn.draw.grid import Role
 from tinygrad_rnn.naming import GradientName
@@ -27,8 +27,9 @@ class States:
             that are carried from step to step. ends: those that are kept whatever they are. role: that of a variable.
 
     Attributes:
-        uses: what each that is kept is made of, with the parameters, which are not drawn.
         groups: the parts of states that are drawn as one, by the first of them.
+        uses: what each that is kept is made of, with the parameters, which are not drawn.
+        weights: by source and target of a use, the parameters that the one is multiplied by on its way to the other.
     """
 
     def __init__(
@@ -46,20 +47,30 @@ class States:
         self.data = given - parameters - set(states)
         read_out = uses.keys() - given - into_states - set(states)
         users = Counter(use.source for made_of in self.sources.values() for use in made_of)
-        activated = {uses[x][0].source for x in read_out if _is_function(x, uses[x])}
-        read_out -= {x for x in activated if users[x] == 1 and self.sources[x]} - set(ends)
+        functions = [x for x in read_out if len(x.inputs) == 1 and x.shape == x.inputs[0].shape]  # as h = f(ĥ)
+        read_out -= {x.inputs[0] for x in functions if users[x.inputs[0]] == 1 and self.sources.get(x.inputs[0])} - set(
+            ends
+        )
         self.kept = {*states, *ends, *self.data, *parameters, *read_out}
         self.kept.update(x for state in states for x in self._layers(state))
         folded = {x.born for x in uses.keys() - self.kept}
         gradients = {x for x in self.kept if isinstance(x.name, GradientName)}
         self.kept -= {x for x in gradients if x.name.born in folded} - set(ends)
         self.drawn = self.kept - parameters
-        self.uses = fold(order, self.kept)
-        self.weights = {x: self._weights(x) for x in self.uses}
-        for x, made_of in self.uses.items():
-            if x not in states and x not in into_states:  # targets are no part of the picture
-                made_of[:] = [use for use in made_of if use.source not in self.data or self.weights[x][use.source]]
-        self.groups = self._groups()
+        named = fold(order, self.kept)
+        self.groups = self._groups(named)
+        first = {x: parts[0] for parts in self.groups.values() for x in parts}
+        self.uses: dict[Tensor, list[Use]] = {}
+        self.weights: dict[tuple[Tensor, Tensor], list[Tensor]] = defaultdict(list)
+        for x, made_of in named.items():
+            target, weights = first.get(x, x), self._weights(x)
+            read = x in states or x in into_states
+            self.uses.setdefault(target, [])
+            for use in made_of:
+                source = first.get(use.source, use.source)
+                if source is not target and (read or use.source not in self.data or weights[use.source]):
+                    self.uses[target].append(use._replace(source=source))  # but targets are no part of the picture
+                    self.weights[source, target] += weights[use.source]
 
     def _layers(self, x: Tensor) -> list[Tensor]:
         """The variables that all ways into a state pass through, and that weights follow on."""
@@ -101,22 +112,22 @@ class States:
             total[source] += weights
         return total
 
-    def _groups(self) -> dict[Tensor, tuple[Tensor, ...]]:
+    def _groups(self, uses: Mapping[Tensor, list[Use]]) -> dict[Tensor, tuple[Tensor, ...]]:
         """The states of a step that depend on each other, with no matrix in between: (h, c), by its h."""
-        roles = {self.role(x): x for x in self.uses if x in self.states and not x.is_leaf}
+        roles = {self.role(x): x for x in uses if x in self.states and not x.is_leaf}
         after = {role: {role} for role in roles}  # what each depends on
         for x in roles.values():
-            after[self.role(x)].update(self.role(use.source) for use in self.uses[x] if use.source in self.states)
+            after[self.role(x)].update(self.role(use.source) for use in uses[x] if use.source in self.states)
         for _ in roles:
             after = {role: set().union(*(after.get(r, ()) for r in known)) for role, known in after.items()}
         found: dict[tuple, list[Tensor]] = defaultdict(list)
         for role, x in roles.items():
             circle = [r for r in roles if r in after[role] and role in after[r] and roles[r].shape == x.shape]
-            inside = [use for r in circle for use in self.uses[roles[r]] if use.source.step == roles[r].step]
+            inside = [use for r in circle for use in uses[roles[r]] if use.source.step == roles[r].step]
             between = self.drawn - self.data - self.states
             matrices = [use for use in inside if self.role(use.source) in circle and _has_matrix(use)]
             if len(circle) > 1 and not matrices and not any(use.source in between for use in inside):
-                for y in self.uses:
+                for y in uses:
                     if y in self.states and self.role(y) == role:
                         found[tuple(circle), y.step].insert(0, y)
         return {parts[0]: tuple(parts) for parts in found.values() if len(parts) > 1}
@@ -127,13 +138,6 @@ def _has_matrix(use: Use) -> bool:
     return use.paths is None or any(
         i in pair for path in use.paths for node, i in path for pair in node.primitive.products
     )
-
-
-def _is_function(x: Tensor, made_of: Sequence[Use]) -> bool:
-    """Tell whether a variable is a function of another one alone, as h = f(ĥ)."""
-    one = len(made_of) == 1 and made_of[0].paths is not None and [len(path) for path in made_of[0].paths] == [1]
-    made = expression(x, lambda _: True, 1) if one else None
-    return one and made.head == "applied" and len(made.parts) == 1 and made_of[0].source.shape == x.shape
 
 
 def _factors(node: Tensor, i: int) -> list[int]:

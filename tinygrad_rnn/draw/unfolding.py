@@ -6,7 +6,7 @@
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,47 +110,47 @@ class Unfolded:
 
     def __init__(self, output: Tensor | Sequence[Tensor], options: Options, start: Tensor | None = None):
         self.outputs = _outputs(output)
-        nodes = _nodes(self.outputs)
-        order, notation = nodes if start is None else _between(nodes, self.outputs, start), options.notation
-        self.notation = notation = Notation.named(notation)
+        nodes = topological_order(*self.outputs)
+        order = nodes if start is None else _between(nodes, self.outputs, start)
+        self.notation = notation = Notation.named(options.notation)
         self.level, self.rolled, self.values_written = options.level, options.rolled, options.values
         self.columns, steps = columns_of(order)
+        if self.rolled and not steps:
+            raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
         self.names = names = Names(nodes, self.outputs)
         ends = {*self.outputs, start} - {None}
         uses = fold(order, set(order) if self.level == "primitives" else variables(order, notation) | ends)
         self.carried = {self.role(x) for x in _carried(uses, self.columns, set(steps))}
-        self.groups: dict[Tensor, tuple[Tensor, ...]] = {}
-        states = None
+        self.groups, weights = {}, {}
         if self.level == "states":
             states = States(order, uses, {x for x in uses if self.role(x) in self.carried}, ends, self.role)
-            uses, self.groups = states.uses, states.groups
-        places, links = self._places(uses, steps, states, options.parameters and states is None)
-        self.used = defaultdict(list)
-        for p in places:
-            self.used[p.tensor].append(p.column)
-        self.cut_states = {p.tensor for p in places if p.tensor.is_leaf and p.tensor.is_cut}
-        self.hidden: dict[int, int] = {}
-        self.gap: set[float] = set()
-        if self.rolled and not steps:
-            raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
+            uses, self.groups, weights = states.uses, states.groups, states.weights
+        self.made_with: dict[Tensor, set[Tensor]] = defaultdict(set)
+        if self.level == "states" or not options.parameters:
+            for x, made_of in uses.items():
+                self.made_with[x].update(use.source for use in made_of if is_parameter(use.source))
+                uses[x] = [use for use in made_of if use.source not in self.made_with[x]]
+        self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
+        middle, self.hidden = [], {}
         if self.rolled:
-            places, links, steps = self._rolled(places, links, steps)
+            self._check_alike(uses, steps)
+            middle = steps[:-1]
         elif options.max_steps is not None and len(steps) > options.max_steps:
             last = options.max_steps // 2
             middle = steps[options.max_steps - last : len(steps) - last]
             self.hidden = {middle[0]: len(middle)}
-            self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
-            places, links = _without_middle(places, links, self.gap, middle[0])
-            steps = [step for step in steps if step not in self.gap]
-        self.places, self.links, self.steps = places, links, steps
+        self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
+        self.places, self.links = self._placed(uses, weights, set(steps))
+        self.steps = [step for step in steps if step not in self.gap]
         standing = defaultdict(list)
-        for p in places:
+        for p in self.places:
             if p.kind != "elided":
                 standing[p.tensor].append(p)
         self.shared = {x: where for x, where in standing.items() if len(self.used[x]) > 1 and x.requires_grad}
         if self.rolled:  # what stands in the step stands in all of them
-            self.shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
-            names.steps = {x: _relative(k - steps[0]) for x, k in names.steps.items()}
+            last = steps[-1]
+            self.shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == last}
+            names.steps = {x: _relative(k - last) for x, k in names.steps.items()}
         self.writer, self.markup = (Writer(names, notation, to, brief=True) for to in (PLAIN, MARKUP))
         self.write = lambda kind, **how: kind(names, notation, MARKUP, brief=True, **how)
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
@@ -166,7 +166,8 @@ class Unfolded:
         """Of a rolled graph, the states that go back, where to, and over how many steps."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
-        return [(last[p.role], p, self.steps[0] - _step(p)) for p in starts]
+        starts.sort(key=lambda p: p.tensor.born)
+        return [(last[p.role], p, self.steps[0] - _step(p.tensor, p.column)) for p in starts]
 
     def role(self, x: Tensor) -> Role:
         """The name of a variable, told apart from others, and its layer, which are the same in every step."""
@@ -176,80 +177,90 @@ class Unfolded:
         """The Tensors that a place stands for: one, or those of a pair of states."""
         return self.groups.get(p.tensor, (p.tensor,))
 
-    def _places(
-        self, uses: Mapping[Tensor, list[Use]], steps: Sequence[int], states: States | None, parameters: bool
+    def _placed(
+        self, uses: Mapping[Tensor, list[Use]], weights: Mapping, steps: set[int]
     ) -> tuple[list[Place], list[Link]]:
-        """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used."""
-        main = {x: first for first, parts in self.groups.items() for x in parts}
-        found: dict[tuple[Tensor, float], Place] = {}
-        links: dict[Link, None] = {}
-        joining: dict[tuple[Place, Place], Link] = {}  # of those whose ends may be pairs of states
-        self.made_with, self.weights = defaultdict(set), defaultdict(list)
+        """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used.
 
-        def place_of(tensor: Tensor, column: float) -> Place:
-            tensor = main.get(tensor, tensor)
-            key = (tensor, column if self.columns[tensor] is None else self.columns[tensor])
-            if key not in found:
-                role = self.role(tensor)
-                state = role in self.carried and not (tensor.is_leaf and tensor.step is None)
-                moves = state and self.columns[tensor] is not None
-                found[key] = Place(tensor, key[1], f"n{len(found)}", self._kind(tensor, state), moves, role)
+        Of what crosses a gap states are drawn: dots for them, or in a rolled graph those that the step starts from.
+        """
+        hidden = {self.role(x): x for x in uses if self.is_hidden(x) and x.requires_grad}
+        found: dict[Hashable, Place] = {}
+        links: dict[tuple[Place, Place], Link] = {}
+        self.used, self.weights = defaultdict(set), defaultdict(list)
+
+        def place(x: Tensor, column: float) -> Place:
+            role, is_dots = self.role(x), column in self.gap and not self.rolled
+            key = role if is_dots else (x, column)
+            if key not in found and is_dots:
+                id = f"dots{len(self.carried & found.keys())}"
+                found[key] = Place(hidden.get(role, x), min(self.hidden), id, "elided", True, role)
+            elif key not in found:
+                found[key] = Place(x, column, f"n{len(found)}", self._kind(x), self._goes_on(x), role)
             return found[key]
 
         for target, made_of in uses.items():
-            column = self.columns[target]
-            drawn = made_of if parameters else [use for use in made_of if not is_parameter(use.source)]
-            sources = [place_of(use.source, column) for use in drawn]
-            q = place_of(target, column) if made_of else None
-            for source, use in zip(sources, drawn, strict=True):
-                if source is not q:
-                    link = Link(source, q, use.users[0], use.paths)
-                    if states:
-                        link = joining.setdefault((source, q), link)
-                        self.weights[link] += states.weights[target][use.source]
-                    links[link] = None
-            if q and not parameters:
-                self.made_with[q].update(use.source for use in made_of if is_parameter(use.source))
-        return list(found.values()), list(links)
+            column, drawn = self.columns[target], []
+            read = Counter(self.role(x) for x in {use.source for use in made_of} if self.columns[x] in steps)
+            for use in made_of:
+                x, at = use.source, self._column(use.source, target)
+                self.used[x].add(at)
+                inside = (at in self.gap) + (column in self.gap)
+                crosses = inside == 1 and self._goes_on(x)
+                if self.rolled:  # but what all steps go into, such as a mean, is made of the last
+                    crosses &= column not in self.gap and read[self.role(x)] < len(steps)
+                if inside == 0 or crosses:
+                    drawn.append((place(x, at), use))
+            for p, use in drawn:
+                q = place(use.source if column in self.gap else target, column)
+                link = Link(p, q, use.users[0], None if q.kind == "elided" else use.paths)
+                self.weights[links.setdefault((p, q), link)] += weights.get((use.source, target), ())
+        return list(found.values()), list(links.values())
 
-    def _kind(self, tensor: Tensor, state: bool) -> str:
+    def _column(self, x: Tensor, user: Tensor) -> float:
+        """The column in which a node stands for its user: its own, if it has one."""
+        return self.columns[user if self.columns[x] is None else x]
+
+    def _is_state(self, x: Tensor) -> bool:
+        return self.role(x) in self.carried and not (x.is_leaf and x.step is None)
+
+    def _goes_on(self, x: Tensor) -> bool:
+        """Tell whether a node is a state that goes on to another column."""
+        return self._is_state(x) and self.columns[x] is not None
+
+    def _kind(self, x: Tensor) -> str:
         """The kind of a node to the reader; colours and shapes follow from it."""
-        if tensor in self.outputs:
+        if x in self.outputs:
             return "output"
-        if state:
+        if self._is_state(x):
             return "state"
-        if tensor.is_leaf:
-            return "parameter" if is_parameter(tensor) else "input"
-        return "variable" if self.notation.writes(tensor) else "operation"
+        if x.is_leaf:
+            return "parameter" if is_parameter(x) else "input"
+        return "variable" if self.notation.writes(x) else "operation"
 
-    def _rolled(self, places: list[Place], links: list[Link], steps: list[int]) -> tuple[list[Place], list[Link], list]:
-        """The last step alone, which stands for all, with the states that it starts from, and what comes after it."""
-        last, every, before = steps[-1], set(steps), set(steps[:-1])
-        made: dict[float, dict[tuple, Link]] = defaultdict(dict)
-        for link in links:
-            made[link.target.column][_use(link, every)] = link
+    def _check_alike(self, uses: Mapping[Tensor, list[Use]], steps: list[int]) -> None:
+        """Check that the last step can stand for all: that the uses in each of them are in it too."""
+        made: dict[float, dict[tuple, tuple[Tensor, Tensor]]] = {step: {} for step in steps}
+        for q, made_of in uses.items():
+            for use in made_of if self.columns[q] in made else ():
+                made[self.columns[q]][self._recurring(use.source, q, made)] = use.source, q
+        last = made[steps[-1]]
         for step in steps:
-            for use, link in made[step].items():
-                p, q, is_cut = link.source.tensor, link.target.tensor, link.source.tensor in self.cut_states
+            for use, (p, q) in made[step].items():
+                is_cut = p in self.cut_states
                 begins = p.is_leaf and not is_cut  # with an initial state, which has no past
-                if use in made[last] and (begins or is_cut == (made[last][use].source.tensor in self.cut_states)):
-                    continue
-                raise ValueError(
-                    f"draw(rolled=True): step {last} cannot stand for step {step}, where {describe(q)} is made of "
-                    f"{describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
-                )
-        read: dict[tuple, set] = defaultdict(set)  # the steps whose variable of a role goes into what comes after them
-        for link in links:
-            if link.target.column not in every:
-                read[link.target, link.source.role].add(link.source.column)
-        kept = []
-        for link in links:
-            p, q = link.source, link.target
-            earlier = p.carried and not read[q, p.role] >= every  # not what all steps go into, such as a mean
-            if q.column not in before and (p.column not in before or earlier):
-                kept.append(link)
-        drawn = {p for link in kept for p in (link.source, link.target)}
-        return [p for p in places if p in drawn], kept, [last]
+                if use not in last or not (begins or is_cut == (last[use][0] in self.cut_states)):
+                    raise ValueError(
+                        f"draw(rolled=True): step {steps[-1]} cannot stand for step {step}, where {describe(q)} is "
+                        f"made of {describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
+                    )
+
+    def _recurring(self, p: Tensor, q: Tensor, steps: Collection[int]) -> tuple:
+        """The two variables of a use, and the steps between them, as they recur in every step."""
+        made_by = [x.primitive if self._kind(x) == "operation" else None for x in (p, q)]
+        at = self._column(p, q)
+        back = self.columns[q] - _step(p, at) if self._is_state(p) or at in steps else None
+        return p if is_parameter(p) else (self.role(p), made_by[0], back), self.role(q), made_by[1]
 
     def value(self, p: Place) -> np.ndarray:
         """The value of a place; those of a pair of states behind each other."""
@@ -301,13 +312,6 @@ def _outputs(output: Tensor | Sequence[Tensor]) -> dict[Tensor, None]:
     return dict.fromkeys(outputs)
 
 
-def _nodes(outputs: Collection[Tensor]) -> list[Tensor]:
-    """All nodes of a graph, in topological order."""
-    if len(outputs) == 1:
-        return topological_order(*outputs)
-    return sorted({node for x in outputs for node in topological_order(x)}, key=lambda node: node.born)
-
-
 def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) -> list[Tensor]:
     """The nodes that lie on the ways from `start` to the outputs."""
     on_way = {checks.instance("draw", start, Tensor)}
@@ -342,48 +346,11 @@ def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.concatenate([array.ravel() for array in arrays])
 
 
-def _use(link: Link, steps: set[int]) -> tuple:
-    """The two variables of a use, and the steps between them, as they recur in every step."""
-    p, q = link.source, link.target
-    back = q.column - _step(p) if p.carried or p.kind == "state" or p.column in steps else None
-    return p.tensor if p.kind == "parameter" else (p.role, _made_by(p), back), q.role, _made_by(q)
-
-
-def _made_by(p: Place) -> str | None:
-    return p.tensor.primitive.name if p.kind == "operation" else None
-
-
-def _step(p: Place) -> float:
-    """The time step that a place is of: a state that steps start from stands before them, or between two."""
-    return p.tensor.step if p.tensor.step is not None and p.tensor.is_leaf else p.column
+def _step(x: Tensor, column: float) -> float:
+    """The time step of what stands in a column: a state that steps start from stands before them, or between two."""
+    return x.step if x.is_leaf and x.step is not None else column
 
 
 def _relative(steps: int) -> str:
     """A time step, as one of a rolled graph: t−1."""
     return "t" if not steps else f"t−{-steps}" if steps < 0 else f"t+{steps}"
-
-
-def _without_middle(
-    places: list[Place], links: list[Link], gap: set[float], column: int
-) -> tuple[list[Place], list[Link]]:
-    """Leave out the columns of a gap; dots stand for the states that cross it, in a column of their own."""
-    dots: dict[tuple, Place] = {}
-    hidden = {p.role: p.tensor for p in places if p.column in gap and p.tensor.requires_grad}
-
-    def stand_in(p: Place) -> Place:
-        tensor = hidden.get(p.role, p.tensor)  # not an initial state that reaches into the gap
-        return dots.setdefault(p.role, Place(tensor, column, f"dots{len(dots)}", "elided", True, p.role))
-
-    kept: dict[tuple[Place, Place], Link] = {}
-    for link in links:
-        p, q = link.source, link.target
-        ends = (p.column in gap) + (q.column in gap)
-        if ends == 0:
-            kept[p, q] = link
-        elif ends == 1 and p.carried:
-            a, b = (stand_in(p), q) if p.column in gap else (p, stand_in(p))
-            kept.setdefault((a, b), Link(a, b, link.user, None if b.kind == "elided" else link.paths))
-    drawn = {p for pair in kept for p in pair}
-    order = [p for p in (*places, *dots.values()) if p in drawn]
-    order.sort(key=lambda p: (p is places[-1], p.column))
-    return order, list(kept.values())

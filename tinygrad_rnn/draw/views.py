@@ -152,7 +152,7 @@ class _Figure:
         (its_id, total_id), x = unfolded.sums[first.tensor], lane.x
         name, markup = (labels.differential(first.tensor) for labels in self.labels)
         over = f"the sum over the steps that use {self.plain.name(first)}"
-        hidden = sum(step in unfolded.gap for step in unfolded.used[first.tensor])
+        hidden = sum(step in unfolded.gap for step in unfolded.used[first.tensor]) if unfolded.hidden else 0
         over += f", the {hidden} hidden ones too" if hidden > 1 else ", the hidden one too" if hidden else ""
         faint = all(self._look(p)["faint"] for p in lane.terms)
         note = self._said(first.tensor, self.gradients.get(first.tensor), whole=True)
@@ -237,11 +237,11 @@ class _Figure:
         in_order = " (read from left to right)" * (self.plain.writer.notation.order == "reading" and not states)
         products = [term.derivatives if states else term.factors for term in terms]
         self.highlighted = [f"{product}{in_order}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
-        found = [p for p in unfolded.places if p.tensor is parameter or parameter in unfolded.made_with[p]]
+        found = [p for p in unfolded.places if p.tensor is parameter or parameter in unfolded.made_with[p.tensor]]
         found = [p for p in found if p.column == step] or [p for p in found if p.column not in unfolded.steps]
         if not found:
             raise ValueError(f"draw(highlight=(parameter, step), max_steps=...): step {step} is one of those hidden")
-        lit = set(found) if parameter in unfolded.made_with[found[0]] else {found[0]}
+        lit = set(found)
         for link in unfolded.links:  # in topological order
             if link.source in lit:
                 lit.add(link.target)
