@@ -41,6 +41,8 @@ def test_values_of_pairs_of_extremes_are_numpy_s(name):
     (lambda x: tg.std(x), [5.0], [0.0]),
     (lambda x: tg.std(x, axis=0), [[2.0, 1.0], [2.0, 3.0]], [[0.0, -0.5], [0.0, 0.5]]),
     (lambda x: tg.norm(x), [0.0, 0.0], [0.0, 0.0]),
+    (lambda x: tg.norm(x, 3), [0.0, 0.0], [0.0, 0.0]),
+    (lambda x: tg.norm(x, np.inf), [0.0, 0.0], [0.0, 0.0]),
     (lambda x: tg.norm(x, axis=1), [[0.0, 0.0], [3.0, 4.0]], [[0.0, 0.0], [0.6, 0.8]]),
     (lambda x: tg.hypot(x, 0.0), [0.0, -2.0, 1e-300, 1e200], [0.0, -1.0, 1.0, 1.0]),
     (lambda x: tg.arctan2(x, 0.0), [0.0, 2.0, -1e-300], [0.0, 0.0, 0.0]),
@@ -71,7 +73,7 @@ def test_zero_to_a_negative_power_falls_without_bound():
     np.testing.assert_array_equal(x.grad, [-np.inf, -np.inf])
 
 
-REDUCTIONS = ["sum", "mean", "max", "min", "var", "std", "prod", "logsumexp", "norm"]
+REDUCTIONS = ["sum", "mean", "max", "min", "var", "std", "prod", "logsumexp", "average", "norm"]
 
 
 @pytest.mark.parametrize("axis", [0, -1])
@@ -372,6 +374,17 @@ def test_code_that_does_something_else_is_told_at_the_first_call(code, message):
     squared = tg.primitive("squared", lambda x: x * x, "{x}²", lambda g, ans, x: 2.0 * g * x, code=code)
     with pytest.raises(ValueError, match=rf"^primitive\('squared'\): its code .*{message}"):
         squared(3.0)
+
+
+@pytest.mark.parametrize("p", [0.5, -1.0])
+@pytest.mark.parametrize("values", [[0.0, 1.0, -2.0], [0.0, 0.0]])
+def test_a_norm_of_a_small_order_is_numpys_and_passes_no_nan_on_at_0(p, values):
+    x = tg.Tensor(values, requires_grad=True)
+    with np.errstate(divide="ignore"):
+        length, expected = tg.norm(x, p), np.linalg.norm(values, p)
+    np.testing.assert_allclose(length.data, expected)
+    length.backward()
+    assert np.isfinite(x.grad).all() and x.grad[0] == 0.0
 
 
 @pytest.mark.parametrize("x, axis", [(1.0, -1), ([1.0, 2.0], 3)])

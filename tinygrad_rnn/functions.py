@@ -26,7 +26,7 @@ from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, power, recor
 
 __all__ = [
     "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
-    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_to", "clip", "column_stack",
+    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "average", "broadcast_to", "clip", "column_stack",
     "concatenate", "cos", "cosh", "cumprod", "cumsum", "diag", "diagonal", "diff", "divide", "dot", "dstack", "einsum",
     "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "hstack", "hypot", "inner", "lerp", "linear",
     "log", "log1p", "log2", "log10", "log_softmax", "logaddexp", "logsumexp", "matmul", "max", "maximum", "mean", "min",
@@ -97,9 +97,10 @@ log10 = _of("The logarithm to base 10.", lambda x: log(x) / math.log(10.0))
 exp2 = _of("2^x.", lambda x: 2.0**x)
 
 
-def _root(x: Tensor) -> Tensor:
-    """√x with the derivative 0 at 0."""
-    return where(x == 0, 0.0, sqrt(where(x == 0, 1.0, x)))
+def _root(x: Tensor, exponent: float = 0.5) -> Tensor:
+    """x ** exponent for what is not negative, with the derivative 0 at 0."""
+    inside = where(x == 0, 1.0, x)
+    return where(x == 0, 0.0 if exponent > 0 else np.inf, sqrt(inside) if exponent == 0.5 else inside**exponent)
 
 
 def lerp(x: Any, y: Any, z: Any) -> Tensor:
@@ -230,9 +231,35 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
     return _root(var(x, axis, keepdims, ddof))
 
 
-def norm(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The length √(Σ x²) of a vector, of the vectors along an axis, or of all elements; derivative 0 at 0."""
-    return _root(sum(square(x), axis, keepdims))
+def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool = False) -> Tensor:
+    """The mean, or Σ w x / Σ w with weights of the shape of x, or one for each place along the axis."""
+    if weights is None:
+        return mean(x, axis, keepdims)
+    _fits(as_tensor(x), np.average, axis, np.ones(np.shape(weights)))
+    if np.shape(weights) != np.shape(x):
+        weights = reshape(weights, [n if a == axis % np.ndim(x) else 1 for a, n in enumerate(np.shape(x))])
+    return sum(x * as_tensor(weights), axis, keepdims) / sum(broadcast_to(weights, np.shape(x)), axis, keepdims)
+
+
+def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The length √(Σ x²) of a vector, of the vectors along an axis, or of all elements; derivative 0 at 0.
+
+    `ord` is as `np.linalg.norm` has it: p for (Σ |x|^p)^(1/p), inf or -inf for the largest or the smallest |x|. For
+    p < 1 the derivative by an element that is 0, where there is none, is 0 too.
+
+    Raises:
+        ValueError: a norm of matrices other than the default, "fro"; p = 0.
+    """
+    x = as_tensor(x)
+    axes = x.ndim if axis is None else np.size(axis)
+    if ord is None or (ord, axes) in [("fro", 2), (2, 1)]:
+        return _root(sum(square(x), axis, keepdims))
+    if axes != 1 or ord in (0, "fro", "nuc"):
+        raise refusal("norm", (x,), ValueError(f"ord={ord!r} is not supported for {axes} axes"))
+    if np.isinf(ord):
+        return (max if ord > 0 else min)(abs(x), axis, keepdims)
+    powers = _root(abs(x), ord) if ord < 1 else abs(x) ** ord
+    return _root(sum(powers, axis, keepdims), 1.0 / ord)
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -571,9 +598,8 @@ for _name in __all__:
 for _function in (np.delete, np.diagflat, np.dsplit, np.hsplit, np.resize, np.rot90, np.vsplit):
     NUMPY_FUNCTIONS[_function] = _moving(_function)
 NUMPY_FUNCTIONS |= {
-    np.amax: max, np.amin: min, np.average: mean, np.conjugate: positive, np.copy: positive, np.real: positive,
-    np.full_like: lambda x, *how, **keywords: np.full_like(bare(x), *how, **keywords), np.fabs: abs,
-    np.linalg.norm: norm,
+    np.amax: max, np.amin: min, np.conjugate: positive, np.copy: positive, np.fabs: abs, np.linalg.norm: norm,
+    np.full_like: lambda x, *how, **keywords: np.full_like(bare(x), *how, **keywords), np.real: positive,
 }  # fmt: skip
 
 # Methods: the same functions, with the Tensor as their first argument.
