@@ -29,7 +29,7 @@ def test_extreme_values_are_numpy_s(name):
         np.testing.assert_allclose(getattr(tg, name)(EXTREMES), getattr(np, name)(EXTREMES), rtol=1e-15, atol=0)
 
 
-@pytest.mark.parametrize("name", ["arctan2", "hypot", "logaddexp", "mod"])
+@pytest.mark.parametrize("name", ["arctan2", "hypot", "logaddexp", "fmax", "fmin", "mod"])
 def test_values_of_pairs_of_extremes_are_numpy_s(name):
     x, y = np.meshgrid(EXTREMES, EXTREMES)
     with np.errstate(all="ignore"):
@@ -51,10 +51,13 @@ def test_values_of_pairs_of_extremes_are_numpy_s(name):
     (lambda x: tg.arcsinh(x), [0.0, 1e300, -1e300], [1.0, 1e-300, 1e-300]),
     (lambda x: tg.logaddexp(x, x - 2000.0), [1000.0, -1000.0], [1.0, 1.0]),
     (lambda x: tg.logaddexp(x, [-np.inf, np.inf, 0.0, -np.inf]), [-np.inf, np.inf, 0.0, 1.0], [0.5, 0.5, 0.5, 1.0]),
+    (lambda x: tg.fmax(x, [0.0, np.nan, 2.0, 3.0]), [np.nan, 1.0, 2.0, 2.0], [0.0, 1.0, 0.5, 0.0]),
     (lambda x: tg.mod(x, 2.0), [5.0, -5.0, 4.0], [1.0, 1.0, 1.0]),
     (lambda x: tg.mod(5.0, x), [2.0, -2.0, 5.0], [-2.0, 3.0, -1.0]),
     (lambda x: x**0, [np.nan, 0.0, 2.0, np.inf], [0.0, 0.0, 0.0, 0.0]),
     (lambda x: 0.0**x, [0.0, 0.5], [0.0, 0.0]),
+    (lambda x: tg.median(x), [1.0, 5.0, 2.0, 3.0], [0.0, 0.0, 0.5, 0.5]),
+    (lambda x: tg.median(x), [1.0, np.nan, 2.0], [0.0, 1.0, 0.0]),
     (lambda x: tg.cumprod(x), [0.0, 2.0, 0.0, 3.0], [3.0, 0.0, 0.0, 0.0]),
 ])  # fmt: skip
 def test_gradients_at_kinks_and_edges(f, x, gradient):
@@ -73,7 +76,7 @@ def test_zero_to_a_negative_power_falls_without_bound():
     np.testing.assert_array_equal(x.grad, [-np.inf, -np.inf])
 
 
-REDUCTIONS = ["sum", "mean", "max", "min", "var", "std", "prod", "logsumexp", "average", "norm"]
+REDUCTIONS = ["sum", "mean", "max", "min", "var", "std", "prod", "logsumexp", "median", "average", "norm"]
 
 
 @pytest.mark.parametrize("axis", [0, -1])
@@ -87,7 +90,7 @@ def test_a_number_has_an_axis_to_be_reduced_over(name, axis):
     assert tg.softmax(x, axis).item() == 1.0 and tg.log_softmax(x, axis).item() == 0.0
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "var", "std", "prod"])
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "var", "std", "prod", "median"])
 @pytest.mark.parametrize("options", [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}])
 def test_reductions_are_numpy_s(name, options):
     x = np.random.default_rng(0).standard_normal((2, 3, 4))

@@ -19,27 +19,30 @@ ARRAYS = {
 CALLS = """
 np.log2(p); np.log10(p); np.exp2(x); np.arcsin(u); np.arccos(u); np.arcsinh(x); np.arccosh(1 + p); np.arctanh(u)
 np.fabs(x); np.arctan2(x, y); np.arctan2(1.0, y); np.arctan2(x, 2.0); np.hypot(x, v); np.hypot(x, 3)
-np.logaddexp(x, y); np.logaddexp(0.5, x); np.mod(x, y); np.remainder(x, 0.7); x % 0.7; 0.7 % x; np.tan(x)
-np.reciprocal(p); np.linalg.norm(x); np.linalg.norm(v); np.linalg.norm(x, axis=1, keepdims=True)
+np.logaddexp(x, y); np.logaddexp(0.5, x); np.fmax(x, y); np.fmin(x, 0.1); np.mod(x, y); np.remainder(x, 0.7); x % 0.7
+0.7 % x; np.tan(x); np.reciprocal(p); np.linalg.norm(x); np.linalg.norm(v); np.linalg.norm(x, axis=1, keepdims=True)
 np.linalg.norm(c, axis=(0, 2)); np.linalg.norm(v, 3); np.linalg.norm(v, 1); np.linalg.norm(x, np.inf, axis=0)
 np.linalg.norm(v, -np.inf); np.linalg.norm(x, "fro"); np.linalg.norm(x=x, ord=2, axis=1); np.vstack([x, v])
-np.vstack(x); np.hstack([x, y]); np.hstack([v, s, w]); np.dstack([x, y]); np.dstack([v, w]); np.column_stack([v, w, m])
-np.append(x, y); np.append(x, row, axis=0); np.append(arr=v, values=s); np.concatenate([x, y], axis=None)
-np.stack(arrays=[v, w], axis=1); np.atleast_1d(s); np.atleast_2d(v); np.atleast_3d(x); np.moveaxis(c, 0, -1)
-np.moveaxis(c, [0, 1], [-1, 0]); np.swapaxes(c, -1, 0); np.expand_dims(x, (0, -1)); np.squeeze(row)
-np.transpose(a=c, axes=(1, 2, 0)); np.broadcast_to(v, shape=(2, 3)); np.reshape(x, (3, -1)); np.diag(v); np.diag(v, -1)
-np.diag(m, k=1); np.diagonal(c, 1, 0, 2); np.diagonal(m, offset=-1); np.trace(m); np.trace(c, axis1=1, axis2=2)
-np.tril(x); np.triu(c, 1); np.diagflat(v); np.flip(x, axis=(0, 1)); np.flipud(x); np.fliplr(x); np.rot90(x)
-np.roll(a=c, shift=1, axis=-1); np.split(v, 3)[1]; np.array_split(v, 2)[0]; np.array_split(c, 3, axis=-1)[2]
-np.hsplit(m, [1])[1]; np.vsplit(m, 3)[0]; np.dsplit(c, 2)[1]; np.tile(v, 2); np.repeat(a=x, repeats=2, axis=1)
-np.resize(v, (2, 4)); np.delete(x, 1, axis=1); np.pad(x, 1, constant_values=2.0); np.take(a=x, indices=[2, 0], axis=1)
-np.take(v, [True, False]); np.take_along_axis(x, np.array([[0], [2]]), 1); np.sort(v); np.sort(x, axis=0)
-np.sort(a=x, axis=None, kind="stable"); np.average(x); np.average(x, axis=0, weights=[1.0, 2.0])
-np.average(x, weights=p); np.average(x, 1, v * v, keepdims=True); np.average(a=x, axis=(0, 1)); np.inner(x, y)
-np.inner(v, w); np.vdot(x, y); np.dot(v, c); np.dot(a=m, b=v); np.tensordot(x, y); np.tensordot(v, w, 0)
-np.tensordot(c, x, axes=([1], [1])); np.tensordot(c, c, axes=((0, -1), (0, -1))); np.tensordot(a=x, b=m, axes=1)
-np.outer(a=v, b=x); np.matmul(x, m); np.cumprod(x); np.cumprod(a=x, axis=0); np.cumsum(x, axis=-1, out=None)
-np.diff(v); np.diff(c, 2, axis=-1); np.diff(a=x, axis=0, n=1); np.einsum("ii", m); np.einsum("ii->i", m)
+np.vstack(x); np.hstack([x, y]); np.hstack([v, s, w]); np.dstack([x, y]); np.dstack([v, w])
+np.column_stack([v, w, m]); np.append(x, y); np.append(x, row, axis=0); np.append(arr=v, values=s)
+np.concatenate([x, y], axis=None); np.stack(arrays=[v, w], axis=1); np.atleast_1d(s); np.atleast_2d(v)
+np.atleast_3d(x); np.moveaxis(c, 0, -1); np.moveaxis(c, [0, 1], [-1, 0]); np.swapaxes(c, -1, 0)
+np.expand_dims(x, (0, -1)); np.squeeze(row); np.transpose(a=c, axes=(1, 2, 0)); np.broadcast_to(v, shape=(2, 3))
+np.reshape(x, (3, -1)); np.diag(v); np.diag(v, -1); np.diag(m, k=1); np.diagonal(c, 1, 0, 2)
+np.diagonal(m, offset=-1); np.trace(m); np.trace(c, axis1=1, axis2=2); np.tril(x); np.triu(c, 1); np.diagflat(v)
+np.flip(x, axis=(0, 1)); np.flipud(x); np.fliplr(x); np.rot90(x); np.roll(a=c, shift=1, axis=-1); np.split(v, 3)[1]
+np.array_split(v, 2)[0]; np.array_split(c, 3, axis=-1)[2]; np.hsplit(m, [1])[1]; np.vsplit(m, 3)[0]
+np.dsplit(c, 2)[1]; np.tile(v, 2); np.repeat(a=x, repeats=2, axis=1); np.resize(v, (2, 4)); np.delete(x, 1, axis=1)
+np.pad(x, 1, constant_values=2.0); np.take(a=x, indices=[2, 0], axis=1); np.take(v, [True, False])
+np.take_along_axis(x, np.array([[0], [2]]), 1); np.sort(v); np.sort(x, axis=0); np.sort(a=x, axis=None, kind="stable")
+np.median(v); np.median(x); np.median(c, axis=(0, 2), keepdims=True); np.median(x, axis=-1, out=None); np.average(x)
+np.average(x, axis=0, weights=[1.0, 2.0]); np.average(x, weights=p); np.average(x, 1, v * v, keepdims=True)
+np.average(a=x, axis=(0, 1)); np.inner(x, y); np.inner(v, w); np.vdot(x, y); np.dot(v, c)
+np.dot(a=m, b=v); np.tensordot(x, y); np.tensordot(v, w, 0); np.tensordot(c, x, axes=([1], [1]))
+np.tensordot(c, c, axes=((0, -1), (0, -1))); np.tensordot(a=x, b=m, axes=1); np.kron(x, v); np.kron(v, m)
+np.cross(v, w); np.cross(x, v); np.cross(x.T, y.T, axis=0); np.cross(x.T, v, axisa=0); np.outer(a=v, b=x)
+np.matmul(x, m); np.cumprod(x); np.cumprod(a=x, axis=0); np.cumsum(x, axis=-1, out=None); np.diff(v)
+np.diff(c, 2, axis=-1); np.diff(a=x, axis=0, n=1); np.einsum("ii", m); np.einsum("ii->i", m)
 np.einsum("iij->j", c[:, :2]); np.einsum("...i,ij->...j", x, m); np.einsum("...i,...i->...", c, c)
 np.einsum("i...->...", c); np.einsum("...ij->...ji", c); np.einsum("...,...", x, v); np.einsum("ij,ij->ij", row, x)
 np.einsum("ij,kj", row, x); np.einsum("ij,ij,ij->j", row, x, row, optimize=True)
@@ -83,7 +86,7 @@ def test_value_dtype_and_two_derivatives_are_those_of(call):
         tg.check_gradients(f, *[ARRAYS[name] for name in names], order=order, tolerance=1e-5)
 
 
-@pytest.mark.parametrize("call", [call for call in split(CALLS) if "sort" not in call])
+@pytest.mark.parametrize("call", [call for call in split(CALLS) if "sort" not in call and "median" not in call])
 def test_a_program_computes(call):
     names = used(call)
     leaves = {name: tg.Tensor(ARRAYS[name], requires_grad=True) for name in names}
@@ -149,7 +152,7 @@ def test_another_dtype_is_refused():
     ("np.copyto(np.ones((2, 3)), x)", r"np\.copyto on a Tensor is not supported; use np\.where\."),
     ("np.asarray(x)", "would lose its gradient"),
     ("np.linalg.norm(x, 2)", r"norm\(leaf of shape \(2, 3\)\): ord=2 is not supported for 2 axes"),
-    ("np.median(x)", r"np\.median on a Tensor is not supported; use np\.sort\."),
+    ("np.cross(x[:, :2], y[:, :2])", "vectors of three elements are needed"),
     ("np.tensordot(row, y, axes=([0], [0]))", r"the axes to be summed over are \(1,\) and \(2,\)"),
     ("np.einsum('...i->i', x)", "the axes of the ellipsis are missing in the output"),
     ("np.einsum('ij,jk', x)", "2 operands are needed, not 1"),

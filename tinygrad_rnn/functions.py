@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import operator
 import re
 import string
 import types
@@ -27,14 +28,14 @@ from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, power, recor
 __all__ = [
     "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
     "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "average", "broadcast_to", "clip", "column_stack",
-    "concatenate", "cos", "cosh", "cumprod", "cumsum", "diag", "diagonal", "diff", "divide", "dot", "dstack", "einsum",
-    "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "hstack", "hypot", "inner", "lerp", "linear",
-    "log", "log1p", "log2", "log10", "log_softmax", "logaddexp", "logsumexp", "matmul", "max", "maximum", "mean", "min",
-    "minimum", "mod", "moveaxis", "multiply", "negative", "norm", "outer", "pad", "positive", "power", "primitive",
-    "prod", "ravel", "reciprocal", "relu", "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax",
-    "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take",
-    "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "tril", "triu", "var", "vdot",
-    "vstack", "where",
+    "concatenate", "cos", "cosh", "cross", "cumprod", "cumsum", "diag", "diagonal", "diff", "divide", "dot", "dstack",
+    "einsum", "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "fmax", "fmin", "hstack",
+    "hypot", "inner", "kron", "lerp", "linear", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
+    "logsumexp", "matmul", "max", "maximum", "mean", "median", "min", "minimum", "mod", "moveaxis", "multiply",
+    "negative", "norm", "outer", "pad", "positive", "power", "primitive", "prod", "ravel", "reciprocal", "relu",
+    "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh",
+    "tensordot", "tile", "trace", "transpose", "tril", "triu", "var", "vdot", "vstack", "where",
 ]  # fmt: skip
 
 
@@ -95,6 +96,16 @@ arctanh = _of("The inverse of the hyperbolic tangent.", lambda x: (log1p(x) - lo
 log2 = _of("The logarithm to base 2.", lambda x: log(x) / math.log(2.0))
 log10 = _of("The logarithm to base 10.", lambda x: log(x) / math.log(10.0))
 exp2 = _of("2^x.", lambda x: 2.0**x)
+
+
+def fmax(x: Any, y: Any) -> Tensor:
+    """`maximum` that passes over a NaN beside a number."""
+    return where(np.isnan(y), x, where(np.isnan(x), y, maximum(x, y)))
+
+
+def fmin(x: Any, y: Any) -> Tensor:
+    """`minimum` that passes over a NaN beside a number."""
+    return where(np.isnan(y), x, where(np.isnan(x), y, minimum(x, y)))
 
 
 def _root(x: Tensor, exponent: float = 0.5) -> Tensor:
@@ -165,6 +176,27 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
 
 
 vdot = _described("The sum of the products of all elements.", lambda a, b: dot(ravel(a), ravel(b)))
+
+
+def kron(a: Any, b: Any) -> Tensor:
+    """The Kronecker product: b, times every element of a, in its place."""
+    ndim = builtins.max(np.ndim(a), np.ndim(b))
+    a, b = (reshape(x, (1,) * (ndim - np.ndim(x)) + np.shape(x)) for x in (a, b))
+    product = expand_dims(a, tuple(range(1, 2 * ndim, 2))) * expand_dims(b, tuple(range(0, 2 * ndim, 2)))
+    return reshape(product, tuple(map(operator.mul, a.shape, b.shape)))
+
+
+def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
+    """a × b, for vectors of three elements along an axis.
+
+    Raises:
+        ShapeError: that axis of a or b is not of length 3.
+    """
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+    a, b = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
+    if not a.shape[-1] == b.shape[-1] == 3:
+        raise refusal("cross", (a, b), ValueError("vectors of three elements are needed"))
+    return moveaxis(roll(a, -1, -1) * roll(b, 1, -1) - roll(a, 1, -1) * roll(b, -1, -1), -1, axisc)
 
 
 def outer(a: Any, b: Any) -> Tensor:
@@ -239,6 +271,17 @@ def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool
     if np.shape(weights) != np.shape(x):
         weights = reshape(weights, [n if a == axis % np.ndim(x) else 1 for a, n in enumerate(np.shape(x))])
     return sum(x * as_tensor(weights), axis, keepdims) / sum(broadcast_to(weights, np.shape(x)), axis, keepdims)
+
+
+def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The middle one of the elements in order, or the mean of the two in the middle, which share the gradient."""
+    x = as_tensor(x)
+    shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
+    reduced = primitives.axes_of(axis, x.ndim) if x.ndim else ()
+    rest = [a for a in range(x.ndim) if a not in reduced]
+    x = sort(reshape(transpose(x, (*rest, *reduced)), (*(x.shape[a] for a in rest), -1)))
+    middle = mean(x[..., (x.shape[-1] - 1) // 2 : x.shape[-1] // 2 + 1], -1)
+    return reshape(where(np.isnan(x[..., -1]), x[..., -1], middle), shape)
 
 
 def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:

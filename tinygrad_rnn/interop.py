@@ -74,9 +74,8 @@ for _name in ("all", "any", "argmax", "argmin", "argsort", "nonzero"):
 # What to use instead of a function that is not supported, where something helps.
 _INSTEAD = {
     "add.accumulate": "np.cumsum", "add.reduce": "np.sum", "choose": "np.where", "copyto": "np.where",
-    "fmax": "np.maximum", "fmin": "np.minimum", "insert": "np.concatenate", "kron": "np.einsum",
-    "maximum.reduce": "np.max", "median": "np.sort", "minimum.reduce": "np.min", "multiply.reduce": "np.prod",
-    "nanmax": "np.where", "nanmean": "np.where", "nanmin": "np.where", "nansum": "np.where", "partition": "np.sort",
+    "insert": "np.concatenate", "maximum.reduce": "np.max", "minimum.reduce": "np.min", "multiply.reduce": "np.prod",
+    "nanmax": "np.fmax", "nanmean": "np.where", "nanmin": "np.fmin", "nansum": "np.where", "partition": "np.sort",
     "percentile": "np.sort", "put": "np.where", "putmask": "np.where", "quantile": "np.sort", "unique": "np.sort",
 }  # fmt: skip
 
