@@ -87,10 +87,9 @@ def check_parameters(
         worst = np.where(np.isnan(relative), np.inf, relative)
         if worst.size and worst.max() > tolerance:
             place = tuple(map(int, np.unravel_index(worst.argmax(), worst.shape)))
-            raise GradientError(
-                f"{describe(p)} at {place}: the gradient is {ours[place]:.10g}, central differences give "
-                f"{differences[place]:.10g}; relative error {relative[place]:.2g} > {tolerance:.2g}"
-            )
+            found = f"the gradient is {ours[place]:.10g}, central differences give {differences[place]:.10g}"
+            error = f"relative error {relative[place]:.2g} > {tolerance:.2g}"
+            raise GradientError(f"{describe(p)} at {place}: {found}; {error}")
         errors.append(float(np.max(relative, initial=0.0)))
     return errors
 
@@ -239,7 +238,7 @@ SAMPLES: dict[str, list[tuple[Sequence, tuple]]] = {
 }  # fmt: skip
 
 
-def samples(primitive: Primitive, seed: int = 0) -> Iterator[tuple[list[np.ndarray], tuple]]:
+def samples(primitive: Primitive) -> Iterator[tuple[list[np.ndarray], tuple]]:
     """Inputs on which a primitive is smooth, away from kinks, and static arguments.
 
     Raises:
@@ -251,7 +250,7 @@ def samples(primitive: Primitive, seed: int = 0) -> Iterator[tuple[list[np.ndarr
     if not found:
         raise ValueError(f"samples of {primitive.name}: give the shapes of its inputs in checking.SAMPLES")
     for shapes, static in found:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         inputs = [
             x if isinstance(x, np.ndarray) else rng.uniform(0.5, 1.5, x) * rng.choice([-1.0, 1.0], x) for x in shapes
         ]
@@ -260,7 +259,7 @@ def samples(primitive: Primitive, seed: int = 0) -> Iterator[tuple[list[np.ndarr
         yield (inputs if is_real else [*map(np.abs, inputs)]), static
 
 
-def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:
+def check_primitive(name: str, order: int = 1) -> float:
     """`check_gradients` of one primitive on its sample inputs, away from kinks: the largest relative error.
 
     What is differentiated is Σ w (primitive)³, so that the cotangents that its rules meet depend on the inputs too, and
@@ -269,7 +268,7 @@ def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:
     primitive = primitives.TABLE[name]
 
     def error(inputs: list[np.ndarray], static: tuple) -> float:
-        w = np.random.default_rng(seed).standard_normal(np.shape(primitive.forward(*inputs, *static)))
+        w = np.random.default_rng(0).standard_normal(np.shape(primitive.forward(*inputs, *static)))
 
         def f(*xs: Tensor) -> Tensor:
             y = record(primitive, (*xs, *inputs[len(xs) :]), *static)
@@ -277,4 +276,4 @@ def check_primitive(name: str, order: int = 1, seed: int = 0) -> float:
 
         return check_gradients(f, *[x for x in inputs if x.dtype.kind == "f"], order=order)
 
-    return max(error(*sample) for sample in samples(primitive, seed) if any(x.size for x in sample[0]))
+    return max(error(*sample) for sample in samples(primitive) if any(x.size for x in sample[0]))

@@ -328,3 +328,8 @@ def test_a_part_of_a_state_that_a_step_hands_on_stays_what_it_is():
     m = Tensor(np.ones((2, 3)), name="memory")
     _, [(h, last)] = tg.nn.Recurrent(Constant, 2, 3)(np.ones((4, 2, 2)), [(np.zeros((2, 3)), m)], lengths=[2, 4])
     assert last is m and m.name == "memory" and (h.name, h.step) == ("h", 4)
+
+
+def test_a_name_is_refused_by_the_net_that_was_given_it():
+    with pytest.raises(ValueError, match=r"^GRU\(name='a b'\): letters and digits are needed"):
+        tg.nn.GRU(2, 3, name="a b")
