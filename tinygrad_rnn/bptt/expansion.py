@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.formulas import back, derivative, in_order, met
+from tinygrad_rnn.algebra.formulas import back, derivative, in_order
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
@@ -102,11 +102,10 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
     """
     graph = _Graph(loss, parameter, Notation.named(notation))
     terms = graph.terms(LATEX)[::-1]
-    equation = ""
+    lines = []
     for first, *others in ([t.derivatives for t in terms], [t.factors for t in terms]):
-        lines = [f"= {first}", *(text if text.startswith("-") else f"+ {text}" for text in others)]
-        equation += "".join(f"\n  & {line} \\\\" for line in lines)
-    equation = equation.removesuffix(" \\\\")
+        lines += [f"= {first}", *(text if text.startswith("-") else f"+ {text}" for text in others)]
+    equation = " \\\\".join(f"\n  & {line}" for line in lines)
     whole = Writer(graph.names, graph.notation, LATEX).text(_partial(loss, parameter))
     return f"\\begin{{align*}}\n  {whole}{equation}\n\\end{{align*}}\n"
 
@@ -172,7 +171,7 @@ class _Graph:
             links[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [(Tree("dots", of="⋯"), None)]
         derivatives = " ".join(writer.text(fraction) for fraction, _ in links)
         if self.notation.order == "reading":
-            return derivatives, in_order([factor for link in links for factor in self._read(*link)])
+            return derivatives, in_order([self._read(*link) for link in links])
         g = number(1).shaped((), comes_back=True)
         for link in links:
             g = self._passed(*link, g)
@@ -193,15 +192,10 @@ class _Graph:
         product = times(g, fraction.shaped(b.shape)) if a.size == 1 else matrix(transposed(fraction), g)
         return product.shaped(b.shape)
 
-    def _read(self, fraction: Tree, paths: list[Path] | None) -> list[Tree]:
-        """The factors of a link in the order in which the gradient meets them."""
-        if paths is None:
-            return [fraction]
-        if len(paths) == 1:
-            factors = met(paths[0], self.notation.writes)
-            return [fraction] if factors is None else factors
-        total = derivative(paths[::-1], self.notation.writes)
-        return [fraction if total is None else total]
+    def _read(self, fraction: Tree, paths: list[Path] | None) -> Tree:
+        """The factors of a link side by side as the gradient meets them, or ∂a/∂b where there is no notation."""
+        factors = None if paths is None else derivative(paths[::-1], self.notation.writes)
+        return fraction if factors is None else factors
 
     def _dominators(self) -> dict[Tensor, Tensor]:
         """The variable where the ways from each meet: the oldest user gives way to what all its own pass through."""

@@ -13,12 +13,12 @@ from functools import cached_property
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import columns_of
+from tinygrad_rnn.algebra.columns import columns_of, is_parameter
 from tinygrad_rnn.algebra.formulas import derivative
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
-from tinygrad_rnn.algebra.variables import Use, fold, is_parameter, variables
+from tinygrad_rnn.algebra.variables import Use, fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
