@@ -269,12 +269,12 @@ class Unfolded:
     @cached_property
     def bypassed(self) -> set[Link]:
         """The links between whose ends there is another way too: what they pass on is the direct derivative, ∂⁺."""
-        bit = {p: 1 << i for i, p in enumerate(self.places)}
+        bit = {p.tensor: 1 << i for i, p in enumerate(self.places)}  # a parameter is one, wherever it stands
         before, farther = Counter(), Counter()  # what each place is made of, and what that is made of, as bits
         for link in self.links:
             farther[link.target] |= before[link.source]
-            before[link.target] |= before[link.source] | bit[link.source]
-        return {link for link in self.links if farther[link.target] & bit[link.source]}
+            before[link.target] |= before[link.source] | bit[link.source.tensor]
+        return {link for link in self.links if farther[link.target] & bit[link.source.tensor]}
 
     @cached_property
     def has_gradients(self) -> bool:
