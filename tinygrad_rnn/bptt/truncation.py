@@ -27,16 +27,9 @@ class Chunks(Iterator[float]):
 
 
 def truncated(
-    rnn: Recurrent,
-    readout: Module,
-    loss_fn: Callable[[Tensor, Any], Tensor],
-    xs: Any,
-    targets: Sequence[Any],
-    length: int,
-    state: Any = None,
-    back: int | None = None,
-    compile: Callable | None = None,
-) -> Chunks:
+    rnn: Recurrent, readout: Module, loss_fn: Callable[[Tensor, Any], Tensor], xs: Any, targets: Sequence[Any],
+    length: int, state: Any = None, back: int | None = None, compile: Callable | None = None,
+) -> Chunks:  # fmt: skip
     """Go through a series chunk by chunk; yield each chunk's loss when its gradients have been added to `.grad`.
 
         for loss in truncated(rnn, readout, squared_error, xs, targets, length=25):
