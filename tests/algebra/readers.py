@@ -200,7 +200,7 @@ class Label:
         return self.rest[:1] == [token] and bool(self.rest.pop(0))
 
 
-NAME = "(?:⁽.*?⁾|[^\\s()ᵗᵀ+−⊙·Σ²/,])+"
+NAME = "(?:⁽.*?⁾|,(?! )|[^\\s()ᵗᵀ+−⊙·Σ²/,])+"
 
 
 class Formula:

@@ -32,28 +32,28 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[in
     return column, steps
 
 
-def steps_written(order: list[Tensor]) -> tuple[dict[Tensor, int], set[Tensor]]:
+def steps_written(order: list[Tensor]) -> dict[Tensor, int]:
     """The time step that each node is written with: its own, or that of the only column it stands in.
 
-    An input that stands in several, and is the only one of its name, needs none.
-
-    Returns:
-        The steps; and the parameters that stand in several columns, each time written with the step of that use.
+    An input that stands in several, and is the only one of its name, needs none; nor does a parameter, which is written
+    with the step of each use.
     """
     column, steps = columns_of(order)
     users = used_in(order, column)
     written: dict[Tensor, int] = {}
-    several: set[Tensor] = set()
     called = Counter(x.name for x in order)
     for x in order:
         standing = {column[x]} if column[x] is not None else users[x]
         if x.step is not None and (len(standing) == 1 or called[x.name] > 1):
             written[x] = x.step
-        elif x.is_leaf and x.requires_grad and x.step is None:
-            several |= {x} if len(standing) > 1 else set()
-        elif len(standing) == 1 and standing <= set(steps):
+        elif len(standing) == 1 and standing <= set(steps) and not is_parameter(x):
             (written[x],) = standing
-    return written, several
+    return written
+
+
+def is_parameter(x: Tensor) -> bool:
+    """Tell whether a Tensor is a parameter: a leaf that requires a gradient, and is of no time step."""
+    return x.is_leaf and x.requires_grad and x.step is None
 
 
 def used_in(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, set[float | None]]:

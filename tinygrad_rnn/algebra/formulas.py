@@ -120,8 +120,7 @@ def formula_passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
         else:
             derivative = read(stated, _arguments(node, [operand(y, writes) for y in node.inputs]), node)
             side = next((pair.index(i) for pair in row.products if i in pair), None)
-            by_element = side is None
-            term = times(derivative, g).shaped(node.shape) if by_element else _multiplied(derivative, g, side)
+            term = times(derivative, g).shaped(node.shape) if side is None else _multiplied(derivative, g, side)
     except Exception as error:  # a rule may do what only arrays can, and a user's notation be one that nobody can read
         raise Unwritten(row.name) from error
     return trees.total(term, x.shape) if math.prod(term.shape) > x.size else term.shaped(x.shape)
@@ -199,5 +198,7 @@ def derivative(paths: Sequence[Path], writes: Writes) -> Tree | None:
 
 def in_order(found: Sequence[Tree]) -> Tree:
     """Factors side by side as they are met, numbers multiplied and first."""
-    numbers, others = [x for x in found if x.is_number()], [x for x in found if not x.is_number()]
-    return times(*numbers, *others) if len(others) < 2 else times(*numbers, Tree("beside", others, shape=()))
+    value, factors = trees.apart(Tree("times", found))
+    factors = [part for x in factors for part in (x.parts if x.head == "beside" else [x])]
+    product = Tree("beside", factors, shape=()) if len(factors) > 1 else times(*factors)
+    return times(number(value), product)

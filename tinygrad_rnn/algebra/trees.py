@@ -37,13 +37,9 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     def __init__(
-        self,
-        head: str,
-        parts: Iterable[Tree] = (),
-        of: Any = None,
-        shape: Shape | None = None,
+        self, head: str, parts: Iterable[Tree] = (), of: Any = None, shape: Shape | None = None,
         comes_back: bool = False,
-    ):
+    ):  # fmt: skip
         self.head, self.parts, self.of = head, tuple(parts), of
         self.shape = broadcast(self.parts) if shape is None else tuple(shape)
         self.comes_back = comes_back or any(part.comes_back for part in self.parts)

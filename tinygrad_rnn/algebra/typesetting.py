@@ -36,6 +36,7 @@ class Typesetting:
 
     beside = " "  # between factors
     line = "\n"  # between lines
+    before, after = "ᵗ%s", "%sᵀ"  # the transpose of what is put in
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         """A name with what stands at its right, below and above: h⁽²⁾, W_x, s₃."""
@@ -59,10 +60,6 @@ class Typesetting:
         whole = re.fullmatch(r"\(−?\d+\)", exponent)  # a number, not the name of a variable
         return base + inside.translate(_RAISED) if whole else f"{base}^{exponent}"
 
-    def transposed(self, text: str, sign: str) -> str:
-        """A transpose, ᵗU or Uᵀ."""
-        return f"ᵗ{text}" if sign == "ᵗ" else f"{text}ᵀ"
-
     def root(self, text: str, inside: str) -> str:
         """A square root, of a text that is in parentheses if need be, and what it is inside of them."""
         return f"√{text}"
@@ -74,6 +71,7 @@ class Typesetting:
 
 class _Latex(Typesetting):
     beside = r"\,"
+    before, after = "{}^t%s", r"{%s{}}^\top"
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         name, marks = _latex_name(base), (("_", below), ("^", above))
@@ -95,9 +93,6 @@ class _Latex(Typesetting):
     def raised(self, base: str, exponent: str, inside: str) -> str:
         return f"{{{base}{{}}}}^{{{inside}}}"  # the base may have an index there; alone, TeX takes its braces off
 
-    def transposed(self, text: str, sign: str) -> str:
-        return f"{{}}^t{text}" if sign == "ᵗ" else rf"{{{text}{{}}}}^\top"
-
     def root(self, text: str, inside: str) -> str:
         return rf"\sqrt{{{inside}}}"
 
@@ -107,6 +102,7 @@ class _Latex(Typesetting):
 
 class _Markup(Typesetting):
     line = "<BR/>"
+    before, after = "<SUP>t</SUP>%s", "%s<SUP>T</SUP>"
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         indices = [f"<{tag}>{escape(text)}</{tag}>" for tag, text in (("SUB", below), ("SUP", above)) if text]
@@ -120,9 +116,6 @@ class _Markup(Typesetting):
 
     def raised(self, base: str, exponent: str, inside: str) -> str:
         return f"{base}<SUP>{inside}</SUP>"
-
-    def transposed(self, text: str, sign: str) -> str:
-        return f"<SUP>t</SUP>{text}" if sign == "ᵗ" else f"{text}<SUP>T</SUP>"
 
 
 PLAIN, LATEX, MARKUP = Typesetting(), _Latex(), _Markup()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tinygrad_rnn.algebra.formulas import DEEPEST, expression
-from tinygrad_rnn.algebra.notation import NOTATIONS, OUTPUT, Names, Notation, printable
+from tinygrad_rnn.algebra.notation import NOTATIONS, OUTPUT, Names, Notation
 from tinygrad_rnn.algebra.trees import Tree, number
 from tinygrad_rnn.algebra.typesetting import PLAIN, Typesetting
 from tinygrad_rnn.primitives import Primitive
@@ -21,8 +21,7 @@ _FUNCTIONS = {"sigmoid": "σ"}
 
 
 class Writer:
-    """Writes the formulas of one graph: a method for each head of a tree, or what stands around its one part;
-    parentheses come from the tree.
+    """Writes the formulas of one graph: a method for each head of a tree; parentheses come from the tree.
 
     Args:
         names: what the nodes are called. From them it learns whether there are several layers, and what f is: where all
@@ -58,12 +57,12 @@ class Writer:
 
     def _indexed(self, name: str, x: Tensor, step: int | str | None, layer: int | None) -> str:
         """A name of a variable with its primes and indices."""
-        base, below, above = self.notation.parts(printable(name), step, layer)
+        base, below, above = self.notation.parts(name, step, layer)
         return self.setting.variable(base + self.names.prime(x), below, above)
 
     def group(self, variables: Sequence[Tensor]) -> str:
         """Variables of one step and layer as one, (h, c)⁽²⁾."""
-        letters = [self.notation.parts(printable(x.name), None, None)[0] + self.names.prime(x) for x in variables]
+        letters = [self.notation.parts(x.name, None, None)[0] + self.names.prime(x) for x in variables]
         x = variables[0]
         indices = self.notation.parts("", self.names.steps.get(x), self.layers.get(x))[1:]
         return self.setting.variable(f"({', '.join(letters)})", *indices)
@@ -168,8 +167,7 @@ class Writer:
         return self.setting.operator("Σ") + self.setting.beside + self.text(t.parts[0], PRODUCT)
 
     def _transposed(self, t: Tree) -> str:
-        part, sign = t.parts[0], "ᵗ" if self.notation.transpose == "before" else "ᵀ"
-        return self.setting.transposed(self.text(part, ATOM), sign)
+        return getattr(self.setting, self.notation.transpose) % self.text(t.parts[0], ATOM)
 
     def _root(self, t: Tree) -> str:
         return self.setting.root(self.text(t.parts[0], ATOM), self.text(t.parts[0]))

@@ -167,7 +167,7 @@ class Equations:
 
     def _partial(self, x: Tensor, link: Link) -> str:
         """A gradient times a local derivative that is not written out."""
-        p, direct = link.target, self.labels.is_direct(link)
+        p, direct = link.target, link in self.unfolded.bypassed
         derivative = self.labels.setting.derivative(self._name(p.tensor), self._name(x), direct)
         if p in self.labels.bare:
             return derivative

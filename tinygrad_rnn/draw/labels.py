@@ -88,20 +88,11 @@ class Labels:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
         if link.target.kind == "elided":
             return "⋯"
-        if self.unfolded.level == "states":
-            return self.derivative_by_name(link)
-        found = self.unfolded.derivatives.get(link)
+        found = None if self.unfolded.level == "states" else self.unfolded.derivatives.get(link)
         if found is not None and text_width(self.unfolded.writer.text(found), EDGE_FONT) <= WIDEST:
             return self.writer.text(found)
-        return self.derivative_by_name(link)
-
-    def derivative_by_name(self, link: Link) -> str:
-        """∂target/∂source."""
-        return self.setting.derivative(self.name(link.target), self.name(link.source), self.is_direct(link))
-
-    def is_direct(self, link: Link) -> bool:
-        """Tell whether a link has but a part of ∂target/∂source, written ∂⁺: there are other ways, or other uses."""
-        return link in self.unfolded.bypassed or link.source.tensor in self.unfolded.shared
+        direct = link in self.unfolded.bypassed
+        return self.setting.derivative(self.name(link.target), self.name(link.source), direct)
 
     def function(self, link: Link) -> str:
         """The function that a link applies, as f in h = f(ĥ), if it applies just one; the weights at level "states"."""

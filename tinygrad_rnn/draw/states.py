@@ -12,8 +12,9 @@ All else is folded away, pre-activations, gates and parameters; the weights stan
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import hands_on
-from tinygrad_rnn.algebra.variables import Use, fold, is_parameter
+from tinygrad_rnn.algebra.variables import Use, fold
 from tinygrad_rnn.draw.grid import Role
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor

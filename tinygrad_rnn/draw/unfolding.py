@@ -13,12 +13,12 @@ from functools import cached_property
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import columns_of
+from tinygrad_rnn.algebra.columns import columns_of, is_parameter
 from tinygrad_rnn.algebra.formulas import derivative
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
-from tinygrad_rnn.algebra.variables import Use, fold, is_parameter, variables
+from tinygrad_rnn.algebra.variables import Use, fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
@@ -280,12 +280,12 @@ class Unfolded:
     @cached_property
     def bypassed(self) -> set[Link]:
         """The links between whose ends there is another way too: what they pass on is the direct derivative, ∂⁺."""
-        bit = {p: 1 << i for i, p in enumerate(self.places)}
+        bit = {p.tensor: 1 << i for i, p in enumerate(self.places)}  # a parameter is one, wherever it stands
         before, farther = Counter(), Counter()  # what each place is made of, and what that is made of, as bits
         for link in self.links:
             farther[link.target] |= before[link.source]
-            before[link.target] |= before[link.source] | bit[link.source]
-        return {link for link in self.links if farther[link.target] & bit[link.source]}
+            before[link.target] |= before[link.source] | bit[link.source.tensor]
+        return {link for link in self.links if farther[link.target] & bit[link.source.tensor]}
 
     @cached_property
     def has_gradients(self) -> bool:
