@@ -127,8 +127,10 @@ class Assignments:
         self.taken.add(found)
         return found
 
-    def _named(self, node: Node, value: Sequence[Part]) -> Ref:
+    def _target(self, node: Node, value: Sequence[Part]) -> Ref:
         """The variable of a line; a node without a name gets that of the nodes which are made alike at other steps."""
+        if node in self.ref:
+            return self.ref[node]
         step = self.schedule.step(node)
         if isinstance(node.name, GradientName) and node.name.born in self.named:
             key = name = f"d{self.named[node.name.born]}"
@@ -141,7 +143,8 @@ class Assignments:
         if family not in self.names:
             self.names[family] = self._new(name, step is not None)
         self.named[node.born] = self.names[family]
-        return Ref(self.names[family], step)
+        self.ref[node] = Ref(self.names[family], step)
+        return self.ref[node]
 
     def _word(self, node: Node, value: Sequence[Part]) -> str:
         if node is self.schedule.outputs[0]:
@@ -169,9 +172,7 @@ class Assignments:
         """A line that adds a term to a sum, which starts as 0."""
         schedule = self.schedule
         value = self._made(term) if term is node else self._operand(term, node)
-        if node not in self.ref:
-            self.ref[node] = self._named(node, value)
-        target, of = self.ref[node], self.gradient_of.get(node)
+        target, of = self._target(node, value), self.gradient_of.get(node)
         if target.step is not None or (node.ndim == 0 and node.dtype == np.float64):
             self.zeros[target.name] = "0.0"
         elif of is not None and of.dtype == node.dtype:
@@ -179,15 +180,12 @@ class Assignments:
         else:
             self.zeros[target.name] = array_text(np.zeros(node.shape, node.dtype))
         group = schedule.near[node] if term is node else schedule.step(term)
-        self.lines.append(
-            Assignment([target, " += ", *value], group, node in schedule.forward, node if completes else None)
-        )
+        whole = node if completes else None
+        self.lines.append(Assignment([target, " += ", *value], group, node in schedule.forward, whole))
 
     def _write(self, node: Node) -> None:
         value, forward = self._made(node), node in self.schedule.forward
-        if node not in self.ref:
-            self.ref[node] = self._named(node, value)
-        target = self.ref[node]
+        target = self._target(node, value)
         group = None if node.is_leaf else target.step if forward else self.schedule.near.get(node)
         self.lines.append(Assignment([target, " = ", *value], group, forward, node))
 
