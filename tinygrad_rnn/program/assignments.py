@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.expressions import Part, Printer, Ref, array_text, number_text, to_define, word
+from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, number_text, to_define
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.helpers import helpers
 from tinygrad_rnn.program.schedule import Schedule
@@ -153,7 +153,9 @@ class Assignments:
             return f"{value[0].name}_sum" if isinstance(value[0], Ref) and value[0].name else "total"
         if len(node.inputs) == 1 and node.inputs[0].name is not None:
             return f"{node.primitive.name}_{self._lettered(node.inputs[0])}"
-        return "constant" if node.is_leaf else word(self.schedule.expressions[node]) or node.primitive.name
+        if node.is_leaf:
+            return "constant"
+        return WORDS.get(self.schedule.expressions[node].function, node.primitive.name)
 
     # Assignments
 
