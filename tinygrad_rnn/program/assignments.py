@@ -236,8 +236,7 @@ class Assignments:
     def _constant(self, x: Node, user: Node | None) -> str:
         """A number is written bare where NumPy makes of it what it makes of the constant."""
         if x.ndim == 0 and user is not None and not user.is_leaf and user.primitive.by_element:
-            like = {np.dtype(np.float64), *([np.dtype(np.int64)] if x.dtype == np.int64 else [])}
-            numbers = [y.dtype for y in user.inputs if y.value is None and y.dtype != np.bool_]
-            if numbers and x.dtype in like and like.issuperset(numbers):
+            others = {y.dtype for y in user.inputs if y.value is None and y.dtype != np.bool_}
+            if x.dtype == np.float64 and others == {x.dtype}:
                 return number_text(x.value.item())
         return array_text(x.value)

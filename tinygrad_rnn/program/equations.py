@@ -58,7 +58,7 @@ class Equations:
     """The equations that stand above the lines: how variables are made, and the chain rule for their gradients."""
 
     def __init__(self, lines: Assignments, step_text: Callable[[int], str]):
-        self.ref, self.loss = lines.ref, lines.schedule.outputs[0]
+        self.ref = lines.ref
         self.step_text = lambda step: step_text(step).replace(" - ", "−")
         made = [node for node in lines.schedule.live if node in lines.schedule.forward]
         order = sorted(dict.fromkeys(x for node in made for x in (*node.inputs, node)), key=lambda x: not x.is_leaf)
@@ -69,7 +69,7 @@ class Equations:
         for x in self.variables.values():
             self.steps[self.ref[x].name].add(self.ref[x].step)
         self.uses: dict[Node, list[_Use]] = defaultdict(list)
-        for target, uses in fold(order, {self.loss, *self.variables.values()}).items():
+        for target, uses in fold(order, {lines.schedule.outputs[0], *self.variables.values()}).items():
             for x, paths, _ in uses:
                 paths = paths and [path for path in paths if all(node.primitive.vjps for node, _ in path)]
                 if paths != []:
@@ -97,12 +97,13 @@ class Equations:
 
     def _alike(self, uses: Sequence[_Use]) -> list[list[_Use]]:
         """Uses of a variable, those together that are the same but for the step."""
-        groups: dict[str, list[_Use]] = defaultdict(list)
+        groups: dict[Any, list[_Use]] = defaultdict(list)
         self.writer.inside = True
         for use in uses:
-            self.writer.now = self.ref[use[0]].step
+            self.writer.now, key = self.ref[use[0]].step, use[0]
             with suppress(Unwritten):
-                groups[self.writer.text(self._term(use))].append(use)
+                key = self.writer.text(self._term(use))
+            groups[key].append(use)
         return list(groups.values())
 
     def _equation(self, x: Node, term: Callable[[Any], Tree], uses: Iterable[Any]) -> list[str]:
@@ -119,13 +120,13 @@ class Equations:
         term = self._term(uses[0])
         if len(uses) == 1:
             return term
-        now, steps = self.ref[uses[0][0]], sorted(self.ref[target].step for target, _ in uses)
+        (name, now), steps = self.ref[uses[0][0]], sorted(self.ref[target].step for target, _ in uses)
         limits = ""
-        if set(steps) != self.steps[now.name]:
+        if set(steps) != self.steps[name]:
             limits = f"[t={self.step_text(steps[0])}…{self.step_text(steps[-1])}]"
             if steps != list(range(steps[0], steps[-1] + 1)):
                 raise Unwritten("a sum over some steps")
-        found = Tree("total", [term.parts[0] if term.head in ("negative", "total") else term], (limits, now.step))
+        found = Tree("total", [term.parts[0] if term.head in ("negative", "total") else term], (limits, now))
         return negative(found) if term.head == "negative" else found
 
     def _term(self, use: _Use) -> Tree:
