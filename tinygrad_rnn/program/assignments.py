@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.expressions import Part, Printer, Ref, array_text, number_text, to_define, word
+from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, number_text, to_define
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.helpers import helpers
 from tinygrad_rnn.program.schedule import Schedule
@@ -127,8 +127,10 @@ class Assignments:
         self.taken.add(found)
         return found
 
-    def _named(self, node: Node, value: Sequence[Part]) -> Ref:
+    def _target(self, node: Node, value: Sequence[Part]) -> Ref:
         """The variable of a line; a node without a name gets that of the nodes which are made alike at other steps."""
+        if node in self.ref:
+            return self.ref[node]
         step = self.schedule.step(node)
         if isinstance(node.name, GradientName) and node.name.born in self.named:
             key = name = f"d{self.named[node.name.born]}"
@@ -141,7 +143,8 @@ class Assignments:
         if family not in self.names:
             self.names[family] = self._new(name, step is not None)
         self.named[node.born] = self.names[family]
-        return Ref(self.names[family], step)
+        self.ref[node] = Ref(self.names[family], step)
+        return self.ref[node]
 
     def _word(self, node: Node, value: Sequence[Part]) -> str:
         if node is self.schedule.outputs[0]:
@@ -150,7 +153,9 @@ class Assignments:
             return f"{value[0].name}_sum" if isinstance(value[0], Ref) and value[0].name else "total"
         if len(node.inputs) == 1 and node.inputs[0].name is not None:
             return f"{node.primitive.name}_{self._lettered(node.inputs[0])}"
-        return "constant" if node.is_leaf else word(self.schedule.expressions[node]) or node.primitive.name
+        if node.is_leaf:
+            return "constant"
+        return WORDS.get(self.schedule.expressions[node].function, node.primitive.name)
 
     # Assignments
 
@@ -169,9 +174,7 @@ class Assignments:
         """A line that adds a term to a sum, which starts as 0."""
         schedule = self.schedule
         value = self._made(term) if term is node else self._operand(term, node)
-        if node not in self.ref:
-            self.ref[node] = self._named(node, value)
-        target, of = self.ref[node], self.gradient_of.get(node)
+        target, of = self._target(node, value), self.gradient_of.get(node)
         if target.step is not None or (node.ndim == 0 and node.dtype == np.float64):
             self.zeros[target.name] = "0.0"
         elif of is not None and of.dtype == node.dtype:
@@ -179,15 +182,12 @@ class Assignments:
         else:
             self.zeros[target.name] = array_text(np.zeros(node.shape, node.dtype))
         group = schedule.near[node] if term is node else schedule.step(term)
-        self.lines.append(
-            Assignment([target, " += ", *value], group, node in schedule.forward, node if completes else None)
-        )
+        whole = node if completes else None
+        self.lines.append(Assignment([target, " += ", *value], group, node in schedule.forward, whole))
 
     def _write(self, node: Node) -> None:
         value, forward = self._made(node), node in self.schedule.forward
-        if node not in self.ref:
-            self.ref[node] = self._named(node, value)
-        target = self.ref[node]
+        target = self._target(node, value)
         group = None if node.is_leaf else target.step if forward else self.schedule.near.get(node)
         self.lines.append(Assignment([target, " = ", *value], group, forward, node))
 
@@ -236,8 +236,7 @@ class Assignments:
     def _constant(self, x: Node, user: Node | None) -> str:
         """A number is written bare where NumPy makes of it what it makes of the constant."""
         if x.ndim == 0 and user is not None and not user.is_leaf and user.primitive.by_element:
-            like = {np.dtype(np.float64), *([np.dtype(np.int64)] if x.dtype == np.int64 else [])}
-            numbers = [y.dtype for y in user.inputs if y.value is None and y.dtype != np.bool_]
-            if numbers and x.dtype in like and like.issuperset(numbers):
+            others = {y.dtype for y in user.inputs if y.value is None and y.dtype != np.bool_}
+            if x.dtype == np.float64 and others == {x.dtype}:
                 return number_text(x.value.item())
         return array_text(x.value)

@@ -4,7 +4,7 @@ They are what the rules of the table make of symbols, as the formulas of the fig
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -58,7 +58,7 @@ class Equations:
     """The equations that stand above the lines: how variables are made, and the chain rule for their gradients."""
 
     def __init__(self, lines: Assignments, step_text: Callable[[int], str]):
-        self.ref, self.loss = lines.ref, lines.schedule.outputs[0]
+        self.ref = lines.ref
         self.step_text = lambda step: step_text(step).replace(" - ", "−")
         made = [node for node in lines.schedule.live if node in lines.schedule.forward]
         order = sorted(dict.fromkeys(x for node in made for x in (*node.inputs, node)), key=lambda x: not x.is_leaf)
@@ -68,14 +68,14 @@ class Equations:
         self.steps: dict[str, set[int | None]] = defaultdict(set)  # of the variables of each name
         for x in self.variables.values():
             self.steps[self.ref[x].name].add(self.ref[x].step)
-        self.uses: dict[Node, list[_Use]] = defaultdict(list)
-        for target, uses in fold(order, {self.loss, *self.variables.values()}).items():
-            for x, paths, _ in uses:
+        uses: dict[Node, list[_Use]] = defaultdict(list)
+        for target, found in fold(order, {lines.schedule.outputs[0], *self.variables.values()}).items():
+            for x, paths, _ in found:
                 paths = paths and [path for path in paths if all(node.primitive.vjps for node, _ in path)]
-                if paths != []:
-                    self.uses[x].append((target, paths))
-        grouped = {x: self._alike(self.uses[x]) for x in self.variables.values() if x.is_leaf}
-        self.summed = {x: groups for x, groups in grouped.items() if len(groups) < len(self.uses[x])}
+                uses[x] += [] if paths == [] else [(target, paths)]
+        parameters = {x: self._alike(uses[x]) for x in self.variables.values() if x.is_leaf}
+        self.summed = {x for x, groups in parameters.items() if len(groups) < len(uses[x])}
+        self.uses = {x: [[use] for use in reversed(uses[x])] for x in self.variables.values()} | parameters
 
     def of(self, lines: Sequence[Assignment], now: int | None, inside: bool) -> list[str]:
         """The equations of lines that belong to a step, in or outside of a loop."""
@@ -85,7 +85,7 @@ class Equations:
             node = line.node
             if _is_gradient(line):
                 x = self.variables.get(node.name.born)
-                found += [] if x in self.summed else self._equation(x, self._term, reversed(self.uses[x]))
+                found += [] if x is None or x in self.summed else self._equation(x)
             elif line.forward and node is not None and node.name is not None and _is_derived(node):
                 found.append(f"{self.writer.variable(node)} = {self.writer.expression(node)}")
         return found
@@ -93,22 +93,23 @@ class Equations:
     def sums(self) -> list[str]:
         """The gradients of what several steps use alike, as sums over time."""
         self.writer.now, self.writer.inside = None, False
-        return [text for x, groups in self.summed.items() for text in self._equation(x, self._sum, groups)]
+        return [text for x in self.uses if x in self.summed for text in self._equation(x)]
 
     def _alike(self, uses: Sequence[_Use]) -> list[list[_Use]]:
         """Uses of a variable, those together that are the same but for the step."""
-        groups: dict[str, list[_Use]] = defaultdict(list)
+        groups: dict[Any, list[_Use]] = defaultdict(list)
         self.writer.inside = True
         for use in uses:
-            self.writer.now = self.ref[use[0]].step
+            self.writer.now, key = self.ref[use[0]].step, use[0]
             with suppress(Unwritten):
-                groups[self.writer.text(self._term(use))].append(use)
+                key = self.writer.text(self._term(use))
+            groups[key].append(use)
         return list(groups.values())
 
-    def _equation(self, x: Node, term: Callable[[Any], Tree], uses: Iterable[Any]) -> list[str]:
+    def _equation(self, x: Node) -> list[str]:
         """The gradient of a variable as the sum of what its uses give; none if that has no notation, or is too long."""
         try:
-            terms = [term(use) for use in uses]
+            terms = [self._sum(uses) for uses in self.uses[x]]
         except Unwritten:
             return []
         known = terms and not any(map(_has_dots, terms))
@@ -119,13 +120,13 @@ class Equations:
         term = self._term(uses[0])
         if len(uses) == 1:
             return term
-        now, steps = self.ref[uses[0][0]], sorted(self.ref[target].step for target, _ in uses)
+        (name, now), steps = self.ref[uses[0][0]], sorted(self.ref[target].step for target, _ in uses)
         limits = ""
-        if set(steps) != self.steps[now.name]:
+        if set(steps) != self.steps[name]:
             limits = f"[t={self.step_text(steps[0])}…{self.step_text(steps[-1])}]"
             if steps != list(range(steps[0], steps[-1] + 1)):
                 raise Unwritten("a sum over some steps")
-        found = Tree("total", [term.parts[0] if term.head in ("negative", "total") else term], (limits, now.step))
+        found = Tree("total", [term.parts[0] if term.head in ("negative", "total") else term], (limits, now))
         return negative(found) if term.head == "negative" else found
 
     def _term(self, use: _Use) -> Tree:

@@ -157,13 +157,18 @@ def _coded(primitive: Primitive, arguments: Sequence[Any]) -> Expression:
     return Expression(eval, tuple([named[x] if i % 2 else x for i, x in enumerate(pieces)]), {})
 
 
-# How functions are written: as operators, with what their result is called; else by name.
+# How functions are written: as operators, or by name; and what their results are called.
 
-_OPERATORS = {
-    np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.matmul: "@", np.dot: "@", np.equal: "==",
-    np.not_equal: "!=", np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">=",
+_WRITTEN = {
+    np.add: "{} + {}", np.subtract: "{} - {}", np.multiply: "{} * {}", np.divide: "{} / {}", np.matmul: "{} @ {}",
+    np.dot: "{} @ {}", np.equal: "{} == {}", np.not_equal: "{} != {}", np.less: "{} < {}", np.less_equal: "{} <= {}",
+    np.greater: "{} > {}", np.greater_equal: "{} >= {}", np.positive: "{}", np.negative: "-{}",
+    operator.pow: "({}) ** {}",
 }  # fmt: skip
-_WORDS = {"+": "sum", "-": "difference", "*": "product", "@": "product", "/": "quotient"}
+WORDS = {
+    np.add: "sum", np.subtract: "difference", np.multiply: "product", np.matmul: "product", np.dot: "product",
+    np.divide: "quotient",
+}  # fmt: skip
 _METHOD = type(np.ndarray.transpose)
 _NAMES = {
     np.add.reduce: "np.sum", np.maximum.reduce: "np.max", np.minimum.reduce: "np.min", np.multiply.outer: "np.outer",
@@ -190,7 +195,7 @@ def to_define(x: Expression) -> Iterator[Callable]:
     for f, arguments in ((call.function, call.arguments) for call in x.walk()):
         if f is eval:
             yield from filter(inspect.isfunction, arguments)
-        elif f not in (*_OPERATORS, operator.getitem, operator.pow, None) and type(f) is not _METHOD:
+        elif f not in (*_WRITTEN, operator.getitem, None) and type(f) is not _METHOD:
             yield from [] if name_of_function(f) else [f]
 
 
@@ -214,15 +219,9 @@ class Printer:
         if function is None:
             return self.operand(x.node)
         if function is eval:
-            return ["(", *(part for i, y in enumerate(x.arguments) for part in (self.parts(y) if i % 2 else [y])), ")"]
-        if function is np.positive:
-            return self.parts(first)
-        if function in _OPERATORS and not x.keywords and (function is not np.dot or _are_matrices(x.arguments)):
-            return ["(", *self.parts(first), f" {_OPERATORS[function]} ", *self.parts(*further), ")"]
-        if function is operator.pow:
-            return ["((", *self.parts(first), ") ** ", *self.parts(*further), ")"]
-        if function is np.negative:
-            return ["(-", *self.parts(first), ")"]
+            return self._filled(x.arguments[::2], x.arguments[1::2])
+        if function in _WRITTEN and not x.keywords and (function is not np.dot or _are_matrices(x.arguments)):
+            return self._filled(_WRITTEN[function].split("{}"), x.arguments)
         if function is operator.getitem:
             return [*self.parts(first), "[", *self._index(*further), "]"]
         if function is np.ndarray.transpose and further in ([], [None]):
@@ -238,6 +237,11 @@ class Printer:
         keywords = [[f"{k}=", *self.parts(v)] for k, v in x.keywords.items() if (k, v) not in hidden.items()]
         return [*start, "(", *_joined([*map(self.parts, listed), *keywords]), ")"]
 
+    def _filled(self, texts: Sequence[str], arguments: Sequence[Any]) -> list[Part]:
+        """Code with arguments between its texts."""
+        between = [part for x, text in zip(arguments, texts[1:], strict=True) for part in (*self.parts(x), text)]
+        return ["(", texts[0], *between, ")"]
+
     def _literal(self, x: Any) -> list[Part]:
         if isinstance(x, slice) or (isinstance(x, tuple) and any(isinstance(y, slice) for y in x)):
             return ["np.s_[", *self._index(x), "]"]
@@ -248,13 +252,13 @@ class Printer:
             return [array_text(np.asarray(x))]
         if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
             return [_dtype(np.dtype(x))]
-        if callable(x):
-            return [self.helpers.get(x) or name_of_function(x)]
         if type(x) is int:
             return [Ref("", x)]
-        if not isinstance(x, (bool, float, complex, str, type(None), type(Ellipsis))):
-            raise ValueError(f"compile: an argument {x!r} cannot be written in NumPy; make it an input")
-        return [number_text(x)]
+        if callable(x) and (name := self.helpers.get(x) or name_of_function(x)):
+            return [name]
+        if isinstance(x, (bool, float, complex, str, type(None), type(Ellipsis))):
+            return [number_text(x)]
+        raise ValueError(f"compile: an argument {x!r} cannot be written in NumPy; make it an input")
 
     def _index(self, index: Any) -> list[Part]:
         """An index as it stands in brackets."""
@@ -265,11 +269,6 @@ class Printer:
             ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
             return [":".join(ends if ends[2] else ends[:2])]
         return ["..."] if index is Ellipsis else self.parts(np.array(index) if isinstance(index, list) else index)
-
-
-def word(x: Expression) -> str | None:
-    """A word for a result: sum, product; None if there is none."""
-    return _WORDS.get(_OPERATORS.get(x.function, ""))
 
 
 def _are_matrices(factors: Sequence[Any]) -> bool:

@@ -198,9 +198,9 @@ class _Text:
 
     def _listed(self, refs: Sequence[Ref]) -> Iterator[str]:
         """Variables in a list, those of consecutive steps in a comprehension."""
-        rows = groupby(enumerate(refs), lambda pair: (pair[1].name, pair[1].step and pair[1].step - pair[0]))
-        for _, pairs in rows:
-            some = [ref for _, ref in pairs]
+        ahead = [ref.step is not None and ref.step - i for i, ref in enumerate(refs)]  # the same for all of a row
+        for _, pairs in groupby(zip(refs, ahead, strict=True), lambda pair: (pair[0].name, pair[1])):
+            some = [ref for ref, _ in pairs]
             first, last = some[0], some[-1]
             if self.rolled and first.step is not None and len(some) > 2:
                 yield f"*({first.name}[t] for t in range({self._number(first.step)}, {self._after(last.step)}))"
