@@ -33,6 +33,7 @@ _GENERATORS = {"random", "numpy", "numpy.random", "numpy.random.mtrand"}  # but 
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _NUMBERS = (bool, int, float, complex, str, bytes, np.generic, type(None))
 _UNSEEN = (*_NUMBERS, Tensor, set)
+_CHANGING = (np.ndarray, np.random.Generator, np.random.RandomState, random.Random)
 
 
 class Surroundings:
@@ -57,8 +58,8 @@ class Surroundings:
         self.there = [list(look()) for look in self.looks]
         self.contents = [(x, _content(x)) for x in seen.values() if _changes(x)]
 
-    def settle(self, name: str) -> None:
-        """Leave out what a run of the function has changed: what it keeps.
+    def settle(self, name: str, further: Callable[[], Iterable]) -> None:
+        """Leave out what a run of the function has changed: what it keeps; and look at something further from now on.
 
         Raises:
             ValueError: it has changed a number or an array, has drawn a random number, or taken from an iterator.
@@ -76,7 +77,8 @@ class Surroundings:
             if _content(x) != content:
                 raise changed(name, f", and changes {'an array' if isinstance(x, np.ndarray) else repr(x)}")
         self.contents = [(x, content) for x, content in self.contents if isinstance(x, np.ndarray)]
-        self.looks, self.there = kept, [x for look in kept for x in look()]
+        self.looks = [*kept, further]
+        self.there = [x for look in self.looks for x in look()]
 
     def unchanged(self) -> bool:
         """Whether all stands there as it did."""
@@ -130,7 +132,9 @@ def _looks(x: Any, names: set[str]) -> list[Callable[[], Iterable]]:
         spaces = [] if _is_library(x) else [x.__globals__]
         if spaces:
             looks.append(lambda: [x.__defaults__, x.__kwdefaults__, *(x.__closure__ or ())])
-            for code in _codes(x.__code__):
+            codes = [x.__code__]
+            for code in codes:  # of the function, and of those in it
+                codes += [y for y in code.co_consts if isinstance(y, types.CodeType)]
                 names.update(code.co_names)
                 spaces += [sys.modules] if _IMPORT in code.co_code[::2] else []
     else:
@@ -149,8 +153,7 @@ def _looks(x: Any, names: set[str]) -> list[Callable[[], Iterable]]:
 
 def _changes(x: Any) -> bool:
     """Whether a thing changes where it stands: an array, a random generator, an iterator."""
-    kinds = (np.ndarray, np.random.Generator, np.random.RandomState, random.Random)
-    return isinstance(x, kinds) or hasattr(type(x), "__next__")
+    return isinstance(x, _CHANGING) or hasattr(type(x), "__next__")
 
 
 def _content(x: Any) -> Any:
@@ -185,11 +188,3 @@ def _is_library(x: Any) -> bool:
 def _held(x: Any) -> list:
     """The things that a thing refers to; words that are keys of a dict, too."""
     return [*(x if isinstance(x, dict) else ()), *gc.get_referents(x)]
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """The code of a function, and of the functions in it."""
-    yield code
-    for x in code.co_consts:
-        if isinstance(x, types.CodeType):
-            yield from _codes(x)
