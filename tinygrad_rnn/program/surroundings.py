@@ -11,14 +11,14 @@ goes by a name that the code computes.
 import contextlib
 import dis
 import gc
-import os
 import pickle
 import random
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain, compress, starmap
 from operator import is_
 from typing import Any
 
@@ -64,52 +64,23 @@ class Surroundings:
         Raises:
             ValueError: it has changed a number or an array, has drawn a random number, or taken from an iterator.
         """
-        kept = []
-        for look, then in zip(self.looks, self.there, strict=True):
-            now = list(look())
-            if _are_equal(then, now):
-                kept.append(look)
-            elif len(then) == len(now):
-                for before, after in zip(then, now, strict=True):
-                    if isinstance(before, _NUMBERS) and isinstance(after, _NUMBERS) and not _is_equal(before, after):
-                        raise changed(name, f": {before!r} becomes {after!r}")
+        now = [list(look()) for look in self.looks]
+        alike = [(then, after) for then, after in zip(self.there, now, strict=True) if len(then) == len(after)]
+        for before, after in chain.from_iterable(starmap(zip, alike)):
+            if isinstance(before, _NUMBERS) and isinstance(after, _NUMBERS) and not _is_equal(before, after):
+                raise changed(name, f": {before!r} becomes {after!r}")
         for x, content in self.contents:
             if _content(x) != content:
                 raise changed(name, f", and changes {'an array' if isinstance(x, np.ndarray) else repr(x)}")
         self.contents = [(x, content) for x, content in self.contents if isinstance(x, np.ndarray)]
-        self.looks = [*kept, further]
+        same = [_are_equal(then, after) for then, after in zip(self.there, now, strict=True)]
+        self.looks = [*compress(self.looks, same), further]
         self.there = [x for look in self.looks for x in look()]
 
     def unchanged(self) -> bool:
         """Whether all stands there as it did."""
-        return _are_equal(self.there, [x for look in self.looks for x in look()]) and (
-            not self.contents or all(_content(x) == content for x, content in self.contents)
-        )
-
-
-@contextlib.contextmanager
-def without_chance(name: str) -> Iterator[None]:
-    """A context in which nobody asks the system for random bytes, as a generator without a seed does.
-
-    Raises:
-        ValueError: somebody does. It is not seen while a profiler runs.
-    """
-    asked = False
-
-    def see(frame: types.FrameType, event: str, called: Any) -> None:
-        nonlocal asked
-        asked = asked or (event == "c_call" and called is os.urandom)
-
-    if sys.getprofile() is not None:
-        yield
-        return
-    sys.setprofile(see)  # of this thread alone
-    try:
-        yield
-    finally:
-        sys.setprofile(None)
-    if asked:
-        raise changed(name, ", as it asks the system for random bytes")
+        now = [x for look in self.looks for x in look()]
+        return _are_equal(self.there, now) and all(_content(x) == content for x, content in self.contents)
 
 
 def changed(name: str, what: str) -> ValueError:

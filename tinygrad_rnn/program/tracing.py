@@ -24,7 +24,7 @@ from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
-from tinygrad_rnn.program.surroundings import Surroundings, without_chance
+from tinygrad_rnn.program.surroundings import Surroundings
 from tinygrad_rnn.program.watchers import Recorder, SecondRun
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
@@ -76,8 +76,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     with temporarily(observer, first):
         outputs, returned = run(given)
     surroundings = Surroundings(function, structure)
-    with without_chance(name):
-        SecondRun(name, first).check(run, given, outputs)
+    SecondRun(name, first).check(run, given, outputs)
     with temporarily(observer, first), np.errstate(all="ignore"):
         outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
     graph, parameters, of_wrt = _graph(outputs, given, wrt, first)

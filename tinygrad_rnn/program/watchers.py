@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -110,19 +111,36 @@ class SecondRun(Recorder):
         self.before: dict[Tensor, Tensor] = {}
 
     def check(self, run: Callable, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-        """Run a function once more, and see that it makes the same of its inputs."""
+        """Run a function once more, and see that it makes the same of its inputs, and nothing by chance.
+
+        Raises:
+            ValueError: it does not, or asks the system for random bytes, as a generator without a seed does; this is
+                not seen while a profiler runs.
+        """
         again = [Tensor(_hidden(x.value), x.requires_grad) for x in given]
         self.before.update(zip(again, given, strict=True))
+        asked, is_seen = [], sys.getprofile() is None
+
+        def see(frame: FrameType, event: str, called: Any) -> None:
+            if event == "c_call" and called is os.urandom:
+                asked.append(called)
+
         try:
+            if is_seen:
+                sys.setprofile(see)  # of this thread alone
             with temporarily(observer, self):
                 found, _ = run(again)
         finally:
+            if is_seen:
+                sys.setprofile(None)
             for x, before in self.before.items():  # as the function may have kept it
                 x.value, x.arguments = before.value, before.arguments
         values = ([x.value for x in some] for some in (outputs, found))
         whole = next(self.coming, None) is None and len(found) == len(outputs)
         if not whole or not all(map(self.same, outputs, found, *values)):
             raise self.differs()
+        if asked:
+            raise changed(self.name, ", as it asks the system for random bytes")
 
     def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
         """NaN in the shape of the result, which is known."""
