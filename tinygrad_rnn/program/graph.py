@@ -51,25 +51,18 @@ class Node:
     value: np.ndarray | None = None
     is_cut: ClassVar[bool] = False  # what a program is given is no state that was cut off
 
-    ndim = property(lambda self: len(self.shape), doc="The number of axes.")
-    size = property(lambda self: math.prod(self.shape), doc="The number of elements.")
-    is_leaf = property(lambda self: self.primitive is None, doc="Whether it is given, and not computed.")
-    requires_grad = property(lambda self: self.value is None, doc="Whether it is no constant.")
+    ndim = property(lambda x: len(x.shape), doc="The number of axes.")
+    size = property(lambda x: math.prod(x.shape), doc="The number of elements.")
+    is_leaf = property(lambda x: x.primitive is None, doc="Whether it is given, and not computed.")
+    requires_grad = property(lambda x: x.value is None, doc="Whether it is no constant.")
 
     # What passes, kernel and source look for; nothing else asks which primitive it is
 
-    is_sum = property(lambda self: self.primitive is P.add, doc="Whether it is x + y.")
-    is_product = property(lambda self: self.primitive is P.multiply, doc="Whether it is x ⊙ y.")
-    is_transpose = property(lambda self: self._is(P.transpose, (None,)), doc="Whether it is ᵗx.")
-    is_stack = property(lambda self: self._is(P.stack, (0,)), doc="Whether it is values along a new first axis.")
-
-    def _is(self, primitive: Primitive, static: tuple) -> bool:
-        return self.primitive is primitive and self.static == static
-
-    @property
-    def is_element(self) -> bool:
-        """Whether it is one element of a sequence: x[i]."""
-        return self.primitive is P.getitem and type(self.static[0]) is int
+    is_sum = property(lambda x: x.primitive is P.add, doc="Whether it is x + y.")
+    is_product = property(lambda x: x.primitive is P.multiply, doc="Whether it is x ⊙ y.")
+    is_transpose = property(lambda x: x.primitive is P.transpose and x.static == (None,), doc="Whether it is ᵗx.")
+    is_stack = property(lambda x: x.primitive is P.stack and x.static == (0,), doc="Whether it stacks arrays as rows.")
+    is_element = property(lambda x: x.primitive is P.getitem and type(x.static[0]) is int, doc="Whether it is x[i].")
 
     @property
     def number(self) -> float | None:

@@ -23,7 +23,7 @@ from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
 from tinygrad_rnn.tensor import Tensor, bare
 
-_dtype, _value = operator.attrgetter("value.dtype"), operator.attrgetter("value")
+_value = operator.attrgetter("value")
 _KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used for longest is forgotten first
 
 
@@ -55,16 +55,11 @@ class _Traced:
             self.passes.append(Pass(step.__name__, before, len(graph.nodes), graph, of))
         kept = range(1) if copy else range(1 + len(of.wrt_names))  # what a state becomes may be the next call's input
         self.kernel: Kernel = buffered(graph, kept) if optimize else flat(graph)
-        self.dtypes = [x.dtype for x in of.graph.parameters]
         self.casts = [x.dtype for x in of.graph.inputs]
 
     def fits(self, key: Any) -> bool:
-        """Whether it is of such inputs, of parameters of the dtypes that they have now, and of what stands around."""
-        return (
-            self.key == key
-            and list(map(_dtype, self.trace.parameters)) == self.dtypes
-            and self.trace.surroundings.unchanged()
-        )
+        """Whether it is of such inputs, and of what stands around, parameters and their dtypes too."""
+        return self.key == key and self.trace.surroundings.unchanged()
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
@@ -116,11 +111,8 @@ class Program:
                 results = traced.run(arrays)
             self._traced.remove(traced)
             self._traced.append(traced)
-            loss = results.pop(0).item()
-            if traced.trace.extra is None:
-                return loss, results
-            count = len(self._wrt)
-            return loss, results[:count], *rebuilt(traced.trace.extra, results[count:])
+            loss, count = results.pop(0).item(), len(self._wrt)
+            return loss, results[:count], *rebuilt(traced.trace.extra or (), results[count:])
 
     def backward(self, *inputs: Any) -> Any:
         """Add the gradients to `.grad` of what they are of; return the loss, and what else the function returns."""

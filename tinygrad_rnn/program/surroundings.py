@@ -11,14 +11,14 @@ goes by a name that the code computes.
 import contextlib
 import dis
 import gc
-import os
 import pickle
 import random
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain, compress, starmap
 from operator import is_
 from typing import Any
 
@@ -33,6 +33,7 @@ _GENERATORS = {"random", "numpy", "numpy.random", "numpy.random.mtrand"}  # but 
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _NUMBERS = (bool, int, float, complex, str, bytes, np.generic, type(None))
 _UNSEEN = (*_NUMBERS, Tensor, set)
+_CHANGING = (np.ndarray, np.random.Generator, np.random.RandomState, random.Random)
 
 
 class Surroundings:
@@ -57,57 +58,29 @@ class Surroundings:
         self.there = [list(look()) for look in self.looks]
         self.contents = [(x, _content(x)) for x in seen.values() if _changes(x)]
 
-    def settle(self, name: str) -> None:
-        """Leave out what a run of the function has changed: what it keeps.
+    def settle(self, name: str, further: Callable[[], Iterable]) -> None:
+        """Leave out what a run of the function has changed: what it keeps; and look at something further from now on.
 
         Raises:
             ValueError: it has changed a number or an array, has drawn a random number, or taken from an iterator.
         """
-        kept = []
-        for look, then in zip(self.looks, self.there, strict=True):
-            now = list(look())
-            if _are_equal(then, now):
-                kept.append(look)
-            elif len(then) == len(now):
-                for before, after in zip(then, now, strict=True):
-                    if isinstance(before, _NUMBERS) and isinstance(after, _NUMBERS) and not _is_equal(before, after):
-                        raise changed(name, f": {before!r} becomes {after!r}")
+        now = [list(look()) for look in self.looks]
+        alike = [(then, after) for then, after in zip(self.there, now, strict=True) if len(then) == len(after)]
+        for before, after in chain.from_iterable(starmap(zip, alike)):
+            if isinstance(before, _NUMBERS) and isinstance(after, _NUMBERS) and not _is_equal(before, after):
+                raise changed(name, f": {before!r} becomes {after!r}")
         for x, content in self.contents:
             if _content(x) != content:
                 raise changed(name, f", and changes {'an array' if isinstance(x, np.ndarray) else repr(x)}")
         self.contents = [(x, content) for x, content in self.contents if isinstance(x, np.ndarray)]
-        self.looks, self.there = kept, [x for look in kept for x in look()]
+        same = [_are_equal(then, after) for then, after in zip(self.there, now, strict=True)]
+        self.looks = [*compress(self.looks, same), further]
+        self.there = [x for look in self.looks for x in look()]
 
     def unchanged(self) -> bool:
         """Whether all stands there as it did."""
-        return _are_equal(self.there, [x for look in self.looks for x in look()]) and (
-            not self.contents or all(_content(x) == content for x, content in self.contents)
-        )
-
-
-@contextlib.contextmanager
-def without_chance(name: str) -> Iterator[None]:
-    """A context in which nobody asks the system for random bytes, as a generator without a seed does.
-
-    Raises:
-        ValueError: somebody does. It is not seen while a profiler runs.
-    """
-    asked = False
-
-    def see(frame: types.FrameType, event: str, called: Any) -> None:
-        nonlocal asked
-        asked = asked or (event == "c_call" and called is os.urandom)
-
-    if sys.getprofile() is not None:
-        yield
-        return
-    sys.setprofile(see)  # of this thread alone
-    try:
-        yield
-    finally:
-        sys.setprofile(None)
-    if asked:
-        raise changed(name, ", as it asks the system for random bytes")
+        now = [x for look in self.looks for x in look()]
+        return _are_equal(self.there, now) and all(_content(x) == content for x, content in self.contents)
 
 
 def changed(name: str, what: str) -> ValueError:
@@ -130,7 +103,9 @@ def _looks(x: Any, names: set[str]) -> list[Callable[[], Iterable]]:
         spaces = [] if _is_library(x) else [x.__globals__]
         if spaces:
             looks.append(lambda: [x.__defaults__, x.__kwdefaults__, *(x.__closure__ or ())])
-            for code in _codes(x.__code__):
+            codes = [x.__code__]
+            for code in codes:  # of the function, and of those in it
+                codes += [y for y in code.co_consts if isinstance(y, types.CodeType)]
                 names.update(code.co_names)
                 spaces += [sys.modules] if _IMPORT in code.co_code[::2] else []
     else:
@@ -149,8 +124,7 @@ def _looks(x: Any, names: set[str]) -> list[Callable[[], Iterable]]:
 
 def _changes(x: Any) -> bool:
     """Whether a thing changes where it stands: an array, a random generator, an iterator."""
-    kinds = (np.ndarray, np.random.Generator, np.random.RandomState, random.Random)
-    return isinstance(x, kinds) or hasattr(type(x), "__next__")
+    return isinstance(x, _CHANGING) or hasattr(type(x), "__next__")
 
 
 def _content(x: Any) -> Any:
@@ -185,11 +159,3 @@ def _is_library(x: Any) -> bool:
 def _held(x: Any) -> list:
     """The things that a thing refers to; words that are keys of a dict, too."""
     return [*(x if isinstance(x, dict) else ()), *gc.get_referents(x)]
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """The code of a function, and of the functions in it."""
-    yield code
-    for x in code.co_consts:
-        if isinstance(x, types.CodeType):
-            yield from _codes(x)

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
-from tinygrad_rnn.program.surroundings import Surroundings, without_chance
+from tinygrad_rnn.program.surroundings import Surroundings
 from tinygrad_rnn.program.watchers import Recorder, SecondRun
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
@@ -66,10 +67,8 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     if not recording.get():
         raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
     leaves, structure = flattened(inputs)
-    given = [Tensor(bare(x)) for x in leaves]
+    given = [Tensor(bare(x), isinstance(x, Tensor) and x.requires_grad) for x in leaves]
     wrt = [given[p] if isinstance(p, int) else p for p in inputs_among(name, of, inputs)]
-    for x, leaf in zip(leaves, given, strict=True):
-        leaf.requires_grad = isinstance(x, Tensor) and x.requires_grad
     for p in wrt:
         p.requires_grad = True
 
@@ -77,12 +76,11 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     with temporarily(observer, first):
         outputs, returned = run(given)
     surroundings = Surroundings(function, structure)
-    with without_chance(name):
-        _check_again(name, run, first, given, outputs)
-    surroundings.settle(name)
+    SecondRun(name, first).check(run, given, outputs)
     with temporarily(observer, first), np.errstate(all="ignore"):
         outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
     graph, parameters, of_wrt = _graph(outputs, given, wrt, first)
+    surroundings.settle(name, partial(map, attrgetter("value.dtype"), parameters))
 
     input_names = _input_names(function, inputs)
     names = dict(zip(given, input_names, strict=True))
@@ -95,23 +93,12 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
     """The loss that a function returns, and the arrays of what else it does; and the structure of that."""
     result = function(*rebuilt(structure, given))
     loss, *extra = result if isinstance(result, tuple) and result else (result,)
-    _check_loss(name, loss)
+    if instance(f"compile({name}): its loss", loss, Tensor, "a scalar Tensor").size != 1:
+        raise ValueError(f"compile({name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()")
+    if not loss.requires_grad:
+        raise ValueError(f"compile({name}): its loss depends on nothing that requires a gradient")
     others, returned = flattened(tuple(extra))
     return [loss, *map(as_tensor, others)], returned
-
-
-def _check_again(name: str, run: Callable, first: Recorder, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-    """Run a function once more, and see that it makes the same of its inputs."""
-    again = SecondRun(name, first)
-    try:
-        with temporarily(observer, again):
-            found, _ = run([again.input(x) for x in given])
-    finally:
-        again.leave()
-    values = ([x.value for x in some] for some in (outputs, found))
-    whole = next(again.coming, None) is None and len(found) == len(outputs)
-    if not whole or not all(map(again.same, outputs, found, *values)):
-        raise again.differs()
 
 
 def _graph(
@@ -191,10 +178,3 @@ def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
     for name, value in zip(names, inputs, strict=False):
         found += [name] if is_array(value) else [f"{name}_{i}" for i, _ in enumerate(flattened(value)[0], 1)]
     return tuple(found)
-
-
-def _check_loss(name: str, loss: Any) -> None:
-    if instance(f"compile({name}): its loss", loss, Tensor, "a scalar Tensor").size != 1:
-        raise ValueError(f"compile({name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()")
-    if not loss.requires_grad:
-        raise ValueError(f"compile({name}): its loss depends on nothing that requires a gradient")

@@ -4,7 +4,8 @@ import linecache
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import calling_line, describe
-from tinygrad_rnn.observer import Observer
+from tinygrad_rnn.observer import Observer, observer
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.steps import static_key
@@ -109,11 +110,37 @@ class SecondRun(Recorder):
         self.name, self.coming, self.warned = name, iter(first.nodes), first.warned
         self.before: dict[Tensor, Tensor] = {}
 
-    def input(self, before: Tensor) -> Tensor:
-        """A Tensor in the place of an input of the first run."""
-        x = Tensor(_hidden(before.value), before.requires_grad)
-        self.before[x] = before
-        return x
+    def check(self, run: Callable, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        """Run a function once more, and see that it makes the same of its inputs, and nothing by chance.
+
+        Raises:
+            ValueError: it does not, or asks the system for random bytes, as a generator without a seed does; this is
+                not seen while a profiler runs.
+        """
+        again = [Tensor(_hidden(x.value), x.requires_grad) for x in given]
+        self.before.update(zip(again, given, strict=True))
+        asked, is_seen = [], sys.getprofile() is None
+
+        def see(frame: FrameType, event: str, called: Any) -> None:
+            if event == "c_call" and called is os.urandom:
+                asked.append(called)
+
+        try:
+            if is_seen:
+                sys.setprofile(see)  # of this thread alone
+            with temporarily(observer, self):
+                found, _ = run(again)
+        finally:
+            if is_seen:
+                sys.setprofile(None)
+            for x, before in self.before.items():  # as the function may have kept it
+                x.value, x.arguments = before.value, before.arguments
+        values = ([x.value for x in some] for some in (outputs, found))
+        whole = next(self.coming, None) is None and len(found) == len(outputs)
+        if not whole or not all(map(self.same, outputs, found, *values)):
+            raise self.differs()
+        if asked:
+            raise changed(self.name, ", as it asks the system for random bytes")
 
     def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
         """NaN in the shape of the result, which is known."""
@@ -142,11 +169,6 @@ class SecondRun(Recorder):
             return self.before[x] is before
         one = before is x or (before.is_leaf and x.is_leaf)
         return one and (not x.is_leaf or held is holds or np.array_equal(held, holds, equal_nan=True))
-
-    def leave(self) -> None:
-        """Give all their values, as the function may have kept them."""
-        for x, before in self.before.items():
-            x.value, x.arguments = before.value, before.arguments
 
     def differs(self, at: Tensor | None = None) -> ValueError:
         """The error that tells of a difference, at a node or at the end."""
