@@ -109,7 +109,7 @@ class Drawing:
     @property
     def added(self) -> set[str]:
         """The ids of the nodes in which several gradients meet, and are added up."""
-        arriving = Counter(edge.target for edge in self.edges if edge.kind == "gradient")
+        arriving = Counter(edge.target for edge in self.edges if edge.kind in ("gradient", "loop"))
         return {node.id for node in self.nodes if arriving[node.id] > 1 and node.kind != "elided"}
 
     @property
@@ -120,9 +120,7 @@ class Drawing:
         parts += [counted(len(self.edges), "edge")] if self.edges else []
         over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
         if len(self.steps) == 1:
-            over = f" over time step {self.steps[0]}"
-        if self.rolled:
-            over = " of one time step, which stands for all"
+            over = " of one time step, which stands for all" if self.rolled else f" over time step {self.steps[0]}"
         over += f", {sum(self.hidden.values())} of them hidden" if self.hidden else ""
         return f"The {self.title}{over}{': ' if parts else ''}{', '.join(parts)}. {self.caption}".strip()
 

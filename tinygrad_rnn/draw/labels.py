@@ -123,6 +123,7 @@ def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, st
     widest: dict[tuple, float] = defaultdict(float)
     one = unfolded.level == "states"
     arriving = Counter(link.source for link in unfolded.links if link.source.tensor.requires_grad)
+    arriving.update(state for state, _, _ in unfolded.loops)
     for p in unfolded.places:
         label = labels.label(p, gradient or not one) + "₊" * (arriving[p] > 1)
         p.width, p.height = size(p.kind, label, notes.get(p, ""))
