@@ -1,10 +1,11 @@
 """Drawings: nodes and edges as plain data, which knows neither graphs nor pictures."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.style import NODE_FONT, NODES, SCALE
+from tinygrad_rnn.draw.style import AROUND, NODE_FONT, NODES, SCALE, size
 from tinygrad_rnn.tables import counted
 
 
@@ -126,3 +127,13 @@ class Drawing:
 
     def __repr__(self) -> str:
         return f"<{self.description}>"
+
+
+def around(nodes: Sequence[Node], edges: Sequence[Edge] = ()) -> tuple[float, float, float, float]:
+    """A frame around nodes and edges: left, bottom, right, top."""
+    points = [point for edge in edges for point in edge.curve]
+    for node in nodes:
+        width, height = node.extent or size(node.kind, node.label, node.note)
+        points += [(node.x + sign * width / 2, node.y + sign * height / 2) for sign in (-1, 1)]
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys) - AROUND, max(xs), max(ys) + AROUND

@@ -11,6 +11,7 @@ SMALLER = 0.68  # the font of an index, in parts of that of what it belongs to
 NOTE_GAP = 3.0  # between a label and the note below it
 ARROW = 7.0
 MARGIN = 8.0  # from a column's outermost nodes to its panel's edge
+AROUND = 14.0  # above and below what stands in a tight frame
 CORNER = 8.0  # the radius of a turn
 RING = 4.0  # from a border to the one around it
 

@@ -14,7 +14,7 @@ from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram
-from tinygrad_rnn.draw.drawing import Edge, Node, Scale
+from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT, Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.placement import GAP, Lane
@@ -27,7 +27,6 @@ from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
-AROUND = 14.0  # from what stands in a tight frame to its edge
 
 
 def forward(output: Tensor | Sequence[Tensor], **options: Any) -> Diagram:
@@ -136,7 +135,7 @@ class _Figure:
         return Diagram(
             title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
             hidden=unfolded.hidden, rolled=unfolded.rolled, scale=self.scale,
-            frame=_around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
+            frame=around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
             font_size=self.options.font_size, direction="RL" if gradient else "LR", tight=tight,
             story=self.story if told else None,
         )  # fmt: skip
@@ -236,13 +235,3 @@ def _loop(state: Place, start: Place, back: int, curve: tuple, middle: tuple) ->
     before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
     markup = f"<I>t</I>{before}<I>t</I>"
     return Edge(state.id, start.id, f"t{before}t", "loop", markup, curve, middle)
-
-
-def _around(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[float, float, float, float]:
-    """A frame around all that stands in a figure."""
-    points = [point for edge in edges for point in edge.curve]
-    for node in nodes:
-        width, height = size(node.kind, node.label, node.note)
-        points += [(node.x + sign * width / 2, node.y + sign * height / 2) for sign in (-1, 1)]
-    xs, ys = zip(*points, strict=True)
-    return min(xs), min(ys) - AROUND, max(xs), max(ys) + AROUND
