@@ -54,10 +54,7 @@ class Diagram(Drawing):
                 table). OSError: the file cannot be written. DrawingError: no layout engine is installed, or it fails.
             ImportError: a .gif without Pillow.
         """
-        suffix = Path(path).suffix.lower()
-        if suffix[1:] not in FORMATS:
-            known = ", ".join(f".{name}" for name in FORMATS)
-            raise ValueError(f"cannot save {os.fspath(path)!r}: the suffix says as what, and is one of {known}")
+        suffix = checks.one_of("save", "suffix", Path(path).suffix.lower(), [f".{name}" for name in FORMATS])
         return write_file(path, self.render(suffix[1:], dpi, outlines))
 
     def frames(self, folder: str | os.PathLike, format: str = "svg", **how: Any) -> list[Path]:
@@ -109,14 +106,14 @@ class Diagram(Drawing):
             return self.source.encode()
         if format == "json":
             return json.dumps(self.data, ensure_ascii=False, indent=1).encode()
+        if format == "svg":
+            return svg.draw(self, outlines=outlines)
         if format == "html":
             return page.build(self._told())
         if format == "gif":
             return _animated(moment.render("png", dpi or 96) for moment in self._told().moments())
-        if format == "svg":
-            return svg.draw(self, outlines=outlines)
-        source = dot.digraph(self, dpi or 192).source if format == "png" else self.source
-        return layout.render(source, format, whole=dpi is not None)
+        dots = dpi or 192 if format == "png" else None
+        return layout.render(dot.digraph(self, dots).source, format, whole=dpi is not None)
 
     @property
     def data(self) -> dict[str, Any]:

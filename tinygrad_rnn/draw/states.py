@@ -115,22 +115,20 @@ class States:
 
     def _groups(self, uses: Mapping[Tensor, list[Use]]) -> dict[Tensor, tuple[Tensor, ...]]:
         """The states of a step that depend on each other, with no matrix in between: (h, c), by its h."""
-        roles = {self.role(x): x for x in uses if x in self.states and not x.is_leaf}
-        after = {role: {role} for role in roles}  # what each depends on
-        for x in roles.values():
-            after[self.role(x)].update(self.role(use.source) for use in uses[x] if use.source in self.states)
-        for _ in roles:
-            after = {role: set().union(*(after.get(r, ()) for r in known)) for role, known in after.items()}
+        states = [x for x in uses if x in self.states]
+        read: dict[Role, set[Role]] = defaultdict(set)  # the states that each is made of
+        for x in states:
+            read[self.role(x)].update(self.role(use.source) for use in uses[x] if use.source in self.states)
+        first: dict[Role, Role] = {}  # the h of every c
+        for x in states:
+            for y in [use.source for use in uses[x] if not _has_matrix(use) and use.source.step == x.step]:
+                if y in self.states and y.shape == x.shape and self.role(x) in read[self.role(y)]:
+                    first[self.role(y)] = self.role(x)
         found: dict[tuple, list[Tensor]] = defaultdict(list)
-        for role, x in roles.items():
-            circle = [r for r in roles if r in after[role] and role in after[r] and roles[r].shape == x.shape]
-            inside = [use for r in circle for use in uses[roles[r]] if use.source.step == roles[r].step]
-            between = self.drawn - self.data - self.states
-            matrices = [use for use in inside if self.role(use.source) in circle and _has_matrix(use)]
-            if len(circle) > 1 and not matrices and not any(use.source in between for use in inside):
-                for y in uses:
-                    if y in self.states and self.role(y) == role:
-                        found[tuple(circle), y.step].insert(0, y)
+        for x in sorted(states, key=lambda x: self.role(x) in first):
+            role = first.get(self.role(x), self.role(x))
+            if role in first.values():
+                found[role, x.step, x.is_leaf].append(x)
         return {parts[0]: tuple(parts) for parts in found.values() if len(parts) > 1}
 
 

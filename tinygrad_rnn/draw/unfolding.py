@@ -142,15 +142,15 @@ class Unfolded:
         self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
         self.places, self.links = self._placed(uses, weights, set(steps))
         self.steps = [step for step in steps if step not in self.gap]
-        standing = defaultdict(list)
+        self.shared: dict[Tensor, list[Place]] = defaultdict(list)
         for p in self.places:
-            if p.kind != "elided":
-                standing[p.tensor].append(p)
-        self.shared = {x: where for x, where in standing.items() if len(self.used[x]) > 1 and x.requires_grad}
-        if self.rolled:  # what stands in the step stands in all of them
-            last = steps[-1]
-            self.shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == last}
-            names.steps = {x: _relative(k - last) for x, k in names.steps.items()}
+            is_shared = p.tensor.requires_grad and p.kind != "elided" and len(self.used[p.tensor]) > 1
+            if self.rolled:  # what stands in the step stands in all of them
+                is_shared = p.kind == "parameter" and p.column == steps[-1]
+            if is_shared:
+                self.shared[p.tensor].append(p)
+        if self.rolled:
+            names.steps = {x: _relative(k - steps[-1]) for x, k in names.steps.items()}
         self.writer, self.markup = (Writer(names, notation, to, brief=True) for to in (PLAIN, MARKUP))
         self.write = lambda kind, **how: kind(names, notation, MARKUP, brief=True, **how)
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
@@ -288,11 +288,6 @@ class Unfolded:
         return {link for link in self.links if farther[link.target] & bit[link.source.tensor]}
 
     @cached_property
-    def has_gradients(self) -> bool:
-        """True if there are gradients among the variables, as in a recorded backward graph."""
-        return any(isinstance(x.name, GradientName) for x in self.columns)
-
-    @cached_property
     def sums(self) -> dict[Tensor, tuple[str, str]]:
         """The ids of a shared parameter's Σ, and of the gradient that it makes; numbered as parameters are found."""
         return {x: (f"sum{i}", f"total{i}") for i, x in enumerate(self.shared)}
@@ -305,10 +300,8 @@ def _outputs(output: Tensor | Sequence[Tensor]) -> dict[Tensor, None]:
         raise ValueError("draw: an empty list has no graph; give the outputs to draw")
     for x in outputs:
         if checks.instance("draw", x, Tensor).is_leaf:
-            raise ValueError(
-                f"draw: {describe(x)} has no graph: it was not made from a Tensor with requires_grad=True, or was "
-                "made inside no_grad(), or is detached"
-            )
+            why = "made without requires_grad=True, inside no_grad(), or detached"
+            raise ValueError(f"draw: {describe(x)} has no graph: it was {why}")
     return dict.fromkeys(outputs)
 
 
@@ -317,9 +310,7 @@ def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) ->
     on_way = {checks.instance("draw", start, Tensor)}
     on_way.update(node for node in nodes if any(x in on_way for x in node.inputs))
     for output in outputs:
-        if output is start:
-            raise ValueError(f"draw: between {describe(output)} and itself there is nothing")
-        if output not in on_way:
+        if output is start or output not in on_way:
             raise ValueError(f"draw: {describe(output)} does not depend on {describe(start)}")
     if not start.requires_grad:
         raise ValueError(f"draw: no gradient flows back to {describe(start)}, which does not require one")
@@ -328,17 +319,10 @@ def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) ->
 
 def _carried(uses: Mapping[Tensor, list[Use]], columns: Mapping[Tensor, float | None], steps: set[int]) -> set[Tensor]:
     """The named variables that one step hands on to another, and the states that a step starts from."""
-    return {
-        use.source
-        for target, made_of in uses.items()
-        for use in made_of
-        if columns[target] in steps
-        and columns[use.source] not in (None, columns[target])
-        and (use.source.is_leaf or columns[use.source] in steps)
-        and not (uses[use.source] and all(is_parameter(of.source) for of in uses[use.source]))
-        and use.source.name is not None
-        and not isinstance(use.source.name, GradientName)
-    }
+    pairs = ((use.source, q) for q, made_of in uses.items() if columns[q] in steps for use in made_of)
+    handed = {p for p, q in pairs if columns[p] not in (None, columns[q]) and (p.is_leaf or columns[p] in steps)}
+    named = {x for x in handed if x.name is not None and not isinstance(x.name, GradientName)}
+    return {x for x in named if not (uses[x] and all(is_parameter(use.source) for use in uses[x]))}
 
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
