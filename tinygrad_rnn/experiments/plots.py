@@ -19,13 +19,14 @@ from tinygrad_rnn.files import write_file
 # The lines of the diagrams' nodes: states, outputs, parameters; then others that are told apart by the colour-blind too
 COLOURS = [NODES[kind].line for kind in ("state", "output", "parameter")]
 COLOURS += ["#3f7d4e", "#7a4fa3", "#c2528b", "#5a6575"]
+MARK = "tinygrad_rnn"  # of an SVG file, as who has made it
 _DASHED = "#8a8a8a"  # bounds and baselines
 _NAME_HEIGHT = 0.19  # inches
 _STYLE = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.grid": True,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
     "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9),
-    "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn", "figure.constrained_layout.use": True,
+    "svg.fonttype": "none", "svg.hashsalt": MARK, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def available() -> bool:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         text = 'plots need matplotlib: pip install "tinygrad-rnn[plot]"; the CSV files have their numbers'
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, stacklevel=2)
         return False
     return True
 
@@ -60,7 +61,7 @@ def save(drawing: Any, path: str | os.PathLike) -> Path:
     import matplotlib
 
     path, content = Path(path), io.BytesIO()
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:], {})
+    metadata = {"svg": {"Date": None, "Creator": MARK}, "pdf": {"CreationDate": None}}.get(path.suffix[1:], {})
     with matplotlib.rc_context(_STYLE):
         drawing.savefig(content, format=path.suffix[1:] or "svg", metadata=metadata)
     return write_file(path, content.getvalue())
@@ -123,6 +124,68 @@ def curves(
     if len(lines) > 1:
         add_names(axes)
     return save(drawing, path)
+
+
+def dots(
+    path: str | os.PathLike, points: Sequence[Mapping[str, Any]], values: Sequence[float], name: str, unit: str = ""
+) -> Path:
+    """A dot for each value, over the first parameter of its point that was varied, one of numbers if there is one.
+
+    The next parameter of few values is its colour. A line goes through the medians where dots share their place on an
+    axis of numbers, or where nothing else was varied. Crosses at the top are values that are not finite.
+    """
+    names = list(dict.fromkeys(name for point in points for name in point))
+    words = {name: np.array([_word(point.get(name)) for point in points]) for name in names}
+    varied = [name for name in names if len({*words[name]}) > 1] or names[:1]
+    numeric = [name for name in varied if all(_is_number(point.get(name)) for point in points)]
+    axis = (numeric or varied)[0]
+    others = [name for name in varied if name != axis]
+    colour = next((name for name in others if len({*words[name]}) <= len(COLOURS)), None)
+    families = words[colour] if colour else np.zeros(len(points))
+    places = list(dict.fromkeys(words[axis]))
+    xs = np.array([point[axis] for point in points] if numeric else [places.index(word) for word in words[axis]])
+    ys = np.where(np.isfinite(values), values, np.nan)
+    lost, drawing, axes = np.isnan(ys), *figure()
+    shared = 2 * len({*zip(xs, families, strict=True)}) <= len(points) or others == [colour] * len(others)
+    for shade, family in zip(COLOURS, dict.fromkeys(families), strict=False):
+        mine, label = families == family, f"{colour} = {_short(family)}" if colour else None
+        axes.plot(xs[mine], ys[mine], "o", color=shade, markersize=4, label=label)
+        if numeric and shared:
+            at = np.unique(xs[mine])
+            axes.plot(at, [np.median(ys[mine & (xs == x)]) for x in at], color=shade, linewidth=1.6)
+    if lost.any():
+        above, label = axes.get_xaxis_transform(), "failed, or not finite"  # y in heights of the axes
+        axes.plot(xs[lost], np.full(lost.sum(), 0.97), "x", color=COLOURS[-1], transform=above, label=label)
+    if not numeric:
+        axes.set_xticks(range(len(places)), map(_short, places), rotation=30.0 if sum(map(len, places)) > 60 else 0.0)
+        axes.set_xlim(-0.5, len(places) - 0.5)
+    elif _spans_magnitudes(xs):
+        axes.set_xscale("log")
+    if _spans_magnitudes(ys[~lost]):
+        axes.set_yscale("log")
+    axes.set_title(f"{name} against {axis}; runs: {len(points)}", loc="left")
+    axes.set(xlabel=axis, ylabel=", ".join(filter(None, [name, unit])))
+    if axes.get_legend_handles_labels()[0]:
+        add_names(axes)
+    return save(drawing, path)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _short(word: str) -> str:
+    """The end of a long word, where paths differ."""
+    return plain(word if len(word) <= 24 else f"…{word[-23:]}")
+
+
+def _spans_magnitudes(values: np.ndarray) -> bool:
+    """True if a logarithmic axis shows more, since half of the values are in the lowest quarter."""
+    return bool(values.size and values.min() > 0 and np.median(values) <= values.max() / 4)
 
 
 def add_names(axes: Any) -> None:
