@@ -19,7 +19,8 @@ SHOWN = 200  # characters of a file in an error
 
 def sunspots() -> np.ndarray:
     """The yearly sunspot number, 1700 to 2008: 309 values, with a cycle of about 11 years."""
-    return _column("sunspots.csv", (files("tinygrad_rnn") / "data" / "sunspots.csv").read_bytes(), "SUNACTIVITY")
+    with (files("tinygrad_rnn") / "data" / "sunspots.csv").open() as file:
+        return np.loadtxt(file, delimiter=",", skiprows=1, usecols=1)
 
 
 def sine(points: int = 100, periods: float = 2.0) -> np.ndarray:
@@ -63,10 +64,7 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
         ValueError: it is no CSV file in UTF-8, there is no such column or more than one, or a value in it is no finite
             number; names the line.
     """
-    return _column(os.fspath(path), read_file(path), column)
-
-
-def _column(path: str, content: bytes, column: str | None) -> np.ndarray:
+    path, content = os.fspath(path), read_file(path)
     values = []
     try:
         if b"\0" in content:

@@ -98,15 +98,12 @@ def given(options: argparse.Namespace, kind: type) -> dict[str, Any]:
 
 
 def reader(kind: type, optional: bool = False) -> Callable[[str], Any]:
-    """A function that reads an option's value, a word or a number, from its text."""
-    wanted = {int: "a whole number", float: "a number", str: "a word"}[kind] + (" or none" if optional else "")
+    """A function that reads an option's value, a word or a number, from its text; argparse tells its name."""
 
     def read(text: str) -> Any:
-        try:
-            return None if optional and text == "none" else kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+        return None if optional and text == "none" else kind(text)
 
+    read.__name__ = {int: "whole number", float: "number", str: "word"}[kind] + (" or none" if optional else "")
     return read
 
 
@@ -135,7 +132,7 @@ class Settings:
     hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=10**6)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
     batch: int = _by_data(
-        32, 32, "windows of an update; with truncate, parts of the data side by side: 1 series", least=1
+        32, 32, "windows of an update; with truncate, parts of the data side by side, of a series 1", least=1
     )
     epochs: int = _by_data(100, 6, "times through the data", least=1)
     lr: float = _by_data(0.01, 0.005, "learning rate")

@@ -368,31 +368,27 @@ def combinations(grid: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]
     return points
 
 
-def sample(
-    points: int, *, uniform: Mapping[str, Sequence[float]] | None = None,
-    log_uniform: Mapping[str, Sequence[float]] | None = None, choice: Mapping[str, Sequence[Any]] | None = None,
-    seed: int = 0,
-) -> list[dict[str, Any]]:  # fmt: skip
+def sample(points: int, *, seed: int = 0, **ranges: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Draw the parameters of so many runs at random; returns one dict for each, to be given to `sweep`.
 
     Args:
-        uniform: the lowest and the highest value by name; whole numbers, both included, if both are whole.
-        log_uniform: likewise, with equal chances for equal ratios. choice: the values by name, with equal chances.
+        ranges: uniform, the lowest and the highest value by name; whole numbers, both included, if both are whole.
+            log_uniform, likewise, with equal chances for equal ratios. choice, the values by name, with equal chances.
 
     Raises:
         ValueError: a range that is none, a name that is there twice, or no name at all; points or seed out of range.
         TypeError: they are no whole numbers.
     """
     seed, points = checks.whole("", "seed", seed, 0), checks.whole("", "points", points, 1, MOST)
-    groups = zip(RANGES, (uniform or {}, log_uniform or {}, choice or {}), strict=True)
-    ranges = [(kind, name, values) for kind, group in groups for name, values in group.items()]
-    names = [name for _, name, _ in ranges]
+    refuse_unknown("range", ranges, RANGES)
+    drawn = [(kind, name, values) for kind in RANGES for name, values in ranges.get(kind, {}).items()]
+    names = [name for _, name, _ in drawn]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"sample: each name in one of {', '.join(RANGES)}, and one at least; not {names}")
-    for kind, name, values in ranges:
+    for kind, name, values in drawn:
         _refuse_no_range(kind, name, values)
     rng = np.random.default_rng(seed)
-    return [{name: _value(kind, values, rng.random()) for kind, name, values in ranges} for _ in range(points)]
+    return [{name: _value(kind, values, rng.random()) for kind, name, values in drawn} for _ in range(points)]
 
 
 def _refuse_no_range(kind: str, name: str, values: Any) -> None:
