@@ -392,7 +392,7 @@ def test_a_terminal_without_unicode(tmp_path):
         (["--steps", "309"], 2, "need 310 values; there are 309"),
         (["--seed", "-1"], 2, "seed=-1: a whole number from 0"),
         (["--out", "a.csv"], 1, "a folder is needed, and this is a file: a.csv"),
-        (["--hidden", "10000000"], 1, "not enough memory"),
+        (["--hidden", "10000000"], 1, "Unable to allocate"),
         (["--out", "a.csv/out"], 1, "a.csv"),
         (["--level", "all"], 2, "unrecognized arguments"),
         (["--column", "price"], 2, "column='price' is of a CSV file; sunspots is none"),

@@ -8,15 +8,12 @@ import argparse
 import contextlib
 import difflib
 import inspect
-import itertools
-import logging
 import os
 import re
 import shlex
 import signal
 import sys
 import textwrap
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -34,7 +31,15 @@ from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
 from tinygrad_rnn.experiments.flow import PRESETS, QUANTITIES, Conditions, Flow, Net, Preset, flow, nets_of
 from tinygrad_rnn.experiments.run import CHECKPOINT, read_settings, train
-from tinygrad_rnn.experiments.settings import Settings, add_options, check, given, nonlinearity_option, option, reader
+from tinygrad_rnn.experiments.settings import (
+    Settings,
+    add_options,
+    check_fields,
+    given,
+    nonlinearity_option,
+    option,
+    reader,
+)
 from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
 from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
@@ -45,7 +50,6 @@ from tinygrad_rnn.tables import aligned, counted
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
-ANSWER = 5  # seconds that a Dask scheduler has to answer in
 CELLS: dict[str, Callable[..., Cell]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
 CELLS |= {"LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}
 
@@ -54,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
-    if threading.current_thread() is threading.main_thread():
+    with contextlib.suppress(ValueError):  # signals are for the main thread
         signal.signal(signal.SIGTERM, _terminate)
     options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
 
@@ -77,10 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
         status, message = 1, ": ".join(filter(None, [error.strerror or str(error), error.filename]))
-    except MemoryError as error:
-        status, message = 1, f"not enough memory: {error}"
-    except (ValueError, DrawingError, ArithmeticError, ImportError) as error:  # the last of a package that is an extra
-        status, message = 2 if isinstance(error, ValueError) else 1, str(error)
+    except ValueError as error:
+        status, message = 2, str(error)
+    except (DrawingError, ArithmeticError, MemoryError, ImportError) as error:  # the last of a package that is an extra
+        status, message = 1, str(error) or "not enough memory"
     tell(message)
     return status
 
@@ -213,7 +217,7 @@ class Forecast:
     layers: int = option(1, "cells on each other", least=1)
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         self.xs, self.target = datasets.window(datasets.series(self.data, self.column), self.steps)
         rng, kind = np.random.default_rng(self.seed), KINDS[self.cell]
         settings = {"nonlinearity": self.nonlinearity} if self.nonlinearity else {}
@@ -440,43 +444,36 @@ def _rows(found: Flow, nets: Mapping[Net, tuple[float, float] | None]) -> list[S
 def _sweep(options: argparse.Namespace) -> int:
     points = read_points(options.file)
     varied = [name for name in points[0] if any(point[name] != points[0][name] for point in points)]
-    function, count = TrainPoint(points, options.out), itertools.count(1)
+    function, ended = TrainPoint(points, options.out), []
 
     def show(run: Run) -> None:
+        ended.append(run)
         settings = " ".join(f"{name}={run.parameters[name]}" for name in varied) or "as the file says"
         numbers = run.numbers()
         name = options.measure if options.measure in numbers else next(iter(numbers), None)
         found = run.error or f"{f'{name} {numbers[name]:.6g}, ' if name else ''}{run.seconds:.1f} s"
-        print(f"{next(count)}/{len(points)} {settings}: {found}", flush=True)
+        print(f"{len(ended)}/{len(points)} {settings}: {found}", flush=True)
 
     try:
-        with contextlib.ExitStack() as ending:
-            client = ending.enter_context(_cluster(options.dask)) if options.dask else None
-            executor = client and client.get_executor(pure=False)
-            runs = sweep(
-                function, points, executor, out=options.out, workers=options.workers, measure=options.measure,
-                progress=show, key=function.key,
+        with _dask(options.dask) if options.dask else contextlib.nullcontext() as client:
+            sweep(
+                function, points, client and client.get_executor(pure=False), out=options.out, key=function.key,
+                workers=options.workers, measure=options.measure, progress=show,
             )  # fmt: skip
     except KeyboardInterrupt as interrupt:
         kept = f"interrupted; {options.out} keeps what has run, give it again to go on"
         kept += "; what the cluster has begun it goes on with" if options.dask else ""
         raise type(interrupt)(kept) from None
-    failed = sum(run.error is not None for run in runs)
-    if failed:
-        told = f"{failed} of {counted(len(runs), 'run')} failed; {options.out} tells why"
+    if failed := sum(run.error is not None for run in ended):
+        told = f"{failed} of {counted(len(ended), 'run')} failed; {options.out} tells why"
         print(f"tinygrad-rnn sweep: {told}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _cluster(address: str) -> Any:
-    """A client of the Dask cluster at an address."""
+def _dask(address: str) -> Any:
+    """A client of the Dask cluster whose scheduler has this address."""
     try:
         from distributed import Client
     except ImportError as error:
         raise ImportError('--dask needs Dask: pip install "tinygrad-rnn[dask]"') from error
-    for name in ("distributed", "distributed.client", "distributed.core"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is told in a line, not in tracebacks
-    try:
-        return Client(address, timeout=ANSWER)
-    except (OSError, ValueError) as error:
-        raise ConnectionError(f"--dask {address}: no Dask scheduler answers there") from error
+    return Client(address, timeout=5)

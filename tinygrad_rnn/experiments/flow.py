@@ -19,7 +19,7 @@ from tinygrad_rnn.bptt.through_time import gradient_flow, norm_bound
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.datasets import adding_problem
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.settings import check, nonlinearity_option, option
+from tinygrad_rnn.experiments.settings import check_fields, nonlinearity_option, option
 from tinygrad_rnn.optim import Adam, clip_grad_norm
 
 CELLS = {"rnn": nn.RNNCell, "irnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
@@ -54,7 +54,7 @@ class Net:
     updates: int = option(0, "of training; 0 1000 shows both", least=0, most=math.inf)
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         if self.cell == "rnn" and self.nonlinearity is None:
             object.__setattr__(self, "nonlinearity", "tanh")
 
@@ -94,7 +94,7 @@ class Conditions:
     seed: int = option(0, "of weights and data", least=0, most=math.inf)
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def nonlinearity_option() -> Any:
     return option(None, "f of rnn (default: tanh)", choices=tuple(NONLINEARITIES), of=("cell", "rnn"))
 
 
-def check(settings: Any) -> None:
+def check_fields(settings: Any) -> None:
     """Check every field of an object of such a dataclass, and make its numbers plain ones.
 
     Raises:
@@ -154,7 +154,7 @@ class Settings:
         for name, default in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        check(self)
+        check_fields(self)
         if self.column is not None and self._suffix != ".csv":
             raise ValueError(f"column={self.column!r} is of a CSV file; {self.data} is none")
         if self.truncate is not None and self.truncate != self.window:

@@ -195,8 +195,7 @@ def _finished(out: Path, function: Callable[..., Any], points: Mapping[str, dict
                 raise ValueError(f"sweep: {path} is not the record of a run: delete it") from None
             if theirs != _name(function):
                 raise ValueError(f"sweep: {out} has runs of {theirs}, not of {_name(function)}: give another folder")
-            if run.error is None:
-                runs[name] = run
+            runs |= {} if run.error else {name: run}
     return runs
 
 
