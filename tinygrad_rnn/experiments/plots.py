@@ -90,7 +90,7 @@ def curves(
     if not available():
         return path
     height = max(4.0, 1.0 + _NAME_HEIGHT * len(lines))
-    drawing, axes = figure(height=height) if ticks is None else figure(12.0, 3.0)
+    _, axes = figure(height=height) if ticks is None else figure(12.0, 3.0)
     if log:
         axes.set_yscale("log")
     of_family: dict[str, str] = {}
@@ -105,7 +105,8 @@ def curves(
             another = "-" if len(of_family) < len(COLOURS) else "-."
             style = {"linestyle": ":" if family in of_family else another, "marker": "o" if len(xs) <= 10 else ""}
             style["color"] = of_family.setdefault(family, COLOURS[len(of_family) % len(COLOURS)])
-        axes.plot(xs, ys, linewidth=1.6, markersize=4.0, label=plain(label), **style)
+        name = plain(label) if len(lines) > 1 else None
+        axes.plot(xs, ys, linewidth=1.6, markersize=4.0, label=name, **style)
     if ticks is not None:
         axes.set_xticks(xs, ticks, family="monospace")
         axes.grid(False, axis="x")
@@ -114,16 +115,12 @@ def curves(
     elif all(float(x).is_integer() for x in xs):
         axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.02)
-    axes.set_title(plain(title), loc="left")
-    axes.set(xlabel=x_label, ylabel=plain(y_label))
     if level is not None:
         name, height = level
         axes.axhline(height, color=_DASHED, linewidth=0.8)
         free = "top" if any(np.min(values) < height for values in lines.values()) else "bottom"
         axes.annotate(name, (xs[0], height), color=_DASHED, fontsize=9.0, va=free)
-    if len(lines) > 1:
-        add_names(axes)
-    return save(drawing, path)
+    return _finished(path, axes, title, x_label, y_label)
 
 
 def dots(
@@ -145,7 +142,7 @@ def dots(
     places = list(dict.fromkeys(words[axis]))
     xs = np.array([point[axis] for point in points] if numeric else [places.index(word) for word in words[axis]])
     ys = np.where(np.isfinite(values), values, np.nan)
-    lost, drawing, axes = np.isnan(ys), *figure()
+    lost, (_, axes) = np.isnan(ys), figure()
     shared = 2 * len({*zip(xs, families, strict=True)}) <= len(points) or others == [colour] * len(others)
     for shade, family in zip(COLOURS, dict.fromkeys(families), strict=False):
         mine, label = families == family, f"{colour} = {_short(family)}" if colour else None
@@ -163,11 +160,8 @@ def dots(
         axes.set_xscale("log")
     if _spans_magnitudes(ys[~lost]):
         axes.set_yscale("log")
-    axes.set_title(f"{name} against {axis}; runs: {len(points)}", loc="left")
-    axes.set(xlabel=axis, ylabel=", ".join(filter(None, [name, unit])))
-    if axes.get_legend_handles_labels()[0]:
-        add_names(axes)
-    return save(drawing, path)
+    title, y_label = f"{name} against {axis}; runs: {len(points)}", ", ".join(filter(None, [name, unit]))
+    return _finished(path, axes, title, axis, y_label)
 
 
 def _is_number(value: Any) -> bool:
@@ -188,12 +182,16 @@ def _spans_magnitudes(values: np.ndarray) -> bool:
     return bool(values.size and values.min() > 0 and np.median(values) <= values.max() / 4)
 
 
-def add_names(axes: Any) -> None:
-    """Name what is drawn beside the axes, in its colours; lines in the order of their ends, from the top down."""
-    shown = [(line, line.get_ydata()) for line in axes.get_lines() if not line.get_label().startswith("_")]
-    ends = {line: ys[np.isfinite(ys)][-1:].tolist() for line, ys in shown}
-    handles = sorted(ends, key=ends.get, reverse=True)
-    axes.figure.legend(handles=handles, loc="outside right center", labelcolor="linecolor", fontsize=9.0, frameon=False)
+def _finished(path: Path, axes: Any, title: str, x_label: str, y_label: str) -> Path:
+    """Write a figure with its title, and beside it the names of its lines, from the top down as their ends are."""
+    axes.set_title(plain(title), loc="left")
+    axes.set(xlabel=plain(x_label), ylabel=plain(y_label))
+    ends = {line: line.get_ydata() for line in axes.get_lines() if not line.get_label().startswith("_")}
+    ends = {line: ys[np.isfinite(ys)][-1:].tolist() for line, ys in ends.items()}
+    if handles := sorted(ends, key=ends.get, reverse=True):
+        beside = {"loc": "outside right center", "labelcolor": "linecolor", "fontsize": 9.0, "frameon": False}
+        axes.figure.legend(handles=handles, **beside)
+    return save(axes.figure, path)
 
 
 def table(path: str | os.PathLike, header: Sequence[str], rows: Any) -> Path:
