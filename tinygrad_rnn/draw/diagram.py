@@ -81,7 +81,7 @@ class Diagram(Drawing):
         with claimed(folder) as folder:
             paths = [folder / f"frame-{i:03}.{format}" for i in range(1, len(pictures) + 1)]
             for path in paths:
-                refuse_others(path, MARK)
+                refuse_others(path, [MARK])
             return [write_file(path, picture) for path, picture in zip(paths, pictures, strict=True)]
 
     def _told(self) -> Story:
