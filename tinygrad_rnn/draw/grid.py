@@ -28,6 +28,7 @@ LABEL = 1.3 * EDGE_FONT  # the height of a label, which stands upon its line
 NEAR, FAR = 16.0, 34.0  # from a variable to what hangs from it: without labels, and with labels
 BESIDE = 8.0  # between what hangs from one variable
 LOOP = 74.0  # the width of a loop's label
+MANY = 10  # layers, with those of the labels between them
 CUT = 32.0  # from a cut to the border of the state whose past it cuts off
 
 
@@ -262,7 +263,7 @@ class Grid:
 
     def _hang(self, kind: Kind) -> None:
         """Let parameters and data hang from the one variable that uses them, if that has something else to be made of;
-        and let what is made of one variable alone stand on it, as what is made of a state or of what stands on one."""
+        and let variables stand on others: those made of states, and all where many would follow each other."""
         users: dict[Role, list] = defaultdict(list)
         makers: dict[Role, list] = defaultdict(list)
         for _, a, b in kind.uses:
@@ -276,6 +277,12 @@ class Grid:
             if makers[role] and all(kind.hangs.get(a) == role for a in makers[role]):
                 data = [a for a in makers[role] if kind.places[a][0].kind == "input"]
                 del kind.hangs[(data or makers[role])[0]]
+        self._stand(kind, makers)
+        if kind.is_step and max(self._layers(kind).values(), default=0) > MANY:
+            self._stand(kind, makers, kind.made)
+
+    def _stand(self, kind: Kind, makers: dict[Role, list], bases: Collection[Role] = ()) -> None:
+        """Let what is made of one variable stand on it: on a state, on what stands on one, or alone on some others."""
         carried = {a: b for sign, a, b in kind.uses if self.is_state(kind, (sign, a, b))}  # and its track
         for role in kind.places:  # in topological order
             others = [a for a in makers[role] if a not in kind.hangs]
@@ -283,9 +290,9 @@ class Grid:
             # a state stands on another only where it goes on by itself, not by way of its preactivation
             if len(made_of) != 1 or (role in carried and carried[role] not in others):
                 continue
-            base = made_of[0]
-            alone = kind.is_step and others == made_of and base in kind.made
-            if (alone or base in carried or base in kind.stands) and base not in kind.stands.values():
+            base, alone = made_of[0], others == made_of
+            may = base in carried or base in kind.stands or (alone and base in bases)
+            if may and base not in kind.stands.values() and role not in makers[base]:
                 kind.stands[role] = base
 
     def is_state(self, kind: Kind, key: tuple) -> bool:
@@ -295,25 +302,28 @@ class Grid:
 
     def _layers(self, kind: Kind) -> dict[Role, int]:
         """The layer of each variable: beyond those of what it is made of; against time, beyond those that it makes."""
-        edges = [(a, b) for sign, a, b in kind.uses if sign == 0 and a not in kind.hangs]
-        entered = _closure({b for sign, _, b in kind.uses if sign < 0 and b in kind.places}, edges)
-        left = _closure({a for sign, a, _ in kind.uses if sign < 0 and a in kind.places}, [(b, a) for a, b in edges])
+        base = {role: role for role in kind.places if role not in kind.hangs}
+        for role, of in kind.stands.items():
+            base[role] = base[of]
+        edges = [(base[a], base[b]) for sign, a, b in kind.uses if sign == 0 and a not in kind.hangs]
+        entered = _closure({base[b] for sign, _, b in kind.uses if sign < 0 and b in base}, edges)
+        left = _closure({base[a] for sign, a, _ in kind.uses if sign < 0 and a in base}, [(b, a) for a, b in edges])
         back = entered & left
         makers: dict[Role, set[Role]] = defaultdict(set)
         for a, b in edges:
             a, b = (b, a) if a in back and b in back else (a, b)
-            makers[b].add(a)
+            makers[b] |= {a} - {b}
         rank: dict[Role, int] = {}
-        waiting = [role for role in kind.places if role not in kind.hangs]
+        waiting = list(dict.fromkeys(base.values()))
         while waiting:  # of a circle, which different columns may make, the first
             role = next((role for role in waiting if makers[role] <= rank.keys()), waiting[0])
             waiting.remove(role)
-            rank[role] = max([rank[a] + (kind.stands.get(role) != a) for a in makers[role] & rank.keys()], default=0)
-        from_left = {b for sign, _, b in kind.uses if sign > 0}
+            rank[role] = max([rank[a] + 1 for a in makers[role] & rank.keys()], default=0)
+        from_left = {base[b] for sign, _, b in kind.uses if sign > 0 and b in base}
         for role in rank.keys() - from_left:
             if not makers[role]:  # next to what it makes
                 rank[role] = max(0, min([rank[b] for b in rank if role in makers[b]], default=1) - 1)
-        return {role: 2 * rank[role] + 1 for role in rank}
+        return {role: 2 * rank[of] + 1 for role, of in base.items()}
 
     def _fill(self, kind: Kind) -> None:
         """Put spots into the layers of a kind of column, and lines between them."""
@@ -331,7 +341,7 @@ class Grid:
             if end < begin:
                 ends, numbers = ends[::-1], range(end + 1, begin)
             between = self.lead(kind, key, ends, numbers, self._strength(kind, key, into[b]))
-            if kind.room[key]:
+            if kind.room[key] and between:
                 at_source = a in layer and (b not in layer or out[a] <= into[b])
                 label = kind.labels[key] = between[0 if at_source == (begin < end) else -1]
                 label.up, label.down = LABEL, LINE / 2

@@ -117,7 +117,7 @@ class Rows:
             made = sorted((x for x in offs if x not in self.totals), key=offs.__getitem__)
             if made:
                 half, middle = len(made) * high / 2, len(made) // 2
-                spot = Spot(half, half, (width, 2 * half), [(-width / 2, -half, width / 2, half)])
+                spot = Spot(half, half, (width, 0.0), [(-width / 2, -half, width / 2, half)])
                 self.grid.add(spot, (self.kinds[0], 1))
                 self.of[spot] = Row(spot)
                 self.totals |= {x: (spot, high * (i + 0.5) - half) for i, x in enumerate(made)}
