@@ -164,10 +164,8 @@ _WRITTEN = {
     np.greater: "{} > {}", np.greater_equal: "{} >= {}", np.positive: "{}", np.negative: "-{}",
     operator.pow: "({}) ** {}",
 }  # fmt: skip
-WORDS = {
-    np.add: "sum", np.subtract: "difference", np.multiply: "product", np.matmul: "product", np.dot: "product",
-    np.divide: "quotient",
-}  # fmt: skip
+WORDS = {np.add: "sum", np.subtract: "difference", np.divide: "quotient"}
+WORDS |= dict.fromkeys((np.multiply, np.matmul, np.dot), "product")
 _METHOD = type(np.ndarray.transpose)
 _NAMES = {
     np.add.reduce: "np.sum", np.maximum.reduce: "np.max", np.minimum.reduce: "np.min", np.multiply.outer: "np.outer",
