@@ -186,10 +186,9 @@ class Assignments:
         self.lines.append(Assignment([target, " += ", *value], group, node in schedule.forward, whole))
 
     def _write(self, node: Node) -> None:
-        value, forward = self._made(node), node in self.schedule.forward
-        target = self._target(node, value)
-        group = None if node.is_leaf else target.step if forward else self.schedule.near.get(node)
-        self.lines.append(Assignment([target, " = ", *value], group, forward, node))
+        value, schedule = self._made(node), self.schedule
+        parts = [self._target(node, value), " = ", *value]
+        self.lines.append(Assignment(parts, schedule.near.get(node), node in schedule.forward, node))
 
     def _reserve(self) -> None:
         """Name what is returned: the gradient of c is dc also where it is the array of another variable, dy."""
@@ -228,9 +227,6 @@ class Assignments:
         """The expression of a node."""
         if node.is_leaf:
             return [self._constant(node, user)]
-        if node in self.schedule.sums:
-            terms = [self._operand(x, node) for x in self.schedule.sums[node]]
-            return ["(", *terms[0], *(part for term in terms[1:] for part in (" + ", *term)), ")"]
         return Printer(lambda x: self._operand(x, node), self.helpers).parts(self.schedule.expressions[node])
 
     def _constant(self, x: Node, user: Node | None) -> str:

@@ -28,9 +28,9 @@ class _Writer(Writer):
         now: the step of the lines. inside: whether steps are relative to it, as in h(t−1).
     """
 
-    def __init__(self, names: Names, ref: Mapping[Node, Ref], number: Callable[[int], str]):
+    def __init__(self, names: Names, ref: Mapping[Node, Ref], step_text: Callable[[int], str]):
         super().__init__(names)
-        self.ref, self.step_text, self.now, self.inside = ref, number, None, False
+        self.ref, self.step_text, self.now, self.inside = ref, step_text, None, False
         self.nonlinearities = []  # each by its own name
 
     def variable(self, tensor: Node, at: int | str | None = None) -> str:
@@ -44,11 +44,11 @@ class _Writer(Writer):
         return f"{name}(t−{self.now - step})" if step < self.now else f"{name}(t+{step - self.now})"
 
     def _total(self, t: Tree) -> str:
-        """Σ; over the time, of what is written as in the step that stands beside it."""
+        """Σ: of rows; or over time, with its limits, of what is written as in one of its steps."""
         if t.of is None:
             return super()._total(t)
         before = self.now, self.inside
-        (limits, self.now), self.inside = t.of, True
+        limits, self.now, self.inside = *t.of, True
         text = f"Σ{limits} {self.text(t.parts[0], PRODUCT)}"
         self.now, self.inside = before
         return text

@@ -146,13 +146,12 @@ def _is_tree(found: Expression) -> bool:
 
 
 def _coded(primitive: Primitive, arguments: Sequence[Any]) -> Expression:
-    """The code that a row gives: texts, and between them the arguments and functions that it names."""
+    """The code that a row gives: texts, and between them the arguments and what its other names stand for."""
     code, around = ast.parse(primitive.code, mode="eval"), getattr(primitive.forward, "__globals__", {})
-    named = {name: x for name, x in around.items() if inspect.isfunction(x)}
-    named |= dict(zip(primitive.argument_names, arguments, strict=True))
+    named = around | dict(zip(primitive.argument_names, arguments, strict=True))
     for x in ast.walk(code):
         if isinstance(x, ast.Name) and x.id in named:
-            x.id = f"\0{x.id}\0"
+            x.id = "np" if named[x.id] is np else f"\0{x.id}\0"
     pieces = ast.unparse(code).split("\0")
     return Expression(eval, tuple([named[x] if i % 2 else x for i, x in enumerate(pieces)]), {})
 
@@ -165,10 +164,8 @@ _WRITTEN = {
     np.greater: "{} > {}", np.greater_equal: "{} >= {}", np.positive: "{}", np.negative: "-{}",
     operator.pow: "({}) ** {}",
 }  # fmt: skip
-WORDS = {
-    np.add: "sum", np.subtract: "difference", np.multiply: "product", np.matmul: "product", np.dot: "product",
-    np.divide: "quotient",
-}  # fmt: skip
+WORDS = {np.add: "sum", np.subtract: "difference", np.divide: "quotient"}
+WORDS |= dict.fromkeys((np.multiply, np.matmul, np.dot), "product")
 _METHOD = type(np.ndarray.transpose)
 _NAMES = {
     np.add.reduce: "np.sum", np.maximum.reduce: "np.max", np.minimum.reduce: "np.min", np.multiply.outer: "np.outer",

@@ -121,7 +121,8 @@ class _Text:
         lines = [
             '"""A loss and its gradients, by backpropagation through time (BPTT), in plain NumPy.\n',
             *_wrapped(f"    loss, [{gradients}]{further} = bptt({', '.join(arguments)})", " " * 8),
-            *["", *_wrapped(f"Arguments: arrays {', '.join(x.replace(' ', _JOINED) for x in shapes)}.", " " * 8)],
+            "",
+            *_wrapped(f"Arguments: arrays {', '.join(x.replace(' ', _JOINED) for x in shapes)}.", " " * 8),
             "Returns: the loss, a float; its gradients, each of the shape of what it is the gradient of.",
             '"""',
         ]
@@ -151,9 +152,10 @@ class _Text:
         for line, other in zip(*(loop * 2)[:2], strict=True):
             parts = zip(line.parts, other.parts, strict=True)
             text = "".join([self._part(part, first if part != later else None) for part, later in parts])
-            start, equals, value = ast.unparse(ast.parse(text)).partition("= ")  # with the parentheses that are needed
-            is_long = len(start + equals + value) > _WIDTH
-            lines += _wrapped(f"{start}{equals}({value})" if is_long else f"{start}{equals}{value}", "    ", "+")
+            text = ast.unparse(ast.parse(text))  # with the parentheses that are needed
+            if len(text) > _WIDTH:
+                text = text.replace("= ", "= (", 1) + ")"
+            lines += _wrapped(text, "    ", "+")
         if not is_loop:
             return lines
         ends = f"{first}, {self._after(last)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
@@ -230,11 +232,11 @@ def _moves(block: _Block, other: _Block) -> list[int]:
 def _comment(head: str, equations: Sequence[str]) -> list[str]:
     """Equations in lines of comments."""
     text = head + ",  ".join(equations) if equations else head.rstrip(": ")
-    return _wrapped(f"# {text}", "#     ", ",+") if text else []
+    return _wrapped(f"# {text}", "#     ", ",+ ") if text else []
 
 
 def _wrapped(text: str, later: str, after: str = ",") -> list[str]:
     """Text in lines that are not too long, broken at spaces after some characters."""
-    text = re.sub(rf"(?<![{after} ]) ", _JOINED, text)
+    text = re.sub(rf"(?<![{after}]) ", _JOINED, text)
     lines = textwrap.wrap(text, _WIDTH, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
     return [line.replace(_JOINED, " ") for line in lines]
