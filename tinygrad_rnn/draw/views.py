@@ -70,7 +70,7 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
     """
     checks.instance("draw.between(output, input)", input, Tensor)
     figure = _Figure(output, input, _options("between", options), True)
-    start = next(p for p in figure.unfolded.places if input in figure.unfolded.parts(p))
+    start = next(p for p in figure.unfolded.places if any(x is input for x in figure.unfolded.parts(p)))
     title = f"computational graph between {figure.plain.output} and {figure.plain.name(start)}"
     return figure.diagram(title, gradient=True)
 
