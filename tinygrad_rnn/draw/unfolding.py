@@ -140,7 +140,7 @@ class Unfolded:
             middle = steps[options.max_steps - last : len(steps) - last]
             self.hidden = {middle[0]: len(middle)}
         self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
-        self.places, self.links = self._placed(uses, weights, set(steps))
+        self.places, self.links = self._unfold(uses, weights, set(steps))
         self.steps = [step for step in steps if step not in self.gap]
         self.shared: dict[Tensor, list[Place]] = defaultdict(list)
         for p in self.places:
@@ -172,7 +172,7 @@ class Unfolded:
         """The Tensors that a place stands for: one, or those of a pair of states."""
         return self.groups.get(p.tensor, (p.tensor,))
 
-    def _placed(
+    def _unfold(
         self, uses: Mapping[Tensor, list[Use]], weights: Mapping, steps: set[int]
     ) -> tuple[list[Place], list[Link]]:
         """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used.
