@@ -54,7 +54,9 @@ class Diagram(Drawing):
                 table). OSError: the file cannot be written. DrawingError: no layout engine is installed, or it fails.
             ImportError: a .gif without Pillow.
         """
-        suffix = checks.one_of("save", "suffix", Path(path).suffix.lower(), [f".{name}" for name in FORMATS])
+        suffix, known = Path(path).suffix.lower(), [f".{name}" for name in FORMATS]
+        if suffix not in known:
+            raise ValueError(f"save({os.fspath(path)!r}): the suffix says as what, and is one of {', '.join(known)}")
         return write_file(path, self.render(suffix[1:], dpi, outlines))
 
     def frames(self, folder: str | os.PathLike, format: str = "svg", **how: Any) -> list[Path]:
@@ -118,12 +120,9 @@ class Diagram(Drawing):
     @property
     def data(self) -> dict[str, Any]:
         """Nodes, edges and all else as plain dicts, lists, strings and numbers, as .json has it."""
-        nodes, edges = [[asdict(x) for x in part] for part in (self.nodes, self.edges)]
+        told = {name: getattr(self, name) for name in ("title", "description", "caption", "steps", "hidden")}
         scale = None if self.scale is None else self.scale._asdict()
-        return {
-            "title": self.title, "description": self.description, "caption": self.caption, "steps": self.steps,
-            "hidden": self.hidden, "scale": scale, "nodes": nodes, "edges": edges,
-        }  # fmt: skip
+        return told | {"scale": scale, "nodes": [*map(asdict, self.nodes)], "edges": [*map(asdict, self.edges)]}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """The picture that a notebook shows; in words, where nothing can draw."""

@@ -10,7 +10,7 @@ All else is folded away, pre-activations, gates and parameters; the weights stan
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import hands_on
@@ -34,8 +34,8 @@ class States:
     """
 
     def __init__(
-        self, order: Sequence[Tensor], uses: Mapping[Tensor, list[Use]], states: Collection[Tensor],
-        ends: Collection[Tensor], role: Callable[[Tensor], Role],
+        self, order: Sequence[Tensor], uses: Mapping[Tensor, list[Use]], states: set[Tensor],
+        ends: set[Tensor], role: Callable[[Tensor], Role],
     ):  # fmt: skip
         self.states, self.role = states, role
         self.sources = {x: [use for use in made_of if not is_parameter(use.source)] for x, made_of in uses.items()}
@@ -45,18 +45,15 @@ class States:
                 into_states.update(use.source for use in self.sources[x])
         parameters = set(filter(is_parameter, uses))
         given = {x for x, made_of in self.sources.items() if not made_of and (x.is_leaf or x in into_states)}
-        self.data = given - parameters - set(states)
-        read_out = uses.keys() - given - into_states - set(states)
+        self.data = given - parameters - states
+        read_out = uses.keys() - given - into_states - states
         users = Counter(use.source for made_of in self.sources.values() for use in made_of)
-        functions = [x for x in read_out if len(x.inputs) == 1 and x.shape == x.inputs[0].shape]  # as h = f(ĥ)
-        read_out -= {x.inputs[0] for x in functions if users[x.inputs[0]] == 1 and self.sources.get(x.inputs[0])} - set(
-            ends
-        )
+        arguments = {x.inputs[0] for x in read_out if len(x.inputs) == 1 and x.inputs[0].shape == x.shape}  # ĥ of f(ĥ)
+        read_out -= {x for x in arguments if users[x] == 1 and self.sources[x]} - ends
         self.kept = {*states, *ends, *self.data, *parameters, *read_out}
         self.kept.update(x for state in states for x in self._layers(state))
         folded = {x.born for x in uses.keys() - self.kept}
-        gradients = {x for x in self.kept if isinstance(x.name, GradientName)}
-        self.kept -= {x for x in gradients if x.name.born in folded} - set(ends)
+        self.kept -= {x for x in self.kept if isinstance(x.name, GradientName) and x.name.born in folded} - ends
         self.drawn = self.kept - parameters
         named = fold(order, self.kept)
         self.groups = self._groups(named)
@@ -65,12 +62,13 @@ class States:
         self.weights: dict[tuple[Tensor, Tensor], list[Tensor]] = defaultdict(list)
         for x, made_of in named.items():
             target, weights = first.get(x, x), self._weights(x)
-            read = x in states or x in into_states
+            is_read_out = x not in states and x not in into_states
             self.uses.setdefault(target, [])
             for use in made_of:
                 source = first.get(use.source, use.source)
-                if source is not target and (read or use.source not in self.data or weights[use.source]):
-                    self.uses[target].append(use._replace(source=source))  # but targets are no part of the picture
+                is_target = is_read_out and use.source in self.data and not weights[use.source]
+                if source is not target and not is_target:  # the data of a loss are no part of the picture
+                    self.uses[target].append(use._replace(source=source))
                     self.weights[source, target] += weights[use.source]
 
     def _layers(self, x: Tensor) -> list[Tensor]:

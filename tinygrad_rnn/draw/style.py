@@ -82,7 +82,8 @@ PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 # fmt: on
 
 NARROW, WIDE = frozenset("ijlftrI()[]|/.,:;′'-\u00a0\u0302\u0303"), frozenset("mw−+=⊙≈→")
-_SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′")
+_WIDE = {0.36: "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′", 0.34: " /\u00a0", 0.84: "−+=⊙", 0.93: "mw", 1.04: "MW@"}
+_WIDTHS = {c: width for width, characters in _WIDE.items() for c in characters}
 _INDEX = re.compile(r"(?<=\w)_(\w{1,2})(?!\w)")  # W_hh
 
 # Graphviz's attributes: of the whole, of every node and edge, of a column's panel
@@ -125,12 +126,5 @@ def _width(character: str) -> float:
     """The width of a character in the widest of the fonts that a reader may have, in parts of the font size."""
     if unicodedata.combining(character):
         return 0.0
-    if character in _SMALL:
-        return 0.36
-    if character in " /\u00a0":
-        return 0.34
-    if character in "−+=⊙":
-        return 0.84
-    if character in "MW@" or unicodedata.east_asian_width(character) in "WF":
-        return 1.04
-    return 0.93 if character in "mw" else 0.75 if character.isupper() else 0.57
+    is_wide = unicodedata.east_asian_width(character) in "WF"
+    return _WIDTHS.get(character, 1.04 if is_wide else 0.75 if character.isupper() else 0.57)

@@ -1,6 +1,6 @@
 """A recorded graph, read for drawing: what is drawn, in which column, and by whom it is written.
 
-- What is drawn are the nodes that `folding` keeps, and links for their uses.
+- What is drawn are the nodes that a level keeps, and links for their uses.
 - Every time step is a column. A leaf that belongs to no step (a parameter) is drawn in each column that uses it.
 - Of a long net the middle is left out, and of a rolled one all but a step.
 """
@@ -92,10 +92,10 @@ class Unfolded:
         places: in topological order, an output last. links: the uses of one by another.
         groups: of each pair of states that is drawn as one, as an LSTM's (h, c), its parts by the first of them.
         weights: at level "states", the parameters that the source of a link is multiplied by on its way to the target.
-        made_with: the parameters that a place is made with and that are not drawn.
+        made_with: the parameters that each variable is made with, where these are not drawn.
         carried: the roles of the states, which go on from step to step.
-        steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for. gap: the
-            columns that are not drawn for it. used: the columns that a leaf stands in, drawn or not.
+        steps: the time steps that have a column. gap: the columns that are not drawn. hidden: per column of dots, how
+            many steps it stands for. used: the columns that a Tensor is used from, drawn or not.
         writer, markup: what writes it, as plain text and as labels are drawn.
         shared: the parameters that several steps use, and where they stand.
         rolled: whether one step stands for all.
@@ -140,7 +140,7 @@ class Unfolded:
             middle = steps[options.max_steps - last : len(steps) - last]
             self.hidden = {middle[0]: len(middle)}
         self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
-        self.places, self.links = self._placed(uses, weights, set(steps))
+        self.places, self.links = self._unfold(uses, weights, set(steps))
         self.steps = [step for step in steps if step not in self.gap]
         self.shared: dict[Tensor, list[Place]] = defaultdict(list)
         for p in self.places:
@@ -155,11 +155,6 @@ class Unfolded:
         self.write = lambda kind, **how: kind(names, notation, MARKUP, brief=True, **how)
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values |= {x: x.value for x in self.outputs}
-
-    @property
-    def cuts(self) -> list[Place]:
-        """The places of what was cut off from its past: detached, or by truncation."""
-        return [p for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
 
     @property
     def loops(self) -> list[tuple[Place, Place, int]]:
@@ -177,7 +172,7 @@ class Unfolded:
         """The Tensors that a place stands for: one, or those of a pair of states."""
         return self.groups.get(p.tensor, (p.tensor,))
 
-    def _placed(
+    def _unfold(
         self, uses: Mapping[Tensor, list[Use]], weights: Mapping, steps: set[int]
     ) -> tuple[list[Place], list[Link]]:
         """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used.

@@ -70,7 +70,7 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
     """
     checks.instance("draw.between(output, input)", input, Tensor)
     figure = _Figure(output, input, _options("between", options), True)
-    start = next(p for p in figure.unfolded.places if input in figure.unfolded.parts(p))
+    start = next(p for p in figure.unfolded.places if any(x is input for x in figure.unfolded.parts(p)))
     title = f"computational graph between {figure.plain.output} and {figure.plain.name(start)}"
     return figure.diagram(title, gradient=True)
 
@@ -123,7 +123,8 @@ class _Figure:
             for p, curve in lane.terms.items():
                 edges.append(Edge(p.id, its_sum.id, kind="term", curve=curve, **self._look(p)))
             edges.append(Edge(its_sum.id, total.id, kind="term", faint=total.faint))
-        for i, p in enumerate(unfolded.cuts):
+        cut = [p for p in unfolded.places if p.tensor in unfolded.cut_states and p.kind != "elided"]
+        for i, p in enumerate(cut):
             at, tooltip = p.x - p.width / 2 - CUT, "no gradient flows back from here"
             nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=at, y=p.y, tooltip=tooltip))
             edges.append(Edge(f"cut{i}", p.id, kind="cut"))
