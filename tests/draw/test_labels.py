@@ -196,6 +196,14 @@ def test_the_labels_of_any_graph_add_up_to_the_gradient(net):
             np.testing.assert_allclose(found, column(expected.value), rtol=1e-9, atol=1e-12, err_msg=writer.variable(x))
 
 
+def test_a_derivative_beside_other_ways_is_the_direct_one():
+    """W is used at earlier steps too: at the first step of all there are none."""
+    loss = OWN_NETS["multiplicative_lstm"]()
+    labels = {edge.label for edge in tg.draw.backward(loss).edges}
+    assert {"∂c⁽¹⁾/∂W", "∂⁺c⁽²⁾/∂W", "∂⁺c⁽²⁾/∂m⁽²⁾"} <= labels
+    assert "∂⁺c⁽ᵗ⁾/∂W" in {edge.label for edge in tg.draw.backward(loss, rolled=True).edges}
+
+
 def between(q, places):
     """A node and what it is made of, down to other places."""
     found, known = [q], {*places, q}

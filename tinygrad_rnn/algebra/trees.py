@@ -70,9 +70,9 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
 
 def broadcast(parts: Iterable[Tree]) -> Shape:
     """The shape that the values of some parts have together; of those that are no functions by element, the largest."""
-    shapes = [part.shape for part in parts]
+    shapes = list(dict.fromkeys(part.shape for part in parts))
     try:
-        return np.broadcast_shapes(*shapes)
+        return shapes[0] if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     except ValueError:
         return max(shapes, key=len)
 
@@ -114,7 +114,7 @@ def times(*parts: Tree) -> Tree:
         return number(value).shaped(whole.shape, whole.comes_back)
     factors.sort(key=lambda x: x.comes_back)
     factors = [number(abs(value)), *factors] if abs(value) != 1 else factors
-    product = factors[0] if len(factors) == 1 else Tree("times", factors)
+    product = factors[0] if len(factors) == 1 else Tree("times", factors, shape=whole.shape)
     product = product.shaped(whole.shape, whole.comes_back)
     return Tree("negative", [product]) if value < 0 else product
 
@@ -122,7 +122,8 @@ def times(*parts: Tree) -> Tree:
 def _scaled(x: Tree) -> tuple[float, Tree]:
     """The number, with its sign, that stands before a formula, and the rest."""
     value, factors = apart(x)
-    return value, times(*factors).shaped(x.shape, x.comes_back)
+    rest = factors[0] if len(factors) == 1 else times(*factors)
+    return value, rest.shaped(x.shape, x.comes_back)
 
 
 def negative(x: Tree) -> Tree:

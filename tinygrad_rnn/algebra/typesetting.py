@@ -22,7 +22,7 @@ GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "
          "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
          "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ",
          "Upsilon": "Υ", "Phi": "Φ", "Psi": "Ψ", "Omega": "Ω"}
-_COMMANDS = {letter: f"\\{command}" for command, letter in (ACCENTS | GREEK).items()}
+_ACCENTS, _GREEK = ({letter: f"\\{command}" for command, letter in known.items()} for known in (ACCENTS, GREEK))
 _LATEX_FUNCTIONS = {"arctan", "cos", "cosh", "exp", "log", "max", "min", "sin", "sinh", "tanh"}
 _LATEX_SYMBOLS = {"−": "-", "⊙": r"\odot", "′": "'", "Σ": r"\textstyle\sum", "…": r"\dots", "⋯": r"\cdots",
                   "≠": r"\neq", "≤": r"\leq", "≥": r"\geq", "⁺": "^{+}"}
@@ -133,10 +133,10 @@ def _latex_text(text: str) -> str:
     """Characters that name something as LaTeX: letters with accents, Greek letters; others by their number."""
     letters: list[str] = []
     for c in unicodedata.normalize("NFD", text):
-        if c in ACCENTS.values() and letters:
-            letters[-1] = f"{_COMMANDS[c]}{{{letters[-1]}}}"
-        elif c in GREEK.values():
-            letters.append(f"{_COMMANDS[c]}{{}}")
+        if c in _ACCENTS and letters:
+            letters[-1] = f"{_ACCENTS[c]}{{{letters[-1]}}}"
+        elif c in _GREEK:
+            letters.append(f"{_GREEK[c]}{{}}")
         else:
             letters.append(_LATEX_ESCAPES.get(c, c if c.isascii() else rf"\mathrm{{U{{+}}{ord(c):04X}}}"))
     return "".join(letters)

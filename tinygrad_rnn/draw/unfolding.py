@@ -274,13 +274,18 @@ class Unfolded:
 
     @cached_property
     def bypassed(self) -> set[Link]:
-        """The links between whose ends there is another way too: what they pass on is the direct derivative, ∂⁺."""
+        """The links between whose ends there is another way too: what they pass on is the direct derivative, ∂⁺.
+
+        Steps that are not drawn are such a way for the parameters that they use.
+        """
         bit = {p.tensor: 1 << i for i, p in enumerate(self.places)}  # a parameter is one, wherever it stands
         before, farther = Counter(), Counter()  # what each place is made of, and what that is made of, as bits
         for link in self.links:
             farther[link.target] |= before[link.source]
             before[link.target] |= before[link.source] | bit[link.source.tensor]
-        return {link for link in self.links if farther[link.target] & bit[link.source.tensor]}
+        unseen = self.shared.keys() if self.rolled or self.hidden else ()
+        ends = [(link, link.source.tensor) for link in self.links]
+        return {link for link, x in ends if farther[link.target] & bit[x] or x in unseen}
 
     @cached_property
     def sums(self) -> dict[Tensor, tuple[str, str]]:
