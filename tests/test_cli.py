@@ -251,7 +251,7 @@ def test_draw_frames_for_slides(capsys, tmp_path):
         (["--view", "sideways"], 2, "invalid choice: 'sideways'"),
         (["--cell", "lstm", "--nonlinearity", "relu"], 2, "nonlinearity='relu' is of cell='rnn', not of 'lstm'"),
         (["--layers", "0"], 2, "layers=0: a whole number from 1"),
-        (["--dpi", "abc", "-o", "figure.png"], 2, "invalid whole number value: 'abc'"),
+        (["--dpi", "abc", "-o", "figure.png"], 2, "invalid int value: 'abc'"),
         (["--dpi", "9999", "-o", "figure.png"], 2, "from 1 to 2400 dots per inch"),
         (["--dpi", "96"], 2, "only a .png or .gif has dots, not .svg"),
         (["--outlines", "-o", "figure.png"], 2, "outlines=True: of the letters of an .svg, not of .png"),

@@ -132,7 +132,7 @@ class Settings:
     hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=10**6)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
     batch: int = _by_data(
-        32, 32, "windows of an update; with truncate, parts of the data side by side, of a series 1", least=1
+        32, 32, "windows of an update; with truncate, parts of the data, of a series 1 by default", least=1
     )
     epochs: int = _by_data(100, 6, "times through the data", least=1)
     lr: float = _by_data(0.01, 0.005, "learning rate")

@@ -94,8 +94,7 @@ def sweep(
         sweep is going on in it, or a file there that would be replaced is of no sweep.
         OSError: a file cannot be written, or no process starts.
     """
-    wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
-    checks.instance("sweep", executor, (Executor, type(None)), wanted)
+    checks.instance("sweep", executor, (Executor, type(None)), "an executor, of Dask client.get_executor(),")
     points = {(key or identity)(point): point for point in combinations(grid)}
 
     def tell(run: Run) -> None:
