@@ -388,7 +388,7 @@ def test_a_terminal_without_unicode(tmp_path):
         (["--data", "a.csv", "--column", "price"], 2, "line 3: column 'price' holds 'nan'"),
         (["--steps", "0"], 2, "steps=0: a whole number from 1"),
         (["--steps", "-3"], 2, "steps=-3: a whole number from 1"),
-        (["--hidden", "many"], 2, "invalid whole number value: 'many'"),
+        (["--hidden", "many"], 2, "invalid int value: 'many'"),
         (["--steps", "309"], 2, "need 310 values; there are 309"),
         (["--seed", "-1"], 2, "seed=-1: a whole number from 0"),
         (["--out", "a.csv"], 1, "a folder is needed, and this is a file: a.csv"),
@@ -483,8 +483,8 @@ def test_as_a_module(tmp_path):
     "arguments, message",
     [
         (["draw"], "one of the arguments -o/--out --frames is required"),
-        (["demo", "--steps", "two"], "argument --steps: invalid whole number value: 'two'"),
-        (["train", "--epochs", "x"], "argument --epochs: invalid whole number value: 'x'"),
+        (["demo", "--steps", "two"], "argument --steps: invalid int value: 'two'"),
+        (["train", "--epochs", "x"], "argument --epochs: invalid int value: 'x'"),
         (["flow", "--preset", "cnn"], "argument --preset: invalid choice: 'cnn'"),
     ],
 )

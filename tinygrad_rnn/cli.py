@@ -106,12 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     demo = command(_demo, "unroll a net over a series: its graphs, and its gradients in three ways")
-    add_options(demo, Forecast, only=("data", "column", "steps", "hidden", "seed"))
+    add_options(demo, fields(Forecast)[:5])  # of the net that has a closed form
     demo.add_argument("--out", default="out", help="the folder for the figures (default: out)")
 
     figure = command(_draw, "draw one graph of a net over a series, or the terms of its gradient")
     net = figure.add_argument_group("net")
-    add_options(net, Forecast)
+    add_options(net, fields(Forecast))
     net.add_argument("--many-to-many", action="store_true", help="a loss at each step, of the next value; E is the sum")
     # What is not given has no attribute: the library's own defaults hold.
     _add_figure_options(figure.add_argument_group("figure", argument_default=argparse.SUPPRESS))
@@ -124,13 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     folder = training.add_mutually_exclusive_group()
     folder.add_argument("--out", default="out/train", help="the folder for the results (default: out/train)")
     folder.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
-    add_options(training, Settings)
+    add_options(training, fields(Settings))
 
     curves = command(_flow, "how far a gradient comes back through time: a curve for every combination of options")
     known = "a known experiment: reach (default), 8 or 10 steps; jacobian, against σ_max(U); profile, forget biases"
     curves.add_argument("--preset", choices=PRESETS, help=known)
-    add_options(curves.add_argument_group("nets"), Net, nargs="+")
-    add_options(curves.add_argument_group("what they have in common"), Conditions)
+    add_options(curves.add_argument_group("nets"), fields(Net), nargs="+")
+    add_options(curves.add_argument_group("what they have in common"), fields(Conditions))
     curves.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")
 
     file, _, _ = inspect.getdoc(read_points).partition("Raises:")

@@ -225,8 +225,8 @@ def test_every_setting_is_an_option(capsys, tmp_path):
     [
         (["--cell", "elman"], "cell='elman': not one of 'rnn', 'lstm', 'gru'"),
         (["--epochs", "0"], "epochs=0: a whole number from 1 to 1000000000"),
-        (["--epochs", "many"], "argument --epochs: invalid whole number value: 'many'"),
-        (["--clip-norm", "big"], "argument --clip-norm: invalid number or none value: 'big'"),
+        (["--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
+        (["--clip-norm", "big"], "argument --clip-norm: invalid float or none value: 'big'"),
         (["--lr", "nan"], "lr=nan"),
         (["--window", "300"], "window=300 needs 301 values to learn from; there are 309, 247 of them not held out"),
         (["--momentum", "0.9"], "momentum=0.9 is of optimizer='sgd'"),
