@@ -290,8 +290,13 @@ def _leave_interrupts() -> None:
 
 def _end_with(pipe: Connection) -> None:
     """Have this process end when the other end of the pipe is closed."""
+
+    def end() -> None:
+        wait([pipe])
+        os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=lambda: (wait([pipe]), os._exit(1)), daemon=True).start()
+    threading.Thread(target=end, daemon=True).start()
 
 
 @contextlib.contextmanager
