@@ -251,7 +251,7 @@ def test_draw_frames_for_slides(capsys, tmp_path):
         (["--view", "sideways"], 2, "invalid choice: 'sideways'"),
         (["--cell", "lstm", "--nonlinearity", "relu"], 2, "nonlinearity='relu' is of cell='rnn', not of 'lstm'"),
         (["--layers", "0"], 2, "layers=0: a whole number from 1"),
-        (["--dpi", "abc", "-o", "figure.png"], 2, "invalid whole number value: 'abc'"),
+        (["--dpi", "abc", "-o", "figure.png"], 2, "invalid int value: 'abc'"),
         (["--dpi", "9999", "-o", "figure.png"], 2, "from 1 to 2400 dots per inch"),
         (["--dpi", "96"], 2, "only a .png or .gif has dots, not .svg"),
         (["--outlines", "-o", "figure.png"], 2, "outlines=True: of the letters of an .svg, not of .png"),
@@ -388,7 +388,7 @@ def test_a_terminal_without_unicode(tmp_path):
         (["--data", "a.csv", "--column", "price"], 2, "line 3: column 'price' holds 'nan'"),
         (["--steps", "0"], 2, "steps=0: a whole number from 1"),
         (["--steps", "-3"], 2, "steps=-3: a whole number from 1"),
-        (["--hidden", "many"], 2, "invalid whole number value: 'many'"),
+        (["--hidden", "many"], 2, "invalid int value: 'many'"),
         (["--steps", "309"], 2, "need 310 values; there are 309"),
         (["--seed", "-1"], 2, "seed=-1: a whole number from 0"),
         (["--out", "a.csv"], 1, "a folder is needed, and this is a file: a.csv"),
@@ -483,8 +483,8 @@ def test_as_a_module(tmp_path):
     "arguments, message",
     [
         (["draw"], "one of the arguments -o/--out --frames is required"),
-        (["demo", "--steps", "two"], "argument --steps: invalid whole number value: 'two'"),
-        (["train", "--epochs", "x"], "argument --epochs: invalid whole number value: 'x'"),
+        (["demo", "--steps", "two"], "argument --steps: invalid int value: 'two'"),
+        (["train", "--epochs", "x"], "argument --epochs: invalid int value: 'x'"),
         (["flow", "--preset", "cnn"], "argument --preset: invalid choice: 'cnn'"),
     ],
 )

@@ -1,7 +1,7 @@
 """The command line: `tinygrad-rnn demo | draw | check | train | flow | sweep`, also `python -m tinygrad_rnn`.
 
 Exit status: 0; 1 when a gradient disagrees, training diverges, or a file cannot be read or written; 2 for bad arguments
-or bad data; 130 when interrupted, 143 when terminated.
+or bad data; 130 when interrupted.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import inspect
 import os
 import re
 import shlex
-import signal
 import sys
 import textwrap
 import warnings
@@ -31,15 +30,7 @@ from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
 from tinygrad_rnn.experiments.flow import PRESETS, QUANTITIES, Conditions, Flow, Net, Preset, flow, nets_of
 from tinygrad_rnn.experiments.run import CHECKPOINT, read_settings, train
-from tinygrad_rnn.experiments.settings import (
-    Settings,
-    add_options,
-    check_fields,
-    given,
-    nonlinearity_option,
-    option,
-    reader,
-)
+from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, given, nonlinearity_option, option
 from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
 from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
@@ -58,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
-    with contextlib.suppress(ValueError):  # signals are for the main thread
-        signal.signal(signal.SIGTERM, _terminate)
     options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
 
     def tell(message: object, *_: Any) -> None:
@@ -76,25 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
-        status, message = 143 if isinstance(error, Terminated) else 130, str(error) or "interrupted"
+        status, message = 130, str(error) or "interrupted"
     except FileExistsError as error:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
-        status, message = 1, ": ".join(filter(None, [error.strerror or str(error), error.filename]))
+        status, message = 1, ": ".join(str(part) for part in (error.strerror or error, error.filename) if part)
     except ValueError as error:
         status, message = 2, str(error)
     except (DrawingError, ArithmeticError, MemoryError, ImportError) as error:  # the last of a package that is an extra
         status, message = 1, str(error) or "not enough memory"
     tell(message)
     return status
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM interrupts as Ctrl-C does: what has been done is kept."""
-
-
-def _terminate(number: int, frame: Any) -> NoReturn:
-    raise Terminated
 
 
 class _Parser(argparse.ArgumentParser):
@@ -125,12 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     demo = command(_demo, "unroll a net over a series: its graphs, and its gradients in three ways")
-    add_options(demo, Forecast, only=("data", "column", "steps", "hidden", "seed"))
+    add_options(demo, fields(Forecast)[:5])  # of the net that has a closed form
     demo.add_argument("--out", default="out", help="the folder for the figures (default: out)")
 
     figure = command(_draw, "draw one graph of a net over a series, or the terms of its gradient")
     net = figure.add_argument_group("net")
-    add_options(net, Forecast)
+    add_options(net, fields(Forecast))
     net.add_argument("--many-to-many", action="store_true", help="a loss at each step, of the next value; E is the sum")
     # What is not given has no attribute: the library's own defaults hold.
     _add_figure_options(figure.add_argument_group("figure", argument_default=argparse.SUPPRESS))
@@ -142,60 +123,50 @@ def _parser() -> argparse.ArgumentParser:
     training = command(_train, "train a net to forecast a series or a text, against simple baselines")
     folder = training.add_mutually_exclusive_group()
     folder.add_argument("--out", default="out/train", help="the folder for the results (default: out/train)")
-    goes_on = "go on with the run in this folder, with its settings; more --epochs than it had may be given"
-    folder.add_argument("--resume", metavar="DIR", help=goes_on)
-    add_options(training, Settings)
+    folder.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
+    add_options(training, fields(Settings))
 
     curves = command(_flow, "how far a gradient comes back through time: a curve for every combination of options")
-    curves.add_argument(
-        "--preset", choices=PRESETS,
-        help="a known experiment: reach (default, unless there are other options): 8 or 10 steps; jacobian: its norm "
-        "against σ_max(U); profile: forget biases at initialisation",
-    )  # fmt: skip
-    add_options(curves.add_argument_group("nets"), Net, nargs="+")
-    add_options(curves.add_argument_group("what they have in common"), Conditions)
+    known = "a known experiment: reach (default), 8 or 10 steps; jacobian, against σ_max(U); profile, forget biases"
+    curves.add_argument("--preset", choices=PRESETS, help=known)
+    add_options(curves.add_argument_group("nets"), fields(Net), nargs="+")
+    add_options(curves.add_argument_group("what they have in common"), fields(Conditions))
     curves.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")
 
     file, _, _ = inspect.getdoc(read_points).partition("Raises:")
     raw = {"description": file, "formatter_class": argparse.RawDescriptionHelpFormatter}
     runs = command(_sweep, "train over a grid, or a random sample, of settings", **raw)
     runs.add_argument("file", type=Path, metavar="FILE.toml", help="the settings of the runs")
-    kept = "a run that is there, over the same data, is not run again"
-    runs.add_argument("--out", required=True, help=f"the folder for results.csv, results.svg and each run; {kept}")
+    runs.add_argument("--out", required=True, help="the folder for the results; a run that is there is not run again")
     runs.add_argument("--measure", metavar="NAME", help="the number that is drawn (default: the first)")
     place = runs.add_mutually_exclusive_group()
     place.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
-    cluster = "run on the Dask cluster of this scheduler, which sees the same files"
-    place.add_argument("--dask", metavar="ADDRESS", help=cluster)
+    place.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, whose cluster sees these files")
     return parser
 
 
 def _add_figure_options(figure: argparse._ArgumentGroup) -> None:
-    whole = reader(int)
-    figure.add_argument(
-        "--view", choices=VIEWS, default=VIEWS[0],
-        help="forward (default); backward; between: from h(T) back to h(T-1); terms: the norms of the terms of the "
-        "gradient of each step's loss, those of --many-to-many, as a heat map",
-    )  # fmt: skip
+    views = "forward (default); backward; between: from h(T) back to h(T-1); terms: of each step's loss, as a heat map"
+    figure.add_argument("--view", choices=VIEWS, default=VIEWS[0], help=views)
     figure.add_argument("--level", choices=LEVELS, help=f"what is drawn (default: {Options.level})")
     figure.add_argument("--notation", choices=draw.NOTATIONS, help=f"whose letters (default: {Options.notation})")
     steps = figure.add_mutually_exclusive_group()
-    steps.add_argument("--max-steps", type=whole, metavar="N", help="draw N steps, the first and the last")
+    steps.add_argument("--max-steps", type=int, metavar="N", help="draw N steps, the first and the last")
     steps.add_argument("--rolled", action="store_true", help="one step stands for all, with a loop")
     figure.add_argument("--values", action="store_true", help="write the value, or the gradient, into every node")
     figure.add_argument("--shapes", action="store_true", help="write the shape into every node")
     figure.add_argument("--no-parameters", dest="parameters", action="store_false", help="leave out the parameters")
     figure.add_argument("--fit", choices=FITS, help=f"frame both figures, or this one (default: {Options.fit})")
     figure.add_argument("--color-by", choices=COLOURS[1:], help="fill the nodes by the norm of their gradient or value")
-    figure.add_argument("--font-size", type=whole, metavar="N", help="points of the letters (default: 16)")
-    figure.add_argument("--highlight", type=whole, metavar="STEP", help="the term of --parameter through this step")
-    figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms (default: the first U)")
+    figure.add_argument("--font-size", type=int, metavar="N", help="points of the letters (default: 16)")
+    figure.add_argument("--highlight", type=int, metavar="STEP", help="the term of --parameter through this step")
+    figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: U)")
     out = figure.add_mutually_exclusive_group(required=True)
     known = ", ".join(f".{name}" for name in FORMATS)
     out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}")
     out.add_argument("--frames", type=Path, metavar="FOLDER", help="a picture for each moment of the page's story")
     figure.add_argument("--format", choices=PICTURES, help=f"of the --frames (default: {PICTURES[0]})")
-    figure.add_argument("--dpi", type=whole, metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)")
+    figure.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)")
     figure.add_argument("--outlines", action="store_true", help="draw the letters of an .svg as shapes")
 
 
@@ -388,10 +359,10 @@ def _train(options: argparse.Namespace) -> int:
     settings = Settings(**before | given(options, Settings)).seen_from(Path.cwd())
     try:
         summary = train(settings, out, resume, _show_progress)
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt:
         begun = Path(out, CHECKPOINT).exists() and read_settings(Path(out)) == settings
         hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(out)}" if begun else ""
-        raise type(interrupt)(f"interrupted{hint}") from None
+        raise KeyboardInterrupt(f"interrupted{hint}") from None
     print(f"{summary}\n\nwrote {out}")
     return 0
 
@@ -460,10 +431,10 @@ def _sweep(options: argparse.Namespace) -> int:
                 function, points, client and client.get_executor(pure=False), out=options.out, key=function.key,
                 workers=options.workers, measure=options.measure, progress=show,
             )  # fmt: skip
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt:
         kept = f"interrupted; {options.out} keeps what has run, give it again to go on"
         kept += "; what the cluster has begun it goes on with" if options.dask else ""
-        raise type(interrupt)(kept) from None
+        raise KeyboardInterrupt(kept) from None
     if failed := sum(run.error is not None for run in ended):
         told = f"{failed} of {counted(len(ended), 'run')} failed; {options.out} tells why"
         print(f"tinygrad-rnn sweep: {told}", file=sys.stderr)

@@ -1,7 +1,6 @@
 """The one place where files are read and written: read whole if they have an end, written whole or not at all."""
 
 import contextlib
-import errno
 import json
 import os
 import secrets
@@ -46,8 +45,6 @@ def write_json(path: str | os.PathLike, content: Any) -> Path:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    if path.is_symlink():
-        raise OSError(errno.ELOOP, "a loop of symbolic links")
     temporary = path.with_name(f".tinygrad_rnn-{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as file:

@@ -76,20 +76,17 @@ def refuse_unknown(kind: str, keys: Iterable[str], known: Collection[str]) -> No
             raise ValueError(f"unknown {kind} {key!r}; {meant}")
 
 
-def add_options(
-    parser: argparse._ActionsContainer, kind: type, nargs: str | None = None, only: Collection[str] | None = None
-) -> None:
-    """Add an option for every field of such a dataclass, or only for some; with nargs="+" it takes several values."""
-    for setting in fields(kind):
-        meaning, default = setting.metadata["help"], setting.default
+def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], nargs: str | None = None) -> None:
+    """Add an option for each of some fields of such a dataclass; with nargs="+" it takes several values."""
+    for setting in settings:
+        meaning, default, (kind, optional) = setting.metadata["help"], setting.default, value_type(setting)
         if default is not None:
             meaning += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
-        if only is None or setting.name in only:
-            parser.add_argument(
-                f"--{setting.name.replace('_', '-')}", type=reader(*value_type(setting)), default=argparse.SUPPRESS,
-                nargs=nargs, help=meaning.replace("%", "%%"),
-                metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
-            )  # fmt: skip
+        parser.add_argument(
+            f"--{setting.name.replace('_', '-')}", type=_or_none(kind) if optional else kind, nargs=nargs,
+            default=argparse.SUPPRESS, help=meaning.replace("%", "%%"),
+            metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
+        )  # fmt: skip
 
 
 def given(options: argparse.Namespace, kind: type) -> dict[str, Any]:
@@ -97,13 +94,13 @@ def given(options: argparse.Namespace, kind: type) -> dict[str, Any]:
     return {s.name: getattr(options, s.name) for s in fields(kind) if hasattr(options, s.name)}
 
 
-def reader(kind: type, optional: bool = False) -> Callable[[str], Any]:
-    """A function that reads an option's value, a word or a number, from its text; argparse tells its name."""
+def _or_none(kind: type) -> Callable[[str], Any]:
+    """A function that reads an option's value; argparse tells its name."""
 
     def read(text: str) -> Any:
-        return None if optional and text == "none" else kind(text)
+        return None if text == "none" else kind(text)
 
-    read.__name__ = {int: "whole number", float: "number", str: "word"}[kind] + (" or none" if optional else "")
+    read.__name__ = f"{kind.__name__} or none"
     return read
 
 
@@ -132,7 +129,7 @@ class Settings:
     hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=10**6)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
     batch: int = _by_data(
-        32, 32, "windows of an update; with truncate, parts of the data side by side, of a series 1", least=1
+        32, 32, "windows of an update; with truncate, parts of the data, of a series 1 by default", least=1
     )
     epochs: int = _by_data(100, 6, "times through the data", least=1)
     lr: float = _by_data(0.01, 0.005, "learning rate")
@@ -158,10 +155,8 @@ class Settings:
         if self.column is not None and self._suffix != ".csv":
             raise ValueError(f"column={self.column!r} is of a CSV file; {self.data} is none")
         if self.truncate is not None and self.truncate != self.window:
-            raise ValueError(
-                f"truncate={self.truncate} carries the state from piece to piece, each of so many steps; "
-                f"window={self.window} is another length: leave it out"
-            )
+            carried = f"truncate={self.truncate} carries the state from piece to piece, each of so many steps"
+            raise ValueError(f"{carried}; window={self.window} is another length: leave it out")
 
     @property
     def is_text(self) -> bool:

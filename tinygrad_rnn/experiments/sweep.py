@@ -94,8 +94,7 @@ def sweep(
         sweep is going on in it, or a file there that would be replaced is of no sweep.
         OSError: a file cannot be written, or no process starts.
     """
-    wanted = "an executor of concurrent.futures, of Dask client.get_executor(),"
-    checks.instance("sweep", executor, (Executor, type(None)), wanted)
+    checks.instance("sweep", executor, (Executor, type(None)), "an executor, of Dask client.get_executor(),")
     points = {(key or identity)(point): point for point in combinations(grid)}
 
     def tell(run: Run) -> None:
@@ -291,8 +290,13 @@ def _leave_interrupts() -> None:
 
 def _end_with(pipe: Connection) -> None:
     """Have this process end when the other end of the pipe is closed."""
+
+    def end() -> None:
+        wait([pipe])
+        os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=lambda: (wait([pipe]), os._exit(1)), daemon=True).start()
+    threading.Thread(target=end, daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -301,20 +305,16 @@ def _processes(function: Callable[..., Any], workers: int | None, runs: int) -> 
     named = getattr(function, "func", function)  # of a partial
     in_a_session = named.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
     if in_a_session or "<" in getattr(named, "__qualname__", ""):  # <lambda>, or <locals> of another function
-        raise ValueError(
-            f"sweep: worker processes import a function by its name, and {_name(function)} has none that they can "
-            "find: define it at the top of a module, or give executor=concurrent.futures.ThreadPoolExecutor()"
-        )
+        told = f"sweep: worker processes import a function by its name, and {_name(function)} has none that they find"
+        raise ValueError(f"{told}: define it in a module, or give executor=concurrent.futures.ThreadPoolExecutor()")
     # The cores that this process may use: on a shared machine not all of them.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with Processes(min(cores if workers is None else checks.whole("", "workers", workers, 1), runs)) as processes:
         try:
             processes.submit(os.getpid).result()
         except ChildProcessError:
-            raise ChildProcessError(
-                "a worker process ended while it started: a script that starts processes imports itself in each, "
-                'and needs `if __name__ == "__main__":` before what only the first one shall do'
-            ) from None
+            told = 'a script that they import needs `if __name__ == "__main__":` before what they shall not do too'
+            raise ChildProcessError(f"a worker process ended while it started: {told}") from None
         yield processes
 
 
