@@ -73,7 +73,7 @@ class Recorder(Observer):
 
     def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
         """Nothing, where the engine, which has not kept what the node was made of, has a leaf."""
-        return () if node.is_cut else terms(node, g)
+        return () if node.born > self.started and node.is_cut else terms(node, g)
 
     def left(self, call: str, instead: str, x: Tensor | None) -> None:
         """Make a node that is x as long as it has the value that is read out now; refuse what no program can follow.
