@@ -30,15 +30,23 @@ class Kernel(NamedTuple):
 
 
 class _Function:
-    """A function in the making: its lines, and the things that are bound to its names."""
+    """A function in the making: its lines, the things that are bound to its names, and where values are."""
 
     def __init__(self, graph: Graph):
         self.lines: list[str] = []
         self.bound: dict[str, Any] = {}
         self.count = 0
         self.functions: dict[Callable, str] = {}
+        self.views: dict[str, str] = {}
         self.names = {x: self.fresh("x") for x in graph.inputs} | {x: self.fresh("p") for x in graph.parameters}
         self.arguments = list(self.names.values())
+        self.looks = _looks(graph)
+        self.slots, self.stacks = _placed(graph, self.looks)
+        self.arrays: dict[Node, np.ndarray] = self.slots | self.stacks  # of all that has an array of ours
+        self.owned: set[Node] = set()  # those whose array can be reused when they are dead
+        self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
+        self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
+        self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
 
     def fresh(self, letter: str) -> str:
         """A name that nothing has yet."""
@@ -60,12 +68,6 @@ class _Function:
             self.bound[self.functions[function]] = function
         return f"{self.functions[function]}({', '.join(arguments)})"
 
-    def name(self, x: Node) -> str:
-        """The name of a leaf, or of a node that has been computed."""
-        if x not in self.names:
-            self.names[x] = self.bind(x.value, "c")
-        return self.names[x]
-
     def finished(self, results: Sequence[str]) -> Kernel:
         """The function of all lines."""
         defaults = [f"{name}={name}" for name in self.bound]
@@ -75,44 +77,6 @@ class _Function:
         exec(compile(code, "<program>", "exec"), namespace)
         run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
         return Kernel(run, f"def run({', '.join(self.arguments)}):\n    {body}\n")
-
-
-def flat(graph: Graph) -> Kernel:
-    """One line for each node, in the order of the graph; results are copies."""
-    lines = _Function(graph)
-    for node in graph.nodes:
-        arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
-        lines.names[node] = name = lines.fresh("v")
-        lines.lines.append(f"{name} = {lines.call(node.primitive.forward, *arguments, name=node.primitive.name)}")
-    return lines.finished([lines.call(np.array, lines.name(x)) for x in graph.outputs])
-
-
-def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
-    """A line for each node that is no view, into arrays that are reused.
-
-    Args:
-        kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
-    """
-    lines, results = _Buffered(graph), []
-    for i, node in enumerate(graph.nodes):
-        lines.add(node, i)
-    for i, x in enumerate(graph.outputs):
-        is_own = i in kept and lines.base(x).primitive is not None
-        results.append(lines.name(x) if is_own else f"{lines.name(x)}.copy()")
-    return lines.finished(results)
-
-
-class _Buffered(_Function):
-    def __init__(self, graph: Graph):
-        super().__init__(graph)
-        self.looks = _looks(graph)
-        self.slots, self.stacks = _placed(graph, self.looks)
-        self.arrays: dict[Node, np.ndarray] = self.slots | self.stacks  # of all that has an array of ours
-        self.owned: set[Node] = set()  # those whose array can be reused when they are dead
-        self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
-        self.views: dict[str, str] = {}
-        self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
-        self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
 
     # Where values are
 
@@ -130,7 +94,8 @@ class _Buffered(_Function):
         return None if looked_at is None else self.looks[x].on(lambda _: looked_at)
 
     def name(self, x: Node) -> str:
-        if x in self.looks:
+        """The name of a leaf, or of a node that has been computed."""
+        if x not in self.names and x in self.looks:
             return self.view(self.looks[x])
         if x not in self.names:
             self.names[x] = self.bind(self.array(x), "c" if x.is_leaf else "a")
@@ -219,6 +184,31 @@ class _Buffered(_Function):
         if a.ndim > 2 and b.ndim == 2:
             a, out = _rows(a), self.bind(self.arrays[node].reshape(math.prod(node.shape[:-1]), node.shape[-1]))
         return self.call(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b), out)
+
+
+def flat(graph: Graph) -> Kernel:
+    """One line for each node, in the order of the graph; results are copies."""
+    lines = _Function(graph)
+    for node in graph.nodes:
+        arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
+        lines.names[node] = name = lines.fresh("v")
+        lines.lines.append(f"{name} = {lines.call(node.primitive.forward, *arguments, name=node.primitive.name)}")
+    return lines.finished([lines.call(np.array, lines.name(x)) for x in graph.outputs])
+
+
+def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
+    """A line for each node that is no view, into arrays that are reused.
+
+    Args:
+        kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
+    """
+    lines, results = _Function(graph), []
+    for i, node in enumerate(graph.nodes):
+        lines.add(node, i)
+    for i, x in enumerate(graph.outputs):
+        is_own = i in kept and lines.base(x).primitive is not None
+        results.append(lines.name(x) if is_own else f"{lines.name(x)}.copy()")
+    return lines.finished(results)
 
 
 def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
