@@ -235,7 +235,7 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndar
             if not (x.is_stack or x in excluded or (x.is_leaf and x.value is None)):
                 places[x] = row, at
     first = [min(row) for row in rows]
-    arrays = [np.zeros((max(row) - min(row) + 1, *row[min(row)].shape), row[min(row)].dtype) for row in rows]
+    arrays = [np.zeros((len(row), *row[at].shape), row[at].dtype) for row, at in zip(rows, first, strict=True)]
     slots = {x: arrays[row][at - first[row], ...] for x, (row, at) in places.items()}
     for x, slot in slots.items():
         if x.value is not None:
@@ -246,9 +246,7 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndar
 def _looks(graph: Graph) -> dict[Node, Expression]:
     """The nodes that are their input's memory, looked at in another way, and how."""
     looks: dict[Node, Expression] = {}
-    in_a_row = {
-        node for node in graph.nodes if not node.primitive.is_view
-    }  # whose elements can be reshaped as they are
+    in_a_row = {node for node in graph.nodes if not node.primitive.is_view}  # its elements, so that it can be reshaped
     for node in graph.nodes:
         look = read(node) if node.primitive.is_view else None
         if look is None or _looked_at(look) is not look.arguments[0]:

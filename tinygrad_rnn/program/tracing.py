@@ -108,8 +108,8 @@ def _graph(
     inputs, nodes = set(given), topological_order(*outputs, *first.nodes)
     before = [x for x in nodes if x.born < first.started]
     if computed := [x for x in before if not x.is_leaf]:
-        what = f"{describe(computed[0])} was computed before, of values that may change"
-        raise ValueError(f"compile: {what}; compute it inside")
+        old = describe(computed[0])
+        raise ValueError(f"compile: {old} was computed before, of values that may change; compute it inside")
     live = dict.fromkeys(x for x in [*wrt, *before] if x not in inputs)
     varying, new = inputs | live.keys(), {}
     varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
