@@ -620,6 +620,12 @@ def test_a_function_may_look_at_its_nodes():
     assert tg.compile(loss, np.ones(2), wrt=W)(np.ones(2))[0] == 3.0
 
 
+def test_what_was_computed_before_is_refused():
+    h = tg.tanh(W)
+    with pytest.raises(ValueError, match=r"tanh of shape \(2,\) was computed before, .*; compute it inside"):
+        tg.compile(lambda x: tg.sum(h * x), np.ones(2), wrt=W)
+
+
 def test_what_makes_no_nodes_is_refused_inside():
     inner, cell = tg.compile(lambda x: tg.sum(W * x), np.ones(2), wrt=W), tg.nn.RNNCell(2, 3, rng=0)
     rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=0)

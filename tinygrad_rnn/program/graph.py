@@ -90,7 +90,8 @@ class Node:
         for i, neutral in enumerate(self.primitive.neutral):
             if neutral is not None and str(inputs[i].number) == str(neutral):  # 0.0 is not -0.0
                 found = [inputs[1 - i]]
-        return next((x for x in found if (x.shape, x.dtype) == (self.shape, self.dtype)), None)
+        alike = [x for x in found if (x.shape, x.dtype) == (self.shape, self.dtype)]
+        return alike[0] if alike else None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

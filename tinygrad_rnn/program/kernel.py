@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_rnn.primitives import axes_of
 from tinygrad_rnn.program.expressions import Expression, Printer, operand, read
 from tinygrad_rnn.program.graph import Graph, Node
+
+_BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
 
 
 class Kernel(NamedTuple):
@@ -27,15 +30,23 @@ class Kernel(NamedTuple):
 
 
 class _Function:
-    """A function in the making: its lines, and the things that are bound to its names."""
+    """A function in the making: its lines, the things that are bound to its names, and where values are."""
 
     def __init__(self, graph: Graph):
         self.lines: list[str] = []
         self.bound: dict[str, Any] = {}
         self.count = 0
         self.functions: dict[Callable, str] = {}
+        self.views: dict[str, str] = {}
         self.names = {x: self.fresh("x") for x in graph.inputs} | {x: self.fresh("p") for x in graph.parameters}
         self.arguments = list(self.names.values())
+        self.looks = _looks(graph)
+        self.slots, self.stacks = _placed(graph, self.looks)
+        self.arrays: dict[Node, np.ndarray] = self.slots | self.stacks  # of all that has an array of ours
+        self.owned: set[Node] = set()  # those whose array can be reused when they are dead
+        self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
+        self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
+        self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
 
     def fresh(self, letter: str) -> str:
         """A name that nothing has yet."""
@@ -48,19 +59,14 @@ class _Function:
         self.bound[name] = thing
         return name
 
-    def function(self, thing: Callable, name: str) -> str:
-        """The name of a function that the lines call."""
-        if thing not in self.functions:
-            clear = f"_{name}".isidentifier() and f"_{name}" not in self.bound
-            self.functions[thing] = f"_{name}" if clear else self.fresh("_f")
-            self.bound[self.functions[thing]] = thing
-        return self.functions[thing]
-
-    def name(self, x: Node) -> str:
-        """The name of a leaf, or of a node that has been computed."""
-        if x not in self.names:
-            self.names[x] = self.bind(x.value, "c")
-        return self.names[x]
+    def call(self, function: Callable, *arguments: str, name: str = "") -> str:
+        """The text of a call of a function, by its own name or another."""
+        if function not in self.functions:
+            name = f"_{name or function.__name__}"
+            clear = name.isidentifier() and name not in self.bound
+            self.functions[function] = name if clear else self.fresh("_f")
+            self.bound[self.functions[function]] = function
+        return f"{self.functions[function]}({', '.join(arguments)})"
 
     def finished(self, results: Sequence[str]) -> Kernel:
         """The function of all lines."""
@@ -71,46 +77,6 @@ class _Function:
         exec(compile(code, "<program>", "exec"), namespace)
         run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
         return Kernel(run, f"def run({', '.join(self.arguments)}):\n    {body}\n")
-
-
-def flat(graph: Graph) -> Kernel:
-    """One line for each node, in the order of the graph; results are copies."""
-    lines = _Function(graph)
-    for node in graph.nodes:
-        function = lines.function(node.primitive.forward, node.primitive.name)
-        arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
-        lines.names[node] = lines.fresh("v")
-        lines.lines.append(f"{lines.names[node]} = {function}({', '.join(arguments)})")
-    copied = lines.function(np.array, "array")
-    return lines.finished([f"{copied}({lines.name(x)})" for x in graph.outputs])
-
-
-def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
-    """A line for each node that is no view, into arrays that are reused.
-
-    Args:
-        kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
-    """
-    lines, results = _Buffered(graph), []
-    for i, node in enumerate(graph.nodes):
-        lines.add(node, i)
-    for i, x in enumerate(graph.outputs):
-        is_own = i in kept and lines.base(x).primitive is not None
-        results.append(lines.name(x) if is_own else f"{lines.name(x)}.copy()")
-    return lines.finished(results)
-
-
-class _Buffered(_Function):
-    def __init__(self, graph: Graph):
-        super().__init__(graph)
-        self.looks = _looks(graph)
-        self.slots, self.stacks = _placed(graph, self.looks)
-        self.arrays: dict[Node, np.ndarray] = self.slots | self.stacks  # of all that has an array of ours
-        self.owned: set[Node] = set()  # those whose array can be reused when they are dead
-        self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
-        self.views: dict[str, str] = {}
-        self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
-        self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
 
     # Where values are
 
@@ -128,7 +94,8 @@ class _Buffered(_Function):
         return None if looked_at is None else self.looks[x].on(lambda _: looked_at)
 
     def name(self, x: Node) -> str:
-        if x in self.looks:
+        """The name of a leaf, or of a node that has been computed."""
+        if x not in self.names and x in self.looks:
             return self.view(self.looks[x])
         if x not in self.names:
             self.names[x] = self.bind(self.array(x), "c" if x.is_leaf else "a")
@@ -157,36 +124,21 @@ class _Buffered(_Function):
         if node in self.looks:
             return
         dead = [x for x in {self.base(x) for x in node.inputs} if x in self.owned and self.last[x] == i]
-        if is_over := self._can_write_over(node):
-            self._release(dead)
+        is_over = _is_ufunc(node) and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
+        self._release(dead if is_over else ())  # before, so that the result may be written over it
         if node not in self.arrays:
             free = self.free[node.shape, node.dtype]
             self.arrays[node] = free.pop() if free else np.zeros(node.shape, node.dtype)
             self.owned.add(node)
         self.lines += self._calls(node, self.name(node))
-        if not is_over:
-            self._release(dead)
-
-    def _can_write_over(self, node: Node) -> bool:
-        """Whether the result may be written over an input, element by element."""
-        over = _is_ufunc(node) or (node.primitive.into and node.primitive.by_element and len(node.inputs) == 1)
-        return over and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
+        self._release(() if is_over else dead)
 
     def _release(self, dead: Iterable[Node]) -> None:
         for x in dead:
             self.owned.remove(x)
             self.free[x.shape, x.dtype].append(self.arrays[x])
 
-    def _copy(self, out: str, *arguments: str) -> str:
-        return f"{self.function(np.copyto, 'copyto')}({', '.join([out, *arguments])})"
-
     # Calls
-
-    def _calling(self, function: Callable, out: str, *names: str) -> str:
-        """A call of a function of arrays and, last, the array for the result."""
-        name = self.function(function, function.__name__)
-        before = "out=" if function in (np.maximum, np.minimum) else ""  # which NumPy wants by name
-        return f"{name}({', '.join([*names, before + out])})"
 
     def _calls(self, node: Node, out: str) -> list[str]:
         """The lines that compute a node, given the name of the array for the result."""
@@ -196,42 +148,67 @@ class _Buffered(_Function):
         if node.is_stack:
             placed = self.slots if node in self.stacks else {}
             parts = [(self.bind(self.arrays[node][i, ...]), x) for i, x in enumerate(inputs) if x not in placed]
-            return [self._copy(part, self.name(x)) for part, x in parts]
+            return [self.call(np.copyto, part, self.name(x)) for part, x in parts]
         names = [self.name(x) for x in inputs]
         if _is_ufunc(node):
             return self._by_element(node, out, names)
         if _sums_rows(node):
             ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
-            return [self._calling(np.dot, out, ones, self.view(_rows(operand(inputs[0]))))]
+            return [self.call(np.dot, ones, self.view(_rows(operand(inputs[0]))), out)]
         if primitive.reduction is not None:
-            reduce = self.function(primitive.reduction.reduce, f"{primitive.name}_over")
-            return [f"{reduce}({names[0]}, {static[0]}, None, {out}, {static[1]})"]
-        arguments = ", ".join([*names, *(self.bind(x, "s") for x in static)])
+            arguments = names[0], str(static[0]), "None", out, str(static[1])
+            return [self.call(primitive.reduction.reduce, *arguments, name=f"{primitive.name}_over")]
+        arguments = [*names, *(self.bind(x, "s") for x in static)]
         if primitive.into is not None:
-            return [f"{self.function(primitive.into, primitive.name)}({out}, {arguments})"]
-        return [self._copy(out, f"{self.function(primitive.forward, primitive.name)}({arguments})")]
+            return [self.call(primitive.into, out, *arguments, name=primitive.name)]
+        return [self.call(np.copyto, out, self.call(primitive.forward, *arguments, name=primitive.name))]
 
     def _by_element(self, node: Node, out: str, names: list[str]) -> list[str]:
         """A call of a ufunc.
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
+        function, copies = node.primitive.forward, []
         for i, x in enumerate(node.inputs):
-            if _is_repeated(x, node) and x.dtype == node.dtype:
-                operands = [*names[:i], out, *names[i + 1 :]]
-                return [self._copy(out, names[i]), self._calling(node.primitive.forward, out, *operands)]
-        return [self._calling(node.primitive.forward, out, *names)]
+            if _is_repeated(x, node) and x.dtype == node.dtype and not copies:
+                copies = [self.call(np.copyto, out, names[i])]
+                names[i] = out
+        return [*copies, self.call(function, *names, f"out={out}" if function in _BY_KEYWORD else out)]
 
     def _product(self, node: Node, out: str) -> str:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
         product = read(node)
         a, b = product.arguments
         if product.function == np.multiply.outer:
-            return self._calling(np.multiply, out, self.view(a[:, None]), self.view(b))
+            return self.call(np.multiply, self.view(a[:, None]), self.view(b), out)
         if a.ndim > 2 and b.ndim == 2:
-            rows = self.bound[out].reshape(math.prod(node.shape[:-1]), node.shape[-1])
-            return self._calling(np.dot, self.bind(rows), self.view(_rows(a)), self.view(b))
-        return self._calling(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, out, self.view(a), self.view(b))
+            a, out = _rows(a), self.bind(self.arrays[node].reshape(math.prod(node.shape[:-1]), node.shape[-1]))
+        return self.call(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b), out)
+
+
+def flat(graph: Graph) -> Kernel:
+    """One line for each node, in the order of the graph; results are copies."""
+    lines = _Function(graph)
+    for node in graph.nodes:
+        arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
+        lines.names[node] = name = lines.fresh("v")
+        lines.lines.append(f"{name} = {lines.call(node.primitive.forward, *arguments, name=node.primitive.name)}")
+    return lines.finished([lines.call(np.array, lines.name(x)) for x in graph.outputs])
+
+
+def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
+    """A line for each node that is no view, into arrays that are reused.
+
+    Args:
+        kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
+    """
+    lines, results = _Function(graph), []
+    for i, node in enumerate(graph.nodes):
+        lines.add(node, i)
+    for i, x in enumerate(graph.outputs):
+        is_own = i in kept and lines.base(x).primitive is not None
+        results.append(lines.name(x) if is_own else f"{lines.name(x)}.copy()")
+    return lines.finished(results)
 
 
 def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
@@ -258,7 +235,7 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndar
             if not (x.is_stack or x in excluded or (x.is_leaf and x.value is None)):
                 places[x] = row, at
     first = [min(row) for row in rows]
-    arrays = [np.zeros((max(row) - min(row) + 1, *row[min(row)].shape), row[min(row)].dtype) for row in rows]
+    arrays = [np.zeros((len(row), *row[at].shape), row[at].dtype) for row, at in zip(rows, first, strict=True)]
     slots = {x: arrays[row][at - first[row], ...] for x, (row, at) in places.items()}
     for x, slot in slots.items():
         if x.value is not None:
@@ -269,9 +246,7 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndar
 def _looks(graph: Graph) -> dict[Node, Expression]:
     """The nodes that are their input's memory, looked at in another way, and how."""
     looks: dict[Node, Expression] = {}
-    in_a_row = {
-        node for node in graph.nodes if not node.primitive.is_view
-    }  # whose elements can be reshaped as they are
+    in_a_row = {node for node in graph.nodes if not node.primitive.is_view}  # its elements, so that it can be reshaped
     for node in graph.nodes:
         look = read(node) if node.primitive.is_view else None
         if look is None or _looked_at(look) is not look.arguments[0]:
@@ -308,8 +283,7 @@ def _is_repeated(x: Node, node: Node) -> bool:
 
 def _sums_rows(node: Node) -> bool:
     """Whether a sum goes over all axes but the last: a product with ones, which is quicker."""
-    if node.primitive.reduction is not np.add:
+    if node.primitive.reduction is not np.add or node.static[1]:
         return False
-    (x,), (axis, keepdims) = node.inputs, node.static
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    return not keepdims and x.ndim > 1 and x.dtype.kind == "f" and axes == tuple(range(x.ndim - 1))
+    ndim = node.inputs[0].ndim
+    return ndim > 1 and node.dtype.kind == "f" and axes_of(node.static[0], ndim) == tuple(range(ndim - 1))

@@ -168,12 +168,11 @@ def time_batches(graph: Graph) -> Graph:
     """Merge steps that do not wait for each other into one operation: W x(t), f′(ĥ(t)), a readout of h(t)."""
     role, step = roles(graph), steps(graph)
     cycle = cycles(graph, role)
+    free = [node for node in graph.nodes if step[node] is not None and cycle[role[node]] is None]
     groups: dict[Any, list[Node]] = {}
-    for node in graph.nodes:
-        if step[node] is not None and cycle[role[node]] is None:
-            groups.setdefault(role[node], []).append(node)
-    groups = {r: sorted(nodes, key=step.__getitem__) for r, nodes in groups.items() if len(nodes) > 1}
-    return batched(graph, groups, role)
+    for node in sorted(free, key=step.__getitem__):
+        groups.setdefault(role[node], []).append(node)
+    return batched(graph, {r: nodes for r, nodes in groups.items() if len(nodes) > 1}, role)
 
 
 PASSES = (expanded, constants, common_subexpressions, sums_over_time, time_batches, constants, common_subexpressions)

@@ -112,7 +112,9 @@ class Program:
             self._traced.remove(traced)
             self._traced.append(traced)
             loss, count = results.pop(0).item(), len(self._wrt)
-            return loss, results[:count], *rebuilt(traced.trace.extra or (), results[count:])
+            if traced.trace.extra is None:
+                return loss, results
+            return loss, results[:count], *rebuilt(traced.trace.extra, results[count:])
 
     def backward(self, *inputs: Any) -> Any:
         """Add the gradients to `.grad` of what they are of; return the loss, and what else the function returns."""
@@ -216,7 +218,7 @@ def compile(
 def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
     """The arrays of a call; and its structure, None where it is arrays alone, with their shapes and dtypes."""
     arrays, structure = inputs, None
-    if not all(type(x) is np.ndarray for x in inputs):
+    if {*map(type, inputs)} - {np.ndarray}:
         leaves, found = flattened(inputs)
         for node in leaves:
             if isinstance(node, Tensor) and not node.is_leaf:

@@ -79,8 +79,9 @@ class Surroundings:
 
     def unchanged(self) -> bool:
         """Whether all stands there as it did."""
-        now = [x for look in self.looks for x in look()]
-        return _are_equal(self.there, now) and all(_content(x) == content for x, content in self.contents)
+        now = list(chain.from_iterable([look() for look in self.looks]))
+        same = not self.contents or all(_content(x) == content for x, content in self.contents)
+        return same and _are_equal(self.there, now)
 
 
 def changed(name: str, what: str) -> ValueError:

@@ -106,11 +106,11 @@ def _graph(
 ) -> tuple[Graph, tuple[Tensor, ...], tuple[Node, ...]]:
     """The graph of the outputs, the Tensors that its parameters are read from, and the leaves of `wrt`."""
     inputs, nodes = set(given), topological_order(*outputs, *first.nodes)
-    born_before = [x for x in nodes if x.primitive is None and x.born < first.started]
-    live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
-    old = next((x for x in nodes if x.primitive is not None and x.born < first.started), None)
-    if old is not None:
-        raise ValueError(f"compile: {describe(old)} was computed before, of values that may change; compute it inside")
+    before = [x for x in nodes if x.born < first.started]
+    if computed := [x for x in before if not x.is_leaf]:
+        old = describe(computed[0])
+        raise ValueError(f"compile: {old} was computed before, of values that may change; compute it inside")
+    live = dict.fromkeys(x for x in [*wrt, *before] if x not in inputs)
     varying, new = inputs | live.keys(), {}
     varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
     for x in dict.fromkeys([*given, *live, *nodes]):

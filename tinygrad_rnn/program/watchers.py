@@ -73,7 +73,7 @@ class Recorder(Observer):
 
     def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
         """Nothing, where the engine, which has not kept what the node was made of, has a leaf."""
-        return () if node.is_cut else terms(node, g)
+        return () if node.born > self.started and node.is_cut else terms(node, g)
 
     def left(self, call: str, instead: str, x: Tensor | None) -> None:
         """Make a node that is x as long as it has the value that is read out now; refuse what no program can follow.
@@ -85,14 +85,11 @@ class Recorder(Observer):
         with temporarily(recording, False):
             self.read_out.append(record(AS_TRACED, (x,), x.value.copy()))
         line = file, number = calling_line()
-        code = linecache.getline(file, number).strip()
         if x.dtype.kind == "f" and line not in self.warned and any(y.born < self.started for y in topological_order(x)):
             self.warned.add(line)
-            text = (
-                f"compile: {call} of {describe(x)} is read out: where it is another, the function is traced again, "
-                f"which takes long; return it beside the loss, or use tg.where: {code}"
-            )
-            warnings.warn_explicit(text, UserWarning, file, number)
+            what = f"compile: {call} of {describe(x)} is read out: where it is another, the function is traced again"
+            advice = f"return it beside the loss, or use tg.where: {linecache.getline(file, number).strip()}"
+            warnings.warn_explicit(f"{what}, which takes long; {advice}", UserWarning, file, number)
 
 
 class SecondRun(Recorder):
