@@ -15,8 +15,8 @@ from tinygrad_rnn.tensor import Tensor
 APART = 8.0  # between spots that are not just lines
 ROUNDS = 10  # in which the order of rows is improved
 SWEEPS = 24
+THICK = 20.0  # it costs 1 if a line passes a spot so thick
 RISE = 1.5  # what it costs if a line goes down to the right
-OUTSIDE = 0.65  # and if it crosses a lane or the like of its own row
 FEW, CLOSE = 5, 13.0  # of so many sums over time the lanes are as far apart as what they make is high; of more, close
 
 
@@ -56,7 +56,7 @@ class Rows:
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
         self.lanes: dict[tuple[Tensor, Spot], list[Joint]] = {}
         self._lay_lanes(totals)
-        for lower, upper in standing:
+        for lower, upper in sorted(standing, key=lambda pair: len(self.of[pair[1]].spots)):
             self._stack(lower, upper)
         self._settle(self._ordered())
 
@@ -154,7 +154,7 @@ class Rows:
         """The rows in an order in which lines pass little of other rows: each in turn is put where that costs least."""
         thick: dict[tuple[Row, Hashable], float] = defaultdict(float)
         for spot, row in self.of.items():
-            thick[row, spot.layer] += (spot.up + spot.down) / 20
+            thick[row, spot.layer] += (spot.up + spot.down) / THICK
         joined: dict[Row, list[tuple[Joint, Row, float]]] = defaultdict(list)
         for joint in self._joints():
             a, b, tilt = self.of[joint.left], self.of[joint.right], joint.strength * self._tilt(joint)
@@ -196,12 +196,14 @@ class Rows:
                     yield joint
 
     def _tilt(self, joint: Joint) -> float:
-        """What it costs if the left end is in the lower row, and not in the upper."""
+        """What it costs if the left end is in the lower row and not in the upper: what it passes of its own rows."""
         cost = -RISE
         for spot, off, sign in zip((joint.left, joint.right), joint.off, (-1, 1), strict=True):
-            spots, layers = self.of[spot].spots, (joint.left.layer, joint.right.layer)
+            spots = self.of[spot].spots
             end = spots[spot] + off
-            cost += sign * OUTSIDE * sum((y > end) - (y < end) for s, y in spots.items() if s.layer in layers)
+            for other, y in spots.items():
+                if other.layer in (joint.left.layer, joint.right.layer):
+                    cost += sign * (other.up + other.down) / THICK * ((y > end) - (y < end))
         return cost
 
     def _settle(self, rows: Sequence[Row]) -> None:
