@@ -12,7 +12,7 @@
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -340,31 +340,21 @@ class Grid:
             ends, numbers = (kind.spots.get(a, a), kind.spots.get(b, b)), range(begin + 1, end)
             if end < begin:
                 ends, numbers = ends[::-1], range(end + 1, begin)
-            between = self.lead(kind, key, ends, numbers, self._strength(kind, key, into[b]))
+            passes, goes_on = a not in layer and b not in layer, self.tracks.get((b, sign, 0)) is a
+            if passes or goes_on or self.is_state(kind, key):
+                strength = 6.0
+            elif b not in layer or into[b] == 1:
+                strength = 5.0 if b in layer else 4.0
+            else:
+                strength = 2.0 if a not in layer else 3.0 if a in kind.made else 1.0
+            strength += 0.5 * (kind.room[key] > 0.0)
+            between = [self.add(Spot(), (kind, number)) for number in numbers]
+            kind.lines[key] = [Joint(*pair, strength) for pair in pairwise([ends[0], *between, ends[1]])]
             if kind.room[key] and between:
                 at_source = a in layer and (b not in layer or out[a] <= into[b])
                 label = kind.labels[key] = between[0 if at_source == (begin < end) else -1]
                 label.up, label.down = LABEL, LINE / 2
                 label.boxes = [(-kind.room[key] / 2, -LABEL, kind.room[key] / 2, 2.0)]
-
-    def lead(self, kind: Kind, key: tuple, ends: Sequence[Spot], layers: Iterable[int], strength: float) -> list[Spot]:
-        """Lead a line through layers; the spots that it has in them."""
-        between = [self.add(Spot(), (kind, number)) for number in layers]
-        way = pairwise([ends[0], *between, ends[1]])
-        kind.lines[key] = [Joint(a, b, strength) for a, b in way]
-        return between
-
-    def _strength(self, kind: Kind, key: tuple, into: int) -> float:
-        """How much a line, one of so many into its target, should be level."""
-        sign, a, b = key
-        labelled = 0.5 * (kind.room[key] > 0.0)
-        if not (a in kind.spots or b in kind.spots) or self.tracks.get((b, sign, 0)) is a:
-            return 6.0 + labelled  # it passes, or is a state that goes on by itself
-        if b not in kind.spots:
-            return (6.0 if self.is_state(kind, key) else 4.0) + labelled
-        if into == 1:
-            return 5.0 + labelled
-        return (2.0 if a not in kind.spots else 3.0 if a in kind.made else 1.0) + labelled
 
     def _spot(self, kind: Kind, role: Role) -> Spot:
         """The spot of a variable, with what hangs from it: data above, and parameters that meet these; others below.

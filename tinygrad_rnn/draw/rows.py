@@ -15,8 +15,8 @@ from tinygrad_rnn.tensor import Tensor
 APART = 8.0  # between spots that are not just lines
 ROUNDS = 10  # in which the order of rows is improved
 SWEEPS = 24
+THICK = 20.0  # it costs 1 if a line passes a spot so thick
 RISE = 1.5  # what it costs if a line goes down to the right
-OUTSIDE = 0.65  # and if it crosses a lane or the like of its own row
 FEW, CLOSE = 5, 13.0  # of so many sums over time the lanes are as far apart as what they make is high; of more, close
 
 
@@ -56,23 +56,22 @@ class Rows:
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
         self.lanes: dict[tuple[Tensor, Spot], list[Joint]] = {}
         self._lay_lanes(totals)
-        for lower, upper in standing:
+        for lower, upper in sorted(standing, key=lambda pair: len(self.of[pair[1]].spots)):
             self._stack(lower, upper)
         self._settle(self._ordered())
 
-    def _add(self, spot: Spot, layer: Hashable, row: Row, off: float) -> Spot:
+    def _add(self, spot: Spot, layer: Hashable, row: Row, off: float) -> None:
         """Put a spot into a layer and a row."""
         row.spots[self.grid.add(spot, layer)] = off
         self.of[spot] = row
-        return spot
 
     def _merge(self, a: Row, b: Row, shift: float) -> None:
         """Make two rows one, the second so far below the first."""
         a.spots |= {spot: off + shift for spot, off in b.spots.items()}
         self.of |= dict.fromkeys(b.spots, a)
 
-    def _fits(self, a: Row, b: Row, shift: float) -> bool:
-        """Whether two rows can be one, with nothing between what stands on something and that."""
+    def _join(self, a: Row, b: Row, shift: float) -> None:
+        """Make two rows one, if there is room, with nothing between what stands on something and that."""
         inside: dict[Hashable, list[tuple[float, Spot]]] = defaultdict(list)
         for spots, down in ((a.spots, 0.0), (b.spots, shift)):
             for spot, off in spots.items():
@@ -81,8 +80,9 @@ class Rows:
             found.sort(key=lambda pair: pair[0])
             for (x, upper), (y, lower) in pairwise(found):
                 if y - x < _apart(upper, lower) - 0.1 or lower in self.under or upper in self.upon:
-                    return False
-        return a not in self._above(b) and b not in self._above(a)
+                    return
+        if a not in self._above(b) and b not in self._above(a):
+            self._merge(a, b, shift)
 
     def _above(self, row: Row) -> set[Row]:
         """The rows of what stands on a row, and on that, and so on."""
@@ -97,9 +97,8 @@ class Rows:
         joints = [joint for kind in self.kinds for joint in kind.joints]
         for joint in sorted(joints, key=lambda joint: -joint.strength):
             a, b = self.of[joint.left], self.of[joint.right]
-            shift = a.spots[joint.left] - b.spots[joint.right]
-            if a is not b and self._fits(a, b, shift):
-                self._merge(a, b, shift)
+            if a is not b:
+                self._join(a, b, a.spots[joint.left] - b.spots[joint.right])
 
     def _lay_lanes(self, totals: dict[Tensor, Point]) -> None:
         """Lead the terms of each sum over time along the outside of their row, to what the sum makes on the left."""
@@ -109,42 +108,36 @@ class Rows:
                 spot = self.grid.spot(p)
                 terms[self.of[spot], spot.sides[x]][x].append((self.grid.number[p.column], spot))
         width, high = (max(sizes) for sizes in zip(*totals.values(), (0.0, 0.0), strict=True))
-        high += 4.0
-        apart = high if len(totals) <= FEW else CLOSE
+        apart, first = high + 4.0 if len(totals) <= FEW else CLOSE, self.kinds[0]
         for (row, side), summed in terms.items():
-            reach = (row.bottom if side > 0 else -row.top) + max(CLOSE, apart / 2)
-            offs = {x: side * (reach + apart * i) for i, x in enumerate(summed)}
-            made = sorted((x for x in offs if x not in self.totals), key=offs.__getitem__)
-            if made:
-                half, middle = len(made) * high / 2, len(made) // 2
-                spot = Spot(half, half, (width, 0.0), [(-width / 2, -half, width / 2, half)])
-                self.grid.add(spot, (self.kinds[0], 1))
-                self.of[spot] = Row(spot)
-                self.totals |= {x: (spot, high * (i + 0.5) - half) for i, x in enumerate(made)}
-                shift = offs[made[middle]] - self.totals[made[middle]][1]
-                if self._fits(row, self.of[spot], shift):
-                    self._merge(row, self.of[spot], shift)
+            half = apart * len(summed) / 2
+            off = side * ((row.bottom if side > 0 else -row.top) + max(CLOSE - apart / 2, 0.0) + half)
+            offs = {x: off + side * (apart * (i + 0.5) - half) for i, x in enumerate(summed)}
+            self._add_totals(row, {x: offs[x] for x in list(summed)[::side] if x not in self.totals}, width, high + 4.0)
+            beyond = max(number for used in summed.values() for number, _ in used) + 1
+            layers = [(kind, n) for kind in dict.fromkeys(self.grid.kinds[1:beyond]) for n in range(kind.last)]
+            self._add(lanes := Spot(half, half), (first, 2), row, off)
+            for layer in (None, *((first, n) for n in range(3, first.last)), *layers):
+                self._add(Spot(half, half), layer, row, off)
             for x, used in summed.items():
-                self._lay_lane(x, row, offs[x], apart / 2, used)
+                end, height = self.totals[x]
+                first.lines[x, row, side] = line = [Joint(end, lanes, 0.5, [height, offs[x] - off])]
+                for _, spot in used:
+                    self.lanes[x, spot] = line
+                    lane = offs[x] - row.spots[spot]
+                    left, right = min(box[0] for box in spot.boxes), max(box[2] for box in spot.boxes)
+                    top, bottom = sorted((lane, spot.down if lane > 0.0 else -spot.up))
+                    spot.boxes.append((left, top, right, bottom))
+                    spot.up, spot.down = max(spot.up, apart / 2 - lane), max(spot.down, apart / 2 + lane)
 
-    def _lay_lane(self, x: Tensor, row: Row, off: float, half: float, used: list[tuple[int, Spot]]) -> None:
-        """Lead a lane through all columns up to that of its last term."""
-        first, track = self.kinds[0], self._add(Spot(half, half), None, row, off)
-        for kind in {self.grid.kinds[n] for n in range(1, max(number for number, _ in used) + 1)}:
-            for number in range(kind.last):
-                self._add(Spot(half, half), (kind, number), row, off)
-        end, height = self.totals[x]
-        for spot in self.grid.lead(first, (x, row, off), (end, track), range(2, first.last), 0.5):
-            self.of[spot] = row
-            row.spots[spot] = off
-        line = first.lines[x, row, off]
-        line[0].off[0] = height
-        for _, spot in used:
-            self.lanes[x, spot] = line
-            lane = off - row.spots[spot]
-            left, right = min(box[0] for box in spot.boxes), max(box[2] for box in spot.boxes)
-            spot.boxes.append((left, spot.down, right, lane) if lane > 0.0 else (left, lane, right, -spot.up))
-            spot.up, spot.down = max(spot.up, half - lane), max(spot.down, half + lane)
+    def _add_totals(self, row: Row, lanes: dict[Tensor, float], width: float, high: float) -> None:
+        """Put what sums make into the first column, one below the other, level with the lane in the middle."""
+        if lanes:
+            half, middle = high * len(lanes) / 2, list(lanes)[len(lanes) // 2]
+            spot = Spot(half, half, (width, 0.0), [(-width / 2, -half, width / 2, half)])
+            self.of[self.grid.add(spot, (self.kinds[0], 1))] = Row(spot)
+            self.totals |= {x: (spot, high * (i + 0.5) - half) for i, x in enumerate(lanes)}
+            self._join(row, self.of[spot], lanes[middle] - self.totals[middle][1])
 
     def _stack(self, lower: Spot, upper: Spot) -> None:
         """Put the row of what stands on something right above the row of that."""
@@ -161,7 +154,7 @@ class Rows:
         """The rows in an order in which lines pass little of other rows: each in turn is put where that costs least."""
         thick: dict[tuple[Row, Hashable], float] = defaultdict(float)
         for spot, row in self.of.items():
-            thick[row, spot.layer] += (spot.up + spot.down) / 20
+            thick[row, spot.layer] += (spot.up + spot.down) / THICK
         joined: dict[Row, list[tuple[Joint, Row, float]]] = defaultdict(list)
         for joint in self._joints():
             a, b, tilt = self.of[joint.left], self.of[joint.right], joint.strength * self._tilt(joint)
@@ -203,12 +196,14 @@ class Rows:
                     yield joint
 
     def _tilt(self, joint: Joint) -> float:
-        """What it costs if the left end is in the lower row, and not in the upper."""
+        """What it costs if the left end is in the lower row and not in the upper: what it passes of its own rows."""
         cost = -RISE
         for spot, off, sign in zip((joint.left, joint.right), joint.off, (-1, 1), strict=True):
-            spots, layers = self.of[spot].spots, (joint.left.layer, joint.right.layer)
+            spots = self.of[spot].spots
             end = spots[spot] + off
-            cost += sign * OUTSIDE * sum((y > end) - (y < end) for s, y in spots.items() if s.layer in layers)
+            for other, y in spots.items():
+                if other.layer in (joint.left.layer, joint.right.layer):
+                    cost += sign * (other.up + other.down) / THICK * ((y > end) - (y < end))
         return cost
 
     def _settle(self, rows: Sequence[Row]) -> None:
