@@ -55,7 +55,8 @@ class _Traced:
             self.passes.append(Pass(step.__name__, before, len(graph.nodes), graph, of))
         kept = range(1) if copy else range(1 + len(of.wrt_names))  # what a state becomes may be the next call's input
         self.kernel: Kernel = buffered(graph, kept) if optimize else flat(graph)
-        self.casts = [x.dtype for x in of.graph.inputs]
+        dtypes = [x.dtype for x in of.graph.inputs]
+        self.casts = dtypes if dtypes != [dtype for _, dtype in key[1:]] else []
 
     def fits(self, key: Any) -> bool:
         """Whether it is of such inputs, and of what stands around, parameters and their dtypes too."""
@@ -63,7 +64,9 @@ class _Traced:
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
-        return self.kernel.run(*map(np.asarray, arrays, self.casts), *map(_value, self.trace.parameters))
+        if self.casts:
+            arrays = map(np.asarray, arrays, self.casts)
+        return self.kernel.run(*arrays, *map(_value, self.trace.parameters))
 
 
 class Program:
@@ -218,7 +221,7 @@ def compile(
 def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
     """The arrays of a call; and its structure, None where it is arrays alone, with their shapes and dtypes."""
     arrays, structure = inputs, None
-    if {*map(type, inputs)} - {np.ndarray}:
+    if any([type(x) is not np.ndarray for x in inputs]):
         leaves, found = flattened(inputs)
         for node in leaves:
             if isinstance(node, Tensor) and not node.is_leaf:
