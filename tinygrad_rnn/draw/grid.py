@@ -6,7 +6,7 @@
 
 - Columns that are alike are of one kind, which is laid out once and drawn as often as there are columns of it.
 - In every other layer stand the variables, each with the parameters and data that it alone uses; in the layers between
-  them the labels. A line that passes a layer has a spot in it. What is made of one variable alone stands upon it.
+  them the labels. A line that passes a layer has a spot in it. What is made of one state stands upon it.
 - What goes from column to column does so on a track, which is at one height in all of the gaps between columns: one
   for each state, for what one node reads of many columns, and for what many columns read of one node.
 """

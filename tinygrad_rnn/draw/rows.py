@@ -93,7 +93,7 @@ class Rows:
         return above
 
     def _straighten(self) -> None:
-        """Make rows of spots whose joint can be level, the strongest first."""
+        """Make rows of spots whose joints can be level, the strongest first."""
         joints = [joint for kind in self.kinds for joint in kind.joints]
         for joint in sorted(joints, key=lambda joint: -joint.strength):
             a, b = self.of[joint.left], self.of[joint.right]
