@@ -110,7 +110,7 @@ class Diagram(Drawing):
         if format == "json":
             return json.dumps(self.data, ensure_ascii=False, indent=1).encode()
         if format == "html":
-            return page.build(self._told())
+            return page.build({"": self._told()})
         if format == "gif":
             return _animated(moment.render("png", dpi or 96) for moment in self._told().moments())
         if format == "svg":

@@ -1,39 +1,49 @@
-"""The page that steps through a graph: one file that needs no network, with both figures and all numbers in it."""
+"""The page that steps through a graph: one file that needs no network, with both figures and the computation in it."""
 
-import html
 import json
 import re
+import zlib
+from base64 import b64encode
+from collections.abc import Mapping
 from colorsys import hls_to_rgb, rgb_to_hls
+from hashlib import sha256
 from importlib.resources import files
 
 from tinygrad_rnn.draw import svg
-from tinygrad_rnn.draw.drawing import Drawing
+from tinygrad_rnn.draw.computation import RUNTIME, plain
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import SCALE, ink
-from tinygrad_rnn.errors import DrawingError
 
 
-def build(story: Story) -> bytes:
-    """The page as HTML. All that comes from names is escaped: in the figures, in the markup, and in the data."""
-    inks = [ink(fill) for fill in SCALE]
-    figures = {"FORWARD": _figure(story.forward), "BACKWARD": _figure(story.backward)}
-    data = {"nodes": story.nodes, "frames": story.frames, "sums": story.sums, "scale": SCALE, "inks": inks}
+def build(stories: Mapping[str, Story]) -> bytes:
+    """The page as HTML, of one graph or of several by their titles. All that comes from names is escaped.
+
+    Raises:
+        DrawingError: no layout engine is installed, or it fails.
+    """
+    figures = [
+        [
+            svg.draw(figure, id_attribute="data-id").decode().partition("?>")[2]
+            for figure in (story.forward, story.backward)
+        ]
+        for story in stories.values()
+    ]
+    nets = [{"title": title, **story.data()} for title, story in stories.items()]
+    packed = b64encode(zlib.compress(json.dumps(figures).encode(), 9)).decode()
+    data = {"nets": nets, "figures": packed, "scale": SCALE, "inks": [ink(fill) for fill in SCALE]}
+    script = RUNTIME + _file("page.js")
     parts = {
-        "STYLE": _file("page.css") + _dark("".join(figures.values())),
-        "SCRIPT": _file("page.js"),
-        "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-        **figures,
+        "STYLE": _file("page.css") + _dark(str(figures)),
+        "SCRIPT": script,
+        "HASH": b64encode(sha256(script.encode()).digest()).decode(),
+        "DATA": _escaped(json.dumps(data, default=plain, ensure_ascii=False, separators=(",", ":"))),
     }
-    return re.sub("<!--@(.*?)@-->", lambda mark: parts[mark[1]], _file("page.html")).encode()
+    return re.sub("@(STYLE|SCRIPT|HASH|DATA)@", lambda mark: parts[mark[1]], _file("page.html")).encode()
 
 
-def _figure(drawing: Drawing) -> str:
-    """An SVG as a part of a page, where two of them have the same ids; what is missing, where nothing can draw."""
-    try:
-        picture = svg.draw(drawing, id_attribute="data-id").decode()
-    except DrawingError as error:
-        return f"<p>{html.escape(str(error))}</p>"
-    return picture[picture.index("<svg") :]
+def _escaped(text: str) -> str:
+    """JSON that ends no script and begins no remark."""
+    return text.replace("</", "<\\/").replace("<!", "\\u003c!")
 
 
 def _dark(figures: str) -> str:
@@ -44,7 +54,7 @@ def _dark(figures: str) -> str:
         red, green, blue = hls_to_rgb(hue, 0.94 - 0.85 * lightness, 0.8 * saturation)
         turned = "".join(f"{round(255 * part):02x}" for part in (red, green, blue))
         rules.append(f'#figure [{name}="{colour}"]{{{name}:#{turned}}}')
-    return f"@media (prefers-color-scheme: dark) {{\n{chr(10).join(rules)}\n}}\n"
+    return f"@media screen and (prefers-color-scheme: dark) {{\n{chr(10).join(rules)}\n}}\n"
 
 
 def _file(name: str) -> str:

@@ -4,25 +4,22 @@ A frame of the way back takes one edge: the gradient of its target times the loc
 of its source. The terms of a sum over time are added to it one by one, the last step's first, as the sweep finds them.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any
 
-import numpy as np
-
+from tinygrad_rnn.algebra.notation import printable
 from tinygrad_rnn.backward import passed_back, sweep
+from tinygrad_rnn.bptt.through_time import LARGEST_SLOPES
+from tinygrad_rnn.draw.computation import Computation
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Unfolded
-from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
-
-MOST = 4096  # elements of an array that the page holds
 
 GIVEN = "What is given: the parameters, and the data."
 NO_NUMBER = "The output is no single number, so no gradient starts from it. Take a sum of it, or a loss, to go back."
@@ -36,14 +33,17 @@ class Story:
 
     def __init__(self, unfolded: Unfolded, forward: Drawing, backward: Drawing):
         self.unfolded, self.forward, self.backward = unfolded, forward, backward
-        self.outputs, self.equations = [p for p in unfolded.places if p.kind == "output"], Equations(unfolded)
-        self.labels, self.plain = self.equations.labels, Labels(unfolded, unfolded.writer)
+        self.outputs = [p for p in unfolded.places if p.kind == "output"]
+        self.plain = Labels(unfolded, unfolded.writer)
         for first, count in unfolded.hidden.items():
             self.gap = (first, first + count - 1)
             self.steps = f"steps {first} to {first + count - 1}" if count > 1 else f"step {first}"
-        self.frames: list[dict] = []
-        self._tell()
-        self.nodes, self.sums = {p.id: self._node(p) for p in unfolded.places}, self._sums()
+        computation = Computation(unfolded.values)
+        try:
+            with computation.recorded():
+                self._tell(computation)
+        except Exception as error:  # a rule may do what only arrays can
+            self._tell(Computation(unfolded.values, fixed=str(error)))
         figures, told = {"forward": forward, "backward": backward}, groupby(self.frames, lambda frame: frame["phase"])
         self.phases = [(figures[phase], list(frames)) for phase, frames in told]
         for figure, frames in self.phases:
@@ -64,8 +64,10 @@ class Story:
                 )
                 yield replace(figure, nodes=nodes, edges=edges, explained=explained)
 
-    def _tell(self) -> None:
-        places = self.unfolded.places
+    def _tell(self, computation: Computation) -> None:
+        self.computation, self.frames, places = computation, [], self.unfolded.places
+        self.equations = Equations(self.unfolded, computation)
+        self.labels = self.equations.labels
         dots = [p for p in places if p.kind == "elided"]
         given = [p for p in places if p.tensor.is_leaf and p.kind != "elided"]
         if given:
@@ -82,26 +84,37 @@ class Story:
             self._back()
         else:
             self.frames[-1]["note"] = NO_NUMBER
+        self.nodes, self.sums = {p.id: self._node(p) for p in places}, self._sums()
 
     def _show(self, places: list[Place], **frame: Any) -> None:
         """A frame of the way forward."""
         self.frames.append({"phase": "forward", "nodes": [p.id for p in places], **frame})
 
     def _node(self, p: Place) -> dict:
-        name = self.labels.name(p)
+        name, x = self.labels.name(p), p.tensor
         if p.kind == "elided":
             return {"name": name, "plain": self.steps, "wants": True}
-        node = {"name": name, "plain": self.plain.name(p), "wants": bool(p.tensor.requires_grad)}
-        node |= _array(self.unfolded.values[p.tensor])
-        if p.tensor.requires_grad:
+        node = {"name": name, "plain": self.plain.name(p), "value": self.computation.number(x), "step": p.column}
+        node["wants"] = bool(x.requires_grad)
+        if x.requires_grad:
             node["gradient"] = self.equations.gradient(p)
-        return node if p.tensor.is_leaf else node | self.equations.forward(p)
+        if p.kind == "state":
+            node["state"] = self._of_all_steps(x)
+        if x.is_leaf:
+            return node | {"kind": p.kind, "letter": self.plain.writer.letter(x) if x.name else ""}
+        return node | self.equations.forward(p)
+
+    def _of_all_steps(self, x: Tensor) -> str:
+        """The name of a state in any step: h⁽ᵗ⁾."""
+        writer = self.labels.writer
+        base, *indices = writer.notation.parts(printable(x.name), "t", x.layer if writer.layered else None)
+        return writer.setting.variable(base + writer.names.prime(x), *indices)
 
     def _back(self) -> None:
         """One frame an edge; the cotangents of all places are kept as they grow. Hidden steps go back in one."""
         unfolded, self.found = self.unfolded, {}
         for p in self.outputs:
-            self._pass_on(p, np.ones(p.tensor.shape), "1", nodes=[p.id])
+            self._pass_on(p, self.computation.ones(p.tensor), "1", nodes=[p.id])
         into: dict[Place, list[Link]] = {p: [] for p in unfolded.places}
         for link in unfolded.links:
             into[link.target].append(link)
@@ -131,18 +144,18 @@ class Story:
                     note = f"The terms of {self.steps} together." if len(ends) > 1 else f"The term of {self.steps}."
                     self._add_term(x, p, through_hidden.pop(x), written, note=note)
 
-    def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
+    def _passed(self, p: Place) -> dict[Tensor | tuple, Any]:
         """The gradients that a place passes back to the next places; to a state that dots stand for, by its role."""
         unfolded = self.unfolded
-        passed: dict[Tensor | tuple, np.ndarray] = {}
+        passed: dict[Tensor | tuple, Any] = {}
         ends = self.equations.ends
         for x, g in sweep(p.tensor, self.found[p], until=ends):
             if x in ends and x is not p.tensor:
                 key = unfolded.role(x) if unfolded.is_hidden(x) else x
-                passed[key] = passed.get(key, 0.0) + g
+                passed[key] = passed[key] + g if key in passed else g
         return passed
 
-    def _pass_on(self, to: Place | Tensor, term: np.ndarray, written: str, **frame: Any) -> None:
+    def _pass_on(self, to: Place | Tensor, term: Any, written: str, **frame: Any) -> None:
         """A frame in which a term is added to a gradient: of a place, or of a parameter that several steps use."""
         if isinstance(to, Place):
             id, name = to.id, frame.get("name") or self.equations.gradient(to)
@@ -151,28 +164,27 @@ class Story:
         grown = {"equation": f"{name} = {written}"}
         if to in self.found:
             grown = {"equation": f"{name} ← {name} + {written}".replace("+ −", "− ")}
-            grown["total"] = _array(self.found[to] + term)
             frame.pop("numbers", None)
-        self.found[to] = self.found.get(to, 0.0) + term
-        self.frames.append({"phase": "backward", "to": id, "term": _array(term), **grown, **frame})
+        self.found[to] = self.found[to] + term if to in self.found else term
+        numbers = {"term": self.computation.number(term), "total": self.computation.number(self.found[to])}
+        self.frames.append({"phase": "backward", "to": id, **numbers, **grown, **frame})
 
-    def _add_term(self, parameter: Tensor, by: Place, term: np.ndarray, written: str, **frame: Any) -> None:
+    def _add_term(self, parameter: Tensor, by: Place, term: Any, written: str, **frame: Any) -> None:
         its_sum, total = self.unfolded.sums[parameter]
         frame |= {"nodes": [its_sum, total], "edge": f"{by.id}->{its_sum}", "from": by.id}
         self._pass_on(parameter, term, written, **frame)
-        if np.array_equal(self.found.get(by), term):
-            del self.frames[-1]["term"]  # which is the gradient that it is from
 
-    def _through_hidden_steps(self) -> dict[Tensor, np.ndarray]:
+    def _through_hidden_steps(self) -> dict[Tensor, Any]:
         """The parts of the gradients of parameters, and of the states before the hidden steps, that come from these."""
         unfolded = self.unfolded
         shown = {p.tensor for p in unfolded.places}
-        passed: dict[Tensor, np.ndarray] = {}
-        sweeps = chain.from_iterable(sweep(x, np.ones(x.shape)) for x in unfolded.outputs)
+        passed: dict[Tensor, Any] = {}
+        sweeps = chain.from_iterable(sweep(x, self.computation.ones(x)) for x in unfolded.outputs)
         for node, g in sweeps:
             for i, x in enumerate(node.inputs) if unfolded.is_hidden(node) else ():
                 if x in shown and not unfolded.is_hidden(x):
-                    passed[x] = passed.get(x, 0.0) + passed_back(node, i, g)
+                    term = passed_back(node, i, g)
+                    passed[x] = passed[x] + term if x in passed else term
         return passed
 
     def _sums(self) -> list[dict]:
@@ -182,8 +194,29 @@ class Story:
         ids |= {p.id: p.tensor for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
         if self.frames[-1]["phase"] == "forward":
             return []
-        name, plain = self.labels.differential, self.plain.differential
-        return [{"id": id, "name": name(x), "plain": plain(x), "terms": terms[id]} for id, x in ids.items()]
+        return [
+            {
+                "id": id, "name": self.labels.differential(x), "plain": self.plain.differential(x), "terms": terms[id],
+                "parameter": self.plain.variable(x), "value": self.computation.number(x),
+                "recurrent": self._is_recurrent(x),
+            }
+            for id, x in ids.items()
+        ]  # fmt: skip
+
+    def _is_recurrent(self, x: Tensor) -> bool:
+        """Tell whether a parameter is multiplied by what an earlier step has made, as U in W x + U h + b."""
+        column = self.unfolded.columns
+        pairs = ((node, *pair) for node in column if node.primitive for pair in node.primitive.products)
+        return any(node.inputs[i] is x and column[node.inputs[j]] not in (None, column[node]) for node, i, j in pairs)
+
+    def data(self) -> dict[str, Any]:
+        """All that the page is told: the story, and the computation of its numbers."""
+        outputs = [self.computation.number(p.tensor) for p in self.outputs]
+        (slope,) = {LARGEST_SLOPES.get(f) for f in self.plain.writer.nonlinearities[:1]} or {None}
+        return {
+            "nodes": self.nodes, "frames": self.frames, "sums": self.sums, "outputs": outputs,
+            "slope": slope if len(self.plain.writer.nonlinearities) == 1 else None, **self.computation.data(),
+        }  # fmt: skip
 
 
 def _show_all(figure: Drawing, frames: list[dict]) -> None:
@@ -202,17 +235,3 @@ def _show_all(figure: Drawing, frames: list[dict]) -> None:
     since.pop(None, None)  # of frames without an edge
     for id, i in since.items():
         frames[i]["shown"].append(id)
-
-
-def _array(array: np.ndarray) -> dict:
-    """An array as the page holds it: the shape, and the numbers in nine digits; of a large array the norm alone."""
-    if array.size > MOST:
-        return {"shape": list(array.shape), "norm": _number(norm([array]))}
-    return {"shape": list(array.shape), "values": [_number(x) for x in np.asarray(array, float).ravel()]}
-
-
-def _number(x: float) -> float | str:
-    """As JavaScript's Number reads it; JSON has none that are not finite."""
-    if not math.isfinite(x):
-        return str(x).replace("nan", "NaN").replace("inf", "Infinity")
-    return int(x) if x == int(x) else float(f"{x:.9g}")
