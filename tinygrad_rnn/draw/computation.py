@@ -96,8 +96,3 @@ class Computation:
 def _element(x: float) -> float | str:
     """As JavaScript's Number reads it; JSON has none that are not finite."""
     return x if math.isfinite(x) else str(x).replace("nan", "NaN").replace("inf", "Infinity")
-
-
-def plain(x: Any) -> Any:
-    """What JSON has no notation for: a dtype as its name, a number of NumPy as Python's."""
-    return x.item() if isinstance(x, np.generic) else np.dtype(x).name

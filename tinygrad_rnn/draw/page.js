@@ -18,13 +18,36 @@ for (const one of nets) {
   one.computation = new Computation(one);
   one.given = new Map(one.computation.leaves.map(([number]) => [number, one.computation.arrays[number].values]));
   one.changes = new Map(); // by number of a leaf, by place of an element
+  one.outputs = [...new Set(Object.values(one.nodes).filter(({ kind }) => kind === "output").map(({ value }) => value))];
   one.leaves = new Map(); // the leaves that can be changed: by number, the id of its first node, its letter and its kind
   for (const [id, node] of Object.entries(one.nodes)) {
     node.number = node.value;
-    if (node.kind && !one.fixed && !one.leaves.has(node.number)) one.leaves.set(node.number, { id, letter: node.letter, kind: node.kind, step: node.step });
+    if (node.kind === "state") node.state = inAnyStep(node);
+    if (node.letter !== undefined && !one.fixed && !one.leaves.has(node.number)) one.leaves.set(node.number, { id, letter: node.letter, kind: node.kind, step: node.step });
   }
   for (const frame of one.frames) if (frame.phase === "backward") Object.assign(frame, { termNumber: frame.term, totalNumber: frame.total });
+  one.recurrent = recurrentIn(one);
+  one.slope = largestSlope(one);
   compute(one);
+}
+
+// The name of a state without its step: h⁽ᵗ⁾, or hₜ.
+function inAnyStep({ name, step }) {
+  const above = name.replace(`(${step})<`, "(<I>t</I>)<");
+  return above !== name ? above : name.replace(new RegExp(`\\b${step}</SUB>`), "<I>t</I></SUB>");
+}
+
+// The parameters that carry a state on: they are multiplied by one that is given, such as h(0).
+function recurrentIn(one) {
+  const given = new Set(Object.values(one.nodes).filter(({ kind, letter }) => kind === "state" && letter !== undefined).map(({ number }) => number));
+  const pairs = one.computation.nodes.flatMap(([, name, inputs]) => (["linear", "matmul", "affine"].includes(name) ? [inputs.slice(0, 2), inputs.slice(2, 4)] : []));
+  return new Set(pairs.filter(([, x]) => given.has(x)).map(([parameter]) => parameter));
+}
+
+// max f′, where all nonlinearities are one.
+function largestSlope(one) {
+  const slopes = { tanh: 1, sigmoid: 1 / 4, relu: 1 }, used = new Set(one.computation.nodes.map(([, name]) => name).filter((name) => name in slopes));
+  return used.size === 1 ? slopes[[...used][0]] : null;
 }
 
 // Compute all arrays of a net anew, and hand them to its nodes and frames.
@@ -84,9 +107,24 @@ function changed() {
   show();
 }
 
+// On a dark page figures have their colours with the lightness turned around, the hue as it is.
+function turned(colour) {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255), high = Math.max(r, g, b), low = Math.min(r, g, b);
+  const span = high - low, lightness = (high + low) / 2, saturation = span && span / (1 - Math.abs(2 * lightness - 1));
+  const hue = !span ? 0 : high === r ? (g - b) / span : high === g ? (b - r) / span + 2 : (r - g) / span + 4;
+  return `hsl(${60 * hue} ${80 * saturation}% ${94 - 85 * lightness}%)`;
+}
+
+function darkStyle(text) {
+  const found = [...text.matchAll(/\b(fill|stroke)=\\?"(#[0-9a-f]{6})/g)];
+  const rules = found.map(([, property, colour]) => `#figure [${property}="${colour}"] { ${property}: ${turned(colour)}; }`);
+  return `@media screen and (prefers-color-scheme: dark) { #figure [fill="white"] { fill: var(--paper); } ${[...new Set(rules)].join(" ")} }`;
+}
+
 // Choosing a net
 
-const parsed = JSON.parse(unpacked(packed));
+const drawn = unpacked(packed), parsed = JSON.parse(drawn);
+document.head.appendChild(document.createElement("style")).textContent = darkStyle(drawn);
 nets.forEach((one, i) => {
   one.svgs = {};
   one.figures = {};
@@ -485,7 +523,7 @@ function cell(number_, i, name) {
 
 // Sliders for all leaves of a letter: of the matrices, those that carry the state on first, and of the inputs.
 function groups() {
-  const found = new Map(), recurrent = new Set(sums.filter((sum) => sum.recurrent).map((sum) => sum.value));
+  const found = new Map(), { recurrent } = net;
   for (const [leaf, { letter, kind }] of net.leaves) {
     const matrix_ = kind === "parameter" && net.computation.arrays[leaf].shape.length === 2;
     if (!letter || (!matrix_ && kind !== "input")) continue;
@@ -578,10 +616,10 @@ function curves(one) {
     found.push({ kind: "value", name: `‖${name}‖`, points: points.map(([t, data]) => [t, norm(data)]) });
     found.push({ kind: "gradient", name: `‖<i>d</i>${name}‖`, points: points.filter(([, , g]) => g).map(([t, , g]) => [t, norm(g)]) });
   }
-  const sum = one.sums.find((sum) => sum.id === pinned && sum.terms > 1) ?? one.sums.find((sum) => sum.recurrent);
+  const sum = one.sums.find((sum) => sum.id === pinned && sum.terms > 1) ?? one.sums.find((sum) => one.recurrent.has(sum.value));
   const terms = sum ? one.frames.filter((frame) => frame.to === sum.id && one.nodes[frame.from]?.step !== undefined) : [];
   if (terms.length > 1) found.push({ kind: "term", name: `‖terms of ${sum.name}‖`, points: terms.map((frame) => [one.nodes[frame.from].step, norm(frame.term)]) });
-  const recurrent = one.sums.filter((sum) => sum.recurrent), last = found.find(({ kind, points }) => kind === "gradient" && points.length > 1);
+  const recurrent = one.sums.filter((sum) => one.recurrent.has(sum.value)), last = found.find(({ kind, points }) => kind === "gradient" && points.length > 1);
   if (recurrent.length === 1 && states.size === 1 && one.slope && last) { // the bound of the plain net
     const [T, size] = last.points.reduce((a, b) => (b[0] > a[0] ? b : a));
     const rate = largestSingularValue(one.computation.arrays[recurrent[0].value]) * one.slope;
@@ -804,8 +842,8 @@ function restore() {
 
 function found(id) {
   if (nodeOf(id) || sumOf(id)) return id;
-  const sum = sums.find((sum) => sum.parameter === id), node = Object.entries(nodes).find(([, node]) => node.plain === id);
-  if (!sum && !node) throw new Error(`bptt: no node is called ${JSON.stringify(id)}; bptt.ids() are ${Object.keys(nodes).join(", ")}`);
+  const node = Object.entries(nodes).find(([, node]) => node.plain === id), sum = node && sums.find((sum) => sum.value === node[1].number);
+  if (!node) throw new Error(`bptt: no node is called ${JSON.stringify(id)}; bptt.ids() are ${Object.keys(nodes).join(", ")}`);
   return sum ? sum.id : node[0];
 }
 const numberOf = (id) => (nodeOf(found(id)) ? nodes[found(id)].number : sumOf(found(id)).value);

@@ -10,9 +10,7 @@ from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any
 
-from tinygrad_rnn.algebra.notation import printable
 from tinygrad_rnn.backward import passed_back, sweep
-from tinygrad_rnn.bptt.through_time import LARGEST_SLOPES
 from tinygrad_rnn.draw.computation import Computation
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
@@ -91,30 +89,21 @@ class Story:
         self.frames.append({"phase": "forward", "nodes": [p.id for p in places], **frame})
 
     def _node(self, p: Place) -> dict:
-        name, x = self.labels.name(p), p.tensor
+        x, node = p.tensor, {"name": self.labels.name(p), "kind": p.kind, "wants": bool(p.tensor.requires_grad)}
         if p.kind == "elided":
-            return {"name": name, "plain": self.steps, "wants": True}
-        node = {"name": name, "plain": self.plain.name(p), "value": self.computation.number(x), "step": p.column}
-        node["wants"] = bool(x.requires_grad)
+            return node | {"plain": self.steps}
+        node |= {"plain": self.plain.name(p), "value": self.computation.number(x), "step": p.column}
         if x.requires_grad:
             node["gradient"] = self.equations.gradient(p)
-        if p.kind == "state":
-            node["state"] = self._of_all_steps(x)
         if x.is_leaf:
-            return node | {"kind": p.kind, "letter": self.plain.writer.letter(x) if x.name else ""}
+            return node | ({"letter": self.plain.writer.letter(x)} if x.name and x.dtype.kind == "f" else {})
         return node | self.equations.forward(p)
-
-    def _of_all_steps(self, x: Tensor) -> str:
-        """The name of a state in any step: h⁽ᵗ⁾."""
-        writer = self.labels.writer
-        base, *indices = writer.notation.parts(printable(x.name), "t", x.layer if writer.layered else None)
-        return writer.setting.variable(base + writer.names.prime(x), *indices)
 
     def _back(self) -> None:
         """One frame an edge; the cotangents of all places are kept as they grow. Hidden steps go back in one."""
         unfolded, self.found = self.unfolded, {}
         for p in self.outputs:
-            self._pass_on(p, self.computation.ones(p.tensor), "1", nodes=[p.id])
+            self._pass_on(p, None, self.computation.ones(p.tensor), "1")
         into: dict[Place, list[Link]] = {p: [] for p in unfolded.places}
         for link in unfolded.links:
             into[link.target].append(link)
@@ -127,22 +116,21 @@ class Story:
                 q = link.source
                 key = q.role if q.kind == "elided" else q.tensor
                 if key in passed:
-                    frame = {"nodes": [q.id], "edge": f"{p.id}->{q.id}", "from": p.id}
-                    written, parts = self.equations.backward(link, self.found[p])
+                    written, told = self.equations.backward(link, self.found[p])
                     if p.kind == "elided":
-                        parts["note"] = f"⋯ is what comes back through {self.steps}."
+                        told["note"] = f"⋯ is what comes back through {self.steps}."
                     term = written if q in self.found else self.equations.gradient(q)
                     if q.kind == "elided":
-                        parts["name"] = self.labels.differential(used(unfolded, link))
-                    self._pass_on(q, passed[key], written, **frame, **parts)
+                        told["name"] = self.labels.differential(used(unfolded, link))
+                    self._pass_on(q, p, passed[key], written, **told)
                     if key in unfolded.shared:
-                        self._add_term(key, q, passed[key], term)
+                        self._pass_on(key, q, passed[key], term)
             if p.kind == "elided":
                 for x in [x for x in unfolded.shared if x in through_hidden]:
                     ends = dict.fromkeys(self.gap[::-1])
                     written = " + ⋯ + ".join(self.labels.differential(x, step) for step in ends)
                     note = f"The terms of {self.steps} together." if len(ends) > 1 else f"The term of {self.steps}."
-                    self._add_term(x, p, through_hidden.pop(x), written, note=note)
+                    self._pass_on(x, p, through_hidden.pop(x), written, note=note)
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, Any]:
         """The gradients that a place passes back to the next places; to a state that dots stand for, by its role."""
@@ -155,24 +143,19 @@ class Story:
                 passed[key] = passed[key] + g if key in passed else g
         return passed
 
-    def _pass_on(self, to: Place | Tensor, term: Any, written: str, **frame: Any) -> None:
+    def _pass_on(self, to: Place | Tensor, by: Place | None, term: Any, written: str, **told: Any) -> None:
         """A frame in which a term is added to a gradient: of a place, or of a parameter that several steps use."""
         if isinstance(to, Place):
-            id, name = to.id, frame.get("name") or self.equations.gradient(to)
+            nodes, name = [to.id], told.get("name") or self.equations.gradient(to)
         else:
-            id, name = self.unfolded.sums[to][1], self.labels.differential(to)
-        grown = {"equation": f"{name} = {written}"}
-        if to in self.found:
-            grown = {"equation": f"{name} ← {name} + {written}".replace("+ −", "− ")}
-            frame.pop("numbers", None)
+            nodes, name = [*self.unfolded.sums[to]], self.labels.differential(to)
+        sign = f"← {name} +" if to in self.found else "="
+        told["equation"] = f"{name} {sign} {written}".replace("+ −", "− ")
         self.found[to] = self.found[to] + term if to in self.found else term
+        if by is not None:
+            told |= {"edge": f"{by.id}->{nodes[0]}", "from": by.id}
         numbers = {"term": self.computation.number(term), "total": self.computation.number(self.found[to])}
-        self.frames.append({"phase": "backward", "to": id, **numbers, **grown, **frame})
-
-    def _add_term(self, parameter: Tensor, by: Place, term: Any, written: str, **frame: Any) -> None:
-        its_sum, total = self.unfolded.sums[parameter]
-        frame |= {"nodes": [its_sum, total], "edge": f"{by.id}->{its_sum}", "from": by.id}
-        self._pass_on(parameter, term, written, **frame)
+        self.frames.append({"phase": "backward", "nodes": nodes, "to": nodes[-1], **numbers, **told})
 
     def _through_hidden_steps(self) -> dict[Tensor, Any]:
         """The parts of the gradients of parameters, and of the states before the hidden steps, that come from these."""
@@ -192,31 +175,12 @@ class Story:
         unfolded, terms = self.unfolded, Counter(frame.get("to") for frame in self.frames)
         ids = {unfolded.sums[x][1]: x for x in unfolded.shared}
         ids |= {p.id: p.tensor for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
-        if self.frames[-1]["phase"] == "forward":
-            return []
+        name, plain, number = self.labels.differential, self.plain.differential, self.computation.number
         return [
-            {
-                "id": id, "name": self.labels.differential(x), "plain": self.plain.differential(x), "terms": terms[id],
-                "parameter": self.plain.variable(x), "value": self.computation.number(x),
-                "recurrent": self._is_recurrent(x),
-            }
+            {"id": id, "name": name(x), "plain": plain(x), "terms": terms[id], "value": number(x)}
             for id, x in ids.items()
-        ]  # fmt: skip
-
-    def _is_recurrent(self, x: Tensor) -> bool:
-        """Tell whether a parameter is multiplied by what an earlier step has made, as U in W x + U h + b."""
-        column = self.unfolded.columns
-        pairs = ((node, *pair) for node in column if node.primitive for pair in node.primitive.products)
-        return any(node.inputs[i] is x and column[node.inputs[j]] not in (None, column[node]) for node, i, j in pairs)
-
-    def data(self) -> dict[str, Any]:
-        """All that the page is told: the story, and the computation of its numbers."""
-        outputs = [self.computation.number(p.tensor) for p in self.outputs]
-        (slope,) = {LARGEST_SLOPES.get(f) for f in self.plain.writer.nonlinearities[:1]} or {None}
-        return {
-            "nodes": self.nodes, "frames": self.frames, "sums": self.sums, "outputs": outputs,
-            "slope": slope if len(self.plain.writer.nonlinearities) == 1 else None, **self.computation.data(),
-        }  # fmt: skip
+            if terms[id]
+        ]
 
 
 def _show_all(figure: Drawing, frames: list[dict]) -> None:
