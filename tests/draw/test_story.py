@@ -246,10 +246,10 @@ def test_numbers_evaluated_are_what_they_stand_for(unrolled, net):
         def name(found):
             value = arrays[int(found[1])]
             value = value.reshape(len(value), -1) if value.ndim else value.reshape(1, 1)
-            values[f"a{len(values)}"] = value.T if found[2] else value
+            values[f"a{len(values)}"] = value
             return f"a{len(values) - 1}"
 
-        text = re.sub(f"{FROM}([0-9]+)(t?)[|][^{TO}]*{TO}", name, markup)
+        text = re.sub(f"{FROM}([0-9]+)[|][^{TO}]*{TO}", name, markup)
         return Formula(plain(text), values, FUNCTIONS | {"f": np.tanh}).value()
 
     def check(told: dict, expected: np.ndarray) -> None:

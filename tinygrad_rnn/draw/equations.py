@@ -26,7 +26,7 @@ from tinygrad_rnn.tensor import Tensor
 FROM, TO, BESIDE = "\ue000", "\ue001", "\ue002"  # marks; the last stands between a number and its factor
 MARK = f"{FROM}[^|]*[|]|{TO}"
 DEEPEST = 24  # expressions of unnamed nodes are written out this many primitives deep,
-LONGEST = 40  # if they have no more operands than this
+LONGEST = 900  # if their markup has no more characters than this
 TOO_LONG = 120  # characters of what a gradient is: a derivative in it is then written as ∂a/∂b
 ROWS = "The same for every row of the batch."
 ADDED = "The same for every row of the batch; Σ adds the rows up."
@@ -36,46 +36,34 @@ class _Marked(Writer):
     """Writes a graph with marks around its variables, gradients and derivatives, and in full: a page has the room.
 
     Attributes:
-        names_of_gradients: writes the gradient of a node as the figure does. gradients: what they are by now.
+        gradients: of a node its gradient, and how the figure writes that.
     """
 
-    def __init__(self, *of: Any, computation: Computation, names_of_gradients: Callable[[Tensor], str], **how: Any):
+    def __init__(self, *of: Any, computation: Computation, **how: Any):
         super().__init__(*of, **how)
-        self.computation, self.names_of_gradients, self.beside = computation, names_of_gradients, BESIDE
-        self.gradients: dict[Tensor, Any] = {}
-        self.slopes: dict[Tensor, Any] = {}
+        self.computation, self.beside = computation, BESIDE
+        self.gradients: dict[Tensor, tuple[Any, str]] = {}
 
-    def expression(self, node: Tensor, depth: int = DEEPEST) -> str:
-        return super().expression(node, depth if self._length(node) <= LONGEST else formulas.DEEPEST)
+    def expression(self, node: Tensor, depth: int = formulas.DEEPEST) -> str:
+        text = super().expression(node, depth)
+        if "…" not in text or len(text) > LONGEST or depth >= DEEPEST:
+            return text
+        longer = self.expression(node, depth + formulas.DEEPEST)
+        return text if len(longer) > LONGEST else longer
 
-    def _length(self, node: Tensor) -> int:
-        """The number of operands of an expression that is written out."""
-        inside = sorted(_unwritten(node, lambda x: x.is_leaf or self.notation.writes(x)), key=lambda x: x.born)
-        lengths: dict[Tensor, int] = {}
-        for x in inside:
-            lengths[x] = sum(lengths.get(operand, 1) for operand in x.inputs)
-        return lengths[node]
-
-    def marked(self, array: Any, text: str, turned: str = "") -> str:
-        """A text with the number of what it stands for, and a t if that is to be transposed."""
-        return f"{FROM}{self.computation.number(array)}{turned}|{re.sub(MARK, '', text)}{TO}"
+    def marked(self, array: Any, text: str) -> str:
+        """A text with the number of what it stands for."""
+        return f"{FROM}{self.computation.number(array)}|{re.sub(MARK, '', text)}{TO}"
 
     def _symbol(self, t: Tree) -> str:
         return self.marked(t.of, self.variable(t.of))
 
     def _gradient(self, t: Tree) -> str:
-        return self.marked(self.gradients[t.of], self.names_of_gradients(t.of))
+        return self.marked(*self.gradients[t.of])
 
     def _prime(self, t: Tree) -> str:
-        if t.of not in self.slopes:
-            ((_, self.slopes[t.of]),) = terms(t.of, self.computation.ones(t.of), 0)
-        return self.marked(self.slopes[t.of], super()._prime(t))
-
-    def _transposed(self, t: Tree) -> str:
-        text, part = super()._transposed(t), t.parts[0]
-        if part.head not in ("symbol", "gradient"):
-            return text
-        return self.marked(part.of if part.head == "symbol" else self.gradients[part.of], text, "t")
+        ((_, slope),) = terms(t.of, self.computation.ones(t.of), 0)
+        return self.marked(slope, super()._prime(t))
 
 
 class Equations:
@@ -84,9 +72,7 @@ class Equations:
     def __init__(self, unfolded: Unfolded, computation: Computation):
         self.unfolded = unfolded
         self.labels = Labels(unfolded, unfolded.markup)
-        drawn = {p.tensor: p for p in unfolded.places if p.kind != "elided"}
-        names = {"names_of_gradients": lambda x: self.gradient(drawn[x])}
-        self.writer = unfolded.write(kind=_Marked, computation=computation, **names)
+        self.writer = unfolded.write(kind=_Marked, computation=computation)
         self.ends = {p.tensor for p in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
 
     def forward(self, p: Place) -> dict[str, Any]:
@@ -111,7 +97,7 @@ class Equations:
         x, p = used(self.unfolded, link), link.target
         if p.kind == "elided":
             return "⋯", {}
-        self.writer.gradients = {p.tensor: g}
+        self.writer.gradients[p.tensor] = g, self.gradient(p)
         paths = [] if link.paths is None else link.paths[::-1]
         start = number(1).shaped(p.tensor.shape, True) if p in self.labels.bare else gradient(p.tensor)
         try:

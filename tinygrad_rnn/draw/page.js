@@ -298,16 +298,16 @@ function added_(frame) {
 // Equations: letters between marks, each with the number of what it stands for
 
 function letters(markup) {
-  return markup.replace(/\ue000(\d+)t?\|/g, '<span class="factor" tabindex="0" data-number="$1">').replaceAll("\ue001", "</span>").replaceAll("\ue002", " ");
+  return markup.replace(/\ue000(\d+)\|/g, '<span class="factor" tabindex="0" data-number="$1">').replaceAll("\ue001", "</span>").replaceAll("\ue002", " ");
 }
 
 // The right side, with arrays in the place of letters; a number in parentheses where its sign would be misread.
 function inNumbers(markup) {
   const cut = markup.indexOf(" = "), first = markup.indexOf("\ue000"), right = cut >= 0 && cut < first ? markup.slice(cut + 3) : markup;
-  return right.replace(/\ue000(\d+)(t?)\|[^\ue001]*\ue001/g, (found, number, turned, place) => {
+  return right.replace(/(<SUP>t<\/SUP>)?\ue000(\d+)\|[^\ue001]*\ue001(<SUP>T<\/SUP>)?/g, (found, before_, number, behind, place) => {
     const data = net.computation.arrays[number], before = right.slice(0, place).replace(/<[^>]*>/g, "").trimEnd();
     const raised = right.startsWith("<SUP>", place + found.length);
-    return matrix(turned ? transposed(data) : data, (before !== "" && !before.endsWith("(")) || raised, raised);
+    return matrix(before_ || behind ? transposed(data) : data, (before !== "" && !before.endsWith("(")) || raised, raised);
   }).replaceAll("\ue002", " · ");
 }
 
@@ -605,7 +605,7 @@ function check() {
 // Curves over time, on a logarithmic scale
 
 function curves(one) {
-  const found = [], states = new Map();
+  const found = [], states = new Map(); // of an LSTM h and c, which are told apart by dashes
   for (const [id, node] of Object.entries(one.nodes)) {
     if (!node.state || !node.shape) continue;
     const known = states.get(node.state) ?? [];
@@ -613,8 +613,9 @@ function curves(one) {
     states.set(node.state, known);
   }
   for (const [name, points] of states) {
-    found.push({ kind: "value", name: `‖${name}‖`, points: points.map(([t, data]) => [t, norm(data)]) });
-    found.push({ kind: "gradient", name: `‖<i>d</i>${name}‖`, points: points.filter(([, , g]) => g).map(([t, , g]) => [t, norm(g)]) });
+    const dashes = found.length ? " second" : "";
+    found.push({ kind: "value", dashes, name: `‖${name}‖`, points: points.map(([t, data]) => [t, norm(data)]) });
+    found.push({ kind: "gradient", dashes, name: `‖<i>d</i>${name}‖`, points: points.filter(([, , g]) => g).map(([t, , g]) => [t, norm(g)]) });
   }
   const sum = one.sums.find((sum) => sum.id === pinned && sum.terms > 1) ?? one.sums.find((sum) => one.recurrent.has(sum.value));
   const terms = sum ? one.frames.filter((frame) => frame.to === sum.id && one.nodes[frame.from]?.step !== undefined) : [];
@@ -642,15 +643,15 @@ function plot() {
   let drawn = "";
   for (let power = low; power <= high; power += every) drawn += `<line class="grid" x1="${left}" x2="${W - 10}" y1="${y(10 ** power)}" y2="${y(10 ** power)}"/><text x="${left - 4}" y="${y(10 ** power) + 4}" text-anchor="end">10<tspan dy="-4" font-size="8">${String(power).replace("-", "−")}</tspan></text>`;
   steps.filter((_, i) => i % some === 0).forEach((t) => (drawn += `<text x="${x(t)}" y="${H - 6}" text-anchor="middle">${t}</text>`));
-  for (const { kind, points } of all) {
-    drawn += `<polyline class="${kind}" points="${points.filter(([, value]) => value > 0).map(([t, value]) => `${x(t).toFixed(1)},${y(value).toFixed(1)}`).join(" ")}"/>`;
+  for (const { kind, dashes, points } of all) {
+    drawn += `<polyline class="${kind}${dashes ?? ""}" points="${points.filter(([, value]) => value > 0).map(([t, value]) => `${x(t).toFixed(1)},${y(value).toFixed(1)}`).join(" ")}"/>`;
     if (kind === "term") points.forEach(([t, value]) => { if (value > 0) drawn += `<circle class="term" cx="${x(t)}" cy="${y(value)}" r="2.5"/>`; });
   }
   const now = nodeOf(frames[step].from ?? "")?.step ?? nodeOf(frames[step].nodes[0])?.step;
   if (step > 0 && now >= first && now <= last) drawn += `<line class="time" x1="${x(now)}" x2="${x(now)}" y1="8" y2="${H - bottom}"/>`;
   const said = all.map(({ name, points }) => `${text(name)} from ${number(points[0][1], 3)} at step ${points[0][0]} to ${number(points.at(-1)[1], 3)} at step ${points.at(-1)[0]}`);
   at("plot").innerHTML = `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${escaped(said.join("; "))}">${drawn}</svg>`;
-  at("key").innerHTML = all.map(({ kind, name }) => `<span class="${kind}"><svg viewBox="0 0 24 8" aria-hidden="true"><polyline class="${kind}" points="0,4 24,4"/></svg> ${name}</span>`).join(" ");
+  at("key").innerHTML = all.map(({ kind, dashes, name }) => `<span><svg viewBox="0 0 24 8" aria-hidden="true"><polyline class="${kind}${dashes ?? ""}" points="0,4 24,4"/></svg> ${name}</span>`).join(" ");
 }
 const escaped = (string) => string.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
