@@ -13,8 +13,9 @@ from typing import Any
 import graphviz
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.draw import dot, layout, page, svg
+from tinygrad_rnn.draw import dot, layout, svg
 from tinygrad_rnn.draw.drawing import Drawing
+from tinygrad_rnn.draw.page import Page, build
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import claimed, refuse_others, write_file
@@ -80,14 +81,23 @@ class Diagram(Drawing):
             DrawingError: as for `save`.
         """
         checks.one_of("frames", "format", format, PICTURES)
-        pictures = [_marked(moment.render(format, **how), format) for moment in self._told().moments()]
+        pictures = [_marked(moment.render(format, **how), format) for moment in self.told().moments()]
         with claimed(folder) as folder:
             paths = [folder / f"frame-{i:03}.{format}" for i in range(1, len(pictures) + 1)]
             for path in paths:
                 refuse_others(path, MARK)
             return [write_file(path, picture) for path, picture in zip(paths, pictures, strict=True)]
 
-    def _told(self) -> Story:
+    def page(self) -> Page:
+        """The page that plays the computation, as a notebook shows it.
+
+        Raises:
+            ValueError: a diagram without a story (rolled; a table). DrawingError: as for `save`.
+        """
+        return build({"": self.told()})
+
+    def told(self) -> Story:
+        """The story, of a diagram that has one."""
         if self.story is None:
             made = 'by draw.forward or draw.backward, at level "named" or "primitives", with every step (not rolled)'
             raise ValueError(f"a page is made of a recorded graph, and so are its frames, {made}")
@@ -110,9 +120,9 @@ class Diagram(Drawing):
         if format == "json":
             return json.dumps(self.data, ensure_ascii=False, indent=1).encode()
         if format == "html":
-            return page.build({"": self._told()})
+            return self.page().source.encode()
         if format == "gif":
-            return _animated(moment.render("png", dpi or 96) for moment in self._told().moments())
+            return _animated(moment.render("png", dpi or 96) for moment in self.told().moments())
         if format == "svg":
             return svg.draw(self, outlines=outlines)
         source = dot.digraph(self, dpi or 192).source if format == "png" else self.source

@@ -1,10 +1,12 @@
 """The page that steps through a graph: one file that needs no network, with both figures and the computation in it."""
 
+import html
 import json
 import re
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 
@@ -14,8 +16,19 @@ from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import SCALE, ink
 
 
-def build(stories: Mapping[str, Story]) -> bytes:
-    """The page as HTML, of one graph or of several by their titles. All that comes from names is escaped.
+@dataclass(frozen=True)
+class Page:
+    """A page as its source, which a notebook shows inline."""
+
+    source: str
+
+    def _repr_html_(self) -> str:
+        look = 'title="A computational graph" style="width: 100%; height: 42rem; border: 0"'
+        return f'<iframe srcdoc="{html.escape(self.source)}" {look}></iframe>'
+
+
+def build(stories: Mapping[str, Story]) -> Page:
+    """The page of one graph or of several by their titles. All that comes from names is escaped.
 
     Raises:
         DrawingError: no layout engine is installed, or it fails.
@@ -36,7 +49,7 @@ def build(stories: Mapping[str, Story]) -> bytes:
         "HASH": b64encode(sha256(script.encode()).digest()).decode(),
         "DATA": text.replace("</", "<\\/").replace("<!", "\\u003c!"),  # so that it ends no script
     }
-    return re.sub("@(STYLE|SCRIPT|HASH|DATA)@", lambda mark: parts[mark[1]], _file("page.html")).encode()
+    return Page(re.sub("@(STYLE|SCRIPT|HASH|DATA)@", lambda mark: parts[mark[1]], _file("page.html")))
 
 
 def _file(name: str) -> str:
