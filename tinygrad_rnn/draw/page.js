@@ -546,14 +546,15 @@ function layOutScales() {
     };
     slider.setAttribute("aria-label", `scale of ${letter}`);
     label.dataset.letter = letter;
-    label.append(`${letter} `, slider, said);
+    label.appendChild(document.createElement("b")).textContent = letter;
+    label.append(slider, said);
     return label;
   }));
 }
 
 function showScales() {
   groups().forEach(({ letter, leaves, rank }, i) => {
-    const [slider, said] = at("scales").children[i].children, factor = factors[letter] ?? 1;
+    const [, slider, said] = at("scales").children[i].children, factor = factors[letter] ?? 1;
     const sigma = Math.max(...leaves.map((leaf) => net.computation.arrays[leaf]).filter((x) => x.shape.length === 2).map(largestSingularValue));
     slider.value = Math.log2(factor);
     said.textContent = ` × ${number(factor, 3)}${rank < 2 ? `, σ max ${number(sigma, 4)}` : ""}`;
@@ -634,9 +635,10 @@ function plot() {
   const all = [...own, ...others], ts = all.flatMap(({ points }) => points.map(([t]) => t));
   at("curves").hidden = all.length === 0;
   if (all.length === 0) return;
+  at("key").innerHTML = all.map(({ kind, dashes, name }) => `<span><svg viewBox="0 0 24 8" aria-hidden="true"><polyline class="${kind}${dashes ?? ""}" points="0,4 24,4"/></svg> ${name}</span>`).join(" ");
   const powers = all.flatMap(({ points }) => points.map(([, y]) => Math.log10(y))).filter((y) => Number.isFinite(y));
   const low = Math.max(-30, Math.floor(Math.min(...powers, 0))), high = Math.min(30, Math.ceil(Math.max(...powers, low + 1)));
-  const [first, last] = [Math.min(...ts), Math.max(...ts)], W = 360, H = 190, left = 38, bottom = 22;
+  const [first, last] = [Math.min(...ts), Math.max(...ts)], box = at("plot"), W = Math.max(240, box.clientWidth), H = Math.max(100, box.clientHeight), left = 38, bottom = 22;
   const x = (t) => left + ((W - left - 10) * (t - first)) / Math.max(1, last - first);
   const y = (value) => 8 + (H - bottom - 8) * (1 - (Math.min(high, Math.max(low, Math.log10(value))) - low) / (high - low));
   const every = Math.ceil((high - low) / 6), steps = [...new Set(ts)].filter(Number.isInteger).sort((a, b) => a - b), some = Math.ceil(steps.length / 10);
@@ -650,8 +652,7 @@ function plot() {
   const now = nodeOf(frames[step].from ?? "")?.step ?? nodeOf(frames[step].nodes[0])?.step;
   if (step > 0 && now >= first && now <= last) drawn += `<line class="time" x1="${x(now)}" x2="${x(now)}" y1="8" y2="${H - bottom}"/>`;
   const said = all.map(({ name, points }) => `${text(name)} from ${number(points[0][1], 3)} at step ${points[0][0]} to ${number(points.at(-1)[1], 3)} at step ${points.at(-1)[0]}`);
-  at("plot").innerHTML = `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${escaped(said.join("; "))}">${drawn}</svg>`;
-  at("key").innerHTML = all.map(({ kind, dashes, name }) => `<span><svg viewBox="0 0 24 8" aria-hidden="true"><polyline class="${kind}${dashes ?? ""}" points="0,4 24,4"/></svg> ${name}</span>`).join(" ");
+  box.innerHTML = `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${escaped(said.join("; "))}">${drawn}</svg>`;
 }
 const escaped = (string) => string.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
@@ -663,7 +664,7 @@ function fit() {
   const columns = mode === "beside" ? 2 : 1;
   document.body.classList.toggle("wide", width > 2.1 * height);
   for (const name of ["beside", "over"]) box.classList.toggle(name, mode === name);
-  const part = document.body.classList.contains("embed") ? 0.6 : window.innerWidth <= 960 && window.innerWidth < window.innerHeight ? 0.36 : document.body.classList.contains("wide") ? 0.48 : 0.6;
+  const part = document.body.classList.contains("embed") ? 0.52 : window.innerWidth <= 960 && window.innerWidth < window.innerHeight ? 0.36 : document.body.classList.contains("wide") ? 0.48 : 0.6;
   const room = window.innerHeight * part, inside = box.clientWidth;
   const whole = Math.min(inside / (columns * width), room / height, 1.6);
   const used = at("fit").checked ? whole : (zoom ??= Math.max(0.9, whole));

@@ -98,9 +98,7 @@ def page(outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLi
         ValueError: nothing to draw, or another suffix. TypeError, DrawingError, OSError: as for `forward` and `save`.
     """
     if not outputs or Path(path).suffix.lower() != ".html":
-        raise ValueError(
-            f"draw.page({outputs!r}, {os.fspath(path)!r}): outputs by their titles and an .html are needed"
-        )
+        raise ValueError(f"draw.page(outputs, {os.fspath(path)!r}): outputs by their titles, and an .html are needed")
     stories = {str(title): backward(output, **options).told() for title, output in outputs.items()}
     return write_file(path, build(stories).source.encode())
 
