@@ -1,45 +1,13 @@
 """The page, in a real browser without a window: what a lecturer sees and does."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(browser, tmp_path):
-    """opened(diagram, hash=""): the page of a diagram; it must say nothing on the console and ask for nothing."""
-    said, asked, pages = [], [], []
-
-    def open(diagram, hash="", **options):
-        path = diagram.save(tmp_path / "page.html")
-        page = browser.new_page(**options)
-        pages.append(page)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"file://{path}{hash}")
-        return page
-
-    yield open
-    for page in pages:
-        page.close()
-    assert said == [] and {url.split(":")[0] for url in asked} <= {"file", "data"}
 
 
 def net(kind=tg.nn.RNN, steps=3, layers=1):

@@ -106,7 +106,7 @@ function outer(a, b) {
 // The sum over all letters that the output has not.
 function einsum(...operands) {
   const [inputs, output] = operands.pop().split("->"), letters = inputs.split(","), lengths = {};
-  letters.forEach((text, i) => [...text].forEach((letter, a) => (lengths[letter] = operands[i].shape[a])));
+  letters.forEach((text, i) => [...text].forEach((letter, a) => (lengths[letter] = Math.max(lengths[letter] ?? 0, operands[i].shape[a]))));
   const all = [...new Set([...output, ...letters.join("")])], shape = all.map((letter) => lengths[letter]);
   const along = (text, of) => { // the strides of an operand along all letters, one that stands twice along both axes
     const steps = strides(of);
@@ -242,9 +242,12 @@ const operations = {
   less_equal: test((x, y) => x <= y),
   greater: test((x, y) => x > y),
   greater_equal: test((x, y) => x >= y),
-  logical_and: test((x, y) => x && y),
-  logical_or: test((x, y) => x || y),
+  logical_and: test((x, y) => Boolean(x && y)),
+  logical_or: test((x, y) => Boolean(x || y)),
   logical_xor: test((x, y) => !x !== !y),
+  bitwise_and: byElement((x, y) => x & y),
+  bitwise_or: byElement((x, y) => x | y),
+  bitwise_xor: byElement((x, y) => x ^ y),
   logical_not: test((x) => !x),
   isnan: test(Number.isNaN),
   isinf: test((x) => Math.abs(x) === Infinity),
