@@ -1,6 +1,5 @@
 """The computation that a page runs: how all the numbers that it shows are made, as data for its runtime."""
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,4 +94,4 @@ class Computation:
 
 def _element(x: float) -> float | str:
     """As JavaScript's Number reads it; JSON has none that are not finite."""
-    return x if math.isfinite(x) else str(x).replace("nan", "NaN").replace("inf", "Infinity")
+    return x if np.isfinite(x) else str(x).replace("nan", "NaN").replace("inf", "Infinity")

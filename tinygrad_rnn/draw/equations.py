@@ -11,8 +11,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from tinygrad_rnn.algebra import formulas
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, number
 from tinygrad_rnn.algebra.writer import Writer
@@ -46,10 +44,10 @@ class _Marked(Writer):
 
     def expression(self, node: Tensor, depth: int = formulas.DEEPEST) -> str:
         text = super().expression(node, depth)
-        if "…" not in text or len(text) > LONGEST or depth >= DEEPEST:
-            return text
-        longer = self.expression(node, depth + formulas.DEEPEST)
-        return text if len(longer) > LONGEST else longer
+        if "…" in text and len(text) < LONGEST and depth < DEEPEST:
+            longer = self.expression(node, depth + formulas.DEEPEST)
+            text = longer if len(longer) < LONGEST else text
+        return text
 
     def marked(self, array: Any, text: str) -> str:
         """A text with the number of what it stands for."""
@@ -104,10 +102,8 @@ class Equations:
             term = formulas.back(paths, start, self.writer.notation.writes) if paths else None
         except Unwritten:
             term = None
-        if term is None or _size(term) != math.prod(term.shape):
-            return self._partial(x, p), {}
-        written = self.writer.text(term)
-        if len(re.sub(f"<[^>]*>|{MARK}", "", written)) > TOO_LONG:
+        written = "" if term is None or _size(term) != math.prod(term.shape) else self.writer.text(term)
+        if not written or len(re.sub(f"<[^>]*>|{MARK}", "", written)) > TOO_LONG:
             return self._partial(x, p), {}
         rows, summed = any(_of_rows(node) for path in paths for node, _ in path), _holds(term, "total")
         if summed:
@@ -127,15 +123,15 @@ class Equations:
         return f"{gradient} · {derivative}" if p.tensor.size == 1 else f"<SUP>t</SUP>({derivative}) {gradient}"
 
 
-def _size(t: Tree) -> float:
-    """The number of elements of a formula as it is written; NaN where one number in it is to become many."""
+def _size(t: Tree) -> int:
+    """The number of elements of a formula as it is written; 0 where one number in it is to become many."""
     if t.head in ("symbol", "gradient", "prime"):
         return t.of.size
     sizes = [_size(part) for part in t.parts]
     if t.head in ("sum", "times", "over", "negative", "power", "transposed"):
-        return np.max(sizes)
+        return max(sizes) if all(sizes) else 0
     whole = all(size == math.prod(part.shape) for size, part in zip(sizes, t.parts, strict=True))
-    return (1 if t.head == "number" else math.prod(t.shape)) if whole else math.nan
+    return (1 if t.head == "number" else math.prod(t.shape)) if whole else 0
 
 
 def _holds(t: Tree, head: str) -> bool:

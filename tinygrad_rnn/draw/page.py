@@ -6,7 +6,7 @@ import re
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
 
@@ -20,7 +20,7 @@ from tinygrad_rnn.draw.style import SCALE, ink
 class Page:
     """A page as its source, which a notebook shows inline."""
 
-    source: str
+    source: str = field(repr=False)
 
     def _repr_html_(self) -> str:
         look = 'title="A computational graph" style="width: 100%; height: 42rem; border: 0"'
@@ -33,8 +33,7 @@ def build(stories: Mapping[str, Story]) -> Page:
     Raises:
         DrawingError: no layout engine is installed, or it fails.
     """
-    pairs = [(story.forward, story.backward) for story in stories.values()]
-    figures = [[svg.draw(figure, id_attribute="data-id").decode() for figure in pair] for pair in pairs]
+    figures = [[svg.draw(x, "data-id").decode() for x in (s.forward, s.backward)] for s in stories.values()]
     nets = [
         {"title": title, "nodes": story.nodes, "frames": story.frames, "sums": story.sums, **story.computation.data()}
         for title, story in stories.items()

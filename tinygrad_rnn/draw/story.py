@@ -134,9 +134,8 @@ class Story:
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, Any]:
         """The gradients that a place passes back to the next places; to a state that dots stand for, by its role."""
-        unfolded = self.unfolded
+        unfolded, ends = self.unfolded, self.equations.ends
         passed: dict[Tensor | tuple, Any] = {}
-        ends = self.equations.ends
         for x, g in sweep(p.tensor, self.found[p], until=ends):
             if x in ends and x is not p.tensor:
                 key = unfolded.role(x) if unfolded.is_hidden(x) else x
@@ -159,11 +158,9 @@ class Story:
 
     def _through_hidden_steps(self) -> dict[Tensor, Any]:
         """The parts of the gradients of parameters, and of the states before the hidden steps, that come from these."""
-        unfolded = self.unfolded
-        shown = {p.tensor for p in unfolded.places}
+        unfolded, shown = self.unfolded, {p.tensor for p in self.unfolded.places}
         passed: dict[Tensor, Any] = {}
-        sweeps = chain.from_iterable(sweep(x, self.computation.ones(x)) for x in unfolded.outputs)
-        for node, g in sweeps:
+        for node, g in chain.from_iterable(sweep(x, self.computation.ones(x)) for x in unfolded.outputs):
             for i, x in enumerate(node.inputs) if unfolded.is_hidden(node) else ():
                 if x in shown and not unfolded.is_hidden(x):
                     term = passed_back(node, i, g)
