@@ -160,7 +160,9 @@ def _add_net_options(parser: argparse._ActionsContainer) -> None:
 def _add_draw_options(parser: argparse.ArgumentParser) -> None:
     net = parser.add_argument_group("net")
     _add_net_options(net)
-    net.add_argument("--cell", choices=KINDS, default="rnn", help="(default: rnn)")
+    net.add_argument(
+        "--cell", choices=KINDS, action="append", help="(default: rnn); given again, a page has a tab for each"
+    )
     net.add_argument("--nonlinearity", choices=NONLINEARITIES, help="f of the plain cell, rnn (default: tanh)")
     net.add_argument("--layers", type=_whole(1), default=1, metavar="N", help="cells on each other (default: 1)")
     net.add_argument(
@@ -280,9 +282,18 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _draw(options: argparse.Namespace) -> int:
     shown = {field.name: getattr(options, field.name) for field in fields(Options) if hasattr(options, field.name)}
+    options.cell = options.cell or ["rnn"]
     _refuse_what_has_no_effect(options, shown)
-    settings = {"nonlinearity": options.nonlinearity} if options.nonlinearity else {}
-    net = _Forecast(options, KINDS[options.cell], num_layers=options.layers, **settings)
+    plain = {"nonlinearity": options.nonlinearity} if options.nonlinearity else {}
+    nets = {
+        cell: _Forecast(options, KINDS[cell], num_layers=options.layers, **(plain if cell == "rnn" else {}))
+        for cell in options.cell
+    }
+    if len(nets) > 1:
+        losses = {cell: net.loss(options.many_to_many) for cell, net in nets.items()}
+        print(f"wrote {draw.page(losses, options.out, **shown)}")
+        return 0
+    (net,) = nets.values()
     how = {name: getattr(options, name) for name in ("format", "dpi", "outlines") if hasattr(options, name)}
     diagram = _diagram(net, options, shown)
     if hasattr(options, "frames"):
@@ -309,9 +320,11 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
         raise ValueError("--parameter is for --view terms and --highlight; neither is given")
     if shown.get("highlight", 1) > options.steps:
         raise ValueError(f"--highlight {options.highlight}: the steps are 1 to {options.steps}")
-    if options.nonlinearity and options.cell != "rnn":
-        raise ValueError(f"--nonlinearity is that of --cell rnn; the gates of --cell {options.cell} have their own")
+    if options.nonlinearity and "rnn" not in options.cell:
+        raise ValueError(f"--nonlinearity is that of --cell rnn; the gates of --cell {options.cell[0]} have their own")
     frames = hasattr(options, "frames")
+    if len(options.cell) > 1 and (frames or options.view in ("between", "terms") or "highlight" in shown):
+        raise ValueError("several --cell are compared on a page of whole nets: give -o compare.html")
     if hasattr(options, "format") and not frames:
         raise ValueError("--format is that of --frames; the suffix of -o says as what a figure is saved")
     bare = [f"--{name.replace('_', '-')}" for name in ("values", "shapes", "color_by", "highlight") if name in shown]
