@@ -2,6 +2,7 @@
 
 const { nets, figures: packed, scale, inks } = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
+const MOST_CELLS = 400, MOST_SHOWN = 4096; // elements of an array that can be changed by hand, and that are written
 const PHASES = ["forward", "backward"];
 let net, nodes, frames, sums, figures, spans, largest, gradientsInTheEnd; // of the net that is shown
 let step = 0, pinned = null, timer = null, zoom = null;
@@ -9,7 +10,7 @@ const factors = {}; // by letter, what all leaves of that letter are multiplied 
 
 const nodeOf = (id) => (Object.hasOwn(nodes, id) ? nodes[id] : null);
 const sumOf = (id) => sums.find((sum) => sum.id === id);
-const norm = (data) => data.norm ?? Math.hypot(...data.values);
+const norm = (data) => data.norm ?? data.values.reduce((sum, x) => Math.hypot(sum, x), 0);
 const text = (markup) => { const span = document.createElement("span"); span.innerHTML = letters(markup); return span.textContent; };
 
 // Numbers: what is given, and what follows from it
@@ -254,36 +255,36 @@ function show() {
   remember();
 }
 
-// A frame's own words, or the equation of a node and of its gradient: of the current one, or of the pinned one both.
+// A frame's own words, or the equation of a node and of its gradient: of the current one, or of the pinned one both. A
+// pinned edge shows its own frame, or before that is reached the node that it leads to.
 function panel(current, seen, gradients) {
-  const edge = pinned !== null && pinned.includes("->") ? pinned : null;
-  const told_ = edge && frames.find((frame) => frame.edge === edge && frames.indexOf(frame) <= step);
-  const frame = told_ || current, of = edge ? null : pinned;
-  const id = edge && !told_ ? edge.split("->")[figures.forward.has(edge) ? 1 : 0] : of ?? (frame.to || frame.nodes[0]), backward = frame.phase === "backward";
-  const node = nodeOf(id), sum = sumOf(id), gradient = told_ || gradients.get(id), told = pinned === null && frame.text;
-  const made = node && node.shape && seen.forward.has(id), own = node && (of !== null || !backward || (edge && !told_));
-  at("phase").textContent = told ? "forward" : backward ? `backward: ${frame.to && of === null ? added_(frame) : "a gradient"}` : "forward: a value";
+  const edge = pinned !== null && pinned.includes("->") ? pinned : null, of = edge ? null : pinned;
+  const ofEdge = edge && frames.slice(0, step + 1).find((frame) => frame.edge === edge), frame = ofEdge || current;
+  const end = edge && !ofEdge ? choice(edge.split("->")[figures.forward.has(edge) ? 1 : 0]) : null;
+  const id = end ?? of ?? (frame.to || frame.nodes[0]), backward = frame.phase === "backward";
+  const node = nodeOf(id), sum = sumOf(id), gradient = ofEdge || gradients.get(id), told = pinned === null && frame.text;
+  const made = node && node.shape && seen.forward.has(id), own = node && (of !== null || end !== null || !backward);
+  at("phase").textContent = told ? "forward" : backward ? `backward: ${frame.to && of === null ? added(frame) : "a gradient"}` : "forward: a value";
   at("pinned").hidden = pinned === null;
   if (told) at("name").textContent = step === 0 ? "Given" : "⋯";
   else at("name").innerHTML = own ? node.name : frame.name && of === null ? frame.name : node ? node.gradient || node.name : sum.name;
   at("equation").innerHTML = told ? frame.text : letters(own ? node.equation || "" : gradient ? gradient.equation : "–");
-  at("numbers").innerHTML = told ? "" : own ? (made && node.equation ? equals(node, node) : "") : gradient ? added(gradient) : "";
+  at("numbers").innerHTML = told ? "" : own ? (made && node.equation ? equals(node, node) : "") : gradient ? grown(gradient) : "";
   at("back-equation").innerHTML = !own || !backward ? "" : gradient ? letters(gradient.equation) : node.wants ? `${node.gradient || "gradient"}: –` : "";
-  at("back-numbers").innerHTML = own && backward && gradient ? added(gradient) : "";
+  at("back-numbers").innerHTML = own && backward && gradient ? grown(gradient) : "";
   at("note").textContent = [of === null && frame.note, own ? node.note : gradient && of !== null && gradient.note].filter(Boolean).join(" ");
-  const leaf = made && !told && net.leaves.has(node.number) && node.values.length <= 400 ? node : null;
   if (told) array("value", "", null);
   else if (node) array("value", made ? `value, ${shape(node.shape)}` : node.shape ? "value: –" : node.plain, made ? node : null);
   else array("value", gradient ? "the term that was added last" : "", gradient ? gradient.term : null);
   if (told) array("gradient", "", null);
   else if (gradient) array("gradient", `gradient so far, ${shape(gradient.total.shape)}`, gradient.total);
   else array("gradient", !node || node.wants ? "gradient: –" : "needs no gradient", null);
-  edit(leaf);
+  edit(made && !told && net.leaves.has(node.number) && node.values.length <= MOST_CELLS ? node : null);
   relate(frame, own ? id : null);
 }
 
 // Which term of which sum is added, and from which losses it comes, if these are added up.
-function added_(frame) {
+function added(frame) {
   const last = gradientsInTheEnd.get(frame.to), [output] = frames.filter((one) => one.phase === "forward").at(-1).nodes;
   const term = last.count > 1 ? `term ${frame.count} of ${last.count} of ${nameOf(frame.to).replace(/^(?!d)/, "d")}` : "a gradient";
   const into = (id) => [...figures.forward.keys()].filter((edge) => edge.startsWith(`${id}->`)).map((edge) => edge.split("->")[1]);
@@ -304,22 +305,23 @@ function letters(markup) {
 // The right side, with arrays in the place of letters; a number in parentheses where its sign would be misread.
 function inNumbers(markup) {
   const cut = markup.indexOf(" = "), first = markup.indexOf("\ue000"), right = cut >= 0 && cut < first ? markup.slice(cut + 3) : markup;
-  return right.replace(/(<SUP>t<\/SUP>)?\ue000(\d+)\|[^\ue001]*\ue001(<SUP>T<\/SUP>)?/g, (found, before_, number, behind, place) => {
+  return right.replace(/(<SUP>t<\/SUP>)?\ue000(\d+)\|[^\ue001]*\ue001(<SUP>T<\/SUP>)?/g, (found, turnedBefore, number, turnedBehind, place) => {
     const data = net.computation.arrays[number], before = right.slice(0, place).replace(/<[^>]*>/g, "").trimEnd();
     const raised = right.startsWith("<SUP>", place + found.length);
-    return matrix(before_ || behind ? transposed(data) : data, (before !== "" && !before.endsWith("(")) || raised, raised);
+    return matrix(turnedBefore || turnedBehind ? transposed(data) : data, (before !== "" && !before.endsWith("(")) || raised, raised);
   }).replaceAll("\ue002", " · ");
 }
 
 const equals = (told, result) => (told.numbers ? `= ${inNumbers(told.equation)} ` : "") + `= ${matrix(result)}`;
 
 // How a gradient has grown: by a product, or from one sum to the next.
-function added(frame) {
+function grown(frame) {
   if (frame.count > 1) return `= ${matrix(frame.before)} + ${matrix(frame.term, true)} = ${matrix(frame.total)}`;
   return frame.from ? equals(frame, frame.term) : "";
 }
 
 function transposed({ shape, values }) {
+  if (!values) return { shape: [...shape].reverse() };
   return transpose(shape.length === 2 ? { shape, values } : { shape: [values.length, 1], values }, null);
 }
 
@@ -406,7 +408,7 @@ function matrix(array, operand = false, raised = false) {
 
 function array(id, caption, data) {
   at(`${id}-caption`).textContent = caption;
-  at(id).textContent = data === null ? "" : data.values ? lines(data) : `norm ${number(norm(data))}`;
+  at(id).textContent = data === null ? "" : data.values && data.values.length <= MOST_SHOWN ? lines(data) : `norm ${number(norm(data))}`;
   at(id).tabIndex = data === null ? -1 : 0;
   at(id).hidden = data === null;
   heat(at(`${id}-map`), data, 14, 200);
@@ -487,17 +489,17 @@ function edit(leaf) {
   at("reset-one").onclick = () => reset(leaf.number);
 }
 
-function cell(number_, i, name) {
-  const input = document.createElement("input"), valueNow = () => net.computation.arrays[number_].values[i];
+function cell(leaf, i, name) {
+  const input = document.createElement("input"), valueNow = () => net.computation.arrays[leaf].values[i];
   input.type = "text";
   input.inputMode = "decimal";
   input.setAttribute("aria-label", name);
   input.title = `${name}: drag up or down, type, or press ↑ and ↓`;
-  const put = (x) => { if (Number.isFinite(x)) change(number_, [[i, Number(x.toPrecision(12))]]); };
+  const put = (x) => { if (Number.isFinite(x)) change(leaf, [[i, Number(x.toPrecision(12))]]); };
   input.oninput = () => {
     const typed = input.value.trim().replace("−", "-").replace(",", ".");
     input.dataset.typed = "";
-    if (typed !== "" && Number.isFinite(Number(typed))) change(number_, [[i, Number(typed)]]);
+    if (typed !== "" && Number.isFinite(Number(typed))) change(leaf, [[i, Number(typed)]]);
   };
   input.onblur = () => { delete input.dataset.typed; show(); };
   input.onkeydown = (event) => {
@@ -525,8 +527,8 @@ function cell(number_, i, name) {
 function groups() {
   const found = new Map(), { recurrent } = net;
   for (const [leaf, { letter, kind }] of net.leaves) {
-    const matrix_ = kind === "parameter" && net.computation.arrays[leaf].shape.length === 2;
-    if (!letter || (!matrix_ && kind !== "input")) continue;
+    const isMatrix = kind === "parameter" && net.computation.arrays[leaf].shape.length === 2;
+    if (!letter || (!isMatrix && kind !== "input")) continue;
     const group = found.get(letter) ?? { letter, leaves: [], rank: kind === "input" ? 2 : 1 };
     group.leaves.push(leaf);
     if (recurrent.has(leaf)) group.rank = 0;
@@ -560,8 +562,8 @@ function showScales() {
     said.textContent = ` × ${number(factor, 3)}${rank < 2 ? `, σ max ${number(sigma, 4)}` : ""}`;
     slider.setAttribute("aria-valuetext", `${letter}${said.textContent}`);
   });
-  const loss = net.outputs.map((output) => net.computation.arrays[output]).filter(Boolean);
-  at("loss").textContent = loss.every((x) => x.values && x.values.length === 1) ? `${net.outputs.length > 1 ? "sum of the outputs" : "output"} ${number(lossOf(net.computation.arrays))}` : "";
+  const outputs = Object.values(nodes).filter(({ kind }) => kind === "output"), single = outputs.every(({ values }) => values && values.length === 1);
+  at("loss").textContent = single ? `${outputs.map(({ plain }) => plain).join(" + ")} = ${number(lossOf(net.computation.arrays))}` : "";
 }
 const lossOf = (arrays) => net.outputs.reduce((sum, output) => sum + arrays[output].values[0], 0);
 
@@ -610,7 +612,8 @@ function curves(one) {
   for (const [id, node] of Object.entries(one.nodes)) {
     if (!node.state || !node.shape) continue;
     const known = states.get(node.state) ?? [];
-    known.push([node.step, node, one.gradientsInTheEnd.get(id)?.total]);
+    const gradient = one.gradientsInTheEnd.get(id);
+    known.push([node.step, node, gradient?.total, gradient?.count]);
     states.set(node.state, known);
   }
   for (const [name, points] of states) {
@@ -621,11 +624,14 @@ function curves(one) {
   const sum = one.sums.find((sum) => sum.id === pinned && sum.terms > 1) ?? one.sums.find((sum) => one.recurrent.has(sum.value));
   const terms = sum ? one.frames.filter((frame) => frame.to === sum.id && one.nodes[frame.from]?.step !== undefined) : [];
   if (terms.length > 1) found.push({ kind: "term", name: `‖terms of ${sum.name}‖`, points: terms.map((frame) => [one.nodes[frame.from].step, norm(frame.term)]) });
+  // The bound of the plain net, with a loss at the last step: each state gets its gradient from the next alone.
   const recurrent = one.sums.filter((sum) => one.recurrent.has(sum.value)), last = found.find(({ kind, points }) => kind === "gradient" && points.length > 1);
-  if (recurrent.length === 1 && states.size === 1 && one.slope && last) { // the bound of the plain net
-    const [T, size] = last.points.reduce((a, b) => (b[0] > a[0] ? b : a));
+  const [[state, points]] = states.size === 1 ? states : [[null, []]], T = Math.max(...points.map(([t]) => t));
+  const alone = points.every(([t, , , count]) => t === T || !(count > 1)) && recurrent.length === 1 && recurrent[0].terms === points.filter(([t]) => t > 0).length;
+  if (alone && one.slope && last) {
+    const size = last.points.find(([t]) => t === T)[1];
     const rate = largestSingularValue(one.computation.arrays[recurrent[0].value]) * one.slope;
-    found.push({ kind: "bound", name: `‖<i>d</i>h⁽ᵀ⁾‖ (σ max · max f′)<sup>T − t</sup>`, points: last.points.map(([t]) => [t, size * rate ** (T - t)]) });
+    found.push({ kind: "bound", name: `‖<i>d</i>${state.replace("<I>t</I>", "<I>T</I>")}‖ (σ max · max f′)<sup>T − t</sup>`, points: last.points.map(([t]) => [t, size * rate ** (T - t)]) });
   }
   return found.map((curve) => ({ ...curve, points: curve.points.sort((a, b) => a[0] - b[0]) })).filter(({ points }) => points.length > 1);
 }

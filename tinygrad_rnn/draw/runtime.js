@@ -272,8 +272,8 @@ class Computation {
   }
 
   run(nodes = this.nodes, arrays = this.arrays) {
-    for (const [number, name, inputs, ...static_] of nodes) {
-      const found = operations[name](...inputs.map((i) => arrays[i]), ...static_);
+    for (const [number, name, inputs, ...statics] of nodes) {
+      const found = operations[name](...inputs.map((i) => arrays[i]), ...statics);
       arrays[number] = this.singles.has(number) ? dense(found.shape, found.values.map(Math.fround)) : found;
     }
     return arrays;
