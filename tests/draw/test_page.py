@@ -395,7 +395,7 @@ def test_an_element_is_typed_moved_by_arrows_and_dragged(opened):
     pinned(page, "U")
     cell = page.locator("#editor input").nth(1)
     start, before = rnn.cells[0].U.data[0, 1], sums(page)["dW"]
-    assert float(cell.input_value()) == pytest.approx(start, abs=1e-5)
+    assert float(cell.input_value()) == pytest.approx(start, abs=1e-2)
     cell.fill("0.75")
     assert page.evaluate("bptt.value('U')[0][1]") == 0.75 and page.locator("#editor input.changed").count() == 1
     assert not np.allclose(sums(page)["dW"], before)

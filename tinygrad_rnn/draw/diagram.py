@@ -81,7 +81,7 @@ class Diagram(Drawing):
             DrawingError: as for `save`.
         """
         checks.one_of("frames", "format", format, PICTURES)
-        pictures = [_marked(moment.render(format, **how), format) for moment in self.told().moments()]
+        pictures = [_marked(moment.render(format, **how), format) for moment in self._told().moments()]
         with claimed(folder) as folder:
             paths = [folder / f"frame-{i:03}.{format}" for i in range(1, len(pictures) + 1)]
             for path in paths:
@@ -94,10 +94,9 @@ class Diagram(Drawing):
         Raises:
             ValueError: a diagram without a story (rolled; a table). DrawingError: as for `save`.
         """
-        return build({"": self.told()})
+        return build({"": self._told()})
 
-    def told(self) -> Story:
-        """The story, of a diagram that has one."""
+    def _told(self) -> Story:
         if self.story is None:
             made = 'by draw.forward or draw.backward, at level "named" or "primitives", with every step (not rolled)'
             raise ValueError(f"a page is made of a recorded graph, and so are its frames, {made}")
@@ -122,7 +121,7 @@ class Diagram(Drawing):
         if format == "html":
             return self.page().source.encode()
         if format == "gif":
-            return _animated(moment.render("png", dpi or 96) for moment in self.told().moments())
+            return _animated(moment.render("png", dpi or 96) for moment in self._told().moments())
         if format == "svg":
             return svg.draw(self, outlines=outlines)
         source = dot.digraph(self, dpi or 192).source if format == "png" else self.source

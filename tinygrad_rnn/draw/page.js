@@ -480,7 +480,8 @@ function edit(leaf) {
   }
   leaf.values.forEach((x, i) => {
     const input = box.children[i];
-    if (input !== activeElement || input.dataset.typed === undefined) input.value = String(Number(x.toPrecision(6)));
+    if (input !== activeElement) input.value = String(Number(x.toPrecision(3)));
+    else if (input.dataset.typed === undefined) input.value = String(x);
     input.style.background = tint(x, most);
     input.classList.toggle("changed", net.changes.get(leaf.number)?.has(i) ?? false);
   });
@@ -501,6 +502,7 @@ function cell(leaf, i, name) {
     input.dataset.typed = "";
     if (typed !== "" && Number.isFinite(Number(typed))) change(leaf, [[i, Number(typed)]]);
   };
+  input.onfocus = () => { input.value = String(valueNow()); }; // in full
   input.onblur = () => { delete input.dataset.typed; show(); };
   input.onkeydown = (event) => {
     if (event.key === "ArrowUp" || event.key === "ArrowDown") {
@@ -873,7 +875,7 @@ window.bptt = {
     change(leaf, flat.entries());
   },
   reset: (id) => reset(id === undefined ? undefined : numberOf(id)),
-  step: (n) => { byHand(Number(n)); return step; },
+  step: (n = step) => { byHand(Math.trunc(Number(n)) || 0); return step; },
 };
 
 window.addEventListener("hashchange", restore);

@@ -99,7 +99,7 @@ def page(outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLi
     """
     if not outputs or Path(path).suffix.lower() != ".html":
         raise ValueError(f"draw.page(outputs, {os.fspath(path)!r}): outputs by their titles, and an .html are needed")
-    stories = {str(title): backward(output, **options).told() for title, output in outputs.items()}
+    stories = {str(title): backward(output, **options)._told() for title, output in outputs.items()}
     return write_file(path, build(stories).source.encode())
 
 
