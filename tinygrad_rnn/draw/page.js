@@ -481,7 +481,8 @@ function edit(leaf) {
   leaf.values.forEach((x, i) => {
     const input = box.children[i];
     if (input !== activeElement) input.value = String(Number(x.toPrecision(3)));
-    else if (input.dataset.typed === undefined) input.value = String(x);
+    else if (input.dataset.typed === undefined) input.value = String(Number(x.toPrecision(6)));
+    input.title = `${input.getAttribute("aria-label")} = ${x}: drag up or down, type, or press ↑ and ↓`;
     input.style.background = tint(x, most);
     input.classList.toggle("changed", net.changes.get(leaf.number)?.has(i) ?? false);
   });
@@ -495,14 +496,12 @@ function cell(leaf, i, name) {
   input.type = "text";
   input.inputMode = "decimal";
   input.setAttribute("aria-label", name);
-  input.title = `${name}: drag up or down, type, or press ↑ and ↓`;
   const put = (x) => { if (Number.isFinite(x)) change(leaf, [[i, Number(x.toPrecision(12))]]); };
   input.oninput = () => {
     const typed = input.value.trim().replace("−", "-").replace(",", ".");
     input.dataset.typed = "";
     if (typed !== "" && Number.isFinite(Number(typed))) change(leaf, [[i, Number(typed)]]);
   };
-  input.onfocus = () => { input.value = String(valueNow()); }; // in full
   input.onblur = () => { delete input.dataset.typed; show(); };
   input.onkeydown = (event) => {
     if (event.key === "ArrowUp" || event.key === "ArrowDown") {
