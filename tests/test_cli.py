@@ -125,6 +125,14 @@ def test_draw_in_a_notation(drawn, notation, state):
     assert state in labels(drawn("--notation", notation))
 
 
+def test_draw_several_cells_on_one_page(capsys, tmp_path):
+    path = tmp_path / "compare.html"
+    options = ["--cell", "rnn", "--cell", "lstm", "--steps", "2", "--nonlinearity", "relu"]
+    assert run(capsys, "draw", *options, "-o", path) == (0, f"wrote {path}\n", "")
+    page = path.read_text(encoding="utf-8")
+    assert '"title":"rnn"' in page and '"title":"lstm"' in page
+
+
 def test_draw_some_of_the_steps(drawn):
     assert drawn("--steps", 30, "--max-steps", 3)["steps"] == [1, 2, 30]
 
@@ -250,6 +258,8 @@ def test_draw_frames_for_slides(capsys, tmp_path):
         (["--view", "terms", "-o", "page.html"], 2, "a page is made of a recorded graph"),
         (["--view", "sideways"], 2, "invalid choice: 'sideways'"),
         (["--cell", "lstm", "--nonlinearity", "relu"], 2, "nonlinearity='relu' is of cell='rnn', not of 'lstm'"),
+        (["--cell", "rnn", "--cell", "lstm"], 2, "'figure.svg'): outputs by their titles, and an .html are needed"),
+        (["--cell", "rnn", "--cell", "lstm", "--view", "terms"], 2, "several --cell are compared on a page"),
         (["--layers", "0"], 2, "layers=0: a whole number from 1"),
         (["--dpi", "abc", "-o", "figure.png"], 2, "invalid int value: 'abc'"),
         (["--dpi", "9999", "-o", "figure.png"], 2, "from 1 to 2400 dots per inch"),

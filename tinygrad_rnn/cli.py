@@ -106,12 +106,15 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     demo = command(_demo, "unroll a net over a series: its graphs, and its gradients in three ways")
-    add_options(demo, fields(Forecast)[:5])  # of the net that has a closed form
+    *series, cell, nonlinearity, layers = fields(Forecast)
+    add_options(demo, series)  # of the net that has a closed form
     demo.add_argument("--out", default="out", help="the folder for the figures (default: out)")
 
     figure = command(_draw, "draw one graph of a net over a series, or the terms of its gradient")
     net = figure.add_argument_group("net")
-    add_options(net, fields(Forecast))
+    add_options(net, series)
+    add_options(net, [cell], action="append")
+    add_options(net, [nonlinearity, layers])
     net.add_argument("--many-to-many", action="store_true", help="a loss at each step, of the next value; E is the sum")
     # What is not given has no attribute: the library's own defaults hold.
     _add_figure_options(figure.add_argument_group("figure", argument_default=argparse.SUPPRESS))
@@ -183,7 +186,7 @@ class Forecast:
     steps: int = option(4, "how many time steps to unroll", least=1)
     hidden: int = option(3, "the length of the hidden state", least=1)
     seed: int = option(0, "of the initial weights", least=0)
-    cell: str = option("rnn", "the kind of cell", choices=tuple(KINDS))
+    cell: str = option("rnn", "the kind of cell; given again, a page has a tab for each", choices=tuple(KINDS))
     nonlinearity: str | None = nonlinearity_option()
     layers: int = option(1, "cells on each other", least=1)
 
@@ -262,8 +265,13 @@ def _demo(options: argparse.Namespace) -> int:
 def _draw(options: argparse.Namespace) -> int:
     shown = {field.name: getattr(options, field.name) for field in fields(Options) if hasattr(options, field.name)}
     how = {name: getattr(options, name) for name in ("format", "dpi", "outlines") if hasattr(options, name)}
-    net = Forecast(**given(options, Forecast))
-    _refuse_what_has_no_effect(options, shown, net.steps)
+    nets = _nets(**given(options, Forecast))
+    net, *others = nets.values()
+    _refuse_what_has_no_effect(options, shown, net.steps, len(nets))
+    if others:
+        losses = {cell: net.loss(options.many_to_many) for cell, net in nets.items()}
+        print(f"wrote {draw.page(losses, options.out, **shown)}")
+        return 0
     diagram = _diagram(net, options, shown)
     if hasattr(options, "frames"):
         paths = diagram.frames(options.frames, **how)
@@ -275,7 +283,13 @@ def _draw(options: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any], steps: int) -> None:
+def _nets(cell: Sequence[str] = ("rnn",), **settings: Any) -> dict[str, Forecast]:
+    """A net of each kind of cell; beside others, the plain one alone has the nonlinearity."""
+    gated = settings | {"nonlinearity": None} if "rnn" in cell else settings
+    return {kind: Forecast(cell=kind, **(settings if kind == "rnn" else gated)) for kind in cell}
+
+
+def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any], steps: int, nets: int) -> None:
     """Raise a ValueError for an option that another one leaves without a meaning."""
     flags = {name: f"--{name.replace('_', '-')}" for name in shown} | {"parameters": "--no-parameters"}
     others = ", ".join(flags[name] for name in shown if name != "notation")
@@ -287,6 +301,10 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
         (options.view == "terms" and others, f"--view terms is a table, not a graph: leave out {others}"),
         (options.view == "between" and term, "--highlight is a term of a loss's gradient: not for --view between"),
         (options.view == "between" and steps < 2, "--view between is from h(T) to h(T-1): --steps 2 or more is needed"),
+        (
+            nets > 1 and (frames or term or options.view in VIEWS[2:]),
+            "several --cell are compared on a page, an .html of whole nets",
+        ),
         (hasattr(options, "parameter") and not used, "--parameter is for --view terms and --highlight"),
         (hasattr(options, "format") and not frames, "--format is that of --frames; the suffix of -o says the figure's"),
         (moves and bare, f"frames show neither notes nor colours nor a single term: leave out {bare}"),

@@ -610,7 +610,7 @@ def _checked(call: str, i: int, vjp: Callable) -> Callable:
 
     def rule(*arguments: Any) -> Any:
         term = vjp(*arguments)
-        if term is None or isinstance(term, (int, float)):
+        if term is None or type(term) in (int, float):
             raise TypeError(f"{call}: the rule of input {i} gives an array of the shape of g, not {term!r}")
         return term
 

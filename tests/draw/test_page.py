@@ -1,45 +1,14 @@
 """The page, in a real browser without a window: what a lecturer sees and does."""
 
 import json
-import shutil
+import sys
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(browser, tmp_path):
-    """opened(diagram, hash=""): the page of a diagram; it must say nothing on the console and ask for nothing."""
-    said, asked, pages = [], [], []
-
-    def open(diagram, hash="", **options):
-        path = diagram.save(tmp_path / "page.html")
-        page = browser.new_page(**options)
-        pages.append(page)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"file://{path}{hash}")
-        return page
-
-    yield open
-    for page in pages:
-        page.close()
-    assert said == [] and {url.split(":")[0] for url in asked} <= {"file", "data"}
 
 
 def net(kind=tg.nn.RNN, steps=3, layers=1):
@@ -217,18 +186,18 @@ def test_the_controls_of_a_small_graph_stay_on_a_phone(opened):
     assert len({top for top, *_ in page.evaluate(EVERY_FRAME)}) == 1
 
 
-def test_the_figure_stays_readable_unless_all_of_it_is_wanted(opened):
+def test_the_figure_fits_from_the_start_and_can_be_read_if_that_is_wanted(opened):
     page = opened(tg.draw.backward(net(steps=10)[2]), viewport=PHONE)
     scale = (
         "() => { const s = document.querySelector('#forward svg'); return s.clientWidth / s.viewBox.baseVal.width; }"
     )
     inside = "() => { const f = document.getElementById('figure'); return f.scrollWidth <= f.clientWidth; }"
-    assert page.evaluate(scale) >= 0.89 and not page.evaluate(inside)
+    assert page.evaluate(inside) and page.evaluate(scale) < 0.5
     page.focus("#fit")
     page.keyboard.press("Space")
-    assert page.evaluate(inside) and page.input_value("#slider") == "0"
+    assert page.evaluate(scale) >= 0.89 and not page.evaluate(inside) and page.input_value("#slider") == "0"
     page.keyboard.press("Space")
-    assert page.evaluate(scale) >= 0.89
+    assert page.evaluate(inside)
 
 
 def shown(page, selector):
@@ -384,11 +353,11 @@ def test_hidden_steps_are_pale_until_they_run(opened):
 
 
 @pytest.mark.parametrize("kind", [tg.nn.RNN, tg.nn.LSTM])
-def test_one_file_of_less_than_a_megabyte(tmp_path, kind):
+def test_one_file_of_less_than_400_kilobytes(tmp_path, kind):
     rnn, readout = kind(4, 8, rng=0), tg.nn.Linear(8, 1, rng=0)
     hs, _ = rnn(np.random.default_rng(0).standard_normal((10, 4)))
     path = tg.draw.forward(tg.nn.half_squared_error(readout(hs[-1]), np.ones(1))).save(tmp_path / "page.html")
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 400_000
 
 
 @pytest.mark.parametrize("options", [{}, {"level": "primitives"}, {"values": True}])
@@ -410,3 +379,318 @@ def test_the_labels_of_an_svg_stand_in_their_nodes(browser, tmp_path, options):
     assert len(found) > 20
     for id, left, right in found:
         assert min(left, right) > 0 and abs(left - right) < 6, id
+
+
+# Changing numbers
+
+
+def pinned(page, name):
+    """Pin a node by its plain name, so that its numbers are in the panel."""
+    page.evaluate("name => { pinned = null; pin(Object.keys(nodes).find(id => nodes[id].plain === name)); }", name)
+
+
+def test_an_element_is_typed_moved_by_arrows_and_dragged(opened):
+    rnn, _, _ = net()
+    page = opened(tg.draw.backward(net()[2]), "#step=9999")
+    pinned(page, "U")
+    cell = page.locator("#editor input").nth(1)
+    start, before = rnn.cells[0].U.data[0, 1], sums(page)["dW"]
+    assert float(cell.input_value()) == pytest.approx(start, abs=1e-2)
+    cell.fill("0.75")
+    assert page.evaluate("bptt.value('U')[0][1]") == 0.75 and page.locator("#editor input.changed").count() == 1
+    assert not np.allclose(sums(page)["dW"], before)
+    cell.press("ArrowUp")
+    assert page.evaluate("bptt.value('U')[0][1]") == pytest.approx(0.8)
+    cell.press("Shift+ArrowDown")
+    assert page.evaluate("bptt.value('U')[0][1]") == pytest.approx(0.3)
+    box = cell.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 5, box["y"] - 45, steps=5)
+    page.mouse.up()
+    assert page.evaluate("bptt.value('U')[0][1]") == pytest.approx(1.3)
+    page.click("#reset-one")
+    assert page.evaluate("bptt.value('U')[0][1]") == start
+    np.testing.assert_array_equal(sums(page)["dW"], before)
+
+
+@pytest.mark.parametrize("name", ["x⁽²⁾", "Y", "h⁽⁰⁾", "W", "b"])
+def test_all_that_is_given_can_be_changed_and_nothing_else(opened, name):
+    page = opened(tg.draw.backward(net()[2]), "#step=9999")
+    pinned(page, name)
+    loss = page.inner_text("#loss")
+    page.locator("#editor input").first.fill("2")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#loss") != loss
+    page.click("#reset")
+    assert page.inner_text("#loss") == loss
+    pinned(page, "ĥ⁽¹⁾")
+    assert not page.is_visible("#editor")
+
+
+def test_a_slider_scales_all_matrices_of_a_letter(opened):
+    rnn, _, _ = net(tg.nn.LSTM)
+    page = opened(tg.draw.backward(net(tg.nn.LSTM)[2]))
+    said = page.locator("#scales label[data-letter=U] span")
+    page.locator("#scales label[data-letter=U] input").fill("1")
+    cell = rnn.cells[0]
+    U = [cell.U_i, cell.U_f, cell.U_g, cell.U_o]
+    np.testing.assert_allclose(page.evaluate("bptt.value('U_f')"), 2 * cell.U_f.data)
+    largest = max(np.linalg.norm(2 * p.data, 2) for p in U)
+    assert said.inner_text().startswith("× 2, σ max ")
+    assert float(said.inner_text().split()[-1]) == pytest.approx(largest, rel=1e-3)
+    page.wait_for_timeout(300)
+    assert "scale=U:2" in page.url
+    first = page.locator("#scales label").first
+    assert first.get_attribute("data-letter") == "U"  # what carries the state on comes first
+
+
+def curve(page, kind):
+    """The norms of a curve over time, as the plot has them."""
+    return dict(page.evaluate("kind => curves(net).find(curve => curve.kind === kind).points", kind))
+
+
+def test_the_curves_are_norms_over_time_and_their_bound(opened):
+    rnn, _, loss = net(steps=5)
+    hs = [x for x in tg.backward.topological_order(loss) if x.name == "h" and x.step]
+    page = opened(tg.draw.backward(loss))
+    gradients = tg.grad(loss, hs)
+    for kind, expected in (("value", hs), ("gradient", gradients)):
+        found = curve(page, kind)
+        for t, x in enumerate(expected, 1):
+            assert found[t] == pytest.approx(np.linalg.norm(x.value), rel=1e-9)
+    terms = tg.bptt.contributions(loss, rnn.cells[0].U)
+    assert list(curve(page, "term").values()) == pytest.approx([np.linalg.norm(term) for term in terms], rel=1e-9)
+    bound = curve(page, "bound")
+    last = np.linalg.norm(gradients[-1].value)
+    for t in range(1, 6):
+        assert bound[t] == pytest.approx(last * tg.bptt.norm_bound(rnn.cells[0].U, "tanh", 5 - t), rel=1e-6)
+        assert bound[t] >= curve(page, "gradient")[t] * (1 - 1e-9)
+    page.locator("#scales label[data-letter=U] input").fill("-1")
+    assert curve(page, "gradient")[1] < np.linalg.norm(gradients[0].value) / 4  # it vanishes
+
+
+def test_a_drag_is_answered_in_under_50_ms(opened):
+    rnn, readout = tg.nn.LSTM(4, 8, rng=0), tg.nn.Linear(8, 1, rng=0)
+    hs, _ = rnn(np.random.default_rng(0).standard_normal((10, 4)))
+    page = opened(tg.draw.backward(tg.nn.half_squared_error(readout(hs[-1]), np.ones(1))), "#step=300&pin=n2")
+    took = page.evaluate(
+        """async () => {
+            const input = at("editor").children[0], took = [];
+            for (let i = 0; i < 25; i++) {
+                const from = performance.now();
+                input.value = 0.01 * i;
+                input.dispatchEvent(new Event("input"));
+                document.body.offsetHeight;
+                took.push(performance.now() - from);
+                await new Promise(requestAnimationFrame);
+            }
+            return took.sort((a, b) => a - b);
+        }"""
+    )
+    assert took[len(took) // 5] < 50, took  # not the median: others may be at work on the machine
+
+
+def test_the_address_keeps_the_changed_numbers(opened):
+    diagram = tg.draw.backward(net()[2])
+    page = opened(diagram, "#step=12&colour=gradient&scale=U:1.5&set=0.n0.1:0.25&fit=1.2")
+    assert page.evaluate("bptt.value('W')[0][1]") == 0.25 and not page.is_checked("#fit")
+    loss = page.inner_text("#loss")
+    page.wait_for_timeout(250)
+    again = opened(diagram, page.evaluate("location.hash"))
+    assert again.inner_text("#loss") == loss and again.evaluate("zoom") == 1.2
+    assert again.input_value("#colour") == "gradient"
+    for wrong in ("set=0.n0.99:1", "set=7.n0.0:1", "set=0.__proto__.0:1", "scale=U:-1", "scale=U:x", "set=n0", "net=9"):
+        page.evaluate(f"location.hash = '#{wrong}'")
+        page.wait_for_timeout(20)
+        assert page.is_visible("#figure")
+
+
+# Seen together
+
+
+def test_factors_of_the_equation_and_the_edges_light_up_together(opened):
+    page = opened(tg.draw.backward(net()[2]))
+    go_to(page, "dh(2) = tU dĥ(3)")
+    edge = page.evaluate("frames[step].edge")
+    lit = "[...figures.backward].filter(([, g]) => g.matches('.lit')).map(([id]) => id)"
+    factors = page.locator("#equation .factor")
+    factors.nth(0).hover()
+    assert page.evaluate(lit) == [edge]
+    factors.nth(1).focus()
+    assert page.evaluate("frames[step].from") in page.evaluate(lit)
+    page.evaluate("id => figures.backward.get(id).focus()", edge)
+    assert factors.nth(0).get_attribute("class") == "factor lit" and factors.nth(1).get_attribute("class") == "factor"
+    page.evaluate("bptt.step(1)")
+    page.locator("#equation .factor").filter(has_text="U").hover()
+    nodes = page.evaluate("[...figures.forward].filter(([, g]) => g.matches('.lit')).map(([id]) => id)")
+    assert len(nodes) == 2 and nodes[1 if "->" in nodes[1] else 0].split("->")[0] in nodes
+
+
+def test_an_edge_has_a_title_and_is_pinned(opened):
+    page = opened(tg.draw.backward(net()[2]), "#step=9999")
+    assert page.locator("#backward g.way").count() == page.locator("#backward g.way > title").count() > 20
+    edge = page.evaluate("frames.find(f => text(f.equation ?? '') === 'dh(2) = tU dĥ(3)').edge")
+    page.evaluate("id => figures.backward.get(id).dispatchEvent(new Event('click'))", edge)
+    assert page.inner_text("#equation") == "dh(2) = tU dĥ(3)" and page.is_visible("#pinned") and "pin=" in page.url
+    page.keyboard.press("Home")
+    assert page.inner_text("#equation") == "dh(2) = tU dĥ(3)" or page.is_visible("#pinned")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#pinned")
+
+
+def test_both_figures_side_by_side_and_laid_over_each_other(opened):
+    page = opened(tg.draw.backward(net()[2]), "#step=20")
+    page.select_option("#view", "beside")
+    forward, backward = (page.locator(f"#{phase} svg").bounding_box() for phase in ("forward", "backward"))
+    assert forward["x"] + forward["width"] <= backward["x"] + 1 and forward["y"] == backward["y"]
+    page.select_option("#view", "over")
+    forward, backward = (page.locator(f"#{phase} svg").bounding_box() for phase in ("forward", "backward"))
+    assert forward == backward
+    page.locator("#mix").fill("100")
+    assert page.evaluate("[at('forward'), at('backward')].map(box => getComputedStyle(box).opacity)") == ["0", "1"]
+
+
+def test_the_panel_says_which_term_of_which_sum_is_added_and_from_which_loss(opened):
+    rng = np.random.default_rng(0)
+    rnn, readout = tg.nn.RNN(2, 2, rng=rng), tg.nn.Linear(2, 1, rng=rng)
+    hs, _ = rnn(rng.standard_normal((3, 2)))
+    losses = [tg.nn.half_squared_error(readout(h), np.ones(1)) for h in hs]
+    page = opened(tg.draw.backward(tg.label(losses[0] + losses[1] + losses[2], "E")))
+    go_to(page, "dU ← dU + dU(2)")
+    assert page.inner_text("#phase") == "backward: term 2 of 3 of dU, from L⁽²⁾, L⁽³⁾"
+
+
+# Sizes
+
+
+SIZES = [(1920, 1080), (1280, 800), (390, 844), (960, 540)]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("hash", ["#step=16", "#embed&step=16"])
+@pytest.mark.parametrize("width, height", SIZES)
+def test_the_whole_figure_and_the_equation_are_seen(opened, width, height, hash, scheme):
+    page = opened(tg.draw.backward(net()[2]), hash, viewport={"width": width, "height": height}, color_scheme=scheme)
+    for element in ("#backward svg", "#equation", "nav"):
+        box = page.locator(element).bounding_box()
+        assert min(box["x"], box["y"]) >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height
+    figure, svg = page.locator("#figure").bounding_box(), page.locator("#backward svg").bounding_box()
+    assert svg["height"] <= figure["height"] and svg["width"] <= figure["width"]
+    assert page.is_visible("#live") == page.is_visible("#growing") == (not hash.startswith("#embed"))
+
+
+def test_the_figure_is_zoomed_and_dragged(opened):
+    page = opened(tg.draw.backward(net(tg.nn.LSTM, 6)[2]), viewport={"width": 1280, "height": 800})
+    width = "document.querySelector('#forward svg').clientWidth"
+    before = page.evaluate(width)
+    for _ in range(6):
+        page.click("#closer")
+    assert page.evaluate(width) > 3 * before and "fit=" in page.url
+    page.evaluate("at('figure').scrollLeft = 300")
+    page.mouse.move(600, 150)
+    page.mouse.down()
+    page.mouse.move(500, 140, steps=4)
+    page.mouse.up()
+    assert page.evaluate("at('figure').scrollLeft") == pytest.approx(400, abs=2) and not page.is_visible("#pinned")
+    page.mouse.move(600, 150)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, 400)
+    page.keyboard.up("Control")
+    page.keyboard.press("0")
+    assert page.evaluate(width) == before and page.is_checked("#fit")
+
+
+def test_on_paper_there_is_the_figure_with_its_scale_and_the_equation(opened):
+    page = opened(tg.draw.backward(net()[2]), "#step=16&colour=gradient", viewport={"width": 760, "height": 1000})
+    page.emulate_media(media="print")
+    seen = {"#backward svg": True, "#equation": True, "#scale": True, "#play": False, "#live": False, "#growing": False}
+    assert {element: page.is_visible(element) for element in seen} == seen
+    svg = page.locator("#backward svg").bounding_box()
+    assert svg["x"] >= 0 and svg["x"] + svg["width"] <= 760
+
+
+@pytest.mark.parametrize("hash", ["#step=3&pin=n0", "#step=20&colour=gradient", "#embed&step=16", "#step=20&view=over"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(opened, hash, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page = opened(tg.draw.backward(net()[2]), hash, color_scheme=scheme)
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+# Several nets, and a notebook
+
+
+def test_several_nets_stand_behind_tabs_with_one_slider_and_one_scale(opened, tmp_path):
+    path = tg.draw.page({"tanh": net()[2], "<b>LSTM": net(tg.nn.LSTM)[2]}, tmp_path / "compare.html")
+    page = opened(path, "#step=5")
+    first, second = page.locator("#tabs button").all()
+    assert second.inner_text() == "<b>LSTM" and page.inner_text("#equation") == "ĥ(3) = W x(3) + U h(2) + b"
+    page.locator("#scales label[data-letter=U] input").fill("1")
+    assert "<b>LSTM: ‖dh(t)‖" in page.inner_text("#key")
+    second.click()
+    assert page.inner_text("#count").startswith("5 /") and page.inner_text("#equation").startswith("ĝ(1) = W")
+    assert page.inner_text("#scales label[data-letter=U] span").startswith("× 2")
+    page.keyboard.press("ArrowRight")  # on a tab, to the other one
+    assert page.inner_text("#equation") == "ĥ(3) = W x(3) + U h(2) + b"
+    assert first.get_attribute("aria-selected") == "true"
+
+
+def test_a_page_of_nothing_or_to_another_format_is_refused(tmp_path):
+    for outputs, name in (({}, "x.html"), ({"net": net()[2]}, "x.svg")):
+        with pytest.raises(ValueError, match="outputs by their titles, and an .html"):
+            tg.draw.page(outputs, tmp_path / name)
+
+
+def test_a_notebook_shows_the_page_inline(browser, tmp_path):
+    (tmp_path / "notebook.html").write_text(tg.draw.backward(net()[2]).page()._repr_html_(), encoding="utf-8")
+    page = browser.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"file://{tmp_path / 'notebook.html'}")
+    frame = page.frame_locator("iframe")
+    frame.locator("#on").click()
+    assert frame.locator("#equation").inner_text() == "ĥ(1) = W x(1) + U h(0) + b" and errors == []
+    page.close()
+
+
+def test_no_script_runs_but_the_page_s_own(browser, tmp_path):
+    source = tg.draw.backward(net()[2]).page().source
+    assert source.count("'unsafe-inline'") == 1 and "style-src 'unsafe-inline'; script-src 'sha256-" in source
+    path = tmp_path / "page.html"
+    path.write_text(source.replace("</main>", "<script>window.ran = true</script></main>"), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(f"file://{path}")
+    page.evaluate("at('note').innerHTML = '<img src=x onerror=\"window.ran = true\">'")
+    page.wait_for_timeout(50)
+    assert page.evaluate("[window.ran, bptt.step(3)]") == [None, 3]
+    page.close()
+
+
+def test_without_a_layout_engine_there_is_no_page(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    with pytest.raises(tg.DrawingError, match="pip install pygraphviz"):
+        tg.draw.backward(net()[2]).save(tmp_path / "x.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lecture_on_vanishing_gradients(opened, tmp_path):
+    """Forward, backward, one term of dU; then U is scaled from a half to two, with tanh and with an LSTM beside it."""
+    nets = {"tanh": net(steps=6), "LSTM": net(tg.nn.LSTM, 6)}
+    page = opened(tg.draw.page({title: loss for title, (*_, loss) in nets.items()}, tmp_path / "lecture.html"))
+    go_to(page, "L = ½ Σ (y − Y)2")
+    go_to(page, "dU(3) = dĥ(3) th(2)")
+    dh, h, term = shown(page, "#numbers")
+    np.testing.assert_allclose(dh @ h, term, rtol=0.02)
+    page.locator("#scales label[data-letter=U] input").focus()
+    for power in (-1, 0, 1):
+        page.locator("#scales label[data-letter=U] input").fill(str(power))
+        for i, (rnn, _, _) in enumerate(nets.values()):
+            page.locator("#tabs button").nth(i).click()
+            assert page.evaluate("check()") < 1e-6
+            U = page.evaluate("Object.fromEntries(sums.map(sum => [sum.plain.slice(1), bptt.value(sum.id)]))")
+            for p in rnn.parameters():
+                np.testing.assert_allclose(U[p.name], p.data * (2.0**power if p.name[0] == "U" else 1.0))
+    page.click("#reset")
+    assert "scale" not in page.url

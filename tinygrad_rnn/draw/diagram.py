@@ -13,8 +13,9 @@ from typing import Any
 import graphviz
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.draw import dot, layout, page, svg
+from tinygrad_rnn.draw import dot, layout, svg
 from tinygrad_rnn.draw.drawing import Drawing
+from tinygrad_rnn.draw.page import Page, build
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import claimed, refuse_others, write_file
@@ -86,6 +87,14 @@ class Diagram(Drawing):
                 refuse_others(path, [MARK])
             return [write_file(path, picture) for path, picture in zip(paths, pictures, strict=True)]
 
+    def page(self) -> Page:
+        """The page that plays the computation, as a notebook shows it.
+
+        Raises:
+            ValueError: a diagram without a story (rolled; a table). DrawingError: as for `save`.
+        """
+        return build({"": self._told()})
+
     def _told(self) -> Story:
         if self.story is None:
             made = 'by draw.forward or draw.backward, at level "named" or "primitives", with every step (not rolled)'
@@ -111,7 +120,7 @@ class Diagram(Drawing):
         if format == "svg":
             return svg.draw(self, outlines=outlines)
         if format == "html":
-            return page.build(self._told())
+            return self.page().source.encode()
         if format == "gif":
             return _animated(moment.render("png", dpi or 96) for moment in self._told().moments())
         dots = dpi or 192 if format == "png" else None

@@ -1,60 +1,217 @@
-"use strict";
-// The state of the page is the number of the frame, the pinned node, and what the nodes are coloured by; `show` draws it.
+// The state of the page: which net is shown, the number of the frame, what is pinned, and what was changed; `show` draws it.
 
-const { nodes, frames, sums, scale, inks } = JSON.parse(document.getElementById("data").textContent);
+const { nets, figures: packed, scale, inks } = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
+const MOST_CELLS = 400, MOST_SHOWN = 4096; // elements of an array that can be changed by hand, and that are written
+const PHASES = ["forward", "backward"];
+let net, nodes, frames, sums, figures, spans, largest, gradientsInTheEnd; // of the net that is shown
+let step = 0, pinned = null, timer = null, zoom = null;
+const factors = {}; // by letter, what all leaves of that letter are multiplied by
+
 const nodeOf = (id) => (Object.hasOwn(nodes, id) ? nodes[id] : null);
 const sumOf = (id) => sums.find((sum) => sum.id === id);
-const numbersOf = (data) => data.values.map(Number);
-const norm = (data) => Number(data.values ? Math.hypot(...numbersOf(data)) : data.norm);
-let step = 0, pinned = null, timer = null;
+const norm = (data) => data.norm ?? data.values.reduce((sum, x) => Math.hypot(sum, x), 0);
+const text = (markup) => { const span = document.createElement("span"); span.innerHTML = letters(markup); return span.textContent; };
 
-// What a frame adds to a gradient, and that gradient before and after it. The data holds no array twice.
-const gradientsInTheEnd = new Map();
-for (const frame of frames.filter((frame) => frame.phase === "backward")) {
-  const known = gradientsInTheEnd.get(frame.to);
-  frame.term ??= gradientsInTheEnd.get(frame.from).total;
-  frame.total ??= frame.term;
-  frame.before = known ? known.total : null;
-  frame.count = known ? known.count + 1 : 1;
-  gradientsInTheEnd.set(frame.to, frame);
+// Numbers: what is given, and what follows from it
+
+for (const one of nets) {
+  one.computation = new Computation(one);
+  one.given = new Map(one.computation.leaves.map(([number]) => [number, one.computation.arrays[number].values]));
+  one.changes = new Map(); // by number of a leaf, by place of an element
+  one.outputs = [...new Set(Object.values(one.nodes).filter(({ kind }) => kind === "output").map(({ value }) => value))];
+  one.leaves = new Map(); // the leaves that can be changed: by number, the id of its first node, its letter and its kind
+  for (const [id, node] of Object.entries(one.nodes)) {
+    node.number = node.value;
+    if (node.kind === "state") node.state = inAnyStep(node);
+    if (node.letter !== undefined && !one.fixed && !one.leaves.has(node.number)) one.leaves.set(node.number, { id, letter: node.letter, kind: node.kind, step: node.step });
+  }
+  for (const frame of one.frames) if (frame.phase === "backward") Object.assign(frame, { termNumber: frame.term, totalNumber: frame.total });
+  one.recurrent = recurrentIn(one);
+  one.slope = largestSlope(one);
+  compute(one);
 }
 
-const together = frames.find((frame) => frame.steps);
-if (together) at("terms").textContent += `, one for ${together.steps}`;
-
-// Of every sum the largest number that it has at any time, and the span of all norms as powers of ten.
-const largest = new Map();
-for (const { to, total } of frames) {
-  if (total && total.values) largest.set(to, Math.max(largest.get(to) || 0, ...numbersOf(total).map(Math.abs).filter(Number.isFinite)));
+// The name of a state without its step: h⁽ᵗ⁾, or hₜ.
+function inAnyStep({ name, step }) {
+  const above = name.replace(`(${step})<`, "(<I>t</I>)<");
+  return above !== name ? above : name.replace(new RegExp(`\\b${step}</SUB>`), "<I>t</I></SUB>");
 }
-const spans = { value: span(Object.values(nodes).filter((node) => node.shape)), gradient: span(frames.filter((frame) => frame.to).map((frame) => frame.total)) };
 
+// The parameters that carry a state on: they are multiplied by one that is given, such as h(0).
+function recurrentIn(one) {
+  const given = new Set(Object.values(one.nodes).filter(({ kind, letter }) => kind === "state" && letter !== undefined).map(({ number }) => number));
+  const pairs = one.computation.nodes.flatMap(([, name, inputs]) => (["linear", "matmul", "affine"].includes(name) ? [inputs.slice(0, 2), inputs.slice(2, 4)] : []));
+  return new Set(pairs.filter(([, x]) => given.has(x)).map(([parameter]) => parameter));
+}
+
+// max f′, where all nonlinearities are one.
+function largestSlope(one) {
+  const slopes = { tanh: 1, sigmoid: 1 / 4, relu: 1 }, used = new Set(one.computation.nodes.map(([, name]) => name).filter((name) => name in slopes));
+  return used.size === 1 ? slopes[[...used][0]] : null;
+}
+
+// Compute all arrays of a net anew, and hand them to its nodes and frames.
+function compute(one) {
+  const { arrays } = one.computation;
+  for (const [number, { letter }] of one.leaves) {
+    const values = [...one.given.get(number)], factor = factors[letter] ?? 1;
+    for (const [i, x] of one.changes.get(number) ?? []) values[i] = x;
+    arrays[number] = dense(arrays[number].shape, factor === 1 ? values : values.map((x) => x * factor));
+  }
+  one.computation.run();
+  for (const node of Object.values(one.nodes)) if (node.number !== undefined) Object.assign(node, arrays[node.number]);
+  one.gradientsInTheEnd = new Map();
+  one.largest = new Map();
+  for (const frame of one.frames.filter((frame) => frame.phase === "backward")) {
+    const known = one.gradientsInTheEnd.get(frame.to);
+    frame.term = arrays[frame.termNumber];
+    frame.total = arrays[frame.totalNumber];
+    frame.before = known ? known.total : null;
+    frame.count = known ? known.count + 1 : 1;
+    one.gradientsInTheEnd.set(frame.to, frame);
+    if (frame.total.values) one.largest.set(frame.to, frame.total.values.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), one.largest.get(frame.to) ?? 0));
+  }
+  one.spans = {
+    value: span(Object.values(one.nodes).filter((node) => node.shape)),
+    gradient: span(one.frames.filter((frame) => frame.to).map((frame) => frame.total)),
+  };
+}
+
+// The span of all norms as powers of ten.
 function span(arrays) {
   const powers = arrays.map((data) => Math.log10(norm(data))).filter(Number.isFinite);
   const low = Math.floor(powers.reduce((a, b) => Math.min(a, b), Infinity)), high = Math.ceil(powers.reduce((a, b) => Math.max(a, b), -Infinity));
   return powers.length === 0 ? [-1, 0] : high > low ? [low, high] : [low - 1, high];
 }
 
-// What can be pinned: the nodes, and the sums with their Σ.
-const choice = (id) => (id === null ? null : nodeOf(id) ? id : sumOf(id.replace(/^sum(?=\d)/, "total")) ? id.replace(/^sum(?=\d)/, "total") : null);
-const besides = (id) => !id.includes("->") && choice(id) === null;
+function change(number, places) {
+  const known = net.changes.get(number) ?? new Map(), factor = factors[net.leaves.get(number).letter] ?? 1;
+  for (const [i, x] of places) known.set(i, x / factor);
+  net.changes.set(number, known);
+  changed();
+}
 
-const figures = {};
-for (const phase of ["forward", "backward"]) {
-  const parts = (figures[phase] = new Map());
-  for (const svg of at(phase).querySelectorAll("svg")) svg.setAttribute("role", "group");
-  for (const group of at(phase).querySelectorAll("g.node, g.edge")) parts.set(group.dataset.id, group);
-  for (const [id, group] of parts) {
-    if (!group.classList.contains("node") || choice(id) === null) continue;
-    group.classList.add("choice");
-    group.setAttribute("role", "button");
-    group.setAttribute("aria-label", group.querySelector("title") ? group.querySelector("title").textContent : nodes[id].plain);
-    group.addEventListener("click", () => pin(id));
-    group.addEventListener("keydown", (event) => byKey(event, phase, id));
+function reset(number) {
+  if (number === undefined) {
+    for (const one of nets) one.changes.clear();
+    for (const letter of Object.keys(factors)) delete factors[letter];
+  } else net.changes.delete(number);
+  changed();
+}
+
+// After any change: all nets, for a factor is one for all.
+function changed() {
+  for (const one of nets) compute(one);
+  ({ spans, largest, gradientsInTheEnd } = net);
+  at("checked").textContent = "";
+  show();
+}
+
+// On a dark page figures have their colours with the lightness turned around, the hue as it is.
+function turned(colour) {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255), high = Math.max(r, g, b), low = Math.min(r, g, b);
+  const span = high - low, lightness = (high + low) / 2, saturation = span && span / (1 - Math.abs(2 * lightness - 1));
+  const hue = !span ? 0 : high === r ? (g - b) / span : high === g ? (b - r) / span + 2 : (r - g) / span + 4;
+  return `hsl(${60 * hue} ${80 * saturation}% ${94 - 85 * lightness}%)`;
+}
+
+function darkStyle(text) {
+  const found = [...text.matchAll(/\b(fill|stroke)=\\?"(#[0-9a-f]{6})/g)];
+  const rules = found.map(([, property, colour]) => `#figure [${property}="${colour}"] { ${property}: ${turned(colour)}; }`);
+  return `@media screen and (prefers-color-scheme: dark) { #figure [fill="white"] { fill: var(--paper); } ${[...new Set(rules)].join(" ")} }`;
+}
+
+// Choosing a net
+
+const drawn = unpacked(packed), parsed = JSON.parse(drawn);
+document.head.appendChild(document.createElement("style")).textContent = darkStyle(drawn);
+nets.forEach((one, i) => {
+  one.svgs = {};
+  one.figures = {};
+  PHASES.forEach((phase, k) => {
+    const holder = document.createElement("template");
+    holder.innerHTML = parsed[i][k];
+    const svg = (one.svgs[phase] = holder.content.querySelector("svg")), parts = (one.figures[phase] = new Map());
+    svg.setAttribute("role", "group");
+    for (const group of svg.querySelectorAll("g.node, g.edge")) parts.set(group.dataset.id, group);
+  });
+});
+
+function choose(one) {
+  net = one;
+  ({ nodes, frames, sums, figures, spans, largest, gradientsInTheEnd } = net);
+  for (const phase of PHASES) {
+    at(phase).replaceChildren(net.svgs[phase]);
+    for (const [id, group] of figures[phase]) prepare(phase, id, group);
+  }
+  at("slider").max = frames.length - 1;
+  at("sums").replaceChildren();
+  const together = frames.find((frame) => frame.steps);
+  at("terms").textContent = `terms so far${together ? `, one for ${together.steps}` : ""}`;
+  at("tabs").querySelectorAll("button").forEach((tab, i) => {
+    tab.setAttribute("aria-selected", nets[i] === net);
+    tab.tabIndex = nets[i] === net ? 0 : -1;
+  });
+  at("fixed").hidden = !net.fixed;
+  at("fixed").textContent = `These numbers stay as they were in Python: ${net.fixed}.`;
+  at("reset").hidden = at("scales").hidden = Boolean(net.fixed);
+  at("check").hidden = Boolean(net.fixed) || sums.length === 0;
+  layOutScales();
+}
+
+if (nets.length > 1) {
+  at("tabs").hidden = false;
+  nets.forEach((one, i) => {
+    const tab = at("tabs").appendChild(document.createElement("button"));
+    tab.textContent = one.title;
+    tab.setAttribute("role", "tab");
+    tab.onclick = () => { pinned = null; choose(one); fit(); go(step); };
+    tab.onkeydown = (event) => {
+      const to = { ArrowRight: i + 1, ArrowLeft: i - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const next = at("tabs").children[(to + nets.length) % nets.length];
+      next.click();
+      next.focus();
+    };
+  });
+}
+
+// What can be pinned: the nodes, the sums with their Σ, and the edges.
+function choice(id) {
+  if (id === null || nodeOf(id)) return id;
+  if (id.includes("->")) return PHASES.some((phase) => figures[phase].has(id)) ? id : null;
+  const total = id.replace(/^sum(?=\d)/, "total");
+  return sumOf(total) ? total : null;
+}
+const besides = (id) => !id.includes("->") && choice(id) === null;
+const nameOf = (id) => (nodeOf(id) ? nodes[id].plain : (sumOf(id) ?? { plain: "Σ" }).plain);
+
+function prepare(phase, id, group) {
+  const edge = group.classList.contains("edge");
+  if (choice(id) === null || group.classList.contains("choice") || group.classList.contains("way")) return;
+  group.classList.add(edge ? "way" : "choice");
+  group.setAttribute("role", "button");
+  let title = group.querySelector("title");
+  if (!title) {
+    title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+    const [from, to] = id.split("->");
+    title.textContent = edge ? `${nameOf(from)} → ${nameOf(to)}` : nameOf(id);
+    group.prepend(title);
+  }
+  group.setAttribute("aria-label", title.textContent);
+  group.addEventListener("click", () => { if (!dragged) pin(id); });
+  group.addEventListener("keydown", (event) => byKey(event, phase, id));
+  for (const [on, off] of [["pointerenter", "pointerleave"], ["focus", "blur"]]) {
+    group.addEventListener(on, () => lightFactors(id));
+    group.addEventListener(off, () => lightFactors(null));
   }
 }
-const choices = (phase) => [...figures[phase].values()].filter((group) => group.classList.contains("choice"));
+const choices = (phase) => [...figures[phase].values()].filter((group) => group.classList.contains("choice") || group.classList.contains("way"));
+
+// The frame that is shown
 
 function gradientsAfter(last) {
   return new Map(frames.slice(0, last + 1).filter((frame) => frame.to).map((frame) => [frame.to, frame]));
@@ -69,76 +226,133 @@ function seenAfter(last) {
 }
 
 function show() {
-  const frame = frames[step], seen = seenAfter(step), gradients = gradientsAfter(step);
-  for (const phase of ["forward", "backward"]) at(phase).hidden = phase !== frame.phase;
+  const frame = frames[step], seen = seenAfter(step), gradients = gradientsAfter(step), both = at("view").value !== "";
   document.body.classList.toggle("backward", frame.phase === "backward");
-  const parts = figures[frame.phase], reached = seen[frame.phase], given = step === 0 && frame.text;
-  for (const [id, group] of parts) {
-    group.classList.toggle("later", !reached.has(id) && !besides(id));
-    group.classList.toggle("now", (frame.nodes.includes(id) && !given) || frame.edge === id);
-    group.classList.toggle("pin", id === pinned);
+  for (const phase of PHASES) {
+    at(phase).hidden = phase !== frame.phase && !both;
+    const given = step === 0 && frame.text, mine = phase === frame.phase;
+    for (const [id, group] of figures[phase]) {
+      group.classList.toggle("later", !seen[phase].has(id) && !besides(id));
+      group.classList.toggle("now", mine && ((frame.nodes.includes(id) && !given) || frame.edge === id));
+      group.classList.toggle("pin", id === pinned);
+    }
+    colour(figures[phase], gradients, phase);
   }
-  const current = parts.get(frame.to || frame.nodes[0]), stop = parts.get(pinned) || current;
+  const parts = figures[frame.phase], current = parts.get(frame.to || frame.nodes[0]), stop = parts.get(pinned) || current;
   for (const group of choices(frame.phase)) {
     group.setAttribute("tabindex", group === stop ? "0" : "-1");
     group.setAttribute("aria-pressed", group === parts.get(pinned));
   }
   if (current) reveal(at("figure"), current, 60, 40);
-  colour(parts, gradients, frame.phase);
   panel(frame, seen, gradients);
   grow(frame, gradients);
+  showScales();
+  plot();
   at("slider").value = step;
   at("slider").setAttribute("aria-valuetext", `step ${step} of ${frames.length - 1}`);
   at("count").textContent = `${step} / ${frames.length - 1}`;
   if (timer === null) at("said").textContent = `Step ${step} of ${frames.length - 1}, ${frame.phase}: ${at("equation").textContent} ${at("note").textContent}`;
-  const asked = { step, ...(pinned === null ? {} : { pin: pinned }), ...(at("colour").value ? { colour: at("colour").value } : {}) };
-  const address = `#${new URLSearchParams(asked)}`;
-  if (location.hash !== address) history.replaceState(null, "", address);
+  remember();
 }
 
-// A frame's own words, or the equation of a node and of its gradient: of the current one, or of the pinned one both.
-function panel(frame, seen, gradients) {
-  const id = pinned !== null ? pinned : frame.to || frame.nodes[0], backward = frame.phase === "backward";
-  const node = nodeOf(id), sum = sumOf(id), gradient = gradients.get(id), told = pinned === null && frame.text;
-  const made = node && node.shape && seen.forward.has(id), own = node && (pinned !== null || !backward);
-  at("phase").textContent = told ? "forward" : backward ? "backward: a gradient" : "forward: a value";
+// A frame's own words, or the equation of a node and of its gradient: of the current one, or of the pinned one both. A
+// pinned edge shows its own frame, or before that is reached the node that it leads to.
+function panel(current, seen, gradients) {
+  const edge = pinned !== null && pinned.includes("->") ? pinned : null, of = edge ? null : pinned;
+  const ofEdge = edge && frames.slice(0, step + 1).find((frame) => frame.edge === edge), frame = ofEdge || current;
+  const end = edge && !ofEdge ? choice(edge.split("->")[figures.forward.has(edge) ? 1 : 0]) : null;
+  const id = end ?? of ?? (frame.to || frame.nodes[0]), backward = frame.phase === "backward";
+  const node = nodeOf(id), sum = sumOf(id), gradient = ofEdge || gradients.get(id), told = pinned === null && frame.text;
+  const made = node && node.shape && seen.forward.has(id), own = node && (of !== null || end !== null || !backward);
+  at("phase").textContent = told ? "forward" : backward ? `backward: ${frame.to && of === null ? added(frame) : "a gradient"}` : "forward: a value";
   at("pinned").hidden = pinned === null;
   if (told) at("name").textContent = step === 0 ? "Given" : "⋯";
-  else at("name").innerHTML = own ? node.name : frame.name && pinned === null ? frame.name : node ? node.gradient || node.name : sum.name;
-  at("equation").innerHTML = told ? frame.text : own ? node.equation || "" : gradient ? gradient.equation : "–";
-  at("numbers").innerHTML = told ? "" : own ? (made && node.equation ? equals(node.numbers, node) : "") : gradient ? added(gradient) : "";
-  at("back-equation").innerHTML = !own || !backward ? "" : gradient ? gradient.equation : node.wants ? `${node.gradient || "gradient"}: –` : "";
-  at("back-numbers").innerHTML = own && backward && gradient ? added(gradient) : "";
-  at("note").textContent = [pinned === null && frame.note, own ? node.note : gradient && pinned !== null && gradient.note].filter(Boolean).join(" ");
+  else at("name").innerHTML = own ? node.name : frame.name && of === null ? frame.name : node ? node.gradient || node.name : sum.name;
+  at("equation").innerHTML = told ? frame.text : letters(own ? node.equation || "" : gradient ? gradient.equation : "–");
+  at("numbers").innerHTML = told ? "" : own ? (made && node.equation ? equals(node, node) : "") : gradient ? grown(gradient) : "";
+  at("back-equation").innerHTML = !own || !backward ? "" : gradient ? letters(gradient.equation) : node.wants ? `${node.gradient || "gradient"}: –` : "";
+  at("back-numbers").innerHTML = own && backward && gradient ? grown(gradient) : "";
+  at("note").textContent = [of === null && frame.note, own ? node.note : gradient && of !== null && gradient.note].filter(Boolean).join(" ");
   if (told) array("value", "", null);
   else if (node) array("value", made ? `value, ${shape(node.shape)}` : node.shape ? "value: –" : node.plain, made ? node : null);
   else array("value", gradient ? "the term that was added last" : "", gradient ? gradient.term : null);
   if (told) array("gradient", "", null);
   else if (gradient) array("gradient", `gradient so far, ${shape(gradient.total.shape)}`, gradient.total);
   else array("gradient", !node || node.wants ? "gradient: –" : "needs no gradient", null);
+  edit(made && !told && net.leaves.has(node.number) && node.values.length <= MOST_CELLS ? node : null);
+  relate(frame, own ? id : null);
 }
 
-const equals = (numbers, result) => (numbers ? `= ${filled(numbers)} ` : "") + `= ${matrix(result)}`;
+// Which term of which sum is added, and from which losses it comes, if these are added up.
+function added(frame) {
+  const last = gradientsInTheEnd.get(frame.to), [output] = frames.filter((one) => one.phase === "forward").at(-1).nodes;
+  const term = last.count > 1 ? `term ${frame.count} of ${last.count} of ${nameOf(frame.to).replace(/^(?!d)/, "d")}` : "a gradient";
+  const into = (id) => [...figures.forward.keys()].filter((edge) => edge.startsWith(`${id}->`)).map((edge) => edge.split("->")[1]);
+  const losses = [...figures.forward.keys()].filter((edge) => edge.endsWith(`->${output}`)).map((edge) => edge.split("->")[0]);
+  if (losses.length < 2 || !frame.from) return term;
+  const reached = [frame.from];
+  for (const id of reached) reached.push(...into(id).filter((to) => !reached.includes(to)));
+  const from = losses.filter((id) => reached.includes(id) && nodes[id].wants && nodes[id].shape && nodes[id].shape.length === 0);
+  return from.length ? `${term}, from ${from.map(nameOf).join(", ")}` : term;
+}
+
+// Equations: letters between marks, each with the number of what it stands for
+
+function letters(markup) {
+  return markup.replace(/\ue000(\d+)\|/g, '<span class="factor" tabindex="0" data-number="$1">').replaceAll("\ue001", "</span>").replaceAll("\ue002", " ");
+}
+
+// The right side, with arrays in the place of letters; a number in parentheses where its sign would be misread.
+function inNumbers(markup) {
+  const cut = markup.indexOf(" = "), first = markup.indexOf("\ue000"), right = cut >= 0 && cut < first ? markup.slice(cut + 3) : markup;
+  return right.replace(/(<SUP>t<\/SUP>)?\ue000(\d+)\|[^\ue001]*\ue001(<SUP>T<\/SUP>)?/g, (found, turnedBefore, number, turnedBehind, place) => {
+    const data = net.computation.arrays[number], before = right.slice(0, place).replace(/<[^>]*>/g, "").trimEnd();
+    const raised = right.startsWith("<SUP>", place + found.length);
+    return matrix(turnedBefore || turnedBehind ? transposed(data) : data, (before !== "" && !before.endsWith("(")) || raised, raised);
+  }).replaceAll("\ue002", " · ");
+}
+
+const equals = (told, result) => (told.numbers ? `= ${inNumbers(told.equation)} ` : "") + `= ${matrix(result)}`;
 
 // How a gradient has grown: by a product, or from one sum to the next.
-function added(frame) {
+function grown(frame) {
   if (frame.count > 1) return `= ${matrix(frame.before)} + ${matrix(frame.term, true)} = ${matrix(frame.total)}`;
-  return frame.from ? equals(frame.numbers, frame.term) : "";
-}
-
-// Numbers in which ⟦n3⟧ stands for a value, ⟦∂n3⟧ for a gradient, ⟦1,2;3,4⟧ for a matrix, ᵗ for its transpose.
-function filled(numbers) {
-  return numbers.replace(/⟦(ᵗ?)(∂?)([^⟧]*)⟧/g, (_, turned, gradient, text) => {
-    const rows = text.split(";").map((row) => row.split(",").map(Number));
-    const data = gradient ? gradientsInTheEnd.get(text).total : nodeOf(text) || { shape: [rows.length, rows[0].length], values: rows.flat() };
-    return matrix(turned ? transposed(data) : data);
-  });
+  return frame.from ? equals(frame, frame.term) : "";
 }
 
 function transposed({ shape, values }) {
-  const [rows, columns] = shape.length === 2 ? shape : [shape[0], 1];
-  return { shape: [columns, rows], values: values && values.map((_, i) => values[(i % rows) * columns + Math.floor(i / rows)]) };
+  if (!values) return { shape: [...shape].reverse() };
+  return transpose(shape.length === 2 ? { shape, values } : { shape: [values.length, 1], values }, null);
 }
+
+// Factors of the equation and edges of the figure light up together: f′ and ᵗU are on the edge, dh is where it starts.
+let related = new Map(); // from a factor to what it is in the figure
+function relate(frame, made) {
+  related = new Map();
+  for (const factor of document.querySelectorAll("#panel .factor")) {
+    const number = Number(factor.dataset.number), backward = factor.parentElement.id.startsWith("back") || !made;
+    const gradient = frame.from && gradientsInTheEnd.get(frame.from);
+    const source = Object.keys(nodes).filter((id) => nodes[id].number === number);
+    const ids = backward
+      ? gradient && gradient.totalNumber === number ? [frame.from] : [frame.edge]
+      : source.filter((id) => figures.forward.has(`${id}->${made}`)).flatMap((id) => [id, `${id}->${made}`]);
+    related.set(factor, ids.filter(Boolean));
+    for (const [on, off] of [["pointerenter", "pointerleave"], ["focus", "blur"]]) {
+      factor.addEventListener(on, () => lightFigure(ids, true));
+      factor.addEventListener(off, () => lightFigure(ids, false));
+    }
+  }
+}
+
+function lightFigure(ids, on) {
+  for (const phase of PHASES) for (const id of ids) figures[phase].get(id)?.classList.toggle("lit", on);
+}
+
+function lightFactors(id) {
+  for (const [factor, ids] of related) factor.classList.toggle("lit", ids.includes(id));
+}
+
+// The gradients of the parameters, as they grow
 
 function grow(frame, gradients) {
   at("growing").hidden = sums.length === 0;
@@ -164,10 +378,12 @@ function grow(frame, gradients) {
   if (now) reveal(at("growing"), now, 0, 30);
 }
 
+// Numbers as text, and as colours
+
 function number(x, digits = 6) {
-  const size = Math.abs(Number(x)), tiny = Number.isFinite(size) && size !== 0 && (size < 1e-4 || size >= 1e7);
-  if (!tiny) return String(Number(Number(x).toPrecision(digits))).replaceAll("-", "−");
-  const [first, power] = Number(x).toExponential(Math.min(digits, 4) - 1).split("e");
+  const size = Math.abs(x), tiny = Number.isFinite(size) && size !== 0 && (size < 1e-4 || size >= 1e7);
+  if (!tiny) return String(Number(x.toPrecision(digits))).replaceAll("-", "−");
+  const [first, power] = x.toExponential(Math.min(digits, 4) - 1).split("e");
   const raised = [...String(Number(power))].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("");
   return `${String(Number(first)).replaceAll("-", "−")}×10${raised}`;
 }
@@ -176,44 +392,57 @@ function shape(lengths) {
   return lengths.length === 0 ? "a number" : `shape (${lengths.join(", ")}${lengths.length === 1 ? "," : ""})`;
 }
 
-// A vector is a column; a large array stands as its shape; a single number bare, in parentheses where its sign would be misread.
-function matrix(array, operand = false) {
+// A vector is a column; a large array stands as its shape; a single number bare, in parentheses where it would be misread.
+function matrix(array, operand = false, raised = false) {
   if (!array.values || array.values.length > 24 || array.shape.length > 2) return `[${array.shape.join("×")}]`;
-  if (array.values.length === 1) return operand && array.values[0] < 0 ? `(${number(array.values[0], 4)})` : number(array.values[0], 4);
+  if (array.values.length === 1) {
+    const written = number(array.values[0], 4);
+    return (operand && array.values[0] < 0) || (raised && written.includes("×")) ? `(${written})` : written;
+  }
   const columns = array.shape.length === 2 ? array.shape[1] : 1;
   const cell = (x) => `<td>${number(x, 3)}</td>`;
   let rows = "";
   for (let i = 0; i < array.values.length; i += columns) rows += `<tr>${array.values.slice(i, i + columns).map(cell).join("")}</tr>`;
-  return `<table class="matrix">${rows}</table>`;
+  return `<table class="matrix" role="presentation">${rows}</table>`;
 }
 
 function array(id, caption, data) {
   at(`${id}-caption`).textContent = caption;
-  at(id).textContent = data === null ? "" : data.values ? lines(data) : `norm ${number(norm(data))}`;
+  at(id).textContent = data === null ? "" : data.values && data.values.length <= MOST_SHOWN ? lines(data) : `norm ${number(norm(data))}`;
+  at(id).tabIndex = data === null ? -1 : 0;
+  at(id).hidden = data === null;
   heat(at(`${id}-map`), data, 14, 200);
-  at(`${id}-map`).setAttribute("aria-label", data === null ? "" : `${caption}, norm ${number(norm(data))}`);
+  at(`${id}-map`).setAttribute("aria-label", data === null ? id : `${caption}, norm ${number(norm(data))}`);
 }
 
+const columnsOf = (data) => (data.shape.length ? data.shape[data.shape.length - 1] : 1);
+
 function lines(data) {
-  const columns = data.shape.length ? data.shape[data.shape.length - 1] : 1, cells = data.values.map((x) => number(x));
+  const columns = columnsOf(data), cells = data.values.map((x) => number(x));
   const width = cells.reduce((most, cell) => Math.max(most, cell.length), 0), rows = [];
   for (let i = 0; i < cells.length; i += columns) rows.push(cells.slice(i, i + columns).map((cell) => cell.padStart(width)).join("  "));
   return rows.join("\n");
 }
 
-// Blue is negative and red is positive, the deeper the larger; a vector is a row.
+// Blue is negative and red is positive, the deeper the larger.
+function tint(x, most) {
+  const part = Number.isFinite(x) ? Math.min(1, Math.abs(x) / most) : 1, faded = Math.round(255 * (1 - part));
+  return x < 0 ? `rgb(${faded}, ${Math.round(255 - 140 * part)}, 255)` : `rgb(255, ${Math.round(255 - 170 * part)}, ${faded})`;
+}
+const mostOf = (values) => values.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0) || 1;
+
+// A vector is a row.
 function heat(canvas, data, pixels, height, most = 0) {
   canvas.hidden = data === null || !data.values || data.values.length === 0;
   if (canvas.hidden) return;
-  const columns = data.shape.length ? data.shape[data.shape.length - 1] : 1, rows = data.values.length / columns;
+  const columns = columnsOf(data), rows = data.values.length / columns;
   const size = Math.max(1, Math.min(pixels, Math.floor(320 / columns), Math.floor(height / rows)));
   canvas.width = columns * size;
   canvas.height = rows * size;
-  const numbers = numbersOf(data), context = canvas.getContext("2d");
-  most ||= Math.max(0, ...numbers.filter(Number.isFinite).map(Math.abs)) || 1;
-  numbers.forEach((x, i) => {
-    const part = Number.isFinite(x) ? Math.abs(x) / most : 1, faded = Math.round(255 * (1 - part));
-    context.fillStyle = x < 0 ? `rgb(${faded}, ${Math.round(255 - 140 * part)}, 255)` : `rgb(255, ${Math.round(255 - 170 * part)}, ${faded})`;
+  const context = canvas.getContext("2d");
+  most ||= mostOf(data.values);
+  data.values.forEach((x, i) => {
+    context.fillStyle = tint(x, most);
     context.fillRect((i % columns) * size, Math.floor(i / columns) * size, size, size);
   });
 }
@@ -222,32 +451,271 @@ function heat(canvas, data, pixels, height, most = 0) {
 function colour(parts, gradients, phase) {
   const by = at("colour").value, [low, high] = spans[by] || [];
   for (const [id, group] of parts) {
+    if (!group.classList.contains("choice") || id.startsWith("sum")) continue;
     const drawn = group.querySelector("ellipse, polygon");
-    if (!drawn || !group.classList.contains("choice") || id.startsWith("sum")) continue;
+    if (!drawn || (by === "" && !drawn.style.fill)) continue;
     const data = by === "value" ? nodeOf(id) : phase === "backward" && gradients.has(id) ? gradients.get(id).total : null;
     const size = data && data.shape ? norm(data) : 0, last = scale.length - 1;
     const i = Number.isFinite(size) ? Math.min(last, Math.floor(((Math.log10(size) - low) / (high - low)) * scale.length)) : last;
     drawn.style.fill = by === "" ? "" : size === 0 ? "#ffffff" : scale[i];
-    group.querySelectorAll("text").forEach((text) => (text.style.fill = by === "" ? "" : size === 0 ? "#000000" : inks[i]));
+    group.querySelectorAll("text").forEach((label) => (label.style.fill = by === "" ? "" : size === 0 ? "#000000" : inks[i]));
   }
   at("scale").hidden = by === "";
   const strip = scale.map((fill) => `<i style="background: ${fill}"></i>`).join("");
   at("scale").innerHTML = `norm 10<sup>${String(low).replace("-", "−")}</sup> ${strip} 10<sup>${String(high).replace("-", "−")}</sup>, white: 0 or none`;
 }
 
-// The figure is never smaller than can be read, unless all of it is asked for; it scrolls to what is current.
-function fit() {
-  const box = at("figure"), boxes = [...box.querySelectorAll("svg")].map((svg) => [svg, svg.viewBox.baseVal]);
-  if (boxes.length === 0) return;
-  const width = Math.max(...boxes.map(([, view]) => view.width)), height = Math.max(...boxes.map(([, view]) => view.height));
-  const room = window.innerHeight * (window.innerWidth <= 960 ? 0.36 : 0.6), inside = box.clientWidth;
-  const whole = Math.min(inside / width, room / height), zoom = at("fit").checked ? whole : Math.max(0.9, Math.min(1.6, whole));
-  for (const [svg, view] of boxes) {
-    svg.style.width = `${zoom * view.width}px`;
-    svg.style.marginLeft = `${Math.max(0, (inside - zoom * width) / 2)}px`;
+// Changing numbers: the heat map of a leaf as cells, each of which is dragged, typed into, or moved by arrow keys
+
+function edit(leaf) {
+  const box = at("editor"), { activeElement } = document;
+  box.hidden = at("reset-one").hidden = leaf === null;
+  if (leaf === null) return;
+  at("value").hidden = at("value-map").hidden = true;
+  const key = `${nets.indexOf(net)}/${leaf.number}`, columns = columnsOf(leaf), most = mostOf(leaf.values);
+  if (box.dataset.leaf !== key || box.children.length !== leaf.values.length) {
+    box.dataset.leaf = key;
+    box.style.gridTemplateColumns = `repeat(${columns}, minmax(3.2rem, 4.5rem))`;
+    box.replaceChildren(...leaf.values.map((_, i) => cell(leaf.number, i, `${leaf.plain}[${leaf.shape.length === 2 ? `${Math.floor(i / columns)}, ${i % columns}` : i}]`)));
   }
-  box.style.height = `${Math.min(room, zoom * height + 4) + (zoom * width > inside ? 16 : 0)}px`;
+  leaf.values.forEach((x, i) => {
+    const input = box.children[i];
+    if (input !== activeElement) input.value = String(Number(x.toPrecision(3)));
+    else if (input.dataset.typed === undefined) input.value = String(Number(x.toPrecision(6)));
+    input.title = `${input.getAttribute("aria-label")} = ${x}: drag up or down, type, or press ↑ and ↓`;
+    input.style.background = tint(x, most);
+    input.classList.toggle("changed", net.changes.get(leaf.number)?.has(i) ?? false);
+  });
+  at("reset-one").textContent = `reset ${leaf.plain}`;
+  at("reset-one").disabled = !net.changes.has(leaf.number);
+  at("reset-one").onclick = () => reset(leaf.number);
 }
+
+function cell(leaf, i, name) {
+  const input = document.createElement("input"), valueNow = () => net.computation.arrays[leaf].values[i];
+  input.type = "text";
+  input.inputMode = "decimal";
+  input.setAttribute("aria-label", name);
+  const put = (x) => { if (Number.isFinite(x)) change(leaf, [[i, Number(x.toPrecision(12))]]); };
+  input.oninput = () => {
+    const typed = input.value.trim().replace("−", "-").replace(",", ".");
+    input.dataset.typed = "";
+    if (typed !== "" && Number.isFinite(Number(typed))) change(leaf, [[i, Number(typed)]]);
+  };
+  input.onblur = () => { delete input.dataset.typed; show(); };
+  input.onkeydown = (event) => {
+    if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+      event.preventDefault();
+      delete input.dataset.typed;
+      put(valueNow() + (event.key === "ArrowUp" ? 1 : -1) * (event.shiftKey ? 0.5 : 0.05));
+    } else if (event.key === "Enter" || event.key === "Escape") input.blur();
+    if (event.key !== "Tab") event.stopPropagation();
+  };
+  input.onpointerdown = (event) => {
+    const from = event.clientY, x = valueNow();
+    let moved = false;
+    input.setPointerCapture(event.pointerId);
+    input.onpointermove = (move) => {
+      moved ||= Math.abs(move.clientY - from) > 3;
+      if (moved) put(x + (from - move.clientY) * 0.02);
+    };
+    input.onpointerup = input.onpointercancel = () => { input.onpointermove = null; };
+  };
+  return input;
+}
+
+// Sliders for all leaves of a letter: of the matrices, those that carry the state on first, and of the inputs.
+function groups() {
+  const found = new Map(), { recurrent } = net;
+  for (const [leaf, { letter, kind }] of net.leaves) {
+    const isMatrix = kind === "parameter" && net.computation.arrays[leaf].shape.length === 2;
+    if (!letter || (!isMatrix && kind !== "input")) continue;
+    const group = found.get(letter) ?? { letter, leaves: [], rank: kind === "input" ? 2 : 1 };
+    group.leaves.push(leaf);
+    if (recurrent.has(leaf)) group.rank = 0;
+    found.set(letter, group);
+  }
+  return [...found.values()].sort((a, b) => a.rank - b.rank);
+}
+
+function layOutScales() {
+  at("scales").replaceChildren(...groups().map(({ letter }) => {
+    const label = document.createElement("label"), slider = document.createElement("input"), said = document.createElement("span");
+    Object.assign(slider, { type: "range", min: -3, max: 3, step: 0.01 });
+    slider.oninput = () => {
+      factors[letter] = 2 ** Number(slider.value);
+      if (factors[letter] === 1) delete factors[letter];
+      changed();
+    };
+    slider.setAttribute("aria-label", `scale of ${letter}`);
+    label.dataset.letter = letter;
+    label.appendChild(document.createElement("b")).textContent = letter;
+    label.append(slider, said);
+    return label;
+  }));
+}
+
+function showScales() {
+  groups().forEach(({ letter, leaves, rank }, i) => {
+    const [, slider, said] = at("scales").children[i].children, factor = factors[letter] ?? 1;
+    const sigma = Math.max(...leaves.map((leaf) => net.computation.arrays[leaf]).filter((x) => x.shape.length === 2).map(largestSingularValue));
+    slider.value = Math.log2(factor);
+    said.textContent = ` × ${number(factor, 3)}${rank < 2 ? `, σ max ${number(sigma, 4)}` : ""}`;
+    slider.setAttribute("aria-valuetext", `${letter}${said.textContent}`);
+  });
+  const outputs = Object.values(nodes).filter(({ kind }) => kind === "output"), single = outputs.every(({ values }) => values && values.length === 1);
+  at("loss").textContent = single ? `${outputs.map(({ plain }) => plain).join(" + ")} = ${number(lossOf(net.computation.arrays))}` : "";
+}
+const lossOf = (arrays) => net.outputs.reduce((sum, output) => sum + arrays[output].values[0], 0);
+
+// By powers of ᵗA A, which turn any vector into the direction that A stretches most.
+function largestSingularValue(A) {
+  const turned = transpose(A, null);
+  let v = dense([A.shape[1]], Array.from({ length: A.shape[1] }, (_, i) => 1 + 0.1 * Math.sin(i + 1))), found = 0;
+  for (let i = 0; i < 400; i++) {
+    const w = linear(turned, linear(A, v)), length = Math.hypot(...w.values), before = found;
+    if (!(length > 0) || !Number.isFinite(length)) return length;
+    found = Math.sqrt(length / Math.hypot(...v.values));
+    v = dense(v.shape, w.values.map((x) => x / length));
+    if (i > 20 && Math.abs(found - before) < 1e-13 * found) break;
+  }
+  return found;
+}
+
+// The gradients of all parameters against (L(p + e) - L(p - e)) / 2e, element by element.
+function check() {
+  const { computation } = net, nodesOfLoss = computation.madeOf(net.outputs), arrays = [...computation.arrays];
+  let worst = 0, count = 0;
+  for (const sum of sums) {
+    const x = computation.arrays[sum.value], gradient = gradientsInTheEnd.get(sum.id)?.total.values;
+    if (!gradient) continue;
+    const most = Math.max(...gradient.map(Math.abs), 1e-8);
+    x.values.forEach((value, i) => {
+      const e = 1e-5 * Math.max(1, Math.abs(value));
+      const [above, below] = [e, -e].map((by) => {
+        arrays[sum.value] = dense(x.shape, x.values.with ? x.values.with(i, value + by) : x.values.map((y, k) => (k === i ? value + by : y)));
+        computation.run(nodesOfLoss, arrays);
+        return lossOf(arrays);
+      });
+      worst = Math.max(worst, Math.abs((above - below) / (2 * e) - gradient[i]) / most);
+      count++;
+    });
+    arrays[sum.value] = x;
+  }
+  at("checked").textContent = `${count} elements compared with central differences: the largest difference is ${number(worst, 2)} of the gradient's largest element.`;
+  return worst;
+}
+
+// Curves over time, on a logarithmic scale
+
+function curves(one) {
+  const found = [], states = new Map(); // of an LSTM h and c, which are told apart by dashes
+  for (const [id, node] of Object.entries(one.nodes)) {
+    if (!node.state || !node.shape) continue;
+    const known = states.get(node.state) ?? [];
+    const gradient = one.gradientsInTheEnd.get(id);
+    known.push([node.step, node, gradient?.total, gradient?.count]);
+    states.set(node.state, known);
+  }
+  for (const [name, points] of states) {
+    const dashes = found.length ? " second" : "";
+    found.push({ kind: "value", dashes, name: `‖${name}‖`, points: points.map(([t, data]) => [t, norm(data)]) });
+    found.push({ kind: "gradient", dashes, name: `‖<i>d</i>${name}‖`, points: points.filter(([, , g]) => g).map(([t, , g]) => [t, norm(g)]) });
+  }
+  const sum = one.sums.find((sum) => sum.id === pinned && sum.terms > 1) ?? one.sums.find((sum) => one.recurrent.has(sum.value));
+  const terms = sum ? one.frames.filter((frame) => frame.to === sum.id && one.nodes[frame.from]?.step !== undefined) : [];
+  if (terms.length > 1) found.push({ kind: "term", name: `‖terms of ${sum.name}‖`, points: terms.map((frame) => [one.nodes[frame.from].step, norm(frame.term)]) });
+  // The bound of the plain net, with a loss at the last step: each state gets its gradient from the next alone.
+  const recurrent = one.sums.filter((sum) => one.recurrent.has(sum.value)), last = found.find(({ kind, points }) => kind === "gradient" && points.length > 1);
+  const [[state, points]] = states.size === 1 ? states : [[null, []]], T = Math.max(...points.map(([t]) => t));
+  const alone = points.every(([t, , , count]) => t === T || !(count > 1)) && recurrent.length === 1 && recurrent[0].terms === points.filter(([t]) => t > 0).length;
+  if (alone && one.slope && last) {
+    const size = last.points.find(([t]) => t === T)[1];
+    const rate = largestSingularValue(one.computation.arrays[recurrent[0].value]) * one.slope;
+    found.push({ kind: "bound", name: `‖<i>d</i>${state.replace("<I>t</I>", "<I>T</I>")}‖ (σ max · max f′)<sup>T − t</sup>`, points: last.points.map(([t]) => [t, size * rate ** (T - t)]) });
+  }
+  return found.map((curve) => ({ ...curve, points: curve.points.sort((a, b) => a[0] - b[0]) })).filter(({ points }) => points.length > 1);
+}
+
+function plot() {
+  const own = curves(net), others = nets.filter((one) => one !== net).flatMap((one) => curves(one).filter(({ kind }) => kind === "gradient").map((curve) => ({ ...curve, kind: "other", name: `${escaped(one.title)}: ${curve.name}` })));
+  const all = [...own, ...others], ts = all.flatMap(({ points }) => points.map(([t]) => t));
+  at("curves").hidden = all.length === 0;
+  if (all.length === 0) return;
+  at("key").innerHTML = all.map(({ kind, dashes, name }) => `<span><svg viewBox="0 0 24 8" aria-hidden="true"><polyline class="${kind}${dashes ?? ""}" points="0,4 24,4"/></svg> ${name}</span>`).join(" ");
+  const powers = all.flatMap(({ points }) => points.map(([, y]) => Math.log10(y))).filter((y) => Number.isFinite(y));
+  const low = Math.max(-30, Math.floor(Math.min(...powers, 0))), high = Math.min(30, Math.ceil(Math.max(...powers, low + 1)));
+  const [first, last] = [Math.min(...ts), Math.max(...ts)], box = at("plot"), W = Math.max(240, box.clientWidth), H = Math.max(100, box.clientHeight), left = 38, bottom = 22;
+  const x = (t) => left + ((W - left - 10) * (t - first)) / Math.max(1, last - first);
+  const y = (value) => 8 + (H - bottom - 8) * (1 - (Math.min(high, Math.max(low, Math.log10(value))) - low) / (high - low));
+  const every = Math.ceil((high - low) / 6), steps = [...new Set(ts)].filter(Number.isInteger).sort((a, b) => a - b), some = Math.ceil(steps.length / 10);
+  let drawn = "";
+  for (let power = low; power <= high; power += every) drawn += `<line class="grid" x1="${left}" x2="${W - 10}" y1="${y(10 ** power)}" y2="${y(10 ** power)}"/><text x="${left - 4}" y="${y(10 ** power) + 4}" text-anchor="end">10<tspan dy="-4" font-size="8">${String(power).replace("-", "−")}</tspan></text>`;
+  steps.filter((_, i) => i % some === 0).forEach((t) => (drawn += `<text x="${x(t)}" y="${H - 6}" text-anchor="middle">${t}</text>`));
+  for (const { kind, dashes, points } of all) {
+    drawn += `<polyline class="${kind}${dashes ?? ""}" points="${points.filter(([, value]) => value > 0).map(([t, value]) => `${x(t).toFixed(1)},${y(value).toFixed(1)}`).join(" ")}"/>`;
+    if (kind === "term") points.forEach(([t, value]) => { if (value > 0) drawn += `<circle class="term" cx="${x(t)}" cy="${y(value)}" r="2.5"/>`; });
+  }
+  const now = nodeOf(frames[step].from ?? "")?.step ?? nodeOf(frames[step].nodes[0])?.step;
+  if (step > 0 && now >= first && now <= last) drawn += `<line class="time" x1="${x(now)}" x2="${x(now)}" y1="8" y2="${H - bottom}"/>`;
+  const said = all.map(({ name, points }) => `${text(name)} from ${number(points[0][1], 3)} at step ${points[0][0]} to ${number(points.at(-1)[1], 3)} at step ${points.at(-1)[0]}`);
+  box.innerHTML = `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${escaped(said.join("; "))}">${drawn}</svg>`;
+}
+const escaped = (string) => string.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+
+// The view of the figure: all of it fits, or it is zoomed, and dragged
+
+function fit() {
+  const box = at("figure"), views = PHASES.map((phase) => net.svgs[phase].viewBox.baseVal), mode = at("view").value;
+  const width = Math.max(...views.map((view) => view.width)), height = Math.max(...views.map((view) => view.height));
+  const columns = mode === "beside" ? 2 : 1;
+  document.body.classList.toggle("wide", width > 2.1 * height);
+  for (const name of ["beside", "over"]) box.classList.toggle(name, mode === name);
+  const part = document.body.classList.contains("embed") ? 0.52 : window.innerWidth <= 960 && window.innerWidth < window.innerHeight ? 0.36 : document.body.classList.contains("wide") ? 0.48 : 0.6;
+  const room = window.innerHeight * part, inside = box.clientWidth;
+  const whole = Math.min(inside / (columns * width), room / height, 1.6);
+  const used = at("fit").checked ? whole : (zoom ??= Math.max(0.9, whole));
+  PHASES.forEach((phase, i) => {
+    net.svgs[phase].style.width = `${used * views[i].width}px`;
+    net.svgs[phase].style.marginLeft = `${Math.max(0, (inside - columns * used * width) / 2 / columns)}px`;
+  });
+  box.style.height = `${Math.min(room, used * height) + 4 + (used * width * columns > inside + 1 ? 16 : 0)}px`;
+  at("backward").style.opacity = mode === "over" ? Number(at("mix").value) / 100 : "";
+  at("forward").style.opacity = mode === "over" ? 1 - Number(at("mix").value) / 100 : "";
+  at("mixing").hidden = mode !== "over";
+  return used;
+}
+
+// Zoom by a factor, so that what is under a point of the box stays there.
+function zoomBy(factor, x = at("figure").clientWidth / 2, y = at("figure").clientHeight / 2) {
+  const box = at("figure"), before = fit(), [left, top] = [box.scrollLeft + x, box.scrollTop + y];
+  zoom = Math.max(0.1, Math.min(6, before * factor));
+  at("fit").checked = false;
+  const now = fit();
+  box.scrollLeft = (left * now) / before - x;
+  box.scrollTop = (top * now) / before - y;
+  remember();
+}
+
+let dragged = false; // a drag is no click
+at("figure").addEventListener("wheel", (event) => {
+  if (!event.ctrlKey && !event.metaKey) return;
+  event.preventDefault();
+  const outer = at("figure").getBoundingClientRect();
+  zoomBy(Math.exp(-event.deltaY / 200), event.clientX - outer.left, event.clientY - outer.top);
+}, { passive: false });
+at("figure").addEventListener("pointerdown", (event) => {
+  if (event.button !== 0 || event.pointerType === "touch") return; // which scrolls by itself
+  const box = at("figure"), from = [event.clientX + box.scrollLeft, event.clientY + box.scrollTop];
+  dragged = false;
+  const move = (event) => {
+    const [left, top] = [from[0] - event.clientX, from[1] - event.clientY];
+    dragged ||= Math.hypot(left - box.scrollLeft, top - box.scrollTop) > 4;
+    if (dragged) [box.scrollLeft, box.scrollTop] = [left, top];
+  };
+  window.addEventListener("pointermove", move);
+  window.addEventListener("pointerup", () => window.removeEventListener("pointermove", move), { once: true });
+});
 
 // Scroll a box, and nothing else, until an element is inside with a margin.
 function reveal(box, element, besideIt, aboveIt) {
@@ -259,6 +727,8 @@ function reveal(box, element, besideIt, aboveIt) {
   box.scrollLeft += shift(it.left, it.right, outer.left + box.clientLeft, box.clientWidth, besideIt);
   box.scrollTop += shift(it.top, it.bottom, outer.top + box.clientTop, box.clientHeight, aboveIt);
 }
+
+// Controls
 
 function go(to) {
   step = Math.max(0, Math.min(frames.length - 1, to));
@@ -293,13 +763,18 @@ at("back").onclick = () => byHand(step - 1);
 at("play").onclick = toggle;
 at("on").onclick = () => byHand(step + 1);
 at("last").onclick = () => byHand(frames.length - 1);
-at("slider").max = frames.length - 1;
 at("slider").oninput = (event) => byHand(Number(event.target.value));
 at("speed").onchange = () => { if (timer !== null) { pause(); play(); } };
 at("colour").onchange = show;
-at("fit").onchange = window.onresize = () => { fit(); show(); };
+at("fit").onchange = at("view").onchange = () => { zoom = null; fit(); show(); };
+at("mix").oninput = fit;
+window.onresize = () => { fit(); show(); };
+at("closer").onclick = () => zoomBy(1.25);
+at("farther").onclick = () => zoomBy(0.8);
+at("reset").onclick = () => reset();
+at("check").onclick = check;
 
-// On a node of the figure, which is one stop of the tab key.
+// On a node or an edge of the figure, which is one stop of the tab key.
 function byKey(event, phase, id) {
   const all = choices(phase), i = all.indexOf(event.currentTarget);
   const keys = { Enter: () => pin(id), " ": () => pin(id), ArrowDown: () => all[Math.min(i + 1, all.length - 1)].focus(), ArrowUp: () => all[Math.max(i - 1, 0)].focus() };
@@ -310,23 +785,97 @@ function byKey(event, phase, id) {
 }
 
 document.addEventListener("keydown", (event) => {
-  const { tagName, type } = event.target;
+  const { tagName, type, id } = event.target;
   if (event.ctrlKey || event.metaKey || event.altKey || (tagName === "SELECT" && !/^Arrow(Left|Right)$/.test(event.key))) return;
-  if (event.key === " " && (tagName === "BUTTON" || type === "checkbox")) return; // which it presses
-  const steps = { ArrowRight: () => byHand(step + 1), ArrowLeft: () => byHand(step - 1), Home: () => byHand(0), End: () => byHand(frames.length - 1), " ": toggle, Escape: () => { pinned = null; show(); } };
+  if (event.key === " " && (tagName === "BUTTON" || tagName === "SUMMARY" || type === "checkbox")) return; // which it presses
+  if (type === "range" && id !== "slider") return;
+  const steps = {
+    ArrowRight: () => byHand(step + 1), ArrowLeft: () => byHand(step - 1), Home: () => byHand(0), End: () => byHand(frames.length - 1), " ": toggle,
+    Escape: () => { pinned = null; show(); }, "+": () => zoomBy(1.25), "-": () => zoomBy(0.8), 0: () => { at("fit").checked = true; at("fit").onchange(); },
+  };
   if (!Object.hasOwn(steps, event.key)) return;
   event.preventDefault();
   steps[event.key]();
 });
 
+// The address keeps what is shown, and what was changed; written at once for a step, and after a pause while numbers move
+
+let written = null, writing = null;
+function remember() {
+  const asked = new URLSearchParams();
+  if (document.body.classList.contains("embed")) asked.set("embed", "");
+  asked.set("step", step);
+  if (net !== nets[0]) asked.set("net", nets.indexOf(net));
+  if (pinned !== null) asked.set("pin", pinned);
+  if (at("colour").value) asked.set("colour", at("colour").value);
+  if (at("view").value) asked.set("view", at("view").value);
+  if (!at("fit").checked) asked.set("fit", zoom === null ? 0 : Number(zoom.toFixed(3)));
+  const scaled = Object.entries(factors).map(([letter, factor]) => `${letter}:${factor}`);
+  if (scaled.length) asked.set("scale", scaled.join(","));
+  const sets = nets.flatMap((one, k) => [...one.changes].flatMap(([leaf, places]) => [...places].map(([i, x]) => `${k}.${one.leaves.get(leaf).id}.${i}:${x}`)));
+  if (sets.length) asked.set("set", sets.join(","));
+  const address = `#${asked}`.replace("embed=", "embed").replaceAll("%3A", ":").replaceAll("%2C", ",").replaceAll("%3E", ">");
+  const write = () => {
+    written = address;
+    try { if (location.hash !== address) history.replaceState(null, "", address); } catch { /* a page in a frame has no address */ }
+  };
+  clearTimeout(writing);
+  if (written === null || (scaled.length === 0 && sets.length === 0)) write();
+  else writing = setTimeout(write, 150);
+}
+
 function restore() {
   const asked = new URLSearchParams(location.hash.slice(1)), wanted = Number(asked.get("step"));
+  document.body.classList.toggle("embed", asked.has("embed"));
+  for (const one of nets) one.changes.clear();
+  for (const letter of Object.keys(factors)) delete factors[letter];
+  const pairs = (name) => (asked.get(name) ?? "").split(",").map((pair) => pair.split(":")).filter(([, x]) => x !== undefined && Number.isFinite(Number(x)));
+  for (const [letter, x] of pairs("scale")) if (Number(x) > 0) factors[letter] = Number(x);
+  for (const [place, x] of pairs("set")) {
+    const [k, id, i] = place.split("."), one = nets[k], leaf = one && Object.hasOwn(one.nodes, id) ? one.nodes[id].number : undefined;
+    if (leaf === undefined || !one.leaves.has(leaf) || !(Number(i) in one.given.get(leaf))) continue;
+    one.changes.set(leaf, (one.changes.get(leaf) ?? new Map()).set(Number(i), Number(x)));
+  }
+  choose(nets[asked.get("net")] ?? nets[0]);
   step = Number.isFinite(wanted) ? Math.max(0, Math.min(frames.length - 1, Math.trunc(wanted))) : 0;
   pinned = choice(asked.get("pin"));
   at("colour").value = Object.hasOwn(spans, asked.get("colour")) ? asked.get("colour") : "";
-  show();
+  at("view").value = ["beside", "over"].includes(asked.get("view")) ? asked.get("view") : "";
+  at("fit").checked = !asked.has("fit");
+  zoom = Number(asked.get("fit")) > 0 ? Math.min(6, Number(asked.get("fit"))) : null;
+  fit();
+  changed();
 }
 
+// For a console: the nodes by their ids, or by their names; a parameter that several steps use, by its name, as a whole.
+
+function found(id) {
+  if (nodeOf(id) || sumOf(id)) return id;
+  const node = Object.entries(nodes).find(([, node]) => node.plain === id), sum = node && sums.find((sum) => sum.value === node[1].number);
+  if (!node) throw new Error(`bptt: no node is called ${JSON.stringify(id)}; bptt.ids() are ${Object.keys(nodes).join(", ")}`);
+  return sum ? sum.id : node[0];
+}
+const numberOf = (id) => (nodeOf(found(id)) ? nodes[found(id)].number : sumOf(found(id)).value);
+const nested = ({ shape, values, norm }) => {
+  if (!values) return norm;
+  let rows = [...values];
+  for (const length of [...shape].reverse()) rows = Array.from({ length: sizeOf(shape) ? rows.length / length : 0 }, (_, i) => rows.slice(i * length, (i + 1) * length));
+  return rows[0] ?? rows;
+};
+
+window.bptt = {
+  ids: () => [...Object.keys(nodes).filter((id) => nodes[id].number !== undefined), ...sums.map((sum) => sum.id).filter((id) => !nodeOf(id))],
+  value: (id) => nested(net.computation.arrays[numberOf(id)]),
+  gradient: (id) => { const gradient = gradientsInTheEnd.get(found(id)); return gradient ? nested(gradient.total) : null; },
+  set(id, value) {
+    const leaf = numberOf(id), flat = [value].flat(Infinity).map(Number), { shape } = net.computation.arrays[leaf];
+    if (!net.leaves.has(leaf)) throw new Error(`bptt.set(${JSON.stringify(id)}): ${net.fixed ? `nothing can be changed: ${net.fixed}` : "only inputs and parameters can be changed"}`);
+    if (flat.length !== sizeOf(shape) || !flat.every(Number.isFinite)) throw new Error(`bptt.set(${JSON.stringify(id)}): ${sizeOf(shape)} finite numbers are needed, of the shape (${shape.join(", ")})`);
+    change(leaf, flat.entries());
+  },
+  reset: (id) => reset(id === undefined ? undefined : numberOf(id)),
+  step: (n = step) => { byHand(Math.trunc(Number(n)) || 0); return step; },
+};
+
 window.addEventListener("hashchange", restore);
-fit();
 restore();

@@ -1,50 +1,54 @@
-"""The page that steps through a graph: one file that needs no network, with both figures and all numbers in it."""
+"""The page that steps through a graph: one file that needs no network, with both figures and the computation in it."""
 
 import html
 import json
 import re
-from colorsys import hls_to_rgb, rgb_to_hls
+import zlib
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from importlib.resources import files
 
 from tinygrad_rnn.draw import svg
-from tinygrad_rnn.draw.drawing import Drawing
+from tinygrad_rnn.draw.computation import RUNTIME
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import SCALE, ink
-from tinygrad_rnn.errors import DrawingError
 
 
-def build(story: Story) -> bytes:
-    """The page as HTML. All that comes from names is escaped: in the figures, in the markup, and in the data."""
-    inks = [ink(fill) for fill in SCALE]
-    figures = {"FORWARD": _figure(story.forward), "BACKWARD": _figure(story.backward)}
-    data = {"nodes": story.nodes, "frames": story.frames, "sums": story.sums, "scale": SCALE, "inks": inks}
+@dataclass(frozen=True)
+class Page:
+    """A page as its source, which a notebook shows inline."""
+
+    source: str = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        look = 'title="A computational graph" style="width: 100%; height: 42rem; border: 0"'
+        return f'<iframe srcdoc="{html.escape(self.source)}" {look}></iframe>'
+
+
+def build(stories: Mapping[str, Story]) -> Page:
+    """The page of one graph or of several by their titles. All that comes from names is escaped.
+
+    Raises:
+        DrawingError: no layout engine is installed, or it fails.
+    """
+    figures = [[svg.draw(x, "data-id").decode() for x in (s.forward, s.backward)] for s in stories.values()]
+    nets = [
+        {"title": title, "nodes": story.nodes, "frames": story.frames, "sums": story.sums, **story.computation.data()}
+        for title, story in stories.items()
+    ]
+    packed = b64encode(zlib.compress(json.dumps(figures).encode(), 9)).decode()
+    data = {"nets": nets, "figures": packed, "scale": SCALE, "inks": [ink(fill) for fill in SCALE]}
+    text = json.dumps(data, default=str, ensure_ascii=False, separators=(",", ":"))
+    script = RUNTIME + _file("page.js")
     parts = {
-        "STYLE": _file("page.css") + _dark("".join(figures.values())),
-        "SCRIPT": _file("page.js"),
-        "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-        **figures,
+        "STYLE": _file("page.css"),
+        "SCRIPT": script,
+        "HASH": b64encode(sha256(script.encode()).digest()).decode(),
+        "DATA": text.replace("</", "<\\/").replace("<!", "\\u003c!"),  # so that it ends no script
     }
-    return re.sub("<!--@(.*?)@-->", lambda mark: parts[mark[1]], _file("page.html")).encode()
-
-
-def _figure(drawing: Drawing) -> str:
-    """An SVG as a part of a page, where two of them have the same ids; what is missing, where nothing can draw."""
-    try:
-        picture = svg.draw(drawing, id_attribute="data-id").decode()
-    except DrawingError as error:
-        return f"<p>{html.escape(str(error))}</p>"
-    return picture[picture.index("<svg") :]
-
-
-def _dark(figures: str) -> str:
-    """The style of figures on a dark page: their colours with the lightness turned around, the hue as it is."""
-    rules = ['#figure [fill="white"]{fill:var(--paper)}']
-    for name, colour in sorted(set(re.findall(r'\b(fill|stroke)="(#[0-9a-f]{6})"', figures))):
-        hue, lightness, saturation = rgb_to_hls(*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)))
-        red, green, blue = hls_to_rgb(hue, 0.94 - 0.85 * lightness, 0.8 * saturation)
-        turned = "".join(f"{round(255 * part):02x}" for part in (red, green, blue))
-        rules.append(f'#figure [{name}="{colour}"]{{{name}:#{turned}}}')
-    return f"@media (prefers-color-scheme: dark) {{\n{chr(10).join(rules)}\n}}\n"
+    return Page(re.sub("@(STYLE|SCRIPT|HASH|DATA)@", lambda mark: parts[mark[1]], _file("page.html")))
 
 
 def _file(name: str) -> str:

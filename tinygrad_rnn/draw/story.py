@@ -4,25 +4,20 @@ A frame of the way back takes one edge: the gradient of its target times the loc
 of its source. The terms of a sum over time are added to it one by one, the last step's first, as the sweep finds them.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any
 
-import numpy as np
-
 from tinygrad_rnn.backward import passed_back, sweep
+from tinygrad_rnn.draw.computation import Computation
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Unfolded
-from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
-
-MOST = 4096  # elements of an array that the page holds
 
 GIVEN = "What is given: the parameters, and the data."
 NO_NUMBER = "The output is no single number, so no gradient starts from it. Take a sum of it, or a loss, to go back."
@@ -36,14 +31,17 @@ class Story:
 
     def __init__(self, unfolded: Unfolded, forward: Drawing, backward: Drawing):
         self.unfolded, self.forward, self.backward = unfolded, forward, backward
-        self.outputs, self.equations = [p for p in unfolded.places if p.kind == "output"], Equations(unfolded)
-        self.labels, self.plain = self.equations.labels, Labels(unfolded, unfolded.writer)
+        self.outputs = [p for p in unfolded.places if p.kind == "output"]
+        self.plain = Labels(unfolded, unfolded.writer)
         for first, count in unfolded.hidden.items():
             self.gap = (first, first + count - 1)
             self.steps = f"steps {first} to {first + count - 1}" if count > 1 else f"step {first}"
-        self.frames: list[dict] = []
-        self._tell()
-        self.nodes, self.sums = {p.id: self._node(p) for p in unfolded.places}, self._sums()
+        computation = Computation(unfolded.values)
+        try:
+            with computation.recorded():
+                self._tell(computation)
+        except Exception as error:  # a rule may do what only arrays can
+            self._tell(Computation(unfolded.values, fixed=str(error)))
         figures, told = {"forward": forward, "backward": backward}, groupby(self.frames, lambda frame: frame["phase"])
         self.phases = [(figures[phase], list(frames)) for phase, frames in told]
         for figure, frames in self.phases:
@@ -64,8 +62,10 @@ class Story:
                 )
                 yield replace(figure, nodes=nodes, edges=edges, explained=explained)
 
-    def _tell(self) -> None:
-        places = self.unfolded.places
+    def _tell(self, computation: Computation) -> None:
+        self.computation, self.frames, places = computation, [], self.unfolded.places
+        self.equations = Equations(self.unfolded, computation)
+        self.labels = self.equations.labels
         dots = [p for p in places if p.kind == "elided"]
         given = [p for p in places if p.tensor.is_leaf and p.kind != "elided"]
         if given:
@@ -82,26 +82,28 @@ class Story:
             self._back()
         else:
             self.frames[-1]["note"] = NO_NUMBER
+        self.nodes, self.sums = {p.id: self._node(p) for p in places}, self._sums()
 
     def _show(self, places: list[Place], **frame: Any) -> None:
         """A frame of the way forward."""
         self.frames.append({"phase": "forward", "nodes": [p.id for p in places], **frame})
 
     def _node(self, p: Place) -> dict:
-        name = self.labels.name(p)
+        x, node = p.tensor, {"name": self.labels.name(p), "kind": p.kind, "wants": bool(p.tensor.requires_grad)}
         if p.kind == "elided":
-            return {"name": name, "plain": self.steps, "wants": True}
-        node = {"name": name, "plain": self.plain.name(p), "wants": bool(p.tensor.requires_grad)}
-        node |= _array(self.unfolded.values[p.tensor])
-        if p.tensor.requires_grad:
+            return node | {"plain": self.steps}
+        node |= {"plain": self.plain.name(p), "value": self.computation.number(x), "step": p.column}
+        if x.requires_grad:
             node["gradient"] = self.equations.gradient(p)
-        return node if p.tensor.is_leaf else node | self.equations.forward(p)
+        if x.is_leaf:
+            return node | ({"letter": self.plain.writer.letter(x)} if x.name and x.dtype.kind == "f" else {})
+        return node | self.equations.forward(p)
 
     def _back(self) -> None:
         """One frame an edge; the cotangents of all places are kept as they grow. Hidden steps go back in one."""
         unfolded, self.found = self.unfolded, {}
         for p in self.outputs:
-            self._pass_on(p, np.ones(p.tensor.shape), "1", nodes=[p.id])
+            self._pass_on(p, None, self.computation.ones(p.tensor), "1")
         into: dict[Place, list[Link]] = {p: [] for p in unfolded.places}
         for link in unfolded.links:
             into[link.target].append(link)
@@ -114,65 +116,55 @@ class Story:
                 q = link.source
                 key = q.role if q.kind == "elided" else q.tensor
                 if key in passed:
-                    frame = {"nodes": [q.id], "edge": f"{p.id}->{q.id}", "from": p.id}
-                    written, parts = self.equations.backward(link, self.found[p])
+                    written, told = self.equations.backward(link, self.found[p])
                     if p.kind == "elided":
-                        parts["note"] = f"⋯ is what comes back through {self.steps}."
+                        told["note"] = f"⋯ is what comes back through {self.steps}."
                     term = written if q in self.found else self.equations.gradient(q)
                     if q.kind == "elided":
-                        parts["name"] = self.labels.differential(used(unfolded, link))
-                    self._pass_on(q, passed[key], written, **frame, **parts)
+                        told["name"] = self.labels.differential(used(unfolded, link))
+                    self._pass_on(q, p, passed[key], written, **told)
                     if key in unfolded.shared:
-                        self._add_term(key, q, passed[key], term)
+                        self._pass_on(key, q, passed[key], term)
             if p.kind == "elided":
                 for x in [x for x in unfolded.shared if x in through_hidden]:
                     ends = dict.fromkeys(self.gap[::-1])
                     written = " + ⋯ + ".join(self.labels.differential(x, step) for step in ends)
                     note = f"The terms of {self.steps} together." if len(ends) > 1 else f"The term of {self.steps}."
-                    self._add_term(x, p, through_hidden.pop(x), written, note=note)
+                    self._pass_on(x, p, through_hidden.pop(x), written, note=note)
 
-    def _passed(self, p: Place) -> dict[Tensor | tuple, np.ndarray]:
+    def _passed(self, p: Place) -> dict[Tensor | tuple, Any]:
         """The gradients that a place passes back to the next places; to a state that dots stand for, by its role."""
-        unfolded = self.unfolded
-        passed: dict[Tensor | tuple, np.ndarray] = {}
-        ends = self.equations.ends
+        unfolded, ends = self.unfolded, self.equations.ends
+        passed: dict[Tensor | tuple, Any] = {}
         for x, g in sweep(p.tensor, self.found[p], until=ends):
             if x in ends and x is not p.tensor:
                 key = unfolded.role(x) if unfolded.is_hidden(x) else x
-                passed[key] = passed.get(key, 0.0) + g
+                passed[key] = passed[key] + g if key in passed else g
         return passed
 
-    def _pass_on(self, to: Place | Tensor, term: np.ndarray, written: str, **frame: Any) -> None:
+    def _pass_on(self, to: Place | Tensor, by: Place | None, term: Any, written: str, **told: Any) -> None:
         """A frame in which a term is added to a gradient: of a place, or of a parameter that several steps use."""
         if isinstance(to, Place):
-            id, name = to.id, frame.get("name") or self.equations.gradient(to)
+            nodes, name = [to.id], told.get("name") or self.equations.gradient(to)
         else:
-            id, name = self.unfolded.sums[to][1], self.labels.differential(to)
-        grown = {"equation": f"{name} = {written}"}
-        if to in self.found:
-            grown = {"equation": f"{name} ← {name} + {written}".replace("+ −", "− ")}
-            grown["total"] = _array(self.found[to] + term)
-            frame.pop("numbers", None)
-        self.found[to] = self.found.get(to, 0.0) + term
-        self.frames.append({"phase": "backward", "to": id, "term": _array(term), **grown, **frame})
+            nodes, name = [*self.unfolded.sums[to]], self.labels.differential(to)
+        sign = f"← {name} +" if to in self.found else "="
+        told["equation"] = f"{name} {sign} {written}".replace("+ −", "− ")
+        self.found[to] = self.found[to] + term if to in self.found else term
+        if by is not None:
+            told |= {"edge": f"{by.id}->{nodes[0]}", "from": by.id}
+        numbers = {"term": self.computation.number(term), "total": self.computation.number(self.found[to])}
+        self.frames.append({"phase": "backward", "nodes": nodes, "to": nodes[-1], **numbers, **told})
 
-    def _add_term(self, parameter: Tensor, by: Place, term: np.ndarray, written: str, **frame: Any) -> None:
-        its_sum, total = self.unfolded.sums[parameter]
-        frame |= {"nodes": [its_sum, total], "edge": f"{by.id}->{its_sum}", "from": by.id}
-        self._pass_on(parameter, term, written, **frame)
-        if np.array_equal(self.found.get(by), term):
-            del self.frames[-1]["term"]  # which is the gradient that it is from
-
-    def _through_hidden_steps(self) -> dict[Tensor, np.ndarray]:
+    def _through_hidden_steps(self) -> dict[Tensor, Any]:
         """The parts of the gradients of parameters, and of the states before the hidden steps, that come from these."""
-        unfolded = self.unfolded
-        shown = {p.tensor for p in unfolded.places}
-        passed: dict[Tensor, np.ndarray] = {}
-        sweeps = chain.from_iterable(sweep(x, np.ones(x.shape)) for x in unfolded.outputs)
-        for node, g in sweeps:
+        unfolded, shown = self.unfolded, {p.tensor for p in self.unfolded.places}
+        passed: dict[Tensor, Any] = {}
+        for node, g in chain.from_iterable(sweep(x, self.computation.ones(x)) for x in unfolded.outputs):
             for i, x in enumerate(node.inputs) if unfolded.is_hidden(node) else ():
                 if x in shown and not unfolded.is_hidden(x):
-                    passed[x] = passed.get(x, 0.0) + passed_back(node, i, g)
+                    term = passed_back(node, i, g)
+                    passed[x] = passed[x] + term if x in passed else term
         return passed
 
     def _sums(self) -> list[dict]:
@@ -180,10 +172,12 @@ class Story:
         unfolded, terms = self.unfolded, Counter(frame.get("to") for frame in self.frames)
         ids = {unfolded.sums[x][1]: x for x in unfolded.shared}
         ids |= {p.id: p.tensor for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
-        if self.frames[-1]["phase"] == "forward":
-            return []
-        name, plain = self.labels.differential, self.plain.differential
-        return [{"id": id, "name": name(x), "plain": plain(x), "terms": terms[id]} for id, x in ids.items()]
+        name, plain, number = self.labels.differential, self.plain.differential, self.computation.number
+        return [
+            {"id": id, "name": name(x), "plain": plain(x), "terms": terms[id], "value": number(x)}
+            for id, x in ids.items()
+            if terms[id]
+        ]
 
 
 def _show_all(figure: Drawing, frames: list[dict]) -> None:
@@ -202,17 +196,3 @@ def _show_all(figure: Drawing, frames: list[dict]) -> None:
     since.pop(None, None)  # of frames without an edge
     for id, i in since.items():
         frames[i]["shown"].append(id)
-
-
-def _array(array: np.ndarray) -> dict:
-    """An array as the page holds it: the shape, and the numbers in nine digits; of a large array the norm alone."""
-    if array.size > MOST:
-        return {"shape": list(array.shape), "norm": _number(norm([array]))}
-    return {"shape": list(array.shape), "values": [_number(x) for x in np.asarray(array, float).ravel()]}
-
-
-def _number(x: float) -> float | str:
-    """As JavaScript's Number reads it; JSON has none that are not finite."""
-    if not math.isfinite(x):
-        return str(x).replace("nan", "NaN").replace("inf", "Infinity")
-    return int(x) if x == int(x) else float(f"{x:.9g}")

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TypeVar
 
 import numpy as np
 
@@ -14,8 +13,6 @@ from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
 
 MOST_ROWS = 64  # of a Jacobian
-
-Key = TypeVar("Key", bound=Hashable)
 
 
 def gradients(unfolded: Unfolded) -> dict[Place | Tensor, np.ndarray]:
@@ -61,7 +58,7 @@ def short(array: np.ndarray | None) -> str:
     return f"{'×'.join(map(str, array.shape))}, ‖·‖ = {norm([array]):.3g}".replace("-", "−")
 
 
-def colours(norms: Mapping[Key, float]) -> tuple[dict[Key, str], tuple[int, int]]:
+def colours(norms: Mapping[Hashable, float]) -> tuple[dict[Hashable, str], tuple[int, int]]:
     """The colour of each norm by its logarithm, and the powers of ten at the ends of the scale."""
     powers = {p: float(np.log10(size)) for p, size in norms.items() if 0 < size < np.inf}
     low, high = math.floor(min(powers.values(), default=0.0)), math.ceil(max(powers.values(), default=0.0))

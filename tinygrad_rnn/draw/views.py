@@ -3,10 +3,13 @@
 - `forward` (Fig. 7-5 of interdb): values run to the right.
 - `backward` (Fig. 7-6): gradients run to the left, along each edge times the local derivative that stands on it.
 - `between` (Fig. 7-7): what of the backward figure lies between two nodes.
+- `page`: a page that plays several graphs.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from tinygrad_rnn import checks
@@ -17,11 +20,13 @@ from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT, Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
+from tinygrad_rnn.draw.page import build
 from tinygrad_rnn.draw.placement import GAP, Lane
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import size
 from tinygrad_rnn.draw.unfolding import Options, Unfolded
 from tinygrad_rnn.draw.values import colours, gradients, short
+from tinygrad_rnn.files import write_file
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
@@ -73,6 +78,25 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
     start = next(p for p in figure.unfolded.places if any(x is input for x in figure.unfolded.parts(p)))
     title = f"computational graph between {figure.plain.output} and {figure.plain.name(start)}"
     return figure.diagram(title, gradient=True)
+
+
+def page(outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLike, **options: Any) -> Path:
+    """Write a page that plays several computations side by side, with a tab for each and one slider for all.
+
+        tg.draw.page({"tanh": loss, "LSTM": other}, "compare.html")
+
+    Args:
+        outputs: what is drawn, by the titles of the tabs.
+        path: a file that ends in .html.
+        options: as for `forward`.
+
+    Raises:
+        ValueError: nothing to draw, or another suffix. TypeError, DrawingError, OSError: as for `forward` and `save`.
+    """
+    if not outputs or Path(path).suffix.lower() != ".html":
+        raise ValueError(f"draw.page(outputs, {os.fspath(path)!r}): outputs by their titles, and an .html are needed")
+    stories = {str(title): backward(output, **options)._told() for title, output in outputs.items()}
+    return write_file(path, build(stories).source.encode())
 
 
 def _options(view: str, given: dict[str, Any]) -> Options:

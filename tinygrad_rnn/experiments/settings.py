@@ -76,14 +76,14 @@ def refuse_unknown(kind: str, keys: Iterable[str], known: Collection[str]) -> No
             raise ValueError(f"unknown {kind} {key!r}; {meant}")
 
 
-def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], nargs: str | None = None) -> None:
-    """Add an option for each of some fields of such a dataclass; with nargs="+" it takes several values."""
+def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], **known: Any) -> None:
+    """Add an option for each of some fields of such a dataclass; nargs="+" or action="append" makes it take several."""
     for setting in settings:
         meaning, default, (kind, optional) = setting.metadata["help"], setting.default, value_type(setting)
         if default is not None:
             meaning += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
         parser.add_argument(
-            f"--{setting.name.replace('_', '-')}", type=_or_none(kind) if optional else kind, nargs=nargs,
+            f"--{setting.name.replace('_', '-')}", type=_or_none(kind) if optional else kind, **known,
             default=argparse.SUPPRESS, help=meaning.replace("%", "%%"),
             metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
         )  # fmt: skip

@@ -1,0 +1,106 @@
+"""The computation that a page runs: how all the numbers that it shows are made, as data for its runtime."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.choices import TESTS
+from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.observer import observer
+from tinygrad_rnn.optim import norm
+from tinygrad_rnn.primitives import TABLE, filled, getitem, scatter
+from tinygrad_rnn.program.watchers import Recorder
+from tinygrad_rnn.tensor import Tensor, as_tensor
+
+MOST = 4096  # elements of an array that a page shows in full
+LARGEST = 65_536  # elements of all leaves of a computation that a page runs
+
+RUNTIME = (files("tinygrad_rnn.draw") / "runtime.js").read_text(encoding="utf-8")
+_NAMES = set(re.findall(r"^  (\w+)[:,]", RUNTIME[RUNTIME.index("const operations = {") :], re.MULTILINE))
+_RUN = {row for row in (*TABLE.values(), *TESTS.values()) if row.name in _NAMES}
+
+
+class _Recorder(Recorder):
+    """Notes when a value is read that is not a leaf's, as those of numbers in equations are."""
+
+    decides = False
+
+    def left(self, call: str, instead: str, x: Tensor | None) -> None:
+        self.decides |= x is None or not x.is_leaf
+
+
+class Computation:
+    """Numbers the arrays that a page shows, and tells how they are made.
+
+    Args:
+        values: of the nodes of the graph that is drawn, as they were when it was made.
+        fixed: the reason why they cannot be computed anew; then gradients are arrays, and else Tensors.
+    """
+
+    def __init__(self, values: dict[Tensor, np.ndarray], fixed: str = ""):
+        self.values, self.fixed = values, fixed
+        self.numbers: dict[Tensor, int] = {}
+
+    def ones(self, x: Tensor) -> Any:
+        """The cotangent of ones of a node."""
+        ones = np.ones(x.shape, x.dtype)
+        return ones if self.fixed else Tensor(ones)
+
+    def number(self, x: Any) -> int:
+        """The number by which the page knows a Tensor, or an array."""
+        return self.numbers.setdefault(as_tensor(x), len(self.numbers))
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """A context in which all that is done with Tensors is kept, of leaves as they were when the graph was made.
+
+        Raises:
+            ValueError: a rule has decided by values.
+        """
+        now, recorder = {x: x.value for x in self.values if x.is_leaf}, _Recorder()
+        try:
+            for x in now:
+                x.value = self.values[x]
+            with temporarily(observer, recorder), temporarily(recording, False):
+                yield
+        finally:
+            for x, value in now.items():
+                x.value = value
+        if recorder.decides:
+            raise ValueError("a rule decides by values")
+
+    def data(self) -> dict[str, Any]:
+        """The computation in the order of execution, or the arrays alone, and why; and what of it is float32."""
+        order = topological_order(*self.numbers)
+        lacking = {x.primitive.name for x in order if not x.is_leaf and x.primitive not in _RUN}
+        if lacking:
+            self.fixed = f"the page cannot compute {', '.join(sorted(lacking))}"
+        elif sum(x.size for x in order if x.is_leaf) > LARGEST:
+            self.fixed = "the arrays are too large"
+        order = list(self.numbers) if self.fixed else order
+        singles = [self.number(x) for x in order if x.dtype == np.float32]
+        return {"program": [self._row(x) for x in order], "singles": singles, "fixed": self.fixed}
+
+    def _row(self, x: Tensor) -> list:
+        """The number of a node, its primitive, the numbers of its inputs, static arguments; of a leaf, its elements."""
+        if self.fixed or x.is_leaf:
+            value = self.values.get(x, x.value)
+            large = bool(self.fixed) and x.size > MOST
+            return [self.number(x), x.shape, norm([value]) if large else [_element(y) for y in value.ravel().tolist()]]
+        inputs, static = [self.number(y) for y in x.inputs], x.static
+        if x.primitive in (getitem, scatter):  # an index stands as the places of the elements that it selects
+            shape = x.inputs[0].shape if x.primitive is getitem else static[-1]
+            places = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+            places = places[filled(static[0], iter(x.arguments[1 : len(inputs)]))]
+            static = list(places.shape), places.ravel().tolist(), *static[1:]
+        return [self.number(x), x.primitive.name, inputs, *static]
+
+
+def _element(x: float) -> float | str:
+    """As JavaScript's Number reads it; JSON has none that are not finite."""
+    return x if np.isfinite(x) else str(x).replace("nan", "NaN").replace("inf", "Infinity")
