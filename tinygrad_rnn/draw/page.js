@@ -94,8 +94,12 @@ function change(number, places) {
   changed();
 }
 
-function reset(number) {
-  if (number === undefined) {
+// Take changes back: all, those of a leaf, or that of an element.
+function reset(number, i) {
+  if (i !== undefined) {
+    net.changes.get(number)?.delete(i);
+    if (net.changes.get(number)?.size === 0) net.changes.delete(number);
+  } else if (number === undefined) {
     for (const one of nets) one.changes.clear();
     for (const letter of Object.keys(factors)) delete factors[letter];
   } else net.changes.delete(number);
@@ -484,7 +488,7 @@ function edit(leaf) {
     const input = box.children[i];
     if (input !== activeElement) input.value = String(Number(x.toPrecision(3)));
     else if (input.dataset.typed === undefined) input.value = String(Number(x.toPrecision(6)));
-    input.title = `${input.getAttribute("aria-label")} = ${x}: drag up or down, type, or press ↑ and ↓`;
+    input.title = `${input.getAttribute("aria-label")} = ${x}: drag up or down, type, or press ↑ and ↓; a double click takes it back`;
     input.style.background = tint(x, most);
     input.classList.toggle("changed", net.changes.get(leaf.number)?.has(i) ?? false);
   });
@@ -505,6 +509,7 @@ function cell(leaf, i, name) {
     if (typed !== "" && Number.isFinite(Number(typed))) change(leaf, [[i, Number(typed)]]);
   };
   input.onblur = () => { delete input.dataset.typed; show(); };
+  input.ondblclick = () => { input.blur(); reset(leaf, i); };
   input.onkeydown = (event) => {
     if (event.key === "ArrowUp" || event.key === "ArrowDown") {
       event.preventDefault();
@@ -570,8 +575,14 @@ function showScales() {
 }
 const lossOf = (arrays) => net.outputs.reduce((sum, output) => sum + arrays[output].values[0], 0);
 
-// By powers of ᵗA A, which turn any vector into the direction that A stretches most.
+// By powers of ᵗA A, which turn any vector into the direction that A stretches most; found once for each array.
+const singularValues = new WeakMap();
 function largestSingularValue(A) {
+  if (!singularValues.has(A)) singularValues.set(A, stretch(A));
+  return singularValues.get(A);
+}
+
+function stretch(A) {
   const turned = transpose(A, null);
   let v = dense([A.shape[1]], Array.from({ length: A.shape[1] }, (_, i) => 1 + 0.1 * Math.sin(i + 1))), found = 0;
   for (let i = 0; i < 400; i++) {
