@@ -222,3 +222,15 @@ def test_the_largest_singular_value(opened, unrolled):
         )
         np.testing.assert_allclose(found, np.linalg.norm(A, 2), rtol=1e-9)
     assert page.evaluate("largestSingularValue(dense([2, 2], [0, 0, 0, 0]))") == 0
+
+
+def test_what_was_decided_is_said_to_stay(opened, unrolled):
+    x = Tensor([1.0, -2.0], requires_grad=True, name="x")
+    chosen = opened(tg.draw.backward(tg.label(tg.where(x > 0, x, 2.0 * x).sum(), "L")))
+    assert chosen.inner_text("#fixed") == "It stays as it was: which elements were chosen."
+    rnn = tg.nn.RNN(2, 3, rng=0)
+    _, state = rnn(np.ones((2, 2)))
+    hs, _ = rnn(np.ones((2, 2)), [h.detach() for h in state])
+    cut = opened(tg.draw.backward(tg.label((hs[-1] * hs[-1]).sum(), "L")))
+    assert cut.inner_text("#fixed") == "It stays as it was: the states whose past was cut off."
+    assert not opened(tg.draw.backward(unrolled(2))).is_visible("#fixed")

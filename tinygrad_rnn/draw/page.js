@@ -159,11 +159,21 @@ function choose(one) {
     tab.setAttribute("aria-selected", nets[i] === net);
     tab.tabIndex = nets[i] === net ? 0 : -1;
   });
-  at("fixed").hidden = !net.fixed;
-  at("fixed").textContent = `These numbers stay as they were in Python: ${net.fixed}.`;
+  const stays = net.fixed ? `These numbers stay as they were in Python: ${net.fixed}.` : decided();
+  at("fixed").hidden = stays === "";
+  at("fixed").textContent = stays;
   at("reset").hidden = at("scales").hidden = Boolean(net.fixed);
   at("check").hidden = Boolean(net.fixed) || sums.length === 0;
   layOutScales();
+}
+
+// What was decided when the graph was recorded, and does not follow.
+function decided() {
+  const drawn = new Set(Object.values(nodes).map(({ number }) => number)), found = [];
+  const masks = net.computation.leaves.filter(([number, , elements]) => typeof elements[0] === "boolean" && !drawn.has(number));
+  if (masks.length) found.push("which elements were chosen");
+  if ([...figures.backward.keys()].some((id) => id.startsWith("cut"))) found.push("the states whose past was cut off");
+  return found.length ? `It stays as it was: ${found.join(", and ")}.` : "";
 }
 
 if (nets.length > 1) {
