@@ -234,3 +234,12 @@ def test_what_was_decided_is_said_to_stay(opened, unrolled):
     cut = opened(tg.draw.backward(tg.label((hs[-1] * hs[-1]).sum(), "L")))
     assert cut.inner_text("#fixed") == "It stays as it was: the states whose past was cut off."
     assert not opened(tg.draw.backward(unrolled(2))).is_visible("#fixed")
+
+
+def test_of_large_arrays_there_are_norms(opened):
+    E = tg.nn.Parameter(np.random.default_rng(0).standard_normal((1000, 80)), name="E")
+    diagram = tg.draw.backward(tg.label(tg.tanh(E[3]).sum(), "L"))
+    page = opened(diagram, "#step=9999")
+    assert page.inner_text("#fixed").endswith("the arrays are too large.") and len(diagram.page().source) < 200_000
+    norm = np.linalg.norm(E.value)
+    assert page.evaluate("bptt.value('E')") == pytest.approx(norm) and page.inner_text("#value").startswith("norm")
