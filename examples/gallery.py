@@ -1,6 +1,8 @@
 """Draws the figures of the README's gallery: `python examples/gallery.py [FOLDER]`, by default beside this file."""
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -83,5 +85,9 @@ def gallery():
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
     for name, diagram in gallery():
         print(diagram.save(folder / f"{name}.svg"))
+    with tempfile.TemporaryDirectory() as slides:
+        moments = tg.draw.backward(unroll("RNN", 3)[2]).frames(slides)
+        print(shutil.copy(moments[26], folder / "moment.svg"))  # in which dU(2) is found

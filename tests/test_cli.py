@@ -127,7 +127,7 @@ def test_draw_in_a_notation(drawn, notation, state):
 
 def test_draw_several_cells_on_one_page(capsys, tmp_path):
     path = tmp_path / "compare.html"
-    options = ["--cell", "rnn", "--cell", "lstm", "--steps", "2", "--nonlinearity", "relu"]
+    options = ["--cell", "rnn", "--cell", "lstm", "--steps", "2"]
     assert run(capsys, "draw", *options, "-o", path) == (0, f"wrote {path}\n", "")
     page = path.read_text(encoding="utf-8")
     assert '"title":"rnn"' in page and '"title":"lstm"' in page
@@ -245,10 +245,10 @@ def test_draw_frames_for_slides(capsys, tmp_path):
     "options, status, message",
     [
         (["--rolled", "--max-steps", "3"], 2, "not allowed with argument --rolled"),
-        (["--max-steps", "1"], 2, "'1' is not a whole number from 2 up"),
+        (["--max-steps", "1"], 2, "max_steps=1): a whole number from 2 up is needed"),
         (["--rolled", "--highlight", "1"], 2, "a rolled graph shows one step, which stands for all"),
-        (["--highlight", "9"], 2, "--highlight 9: the steps are 1 to 4"),
-        (["--highlight", "5", "--parameter", "V"], 2, "--highlight 5: the steps are 1 to 4"),
+        (["--highlight", "9"], 2, "U of shape (3, 3) has no term at step 9, only at 1, 2, 3, 4"),
+        (["--highlight", "5", "--parameter", "V"], 2, "V of shape (1, 3) has no term at step 5"),
         (["--highlight", "2", "--parameter", "U_i"], 2, "the net has no U_i; it has W, U, b, V, c"),
         (["--view", "terms", "--cell", "gru", "--parameter", "U"], 2, "no U; it has W_r, U_r, b_r, W_z, U_z, b_z, W_n"),
         (["--parameter", "W"], 2, "--parameter is for --view terms and --highlight"),
@@ -257,11 +257,11 @@ def test_draw_frames_for_slides(capsys, tmp_path):
         (["--view", "terms", "--values", "--max-steps", "2"], 2, "a graph: leave out --max-steps, --values"),
         (["--view", "terms", "-o", "page.html"], 2, "a page is made of a recorded graph"),
         (["--view", "sideways"], 2, "invalid choice: 'sideways'"),
-        (["--cell", "lstm", "--nonlinearity", "relu"], 2, "--nonlinearity is that of --cell rnn"),
         (["--cell", "rnn", "--cell", "lstm"], 2, "'figure.svg'): outputs by their titles, and an .html are needed"),
-        (["--cell", "rnn", "--cell", "lstm", "--view", "terms"], 2, "several --cell are compared on a page"),
-        (["--layers", "0"], 2, "'0' is not a whole number from 1 up"),
-        (["--dpi", "abc", "-o", "figure.png"], 2, "'abc' is not a whole number from 1 up"),
+        (["--cell", "rnn", "--cell", "lstm", "--view", "terms"], 2, "several --cell are whole nets on one page"),
+        (["--cell", "lstm", "--nonlinearity", "relu"], 2, "nonlinearity='relu' is of cell='rnn', not of 'lstm'"),
+        (["--layers", "0"], 2, "layers=0: a whole number from 1"),
+        (["--dpi", "abc", "-o", "figure.png"], 2, "invalid int value: 'abc'"),
         (["--dpi", "9999", "-o", "figure.png"], 2, "from 1 to 2400 dots per inch"),
         (["--dpi", "96"], 2, "only a .png or .gif has dots, not .svg"),
         (["--outlines", "-o", "figure.png"], 2, "outlines=True: of the letters of an .svg, not of .png"),
@@ -396,13 +396,13 @@ def test_a_terminal_without_unicode(tmp_path):
         (["--data", "a.csv", "--column", "x"], 2, "the columns are 'day', 'price'"),
         (["--data", "a.csv"], 2, "name a column"),
         (["--data", "a.csv", "--column", "price"], 2, "line 3: column 'price' holds 'nan'"),
-        (["--steps", "0"], 2, "'0' is not a whole number from 1 up"),
-        (["--steps", "-3"], 2, "--steps"),
-        (["--hidden", "many"], 2, "'many' is not a whole number from 1 up"),
+        (["--steps", "0"], 2, "steps=0: a whole number from 1"),
+        (["--steps", "-3"], 2, "steps=-3: a whole number from 1"),
+        (["--hidden", "many"], 2, "invalid int value: 'many'"),
         (["--steps", "309"], 2, "need 310 values; there are 309"),
-        (["--seed", "-1"], 2, "'-1' is not a whole number from 0 up"),
+        (["--seed", "-1"], 2, "seed=-1: a whole number from 0"),
         (["--out", "a.csv"], 1, "a folder is needed, and this is a file: a.csv"),
-        (["--hidden", "10000000"], 1, "not enough memory"),
+        (["--hidden", "10000000"], 1, "Unable to allocate"),
         (["--out", "a.csv/out"], 1, "a.csv"),
         (["--level", "all"], 2, "unrecognized arguments"),
         (["--column", "price"], 2, "column='price' is of a CSV file; sunspots is none"),
@@ -493,8 +493,8 @@ def test_as_a_module(tmp_path):
     "arguments, message",
     [
         (["draw"], "one of the arguments -o/--out --frames is required"),
-        (["demo", "--steps", "two"], "argument --steps: 'two' is not a whole number from 1 up"),
-        (["train", "--epochs", "x"], "argument --epochs: 'x' is not a whole number"),
+        (["demo", "--steps", "two"], "argument --steps: invalid int value: 'two'"),
+        (["train", "--epochs", "x"], "argument --epochs: invalid int value: 'x'"),
         (["flow", "--preset", "cnn"], "argument --preset: invalid choice: 'cnn'"),
     ],
 )

@@ -1,7 +1,5 @@
 import os
 import stat
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -103,27 +101,6 @@ def test_of_a_file_with_two_names_the_other_keeps_what_it_had(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
-def test_what_a_killed_process_has_left_is_gone_after_the_next_save_and_what_a_living_one_has_is_not(tmp_path):
-    pytest.importorskip("fcntl", reason="files are not locked here")
-    # Stopped while it writes: what it has is locked as long as it lives
-    script = (
-        "import os, sys, time, tinygrad_rnn.files as files\n"
-        "def wait(*arguments): print('here', flush=True); time.sleep(60)\n"
-        "os.chmod = wait\n"
-        "files.write_file(sys.argv[1], b'half')"
-    )
-    (tmp_path / "file").touch()
-    process = subprocess.Popen([sys.executable, "-c", script, tmp_path / "file"], stdout=subprocess.PIPE)
-    with process:
-        process.stdout.readline()
-        (left,) = tmp_path.glob(".*")
-        write_file(tmp_path / "other", b"")
-        assert left.exists()
-        process.kill()
-    write_file(tmp_path / "other", b"")
-    assert sorted(os.listdir(tmp_path)) == ["file", "other"]
-
-
 def test_many_write_one_file_at_a_time_and_each_whole(tmp_path):
     contents = [bytes([i]) * 100_000 for i in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -137,10 +114,6 @@ def test_what_has_no_end_is_not_read(tmp_path):
     for path in (tmp_path / "zero", tmp_path):
         with pytest.raises(ValueError, match="is no regular file"):
             read_file(path)
-    with open(tmp_path / "huge", "wb") as file:
-        file.truncate(2**40)
-    with pytest.raises(ValueError, match=r"huge is larger than 1 GiB"):
-        read_file(tmp_path / "huge")
 
 
 def test_a_folder_is_claimed_by_one_at_a_time(tmp_path):
@@ -150,19 +123,3 @@ def test_a_folder_is_claimed_by_one_at_a_time(tmp_path):
         pass
     with claimed(tmp_path / "new"):
         assert os.listdir(tmp_path / "new") == []
-
-
-def test_what_is_called_nearly_as_a_temporary_file_stays(tmp_path):
-    """Also a FIFO of just such a name, which nobody writes to: a save does not wait for it."""
-    (tmp_path / ".tinygrad_rnn-notes").write_bytes(b"mine")
-    os.mkfifo(tmp_path / f".tinygrad_rnn-{'0' * 16}")
-    write_file(tmp_path / "a.txt", b"a")
-    assert (tmp_path / ".tinygrad_rnn-notes").read_bytes() == b"mine"
-
-
-def test_a_loop_of_symbolic_links_is_refused(tmp_path):
-    (tmp_path / "a.txt").symlink_to(tmp_path / "b.txt")
-    (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")
-    with pytest.raises(OSError, match=r"cannot write .*a\.txt"):
-        write_file(tmp_path / "a.txt", b"a")
-    assert (tmp_path / "a.txt").is_symlink()

@@ -321,7 +321,7 @@ def test_edges_of_reductions():
 
 
 def test_axes_of_one_letter_are_of_one_length_or_of_1():
-    with pytest.raises(tg.ShapeError, match="i is an axis of 3 and one of 2"):
+    with pytest.raises(tg.ShapeError, match=r"^einsum\(leaf of shape \(3, 3\), leaf of shape \(2, 3\)\): operands"):
         tg.einsum("ij,ij->j", np.ones((3, 3)), np.ones((2, 3)))
 
 
@@ -348,9 +348,13 @@ def rule(g, ans, x, y):
         (
             ("mine", np.add, "{x} + {z}", rule, rule),
             ValueError,
-            r"\{z\} in '\{x\} \+ \{z\}' is none of the arguments x, y",
+            r"in '\{x\} \+ \{z\}', the arguments x, y stand in braces, and nothing else does: 'z'",
         ),
-        (("mine", np.add, "{x}", rule, (rule, "{z}")), ValueError, r"\{z\} in '\{z\}' is none of the arguments x, y"),
+        (
+            ("mine", np.add, "{x}", rule, (rule, "{z}")),
+            ValueError,
+            r"in '\{z\}', the arguments x, y stand in .*: 'z'",
+        ),
     ],
 )
 def test_a_primitive_of_one_s_own_is_checked(arguments, error, message):
@@ -364,7 +368,7 @@ def test_a_primitive_of_one_s_own_is_a_function_with_static_arguments():
     scaled(x, 3.0).sum().backward()
     np.testing.assert_array_equal(x.grad, [3.0, 3.0])
     assert scaled(x, 3.0).primitive.name == scaled.__name__ == "scaled"
-    with pytest.raises(TypeError, match=r"^scaled\(x, n\): 2 arguments are needed, not 1"):
+    with pytest.raises(TypeError, match=r"^scaled\(leaf of shape \(2,\)\): .* missing 1 .*argument: 'n'"):
         scaled(x)
 
 
@@ -395,7 +399,12 @@ def test_sorting_over_an_axis_that_is_not_there(x, axis):
 @pytest.mark.parametrize(
     "forward, written, error, message",
     [
-        (np.tanh, "p({x)", ValueError, r"primitive\('p'\): 'p\(\{x\)' has a brace too many or too few"),
+        (
+            np.tanh,
+            "p({x)",
+            ValueError,
+            r"primitive\('p'\): in 'p\(\{x\)', the arguments x stand in braces, .*'\}'",
+        ),
         (np.tanh, None, TypeError, r"primitive\('p'\): how it is written, a string, is needed, not a NoneType"),
         (lambda x: None, "p({x})", TypeError, "p: its forward function gives no array of real numbers but object"),
     ],
@@ -403,3 +412,10 @@ def test_sorting_over_an_axis_that_is_not_there(x, axis):
 def test_a_primitive_of_ones_own_that_is_stated_wrongly(forward, written, error, message):
     with pytest.raises(error, match=message):
         tg.primitive("p", forward, written, lambda g, ans, x: g)(tg.Tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("given", [None, 2.0])
+def test_a_rule_that_gives_no_array_is_named(given):
+    wrong = tg.primitive("wrong", np.tanh, "wrong({x})", lambda g, ans, x: given)
+    with pytest.raises(TypeError, match=rf"^primitive\('wrong'\): the rule of input 0 gives an array .*, not {given}"):
+        wrong(tg.Tensor(1.0, requires_grad=True)).backward()

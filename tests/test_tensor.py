@@ -33,7 +33,7 @@ def test_only_real_numbers_are_data(data):
 
 
 def test_integers_cannot_require_a_gradient():
-    with pytest.raises(TypeError, match="floating point data, not int64"):
+    with pytest.raises(TypeError, match="floating point data, such as 1.0 for 1, not int64"):
         leaf([1, 2])
 
 
@@ -407,17 +407,15 @@ def test_a_view_that_was_handed_out_writes_to_the_leaf_and_to_no_graph(view, of_
         assert seen.data[0] == seen.numpy()[0] == (seen * 1.0).data[0] == number
 
 
-def test_an_array_that_was_handed_out_goes_read_only_when_a_graph_is_made():
+def test_an_array_that_was_handed_out_and_its_buffer_write_to_the_leaf_and_to_no_graph():
     x = leaf([1.0, 2.0])
     alias, buffer = x.data, memoryview(x.data)
     alias[0] = 3.0
     y = (x * x).sum()
-    with pytest.raises(ValueError, match="read-only"):
-        alias[0] = 5.0
-    buffer[1] = 7.0  # which NumPy cannot forbid any more
+    alias[0], buffer[1] = 5.0, 7.0
     y.backward()
     np.testing.assert_array_equal(x.grad, [6.0, 4.0])
-    assert (x * 1.0).data[1] == 2.0
+    np.testing.assert_array_equal((x * 1.0).data, [5.0, 7.0])
 
 
 def test_a_leaf_that_nobody_looks_at_any_more_is_not_copied():
@@ -546,7 +544,7 @@ def test_what_requires_a_gradient_is_checked_when_it_is_set():
     x, n = leaf([1.0]), Tensor([1, 2], name="n")
     with pytest.raises(ValueError, match=r"the requires_grad of multiply of shape \(1,\) cannot be set"):
         (x * 3.0).requires_grad = False
-    with pytest.raises(TypeError, match="floating point data, not int64"):
+    with pytest.raises(TypeError, match="floating point data, such as 1.0 for 1, not int64"):
         n.requires_grad = True
     for wrong in ("False", None, 2):
         with pytest.raises(ValueError, match=r"Tensor\(requires_grad="):

@@ -229,15 +229,11 @@ def backward_start(call: str, output: Tensor, cotangent: Any = None) -> Any:
     """The cotangent that the sweep starts from, checked: an array or a Tensor."""
     checks.instance(call, output, Tensor)
     if not output.requires_grad:
-        raise ValueError(
-            f"{call}: {describe(output)} does not require a gradient; make its inputs with requires_grad=True, "
-            "and not inside no_grad()"
-        )
+        instead = "make its inputs with requires_grad=True, and not inside no_grad()"
+        raise ValueError(f"{call}: {describe(output)} does not require a gradient; {instead}")
     if cotangent is None and output.size != 1:
-        raise ValueError(
-            f"{call}: {describe(output)} is not a scalar; reduce it to one, as with .sum(), or pass its "
-            "cotangent, an array of the same shape"
-        )
+        instead = "reduce it to one, as with .sum(), or pass its cotangent, an array of the same shape"
+        raise ValueError(f"{call}: {describe(output)} is not a scalar; {instead}")
     if cotangent is None:
         return np.ones(output.shape, output.dtype)
     cotangent = as_tensor(cotangent)

@@ -1,37 +1,39 @@
 """The command line: `tinygrad-rnn demo | draw | check | train | flow | sweep`, also `python -m tinygrad_rnn`.
 
 Exit status: 0; 1 when a gradient disagrees, training diverges, or a file cannot be read or written; 2 for bad arguments
-or bad data; 130 when interrupted, 143 when terminated.
+or bad data; 130 when interrupted.
 """
 
 import argparse
 import contextlib
 import difflib
-import errno
+import inspect
 import os
 import re
-import signal
+import shlex
 import sys
+import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_rnn import Tensor, __version__, datasets, draw, nn, stack
+from tinygrad_rnn import DrawingError, GradientError, Tensor, __version__, datasets, draw, label, nn, stack
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
-from tinygrad_rnn.errors import DrawingError, GradientError
-from tinygrad_rnn.experiments.commands import add_flow, add_sweep, add_train
-from tinygrad_rnn.experiments.options import reader
+from tinygrad_rnn.experiments.flow import PRESETS, QUANTITIES, Conditions, Flow, Net, Preset, flow, nets_of
+from tinygrad_rnn.experiments.run import CHECKPOINT, read_settings, train
+from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, given, nonlinearity_option, option
+from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
+from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
-from tinygrad_rnn.naming import label
 from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
@@ -39,7 +41,6 @@ from tinygrad_rnn.tables import aligned, counted
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
-_whole = partial(reader, int, False)  # a whole number, from the least that is given up
 CELLS: dict[str, Callable[..., Cell]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
 CELLS |= {"LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}
 
@@ -49,62 +50,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
     options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
+
+    def tell(message: object, *_: Any) -> None:
+        line = " ".join(str(message).removeprefix(f"{options.command}: ").splitlines())
+        print(f"tinygrad-rnn {options.command}: {line}", file=sys.stderr)
+
     try:
-        with warnings.catch_warnings(), _termination_interrupts():
-            warnings.showwarning = _shown_in_a_line(options.command)
+        with warnings.catch_warnings():
+            warnings.showwarning = tell
             status = options.run(options)
             sys.stdout.flush()
             return status
-    except ValueError as error:
-        status, message = 2, str(error)
-    except (DrawingError, ArithmeticError, ImportError) as error:  # the last of a package that is an extra
-        status, message = 1, str(error)
-    except MemoryError as error:
-        status, message = 1, f"not enough memory: {error}"
+    except BrokenPipeError:  # nobody reads what is printed, as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt as error:
-        status, message = 143 if isinstance(error, Terminated) else 130, str(error) or "interrupted"
+        status, message = 130, str(error) or "interrupted"
     except FileExistsError as error:
         status, message = 1, f"a folder is needed, and this is a file: {error.filename}"
     except OSError as error:
-        if error.strerror == os.strerror(errno.EPIPE):  # nobody reads what is printed, as after `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        told = error.strerror or str(error)
-        status, message = 1, f"{told}: {error.filename}" if error.filename else told
-    message = " ".join(message.removeprefix(f"{options.command}: ").splitlines())
-    print(f"tinygrad-rnn {options.command}: {message}", file=sys.stderr)
+        status, message = 1, ": ".join(str(part) for part in (error.strerror or error, error.filename) if part)
+    except ValueError as error:
+        status, message = 2, str(error)
+    except (DrawingError, ArithmeticError, MemoryError, ImportError) as error:  # the last of a package that is an extra
+        status, message = 1, str(error) or "not enough memory"
+    tell(message)
     return status
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM interrupts as Ctrl-C does: what has been done is kept."""
-
-
-@contextlib.contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    def interrupt(number: int, frame: Any) -> None:
-        raise Terminated
-
-    before = signal.getsignal(signal.SIGTERM)
-    with contextlib.suppress(ValueError):  # signals are for the main thread
-        signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGTERM, before)
-
-
-def _shown_in_a_line(command: str) -> Callable[..., None]:
-    """A function that shows a warning once, and without the place in the code that it comes from."""
-    told: set[str] = set()
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        if str(message) not in told:
-            told.add(str(message))
-            print(f"tinygrad-rnn {command}: {message}", file=sys.stderr)
-
-    return show
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,104 +95,115 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="tinygrad-rnn", description="See how automatic differentiation unrolls a recurrent net through time."
-    )
+    what = "See how automatic differentiation unrolls a recurrent net through time."
+    parser = _Parser(prog="tinygrad-rnn", description=what)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    demo = commands.add_parser("demo", help="unroll a net over a series: its graphs, and its gradients in three ways")
-    _add_net_options(demo)
-    demo.add_argument("--out", default="out", help="the folder for the figures (default: out)")
-    demo.set_defaults(run=_demo)
+    def command(run: Callable[[argparse.Namespace], int], meaning: str, **known: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(run.__name__.strip("_"), help=meaning, **known)
+        added.set_defaults(run=run)
+        return added
 
-    figure = commands.add_parser("draw", help="draw one graph of a net over a series, or the terms of its gradient")
-    _add_draw_options(figure)
-    figure.set_defaults(run=_draw)
+    demo = command(_demo, "unroll a net over a series: its graphs, and its gradients in three ways")
+    add_options(demo, fields(Forecast)[:5])  # of the net that has a closed form
+    demo.add_argument("--out", default="out", help="the folder for the figures (default: out)")
+
+    figure = command(_draw, "draw one graph of a net over a series, or the terms of its gradient")
+    net = figure.add_argument_group("net")
+    add_options(net, fields(Forecast)[:5])
+    kinds = {"metavar": "|".join(KINDS), "action": "append", "default": argparse.SUPPRESS}
+    net.add_argument("--cell", help="the kind of cell (default: rnn); given again, a page has a tab for each", **kinds)
+    add_options(net, fields(Forecast)[6:])
+    net.add_argument("--many-to-many", action="store_true", help="a loss at each step, of the next value; E is the sum")
+    # What is not given has no attribute: the library's own defaults hold.
+    _add_figure_options(figure.add_argument_group("figure", argument_default=argparse.SUPPRESS))
 
     what = f"the {len(TABLE)} primitives of the table, first and second derivatives, and {len(CELLS)} cells, two steps"
     checked = f"{what} of each ({'; '.join(CELLS)}), against central differences"
-    check = commands.add_parser("check", help=f"check {checked}", description=f"Check {checked}.")
-    check.set_defaults(run=_check)
+    command(_check, f"check {checked}", description=f"Check {checked}.")
 
-    for add_command in (add_train, add_flow, add_sweep):
-        add_command(commands)
+    training = command(_train, "train a net to forecast a series or a text, against simple baselines")
+    folder = training.add_mutually_exclusive_group()
+    folder.add_argument("--out", default="out/train", help="the folder for the results (default: out/train)")
+    folder.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
+    add_options(training, fields(Settings))
+
+    curves = command(_flow, "how far a gradient comes back through time: a curve for every combination of options")
+    known = "a known experiment: reach (default), 8 or 10 steps; jacobian, against σ_max(U); profile, forget biases"
+    curves.add_argument("--preset", choices=PRESETS, help=known)
+    add_options(curves.add_argument_group("nets"), fields(Net), nargs="+")
+    add_options(curves.add_argument_group("what they have in common"), fields(Conditions))
+    curves.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")
+
+    file, _, _ = inspect.getdoc(read_points).partition("Raises:")
+    raw = {"description": file, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    runs = command(_sweep, "train over a grid, or a random sample, of settings", **raw)
+    runs.add_argument("file", type=Path, metavar="FILE.toml", help="the settings of the runs")
+    runs.add_argument("--out", required=True, help="the folder for the results; a run that is there is not run again")
+    runs.add_argument("--measure", metavar="NAME", help="the number that is drawn (default: the first)")
+    place = runs.add_mutually_exclusive_group()
+    place.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
+    place.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, whose cluster sees these files")
     return parser
 
 
-def _add_net_options(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--data", default="sunspots", help="sunspots (default), sine, or a CSV file")
-    parser.add_argument("--column", help="the column of the CSV file")
-    parser.add_argument("--steps", type=_whole(1), default=4, help="how many time steps to unroll (default: 4)")
-    parser.add_argument("--hidden", type=_whole(1), default=3, help="the length of the hidden state (default: 3)")
-    parser.add_argument("--seed", type=_whole(0), default=0, help="of the initial weights (default: 0)")
-
-
-def _add_draw_options(parser: argparse.ArgumentParser) -> None:
-    net = parser.add_argument_group("net")
-    _add_net_options(net)
-    net.add_argument(
-        "--cell", choices=KINDS, action="append", help="(default: rnn); given again, a page has a tab for each"
-    )
-    net.add_argument("--nonlinearity", choices=NONLINEARITIES, help="f of the plain cell, rnn (default: tanh)")
-    net.add_argument("--layers", type=_whole(1), default=1, metavar="N", help="cells on each other (default: 1)")
-    net.add_argument(
-        "--many-to-many", action="store_true", help="a loss at each step, of the next value; E is their sum"
-    )
-
-    # What is not given has no attribute: the library's own defaults hold.
-    figure = parser.add_argument_group("figure", argument_default=argparse.SUPPRESS)
-    figure.add_argument(
-        "--view", choices=VIEWS, default=VIEWS[0],
-        help="forward (default); backward; between: from h(T) back to h(T-1); terms: the norms of the terms of the "
-        "gradient of each step's loss, those of --many-to-many, as a heat map",
-    )  # fmt: skip
+def _add_figure_options(figure: argparse._ArgumentGroup) -> None:
+    views = "forward (default); backward; between: from h(T) back to h(T-1); terms: of each step's loss, as a heat map"
+    figure.add_argument("--view", choices=VIEWS, default=VIEWS[0], help=views)
     figure.add_argument("--level", choices=LEVELS, help=f"what is drawn (default: {Options.level})")
     figure.add_argument("--notation", choices=draw.NOTATIONS, help=f"whose letters (default: {Options.notation})")
     steps = figure.add_mutually_exclusive_group()
-    steps.add_argument("--max-steps", type=_whole(2), metavar="N", help="draw N steps, the first and the last")
+    steps.add_argument("--max-steps", type=int, metavar="N", help="draw N steps, the first and the last")
     steps.add_argument("--rolled", action="store_true", help="one step stands for all, with a loop")
     figure.add_argument("--values", action="store_true", help="write the value, or the gradient, into every node")
     figure.add_argument("--shapes", action="store_true", help="write the shape into every node")
     figure.add_argument("--no-parameters", dest="parameters", action="store_false", help="leave out the parameters")
-    figure.add_argument(
-        "--fit", choices=FITS, help=f"the frame: of both figures, or of this one (default: {Options.fit})"
-    )
+    figure.add_argument("--fit", choices=FITS, help=f"frame both figures, or this one (default: {Options.fit})")
     figure.add_argument("--color-by", choices=COLOURS[1:], help="fill the nodes by the norm of their gradient or value")
-    figure.add_argument("--font-size", type=_whole(1), metavar="N", help="points of the letters (default: 16)")
-    figure.add_argument("--highlight", type=_whole(1), metavar="STEP", help="the term of --parameter through this step")
-    figure.add_argument(
-        "--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: the first U)"
-    )
-    known = ", ".join(f".{name}" for name in FORMATS)
+    figure.add_argument("--font-size", type=int, metavar="N", help="points of the letters (default: 16)")
+    figure.add_argument("--highlight", type=int, metavar="STEP", help="the term of --parameter through this step")
+    figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: U)")
     out = figure.add_mutually_exclusive_group(required=True)
+    known = ", ".join(f".{name}" for name in FORMATS)
     out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}")
     out.add_argument("--frames", type=Path, metavar="FOLDER", help="a picture for each moment of the page's story")
     figure.add_argument("--format", choices=PICTURES, help=f"of the --frames (default: {PICTURES[0]})")
-    figure.add_argument(
-        "--dpi", type=_whole(1), metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)"
-    )
+    figure.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)")
     figure.add_argument("--outlines", action="store_true", help="draw the letters of an .svg as shapes")
 
 
-class _Forecast:
-    """A net on the last steps of a series: its parameters, its data and its losses; by default that of interdb.
+@dataclass
+class Forecast:
+    """A net on the last steps of a series, which it forecasts; by default that of interdb.
 
     Attributes:
         parameters: by their names, with the layer where there are several: U, U_i, U_2 or U_i,2.
     """
 
-    def __init__(self, options: argparse.Namespace, kind: type[nn.RNN | nn.LSTM | nn.GRU] = nn.RNN, **settings: Any):
-        self.xs, self.target = datasets.window(datasets.series(options.data, options.column), options.steps)
-        rng = np.random.default_rng(options.seed)
-        self.rnn = kind(1, options.hidden, rng=rng, **settings)
-        self.readout = nn.Linear(options.hidden, 1, rng=rng)
+    data: str = option("sunspots", "sunspots, sine, or a CSV file")
+    column: str | None = option(None, "the column of the CSV file")
+    steps: int = option(4, "how many time steps to unroll", least=1)
+    hidden: int = option(3, "the length of the hidden state", least=1)
+    seed: int = option(0, "of the initial weights", least=0)
+    cell: str = option("rnn", "the kind of cell", choices=tuple(KINDS))
+    nonlinearity: str | None = nonlinearity_option()
+    layers: int = option(1, "cells on each other", least=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        self.xs, self.target = datasets.window(datasets.series(self.data, self.column), self.steps)
+        rng, kind = np.random.default_rng(self.seed), KINDS[self.cell]
+        settings = {"nonlinearity": self.nonlinearity} if self.nonlinearity else {}
+        self.rnn = kind(1, self.hidden, num_layers=self.layers, rng=rng, **settings)
+        self.readout = nn.Linear(self.hidden, 1, rng=rng)
         self.parameters = {}
         for p in (*self.rnn.parameters(), *self.readout.parameters()):
             base, below, _ = draw.Notation().parts(p.name, None, p.layer)
             self.parameters[f"{base}_{below}" if below else base] = p
 
     def states(self) -> list[Tensor]:
+        """Of step 1 to T, as `rnn` returns them."""
         return self.rnn(self.xs)[0]
 
     def losses(self) -> list[Tensor]:
@@ -246,13 +228,13 @@ class _Forecast:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    net = _Forecast(options)
+    net = Forecast(**given(options, Forecast))
     loss = net.loss()
     figures = {"forward": draw.forward(loss), "backward": draw.backward(loss)}
     figures["forward-primitives"] = draw.forward(loss, level="primitives")
     with claimed(options.out) as folder:
         for name, diagram in figures.items():
-            refuse_others(folder / f"{name}.svg", f"<title>{diagram.title}</title>")
+            refuse_others(folder / f"{name}.svg", [f"<title>{diagram.title}</title>"])
         for name, diagram in figures.items():
             print(f"wrote {diagram.save(folder / f'{name}.svg')}")
 
@@ -270,8 +252,8 @@ def _demo(options: argparse.Namespace) -> int:
             failures.append(f"{name}: graph and closed form differ by {difference:.1e}, more than {AGREEMENT:.0e}")
     nodes = topological_order(loss)
     made = sum(not node.is_leaf for node in nodes)
-    steps, found = counted(options.steps, "step"), counted(len(nodes), "node")
-    print(f"\n{options.data}, {steps}: {found}, {made} of them made by primitives")
+    steps, found = counted(net.steps, "step"), counted(len(nodes), "node")
+    print(f"\n{net.data}, {steps}: {found}, {made} of them made by primitives")
     print(f"loss {loss.item():.10f} by the graph, {by_hand.loss:.10f} by the closed form (eq. 7.3)\n")
     print("‖gradient‖ by the graph and by the closed form (eqs. 7.7 to 7.9), the largest difference between the two,")
     print("and the largest relative error against central differences:\n")
@@ -282,57 +264,52 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _draw(options: argparse.Namespace) -> int:
     shown = {field.name: getattr(options, field.name) for field in fields(Options) if hasattr(options, field.name)}
-    options.cell = options.cell or ["rnn"]
-    _refuse_what_has_no_effect(options, shown)
-    plain = {"nonlinearity": options.nonlinearity} if options.nonlinearity else {}
-    nets = {
-        cell: _Forecast(options, KINDS[cell], num_layers=options.layers, **(plain if cell == "rnn" else {}))
-        for cell in options.cell
-    }
+    how = {name: getattr(options, name) for name in ("format", "dpi", "outlines") if hasattr(options, name)}
+    settings = given(options, Forecast)
+    nets = {cell: Forecast(**settings | {"cell": cell}) for cell in settings.get("cell", ["rnn"])}
+    net = next(iter(nets.values()))
+    _refuse_what_has_no_effect(options, shown, net.steps)
     if len(nets) > 1:
         losses = {cell: net.loss(options.many_to_many) for cell, net in nets.items()}
         print(f"wrote {draw.page(losses, options.out, **shown)}")
         return 0
-    (net,) = nets.values()
-    how = {name: getattr(options, name) for name in ("format", "dpi", "outlines") if hasattr(options, name)}
     diagram = _diagram(net, options, shown)
     if hasattr(options, "frames"):
         paths = diagram.frames(options.frames, **how)
         print(f"wrote {paths[0]} to {paths[-1].name}")
         return 0
-    if os.path.exists(options.data) and options.out.exists() and options.out.samefile(options.data):
+    if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
         raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
     print(f"wrote {diagram.save(options.out, **how)}")
     return 0
 
 
-def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any]) -> None:
+def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any], steps: int) -> None:
     """Raise a ValueError for an option that another one leaves without a meaning."""
-    others = [f"--{name.replace('_', '-')}" for name in shown if name != "notation"]
-    others = ["--no-parameters" if name == "--parameters" else name for name in others]
-    if options.view == "terms" and others:
-        raise ValueError(f"--view terms is a table, not a graph: leave out {', '.join(others)}")
-    if options.view == "between" and "highlight" in shown:
-        raise ValueError("--highlight is a term of a loss's gradient: not for --view between")
-    if options.view == "between" and options.steps < 2:
-        raise ValueError("--view between is from h(T) back to h(T-1): --steps 2 or more is needed")
-    if hasattr(options, "parameter") and options.view != "terms" and "highlight" not in shown:
-        raise ValueError("--parameter is for --view terms and --highlight; neither is given")
-    if shown.get("highlight", 1) > options.steps:
-        raise ValueError(f"--highlight {options.highlight}: the steps are 1 to {options.steps}")
-    if options.nonlinearity and "rnn" not in options.cell:
-        raise ValueError(f"--nonlinearity is that of --cell rnn; the gates of --cell {options.cell[0]} have their own")
+    flags = {name: f"--{name.replace('_', '-')}" for name in shown} | {"parameters": "--no-parameters"}
+    others = ", ".join(flags[name] for name in shown if name != "notation")
+    bare = ", ".join(flags[name] for name in ("values", "shapes", "color_by", "highlight") if name in shown)
     frames = hasattr(options, "frames")
-    if len(options.cell) > 1 and (frames or options.view in ("between", "terms") or "highlight" in shown):
-        raise ValueError("several --cell are compared on a page of whole nets: give -o compare.html")
-    if hasattr(options, "format") and not frames:
-        raise ValueError("--format is that of --frames; the suffix of -o says as what a figure is saved")
-    bare = [f"--{name.replace('_', '-')}" for name in ("values", "shapes", "color_by", "highlight") if name in shown]
-    if bare and (frames or options.out.suffix.lower() == ".gif"):
-        raise ValueError(f"frames show neither notes nor colours nor a single term: leave out {', '.join(bare)}")
+    moves = frames or options.out.suffix.lower() == ".gif"
+    several = len(getattr(options, "cell", [])) > 1
+    term, used = "highlight" in shown, options.view == "terms" or "highlight" in shown
+    for wrong, message in [
+        (options.view == "terms" and others, f"--view terms is a table, not a graph: leave out {others}"),
+        (options.view == "between" and term, "--highlight is a term of a loss's gradient: not for --view between"),
+        (options.view == "between" and steps < 2, "--view between is from h(T) to h(T-1): --steps 2 or more is needed"),
+        (hasattr(options, "parameter") and not used, "--parameter is for --view terms and --highlight"),
+        (hasattr(options, "format") and not frames, "--format is that of --frames; the suffix of -o says the figure's"),
+        (
+            several and (frames or term or options.view in ("between", "terms")),
+            "several --cell are whole nets on one page",
+        ),
+        (moves and bare, f"frames show neither notes nor colours nor a single term: leave out {bare}"),
+    ]:
+        if wrong:
+            raise ValueError(message)
 
 
-def _diagram(net: _Forecast, options: argparse.Namespace, shown: dict[str, Any]) -> draw.Diagram:
+def _diagram(net: Forecast, options: argparse.Namespace, shown: dict[str, Any]) -> draw.Diagram:
     name = getattr(options, "parameter", None)
     if options.view == "terms":
         return draw.terms(net.losses(), net.parameter(name), **shown)
@@ -387,3 +364,101 @@ def _two_steps(kind: Callable[..., Cell]) -> tuple[Callable[[], Tensor], Sequenc
         return (weights * stack(after if len(state) > 1 else [after])).sum()
 
     return loss, cell.parameters(), inputs, state
+
+
+def _train(options: argparse.Namespace) -> int:
+    resume = options.resume is not None
+    out = options.resume if resume else options.out
+    before = asdict(read_settings(Path(out))) if resume else {}
+    settings = Settings(**before | given(options, Settings)).seen_from(Path.cwd())
+    try:
+        summary = train(settings, out, resume, _show_progress)
+    except KeyboardInterrupt:
+        begun = Path(out, CHECKPOINT).exists() and read_settings(Path(out)) == settings
+        hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(out)}" if begun else ""
+        raise KeyboardInterrupt(f"interrupted{hint}") from None
+    print(f"{summary}\n\nwrote {out}")
+    return 0
+
+
+def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
+    """Print a line after the epoch that completes another tenth of the updates."""
+    if epoch is not None and 10 * done // total > 10 * (done - done // epoch.epoch) // total:
+        rate = done / max(epoch.seconds, 1e-3)
+        losses = f"training loss {epoch.training_loss:.4g}, held-out loss {epoch.held_out_loss:.4g}"
+        left = f"{rate:.3g} updates a second, {(total - done) / rate:.0f} s left"
+        print(f"{done:,} of {total:,} updates: {losses}, {left}", flush=True)
+
+
+def _flow(options: argparse.Namespace) -> int:
+    choices, conditions = given(options, Net), given(options, Conditions)
+    varied = [f"--{name.replace('_', '-')}" for name in choices | conditions if name != "seed"]
+    preset = PRESETS[options.preset or "reach"]
+    if options.preset and varied:
+        raise ValueError(f"--preset {options.preset} is an experiment as it stands: leave out {', '.join(varied)}")
+    if varied:
+        preset = Preset("", dict.fromkeys(nets_of(**choices)), {})
+    with claimed(options.out) as folder:  # before the work: it may not be possible
+        for name in ("flow.svg", "flow.csv"):
+            refuse_others(folder / name, ["distance T - t, steps"])
+        found = flow(preset.nets, **{**preset.settings, **conditions})
+        print(f"{textwrap.fill(preset.claim, 100)}\n\n{aligned(_rows(found, preset.nets))}\n".lstrip())
+        found.save(folder)
+    print(f"wrote {folder}")
+    return 0
+
+
+def _rows(found: Flow, nets: Mapping[Net, tuple[float, float] | None]) -> list[Sequence[str]]:
+    """The table of the curves: their shape, their ends against the bands that are stated, and what the nets learnt."""
+    T, labels = int(found.distances[-1]), [net.label for net in nets]
+    ends = [found.curves[label][-1] for label in labels]
+    columns = {f"{QUANTITIES[found.quantity]}, by T - t": labels}
+    columns["factor per step"] = [f"{found.factor(label):.3f}" for label in labels]
+    for fraction in (1e-2, 1e-3):
+        reaches = (found.reach(label, fraction) for label in labels)
+        columns[f"steps to {100 * fraction:g} %"] = [f"> {T}" if n is None else f"{n}" for n in reaches]
+    columns[f"at {T}"] = [f"{end:.2g}" for end in ends]
+    if any(nets.values()):
+        bands = zip(ends, nets.values(), strict=True)
+        columns["stated band"] = [f"{a:g} to {b:g}{'' if a <= end <= b else ': outside'}" for end, (a, b) in bands]
+    if any(net.updates for net in nets):
+        columns["adding problem, MSE"] = [f"{found.errors[label]:.3f}" for label in labels]
+    return [list(columns), *zip(*columns.values(), strict=True)]
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    points = read_points(options.file)
+    varied = [name for name in points[0] if any(point[name] != points[0][name] for point in points)]
+    function, ended = TrainPoint(points, options.out), []
+
+    def show(run: Run) -> None:
+        ended.append(run)
+        settings = " ".join(f"{name}={run.parameters[name]}" for name in varied) or "as the file says"
+        numbers = run.numbers()
+        name = options.measure if options.measure in numbers else next(iter(numbers), None)
+        found = run.error or f"{f'{name} {numbers[name]:.6g}, ' if name else ''}{run.seconds:.1f} s"
+        print(f"{len(ended)}/{len(points)} {settings}: {found}", flush=True)
+
+    try:
+        with _dask(options.dask) if options.dask else contextlib.nullcontext() as client:
+            sweep(
+                function, points, client and client.get_executor(pure=False), out=options.out, key=function.key,
+                workers=options.workers, measure=options.measure, progress=show,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        kept = f"interrupted; {options.out} keeps what has run, give it again to go on"
+        kept += "; what the cluster has begun it goes on with" if options.dask else ""
+        raise KeyboardInterrupt(kept) from None
+    if failed := sum(run.error is not None for run in ended):
+        told = f"{failed} of {counted(len(ended), 'run')} failed; {options.out} tells why"
+        print(f"tinygrad-rnn sweep: {told}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _dask(address: str) -> Any:
+    """A client of the Dask cluster whose scheduler has this address."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError('--dask needs Dask: pip install "tinygrad-rnn[dask]"') from error
+    return Client(address, timeout=5)

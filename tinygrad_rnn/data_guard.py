@@ -1,14 +1,12 @@
 """The guard of `.data`: a graph keeps the values that it was made of, whatever is written to a leaf's array later.
 
-A leaf lends views of its array to write to. When a graph is made of the leaf next, those that are still there go
-read-only, and the graph holds an array that none of them reaches. Views of these views cannot be found, but counted:
-as long as there are any, they write to the leaf, and the graph holds a copy.
+A leaf lends its array to be written to. What has been lent cannot be followed, but counted: as long as anything else
+refers to the array, such as a view of it, or a view of this, a graph that is made of the leaf holds a copy.
 """
 
 from __future__ import annotations
 
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +21,12 @@ if TYPE_CHECKING:
 
 
 class Loan:
-    """The views that a leaf has lent, by weak references, and what graphs hold while there are views of these."""
+    """An array that a leaf has lent, and the copy of it that graphs hold meanwhile."""
 
-    __slots__ = ("copy", "views")
+    __slots__ = ("copy",)
 
-    def __init__(self) -> None:
-        self.views: list[weakref.ref] = []
-        self.copy: np.ndarray | None = None
+    def __init__(self, copy: np.ndarray):
+        self.copy = copy
         loans.add(id(self))
 
     def __del__(self) -> None:
@@ -42,18 +39,15 @@ loans: set[int] = set()  # those that there are: as long as there is none, nobod
 def look_at_data(x: Tensor) -> np.ndarray:
     """The value as a NumPy array, to read or, on a leaf, to write: `t.data -= 0.1 * t.grad`, `t.data[0] = 1`.
 
-    A graph keeps the values that it was made of, whatever happens to a leaf later. So the first look at a leaf that a
-    graph may hold is at a copy, and when a graph is made of the leaf next, the array that was looked at goes read-only
-    (ask for `.data` again to write). What was computed is looked at through a read-only view.
+    What is written changes the leaf, and no graph that was made of it before: a graph keeps the values that it was made
+    of. What was computed is looked at through a read-only view.
     """
     leaves_the_graph("data", x=x)
     if x.primitive is None and x.loan is None:
-        x.value, x.loan = x.value.copy(), Loan()
+        x.loan = Loan(x.value)  # which graphs may hold already
+        x.value = x.value.copy()
     view = x.value.view()
-    if x.primitive is None:
-        x.loan.views = [*(reference for reference in x.loan.views if reference() is not None), weakref.ref(view)]
-    else:
-        view.setflags(write=False)
+    view.setflags(write=x.primitive is None)
     return view
 
 
@@ -74,24 +68,18 @@ def set_data(leaf: Tensor, data: Any) -> None:
 def array_to_hold(x: Tensor, inputs: tuple[Tensor, ...]) -> np.ndarray:
     """The array of one of a primitive's inputs for a graph to hold: nobody can write to it.
 
-    To be called while the leaf, its views and the tuple of the primitive's arguments refer to the array, the tuple once
-    for each input that is this leaf: whatever else refers to it is a view of a view.
+    To be called while the leaf and the tuple of the primitive's arguments refer to the array, the tuple once for each
+    input that is this leaf: whatever else refers to it has been lent it.
     """
-    loan = x.loan
-    if loan is None:
+    if x.loan is None:
         return x.value
-    views = [view for view in (reference() for reference in loan.views) if view is not None]
-    known = 2 + len(views) + [y is x for y in inputs].count(True)  # 2 are the leaf and the call of getrefcount itself
-    if sys.getrefcount(x.value) > known:
-        if loan.copy is None or not np.array_equal(loan.copy, x.value):
-            loan.copy = x.value.copy()  # one for all uses before the next change
-        return loan.copy
-    for view in views:
-        view.setflags(write=False)
-    if views:  # a buffer of theirs may still be written to
-        x.value = x.value.copy()
-    x.loan = None
-    return x.value
+    known = 2 + [y is x for y in inputs].count(True)  # 2 are the leaf and the call of getrefcount itself
+    if sys.getrefcount(x.value) == known:
+        x.loan = None
+        return x.value
+    if not np.array_equal(x.loan.copy, x.value):
+        x.loan.copy = x.value.copy()  # one for all uses before the next change
+    return x.loan.copy
 
 
 def check_unchanged(node: Tensor) -> None:
@@ -102,7 +90,5 @@ def check_unchanged(node: Tensor) -> None:
     """
     for x, array in zip(node.inputs, node.arguments, strict=False):
         if x.value is not array and not np.array_equal(x.value, array, equal_nan=True):
-            raise ValueError(
-                f"{describe(x)} has changed since {describe(node)} was made of it; a graph of gradients needs the "
-                "value that it had: run the forward pass again"
-            )
+            changed = f"{describe(x)} has changed since {describe(node)} was made of it"
+            raise ValueError(f"{changed}; a graph of gradients needs the former value: run the forward pass again")

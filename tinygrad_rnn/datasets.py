@@ -7,7 +7,6 @@ import csv
 import io
 import math
 import os
-import re
 from importlib.resources import files
 
 import numpy as np
@@ -20,7 +19,8 @@ SHOWN = 200  # characters of a file in an error
 
 def sunspots() -> np.ndarray:
     """The yearly sunspot number, 1700 to 2008: 309 values, with a cycle of about 11 years."""
-    return _column("sunspots.csv", (files("tinygrad_rnn") / "data" / "sunspots.csv").read_bytes(), "SUNACTIVITY")
+    with (files("tinygrad_rnn") / "data" / "sunspots.csv").open() as file:
+        return np.loadtxt(file, delimiter=",", skiprows=1, usecols=1)
 
 
 def sine(points: int = 100, periods: float = 2.0) -> np.ndarray:
@@ -64,26 +64,23 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
         ValueError: it is no CSV file in UTF-8, there is no such column or more than one, or a value in it is no finite
             number; names the line.
     """
-    return _column(os.fspath(path), read_file(path), column)
-
-
-def _column(path: str, content: bytes, column: str | None) -> np.ndarray:
+    path, content = os.fspath(path), read_file(path)
     values = []
     try:
         if b"\0" in content:
             raise csv.Error("it holds null characters")
-        text = content.decode("utf-8-sig").rstrip("\r\n")
-        header_line = re.match(r"[^\r\n]*", text)[0]
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header_line.count))
+        lines = io.StringIO(content.decode("utf-8-sig").rstrip("\r\n"), newline="")
+        reader = csv.reader(lines, delimiter=max(",;\t", key=lines.readline().count))
+        lines.seek(0)
         header = [name.strip() for name in next(filter(None, reader), [])]
         index = _index(path, header, column)
         for row in reader:
             if row or len(header) == 1:  # an empty line is no row, but a gap in an only column
                 entry = row[index] if index < len(row) else ""
-                values.append(_number(entry))
-                if values[-1] is None or not math.isfinite(values[-1]):
+                if not math.isfinite(number := _number(entry)):
                     where, held = f"{path}, line {reader.line_num}: column {header[index]!r}", repr(entry)[:SHOWN]
                     raise ValueError(f"{where} holds {held}, which is no finite number")
+                values.append(number)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     return np.array(values)
@@ -94,24 +91,23 @@ def _index(path: str, header: list[str], column: str | None) -> int:
     if not header:
         raise ValueError(f"{path}: the file is empty")
     if column is None and len(header) == 1:
-        column = header[0]
-        if _number(column) is not None:
-            raise ValueError(
-                f"{path}: the first line is {column[:SHOWN]!r}; a header line is needed, the name of the column"
-            )
-    if header.count(column) != 1:
-        what = {None: "name a column"}.get(column, f"there are {header.count(column) or 'no'} columns {column!r}")
+        if not math.isnan(_number(header[0])):
+            held = header[0][:SHOWN]
+            raise ValueError(f"{path}: the first line is {held!r}; a header line is needed, the name of the column")
+        return 0
+    if (count := header.count(column)) != 1:
+        what = "name a column" if column is None else f"there are {count or 'no'} columns {column!r}"
         known = ", ".join(map(repr, header))
         known = known if len(known) <= SHOWN else f"{known[:SHOWN]}...: {len(header):,} in all"
         raise ValueError(f"{path}: {what}; the columns are {known}")
     return header.index(column)
 
 
-def _number(text: str) -> float | None:
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return None
+        return math.nan
 
 
 def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,9 +119,8 @@ def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
         ValueError: the series is shorter than that, constant, or too large to scale.
     """
     if steps < 1 or len(series) < steps + 1:
-        raise ValueError(
-            f"{counted(steps, 'step')} and the value to forecast need {steps + 1} values; there are {len(series)}"
-        )
+        needed = f"{counted(steps, 'step')} and the value to forecast need {steps + 1} values"
+        raise ValueError(f"{needed}; there are {len(series)}")
     mean, deviation = mean_and_deviation(series)
     last = (series[-steps - 1 :] - mean) / deviation
     return last[:-1, None], last[-1:]

@@ -1,21 +1,18 @@
 """The one place where files are read and written: read whole if they have an end, written whole or not at all."""
 
 import contextlib
-import errno
+import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 try:
     import fcntl
-except ImportError:  # Windows, where a file that is open cannot be deleted, and folders are not locked
+except ImportError:  # Windows, where folders are not locked
     fcntl = None
-
-LARGEST = 2**30  # bytes of a file that is read whole
-TEMPORARY = ".tinygrad_rnn-"
 
 
 def write_file(path: str | os.PathLike, content: bytes) -> Path:
@@ -24,8 +21,7 @@ def write_file(path: str | os.PathLike, content: bytes) -> Path:
     What stands behind a symbolic link is written, and the link stays; a FIFO or a device is written to as it is. A file
     that is there keeps its permissions and, where that is allowed, its owner; if it may not be written, or its folder
     may not, it stays. A new file has the permissions that the umask leaves. Of a file with several names (hard links)
-    the others keep what they had. A temporary file that a killed process has left is deleted by the next save in its
-    folder.
+    the others keep what they had. A process that is killed while it writes leaves a hidden `.tinygrad_rnn-*`.
 
     Raises:
         OSError: the folder does not exist or cannot be written; names the file. ValueError: no file can have this name.
@@ -43,35 +39,25 @@ def write_file(path: str | os.PathLike, content: bytes) -> Path:
     return path
 
 
+def write_json(path: str | os.PathLike, content: Any) -> Path:
+    """Write what JSON can hold; raises as `write_file` does."""
+    return write_file(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
 def _replace(path: Path, content: bytes) -> None:
-    if path.is_symlink():
-        raise OSError(errno.ELOOP, "a loop of symbolic links")
-    for stale in filter(Path.is_file, path.parent.glob(TEMPORARY + 16 * "[0-9a-f]")):
-        with contextlib.suppress(OSError), _locked(stale):  # a living process holds its lock
-            stale.unlink()
-    mode, temporary = 0o666, path.with_name(TEMPORARY + secrets.token_hex(8))
-    if before := path.exists() and path.stat():
-        mode = stat.S_IMODE(before.st_mode)
-        with open(path, "r+b"):  # may it be written?
-            pass
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    temporary = path.with_name(f".tinygrad_rnn-{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            if fcntl is not None:
-                with contextlib.suppress(OSError):  # a file system may have no locks
-                    fcntl.flock(file, fcntl.LOCK_EX)
-            if before:
+        with open(temporary, "xb") as file:
+            if path.exists():
+                with open(path, "r+b"):  # may it be written?
+                    before = path.stat()
                 with contextlib.suppress(OSError, AttributeError):
                     os.chown(temporary, before.st_uid, before.st_gid)
-                os.chmod(temporary, mode)
+                os.chmod(temporary, stat.S_IMODE(before.st_mode))
             file.write(content)
         os.replace(temporary, path)
-    except FileNotFoundError:  # another save has taken it for left behind, before its lock or after
-        _replace(path, content)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):  # interrupted when it had been moved already
-            os.unlink(temporary)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)  # it has been moved, unless something went wrong
 
 
 def open_file(path: str | os.PathLike) -> BinaryIO:
@@ -86,20 +72,20 @@ def open_file(path: str | os.PathLike) -> BinaryIO:
 
 
 def read_file(path: str | os.PathLike) -> bytes:
-    """The content of a regular file.
-
-    Raises:
-        OSError, ValueError: as for `open_file`; or it is larger than 1 GiB.
-    """
+    """The content of a regular file; raises as `open_file` does."""
     with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size > LARGEST:
-            raise ValueError(f"{os.fspath(path)} is larger than 1 GiB")
         return file.read()
 
 
-def refuse_others(path: Path, mark: str) -> None:
-    """Raise a ValueError if there is a file without the mark that is in those that are written here."""
-    if path.exists() and mark.encode() not in read_file(path):
+def is_marked(path: Path, marks: Iterable[str]) -> bool:
+    """True if there is a file with one of the marks that are in those that are written here."""
+    content = read_file(path) if path.is_file() else b""
+    return any(mark.encode() in content for mark in marks)
+
+
+def refuse_others(path: Path, marks: Iterable[str]) -> None:
+    """Raise a ValueError if there is something without the marks that are in the files that are written here."""
+    if os.path.lexists(path) and not is_marked(path, marks):
         raise ValueError(f"{path} is there, and of no such run; it would be replaced: give another folder")
 
 
@@ -117,23 +103,14 @@ def claimed(folder: str | os.PathLike) -> Iterator[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(_locked(folder))
-        except BlockingIOError:
-            raise ValueError(f"another run is going on in {folder}: wait for its end, or give another folder") from None
-        except OSError:
-            pass
+        if fcntl is not None:
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                told = f"another run is going on in {folder}: wait for its end, or give another folder"
+                raise ValueError(told) from None
+            except OSError:  # a file system without locks
+                pass
         yield folder
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)

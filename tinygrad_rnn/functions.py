@@ -21,7 +21,7 @@ import numpy as np
 from tinygrad_rnn import checks, primitives
 from tinygrad_rnn.descriptions import refusal
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.interop import NUMPY_FUNCTIONS, values_of
+from tinygrad_rnn.interop import NUMPY_FUNCTIONS, on_values
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, power, record
 
@@ -227,14 +227,11 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     if ellipsis and "..." not in output:
         raise ShapeError(f"einsum({subscripts!r}): the axes of the ellipsis are missing in the output")
     terms = [term.replace("...", ellipsis[len(ellipsis) - n :]) for term, n in zip(terms, dots, strict=True)]
-    lengths: dict[str, int] = {}
-    for term, x in zip(terms, xs, strict=True):
-        for letter, n in zip(term, x.shape, strict=False):
-            if n != 1 and lengths.setdefault(letter, n) != n:
-                raise ShapeError(f"einsum({subscripts!r}): {letter} is an axis of {lengths[letter]} and one of {n}")
+    longer = {c for term, x in zip(terms, xs, strict=True) for c, n in zip(term, x.shape, strict=False) if n != 1}
     for i, (term, x) in enumerate(zip(terms, xs, strict=True)):
-        kept = "".join(dict.fromkeys(c for c, n in zip(term, x.shape, strict=False) if n == lengths.get(c, 1)))
-        if kept != term and len(term) == x.ndim:  # a diagonal, or without an axis of 1 that broadcasts
+        kept = [c for c, n in zip(term, x.shape, strict=False) if n != 1 or c not in longer]
+        kept = "".join(dict.fromkeys(kept))
+        if kept != term:  # a diagonal, or without an axis of 1 that broadcasts
             number = string.ascii_letters.index
             terms[i], xs[i] = kept, _arranged(x, np.einsum, list(map(number, term)), list(map(number, kept)))
     return record(primitives.einsum, tuple(xs), f"{','.join(terms)}->{output.replace('...', ellipsis)}")
@@ -437,9 +434,8 @@ def ravel(x: Any) -> Tensor:
 
 def _by_numpy(x: Any, stand_in: np.ndarray, function: Callable, *arguments: Any, **keywords: Any) -> Any:
     """The result of a function of NumPy on an array that stands in for x."""
-    taken = functools.partial(values_of, function=function)
     try:
-        return function(stand_in, *map(taken, arguments), **{name: taken(y) for name, y in keywords.items()})
+        return on_values(function)(stand_in, *arguments, **keywords)
     except (ValueError, IndexError, TypeError) as error:
         raise refusal(function.__name__, (as_tensor(x),), error) from error
 
@@ -577,10 +573,8 @@ def primitive(
         raise ValueError(f"{call}: the name is an identifier, such as softsign")
     vjps = [rule[0] if isinstance(rule, tuple) and len(rule) == 2 else rule for rule in rules]
     if not callable(forward) or not vjps or not all(isinstance(vjp, types.FunctionType) for vjp in vjps):
-        raise TypeError(
-            f"{call}: a forward function is needed, how it is written, and for each input a function "
-            "vjp(g, ans, *arguments), or a pair of it and its derivative as people write it"
-        )
+        wanted = "a forward function is needed, and for each input a function vjp(g, ans, *arguments)"
+        raise TypeError(f"{call}: {wanted}, or a pair of it and how its derivative is written")
     row = primitives.row(name, forward, written, *rules)
     given, names = len(vjps), row.argument_names
     if len(names) < given or any(vjp.__code__.co_argcount != len(names) + 2 for vjp in vjps):
@@ -588,19 +582,17 @@ def primitive(
     for text in (written, *filter(None, row.derivatives)):
         checks.instance(call, text, str, "how it is written, a string,")
         try:
-            unknown = {field for _, field, _, _ in string.Formatter().parse(text)} - {*names, "f", None}
-        except ValueError as error:
-            raise ValueError(f"{call}: {text!r} has a brace too many or too few ({error})") from error
-        if unknown:
-            raise ValueError(f"{call}: {{{unknown.pop()}}} in {text!r} is none of the arguments {', '.join(names)}")
+            text.format(**dict.fromkeys([*names, "f"], ""))
+        except (ValueError, LookupError) as error:
+            known = f"the arguments {', '.join(names)} stand in braces, and nothing else does"
+            raise ValueError(f"{call}: in {text!r}, {known}: {error}") from error
     columns = {"is_view": not row.by_element, "by_element": row.by_element if by_element is None else by_element}
-    row = dataclasses.replace(row, code=code and re.sub(r"\{(\w+)\}", r"\1", code), **columns)
+    code = code and re.sub(r"\{(\w+)\}", r"\1", code)
+    row = dataclasses.replace(row, vjps=[_checked(call, i, vjp) for i, vjp in enumerate(vjps)], code=code, **columns)
     is_compared = code is None
 
     def function(*arguments: Any) -> Tensor:
         nonlocal is_compared
-        if len(arguments) != len(names):
-            raise TypeError(f"{name}({', '.join(names)}): {len(names)} arguments are needed, not {len(arguments)}")
         result = record(row, arguments[:given], *arguments[given:])
         if result.value.dtype.kind not in "fiub":
             raise TypeError(f"{name}: its forward function gives no array of real numbers but {result.value.dtype}")
@@ -611,6 +603,18 @@ def primitive(
 
     function.__name__ = function.__qualname__ = name
     return _described(written, function)
+
+
+def _checked(call: str, i: int, vjp: Callable) -> Callable:
+    """A rule that says so where it gives no array."""
+
+    def rule(*arguments: Any) -> Any:
+        term = vjp(*arguments)
+        if term is None or isinstance(term, (int, float)):
+            raise TypeError(f"{call}: the rule of input {i} gives an array of the shape of g, not {term!r}")
+        return term
+
+    return rule
 
 
 def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.ndarray) -> None:

@@ -9,7 +9,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,48 +30,41 @@ def record_test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:
         return record(primitive, inputs, *static)
 
 
-def values_of(argument: Any, function: Callable) -> Any:
-    """An argument for a function that is not recorded: the value of a Tensor, which leaves the graph here."""
-    if isinstance(argument, Tensor):
-        leaves_the_graph(f"{function.__name__}()", x=argument)
-    return bare(argument)
+def taken(x: Any, call: str) -> Any:
+    """The value of a Tensor, which a call takes out of the graph here; anything else as it is."""
+    if isinstance(x, Tensor):
+        leaves_the_graph(call, x=x)
+    return bare(x)
 
 
-def _plain(function: Callable, reads: bool) -> Callable:
-    """A function of the values alone, which gives plain arrays; `reads` says whether of the elements, or of shapes."""
+def on_values(function: Callable, reads: bool = True) -> Callable:
+    """A function of NumPy's on the values alone, which gives plain arrays; `reads`: whether the elements."""
 
     def plain(*arguments: Any, **keywords: Any) -> Any:
-        taken = functools.partial(values_of, function=function) if reads else bare
-        return function(*map(taken, arguments), **{name: taken(x) for name, x in keywords.items()})
+        value = functools.partial(taken, call=f"{function.__name__}()") if reads else bare
+        return function(*map(value, arguments), **{name: value(x) for name, x in keywords.items()})
 
     return plain
-
-
-def _followed(function: Callable, axis: int | None) -> Callable:
-    """A choice or a test over an axis, by default this one, which a program follows as it does a comparison."""
-
-    def followed(x: Any, *further: Any, **keywords: Any) -> Any:
-        if len(further) > 1 or not keywords.keys() <= {"axis", "keepdims"}:
-            return _plain(function, reads=True)(x, *further, **keywords)
-        over = further[0] if further else keywords.get("axis", axis)
-        return record_test(function, x, static=(over, keywords.get("keepdims", False)))
-
-    return followed
 
 
 def _tested(test: Callable) -> Callable:
     return lambda *inputs: record_test(test, *inputs)
 
 
+def _over(test: Callable, default: int | None) -> Callable:
+    """A choice or a test over an axis, which a program follows as it does a comparison."""
+    return lambda x, axis=default, keepdims=False: record_test(test, x, static=(axis, keepdims))
+
+
 NUMPY_FUNCTIONS: dict[Callable, Callable] = {test: _tested(test) for test in choices.TESTS}
-NUMPY_FUNCTIONS |= {function: _followed(function, None) for function in (np.all, np.any, np.argmax, np.argmin)}
-NUMPY_FUNCTIONS |= {np.argsort: _followed(np.argsort, -1)}
-NUMPY_FUNCTIONS |= {function: _plain(function, reads=True) for function in (
+NUMPY_FUNCTIONS |= {test: _over(test, None) for test in (np.all, np.any, np.argmax, np.argmin)}
+NUMPY_FUNCTIONS |= {np.argsort: _over(np.argsort, -1)}
+NUMPY_FUNCTIONS |= {function: on_values(function) for function in (
     np.allclose, np.argpartition, np.argwhere, np.array2string, np.array_equal, np.array_equiv, np.array_repr,
     np.array_str, np.count_nonzero, np.digitize, np.flatnonzero, np.isclose, np.isin, np.isneginf, np.isposinf,
     np.nanargmax, np.nanargmin, np.nonzero, np.save, np.savetxt, np.searchsorted,
 )}  # fmt: skip
-NUMPY_FUNCTIONS |= {function: _plain(function, reads=False) for function in (
+NUMPY_FUNCTIONS |= {function: on_values(function, reads=False) for function in (
     np.can_cast, np.common_type, np.empty_like, np.iscomplex, np.iscomplexobj, np.isreal, np.isrealobj,
     np.min_scalar_type, np.ndim, np.ones_like, np.result_type, np.shape, np.size, np.zeros_like,
 )}  # fmt: skip
@@ -86,83 +79,70 @@ _INSTEAD = {
     "percentile": "np.sort", "put": "np.where", "putmask": "np.where", "quantile": "np.sort", "unique": "np.sort",
 }  # fmt: skip
 
-# The defaults of a ufunc's keywords, and of a function's that does not state its own.
-_DEFAULTS = {"casting": "same_kind", "dtype": None, "order": "K", "out": None, "subok": True, "where": True}
-
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
-    if method == "__call__" and not keywords and ufunc in NUMPY_FUNCTIONS:
+    if method != "__call__":
+        return _dispatched(f"{ufunc.__name__}.{method}", getattr(ufunc, method), inputs, keywords)
+    if not keywords and ufunc in NUMPY_FUNCTIONS:
         return NUMPY_FUNCTIONS[ufunc](*inputs)
-    given = _without(_DEFAULTS, keywords)
-    if method == "__call__" and keywords and given.keys() <= {"dtype"}:
-        return _in_dtype(given.get("dtype"), ufunc, inputs, {})
-    if _holds_no_gradient(inputs):
-        return _plain(getattr(ufunc, method), reads=True)(*inputs, **keywords)
-    name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-    raise _unsupported(name, given if method == "__call__" and ufunc in NUMPY_FUNCTIONS else ())
+    return _dispatched(ufunc.__name__, ufunc, inputs, keywords)
 
 
 def _array_function(self: Tensor, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
+    name = f"{function.__module__}.{function.__name__}".removeprefix("numpy.")
+    return _dispatched(name, function, arguments, keywords)
+
+
+def _dispatched(name: str, function: Callable, arguments: tuple, keywords: dict) -> Any:
+    """What a call of NumPy's function of this name gives: by ours, or of whole numbers alone by NumPy's own."""
     refused: list[str] = []
     if function in NUMPY_FUNCTIONS:
         ours, (inputs, given) = NUMPY_FUNCTIONS[function], _as_numpy_reads_it(function, arguments, keywords)
-        names, defaults = _parameters(ours)
-        dtype = given.pop("dtype", None) if names and "dtype" not in defaults else None
-        refused = [key for key in given if key == "out" or (names and key not in {*names, *defaults})]
+        known = _signature(ours).parameters
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        dtype = None if takes_all or "dtype" in known else given.pop("dtype", None)
+        refused = [key for key in given if key == "out" or not (takes_all or key in known)]
         if not refused:
-            return _in_dtype(dtype, ours, inputs, given)
-    if _holds_no_gradient((*arguments, *keywords.values())):
-        return _plain(function, reads=True)(*arguments, **keywords)
-    raise _unsupported(f"{function.__module__}.{function.__name__}".removeprefix("numpy."), refused)
+            if dtype is not None:
+                inputs = [x.astype(dtype) if isinstance(x, Tensor) else x for x in inputs]
+            result = ours(*inputs, **given)
+            return result if dtype is None or result.dtype == dtype else result.astype(dtype)
+    kinds = {x.dtype.kind for x in (*arguments, *keywords.values()) if isinstance(x, Tensor)}
+    if kinds and "f" not in kinds:
+        return on_values(function)(*arguments, **keywords)
+    call = f"np.{name}" + "".join(f", {key}=" for key in refused)
+    hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else f"; np.{name} without it is supported" if refused else ""
+    raise TypeError(f"{call} on a Tensor is not supported{hint}. Its .data is the bare array, without gradient.")
 
 
-def _holds_no_gradient(arguments: Iterable[Any]) -> bool:
-    """Ask whether there are Tensors among arguments, all of whole numbers or booleans."""
-    kinds = {x.dtype.kind for x in arguments if isinstance(x, Tensor)}
-    return bool(kinds) and "f" not in kinds
-
-
-def _unsupported(name: str, keywords: Iterable[str] = ()) -> TypeError:
-    call = f"np.{name}" + "".join(f", {keyword}=" for keyword in keywords)
-    hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else f"; np.{name} without it is supported" if keywords else ""
-    return TypeError(f"{call} on a Tensor is not supported{hint}. Its .data is the bare array, without gradient.")
+# The signature of a function in C that NumPy does not describe: the keywords of a ufunc, and others of its own.
+_IN_C = inspect.signature(
+    lambda *inputs, out=None, where=True, casting="same_kind", order="K", dtype=None, subok=True, **others: None
+)
 
 
 @functools.cache
-def _parameters(function: Callable) -> tuple[list[str], dict[str, Any]]:
-    """The names of a function's positional arguments, none if their number is open, and the defaults of all."""
+def _signature(function: Callable) -> inspect.Signature:
     try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # a function in C, which an older NumPy does not describe
-        return [], _DEFAULTS
-    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    names = [] if variadic else [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return names, {p.name: p.default for p in parameters if p.default is not p.empty}
+        return inspect.signature(function)
+    except ValueError:
+        return _IN_C
 
 
 def _as_numpy_reads_it(function: Callable, arguments: tuple, keywords: dict) -> tuple[list, dict]:
     """The arguments that NumPy requires, in its order, and by name the others that differ from its defaults."""
-    names, defaults = _parameters(function)
-    given = dict(zip(names, arguments, strict=False)) | keywords  # a call that NumPy has checked
-    required = [given.pop(name) for name in names if name not in defaults]
-    return [*required, *arguments[len(names) :]], _without(defaults, given)
-
-
-def _without(defaults: dict, keywords: dict) -> dict:
-    """The keywords whose values are not their defaults."""
-
-    def differs(x: Any, default: Any) -> bool:
-        return x is not default and (type(x) is not type(default) or x != default)
-
-    return {name: x for name, x in keywords.items() if differs(x, defaults.get(name, defaults))}
-
-
-def _in_dtype(dtype: Any, function: Callable, inputs: Sequence[Any], keywords: dict) -> Any:
-    """The result of a function that computes in a dtype, if one is given, as NumPy does."""
-    if dtype is None:
-        return function(*inputs, **keywords)
-    result = function(*(x.astype(dtype) if isinstance(x, Tensor) else x for x in inputs), **keywords)
-    return result if result.dtype == dtype else result.astype(dtype)
+    signature, inputs, given = _signature(function), [], {}
+    for name, x in signature.bind(*arguments, **keywords).arguments.items():
+        p = signature.parameters[name]
+        if p.kind is p.VAR_POSITIONAL:
+            inputs += x
+        elif p.kind is p.VAR_KEYWORD:
+            given |= x
+        elif p.default is p.empty:
+            inputs.append(x)
+        elif x is not p.default and (type(x) is not type(p.default) or x != p.default):
+            given[name] = x
+    return inputs, given
 
 
 def __getitem__(self: Tensor, index: Any) -> Tensor:
@@ -200,19 +180,15 @@ def __iter__(self: Tensor) -> Iterator[Tensor]:
 
 
 def __setitem__(self: Tensor, index: Any, value: Any) -> None:
-    raise TypeError(
-        f"the elements of {describe(self)} cannot be assigned, since a graph may hold them; make a new Tensor, as "
-        "with tg.where or tg.stack, or write to the .data of a leaf"
-    )
+    instead = "make a new Tensor, as with tg.where, or write to the .data of a leaf"
+    raise TypeError(f"the elements of {describe(self)} cannot be assigned: {instead}")
 
 
 def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
     caller = sys._getframe(1).f_globals.get("__name__", "")
     if self.requires_grad and not caller.startswith("numpy.testing"):  # whose functions only compare values
-        raise TypeError(
-            f"an array made from {describe(self)} would lose its gradient; use tg.stack or tg.concatenate to join "
-            "Tensors, and .data, .numpy() or .detach() for the bare value"
-        )
+        instead = "use tg.stack or tg.concatenate to join Tensors, and .data for the bare value"
+        raise TypeError(f"an array made from {describe(self)} would lose its gradient; {instead}")
     leaves_the_graph("an array of it", x=self)
     return np.array(self.value, dtype=dtype) if copy else np.asarray(self.data, dtype=dtype)
 
@@ -223,42 +199,37 @@ def __float__(self: Tensor) -> float:
 
 
 def __bool__(self: Tensor) -> bool:
-    leaves_the_graph("bool()", x=self)
-    return bool(self.value)
+    return bool(taken(self, "bool()"))
 
 
 def item(self: Tensor) -> float:
     """The value of a Tensor of one element as a Python number."""
-    leaves_the_graph("item()", x=self)
-    return self.value.item()
+    return taken(self, "item()").item()
 
 
 def numpy(self: Tensor) -> np.ndarray:
     """A copy of the value."""
-    leaves_the_graph("numpy()", x=self)
-    return self.value.copy()
+    return taken(self, "numpy()").copy()
 
 
 def tolist(self: Tensor) -> Any:
     """The value as Python numbers, in lists that are nested as the axes are."""
-    leaves_the_graph("tolist()", x=self)
-    return self.value.tolist()
+    return taken(self, "tolist()").tolist()
 
 
 def __repr__(self: Tensor) -> str:
-    leaves_the_graph("the text", x=self)
+    text = np.array2string(taken(self, "the text"), prefix="Tensor(", separator=", ")
     of = "" if self.primitive is None else f", primitive={self.primitive.name}"
     wants = ", requires_grad=True" if self.requires_grad and self.primitive is None else ""
     name = "" if self.name is None else f", name={self.name!r}"
     step = "" if self.step is None else f", step={self.step}"
-    return f"Tensor({np.array2string(self.value, prefix='Tensor(', separator=', ')}{of}{wants}{name}{step})"
+    return f"Tensor({text}{of}{wants}{name}{step})"
 
 
 def __format__(self: Tensor, spec: str) -> str:
     if self.size != 1 or not spec:
         return object.__format__(self, spec)
-    leaves_the_graph("the text", x=self)
-    return format(self.value.item(), spec)
+    return format(taken(self, "the text").item(), spec)
 
 
 def __getstate__(self: Tensor) -> tuple:
@@ -266,13 +237,15 @@ def __getstate__(self: Tensor) -> tuple:
     leaves_the_graph("a copy", x=self)
     if not self.is_leaf:
         warn_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
-    return self.value, self.requires_grad and self.is_leaf, self.name, self._grad, self.step, self.layer
+    grad = None if self._grad is None else self._grad.copy()
+    of_leaf = (self.requires_grad, self.is_parameter) if self.is_leaf else (False, False)
+    return self.value, self.name, grad, self.step, self.layer, *of_leaf
 
 
 def __setstate__(self: Tensor, state: tuple) -> None:
-    *arguments, grad, step, layer = state
-    Tensor.__init__(self, *arguments)
-    self._grad, self.step, self.layer = None if grad is None else np.array(grad), step, layer
+    value, name, *others = state
+    Tensor.__init__(self, value, name=name)
+    self._grad, self.step, self.layer, self._requires_grad, self.is_parameter = others
 
 
 Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function

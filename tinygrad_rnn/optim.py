@@ -13,13 +13,14 @@ parameter that is frozen, with requires_grad set to False, is neither changed no
 """
 
 import math
+import sys
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.checks import number, whole
+from tinygrad_rnn.checks import instance, number, whole
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.nn.module import Module, refuse_differences
@@ -29,45 +30,60 @@ Parameters = Module | Tensor | Iterable[Tensor]
 
 
 class Optimizer:
-    """The base of the optimizers: the parameters, each with arrays that are remembered between steps.
+    """The base of the optimizers: the parameters, each with what is remembered of it between steps.
 
     A parameter whose `.grad` is None is left as it is.
+
+    Attributes:
+        moments: how many arrays of a parameter's shape are remembered, zeros at first, beside its number of steps.
 
     Raises:
         ValueError: there are no parameters, or lr or another setting is out of its range, also when it is set later.
         TypeError: what is given is no parameter, or a setting is no number.
     """
 
-    def __init__(self, params: Parameters, lr: float):
-        name = type(self).__name__
-        self.params = _listed(name, params)
+    moments = 1
+
+    def __init__(self, params: Parameters, **settings: Any):
+        call = type(self).__name__
+        self.params = _listed(call, params)
         if not self.params:
-            raise ValueError(f"{name}(params): there are no parameters")
+            raise ValueError(f"{call}(params): there are no parameters")
         frozen = [] if any(p.requires_grad for p in self.params) else self.params  # some may be, not all
         if refused := [p for p in self.params if not p.is_leaf] or frozen:
-            raise TypeError(f"{name}(params): {describe(refused[0])} is not a leaf that requires a gradient")
-        self.lr = lr
-        self._memory: list[tuple[Any, ...]]
+            raise TypeError(f"{call}(params): {describe(refused[0])} is not a leaf that requires a gradient")
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self._memory = [(0, *[np.zeros_like(p.value)] * self.moments) for p in self.params]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Check a setting whenever it is set, and keep it as a Python number, which leaves float32 what it is."""
         call = type(self).__name__
-        if name == "betas":
+        if name in ("lr", "eps"):
+            value = number(call, name, value, "a finite number of at least 0", 0, sys.float_info.max)
+        elif name == "momentum":
+            value = _fraction(call, name, value)
+        elif name == "betas":
             if not isinstance(value, (tuple, list)) or len(value) != 2:
                 raise ValueError(f"{call}(betas={value!r}): a pair of numbers is needed")
-            value = tuple(_number(call, name, beta, below=1) for beta in value)
-        elif name in ("lr", "momentum", "eps"):
-            value = _number(call, name, value, below=1 if name == "momentum" else math.inf)
+            value = tuple(_fraction(call, name, beta) for beta in value)
         super().__setattr__(name, value)
+
+    def _change(self, g: np.ndarray, n: int, *moments: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The change that is subtracted from a parameter, whose gradient is g, in step n; and its next moments."""
+        raise NotImplementedError
 
     def step(self) -> None:
         """Change every parameter that requires a gradient and has one."""
         for i, p in enumerate(self.params):
             if p.requires_grad and p.grad is not None:
-                p.data = np.asarray(p.value - self._change(i, p.grad), p.dtype)
+                n, *moments = self._memory[i]
+                change, *moments = self._change(p.grad, n + 1, *moments)
+                self._memory[i] = n + 1, *moments
+                p.data = np.asarray(p.value - change, p.dtype)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """A copy of what is remembered between steps: array k of parameter i under "i.k"."""
+        """A copy of what is remembered between steps: of parameter i its steps under "i.0", and array k under "i.k"."""
         return {f"{i}.{k}": np.array(part) for i, parts in enumerate(self._memory) for k, part in enumerate(parts)}
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
@@ -80,10 +96,6 @@ class Optimizer:
         refuse_differences(call, arrays, self.state_dict())
         kept = {k: whole(call, k, int(x), 0) if x.dtype.kind == "i" else x for k, x in arrays.items()}
         self._memory = [tuple(kept[f"{i}.{k}"] for k in range(len(parts))) for i, parts in enumerate(self._memory)]
-
-    def _change(self, i: int, g: np.ndarray) -> np.ndarray:
-        """The change that is subtracted from parameter i, whose gradient is g."""
-        raise NotImplementedError
 
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""
@@ -99,14 +111,11 @@ class SGD(Optimizer):
     """
 
     def __init__(self, params: Parameters, lr: float, momentum: float = 0.0):
-        super().__init__(params, lr)
-        self.momentum = momentum
-        self._memory = [(np.zeros_like(p.value),) for p in self.params]
+        super().__init__(params, lr=lr, momentum=momentum)
 
-    def _change(self, i: int, g: np.ndarray) -> np.ndarray:
-        v = self.momentum * self._memory[i][0] + g
-        self._memory[i] = (v,)
-        return self.lr * v
+    def _change(self, g: np.ndarray, n: int, v: np.ndarray) -> tuple[np.ndarray, ...]:
+        v = self.momentum * v + g
+        return self.lr * v, v
 
 
 class Adam(Optimizer):
@@ -119,18 +128,15 @@ class Adam(Optimizer):
         params: the parameters. lr: the learning rate. betas: (β₁, β₂). eps: keeps the quotient finite.
     """
 
-    def __init__(
-        self, params: Parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
-    ):
-        super().__init__(params, lr)
-        self.betas, self.eps = betas, eps
-        self._memory = [(0, np.zeros_like(p.value), np.zeros_like(p.value)) for p in self.params]
+    moments = 2
 
-    def _change(self, i: int, g: np.ndarray) -> np.ndarray:
+    def __init__(self, params: Parameters, lr: float = 1e-3, betas: Sequence[float] = (0.9, 0.999), eps: float = 1e-8):
+        super().__init__(params, lr=lr, betas=betas, eps=eps)
+
+    def _change(self, g: np.ndarray, n: int, m: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, ...]:
         beta1, beta2 = self.betas
-        n, m, v = self._memory[i]
-        self._memory[i] = n, m, v = n + 1, beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
-        return self.lr * (m / (1 - beta1**n)) / (np.sqrt(v / (1 - beta2**n)) + self.eps)
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+        return self.lr * (m / (1 - beta1**n)) / (np.sqrt(v / (1 - beta2**n)) + self.eps), m, v
 
 
 def norm(arrays: Iterable[np.ndarray]) -> float:
@@ -167,15 +173,14 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
         ValueError: max_norm is negative or nan. GradientError: a gradient is not finite; names the parameter.
         TypeError: what is given are no parameters, or max_norm is no number.
     """
-    max_norm = _number("clip_grad_norm", "max_norm", max_norm)
+    max_norm = number("clip_grad_norm", "max_norm", max_norm, "a number of at least 0", 0)
     params = _with_finite_gradients("clip_grad_norm", params)
     before = norm([p.grad for p in params])
     if before > max_norm:
         largest = _largest([p.grad for p in params])
-        relative = [p.grad / largest for p in params]  # whose norm is finite where that of the gradients overflows
-        scale = max_norm / norm(relative)
-        for p, g in zip(params, relative, strict=True):
-            p.grad = np.asarray(g * scale)
+        scale = max_norm / norm([p.grad / largest for p in params])  # finite where the norm of the gradients overflows
+        for p in params:
+            p.grad = np.asarray(p.grad / largest * scale)
             _remember(p.grad, f"clipped, × {max_norm / before:.3g}")
     return before
 
@@ -185,7 +190,7 @@ def clip_grad_value(params: Parameters, limit: float) -> float:
 
     Returns, raises: as for `clip_grad_norm`.
     """
-    limit = _number("clip_grad_value", "limit", limit)
+    limit = number("clip_grad_value", "limit", limit, "a number of at least 0", 0)
     params = _with_finite_gradients("clip_grad_value", params)
     before = norm([p.grad for p in params])
     for p in params:
@@ -218,15 +223,11 @@ def _listed(call: str, params: Parameters) -> list[Tensor]:
     """Parameters as a list in which each is once."""
     if isinstance(params, Module):
         params = params.parameters()
-    elif isinstance(params, Tensor):
-        params = [params]
-    elif not isinstance(params, Iterable):
-        raise TypeError(f"{call}(params): parameters or a module are needed, not a {type(params).__name__}")
-    params = list(params)
-    for p in params:
-        if not isinstance(p, Tensor):
-            raise TypeError(f"{call}(params): a {type(p).__name__} is not a parameter")
-    return list(dict.fromkeys(params))
+    params = [params] if isinstance(params, Tensor) else params
+    listed = list(instance(f"{call}(params)", params, Iterable, "a module, or parameters,"))
+    for p in listed:
+        instance(f"{call}(params)", p, Tensor, "a parameter")
+    return list(dict.fromkeys(listed))
 
 
 def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
@@ -239,8 +240,5 @@ def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
     return params
 
 
-def _number(call: str, name: str, value: Any, below: float | None = None) -> float:
-    """A setting, checked to be a number of at least 0, and less than `below`."""
-    finite, bound = ("finite ", "") if below == math.inf else ("", f" and less than {below}" if below else "")
-    wanted = f"a {finite}number of at least 0{bound}"
-    return number(call, name, value, wanted, 0, math.inf if below is None else math.nextafter(below, 0))
+def _fraction(call: str, name: str, value: Any) -> float:
+    return number(call, name, value, "a number of at least 0 and less than 1", 0, math.nextafter(1, 0))

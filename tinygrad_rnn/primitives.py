@@ -290,10 +290,9 @@ def _einsum_vjp(i, g, ans, *operands_and_subscripts):
     inputs, output = subscripts.split("->")
     letters = [output, *inputs.split(",")]
     x, own = others.pop(i), letters.pop(i + 1)
-    alone = {letter: n for letter, n in zip(own, x.shape, strict=True) if letter not in "".join(letters)}
-    if alone:
-        others.append(np.ones(tuple(alone.values()), g.dtype))
-        letters.append("".join(alone))
+    if not set(own) <= set("".join(letters)):
+        others.append(np.ones_like(x))
+        letters.append(own)
     return einsum(g, *others, f"{','.join(letters)}->{own}")
 
 
@@ -439,7 +438,7 @@ getitem = row("getitem", _getitem, "{x}[…]",
     lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, by_rows=True)
 scatter = row("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
     lambda g, ans, x, *rest: getitem(g, *rest[:-1]),
-    argument_names=("x", "index", "shape"), sums_rows=True, code="_scatter(x, np.s_[index], shape)")
+    argument_names=("x", "index", "shape"), sums_rows=True, code="_scatter(x, index, shape)")
 astype = row("astype", lambda x, dtype: x.astype(dtype), "{x}",
     lambda g, ans, x, dtype: g,                                  by_element=True, is_copy=True)
 concatenate = row("concatenate", lambda *xs: np.concatenate(xs[:-1], axis=xs[-1]), "concatenate",

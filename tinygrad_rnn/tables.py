@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things, whose plural is regular: 1 step, 1,000 steps."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """A number of things, whose plural is regular: 1 step, 1,000 steps, 2 sums over time."""
+    thing, over, what = noun.partition(" over ")
+    return f"{count:,} {thing}{'' if count == 1 else 's'}{over}{what}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

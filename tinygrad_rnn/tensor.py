@@ -104,7 +104,7 @@ def _begin(leaf: Tensor, value: np.ndarray) -> None:
     leaf.step, leaf.layer = _step_and_layer()
     leaf.primitive = leaf.name = leaf._grad = leaf.loan = None
     leaf.inputs = leaf.arguments = ()
-    leaf._requires_grad = leaf.is_cut = False
+    leaf._requires_grad = leaf.is_cut = leaf.is_parameter = False
 
 
 def power(x: Any, exponent: Any) -> Tensor:
@@ -139,6 +139,7 @@ class Tensor:
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
             What is set has the shape of the Tensor, and becomes an array of its dtype.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
+        is_parameter: of a leaf, whether gradients are wanted, or were before it was frozen.
         is_cut: of a leaf, whether the gradient that would go on to what it was made of was cut off, as by `detach`.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
         born: Tensors are numbered as they are made, so that inputs are always older than what is made of them.
@@ -148,8 +149,8 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "_grad", "_requires_grad", "arguments", "born", "inputs", "is_cut", "layer", "loan", "name",
-        "primitive", "step", "value",
+        "__weakref__", "_grad", "_requires_grad", "arguments", "born", "inputs", "is_cut", "is_parameter", "layer",
+        "loan", "name", "primitive", "step", "value",
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
@@ -167,15 +168,12 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
         if self.primitive is not None and not tracing():  # in a trace what is detached is a node, too
-            raise ValueError(
-                f"the requires_grad of {describe(self)} cannot be set: its inputs decide it; see .detach()"
-            )
+            raise ValueError(f"the requires_grad of {describe(self)} cannot be set: its inputs decide it")
         if wanted and self.dtype.kind != "f":
-            raise TypeError(
-                f"Tensor(requires_grad=True): a gradient needs floating point data, not {self.dtype}; "
-                "pass floats, such as 1.0 for 1 or array.astype(float)"
-            )
+            wanted = "a gradient needs floating point data, such as 1.0 for 1"
+            raise TypeError(f"Tensor(requires_grad=True): {wanted}, not {self.dtype}")
         self._requires_grad = checks.one_of("Tensor", "requires_grad", wanted, (True, False))
+        self.is_parameter = self._requires_grad or getattr(self, "is_parameter", False)  # a node has none
 
     @property
     def grad(self) -> np.ndarray | None:

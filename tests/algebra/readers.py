@@ -2,6 +2,7 @@
 
 - `Net`: an unrolled net, and the values of its variables by their written names.
 - `Label`: factors in the order in which a gradient meets them, as on the edges of Fig. 7-6 and in eq. 7.6.
+- `applied`: what such a label makes of a gradient, whatever the graph.
 - `Formula`: mathematics of matrices and columns: a b is a product of matrices, a ⊙ b one by element. A batch is as many
   columns, of which the formula holds for each; Σ adds them up.
 """
@@ -37,6 +38,7 @@ FUNCTIONS = {
     "σ": lambda a: 1 / (1 + np.exp(-a)),
     "relu": lambda a: np.maximum(a, 0),
     "identity": np.asarray,
+    "stack": lambda *columns: np.hstack(columns).T,
     "tanh′": lambda a: 1 / np.cosh(a) ** 2,
     "σ′": lambda a: np.exp(-a) / (1 + np.exp(-a)) ** 2,
     "relu′": lambda a: np.where(a > 0, 1.0, 0.0),
@@ -198,7 +200,7 @@ class Label:
         return self.rest[:1] == [token] and bool(self.rest.pop(0))
 
 
-NAME = "(?:⁽.*?⁾|[^\\s()ᵗᵀ+−⊙·Σ²/])+"
+NAME = "(?:⁽.*?⁾|,(?! )|[^\\s()ᵗᵀ+−⊙·Σ²/,])+"
 
 
 class Formula:
@@ -211,7 +213,7 @@ class Formula:
 
     def __init__(self, text, values, functions=FUNCTIONS, partial=None):
         self.values, self.functions, self.partial = values, functions, partial
-        self.rest = re.findall(rf"∂⁺?{NAME}/∂{NAME}|{NAME}\(?|[()ᵗᵀ+−⊙·Σ²/]", text)
+        self.rest = re.findall(rf"∂⁺?{NAME}/∂{NAME}|{NAME}\(?|[()ᵗᵀ+−⊙·Σ²/,]", text)
 
     def value(self):
         value = self.sum()
@@ -244,7 +246,7 @@ class Formula:
             inside = self.by_element()
             return np.sum(inside, axis=0) if inside.ndim == 3 else np.sum(inside).reshape(1, 1)
         product = self.power()
-        while self.rest and self.rest[0] not in "+−⊙·/)":
+        while self.rest and self.rest[0] not in "+−⊙·/),":
             factor = self.matrix_product() if self.rest[0] == "Σ" else self.power()
             product = product * factor if 1 in (product.size, factor.size) else product @ factor
         return product
@@ -263,9 +265,11 @@ class Formula:
         if partial := re.fullmatch("∂([^⁺].*)/∂(.+)", token):
             return self.partial(*partial.groups())
         if token.endswith("("):
-            inside = self.sum()
+            inside = [self.sum()]
+            while self.skip(","):
+                inside.append(self.sum())
             assert self.skip(")"), "a parenthesis is not closed"
-            return self.functions[token[:-1]](inside)
+            return self.functions[token[:-1]](*inside)
         if token == "log":
             return np.log(self.atom())
         if re.fullmatch(r"½|[\d.]+", token):
@@ -274,3 +278,39 @@ class Formula:
 
     def skip(self, token):
         return self.rest[:1] == [token] and bool(self.rest.pop(0))
+
+
+def applied(label, g, shape, read):
+    """What a label makes of a gradient g, for what has a shape; both are columns or matrices.
+
+    A factor multiplies by element what has its shape, or a number; else as the matrix that it is, from the side where
+    it fits; a row, ᵗh, from the side that leads to the shape.
+
+    Args:
+        read: the value of a factor, by its text.
+    """
+    total, sign, terms = 0.0, 1.0, [[]]
+    for text in re.findall(r"(?:\([^()]*(?:\([^()]*\)[^()]*)*\)|[^\s()])+", label):
+        if text in "+−":
+            terms.append([text])
+        elif text != "⊙":
+            terms[-1].append(text)
+    for term in filter(None, terms):
+        sign = -1.0 if term[0] == "−" else 1.0
+        values = [read(text) for text in term if text not in "+−"]
+        for i in reversed(range(len(values) - 1)):  # U h is a column
+            matrix, column = values[i : i + 2]
+            if "ᵗ" not in term[i] and matrix.shape[1] > 1 == column.shape[1] and matrix.shape[1] == len(column):
+                values[i : i + 2] = [matrix @ column]
+        found = [sign * g]
+        for value in values:
+            found = [product for x in found for product in _products(x, value)]
+        (found,) = [x for x in found if x.shape == shape]
+        total = total + found
+    return total
+
+
+def _products(g, value):
+    if 1 in (g.size, value.size) or g.shape == value.shape:
+        return [g * value]
+    return [a @ b for a, b in ((value, g), (g, value)) if a.shape[1] == len(b)]

@@ -187,6 +187,7 @@ def test_parameters_may_change_between_chunks():
     ({"back": float("inf")}, TypeError, "back=inf"),
     ({"rnn": tg.nn.RNNCell(2, 3)}, TypeError, r"an nn\.RNN, LSTM or GRU is needed, not a RNNCell"),
     ({"rnn": None}, TypeError, "an nn.RNN, LSTM or GRU is needed, not a NoneType"),
+    ({"rnn": tg.nn.RNN(2, 3, reverse=True)}, ValueError, "a net with reverse=True begins at the end, and needs"),
     ({"targets": np.zeros((11, 1))}, ValueError, "11 targets for 12 steps"),
 ])  # fmt: skip
 def test_bad_input_raises_at_the_call(change, error, message):

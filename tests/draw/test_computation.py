@@ -189,9 +189,9 @@ def test_a_primitive_of_a_user_s_that_is_called_like_one_of_the_table_is_not_tak
 
 def test_a_rule_that_runs_on_arrays_alone_gives_its_numbers(opened):
     odd = tg.primitive("odd", np.negative, "−{x}", lambda g, ans, x: np.copysign(g, -1.0))
-    x = Tensor(2.0, requires_grad=True, name="x")
-    page = opened(tg.draw.backward(tg.label(odd(x), "L")))
-    assert page.evaluate("bptt.gradient('x')") == -1.0 and page.is_visible("#fixed")
+    x = Tensor([2.0, 3.0], requires_grad=True, name="x")
+    page = opened(tg.draw.backward(tg.label(odd(x).sum(), "L")))
+    assert page.evaluate("bptt.gradient('x')") == [-1.0, -1.0] and page.is_visible("#fixed")
 
 
 def test_the_console_says_what_is_wrong(opened, unrolled):

@@ -5,13 +5,18 @@ them: ᵗU makes ᵗU g of it; ᵗh, of a vector, the matrix g ᵗh; any other f
 a sum makes of it is the sum of what its terms make. So the value of an expression is what it makes of 1.
 """
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from algebra.readers import LETTERS, Label, Net
+from algebra.readers import FUNCTIONS, LETTERS, Formula, Label, Net, applied
+from own_nets import OWN_NETS, L, data, half, parameters, zero
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.algebra.notation import Names
+from tinygrad_rnn.algebra.writer import Writer
+from tinygrad_rnn.backward import sweep, topological_order
 
 
 def check(net, diagram):
@@ -77,3 +82,132 @@ def test_a_wrong_label_is_noticed(kind, right, wrong):
     edges = [replace(edge, label=wrong) if edge.label == right else edge for edge in diagram.edges]
     with pytest.raises(AssertionError):
         check(net, replace(diagram, edges=edges))
+
+
+def row_batch(T=3):
+    """Rows of a batch as people write them: x W + h U."""
+    W, U, b, V = parameters(W=(2, 3), U=(3, 3), b=(3,), V=(3, 1))
+    h = L(tg.Tensor(np.zeros((4, 3))), "h", 0)
+    for t in range(1, T + 1):
+        x = L(tg.Tensor(np.linspace(-1.0, 1.0, 8).reshape(4, 2) + t), "x", t)
+        h = L(tg.tanh(x @ W + h @ U + b), "h", t)
+    return L(tg.sum(tg.square(L(h @ V, "y"))), "L")
+
+
+def attention_opened(T=3):
+    W, U, q = parameters(W=(3, 2), U=(3, 3), q=(3,))
+    h, w, hs = zero("h"), [], []
+    for t in range(1, T + 1):
+        h = L(tg.tanh(W @ data("x", t) + U @ h), "h", t)
+        hs.append(h)
+        w.append(L(tg.exp(q @ h), "w", t))
+    Z = L(sum(w[1:], w[0]), "Z")
+    alphas = [L(x / Z, "α", t) for t, x in enumerate(w, 1)]
+    return half(L(sum(a * h for a, h in zip(alphas[1:], hs[1:], strict=True)) + alphas[0] * hs[0], "z"))
+
+
+def peephole(T=2):
+    W, U, p, V = parameters(W=(3, 2), U=(3, 3), p=(3,), V=(1, 3))
+    h, c = zero("h"), zero("c")
+    for t in range(1, T + 1):
+        i = L(tg.sigmoid(W @ data("x", t) + U @ h + p * c), "i", t)
+        c = L(i * c + (1 - i) * tg.tanh(U @ (i * h)), "c", t)
+        h = L(tg.tanh(c), "h", t)
+    return half(L(V @ h, "y"))
+
+
+def polynomial():
+    (a, b) = parameters(a=(), b=())
+    x = L(a * a * b - 3.0 * b**2, "x")
+    return L(x**3 / (1.0 + x * b) - 0.5 * tg.sqrt(x * x + b * b), "L")
+
+
+def tied_embedding():
+    """One matrix looks words up and reads states out."""
+    E, U = parameters(E=(4, 3), U=(3, 3))
+    h = zero("h")
+    for t, word in enumerate((2, 0), 1):
+        h = L(tg.tanh(L(E[word], "x", t) + U @ h), "h", t)
+    return L(tg.nn.cross_entropy(L(E @ h, "y"), 1), "L")
+
+
+def column(x):
+    """A value as a column or a matrix; the rows of a batch are a matrix as they stand."""
+    return x if x.ndim == 2 else x.reshape(-1, 1)
+
+
+def local(q, p, g, places):
+    """What comes back from q to p by no other place."""
+    for x, term in sweep(q, g, until=frozenset(places - {q})):
+        if x is p:
+            return term
+    raise AssertionError("no way")
+
+
+@pytest.mark.parametrize("net", [*OWN_NETS.values(), row_batch, attention_opened, peephole, polynomial, tied_embedding])
+def test_the_labels_of_any_graph_add_up_to_the_gradient(net):
+    """An f′ without its argument is that of the one f in the making of what its edge comes from."""
+    loss = net()
+    forward, backward = tg.draw.forward(loss), tg.draw.backward(loss)
+    order = topological_order(loss)
+    writer = Writer(Names(order))
+    known = {writer.variable(x): x for x in order if x.name is not None or x.is_leaf or x is loss}
+    tensors = {node.id: known[node.label] for node in forward.nodes if node.label in known}
+    places, values = set(tensors.values()), {name: column(x.value) for name, x in known.items()}
+    functions = dict(FUNCTIONS)
+    for f, name in re.findall(r"(\w) = (\w+)", backward.caption):
+        functions |= {f: FUNCTIONS[name], f"{f}′": FUNCTIONS[f"{name}′"]}
+
+    def read(edge, g):
+        q, p = tensors[edge.source], tensors[edge.target]
+        if partial := re.fullmatch("∂(⁺?)(.+)/∂(.+)", edge.label):
+            direct, of, by = partial.groups()
+            assert (known[of], known[by]) == (q, p)
+            g = g.reshape(q.shape)
+            return column(local(q, p, g, places if direct else {p}))
+        inside = [x for x in between(q, places) if x.primitive and "{f}" in x.primitive.written]
+        slopes = {}
+        for x in inside:
+            name = writer.function(x)
+            slopes.setdefault(f"{name}′", []).append(functions[f"{name}′"](column(x.inputs[0].value)))
+
+        def factor(text):
+            short = {name for name in re.findall(r"[^\s()ᵗ]+′(?:[₀-₉]|⁽.*?⁾)*(?!\()", text) if name not in values}
+            at = {name: slopes[re.match("[^′]+′", name)[0]] for name in short}
+            assert all(len(found) == 1 for found in at.values()), f"{edge.label}: which f is meant?"
+            return Formula(text, values | {name: found for name, (found,) in at.items()}, functions).value()
+
+        if p.is_leaf and q.shape[1:] == p.shape != ():  # a bias of all rows of a batch
+            return column(np.sum(applied(edge.label, g, q.shape, factor), axis=0))
+        return applied(edge.label, g, column(p.value).shape, factor)
+
+    arrived = {node.id: np.ones((1, 1)) for node in backward.nodes if node.kind == "output"}
+
+    def at(node):
+        if node not in arrived:
+            edges = [e for e in backward.edges if e.target == node and e.kind == "gradient"]
+            arrived[node] = sum(read(e, at(e.source)) for e in edges)
+        return arrived[node]
+
+    for x in places:
+        if x.requires_grad and x is not loss:
+            drawn = [node.id for node in backward.nodes if tensors.get(node.id) is x]
+            found, (expected,) = sum(map(at, drawn)), tg.grad(loss, [x])
+            np.testing.assert_allclose(found, column(expected.value), rtol=1e-9, atol=1e-12, err_msg=writer.variable(x))
+
+
+def test_a_derivative_beside_other_ways_is_the_direct_one():
+    """W is used at earlier steps too: at the first step of all there are none."""
+    loss = OWN_NETS["multiplicative_lstm"]()
+    labels = {edge.label for edge in tg.draw.backward(loss).edges}
+    assert {"∂c⁽¹⁾/∂W", "∂⁺c⁽²⁾/∂W", "∂⁺c⁽²⁾/∂m⁽²⁾"} <= labels
+    assert "∂⁺c⁽ᵗ⁾/∂W" in {edge.label for edge in tg.draw.backward(loss, rolled=True).edges}
+
+
+def between(q, places):
+    """A node and what it is made of, down to other places."""
+    found, known = [q], {*places, q}
+    for x in found:
+        found += [y for y in dict.fromkeys(x.inputs) if y not in known]
+        known |= set(x.inputs)
+    return found

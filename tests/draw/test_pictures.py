@@ -164,6 +164,16 @@ def test_what_is_the_same_in_every_step_stands_in_the_same_place_of_its_column(n
     assert all(len(found) == 1 for found in places.values())
 
 
+def test_gates_of_a_net_that_runs_against_time_are_laid_out_without_their_parameters():
+    forth, back = tg.nn.LSTM(2, 3, rng=0), tg.nn.LSTM(2, 3, rng=1, reverse=True)
+    hs, _ = tg.nn.Bidirectional(forth, back)(np.ones((2, 2)))
+    readout = tg.nn.Linear(6, 1, rng=0)
+    losses = [tg.nn.half_squared_error(readout(h), np.ones(1)) for h in hs]
+    picture = Picture(tg.draw.backward(tg.label(losses[0] + losses[1], "E"), parameters=False))
+    assert_nothing_overlaps(picture)
+    assert_lines_pass_no_node(picture)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("net", NETS)
 def test_lines_of_other_nets_pass_no_node(unrolled, view, net):

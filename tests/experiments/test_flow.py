@@ -220,7 +220,7 @@ def test_scales_may_be_numbers_of_numpy_and_nets_any_of_an_iterable():
     (lambda: Net("elman"), ValueError, "cell='elman': not one of 'rnn', 'irnn', 'lstm', 'gru'"),
     (lambda: Net(nonlinearity="step"), ValueError, "nonlinearity='step': not one of 'tanh'"),
     (lambda: Net(scale="1"), TypeError, "scale='1': a finite number above 0"),
-    (lambda: Net("lstm", forget_bias=float("inf")), ValueError, "forget_bias=inf: a finite number"),
+    (lambda: Net("lstm", forget_bias=float("inf")), ValueError, "forget_bias=inf: a number from -1e.09 to 1e.09"),
     (lambda: Net("gru", forget_bias=1.0), ValueError, "forget_bias=1.0 is of cell='lstm', not of 'gru'"),
     (lambda: Net("rnn", path="c"), ValueError, "path='c' is of cell='lstm', not of 'rnn'"),
     (lambda: Net("irnn", nonlinearity="relu"), ValueError, "nonlinearity='relu' is of cell='rnn', not of 'irnn'"),

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import pytest
 
 from tinygrad_rnn.experiments.settings import Settings
@@ -5,7 +7,7 @@ from tinygrad_rnn.experiments.settings import Settings
 
 def test_settings_are_their_dict():
     settings = Settings(cell="gru", lr=1)
-    assert settings.lr == 1.0 and Settings(**settings.as_dict()) == settings
+    assert settings.lr == 1.0 and Settings(**asdict(settings)) == settings
 
 
 def test_defaults_follow_the_data():

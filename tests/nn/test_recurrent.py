@@ -97,9 +97,11 @@ def test_the_layers_of_a_seed_are_cells_drawn_one_after_the_other(kind):
 def test_the_state_of_one_layer_of_an_lstm_is_none_of_two_layers():
     _, ((h, c),) = tg.nn.LSTM(2, 3, rng=0)(np.ones((4, 2)))
     for kind in (tg.nn.RNN, tg.nn.GRU):
-        with pytest.raises(TypeError, match=rf"{kind.__name__}\(xs, state\): c\(4\) of shape .* as the state h"):
+        with pytest.raises(
+            TypeError, match=rf"{kind.__name__}Cell at step 5 of layer 2: c\(4\) of shape .* as the state h"
+        ):
             kind(2, 3, num_layers=2)(np.ones((1, 2)), (h, c))
-    with pytest.raises(TypeError, match=r"LSTM\(xs, state\): c\(4\) .* as the state h; each .* is h and c"):
+    with pytest.raises(TypeError, match=r"LSTMCell at step 5: c\(4\) .* as the state h of h and c"):
         tg.nn.LSTM(2, 3)(np.ones((1, 2)), [(c.detach(), h)])
 
 
@@ -279,8 +281,8 @@ def test_programs_of_nets_that_run_both_ways(kind, lengths, rolled):
 
 def test_nets_that_do_not_go_together_are_refused():
     forth, back = tg.nn.RNN(2, 3), tg.nn.RNN(2, 3, reverse=True)
-    with pytest.raises(ValueError, match="inputs of length 2 and 3"):
-        tg.nn.Bidirectional(forth, tg.nn.RNN(3, 3, reverse=True))
+    with pytest.raises(tg.ShapeError, match=r"x has shape \(2,\), expected \(3,\)"):
+        tg.nn.Bidirectional(forth, tg.nn.RNN(3, 3, reverse=True))(np.ones((4, 2)))
     for pair in ((forth, forth), (back, back), (back, forth)):
         with pytest.raises(ValueError, match="the second net, and only that, is one with reverse=True"):
             tg.nn.Bidirectional(*pair)
@@ -326,3 +328,8 @@ def test_a_part_of_a_state_that_a_step_hands_on_stays_what_it_is():
     m = Tensor(np.ones((2, 3)), name="memory")
     _, [(h, last)] = tg.nn.Recurrent(Constant, 2, 3)(np.ones((4, 2, 2)), [(np.zeros((2, 3)), m)], lengths=[2, 4])
     assert last is m and m.name == "memory" and (h.name, h.step) == ("h", 4)
+
+
+def test_a_name_is_refused_by_the_net_that_was_given_it():
+    with pytest.raises(ValueError, match=r"^GRU\(name='a b'\): letters and digits are needed"):
+        tg.nn.GRU(2, 3, name="a b")

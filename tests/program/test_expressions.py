@@ -65,6 +65,11 @@ first_sum = tg.primitive(
     "first_sum", lambda x, n: x[..., :n].sum() + np.zeros(x.shape), "Σ {x}", first_sum_vjp,
     code="np.full(np.shape(x), np.sum(x[..., :n]))",
 )  # fmt: skip
+tripled = tg.primitive("tripled", lambda x: scale * x, "3 {x}", lambda g, ans, x: 3.0 * g, code="scale * {x}")
+summed = tg.primitive(
+    "summed", lambda x, axis: np.add.accumulate(x, axis=axis), "sums {x}",
+    lambda g, ans, x, axis: np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), code="np.cumsum({x}, axis={axis})",
+)  # fmt: skip
 backwards = tg.primitive("backwards", lambda x: x[..., ::-1], "{x}", lambda g, ans, x: g[..., ::-1])
 root = tg.primitive("root", np.cbrt, "root({x})", lambda g, ans, x: g / (3.0 * ans * ans))
 
@@ -80,6 +85,8 @@ OWN = {
     "a number around it": (scaled, r"h = 3\.0 \* \S+\n"),
     "code": (doubled, r"h = 2 \* \S+\n"),
     "code with plain names": (lambda x: first_sum(x, 2), r"h = np\.full\(np\.shape\("),
+    "code that names a number": (tripled, r"h = 3\.0 \* \S+\n"),
+    "code with a keyword that is called as an argument": (lambda x: summed(x, 0), r"h = np\.cumsum\(.*, axis=0\)\n"),
     "a view": (backwards, r"h = \S+\[\.\.\., ::-1\]"),
     "a ufunc": (root, r"h = np\.cbrt\(\S+\)"),
 }

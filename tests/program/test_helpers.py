@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,12 @@ def test_what_cannot_be_written_is_told(forward, why):
     with pytest.raises(ValueError, match=hint):
         source_of(tg.primitive("mine", forward, "2 {x}", rule))
     assert "2.0 * a" in source_of(tg.primitive("mine", forward, "2 {x}", rule, code="2.0 * {x}"))
+
+
+def test_code_that_needs_another_module_is_told():
+    rule = lambda g, ans, x: g * math.pi  # noqa: E731
+    with pytest.raises(ValueError, match="<module 'math'.* cannot be written in NumPy"):
+        source_of(tg.primitive("mine", lambda x: x * math.pi, "π {x}", rule, code="{x} * math.pi"))
 
 
 def _shifted(x):

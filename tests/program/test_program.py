@@ -183,14 +183,15 @@ def test_a_call_allocates_nothing_but_its_results(net):
     p = Problem(**net, T=20, H=40)
     program, inputs = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters), p.inputs(0)
     tracemalloc.start()
-    for _ in range(3):
-        program(*inputs)
-    tracemalloc.reset_peak()
-    before = tracemalloc.get_traced_memory()[0]
-    _, gradients = program(*inputs)
-    peak = tracemalloc.get_traced_memory()[1] - before
+    peaks = []
+    for _ in range(6):  # in some of which another thread may allocate
+        gradients = None
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        _, gradients = program(*inputs)
+        peaks.append(tracemalloc.get_traced_memory()[1] - before)
     tracemalloc.stop()
-    assert peak - sum(sys.getsizeof(g) for g in gradients) < (1024 if len(gradients) < 20 else 2048)
+    assert min(peaks) - sum(sys.getsizeof(g) for g in gradients) < (1024 if len(gradients) < 20 else 2048)
 
 
 @pytest.mark.parametrize("optimize", [True, False])
@@ -450,7 +451,7 @@ W = tg.Tensor([1.0, 2.0], requires_grad=True)
     "function, error, message",
     [
         (lambda x: W * x, ValueError, r"compile\(<lambda>\): its loss is multiply of shape \(2,\), no scalar"),
-        (lambda x: 3.0, TypeError, r"compile\(<lambda>\): it returns its loss, a scalar Tensor, not a float"),
+        (lambda x: 3.0, TypeError, r"compile\(<lambda>\): its loss: a scalar Tensor is needed, not a float"),
         (lambda x: None, TypeError, "not a NoneType"),
         (lambda x: tg.sum(x), ValueError, "depends on nothing that requires a gradient"),
         (lambda x: tg.sum(W * np.random.default_rng().standard_normal(2)), ValueError, "at random, .* to be an input"),
@@ -467,8 +468,8 @@ def test_functions_that_cannot_be_compiled(function, error, message):
     "wrt, error, message",
     [
         ([], ValueError, "wrt=...): empty; pass the parameters"),
-        ([np.ones(2)], TypeError, "Tensors are needed, not a ndarray"),
-        (None, TypeError, "wrt=None): pass the parameters"),
+        ([np.ones(2)], TypeError, "a Tensor is needed, not a ndarray"),
+        (None, TypeError, "a list of parameters, such as .*, is needed, not a NoneType"),
         ([W * 2.0], ValueError, "is no leaf that requires a gradient"),
         ([tg.Tensor([1.0])], ValueError, "is no leaf that requires a gradient"),
     ],
@@ -605,6 +606,8 @@ def test_stacks_of_both_types_are_not_rounded():
 
 
 def test_a_function_may_look_at_its_nodes():
+    W = tg.Tensor([1.0, 2.0], requires_grad=True)
+
     def loss(x):
         h = W * x
         first, second = h.inputs
@@ -615,6 +618,12 @@ def test_a_function_may_look_at_its_nodes():
             return tg.sum(h)
 
     assert tg.compile(loss, np.ones(2), wrt=W)(np.ones(2))[0] == 3.0
+
+
+def test_what_was_computed_before_is_refused():
+    h = tg.tanh(W)
+    with pytest.raises(ValueError, match=r"tanh of shape \(2,\) was computed before, .*; compute it inside"):
+        tg.compile(lambda x: tg.sum(h * x), np.ones(2), wrt=W)
 
 
 def test_what_makes_no_nodes_is_refused_inside():

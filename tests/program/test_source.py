@@ -136,6 +136,14 @@ def test_all_steps_are_rolled_whatever_their_number(kind, options, layers, many,
     assert max(map(len, texts[0].splitlines())) <= 120
 
 
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_each_pass_goes_through_all_steps_in_one_loop(kind):
+    """The first step too makes gradients of the states before it, though nobody asks for them."""
+    text = written(trace(*net(kind, 5, layers=2, many=True)), rolled=True)
+    assert re.findall(r"for t in range\((.*)\):", text) == ["1, T + 1", "1, T + 1", "T, 0, -1", "T, 0, -1"]
+    assert "# t = " not in text
+
+
 THREE_STEPS = '''\
 """A loss and its gradients, by backpropagation through time (BPTT), in plain NumPy.
 
@@ -243,6 +251,7 @@ def test_a_mean_over_time_belongs_to_no_step():
     text = written(found, rolled=True)
     assert text.count("for t in range(") == 2
     assert "[T]" not in text
+    assert "# dy = 0.1429 (y − Ys),  " in text
 
 
 def test_layers_with_a_state_that_is_learnt():
@@ -253,7 +262,10 @@ def test_layers_with_a_state_that_is_learnt():
         hs, _ = rnn(xs, states)
         return sum((h * h).sum() for h in hs)
 
-    assert_written(loss, (np.random.default_rng(0).standard_normal((5, D)),), [*states, *rnn.parameters()])
+    xs = np.random.default_rng(0).standard_normal((5, D))
+    text = written(assert_written(loss, (xs,), [*states, *rnn.parameters()]))
+    assert "loss, [dh1, dh2, dW1, dU1, db1, dW2, dU2, db2] = bptt(xs, h1, h2, W1, U1, b1, W2, U2, b2)\n" in text
+    assert "dh1 = ᵗU1 dĥ1\n" in text and "    dh1 += U1.T @ dĥ1\n" in text
 
 
 def test_gradients_of_inputs_and_further_outputs():
@@ -529,6 +541,13 @@ def test_sums_say_over_which_steps():
     text = written(trace(lambda xs: loss(xs) + 0.05 * tg.sum(b * b), (xs,), [U, b]))
     assert "# db = 0.1 b\n" in text and "Σ 0.05" not in text
     assert sums_over_time(recurrent(lambda x, h, t: tg.linear((U, W)[t % 2], h) + x), (xs,), [U, W]) == []
+
+
+def test_a_gradient_with_a_term_that_has_no_notation_has_no_equation():
+    U, b = Tensor(np.full((H, H), 0.1), True, "U"), Tensor(np.full(H, 0.1), True, "b")
+    loss = recurrent(lambda x, h, t: tg.tanh(tg.linear(U, h) + b + x))
+    text = written(trace(lambda xs: loss(xs) + tg.sum(tg.square(tg.cumsum(b))), (np.ones((4, H)),), [U, b]))
+    assert "dU = " in text and "# db = " not in text and ",  db = " not in text
 
 
 def test_gradients_of_an_outer_product():

@@ -5,6 +5,7 @@ import gc
 import itertools
 import os
 import random
+import threading
 import time
 import types
 import uuid
@@ -181,12 +182,23 @@ def coins(seed):
         counter[0] += 1
         return counter[0] > 100
 
+    def imported():
+        import random as chance
+
+        return chance.random() < 0.5
+
+    def imported_by_name():
+        from numpy.random import rand
+
+        return rand() < 0.5
+
     layer = Dropout()
     flips = [
         lambda: rng.random() < 0.5, lambda: old.rand() < 0.5, lambda: python.random() < 0.5,
         lambda: np.random.rand() < 0.5, lambda: random.random() < 0.5, lambda: box["rng"][0].integers(2),
         lambda: next(count) > 100, lambda: next(listed) > 100, lambda: next(made) > 100, layer.late,
         lambda: late(steps), lambda: late(times), lambda: np.random.default_rng().random() < 0.5,
+        imported, imported_by_name, lambda: random.choice([0, 1]), functools.partial(random.getrandbits, 1),
         lambda: os.urandom(1)[0] < 128, lambda: uuid.uuid4().int % 2, lambda: random.SystemRandom().random() < 0.5,
     ]  # fmt: skip
     return [layer, *(functools.partial(lambda flip, x: tg.sum(W * x) if flip() else tg.sum(W), flip) for flip in flips)]
@@ -197,6 +209,40 @@ def test_a_coin_is_refused_however_it_falls(seed):
     for function in coins(seed):
         with pytest.raises(ValueError, match="run twice on the same inputs, it does not do the same"):
             tg.compile(function, X, wrt=W)
+
+
+@pytest.fixture
+def a_thread_that_draws():
+    """Another thread draws from the generators that all share, without end."""
+    drawn, done = threading.Event(), threading.Event()
+
+    def draw():
+        while not done.is_set():
+            random.random(), np.random.rand()
+            drawn.set()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    drawn.wait()
+    yield
+    done.set()
+    thread.join()
+
+
+def test_what_another_thread_draws_is_no_chance_of_the_function(a_thread_that_draws):
+    own = random.Random(0)
+
+    def loss(x):
+        time.sleep(0.02)  # in which it draws
+        return tg.sum(W * x) * len(own.getstate()) * np.exp(1.0)
+
+    assert_close(tg.compile(loss, X, wrt=W)(X), eager(loss, (tg.Tensor(X),), [W]))
+
+
+def test_a_coin_is_refused_whatever_another_thread_draws(a_thread_that_draws):
+    for flip in (random.random, np.random.rand):
+        with pytest.raises(ValueError, match="and changes (<random.Random|RandomState)"):
+            tg.compile(lambda x: tg.sum(W * x) if flip() < 2.0 else tg.sum(W), X, wrt=W)  # noqa: B023
 
 
 def test_what_a_collection_of_garbage_asks_for_is_no_chance():

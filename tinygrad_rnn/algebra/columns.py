@@ -32,28 +32,28 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[in
     return column, steps
 
 
-def steps_written(order: list[Tensor]) -> tuple[dict[Tensor, int], set[Tensor]]:
+def steps_written(order: list[Tensor]) -> dict[Tensor, int]:
     """The time step that each node is written with: its own, or that of the only column it stands in.
 
-    An input that stands in several, and is the only one of its name, needs none.
-
-    Returns:
-        The steps; and the parameters that stand in several columns, each time written with the step of that use.
+    An input that stands in several, and is the only one of its name, needs none; nor does a parameter, which is written
+    with the step of each use.
     """
     column, steps = columns_of(order)
     users = used_in(order, column)
     written: dict[Tensor, int] = {}
-    several: set[Tensor] = set()
     called = Counter(x.name for x in order)
     for x in order:
         standing = {column[x]} if column[x] is not None else users[x]
         if x.step is not None and (len(standing) == 1 or called[x.name] > 1):
             written[x] = x.step
-        elif x.is_leaf and x.requires_grad and x.step is None:
-            several |= {x} if len(standing) > 1 else set()
-        elif len(standing) == 1 and standing <= set(steps):
+        elif len(standing) == 1 and standing <= set(steps) and not is_parameter(x):
             (written[x],) = standing
-    return written, several
+    return written
+
+
+def is_parameter(x: Tensor) -> bool:
+    """Tell whether a Tensor is a parameter: a leaf that requires a gradient, and is of no time step."""
+    return x.is_leaf and x.requires_grad and x.step is None
 
 
 def used_in(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, set[float | None]]:
@@ -71,18 +71,12 @@ def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> Non
     So is a variable put that is made of several earlier steps, as what attention finds. But one that was read out of an
     earlier step, y(t-1), stands in that one's.
     """
-    made_of: dict[Tensor, tuple[float, float]] = {}  # the earliest step that a node is read out of, and the latest
-    for node in order:
-        spans = [made_of[x] for x in node.inputs if x in made_of] or [(math.inf, -math.inf)]
-        earliest, latest = min(lo for lo, _ in spans), max(hi for _, hi in spans)
-        if column[node] is not None:
-            earliest, latest = column[node], max(latest, column[node])
-        made_of[node] = earliest, latest
+    made_of = _made_of(order, column)
     made_for: dict[Tensor, set[float]] = defaultdict(set)
     for node in reversed(order):
         steps = made_for[node]
         if column[node] is None and not node.is_leaf and steps:
-            earliest, latest = made_of[node]
+            earliest, latest = made_of.get(node, (math.inf, -math.inf))
             nameless = node.name is None and (len(steps) == 1 or latest <= min(steps))
             if nameless or latest == -math.inf or earliest < latest < min(steps):
                 column[node] = min(steps)
@@ -96,14 +90,19 @@ def _read_out(order: list[Tensor], column: dict[Tensor, float | None], steps: li
 
     Where only one step is read out, or a node comes from several, it stands in a last column.
     """
-    came_from: dict[Tensor, tuple[float, float]] = {}
-    for node in order:
-        if column[node] is not None:
-            came_from[node] = (column[node], column[node])
-        elif spans := [came_from[x] for x in node.inputs if x in came_from]:
-            came_from[node] = (min(lo for lo, _ in spans), max(hi for _, hi in spans))
+    came_from = _made_of(order, column)
     read_out = {lo for n, (lo, hi) in came_from.items() if column[n] is None and lo == hi}
     for node in order:
         if column[node] is None and not node.is_leaf:
             lo, hi = came_from.get(node, (steps[0], steps[-1] + 1))
             column[node] = lo if lo == hi and len(read_out) > 1 else steps[-1] + 1
+
+
+def _made_of(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, tuple[float, float]]:
+    """The first and the last column that a node is made of: its own if it has one."""
+    spans: dict[Tensor, tuple[float, float]] = {}
+    for node in order:
+        found = [spans[x] for x in node.inputs if x in spans] if column[node] is None else [(column[node],) * 2]
+        if found:
+            spans[node] = min(lo for lo, _ in found), max(hi for _, hi in found)
+    return spans

@@ -1,28 +1,24 @@
 """The formulas of a recorded graph: how a node was made, and what becomes of a gradient on its way back.
 
 Nothing here knows a derivative, or the chain rule. A node is written as its row of the table has it; a gradient is
-what the row's rule makes of it, on trees. Where people write a derivative otherwise than its rule says, the row has it.
+what the row's rule makes of it, on trees: these take operators, NumPy's functions and the table's own primitives as
+arrays do. Where people write a derivative otherwise than its rule says, the row has it.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
-import tinygrad_rnn.algebra.operators  # noqa: F401 - rules run on trees by them
+import numpy as np
+
+from tinygrad_rnn import primitives as P
+from tinygrad_rnn.algebra import trees
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.reading import read
-from tinygrad_rnn.algebra.trees import (
-    Tree,
-    Unwritten,
-    factors,
-    gradient,
-    matrix,
-    number,
-    plus,
-    symbol,
-    times,
-    total,
-    transposed,
-)
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, number, plus, symbol, times
+from tinygrad_rnn.choices import TESTS
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 
@@ -31,38 +27,80 @@ Path = Sequence[Hop]  # the local derivatives to multiply, in the order in which
 Writes = Callable[[Tensor], bool]  # whether a node is a variable
 
 DEEPEST = 4  # expressions of unnamed nodes are written out this many primitives deep
+_ROWS = {row.forward: row for row in P.TABLE.values()}  # those whose forward function is NumPy's own
 
 
 def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
     """The expression that made a node, down to variables: U h⁽¹⁾ + b."""
     if node.is_leaf:
-        return leaf(node)
+        return operand(node, writes)
     if depth == 0:
         return Tree("dots", shape=node.shape)
     row = node.primitive
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
-    if row.variadic:
-        return Tree("applied", operands, row.name, node.shape)
-    try:
-        return read(row.written, _named(node, operands), row, simplified=False).shaped(node.shape)
-    except ValueError:  # a user's own notation, which nobody can read
-        return Tree("applied", operands, row.name, node.shape)
+    if not row.variadic:
+        with suppress(ValueError):  # a user's own notation, which nobody can read
+            return read(row.written, _arguments(node, operands), row, simplified=False).shaped(node.shape)
+    return Tree("applied", operands, row.name, node.shape)
 
 
-def _named(node: Tensor, inputs: Sequence[Tree]) -> dict[str, Tree]:
+def operand(x: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
+    """An input as its user's expression holds it: a variable, a bare number by its value, or how it was made."""
+    if x.is_leaf or writes(x):
+        return number(x.item()) if is_number(x) else symbol(x)
+    return expression(x, writes, depth)
+
+
+def _arguments(node: Tensor, inputs: Sequence[Tree]) -> dict[str, Tree]:
     """The arguments of a node by their names in its row's notation; static ones as numbers or words."""
     static = [number(x) if isinstance(x, (int, float)) else Tree("applied", of=str(x), shape=()) for x in node.static]
     return dict(zip(node.primitive.argument_names, [*inputs, *static]))  # noqa: B905 - an index may hold inputs
 
 
-def operand(x: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
-    """An input as its user's expression holds it: the variable if it has a name, else how it was made."""
-    return leaf(x) if x.is_leaf or writes(x) else expression(x, writes, depth)
+def made(primitive: Primitive, inputs: Sequence[Any], *static: Any) -> Tree:
+    """The formula of a primitive on formulas, as its row writes it.
+
+    Raises:
+        Unwritten: the row has no notation for its inputs.
+    """
+    if primitive.variadic or len(inputs) > len(primitive.argument_names) or "…" in primitive.written:
+        raise Unwritten(primitive.name)
+    operands = [x if isinstance(x, Tree) else number(x) for x in inputs]
+    arrays = [np.broadcast_to(np.float64(1), x.shape) for x in operands]
+    with np.errstate(all="ignore"):
+        shape = trees.broadcast(operands) if primitive.by_element else np.shape(primitive.forward(*arrays, *static))
+    formula = read(primitive.written, dict(zip(primitive.argument_names, operands)), primitive)  # noqa: B905
+    if primitive.products and primitive.sums_rows and operands[0].ndim > 1:  # of a batch, over its rows
+        formula = trees.total(formula, shape)
+    return formula.shaped(shape)
 
 
-def leaf(x: Tensor) -> Tree:
-    """A variable or a constant; a bare number by its value."""
-    return number(x.item()) if is_number(x) else symbol(x)
+def _array_ufunc(self: Tree, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Tree:
+    row = _ROWS.get(ufunc) or TESTS.get(ufunc)
+    if row is None or method != "__call__" or keywords:
+        raise Unwritten(ufunc.__name__)
+    formula = made(row, inputs)
+    return formula if ufunc in _ROWS else Tree("brackets", [formula])
+
+
+def _array_function(self: Tree, function: Callable, types: Any, inputs: tuple, keywords: dict) -> Tree:
+    if function is np.where:
+        return made(P.where, (*inputs[1:], inputs[0]))
+    if function is np.sum:
+        return made(P.sum_, inputs, keywords.get("axis"), keywords.get("keepdims", False))
+    if function in _ROWS and not keywords:
+        return made(_ROWS[function], inputs[:1], *inputs[1:])
+    raise Unwritten(function.__name__)
+
+
+def _undecided(self: Tree, *_: Any) -> Any:
+    raise Unwritten("a selection, or a decision")
+
+
+Tree.__array_ufunc__, Tree.__array_function__ = _array_ufunc, _array_function
+Tree.__record__ = lambda self, primitive, inputs, *static: made(primitive, inputs, *static)
+Tree.T = property(lambda self: made(P.transpose, (self,), None))
+Tree.__getitem__ = Tree.__bool__ = _undecided
 
 
 def formula_passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
@@ -73,30 +111,22 @@ def formula_passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
     """
     row, x = node.primitive, node.inputs[i]
     stated = row.derivatives[i] if i < len(row.derivatives) else None
-    inputs = [] if hands_on(row, i) else [operand(y, writes) for y in node.inputs]
-    if not inputs:
-        term, shape = g, node.shape
-    elif stated is not None:
-        try:
-            derivative = read(stated, _named(node, inputs), node)
-        except ValueError as error:
-            raise Unwritten(stated) from error
-        side = next((pair.index(i) for pair in row.products if i in pair), None)
-        if side is None:
-            term, shape = times(derivative, g), node.shape
+    try:
+        if hands_on(row, i):
+            term = g.shaped(node.shape)
+        elif stated is None:
+            inputs = [operand(y, writes) for y in node.inputs]
+            term = row.rules(len(inputs))[i](g, operand(node, writes), *inputs, *node.static)
         else:
-            term, shape = _product_passed_back(derivative, g, side), x.shape
-    else:
-        ans = symbol(node) if writes(node) else expression(node, writes)
-        try:
-            term = row.rules(len(inputs))[i](g, ans, *inputs, *node.static)
-        except Exception as error:  # a rule may do what only arrays can
-            raise Unwritten(row.name) from error
-        shape = term.shape
-    return total(term, x.shape) if _is_summed(shape, x.shape) else term.shaped(x.shape)
+            derivative = read(stated, _arguments(node, [operand(y, writes) for y in node.inputs]), node)
+            side = next((pair.index(i) for pair in row.products if i in pair), None)
+            term = times(derivative, g).shaped(node.shape) if side is None else _multiplied(derivative, g, side)
+    except Exception as error:  # a rule may do what only arrays can, and a user's notation be one that nobody can read
+        raise Unwritten(row.name) from error
+    return trees.total(term, x.shape) if math.prod(term.shape) > x.size else term.shaped(x.shape)
 
 
-def _product_passed_back(other: Tree, g: Tree, side: int) -> Tree:
+def _multiplied(other: Tree, g: Tree, side: int) -> Tree:
     """g ᵗB for the left matrix of A B, and ᵗA g for the right one; for a vector A or B, which is a column, as columns.
 
     Args:
@@ -104,10 +134,10 @@ def _product_passed_back(other: Tree, g: Tree, side: int) -> Tree:
         side: 0 for the left one, 1 for the right one.
     """
     if g.ndim == 0:  # of ᵗa b
-        return times(transposed(other), g)
+        return times(trees.transposed(other), g)
     if side == 1 and other.ndim == 1:  # of ᵗB a, in which B is the left one
-        return transposed(matrix(g, other))
-    return matrix(*[(g, other), (other, g)][side])
+        return trees.transposed(trees.matrix(g, other))
+    return trees.matrix(*[(g, other), (other, g)][side])
 
 
 @functools.cache
@@ -118,12 +148,6 @@ def hands_on(primitive: Primitive, i: int) -> bool:
         return primitive.rules(i + 1)[i](g, None, *primitive.argument_names) is g
     except (TypeError, ValueError, IndexError, AttributeError):
         return False
-
-
-def _is_summed(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    """True for a cotangent that is summed, since the input was broadcast."""
-    kept = (1,) * (len(shape) - len(to)) + tuple(to)
-    return any(n != m for n, m in zip(shape, kept, strict=False))
 
 
 def along(path: Path, g: Tree, writes: Writes) -> Tree:
@@ -139,7 +163,7 @@ def back(paths: Sequence[Path], g: Tree, writes: Writes) -> Tree:
     if len(terms) == 1:
         return terms[0]
     hole = gradient(paths[0][0][0])
-    found = [factors(along(path, hole, writes), hole) for path in paths]
+    found = [trees.factors(along(path, hole, writes), hole) for path in paths]
     if all(f is not None and all(does == "times" for does, _ in f) for f in found):
         return times(plus(*[times(*[factor for _, factor in f]) for f in found]), g).shaped(terms[0].shape)
     return plus(*terms)
@@ -152,11 +176,9 @@ def met(path: Path, writes: Writes) -> list[Tree] | None:
     """
     found: list[tuple[str, Tree]] = []
     for node, i in path:
-        hole = gradient(node)
-        try:
-            new = factors(formula_passed_back(node, i, hole, writes), hole)
-        except Unwritten:
-            return None
+        hole, new = gradient(node), None
+        with suppress(Unwritten):
+            new = trees.factors(formula_passed_back(node, i, hole, writes), hole)
         if new is None or any(does == "total" for does, _ in found):
             return None
         found += new
@@ -174,9 +196,9 @@ def derivative(paths: Sequence[Path], writes: Writes) -> Tree | None:
     return None if None in products else plus(*map(in_order, products))
 
 
-def in_order(found: Sequence[Tree], first: Sequence[Tree] = ()) -> Tree:
+def in_order(found: Sequence[Tree]) -> Tree:
     """Factors side by side as they are met, numbers multiplied and first."""
-    numbers = [x for x in found if x.is_number()]
-    others = [*first, *(x for x in found if not x.is_number())]
-    product = others[0] if len(others) == 1 else Tree("beside", others, shape=()) if others else number(1)
-    return times(*numbers, product)
+    value, factors = trees.apart(Tree("times", found))
+    factors = [part for x in factors for part in (x.parts if x.head == "beside" else [x])]
+    product = Tree("beside", factors, shape=()) if len(factors) > 1 else times(*factors)
+    return times(number(value), product)

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import steps_written
+from tinygrad_rnn.algebra.columns import is_parameter, steps_written
+from tinygrad_rnn.algebra.typesetting import ACCENTS, GREEK
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 _LONGEST_NAME = 24
 _EVERY = "every"  # the step of what is written with those of its uses
 _NAME = re.compile(r"(?P<base>[^_^]+)(?:_(?P<below>\{[^{}]*\}|[^_^{}]+))?(?:\^(?P<above>\{[^{}]*\}|[^_^{}]+))?")
-_ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307", "ddot": "\u0308"}
 
 
 class Letter(str):
@@ -86,7 +86,7 @@ class Notation:
         if isinstance(name, GradientName):
             base, below, above = self.parts(name.of, step, layer)
             return f"d{base}", below, above
-        base, below, above = _split(name)
+        base, below, above = _split(name if type(name) is Letter else _printable(name))
         if type(name) is Letter:
             of = "y" if base == "logits" and base not in self.letters else base
             base, of_letter, above = _split(self.letters.get(of) or of)
@@ -122,8 +122,7 @@ class Names:
 
     def __init__(self, nodes: Sequence[Tensor], outputs: Sequence[Tensor] = ()):
         self.nodes, outputs = nodes, set(outputs or nodes[-1:])
-        self.steps: dict[Tensor, int | str]
-        self.steps, several = steps_written(nodes)
+        self.steps: dict[Tensor, int | str] = steps_written(nodes)
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:
@@ -131,8 +130,7 @@ class Names:
             if not isinstance(x.name, GradientName) and not cut and (x.name is not None or x in outputs):
                 named.setdefault((str(x.name or OUTPUT), x.layer), []).append(x)
         for alike in named.values():
-            every = several | {x for x in alike if x.is_leaf and x.requires_grad and x.step is None}
-            steps = {x: _EVERY if x in every else x.name and self.steps.get(x) for x in alike}
+            steps = {x: _EVERY if is_parameter(x) else x.name and self.steps.get(x) for x in alike}
             if len(set(steps.values())) < len(alike) or (_EVERY in steps.values() and len(alike) > 1):
                 self._tell_apart(steps)
         used = {_split(name)[0] for name, _ in named}
@@ -140,31 +138,27 @@ class Names:
         self.letters = dict(zip(arrays, _letters(arrays, used), strict=False))
 
     def _tell_apart(self, steps: Mapping[Tensor, Any]) -> None:
-        """Nodes of one name in rows, each step once in a row: a node with those that the same primitive made, and of
-        these with the last one that is made of it.
+        """Nodes of one name in rows, each step once in a row: a node with the last one that is made of it.
 
         The row that begins first has no primes. What is written with the steps of its uses has a row for itself.
         """
-        rows: list[tuple[set, set, list]] = []  # the steps of each, the primitives, and the numbers of the nodes
+        rows: list[tuple[set, list[int]]] = []  # the steps of each, and the numbers of the nodes
         row_of: dict[Tensor, int] = {}
         leaves = [x for x in self.nodes if x.is_leaf]  # in their order: an initial state before a detached copy of it
         nodes = [*(x for x in reversed(self.nodes) if not x.is_leaf), *leaves]
         for x in sorted(nodes, key=lambda x: steps.get(x) is _EVERY):
             if x in steps:
                 full = {steps[x], _EVERY} if steps[x] is not _EVERY else set(steps.values())
-                free = [
-                    (bool(made_by) and x.primitive not in {*made_by, None}, i != row_of.get(x), i)
-                    for i, (taken, made_by, _) in enumerate(rows) if full.isdisjoint(taken)
-                ]  # fmt: skip
-                row_of[x] = min(free, default=(len(rows),))[-1]
+                free = [(i != row_of.get(x), i) for i, (taken, _) in enumerate(rows) if full.isdisjoint(taken)]
+                row_of[x] = min(free, default=(True, len(rows)))[1]
                 if row_of[x] == len(rows):
-                    rows.append((set(), set(), []))
-                for known, new in zip(rows[row_of[x]], (steps[x], x.primitive, x.born), strict=True):
-                    known.append(new) if isinstance(known, list) else known.add(new)
+                    rows.append((set(), []))
+                rows[row_of[x]][0].add(steps[x])
+                rows[row_of[x]][1].append(x.born)
             for y in x.inputs if x in row_of else ():
                 row_of[y] = min(row_of[x], row_of.get(y, len(rows)))
-        rows.sort(key=lambda row: (_EVERY in row[0], min(row[2])))
-        self.primes |= {born: i for i, (_, _, numbers) in enumerate(rows) for born in numbers}
+        rows.sort(key=lambda row: (_EVERY in row[0], min(row[1])))
+        self.primes |= {born: i for i, (_, numbers) in enumerate(rows) for born in numbers}
 
     def prime(self, x: Tensor) -> str:
         """The primes behind the name of a node."""
@@ -186,8 +180,8 @@ def _letters(arrays: Iterable[Tensor], used: set[str]) -> Iterable[str]:
 @functools.lru_cache(4096)
 def _split(name: str) -> tuple[str, str, str]:
     r"""A name as people write it, W_{xh}^{(1)}, $W$ or \alpha: its base, and what stands below and above it."""
-    name = re.sub(r"\\(\w+)\{(\w)\}", lambda m: m[2] + _ACCENTS.get(m[1], ""), name.strip("$") or name)
-    name = re.sub(r"\\([A-Za-z]+)", lambda m: _greek(m[1]) or m[0], name)
+    name = re.sub(r"\\(\w+)\{(\w)\}", lambda m: m[2] + ACCENTS.get(m[1], ""), name.strip("$") or name)
+    name = re.sub(r"\\([A-Za-z]+)", lambda m: GREEK.get(m[1], m[0]), name)
     match = _NAME.fullmatch(name)
     base, below, above = match.group("base", "below", "above") if match else (*name.partition("_")[::2], "")
     if not base or name.endswith("_"):
@@ -195,21 +189,8 @@ def _split(name: str) -> tuple[str, str, str]:
     return unicodedata.normalize("NFC", base), (below or "").strip("{}"), (above or "").strip("{}")
 
 
-def _greek(word: str) -> str | None:
-    """The letter that LaTeX calls so."""
-    size = "CAPITAL" if word[0].isupper() else "SMALL"
-    try:
-        return unicodedata.lookup(f"GREEK {size} LETTER {word.upper().replace('LAMBDA', 'LAMDA')}")
-    except KeyError:
-        return None
-
-
-def printable(name: str) -> str:
+def _printable(name: str) -> str:
     """A name on one line, without control characters, and no longer than can be drawn."""
-    if isinstance(name, GradientName):
-        return GradientName(printable(name.of), name.born)
-    if isinstance(name, Letter):
-        return name
     name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
     name = unicodedata.normalize("NFC", name)
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

@@ -13,8 +13,8 @@ from tinygrad_rnn.algebra import trees
 from tinygrad_rnn.algebra.trees import Tree, number
 
 _TOKEN = re.compile(
-    r" ?(?P<infix>[-+−⊙=≠<≤>≥,]| / | (?:mod|and|or)(?= )) ?|(?P<call>[^\W\d_]\w*(?: [^\W\d_]\w*)*)\(|(?P<f>\{f\}′?)\("
-    r"|\{(?P<operand>\w+)\}|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) |(?P<word>(?!ᵗ)[^\W\d_]\w*)"
+    r" ?(?P<infix>[-+−⊙=≠<≤>≥,]| / | (?:mod|and|or)(?= )) ?|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) "
+    r"|(?P<name>\{f\}′?(?=\()|(?!ᵗ)[^\W\d_]\w*(?:(?: [^\W\d_]\w*)*(?=\())?)|\{(?P<operand>\w+)\}"
     r"|(?P<sign>\[…\]|\S| (?=\S))"
 )
 _INFIXES = {**dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), (0, "relation")),
@@ -55,16 +55,16 @@ def read(template: str, operands: Mapping[str, Tree], function: Any, simplified:
 @functools.cache
 def _parsed(template: str) -> Tree:
     """A template as a tree, with operands to be filled in."""
-    tokens = [(match.lastgroup, match[match.lastgroup]) for match in _TOKEN.finditer(template)][::-1]
+    tokens = [("end", ""), *[(match.lastgroup, match[match.lastgroup]) for match in _TOKEN.finditer(template)][::-1]]
 
     def skipped(text: str) -> bool:
-        return bool(tokens) and tokens[-1][1] == text and bool(tokens.pop())
+        return tokens[-1][1] == text and bool(tokens.pop())
 
     def tree(least: int = 0) -> Tree:
         """The next operand, with all operators behind it that bind at least so tightly."""
         left = operand()
-        while tokens and tokens[-1][1] in _INFIXES and _INFIXES[tokens[-1][1]][0] >= least:
-            sign = tokens.pop()[1]
+        while _INFIXES.get(tokens[-1][1], (-1, ""))[0] >= least:
+            _, sign = tokens.pop()
             level, head = _INFIXES[sign]
             if sign == "[…]":
                 left = Tree(head, [left])
@@ -72,28 +72,23 @@ def _parsed(template: str) -> Tree:
             right = number("²³".index(sign) + 2) if sign in "²³" else tree(level + 1)
             right = Tree("negative", [right]) if sign == "−" else right
             head = "times" if sign == " " and left.is_number() else head
-            of = sign.strip() if head == "relation" else "spaced" if sign == " / " else None
-            left = Tree(head, [left, right], of)
+            left = Tree(head, [left, right], {"relation": sign.strip(), "over": sign}.get(head))
         return left
 
-    def arguments() -> list[Tree]:
-        found = [tree()]
-        while skipped(","):
-            found.append(tree())
-        return found if skipped(")") else _failed(template)
-
     def operand() -> Tree:
-        kind, text = tokens.pop() if tokens else _failed(template)
+        kind, text = tokens.pop()
         if kind == "operand":
             return Tree("operand", of=text)
         if kind == "number":
             return number(0.5 if text == "½" else float(text))
-        if kind == "call":
-            return Tree("applied", arguments(), text)
-        if kind == "word":
-            return Tree("applied", of=text)
-        if kind == "f":
-            return Tree("prime" if text.endswith("′") else "applied", arguments(), _FUNCTION)
+        if kind == "name":
+            arguments: list[Tree] = []
+            while skipped("," if arguments else "("):
+                arguments.append(tree())
+            if arguments and not skipped(")"):
+                _failed(template)
+            head = "prime" if text.endswith("′") else "applied"
+            return Tree(head, arguments, _FUNCTION if text.startswith(_FUNCTION) else text)
         if text in _PREFIXES:
             least, head = _PREFIXES[text]
             return Tree(head, [tree(least)], text if head == "words" else None)
@@ -103,7 +98,7 @@ def _parsed(template: str) -> Tree:
         return (Tree(head, [inside]) if head else inside) if skipped(end) else _failed(template)
 
     found = tree()
-    return _failed(template) if tokens else found
+    return found if skipped("") else _failed(template)
 
 
 def _failed(template: str) -> Any:

@@ -12,7 +12,7 @@ batch is multiplied, one of its rows stands for all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -37,13 +37,9 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     def __init__(
-        self,
-        head: str,
-        parts: Iterable[Tree] = (),
-        of: Any = None,
-        shape: Shape | None = None,
+        self, head: str, parts: Iterable[Tree] = (), of: Any = None, shape: Shape | None = None,
         comes_back: bool = False,
-    ):
+    ):  # fmt: skip
         self.head, self.parts, self.of = head, tuple(parts), of
         self.shape = broadcast(self.parts) if shape is None else tuple(shape)
         self.comes_back = comes_back or any(part.comes_back for part in self.parts)
@@ -74,9 +70,9 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
 
 def broadcast(parts: Iterable[Tree]) -> Shape:
     """The shape that the values of some parts have together; of those that are no functions by element, the largest."""
-    shapes = [part.shape for part in parts]
+    shapes = list(dict.fromkeys(part.shape for part in parts))
     try:
-        return np.broadcast_shapes(*shapes)
+        return shapes[0] if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     except ValueError:
         return max(shapes, key=len)
 
@@ -99,57 +95,53 @@ def number(value: float) -> Tree:
 # Simplification, a small rule for each head
 
 
-def negative(x: Tree) -> Tree:
-    """−x: a number's sign is its own, two cancel."""
+def apart(x: Tree) -> tuple[float, list[Tree]]:
+    """A formula as a product by element: the number, with its sign, and the other factors."""
     if x.is_number():
-        return number(-x.of).shaped(x.shape, x.comes_back)
-    return x.parts[0] if x.head == "negative" else Tree("negative", [x])
-
-
-def plus(*parts: Tree) -> Tree:
-    """Terms side by side: zeros dropped, numbers added, equal terms counted, a negative one not first."""
-    if _is_negative(parts[0]):  # h − n, not −n + h
-        parts = tuple(sorted(parts, key=_is_negative))
-    terms = [t for x in parts for t in (x.parts if x.head == "sum" else (x,))]
-    counted: dict[Any, list[Tree]] = {}
-    for t in terms:
-        counted.setdefault("numbers" if t.is_number() else t.key, []).append(t)
-    numbers = number(sum(t.of for t in counted.get("numbers", ())))
-    terms = [numbers if k == "numbers" else times(number(len(x)), x[0]) for k, x in counted.items()]
-    terms = [t for t in terms if not t.is_number(0)]
-    shape = broadcast(parts)
-    return Tree("sum", terms, shape=shape) if len(terms) > 1 else (terms or [number(0)])[0].shaped(shape)
-
-
-def _is_negative(x: Tree) -> bool:
-    return x.head == "negative" or (x.is_number() and x.of < 0) or (x.head == "times" and _is_negative(x.parts[0]))
+        return x.of, []
+    if x.head not in ("negative", "times"):
+        return 1.0, [x]
+    found = [apart(part) for part in x.parts]
+    value = math.prod(value for value, _ in found)
+    return -value if x.head == "negative" else value, [factor for _, others in found for factor in others]
 
 
 def times(*parts: Tree) -> Tree:
     """Element by element, or by numbers: these multiplied and first, the sign outside, gradients last."""
-    value, factors = _numbers_apart(_factors(parts))
-    factors.sort(key=lambda x: x.comes_back)
-    shape, comes_back = broadcast(parts), any(x.comes_back for x in parts)
+    whole = Tree("times", parts)
+    value, factors = apart(whole)
     if value == 0 or not factors:
-        return number(value).shaped(shape, comes_back)
+        return number(value).shaped(whole.shape, whole.comes_back)
+    factors.sort(key=lambda x: x.comes_back)
     factors = [number(abs(value)), *factors] if abs(value) != 1 else factors
-    product = factors[0] if len(factors) == 1 else Tree("times", factors)
-    product = product.shaped(shape, comes_back)
-    return negative(product) if value < 0 else product
+    product = factors[0] if len(factors) == 1 else Tree("times", factors, shape=whole.shape)
+    product = product.shaped(whole.shape, whole.comes_back)
+    return Tree("negative", [product]) if value < 0 else product
 
 
-def _factors(parts: Iterable[Tree]) -> Iterator[Tree]:
-    """The factors of a product by element, those of its factors too; a sign is a factor."""
-    for x in parts:
-        if x.head == "negative":
-            yield number(-1)
-        yield from _factors(x.parts) if x.head in ("negative", "times") else (x,)
+def _scaled(x: Tree) -> tuple[float, Tree]:
+    """The number, with its sign, that stands before a formula, and the rest."""
+    value, factors = apart(x)
+    rest = factors[0] if len(factors) == 1 else times(*factors)
+    return value, rest.shaped(x.shape, x.comes_back)
 
 
-def _numbers_apart(factors: Iterable[Tree]) -> tuple[float, list[Tree]]:
-    """The product of the numbers among some factors, and the other factors."""
-    factors = list(factors)
-    return math.prod([x.of for x in factors if x.is_number()]), [x for x in factors if not x.is_number()]
+def negative(x: Tree) -> Tree:
+    """−x: a number's sign is its own, two cancel."""
+    return times(number(-1), x)
+
+
+def plus(*parts: Tree) -> Tree:
+    """Terms side by side: zeros dropped, equal terms added up, a negative one not first."""
+    if apart(parts[0])[0] < 0:  # h − n, not −n + h
+        parts = tuple(sorted(parts, key=lambda x: apart(x)[0] < 0))
+    whole = Tree("sum", [t for x in parts for t in (x.parts if x.head == "sum" else (x,))])
+    alike: dict[tuple, list[Tree]] = {}
+    for t in whole.parts:
+        alike.setdefault(_scaled(t)[1].key, []).append(t)
+    terms = [times(number(sum(_scaled(t)[0] for t in of)), _scaled(of[0])[1]) for of in alike.values()]
+    terms = [t for t in terms if not t.is_number(0)] or [number(0)]
+    return terms[0].shaped(whole.shape) if len(terms) == 1 else Tree("sum", terms, shape=whole.shape)
 
 
 def over(x: Tree, y: Tree) -> Tree:
@@ -183,10 +175,10 @@ def matrix(a: Tree, b: Tree) -> Tree:
         a = transposed(a)
     elif _is_column(a) and b.ndim == 2:
         a, b = transposed(b), a
-    value, factors = _numbers_apart([*_scaled(a), *_scaled(b)])
-    shape = (*a.shape[:-1], *b.shape[1:])
-    product = factors[0] if len(factors) == 1 else Tree("matrix", factors or [number(1)], shape=shape)
-    return times(number(value), product.shaped(shape, a.comes_back or b.comes_back))
+    (value, left), (other, right), shape = _scaled(a), _scaled(b), (*a.shape[:-1], *b.shape[1:])
+    factors = [x for x in (left, right) if not x.is_number(1)] or [left]
+    product = factors[0] if len(factors) == 1 else Tree("matrix", factors, shape=shape)
+    return times(number(value * other), product.shaped(shape, a.comes_back or b.comes_back))
 
 
 def _is_column(x: Tree) -> bool:
@@ -194,19 +186,10 @@ def _is_column(x: Tree) -> bool:
     return x.ndim == 1 and x.head != "transposed"
 
 
-def _scaled(x: Tree) -> tuple[Tree, Tree]:
-    """The number, with its sign, that stands before a product, and the rest."""
-    if x.head == "negative":
-        before, rest = _scaled(x.parts[0])
-        return negative(before), rest
-    is_scaled = x.head == "times" and x.parts[0].is_number()
-    return (x.parts[0], times(*x.parts[1:])) if is_scaled else (number(1), x)
-
-
 def total(x: Tree, shape: Shape = ()) -> Tree:
     """Σ x, of a value of another shape; a number stands before it."""
-    before, x = _scaled(x)
-    return times(before, Tree("total", [x], shape=shape)).shaped(shape)
+    value, x = _scaled(x)
+    return times(number(value), Tree("total", [x], shape=shape)).shaped(shape)
 
 
 def weight(x: Tree) -> Tree:
@@ -225,15 +208,13 @@ def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
     """
     if x.key == hole.key or x.is_number(0):
         return [("times", x)] if x.is_number() else []
-    held = [i for i, part in enumerate(x.parts) if part.comes_back]
+    value, parts = apart(x) if x.head in ("negative", "times") else (1.0, x.parts)
+    held = [part for part in parts if part.comes_back]
     if len(held) != 1 or x.head not in ("negative", "times", "over", "matrix", "total"):
         return None
-    i = held[0]
-    inner, others = factors(x.parts[i], hole), [part for part in x.parts if part is not x.parts[i]]
-    if inner is None or (x.head == "over" and i == 1):
+    inner, others = factors(held[0], hole), [part for part in parts if part is not held[0]]
+    if inner is None or (x.head == "over" and held[0] is x.parts[1]):
         return None
-    if x.head == "negative":
-        return [*inner, ("times", number(-1))]
     if x.head == "over":
         return [*inner, ("times", over(number(1), x.parts[1]))]
     if x.head == "total" and x.parts[0].ndim == 1:
@@ -242,5 +223,5 @@ def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
     if x.head == "total":
         return [*inner, ("total", number(1))]
     if x.head == "matrix":
-        return [*inner, ("left" if i else "right", others[0])]
-    return [*inner, *(("times", part) for part in others)]
+        return [*inner, ("right" if held[0] is x.parts[0] else "left", others[0])]
+    return [*inner, *(("times", factor) for factor in [number(value), *others] if not factor.is_number(1))]

@@ -16,13 +16,18 @@ _RAISED = str.maketrans("0123456789()-−+t", "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾
 _LOWERED = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 
 # fmt: off
-_ACCENTS = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0307": "dot", "\u0308": "ddot"}
+ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307", "ddot": "\u0308"}
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η",
+         "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π",
+         "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
+         "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ",
+         "Upsilon": "Υ", "Phi": "Φ", "Psi": "Ψ", "Omega": "Ω"}
+_ACCENTS, _GREEK = ({letter: f"\\{command}" for command, letter in known.items()} for known in (ACCENTS, GREEK))
 _LATEX_FUNCTIONS = {"arctan", "cos", "cosh", "exp", "log", "max", "min", "sin", "sinh", "tanh"}
-_LATEX_CAPITALS = {"GAMMA", "DELTA", "THETA", "LAMDA", "XI", "PI", "SIGMA", "UPSILON", "PHI", "PSI", "OMEGA"}
 _LATEX_SYMBOLS = {"−": "-", "⊙": r"\odot", "′": "'", "Σ": r"\textstyle\sum", "…": r"\dots", "⋯": r"\cdots",
                   "≠": r"\neq", "≤": r"\leq", "≥": r"\geq", "⁺": "^{+}"}
 _LATEX_ESCAPES = {"\\": r"\backslash{}", "~": r"{\sim}", "^": r"{\wedge}", " ": r"\ ", "'": "{'}", '"': "{''}",
-                  "`": "{`}", **{c: "\\" + c for c in "#$%&_{}"}}
+                  "`": "{`}", "′": r"{\prime}", **{c: "\\" + c for c in "#$%&_{}"}}
 # fmt: on
 
 
@@ -31,6 +36,7 @@ class Typesetting:
 
     beside = " "  # between factors
     line = "\n"  # between lines
+    before, after = "ᵗ%s", "%sᵀ"  # the transpose of what is put in
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         """A name with what stands at its right, below and above: h⁽²⁾, W_x, s₃."""
@@ -54,10 +60,6 @@ class Typesetting:
         whole = re.fullmatch(r"\(−?\d+\)", exponent)  # a number, not the name of a variable
         return base + inside.translate(_RAISED) if whole else f"{base}^{exponent}"
 
-    def transposed(self, text: str, sign: str) -> str:
-        """A transpose, ᵗU or Uᵀ."""
-        return f"ᵗ{text}" if sign == "ᵗ" else f"{text}ᵀ"
-
     def root(self, text: str, inside: str) -> str:
         """A square root, of a text that is in parentheses if need be, and what it is inside of them."""
         return f"√{text}"
@@ -69,6 +71,7 @@ class Typesetting:
 
 class _Latex(Typesetting):
     beside = r"\,"
+    before, after = "{}^t%s", r"{%s{}}^\top"
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         name, marks = _latex_name(base), (("_", below), ("^", above))
@@ -90,18 +93,16 @@ class _Latex(Typesetting):
     def raised(self, base: str, exponent: str, inside: str) -> str:
         return f"{{{base}{{}}}}^{{{inside}}}"  # the base may have an index there; alone, TeX takes its braces off
 
-    def transposed(self, text: str, sign: str) -> str:
-        return f"{{}}^t{text}" if sign == "ᵗ" else rf"{{{text}{{}}}}^\top"
-
     def root(self, text: str, inside: str) -> str:
         return rf"\sqrt{{{inside}}}"
 
     def derivative(self, of: str, by: str, direct: bool = False) -> str:
-        return rf"\frac{{\partial{'^{+}' if direct else ''} {of}}}{{\partial {by}}}"
+        return rf"\frac{{\partial{self.operator('⁺' * direct)} {of}}}{{\partial {by}}}"
 
 
 class _Markup(Typesetting):
     line = "<BR/>"
+    before, after = "<SUP>t</SUP>%s", "%s<SUP>T</SUP>"
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         indices = [f"<{tag}>{escape(text)}</{tag}>" for tag, text in (("SUB", below), ("SUP", above)) if text]
@@ -115,9 +116,6 @@ class _Markup(Typesetting):
 
     def raised(self, base: str, exponent: str, inside: str) -> str:
         return f"{base}<SUP>{inside}</SUP>"
-
-    def transposed(self, text: str, sign: str) -> str:
-        return f"<SUP>t</SUP>{text}" if sign == "ᵗ" else f"{text}<SUP>T</SUP>"
 
 
 PLAIN, LATEX, MARKUP = Typesetting(), _Latex(), _Markup()
@@ -136,20 +134,9 @@ def _latex_text(text: str) -> str:
     letters: list[str] = []
     for c in unicodedata.normalize("NFD", text):
         if c in _ACCENTS and letters:
-            letters[-1] = rf"\{_ACCENTS[c]}{{{letters[-1]}}}"
-        elif c == "′":
-            letters.append(r"{\prime}")
-        elif c.isascii():
-            letters.append(_LATEX_ESCAPES.get(c, c))
+            letters[-1] = f"{_ACCENTS[c]}{{{letters[-1]}}}"
+        elif c in _GREEK:
+            letters.append(f"{_GREEK[c]}{{}}")
         else:
-            greek = _greek(c)
-            letters.append(rf"{greek}{{}}" if greek else rf"\mathrm{{U{{+}}{ord(c):04X}}}")
+            letters.append(_LATEX_ESCAPES.get(c, c if c.isascii() else rf"\mathrm{{U{{+}}{ord(c):04X}}}"))
     return "".join(letters)
-
-
-def _greek(c: str) -> str | None:
-    match = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER ([A-Z]+)", unicodedata.name(c, ""))
-    if match is None or (match[1] == "CAPITAL" and match[2] not in _LATEX_CAPITALS) or match[2] == "OMICRON":
-        return None
-    name = match[2].replace("LAMDA", "LAMBDA")
-    return rf"\{name.lower() if match[1] == 'SMALL' else name.capitalize()}"

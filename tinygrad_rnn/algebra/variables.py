@@ -44,11 +44,6 @@ def time_steps(order: Sequence[Tensor]) -> dict[Tensor, int | None]:
     return step
 
 
-def is_parameter(x: Tensor) -> bool:
-    """Whether a Tensor is a parameter: a leaf that requires a gradient, and is of no time step."""
-    return x.is_leaf and x.requires_grad and x.step is None
-
-
 def variables(order: Sequence[Tensor], notation: Notation) -> set[Tensor]:
     """The nodes that level "named" keeps, of a graph in topological order, its output last."""
     return {n for n in order if n is order[-1] or notation.writes(n) or (n.is_leaf and n.requires_grad)}
@@ -83,12 +78,9 @@ def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) ->
     if known is None or through is None or len(known) + len(through) > _MOST_PATHS:
         return None
     new = [(*path, hop) for path in through]
-    return None if any(map(_is_long, new)) else known + new
-
-
-def _is_long(path: Path) -> bool:
-    """True for a path that is too long to be written, by the primitive that was added last."""
-    return len(path) > _LONGEST_SUM or (_counts(path[-1]) and sum(map(_counts, path)) > _LONGEST_PATH)
+    counts = _counts(hop)
+    long = any(len(path) > _LONGEST_SUM or (counts and sum(map(_counts, path)) > _LONGEST_PATH) for path in new)
+    return None if long else known + new
 
 
 def _counts(hop: Hop) -> bool:

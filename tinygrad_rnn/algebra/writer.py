@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tinygrad_rnn.algebra.formulas import DEEPEST, expression
-from tinygrad_rnn.algebra.notation import NOTATIONS, OUTPUT, Names, Notation, is_number, printable
+from tinygrad_rnn.algebra.notation import NOTATIONS, OUTPUT, Names, Notation
 from tinygrad_rnn.algebra.trees import Tree, number
 from tinygrad_rnn.algebra.typesetting import PLAIN, Typesetting
 from tinygrad_rnn.primitives import Primitive
@@ -15,20 +15,13 @@ from tinygrad_rnn.tensor import Tensor
 # powers; one name.
 ANY, SUM, PRODUCT, BESIDE, TIGHT, ATOM = range(6)
 _BINDS = {"relation": ANY, "words": ANY, "sum": SUM, "negative": SUM, "over": PRODUCT, "total": PRODUCT,
-          "matrix": BESIDE, "beside": BESIDE, "transposed": TIGHT, "root": TIGHT, "power": TIGHT}  # fmt: skip
+          "matrix": BESIDE, "beside": BESIDE,
+          "transposed": TIGHT, "root": TIGHT, "power": TIGHT, "partial": TIGHT}  # fmt: skip
 _FUNCTIONS = {"sigmoid": "σ"}
-# What stands around the one part of a formula: before it, how tightly that must bind, after it.
-_AROUND = {
-    "negative": ("−", PRODUCT, ""),
-    "size": ("|", ANY, "|"),
-    "brackets": ("[", ANY, "]"),
-    "part": ("", ATOM, "[…]"),
-}
 
 
 class Writer:
-    """Writes the formulas of one graph: a method for each head of a tree, or what stands around its one part;
-    parentheses come from the tree.
+    """Writes the formulas of one graph: a method for each head of a tree; parentheses come from the tree.
 
     Args:
         names: what the nodes are called. From them it learns whether there are several layers, and what f is: where all
@@ -39,16 +32,12 @@ class Writer:
     """
 
     def __init__(
-        self,
-        names: Names,
-        notation: Notation = NOTATIONS["interdb"],
-        setting: Typesetting = PLAIN,
-        brief: bool = False,
+        self, names: Names, notation: Notation = NOTATIONS["interdb"], setting: Typesetting = PLAIN, brief: bool = False
     ):
         self.names, self.notation, self.setting, self.brief = names, notation, setting, brief
-        self.variables: dict[tuple, str] = {}
         self.beside = setting.beside  # between a number and what it is multiplied with
-        self.layered = len({n.layer for n in names.nodes} - {None}) > 1
+        several = len({n.layer for n in names.nodes} - {None}) > 1
+        self.layers = {n: n.layer for n in names.nodes if several}  # that are written
         functions = {n.primitive for n in names.nodes if n.primitive and "{f}" in n.primitive.written}
         self.nonlinearities = sorted(f.name for f in functions)
 
@@ -58,33 +47,30 @@ class Writer:
         Args:
             at: the step of one use of a variable which has none itself.
         """
-        key = tensor, self.names.steps.get(tensor, at)
-        if key not in self.variables:
-            self.variables[key] = self._variable(*key)
-        return self.variables[key]
-
-    def _variable(self, tensor: Tensor, step: int | str | None) -> str:
         if tensor.is_leaf and tensor.name is None and tensor.size == 1:
             return self.setting.number(tensor.item())
         if self.notation.writes(tensor):
-            name, layer = printable(tensor.name), tensor.layer if self.layered else None
+            name, step, layer = tensor.name, self.names.steps.get(tensor, at), self.layers.get(tensor)
         else:
             name, step, layer = self.names.letters.get(tensor, OUTPUT), None, None
+        return self._indexed(name, tensor, step, layer)
+
+    def _indexed(self, name: str, x: Tensor, step: int | str | None, layer: int | None) -> str:
+        """A name of a variable with its primes and indices."""
         base, below, above = self.notation.parts(name, step, layer)
-        return self.setting.variable(base + self.names.prime(tensor), below, above)
+        return self.setting.variable(base + self.names.prime(x), below, above)
 
     def group(self, variables: Sequence[Tensor]) -> str:
         """Variables of one step and layer as one, (h, c)⁽²⁾."""
-        letters = [self.notation.parts(printable(x.name), None, None)[0] + self.names.prime(x) for x in variables]
+        letters = [self.notation.parts(x.name, None, None)[0] + self.names.prime(x) for x in variables]
         x = variables[0]
-        indices = self.notation.parts("", self.names.steps.get(x), x.layer if self.layered else None)[1:]
+        indices = self.notation.parts("", self.names.steps.get(x), self.layers.get(x))[1:]
         return self.setting.variable(f"({', '.join(letters)})", *indices)
 
     def letter(self, parameter: Tensor) -> str:
         """What the parameters of all gates have in common: U of U_i, U_f and so on."""
-        name = type(parameter.name)(printable(parameter.name).partition("_")[0])
-        base, below, above = self.notation.parts(name, None, parameter.layer if self.layered else None)
-        return self.setting.variable(base + self.names.prime(parameter), below, above)
+        name = type(parameter.name)(parameter.name.partition("_")[0])
+        return self._indexed(name, parameter, None, self.layers.get(parameter))
 
     def expression(self, node: Tensor, depth: int = DEEPEST) -> str:
         """The expression that made a node, down to named variables: U h⁽¹⁾ + b."""
@@ -104,24 +90,19 @@ class Writer:
 
     def text(self, t: Tree, least: int = ANY) -> str:
         """A formula, in parentheses where it binds less tightly than its place needs."""
-        text = self._around(t) if t.head in _AROUND else getattr(self, f"_{t.head}")(t)
+        text = getattr(self, f"_{t.head}")(t)
         return text if self.binds(t) >= least else f"({text})"
 
     def binds(self, t: Tree) -> int:
         """The tightness with which a formula binds."""
         if t.head == "times":
             return PRODUCT if sum(map(self.is_array, t.parts)) > 1 else BESIDE
-        known = t.of if t.head == "number" else t.of.item() if t.head == "symbol" and is_number(t.of) else 0
-        return SUM if known < 0 else _BINDS.get(t.head, ATOM)
+        return SUM if t.is_number() and t.of < 0 else _BINDS.get(t.head, ATOM)
 
     def is_array(self, t: Tree) -> bool:
         """True for what ⊙ stands beside: numbers and scalars stand beside their factors as they are."""
         shape = t.of.shape if t.head in ("symbol", "gradient") else t.shape
         return shape != () and not t.is_number()
-
-    def _around(self, t: Tree) -> str:
-        before, least, after = _AROUND[t.head]
-        return self.setting.operator(before) + self.text(t.parts[0], least) + self.setting.operator(after)
 
     def _symbol(self, t: Tree) -> str:
         return self.variable(t.of)
@@ -161,22 +142,32 @@ class Writer:
         return text
 
     def _over(self, t: Tree) -> str:
-        sign, least = (" / ", PRODUCT) if t.of == "spaced" else ("/", BESIDE)
         x, y = t.parts
-        return f"{self.text(x, TIGHT if x.head == 'matrix' else least)}{sign}{self.text(y, TIGHT)}"
+        least = TIGHT if x.head == "matrix" else PRODUCT if t.of == " / " else BESIDE
+        return f"{self.text(x, least)}{t.of or '/'}{self.text(y, TIGHT)}"
 
     def _matrix(self, t: Tree) -> str:
         return self.setting.beside.join(self.text(x, BESIDE) for x in t.parts)
 
     _beside = _matrix
 
+    def _negative(self, t: Tree) -> str:
+        return self.setting.operator("−") + self.text(t.parts[0], PRODUCT)
+
+    def _size(self, t: Tree) -> str:
+        return f"|{self.text(t.parts[0])}|"
+
+    def _brackets(self, t: Tree) -> str:
+        return f"[{self.text(t.parts[0])}]"
+
+    def _part(self, t: Tree) -> str:
+        return self.text(t.parts[0], ATOM) + self.setting.operator("[…]")
+
     def _total(self, t: Tree) -> str:
         return self.setting.operator("Σ") + self.setting.beside + self.text(t.parts[0], PRODUCT)
 
     def _transposed(self, t: Tree) -> str:
-        part, sign = t.parts[0], "ᵗ" if self.notation.transpose == "before" else "ᵀ"
-        text = f"({self.text(part)})" if part.head == "partial" else self.text(part, ATOM)
-        return self.setting.transposed(text, sign)
+        return getattr(self.setting, self.notation.transpose) % self.text(t.parts[0], ATOM)
 
     def _root(self, t: Tree) -> str:
         return self.setting.root(self.text(t.parts[0], ATOM), self.text(t.parts[0]))
@@ -194,8 +185,8 @@ class Writer:
     def _prime(self, t: Tree) -> str:
         node, f = t.of, self._called(t.of.primitive) + self.setting.operator("′")
         if self.brief and node.step is not None and t.parts[0].head not in ("symbol", "number"):
-            step, layer = self.names.steps.get(node), node.layer if self.layered else None
-            return self.setting.variable(*self.notation.parts(f"{self._letter(node.primitive)}′", step, layer))
+            indices = self.names.steps.get(node), self.layers.get(node)
+            return self.setting.variable(*self.notation.parts(f"{self._letter(node.primitive)}′", *indices))
         return f"{f}({self.text(t.parts[0])})"
 
     def _relation(self, t: Tree) -> str:

@@ -65,12 +65,11 @@ from tinygrad_rnn.bptt.through_time import (
     jacobian,
     norm_bound,
     singular_values,
-    step_jacobian_norms,
 )
 from tinygrad_rnn.bptt.truncation import Chunks, truncated
 
 __all__ = [
     "Chunks", "Gradients", "Term", "checkpoint", "closed_form", "closed_form_gradients",
     "closed_form_stacked_gradients", "contribution_table", "contributions", "expansion", "gradient_flow", "jacobian",
-    "latex", "norm_bound", "singular_values", "step_jacobian_norms", "truncated",
+    "latex", "norm_bound", "singular_values", "truncated",
 ]  # fmt: skip

@@ -122,10 +122,9 @@ def _gradients(
     call: str, layers: Sequence, V: Any, c: Any, xs: Any, targets: Any, nonlinearity: str, loss: str,
     h0s: Sequence | None, many_to_many: bool,
 ) -> list[Gradients]:  # fmt: skip
-    if nonlinearity not in list(NONLINEARITIES):
-        raise ValueError(f"{call}(nonlinearity={nonlinearity!r}): not one of {list(NONLINEARITIES)}")
-    if loss not in list(LOSSES):
-        raise ValueError(f"{call}(loss={loss!r}): not one of {list(LOSSES)}")
+    for name, given, known in (("nonlinearity", nonlinearity, NONLINEARITIES), ("loss", loss, LOSSES)):
+        if given not in list(known):
+            raise ValueError(f"{call}({name}={given!r}): not one of {list(known)}")
     layers, V, c, xs, h0s = _net(call, layers, V, c, xs, h0s)
     f, f_prime = NONLINEARITIES[nonlinearity]
     T, batch = len(xs), xs.shape[1:-1]
@@ -170,13 +169,12 @@ def _gradients(
         b_terms = np.array([dh_hat[t].sum(axis=1) for t in steps])  # of (7.9)
         dW, dU, db = (sum(terms[::-1]) for terms in (W_terms, U_terms, b_terms))  # from T down, as a sweep adds them
         grad_above = [np.zeros_like(x[1]), *(W.T @ dh_hat[t] for t in steps)]
-        gradients = Gradients(
+        found.insert(0, Gradients(
             loss=float(E), hs=rows(h[1:]), dh=rows(dh[1:]), W=dW, U=dU, V=dV,
             b=None if b is None else db, c=None if c is None else dc.sum(axis=1),
             h0=rows(dh[:1])[0], xs=rows(grad_above[1:]), W_terms=W_terms, U_terms=U_terms, b_terms=b_terms,
-        )  # fmt: skip
-        found.append(gradients)
-    return found[::-1]
+        ))  # fmt: skip
+    return found
 
 
 def _net(call: str, layers: Sequence, V: Any, c: Any, xs: Any, h0s: Sequence | None) -> tuple:

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.formulas import back, derivative, in_order, met
+from tinygrad_rnn.algebra.formulas import back, derivative, in_order
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
@@ -102,11 +102,10 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
     """
     graph = _Graph(loss, parameter, Notation.named(notation))
     terms = graph.terms(LATEX)[::-1]
-    equation = ""
+    lines = []
     for first, *others in ([t.derivatives for t in terms], [t.factors for t in terms]):
-        lines = [f"= {first}", *(text if text.startswith("-") else f"+ {text}" for text in others)]
-        equation += "".join(f"\n  & {line} \\\\" for line in lines)
-    equation = equation.removesuffix(" \\\\")
+        lines += [f"= {first}", *(text if text.startswith("-") else f"+ {text}" for text in others)]
+    equation = " \\\\".join(f"\n  & {line}" for line in lines)
     whole = Writer(graph.names, graph.notation, LATEX).text(_partial(loss, parameter))
     return f"\\begin{{align*}}\n  {whole}{equation}\n\\end{{align*}}\n"
 
@@ -115,31 +114,27 @@ class _Graph:
     """The variables of a recorded graph, and how they follow from each other.
 
     Attributes:
-        uses: what each is made of. users: the variables that each goes into.
+        users: the variables that each goes into, with how it does.
         above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator).
     """
 
     def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation, through: Collection[Tensor] | None = None):
         self.values = contributions(loss, parameter)
-        self.order = order = topological_order(loss)
-        self.loss, self.parameter, self.notation = loss, parameter, notation
-        self.uses = fold(order, (variables(order, notation) if through is None else set(through)) | {parameter})
-        self.users: dict[Tensor, list[Tensor]] = {x: [] for x in self.uses}
-        for target, uses in self.uses.items():
-            for use in uses:
-                self.users[use.source].append(target)
+        self.parameter, self.notation, order = parameter, notation, topological_order(loss)
+        self.steps, self.names = time_steps(order), Names(order)
+        uses = fold(order, (variables(order, notation) if through is None else set(through)) | {parameter})
+        self.users: dict[Tensor, list[tuple[Tensor, Use]]] = {x: [] for x in uses}
+        for target, made_of in uses.items():
+            for use in made_of:
+                self.users[use.source].append((target, use))
         self.above = self._dominators()
-        self.steps = time_steps(order)
-        self.names = Names(order)
 
     def terms(self, setting: Typesetting, step: int | None = None) -> list[Term]:
         """All terms, or that of one step."""
         checks.instance("expansion(setting=...)", setting, Typesetting, "typesetting.LATEX or PLAIN")
         uses = defaultdict(list)
-        for target, made_of in self.uses.items():
-            for use in made_of:
-                if use.source is self.parameter:
-                    uses[self.step(use)].append((target, use))
+        for target, use in self.users.get(self.parameter, ()):
+            uses[self.step(use)].append((target, use))
         if not uses:
             raise ValueError(f"expansion: the loss does not depend on {describe(self.parameter)}")
         if step is not None and step not in list(uses):
@@ -166,21 +161,21 @@ class _Graph:
         chain = [target]
         while chain[-1] in self.above:
             chain.append(self.above[chain[-1]])
-        links = [(_partial(a, b), self._paths(a, b)) for a, b in pairwise(chain[::-1])]
+        links = [(_partial(a, b), self._paths(b)) for a, b in pairwise(chain[::-1])]
         links.append((_partial(target, use.source, direct=True), use.paths))
         if len(links) > _MOST_FACTORS:
             links[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [(Tree("dots", of="⋯"), None)]
         derivatives = " ".join(writer.text(fraction) for fraction, _ in links)
         if self.notation.order == "reading":
-            return derivatives, in_order([factor for link in links for factor in self._read(*link)])
+            return derivatives, in_order([self._read(*link) for link in links])
         g = number(1).shaped((), comes_back=True)
         for link in links:
             g = self._passed(*link, g)
         return derivatives, g
 
-    def _paths(self, a: Tensor, b: Tensor) -> list[Path] | None:
-        """The paths from a to b, if no other variable is on a way from one to the other."""
-        return next(use.paths for use in self.uses[a] if use.source is b) if len(self.users[b]) == 1 else None
+    def _paths(self, x: Tensor) -> list[Path] | None:
+        """The paths to the next variable above x, if no other is on a way there."""
+        return self.users[x][0][1].paths if len(self.users[x]) == 1 else None
 
     def _passed(self, fraction: Tree, paths: list[Path] | None, g: Tree) -> Tree:
         """The gradient of b, of that of a: by the rules, or as ᵗ(∂a/∂b) dh where there is no notation."""
@@ -193,21 +188,16 @@ class _Graph:
         product = times(g, fraction.shaped(b.shape)) if a.size == 1 else matrix(transposed(fraction), g)
         return product.shaped(b.shape)
 
-    def _read(self, fraction: Tree, paths: list[Path] | None) -> list[Tree]:
-        """The factors of a link in the order in which the gradient meets them."""
-        if paths is None:
-            return [fraction]
-        if len(paths) == 1:
-            factors = met(paths[0], self.notation.writes)
-            return [fraction] if factors is None else factors
-        total = derivative(paths[::-1], self.notation.writes)
-        return [fraction if total is None else total]
+    def _read(self, fraction: Tree, paths: list[Path] | None) -> Tree:
+        """The factors of a link side by side as the gradient meets them, or ∂a/∂b where there is no notation."""
+        factors = None if paths is None else derivative(paths[::-1], self.notation.writes)
+        return fraction if factors is None else factors
 
     def _dominators(self) -> dict[Tensor, Tensor]:
         """The variable where the ways from each meet: the oldest user gives way to what all its own pass through."""
         above: dict[Tensor, Tensor] = {}
-        for x in reversed(self.uses):
-            ahead = set(self.users[x])
+        for x in reversed(self.users):
+            ahead = {target for target, _ in self.users[x]}
             while len(ahead) > 1:
                 oldest = min(ahead, key=lambda user: user.born)
                 ahead = ahead - {oldest} | {above[oldest]}

@@ -1,6 +1,5 @@
 """Long sequences in little memory: the values between a few states are forgotten, and computed again when needed."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from typing import Any
@@ -60,7 +59,7 @@ def checkpoint(
     xs = list(checks.instance("checkpoint(cell, xs)", xs, Iterable, "a series"))
     if not xs:
         raise ValueError("checkpoint(cell, xs): the sequence is empty; at least one step is needed")
-    segments = round(math.sqrt(len(xs))) if segments is None else segments
+    segments = round(len(xs) ** 0.5) if segments is None else segments
     wanted = f"a whole number from 1 to the number of steps, {len(xs)},"
     checks.whole("checkpoint", "segments", segments, 1, len(xs), wanted)
     if state is None:
@@ -159,16 +158,13 @@ def _like(tensor: Tensor, state: Tensor) -> Tensor:
 
 def _made_before(number: int, ends: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The Tensors that were born before a number, require a gradient, and were used since to make the ends."""
-    before, seen = [], set()
+    found: dict[Tensor, None] = {}
     waiting = list(ends)
     for x in waiting:  # which grows as it goes
-        if x.requires_grad and x not in seen:
-            seen.add(x)
-            if x.born < number:
-                before.append(x)
-            else:
-                waiting.extend(x.inputs)
-    return tuple(before)
+        if x.requires_grad and x not in found:
+            found[x] = None
+            waiting.extend(x.inputs if x.born >= number else ())
+    return tuple(x for x in found if x.born < number)
 
 
 def _joined(states: Sequence[Tensor]) -> Tensor:

@@ -2,14 +2,13 @@
 
 - `contributions`: the terms of ∂L/∂W = Σ_k ..., one a time step (BPTT post, Module 5, IIT slides);
   `contribution_table`: for all losses.
-- `jacobian(h_T, h_k)` and its `singular_values`; `step_jacobian_norms`: the factors that the product is made of.
+- `jacobian(h_T, h_k)` and its `singular_values`; of h(t) and h(t-1), the factors that the product is made of.
 - `gradient_flow`: ‖∂L/∂h(t)‖ at every step; `norm_bound`: what it cannot exceed (Pascanu et al. 2013; TowardsML).
 
 All of it works on any graph whose nodes know their time step, as those of every cell do, and changes no `.grad`.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import numpy as np
 
@@ -123,24 +122,22 @@ def singular_values(output: Tensor, input: Tensor) -> np.ndarray:
     return np.linalg.svd(J, compute_uv=False)
 
 
-def step_jacobian_norms(hs: Sequence[Tensor]) -> np.ndarray:
-    """‖∂h(t)/∂h(t-1)‖ for t = 2 .. T as spectral norms, (T - 1,): in the plain net and a GRU the factors that make
-    gradients vanish or explode. For an LSTM, whose gradient goes by way of c, pass the cs: ‖∂c(t)/∂c(t-1)‖.
-    """
-    hs = _states("step_jacobian_norms(hs)", hs)
-    return np.array([singular_values(h, before)[0] for before, h in pairwise(hs)])
-
-
 def gradient_flow(loss: Tensor, hs: Sequence[Tensor]) -> np.ndarray:
     """‖∂L/∂h(t)‖ for every state, (T,): 0 where the loss does not depend on it.
 
     Raises:
         TypeError: the states are no list of Tensors. ValueError: the loss is no scalar, or a state has no gradient.
     """
-    start, hs = backward_start("gradient_flow(loss, hs)", loss), _states("gradient_flow(loss, hs)", hs)
-    wanted = set(hs)
-    norms = {node: norm([g]) for node, g in sweep(loss, start) if node in wanted}
-    return np.array([norms.get(h, 0.0) for h in hs])
+    call = "gradient_flow(loss, hs)"
+    start = backward_start(call, loss)
+    if isinstance(hs, Tensor) or not isinstance(hs, Iterable):  # a stack of them is another node, which none of them is
+        raise TypeError(f"{call}: hs is a list of Tensors, as a net returns it")
+    hs = list(hs)
+    for h in hs:
+        _check_differentiable(call, h)
+    norms = dict.fromkeys(hs, 0.0)
+    norms |= {node: norm([g]) for node, g in sweep(loss, start) if node in norms}
+    return np.array([norms[h] for h in hs])
 
 
 def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.ndarray) -> np.ndarray:
@@ -207,12 +204,3 @@ def _norms(arrays: np.ndarray) -> np.ndarray:
 def _check_differentiable(call: str, x: Tensor) -> None:
     if not checks.instance(call, x, Tensor).requires_grad:
         raise ValueError(f"{call}: {describe(x)} does not require a gradient")
-
-
-def _states(call: str, hs: Sequence[Tensor]) -> list[Tensor]:
-    """States checked to be a list of Tensors of a graph; a stack of them is another node, which none of them is."""
-    if isinstance(hs, Tensor) or not isinstance(hs, Iterable) or not all(isinstance(h, Tensor) for h in hs):
-        raise TypeError(f"{call}: hs is a list of Tensors, as a net returns it")
-    for h in hs:
-        _check_differentiable(call, h)
-    return list(hs)

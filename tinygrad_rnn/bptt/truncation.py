@@ -27,16 +27,9 @@ class Chunks(Iterator[float]):
 
 
 def truncated(
-    rnn: Recurrent,
-    readout: Module,
-    loss_fn: Callable[[Tensor, Any], Tensor],
-    xs: Any,
-    targets: Sequence[Any],
-    length: int,
-    state: Any = None,
-    back: int | None = None,
-    compile: Callable | None = None,
-) -> Chunks:
+    rnn: Recurrent, readout: Module, loss_fn: Callable[[Tensor, Any], Tensor], xs: Any, targets: Sequence[Any],
+    length: int, state: Any = None, back: int | None = None, compile: Callable | None = None,
+) -> Chunks:  # fmt: skip
     """Go through a series chunk by chunk; yield each chunk's loss when its gradients have been added to `.grad`.
 
         for loss in truncated(rnn, readout, squared_error, xs, targets, length=25):
@@ -70,12 +63,15 @@ def truncated(
         An iterator over the chunks that gives the sum of the losses of each, a float; its `.state` is that after them.
 
     Raises:
-        ValueError: length is not between 1 and T, back is less than length, or there is not one target a step.
+        ValueError: length is not between 1 and T, back is less than length, there is not one target a step, or rnn runs
+            in reverse.
         TypeError: rnn is no RNN, LSTM or GRU, or length or back is no integer.
         ValueError: `back` and `compile` together: a program goes through a chunk whole.
     """
     leaves_the_graph("truncated()", "call it on its own, with compile=tg.compile")
     checks.instance("truncated(rnn, ...)", rnn, Recurrent, "an nn.RNN, LSTM or GRU")
+    if rnn.reverse:
+        raise ValueError("truncated(rnn, ...): a net with reverse=True begins at the end, and needs the whole series")
     for name, series in (("xs", xs), ("targets", targets)):
         checks.instance(f"truncated({name}=...)", series, Sized, "a series")
     T = len(xs)

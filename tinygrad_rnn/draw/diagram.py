@@ -55,10 +55,9 @@ class Diagram(Drawing):
                 table). OSError: the file cannot be written. DrawingError: no layout engine is installed, or it fails.
             ImportError: a .gif without Pillow.
         """
-        suffix = Path(path).suffix.lower()
-        if suffix[1:] not in FORMATS:
-            known = ", ".join(f".{name}" for name in FORMATS)
-            raise ValueError(f"cannot save {os.fspath(path)!r}: the suffix says as what, and is one of {known}")
+        suffix, known = Path(path).suffix.lower(), [f".{name}" for name in FORMATS]
+        if suffix not in known:
+            raise ValueError(f"save({os.fspath(path)!r}): the suffix says as what, and is one of {', '.join(known)}")
         return write_file(path, self.render(suffix[1:], dpi, outlines))
 
     def frames(self, folder: str | os.PathLike, format: str = "svg", **how: Any) -> list[Path]:
@@ -85,7 +84,7 @@ class Diagram(Drawing):
         with claimed(folder) as folder:
             paths = [folder / f"frame-{i:03}.{format}" for i in range(1, len(pictures) + 1)]
             for path in paths:
-                refuse_others(path, MARK)
+                refuse_others(path, [MARK])
             return [write_file(path, picture) for path, picture in zip(paths, pictures, strict=True)]
 
     def page(self) -> Page:
@@ -118,24 +117,21 @@ class Diagram(Drawing):
             return self.source.encode()
         if format == "json":
             return json.dumps(self.data, ensure_ascii=False, indent=1).encode()
+        if format == "svg":
+            return svg.draw(self, outlines=outlines)
         if format == "html":
             return self.page().source.encode()
         if format == "gif":
             return _animated(moment.render("png", dpi or 96) for moment in self._told().moments())
-        if format == "svg":
-            return svg.draw(self, outlines=outlines)
-        source = dot.digraph(self, dpi or 192).source if format == "png" else self.source
-        return layout.render(source, format, whole=dpi is not None)
+        dots = dpi or 192 if format == "png" else None
+        return layout.render(dot.digraph(self, dots).source, format, whole=dpi is not None)
 
     @property
     def data(self) -> dict[str, Any]:
         """Nodes, edges and all else as plain dicts, lists, strings and numbers, as .json has it."""
-        nodes, edges = [[asdict(x) for x in part] for part in (self.nodes, self.edges)]
+        told = {name: getattr(self, name) for name in ("title", "description", "caption", "steps", "hidden")}
         scale = None if self.scale is None else self.scale._asdict()
-        return {
-            "title": self.title, "description": self.description, "caption": self.caption, "steps": self.steps,
-            "hidden": self.hidden, "scale": scale, "nodes": nodes, "edges": edges,
-        }  # fmt: skip
+        return told | {"scale": scale, "nodes": [*map(asdict, self.nodes)], "edges": [*map(asdict, self.edges)]}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """The picture that a notebook shows; in words, where nothing can draw."""

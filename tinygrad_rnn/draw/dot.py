@@ -13,8 +13,7 @@ from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
 from tinygrad_rnn.draw.routes import Route, routes
 from tinygrad_rnn.tables import counted
 
-ROW = 26.0  # the height of a line of the legend
-BACKSLASH = "\\"
+PLUS = "<SUB><B>+</B></SUB>"  # behind a gradient that several are added up to
 APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a letter as a command, even in markup
 
 
@@ -31,27 +30,15 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
             label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
             box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
             panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
-    lit = {edge.source for edge in diagram.edges if edge.bold}
-    for node in sorted(diagram.nodes, key=lambda node: node.id in lit):  # Graphviz draws edges in the order of sources
-        graph.node(node.id, **_node_attributes(node))
+    added, lit = diagram.added, {edge.source for edge in diagram.edges if edge.bold}
+    nodes = sorted(diagram.nodes, key=lambda node: node.id in lit)  # Graphviz draws edges in the order of sources
+    for node in [*nodes, *legend.nodes(diagram)]:
+        graph.node(node.id, **_node_attributes(node, PLUS if node.id in added else ""))
     found = zip(diagram.edges, routes(diagram), strict=True)
     for edge, route in sorted(found, key=lambda pair: (not pair[0].faint, pair[0].bold)):  # the faint ones below
         attributes = {**style.EDGES[edge.kind], "label": _html(edge.markup, style.EDGE_FONT)}
         attributes |= {"penwidth": "2.2"} if edge.bold else style.PALE if edge.faint else {}
         graph.edge(edge.source, edge.target, **attributes, **_positions(edge, route))
-    left, bottom, right, top = diagram.frame
-    centre, y = (left + right) / 2, bottom - 29
-    for i, row in enumerate(legend.rows(diagram)):
-        y -= ROW
-        x = centre - sum(part.width for part in row) / 2
-        for j, part in enumerate(row):
-            at = f"{x + part.middle:.2f},{y + ROW / 2:.2f}"
-            graph.node(f"legend{i}_{j}", _html(part.markup, style.LEGEND_FONT), pos=at, **part.look)
-            x += part.width
-    # What Graphviz would cut off: wide words, and what only the other figure has.
-    half = legend.width(diagram) / 2
-    for i, (x, height) in enumerate([(min(left, centre - half), y), (max(right, centre + half), top)]):
-        graph.node(f"corner{i}", "", shape="point", style="invis", pos=f"{x:.2f},{height:.2f}")
     return graph
 
 
@@ -62,13 +49,14 @@ def _title(diagram: Drawing, step: int) -> str:
     return "t" if diagram.rolled else f"t = {step}"
 
 
-def _html(markup: str, font_size: float) -> str:
+def _html(markup: str, font_size: float, note: str = "") -> str:
     """Markup as a label, with its indices in a smaller font."""
     markup = markup.replace(" ", "&#160;")  # which Graphviz would drop at the end of a piece
     small = f'<FONT POINT-SIZE="{style.SMALLER * font_size:.4g}">'
     for tag in ("SUB", "SUP"):
         markup = markup.replace(f"<{tag}>", f"{small}<{tag}>").replace(f"</{tag}>", f"</{tag}></FONT>")
-    return f"<{markup.replace(BACKSLASH, BACKSLASH + APART)}>" if markup else ""
+    markup = markup.replace("\\", "\\" + APART)
+    return f"<{markup}{note}>" if markup else ""
 
 
 def _literal(text: str) -> str:
@@ -76,22 +64,17 @@ def _literal(text: str) -> str:
     return graphviz.escape(text.replace("&", "&amp;"))
 
 
-def _node_attributes(node: Node) -> dict[str, str]:
-    look = style.NODES[node.kind]
-    width, height = node.extent or style.size(node.kind, node.label, node.note)
-    note = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n") if line)
-    apart = f'<BR/><FONT POINT-SIZE="{style.NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
-    note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{note}</FONT>' if note else ""
-    rings = 2 * style.RING * (look.rings - 1)  # around what Graphviz takes for the node
-    attributes = look.attributes | {
-        "label": _html(node.markup, style.NODE_FONT)[:-1] + f"{note}>" if node.markup else "",
+def _node_attributes(node: Node, plus: str) -> dict[str, str]:
+    look, note = style.NODES[node.kind], ""
+    if node.note:
+        apart = f'<BR/><FONT POINT-SIZE="{style.NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
+        lines = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n"))
+        note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{lines}</FONT>'
+    attributes = look.attributes(*(node.extent or style.size(node.kind, node.label, node.note))) | {
+        "label": _html(node.markup + plus, look.font, note),
         "tooltip": _literal(node.tooltip),
-        "width": f"{(width - rings) / 72:.4f}",
-        "height": f"{(height - rings) / 72:.4f}",
         "pos": f"{node.x:.2f},{node.y:.2f}",
     }
-    if look.shape == "plain":  # words without a border, of which Graphviz would draw one of no numbers
-        attributes["style"] = ""
     if node.image:
         attributes |= {"image": node.image, "imagescale": "both"}
     if node.fill:

@@ -1,10 +1,11 @@
 """Drawings: nodes and edges as plain data, which knows neither graphs nor pictures."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.style import NODE_FONT, NODES, SCALE
+from tinygrad_rnn.draw.style import AROUND, NODE_FONT, NODES, SCALE, size
 from tinygrad_rnn.tables import counted
 
 
@@ -109,7 +110,7 @@ class Drawing:
     @property
     def added(self) -> set[str]:
         """The ids of the nodes in which several gradients meet, and are added up."""
-        arriving = Counter(edge.target for edge in self.edges if edge.kind == "gradient")
+        arriving = Counter(edge.target for edge in self.edges if edge.kind in ("gradient", "loop"))
         return {node.id for node in self.nodes if arriving[node.id] > 1 and node.kind != "elided"}
 
     @property
@@ -120,11 +121,19 @@ class Drawing:
         parts += [counted(len(self.edges), "edge")] if self.edges else []
         over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
         if len(self.steps) == 1:
-            over = f" over time step {self.steps[0]}"
-        if self.rolled:
-            over = " of one time step, which stands for all"
+            over = " of one time step, which stands for all" if self.rolled else f" over time step {self.steps[0]}"
         over += f", {sum(self.hidden.values())} of them hidden" if self.hidden else ""
         return f"The {self.title}{over}{': ' if parts else ''}{', '.join(parts)}. {self.caption}".strip()
 
     def __repr__(self) -> str:
         return f"<{self.description}>"
+
+
+def around(nodes: Sequence[Node], edges: Sequence[Edge] = ()) -> tuple[float, float, float, float]:
+    """A frame around nodes and edges: left, bottom, right, top."""
+    points = [point for edge in edges for point in edge.curve]
+    for node in nodes:
+        width, height = node.extent or size(node.kind, node.label, node.note)
+        points += [(node.x + sign * width / 2, node.y + sign * height / 2) for sign in (-1, 1)]
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys) - AROUND, max(xs), max(ys) + AROUND

@@ -104,7 +104,7 @@ class Equations:
             term = None
         written = "" if term is None or _size(term) != math.prod(term.shape) else self.writer.text(term)
         if not written or len(re.sub(f"<[^>]*>|{MARK}", "", written)) > TOO_LONG:
-            return self._partial(x, p), {}
+            return self._partial(x, link), {}
         rows, summed = any(_of_rows(node) for path in paths for node, _ in path), _holds(term, "total")
         if summed:
             return written, {"note": ADDED} if rows or x.ndim else {}
@@ -114,9 +114,10 @@ class Equations:
         """A variable, or the operation in parentheses where there is none."""
         return self.labels.variable(x) or f"({self.labels.operation(x)})"
 
-    def _partial(self, x: Tensor, p: Place) -> str:
+    def _partial(self, x: Tensor, link: Link) -> str:
         """A gradient times a local derivative that is not written out."""
-        derivative = self.labels.setting.derivative(self._name(p.tensor), self._name(x), False)
+        p, direct = link.target, link in self.unfolded.bypassed
+        derivative = self.labels.setting.derivative(self._name(p.tensor), self._name(x), direct)
         if p in self.labels.bare:
             return derivative
         gradient = self.gradient(p)

@@ -1,17 +1,17 @@
-"""The structure of a figure: kinds of columns, the layers in each, the spots in a layer and the chains between them.
+"""The structure of a figure: kinds of columns, the layers in each, the spots in a layer and the lines between them.
 
     gap   layer 0   1    2    3   4   gap
-     h ───[ᵗU]──── ĥ ─[f′(ĥ)]─ h ────── h        a chain of spots in layers that follow each other
+     h ───[ᵗU]──── ĥ ─[f′(ĥ)]─ h ────── h        a line through spots in layers that follow each other
                   U b                            which hang from ĥ
 
 - Columns that are alike are of one kind, which is laid out once and drawn as often as there are columns of it.
 - In every other layer stand the variables, each with the parameters and data that it alone uses; in the layers between
-  them the labels. A line that passes a layer has a spot in it. What is read out of a state stands upon it.
+  them the labels. A line that passes a layer has a spot in it. What is made of one state stands upon it.
 - What goes from column to column does so on a track, which is at one height in all of the gaps between columns: one
   for each state, for what one node reads of many columns, and for what many columns read of one node.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -28,6 +28,7 @@ LABEL = 1.3 * EDGE_FONT  # the height of a label, which stands upon its line
 NEAR, FAR = 16.0, 34.0  # from a variable to what hangs from it: without labels, and with labels
 BESIDE = 8.0  # between what hangs from one variable
 LOOP = 74.0  # the width of a loop's label
+MANY = 10  # layers, with those of the labels between them
 CUT = 32.0  # from a cut to the border of the state whose past it cuts off
 
 
@@ -71,30 +72,20 @@ class Link:
 class Spot:
     """What a layer keeps free for a variable with what hangs from it, for a label, or for a line that passes.
 
-    `up` and `down` are how far it reaches from its depth, which grows downwards; `core` is how large the variable is.
-    `boxes` (left, top, right, bottom) are what it covers, from its middle. `hung` says how far aside and how far down
-    each parameter and datum stands; and `lanes` on which side the sum of a parameter runs, or then how far down.
+    `up` and `down` are how far it reaches from its depth, which grows downwards; `boxes` (left, top, right, bottom) are
+    what it covers, from its middle. `core` is how large the variable is, `at` where it stands and what hangs from it,
+    and `sides` whether the lane of a parameter's sum over time runs below it (1) or above it (-1).
     """
 
     up: float = LINE
     down: float = LINE
     core: Point = (0.0, 0.0)
     boxes: list[Box] = field(default_factory=list)
-    hung: dict[Role, Point] = field(default_factory=dict)
-    lanes: dict[Tensor, float] = field(default_factory=dict)
+    at: dict[Role, Point] = field(default_factory=dict)
+    sides: dict[Tensor, int] = field(default_factory=dict)
+    layer: Hashable = None
     depth: float = 0.0
     x: float = 0.0
-
-    def extend(self, off: float, half: float) -> None:
-        """Let it reach to a line far above or below it."""
-        left, right = min(box[0] for box in self.boxes), max(box[2] for box in self.boxes)
-        self.boxes.append((left, self.down, right, off) if off > 0.0 else (left, off, right, -self.up))
-        self.up, self.down = max(self.up, half - off), max(self.down, half + off)
-
-    @property
-    def is_node(self) -> bool:
-        """Whether it is one for a variable."""
-        return self.core[0] > 0.0
 
 
 @dataclass(eq=False)
@@ -106,8 +97,7 @@ class Joint:
 
     left: Spot
     right: Spot
-    kind: "Kind"
-    strength: float = 0.0
+    strength: float
     off: list[float] = field(default_factory=lambda: [0.0, 0.0])
     start: float = 0.0
     end: float = 0.0
@@ -123,92 +113,77 @@ class Joint:
         return abs(self.depths[0] - self.depths[1]) > 0.5
 
 
-@dataclass
-class Chain:
-    """The joints of a line through a column, from the left to the right, and the spot of its label."""
-
-    joints: list[Joint]
-    label: Spot | None = None
-
-
+@dataclass(eq=False)
 class Kind:
     """A kind of column: what stands in it, by roles, and the lines in it.
 
     Attributes:
-        numbers: of its columns.
+        made: the roles of what is no leaf.
         uses: the links on each line: (1, a, b) to the right from a role or track to another, (-1, a, b) to the left,
-            and (0, a, b) within the column.
-        hangs, stands: from which role a parameter or a datum hangs, and on which one a read-out stands.
+            and (0, a, b) within the column. room: how wide its label is.
+        hangs, stands: from which role a parameter or a datum hangs, and on which one another stands.
+        layer_of: the numbers of the layers of the others. lines, labels: the joints of each line, from the left to the
+            right, and the spot of its label.
     """
 
-    def __init__(self, is_step: bool):
-        self.is_step = is_step
-        self.numbers: list[int] = []
-        self.places: dict[Role, list[Place]] = defaultdict(list)
-        self.uses: dict[tuple, list[Link]] = defaultdict(list)
-        self.hangs: dict[Role, Role] = {}
-        self.stands: dict[Role, Role] = {}
-        self.layer_of: dict[Role, int] = {}
-        self.layers: list[list[Spot]] = [[], [], []]
-        self.spots: dict[Role, Spot] = {}
-        self.chains: dict[tuple, Chain] = {}
-        self.width = 0.0
+    is_step: bool
+    made: set[Role] = field(default_factory=set)
+    places: dict[Role, list[Place]] = field(default_factory=lambda: defaultdict(list))
+    uses: dict[tuple, list[Link]] = field(default_factory=lambda: defaultdict(list))
+    room: dict[tuple, float] = field(default_factory=lambda: defaultdict(float))
+    hangs: dict[Role, Role] = field(default_factory=dict)
+    stands: dict[Role, Role] = field(default_factory=dict)
+    layer_of: dict[Role, int] = field(default_factory=dict)
+    last: int = 0
+    spots: dict[Role, Spot] = field(default_factory=dict)
+    lines: dict[tuple, list[Joint]] = field(default_factory=dict)
+    labels: dict[tuple, Spot] = field(default_factory=dict)
+    width: float = 0.0
 
     @property
     def joints(self) -> list[Joint]:
         """All pieces of lines."""
-        return [joint for chain in self.chains.values() for joint in chain.joints]
+        return [joint for line in self.lines.values() for joint in line]
 
     def size(self, role: Role) -> Point:
         """The width and height of a variable, in whichever column it is larger."""
         return max(p.width for p in self.places[role]), max(p.height for p in self.places[role])
-
-    def chain(self, key: tuple, spots: Sequence[Spot], begin: int, end: int, strength: float = 0.0) -> Chain:
-        """Lead a line through the layers between two."""
-        between = [Spot() for _ in range(begin + 1, end)]
-        for number, spot in enumerate(between, begin + 1):
-            self.layers[number].append(spot)
-        joints = [Joint(a, b, self, strength) for a, b in pairwise([spots[0], *between, spots[1]])]
-        self.chains[key] = Chain(joints)
-        return self.chains[key]
 
 
 class Grid:
     """The kinds of columns of a figure, and the tracks between them.
 
     Args:
-        room: how wide a link's label is.
         shared: the parameters that several columns use, each with its places.
         loops: of a rolled graph, the states that go back, where to, and over how many steps.
-        upright: whether in a step all that is made of one variable, as a gate of its preactivation, stands upon it.
-        level: what is not to stand upon something.
+        room: how wide a link's label is.
 
     Attributes:
+        layers: the spots in each layer: by kind and number, and None for the tracks in the gaps.
         pieces: of each link, and each loop, the columns that it goes through, and the line in each.
+        labelled: the piece in which its label stands.
     """
 
     def __init__(
         self,
         places: Sequence[Place],
         links: Sequence[Link],
-        steps: Sequence[int],
+        steps: Collection[int],
         shared: dict[Tensor, list[Place]],
         loops: Sequence[tuple[Place, Place, int]],
         room: Callable[[Link], float],
-        upright: bool = False,
-        level: Collection[Role] = (),
     ):
-        self.shared, self.room, self.upright, self.level = shared, room, upright, level
+        self.shared, self.room = shared, room
         self.columns = sorted({p.column for p in places})
-        if any(p.column == self.columns[0] and not (p.carried and p.tensor.is_leaf) for p in places) and shared:
+        if shared and any(p.column == self.columns[0] and not (p.carried and p.tensor.is_leaf) for p in places):
             self.columns.insert(0, self.columns[0] - 1)  # for what the sums make
         self.number = {column: i for i, column in enumerate(self.columns)}
-        self.role = self._roles(places, links)
+        self.role = _roles(places, links)
         self.kinds = self._kinds(places, steps)
-        self.gap: list[Spot] = []
-        self.tracks: dict[Hashable, Spot] = {}
-        self.back: set[Spot] = set()  # the tracks on which loops go back
+        self.layers: dict[Hashable, list[Spot]] = defaultdict(list)
+        self.tracks: dict[Hashable, Spot] = defaultdict(lambda: self.add(Spot(), None))
         self.pieces: dict[Link | tuple[Place, Place], list[tuple[int, tuple]]] = {}
+        self.labelled: dict[Link | tuple[Place, Place], tuple[int, tuple]] = {}
         self._lead(links)
         for state, start, _ in loops:
             self._lead_back(state, start)
@@ -216,58 +191,29 @@ class Grid:
             self._hang(kind)
             self._fill(kind)
 
-    def _roles(self, places: Sequence[Place], links: Sequence[Link]) -> dict[Place, Role]:
-        """What each place is in its column: a name and a layer, or an input of something that has a role."""
-        used: dict[Place, tuple[Place, int]] = {}  # the last of what uses it, and the how-manyth input it is of that
-        inputs: dict[Place, int] = defaultdict(int)
-        for link in links:
-            inputs[link.target] += 1
-            if link.source.column == link.target.column:
-                used[link.source] = link.target, inputs[link.target]
-        role: dict[Place, Role] = {}
-        taken: dict[tuple, int] = defaultdict(int)
-        for p in reversed(places):
-            named = p.kind == "elided" or (p.tensor.name is not None and p.kind != "parameter")
-            base = p.role if named or p not in used else (role[used[p][0]], used[p][1])
-            role[p] = base, taken[p.column, base]
-            taken[p.column, base] += 1
-        return role
+    def _kinds(self, places: Sequence[Place], steps: Collection[int]) -> list[Kind]:
+        """The kind of each column: steps that have something in common are of one."""
+        kinds: dict[float, Kind] = {}
+        for column in self.columns:
+            standing = [p for p in places if p.column == column]
+            is_step, made = column in steps, {self.role[p] for p in standing if not p.tensor.is_leaf}
+            alike = [kind for kind in kinds.values() if is_step and kind.is_step and kind.made & made]
+            kinds[column] = kind = alike[0] if alike else Kind(is_step)
+            kind.made |= made
+            for p in standing:
+                kind.places[self.role[p]].append(p)
+        return list(kinds.values())
 
-    def _kinds(self, places: Sequence[Place], steps: Sequence[int]) -> list[Kind]:
-        """The kind of each column: steps that have something in common are of one, and columns that have everything."""
-        inside: dict[float, dict[Role, Place]] = {column: {} for column in self.columns}
-        for p in places:
-            inside[p.column][self.role[p]] = p
-        made: dict[Kind, set[Role]] = {}
-        found, first = [], None  # which has what the sums make
-        for column, standing in inside.items():
-            is_step = column in steps
-            roles = {role for role, p in standing.items() if not (is_step and p.tensor.is_leaf)}
-            alike = [
-                k
-                for k, of in made.items()
-                if k.is_step == is_step and k is not first and (of & roles if is_step else of == roles)
-            ]
-            kind = alike[0] if alike else Kind(is_step)
-            first = first or kind
-            made.setdefault(kind, set()).update(roles)
-            kind.numbers.append(len(found))
-            for role, p in standing.items():
-                kind.places[role].append(p)
-            found.append(kind)
-        return found
+    def add(self, spot: Spot, layer: Hashable) -> Spot:
+        """Put a spot into a layer."""
+        self.layers[layer].append(spot)
+        spot.layer = layer
+        return spot
 
     def spot(self, p: Place) -> Spot:
         """The spot in which a place is."""
         kind, role = self.kinds[self.number[p.column]], self.role[p]
         return kind.spots[kind.hangs.get(role, role)]
-
-    def track(self, key: Hashable) -> Spot:
-        """The track in the gaps that has a key, which is made where there is none."""
-        if key not in self.tracks:
-            self.tracks[key] = Spot()
-            self.gap.append(self.tracks[key])
-        return self.tracks[key]
 
     def _lead(self, links: Sequence[Link]) -> None:
         """Lead every link through its columns.
@@ -276,192 +222,200 @@ class Grid:
         of the role. But what one node reads of many columns comes together on one track, as does what many columns
         read of one node.
         """
+        ends = {link: [self.number[p.column] for p in (link.source, link.target)] for link in links}
+        roles = {link: (self.role[link.source], self.role[link.target]) for link in links}
         far: dict[tuple, set[Place]] = defaultdict(set)  # the sources of a role with links beyond the next column
-        read_at: dict[Place, set[Role]] = defaultdict(set)  # the roles that read a source there
         into: dict[tuple, set[Place]] = defaultdict(set)  # the sources of a role that a target reads
-        for link in links:
-            source, (i, j) = self.role[link.source], (self.number[p.column] for p in (link.source, link.target))
-            into[source, link.target, i < j].add(link.source)
+        for link, (i, j) in ends.items():
+            into[roles[link][0], link.target, i < j].add(link.source)
             if abs(j - i) > 1:
-                far[source, i < j].add(link.source)
-                read_at[link.source].add(self.role[link.target])
-        for link in links:
-            i, j = (self.number[p.column] for p in (link.source, link.target))
-            source, target, sign = self.role[link.source], self.role[link.target], (j > i) - (j < i)
-            if len(into[source, link.target, i < j]) > 1 and not self.kinds[j].is_step:
+                far[roles[link], i < j].add(link.source)
+        for link, (i, j) in ends.items():
+            (source, target), sign = roles[link], (j > i) - (j < i)
+            together = len(into[source, link.target, i < j]) > 1 and not self.kinds[j].is_step
+            if together:
                 keys = [(link.target, sign)] * abs(j - i)
-            elif far[source, i < j] == {link.source} and target in read_at[link.source]:
+            elif far[roles[link], i < j] == {link.source}:
                 keys = [(link.source, sign)] * abs(j - i)
             else:
                 keys = [(source, sign, passed) for passed in range(abs(j - i))]
-            way = pairwise([source, *map(self.track, keys), target])
-            self.pieces[link] = [(i + sign * k, (sign, *ends)) for k, ends in enumerate(way)]
+            way = pairwise([source, *(self.tracks[key] for key in keys), target])
+            self.pieces[link] = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
+            self.labelled[link] = number, key = self.pieces[link][0 if together else -1]
+            self.kinds[number].room[key] = max(self.kinds[number].room[key], self.room(link))
             for number, key in self.pieces[link]:
                 self.kinds[number].uses[key].append(link)
 
     def _lead_back(self, state: Place, start: Place) -> None:
         """Lead a loop on from a state in the direction of its time, back on a track of its own, and into its start."""
         first, last = self.number[start.column], self.number[state.column]
-        sign = 1 if first < last else -1
-        out, back = self.track((self.role[state], sign, 0)), self.track(("loop", state, start))
-        self.back.add(back)
-        way = [(last, (sign, self.role[state], out))]
-        way += [(number, (-sign, back, back)) for number in range(last, first - sign, -sign)]
-        way.append((first, (sign, self.track((self.role[start], sign, 0)), self.role[start])))
-        self.pieces[state, start] = way
+        sign, back = 1 if first < last else -1, self.tracks["loop", state, start]
+        out, into = self.tracks[self.role[state], sign, 0], self.tracks[self.role[start], sign, 0]
+        way = [(number, (-sign, back, back)) for number in range(last, first - sign, -sign)]
         for number, key in way:
+            self.kinds[number].uses[key] = []
+            self.kinds[number].room[key] = LOOP * self.kinds[number].is_step
+        self.labelled[state, start] = way[0]
+        way = [(last, (sign, self.role[state], out)), *way, (first, (sign, into, self.role[start]))]
+        for number, key in (way[0], way[-1]):
             self.kinds[number].uses[key] += []
+        self.pieces[state, start] = way
 
     def _hang(self, kind: Kind) -> None:
         """Let parameters and data hang from the one variable that uses them, if that has something else to be made of;
-        and let what is made of nothing but a state, or of what stands on one, stand on it."""
+        and let variables stand on others: those made of states, and all where many would follow each other."""
         users: dict[Role, list] = defaultdict(list)
-        used: dict[Role, list] = defaultdict(list)
+        makers: dict[Role, list] = defaultdict(list)
         for _, a, b in kind.uses:
             users[a].append(b)
-            used[b].append(a)
+            makers[b].append(a)
         for role, places in kind.places.items():
             loose = all(p.tensor.is_leaf and p.kind in ("parameter", "input") for p in places)
             if loose and len(users[role]) == 1 and users[role][0] in kind.places:
                 kind.hangs[role] = users[role][0]
         for role in kind.places:
-            if used[role] and all(kind.hangs.get(a) == role for a in used[role]):
-                data = [a for a in used[role] if kind.places[a][0].kind == "input"]
-                del kind.hangs[(data or used[role])[0]]
-        carried = {a for sign, a, b in kind.uses if self.tracks.get((a, 1, 0)) is b and kind.places[a][0].carried}
+            if makers[role] and all(kind.hangs.get(a) == role for a in makers[role]):
+                data = [a for a in makers[role] if kind.places[a][0].kind == "input"]
+                del kind.hangs[(data or makers[role])[0]]
+        self._stand(kind, makers)
+        if kind.is_step and max(self._layers(kind).values(), default=0) > MANY:
+            self._stand(kind, makers, kind.made)
+
+    def _stand(self, kind: Kind, makers: dict[Role, list], bases: Collection[Role] = ()) -> None:
+        """Let what is made of one variable stand on it: on a state, on what stands on one, or alone on some others."""
+        carried = {a: b for sign, a, b in kind.uses if self.is_state(kind, (sign, a, b))}  # and its track
         for role in kind.places:  # in topological order
-            made_of = [a for a in used[role] if a in kind.places and a not in kind.hangs]
+            others = [a for a in makers[role] if a not in kind.hangs]
+            made_of = [a for a in others if a in kind.places]
             # a state stands on another only where it goes on by itself, not by way of its preactivation
-            free = role not in carried or self.tracks[role, 1, 0] in used[role]
-            base = made_of[0] if free and len(made_of) == 1 and role not in self.level else None
-            under = carried | kind.stands.keys()
-            if self.upright and kind.is_step and all(a == base or a in kind.hangs for a in used[role]):
-                under |= {a for a in made_of if not kind.places[a][0].tensor.is_leaf}
-            if base in under and base not in kind.stands.values():
+            if len(made_of) != 1 or (role in carried and carried[role] not in others):
+                continue
+            base, alone = made_of[0], others == made_of
+            may = base in carried or base in kind.stands or (alone and base in bases)
+            if may and base not in kind.stands.values() and role not in makers[base]:
                 kind.stands[role] = base
+
+    def is_state(self, kind: Kind, key: tuple) -> bool:
+        """Whether a line is that of a state that goes on to the next column."""
+        sign, a, b = key
+        return self.tracks.get((a, sign, 0)) is b and kind.places[a][0].carried
 
     def _layers(self, kind: Kind) -> dict[Role, int]:
         """The layer of each variable: beyond those of what it is made of; against time, beyond those that it makes."""
-        edges = [(a, b) for sign, a, b in kind.uses if sign == 0 and a not in kind.hangs]
-        entered = _closure([b for sign, _, b in kind.uses if sign < 0 and b in kind.places], edges)
-        left = _closure([a for sign, a, _ in kind.uses if sign < 0 and a in kind.places], [(b, a) for a, b in edges])
+        base = {role: role for role in kind.places if role not in kind.hangs}
+        for role, of in kind.stands.items():
+            base[role] = base[of]
+        edges = [(base[a], base[b]) for sign, a, b in kind.uses if sign == 0 and a not in kind.hangs]
+        entered = _closure({base[b] for sign, _, b in kind.uses if sign < 0 and b in base}, edges)
+        left = _closure({base[a] for sign, a, _ in kind.uses if sign < 0 and a in base}, [(b, a) for a, b in edges])
         back = entered & left
-        before: dict[Role, list[Role]] = defaultdict(list)
-        after: dict[Role, list[Role]] = defaultdict(list)
+        makers: dict[Role, set[Role]] = defaultdict(set)
         for a, b in edges:
             a, b = (b, a) if a in back and b in back else (a, b)
-            before[b].append(a)
-            after[a].append(b)
+            makers[b] |= {a} - {b}
         rank: dict[Role, int] = {}
-        begun: set[Role] = set()
-
-        def ranked(role: Role) -> int:
-            if role not in begun:
-                begun.add(role)
-                rank[role] = max([ranked(a) + (kind.stands.get(role) != a) for a in before[role]], default=0)
-            return rank.get(role, -1)
-
-        nodes = [role for role in kind.places if role not in kind.hangs]
-        for role in nodes:
-            ranked(role)
-        from_left = {b for sign, _, b in kind.uses if sign > 0}
-        for role in nodes:
-            if not before[role] and after[role] and role not in from_left:
-                rank[role] = max(0, min(rank[b] for b in after[role]) - 1)
-        return {role: 2 * rank[role] + 1 for role in nodes}
+        waiting = list(dict.fromkeys(base.values()))
+        while waiting:  # of a circle, which different columns may make, the first
+            role = next((role for role in waiting if makers[role] <= rank.keys()), waiting[0])
+            waiting.remove(role)
+            rank[role] = max([rank[a] + 1 for a in makers[role] & rank.keys()], default=0)
+        from_left = {base[b] for sign, _, b in kind.uses if sign > 0 and b in base}
+        for role in rank.keys() - from_left:
+            if not makers[role]:  # next to what it makes
+                rank[role] = max(0, min([rank[b] for b in rank if role in makers[b]], default=1) - 1)
+        return {role: 2 * rank[of] + 1 for role, of in base.items()}
 
     def _fill(self, kind: Kind) -> None:
-        """Put spots into the layers of a kind of column, and chains between them."""
+        """Put spots into the layers of a kind of column, and lines between them."""
         kind.layer_of = layer = self._layers(kind)
-        last = max(layer.values(), default=1) + 2
-        kind.layers = [[] for _ in range(last)]
-        under: dict[Role, list[Role]] = defaultdict(list)
-        for role, of in kind.hangs.items():
-            under[of].append(role)
+        kind.last = max(layer.values(), default=1) + 2
         for role in layer:
-            kind.spots[role] = self._spot(kind, role, under[role])
-            kind.layers[layer[role]].append(kind.spots[role])
+            kind.spots[role] = self.add(self._spot(kind, role), (kind, layer[role]))
         lines = [key for key in kind.uses if key[1] not in kind.hangs and kind.stands.get(key[2], key) != key[1]]
-        fed = _closure([b for sign, a, b in lines if sign > 0 and a not in layer], [key[1:] for key in lines])
-        out, into = defaultdict(int), defaultdict(int)
-        for _, a, b in lines:
-            out[a] += 1
-            into[b] += 1
-        for sign, a, b in lines:
-            key = sign, a, b
-            width = max([self.room(link) for link in kind.uses[key] if self.is_labelled(link, kind, key)], default=0.0)
-            width = LOOP if kind.is_step and a in self.back else width
-            begin = layer.get(a, -1 if sign > 0 else last)
-            end = layer.get(b, last if sign > 0 else -1)
-            way = 1 if begin < end else -1
-            if not (a in layer or b in layer) or self.tracks.get((b, sign, 0)) is a:
-                strength = 6.0  # it passes, or is a state that goes on by itself
-            elif b not in layer:
-                strength = 6.0 if self.tracks.get((a, sign, 0)) is b and kind.places[a][0].carried else 4.0
-            elif into[b] == 1:
-                strength = 5.0
+        out, into = Counter(a for _, a, _ in lines), Counter(b for _, _, b in lines)
+        for key in lines:
+            sign, a, b = key
+            begin = layer.get(a, -1 if sign > 0 else kind.last)
+            end = layer.get(b, kind.last if sign > 0 else -1)
+            ends, numbers = (kind.spots.get(a, a), kind.spots.get(b, b)), range(begin + 1, end)
+            if end < begin:
+                ends, numbers = ends[::-1], range(end + 1, begin)
+            passes, goes_on = a not in layer and b not in layer, self.tracks.get((b, sign, 0)) is a
+            if passes or goes_on or self.is_state(kind, key):
+                strength = 6.0
+            elif b not in layer or into[b] == 1:
+                strength = 5.0 if b in layer else 4.0
             else:
-                strength = (
-                    2.0 if a not in layer else 1.0 if kind.places[a][0].tensor.is_leaf else 3.0 + 0.2 * (a in fed)
-                )
-            ends = [kind.spots.get(a, a), kind.spots.get(b, b)]
-            chain = kind.chain(key, ends[::way], *sorted((begin, end)), strength + 0.5 * (width > 0.0))
-            if width:
+                strength = 2.0 if a not in layer else 3.0 if a in kind.made else 1.0
+            strength += 0.5 * (kind.room[key] > 0.0)
+            between = [self.add(Spot(), (kind, number)) for number in numbers]
+            kind.lines[key] = [Joint(*pair, strength) for pair in pairwise([ends[0], *between, ends[1]])]
+            if kind.room[key] and between:
                 at_source = a in layer and (b not in layer or out[a] <= into[b])
-                number = begin + way if at_source else end - way
-                chain.label = chain.joints[number - min(begin, end)].left
-                chain.label.up, chain.label.down = LABEL, LINE / 2
-                chain.label.boxes = [(-width / 2, -LABEL, width / 2, 2.0)]
+                label = kind.labels[key] = between[0 if at_source == (begin < end) else -1]
+                label.up, label.down = LABEL, LINE / 2
+                label.boxes = [(-kind.room[key] / 2, -LABEL, kind.room[key] / 2, 2.0)]
 
-    def is_labelled(self, link: Link, kind: Kind, key: tuple) -> bool:
-        """Whether the label of a link stands in this piece of it: the last, or the first where many come together."""
-        sign, a, b = key
-        return (a if self.tracks.get((link.target, sign)) in (a, b) else b) in kind.places
-
-    def _spot(self, kind: Kind, role: Role, hung: Sequence[Role]) -> Spot:
+    def _spot(self, kind: Kind, role: Role) -> Spot:
         """The spot of a variable, with what hangs from it: data above, and parameters that meet these; others below.
 
         All is above where the variable stands on another, and on the left there where another stands on it.
         """
         width, height = kind.size(role)
-        spot = Spot(height / 2, height / 2, (width, height))
         is_cut = any(p.tensor.is_leaf and p.tensor.is_cut for p in kind.places[role])
-        cut = CUT + 12.0 if is_cut else 0.0
-        spot.boxes = [(-width / 2 - cut, -height / 2, width / 2, height / 2)]
-        spot.lanes = {p.tensor: 1 for p in kind.places[role] if p.tensor in self.shared}
-        uses = {a: kind.uses[0, a, role] for a in hung}
-        data = {link.user for a in hung if kind.places[a][0].kind == "input" for link in uses[a]}
-        above = [a for a in hung if role in kind.stands or any(link.user in data for link in uses[a])]
-        for sign, row in ((-1, above), (1, [a for a in hung if a not in above])):
-            x, at, labelled = 0.0, [], False
+        left = -width / 2 - (CUT + 12.0 if is_cut else 0.0)
+        spot = Spot(height / 2, height / 2, (width, height), [(left, -height / 2, width / 2, height / 2)])
+        spot.at[role] = 0.0, 0.0
+        spot.sides = {p.tensor: 1 for p in kind.places[role] if p.tensor in self.shared}
+        uses = {a: kind.uses[0, a, role] for a, of in kind.hangs.items() if of == role}
+        data = {link.user for a in uses if kind.places[a][0].kind == "input" for link in uses[a]}
+        above = [a for a in uses if role in kind.stands or any(link.user in data for link in uses[a])]
+        for sign, row in ((-1, above), (1, [a for a in uses if a not in above])):
+            x, at = 0.0, []
             for a in row:
-                half, label = kind.size(a)[0] / 2, max(map(self.room, uses[a]), default=0.0)
+                half, label = kind.size(a)[0] / 2, kind.room[0, a, role]
                 at.append(x + half)
-                labelled |= label > 0.0
                 x += half + max(half, label + 5.0) + BESIDE
             if not row:
                 continue
             left = -x if sign < 0 and role in kind.stands.values() else -(at[0] + at[-1]) / 2
-            near = height / 2 + (FAR if labelled else NEAR)
+            near = height / 2 + (FAR if any(kind.room[0, a, role] for a in row) else NEAR)
             reach = near + max(kind.size(a)[1] for a in row)
             for a, middle in zip(row, at, strict=True):
-                spot.hung[a] = left + middle, sign * (near + kind.size(a)[1] / 2)
-                spot.lanes |= {p.tensor: sign for p in kind.places[a] if p.tensor in self.shared}
+                spot.at[a] = left + middle, sign * (near + kind.size(a)[1] / 2)
+                spot.sides |= {p.tensor: sign for p in kind.places[a] if p.tensor in self.shared}
             spot.up, spot.down = (reach, spot.down) if sign < 0 else (spot.up, reach)
-            far = sorted((sign * (height / 2 + 0.3 * (near - height / 2)), sign * reach))
-            spot.boxes.append((left, far[0], left + x - BESIDE, far[1]))
+            top, bottom = sorted((sign * (height / 2 + 0.3 * (near - height / 2)), sign * reach))
+            spot.boxes.append((left, top, left + x - BESIDE, bottom))
         if role in kind.stands:
-            label = max(map(self.room, kind.uses[0, kind.stands[role], role]), default=0.0)
+            label = kind.room[0, kind.stands[role], role]
             spot.down += LABEL + 6.0 if label else 10.0
             spot.boxes.append((-2.0, height / 2, label + 6.0, spot.down))
         return spot
 
 
-def _closure(start: Sequence[Role], edges: Sequence[tuple[Role, Role]]) -> set[Role]:
+def _roles(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, Role]:
+    """What each place is in its column: a name and a layer, or an input of something that has a role."""
+    used: dict[Place, tuple[Place, int]] = {}  # the last of what uses it, and the how-manyth input it is of that
+    inputs: dict[Place, int] = Counter()
+    for link in links:
+        inputs[link.target] += 1
+        if link.source.column == link.target.column:
+            used[link.source] = link.target, inputs[link.target]
+    role: dict[Place, Role] = {}
+    taken: dict[tuple, int] = Counter()
+    for p in reversed(places):
+        named = p.kind == "elided" or (p.tensor.name is not None and p.kind != "parameter")
+        base = p.role if named or p not in used else (role[used[p][0]], used[p][1])
+        role[p] = base, taken[p.column, base]
+        taken[p.column, base] += 1
+    return role
+
+
+def _closure(start: Collection[Role], edges: Collection[tuple[Role, Role]]) -> set[Role]:
     """What is reached from some roles."""
-    found, reached = list(start), set(start)
-    for role in found:
-        new = [b for a, b in edges if a == role and b not in reached]
-        reached.update(new)
-        found += new
+    reached, new = set(), set(start)
+    while new:
+        reached |= new
+        new = {b for a, b in edges if a in reached} - reached
     return reached

@@ -17,7 +17,7 @@ from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.diagram import Diagram
-from tinygrad_rnn.draw.drawing import Node, Scale
+from tinygrad_rnn.draw.drawing import Node, Scale, around
 from tinygrad_rnn.draw.style import NODES, SCALE, ZERO, size
 from tinygrad_rnn.tensor import Tensor
 
@@ -43,55 +43,47 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     Raises:
         TypeError, ValueError: as for `bptt.contributions`; an unknown notation, or no loss at all.
     """
-    checks.instance("draw.terms(losses, parameter)", losses, (Tensor, Iterable), "Tensors, or their sum,")
+    call = "draw.terms(losses, parameter)"
+    checks.instance(call, losses, (Tensor, Iterable), "Tensors, or their sum,")
     losses = _summands(losses) if isinstance(losses, Tensor) else list(losses)
-    table = contribution_table(losses, parameter)
-    order = topological_order(*losses)
+    table, order = contribution_table(losses, parameter), topological_order(*losses)
     if losses and parameter not in set(order):
-        raise ValueError(f"draw.terms(losses, parameter): no loss depends on {describe(parameter)}")
+        raise ValueError(f"{call}: no loss depends on {describe(parameter)}")
     N, T = table.shape
     if not table.size:
-        raise ValueError(f"draw.terms(losses, parameter): no terms in a table of {N} losses by {T} time steps")
-    names, of = Names(order), Notation.named(notation)
-    plain, markup = (Writer(names, of, setting) for setting in (PLAIN, MARKUP))
-    low, high, colours = _scale(table)
-    shades = _shades(table, low, high, len(colours))
-    is_image, kind = max(N, T) > IN_NODES, "entry" if max(N, T) <= IN_FULL else "cell"
+        raise ValueError(f"{call}: no terms in a table of {N} losses by {T} time steps")
+    writers = [Writer(Names(order), Notation.named(notation), setting) for setting in (PLAIN, MARKUP)]
+    low, high, colours, shades = _scale(table)
+    palette = (*colours, ZERO)
+    longest = max(N, T)
+    kind = "entry" if longest <= IN_FULL else "cell"
+    every = 1 if kind == "entry" else max(5, 10 * (longest // 100))  # which rows and columns are named
     width, height = NODES[kind].width + BETWEEN, NODES[kind].height + BETWEEN
     above = height  # of the first row's middle, the headings of the columns
-    if is_image:
-        width = height = IMAGE / max(N, T)
+    if longest > IN_NODES:
+        width = height = IMAGE / longest
         above = height / 2 + 24.0
-    every = 1 if kind == "entry" else max(5, 10 * (max(N, T) // 100))  # which rows and columns are named
 
     left = -width / 2 - size("heading", "step k")[0] / 2
     nodes = [Node("step", "step k", "heading", "step <I>k</I>", x=left, y=above)]
     for k in (k for k in range(1, T + 1) if k == 1 or k % every == 0):
         nodes.append(Node(f"step{k}", str(k), "heading", str(k), x=(k - 1) * width, y=above))
-    for n, E in ((n, E) for n, E in enumerate(losses, 1) if n == 1 or n % every == 0):
-        text, set_text = (_name(E, n, writer) for writer in (plain, markup))
+    for n in (n for n in range(1, N + 1) if n == 1 or n % every == 0):
+        text, set_text = (_name(losses[n - 1], n, writer) for writer in writers)
         nodes.append(Node(f"loss{n}", text, "heading", set_text, x=left, y=(1 - n) * height))
-    if is_image:
+    if longest > IN_NODES:
+        picture = {"image": _png(shades, palette), "extent": (T * width, N * height)}
         middle = {"x": (T - 1) * width / 2, "y": (1 - N) * height / 2}
-        tooltip = f"{N} losses by {T} steps"
-        picture = _png(shades, [*colours, ZERO])
-        nodes.append(
-            Node("terms", "", "cell", tooltip=tooltip, image=picture, extent=(T * width, N * height), **middle)
-        )
-    for n, k in () if is_image else np.ndindex(N, T):
-        norm, shade = table[n, k], shades[n, k]
-        text, set_text = _scientific(norm) if kind == "entry" and norm else ("", "")
-        tooltip = f"{_name(losses[n], n + 1, plain)}, step {k + 1}: {norm:.6g}".replace("-", "−")
-        look = {"tooltip": tooltip, "fill": ZERO if shade == len(colours) else colours[shade]}
-        nodes.append(Node(f"term{n + 1}_{k + 1}", text, kind, set_text, x=k * width, y=-n * height, **look))
-    half = {node: size(node.kind, node.label)[0] / 2 for node in nodes}
-    left, right = min(node.x - half[node] for node in nodes), max(node.x + half[node] for node in nodes)
-    frame = (left, (0.5 - N) * height, max((T - 0.5) * width, right), above + (14.0 if is_image else height / 2))
-    name, set_name = plain.variable(parameter), markup.variable(parameter)
+        nodes.append(Node("terms", "", "cell", tooltip=f"{N} losses by {T} steps", **picture, **middle))
+    for n, k in np.ndindex(N, T) if longest <= IN_NODES else ():
+        text, set_text = _scientific(table[n, k]) if kind == "entry" else ("", "")
+        tooltip = f"{_name(losses[n], n + 1, writers[0])}, step {k + 1}: {table[n, k]:.6g}".replace("-", "−")
+        look = {"tooltip": tooltip, "fill": palette[shades[n, k]], "x": k * width, "y": -n * height}
+        nodes.append(Node(f"term{n + 1}_{k + 1}", text, kind, set_text, **look))
+    name, set_name = (writer.variable(parameter) for writer in writers)
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
-    scale = Scale(*words, low, high, colours)
-    title = f"table of the terms of the gradient of {name}"
-    return Diagram(title, nodes, [], scale=scale, frame=frame)
+    title, scale = f"table of the terms of the gradient of {name}", Scale(*words, low, high, colours)
+    return Diagram(title, nodes, [], scale=scale, frame=around(nodes))
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:
@@ -99,32 +91,27 @@ def _name(E: Tensor, n: int, writer: Writer) -> str:
     return writer.setting.variable("E", str(n)) if E.name is None else writer.variable(E)
 
 
-def _scale(table: np.ndarray) -> tuple[int, int, tuple[str, ...]]:
-    """The powers of ten at the ends of a scale, and its colours, of which each stands for as many powers, or for a
-    half or a fifth of one, so that the scale can be read.
+def _scale(table: np.ndarray) -> tuple[int, int, tuple[str, ...], np.ndarray]:
+    """The powers of ten at the ends of a scale; its colours, of which each stands for as many powers, or for a half or
+    a fifth of one, so that the scale can be read; and the number of each norm's colour.
+
+    That is the last one of what is not finite, and one more of a 0.
     """
-    powers = np.log10(table[(table > 0) & (table < np.inf)])
-    low, high = (math.floor(powers.min()), math.ceil(powers.max())) if powers.size else (-1, 0)
+    with np.errstate(divide="ignore"):
+        powers = np.log10(table)
+    finite = powers[np.isfinite(powers)]
+    low, high = (math.floor(finite.min()), math.ceil(finite.max())) if finite.size else (-1, 0)
     low -= low == high  # at least one power of ten apart
     step = next(step for step in (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if high - low <= MOST_COLOURS * step)
     count = math.ceil((high - low) / step)
-    return high - round(count * step), high, _colours(count)
-
-
-def _colours(count: int) -> tuple[str, ...]:
-    """So many colours, in even steps along the scale of style."""
+    low = high - round(count * step)
+    shades = np.clip((powers - low) / (high - low) * count, 0, count - 1)
+    shades = np.where(table == 0, count, np.nan_to_num(shades, nan=count - 1))
     known = np.array([list(bytes.fromhex(colour[1:])) for colour in SCALE])
-    places = np.linspace(0, len(SCALE) - 1, count)
-    channels = [np.interp(places, range(len(SCALE)), channel) for channel in known.T]
-    return tuple(f"#{bytes(colour).hex()}" for colour in np.rint(channels).astype(np.uint8).T)
-
-
-def _shades(table: np.ndarray, low: int, high: int, count: int) -> np.ndarray:
-    """The number of each norm's colour, by its logarithm: the last one of what is not finite, and one more of a 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        places = (np.log10(table) - low) / (high - low) * count
-    shades = np.where(places < count, np.maximum(places, 0), count - 1).astype(np.uint8)
-    return np.where(table == 0, np.uint8(count), shades)
+    at = np.linspace(0, len(SCALE) - 1, count)
+    channels = [np.interp(at, range(len(SCALE)), channel) for channel in known.T]
+    colours = tuple(f"#{bytes(colour).hex()}" for colour in np.rint(channels).astype(np.uint8).T)
+    return low, high, colours, shades.astype(np.uint8)
 
 
 def _png(shades: np.ndarray, colours: Sequence[str]) -> str:
@@ -146,11 +133,11 @@ def _png(shades: np.ndarray, colours: Sequence[str]) -> str:
 
 
 def _scientific(value: float) -> tuple[str, str]:
-    """A number in two digits and its power of ten, plain and as markup."""
+    """A number in two digits and its power of ten, plain and as markup; nothing for 0."""
     digits, _, power = f"{value:.1e}".partition("e")
-    power = str(int(power or 0)).replace("-", "−")  # inf and nan have none
-    if power == "0":
-        return digits, digits
+    power = power and str(int(power)).replace("-", "−")  # inf and nan have none
+    if value == 0 or power in ("", "0"):
+        return (digits, digits) if value else ("", "")
     return f"{digits}·10^{power}", f"{digits}·10<SUP>{power}</SUP>"
 
 

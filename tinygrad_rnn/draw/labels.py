@@ -8,6 +8,7 @@ from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.placement import GAP, SIGMA, Placement, arrange
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.draw.unfolding import Unfolded
+from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
@@ -19,6 +20,7 @@ class Labels:
     def __init__(self, unfolded: Unfolded, writer: Writer):
         self.unfolded, self.writer = unfolded, writer
         self.setting = writer.setting
+        self.has_gradients = any(isinstance(x.name, GradientName) for x in unfolded.columns)
         outputs = " + ".join(map(writer.variable, unfolded.outputs))
         self.output = outputs if len(unfolded.outputs) == 1 else f"({outputs})"
         outputs = {p for p in unfolded.places if p.kind == "output"} - {link.source for link in unfolded.links}
@@ -56,7 +58,7 @@ class Labels:
     def differential(self, tensor: Tensor, step: float | str | None = None) -> str:
         """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""
         of = self.variable(tensor, step)
-        if self.unfolded.has_gradients:
+        if self.has_gradients:
             return self.setting.derivative(self.output, of)
         return self.setting.word("d") + of
 
@@ -88,12 +90,11 @@ class Labels:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
         if link.target.kind == "elided":
             return "⋯"
-        if self.unfolded.level == "states":
-            return self.setting.derivative(*map(self.name, (link.target, link.source)), link in self.unfolded.bypassed)
-        found = self.unfolded.derivatives.get(link)
+        found = None if self.unfolded.level == "states" else self.unfolded.derivatives.get(link)
         if found is not None and text_width(self.unfolded.writer.text(found), EDGE_FONT) <= WIDEST:
             return self.writer.text(found)
-        return self.setting.derivative(self.name(link.target), self.name(link.source))
+        direct = link in self.unfolded.bypassed
+        return self.setting.derivative(self.name(link.target), self.name(link.source), direct)
 
     def function(self, link: Link) -> str:
         """The function that a link applies, as f in h = f(ĥ), if it applies just one; the weights at level "states"."""
@@ -123,6 +124,7 @@ def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, st
     widest: dict[tuple, float] = defaultdict(float)
     one = unfolded.level == "states"
     arriving = Counter(link.source for link in unfolded.links if link.source.tensor.requires_grad)
+    arriving.update(state for state, _, _ in unfolded.loops)
     for p in unfolded.places:
         label = labels.label(p, gradient or not one) + "₊" * (arriving[p] > 1)
         p.width, p.height = size(p.kind, label, notes.get(p, ""))

@@ -1,68 +1,75 @@
 """The legend below a diagram: the meaning of its colours and signs, and the caption."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.drawing import Drawing
-from tinygrad_rnn.draw.style import LEGEND, LEGEND_FONT, NODES, RING, ZERO, Style, text_width
+from tinygrad_rnn.draw.drawing import Drawing, Node
+from tinygrad_rnn.draw.style import LEGEND_FONT, NODES, ZERO, text_width
 
+ROW = 26.0  # the height of a row
 SIDE = 14.0  # of a patch
 MANY = 7  # colours, of which only every second is told
-ADDED = "gradients added"
+SIGNS = {"cut": ("✂", "✂"), "added": ("+", "<B>+</B>")}  # of what has no colour
 
 
 class Part(NamedTuple):
-    """A patch of colour, or words in markup: how wide it is, where its middle is from the left end, and its look."""
+    """A patch of colour or words: how far the node's middle is from the left end of its room, and how wide that is."""
 
-    width: float
+    node: Node
     middle: float
-    markup: str
-    look: dict[str, str]
+    room: float
 
 
-def _patch(look: Style, width: float = SIDE) -> Part:
-    inner = [f"{(side - 2 * RING * (look.rings - 1)) / 72:.4f}" for side in (width, SIDE)]
-    return Part(width, width / 2, "", look.attributes | {"width": inner[0], "height": inner[1]})
+def nodes(diagram: Drawing) -> list[Node]:
+    """The legend's nodes, row by row, and two without words, in corners: Graphviz cuts off what is beyond all nodes.
+
+    With those the picture is as wide as that of the graph's other figure, or as its own in a tight frame.
+    """
+    left, bottom, right, top = diagram.frame
+    centre, y, found, rows = (left + right) / 2, bottom - 16.0, [], _rows(diagram)
+    for i, row in enumerate(rows):
+        x, y = centre - _width(row) / 2, y - ROW
+        for j, part in enumerate(row):
+            found.append(replace(part.node, id=f"legend{i}_{j}", x=x + part.middle, y=y))
+            x += part.room
+    either = [] if diagram.tight else _kinds({*(node.kind for node in diagram.nodes), "sum", "added"})
+    half = max(map(_width, [either, *rows])) / 2
+    corners = (min(left, centre - half), y - ROW / 2), (max(right, centre + half), top)
+    for i, (x, height) in enumerate(corners):
+        found.append(Node(f"legend_corner{i}", "", "words", x=x, y=height, extent=(0.0, 0.0)))
+    return found
 
 
-def _colour(fill: str, line: str, width: float) -> Part:
-    return _patch(Style("box", width, SIDE, fill, line), width)
+def _rows(diagram: Drawing) -> list[list[Part]]:
+    """The kinds of nodes, the scale, the caption; as far as there are any."""
+    shown = {node.kind for node in diagram.nodes if not node.faint} | ({"added"} if diagram.added else set())
+    lines = zip(diagram.caption.splitlines(), diagram.caption_markup.splitlines(), strict=True)
+    rows = [_kinds(diagram.explained or shown), _scale(diagram), *([_words(*line)] for line in lines)]
+    return [row for row in rows if row]
+
+
+def _width(row: list[Part]) -> float:
+    return sum(part.room for part in row)
+
+
+def _patch(kind: str, fill: str = "", width: float = SIDE) -> Part:
+    return Part(Node("", "", kind, fill=fill, extent=(width, SIDE)), width / 2, width)
 
 
 def _words(text: str, markup: str, after: float = 6.0) -> Part:
     """Words with a space on either side; most fonts are narrower than the room for them."""
     width = text_width(text, LEGEND_FONT)
-    return Part(4.0 + width + after, 4.0 + 0.46 * width, markup, {"shape": "plain", "style": "", **LEGEND})
-
-
-def rows(diagram: Drawing) -> list[list[Part]]:
-    """The rows, from the top: the kinds of nodes, the scale, the caption; as far as there are any."""
-    shown = {node.kind for node in diagram.nodes if not node.faint} | ({"added"} if diagram.added else set())
-    kinds = _kinds(diagram.explained or shown)
-    found = [kinds + (_added() if "added" in (diagram.explained or shown) else []), _scale(diagram)]
-    lines = zip(diagram.caption.splitlines(), diagram.caption_markup.splitlines(), strict=True)
-    found += [[_words(text, markup)] for text, markup in lines]
-    return [row for row in found if row]
-
-
-def width(diagram: Drawing) -> float:
-    """The legend's width: the wider of the forward and the backward figure's, or its own in a tight frame."""
-    either = [*_kinds({node.kind for node in diagram.nodes} | {"sum"}), *_added()]
-    shown = rows(diagram) if diagram.tight else [either, *rows(diagram)]
-    return max(sum(part.width for part in row) for row in shown)
+    return Part(Node("", text, "words", markup, extent=(0.92 * width, SIDE)), 4.0 + 0.46 * width, 4.0 + width + after)
 
 
 def _kinds(kinds: Collection[str]) -> list[Part]:
     found: list[Part] = []
     for kind, style in NODES.items():
         if kind in kinds and style.meaning:
-            found.append(_words("✂", "✂", 0.0) if kind == "cut" else _patch(style))
-            found.append(_words(style.meaning, style.meaning, 14.0))
+            found.append(_words(*SIGNS[kind], after=0.0) if kind in SIGNS else _patch(kind))
+            found.append(_words(style.meaning, style.meaning, after=14.0))
     return found
-
-
-def _added() -> list[Part]:
-    return [_words("+", "<B>+</B>", 0.0), _words(ADDED, ADDED)]
 
 
 def _scale(diagram: Drawing) -> list[Part]:
@@ -74,10 +81,10 @@ def _scale(diagram: Drawing) -> list[Part]:
         power = low + i * (high - low) / last
         if i == 0 or (power.is_integer() and (last < MANY or i % 2 == 0)):
             found.append(_power(round(power)))
-        found.append(_colour(fill, fill, 30.0))
+        found.append(_patch("colour", fill, 30.0))
     found.append(_power(high))
     if any(node.fill == ZERO for node in diagram.nodes):
-        found += [_colour(ZERO, NODES["operation"].line, SIDE), _words("0", "0")]
+        found += [_patch("operation", ZERO), _words("0", "0")]
     return found
 
 

@@ -6,31 +6,26 @@ upon a row is one with it.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
-from itertools import pairwise
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import accumulate, pairwise
 
-from tinygrad_rnn.draw.grid import Chain, Grid, Joint, Kind, Point, Role, Spot
+from tinygrad_rnn.draw.grid import Grid, Joint, Point, Spot
 from tinygrad_rnn.tensor import Tensor
 
 APART = 8.0  # between spots that are not just lines
 ROUNDS = 10  # in which the order of rows is improved
 SWEEPS = 24
+THICK = 20.0  # it costs 1 if a line passes a spot so thick
 RISE = 1.5  # what it costs if a line goes down to the right
 FEW, CLOSE = 5, 13.0  # of so many sums over time the lanes are as far apart as what they make is high; of more, close
 
 
 class Row:
-    """Spots at fixed distances below a common depth.
-
-    `pulls` are the joints to other rows, with how far below this one each should be; `limits` the rows above (True) and
-    below, with how far off they have to be at least.
-    """
+    """Spots at fixed distances below a common depth."""
 
     def __init__(self, spot: Spot):
         self.spots = {spot: 0.0}
         self.depth = 0.0
-        self.pulls: list[tuple[Row, Joint, float]] = []
-        self.limits: dict[bool, list[tuple[Row, float]]] = {True: [], False: []}
 
     @property
     def top(self) -> float:
@@ -49,204 +44,195 @@ class Rows:
     Attributes:
         totals: of each parameter with a sum over time, the spot of what it makes, and how far below its middle that is.
         lanes: of each, and a spot whose term it has, the line in the first column.
-        crowded: what cannot stand where it should.
     """
 
     def __init__(self, grid: Grid, totals: dict[Tensor, Point]):
         self.grid = grid
         self.kinds = list(dict.fromkeys(grid.kinds))
-        self.of: dict[Spot, Row] = {}
-        self.layer: dict[Spot, Hashable] = {}
-        for kind in self.kinds:
-            for number, layer in enumerate(kind.layers):
-                for spot in layer:
-                    self._add(spot, (kind, number))
-        for spot in grid.gap:
-            self._add(spot, None)
+        self.of = {spot: Row(spot) for layer in grid.layers.values() for spot in layer}
+        standing = [(kind.spots[a], kind.spots[b]) for kind in self.kinds for b, a in kind.stands.items()]
+        self.under, self.upon = dict(standing), {upper for _, upper in standing}
         self._straighten()
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
-        self.lanes: dict[tuple[Tensor, Spot], Chain] = {}
+        self.lanes: dict[tuple[Tensor, Spot], list[Joint]] = {}
         self._lay_lanes(totals)
-        self.crowded = {role for kind in self.kinds for role in kind.stands if not self._stack(kind, role)}
-        if not self.crowded:
-            self._settle(self._ordered())
+        for lower, upper in sorted(standing, key=lambda pair: len(self.of[pair[1]].spots)):
+            self._stack(lower, upper)
+        self._settle(self._ordered())
 
-    def _add(self, spot: Spot, layer: Hashable, row: Row | None = None, off: float = 0.0) -> None:
-        """Put a spot into a row, or make one of it."""
-        self.of[spot], self.layer[spot] = row or Row(spot), layer
-        self.of[spot].spots[spot] = off
+    def _add(self, spot: Spot, layer: Hashable, row: Row, off: float) -> None:
+        """Put a spot into a layer and a row."""
+        row.spots[self.grid.add(spot, layer)] = off
+        self.of[spot] = row
 
     def _merge(self, a: Row, b: Row, shift: float) -> None:
         """Make two rows one, the second so far below the first."""
         a.spots |= {spot: off + shift for spot, off in b.spots.items()}
         self.of |= dict.fromkeys(b.spots, a)
 
-    def _fit(self, a: Row, b: Row, shift: float) -> bool:
-        """Make two rows one where there is room."""
+    def _join(self, a: Row, b: Row, shift: float) -> None:
+        """Make two rows one, if there is room, with nothing between what stands on something and that."""
         inside: dict[Hashable, list[tuple[float, Spot]]] = defaultdict(list)
         for spots, down in ((a.spots, 0.0), (b.spots, shift)):
             for spot, off in spots.items():
-                inside[self.layer[spot]].append((off + down, spot))
+                inside[spot.layer].append((off + down, spot))
         for found in inside.values():
             found.sort(key=lambda pair: pair[0])
-            if any(y - x < _apart(s, t) - 0.1 for (x, s), (y, t) in pairwise(found)):
-                return False
-        self._merge(a, b, shift)
-        return True
+            for (x, upper), (y, lower) in pairwise(found):
+                if y - x < _apart(upper, lower) - 0.1 or lower in self.under or upper in self.upon:
+                    return
+        if a not in self._above(b) and b not in self._above(a):
+            self._merge(a, b, shift)
+
+    def _above(self, row: Row) -> set[Row]:
+        """The rows of what stands on a row, and on that, and so on."""
+        above, new = set(), {row}
+        while new:
+            above |= new
+            new = {self.of[b] for a, b in self.under.items() if self.of[a] in above} - above
+        return above
 
     def _straighten(self) -> None:
-        """Make rows of spots whose joint can be level, the strongest first."""
-        taken = set()
+        """Make rows of spots whose joints can be level, the strongest first."""
         joints = [joint for kind in self.kinds for joint in kind.joints]
         for joint in sorted(joints, key=lambda joint: -joint.strength):
             a, b = self.of[joint.left], self.of[joint.right]
-            ends = {(joint.left, True, joint.kind), (joint.right, False, joint.kind)}
-            level = a.spots[joint.left] - b.spots[joint.right]
-            if a is not b and taken.isdisjoint(ends) and self._fit(a, b, level):
-                taken |= ends
+            if a is not b:
+                self._join(a, b, a.spots[joint.left] - b.spots[joint.right])
 
     def _lay_lanes(self, totals: dict[Tensor, Point]) -> None:
         """Lead the terms of each sum over time along the outside of their row, to what the sum makes on the left."""
         terms: dict[tuple[Row, int], dict[Tensor, list[tuple[int, Spot]]]] = defaultdict(lambda: defaultdict(list))
         for x, places in self.grid.shared.items():
             for p in places:
-                number, spot = self.grid.number[p.column], self.grid.spot(p)
-                terms[self.of[spot], spot.lanes[x]][x].append((number, spot))
-        high = max([height for _, height in totals.values()], default=0.0) + 4.0
-        apart = high if len(totals) <= FEW else CLOSE
+                spot = self.grid.spot(p)
+                terms[self.of[spot], spot.sides[x]][x].append((self.grid.number[p.column], spot))
+        width, high = (max(sizes) for sizes in zip(*totals.values(), (0.0, 0.0), strict=True))
+        apart, first = high + 4.0 if len(totals) <= FEW else CLOSE, self.kinds[0]
         for (row, side), summed in terms.items():
-            reach = (row.bottom if side > 0 else -row.top) + max(CLOSE, apart / 2)
-            offs = {x: side * (reach + apart * i) for i, x in enumerate(summed)}
-            self._stack_totals(
-                row, sorted((x for x in offs if x not in self.totals), key=offs.__getitem__), offs, totals
-            )
+            half = apart * len(summed) / 2
+            off = side * ((row.bottom if side > 0 else -row.top) + max(CLOSE - apart / 2, 0.0) + half)
+            offs = {x: off + side * (apart * (i + 0.5) - half) for i, x in enumerate(summed)}
+            self._add_totals(row, {x: offs[x] for x in list(summed)[::side] if x not in self.totals}, width, high + 4.0)
+            beyond = max(number for used in summed.values() for number, _ in used) + 1
+            layers = [(kind, n) for kind in dict.fromkeys(self.grid.kinds[1:beyond]) for n in range(kind.last)]
+            self._add(lanes := Spot(half, half), (first, 2), row, off)
+            for layer in (None, *((first, n) for n in range(3, first.last)), *layers):
+                self._add(Spot(half, half), layer, row, off)
             for x, used in summed.items():
-                self._lay_lane(x, row, offs[x], apart / 2, used)
+                end, height = self.totals[x]
+                first.lines[x, row, side] = line = [Joint(end, lanes, 0.5, [height, offs[x] - off])]
+                for _, spot in used:
+                    self.lanes[x, spot] = line
+                    lane = offs[x] - row.spots[spot]
+                    left, right = min(box[0] for box in spot.boxes), max(box[2] for box in spot.boxes)
+                    top, bottom = sorted((lane, spot.down if lane > 0.0 else -spot.up))
+                    spot.boxes.append((left, top, right, bottom))
+                    spot.up, spot.down = max(spot.up, apart / 2 - lane), max(spot.down, apart / 2 + lane)
 
-    def _stack_totals(
-        self, row: Row, summed: list[Tensor], offs: dict[Tensor, float], totals: dict[Tensor, Point]
-    ) -> None:
+    def _add_totals(self, row: Row, lanes: dict[Tensor, float], width: float, high: float) -> None:
         """Put what sums make into the first column, one below the other, level with the lane in the middle."""
-        if summed:
-            width, high = (max(size) for size in zip(*(totals[x] for x in totals), strict=True))
-            half = len(summed) * (high + 4.0) / 2
-            spot = Spot(half, half, (width, high), [(-width / 2, -half, width / 2, half)])
-            self.grid.kinds[0].layers[1].append(spot)
-            self._add(spot, (self.grid.kinds[0], 1))
-            self.totals |= {x: (spot, (high + 4.0) * (i + 0.5) - half) for i, x in enumerate(summed)}
-            middle = summed[len(summed) // 2]
-            self._fit(row, self.of[spot], offs[middle] - self.totals[middle][1])
+        if lanes:
+            half, middle = high * len(lanes) / 2, list(lanes)[len(lanes) // 2]
+            spot = Spot(half, half, (width, 0.0), [(-width / 2, -half, width / 2, half)])
+            self.of[self.grid.add(spot, (self.kinds[0], 1))] = Row(spot)
+            self.totals |= {x: (spot, high * (i + 0.5) - half) for i, x in enumerate(lanes)}
+            self._join(row, self.of[spot], lanes[middle] - self.totals[middle][1])
 
-    def _lay_lane(self, x: Tensor, row: Row, off: float, half: float, used: list[tuple[int, Spot]]) -> None:
-        """Lead a lane through all columns up to that of its last term."""
-        first, track = self.grid.kinds[0], Spot(half, half)
-        self.grid.gap.append(track)
-        self._add(track, None, row, off)
-        for kind in {self.grid.kinds[n]: None for n in range(1, max(number for number, _ in used) + 1)}:
-            for number, layer in enumerate(kind.layers):
-                layer.append(Spot(half, half))
-                self._add(layer[-1], (kind, number), row, off)
-        end, height = self.totals[x]
-        line = first.chain((x, row, off), (end, track), 1, len(first.layers), 0.5)
-        line.joints[0].off[0] = height
-        for number, joint in enumerate(line.joints[1:], 2):
-            self._add(joint.left, (first, number), row, off)
-        for _, spot in used:
-            spot.lanes[x] = off - row.spots[spot]
-            spot.extend(spot.lanes[x], half)
-            self.lanes[x, spot] = line
-
-    def _stack(self, kind: Kind, role: Role) -> bool:
-        """Put the row of what stands on something right above the row of that; False if something were between."""
-        lower, upper = kind.spots[kind.stands[role]], kind.spots[role]
+    def _stack(self, lower: Spot, upper: Spot) -> None:
+        """Put the row of what stands on something right above the row of that."""
         row, above = self.of[lower], self.of[upper]
-        beside = [spot for spot in (*row.spots, *above.spots) if self.layer[spot] == self.layer[lower] and spot.boxes]
-        free = all(
-            row.spots[s] >= row.spots[lower] if s in row.spots else above.spots[s] <= above.spots[upper] for s in beside
-        )
-        if row is above or not free:
-            return False
-        highest: dict[Hashable, list[Spot]] = defaultdict(list)
-        for spot in row.spots:
-            highest[self.layer[spot]].append(spot)
-        shift = min(row.spots[r] - _apart(s, r) - above.spots[s] for s in above.spots for r in highest[self.layer[s]])
-        self._merge(row, above, shift)
+        if row is not above:
+            highest: dict[Hashable, list[Spot]] = defaultdict(list)
+            for spot in row.spots:
+                highest[spot.layer].append(spot)
+            gaps = [row.spots[b] - _apart(a, b) - above.spots[a] for a in above.spots for b in highest[a.layer]]
+            self._merge(row, above, min(gaps))
         upper.boxes.append((-2.0, 0.0, 2.0, row.spots[lower] - row.spots[upper]))
-        return True
 
     def _ordered(self) -> list[Row]:
-        """The rows in an order in which what joins them passes little, and sort the layers accordingly."""
-        rows = list(dict.fromkeys(self.of.values()))
-        for kind in self.kinds:
-            for joint in kind.joints:
-                a, b = self.of[joint.left], self.of[joint.right]
-                if a is not b:
-                    distance = a.spots[joint.left] + joint.off[0] - b.spots[joint.right] - joint.off[1]
-                    a.pulls.append((b, joint, distance))
-                    b.pulls.append((a, joint, -distance))
+        """The rows in an order in which lines pass little of other rows: each in turn is put where that costs least."""
         thick: dict[tuple[Row, Hashable], float] = defaultdict(float)
-        near: dict[Row, list[tuple[Row, float, tuple, float]]] = defaultdict(list)
-        for row in rows:
-            for spot in row.spots:
-                thick[row, self.layer[spot]] += (spot.up + spot.down) / 20
-            for other, joint, _ in row.pulls:
-                layers = self.layer[joint.left], self.layer[joint.right]
-                side = joint.left not in row.spots
-                height = row.spots[joint.right if side else joint.left] + joint.off[side]
-                inside = [(off > height) - (off < height) for s, off in row.spots.items() if self.layer[s] in layers]
-                near[row].append((other, joint.strength, layers, 0.65 * sum(inside) + (-RISE if side else RISE) / 2))
+        for spot, row in self.of.items():
+            thick[row, spot.layer] += (spot.up + spot.down) / THICK
+        joined: dict[Row, list[tuple[Joint, Row, float]]] = defaultdict(list)
+        for joint in self._joints():
+            a, b, tilt = self.of[joint.left], self.of[joint.right], joint.strength * self._tilt(joint)
+            joined[a].append((joint, b, tilt))
+            joined[b].append((joint, a, -tilt))
 
-        def passes(strength: float, layers: tuple, row: Row) -> float:
-            return strength * (thick[row, layers[0]] + thick[row, layers[1]] + 0.1)
+        def passing(joint: Joint, row: Row) -> float:
+            return joint.strength * (thick[row, joint.left.layer] + thick[row, joint.right.layer] + 0.1)
 
-        def more(row: Row, index: dict[Row, int], at: int, passed: Row) -> float:
+        def worse(row: Row, passed: Row, index: dict[Row, int]) -> float:
             """How much worse it is if a row stands below another than above it, all else being in order."""
-            worse = 0.0
-            for one, two, sign in ((row, passed, -1), (passed, row, 1)):
-                for other, strength, layers, inside in near[one]:
-                    if other is two:
-                        worse += sign * strength * inside
-                    else:
-                        between = index[other] < at if one is row else index[other] > at
-                        worse += (1 if between else -1) * passes(strength, layers, two)
-            return worse
+            change, at = 0.0, index[passed]
+            for joint, other, tilt in joined[row]:
+                change += tilt if other is passed else passing(joint, passed) * (1 if index[other] < at else -1)
+            for joint, other, _ in joined[passed]:
+                if other is not row:
+                    change += passing(joint, row) * (1 if index[other] > at else -1)
+            return change
 
-        order = list(rows)
+        order, before = list(dict.fromkeys(self.of.values())), []
         for _ in range(ROUNDS):
-            before = list(order)
-            for row in rows:
-                at = order.index(row)
-                others = order[:at] + order[at + 1 :]
-                index = {r: i for i, r in enumerate(others)}
-                costs = [0.0]
-                for i, other in enumerate(others):
-                    costs.append(costs[-1] + more(row, index, i, other))
-                to = min(range(len(costs)), key=costs.__getitem__)
-                if costs[to] < costs[at] - 1e-6:
-                    order = [*others[:to], row, *others[to:]]
             if order == before:
                 break
-        number = {row: i for i, row in enumerate(order)}
-        for layer in [*(layer for kind in self.kinds for layer in kind.layers), self.grid.gap]:
-            layer.sort(key=lambda spot: (number[self.of[spot]], self.of[spot].spots[spot]))
-            for a, b in pairwise(layer):
-                row, below = self.of[a], self.of[b]
-                if row is not below:
-                    apart = _apart(a, b) + row.spots[a] - below.spots[b]
-                    row.limits[False].append((below, apart))
-                    below.limits[True].append((row, apart))
+            before = list(order)
+            for row in before:
+                at = order.index(row)
+                order.remove(row)
+                index = {other: i for i, other in enumerate(order)}
+                costs = list(accumulate((worse(row, other, index) for other in order), initial=0.0))
+                best = min(range(len(costs)), key=costs.__getitem__)
+                order.insert(best if costs[best] < costs[at] - 1e-6 else at, row)
         return order
+
+    def _joints(self) -> Iterator[Joint]:
+        """The joints from row to row."""
+        for kind in self.kinds:
+            for joint in kind.joints:
+                if self.of[joint.left] is not self.of[joint.right]:
+                    yield joint
+
+    def _tilt(self, joint: Joint) -> float:
+        """What it costs if the left end is in the lower row and not in the upper: what it passes of its own rows."""
+        cost = -RISE
+        for spot, off, sign in zip((joint.left, joint.right), joint.off, (-1, 1), strict=True):
+            spots = self.of[spot].spots
+            end = spots[spot] + off
+            for other, y in spots.items():
+                if other.layer in (joint.left.layer, joint.right.layer):
+                    cost += sign * (other.up + other.down) / THICK * ((y > end) - (y < end))
+        return cost
 
     def _settle(self, rows: Sequence[Row]) -> None:
         """Set depths: as near as can be to each other, and then each row to where most of what it joins is."""
+        number = {row: i for i, row in enumerate(rows)}
+        above: dict[Row, list[tuple[Row, float]]] = defaultdict(list)  # with how far off they have to be at least
+        below: dict[Row, list[tuple[Row, float]]] = defaultdict(list)
+        for layer in self.grid.layers.values():
+            layer.sort(key=lambda spot: (number[self.of[spot]], self.of[spot].spots[spot]))
+            for a, b in pairwise(layer):
+                row, lower = self.of[a], self.of[b]
+                if row is not lower:
+                    apart = _apart(a, b) + row.spots[a] - lower.spots[b]
+                    above[lower].append((row, apart))
+                    below[row].append((lower, apart))
+        joined: dict[Row, list[tuple[Row, float]]] = defaultdict(list)  # with how far below they are if it is level
+        for joint in self._joints():
+            a, b = self.of[joint.left], self.of[joint.right]
+            distance = a.spots[joint.left] + joint.off[0] - b.spots[joint.right] - joint.off[1]
+            joined[a].append((b, distance))
+            joined[b].append((a, -distance))
         for row in rows:
-            row.depth = max([above.depth + apart for above, apart in row.limits[True]] + [-row.top])
+            row.depth = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
         lowest = max(row.depth + row.bottom for row in rows)
         for sweep in range(SWEEPS):
             for row in rows if sweep % 2 else reversed(rows):
-                least = max([above.depth + apart for above, apart in row.limits[True]] + [-row.top])
-                most = min([below.depth - apart for below, apart in row.limits[False]] + [lowest - row.bottom])
-                wanted = sorted(other.depth - distance for other, _, distance in row.pulls)
+                least = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
+                most = min([lower.depth - apart for lower, apart in below[row]] + [lowest - row.bottom])
+                wanted = sorted(other.depth - distance for other, distance in joined[row])
                 if wanted:
                     middle = (wanted[(len(wanted) - 1) // 2] + wanted[len(wanted) // 2]) / 2
                     row.depth = min(max(middle, least), most)

@@ -10,10 +10,11 @@ All else is folded away, pre-activations, gates and parameters; the weights stan
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from tinygrad_rnn.algebra.formulas import expression, hands_on
-from tinygrad_rnn.algebra.variables import Use, fold, is_parameter
+from tinygrad_rnn.algebra.columns import is_parameter
+from tinygrad_rnn.algebra.formulas import hands_on
+from tinygrad_rnn.algebra.variables import Use, fold
 from tinygrad_rnn.draw.grid import Role
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -27,13 +28,14 @@ class States:
             that are carried from step to step. ends: those that are kept whatever they are. role: that of a variable.
 
     Attributes:
-        uses: what each that is kept is made of, with the parameters, which are not drawn.
         groups: the parts of states that are drawn as one, by the first of them.
+        uses: what each that is kept is made of, with the parameters, which are not drawn.
+        weights: by source and target of a use, the parameters that the one is multiplied by on its way to the other.
     """
 
     def __init__(
-        self, order: Sequence[Tensor], uses: Mapping[Tensor, list[Use]], states: Collection[Tensor],
-        ends: Collection[Tensor], role: Callable[[Tensor], Role],
+        self, order: Sequence[Tensor], uses: Mapping[Tensor, list[Use]], states: set[Tensor],
+        ends: set[Tensor], role: Callable[[Tensor], Role],
     ):  # fmt: skip
         self.states, self.role = states, role
         self.sources = {x: [use for use in made_of if not is_parameter(use.source)] for x, made_of in uses.items()}
@@ -43,23 +45,31 @@ class States:
                 into_states.update(use.source for use in self.sources[x])
         parameters = set(filter(is_parameter, uses))
         given = {x for x, made_of in self.sources.items() if not made_of and (x.is_leaf or x in into_states)}
-        self.data = given - parameters - set(states)
-        read_out = uses.keys() - given - into_states - set(states)
+        self.data = given - parameters - states
+        read_out = uses.keys() - given - into_states - states
         users = Counter(use.source for made_of in self.sources.values() for use in made_of)
-        activated = {uses[x][0].source for x in read_out if _is_function(x, uses[x])}
-        read_out -= {x for x in activated if users[x] == 1 and self.sources[x]} - set(ends)
+        arguments = {x.inputs[0] for x in read_out if len(x.inputs) == 1 and x.inputs[0].shape == x.shape}  # ĥ of f(ĥ)
+        read_out -= {x for x in arguments if users[x] == 1 and self.sources[x]} - ends
         self.kept = {*states, *ends, *self.data, *parameters, *read_out}
         self.kept.update(x for state in states for x in self._layers(state))
         folded = {x.born for x in uses.keys() - self.kept}
-        gradients = {x for x in self.kept if isinstance(x.name, GradientName)}
-        self.kept -= {x for x in gradients if x.name.born in folded} - set(ends)
+        self.kept -= {x for x in self.kept if isinstance(x.name, GradientName) and x.name.born in folded} - ends
         self.drawn = self.kept - parameters
-        self.uses = fold(order, self.kept)
-        self.weights = {x: self._weights(x) for x in self.uses}
-        for x, made_of in self.uses.items():
-            if x not in states and x not in into_states:  # targets are no part of the picture
-                made_of[:] = [use for use in made_of if use.source not in self.data or self.weights[x][use.source]]
-        self.groups = self._groups()
+        named = fold(order, self.kept)
+        self.groups = self._groups(named)
+        first = {x: parts[0] for parts in self.groups.values() for x in parts}
+        self.uses: dict[Tensor, list[Use]] = {}
+        self.weights: dict[tuple[Tensor, Tensor], list[Tensor]] = defaultdict(list)
+        for x, made_of in named.items():
+            target, weights = first.get(x, x), self._weights(x)
+            is_read_out = x not in states and x not in into_states
+            self.uses.setdefault(target, [])
+            for use in made_of:
+                source = first.get(use.source, use.source)
+                is_target = is_read_out and use.source in self.data and not weights[use.source]
+                if source is not target and not is_target:  # the data of a loss are no part of the picture
+                    self.uses[target].append(use._replace(source=source))
+                    self.weights[source, target] += weights[use.source]
 
     def _layers(self, x: Tensor) -> list[Tensor]:
         """The variables that all ways into a state pass through, and that weights follow on."""
@@ -101,24 +111,22 @@ class States:
             total[source] += weights
         return total
 
-    def _groups(self) -> dict[Tensor, tuple[Tensor, ...]]:
+    def _groups(self, uses: Mapping[Tensor, list[Use]]) -> dict[Tensor, tuple[Tensor, ...]]:
         """The states of a step that depend on each other, with no matrix in between: (h, c), by its h."""
-        roles = {self.role(x): x for x in self.uses if x in self.states and not x.is_leaf}
-        after = {role: {role} for role in roles}  # what each depends on
-        for x in roles.values():
-            after[self.role(x)].update(self.role(use.source) for use in self.uses[x] if use.source in self.states)
-        for _ in roles:
-            after = {role: set().union(*(after.get(r, ()) for r in known)) for role, known in after.items()}
+        states = [x for x in uses if x in self.states]
+        read: dict[Role, set[Role]] = defaultdict(set)  # the states that each is made of
+        for x in states:
+            read[self.role(x)].update(self.role(use.source) for use in uses[x] if use.source in self.states)
+        first: dict[Role, Role] = {}  # the h of every c
+        for x in states:
+            for y in [use.source for use in uses[x] if not _has_matrix(use) and use.source.step == x.step]:
+                if y in self.states and y.shape == x.shape and self.role(x) in read[self.role(y)]:
+                    first[self.role(y)] = self.role(x)
         found: dict[tuple, list[Tensor]] = defaultdict(list)
-        for role, x in roles.items():
-            circle = [r for r in roles if r in after[role] and role in after[r] and roles[r].shape == x.shape]
-            inside = [use for r in circle for use in self.uses[roles[r]] if use.source.step == roles[r].step]
-            between = self.drawn - self.data - self.states
-            matrices = [use for use in inside if self.role(use.source) in circle and _has_matrix(use)]
-            if len(circle) > 1 and not matrices and not any(use.source in between for use in inside):
-                for y in self.uses:
-                    if y in self.states and self.role(y) == role:
-                        found[tuple(circle), y.step].insert(0, y)
+        for x in sorted(states, key=lambda x: self.role(x) in first):
+            role = first.get(self.role(x), self.role(x))
+            if role in first.values():
+                found[role, x.step, x.is_leaf].append(x)
         return {parts[0]: tuple(parts) for parts in found.values() if len(parts) > 1}
 
 
@@ -127,13 +135,6 @@ def _has_matrix(use: Use) -> bool:
     return use.paths is None or any(
         i in pair for path in use.paths for node, i in path for pair in node.primitive.products
     )
-
-
-def _is_function(x: Tensor, made_of: Sequence[Use]) -> bool:
-    """Tell whether a variable is a function of another one alone, as h = f(ĥ)."""
-    one = len(made_of) == 1 and made_of[0].paths is not None and [len(path) for path in made_of[0].paths] == [1]
-    made = expression(x, lambda _: True, 1) if one else None
-    return one and made.head == "applied" and len(made.parts) == 1 and made_of[0].source.shape == x.shape
 
 
 def _factors(node: Tensor, i: int) -> list[int]:

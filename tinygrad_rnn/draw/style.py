@@ -4,6 +4,17 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+FONT = "Times-Roman"
+FAMILY = "Times New Roman, Times, Liberation Serif, Nimbus Roman, serif"  # the like of it on every system
+NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 16.0, 13.0, 13.0, 9.0
+SMALLER = 0.68  # the font of an index, in parts of that of what it belongs to
+NOTE_GAP = 3.0  # between a label and the note below it
+ARROW = 7.0
+MARGIN = 8.0  # from a column's outermost nodes to its panel's edge
+AROUND = 14.0  # above and below what stands in a tight frame
+CORNER = 8.0  # the radius of a turn
+RING = 4.0  # from a border to the one around it
+
 
 @dataclass(frozen=True)
 class Style:
@@ -12,7 +23,8 @@ class Style:
     Shapes and borders tell the kinds apart in print without colours, and to colour-blind eyes.
 
     Attributes:
-        border: how thick it is. rings: how many borders there are, one around the other.
+        line: the colour of the border, or of words that have none.
+        border: how thick it is. rings: how many borders there are, one around the other. font: the size of letters.
     """
 
     shape: str
@@ -23,15 +35,17 @@ class Style:
     meaning: str = ""
     border: float = 1.0
     rings: int = 1
+    font: float = NODE_FONT
 
-    @property
-    def attributes(self) -> dict[str, str]:
-        """The attributes of Graphviz, but for the size."""
-        look = {"shape": self.shape, "fillcolor": self.fill, "color": self.line, "penwidth": f"{self.border:g}"}
-        return look | ({"peripheries": str(self.rings)} if self.rings > 1 else {})
+    def attributes(self, width: float, height: float) -> dict[str, str]:
+        """The attributes of Graphviz for a node that is so wide and high, with all its borders."""
+        inner = [(side - 2 * RING * (self.rings - 1)) / 72 for side in (width, height)]
+        look = {"shape": self.shape, "width": f"{inner[0]:.4f}", "height": f"{inner[1]:.4f}"}
+        if self.shape == "plain":  # Graphviz would draw a border of no numbers
+            return look | {"style": "", "fontcolor": self.line, "fontsize": f"{self.font:g}"}
+        border = {"color": self.line, "penwidth": f"{self.border:g}", "peripheries": f"{self.rings}"}
+        return look | border | {"fillcolor": self.fill}
 
-
-RING = 4.0  # from a border to the one around it
 
 # fmt: off
 NODES = {
@@ -41,12 +55,15 @@ NODES = {
     "variable":  Style("ellipse", 46, 46, "#ffffff", "#444444", "variable"),
     "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output", rings=2),
     "operation": Style("box",     40, 32, "#ffffff", "#8a8a8a", "primitive"),
-    "elided":    Style("plain",   96, 40, "#ffffff", "#5a6575"),
-    "cut":       Style("plain",   20, 20, "#ffffff", "#5a6575", "past cut off"),
-    "heading":   Style("plain",   22, 22, "#ffffff", "#ffffff"),
+    "elided":    Style("plain",   96, 40, "#ffffff", "#000000"),
+    "cut":       Style("plain",   20, 20, "#ffffff", "#000000", "past cut off"),
+    "heading":   Style("plain",   22, 22, "#ffffff", "#000000"),
     "entry":     Style("box",     84, 30, "#ffffff", "#d4dae3"),
     "cell":      Style("box",     22, 22, "#ffffff", "#d4dae3"),
     "sum":       Style("ellipse", 24, 24, "#fff6e6", "#b36b00", "sum over time"),
+    "added":     Style("plain",   14, 14, "#ffffff", "#444444", "gradients added", font=LEGEND_FONT),
+    "words":     Style("plain",    0, 14, "#ffffff", "#444444", font=LEGEND_FONT),
+    "colour":    Style("box",     30, 14, "#ffffff", "#ffffff"),
 }
 EDGES = {
     "value":    {"color": "#3c3c3c", "fontcolor": "#3c3c3c"},
@@ -65,31 +82,16 @@ PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 # fmt: on
 
 NARROW, WIDE = frozenset("ijlftrI()[]|/.,:;′'-\u00a0\u0302\u0303"), frozenset("mw−+=⊙≈→")
-_SMALL = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′")
+_WIDE = {0.36: "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′", 0.34: " /\u00a0", 0.84: "−+=⊙", 0.93: "mw", 1.04: "MW@"}
+_WIDTHS = {c: width for width, characters in _WIDE.items() for c in characters}
 _INDEX = re.compile(r"(?<=\w)_(\w{1,2})(?!\w)")  # W_hh
-SMALLER = 0.68  # the font of an index, in parts of that of what it belongs to
 
-FONT = "Times-Roman"
-FAMILY = "Times New Roman, Times, Liberation Serif, Nimbus Roman, serif"  # the like of it on every system
-NODE_FONT, EDGE_FONT, PANEL_FONT, LEGEND_FONT, NOTE_FONT = 16.0, 16.0, 13.0, 13.0, 9.0
-NOTE_GAP = 3.0  # between a label and the note below it
-ARROW = 7.0
-MARGIN = 8.0  # from a column's outermost nodes to its panel's edge
-CORNER = 8.0  # the radius of a turn
-
-# Graphviz's attributes: of the whole, of every node and edge, of a column's panel, of the legend and the caption
-GRAPH = {
-    "pad": "0.15",
-    "margin": "0",
-    "notranslate": "true",
-    "outputorder": "edgesfirst",
-    "bgcolor": "white",
-    "fontname": FONT,
-}
+# Graphviz's attributes: of the whole, of every node and edge, of a column's panel
+GRAPH = {"pad": "0.175", "margin": "0", "notranslate": "true", "outputorder": "edgesfirst", "bgcolor": "white",
+         "fontname": FONT}  # fmt: skip
 NODE = {"fontname": FONT, "fontsize": f"{NODE_FONT:g}", "style": "filled", "fixedsize": "true", "margin": "0"}
 EDGE = {"fontname": FONT, "fontsize": f"{EDGE_FONT:g}", "arrowsize": "0.7"}
 PANEL = {"style": "rounded,filled", "color": "#f1f4f9", "fontcolor": "#5a6575", "fontsize": f"{PANEL_FONT:g}"}
-LEGEND = {"fontsize": f"{LEGEND_FONT:g}", "fontcolor": "#444444"}
 
 
 def ink(fill: str) -> str:
@@ -124,12 +126,5 @@ def _width(character: str) -> float:
     """The width of a character in the widest of the fonts that a reader may have, in parts of the font size."""
     if unicodedata.combining(character):
         return 0.0
-    if character in _SMALL:
-        return 0.36
-    if character in " /\u00a0":
-        return 0.34
-    if character in "−+=⊙":
-        return 0.84
-    if character in "MW@" or unicodedata.east_asian_width(character) in "WF":
-        return 1.04
-    return 0.93 if character in "mw" else 0.75 if character.isupper() else 0.57
+    is_wide = unicodedata.east_asian_width(character) in "WF"
+    return _WIDTHS.get(character, 1.04 if is_wide else 0.75 if character.isupper() else 0.57)

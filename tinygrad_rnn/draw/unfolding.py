@@ -1,24 +1,24 @@
 """A recorded graph, read for drawing: what is drawn, in which column, and by whom it is written.
 
-- What is drawn are the nodes that `folding` keeps, and links for their uses.
+- What is drawn are the nodes that a level keeps, and links for their uses.
 - Every time step is a column. A leaf that belongs to no step (a parameter) is drawn in each column that uses it.
 - Of a long net the middle is left out, and of a rolled one all but a step.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import columns_of
+from tinygrad_rnn.algebra.columns import columns_of, is_parameter
 from tinygrad_rnn.algebra.formulas import derivative
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
-from tinygrad_rnn.algebra.variables import Use, fold, is_parameter, variables
+from tinygrad_rnn.algebra.variables import Use, fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
@@ -92,10 +92,10 @@ class Unfolded:
         places: in topological order, an output last. links: the uses of one by another.
         groups: of each pair of states that is drawn as one, as an LSTM's (h, c), its parts by the first of them.
         weights: at level "states", the parameters that the source of a link is multiplied by on its way to the target.
-        made_with: the parameters that a place is made with and that are not drawn.
+        made_with: the parameters that each variable is made with, where these are not drawn.
         carried: the roles of the states, which go on from step to step.
-        steps: the time steps that have a column. hidden: per column of dots, how many steps it stands for. gap: the
-            columns that are not drawn for it. used: the columns that a leaf stands in, drawn or not.
+        steps: the time steps that have a column. gap: the columns that are not drawn. hidden: per column of dots, how
+            many steps it stands for. used: the columns that a Tensor is used from, drawn or not.
         writer, markup: what writes it, as plain text and as labels are drawn.
         shared: the parameters that several steps use, and where they stand.
         rolled: whether one step stands for all.
@@ -110,63 +110,59 @@ class Unfolded:
 
     def __init__(self, output: Tensor | Sequence[Tensor], options: Options, start: Tensor | None = None):
         self.outputs = _outputs(output)
-        nodes = _nodes(self.outputs)
-        order, notation = nodes if start is None else _between(nodes, self.outputs, start), options.notation
-        self.notation = notation = Notation.named(notation)
+        nodes = topological_order(*self.outputs)
+        order = nodes if start is None else _between(nodes, self.outputs, start)
+        self.notation = notation = Notation.named(options.notation)
         self.level, self.rolled, self.values_written = options.level, options.rolled, options.values
         self.columns, steps = columns_of(order)
+        if self.rolled and not steps:
+            raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
         self.names = names = Names(nodes, self.outputs)
         ends = {*self.outputs, start} - {None}
         uses = fold(order, set(order) if self.level == "primitives" else variables(order, notation) | ends)
         self.carried = {self.role(x) for x in _carried(uses, self.columns, set(steps))}
-        self.groups: dict[Tensor, tuple[Tensor, ...]] = {}
-        states = None
+        self.groups, weights = {}, {}
         if self.level == "states":
             states = States(order, uses, {x for x in uses if self.role(x) in self.carried}, ends, self.role)
-            uses, self.groups = states.uses, states.groups
-        places, links = self._places(uses, steps, states, options.parameters and states is None)
-        self.used = defaultdict(list)
-        for p in places:
-            self.used[p.tensor].append(p.column)
-        self.cut_states = {p.tensor for p in places if p.tensor.is_leaf and p.tensor.is_cut}
-        self.hidden: dict[int, int] = {}
-        self.gap: set[float] = set()
-        if self.rolled and not steps:
-            raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
+            uses, self.groups, weights = states.uses, states.groups, states.weights
+        self.made_with: dict[Tensor, set[Tensor]] = defaultdict(set)
+        if self.level == "states" or not options.parameters:
+            for x, made_of in uses.items():
+                self.made_with[x].update(use.source for use in made_of if is_parameter(use.source))
+                uses[x] = [use for use in made_of if use.source not in self.made_with[x]]
+        self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
+        middle, self.hidden = [], {}
         if self.rolled:
-            places, links, steps = self._rolled(places, links, steps)
+            self._check_alike(uses, steps)
+            middle = steps[:-1]
         elif options.max_steps is not None and len(steps) > options.max_steps:
             last = options.max_steps // 2
             middle = steps[options.max_steps - last : len(steps) - last]
             self.hidden = {middle[0]: len(middle)}
-            self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
-            places, links = _without_middle(places, links, self.gap, middle[0])
-            steps = [step for step in steps if step not in self.gap]
-        self.places, self.links, self.steps = places, links, steps
-        standing = defaultdict(list)
-        for p in places:
-            if p.kind != "elided":
-                standing[p.tensor].append(p)
-        self.shared = {x: where for x, where in standing.items() if len(self.used[x]) > 1 and x.requires_grad}
-        if self.rolled:  # what stands in the step stands in all of them
-            self.shared = {x: [p] for x, (p, *_) in standing.items() if p.kind == "parameter" and p.column == steps[0]}
-            names.steps = {x: _relative(k - steps[0]) for x, k in names.steps.items()}
+        self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
+        self.places, self.links = self._unfold(uses, weights, set(steps))
+        self.steps = [step for step in steps if step not in self.gap]
+        self.shared: dict[Tensor, list[Place]] = defaultdict(list)
+        for p in self.places:
+            is_shared = p.tensor.requires_grad and p.kind != "elided" and len(self.used[p.tensor]) > 1
+            if self.rolled:  # what stands in the step stands in all of them
+                is_shared = p.kind == "parameter" and p.column == steps[-1]
+            if is_shared:
+                self.shared[p.tensor].append(p)
+        if self.rolled:
+            names.steps = {x: _relative(k - steps[-1]) for x, k in names.steps.items()}
         self.writer, self.markup = (Writer(names, notation, to, brief=True) for to in (PLAIN, MARKUP))
         self.write = lambda kind, **how: kind(names, notation, MARKUP, brief=True, **how)
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values |= {x: x.value for x in self.outputs}
 
     @property
-    def cuts(self) -> list[Place]:
-        """The places of what was cut off from its past: detached, or by truncation."""
-        return [p for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
-
-    @property
     def loops(self) -> list[tuple[Place, Place, int]]:
         """Of a rolled graph, the states that go back, where to, and over how many steps."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
-        return [(last[p.role], p, self.steps[0] - _step(p)) for p in starts]
+        starts.sort(key=lambda p: p.tensor.born)
+        return [(last[p.role], p, self.steps[0] - _step(p.tensor, p.column)) for p in starts]
 
     def role(self, x: Tensor) -> Role:
         """The name of a variable, told apart from others, and its layer, which are the same in every step."""
@@ -176,80 +172,90 @@ class Unfolded:
         """The Tensors that a place stands for: one, or those of a pair of states."""
         return self.groups.get(p.tensor, (p.tensor,))
 
-    def _places(
-        self, uses: Mapping[Tensor, list[Use]], steps: Sequence[int], states: States | None, parameters: bool
+    def _unfold(
+        self, uses: Mapping[Tensor, list[Use]], weights: Mapping, steps: set[int]
     ) -> tuple[list[Place], list[Link]]:
-        """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used."""
-        main = {x: first for first, parts in self.groups.items() for x in parts}
-        found: dict[tuple[Tensor, float], Place] = {}
-        links: dict[Link, None] = {}
-        joining: dict[tuple[Place, Place], Link] = {}  # of those whose ends may be pairs of states
-        self.made_with, self.weights = defaultdict(set), defaultdict(list)
+        """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used.
 
-        def place_of(tensor: Tensor, column: float) -> Place:
-            tensor = main.get(tensor, tensor)
-            key = (tensor, column if self.columns[tensor] is None else self.columns[tensor])
-            if key not in found:
-                role = self.role(tensor)
-                state = role in self.carried and not (tensor.is_leaf and tensor.step is None)
-                moves = state and self.columns[tensor] is not None
-                found[key] = Place(tensor, key[1], f"n{len(found)}", self._kind(tensor, state), moves, role)
+        Of what crosses a gap states are drawn: dots for them, or in a rolled graph those that the step starts from.
+        """
+        hidden = {self.role(x): x for x in uses if self.is_hidden(x) and x.requires_grad}
+        found: dict[Hashable, Place] = {}
+        links: dict[tuple[Place, Place], Link] = {}
+        self.used, self.weights = defaultdict(set), defaultdict(list)
+
+        def place(x: Tensor, column: float) -> Place:
+            role, is_dots = self.role(x), column in self.gap and not self.rolled
+            key = role if is_dots else (x, column)
+            if key not in found and is_dots:
+                id = f"dots{len(self.carried & found.keys())}"
+                found[key] = Place(hidden.get(role, x), min(self.hidden), id, "elided", True, role)
+            elif key not in found:
+                found[key] = Place(x, column, f"n{len(found)}", self._kind(x), self._goes_on(x), role)
             return found[key]
 
         for target, made_of in uses.items():
-            column = self.columns[target]
-            drawn = made_of if parameters else [use for use in made_of if not is_parameter(use.source)]
-            sources = [place_of(use.source, column) for use in drawn]
-            q = place_of(target, column) if made_of else None
-            for source, use in zip(sources, drawn, strict=True):
-                if source is not q:
-                    link = Link(source, q, use.users[0], use.paths)
-                    if states:
-                        link = joining.setdefault((source, q), link)
-                        self.weights[link] += states.weights[target][use.source]
-                    links[link] = None
-            if q and not parameters:
-                self.made_with[q].update(use.source for use in made_of if is_parameter(use.source))
-        return list(found.values()), list(links)
+            column, drawn = self.columns[target], []
+            read = Counter(self.role(x) for x in {use.source for use in made_of} if self.columns[x] in steps)
+            for use in made_of:
+                x, at = use.source, self._column(use.source, target)
+                self.used[x].add(at)
+                inside = (at in self.gap) + (column in self.gap)
+                crosses = inside == 1 and self._goes_on(x)
+                if self.rolled:  # but what all steps go into, such as a mean, is made of the last
+                    crosses &= column not in self.gap and read[self.role(x)] < len(steps)
+                if inside == 0 or crosses:
+                    drawn.append((place(x, at), use))
+            for p, use in drawn:
+                q = place(use.source if column in self.gap else target, column)
+                link = Link(p, q, use.users[0], None if q.kind == "elided" else use.paths)
+                self.weights[links.setdefault((p, q), link)] += weights.get((use.source, target), ())
+        return list(found.values()), list(links.values())
 
-    def _kind(self, tensor: Tensor, state: bool) -> str:
+    def _column(self, x: Tensor, user: Tensor) -> float:
+        """The column in which a node stands for its user: its own, if it has one."""
+        return self.columns[user if self.columns[x] is None else x]
+
+    def _is_state(self, x: Tensor) -> bool:
+        return self.role(x) in self.carried and not (x.is_leaf and x.step is None)
+
+    def _goes_on(self, x: Tensor) -> bool:
+        """Tell whether a node is a state that goes on to another column."""
+        return self._is_state(x) and self.columns[x] is not None
+
+    def _kind(self, x: Tensor) -> str:
         """The kind of a node to the reader; colours and shapes follow from it."""
-        if tensor in self.outputs:
+        if x in self.outputs:
             return "output"
-        if state:
+        if self._is_state(x):
             return "state"
-        if tensor.is_leaf:
-            return "parameter" if is_parameter(tensor) else "input"
-        return "variable" if self.notation.writes(tensor) else "operation"
+        if x.is_leaf:
+            return "parameter" if is_parameter(x) else "input"
+        return "variable" if self.notation.writes(x) else "operation"
 
-    def _rolled(self, places: list[Place], links: list[Link], steps: list[int]) -> tuple[list[Place], list[Link], list]:
-        """The last step alone, which stands for all, with the states that it starts from, and what comes after it."""
-        last, every, before = steps[-1], set(steps), set(steps[:-1])
-        made: dict[float, dict[tuple, Link]] = defaultdict(dict)
-        for link in links:
-            made[link.target.column][_use(link, every)] = link
+    def _check_alike(self, uses: Mapping[Tensor, list[Use]], steps: list[int]) -> None:
+        """Check that the last step can stand for all: that the uses in each of them are in it too."""
+        made: dict[float, dict[tuple, tuple[Tensor, Tensor]]] = {step: {} for step in steps}
+        for q, made_of in uses.items():
+            for use in made_of if self.columns[q] in made else ():
+                made[self.columns[q]][self._recurring(use.source, q, made)] = use.source, q
+        last = made[steps[-1]]
         for step in steps:
-            for use, link in made[step].items():
-                p, q, is_cut = link.source.tensor, link.target.tensor, link.source.tensor in self.cut_states
+            for use, (p, q) in made[step].items():
+                is_cut = p in self.cut_states
                 begins = p.is_leaf and not is_cut  # with an initial state, which has no past
-                if use in made[last] and (begins or is_cut == (made[last][use].source.tensor in self.cut_states)):
-                    continue
-                raise ValueError(
-                    f"draw(rolled=True): step {last} cannot stand for step {step}, where {describe(q)} is made of "
-                    f"{describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
-                )
-        read: dict[tuple, set] = defaultdict(set)  # the steps whose variable of a role goes into what comes after them
-        for link in links:
-            if link.target.column not in every:
-                read[link.target, link.source.role].add(link.source.column)
-        kept = []
-        for link in links:
-            p, q = link.source, link.target
-            earlier = p.carried and not read[q, p.role] >= every  # not what all steps go into, such as a mean
-            if q.column not in before and (p.column not in before or earlier):
-                kept.append(link)
-        drawn = {p for link in kept for p in (link.source, link.target)}
-        return [p for p in places if p in drawn], kept, [last]
+                if use not in last or not (begins or is_cut == (last[use][0] in self.cut_states)):
+                    raise ValueError(
+                        f"draw(rolled=True): step {steps[-1]} cannot stand for step {step}, where {describe(q)} is "
+                        f"made of {describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
+                    )
+
+    def _recurring(self, p: Tensor, q: Tensor, steps: Collection[int]) -> tuple:
+        """The two variables of a use, and the steps between them, as they recur in every step."""
+        made_by = [x.primitive if self._kind(x) == "operation" else None for x in (p, q)]
+        at = self._column(p, q)
+        back = self.columns[q] - _step(p, at) if self._is_state(p) or at in steps else None
+        return p if is_parameter(p) else (self.role(p), made_by[0], back), self.role(q), made_by[1]
 
     def value(self, p: Place) -> np.ndarray:
         """The value of a place; those of a pair of states behind each other."""
@@ -268,18 +274,18 @@ class Unfolded:
 
     @cached_property
     def bypassed(self) -> set[Link]:
-        """The links between whose ends there is another way too: what they pass on is the direct derivative, ∂⁺."""
-        bit = {p: 1 << i for i, p in enumerate(self.places)}
+        """The links between whose ends there is another way too: what they pass on is the direct derivative, ∂⁺.
+
+        Steps that are not drawn are such a way for the parameters that they use.
+        """
+        bit = {p.tensor: 1 << i for i, p in enumerate(self.places)}  # a parameter is one, wherever it stands
         before, farther = Counter(), Counter()  # what each place is made of, and what that is made of, as bits
         for link in self.links:
             farther[link.target] |= before[link.source]
-            before[link.target] |= before[link.source] | bit[link.source]
-        return {link for link in self.links if farther[link.target] & bit[link.source]}
-
-    @cached_property
-    def has_gradients(self) -> bool:
-        """True if there are gradients among the variables, as in a recorded backward graph."""
-        return any(isinstance(x.name, GradientName) for x in self.columns)
+            before[link.target] |= before[link.source] | bit[link.source.tensor]
+        unseen = self.shared.keys() if self.rolled or self.hidden else ()
+        ends = [(link, link.source.tensor) for link in self.links]
+        return {link for link, x in ends if farther[link.target] & bit[x] or x in unseen}
 
     @cached_property
     def sums(self) -> dict[Tensor, tuple[str, str]]:
@@ -294,18 +300,9 @@ def _outputs(output: Tensor | Sequence[Tensor]) -> dict[Tensor, None]:
         raise ValueError("draw: an empty list has no graph; give the outputs to draw")
     for x in outputs:
         if checks.instance("draw", x, Tensor).is_leaf:
-            raise ValueError(
-                f"draw: {describe(x)} has no graph: it was not made from a Tensor with requires_grad=True, or was "
-                "made inside no_grad(), or is detached"
-            )
+            why = "made without requires_grad=True, inside no_grad(), or detached"
+            raise ValueError(f"draw: {describe(x)} has no graph: it was {why}")
     return dict.fromkeys(outputs)
-
-
-def _nodes(outputs: Collection[Tensor]) -> list[Tensor]:
-    """All nodes of a graph, in topological order."""
-    if len(outputs) == 1:
-        return topological_order(*outputs)
-    return sorted({node for x in outputs for node in topological_order(x)}, key=lambda node: node.born)
 
 
 def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) -> list[Tensor]:
@@ -313,9 +310,7 @@ def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) ->
     on_way = {checks.instance("draw", start, Tensor)}
     on_way.update(node for node in nodes if any(x in on_way for x in node.inputs))
     for output in outputs:
-        if output is start:
-            raise ValueError(f"draw: between {describe(output)} and itself there is nothing")
-        if output not in on_way:
+        if output is start or output not in on_way:
             raise ValueError(f"draw: {describe(output)} does not depend on {describe(start)}")
     if not start.requires_grad:
         raise ValueError(f"draw: no gradient flows back to {describe(start)}, which does not require one")
@@ -324,17 +319,10 @@ def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) ->
 
 def _carried(uses: Mapping[Tensor, list[Use]], columns: Mapping[Tensor, float | None], steps: set[int]) -> set[Tensor]:
     """The named variables that one step hands on to another, and the states that a step starts from."""
-    return {
-        use.source
-        for target, made_of in uses.items()
-        for use in made_of
-        if columns[target] in steps
-        and columns[use.source] not in (None, columns[target])
-        and (use.source.is_leaf or columns[use.source] in steps)
-        and not (uses[use.source] and all(is_parameter(of.source) for of in uses[use.source]))
-        and use.source.name is not None
-        and not isinstance(use.source.name, GradientName)
-    }
+    pairs = ((use.source, q) for q, made_of in uses.items() if columns[q] in steps for use in made_of)
+    handed = {p for p, q in pairs if columns[p] not in (None, columns[q]) and (p.is_leaf or columns[p] in steps)}
+    named = {x for x in handed if x.name is not None and not isinstance(x.name, GradientName)}
+    return {x for x in named if not (uses[x] and all(is_parameter(use.source) for use in uses[x]))}
 
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -342,48 +330,11 @@ def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.concatenate([array.ravel() for array in arrays])
 
 
-def _use(link: Link, steps: set[int]) -> tuple:
-    """The two variables of a use, and the steps between them, as they recur in every step."""
-    p, q = link.source, link.target
-    back = q.column - _step(p) if p.carried or p.kind == "state" or p.column in steps else None
-    return p.tensor if p.kind == "parameter" else (p.role, _made_by(p), back), q.role, _made_by(q)
-
-
-def _made_by(p: Place) -> str | None:
-    return p.tensor.primitive.name if p.kind == "operation" else None
-
-
-def _step(p: Place) -> float:
-    """The time step that a place is of: a state that steps start from stands before them, or between two."""
-    return p.tensor.step if p.tensor.step is not None and p.tensor.is_leaf else p.column
+def _step(x: Tensor, column: float) -> float:
+    """The time step of what stands in a column: a state that steps start from stands before them, or between two."""
+    return x.step if x.is_leaf and x.step is not None else column
 
 
 def _relative(steps: int) -> str:
     """A time step, as one of a rolled graph: t−1."""
     return "t" if not steps else f"t−{-steps}" if steps < 0 else f"t+{steps}"
-
-
-def _without_middle(
-    places: list[Place], links: list[Link], gap: set[float], column: int
-) -> tuple[list[Place], list[Link]]:
-    """Leave out the columns of a gap; dots stand for the states that cross it, in a column of their own."""
-    dots: dict[tuple, Place] = {}
-    hidden = {p.role: p.tensor for p in places if p.column in gap and p.tensor.requires_grad}
-
-    def stand_in(p: Place) -> Place:
-        tensor = hidden.get(p.role, p.tensor)  # not an initial state that reaches into the gap
-        return dots.setdefault(p.role, Place(tensor, column, f"dots{len(dots)}", "elided", True, p.role))
-
-    kept: dict[tuple[Place, Place], Link] = {}
-    for link in links:
-        p, q = link.source, link.target
-        ends = (p.column in gap) + (q.column in gap)
-        if ends == 0:
-            kept[p, q] = link
-        elif ends == 1 and p.carried:
-            a, b = (stand_in(p), q) if p.column in gap else (p, stand_in(p))
-            kept.setdefault((a, b), Link(a, b, link.user, None if b.kind == "elided" else link.paths))
-    drawn = {p for pair in kept for p in pair}
-    order = [p for p in (*places, *dots.values()) if p in drawn]
-    order.sort(key=lambda p: (p is places[-1], p.column))
-    return order, list(kept.values())

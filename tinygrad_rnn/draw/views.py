@@ -8,19 +8,16 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram
-from tinygrad_rnn.draw.drawing import Edge, Node, Scale
+from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT, Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.page import build
@@ -31,11 +28,10 @@ from tinygrad_rnn.draw.unfolding import Options, Unfolded
 from tinygrad_rnn.draw.values import colours, gradients, short
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.optim import clipping, norm
+from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
-PLUS = "<SUB><B>+</B></SUB>"  # behind a gradient that several are added up to
-AROUND = 14.0  # from what stands in a tight frame to its edge
 
 
 def forward(output: Tensor | Sequence[Tensor], **options: Any) -> Diagram:
@@ -79,7 +75,7 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
     """
     checks.instance("draw.between(output, input)", input, Tensor)
     figure = _Figure(output, input, _options("between", options), True)
-    start = next(p for p in figure.unfolded.places if p.tensor is input)
+    start = next(p for p in figure.unfolded.places if any(x is input for x in figure.unfolded.parts(p)))
     title = f"computational graph between {figure.plain.output} and {figure.plain.name(start)}"
     return figure.diagram(title, gradient=True)
 
@@ -112,56 +108,68 @@ def _options(view: str, given: dict[str, Any]) -> Options:
 
 
 class _Figure:
-    """A graph unfolded and placed, to be dressed for one direction or the other."""
+    """A graph unfolded and placed, to be dressed for one direction or the other.
+
+    Attributes:
+        arrays: the values of places, and their gradients and those of shared parameters, as far as they are shown.
+        highlighted: the term to highlight, as plain text and as markup. lit: the places that it passes.
+    """
 
     def __init__(self, output: Tensor | Sequence[Tensor], start: Tensor | None, options: Options, gradient: bool):
-        self.options = options
+        self.output, self.start, self.options = output, start, options
         self.unfolded = unfolded = Unfolded(output, options, start)
         self.labels = [Labels(unfolded, writer) for writer in (unfolded.writer, unfolded.markup)]
         self.plain = self.labels[0]
+        values = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
         wanted = options.values or options.color_by == "gradient"
-        self.gradients = gradients(unfolded) if wanted else {}
-        self.columns = {*unfolded.steps, *unfolded.hidden}
-        notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in unfolded.places}
-        notes |= {x: self._said(x, self.gradients.get(x), whole=True) for x in unfolded.shared}
+        self.arrays = values, gradients(unfolded) if wanted else {}
+        self.fill, self.scale = {}, None
+        if options.color_by is not None:
+            of_gradients = options.color_by == "gradient"
+            norms = {of: norm([array]) for of, array in self.arrays[of_gradients].items()}
+            self.fill, span = colours(norms)
+            self.scale = Scale(*(f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels), *span)
+        labelled = (*unfolded.places, *unfolded.shared)
+        notes = {of: max(self._note(of, True), self._note(of, False), key=len) for of in labelled}
         self.placement = placed(unfolded, self.plain, notes, gradient)
-        self.lanes = self.placement.lanes
-        self.highlighted = ["", ""]  # a term, as plain text and as markup
-        self.lit = None if options.highlight is None else self._light(*options.highlight)
+        self.highlighted, self.lit = ["", ""], None
+        if options.highlight is not None:
+            self._light(*options.highlight)
 
     def diagram(self, title: str, gradient: bool) -> Diagram:
         """The figure for one direction: of the values, or of the gradients with their sums over time."""
         unfolded = self.unfolded
         nodes = [self._node(p, gradient) for p in unfolded.places]
         edges = [self._edge(link, gradient) for link in unfolded.links]
-        for lane in self.lanes if gradient else ():
+        for lane in self.placement.lanes if gradient else ():
             total, its_sum = self._sum(lane)
             nodes += [total, its_sum]
             for p, curve in lane.terms.items():
                 edges.append(Edge(p.id, its_sum.id, kind="term", curve=curve, **self._look(p)))
             edges.append(Edge(its_sum.id, total.id, kind="term", faint=total.faint))
-        for i, p in enumerate(unfolded.cuts):
-            tooltip = "no gradient flows back from here"
-            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=p.x - p.width / 2 - CUT, y=p.y, tooltip=tooltip))
+        cut = [p for p in unfolded.places if p.tensor in unfolded.cut_states and p.kind != "elided"]
+        for i, p in enumerate(cut):
+            at, tooltip = p.x - p.width / 2 - CUT, "no gradient flows back from here"
+            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=at, y=p.y, tooltip=tooltip))
             edges.append(Edge(f"cut{i}", p.id, kind="cut"))
         loops = [_loop(*ends, *way) for ends, way in zip(unfolded.loops, self.placement.loops, strict=True)]
         edges += [loop.reversed() if gradient else loop for loop in loops]
-        scale = None
-        if self.options.color_by is not None:
-            nodes, scale = self._coloured(nodes)
         parts = zip([self._legend(labels, gradient) for labels in self.labels], self.highlighted, strict=True)
         captions = ["\n".join(filter(None, part)) for part in parts]
         told, tight = not unfolded.rolled and unfolded.level != "states", self.options.fit == "tight"
-        diagram = Diagram(
+        return Diagram(
             title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
-            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=scale,
-            frame=_around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
+            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=self.scale,
+            frame=around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
             font_size=self.options.font_size, direction="RL" if gradient else "LR", tight=tight,
             story=self.story if told else None,
         )  # fmt: skip
-        added = diagram.added
-        nodes = [replace(node, markup=f"{node.markup}{PLUS}") if node.id in added else node for node in nodes]
-        return replace(diagram, nodes=nodes)
+
+    def story(self) -> Story:
+        """The page's frames; their figures have no numbers, colours and highlights."""
+        without = {"values": False, "shapes": False, "color_by": None, "highlight": None, "fit": "shared"}
+        bare = _Figure(self.output, self.start, replace(self.options, **without), gradient=True)
+        return Story(bare.unfolded, bare.diagram(FORWARD, gradient=False), bare.diagram(BACKWARD, gradient=True))
 
     def _legend(self, labels: Labels, gradient: bool) -> str:
         """The meaning of f; at level "states" that of U, if several gates have weights of that letter."""
@@ -173,52 +181,42 @@ class _Figure:
     def _sum(self, lane: Lane) -> tuple[Node, Node]:
         """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
         unfolded, first = self.unfolded, next(iter(lane.terms))
-        (its_id, total_id), x = unfolded.sums[first.tensor], lane.x
-        name, markup = (labels.differential(first.tensor) for labels in self.labels)
+        x, (its_id, total_id) = first.tensor, unfolded.sums[first.tensor]
+        name, markup = (labels.differential(x) for labels in self.labels)
+        note, faint = self._note(x, True), all(self._look(p)["faint"] for p in lane.terms)
+        hidden = len(unfolded.gap & unfolded.used[x]) if unfolded.hidden else 0
         over = f"the sum over the steps that use {self.plain.name(first)}"
-        hidden = sum(step in unfolded.gap for step in unfolded.used[first.tensor])
-        over += f", the {hidden} hidden ones too" if hidden > 1 else ", the hidden one too" if hidden else ""
-        faint = all(self._look(p)["faint"] for p in lane.terms)
-        note = self._said(first.tensor, self.gradients.get(first.tensor), whole=True)
-        left = x - GAP - size(first.kind, name, note)[0] / 2
-        of = f"{self.plain.partial(first)}, shape {first.tensor.shape}"
-        total = Node(total_id, name, first.kind, markup, x=left, y=lane.y, tooltip=of, faint=faint, note=note)
-        return total, Node(its_id, "Σ", "sum", "Σ", x=x, y=lane.y, tooltip=over, faint=faint)
+        over += f", {counted(hidden, 'hidden one')} too" if hidden else ""
+        total = Node(
+            total_id, name, first.kind, markup, x=lane.x - GAP - size(first.kind, name, note)[0] / 2, y=lane.y,
+            tooltip=f"{self.plain.partial(first)}, shape {x.shape}", faint=faint, note=note, fill=self.fill.get(x, ""),
+        )  # fmt: skip
+        return total, Node(its_id, "Σ", "sum", "Σ", x=lane.x, y=lane.y, tooltip=over, faint=faint)
 
     def _look(self, *places: Place) -> dict[str, bool]:
         """The look of what joins these places: bold on the way of the highlighted term, and faint beside it."""
         lit = None if self.lit is None else self.lit.issuperset(places)
         return {"bold": lit is True, "faint": lit is False}
 
-    def story(self) -> Story:
-        """The page's frames; their figures have no numbers, colours and highlights."""
-        bare = copy(self)
-        bare.options = replace(self.options, color_by=None, fit="shared")
-        bare.lit, bare.highlighted = None, ["", ""]
-        figures = (bare.diagram(FORWARD, gradient=False), bare.diagram(BACKWARD, gradient=True))
-        return Story(self.unfolded, *(replace(x, nodes=[replace(node, note="") for node in x.nodes]) for x in figures))
-
     def _node(self, p: Place, gradient: bool) -> Node:
-        faint = (gradient and not p.tensor.requires_grad) or self._look(p)["faint"]
         label, markup = (labels.label(p, gradient) for labels in self.labels)
         return Node(
-            p.id, label, p.kind, markup,
-            step=p.column if p.column in self.columns else None, x=p.x, y=p.y, note=self._note(p, gradient),
-            tooltip=self.plain.gradient(p) if gradient else self.plain.equation(p), faint=faint,
+            p.id, label, p.kind, markup, x=p.x, y=p.y, note=self._note(p, gradient), fill=self.fill.get(p, ""),
+            step=p.column if p.column in {*self.unfolded.steps, *self.unfolded.hidden} else None,
+            tooltip=self.plain.gradient(p) if gradient else self.plain.equation(p),
+            faint=(gradient and not p.tensor.requires_grad) or self._look(p)["faint"],
         )  # fmt: skip
 
-    def _note(self, p: Place, gradient: bool) -> str:
-        """The shape, and the value or backward the gradient, below a label."""
-        if p.kind == "elided" or is_number(p.tensor):
+    def _note(self, of: Place | Tensor, gradient: bool) -> str:
+        """What stands below a label: the shape, the value or the gradient, and how a whole gradient was clipped."""
+        is_total = isinstance(of, Tensor)
+        x, kind = (of, "parameter") if is_total else (of.tensor, of.kind)
+        if kind == "elided" or is_number(x):
             return ""
-        whole = gradient and p.kind == "parameter" and p.tensor not in self.unfolded.shared
-        array = self.gradients.get(p) if gradient else self.unfolded.value(p)
-        return self._said(p.tensor, array, whole)
-
-    def _said(self, tensor: Tensor, array: np.ndarray | None, whole: bool) -> str:
-        """A shape, a value, and how a whole gradient was clipped."""
-        shape, value = str(tensor.shape) if self.options.shapes else "", short(array) if self.options.values else ""
-        return "\n".join(filter(None, [shape, value, clipping(tensor) if whole else ""]))
+        whole = gradient and kind == "parameter" and (is_total or x not in self.unfolded.shared)
+        shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(of)
+        lines = shape, short(value) if self.options.values else "", clipping(x) if whole else ""
+        return "\n".join(filter(None, lines))
 
     def _edge(self, link: Link, gradient: bool) -> Edge:
         p, q = link.source, link.target
@@ -228,48 +226,33 @@ class _Figure:
             kind, label, markup = "gradient", *(labels.derivative(link) for labels in self.labels)
         else:
             kind, label, markup = "none", "", ""
-        edge = Edge(
-            p.id, q.id, label, kind, markup, link.curve, link.middle,
-            **self._look(p, q),
-        )  # fmt: skip
+        edge = Edge(p.id, q.id, label, kind, markup, link.curve, link.middle, **self._look(p, q))
         return edge.reversed() if gradient else edge
 
-    def _coloured(self, nodes: list[Node]) -> tuple[list[Node], Scale]:
-        """The nodes in the colours of their norms, and the scale of these."""
-        unfolded, arrays = self.unfolded, self.gradients
-        names = [f"∂{labels.output}/∂·" for labels in self.labels]
-        if self.options.color_by == "value":
-            arrays = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
-            names = ["·", "·"]
-        fills, span = colours({p: norm([array]) for p, array in arrays.items()})
-        fill = {unfolded.sums[x][1] if isinstance(x, Tensor) else x.id: colour for x, colour in fills.items()}
-        scale = Scale(*(f"‖{name}‖" for name in names), *span)
-        return [replace(node, fill=fill.get(node.id, "")) for node in nodes], scale
-
-    def _light(self, parameter: Tensor, step: int) -> set[Place]:
-        """The places that the highlighted term passes: from the output to the parameter at its step."""
-        checks.instance("draw(highlight=(parameter, step))", parameter, Tensor)
-        unfolded = self.unfolded
+    def _light(self, parameter: Tensor, step: int) -> None:
+        """Write a term, and find the places that it passes: from the output to the parameter at its step."""
+        call, unfolded = "draw(highlight=(parameter, step))", self.unfolded
+        checks.instance(call, parameter, Tensor)
         if len(unfolded.outputs) > 1:
-            raise ValueError(
-                "draw(highlight=(parameter, step)): it is a term of the gradient of one output, not of several"
-            )
-        sum_of = *unfolded.outputs, parameter, self.options.notation
-        states = unfolded.level == "states"
-        through = {x for p in unfolded.places for x in unfolded.parts(p)} if states else None
-        terms = [expansion(*sum_of, setting, step, through)[0] for setting in (PLAIN, MARKUP)]
-        in_order = " (read from left to right)" * (self.plain.writer.notation.order == "reading" and not states)
-        products = [term.derivatives if states else term.factors for term in terms]
-        self.highlighted = [f"{product}{in_order}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
-        found = [p for p in unfolded.places if p.tensor is parameter or parameter in unfolded.made_with[p]]
-        found = [p for p in found if p.column == step] or [p for p in found if p.column not in unfolded.steps]
-        if not found:
-            raise ValueError(f"draw(highlight=(parameter, step), max_steps=...): step {step} is one of those hidden")
-        lit = set(found) if parameter in unfolded.made_with[found[0]] else {found[0]}
+            raise ValueError(f"{call}: it is a term of the gradient of one output, not of several")
+        is_brief, reading = unfolded.level == "states", unfolded.notation.order == "reading"
+        through = {x for p in unfolded.places for x in unfolded.parts(p)} if is_brief else None
+        of = *unfolded.outputs, parameter, unfolded.notation
+        try:
+            terms = [expansion(*of, setting, step, through)[0] for setting in (PLAIN, MARKUP)]
+        except ValueError as error:
+            said = str(error).removeprefix("expansion: ").removeprefix("contributions(loss, parameter): ")
+            raise ValueError(f"{call}: {said}") from None
+        products = [term.derivatives if is_brief else term.factors for term in terms]
+        products = [f"{x} (read from left to right)" if reading and not is_brief else x for x in products]
+        self.highlighted = [f"{product}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
+        found = [p for p in unfolded.places if p.tensor is parameter or parameter in unfolded.made_with[p.tensor]]
+        self.lit = {p for p in found if p.column == step} or {p for p in found if p.column not in unfolded.steps}
+        if not self.lit:
+            raise ValueError(f"{call}: step {step} is one of those hidden by max_steps")
         for link in unfolded.links:  # in topological order
-            if link.source in lit:
-                lit.add(link.target)
-        return lit
+            if link.source in self.lit:
+                self.lit.add(link.target)
 
 
 def _loop(state: Place, start: Place, back: int, curve: tuple, middle: tuple) -> Edge:
@@ -277,13 +260,3 @@ def _loop(state: Place, start: Place, back: int, curve: tuple, middle: tuple) ->
     before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
     markup = f"<I>t</I>{before}<I>t</I>"
     return Edge(state.id, start.id, f"t{before}t", "loop", markup, curve, middle)
-
-
-def _around(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[float, float, float, float]:
-    """A frame around all that stands in a figure."""
-    points = [point for edge in edges for point in edge.curve]
-    for node in nodes:
-        width, height = size(node.kind, node.label, node.note)
-        points += [(node.x + sign * width / 2, node.y + sign * height / 2) for sign in (-1, 1)]
-    xs, ys = zip(*points, strict=True)
-    return min(xs), min(ys) - AROUND, max(xs), max(ys) + AROUND

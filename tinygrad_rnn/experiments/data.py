@@ -5,15 +5,15 @@ Both are a sequence of N values and give at any place the vector that a net take
 which characters there are is known of the whole text.
 """
 
-import io
 import zlib
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 
-from tinygrad_rnn import datasets, nn
+from tinygrad_rnn import datasets, log_softmax, nn
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import read_file
-from tinygrad_rnn.functions import log_softmax
 
 AUTOREGRESSION = 9  # order of the linear baseline
 SMOOTHING = 0.1  # added to the count of every pair of characters, so that none has probability 0
@@ -107,10 +107,8 @@ class Text:
         a, first, K = self.sequence, self.first, self.width
         counts = np.bincount(a[:first], minlength=K) + SMOOTHING
         unigram = -np.log2(counts[a[first:]] / counts.sum())
-        pairs, times = np.unique(a[: first - 1] * K + a[1:first], return_counts=True)
-        asked = a[first - 1 : -1] * K + a[first:]
-        at = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
-        found = np.where(pairs[at] == asked, times[at], 0) + SMOOTHING
+        pairs = Counter(pairwise(a[:first].tolist()))
+        found = np.array([pairs[pair] for pair in pairwise(a[first - 1 :].tolist())]) + SMOOTHING
         before = np.bincount(a[: first - 1], minlength=K) + SMOOTHING * K
         bigram = -np.log2(found / before[a[first - 1 : -1]])
         return {"unigram": float(unigram.mean()), "bigram": float(bigram.mean())}
@@ -138,7 +136,7 @@ def _text(name: str) -> str:
 
         return "".join(topics.values())
     try:
-        text = io.StringIO(read_file(name).decode("utf-8-sig"), newline=None).read()
+        text = read_file(name).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{name}: not a text in UTF-8 ({error})") from error
     if not text:
@@ -150,7 +148,6 @@ def _first(count: int, share: float, window: int, what: str) -> int:
     """The index at which the held-out part begins; data too short for a window and a value after it are refused."""
     first = int(share * count)
     if first < window + 1:
-        raise ValueError(
-            f"window={window} needs {window + 1} {what} to learn from; there are {count}, {first} of them not held out"
-        )
+        needed = f"window={window} needs {window + 1} {what} to learn from"
+        raise ValueError(f"{needed}; there are {count}, {first} of them not held out")
     return first

@@ -6,7 +6,6 @@ The claims that it measures: the gradient "becomes too small" after "8 or 10" st
 
 import math
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from itertools import product
@@ -15,23 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import nn
-from tinygrad_rnn.backward import grad
+from tinygrad_rnn import Tensor, grad, nn
 from tinygrad_rnn.bptt.through_time import gradient_flow, norm_bound
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.datasets import adding_problem
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.options import check, option
-from tinygrad_rnn.nn.cells import NONLINEARITIES
+from tinygrad_rnn.experiments.settings import check_fields, nonlinearity_option, option
 from tinygrad_rnn.optim import Adam, clip_grad_norm
-from tinygrad_rnn.tensor import Tensor
 
 CELLS = {"rnn": nn.RNNCell, "irnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
 QUANTITIES = {"gradient": "‖∂L/∂h(t)‖ / ‖∂L/∂h(T)‖", "jacobian": "‖∂h(T)/∂h(t)‖"}
 TITLES = {"gradient": "How far a gradient comes back", "jacobian": "What is left in h(T) of a change in h(t)"}
 PATHS = ("h", "c")
 BATCH, NOISE, LR = 32, 0.1, 0.005
-_MOST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -52,18 +47,14 @@ class Net:
 
     cell: str = option("rnn", "irnn: relu, and U the identity", choices=tuple(CELLS))
     _: KW_ONLY
-    nonlinearity: str | None = option(
-        None, "f of rnn (default: tanh)", choices=tuple(NONLINEARITIES), of=("cell", "rnn")
-    )
+    nonlinearity: str | None = nonlinearity_option()
     scale: float = option(1.0, "g of U = g · orthogonal")
-    forget_bias: float = option(
-        0.0, "b_f of lstm", least=-_MOST, most=_MOST, wanted="a finite number", of=("cell", "lstm")
-    )
+    forget_bias: float = option(0.0, "b_f of lstm", least=-1e9, of=("cell", "lstm"))
     path: str = option("h", "the part of lstm's state to look at", choices=PATHS, of=("cell", "lstm"))
     updates: int = option(0, "of training; 0 1000 shows both", least=0, most=math.inf)
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         if self.cell == "rnn" and self.nonlinearity is None:
             object.__setattr__(self, "nonlinearity", "tanh")
 
@@ -103,7 +94,7 @@ class Conditions:
     seed: int = option(0, "of weights and data", least=0, most=math.inf)
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -271,15 +262,13 @@ class Preset:
     settings: Mapping[str, Any]
 
 
-_START = [
-    Net(nonlinearity="sigmoid"), Net(scale=0.6), Net(), Net("lstm"), Net("lstm", forget_bias=1.0), Net("gru"),
-]  # fmt: skip
+_UNTRAINED = [Net(nonlinearity="sigmoid"), Net(scale=0.6), Net(), Net("lstm"), Net("lstm", forget_bias=1.0), Net("gru")]
 PRESETS = {
     "reach": Preset(
         'Module 5 says that BPTT of a plain net reaches back "8 or 10" steps. Untrained, down to 1 %, tanh with '
         "σ_max(U) = 0.6 reaches 9, sigmoid 4, tanh with an orthogonal U 30 or more; an LSTM only 8 to 11 unless its "
         "forget bias is raised. Learning changes it.",
-        dict.fromkeys([replace(net, updates=n) for net in _START for n in (0, 1000)]),
+        dict.fromkeys([replace(net, updates=n) for net in _UNTRAINED for n in (0, 1000)]),
         {"steps": 30, "hidden": 32, "quantity": "gradient"},
     ),
     "jacobian": Preset(

@@ -19,13 +19,14 @@ from tinygrad_rnn.files import write_file
 # The lines of the diagrams' nodes: states, outputs, parameters; then others that are told apart by the colour-blind too
 COLOURS = [NODES[kind].line for kind in ("state", "output", "parameter")]
 COLOURS += ["#3f7d4e", "#7a4fa3", "#c2528b", "#5a6575"]
+MARK = "tinygrad_rnn"  # of an SVG file, as who has made it
 _DASHED = "#8a8a8a"  # bounds and baselines
 _NAME_HEIGHT = 0.19  # inches
 _STYLE = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.grid": True,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
     "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9),
-    "svg.fonttype": "none", "svg.hashsalt": "tinygrad_rnn", "figure.constrained_layout.use": True,
+    "svg.fonttype": "none", "svg.hashsalt": MARK, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def available() -> bool:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         text = 'plots need matplotlib: pip install "tinygrad-rnn[plot]"; the CSV files have their numbers'
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, stacklevel=2)
         return False
     return True
 
@@ -60,7 +61,7 @@ def save(drawing: Any, path: str | os.PathLike) -> Path:
     import matplotlib
 
     path, content = Path(path), io.BytesIO()
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:], {})
+    metadata = {"svg": {"Date": None, "Creator": MARK}, "pdf": {"CreationDate": None}}.get(path.suffix[1:], {})
     with matplotlib.rc_context(_STYLE):
         drawing.savefig(content, format=path.suffix[1:] or "svg", metadata=metadata)
     return write_file(path, content.getvalue())
@@ -89,7 +90,7 @@ def curves(
     if not available():
         return path
     height = max(4.0, 1.0 + _NAME_HEIGHT * len(lines))
-    drawing, axes = figure(height=height) if ticks is None else figure(12.0, 3.0)
+    _, axes = figure(height=height) if ticks is None else figure(12.0, 3.0)
     if log:
         axes.set_yscale("log")
     of_family: dict[str, str] = {}
@@ -104,7 +105,8 @@ def curves(
             another = "-" if len(of_family) < len(COLOURS) else "-."
             style = {"linestyle": ":" if family in of_family else another, "marker": "o" if len(xs) <= 10 else ""}
             style["color"] = of_family.setdefault(family, COLOURS[len(of_family) % len(COLOURS)])
-        axes.plot(xs, ys, linewidth=1.6, markersize=4.0, label=plain(label), **style)
+        name = plain(label) if len(lines) > 1 else None
+        axes.plot(xs, ys, linewidth=1.6, markersize=4.0, label=name, **style)
     if ticks is not None:
         axes.set_xticks(xs, ticks, family="monospace")
         axes.grid(False, axis="x")
@@ -113,24 +115,83 @@ def curves(
     elif all(float(x).is_integer() for x in xs):
         axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.02)
-    axes.set_title(plain(title), loc="left")
-    axes.set(xlabel=x_label, ylabel=plain(y_label))
     if level is not None:
         name, height = level
         axes.axhline(height, color=_DASHED, linewidth=0.8)
         free = "top" if any(np.min(values) < height for values in lines.values()) else "bottom"
         axes.annotate(name, (xs[0], height), color=_DASHED, fontsize=9.0, va=free)
-    if len(lines) > 1:
-        add_names(axes)
-    return save(drawing, path)
+    return _finished(path, axes, title, x_label, y_label)
 
 
-def add_names(axes: Any) -> None:
-    """Name what is drawn beside the axes, in its colours; lines in the order of their ends, from the top down."""
-    shown = [(line, line.get_ydata()) for line in axes.get_lines() if not line.get_label().startswith("_")]
-    ends = {line: ys[np.isfinite(ys)][-1:].tolist() for line, ys in shown}
-    handles = sorted(ends, key=ends.get, reverse=True)
-    axes.figure.legend(handles=handles, loc="outside right center", labelcolor="linecolor", fontsize=9.0, frameon=False)
+def dots(
+    path: str | os.PathLike, points: Sequence[Mapping[str, Any]], values: Sequence[float], name: str, unit: str = ""
+) -> Path:
+    """A dot for each value, over the first parameter of its point that was varied, one of numbers if there is one.
+
+    The next parameter of few values is its colour. A line goes through the medians where dots share their place on an
+    axis of numbers, or where nothing else was varied. Crosses at the top are values that are not finite.
+    """
+    names = list(dict.fromkeys(name for point in points for name in point))
+    words = {name: np.array([_word(point.get(name)) for point in points]) for name in names}
+    varied = [name for name in names if len({*words[name]}) > 1] or names[:1]
+    numeric = [name for name in varied if all(_is_number(point.get(name)) for point in points)]
+    axis = (numeric or varied)[0]
+    others = [name for name in varied if name != axis]
+    colour = next((name for name in others if len({*words[name]}) <= len(COLOURS)), None)
+    families = words[colour] if colour else np.zeros(len(points))
+    places = list(dict.fromkeys(words[axis]))
+    xs = np.array([point[axis] for point in points] if numeric else [places.index(word) for word in words[axis]])
+    ys = np.where(np.isfinite(values), values, np.nan)
+    lost, (_, axes) = np.isnan(ys), figure()
+    shared = 2 * len({*zip(xs, families, strict=True)}) <= len(points) or others == [colour] * len(others)
+    for shade, family in zip(COLOURS, dict.fromkeys(families), strict=False):
+        mine, label = families == family, f"{colour} = {_short(family)}" if colour else None
+        axes.plot(xs[mine], ys[mine], "o", color=shade, markersize=4, label=label)
+        if numeric and shared:
+            at = np.unique(xs[mine])
+            axes.plot(at, [np.median(ys[mine & (xs == x)]) for x in at], color=shade, linewidth=1.6)
+    if lost.any():
+        above, label = axes.get_xaxis_transform(), "failed, or not finite"  # y in heights of the axes
+        axes.plot(xs[lost], np.full(lost.sum(), 0.97), "x", color=COLOURS[-1], transform=above, label=label)
+    if not numeric:
+        axes.set_xticks(range(len(places)), map(_short, places), rotation=30.0 if sum(map(len, places)) > 60 else 0.0)
+        axes.set_xlim(-0.5, len(places) - 0.5)
+    elif _spans_magnitudes(xs):
+        axes.set_xscale("log")
+    if _spans_magnitudes(ys[~lost]):
+        axes.set_yscale("log")
+    title, y_label = f"{name} against {axis}; runs: {len(points)}", ", ".join(filter(None, [name, unit]))
+    return _finished(path, axes, title, axis, y_label)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _short(word: str) -> str:
+    """The end of a long word, where paths differ."""
+    return plain(word if len(word) <= 24 else f"…{word[-23:]}")
+
+
+def _spans_magnitudes(values: np.ndarray) -> bool:
+    """True if a logarithmic axis shows more, since half of the values are in the lowest quarter."""
+    return bool(values.size and values.min() > 0 and np.median(values) <= values.max() / 4)
+
+
+def _finished(path: Path, axes: Any, title: str, x_label: str, y_label: str) -> Path:
+    """Write a figure with its title, and beside it the names of its lines, from the top down as their ends are."""
+    axes.set_title(plain(title), loc="left")
+    axes.set(xlabel=plain(x_label), ylabel=plain(y_label))
+    ends = {line: line.get_ydata() for line in axes.get_lines() if not line.get_label().startswith("_")}
+    ends = {line: ys[np.isfinite(ys)][-1:].tolist() for line, ys in ends.items()}
+    if handles := sorted(ends, key=ends.get, reverse=True):
+        beside = {"loc": "outside right center", "labelcolor": "linecolor", "fontsize": 9.0, "frameon": False}
+        axes.figure.legend(handles=handles, **beside)
+    return save(axes.figure, path)
 
 
 def table(path: str | os.PathLike, header: Sequence[str], rows: Any) -> Path:

@@ -3,40 +3,42 @@
     config.json      the settings
     metrics.csv      a line for every epoch
     model.npz        the parameters, as `tg.load` reads them
-    checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator;
-                     and the checksums of the files that runs have written here
+    checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator
+    summary.json, loss.svg, prediction.svg, their numbers as CSV, and of a text sample.txt: the results
 
-The checkpoint makes the folder that of a run: a new one begins with it, and a run goes on from what it says. A file
-whose content has none of its checksums is somebody else's, and stays.
+A run goes on from what its checkpoint says. A file without the marks of a run's is somebody else's, and stays.
 """
 
-import contextlib
 import io
 import json
 import os
-import tempfile
-import warnings
-import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn import no_grad
 from tinygrad_rnn.checks import instance
-from tinygrad_rnn.experiments.results import write_results
+from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.data import Series, Text
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.experiments.sweep import FIGURE, RECORD, TABLE, identity
-from tinygrad_rnn.experiments.training import Epoch, OnUpdate, Summary, Training
-from tinygrad_rnn.files import claimed, read_file, write_file
-from tinygrad_rnn.nn.exchange import packed, read_arrays
+from tinygrad_rnn.experiments.training import Epoch, Forecaster, OnUpdate, Summary, Training
+from tinygrad_rnn.files import claimed, is_marked, read_file, refuse_others, write_file, write_json
+from tinygrad_rnn.nn.exchange import read_arrays, save
 from tinygrad_rnn.tables import counted
 
-CHECKPOINT, CONFIG, SUMMARY, SAMPLE = "checkpoint.npz", "config.json", "summary.json", "sample.txt"
-RESULTS = (SUMMARY, "loss.svg", "loss.csv", "prediction.svg", "prediction.csv")
-FILES = (CHECKPOINT, CONFIG, "model.npz", "metrics.csv", *RESULTS)  # and of a text the sample
-VARYING = {"data", "epochs", "rng", "written"}  # in a checkpoint, what has a size of its own
+CHECKPOINT, CONFIG, METRICS, MODEL, SAMPLE = "checkpoint.npz", "config.json", "metrics.csv", "model.npz", "sample.txt"
+LENGTH = 1000  # characters of a sample
+DRAWN = f"{LENGTH:,} characters, drawn one by one from the net's probabilities:\n\n"
+RESULTS = {  # each with its marks, which are in every such file, and hardly in another of this name
+    "summary.json": ['"held_out_values": '], "loss.svg": [plots.MARK], "loss.csv": ["epoch,training,held out"],
+    "prediction.svg": [plots.MARK], "prediction.csv": [",truth,forecast", ",this character,mean of all"],
+    SAMPLE: [DRAWN],
+}  # fmt: skip
+MARKS = {CONFIG: ['"weight_decay": '], METRICS: [",".join(Epoch._fields)], MODEL: ["readout.V"], **RESULTS}
+MARKS[CHECKPOINT] = ["parameter.readout.V"]
+VARYING = {"data", "epochs", "rng"}  # in a checkpoint, what has a size of its own
+SHOWN = {"series": 300, "text": 80}  # values at the end of what is held out; more would be no figure to read
 
 
 def train(
@@ -75,149 +77,75 @@ def train(
         training.train(progress)
         return training.summary()
     if resume:
-        refuse_other_run(Path(out), settings)
+        _refuse_other_settings(Path(out), settings)
     with claimed(out) as path:
-        folder = Folder(path, training)
-        folder.resume() if resume else folder.begin()
+        folder = _Folder(path, training)
+        folder.begin(resume)
         training.train(progress, folder.write_epoch)
-        folder.finish()
+        folder.refuse_others()
+        write_results(path, training)
     return training.summary()
 
 
-@dataclass(frozen=True)
-class TrainPoint:
-    """Trains with the settings of a run of a sweep, in the run's folder in `out`.
-
-    Attributes:
-        start: what the paths of data are relative to. data: by path, what names the data of a file, its checksum too.
-    """
-
-    out: Path
-    start: Path
-    data: Mapping[str, Any]
-
-    @classmethod
-    def over(cls, points: Iterable[dict[str, Any]], out: str | os.PathLike) -> "TrainPoint":
-        """Trains with the settings of points, and the data as they are now.
-
-        Raises:
-            OSError: a data file cannot be read. ValueError: it is none, or one of those that the sweep writes.
-        """
-        written = {TABLE, FIGURE, RECORD, *FILES, SAMPLE}
-        data = {settings.data: None for point in points if (settings := Settings(**point)).is_file}
-        for name in data:
-            path = Path(os.path.realpath(name))
-            if path.name in written and Path(os.path.realpath(out)) in path.parents:
-                raise ValueError(f"data={name!r} is a file that the sweep would replace: give another folder")
-            data[name] = [name, zlib.crc32(read_file(name))]
-        return cls(Path(out).absolute(), Path.cwd(), data)
-
-    def __call__(self, **point: Any) -> Summary:
-        """Train."""
-        with warnings.catch_warnings():  # that there are no figures is told once, by the sweep
-            warnings.filterwarnings("ignore", "plots need matplotlib")
-            return train(Settings(**point).seen_from(self.start), self.out / self.key(point))
-
-    def key(self, point: dict[str, Any]) -> str:
-        """The name of a run's folder: over data that have changed it is another run."""
-        data = point.get("data")
-        return identity(point | {"data": self.data[data]} if data in self.data else point)
-
-
-class Folder:
-    """The folder of a run.
-
-    Raises:
-        ValueError: a file that the run would write is the data, or is there and of no run.
-    """
+class _Folder:
+    """The folder of a run, which it is once it has a checkpoint."""
 
     def __init__(self, path: Path, training: Training):
         self.path, self.training = path, training
-        self.files = [path / name for name in ((*FILES, SAMPLE) if training.settings.is_text else FILES)]
-        self.written = _written(path)
 
-    def begin(self) -> None:
-        """Write what there is before the first epoch, in the place of an earlier run."""
-        self._refuse_others(self.files)
-        # The settings of the earlier run are not those of the new checkpoint, and its results go too.
-        for path in (self.path / name for name in (CONFIG, *RESULTS, SAMPLE)):
-            if _checksum(path) in self.written:
-                path.unlink()
-        self.write_epoch()
-
-    def resume(self) -> None:
-        """Have the training go on from the checkpoint.
+    def begin(self, resume: bool) -> None:
+        """Go on from the checkpoint, or take the place of an earlier run; write what there is before the next epoch.
 
         Raises:
             OSError: the checkpoint cannot be read.
-            ValueError: the run saw other data or has more epochs already; or the checkpoint is broken, and in what.
+            ValueError: as for `refuse_others`; the run saw other data or has more epochs already; or the checkpoint is
+                broken, and in what.
         """
+        if resume:
+            self._restore()
+        self.refuse_others()
+        for name in RESULTS if resume else (CONFIG, *RESULTS):  # they are of another net
+            if is_marked(self.path / name, MARKS[name]):
+                (self.path / name).unlink()
+        self.write_epoch()
+
+    def _restore(self) -> None:
         path, training = self.path / CHECKPOINT, self.training
         try:
             found = read_arrays(path, None, VARYING)
-            if missing := sorted(VARYING - {"written"} - found.keys()):
-                raise ValueError(f"{missing[0]} is missing")
-            same_data = np.array_equal(found["data"], training.data.fingerprint)
-            if same_data:
-                state = read_arrays(path, training.state(), VARYING)
-                training.restore(_epochs(found["epochs"]), str(found["rng"]), state)
-        except ValueError as error:
-            raise ValueError(f"{path} is broken: {error}") from error
-        if not same_data:
-            raise ValueError(f"{training.settings.data} is not what it was when the run began")
-        if len(training.epochs) > training.settings.epochs:
-            has = f"the run in {self.path} has {counted(len(training.epochs), 'epoch')} already"
+            for name in sorted(VARYING - found.keys()):
+                raise ValueError(f"{name} is missing")
+            if not np.array_equal(found["data"], training.data.fingerprint):
+                raise ValueError(f"{training.settings.data} is not what it was when the run began")
+            epochs = [Epoch(int(epoch), *numbers) for epoch, *numbers in found["epochs"].tolist()]
+            training.restore(epochs, str(found["rng"]), read_arrays(path, training.state(), VARYING))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise ValueError(f"cannot go on from {path}: {error}") from error
+        if len(epochs) > training.settings.epochs:
+            has = f"the run in {self.path} has {counted(len(epochs), 'epoch')} already"
             raise ValueError(f"{has}, more than epochs={training.settings.epochs}")
-        self._refuse_others(self.files)
-        (self.path / SUMMARY).unlink(missing_ok=True)
-        self.write_epoch()
 
     def write_epoch(self) -> None:
         """Write what there is after an epoch, or before the first."""
-        lines = [Epoch._fields, *self.training.epochs]
-        metrics = "".join(",".join(map(str, line)) + "\n" for line in lines).encode()
-        config = (json.dumps(self.training.settings.as_dict(), indent=2) + "\n").encode()
-        self._write({"metrics.csv": metrics, "model.npz": packed(self.training.net), CONFIG: config})
-
-    def finish(self) -> None:
-        """Write the results."""
-        with tempfile.TemporaryDirectory() as folder:
-            write_results(Path(folder), self.training)
-            self._write({path.name: path.read_bytes() for path in Path(folder).iterdir()})
-
-    def _write(self, contents: Mapping[str, bytes]) -> None:
-        """Write files, each whole; and before them the checkpoint, so that it knows a file at any moment."""
-        self._refuse_others(self.path / name for name in contents)
-        self.written &= {_checksum(path) for path in self.files}
-        self.written |= {zlib.crc32(content) for content in contents.values()}
-        training, content = self.training, io.BytesIO()
+        self.refuse_others()
+        training, checkpoint = self.training, io.BytesIO()
         np.savez(
-            content, epochs=np.array(training.epochs, float).reshape(-1, len(Epoch._fields)),
-            data=training.data.fingerprint, rng=json.dumps(training.rng.bit_generator.state),
-            written=sorted(self.written), **training.state(),
+            checkpoint, epochs=np.array(training.epochs, float).reshape(-1, len(Epoch._fields)),
+            data=training.data.fingerprint, rng=json.dumps(training.rng.bit_generator.state), **training.state(),
         )  # fmt: skip
-        for name, written in {CHECKPOINT: content.getvalue(), **contents}.items():
-            write_file(self.path / name, written)
+        write_file(self.path / CHECKPOINT, checkpoint.getvalue())
+        plots.table(self.path / METRICS, Epoch._fields, training.epochs)
+        save(self.path / MODEL, training.net)
+        write_json(self.path / CONFIG, asdict(training.settings))
 
-    def _refuse_others(self, paths: Iterable[Path]) -> None:
-        settings = self.training.settings
-        for path in sorted(paths):
+    def refuse_others(self) -> None:
+        """Raise a ValueError if a file that the run would write is the data, or is there and of no run."""
+        settings, of_a_run = self.training.settings, is_marked(self.path / CHECKPOINT, MARKS[CHECKPOINT])
+        for name in sorted(MARKS.keys() - ({} if settings.is_text else {SAMPLE})):
+            path = self.path / name
             if settings.is_file and path.exists() and path.samefile(settings.data):
                 raise ValueError(f"{path} is the data, and would be replaced: give another folder")
-            of_a_run = self.written if path.name == CHECKPOINT else _checksum(path) in self.written
-            if os.path.lexists(path) and not of_a_run:
-                raise ValueError(f"{path} is there, and of no run; it would be replaced: give another folder")
-
-
-def _written(folder: Path) -> set[int]:
-    """The checksums of what runs have written into a folder, as the checkpoint says; none without one."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return set(read_arrays(folder / CHECKPOINT, None, VARYING)["written"].ravel().tolist())
-    return set()
-
-
-def _checksum(path: Path) -> int | None:
-    return zlib.crc32(read_file(path)) if path.is_file() else None
+            refuse_others(path, MARKS[name] if of_a_run else [])
 
 
 def read_settings(folder: Path) -> Settings:
@@ -235,12 +163,8 @@ def read_settings(folder: Path) -> Settings:
         raise ValueError(f"{path} holds no settings of a run ({error})") from error
 
 
-def refuse_other_run(folder: Path, settings: Settings) -> None:
-    """Refuse to go on with a run that has other settings, apart from the number of epochs.
-
-    Raises:
-        OSError, ValueError: as for `read_settings`.
-    """
+def _refuse_other_settings(folder: Path, settings: Settings) -> None:
+    """Refuse to go on with a run that has other settings, apart from the number of epochs, and where its data are."""
     theirs = read_settings(folder)
     free = {"epochs", "data"} if theirs.is_file and settings.is_file else {"epochs"}  # a file may have been moved
     before, now = asdict(theirs), asdict(settings)
@@ -249,8 +173,51 @@ def refuse_other_run(folder: Path, settings: Settings) -> None:
         raise ValueError(f"the run in {folder} has {'; '.join(differences)}")
 
 
-def _epochs(table: np.ndarray) -> list[Epoch]:
-    numbered = table.dtype.kind == "f" and table.shape[1:] == (len(Epoch._fields),) and np.all(np.isfinite(table))
-    if not numbered or not np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
-        raise ValueError(f"epochs is {table.dtype} {table.shape}: rows of finite numbers are needed, 1, 2, ...")
-    return [Epoch(int(epoch), *rest) for epoch, *rest in table.tolist()]
+def write_results(out: Path, training: Training) -> None:
+    """Write summary.json, loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text."""
+    data, settings, (losses, outputs) = training.data, training.settings, training.evaluate()
+    write_json(out / "summary.json", training.summary().as_dict())
+    history = dict(zip(Epoch._fields, zip(*training.epochs, strict=True), strict=True))
+    lines = {"training": history["training_loss"], "held out": history["held_out_loss"]}
+    lines = {label: np.multiply(losses, data.scale) for label, losses in lines.items()}
+    title = f"{Path(settings.data).name}, {settings.cell}"
+    plots.curves(out / "loss.svg", title, ("epoch", history["epoch"]), data.unit, lines, log=not settings.is_text)
+    if settings.is_text:
+        write_file(out / SAMPLE, (DRAWN + sample_text(training.net, data, settings, LENGTH)).encode())
+        _draw_text(out / "prediction.svg", data, settings, losses)
+    else:
+        _draw_series(out / "prediction.svg", data, settings, outputs)
+
+
+def _draw_series(path: Path, data: Series, settings: Settings, outputs: np.ndarray) -> None:
+    shown = outputs[-SHOWN["series"] :]
+    places = np.arange(len(data.sequence) - len(shown), len(data.sequence))
+    lines = {"truth": data.sequence[places], "forecast": data.in_units(shown)}
+    title = f"Each {data.axis} from the {settings.window} before it, {settings.cell}"
+    plots.curves(path, title, (data.axis, data.origin + places), data.name, lines)
+
+
+def _draw_text(path: Path, data: Text, settings: Settings, losses: np.ndarray) -> None:
+    bits, mean = losses[-SHOWN["text"] :] * data.scale, "mean of all that is held out"
+    places = range(len(data.sequence) - len(bits), len(data.sequence))
+    characters = [data.alphabet[data.sequence[place]] for place in places]
+    characters = [c if "!" <= c <= "~" else "·" for c in characters]  # a font may lack others; spaces are seen
+    lines = {"this character": bits, mean: np.full(len(bits), np.mean(losses) * data.scale)}
+    title = f"How much each character of a held-out passage surprises, {settings.cell}"
+    x = ("character of the text (·: a space, or none of ASCII)", places)
+    plots.curves(path, title, x, "bits", lines, dashed=[mean], ticks=characters)
+
+
+def sample_text(net: Forecaster, data: Text, settings: Settings, length: int) -> str:
+    """Characters drawn one by one from the net's probabilities, after the window before the held-out part."""
+    rng = np.random.default_rng(settings.seed)
+    drawn, state = [], None
+    xs = data.vectors(np.arange(data.first - settings.window, data.first))
+    with no_grad():
+        for _ in range(length):
+            zs, state = net(xs, state)
+            z = zs.value[-1].astype(np.float64)
+            p = np.cumsum(np.exp(z - np.max(z)))
+            drawn.append(int(np.searchsorted(p, rng.random() * p[-1])))
+            xs = (np.arange(data.width) == drawn[-1]).astype(zs.dtype)[None]
+    return "".join(data.alphabet[k] for k in drawn)

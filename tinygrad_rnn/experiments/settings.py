@@ -1,13 +1,107 @@
-"""The settings of a run of `train`: the one place for the command line's options, config.json, and a sweep's keys."""
+"""Settings, each declared once: a field of a dataclass is an option of a command, with its default and its help, and a
+check, whoever calls; one of `Settings` is a line of config.json and a key of a sweep too.
+"""
 
+import argparse
+import difflib
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from tinygrad_rnn.experiments.options import check, option, refuse_unknown
+from tinygrad_rnn.checks import number, one_of, positive, text, whole
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
+
+
+def option(default: Any, meaning: str, **known: Any) -> Any:
+    """A field of a dataclass with its meaning, as `--help` shows it, and what is known of its values.
+
+    Args:
+        known: choices, the words that it is one of; least and most (10⁹), the bounds of a number that is not just
+            positive; of, the name and the value of another field, which alone makes this one have an effect.
+    """
+    return field(default=default, metadata={"help": meaning, **known})
+
+
+def nonlinearity_option() -> Any:
+    """The field of f, which is that of the plain cell alone."""
+    return option(None, "f of rnn (default: tanh)", choices=tuple(NONLINEARITIES), of=("cell", "rnn"))
+
+
+def check_fields(settings: Any) -> None:
+    """Check every field of an object of such a dataclass, and make its numbers plain ones.
+
+    Raises:
+        TypeError: a value of another type. ValueError: one that is out of range, or that has no effect.
+    """
+    for setting in fields(settings):
+        name, value = setting.name, _checked(setting, getattr(settings, setting.name))
+        object.__setattr__(settings, name, value)
+        other, wanted = setting.metadata.get("of", (name, value))
+        if value != setting.default and getattr(settings, other) != wanted:
+            raise ValueError(f"{name}={value!r} is of {other}={wanted!r}, not of {getattr(settings, other)!r}")
+
+
+def _checked(setting: Field, value: Any) -> Any:
+    """The value, if it is of the field's type and in its range."""
+    name, known, (kind, optional) = setting.name, setting.metadata, value_type(setting)
+    least, most = known.get("least"), known.get("most", 10**9)
+    if value is None and optional:
+        return None
+    if "choices" in known:
+        return one_of("", name, value, known["choices"])
+    if kind is int:
+        return whole("", name, value, least, most)
+    if kind is float and least is None:
+        return positive("", name, value)
+    if kind is float:
+        return number("", name, value, f"a number from {least:g} to {most:g}", least, most)
+    return text("", name, value)
+
+
+def value_type(setting: Field) -> tuple[type, bool]:
+    """The type of a field, and whether it may be None."""
+    kinds = get_args(setting.type) or (setting.type,)
+    return kinds[0], type(None) in kinds
+
+
+def refuse_unknown(kind: str, keys: Iterable[str], known: Collection[str]) -> None:
+    """Raise a ValueError for a key that is none of those that are known; says which one may be meant."""
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"unknown {kind} {key!r}; {meant}")
+
+
+def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], nargs: str | None = None) -> None:
+    """Add an option for each of some fields of such a dataclass; with nargs="+" it takes several values."""
+    for setting in settings:
+        meaning, default, (kind, optional) = setting.metadata["help"], setting.default, value_type(setting)
+        if default is not None:
+            meaning += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
+        parser.add_argument(
+            f"--{setting.name.replace('_', '-')}", type=_or_none(kind) if optional else kind, nargs=nargs,
+            default=argparse.SUPPRESS, help=meaning.replace("%", "%%"),
+            metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
+        )  # fmt: skip
+
+
+def given(options: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """The values of those options of `add_options` that were given."""
+    return {s.name: getattr(options, s.name) for s in fields(kind) if hasattr(options, s.name)}
+
+
+def _or_none(kind: type) -> Callable[[str], Any]:
+    """A function that reads an option's value; argparse tells its name."""
+
+    def read(text: str) -> Any:
+        return None if text == "none" else kind(text)
+
+    read.__name__ = f"{kind.__name__} or none"
+    return read
 
 
 def _by_data(series: float, text: float, meaning: str, **known: Any) -> Any:
@@ -26,20 +120,17 @@ class Settings:
     """
 
     data: str = option(
-        "sunspots", "sunspots, sine, topics (Python's help), a CSV file (.csv), or a text (.txt), learnt by character"
+        "sunspots", "sunspots, sine, topics (Python's help), a CSV file, or a text (.txt) by its characters"
     )
     column: str | None = option(None, "the column of the CSV file")
     cell: str = option("lstm", "the kind of cell", choices=tuple(KINDS))
-    nonlinearity: str | None = option(
-        None, "f of the plain cell (default: tanh)", choices=tuple(NONLINEARITIES), of=("cell", "rnn")
-    )
+    nonlinearity: str | None = nonlinearity_option()
     layers: int = option(1, "cells on each other", least=1, most=10**4)
     hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=10**6)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
     batch: int = _by_data(
-        32, 32, "windows of an update; with truncate, parts of the data gone through side by side, of a series 1 by "
-        "default", least=1,
-    )  # fmt: skip
+        32, 32, "windows of an update; with truncate, parts of the data, of a series 1 by default", least=1
+    )
     epochs: int = _by_data(100, 6, "times through the data", least=1)
     lr: float = _by_data(0.01, 0.005, "learning rate")
     weight_decay: float = _by_data(0.002, 0.0, "λ: ½ λ Σ p² over all parameters is added to the loss", least=0.0)
@@ -48,7 +139,7 @@ class Settings:
     clip_norm: float | None = option(1.0, "largest norm of the gradient; none for no limit")
     clip_value: float | None = option(None, "largest element of the gradient, after clip_norm")
     truncate: int | None = option(
-        None, "carry the state along, and cut the gradient every so many steps, which the window is then", least=1
+        None, "carry the state, and cut the gradient every so many steps, the window", least=1
     )
     seed: int = option(0, "of the weights and of the order of the windows", least=0, most=1e300)
     dtype: str = option("float64", "of all numbers", choices=("float64", "float32"))
@@ -60,14 +151,12 @@ class Settings:
         for name, default in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        check(self)
+        check_fields(self)
         if self.column is not None and self._suffix != ".csv":
             raise ValueError(f"column={self.column!r} is of a CSV file; {self.data} is none")
         if self.truncate is not None and self.truncate != self.window:
-            raise ValueError(
-                f"truncate={self.truncate} carries the state from piece to piece, each of so many steps; "
-                f"window={self.window} is another length: leave it out"
-            )
+            carried = f"truncate={self.truncate} carries the state from piece to piece, each of so many steps"
+            raise ValueError(f"{carried}; window={self.window} is another length: leave it out")
 
     @property
     def is_text(self) -> bool:
@@ -96,7 +185,3 @@ class Settings:
     def seen_from(self, folder: Path) -> "Settings":
         """The settings with the path of a data file, relative to a folder, made absolute: it is found from anywhere."""
         return replace(self, data=os.path.abspath(folder / self.data)) if self.is_file else self
-
-    def as_dict(self) -> dict[str, Any]:
-        """All settings by name, as config.json holds them."""
-        return asdict(self)

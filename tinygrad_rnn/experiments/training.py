@@ -10,17 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn import nn
-from tinygrad_rnn.context import no_grad
-from tinygrad_rnn.errors import GradientError
+from tinygrad_rnn import GradientError, Tensor, compile, nn, no_grad, stack
 from tinygrad_rnn.experiments.data import load
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.functions import stack
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
-from tinygrad_rnn.program.program import compile
 from tinygrad_rnn.tables import counted
-from tinygrad_rnn.tensor import Tensor
 
 
 class Epoch(NamedTuple):
@@ -125,8 +120,9 @@ class Training:
         self.rng = np.random.default_rng(settings.seed)
         self.net = Forecaster(settings, self.data.width, self.rng)
         self.parameters, self.program = self.net.parameters(), None
-        kind, options = {"sgd": (SGD, {"momentum": settings.momentum}), "adam": (Adam, {})}[settings.optimizer]
-        self.optimizer: SGD | Adam = kind(self.parameters, settings.lr, **options)
+        kind, options = (SGD, {"momentum": settings.momentum}) if settings.optimizer == "sgd" else (Adam, {})
+        self.optimizer = kind(self.parameters, settings.lr, **options)
+        self.learnt = {"parameter": self.net, "optimizer": self.optimizer}
         self.epochs: list[Epoch] = []
         self.updates = sum(1 for _ in self.batches(np.random.default_rng(0)))
 
@@ -136,9 +132,8 @@ class Training:
         if self.settings.truncate is not None:
             length = first // B
             if length <= T:
-                raise ValueError(
-                    f"batch={B}: parts of {counted(length, 'value')} are too short for truncate={T}: take fewer"
-                )
+                parts = f"parts of {counted(length, 'value')}"
+                raise ValueError(f"batch={B}: {parts} are too short for truncate={T}: take fewer")
             yield from (np.arange(B) * length + start for start in range(0, length - T, T))
             return
         starts = rng.permutation(np.arange(0, first - T, T if self.settings.is_text else 1))
@@ -151,22 +146,21 @@ class Training:
 
     def train(self, progress: OnUpdate | None, keep: Callable[[], None] = lambda: None) -> None:
         """Go through the epochs that are left; `keep` is called after each."""
+        tell, total = progress or (lambda done, total, epoch: None), self.settings.epochs * self.updates
         while len(self.epochs) < self.settings.epochs:
             try:
                 with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
-                    epoch = self.go(progress)
+                    self.go(lambda done: tell(done, total, None))
             except (FloatingPointError, GradientError) as error:
                 where = f"training diverged in epoch {len(self.epochs) + 1}: {error}"
                 raise FloatingPointError(f"{where}; with lr={self.settings.lr:g}, try a smaller one") from None
             keep()
-            if progress is not None:
-                progress(epoch.epoch * self.updates, self.settings.epochs * self.updates, epoch)
+            tell(len(self.epochs) * self.updates, total, self.epochs[-1])
 
-    def go(self, progress: OnUpdate | None) -> Epoch:
-        """Go through one epoch."""
-        settings, data, began = self.settings, self.data, time.perf_counter()
-        carried, steps = settings.truncate is not None, np.arange(settings.window + 1)[:, None]
-        losses, norms, sizes, state = [], [], [], None
+    def go(self, tell: Callable[[int], None]) -> None:
+        """Go through one epoch; `tell` is called with the number of all updates after each but the last."""
+        data, began, before = self.data, time.perf_counter(), len(self.epochs) * self.updates
+        steps, losses, norms, sizes, state = np.arange(self.settings.window + 1)[:, None], [], [], [], None
         for starts in self.batches(self.rng):
             vectors = data.vectors(steps + starts)
             inputs = vectors[:-1], vectors[1:], state
@@ -176,14 +170,13 @@ class Training:
             losses.append(_finite("loss", loss))
             sizes.append(len(starts))
             norms.append(self.update())
-            state = after if carried else None
-            if progress is not None and len(losses) < self.updates:
-                progress(len(self.epochs) * self.updates + len(losses), settings.epochs * self.updates, None)
+            state = None if self.settings.truncate is None else after
+            if len(losses) < self.updates:
+                tell(before + len(losses))
         held_out = _finite("held-out loss", float(np.mean(self.evaluate()[0])))
         seconds = time.perf_counter() - began + (self.epochs[-1].seconds if self.epochs else 0.0)
         loss, norm = float(np.average(losses, weights=sizes)), float(np.mean(norms))
         self.epochs.append(Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3)))
-        return self.epochs[-1]
 
     def update(self) -> float:
         """Change the parameters by their gradients; returns the norm of these before clipping."""
@@ -219,24 +212,13 @@ class Training:
 
     def state(self) -> dict[str, np.ndarray]:
         """What is learnt: the parameters, and what the optimizer keeps."""
-        return {
-            **{f"parameter.{name}": value for name, value in self.net.state_dict().items()},
-            **{f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()},
-        }
+        return {f"{kind}.{k}": value for kind, part in self.learnt.items() for k, value in part.state_dict().items()}
 
     def restore(self, epochs: list[Epoch], rng: str, state: dict[str, np.ndarray]) -> None:
         """Go back to after these epochs: to the state of the random generator, in JSON, and to what `state` gave."""
-        for kind, part in (("parameter.", self.net), ("optimizer.", self.optimizer)):
-            values = {k.removeprefix(kind): v for k, v in state.items() if k.startswith(kind)}
-            for name, value in values.items():
-                miscounted = value.dtype.kind == "i" and np.any(value != len(epochs) * self.updates)
-                if miscounted or not np.all(np.isfinite(value)):
-                    raise ValueError(f"{kind}{name} is not what {counted(len(epochs), 'epoch')} can have left")
-            part.load_state_dict(values)
-        try:
-            self.rng.bit_generator.state = json.loads(rng)
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise ValueError("rng is no state of the random generator") from error
+        for kind, part in self.learnt.items():
+            part.load_state_dict({k: state[f"{kind}.{k}"] for k in part.state_dict()})
+        self.rng.bit_generator.state = json.loads(rng)
         self.epochs = epochs
 
     def summary(self) -> Summary:

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of, whole
 from tinygrad_rnn.context import step_and_layer
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.naming import last_step
@@ -99,7 +100,7 @@ class Cell(Module):
             TypeError: the state of another kind of cell, or `step` returns something else than its state.
         """
         x = as_tensor(x)
-        parts = self.zeros(x.value.shape) if state is None else self.parts(state)
+        parts = self.parts(state, x.value.shape)
         t = 1 + last_step(parts[0]) if step is None else step
         self.check(x.value.shape, parts, t, t - 1)
         outside = _step_and_layer()
@@ -110,25 +111,25 @@ class Cell(Module):
 
     def initial_state(self, x: Any) -> State:
         """The state before a first input x(1), zeros: (H,) beside (D,), and (B, H) beside (B, D)."""
-        return joined(self.zeros(np.shape(x)))
+        return joined(self.parts(None, np.shape(x)))
 
-    def zeros(self, x_shape: tuple[int, ...], step: int = 0) -> tuple[Tensor, ...]:
-        """The parts of an initial state beside x of this shape, which is of that step."""
-        dtype = next((p.value.dtype for p in vars(self).values() if type(p) is Tensor), np.float64)
-        data = np.zeros((*x_shape[:-1], self.hidden_size), dtype)
-        return tuple([self._begun(Tensor(data), name, step) for name in self.state_names])
+    def parts(self, state: Any, x_shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """The parts of a state, which may be data instead of Tensors; zeros beside x of this shape if it is None.
 
-    def parts(self, state: Any) -> tuple[Tensor, ...]:
-        """The parts of a state, which may be data instead of Tensors; a TypeError if it is another cell's."""
+        Raises:
+            TypeError: the state is another cell's.
+        """
+        if state is None:
+            dtype = next((p.value.dtype for p in vars(self).values() if type(p) is Tensor), np.float64)
+            zeros = np.zeros((*x_shape[:-1], self.hidden_size), dtype)
+            return tuple([Tensor(zeros) for _ in self.state_names])
         parts = state if isinstance(state, tuple) else (state,)
         if len(parts) != len(self.state_names) or any(map(_nested, parts)):
-            raise TypeError(
-                f"{type(self).__name__}: the state is {' and '.join(self.state_names)}, not {_shapes(state)}"
-            )
+            raise TypeError(f"{type(self).__name__}: the state is {self._state()}, not {_shapes(state)}")
         return tuple(map(as_tensor, parts))
 
     def check(self, x_shape: tuple[int, ...], parts: tuple[Tensor, ...], t: int, before: int) -> None:
-        """Refuse shapes that do not fit at step t, and name the parts of the state, which is of the step before."""
+        """Refuse what does not fit at step t, and name the parts of the state, which is of the step before."""
         D = self.input_size
         if len(x_shape) not in (1, 2) or x_shape[-1] != D:
             raise self._misfit(t, "x", x_shape, f"({D},) or (B, {D})")
@@ -137,11 +138,10 @@ class Cell(Module):
             if part.value.shape != expected:
                 raise self._misfit(t, f"the state {name}", part.shape, f"{expected} beside x of width {D}")
             if part.name is None and part.is_leaf:
-                self._begun(part, name, before)
-
-    def _begun(self, part: Tensor, name: str, step: int) -> Tensor:
-        part.name, part.step, part.layer = self.letters[name], step, self.layer
-        return part
+                part.name, part.step, part.layer = self.letters[name], before, self.layer
+            letter = part.name.partition("_")[0] if isinstance(part.name, Letter) else name
+            if letter != name and letter in ("c", *self.state_names):  # a y, as an encoder has it, may start a state
+                raise TypeError(f"{self._where(t)}: {describe(part)} is given as the state {name} of {self._state()}")
 
     def advance(self, x: Tensor, before: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
         """The parts of the state of step t, from x(t) and those of the step before, which have been checked.
@@ -152,13 +152,11 @@ class Cell(Module):
             x.name, x.step = X, t
         _set_step_and_layer((t, self.layer))
         after = self.step(x, *before)
-        parts = after if type(after) is tuple else (after,)
-        if len(parts) != len(before):
-            raise self._no_state(t, after)
-        shape = before[0].value.shape  # that of all parts
-        for name, part in zip(self.state_names, parts, strict=True):
-            if type(part) is not Tensor:
-                raise self._no_state(t, after)
+        parts = after if type(after) is tuple and after else (after,)
+        complete, shape = len(parts) == len(before), before[0].value.shape  # that of all parts
+        for name, part in zip(self.state_names, parts):  # noqa: B905
+            if not complete or type(part) is not Tensor:
+                raise TypeError(f"{self._where(t)}: step returns the next state, {self._state()}, not {_shapes(after)}")
             if part.value.shape != shape:
                 raise self._misfit(t, f"the next state {name}", part.shape, str(shape))
             if part.name is None:
@@ -170,12 +168,11 @@ class Cell(Module):
         name = "" if self.letters.name is None else f" {self.letters.name}"
         return f"{type(self).__name__}{name} at step {t}" + ("" if self.layer is None else f" of layer {self.layer}")
 
+    def _state(self) -> str:
+        return " and ".join(self.state_names)
+
     def _misfit(self, t: int, what: str, shape: tuple[int, ...], expected: str) -> ShapeError:
         return ShapeError(f"{self._where(t)}: {what} has shape {shape}, expected {expected}")
-
-    def _no_state(self, t: int, after: Any) -> TypeError:
-        state = " and ".join(self.state_names)
-        return TypeError(f"{self._where(t)}: step returns the next state, {state}, not {_shapes(after)}")
 
 
 class RNNCell(Cell):
@@ -188,16 +185,14 @@ class RNNCell(Cell):
         hidden_size: H, the length of h(t).
         nonlinearity: f, one of "tanh", "sigmoid", "relu", "identity".
         bias: whether there is a b; the BPTT post, Module 5 and the IIT slides have none.
-        rng, name: as for `Cell`.
+        rng, name: as for `Cell`. All but the sizes and the nonlinearity are given by name.
 
     Attributes:
         W: (H, D), Glorot. U: (H, H), orthogonal. b: (H,), zeros, or None.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", bias: bool = True, **options: Any
-    ):
-        super().__init__(input_size, hidden_size, bias, **options)
+    def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", **options: Any):
+        super().__init__(input_size, hidden_size, **options)
         self.nonlinearity = one_of("RNNCell", "nonlinearity", nonlinearity, NONLINEARITIES)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:

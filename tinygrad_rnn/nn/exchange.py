@@ -1,10 +1,9 @@
 """Parameters on disk, and to PyTorch and back: `save` and `load`, `to_torch` and `from_torch`."""
 
 import io
-import math
 import os
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ import numpy as np
 from numpy.lib import format as npy
 
 from tinygrad_rnn.checks import instance
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.files import open_file, write_file
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.module import Linear, Module, refuse_differences
 from tinygrad_rnn.nn.recurrent import Bidirectional, Recurrent
 from tinygrad_rnn.tensor import Tensor
 
-LARGEST = 2**24  # bytes of an array that may have any shape
+LARGEST = 2**24  # bytes of arrays that may have any shape
 
 
 def save(path: str | os.PathLike, module: Module) -> Path:
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike, module: Module) -> None:
     Raises:
         OSError: the file cannot be read.
         ValueError: it is no such file, or its names, shapes or dtypes are not the module's; all that differ are listed,
-            before anything is read, and the module is as it was.
+            and the module is as it was.
     """
     try:
         module.load_state_dict(read_arrays(path, module.state_dict()))
@@ -59,44 +59,33 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name; nothing in it can run code.
 
-    What they are is compared with what is expected before they are read, by their headers: what a small file holds may
-    be of any size when it is unpacked.
+    What a small file holds may be of any size when it is unpacked, so the size that it says is looked at first.
 
     Args:
         expected: arrays of their names, shapes and dtypes; None to leave out what is not varying.
-        varying: names that may be there, with any shape and dtype of up to 16 MB.
+        varying: names that may be there, with any shape and dtype, of up to 16 MB.
 
     Raises:
         OSError: the file cannot be read. ValueError: it is broken, no file that `save` has written, or not as expected.
     """
+    most = LARGEST + sum(array.nbytes for array in (expected or {}).values())
     with open_file(path) as file:
-
-        def each(read: Callable[[zipfile.ZipExtFile, int], np.ndarray]) -> dict[str, np.ndarray]:
-            try:
-                with zipfile.ZipFile(file) as archive:
-                    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-                    names = [name for name in members if expected is not None or name in varying]
-                    return {name: read(archive.open(members[name]), members[name].file_size) for name in names}
-            except Exception as error:  # a broken file makes these libraries raise nearly anything
-                raise ValueError("it is broken, or no file that `save` has written") from error
-
-        found = each(_stand_in)
-        for name, size in [(name, found.pop(name).nbytes) for name in varying if name in found]:
-            if size > LARGEST:
-                raise ValueError(f"{name} has {size:,} bytes")
-        if expected is not None:
-            refuse_differences("load_state_dict", found, expected)
-        return each(lambda member, size: npy.read_array(member, allow_pickle=False))
-
-
-def _stand_in(member: zipfile.ZipExtFile, size: int) -> np.ndarray:
-    """An array of the shape and dtype that a header says, if the file is as long as that; it takes no memory."""
-    head = io.BytesIO(member.read(2**14))  # more than NumPy takes for a header
-    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(head)]
-    shape, _, dtype = read(head)
-    if head.tell() + math.prod(shape) * dtype.itemsize != size:
-        raise ValueError("another length")
-    return np.broadcast_to(np.zeros((), dtype), shape)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+                wanted = {name: x for name, x in members.items() if expected is not None or name in varying}
+                sizes = {name: info.file_size for name, info in wanted.items()}
+                size = sum(sizes.values())
+                if size <= most:
+                    arrays = {name: npy.read_array(archive.open(x), allow_pickle=False) for name, x in wanted.items()}
+        except Exception as error:  # a broken file makes these libraries raise nearly anything
+            raise ValueError("it is broken, or no file that `save` has written") from error
+    if size > most:
+        raise ValueError(f"it unpacks to {size:,} bytes, most of them {max(sizes, key=sizes.get)}")
+    if expected is not None:
+        fixed = {name: array for name, array in arrays.items() if name not in varying}
+        refuse_differences("load_state_dict", fixed, expected)
+    return arrays
 
 
 def to_torch(module: Module) -> dict[str, np.ndarray]:
@@ -116,15 +105,8 @@ def to_torch(module: Module) -> dict[str, np.ndarray]:
     Raises:
         ValueError: a cell is none of PyTorch's, or the module has parameters for which its layout has no place.
     """
-    arrays = {}
-    for path, suffix, part in _parts_of("to_torch", module):
-        theirs, found = _theirs(part), vars(part).get("found_in_torch", {})
-        if found.keys() == theirs.keys() and all(
-            np.array_equal(p.value, array, equal_nan=True) for _, p, array in _ours(part, found)
-        ):
-            theirs = {name: array.copy() for name, array in found.items()}
-        arrays |= {f"{path}{name}{suffix}": array for name, array in theirs.items()}
-    return arrays
+    parts = _parts_of("to_torch", module)
+    return {f"{path}{name}{end}": array for path, end, part in parts for name, array in _theirs(part).items()}
 
 
 def from_torch(module: Module, state_dict: Any) -> None:
@@ -142,59 +124,61 @@ def from_torch(module: Module, state_dict: Any) -> None:
     """
     if not isinstance(state_dict, Mapping) and hasattr(state_dict, "state_dict"):
         state_dict = state_dict.state_dict()
-    if not isinstance(state_dict, Mapping):
-        raise TypeError(f"from_torch(module, state_dict): a state dict is needed, not a {type(state_dict).__name__}")
+    instance("from_torch(module, state_dict)", state_dict, Mapping, "a state dict")
     arrays = {name: _array(name, value) for name, value in state_dict.items()}
-    parts, found = _parts_of("from_torch", module), []
-    ours = {f"{path}{name}{end}": array for path, end, part in parts for name, array in _theirs(part).items()}
-    refuse_differences("from_torch", arrays, ours, any_real_dtype=True)
+    parts = _parts_of("from_torch", module)
+    refuse_differences("from_torch", arrays, to_torch(module), any_real_dtype=True)
+    found = [{name: arrays[f"{path}{name}{end}"] for name in _layout(part)} for path, end, part in parts]
     values: dict[Tensor, np.ndarray] = {}
-    for path, suffix, part in parts:
-        found.append({name: arrays[f"{path}{name}{suffix}"] for name in _layout(part)})
-        for name, parameter, array in _ours(part, found[-1]):
-            if not np.array_equal(values.setdefault(parameter, array), array, equal_nan=True):
-                raise ValueError(f"from_torch: {path}{name}{suffix} is a parameter that is shared, and has two values")
-    for parameter, array in values.items():
-        parameter.data = array
-    for (*_, part), arrays_of_part in zip(parts, found, strict=True):
-        part.found_in_torch = arrays_of_part  # on the part itself, so that copies of a net have it too
+    for (path, _, part), theirs in zip(parts, found, strict=True):
+        for letter, array in _ours(part, theirs).items():
+            p = getattr(part, letter)
+            if not np.array_equal(values.setdefault(p, array), array, equal_nan=True):
+                raise ValueError(f"from_torch: {path}{letter}, {describe(p)}, is shared and has two values")
+    for p, array in values.items():
+        p.data = array
+    for (*_, part), theirs in zip(parts, found, strict=True):
+        part.found_in_torch = theirs  # on the part itself, so that copies of a net have it too
 
 
-def _layout(part: Cell | Linear) -> dict[str, list[Tensor]]:
-    """PyTorch's names of the arrays of a cell or a dense layer, and the parameters that are stacked in each.
+def _layout(part: Cell | Linear) -> dict[str, list[str]]:
+    """PyTorch's name of each array of a cell or a dense layer, and the parameters that are stacked in it.
 
-    The second bias of a cell has none, or c_n of a GRU, which is at its end.
+    A bias that is there twice is the sum of two arrays; a GRU has a second one, c_n, in one of its gates.
     """
     if isinstance(part, Linear):
-        return {"weight": [part.V]} | ({} if part.c is None else {"bias": [part.c]})
-    W, U, b = ([getattr(part, letter + gate) for gate in part.gates] for letter in "WUb")
-    own = [part.c_n] if isinstance(part, GRUCell) else []
-    return {"weight_ih": W, "weight_hh": U} | ({} if b[0] is None else {"bias_ih": b, "bias_hh": own})
+        layout = {"weight": ["V"], "bias": ["c"]}
+    else:
+        W, U, b = ([letter + gate for gate in part.gates] for letter in "WUb")
+        second = ["c_n" if letter == "b_n" else letter for letter in b]
+        layout = {"weight_ih": W, "weight_hh": U, "bias_ih": b, "bias_hh": second}
+    return {name: letters for name, letters in layout.items() if getattr(part, letters[0]) is not None}
 
 
 def _theirs(part: Cell | Linear) -> dict[str, np.ndarray]:
-    """The parameters as PyTorch has them, with a second bias of zeros where there is no c_n."""
-    arrays = {name: np.concatenate([p.value for p in stacked]) for name, stacked in _layout(part).items() if stacked}
-    if "bias_ih" in arrays:
-        second, own = np.zeros_like(arrays["bias_ih"]), arrays.get("bias_hh", ())
-        second[len(second) - len(own) :] = own
-        arrays["bias_hh"] = second
+    """The parameters as PyTorch has them: those that it gave, or zeros where a bias comes a second time."""
+    layout, found = _layout(part), vars(part).get("found_in_torch", {})
+    ours = {letter: getattr(part, letter).value for letters in layout.values() for letter in letters}
+    if found.keys() == layout.keys():
+        made = _ours(part, found)
+        if all(np.array_equal(array, made[letter], equal_nan=True) for letter, array in ours.items()):
+            return {name: array.copy() for name, array in found.items()}
+    arrays = {}
+    for name, letters in layout.items():
+        arrays[name] = np.concatenate([ours[letter] for letter in letters])
+        ours |= {letter: np.zeros_like(ours[letter]) for letter in letters}  # a bias that comes again adds nothing
     return arrays
 
 
-def _ours(part: Cell | Linear, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor, np.ndarray]]:
-    """The values that PyTorch's arrays give the parameters, each with the name of its array."""
-    layout = _layout(part)
-    with np.errstate(all="ignore"):  # a sum or a cast may overflow to an infinity, as it would in PyTorch
-        arrays = {name: array.astype((layout[name] or layout["bias_ih"])[0].dtype) for name, array in arrays.items()}
-        if "bias_hh" in arrays:
-            second = arrays["bias_hh"]
-            shared = len(second) - sum(p.size for p in layout["bias_hh"])
-            arrays["bias_ih"][:shared] += second[:shared]
-            arrays["bias_hh"] = second[shared:]
-    for name, stacked in layout.items():
-        for parameter, array in zip(stacked, np.split(arrays[name], len(stacked)) if stacked else (), strict=True):
-            yield name, parameter, array
+def _ours(part: Cell | Linear, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The values that PyTorch's arrays give the parameters."""
+    values: dict[str, np.ndarray] = {}
+    for name, letters in _layout(part).items():
+        for letter, array in zip(letters, np.split(arrays[name], len(letters)), strict=True):
+            with np.errstate(all="ignore"):  # a sum or a cast may overflow to an infinity, as it would in PyTorch
+                array = array.astype(getattr(part, letter).dtype)
+                values[letter] = values[letter] + array if letter in values else array
+    return values
 
 
 def _parts_of(call: str, module: Module) -> list[tuple[str, str, Cell | Linear]]:
@@ -203,9 +187,8 @@ def _parts_of(call: str, module: Module) -> list[tuple[str, str, Cell | Linear]]
     kinds = (RNNCell, LSTMCell, GRUCell, Linear)  # these alone: a subclass may have other equations
     if own := [type(part).__name__ for *_, part in parts if type(part) not in kinds]:
         raise ValueError(f"{call}: PyTorch has no {own[0]}")
-    placed = {p for *_, part in parts for stacked in _layout(part).values() for p in stacked}
-    others = [name for name, p in module.named_parameters() if p not in placed]
-    if others:
+    placed = {getattr(part, letter) for *_, part in parts for letters in _layout(part).values() for letter in letters}
+    if others := [name for name, p in module.named_parameters() if p not in placed]:
         raise ValueError(f"{call}: PyTorch's layout has no place for {', '.join(others)}")
     return parts
 

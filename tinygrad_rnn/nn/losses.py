@@ -57,10 +57,8 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
         hot = as_tensor(record_test("one_hot", y, static=(z.shape[-1],)).astype(z.dtype))
         y = _unless_named(hot, y.name or Letter("Y"))
     if y.shape != z.shape:
-        raise ShapeError(
-            f"cross_entropy: logits of shape {z.shape} need class numbers (integers) of shape {z.shape[:-1]} or "
-            f"weights of shape {z.shape}, not {y.dtype} targets of shape {y.shape}"
-        )
+        wanted = f"class numbers (integers) of shape {z.shape[:-1]} or weights of shape {z.shape}"
+        raise ShapeError(f"cross_entropy: logits need {wanted}, not {y.dtype} targets of shape {y.shape}")
     total = record(primitives.cross_entropy, (z, _unless_named(y, Letter("Y"))))
     return _reduced("cross_entropy", total, reduction, int(np.prod(z.shape[:-1])))
 

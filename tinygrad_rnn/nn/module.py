@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
-import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,13 +11,9 @@ import numpy as np
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import instance, whole
-from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.naming import label
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.tensor import Tensor, as_tensor
-
-# By id: they stay parameters when they are frozen, and Tensors are compared by element
-_parameters: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
+from tinygrad_rnn.tensor import Tensor
 
 
 def Parameter(data: Any, name: str | None = None) -> Tensor:
@@ -29,7 +23,6 @@ def Parameter(data: Any, name: str | None = None) -> Tensor:
     """
     parameter = Tensor(data, requires_grad=True, name=name)
     parameter.step = parameter.layer = None
-    _parameters[id(parameter)] = parameter
     return parameter
 
 
@@ -73,26 +66,24 @@ class Module:
         super().__setattr__(name, value)
 
     def _own_parameters(self, attributes: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
-        """(path, parameter) of the leaves among attributes that require a gradient, or did when they were made or seen.
+        """(path, parameter) of the leaves among attributes that require a gradient, or did before they were frozen.
 
         Raises:
             TypeError: in a list, tuple or dict something else is in the place of a parameter that was seen there.
         """
-        seen = vars(self).setdefault("parameters_seen", set())  # and their paths; no subclass has to call an __init__
+        seen = vars(self).setdefault("parameter_paths", set())  # no subclass has to call an __init__
         own = []
         for path, x in _members(attributes):
-            if isinstance(x, Tensor) and x.is_leaf and (x.requires_grad or x in seen or id(x) in _parameters):
+            if isinstance(x, Tensor) and x.is_leaf and x.is_parameter:
                 own.append((path, x))
             elif "." in path and path in seen and x is not None:
                 raise self._lost(path, x)
-        seen.update(itertools.chain(*own))
+        seen.update(path for path, _ in own)
         return own
 
     def _lost(self, path: str, value: Any) -> TypeError:
-        return TypeError(
-            f"{type(self).__name__}.{path} is a parameter, and a {type(value).__name__} that is no leaf which requires "
-            "a gradient cannot take its place; set its .data, or give a Parameter"
-        )
+        what = f"{type(self).__name__}.{path} is a parameter, and a {type(value).__name__} is none"
+        return TypeError(f"{what}; set its .data, or give a Parameter")
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) of the modules among its attributes, such as ("cells.0", cell); a shared one under each."""
@@ -103,15 +94,13 @@ class Module:
 
         A parameter that is shared is listed once, under its first path; so it is in `state_dict` and in files.
         """
-        own = self._own_parameters(dict(vars(self)))
-        theirs = (
-            (f"{path}.{name}", p) for path, module in self.named_modules() for name, p in module.named_parameters()
-        )
-        listed = set()
-        for path, parameter in itertools.chain(own, theirs):
-            if parameter not in listed:
-                listed.add(parameter)
-                yield path, parameter
+        paths: dict[Tensor, str] = {}
+        for path, parameter in self._own_parameters(dict(vars(self))):
+            paths.setdefault(parameter, path)
+        for path, module in self.named_modules():
+            for name, parameter in module.named_parameters():
+                paths.setdefault(parameter, f"{path}.{name}")
+        return ((path, parameter) for parameter, path in paths.items())
 
     def parameters(self) -> list[Tensor]:
         """The parameters, in the order of `named_parameters`."""
@@ -174,21 +163,11 @@ class Linear(Module):
         Raises:
             ShapeError: h has another width.
         """
-        h = as_tensor(h)
-        if h.ndim == 0 or h.shape[-1] != self.input_size:
-            raise ShapeError(
-                f"Linear: the input has shape {h.shape}, expected ({self.input_size},) or (..., {self.input_size})"
-            )
         y = F.linear(self.V, h)
         return label(y if self.c is None else y + self.c, self.letters["y"])
 
 
-def refuse_differences(
-    call: str,
-    arrays: Mapping[str, np.ndarray],
-    expected: Mapping[str, np.ndarray | Tensor],
-    any_real_dtype: bool = False,
-) -> None:
+def refuse_differences(call: str, arrays: Mapping, expected: Mapping, any_real_dtype: bool = False) -> None:
     """Raise a ValueError that lists all in which arrays are not those expected: names, shapes and dtypes."""
     differences = [f"{name} is missing" for name in expected if name not in arrays]
     for name, array in arrays.items():

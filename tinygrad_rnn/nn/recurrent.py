@@ -5,16 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import instance, one_of, whole
 from tinygrad_rnn.context import step_and_layer, time_step
-from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import concatenate, where
 from tinygrad_rnn.naming import label, last_step
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State, joined
-from tinygrad_rnn.nn.module import Module
+from tinygrad_rnn.nn.module import Letters, Module
 from tinygrad_rnn.tensor import Tensor, as_tensor
 
 
@@ -41,6 +39,7 @@ class Recurrent(Module):
         if not isinstance(cell_class, type) or not issubclass(cell_class, Cell):
             raise TypeError(f"{call}(cell_class={cell_class!r}): a subclass of nn.Cell is needed")
         layers = whole(call, "num_layers", num_layers, 1)
+        Letters(call, name)  # which refuses, of this call, a name that no letter can carry
         self.reverse = one_of(call, "reverse", reverse, (True, False))
         options |= {"rng": np.random.default_rng(rng)} | ({} if name is None else {"name": name})
         sizes = [input_size] + [hidden_size] * (layers - 1)
@@ -79,14 +78,14 @@ class Recurrent(Module):
         running = _running(name, lengths, xs)
         times = _times(xs) if self.reverse else range(1, len(xs) + 1)
         stride, first = (-1, times[-1]) if self.reverse else (1, 1)
-        if state is None:
-            states = [cell.zeros(xs[0].shape, first - stride) for cell in self.cells]
-        else:
-            states = self._given(state)
-            if not self.reverse:  # the steps are counted from the state
-                first = 1 + max(last_step(h) for h, *_ in states)
-                times = range(first, first + len(xs))
+        given = [None] * len(self.cells) if state is None else state
+        if not isinstance(given, (list, tuple)) or len(given) != len(self.cells):
+            raise ValueError(f"{name}(xs, state): the state is a list of {len(self.cells)}, one for each layer")
         shape, hs = xs[0].shape, []
+        states = [cell.parts(entry, shape) for cell, entry in zip(self.cells, given, strict=True)]
+        if not self.reverse:  # the steps are counted from the state
+            first = 1 + max(last_step(h) for h, *_ in states)
+            times = range(first, first + len(xs))
         for cell, parts in zip(self.cells, states, strict=True):
             cell.check(shape, parts, first, first - stride)
             shape = parts[0].shape
@@ -103,22 +102,6 @@ class Recurrent(Module):
         finally:
             step_and_layer.set(outside)
         return hs[::stride], list(map(joined, states))
-
-    def _given(self, state: Any) -> list[tuple[Tensor, ...]]:
-        """The parts of the states of all layers; refuses what a cell has named as others, such as c where an h is."""
-        name = type(self).__name__
-        if not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
-            raise ValueError(f"{name}(xs, state): the state is a list of {len(self.cells)}, one for each layer")
-        states = [cell.parts(entry) for cell, entry in zip(self.cells, state, strict=True)]
-        for cell, parts in zip(self.cells, states, strict=True):
-            for part, expected in zip(parts, cell.state_names, strict=True):
-                given = part.name.partition("_")[0] if isinstance(part.name, Letter) else expected
-                if given != expected and given in ("c", *cell.state_names):  # a y, as an encoder has it, may start one
-                    raise TypeError(
-                        f"{name}(xs, state): {describe(part)} is given as the state {expected}; each layer's state is "
-                        f"{' and '.join(cell.state_names)}"
-                    )
-        return states
 
 
 class RNN(Recurrent):
@@ -165,7 +148,7 @@ class Bidirectional(Module):
         forth, back: nets for inputs of the same length, the second with `reverse=True`.
 
     Raises:
-        TypeError: not a net. ValueError: nets of other directions, or inputs of different lengths.
+        TypeError: not a net. ValueError: nets of other directions.
     """
 
     def __init__(self, forth: Recurrent, back: Recurrent):
@@ -173,9 +156,6 @@ class Bidirectional(Module):
             instance("Bidirectional(forth, back)", net, Recurrent, "a recurrent net")
         if forth.reverse or not back.reverse:
             raise ValueError("Bidirectional(forth, back): the second net, and only that, is one with reverse=True")
-        first, second = (net.cells[0].input_size for net in (forth, back))
-        if first != second:
-            raise ValueError(f"Bidirectional(forth, back): inputs of length {first} and {second}")
         self.forth, self.back = forth, back
 
     def __call__(self, xs: Any, state: Sequence | None = None, lengths: Any = None) -> tuple[list[Tensor], tuple]:
@@ -227,8 +207,7 @@ def _running(name: str, lengths: Any, xs: list) -> list[Tensor | None]:
     if xs[0].ndim != 2:
         raise ValueError(f"{name}(xs, lengths): for a batch, xs (T, B, D); x has shape {xs[0].shape} at step 1")
     ends = np.asarray(lengths, dtype=object)  # which takes what is of any shape and kind
-    whole_numbers = all(hasattr(n, "__index__") and 1 <= n <= len(xs) for n in ends.flat)
-    if ends.shape != xs[0].shape[:1] or not whole_numbers:
+    if ends.shape != xs[0].shape[:1] or not all(hasattr(n, "__index__") and 1 <= n <= len(xs) for n in ends):
         wanted = f"a whole number from 1 to {len(xs)} for each of the {len(xs[0])} sequences"
         raise ValueError(f"{name}(lengths={lengths!r}): {wanted} is needed")
     masks = [ends[:, None] >= t for t in range(1, len(xs) + 1)]
@@ -245,9 +224,8 @@ def _steps(name: str, xs: Any) -> list:
     steps = [x if isinstance(x, Tensor) else np.asarray(x) for x in xs]
     if not steps:
         raise ShapeError(f"{name}(xs): the sequence is empty; at least one step is needed")
+    first = steps[0].shape
     for t, x in enumerate(steps, 1):
-        if x.shape != steps[0].shape:
-            raise ShapeError(
-                f"{name}(xs): ragged sequence: x has shape {x.shape} at step {t}, {steps[0].shape} at step 1"
-            )
+        if x.shape != first:
+            raise ShapeError(f"{name}(xs): ragged sequence: x has shape {x.shape} at step {t}, {first} at step 1")
     return steps

@@ -1,6 +1,7 @@
 """The lines of a program: what is assigned to which variable at which step, and in which order.
 
-A line refers to variables by family and step, so that steps can be compared: `source` finds the loops among them.
+A line is made of texts and of references to variables at steps, so that steps can be compared: `source` finds the loops
+among them.
 """
 
 import builtins
@@ -11,12 +12,11 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.expressions import At, Printer, array_text, needs_definition, number_text, word
+from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, number_text, to_define
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.helpers import helpers
 from tinygrad_rnn.program.schedule import Schedule
@@ -28,95 +28,71 @@ _RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt",
 
 
 @dataclass(eq=False)
-class Family:
-    """A variable over all its steps.
-
-    Attributes:
-        base: its name without a step. stepped: whether it has steps.
-        is_told_apart: whether its name is not that of its node, which another variable has.
-        zeroed: the zeros that it starts as, if it is a sum to which each step adds.
-        local: whether no step needs that of another.
-    """
-
-    base: str
-    stepped: bool
-    is_told_apart: bool = False
-    zeroed: str = ""
-    local: bool = False
-
-
-class Ref(NamedTuple):
-    """A variable in a line."""
-
-    family: Family
-    step: int | None
-
-
-Part = str | Ref | At
-
-
-@dataclass(eq=False)
 class Assignment:
     """One assignment.
 
     Attributes:
-        group: the step to whose lines it belongs. node: what it makes, where it completes that.
-        forward: whether it stands in the forward pass.
+        parts: its code: the target, = or +=, and the value. group: the step to whose lines it belongs.
+        forward: whether it stands in the forward pass. node: what it makes, where it completes that.
     """
 
-    target: Ref
-    sign: str
     parts: list[Part]
     group: int | None
-    node: Node | None
     forward: bool
+    node: Node | None = None
 
-    def pattern(self) -> tuple:
-        """The line without its numbers, which lines that are alike have in common."""
-        return (self.target.family, self.sign, *(_kind(part) for part in self.parts))
+    @property
+    def target(self) -> Ref:
+        """The variable that it sets."""
+        return self.parts[0]
 
-    def numbers(self) -> list[int | None]:
-        """The steps and other whole numbers, target first."""
-        of = [part.step if isinstance(part, Ref) else part for part in self.parts if not isinstance(part, str)]
-        return [self.target.step, *of]
+    def shifted(self, shift: int) -> "Assignment":
+        """The line some steps later."""
+        moved = [x if isinstance(x, str) or x.step is None else Ref(x.name, x.step + shift) for x in self.parts]
+        return Assignment(moved, self.group + shift, self.forward)
 
-    def refs(self) -> Iterator[Ref]:
-        """The variables that it takes; of what it adds to, too."""
-        added_to = [self.target] if self.sign == "+=" else []
-        return (part for part in (*added_to, *self.parts) if isinstance(part, Ref))
+    def variables(self) -> Iterator[Ref]:
+        """The variables in it, target first."""
+        return (part for part in self.parts if isinstance(part, Ref) and part.name)
 
 
-def _kind(part: Part) -> Any:
-    return part if isinstance(part, str) else part.family if isinstance(part, Ref) else At
+def pattern(parts: Sequence[Part]) -> tuple[str, ...]:
+    """Code without its whole numbers, which lines that are alike have in common."""
+    return tuple([part if isinstance(part, str) else part.name for part in parts])
 
 
 class Assignments:
-    """The lines of the program, forward and backward, in the order of execution."""
+    """The lines of the program, forward and backward, in the order of execution.
+
+    Attributes:
+        lines: all of them. ref: the variable that each node is. arguments: the leaves that are given.
+        zeros: what the variables that are sums start as. returned: the variables that are the outputs.
+        definitions: the texts of functions that NumPy lacks.
+    """
 
     def __init__(self, schedule: Schedule):
         self.schedule, trace = schedule, schedule.trace
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
         self.taken: set[str] = set(_RESERVED)
-        self.tries: dict[tuple, Iterator[str]] = {}
-        self.families: dict[tuple, Family] = {}
-        self.keys: dict[int | None, tuple] = {}  # of the families, by when the variables were born
+        self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one
+        self.named: dict[int | None, str] = {}  # these names, by when a node was born
         self.seen: Counter = Counter()
         called: dict[Callable, Node] = {}
         for node in schedule.live:
-            functions = (x.function for x in schedule.expressions[node].walk() if x.function is not None)
-            called |= {f: node for f in functions if needs_definition(f)}
-        self.helpers, self.definitions = helpers(called, lambda name: self._new(name, False).base)
+            called |= dict.fromkeys(to_define(schedule.expressions[node]), node)
+        self.helpers, self.definitions = helpers(called, self._new)
         leaves = [*zip(trace.graph.inputs, trace.input_names, strict=True)]
         leaves += [(x, self._lettered(x, "parameter")) for x in trace.graph.parameters]
-        self.ref: dict[Node, Ref] = {x: Ref(self._new(name, False), None) for x, name in leaves}
+        self.ref: dict[Node, Ref] = {x: Ref(self._new(name)) for x, name in leaves}
         self.arguments = list(self.ref)
 
         self.lines: list[Assignment] = []
+        self.zeros: dict[str, str] = {}
+        self.gradient_of: dict[Node, Node] = {}  # the arguments whose gradients nodes are
+        self.own: dict[int, Ref] = {}  # the variables that outputs are returned as, where these are not the nodes'
+        self._reserve()  # before others take the names
+        self.waiting = dict(self.own)
         self.copied = {x for x in schedule.outputs if x.name is not None and schedule.outputs.count(x) > 1}
-        self.gradient_of: dict[Node, tuple[Node, Family]] = {}  # what is returned as an argument's gradient
-        # before others take their names
-        self.own = [self._named_gradient(i, x) for i, x in enumerate(schedule.outputs)]
-        self.returned: list[Ref | None] = [None] * len(schedule.outputs)
         names = {(x.name, x.layer) for x in schedule.gathered if x.name is not None}
         alike = [x for x in schedule.lines if (x.name, x.layer) in names and not x.is_leaf]  # at other steps
         self.sums = {x: schedule.sums.get(x, [x]) for x in [*alike, *schedule.gathered]}
@@ -130,6 +106,7 @@ class Assignments:
                 self._return(node)
         self._return(*schedule.outputs)
         self.lines.sort(key=lambda line: not line.forward)
+        self.returned = [self.own.get(i) or self.ref[x] for i, x in enumerate(schedule.outputs)]
 
     # Names
 
@@ -139,55 +116,46 @@ class Assignments:
         base, mark, below = str(name).partition("_")
         return f"{base}{node.layer}{mark}{below}" if self.layered and node.layer is not None else str(name)
 
-    def _new(self, name: str, stepped: bool) -> Family:
-        """A variable of its own, called as like the name as can be."""
+    def _new(self, name: str, stepped: bool = False) -> str:
+        """A name of its own, as like the one wanted as can be: c, which is a parameter, as cs[t]; others numbered."""
         name = unicodedata.normalize("NFKC", re.sub(r"[{}$]", "", name))[:_LONGEST_NAME]  # W_{hh} is W_hh
         name = "".join(c if f"a{c}".isidentifier() else "_" for c in name).strip("_") or "v"
         name = name if name.isidentifier() else f"v_{name}"
-        tries = self.tries.setdefault((name, stepped), self._tries(name, stepped))
-        base = next(x for x in tries if x not in self.taken)
-        self.taken.add(base)
-        return Family(base, stepped, is_told_apart=base != name)
+        plural = [f"{name}s"] if stepped and len(name) <= _SHORT else []
+        numbered = (f"{name}_v{number}" if name[-1].isdigit() else f"{name}{number}" for number in itertools.count(2))
+        found = next(x for x in itertools.chain([name], plural, numbered) if x not in self.taken)
+        self.taken.add(found)
+        return found
 
-    @staticmethod
-    def _tries(name: str, stepped: bool) -> Iterator[str]:
-        """A name; c, which is a parameter, as cs[t]; and what has the same name as others with a number."""
-        yield name
-        if stepped and len(name) <= _SHORT:
-            yield f"{name}s"
-        yield from (f"{name}_v{number}" if name[-1].isdigit() else f"{name}{number}" for number in itertools.count(2))
-
-    def _named(self, node: Node, parts: Sequence[Part]) -> Ref:
+    def _target(self, node: Node, value: Sequence[Part]) -> Ref:
         """The variable of a line; a node without a name gets that of the nodes which are made alike at other steps."""
+        if node in self.ref:
+            return self.ref[node]
         step = self.schedule.step(node)
-        if node in self.gradient_of:
-            return Ref(self.gradient_of[node][1], None)
-        if isinstance(node.name, GradientName) and node.name.born in self.keys:
-            of = self.keys[node.name.born]  # it is called after the variable
-            key, name = ("gradient", *of), f"d{self.families[of].base}"
+        if isinstance(node.name, GradientName) and node.name.born in self.named:
+            key = name = f"d{self.named[node.name.born]}"
         elif node.name is not None:
-            key, name = (type(node.name), node.name, node.layer), self._lettered(node)
+            key, name = (node.name, node.layer), self._lettered(node)
         else:
-            shapes = [(p.family, _offset(p.step, step)) if isinstance(p, Ref) else _kind(p) for p in parts]
-            key, name = ("made", node.layer, *shapes), self._word(node, parts)
-        key = (*key, self.seen[key, step], step is None)  # where several are called the same at one step, each its own
-        self.seen[key[:-2], step] += 1
-        self.keys[node.born] = key
-        return Ref(self._family(key, step is not None, name), step)
+            key, name = (node.layer, *pattern(value)), self._word(node, value)
+        family = key, self.seen[key, step], step is None  # where several are called the same at one step, each its own
+        self.seen[key, step] += 1
+        if family not in self.names:
+            self.names[family] = self._new(name, step is not None)
+        self.named[node.born] = self.names[family]
+        self.ref[node] = Ref(self.names[family], step)
+        return self.ref[node]
 
-    def _family(self, key: tuple, stepped: bool, name: str) -> Family:
-        if key not in self.families:
-            self.families[key] = self._new(name, stepped)
-        return self.families[key]
-
-    def _word(self, node: Node, parts: Sequence[Part]) -> str:
+    def _word(self, node: Node, value: Sequence[Part]) -> str:
         if node is self.schedule.outputs[0]:
             return "loss"
         if node in self.schedule.gathered and node in self.schedule.sums:
-            return f"{parts[0].family.base}_sum" if isinstance(parts[0], Ref) else "total"
+            return f"{value[0].name}_sum" if isinstance(value[0], Ref) and value[0].name else "total"
         if len(node.inputs) == 1 and node.inputs[0].name is not None:
             return f"{node.primitive.name}_{self._lettered(node.inputs[0])}"
-        return "constant" if node.is_leaf else word(self.schedule.expressions[node]) or node.primitive.name
+        if node.is_leaf:
+            return "constant"
+        return WORDS.get(self.schedule.expressions[node].function, node.primitive.name)
 
     # Assignments
 
@@ -205,58 +173,49 @@ class Assignments:
     def _add(self, node: Node, term: Node, completes: bool) -> None:
         """A line that adds a term to a sum, which starts as 0."""
         schedule = self.schedule
-        parts = self._made(term) if term is node else self._operand(term, node)
-        if node not in self.ref:
-            self.ref[node] = self._named(node, parts)
-            family, (of, _) = self.ref[node].family, self.gradient_of.get(node, (None, None))
-            if schedule.step(node) is not None or (node.ndim == 0 and node.dtype == np.float64):
-                family.zeroed = "0.0"
-            elif of is not None and of.dtype == node.dtype:
-                family.zeroed = f"np.zeros_like({self.ref[of].family.base})"
-            else:
-                family.zeroed = array_text(np.zeros(node.shape, node.dtype))
+        value = self._made(term) if term is node else self._operand(term, node)
+        target, of = self._target(node, value), self.gradient_of.get(node)
+        if target.step is not None or (node.ndim == 0 and node.dtype == np.float64):
+            self.zeros[target.name] = "0.0"
+        elif of is not None and of.dtype == node.dtype:
+            self.zeros[target.name] = f"np.zeros_like({self.ref[of]})"
+        else:
+            self.zeros[target.name] = array_text(np.zeros(node.shape, node.dtype))
         group = schedule.near[node] if term is node else schedule.step(term)
-        line = Assignment(self.ref[node], "+=", parts, group, node if completes else None, node in schedule.forward)
-        self.lines.append(line)
+        whole = node if completes else None
+        self.lines.append(Assignment([target, " += ", *value], group, node in schedule.forward, whole))
 
     def _write(self, node: Node) -> None:
-        parts, forward = self._made(node), node in self.schedule.forward
-        self.ref[node] = target = self._named(node, parts)
-        group = None if node.is_leaf else target.step if forward else self.schedule.near.get(node)
-        self.lines.append(Assignment(target, "=", parts, group, node, forward))
+        value, schedule = self._made(node), self.schedule
+        parts = [self._target(node, value), " = ", *value]
+        self.lines.append(Assignment(parts, schedule.near.get(node), node in schedule.forward, node))
 
-    def _named_gradient(self, i: int, node: Node) -> Family | None:
-        """The variable that output i is returned as, where it is not the node's own.
-
-        The gradient of c is dc also where it is the array of another variable, dy.
-        """
+    def _reserve(self) -> None:
+        """Name what is returned: the gradient of c is dc also where it is the array of another variable, dy."""
         trace, outputs = self.schedule.trace, self.schedule.outputs
-        again = node in outputs[:i] or node.primitive is None
-        if not 0 < i <= len(trace.wrt):
-            return self._new("output" if i else "loss", False) if again else None
-        leaf = trace.wrt[i - 1]
-        name = f"d{self.ref[leaf].family.base}"
-        if again or node.name != f"d{trace.wrt_names[i - 1]}":
-            return self._new(name, False)
-        if self.schedule.step(node) is None:
-            self.gradient_of[node] = leaf, self._new(name, False)
-            return None
-        key = ("gradient", type(leaf.name), leaf.name, leaf.layer, 0, False, 0, False)
-        self._family(key, True, self._lettered(node))  # dh(0) is one of dh(t)
-        return None
+        for i, node in enumerate(outputs):
+            again = node in outputs[:i] or node.primitive is None
+            if 0 < i <= len(trace.wrt):
+                of = trace.wrt[i - 1]
+                ref = Ref(self._new(f"d{self.ref[of].name}"))
+                if again or node.name != f"d{trace.wrt_names[i - 1]}":
+                    self.own[i] = ref
+                else:
+                    self.gradient_of[node], self.ref[node] = of, ref
+            elif again:
+                self.own[i] = Ref(self._new("output" if i else "loss"))
 
     def _return(self, *nodes: Node) -> None:
-        """Outputs as they are returned; what is returned twice, or is an argument, is returned as a copy."""
-        for i, (node, own) in enumerate(zip(self.schedule.outputs, self.own, strict=True)):
-            if node not in nodes or self.returned[i] is not None:
-                continue
-            self.returned[i] = self.ref[node] if own is None else Ref(own, None)
-            if own is not None:
-                parts = self._operand(node, node)
+        """Outputs that have variables of their own; what is returned twice, or is an argument, as a copy."""
+        for i, ref in list(self.waiting.items()):
+            node = self.schedule.outputs[i]
+            if node in nodes:
+                value = self._operand(node, node)
                 if node in self.ref and (node.primitive is None or node in self.copied or node.primitive.is_view):
-                    parts = [*parts, ".copy()"]
+                    value = [*value, ".copy()"]
                 self.copied.add(node)
-                self.lines.append(Assignment(self.returned[i], "=", parts, None, None, False))
+                self.lines.append(Assignment([ref, " = ", *value], None, False))
+                del self.waiting[i]
 
     # Expressions
 
@@ -268,20 +227,12 @@ class Assignments:
         """The expression of a node."""
         if node.is_leaf:
             return [self._constant(node, user)]
-        if node in self.schedule.sums:
-            terms = [self._operand(x, node) for x in self.schedule.sums[node]]
-            return ["(", *terms[0], *(part for term in terms[1:] for part in (" + ", *term)), ")"]
         return Printer(lambda x: self._operand(x, node), self.helpers).parts(self.schedule.expressions[node])
 
     def _constant(self, x: Node, user: Node | None) -> str:
         """A number is written bare where NumPy makes of it what it makes of the constant."""
         if x.ndim == 0 and user is not None and not user.is_leaf and user.primitive.by_element:
-            like = {np.dtype(np.float64), *([np.dtype(np.int64)] if x.dtype == np.int64 else [])}
-            numbers = [y.dtype for y in user.inputs if y.value is None and y.dtype != np.bool_]
-            if numbers and x.dtype in like and like.issuperset(numbers):
+            others = {y.dtype for y in user.inputs if y.value is None and y.dtype != np.bool_}
+            if x.dtype == np.float64 and others == {x.dtype}:
                 return number_text(x.value.item())
         return array_text(x.value)
-
-
-def _offset(step: int | None, of: int | None) -> int | None:
-    return step if step is None or of is None else step - of

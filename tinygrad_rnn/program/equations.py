@@ -3,191 +3,149 @@
 They are what the rules of the table make of symbols, as the formulas of the figures are.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from tinygrad_rnn.algebra.formulas import Path, back, hands_on
+from tinygrad_rnn.algebra.formulas import Path, back
 from tinygrad_rnn.algebra.notation import Names
-from tinygrad_rnn.algebra.trees import Unwritten, gradient, number
-from tinygrad_rnn.algebra.typesetting import Typesetting
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, negative, number
 from tinygrad_rnn.algebra.variables import fold
-from tinygrad_rnn.algebra.writer import ANY, PRODUCT, Writer
+from tinygrad_rnn.algebra.writer import PRODUCT, Writer
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.assignments import Assignment, Assignments
+from tinygrad_rnn.program.expressions import Ref
 from tinygrad_rnn.program.graph import Node
-from tinygrad_rnn.program.schedule import DEEPEST
 
 _Use = tuple[Node, list[Path] | None]  # what a variable goes into, and the paths there
-_Term = tuple[bool, str]  # of a sum: whether it is subtracted, and what
-
-
-class _Plain(Typesetting):
-    """Plain text with steps as in code: h(2)."""
-
-    def variable(self, base: str, below: str = "", above: str = "") -> str:
-        return super().variable(base, below) + above
 
 
 class _Writer(Writer):
-    """Writes a variable as the code calls it, where that is not its name: W2, hs(1), xs."""
+    """Writes variables as the code calls them, with their steps but for that of the lines: ĥ = W x + U h(1) + b.
 
-    def __init__(self, names: Names, called: Mapping[Node, str]):
-        super().__init__(names, setting=_Plain())
-        self.called = called
+    Attributes:
+        now: the step of the lines. inside: whether steps are relative to it, as in h(t−1).
+    """
+
+    def __init__(self, names: Names, ref: Mapping[Node, Ref], step_text: Callable[[int], str]):
+        super().__init__(names)
+        self.ref, self.step_text, self.now, self.inside = ref, step_text, None, False
         self.nonlinearities = []  # each by its own name
 
     def variable(self, tensor: Node, at: int | str | None = None) -> str:
-        if tensor not in self.called:
+        if tensor not in self.ref:
             return super().variable(tensor, at)
-        step = self.names.steps.get(tensor, at)
-        return self.setting.variable(self.called[tensor], "", f"({step})" if step else "")
+        name, step = self.ref[tensor]
+        if step in (None, self.now):
+            return name
+        if not self.inside or self.now is None:
+            return f"{name}({self.step_text(step)})"
+        return f"{name}(t−{self.now - step})" if step < self.now else f"{name}(t+{step - self.now})"
+
+    def _total(self, t: Tree) -> str:
+        """Σ: of rows; or over time, with its limits, of what is written as in one of its steps."""
+        if t.of is None:
+            return super()._total(t)
+        before = self.now, self.inside
+        limits, self.now, self.inside = *t.of, True
+        text = f"Σ{limits} {self.text(t.parts[0], PRODUCT)}"
+        self.now, self.inside = before
+        return text
 
 
 class Equations:
-    """The equations that stand above the lines: how variables are made, and the chain rule for their gradients.
+    """The equations that stand above the lines: how variables are made, and the chain rule for their gradients."""
 
-    A variable of the step that the lines belong to is written without its step: ĥ = W x + U h(1) + b.
-    """
-
-    def __init__(self, lines: Assignments, number: Callable[[int], str]):
-        schedule = lines.schedule
-        self.step, self.number, self.now, self.inside = schedule.step, number, None, False
-        made = [node for node in schedule.live if node in schedule.forward]
-        nodes = dict.fromkeys(x for node in made for x in (*node.inputs, node))
-        order = sorted(nodes, key=lambda x: not x.is_leaf)
-        family = {x: lines.ref[x].family for x in order if x in lines.ref}
-        names = Names(order)
-        names.steps, names.primes = self, {}  # what has the same name as another is told apart by the code
-        called = {x: family[x].base for x in family if family[x].is_told_apart or (x.name is None and x.is_leaf)}
-        self.writer = _Writer(names, called)
-        loss = schedule.outputs[0]
-        self.uses = _uses(order, {loss, *(y for x in schedule.gathered for y in schedule.so_far(x))})
-        self.variables = {x.born: x for x in order if x.name is not None}
-        gradients = {x.node.name.born for x in lines.lines if _is_gradient(x.node)}
-        steps: dict[Any, set[int | None]] = defaultdict(set)
-        for x in order:
-            steps[family.get(x)] |= set() if x.is_leaf else {self.step(x)}
-        self.alike = {x: steps[family[x]] for x in family}  # the steps of the variables that are called alike
-        self.loss = None if loss.born in gradients else loss
-        self.cotangent: dict[Node, Node | None] = {loss: loss}  # the variable whose gradient is that of another
-        for x in reversed(order):
-            uses = self.uses.get(x, [])
-            if x.born in gradients:
-                self.cotangent[x] = x
-            elif x is not loss and len(uses) == 1 and _is_handed_on(uses[0][1]):
-                self.cotangent[x] = self.cotangent.get(uses[0][0])
-        leaves = [x for x in order if x.is_leaf and x.born in gradients]
-        grouped = {x: self._alike(self.uses.get(x, [])) for x in leaves}
-        self.summed = {x: groups for x, groups in grouped.items() if any(len(group) > 1 for group in groups)}
-
-    def get(self, x: Node, otherwise: Any = None) -> str | None:
-        """The step that a variable is written with, but that of the lines."""
-        step = self.step(x)
-        if step is None or step == self.now:
-            return None
-        if self.inside and self.now is not None:
-            return f"t−{self.now - step}" if step < self.now else f"t+{step - self.now}"
-        return self.number(step).replace(" - ", "−")
+    def __init__(self, lines: Assignments, step_text: Callable[[int], str]):
+        self.ref = lines.ref
+        self.step_text = lambda step: step_text(step).replace(" - ", "−")
+        made = [node for node in lines.schedule.live if node in lines.schedule.forward]
+        order = sorted(dict.fromkeys(x for node in made for x in (*node.inputs, node)), key=lambda x: not x.is_leaf)
+        self.writer = _Writer(Names(order), self.ref, self.step_text)
+        gradients = {line.node.name.born for line in lines.lines if _is_gradient(line)}
+        self.variables = {x.born: x for x in order if x.born in gradients}  # that have a line for their gradient
+        self.steps: dict[str, set[int | None]] = defaultdict(set)  # of the variables of each name
+        for x in self.variables.values():
+            self.steps[self.ref[x].name].add(self.ref[x].step)
+        uses: dict[Node, list[_Use]] = defaultdict(list)
+        for target, found in fold(order, {lines.schedule.outputs[0], *self.variables.values()}).items():
+            for x, paths, _ in found:
+                paths = paths and [path for path in paths if all(node.primitive.vjps for node, _ in path)]
+                uses[x] += [] if paths == [] else [(target, paths)]
+        parameters = {x: self._alike(uses[x]) for x in self.variables.values() if x.is_leaf}
+        self.summed = {x for x, groups in parameters.items() if len(groups) < len(uses[x])}
+        self.uses = {x: [[use] for use in reversed(uses[x])] for x in self.variables.values()} | parameters
 
     def of(self, lines: Sequence[Assignment], now: int | None, inside: bool) -> list[str]:
-        """The equations of lines that belong to a step."""
-        self.now, self.inside = now, inside
+        """The equations of lines that belong to a step, in or outside of a loop."""
+        self.writer.now, self.writer.inside = now, inside
         found = []
         for line in lines:
             node = line.node
-            if node is None or node.name is None or node.primitive is None:
-                continue
-            if line.forward:
-                derived = not all(x.is_leaf for x in node.inputs) or "{f}" in node.primitive.written
-                if derived:
-                    found.append(f"{self.writer.variable(node)} = {self.writer.expression(node)}")
-            elif _is_gradient(node):
+            if _is_gradient(line):
                 x = self.variables.get(node.name.born)
-                if x is not None and x not in self.summed:
-                    found += self._equation(x, [self._term(use) for use in reversed(self.uses.get(x, []))])
+                found += [] if x is None or x in self.summed else self._equation(x)
+            elif line.forward and node is not None and node.name is not None and _is_derived(node):
+                found.append(f"{self.writer.variable(node)} = {self.writer.expression(node)}")
         return found
 
     def sums(self) -> list[str]:
         """The gradients of what several steps use alike, as sums over time."""
-        return [text for x, groups in self.summed.items() for text in self._equation(x, map(self._sum, groups))]
+        self.writer.now, self.writer.inside = None, False
+        return [text for x in self.uses if x in self.summed for text in self._equation(x)]
 
     def _alike(self, uses: Sequence[_Use]) -> list[list[_Use]]:
         """Uses of a variable, those together that are the same but for the step."""
-        groups: dict[tuple, list[_Use]] = {}
-        seen: Counter = Counter()
-        self.inside = True
+        groups: dict[Any, list[_Use]] = defaultdict(list)
+        self.writer.inside = True
         for use in uses:
-            step = self.now = self.step(use[0])
-            text = self._term(use)
-            seen[text, step] += 1
-            groups.setdefault((text, seen[text, step], step is None), []).append(use)
+            self.writer.now, key = self.ref[use[0]].step, use[0]
+            with suppress(Unwritten):
+                key = self.writer.text(self._term(use))
+            groups[key].append(use)
         return list(groups.values())
 
-    def _sum(self, uses: Sequence[_Use]) -> _Term | None:
-        """The sum of the terms of uses that are alike; with the steps beside Σ if there are others too."""
-        if len(uses) == 1:
-            self.now, self.inside = None, False
-            return self._term(uses[0])
-        target, steps = uses[0][0], sorted(self.step(x) for x, _ in uses)
-        self.now, self.inside = self.step(target), True
-        of = self.cotangent.get(target)
-        if set(steps) == self.alike.get(of):
-            return self._term(uses[0], "Σ")
-        first, last = (self.number(step).replace(" - ", "−") for step in (steps[0], steps[-1]))
-        consecutive = steps[-1] - steps[0] == len(steps) - 1
-        return self._term(uses[0], f"Σ[t={first}…{last}]") if consecutive else None
-
-    def _equation(self, x: Node, terms: Iterable[_Term | None]) -> list[str]:
-        terms = list(terms)
-        if None in terms or not terms:
+    def _equation(self, x: Node) -> list[str]:
+        """The gradient of a variable as the sum of what its uses give; none if that has no notation, or is too long."""
+        try:
+            terms = [self._sum(uses) for uses in self.uses[x]]
+        except Unwritten:
             return []
-        (negative, first), *others = terms
-        text = ("−" if negative else "") + first + "".join(f" {'−' if sign else '+'} {term}" for sign, term in others)
-        return [f"d{self.writer.variable(x)} = {text}"]
+        known = terms and not any(map(_has_dots, terms))
+        return [f"d{self.writer.variable(x)} = {self.writer.text(Tree('sum', terms))}"] if known else []
 
-    def _term(self, use: _Use, sigma: str = "") -> _Term | None:
+    def _sum(self, uses: Sequence[_Use]) -> Tree:
+        """The sum of the terms of uses that are alike, with the first and the last step if there are others too."""
+        term = self._term(uses[0])
+        if len(uses) == 1:
+            return term
+        (name, now), steps = self.ref[uses[0][0]], sorted(self.ref[target].step for target, _ in uses)
+        limits = ""
+        if set(steps) != self.steps[name]:
+            limits = f"[t={self.step_text(steps[0])}…{self.step_text(steps[-1])}]"
+            if steps != list(range(steps[0], steps[-1] + 1)):
+                raise Unwritten("a sum over some steps")
+        found = Tree("total", [term.parts[0] if term.head in ("negative", "total") else term], (limits, now))
+        return negative(found) if term.head == "negative" else found
+
+    def _term(self, use: _Use) -> Tree:
         """The term of one use of a variable: what the rules on the way back make of the gradient there."""
         target, paths = use
-        of = self.cotangent.get(target)
-        if of is None or paths is None:
-            return None
-        start = number(1).shaped(target.shape, True) if of is self.loss else gradient(of).shaped(target.shape)
-        try:
-            term = back(paths, start, self.writer.notation.writes) if paths != [()] else start
-        except Unwritten:
-            return None
-        negative = term.head == "negative"
-        term = term.parts[0] if negative else term
-        if sigma and term.head == "total":
-            term = term.parts[0]
-        text = self.writer.text(term, PRODUCT if sigma or negative else ANY)
-        return negative, f"{sigma} {text}" if sigma else text
+        if paths is None:
+            raise Unwritten("too many paths")
+        start = gradient(target) if target.born in self.variables else number(1).shaped(target.shape, True)
+        return back(paths, start, self.writer.notation.writes)
 
 
-def _uses(order: Sequence[Node], ends: set[Node]) -> dict[Node, list[_Use]]:
-    """The uses of each variable, and the paths there; long expressions without names are taken in parts."""
-    ends, far = set(ends), {}
-    for x in order:
-        far[x] = 0 if x.name is not None else 1 + max((far[y] for y in x.inputs), default=0)
-        if far[x] > 2 * DEEPEST:
-            ends.add(x)
-            far[x] = 0
-    variables = {x for x in order if x.name is not None and (x.requires_grad or not x.is_leaf)}
-    found: dict[Node, list[_Use]] = {}
-    for target, uses in fold(order, variables | ends).items():
-        for source, paths, _ in uses:
-            if paths is not None:
-                paths = [path for path in paths if all(node.primitive.vjps for node, _ in path)]
-            if paths != []:
-                found.setdefault(source, []).append((target, paths))
-    return found
+def _is_gradient(line: Assignment) -> bool:
+    return not line.forward and line.node is not None and isinstance(line.node.name, GradientName)
 
 
-def _is_handed_on(paths: list[Path] | None) -> bool:
-    """Whether a gradient comes back from a use as it is."""
-    return paths is not None and len(paths) == 1 and all(hands_on(node.primitive, i) for node, i in paths[0])
+def _is_derived(node: Node) -> bool:
+    """Whether a node is more than a part of what is given."""
+    return not all(x.is_leaf for x in node.inputs) or (not node.is_leaf and "{f}" in node.primitive.written)
 
 
-def _is_gradient(node: Node | None) -> bool:
-    return node is not None and isinstance(node.name, GradientName)
+def _has_dots(t: Tree) -> bool:
+    return t.head == "dots" or any(map(_has_dots, t.parts))

@@ -5,16 +5,16 @@ expression, since it branches, takes a value twice or says how NumPy treats erro
 `helpers.py` prints it.
 """
 
+import ast
 import contextlib
-import functools
 import inspect
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,17 @@ from tinygrad_rnn.primitives import Primitive, filled
 from tinygrad_rnn.program.graph import Node
 
 
-class At(int):
-    """A whole number in the code which may go with the time step, as in xs[0], xs[1], ..."""
+class Ref(NamedTuple):
+    """A variable in code, with its step if it has one: h[2]; without a name, a whole number, as the 2 of xs[2]."""
+
+    name: str
+    step: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.step is None else f"{self.name}[{self.step}]" if self.name else str(self.step)
+
+
+Part = str | Ref  # of code: what may go with the time step, and the text between
 
 
 @dataclass(eq=False, slots=True)
@@ -110,22 +119,6 @@ def _replaced(argument: Any, new: Callable[[Expression], Any]) -> Any:
     return new(argument) if isinstance(argument, Expression) else argument
 
 
-class _Recorder:
-    """NumPy, or a part of it, for code that is read: calls of its functions are written down."""
-
-    def __init__(self, part: Any, beside: Expression):
-        self.part, self.beside = part, beside
-
-    def __getattr__(self, name: str) -> Any:
-        thing = getattr(self.part, name)
-        if inspect.ismodule(thing) or thing is np.s_:
-            return _Recorder(thing, self.beside)
-        return partial(self.beside.call, thing) if callable(thing) else thing
-
-    def __getitem__(self, index: Any) -> Expression:
-        return self.beside.call(operator.getitem, self.part, index)
-
-
 def operand(node: Node) -> Expression:
     """An operand that stands for a node."""
     return Expression(None, (), {}, node)
@@ -136,13 +129,13 @@ def read(node: Node) -> Expression:
     primitive, operands = node.primitive, [operand(x) for x in node.inputs]
     inputs = len(primitive.vjps) if primitive.vjps and not primitive.variadic else len(operands)
     arguments = [*operands[:inputs], *filled(node.static, iter(operands[inputs:]))]
-    with np.errstate(all="raise"):  # so that a forward function which says otherwise is noticed
-        if primitive.code is not None:
-            return _coded(primitive, arguments, operands[0])
-        with contextlib.suppress(Exception):  # whatever a function raises that is given no array
-            found = primitive.forward(*arguments)
-            if isinstance(found, Expression) and _is_tree(found):
-                return found
+    if primitive.code is not None:
+        return _coded(primitive, arguments)
+    # A forward function that says how errors are treated is noticed; it may raise whatever it raises without an array.
+    with contextlib.suppress(Exception), np.errstate(all="raise"):
+        found = primitive.forward(*arguments)
+        if isinstance(found, Expression) and _is_tree(found):
+            return found
     return operands[0].call(primitive.forward, *arguments)
 
 
@@ -152,57 +145,55 @@ def _is_tree(found: Expression) -> bool:
     return not any(x in seen or seen.add(x) for x in found.walk() if x.function is not None)
 
 
-def _coded(primitive: Primitive, arguments: Sequence[Any], beside: Expression) -> Expression:
-    """The code that a row gives, with the functions that it names of those around its forward function."""
-    code = compile(primitive.code, f"<code of {primitive.name}>", "eval")
-    around = getattr(primitive.forward, "__globals__", {})
-    names = {name: partial(beside.call, around[name]) for name in code.co_names if inspect.isfunction(around.get(name))}
-    names |= dict(zip(primitive.argument_names, arguments, strict=True))
-    return eval(code, {**names, "np": _Recorder(np, beside)})
+def _coded(primitive: Primitive, arguments: Sequence[Any]) -> Expression:
+    """The code that a row gives: texts, and between them the arguments and what its other names stand for."""
+    code, around = ast.parse(primitive.code, mode="eval"), getattr(primitive.forward, "__globals__", {})
+    named = around | dict(zip(primitive.argument_names, arguments, strict=True))
+    for x in ast.walk(code):
+        if isinstance(x, ast.Name) and x.id in named:
+            x.id = "np" if named[x.id] is np else f"\0{x.id}\0"
+    pieces = ast.unparse(code).split("\0")
+    return Expression(eval, tuple([named[x] if i % 2 else x for i, x in enumerate(pieces)]), {})
 
 
-# How functions are written: as operators, with what their result is called; else by name.
+# How functions are written: as operators, or by name; and what their results are called.
 
-_OPERATORS = {
-    np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.matmul: "@", np.dot: "@", np.equal: "==",
-    np.not_equal: "!=", np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">=",
+_WRITTEN = {
+    np.add: "{} + {}", np.subtract: "{} - {}", np.multiply: "{} * {}", np.divide: "{} / {}", np.matmul: "{} @ {}",
+    np.dot: "{} @ {}", np.equal: "{} == {}", np.not_equal: "{} != {}", np.less: "{} < {}", np.less_equal: "{} <= {}",
+    np.greater: "{} > {}", np.greater_equal: "{} >= {}", np.positive: "{}", np.negative: "-{}",
+    operator.pow: "({}) ** {}",
 }  # fmt: skip
-_WORDS = {"+": "sum", "-": "difference", "*": "product", "@": "product", "/": "quotient"}
-_PLAIN = (bool, int, float, complex, str, type(None), type(Ellipsis), slice)
+WORDS = {np.add: "sum", np.subtract: "difference", np.divide: "quotient"}
+WORDS |= dict.fromkeys((np.multiply, np.matmul, np.dot), "product")
 _METHOD = type(np.ndarray.transpose)
 _NAMES = {
-    np.add.reduce: "sum", np.maximum.reduce: "max", np.minimum.reduce: "min", np.multiply.outer: "outer",
-    np.absolute: "abs", np.remainder: "mod",
+    np.add.reduce: "np.sum", np.maximum.reduce: "np.max", np.minimum.reduce: "np.min", np.multiply.outer: "np.outer",
+    np.absolute: "np.abs", np.remainder: "np.mod",
 }  # fmt: skip
+_DEFAULTS = {"axis": None, "keepdims": False}  # of np.sum, np.max and np.min: they need not be written
 
 
 def name_of_function(function: Callable) -> str | None:
     """The name of a function of NumPy in code; None if it is no such function."""
-    ufunc = getattr(function, "__self__", None)
-    path = f"{ufunc.__name__}.{function.__name__}" if isinstance(ufunc, np.ufunc) else function.__name__
-    path = _NAMES.get(function, path)
-    if not hasattr(np, path.partition(".")[0]):
-        path = f"{getattr(function, '__module__', '')}.{path}".removeprefix("numpy.")
-    with contextlib.suppress(AttributeError):
-        found = operator.attrgetter(path)(np)
-        return f"np.{path}" if found == function or function in _NAMES else None
+    if function in _NAMES:
+        return _NAMES[function]
+    ufunc, name = getattr(function, "__self__", None), function.__name__
+    of = ufunc.__name__ if isinstance(ufunc, np.ufunc) else getattr(function, "__module__", "")
+    for path in (name, f"{of}.{name}".removeprefix("numpy.")):
+        with contextlib.suppress(AttributeError):
+            if operator.attrgetter(path)(np) == function:
+                return f"np.{path}"
     return None
 
 
-def needs_definition(function: Callable) -> bool:
-    """Whether a function is neither one of NumPy nor an operator or a method."""
-    is_written = function in _OPERATORS or function in (operator.getitem, operator.pow) or type(function) is _METHOD
-    return not is_written and name_of_function(function) is None
-
-
-@functools.cache
-def _defaults(function: Callable) -> dict[str, Any]:
-    """The keywords that need not be written."""
-    try:
-        found = {name: x.default for name, x in inspect.signature(function).parameters.items()}
-    except ValueError:  # a function in C, which an older NumPy does not describe
-        found = {}
-    return found | {"keepdims": False} | ({"axis": None} if function in _NAMES else {})
+def to_define(x: Expression) -> Iterator[Callable]:
+    """The functions in an expression that are neither of NumPy nor operators or methods."""
+    for f, arguments in ((call.function, call.arguments) for call in x.walk()):
+        if f is eval:
+            yield from filter(inspect.isfunction, arguments)
+        elif f not in (*_WRITTEN, operator.getitem, None) and type(f) is not _METHOD:
+            yield from [] if name_of_function(f) else [f]
 
 
 @dataclass(frozen=True)
@@ -210,33 +201,26 @@ class Printer:
     """Writes expressions as NumPy, each operation in parentheses.
 
     Attributes:
-        operand: the parts of code that stand for a node.
+        operand: the code that stands for a node.
         helpers: the names of functions that NumPy lacks.
     """
 
-    operand: Callable[[Node], list[Any]]
+    operand: Callable[[Node], list[Part]]
     helpers: Mapping[Callable, str]
 
-    def parts(self, x: Any) -> list[Any]:
-        """An argument as texts, whole numbers and what stands for operands."""
+    def parts(self, x: Any) -> list[Part]:
+        """The code of an argument."""
         if not isinstance(x, Expression):
             return self._literal(x)
         function, (first, *further) = x.function, x.arguments or (None,)
         if function is None:
             return self.operand(x.node)
-        if function is np.positive:
-            return self.parts(first)
-        if function in _OPERATORS and not x.keywords and (function is not np.dot or _are_matrices(x.arguments)):
-            return ["(", *self.parts(first), f" {_OPERATORS[function]} ", *self.parts(*further), ")"]
-        if function is operator.pow:
-            return ["((", *self.parts(first), ") ** ", *self.parts(*further), ")"]
-        if function is np.negative:
-            return ["(-", *self.parts(first), ")"]
+        if function is eval:
+            return self._filled(x.arguments[::2], x.arguments[1::2])
+        if function in _WRITTEN and not x.keywords and (function is not np.dot or _are_matrices(x.arguments)):
+            return self._filled(_WRITTEN[function].split("{}"), x.arguments)
         if function is operator.getitem:
-            index = self._index(*further)
-            if first is np.s_ and not isinstance(further[0], (tuple, slice)):
-                return index
-            return [*(["np.s_"] if first is np.s_ else self.parts(first)), "[", *index, "]"]
+            return [*self.parts(first), "[", *self._index(*further), "]"]
         if function is np.ndarray.transpose and further in ([], [None]):
             node = first.node
             if node is not None and node.is_transpose and node.name is None and node.inputs[0].is_leaf:
@@ -244,47 +228,44 @@ class Printer:
             return [*self.parts(first), ".T"]
         if type(function) is _METHOD:
             start, listed = [*self.parts(first), f".{function.__name__}"], further
-        elif function in self.helpers:
-            start, listed = [self.helpers[function]], x.arguments
         else:
-            start = [name_of_function(function)]
-            listed = [y[0] if type(y) is tuple and len(y) == 1 else y for y in x.arguments]  # a shape of one axis
-        given = [self.parts(y) for y in listed]
-        keywords = {k: v for k, v in x.keywords.items() if v is not _defaults(function).get(k, inspect)}
-        given += [[f"{k}=", *self.parts(v)] for k, v in keywords.items()]
-        return [*start, "(", *_joined(given), ")"]
+            start, listed = self._literal(function), x.arguments
+        hidden = _DEFAULTS if start[0] in ("np.sum", "np.max", "np.min") else {}
+        keywords = [[f"{k}=", *self.parts(v)] for k, v in x.keywords.items() if (k, v) not in hidden.items()]
+        return [*start, "(", *_joined([*map(self.parts, listed), *keywords]), ")"]
 
-    def _literal(self, x: Any) -> list[Any]:
+    def _filled(self, texts: Sequence[str], arguments: Sequence[Any]) -> list[Part]:
+        """Code with arguments between its texts."""
+        between = [part for x, text in zip(arguments, texts[1:], strict=True) for part in (*self.parts(x), text)]
+        return ["(", texts[0], *between, ")"]
+
+    def _literal(self, x: Any) -> list[Part]:
+        if isinstance(x, slice) or (isinstance(x, tuple) and any(isinstance(y, slice) for y in x)):
+            return ["np.s_[", *self._index(x), "]"]
         if isinstance(x, (tuple, list)):
-            listed = _joined([self.parts(y) for y in x])
-            if type(x) is list or any(isinstance(y, Expression) for y in x):
-                return ["[", *listed, "]"]
-            return ["(", *listed, ",)" if len(x) == 1 else ")"]
+            start, end = "[]" if type(x) is list else "()"
+            return [start, *_joined(map(self.parts, x)), ",)" if len(x) == 1 and type(x) is tuple else end]
         if isinstance(x, (np.ndarray, np.generic)):
             return [array_text(np.asarray(x))]
         if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
             return [_dtype(np.dtype(x))]
-        text = name_of_function(x) if callable(x) else number_text(x) if isinstance(x, _PLAIN) else None
-        if text is None:
-            raise ValueError(f"compile: an argument {x!r} cannot be written in NumPy; make it an input")
-        return [text]
+        if type(x) is int:
+            return [Ref("", x)]
+        if callable(x) and (name := self.helpers.get(x) or name_of_function(x)):
+            return [name]
+        if isinstance(x, (bool, float, complex, str, type(None), type(Ellipsis))):
+            return [number_text(x)]
+        raise ValueError(f"compile: an argument {x!r} cannot be written in NumPy; make it an input")
 
-    def _index(self, index: Any) -> list[Any]:
+    def _index(self, index: Any) -> list[Part]:
         """An index as it stands in brackets."""
         if isinstance(index, tuple):
-            parts = _joined([self._index(x) for x in index])
+            parts = _joined(map(self._index, index))
             return [*parts, ","] if len(index) == 1 else parts or ["()"]
         if isinstance(index, slice):
             ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
             return [":".join(ends if ends[2] else ends[:2])]
-        if type(index) is int:
-            return [At(index)]
         return ["..."] if index is Ellipsis else self.parts(np.array(index) if isinstance(index, list) else index)
-
-
-def word(x: Expression) -> str | None:
-    """A word for a result: sum, product; None if there is none."""
-    return _WORDS.get(_OPERATORS.get(x.function, ""))
 
 
 def _are_matrices(factors: Sequence[Any]) -> bool:
@@ -292,8 +273,8 @@ def _are_matrices(factors: Sequence[Any]) -> bool:
     return all(0 < np.ndim(x) < 3 for x in factors)
 
 
-def _joined(lists: Sequence[list[Any]]) -> list[Any]:
-    return [part for i, parts in enumerate(lists) for part in ([", "] if i else []) + parts]
+def _joined(lists: Iterable[list[Part]]) -> list[Part]:
+    return [part for parts in lists for part in (", ", *parts)][1:]
 
 
 def array_text(value: np.ndarray) -> str:

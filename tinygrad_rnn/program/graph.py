@@ -8,14 +8,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_rnn import primitives
+from tinygrad_rnn import primitives as P
 from tinygrad_rnn.primitives import Primitive
 
 
@@ -47,79 +47,22 @@ class Node:
     name: str | None = None
     step: int | None = None
     layer: int | None = None
-    value: np.ndarray | None = None
     born: int | None = None
+    value: np.ndarray | None = None
     is_cut: ClassVar[bool] = False  # what a program is given is no state that was cut off
 
-    def on(self, inputs: tuple[Node, ...]) -> Node:
-        """The same operation on other inputs of the same shapes; itself if they are its own."""
-        if inputs == self.inputs:
-            return self
-        place = self.name, self.step, self.layer, None, self.born
-        return Node(self.primitive, inputs, self.static, self.shape, self.dtype, *place)
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether it is given, and not computed."""
-        return self.primitive is None
-
-    @property
-    def requires_grad(self) -> bool:
-        """Whether a gradient may be asked for: of all but constants."""
-        return self.value is None
-
-    def item(self) -> Any:
-        """The value of a constant that is one number."""
-        return self.value.item()
+    ndim = property(lambda x: len(x.shape), doc="The number of axes.")
+    size = property(lambda x: math.prod(x.shape), doc="The number of elements.")
+    is_leaf = property(lambda x: x.primitive is None, doc="Whether it is given, and not computed.")
+    requires_grad = property(lambda x: x.value is None, doc="Whether it is no constant.")
 
     # What passes, kernel and source look for; nothing else asks which primitive it is
 
-    @property
-    def is_sum(self) -> bool:
-        """Whether it is x + y."""
-        return self.primitive is primitives.add
-
-    @property
-    def is_product(self) -> bool:
-        """Whether it is x ⊙ y."""
-        return self.primitive is primitives.multiply
-
-    @property
-    def is_stack(self) -> bool:
-        """Whether it is a stack of values along a new first axis."""
-        return self.primitive is primitives.stack and self.static == (0,)
-
-    @property
-    def is_element(self) -> bool:
-        """Whether it is one element of a sequence: x[i]."""
-        return self.primitive is primitives.getitem and type(self.static[0]) is int
-
-    @property
-    def is_transpose(self) -> bool:
-        """Whether it is ᵗx."""
-        return self.primitive is primitives.transpose and self.static == (None,)
-
-    def unchanged(self, inputs: Sequence[Node]) -> Node | None:
-        """The input that it hands on as it is, to the bit: what a copy is of, x of x + -0.0."""
-        if not (self.primitive.is_copy or self.primitive.neutral):
-            return None
-        alike = [(x.shape, x.dtype) == (self.shape, self.dtype) for x in inputs]
-        if self.primitive.is_copy:
-            return inputs[0] if alike[0] else None
-        for i, neutral in enumerate(self.primitive.neutral):
-            if alike[1 - i] and neutral is not None and str(inputs[i].number) == str(neutral):  # 0.0 is not -0.0
-                return inputs[1 - i]
-        return None
+    is_sum = property(lambda x: x.primitive is P.add, doc="Whether it is x + y.")
+    is_product = property(lambda x: x.primitive is P.multiply, doc="Whether it is x ⊙ y.")
+    is_transpose = property(lambda x: x.primitive is P.transpose and x.static == (None,), doc="Whether it is ᵗx.")
+    is_stack = property(lambda x: x.primitive is P.stack and x.static == (0,), doc="Whether it stacks arrays as rows.")
+    is_element = property(lambda x: x.primitive is P.getitem and type(x.static[0]) is int, doc="Whether it is x[i].")
 
     @property
     def number(self) -> float | None:
@@ -128,7 +71,27 @@ class Node:
         if value is None or not value.size or value.dtype.kind != "f":
             return None
         first = value.flat[0]
-        return float(first) if value.size == 1 or value.tobytes() == first.tobytes() * value.size else None
+        return float(first) if value.tobytes() == first.tobytes() * value.size else None
+
+    def item(self) -> Any:
+        """The value of a constant that is one number."""
+        return self.value.item()
+
+    def on(self, inputs: tuple[Node, ...]) -> Node:
+        """The same operation on other inputs of the same shapes; itself if they are its own."""
+        if inputs == self.inputs:
+            return self
+        name, step, layer, born = self.name, self.step, self.layer, self.born
+        return Node(self.primitive, inputs, self.static, self.shape, self.dtype, name, step, layer, born)
+
+    def unchanged(self, inputs: Sequence[Node]) -> Node | None:
+        """The input that it hands on as it is, to the bit: what a copy is of, x of x + -0.0."""
+        found = inputs[:1] if self.primitive.is_copy else []
+        for i, neutral in enumerate(self.primitive.neutral):
+            if neutral is not None and str(inputs[i].number) == str(neutral):  # 0.0 is not -0.0
+                found = [inputs[1 - i]]
+        alike = [x for x in found if (x.shape, x.dtype) == (self.shape, self.dtype)]
+        return alike[0] if alike else None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -147,10 +110,6 @@ class Graph:
     inputs: tuple[Node, ...]
     parameters: tuple[Node, ...]
     guards: tuple[Node, ...] = ()
-
-    def uses(self) -> Counter[Node]:
-        """The number of times that each node is an input."""
-        return Counter(x for node in self.nodes for x in node.inputs)
 
 
 def constant(value: Any, like: Node | None = None) -> Node:
@@ -179,19 +138,16 @@ def rewritten(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node | None
 def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
     """The graph with other nodes in place of its own: what the outputs need of them, if possible in their order."""
     outputs, guards = (tuple(new.get(x, x) for x in some) for some in (graph.outputs, graph.guards))
-    needed = list(dict.fromkeys([*outputs, *guards]))
-    found = set(needed)
-    for node in needed:  # which grows as it goes
-        for x in node.inputs:
-            if x not in found:
-                found.add(x)
-                needed.append(x)
-    order = [node for node in map(new.get, graph.nodes, graph.nodes) if node in found]
-    nodes = depth_first([*guards, *order, *outputs], lambda node: node.inputs)
-    return Graph(tuple(x for x in nodes if x.primitive is not None), outputs, graph.inputs, graph.parameters, guards)
+    nodes = depth_first([*guards, *map(new.get, graph.nodes, graph.nodes), *outputs])
+    needed = {*guards, *outputs}
+    for node in reversed(nodes):
+        if node in needed:
+            needed.update(node.inputs)
+    nodes = [node for node in nodes if node in needed and node.primitive is not None]
+    return Graph(tuple(nodes), outputs, graph.inputs, graph.parameters, guards)
 
 
-def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]]) -> list[Any]:
+def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]] = attrgetter("inputs")) -> list[Any]:
     """The starts and all that leads to them, inputs before what is made of them, but in circles."""
     seen, done = set(), {}
     for start in starts:

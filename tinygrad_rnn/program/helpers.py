@@ -4,13 +4,12 @@ Those of the table come with the package as text, so that a program can be writt
 """
 
 import ast
-import builtins
 import inspect
 import re
 import textwrap
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from types import CodeType, FunctionType
+from types import FunctionType
 
 import numpy as np
 
@@ -42,9 +41,9 @@ def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tup
         new = [x for x in uses[function].values() if x is not np and x not in of]
         of |= dict.fromkeys(new, of[function])
         waiting += new
-    own = {name for x in of for name in x.__code__.co_varnames}  # which would hide a function of the same name
+    variables = {name for x in of for name in x.__code__.co_varnames}  # which would hide a function of the same name
     words = {x: _own_name(x).strip("_") or name for x, name in of.items()}
-    names = {x: fresh(f"{word}_function" if word in own else word) for x, word in words.items()}
+    names = {x: fresh(f"{word}_function" if word in variables else word) for x, word in words.items()}
     texts = []
     for function in reversed(waiting):  # those that others call come first
         renamed = {old: "np" if x is np else names[x] for old, x in uses[function].items()}
@@ -56,44 +55,35 @@ def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tup
 
 def _own_name(function: Callable) -> str:
     """The name of a function in its source; _ for a lambda."""
-    name = function.__code__.co_name
-    return name if name.isidentifier() else "_"
+    return function.__code__.co_name.replace("<lambda>", "_")
 
 
 def _source(function: Callable) -> str:
     """The text of a function's definition; of a lambda's, as that of a function called _."""
     if not isinstance(function, FunctionType):
         raise TypeError(f"{function!r} is no function of Python")
+    code, name = function.__code__, _own_name(function)
     if function.__module__.startswith("tinygrad_rnn."):
         texts = (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8").split("\n\n\n")
-        return next(f"{text.strip()}\n" for text in texts if text.startswith(f"def {_own_name(function)}("))
-    code = function.__code__
-    if code.co_name != "<lambda>":
+        return next(f"{text.strip()}\n" for text in texts if text.startswith(f"def {name}("))
+    if name != "_":
         return textwrap.dedent(inspect.getsource(function)).rstrip() + "\n"
-    nodes = ast.walk(ast.parse("".join(inspect.findsource(function)[0])))
-    found = [x for x in nodes if isinstance(x, ast.Lambda) and x.lineno == code.co_firstlineno]
-    if len(found) > 1:
-        found = [x for x in found if _is_compiled(x, code)]
-    if not found:
-        raise OSError(f"its source is not found in {code.co_filename}")
+    lambdas = [x for x in ast.walk(ast.parse("".join(inspect.findsource(function)[0]))) if isinstance(x, ast.Lambda)]
+    names = list(code.co_varnames[: code.co_argcount])
+    found = [x for x in lambdas if x.lineno == code.co_firstlineno and [a.arg for a in x.args.args] == names]
+    if len(found) != 1:
+        raise OSError(f"its source is not found, or not alone in its line, in {code.co_filename}")
     return f"def _({ast.unparse(found[0].args)}):\n    return {ast.unparse(found[0].body)}\n"
-
-
-def _is_compiled(x: ast.Lambda, code: CodeType) -> bool:
-    """Whether a lambda in a source is the one that has been compiled."""
-    (inner,) = (c for c in compile(ast.Expression(x), "", "eval").co_consts if isinstance(c, CodeType))
-    return all(getattr(inner, key) == getattr(code, key) for key in ("co_code", "co_consts", "co_names", "co_varnames"))
 
 
 def _used(function: Callable, source: str) -> dict[str, Callable]:
     """The functions, and NumPy, that a definition names, by their names."""
-    nodes, code = list(ast.walk(ast.parse(source))), function.__code__
-    bound = {x.arg for x in nodes if isinstance(x, ast.arg)} | {_own_name(function)} | set(dir(builtins))
-    bound |= {x.id for x in nodes if isinstance(x, ast.Name) and not isinstance(x.ctx, ast.Load)}
-    free = {x.id: None for x in nodes if isinstance(x, ast.Name) and x.id not in bound}
-    cells = {name: x.cell_contents for name, x in zip(code.co_freevars, function.__closure__ or (), strict=True)}
-    around = function.__globals__ | cells
-    for name in free:
-        if around.get(name) is not np and not isinstance(around.get(name), FunctionType):
+    nodes = list(ast.walk(ast.parse(source)))
+    names = [x for x in nodes if isinstance(x, ast.Name)]
+    bound = {x.arg for x in nodes if isinstance(x, ast.arg)} | {x.id for x in names if isinstance(x.ctx, ast.Store)}
+    around = function.__globals__ | inspect.getclosurevars(function).nonlocals
+    used = {x.id: around[x.id] for x in names if x.id in around and x.id not in bound}
+    for name, x in used.items():
+        if x is not np and not isinstance(x, FunctionType):
             raise ValueError(f"it uses {name}, which is neither its own nor a function")
-    return {name: around[name] for name in free}
+    return used

@@ -10,18 +10,19 @@
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_rnn.primitives import axes_of
 from tinygrad_rnn.program.expressions import Expression, Printer, operand, read
 from tinygrad_rnn.program.graph import Graph, Node
 
+_BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
 
-@dataclass(frozen=True, eq=False)
-class Kernel:
+
+class Kernel(NamedTuple):
     """`run(*inputs, *parameters)` gives the outputs as a list; `text` says what it does."""
 
     run: Callable[..., list[np.ndarray]]
@@ -29,25 +30,28 @@ class Kernel:
 
 
 class _Function:
-    """A function in the making: its lines, and the things that are bound to its names."""
+    """A function in the making: its lines, the things that are bound to its names, and where values are."""
 
     def __init__(self, graph: Graph):
-        self.graph, self.lines = graph, []
+        self.lines: list[str] = []
         self.bound: dict[str, Any] = {}
         self.count = 0
-        self.names: dict[Node, str] = {}
         self.functions: dict[Callable, str] = {}
-        self.arguments = [self.local(x, "x") for x in graph.inputs] + [self.local(x, "p") for x in graph.parameters]
+        self.views: dict[str, str] = {}
+        self.names = {x: self.fresh("x") for x in graph.inputs} | {x: self.fresh("p") for x in graph.parameters}
+        self.arguments = list(self.names.values())
+        self.looks = _looks(graph)
+        self.slots, self.stacks = _placed(graph, self.looks)
+        self.arrays: dict[Node, np.ndarray] = self.slots | self.stacks  # of all that has an array of ours
+        self.owned: set[Node] = set()  # those whose array can be reused when they are dead
+        self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
+        self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
+        self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
 
     def fresh(self, letter: str) -> str:
         """A name that nothing has yet."""
         self.count += 1
         return f"{letter}{self.count}"
-
-    def local(self, node: Node, letter: str) -> str:
-        """A name for a value that is new at each call."""
-        self.names[node] = self.fresh(letter)
-        return self.names[node]
 
     def bind(self, thing: Any, letter: str = "a") -> str:
         """A name for a thing that is there before the function runs."""
@@ -55,67 +59,24 @@ class _Function:
         self.bound[name] = thing
         return name
 
-    def function(self, thing: Callable, name: str) -> str:
-        """The name of a function that the lines call."""
-        if thing not in self.functions:
-            name = f"_{name}"
+    def call(self, function: Callable, *arguments: str, name: str = "") -> str:
+        """The text of a call of a function, by its own name or another."""
+        if function not in self.functions:
+            name = f"_{name or function.__name__}"
             clear = name.isidentifier() and name not in self.bound
-            self.functions[thing] = name if clear else self.fresh("_f")
-            self.bound[self.functions[thing]] = thing
-        return self.functions[thing]
-
-    def name(self, x: Node) -> str:
-        """The name of a leaf, or of a node that has been computed."""
-        if x not in self.names:
-            self.names[x] = self.bind(x.value, "c")
-        return self.names[x]
+            self.functions[function] = name if clear else self.fresh("_f")
+            self.bound[self.functions[function]] = function
+        return f"{self.functions[function]}({', '.join(arguments)})"
 
     def finished(self, results: Sequence[str]) -> Kernel:
         """The function of all lines."""
         defaults = [f"{name}={name}" for name in self.bound]
-        lines = [*self.lines, f"return [{', '.join(results)}]"]
+        body = "\n    ".join([*self.lines, f"return [{', '.join(results)}]"])
         namespace = dict(self.bound)
-        head = f"def run({', '.join([*self.arguments, *defaults])}):"
-        exec(compile("\n    ".join([head, *lines]), "<program>", "exec"), namespace)
+        code = f"def run({', '.join([*self.arguments, *defaults])}):\n    {body}"
+        exec(compile(code, "<program>", "exec"), namespace)
         run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
-        return Kernel(run, "\n    ".join([f"def run({', '.join(self.arguments)}):", *lines]) + "\n")
-
-
-def flat(graph: Graph) -> Kernel:
-    """One line for each node, in the order of the graph; results are copies."""
-    lines = _Function(graph)
-    for node in graph.nodes:
-        function = lines.function(node.primitive.forward, node.primitive.name)
-        arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
-        lines.lines.append(f"{lines.local(node, 'v')} = {function}({', '.join(arguments)})")
-    copied = lines.function(np.array, "array")
-    return lines.finished([f"{copied}({lines.name(x)})" for x in graph.outputs])
-
-
-def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
-    """A line for each node that is no view, into arrays that are reused.
-
-    Args:
-        kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
-    """
-    lines = _Buffered(graph, kept)
-    for i, node in enumerate(graph.nodes):
-        lines.add(node, i)
-    return lines.finished([lines.result(i, x) for i, x in enumerate(graph.outputs)])
-
-
-class _Buffered(_Function):
-    def __init__(self, graph: Graph, kept: Container[int]):
-        super().__init__(graph)
-        self.kept = kept
-        self.arrays: dict[Node, np.ndarray] = {}  # of what has an array of ours
-        self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
-        self.owned: dict[Node, np.ndarray] = {}  # what can be reused when the node is dead
-        self.views: dict[str, str] = {}
-        self.looks = _looks(graph)
-        self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
-        self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
-        self.slots, self.stacks = _placed(graph, self.looks)
+        return Kernel(run, f"def run({', '.join(self.arguments)}):\n    {body}\n")
 
     # Where values are
 
@@ -126,14 +87,18 @@ class _Buffered(_Function):
         return x
 
     def array(self, x: Node) -> np.ndarray | None:
-        """The array of a node or a constant; None for an input or a parameter."""
-        return self.slots.get(x, x.value) if x.primitive is None else self.arrays.get(x)
+        """The array of a node or a constant; None for an input or a parameter, and what looks at these."""
+        if x not in self.looks:
+            return self.arrays.get(x, x.value)
+        looked_at = self.array(x.inputs[0])
+        return None if looked_at is None else self.looks[x].on(lambda _: looked_at)
 
     def name(self, x: Node) -> str:
-        if x not in self.names and x.primitive is not None:
+        """The name of a leaf, or of a node that has been computed."""
+        if x not in self.names and x in self.looks:
             return self.view(self.looks[x])
         if x not in self.names:
-            self.names[x] = self.bind(self.array(x), "c")
+            self.names[x] = self.bind(self.array(x), "c" if x.is_leaf else "a")
         return self.names[x]
 
     def view(self, look: Expression) -> str:
@@ -142,140 +107,108 @@ class _Buffered(_Function):
         base = _looked_at(look)
         if look is base:
             return self.name(base.node)
-        array, text = self.array(base.node), self.text(look)
+        array, text = self.array(base.node), "".join(map(str, Printer(lambda x: [self.name(x)], {}).parts(look)))
         if text not in self.views:
             view = None if array is None else look.on(lambda _: array)
-            is_ours = view is not None and np.shares_memory(view, array)
+            is_ours = view is not None and np.may_share_memory(view, array)
             self.views[text] = self.bind(view) if is_ours else text
         elif self.views[text] == text and look.function is not operator.getitem:
             self.views[text] = self.fresh("v")
             self.lines.append(f"{self.views[text]} = {text}")
         return self.views[text]
 
-    def text(self, look: Expression) -> str:
-        """The code that makes a view."""
-        return "".join(map(str, Printer(lambda x: [self.name(x)], {}).parts(look)))
-
-    def result(self, i: int, x: Node) -> str:
-        """Output i, as the caller gets it."""
-        is_own = i in self.kept and self.base(x).primitive is not None
-        return self.name(x) if is_own else f"{self.name(x)}.copy()"
-
     # Lines
 
     def add(self, node: Node, i: int) -> None:
         """The line that computes a node, the i-th; what is dead by then is free for others."""
         if node in self.looks:
-            if self.array(node.inputs[0]) is not None:
-                self.names[node] = name = self.view(self.looks[node])
-                self.arrays[node] = self.bound.get(name)
-        elif node in self.stacks:
-            self._in_place(node)
-        else:
-            self._computed(node, i)
-        for x in {self.base(x) for x in node.inputs}:
-            if self.last[x] == i and x in self.owned:
-                array = self.owned.pop(x)
-                self.free[array.shape, array.dtype].append(array)
+            return
+        dead = [x for x in {self.base(x) for x in node.inputs} if x in self.owned and self.last[x] == i]
+        is_over = _is_ufunc(node) and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
+        self._release(dead if is_over else ())  # before, so that the result may be written over it
+        if node not in self.arrays:
+            free = self.free[node.shape, node.dtype]
+            self.arrays[node] = free.pop() if free else np.zeros(node.shape, node.dtype)
+            self.owned.add(node)
+        self.lines += self._calls(node, self.name(node))
+        self._release(() if is_over else dead)
 
-    def _computed(self, node: Node, i: int) -> None:
-        if node in self.slots:
-            out = self.slots[node]
-        else:
-            out = self._taken_over(node, i)
-            if out is None:
-                free = self.free[node.shape, node.dtype]
-                out = free.pop() if free else np.zeros(node.shape, node.dtype)
-            self.owned[node] = out
-        name = self.bind(out)
-        self.lines.append(self._call(node, name))
-        self.arrays[node], self.names[node] = out, name
-
-    def _taken_over(self, node: Node, i: int) -> np.ndarray | None:
-        """The array of an input that is needed here for the last time, if the result can be written over it."""
-        alike = [x for x in node.inputs if (x.shape, x.dtype) == (node.shape, node.dtype)]
-        dead = [x for x in alike if x in self.owned and self.last[x] == i]
-        over = _is_ufunc(node) or (node.primitive.into and node.primitive.by_element and len(node.inputs) == 1)
-        if not dead or not over or any(_is_repeated(x, node) for x in node.inputs):
-            return None
-        return self.owned.pop(dead[0])
-
-    def _in_place(self, stack: Node) -> None:
-        """A stack whose values stand in their places in one array, but for some, which are copied there."""
-        part = self.arrays[stack] = self.stacks[stack]
-        for i, x in enumerate(stack.inputs):
-            if x not in self.slots:
-                self.lines.append(self._copy(self.bind(part[i, ...]), self.name(x)))
-        self.names[stack] = self.bind(part)
-
-    def _copy(self, out: str, *arguments: str) -> str:
-        return f"{self.function(np.copyto, 'copyto')}({', '.join([out, *arguments])})"
+    def _release(self, dead: Iterable[Node]) -> None:
+        for x in dead:
+            self.owned.remove(x)
+            self.free[x.shape, x.dtype].append(self.arrays[x])
 
     # Calls
 
-    def _calling(self, function: Callable, out: str, *names: str) -> str:
-        """A call of a function of arrays and, last, the array for the result."""
-        name = self.function(function, function.__name__)
-        before = "out=" if function in (np.maximum, np.minimum) else ""  # which NumPy wants by name
-        return f"{name}({', '.join([*names, before + out])})"
-
-    def _call(self, node: Node, out: str) -> str:
-        """The line that computes a node, given the name of the array for the result."""
+    def _calls(self, node: Node, out: str) -> list[str]:
+        """The lines that compute a node, given the name of the array for the result."""
         primitive, static, inputs = node.primitive, node.static, node.inputs
-        if _is_ufunc(node):
-            return self._by_element(node, out)
         if primitive.products:
-            return self._product(node, out)
+            return [self._product(node, out)]
+        if node.is_stack:
+            placed = self.slots if node in self.stacks else {}
+            parts = [(self.bind(self.arrays[node][i, ...]), x) for i, x in enumerate(inputs) if x not in placed]
+            return [self.call(np.copyto, part, self.name(x)) for part, x in parts]
         names = [self.name(x) for x in inputs]
+        if _is_ufunc(node):
+            return self._by_element(node, out, names)
         if _sums_rows(node):
             ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
-            return self._calling(np.dot, out, ones, self.view(_rows(operand(inputs[0]))))
+            return [self.call(np.dot, ones, self.view(_rows(operand(inputs[0]))), out)]
         if primitive.reduction is not None:
-            reduce = self.function(primitive.reduction.reduce, f"{primitive.name}_over")
-            return f"{reduce}({names[0]}, {static[0]}, None, {out}, {static[1]})"
-        if node.is_stack:
-            return "; ".join(self._copy(f"{out}[{i}, ...]", x) for i, x in enumerate(names))
-        arguments = ", ".join([*names, *(self.bind(x, "s") for x in static)])
+            arguments = names[0], str(static[0]), "None", out, str(static[1])
+            return [self.call(primitive.reduction.reduce, *arguments, name=f"{primitive.name}_over")]
+        arguments = [*names, *(self.bind(x, "s") for x in static)]
         if primitive.into is not None:
-            into = self.function(primitive.into, primitive.name)
-            return f"{into}({out}, {arguments})"
-        forward = self.function(primitive.forward, primitive.name)
-        return self._copy(out, f"{forward}({arguments})")
+            return [self.call(primitive.into, out, *arguments, name=primitive.name)]
+        return [self.call(np.copyto, out, self.call(primitive.forward, *arguments, name=primitive.name))]
 
-    def _by_element(self, node: Node, out: str) -> str:
+    def _by_element(self, node: Node, out: str, names: list[str]) -> list[str]:
         """A call of a ufunc.
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
-        function, names = node.primitive.forward, list(map(self.name, node.inputs))
-        wide = next((i for i, x in enumerate(node.inputs) if _is_repeated(x, node)), None)
-        if wide is None or node.inputs[wide].dtype != node.dtype:
-            return self._calling(function, out, *names)
-        operands = [out if i == wide else name for i, name in enumerate(names)]
-        return f"{self._copy(out, names[wide])}; {self._calling(function, out, *operands)}"
+        function, copies = node.primitive.forward, []
+        for i, x in enumerate(node.inputs):
+            if _is_repeated(x, node) and x.dtype == node.dtype and not copies:
+                copies = [self.call(np.copyto, out, names[i])]
+                names[i] = out
+        return [*copies, self.call(function, *names, f"out={out}" if function in _BY_KEYWORD else out)]
 
     def _product(self, node: Node, out: str) -> str:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
         product = read(node)
         a, b = product.arguments
         if product.function == np.multiply.outer:
-            return self._calling(np.multiply, out, self.view(a[:, None]), self.view(b))
+            return self.call(np.multiply, self.view(a[:, None]), self.view(b), out)
         if a.ndim > 2 and b.ndim == 2:
-            rows = self.bound[out].reshape(math.prod(node.shape[:-1]), node.shape[-1])
-            return self._calling(np.dot, self.bind(rows), self.view(_rows(a)), self.view(b))
-        return self._calling(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, out, self.view(a), self.view(b))
+            a, out = _rows(a), self.bind(self.arrays[node].reshape(math.prod(node.shape[:-1]), node.shape[-1]))
+        return self.call(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b), out)
 
 
-@dataclass(eq=False)
-class _Row:
-    """An array in the making, which stacks share: the values that stand in it, by their places from its start."""
+def flat(graph: Graph) -> Kernel:
+    """One line for each node, in the order of the graph; results are copies."""
+    lines = _Function(graph)
+    for node in graph.nodes:
+        arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
+        lines.names[node] = name = lines.fresh("v")
+        lines.lines.append(f"{name} = {lines.call(node.primitive.forward, *arguments, name=node.primitive.name)}")
+    return lines.finished([lines.call(np.array, lines.name(x)) for x in graph.outputs])
 
-    values: dict[int, Node]
 
-    def made(self) -> np.ndarray:
-        """The array; its first place is the lowest."""
-        x = next(iter(self.values.values()))
-        return np.zeros((max(self.values) - min(self.values) + 1, *x.shape), x.dtype)
+def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
+    """A line for each node that is no view, into arrays that are reused.
+
+    Args:
+        kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
+    """
+    lines, results = _Function(graph), []
+    for i, node in enumerate(graph.nodes):
+        lines.add(node, i)
+    for i, x in enumerate(graph.outputs):
+        is_own = i in kept and lines.base(x).primitive is not None
+        results.append(lines.name(x) if is_own else f"{lines.name(x)}.copy()")
+    return lines.finished(results)
 
 
 def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
@@ -283,52 +216,49 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndar
 
     Stacks that overlap, as h(0..T-1) and h(1..T), are one array. A stack of values of several types, or one
     that wants a value where another has another one, is none of these. What is excluded, or a stack itself, has
-    no place, but is copied there.
+    no place, but is copied there; so is an input.
     """
-    places: dict[Node, tuple[_Row, int]] = {}  # of values in their rows
-    stacks: dict[Node, tuple[_Row, int]] = {}
+    rows: list[dict[int, Node]] = []  # the values that stand in an array, by their places from where it was begun
+    places: dict[Node, tuple[int, int]] = {}  # of values in their rows
+    stacks: dict[Node, tuple[int, int]] = {}
     for stack in (node for node in graph.nodes if node.is_stack):
-        able = [x for x in stack.inputs if not (x.is_stack or x in excluded)]
-        able = [x for x in able if x.primitive is not None or x.value is not None]
         known = {(places[x][0], places[x][1] - i) for i, x in enumerate(stack.inputs) if x in places}
-        row, start = next(iter(known), (_Row({}), 0))
-        wanted = dict(enumerate(stack.inputs, start))
-        clashes = any(row.values.get(at, x) is not x for at, x in wanted.items())
-        mixed = any(x.dtype != stack.dtype for x in stack.inputs)
-        if len(known) > 1 or len(set(stack.inputs)) < len(stack.inputs) or clashes or mixed or not able:
+        row, start = next(iter(known), (len(rows), 0))
+        wanted, held = dict(enumerate(stack.inputs, start)), rows[row] if known else {}
+        clashes = any(held.get(at, x) is not x or x.dtype != stack.dtype for at, x in wanted.items())
+        if clashes or len(known) > 1 or len(set(stack.inputs)) < len(stack.inputs):
             continue
-        row.values.update(wanted)
-        places |= {x: (row, at) for at, x in wanted.items() if x in able}
+        rows += [] if known else [{}]
+        rows[row] |= wanted
         stacks[stack] = row, start
-    arrays = {row: row.made() for row, _ in stacks.values()}
-    slots = {x: arrays[row][at - min(row.values), ...] for x, (row, at) in places.items()}
+        for at, x in wanted.items():
+            if not (x.is_stack or x in excluded or (x.is_leaf and x.value is None)):
+                places[x] = row, at
+    first = [min(row) for row in rows]
+    arrays = [np.zeros((len(row), *row[at].shape), row[at].dtype) for row, at in zip(rows, first, strict=True)]
+    slots = {x: arrays[row][at - first[row], ...] for x, (row, at) in places.items()}
     for x, slot in slots.items():
         if x.value is not None:
             slot[...] = x.value
-    return slots, {x: arrays[row][at - min(row.values) :][: len(x.inputs)] for x, (row, at) in stacks.items()}
+    return slots, {x: arrays[row][at - first[row] :][: len(x.inputs)] for x, (row, at) in stacks.items()}
 
 
 def _looks(graph: Graph) -> dict[Node, Expression]:
     """The nodes that are their input's memory, looked at in another way, and how."""
     looks: dict[Node, Expression] = {}
+    in_a_row = {node for node in graph.nodes if not node.primitive.is_view}  # its elements, so that it can be reshaped
     for node in graph.nodes:
         look = read(node) if node.primitive.is_view else None
         if look is None or _looked_at(look) is not look.arguments[0]:
             continue
         x, *how = look.arguments
-        if look.function is operator.getitem and _is_basic(*how):
+        if look.function is operator.getitem:
             index = how[0] if isinstance(how[0], tuple) else (how[0],)
-            looks[node] = x[index if Ellipsis in index else (*index, ...)]  # so that one element is an array too
-        elif look.function is np.ndarray.transpose or (
-            look.function is np.ndarray.reshape and _is_contiguous(x.node, looks)
-        ):
+            if all(i is None or i is Ellipsis or type(i) in (int, slice) for i in index):
+                looks[node] = x[index if Ellipsis in index else (*index, ...)]  # so that one element is an array too
+        elif look.function is np.ndarray.transpose or x.node in in_a_row:
             looks[node] = look
     return looks
-
-
-def _is_contiguous(x: Node, looks: Mapping[Node, Expression]) -> bool:
-    """Whether a value has its elements in a row, as far as that is known."""
-    return looks[x].function is np.ndarray.reshape if x in looks else x.value is not None or not x.is_leaf
 
 
 def _looked_at(x: Expression) -> Expression | None:
@@ -343,11 +273,6 @@ def _rows(x: Expression) -> Expression:
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
 
 
-def _is_basic(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(i is None or i is Ellipsis or type(i) in (int, slice) for i in parts)
-
-
 def _is_ufunc(node: Node) -> bool:
     return node.primitive.by_element and isinstance(node.primitive.forward, np.ufunc)
 
@@ -358,8 +283,7 @@ def _is_repeated(x: Node, node: Node) -> bool:
 
 def _sums_rows(node: Node) -> bool:
     """Whether a sum goes over all axes but the last: a product with ones, which is quicker."""
-    if node.primitive.reduction is not np.add:
+    if node.primitive.reduction is not np.add or node.static[1]:
         return False
-    (x,), (axis, keepdims) = node.inputs, node.static
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    return not keepdims and x.ndim > 1 and x.dtype.kind == "f" and axes == tuple(range(x.ndim - 1))
+    ndim = node.inputs[0].ndim
+    return ndim > 1 and node.dtype.kind == "f" and axes_of(node.static[0], ndim) == tuple(range(ndim - 1))

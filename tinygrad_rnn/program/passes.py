@@ -1,6 +1,5 @@
 """The passes: each a function from graph to graph that computes the same with less work.
 
-    dead_code              what no output needs is left out
     expanded               W x + U h + b and the like become the primitives that they are made of
     constants              what depends on no input is computed once; factors 1, terms 0 and copies fall away, a sum of
                            sums is one
@@ -8,9 +7,10 @@
     sums_over_time         Σ_t a(t) ᵗx(t) becomes one product over the stacked steps, as do the sums of db and of losses
     time_batches           what is known for all steps at once, such as W x(t) for every t, is computed at once
 
-None changes a result by more than rounding.
+What no output needs is left out by each. None changes a result by more than rounding.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,12 +25,6 @@ from tinygrad_rnn.program.graph import Graph, Node, constant, made, replaced, re
 from tinygrad_rnn.program.steps import batched, cycles, is_large, roles, stacked, static_key, steps
 from tinygrad_rnn.program.watchers import Recorder
 from tinygrad_rnn.tensor import Tensor
-
-
-def dead_code(graph: Graph) -> Graph:
-    """Remove nodes that no output needs."""
-    return replaced(graph, {})
-
 
 # Expansion
 
@@ -71,7 +65,7 @@ def constants(graph: Graph) -> Graph:
 def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if all(x.value is not None for x in inputs):
         value = np.asarray(node.primitive.forward(*[x.value for x in inputs], *node.static))
-        return Node(None, (), (), value.shape, value.dtype, node.name, node.step, node.layer, value)
+        return Node(None, (), (), value.shape, value.dtype, node.name, node.step, node.layer, None, value)
     if (kept := node.unchanged(inputs)) is not None:
         return kept
     x = inputs[0]
@@ -79,32 +73,25 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node | None:
         return x.inputs[0]
     if node.primitive.reduction and x.primitive is node.primitive and node.static == x.static == (0, False):
         return made(node.primitive, x.inputs, ((0, 1), False), node.shape, node, name=node.name)
-    scaled = _scaled(node, inputs)
-    return None if scaled is None else _product(*scaled, node)
+    if (scaled := _scaled(node, inputs)) is None:
+        return None
+    number, x = scaled
+    if (inner := _scaled(x, x.inputs)) is not None and _is_moderate(number) and _is_moderate(inner[0]):
+        number, x = number * inner[0], inner[1]
+    return x if number == 1.0 else made(P.multiply, (constant(number, node), x), (), node.shape, node, name=node.name)
 
 
 def _scaled(node: Node, inputs: Sequence[Node]) -> tuple[float, Node] | None:
     """The number and the other factor of a product with one."""
-    for i, x in ((1, inputs[0]), (0, inputs[-1])) if node.is_product else ():
-        if inputs[i].number is not None and (x.shape, x.dtype) == (node.shape, node.dtype):
-            return inputs[i].number, x
+    for factor, x in (inputs, inputs[::-1]) if node.is_product else ():
+        if factor.number is not None and (x.shape, x.dtype) == (node.shape, node.dtype):
+            return factor.number, x
     return None
 
 
-def _product(number: float, x: Node, node: Node) -> Node:
-    """number · x; where x is a product with a number itself, the two numbers multiplied."""
-    scaled = _scaled(x, x.inputs)
-    if scaled is not None and _is_rounded(number, scaled[0], node.dtype):
-        inner, rest = scaled
-        return rest if number * inner == 1.0 else _product(number * inner, rest, node)
-    return made(P.multiply, (constant(number, node), x), (), node.shape, node, name=node.name)
-
-
-def _is_rounded(a: float, b: float, dtype: np.dtype) -> bool:
-    """Whether a (b x) is (a b) x but for rounding: neither the product nor b x alone is too large or small for it."""
-    limits, (low, high) = np.finfo(dtype), sorted((abs(a), abs(b)))
-    moderate = low >= 1.0 or high <= 1.0 or (low >= 2.0**-32 and high <= 2.0**32)
-    return moderate and bool(limits.tiny <= low * high <= limits.max)
+def _is_moderate(number: float) -> bool:
+    """Whether the product with another such number is neither too large nor too small for it, in float32 too."""
+    return 2.0**-32 <= abs(number) <= 2.0**32
 
 
 # Common subexpressions
@@ -116,16 +103,12 @@ def common_subexpressions(graph: Graph) -> Graph:
 
     def same(x: Node) -> Node:
         """Equal numbers are one constant."""
-        if x.primitive is not None or x.value is None or x.value.size > 1:
-            return x
-        return known.setdefault((x.value.tobytes(), x.dtype, x.shape), x)
+        is_number = x.value is not None and x.size == 1
+        return known.setdefault((x.value.tobytes(), x.dtype, x.shape), x) if is_number else x
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
         inputs = tuple([same(x) for x in inputs])
-        key = (node.primitive, inputs, static_key(node.static))
-        if key not in known:
-            known[key] = node.on(inputs)
-        return known[key]
+        return known.setdefault((node.primitive, inputs, static_key(node.static)), node.on(inputs))
 
     return rewritten(graph, rule)
 
@@ -137,29 +120,22 @@ def sums_over_time(graph: Graph) -> Graph:
     """Merge terms of a sum that differ in the step alone into one operation, and add first what is known early."""
     role, step = roles(graph), steps(graph)
     cycle = cycles(graph, role)
-    uses, outputs = graph.uses(), set(graph.outputs)
+    uses = Counter([*graph.outputs, *(x for node in graph.nodes for x in node.inputs)])
+    sums: dict[Node, list[Node]] = {}  # the terms of those that are no terms of others
+    for node in graph.nodes:
+        if node.is_sum:
+            sums[node] = []
+            for x in node.inputs:
+                is_inner = x in sums and x.shape == node.shape and uses[x] == 1
+                sums[node] += sums.pop(x) if is_inner else [x]
 
-    def is_inner(x: Node, shape: tuple[int, ...]) -> bool:
-        return x.is_sum and x.shape == shape and uses[x] == 1 and x not in outputs
-
-    def terms_of(node: Node) -> list[Node]:
-        terms, waiting = [], list(reversed(node.inputs))
-        while waiting:
-            x = waiting.pop()
-            if is_inner(x, node.shape):
-                waiting += reversed(x.inputs)
-            else:
-                terms.append(x)
-        return terms
-
-    inner = {x for node in graph.nodes if node.is_sum for x in node.inputs if is_inner(x, node.shape)}
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         inputs = tuple([new.get(x, x) for x in node.inputs])
         new[node] = node.on(inputs)
-        if not node.is_sum or node in inner:
+        if node not in sums:
             continue
-        terms, own = terms_of(node), cycle[role[node]]
+        terms, own = sums[node], cycle[role[node]]
         groups: dict[Any, list[Node]] = {}
         for x in terms:
             is_alone = x.primitive is None or step[x] is None or any(map(is_large, x.inputs))
@@ -167,12 +143,13 @@ def sums_over_time(graph: Graph) -> Graph:
         ordered = sorted(groups.values(), key=lambda group: own is not None and cycle[role[group[0]]] == own)
         if [x for group in ordered for x in group] == terms and len(terms) == len(groups):
             continue
-        total: Node | None = None
+        parts: list[Node] = []
         for group in ordered:
             together = len({step[x] for x in group}) == len(group) > 1
-            for x in [_sum(group, step, new, uses, node)] if together else [new.get(x, x) for x in group]:
-                shape = x.shape if total is None else np.broadcast_shapes(total.shape, x.shape)
-                total = x if total is None else made(P.add, (total, x), (), shape, node)
+            parts += [_sum(group, step, new, uses, node)] if together else [new.get(x, x) for x in group]
+        total = parts[0]
+        for x in parts[1:]:
+            total = made(P.add, (total, x), (), np.broadcast_shapes(total.shape, x.shape), node)
         new[node] = replace(total, name=node.name, step=node.step, layer=node.layer)
     return replaced(graph, new)
 
@@ -191,15 +168,11 @@ def time_batches(graph: Graph) -> Graph:
     """Merge steps that do not wait for each other into one operation: W x(t), f′(ĥ(t)), a readout of h(t)."""
     role, step = roles(graph), steps(graph)
     cycle = cycles(graph, role)
+    free = [node for node in graph.nodes if step[node] is not None and cycle[role[node]] is None]
     groups: dict[Any, list[Node]] = {}
-    for node in graph.nodes:
-        if step[node] is not None and cycle[role[node]] is None:
-            groups.setdefault(role[node], []).append(node)
-    groups = {r: sorted(nodes, key=step.__getitem__) for r, nodes in groups.items() if len(nodes) > 1}
-    return batched(graph, groups, role)
+    for node in sorted(free, key=step.__getitem__):
+        groups.setdefault(role[node], []).append(node)
+    return batched(graph, {r: nodes for r, nodes in groups.items() if len(nodes) > 1}, role)
 
 
-PASSES = (
-    dead_code, expanded, constants, common_subexpressions, sums_over_time, time_batches, constants,
-    common_subexpressions,
-)  # fmt: skip
+PASSES = (expanded, constants, common_subexpressions, sums_over_time, time_batches, constants, common_subexpressions)

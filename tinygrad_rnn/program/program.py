@@ -23,7 +23,7 @@ from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
 from tinygrad_rnn.tensor import Tensor, bare
 
-_dtype, _value = operator.attrgetter("value.dtype"), operator.attrgetter("value")
+_value = operator.attrgetter("value")
 _KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used for longest is forgotten first
 
 
@@ -55,22 +55,17 @@ class _Traced:
             self.passes.append(Pass(step.__name__, before, len(graph.nodes), graph, of))
         kept = range(1) if copy else range(1 + len(of.wrt_names))  # what a state becomes may be the next call's input
         self.kernel: Kernel = buffered(graph, kept) if optimize else flat(graph)
-        self.dtypes = [x.dtype for x in of.graph.parameters]
-        self.casts = [x.dtype for x in of.graph.inputs]
-        self.is_cast = self.casts != [dtype for _, dtype in key[1:]]
+        dtypes = [x.dtype for x in of.graph.inputs]
+        self.casts = dtypes if dtypes != [dtype for _, dtype in key[1:]] else []
 
     def fits(self, key: Any) -> bool:
-        """Whether it is of such inputs, of parameters of the dtypes that they have now, and of what stands around."""
-        return (
-            self.key == key
-            and list(map(_dtype, self.trace.parameters)) == self.dtypes
-            and self.trace.surroundings.unchanged()
-        )
+        """Whether it is of such inputs, and of what stands around, parameters and their dtypes too."""
+        return self.key == key and self.trace.surroundings.unchanged()
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
-        if self.is_cast:
-            arrays = [x.astype(d) for x, d in zip(arrays, self.casts, strict=True)]
+        if self.casts:
+            arrays = map(np.asarray, arrays, self.casts)
         return self.kernel.run(*arrays, *map(_value, self.trace.parameters))
 
 
@@ -95,7 +90,7 @@ class Program:
         self._lock = RLock()
         self._traced: list[_Traced] = []  # the one that was used last comes last
         self._of = inputs_among(name_of(function), wrt, examples)
-        self._first = self._newly_traced(_key(*_arrays_and_structure(examples)), examples)
+        self._first = self._newly_traced(_arrays_and_key(examples)[1], examples)
 
     def __call__(self, *inputs: Any) -> tuple:
         """The loss, the gradients, and what else the function returns.
@@ -104,8 +99,7 @@ class Program:
             ShapeError: other shapes or dtypes than the examples', or another value that decides, with retrace=False.
         """
         leaves_the_graph("a program", "call the function that it is made of")
-        arrays, structure = _arrays_and_structure(inputs)
-        key, differs = _key(arrays, structure), None
+        (arrays, key), differs = _arrays_and_key(inputs), None
         with self._lock:
             for traced in reversed(self._traced):
                 if traced.fits(key):
@@ -120,10 +114,9 @@ class Program:
                 results = traced.run(arrays)
             self._traced.remove(traced)
             self._traced.append(traced)
-            loss = results.pop(0).item()
+            loss, count = results.pop(0).item(), len(self._wrt)
             if traced.trace.extra is None:
                 return loss, results
-            count = len(self._wrt)
             return loss, results[:count], *rebuilt(traced.trace.extra, results[count:])
 
     def backward(self, *inputs: Any) -> Any:
@@ -225,21 +218,17 @@ def compile(
     return Program(function, examples, parameters_of(name_of(function), wrt), optimize, retrace, copy)
 
 
-def _arrays_and_structure(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
-    """The arrays of a call; and its structure as a key, None where it is arrays alone."""
-    for x in inputs:
-        if type(x) is not np.ndarray:
-            leaves, structure = flattened(inputs)
-            for node in leaves:
-                if isinstance(node, Tensor) and not node.is_leaf:
-                    warn_of_lost_gradient(node, "is an input of a program", "write .detach() if that is meant")
-            arrays = [np.asarray(bare(x)) for x in leaves]
-            return arrays, None if all(map(is_array, inputs)) else structure_key(structure)
-    return inputs, None
-
-
-def _key(arrays: Sequence[np.ndarray], structure: Any) -> Any:
-    return structure, *[(x.shape, x.dtype) for x in arrays]
+def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
+    """The arrays of a call; and its structure, None where it is arrays alone, with their shapes and dtypes."""
+    arrays, structure = inputs, None
+    if any([type(x) is not np.ndarray for x in inputs]):
+        leaves, found = flattened(inputs)
+        for node in leaves:
+            if isinstance(node, Tensor) and not node.is_leaf:
+                warn_of_lost_gradient(node, "is an input of a program", "write .detach() if that is meant")
+        arrays = [np.asarray(bare(x)) for x in leaves]
+        structure = None if all(map(is_array, inputs)) else structure_key(found)
+    return arrays, (structure, *[(x.shape, x.dtype) for x in arrays])
 
 
 def _described(key: Any) -> str:

@@ -1,6 +1,6 @@
 """The nodes of a trace that are written as lines of their own, and the time step of each."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 
 from tinygrad_rnn.program.expressions import array_text, read
 from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewritten
@@ -30,28 +30,19 @@ class Schedule:
         graph = rewritten(trace.graph, _folded) if folds else replaced(trace.graph, {})
         self.live, self.outputs = _in_order(graph), graph.outputs
         results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
-        self.forward = set(depth_first(results, lambda x: x.inputs))
+        self.forward = set(depth_first(results))
         self.expressions = {x: read(x) for x in self.live}
         self.uses = Counter(x.node for written in self.expressions.values() for x in written.walk() if x.node)
+        alone = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
+        self.timeless = {key for key, count in alone.items() if count == 1}  # y(1) and y(2) are of a step
         self.gathered: set[Node] = set()
-        self.timeless: set[tuple] = set()
-        self._pass_steps()
-        self.timeless = self._names_of_no_step()
         self._pass_steps()
         self._find_sums()
         self._pass_steps()  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
 
-    def _names_of_no_step(self) -> set[tuple]:
-        """The names and layers of variables without a step of which there is one alone; y(1) and y(2) are of a step."""
-        found: dict[tuple, set] = defaultdict(set)
-        for x in self.live:
-            if x.name is not None and x.step is None:
-                found[x.name, x.layer].add(self.near[x])
-        return {key for key, steps in found.items() if len(steps) == 1}
-
     def _is_timeless(self, x: Node) -> bool:
-        return x.step is None and (x.name, x.layer) in self.timeless
+        return x.step is None and (x in self.gathered or (x.name, x.layer) in self.timeless)
 
     def _pass_steps(self) -> None:
         """Find `near`, given the names of the variables that belong to no step.
@@ -62,14 +53,14 @@ class Schedule:
         """
         self.near: dict[Node, int | None] = {}
         for node in self.live:
-            steps = {x: s for x in node.inputs if (s := self.step(x)) is not None}
-            if self._is_timeless(node) or (node.step is None and node in self.gathered):
+            steps = [(x, s) for x in node.inputs if (s := self.step(x)) is not None]
+            there = [s for x, s in steps if x in self.forward and not x.is_leaf]
+            back = [s for x, s in steps if x not in self.forward and not x.is_leaf]
+            if self._is_timeless(node):
                 self.near[node] = None
             elif node in self.forward:
-                self.near[node] = max(steps.values(), default=None) if node.step is None else node.step
+                self.near[node] = max([s for _, s in steps], default=None) if node.step is None else node.step
             else:
-                back = [s for x, s in steps.items() if x.primitive is not None and x not in self.forward]
-                there = [s for x, s in steps.items() if x.primitive is not None and x in self.forward]
                 self.near[node] = min(back, default=max(there, default=None))
         self._join_users()
         # What only lines without a step use is computed after the last step, and belongs to none either.
@@ -97,18 +88,13 @@ class Schedule:
 
     def _find_sums(self) -> None:
         self.sums: dict[Node, list[Node]] = {}
-        wanted = set(self.outputs)
-        for node in self.live:
-            if not node.is_sum:
-                continue
+        for node in (x for x in self.live if x.is_sum):
             first, term = node.inputs
             alike = (first.shape, first.dtype) == (node.shape, node.dtype)
-            ends = first.name is not None or first in wanted or self.uses[first] > 1
-            if first in self.sums and alike and not ends:
-                self.sums[node] = self.sums.pop(first)
+            ends = first.name is not None or first in self.outputs or self.uses[first] > 1
+            if alike:
+                self.sums[node] = [first] if ends else self.sums.pop(first, [first])
                 self.sums[node].append(term)
-            elif alike:
-                self.sums[node] = [first, term]
         steps = {x: {self.step(y) for y in terms if y.primitive is not None} for x, terms in self.sums.items()}
         over_time = {x for x in self.sums if len(steps[x]) > 1 and not (x in self.forward and x.step is not None)}
         self.gathered = over_time | {x for x, terms in self.sums.items() if len(terms) > _MOST_TERMS}
@@ -126,23 +112,19 @@ class Schedule:
     def _find_lines(self) -> None:
         self.lines: dict[Node, None] = {}
         depth: dict[Node, int] = {}
-        wanted = set(self.outputs)
         for node in self.live:
             if node in self.within:
                 continue
             for x in node.inputs:
-                if x.primitive is None and x.value is not None and self._own_line(x):
+                if x.value is not None and (x.name or (x.ndim and len(array_text(x.value)) > _LONGEST_CONSTANT)):
                     self.lines[x] = None
             operands = self.sums.get(node, node.inputs)
             depth[node] = 1 + max((depth.get(x, 0) for x in operands), default=0)
-            short = node.is_transpose and operands[0].primitive is None and not node.name  # U.T
+            short = node.is_transpose and operands[0].is_leaf and not node.name  # U.T
             folded = self.folds and self.uses[node] == 1 and node.name is None and depth[node] < DEEPEST
-            if node in wanted or node in self.gathered or not (folded or short):
+            if node in self.outputs or node in self.gathered or not (folded or short):
                 self.lines[node] = None
                 depth[node] = 0
-
-    def _own_line(self, constant: Node) -> bool:
-        return constant.name is not None or (constant.ndim > 0 and len(array_text(constant.value)) > _LONGEST_CONSTANT)
 
 
 def _in_order(graph: Graph) -> list[Node]:

@@ -41,17 +41,14 @@ def roles(graph: Graph) -> dict[Node, Role]:
         """The role of what has a name, or the node."""
         return x if x.name is None or x in parameters else number(x.name, x.layer, x.shape, x.dtype)
 
-    what = {x: number(x.primitive, _static(x), x.shape, x.dtype) for x in graph.nodes}
+    # Which element of a sequence is taken is no difference.
+    static = {x: "element" if x.is_element else static_key(x.static) for x in graph.nodes}
+    what = {x: number(x.primitive, static[x], x.shape, x.dtype) for x in graph.nodes}
     into = {x: [named(y) for y in x.inputs] for x in graph.nodes}
     role: dict[Any, Role] = dict(what)
     for _ in range(_DEEP):
         role = {x: number(what[x], *[role.get(y, y) for y in into[x]]) for x in graph.nodes}
     return role | {y: named(y) for x in graph.nodes for y in x.inputs if y.primitive is None}
-
-
-def _static(node: Node) -> Any:
-    """Static arguments as a key; which element of a sequence is taken is no difference."""
-    return "element" if node.is_element else static_key(node.static)
 
 
 def static_key(static: Any) -> Any:

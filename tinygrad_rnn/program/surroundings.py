@@ -2,21 +2,23 @@
 
 These are the variables of its closure, its defaults, the globals that it names, and what they hold: the items of
 collections, the attributes of nets, those of other objects, classes and modules that the code names; and the same for
-the functions among them. What is not seen: sets, collections of more than 100 things, arrays of more than 1 MB that are
-written to, the clock, what other libraries hold (a ContextVar, the environment, a file), and what goes by a name that
-the code computes.
+the functions among them. The random generators that all threads share are looked at only where the code names them:
+elsewhere it is another thread that draws. What is not seen: sets, collections of more than 100 things, arrays of more
+than 1 MB that are written to, the clock, what libraries hold or draw (a ContextVar, the environment, a file), and what
+goes by a name that the code computes.
 """
 
 import contextlib
+import dis
 import gc
-import os
 import pickle
 import random
 import sys
 import types
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain, compress, starmap
 from operator import is_
 from typing import Any
 
@@ -26,12 +28,12 @@ from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.tensor import Tensor
 
 _MOST, _LARGEST = 100, 2**20  # things in a collection, and bytes of an array, that are looked at
-_STANDARD = sys.stdlib_module_names
-_LIBRARIES = {*_STANDARD, "tinygrad_rnn", "numpy"}  # whose code looks at nothing that changes
+_LIBRARIES = {*sys.stdlib_module_names, "tinygrad_rnn", "numpy"}  # whose code looks at nothing that changes,
+_GENERATORS = {"random", "numpy", "numpy.random", "numpy.random.mtrand"}  # but for the generators in these modules
+_IMPORT = dis.opmap["IMPORT_NAME"]
 _NUMBERS = (bool, int, float, complex, str, bytes, np.generic, type(None))
 _UNSEEN = (*_NUMBERS, Tensor, set)
-_CODE = (types.FunctionType, types.BuiltinFunctionType, type, types.ModuleType)
-_RANDOM = (np.random.Generator, np.random.RandomState, random.Random)
+_CHANGING = (np.ndarray, np.random.Generator, np.random.RandomState, random.Random)
 
 
 class Surroundings:
@@ -40,14 +42,13 @@ class Surroundings:
     Attributes:
         looks: functions that give what stands at some places. there: what stood there.
         contents: what changes where it stands, arrays, random generators and iterators, and how it was.
-        asks: whether the code names something that might ask the system for random bytes.
     """
 
     def __init__(self, *starts: Any):
         names, count = {"__call__"}, 0
         while count < len(names):  # until the code that is found names nothing more
             count, seen, self.looks = len(names), {}, []
-            waiting = [*starts, random.getstate.__self__, np.random.rand.__self__]
+            waiting = list(starts)
             for x in waiting:  # which grows as it goes
                 if id(x) not in seen and not isinstance(x, _UNSEEN):
                     seen[id(x)] = x
@@ -56,59 +57,31 @@ class Surroundings:
                     waiting += [y for look in looks for y in look()]
         self.there = [list(look()) for look in self.looks]
         self.contents = [(x, _content(x)) for x in seen.values() if _changes(x)]
-        self.asks = "random" in names or any(map(_may_draw, seen.values()))
 
-    def settle(self, name: str) -> None:
-        """Leave out what a run of the function has changed: what it keeps.
+    def settle(self, name: str, further: Callable[[], Iterable]) -> None:
+        """Leave out what a run of the function has changed: what it keeps; and look at something further from now on.
 
         Raises:
             ValueError: it has changed a number or an array, has drawn a random number, or taken from an iterator.
         """
-        kept = []
-        for look, then in zip(self.looks, self.there, strict=True):
-            now = list(look())
-            differing = [pair for pair in zip(then, now, strict=False) if not _is_equal(*pair)]
-            if len(now) == len(then):
-                for before, after in differing:
-                    if isinstance(before, _NUMBERS) and isinstance(after, _NUMBERS):
-                        raise changed(name, f": {before!r} becomes {after!r}")
-                kept += [] if differing else [look]
+        now = [list(look()) for look in self.looks]
+        alike = [(then, after) for then, after in zip(self.there, now, strict=True) if len(then) == len(after)]
+        for before, after in chain.from_iterable(starmap(zip, alike)):
+            if isinstance(before, _NUMBERS) and isinstance(after, _NUMBERS) and not _is_equal(before, after):
+                raise changed(name, f": {before!r} becomes {after!r}")
         for x, content in self.contents:
             if _content(x) != content:
                 raise changed(name, f", and changes {'an array' if isinstance(x, np.ndarray) else repr(x)}")
         self.contents = [(x, content) for x, content in self.contents if isinstance(x, np.ndarray)]
-        self.looks, self.there = kept, [x for look in kept for x in look()]
+        same = [_are_equal(then, after) for then, after in zip(self.there, now, strict=True)]
+        self.looks = [*compress(self.looks, same), further]
+        self.there = [x for look in self.looks for x in look()]
 
     def unchanged(self) -> bool:
         """Whether all stands there as it did."""
-        now, there = [x for look in self.looks for x in look()], self.there
-        same = len(now) == len(there) and (all(map(is_, now, there)) or all(map(_is_equal, now, there)))
-        return same and (not self.contents or all(_content(x) == content for x, content in self.contents))
-
-
-@contextlib.contextmanager
-def without_chance(name: str, asks: bool) -> Iterator[None]:
-    """A context in which nobody asks the system for random bytes, as a generator without a seed does.
-
-    Raises:
-        ValueError: somebody does. It is not seen while a profiler runs.
-    """
-    asked = False
-
-    def see(frame: types.FrameType, event: str, called: Any) -> None:
-        nonlocal asked
-        asked = asked or (event == "c_call" and called is os.urandom)
-
-    if not asks or sys.getprofile() is not None:
-        yield
-        return
-    sys.setprofile(see)
-    try:
-        yield
-    finally:
-        sys.setprofile(None)
-    if asked:
-        raise changed(name, ", as it asks the system for random bytes")
+        now = list(chain.from_iterable([look() for look in self.looks]))
+        same = not self.contents or all(_content(x) == content for x, content in self.contents)
+        return same and _are_equal(self.there, now)
 
 
 def changed(name: str, what: str) -> ValueError:
@@ -130,16 +103,21 @@ def _looks(x: Any, names: set[str]) -> list[Callable[[], Iterable]]:
     if isinstance(x, types.FunctionType):
         spaces = [] if _is_library(x) else [x.__globals__]
         if spaces:
-            names.update(_names_in(x.__code__))
             looks.append(lambda: [x.__defaults__, x.__kwdefaults__, *(x.__closure__ or ())])
+            codes = [x.__code__]
+            for code in codes:  # of the function, and of those in it
+                codes += [y for y in code.co_consts if isinstance(y, types.CodeType)]
+                names.update(code.co_names)
+                spaces += [sys.modules] if _IMPORT in code.co_code[::2] else []
     else:
-        spaces = [vars(kind) for kind in ([x] if isinstance(x, _CODE) else type(x).__mro__) if not _is_library(kind)]
+        is_space = isinstance(x, (type, types.ModuleType))
+        spaces = [vars(kind) for kind in ([x] if is_space else type(x).__mro__) if not _is_library(kind)]
         for body in spaces:  # operators are called by no name
             operators = {name for name, y in body.items() if isinstance(y, types.FunctionType) and name[:2] == "__"}
             names.update(operators - {"__init__"})
         if isinstance(x, Module):
             looks.append(partial(_held, vars(x)))
-        elif not isinstance(x, _CODE):  # which may get an attribute that its class has
+        elif not is_space:  # which may get an attribute that its class has
             looks.append(partial(map, vars(x).get, sorted(names)))
     named = [(space, sorted(names & space.keys())) for space in spaces]
     return looks + [partial(map, space.get, some) for space, some in named if some]
@@ -147,7 +125,7 @@ def _looks(x: Any, names: set[str]) -> list[Callable[[], Iterable]]:
 
 def _changes(x: Any) -> bool:
     """Whether a thing changes where it stands: an array, a random generator, an iterator."""
-    return isinstance(x, (np.ndarray, *_RANDOM)) or hasattr(type(x), "__next__")
+    return isinstance(x, _CHANGING) or hasattr(type(x), "__next__")
 
 
 def _content(x: Any) -> Any:
@@ -155,11 +133,11 @@ def _content(x: Any) -> Any:
     if isinstance(x, np.ndarray):
         return x.tobytes() if x.nbytes <= _LARGEST else b""
     if isinstance(x, types.GeneratorType):
-        return [_content(y) if hasattr(y, "__next__") else repr(y) for y in gc.get_referents(x)]
+        return repr(x.gi_frame and x.gi_frame.f_locals)
     with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pickle.dumps(x)
-    return b""
+    return repr(x)
 
 
 def _is_equal(x: Any, y: Any) -> bool:
@@ -167,28 +145,18 @@ def _is_equal(x: Any, y: Any) -> bool:
     return x is y or (type(x) is type(y) and isinstance(x, _NUMBERS) and (x == y or x != x != y != y))
 
 
-def _is_library(x: Any, libraries: Collection[str] = _LIBRARIES) -> bool:
-    """Whether a function, a class or a module is of one of some libraries; a wrapper has another's `__module__`."""
-    if isinstance(x, types.FunctionType):
-        name = x.__globals__.get("__name__", "")
-    else:
-        name = x.__name__ if isinstance(x, types.ModuleType) else x.__module__ or ""
-    return name.partition(".")[0] in libraries
+def _are_equal(xs: list, ys: list) -> bool:
+    return len(xs) == len(ys) and (all(map(is_, xs, ys)) or all(map(_is_equal, xs, ys)))
 
 
-def _may_draw(x: Any) -> bool:
-    """Whether a thing might ask the system for random bytes."""
-    known = x is np.random.default_rng or isinstance(x, random.SystemRandom)
-    return known or (isinstance(x, _CODE) and _is_library(x, _STANDARD))
+def _is_library(x: Any) -> bool:
+    """Whether a function, a class or a module is of a library; a wrapper has another's `__module__`."""
+    if isinstance(x, types.ModuleType):
+        return x.__name__ not in _GENERATORS and x.__name__.partition(".")[0] in _LIBRARIES
+    name = x.__globals__.get("__name__", "") if isinstance(x, types.FunctionType) else x.__module__ or ""
+    return name.partition(".")[0] in _LIBRARIES
 
 
 def _held(x: Any) -> list:
     """The things that a thing refers to; words that are keys of a dict, too."""
     return [*(x if isinstance(x, dict) else ()), *gc.get_referents(x)]
-
-
-def _names_in(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for x in code.co_consts:
-        if isinstance(x, types.CodeType):
-            yield from _names_in(x)

@@ -6,23 +6,26 @@ ran. So each is a guard of the graph: a call in which it is another is none of t
 around the function, and is looked at before each call.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.backward import grad, topological_order
+from tinygrad_rnn.checks import instance
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
-from tinygrad_rnn.program.surroundings import Surroundings, without_chance
-from tinygrad_rnn.program.watchers import FirstRun, OnShapes, Recorder, SecondRun
+from tinygrad_rnn.program.surroundings import Surroundings
+from tinygrad_rnn.program.watchers import Recorder, SecondRun
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
 
@@ -59,29 +62,25 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
         TypeError, ValueError: it returns no scalar Tensor that depends on parameters, or is not the same each time.
     """
     name = name_of(function)
-    if not callable(function):
-        raise TypeError(f"compile(function, ...): a function of the inputs is needed, not a {name}")
+    instance("compile(function, ...)", function, Callable, "a function of the inputs")
     leaves_the_graph("a program", "call the function that it is made of")
     if not recording.get():
         raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
     leaves, structure = flattened(inputs)
-    given = [Tensor(bare(x)) for x in leaves]
+    given = [Tensor(bare(x), isinstance(x, Tensor) and x.requires_grad) for x in leaves]
     wrt = [given[p] if isinstance(p, int) else p for p in inputs_among(name, of, inputs)]
-    for x, leaf in zip(leaves, given, strict=True):
-        leaf.requires_grad = isinstance(x, Tensor) and x.requires_grad
     for p in wrt:
         p.requires_grad = True
 
-    first, run = FirstRun(), partial(_outputs, name, function, structure)
+    first, run = Recorder(), partial(_outputs, name, function, structure)
     with temporarily(observer, first):
         outputs, returned = run(given)
     surroundings = Surroundings(function, structure)
-    with without_chance(name, surroundings.asks):
-        _check_again(name, run, first, given, outputs)
-    surroundings.settle(name)
-    with temporarily(observer, OnShapes(first)):
+    SecondRun(name, first).check(run, given, outputs)
+    with temporarily(observer, first), np.errstate(all="ignore"):
         outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
     graph, parameters, of_wrt = _graph(outputs, given, wrt, first)
+    surroundings.settle(name, partial(map, attrgetter("value.dtype"), parameters))
 
     input_names = _input_names(function, inputs)
     names = dict(zip(given, input_names, strict=True))
@@ -94,42 +93,30 @@ def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tens
     """The loss that a function returns, and the arrays of what else it does; and the structure of that."""
     result = function(*rebuilt(structure, given))
     loss, *extra = result if isinstance(result, tuple) and result else (result,)
-    _check_loss(name, loss)
+    if instance(f"compile({name}): its loss", loss, Tensor, "a scalar Tensor").size != 1:
+        raise ValueError(f"compile({name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()")
+    if not loss.requires_grad:
+        raise ValueError(f"compile({name}): its loss depends on nothing that requires a gradient")
     others, returned = flattened(tuple(extra))
     return [loss, *map(as_tensor, others)], returned
 
 
-def _check_again(name: str, run: Callable, first: FirstRun, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-    """Run a function once more, and see that it makes the same of its inputs."""
-    again = SecondRun(name, first.nodes)
-    try:
-        with temporarily(observer, again):
-            found, _ = run([again.input(x) for x in given])
-    finally:
-        again.leave()
-    values = ([x.value for x in some] for some in (outputs, found))
-    whole = next(again.coming, None) is None and len(found) == len(outputs)
-    if not whole or not all(map(again.same, outputs, found, *values)):
-        raise again.differs()
-
-
 def _graph(
-    outputs: Sequence[Tensor], given: Sequence[Tensor], wrt: Sequence[Tensor], first: FirstRun
+    outputs: Sequence[Tensor], given: Sequence[Tensor], wrt: Sequence[Tensor], first: Recorder
 ) -> tuple[Graph, tuple[Tensor, ...], tuple[Node, ...]]:
     """The graph of the outputs, the Tensors that its parameters are read from, and the leaves of `wrt`."""
-    inputs, nodes = set(given), topological_order(*outputs, *first.nodes, *first.read_out)
-    born_before = [x for x in nodes if x.primitive is None and x.born < first.started]
-    live = dict.fromkeys(x for x in [*wrt, *born_before] if x not in inputs)
-    old = next((x for x in nodes if x.primitive is not None and x.born < first.started), None)
-    if old is not None:
-        raise ValueError(f"compile: {describe(old)} was computed before, of values that may change; compute it inside")
-    new: dict[Tensor, Node] = {}
-    varying = inputs | live.keys()
+    inputs, nodes = set(given), topological_order(*outputs, *first.nodes)
+    before = [x for x in nodes if x.born < first.started]
+    if computed := [x for x in before if not x.is_leaf]:
+        old = describe(computed[0])
+        raise ValueError(f"compile: {old} was computed before, of values that may change; compute it inside")
+    live = dict.fromkeys(x for x in [*wrt, *before] if x not in inputs)
+    varying, new = inputs | live.keys(), {}
     varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
     for x in dict.fromkeys([*given, *live, *nodes]):
-        value = x.value.copy() if x.primitive is None and x not in inputs and x not in live else None
+        value = x.value.copy() if x.primitive is None and x not in varying else None
         made_of = tuple([new[y] for y in x.inputs])
-        new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, value, x.born)
+        new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, x.born, value)
     made = [x for x in nodes if x.primitive is not None]
     guards = [x for x in first.read_out if x in varying]
     graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, given, live, guards)))
@@ -142,29 +129,28 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
     with temporarily(observer, Recorder()):
-        for x in depth_first([node for node in graph.nodes if node not in graph.guards], lambda node: node.inputs):
+        for x in depth_first(graph.outputs):
             if x not in tensors:
                 made_of = tuple([tensors[y] for y in x.inputs])
                 tensors[x] = record(x.primitive, made_of, *x.static) if made_of else Tensor(x.value)
                 tensors[x].name, tensors[x].step, tensors[x].layer = x.name, x.step, x.layer
-    return [tensors[x] if x in tensors else Tensor(x.value) for x in graph.outputs]
+    return [tensors[x] for x in graph.outputs]
 
 
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:
     """The leaves that gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
-    if not isinstance(wrt, (Module, Tensor, Iterable)):
-        raise TypeError(f"compile({name}, wrt={wrt!r}): pass the parameters, such as net.parameters()")
+    call = f"compile({name}, wrt=...)"
     if isinstance(wrt, Module):
         wrt = [p for p in wrt.parameters() if p.requires_grad]
-    parameters = [wrt] if isinstance(wrt, Tensor) else list(wrt)
-    if not parameters:
-        raise ValueError(f"compile({name}, wrt=...): empty; pass the parameters, such as net.parameters()")
-    for p in parameters:
-        if not isinstance(p, Tensor):
-            raise TypeError(f"compile({name}, wrt=...): Tensors are needed, not a {type(p).__name__}")
-        if not p.is_leaf or not p.requires_grad:
-            raise ValueError(f"compile({name}, wrt=...): {describe(p)} is no leaf that requires a gradient")
-    return parameters
+    elif isinstance(wrt, Tensor):
+        wrt = [wrt]
+    wrt = list(instance(call, wrt, Iterable, "a list of parameters, such as net.parameters(),"))
+    if not wrt:
+        raise ValueError(f"{call}: empty; pass the parameters, such as net.parameters()")
+    for p in wrt:
+        if not instance(call, p, Tensor).is_leaf or not p.requires_grad:
+            raise ValueError(f"{call}: {describe(p)} is no leaf that requires a gradient")
+    return wrt
 
 
 def inputs_among(name: str, wrt: Sequence[Tensor | int], examples: tuple) -> list[Tensor | int]:
@@ -184,21 +170,11 @@ def name_of(function: Callable) -> str:
 
 def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
     """xs, Y, ... as the function has it; with a number after it for a part."""
-    try:
-        names = [p.name for p in inspect.signature(function).parameters.values()]
-    except (TypeError, ValueError):
-        names = []
+    names = []
+    with contextlib.suppress(TypeError, ValueError):
+        names += inspect.signature(function).parameters
     names += [f"input_{i}" for i in range(len(names) + 1, len(inputs) + 1)]
     found = []
     for name, value in zip(names, inputs, strict=False):
         found += [name] if is_array(value) else [f"{name}_{i}" for i, _ in enumerate(flattened(value)[0], 1)]
     return tuple(found)
-
-
-def _check_loss(name: str, loss: Any) -> None:
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"compile({name}): it returns its loss, a scalar Tensor, not a {type(loss).__name__}")
-    if loss.size != 1:
-        raise ValueError(f"compile({name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()")
-    if not loss.requires_grad:
-        raise ValueError(f"compile({name}): its loss depends on nothing that requires a gradient")

@@ -1,10 +1,11 @@
-"""The observers of a function while it is traced: of its first run, of its second, and of its gradients."""
+"""The observers of a function while it is traced: of its first run and its gradients, and of its second run."""
 
 import linecache
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import calling_line, describe
-from tinygrad_rnn.observer import Observer
+from tinygrad_rnn.observer import Observer, observer
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.steps import static_key
@@ -49,67 +50,46 @@ class Recorder(Observer):
     """Keeps what was made of what, whether or not it requires a gradient.
 
     Attributes:
+        nodes: those made, in order. started: what is older was there before, as the inputs of a function are.
         read_out: the nodes that stand for values which were read out.
-        without_gradient: the nodes that require no gradient, which a function may ask for after all.
+        warned: the lines that were warned of.
     """
 
     traces = True
 
     def __init__(self) -> None:
-        self.read_out: list[Tensor] = []
-        self.without_gradient: set[Tensor] = set()
-
-    def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
-        """Link it to its inputs."""
-        node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
-        if not node.requires_grad:
-            self.without_gradient.add(node)
-        if node.value.dtype.kind != "f":
-            node.__class__ = Choice
-
-    def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
-        """Nothing, where the engine, which has not kept what the node was made of, has a leaf."""
-        return () if node in self.without_gradient else terms(node, g)
-
-    def left(self, call: str, instead: str, x: Tensor | None) -> None:
-        """Make a node that is x as long as it has the value that is read out now; refuse what no program can follow."""
-        if x is None:
-            raise TypeError(f"compile: {call} cannot be part of a program; {instead}")
-        with temporarily(recording, False):
-            self.read_out.append(record(AS_TRACED, (x,), x.value.copy()))
-
-
-class FirstRun(Recorder):
-    """Keeps all that a function does.
-
-    Attributes:
-        nodes: those made, in order. started: what is older was there before the function ran, as the inputs were.
-        warned: the lines that were warned of.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
         self.nodes: list[Tensor] = []
+        self.read_out: list[Tensor] = []
         self.started = Tensor(0.0).born
         self.warned: set[tuple[str, int]] = set()
 
     def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
-        """Keep it."""
-        super().made(node, primitive, inputs, arguments)
+        """Keep it, and link it to its inputs."""
+        node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
+        node.is_cut = not node.requires_grad
+        if node.value.dtype.kind != "f":
+            node.__class__ = Choice
         self.nodes.append(node)
 
+    def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
+        """Nothing, where the engine, which has not kept what the node was made of, has a leaf."""
+        return () if node.born > self.started and node.is_cut else terms(node, g)
+
     def left(self, call: str, instead: str, x: Tensor | None) -> None:
-        """Warn once of a line that reads another value at each call."""
-        super().left(call, instead, x)
+        """Make a node that is x as long as it has the value that is read out now; refuse what no program can follow.
+
+        Of a line that reads another number at each call there is a warning.
+        """
+        if x is None:
+            raise TypeError(f"compile: {call} cannot be part of a program; {instead}")
+        with temporarily(recording, False):
+            self.read_out.append(record(AS_TRACED, (x,), x.value.copy()))
         line = file, number = calling_line()
-        code = linecache.getline(file, number).strip()
         if x.dtype.kind == "f" and line not in self.warned and any(y.born < self.started for y in topological_order(x)):
             self.warned.add(line)
-            text = (
-                f"compile: {call} of {describe(x)} is read out: where it is another, the function is traced again, "
-                f"which takes long; return it beside the loss, or use tg.where: {code}"
-            )
-            warnings.warn_explicit(text, UserWarning, file, number)
+            what = f"compile: {call} of {describe(x)} is read out: where it is another, the function is traced again"
+            advice = f"return it beside the loss, or use tg.where: {linecache.getline(file, number).strip()}"
+            warnings.warn_explicit(f"{what}, which takes long; {advice}", UserWarning, file, number)
 
 
 class SecondRun(Recorder):
@@ -122,16 +102,42 @@ class SecondRun(Recorder):
         before: what stood in the first run where an input or a node stands.
     """
 
-    def __init__(self, name: str, first: Sequence[Tensor]):
+    def __init__(self, name: str, first: Recorder):
         super().__init__()
-        self.name, self.coming = name, iter(first)
+        self.name, self.coming, self.warned = name, iter(first.nodes), first.warned
         self.before: dict[Tensor, Tensor] = {}
 
-    def input(self, before: Tensor) -> Tensor:
-        """A Tensor in the place of an input of the first run."""
-        x = Tensor(_hidden(before.value), before.requires_grad)
-        self.before[x] = before
-        return x
+    def check(self, run: Callable, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        """Run a function once more, and see that it makes the same of its inputs, and nothing by chance.
+
+        Raises:
+            ValueError: it does not, or asks the system for random bytes, as a generator without a seed does; this is
+                not seen while a profiler runs.
+        """
+        again = [Tensor(_hidden(x.value), x.requires_grad) for x in given]
+        self.before.update(zip(again, given, strict=True))
+        asked, is_seen = [], sys.getprofile() is None
+
+        def see(frame: FrameType, event: str, called: Any) -> None:
+            if event == "c_call" and called is os.urandom:
+                asked.append(called)
+
+        try:
+            if is_seen:
+                sys.setprofile(see)  # of this thread alone
+            with temporarily(observer, self):
+                found, _ = run(again)
+        finally:
+            if is_seen:
+                sys.setprofile(None)
+            for x, before in self.before.items():  # as the function may have kept it
+                x.value, x.arguments = before.value, before.arguments
+        values = ([x.value for x in some] for some in (outputs, found))
+        whole = next(self.coming, None) is None and len(found) == len(outputs)
+        if not whole or not all(map(self.same, outputs, found, *values)):
+            raise self.differs()
+        if asked:
+            raise changed(self.name, ", as it asks the system for random bytes")
 
     def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
         """NaN in the shape of the result, which is known."""
@@ -144,11 +150,8 @@ class SecondRun(Recorder):
         """Compare it with the one of the first run."""
         super().made(node, primitive, inputs, arguments)
         before = self.before[node] = self.next
-        if (
-            before.primitive is not primitive
-            or static_key(before.static) != static_key(node.static)
-            or not all(map(self.same, before.inputs, inputs, before.arguments, arguments))
-        ):
+        alike = before.primitive is primitive and static_key(before.static) == static_key(node.static)
+        if not (alike and all(map(self.same, before.inputs, inputs, before.arguments, arguments))):
             raise self.differs(node)
 
     def left(self, call: str, instead: str, x: Tensor | None) -> None:
@@ -164,11 +167,6 @@ class SecondRun(Recorder):
         one = before is x or (before.is_leaf and x.is_leaf)
         return one and (not x.is_leaf or held is holds or np.array_equal(held, holds, equal_nan=True))
 
-    def leave(self) -> None:
-        """Give all their values, as the function may have kept them."""
-        for x, before in self.before.items():
-            x.value, x.arguments = before.value, before.arguments
-
     def differs(self, at: Tensor | None = None) -> ValueError:
         """The error that tells of a difference, at a node or at the end."""
         file, line = calling_line()
@@ -178,36 +176,4 @@ class SecondRun(Recorder):
 
 def _hidden(value: np.ndarray) -> np.ndarray:
     """NaN in the shape of a value; of whole numbers and booleans, others."""
-    return np.broadcast_to(value.dtype.type(np.nan), value.shape) if value.dtype.kind == "f" else ~value
-
-
-class OnShapes(Recorder):
-    """Runs the rules of gradients on shapes, which is quick; a value that is read out is computed then.
-
-    Args:
-        before: the recorder of what the gradients are of, which is continued.
-
-    Attributes:
-        results: what comes of a primitive on inputs of some shapes, found out once, by running it on zeros.
-    """
-
-    def __init__(self, before: Recorder) -> None:
-        self.read_out, self.without_gradient = before.read_out, before.without_gradient
-        self.results: dict[Any, np.ndarray] = {}
-
-    def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
-        """NaN in the shape of the result."""
-        static = arguments[len(inputs) :]
-        key = primitive, static_key(static), *[(x.value.shape, x.value.dtype) for x in inputs]
-        if key not in self.results:
-            with np.errstate(all="ignore"):
-                value = primitive.forward(*[np.zeros(x.shape, x.dtype) for x in inputs], *static)
-            self.results[key] = _hidden(np.asarray(value))
-        return self.results[key]
-
-    def left(self, call: str, instead: str, x: Tensor | None) -> None:
-        """Compute the value, and all that it is made of."""
-        for node in () if x is None else topological_order(x):
-            if node.primitive is not None:
-                node.value = np.asarray(node.primitive.forward(*[y.value for y in node.inputs], *node.static))
-        super().left(call, instead, x)
+    return np.full(value.shape, np.nan, value.dtype) if value.dtype.kind == "f" else ~value
