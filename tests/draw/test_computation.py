@@ -189,9 +189,9 @@ def test_a_primitive_of_a_user_s_that_is_called_like_one_of_the_table_is_not_tak
 
 def test_a_rule_that_runs_on_arrays_alone_gives_its_numbers(opened):
     odd = tg.primitive("odd", np.negative, "−{x}", lambda g, ans, x: np.copysign(g, -1.0))
-    x = Tensor(2.0, requires_grad=True, name="x")
-    page = opened(tg.draw.backward(tg.label(odd(x), "L")))
-    assert page.evaluate("bptt.gradient('x')") == -1.0 and page.is_visible("#fixed")
+    x = Tensor([2.0, 3.0], requires_grad=True, name="x")
+    page = opened(tg.draw.backward(tg.label(odd(x).sum(), "L")))
+    assert page.evaluate("bptt.gradient('x')") == [-1.0, -1.0] and page.is_visible("#fixed")
 
 
 def test_the_console_says_what_is_wrong(opened, unrolled):
@@ -222,3 +222,24 @@ def test_the_largest_singular_value(opened, unrolled):
         )
         np.testing.assert_allclose(found, np.linalg.norm(A, 2), rtol=1e-9)
     assert page.evaluate("largestSingularValue(dense([2, 2], [0, 0, 0, 0]))") == 0
+
+
+def test_what_was_decided_is_said_to_stay(opened, unrolled):
+    x = Tensor([1.0, -2.0], requires_grad=True, name="x")
+    chosen = opened(tg.draw.backward(tg.label(tg.where(x > 0, x, 2.0 * x).sum(), "L")))
+    assert chosen.inner_text("#fixed") == "It stays as it was: which elements were chosen."
+    rnn = tg.nn.RNN(2, 3, rng=0)
+    _, state = rnn(np.ones((2, 2)))
+    hs, _ = rnn(np.ones((2, 2)), [h.detach() for h in state])
+    cut = opened(tg.draw.backward(tg.label((hs[-1] * hs[-1]).sum(), "L")))
+    assert cut.inner_text("#fixed") == "It stays as it was: the states whose past was cut off."
+    assert not opened(tg.draw.backward(unrolled(2))).is_visible("#fixed")
+
+
+def test_of_large_arrays_there_are_norms(opened):
+    E = tg.nn.Parameter(np.random.default_rng(0).standard_normal((1000, 80)), name="E")
+    diagram = tg.draw.backward(tg.label(tg.tanh(E[3]).sum(), "L"))
+    page = opened(diagram, "#step=9999")
+    assert page.inner_text("#fixed").endswith("the arrays are too large.") and len(diagram.page().source) < 200_000
+    norm = np.linalg.norm(E.value)
+    assert page.evaluate("bptt.value('E')") == pytest.approx(norm) and page.inner_text("#value").startswith("norm")

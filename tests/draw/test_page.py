@@ -409,8 +409,11 @@ def test_an_element_is_typed_moved_by_arrows_and_dragged(opened):
     page.mouse.move(box["x"] + 5, box["y"] - 45, steps=5)
     page.mouse.up()
     assert page.evaluate("bptt.value('U')[0][1]") == pytest.approx(1.3)
+    page.locator("#editor input").nth(2).fill("3")
+    cell.dblclick()
+    assert page.evaluate("bptt.value('U')[0][1]") == start and page.evaluate("bptt.value('U')[1][0]") == 3
     page.click("#reset-one")
-    assert page.evaluate("bptt.value('U')[0][1]") == start
+    assert page.evaluate("bptt.value('U')[1][0]") == rnn.cells[0].U.data[1, 0]
     np.testing.assert_array_equal(sums(page)["dW"], before)
 
 

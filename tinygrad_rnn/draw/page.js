@@ -11,6 +11,7 @@ const factors = {}; // by letter, what all leaves of that letter are multiplied 
 const nodeOf = (id) => (Object.hasOwn(nodes, id) ? nodes[id] : null);
 const sumOf = (id) => sums.find((sum) => sum.id === id);
 const norm = (data) => data.norm ?? data.values.reduce((sum, x) => Math.hypot(sum, x), 0);
+const largestOf = (values) => values.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
 const text = (markup) => { const span = document.createElement("span"); span.innerHTML = letters(markup); return span.textContent; };
 
 // Numbers: what is given, and what follows from it
@@ -24,7 +25,8 @@ for (const one of nets) {
   for (const [id, node] of Object.entries(one.nodes)) {
     node.number = node.value;
     if (node.kind === "state") node.state = inAnyStep(node);
-    if (node.letter !== undefined && !one.fixed && !one.leaves.has(node.number)) one.leaves.set(node.number, { id, letter: node.letter, kind: node.kind, step: node.step });
+    const isLeaf = node.letter !== undefined && !one.fixed;
+    if (isLeaf && !one.leaves.has(node.number)) one.leaves.set(node.number, { id, letter: node.letter, kind: node.kind });
   }
   for (const frame of one.frames) if (frame.phase === "backward") Object.assign(frame, { termNumber: frame.term, totalNumber: frame.total });
   one.recurrent = recurrentIn(one);
@@ -70,7 +72,7 @@ function compute(one) {
     frame.before = known ? known.total : null;
     frame.count = known ? known.count + 1 : 1;
     one.gradientsInTheEnd.set(frame.to, frame);
-    if (frame.total.values) one.largest.set(frame.to, frame.total.values.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), one.largest.get(frame.to) ?? 0));
+    one.largest.set(frame.to, Math.max(largestOf(frame.total.values ?? []), one.largest.get(frame.to) ?? 0));
   }
   one.spans = {
     value: span(Object.values(one.nodes).filter((node) => node.shape)),
@@ -92,8 +94,12 @@ function change(number, places) {
   changed();
 }
 
-function reset(number) {
-  if (number === undefined) {
+// Take changes back: all, those of a leaf, or that of an element.
+function reset(number, i) {
+  if (i !== undefined) {
+    net.changes.get(number)?.delete(i);
+    if (net.changes.get(number)?.size === 0) net.changes.delete(number);
+  } else if (number === undefined) {
     for (const one of nets) one.changes.clear();
     for (const letter of Object.keys(factors)) delete factors[letter];
   } else net.changes.delete(number);
@@ -153,11 +159,21 @@ function choose(one) {
     tab.setAttribute("aria-selected", nets[i] === net);
     tab.tabIndex = nets[i] === net ? 0 : -1;
   });
-  at("fixed").hidden = !net.fixed;
-  at("fixed").textContent = `These numbers stay as they were in Python: ${net.fixed}.`;
+  const stays = net.fixed ? `These numbers stay as they were in Python: ${net.fixed}.` : decided();
+  at("fixed").hidden = stays === "";
+  at("fixed").textContent = stays;
   at("reset").hidden = at("scales").hidden = Boolean(net.fixed);
   at("check").hidden = Boolean(net.fixed) || sums.length === 0;
   layOutScales();
+}
+
+// What was decided when the graph was recorded, and does not follow.
+function decided() {
+  const drawn = new Set(Object.values(nodes).map(({ number }) => number)), found = [];
+  const masks = net.computation.leaves.filter(([number, , elements]) => typeof elements[0] === "boolean" && !drawn.has(number));
+  if (masks.length) found.push("which elements were chosen");
+  if ([...figures.backward.keys()].some((id) => id.startsWith("cut"))) found.push("the states whose past was cut off");
+  return found.length ? `It stays as it was: ${found.join(", and ")}.` : "";
 }
 
 if (nets.length > 1) {
@@ -429,7 +445,6 @@ function tint(x, most) {
   const part = Number.isFinite(x) ? Math.min(1, Math.abs(x) / most) : 1, faded = Math.round(255 * (1 - part));
   return x < 0 ? `rgb(${faded}, ${Math.round(255 - 140 * part)}, 255)` : `rgb(255, ${Math.round(255 - 170 * part)}, ${faded})`;
 }
-const mostOf = (values) => values.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0) || 1;
 
 // A vector is a row.
 function heat(canvas, data, pixels, height, most = 0) {
@@ -440,7 +455,7 @@ function heat(canvas, data, pixels, height, most = 0) {
   canvas.width = columns * size;
   canvas.height = rows * size;
   const context = canvas.getContext("2d");
-  most ||= mostOf(data.values);
+  most ||= largestOf(data.values) || 1;
   data.values.forEach((x, i) => {
     context.fillStyle = tint(x, most);
     context.fillRect((i % columns) * size, Math.floor(i / columns) * size, size, size);
@@ -472,17 +487,18 @@ function edit(leaf) {
   box.hidden = at("reset-one").hidden = leaf === null;
   if (leaf === null) return;
   at("value").hidden = at("value-map").hidden = true;
-  const key = `${nets.indexOf(net)}/${leaf.number}`, columns = columnsOf(leaf), most = mostOf(leaf.values);
+  const key = `${nets.indexOf(net)}/${leaf.number}`, columns = columnsOf(leaf), most = largestOf(leaf.values) || 1;
   if (box.dataset.leaf !== key || box.children.length !== leaf.values.length) {
     box.dataset.leaf = key;
     box.style.gridTemplateColumns = `repeat(${columns}, minmax(3.2rem, 4.5rem))`;
-    box.replaceChildren(...leaf.values.map((_, i) => cell(leaf.number, i, `${leaf.plain}[${leaf.shape.length === 2 ? `${Math.floor(i / columns)}, ${i % columns}` : i}]`)));
+    const place = (i) => (leaf.shape.length === 2 ? `${Math.floor(i / columns)}, ${i % columns}` : i);
+    box.replaceChildren(...leaf.values.map((_, i) => cell(leaf.number, i, `${leaf.plain}[${place(i)}]`)));
   }
   leaf.values.forEach((x, i) => {
     const input = box.children[i];
     if (input !== activeElement) input.value = String(Number(x.toPrecision(3)));
     else if (input.dataset.typed === undefined) input.value = String(Number(x.toPrecision(6)));
-    input.title = `${input.getAttribute("aria-label")} = ${x}: drag up or down, type, or press ↑ and ↓`;
+    input.title = `${input.getAttribute("aria-label")} = ${x}: drag up or down, type, or press ↑ and ↓; a double click takes it back`;
     input.style.background = tint(x, most);
     input.classList.toggle("changed", net.changes.get(leaf.number)?.has(i) ?? false);
   });
@@ -503,6 +519,7 @@ function cell(leaf, i, name) {
     if (typed !== "" && Number.isFinite(Number(typed))) change(leaf, [[i, Number(typed)]]);
   };
   input.onblur = () => { delete input.dataset.typed; show(); };
+  input.ondblclick = () => { input.blur(); reset(leaf, i); };
   input.onkeydown = (event) => {
     if (event.key === "ArrowUp" || event.key === "ArrowDown") {
       event.preventDefault();
@@ -568,8 +585,14 @@ function showScales() {
 }
 const lossOf = (arrays) => net.outputs.reduce((sum, output) => sum + arrays[output].values[0], 0);
 
-// By powers of ᵗA A, which turn any vector into the direction that A stretches most.
+// By powers of ᵗA A, which turn any vector into the direction that A stretches most; found once for each array.
+const singularValues = new WeakMap();
 function largestSingularValue(A) {
+  if (!singularValues.has(A)) singularValues.set(A, stretch(A));
+  return singularValues.get(A);
+}
+
+function stretch(A) {
   const turned = transpose(A, null);
   let v = dense([A.shape[1]], Array.from({ length: A.shape[1] }, (_, i) => 1 + 0.1 * Math.sin(i + 1))), found = 0;
   for (let i = 0; i < 400; i++) {
@@ -593,7 +616,7 @@ function check() {
     x.values.forEach((value, i) => {
       const e = 1e-5 * Math.max(1, Math.abs(value));
       const [above, below] = [e, -e].map((by) => {
-        arrays[sum.value] = dense(x.shape, x.values.with ? x.values.with(i, value + by) : x.values.map((y, k) => (k === i ? value + by : y)));
+        arrays[sum.value] = dense(x.shape, x.values.map((y, k) => (k === i ? value + by : y)));
         computation.run(nodesOfLoss, arrays);
         return lossOf(arrays);
       });
@@ -602,64 +625,81 @@ function check() {
     });
     arrays[sum.value] = x;
   }
-  at("checked").textContent = `${count} elements compared with central differences: the largest difference is ${number(worst, 2)} of the gradient's largest element.`;
+  const said = `${count} elements compared with central differences: the largest difference is ${number(worst, 2)}`;
+  at("checked").textContent = `${said} of the gradient's largest element.`;
   return worst;
 }
 
 // Curves over time, on a logarithmic scale
 
 function curves(one) {
-  const found = [], states = new Map(); // of an LSTM h and c, which are told apart by dashes
+  const found = [], states = new Map(); // by name, the states with their steps, gradients, and how many terms these have
   for (const [id, node] of Object.entries(one.nodes)) {
     if (!node.state || !node.shape) continue;
-    const known = states.get(node.state) ?? [];
     const gradient = one.gradientsInTheEnd.get(id);
-    known.push([node.step, node, gradient?.total, gradient?.count]);
-    states.set(node.state, known);
+    if (!states.has(node.state)) states.set(node.state, []);
+    states.get(node.state).push({ t: node.step, value: node, gradient: gradient?.total, count: gradient?.count ?? 0 });
   }
-  for (const [name, points] of states) {
-    const dashes = found.length ? " second" : "";
-    found.push({ kind: "value", dashes, name: `‖${name}‖`, points: points.map(([t, data]) => [t, norm(data)]) });
-    found.push({ kind: "gradient", dashes, name: `‖<i>d</i>${name}‖`, points: points.filter(([, , g]) => g).map(([t, , g]) => [t, norm(g)]) });
+  for (const [name, all] of states) {
+    const dashes = found.length ? " second" : ""; // of an LSTM h and c, which are told apart by dashes
+    found.push({ kind: "value", dashes, name: `‖${name}‖`, points: all.map(({ t, value }) => [t, norm(value)]) });
+    const reached = all.filter(({ gradient }) => gradient);
+    found.push({ kind: "gradient", dashes, name: `‖<i>d</i>${name}‖`, points: reached.map(({ t, gradient }) => [t, norm(gradient)]) });
   }
-  const sum = one.sums.find((sum) => sum.id === pinned && sum.terms > 1) ?? one.sums.find((sum) => one.recurrent.has(sum.value));
+  const recurrent = one.sums.filter((sum) => one.recurrent.has(sum.value));
+  const sum = one.sums.find((sum) => sum.id === pinned && sum.terms > 1) ?? recurrent[0];
   const terms = sum ? one.frames.filter((frame) => frame.to === sum.id && one.nodes[frame.from]?.step !== undefined) : [];
-  if (terms.length > 1) found.push({ kind: "term", name: `‖terms of ${sum.name}‖`, points: terms.map((frame) => [one.nodes[frame.from].step, norm(frame.term)]) });
-  // The bound of the plain net, with a loss at the last step: each state gets its gradient from the next alone.
-  const recurrent = one.sums.filter((sum) => one.recurrent.has(sum.value)), last = found.find(({ kind, points }) => kind === "gradient" && points.length > 1);
-  const [[state, points]] = states.size === 1 ? states : [[null, []]], T = Math.max(...points.map(([t]) => t));
-  const alone = points.every(([t, , , count]) => t === T || !(count > 1)) && recurrent.length === 1 && recurrent[0].terms === points.filter(([t]) => t > 0).length;
-  if (alone && one.slope && last) {
-    const size = last.points.find(([t]) => t === T)[1];
-    const rate = largestSingularValue(one.computation.arrays[recurrent[0].value]) * one.slope;
-    found.push({ kind: "bound", name: `‖<i>d</i>${state.replace("<I>t</I>", "<I>T</I>")}‖ (σ max · max f′)<sup>T − t</sup>`, points: last.points.map(([t]) => [t, size * rate ** (T - t)]) });
-  }
-  return found.map((curve) => ({ ...curve, points: curve.points.sort((a, b) => a[0] - b[0]) })).filter(({ points }) => points.length > 1);
+  found.push({ kind: "term", name: `‖terms of ${sum?.name}‖`, points: terms.map(({ from, term }) => [one.nodes[from].step, norm(term)]) });
+  if (states.size === 1 && recurrent.length === 1 && one.slope) found.push(bound(one, ...states, recurrent[0]));
+  for (const { points } of found) points.sort((a, b) => a[0] - b[0]);
+  return found.filter(({ points }) => points.length > 1);
 }
 
+// The bound of the plain net, ‖dh(T)‖ (σ max · max f′)^(T − t): none where a state gets a gradient from more than the next
+// state, as from a loss of its own, or where U is used more than once in a step.
+function bound(one, [name, states], U) {
+  const T = Math.max(...states.map(({ t }) => t)), last = states.find(({ t }) => t === T).gradient;
+  const alone = last && U.terms === states.filter(({ t }) => t > 0).length && states.every(({ t, count }) => t === T || count <= 1);
+  const rate = largestSingularValue(one.computation.arrays[U.value]) * one.slope, reached = alone ? states.filter(({ count }) => count) : [];
+  const written = `‖<i>d</i>${name.replace("<I>t</I>", "<I>T</I>")}‖ (σ max · max f′)<sup>T − t</sup>`;
+  return { kind: "bound", name: written, points: reached.map(({ t }) => [t, norm(last) * rate ** (T - t)]) };
+}
+
+// The curves of the net that is shown, and the gradients of the others beside it.
 function plot() {
-  const own = curves(net), others = nets.filter((one) => one !== net).flatMap((one) => curves(one).filter(({ kind }) => kind === "gradient").map((curve) => ({ ...curve, kind: "other", name: `${escaped(one.title)}: ${curve.name}` })));
-  const all = [...own, ...others], ts = all.flatMap(({ points }) => points.map(([t]) => t));
+  const beside = nets.filter((one) => one !== net).flatMap((one) =>
+    curves(one).filter(({ kind }) => kind === "gradient").map(({ points, name }) => ({ points, kind: "other", name: `${escaped(one.title)}: ${name}` })));
+  const all = [...curves(net), ...beside];
   at("curves").hidden = all.length === 0;
   if (all.length === 0) return;
-  at("key").innerHTML = all.map(({ kind, dashes, name }) => `<span><svg viewBox="0 0 24 8" aria-hidden="true"><polyline class="${kind}${dashes ?? ""}" points="0,4 24,4"/></svg> ${name}</span>`).join(" ");
-  const powers = all.flatMap(({ points }) => points.map(([, y]) => Math.log10(y))).filter((y) => Number.isFinite(y));
+  const look = ({ kind, dashes }) => `class="${kind}${dashes ?? ""}"`;
+  const sample = (curve) => `<svg viewBox="0 0 24 8" aria-hidden="true"><polyline ${look(curve)} points="0,4 24,4"/></svg>`;
+  at("key").innerHTML = all.map((curve) => `<span>${sample(curve)} ${curve.name}</span>`).join(" ");
+
+  const ts = all.flatMap(({ points }) => points.map(([t]) => t)), first = Math.min(...ts), last = Math.max(...ts);
+  const powers = all.flatMap(({ points }) => points.map(([, y]) => Math.log10(y))).filter(Number.isFinite);
   const low = Math.max(-30, Math.floor(Math.min(...powers, 0))), high = Math.min(30, Math.ceil(Math.max(...powers, low + 1)));
-  const [first, last] = [Math.min(...ts), Math.max(...ts)], box = at("plot"), W = Math.max(240, box.clientWidth), H = Math.max(100, box.clientHeight), left = 38, bottom = 22;
-  const x = (t) => left + ((W - left - 10) * (t - first)) / Math.max(1, last - first);
-  const y = (value) => 8 + (H - bottom - 8) * (1 - (Math.min(high, Math.max(low, Math.log10(value))) - low) / (high - low));
-  const every = Math.ceil((high - low) / 6), steps = [...new Set(ts)].filter(Number.isInteger).sort((a, b) => a - b), some = Math.ceil(steps.length / 10);
-  let drawn = "";
-  for (let power = low; power <= high; power += every) drawn += `<line class="grid" x1="${left}" x2="${W - 10}" y1="${y(10 ** power)}" y2="${y(10 ** power)}"/><text x="${left - 4}" y="${y(10 ** power) + 4}" text-anchor="end">10<tspan dy="-4" font-size="8">${String(power).replace("-", "−")}</tspan></text>`;
-  steps.filter((_, i) => i % some === 0).forEach((t) => (drawn += `<text x="${x(t)}" y="${H - 6}" text-anchor="middle">${t}</text>`));
-  for (const { kind, dashes, points } of all) {
-    drawn += `<polyline class="${kind}${dashes ?? ""}" points="${points.filter(([, value]) => value > 0).map(([t, value]) => `${x(t).toFixed(1)},${y(value).toFixed(1)}`).join(" ")}"/>`;
-    if (kind === "term") points.forEach(([t, value]) => { if (value > 0) drawn += `<circle class="term" cx="${x(t)}" cy="${y(value)}" r="2.5"/>`; });
+  const box = at("plot"), W = Math.max(240, box.clientWidth), H = Math.max(100, box.clientHeight), left = 38, right = W - 10, top = 8, bottom = H - 22;
+  const x = (t) => (left + ((right - left) * (t - first)) / Math.max(1, last - first)).toFixed(1);
+  const atPower = (power) => (bottom - ((bottom - top) * (Math.min(high, Math.max(low, power)) - low)) / (high - low)).toFixed(1);
+  const parts = [], every = Math.ceil((high - low) / 6);
+  for (let power = low; power <= high; power += every) {
+    const y = atPower(power), raised = `<tspan dy="-4" font-size="8">${String(power).replace("-", "−")}</tspan>`;
+    parts.push(`<line class="grid" x1="${left}" x2="${right}" y1="${y}" y2="${y}"/>`);
+    parts.push(`<text x="${left - 4}" y="${Number(y) + 4}" text-anchor="end">10${raised}</text>`);
+  }
+  const steps = [...new Set(ts)].filter(Number.isInteger).sort((a, b) => a - b), some = Math.ceil(steps.length / 10);
+  for (let i = 0; i < steps.length; i += some) parts.push(`<text x="${x(steps[i])}" y="${H - 6}" text-anchor="middle">${steps[i]}</text>`);
+  for (const curve of all) {
+    const points = curve.points.filter(([, value]) => value > 0).map(([t, value]) => [x(t), atPower(Math.log10(value))]);
+    parts.push(`<polyline ${look(curve)} points="${points.map((point) => point.join(",")).join(" ")}"/>`);
+    if (curve.kind === "term") for (const [cx, cy] of points) parts.push(`<circle class="term" cx="${cx}" cy="${cy}" r="2.5"/>`);
   }
   const now = nodeOf(frames[step].from ?? "")?.step ?? nodeOf(frames[step].nodes[0])?.step;
-  if (step > 0 && now >= first && now <= last) drawn += `<line class="time" x1="${x(now)}" x2="${x(now)}" y1="8" y2="${H - bottom}"/>`;
-  const said = all.map(({ name, points }) => `${text(name)} from ${number(points[0][1], 3)} at step ${points[0][0]} to ${number(points.at(-1)[1], 3)} at step ${points.at(-1)[0]}`);
-  box.innerHTML = `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${escaped(said.join("; "))}">${drawn}</svg>`;
+  if (step > 0 && now >= first && now <= last) parts.push(`<line class="time" x1="${x(now)}" x2="${x(now)}" y1="${top}" y2="${bottom}"/>`);
+  const end = ([t, value]) => `${number(value, 3)} at step ${t}`;
+  const said = all.map(({ name, points }) => `${text(name)} from ${end(points[0])} to ${end(points.at(-1))}`).join("; ");
+  box.innerHTML = `<svg viewBox="0 0 ${W} ${H}" width="${W}" height="${H}" role="img" aria-label="${escaped(said)}">${parts.join("")}</svg>`;
 }
 const escaped = (string) => string.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
@@ -671,7 +711,8 @@ function fit() {
   const columns = mode === "beside" ? 2 : 1;
   document.body.classList.toggle("wide", width > 2.1 * height);
   for (const name of ["beside", "over"]) box.classList.toggle(name, mode === name);
-  const part = document.body.classList.contains("embed") ? 0.52 : window.innerWidth <= 960 && window.innerWidth < window.innerHeight ? 0.36 : document.body.classList.contains("wide") ? 0.48 : 0.6;
+  const { classList } = document.body, upright = window.innerWidth <= 960 && window.innerWidth < window.innerHeight;
+  const part = classList.contains("embed") ? 0.52 : upright ? 0.36 : classList.contains("wide") ? 0.48 : 0.6;
   const room = window.innerHeight * part, inside = box.clientWidth;
   const whole = Math.min(inside / (columns * width), room / height, 1.6);
   const used = at("fit").checked ? whole : (zoom ??= Math.max(0.9, whole));
@@ -777,7 +818,8 @@ at("check").onclick = check;
 // On a node or an edge of the figure, which is one stop of the tab key.
 function byKey(event, phase, id) {
   const all = choices(phase), i = all.indexOf(event.currentTarget);
-  const keys = { Enter: () => pin(id), " ": () => pin(id), ArrowDown: () => all[Math.min(i + 1, all.length - 1)].focus(), ArrowUp: () => all[Math.max(i - 1, 0)].focus() };
+  const focus = (i) => all[Math.max(0, Math.min(i, all.length - 1))].focus();
+  const keys = { Enter: () => pin(id), " ": () => pin(id), ArrowDown: () => focus(i + 1), ArrowUp: () => focus(i - 1) };
   if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   event.stopPropagation();
@@ -859,7 +901,10 @@ const numberOf = (id) => (nodeOf(found(id)) ? nodes[found(id)].number : sumOf(fo
 const nested = ({ shape, values, norm }) => {
   if (!values) return norm;
   let rows = [...values];
-  for (const length of [...shape].reverse()) rows = Array.from({ length: sizeOf(shape) ? rows.length / length : 0 }, (_, i) => rows.slice(i * length, (i + 1) * length));
+  for (const length of [...shape].reverse()) {
+    const count = length ? rows.length / length : 0;
+    rows = Array.from({ length: count }, (_, i) => rows.slice(i * length, (i + 1) * length));
+  }
   return rows[0] ?? rows;
 };
 
@@ -869,8 +914,11 @@ window.bptt = {
   gradient: (id) => { const gradient = gradientsInTheEnd.get(found(id)); return gradient ? nested(gradient.total) : null; },
   set(id, value) {
     const leaf = numberOf(id), flat = [value].flat(Infinity).map(Number), { shape } = net.computation.arrays[leaf];
-    if (!net.leaves.has(leaf)) throw new Error(`bptt.set(${JSON.stringify(id)}): ${net.fixed ? `nothing can be changed: ${net.fixed}` : "only inputs and parameters can be changed"}`);
-    if (flat.length !== sizeOf(shape) || !flat.every(Number.isFinite)) throw new Error(`bptt.set(${JSON.stringify(id)}): ${sizeOf(shape)} finite numbers are needed, of the shape (${shape.join(", ")})`);
+    const call = `bptt.set(${JSON.stringify(id)})`, why = net.fixed ? `nothing can be changed: ${net.fixed}` : "only inputs and parameters can be changed";
+    if (!net.leaves.has(leaf)) throw new Error(`${call}: ${why}`);
+    if (flat.length !== sizeOf(shape) || !flat.every(Number.isFinite)) {
+      throw new Error(`${call}: ${sizeOf(shape)} finite numbers are needed, of the shape (${shape.join(", ")})`);
+    }
     change(leaf, flat.entries());
   },
   reset: (id) => reset(id === undefined ? undefined : numberOf(id)),

@@ -23,8 +23,7 @@ class Page:
     source: str = field(repr=False)
 
     def _repr_html_(self) -> str:
-        look = 'title="A computational graph" style="width: 100%; height: 42rem; border: 0"'
-        return f'<iframe srcdoc="{html.escape(self.source)}" {look}></iframe>'
+        return f'<iframe title="Graph" srcdoc="{html.escape(self.source)}" style="width:100%;height:42rem"></iframe>'
 
 
 def build(stories: Mapping[str, Story]) -> Page:
