@@ -12,6 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
+from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.program.assignments import Assignment, Assignments, pattern
 from tinygrad_rnn.program.equations import Equations
 from tinygrad_rnn.program.expressions import Part, Ref
@@ -36,8 +37,7 @@ def written(trace: Trace, rolled: bool = False, level: str = "named") -> str:
     Raises:
         ValueError: another level, or a primitive that is not in the table and so cannot be written.
     """
-    if level not in ("named", "primitives"):
-        raise ValueError(f"written(level={level!r}): not one of 'named', 'primitives'")
+    one_of("written", "level", level, ("named", "primitives"))
     schedule = Schedule(trace, folds=level == "named")
     return _Text(Assignments(schedule), rolled).module()
 
