@@ -618,7 +618,7 @@ def test_gradients_are_called_after_their_arguments():
     assert "loss, [dV, dc, dV2, dc2] = bptt(x, Y, V, c, V2, c2)" in text
     assert re.search(r"dV = np\.outer\(\w+, x\)", text) and re.search(r"dV2 = np\.outer\(dy2, tanh_y\)", text)
     assert "y = V x + c,  y2 = V2 tanh(y) + c2,  L = ½ Σ (y2 − Y)²\n" in text
-    assert "dV2 = dy2 ᵗtanh(y),  dy = tanh′(y) ⊙ ᵗV2 dy2,  dV = dy ᵗx\n" in text
+    assert "dc2 = dy2,  dV2 = dy2 ᵗtanh(y),  dy = tanh′(y) ⊙ ᵗV2 dy2,  dc = dy,  dV = dy ᵗx\n" in text
 
 
 def test_comments_tell_apart_what_the_code_tells_apart():

@@ -50,8 +50,9 @@ class Schedule:
         self._pass_steps()  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
         place = {x: i for i, x in enumerate(self.live)}
-        after = {x: place[x.inputs[0]] for x in self.own if self.near.get(x.inputs[0], 0) is None}
-        self.live.sort(key=lambda x: after.get(x, place[x]))
+        # An output of its own follows what it is, unless that is of a step: it would stand within a loop.
+        place |= {x: place[x.inputs[0]] for x in self.own if self.near.get(x.inputs[0], 0) is None}
+        self.live.sort(key=place.__getitem__)
 
     def _is_timeless(self, x: Node) -> bool:
         return x.step is None and (x in self.own or x in self.gathered or (x.name, x.layer) in self.timeless)
@@ -59,9 +60,9 @@ class Schedule:
     def _pass_steps(self) -> None:
         """Find `near`, given the names of the variables that belong to no step.
 
-        `steps.steps` asks what a node waits for, and `algebra.variables.time_steps` where it is drawn; here it is the step among
-        whose lines a person writes it. The backward pass runs from the last step to the first, so that on the way back
-        a node waits for the earliest step of what it is made of, where it is the latest on the way there.
+        `steps.steps` asks what a node waits for, and `algebra.variables.time_steps` where it is drawn; here it is the
+        step among whose lines a person writes it. The backward pass runs from the last step to the first, so that on
+        the way back a node waits for the earliest step of what it is made of, where it is the latest on the way there.
         """
         self.near: dict[Node, int | None] = {}
         for node in self.live:

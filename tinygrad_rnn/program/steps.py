@@ -122,12 +122,8 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
         static = (shape,)
     elif not (primitive.by_element or by_rows):
         return None
-    inputs = []
-    for column, same in zip(columns, shared, strict=True):
-        x = column[0] if same else stacks.setdefault(column, stacked(column))
-        missing = len(first.shape) - column[0].ndim
-        if not same and missing > 0 and not by_rows:
-            wide = (count, *(1,) * missing, *column[0].shape)
-            x = made(P.reshape, (x,), (wide,), wide, x, step=None)
-        inputs.append(x)
+    different = [column for column, same in zip(columns, shared, strict=True) if not same]
+    if not by_rows and any(column[0].ndim < first.ndim for column in different):
+        return None  # a number in each step would be repeated along the steps
+    inputs = [stacks.setdefault(x, stacked(x)) if x in different else x[0] for x in columns]
     return replace(first, inputs=tuple(inputs), static=static, shape=shape, step=None)
