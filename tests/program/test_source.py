@@ -187,9 +187,9 @@ def bptt(xs, Y, W, U, b, V, c):
     dU = np.zeros_like(U)
     dW = np.zeros_like(W)
 
-    # dy = y − Y,  dV = dy ᵗh(3),  dh(3) = ᵗV dy
+    # dy = y − Y,  dc = dy,  dV = dy ᵗh(3),  dh(3) = ᵗV dy
     dy = 0.5 * (2.0 * difference)
-    dc = dy
+    dc = dy.copy()
     dV = np.outer(dy, h[3])
     dh[3] = V.T @ dy
 
@@ -409,6 +409,8 @@ def test_a_sum_does_not_change_what_it_adds():
 def test_several_gradients_that_are_one_array():
     a, b = Tensor(np.ones(3), True, "a"), Tensor(np.ones(3), True, "b")
     assert_written(lambda x: tg.square(tg.label(a + b, "s") * x).sum(), (np.arange(3.0),), [a, b])
+    A, B = Tensor(np.eye(2), True, "A"), Tensor(np.eye(2), True, "B")
+    assert_written(lambda: tg.square(A.T + B).sum(), (), [A, B])
 
 
 def test_parameters_that_play_no_part():
@@ -616,7 +618,7 @@ def test_gradients_are_called_after_their_arguments():
     assert "loss, [dV, dc, dV2, dc2] = bptt(x, Y, V, c, V2, c2)" in text
     assert re.search(r"dV = np\.outer\(\w+, x\)", text) and re.search(r"dV2 = np\.outer\(dy2, tanh_y\)", text)
     assert "y = V x + c,  y2 = V2 tanh(y) + c2,  L = ½ Σ (y2 − Y)²\n" in text
-    assert "dV2 = dy2 ᵗtanh(y),  dy = tanh′(y) ⊙ ᵗV2 dy2,  dV = dy ᵗx\n" in text
+    assert "dc2 = dy2,  dV2 = dy2 ᵗtanh(y),  dy = tanh′(y) ⊙ ᵗV2 dy2,  dc = dy,  dV = dy ᵗx\n" in text
 
 
 def test_comments_tell_apart_what_the_code_tells_apart():

@@ -77,9 +77,9 @@ class Assignments:
         self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one
         self.named: dict[int | None, str] = {}  # these names, by when a node was born
         self.seen: Counter = Counter()
-        called: dict[Callable, Node] = {}
+        called: dict[Callable, str] = {}
         for node in schedule.live:
-            called |= dict.fromkeys(to_define(schedule.expressions[node]), node)
+            called |= dict.fromkeys(to_define(schedule.expressions[node]), node.primitive.name)
         self.helpers, self.definitions = helpers(called, self._new)
         leaves = [*zip(trace.graph.inputs, trace.input_names, strict=True)]
         leaves += [(x, self._lettered(x, "parameter")) for x in trace.graph.parameters]
@@ -88,11 +88,9 @@ class Assignments:
 
         self.lines: list[Assignment] = []
         self.zeros: dict[str, str] = {}
-        self.gradient_of: dict[Node, Node] = {}  # the arguments whose gradients nodes are
-        self.own: dict[int, Ref] = {}  # the variables that outputs are returned as, where these are not the nodes'
-        self._reserve()  # before others take the names
-        self.waiting = dict(self.own)
-        self.copied = {x for x in schedule.outputs if x.name is not None and schedule.outputs.count(x) > 1}
+        self.gradient_of = dict(zip(schedule.outputs[1:], trace.wrt))  # noqa: B905 - further outputs follow
+        for gradient, x in self.gradient_of.items():  # before others take the names
+            self.ref[gradient] = Ref(self._new(f"d{self.ref[x].name}"))
         names = {(x.name, x.layer) for x in schedule.gathered if x.name is not None}
         alike = [x for x in schedule.lines if (x.name, x.layer) in names and not x.is_leaf]  # at other steps
         self.sums = {x: schedule.sums.get(x, [x]) for x in [*alike, *schedule.gathered]}
@@ -102,11 +100,8 @@ class Assignments:
                 self._write(node)
             for whole, term in terms[node]:
                 self._add(whole, term, completes=term is self.sums[whole][-1])
-            if schedule.near.get(node, 0) is None and node not in schedule.forward:
-                self._return(node)
-        self._return(*schedule.outputs)
         self.lines.sort(key=lambda line: not line.forward)
-        self.returned = [self.own.get(i) or self.ref[x] for i, x in enumerate(schedule.outputs)]
+        self.returned = [self.ref[x] for x in schedule.outputs]
 
     # Names
 
@@ -187,35 +182,11 @@ class Assignments:
 
     def _write(self, node: Node) -> None:
         value, schedule = self._made(node), self.schedule
+        is_literal = node in schedule.own and node.inputs[0] not in self.ref
+        if node in schedule.outputs and node.primitive.is_view and not is_literal:
+            value = [*value, ".copy()"]  # the caller's own array
         parts = [self._target(node, value), " = ", *value]
         self.lines.append(Assignment(parts, schedule.near.get(node), node in schedule.forward, node))
-
-    def _reserve(self) -> None:
-        """Name what is returned: the gradient of c is dc also where it is the array of another variable, dy."""
-        trace, outputs = self.schedule.trace, self.schedule.outputs
-        for i, node in enumerate(outputs):
-            again = node in outputs[:i] or node.primitive is None
-            if 0 < i <= len(trace.wrt):
-                of = trace.wrt[i - 1]
-                ref = Ref(self._new(f"d{self.ref[of].name}"))
-                if again or node.name != f"d{trace.wrt_names[i - 1]}":
-                    self.own[i] = ref
-                else:
-                    self.gradient_of[node], self.ref[node] = of, ref
-            elif again:
-                self.own[i] = Ref(self._new("output" if i else "loss"))
-
-    def _return(self, *nodes: Node) -> None:
-        """Outputs that have variables of their own; what is returned twice, or is an argument, as a copy."""
-        for i, ref in list(self.waiting.items()):
-            node = self.schedule.outputs[i]
-            if node in nodes:
-                value = self._operand(node, node)
-                if node in self.ref and (node.primitive is None or node in self.copied or node.primitive.is_view):
-                    value = [*value, ".copy()"]
-                self.copied.add(node)
-                self.lines.append(Assignment([ref, " = ", *value], None, False))
-                del self.waiting[i]
 
     # Expressions
 

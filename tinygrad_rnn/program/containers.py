@@ -37,22 +37,26 @@ def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
     return function(value)
 
 
-def structure_key(structure: Any) -> Any:
-    """A structure as a key of a dict; objects in it are told apart by their own ==.
+def structure_key(value: Any) -> Any:
+    """A value, or what `flattened` has made of one, as a key of a dict; objects are told apart by their types and ==.
 
     Raises:
         TypeError: an object that cannot be a key.
     """
-    if isinstance(structure, (list, tuple)):
-        return type(structure), *map(structure_key, structure)
-    if isinstance(structure, dict):
-        return dict, *((key, structure_key(x)) for key, x in structure.items())
+    if isinstance(value, (list, tuple)):
+        return type(value), *map(structure_key, value)
+    if isinstance(value, dict):
+        return dict, *((key, structure_key(x)) for key, x in value.items())
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype, value.tobytes()
+    if isinstance(value, slice):  # which can be a key from Python 3.12 on
+        return slice, repr(value)
     try:
-        hash(structure)
+        hash(value)
     except TypeError:
-        kind = type(structure).__name__
+        kind = type(value).__name__
         raise TypeError(f"a program's input: a {kind} is no array, and changes unnoticed; pass its arrays") from None
-    return type(structure), structure
+    return type(value), value  # True is no index of 1
 
 
 @dataclass(frozen=True)

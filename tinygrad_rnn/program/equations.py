@@ -64,7 +64,8 @@ class Equations:
         order = sorted(dict.fromkeys(x for node in made for x in (*node.inputs, node)), key=lambda x: not x.is_leaf)
         self.writer = _Writer(Names(order), self.ref, self.step_text)
         gradients = {line.node.name.born for line in lines.lines if _is_gradient(line)}
-        self.variables = {x.born: x for x in order if x.born in gradients}  # that have a line for their gradient
+        named = {x.born: x for x in order if x.name is not None}
+        self.variables = {born: x for born, x in named.items() if born in gradients}  # with a line for their gradient
         self.steps: dict[str, set[int | None]] = defaultdict(set)  # of the variables of each name
         for x in self.variables.values():
             self.steps[self.ref[x].name].add(self.ref[x].step)
@@ -73,9 +74,8 @@ class Equations:
             for x, paths, _ in found:
                 paths = paths and [path for path in paths if all(node.primitive.vjps for node, _ in path)]
                 uses[x] += [] if paths == [] else [(target, paths)]
-        parameters = {x: self._alike(uses[x]) for x in self.variables.values() if x.is_leaf}
-        self.summed = {x for x, groups in parameters.items() if len(groups) < len(uses[x])}
-        self.uses = {x: [[use] for use in reversed(uses[x])] for x in self.variables.values()} | parameters
+        self.uses = {x: self._alike(uses[x] if x.is_leaf else uses[x][::-1]) for x in self.variables.values()}
+        self.summed = {x for x, groups in self.uses.items() if len(groups) < len(uses[x])}
 
     def of(self, lines: Sequence[Assignment], now: int | None, inside: bool) -> list[str]:
         """The equations of lines that belong to a step, in or outside of a loop."""

@@ -12,8 +12,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,18 +44,14 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     function: Callable | None
-    arguments: tuple
-    keywords: dict
+    arguments: tuple = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
     node: Node | None = None
 
     __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
         raise TypeError("no single expression")
-
-    def call(self, function: Callable, *arguments: Any, **keywords: Any) -> "Expression":
-        """A call of a function on it, and on other arguments."""
-        return Expression(function, arguments, keywords)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> "Expression":
         if ufunc.nout > 1 or method == "at":
@@ -74,16 +69,16 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
         """A call of a function of NumPy, unless it does more than an expression says."""
         if "out" in keywords or set(np.geterr().values()) != {"raise"}:
             raise TypeError("no single expression")
-        return self.call(function, *arguments, **keywords)
+        return Expression(function, tuple(arguments), keywords)
 
     def __getitem__(self, index: Any) -> "Expression":
-        return self.call(operator.getitem, self, index)
+        return Expression(operator.getitem, (self, index))
 
     def __pow__(self, exponent: Any) -> "Expression":
-        return self.call(operator.pow, self, exponent)
+        return Expression(operator.pow, (self, exponent))
 
     def __rpow__(self, base: Any) -> "Expression":
-        return self.call(operator.pow, base, self)
+        return Expression(operator.pow, (base, self))
 
     def __getattr__(self, name: str) -> Any:
         """The shape and type of its value, and methods, as an array has them."""
@@ -91,12 +86,13 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
             return getattr(self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)), name)
         if name not in ("reshape", "transpose", "astype"):
             raise AttributeError(name)
-        return partial(self.call, getattr(np.ndarray, name), self)
+        return lambda *arguments, **keywords: Expression(getattr(np.ndarray, name), (self, *arguments), keywords)
 
     @property
     def T(self) -> "Expression":
-        """The axes reversed."""
-        return self.call(np.ndarray.transpose, self, None)
+        """The axes reversed; twice, as they were."""
+        turned = self.function is np.ndarray.transpose and self.arguments[1:] == (None,)
+        return self.arguments[0] if turned else self.transpose(None)
 
     def on(self, value: Callable[[Node], Any]) -> Any:
         """Its value, where each operand has the one of its node."""
@@ -121,12 +117,16 @@ def _replaced(argument: Any, new: Callable[[Expression], Any]) -> Any:
 
 def operand(node: Node) -> Expression:
     """An operand that stands for a node."""
-    return Expression(None, (), {}, node)
+    return Expression(None, node=node)
 
 
-def read(node: Node) -> Expression:
-    """The expression of a node's inputs that it computes, or a call of its primitive's forward function."""
-    primitive, operands = node.primitive, [operand(x) for x in node.inputs]
+def read(node: Node, known: Mapping[Node, Expression] = {}) -> Expression:
+    """The expression of a node's inputs that it computes, or a call of its primitive's forward function.
+
+    Args:
+        known: the expressions of inputs that are no operands.
+    """
+    primitive, operands = node.primitive, [known.get(x, operand(x)) for x in node.inputs]
     inputs = len(primitive.vjps) if primitive.vjps and not primitive.variadic else len(operands)
     arguments = [*operands[:inputs], *filled(node.static, iter(operands[inputs:]))]
     if primitive.code is not None:
@@ -136,7 +136,7 @@ def read(node: Node) -> Expression:
         found = primitive.forward(*arguments)
         if isinstance(found, Expression) and _is_tree(found):
             return found
-    return operands[0].call(primitive.forward, *arguments)
+    return Expression(primitive.forward, tuple(arguments))
 
 
 def _is_tree(found: Expression) -> bool:
@@ -153,7 +153,7 @@ def _coded(primitive: Primitive, arguments: Sequence[Any]) -> Expression:
         if isinstance(x, ast.Name) and x.id in named:
             x.id = "np" if named[x.id] is np else f"\0{x.id}\0"
     pieces = ast.unparse(code).split("\0")
-    return Expression(eval, tuple([named[x] if i % 2 else x for i, x in enumerate(pieces)]), {})
+    return Expression(eval, tuple([named[x] if i % 2 else x for i, x in enumerate(pieces)]))
 
 
 # How functions are written: as operators, or by name; and what their results are called.

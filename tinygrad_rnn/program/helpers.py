@@ -13,19 +13,17 @@ from types import FunctionType
 
 import numpy as np
 
-from tinygrad_rnn.program.graph import Node
 
-
-def helpers(called: Mapping[Callable, Node], fresh: Callable[[str], str]) -> tuple[dict[Callable, str], list[str]]:
+def helpers(called: Mapping[Callable, str], fresh: Callable[[str], str]) -> tuple[dict[Callable, str], list[str]]:
     """The names of functions, and of those that they call, and the texts that define them.
 
     Args:
-        called: what calls each function. fresh: makes a name of a word.
+        called: the functions, each with the name of a primitive that calls it. fresh: makes a name of a word.
 
     Raises:
         ValueError: the source of a function is not there, or needs what stands around it.
     """
-    of = {function: node.primitive.name for function, node in called.items()}
+    of = dict(called)
     sources: dict[Callable, str] = {}
     uses: dict[Callable, dict[str, Callable]] = {}
     waiting = list(of)

@@ -82,33 +82,25 @@ class _Function:
 
     def base(self, x: Node) -> Node:
         """The node in whose memory a node stands."""
-        while x in self.looks:
-            x = x.inputs[0]
-        return x
-
-    def array(self, x: Node) -> np.ndarray | None:
-        """The array of a node or a constant; None for an input or a parameter, and what looks at these."""
-        if x not in self.looks:
-            return self.arrays.get(x, x.value)
-        looked_at = self.array(x.inputs[0])
-        return None if looked_at is None else self.looks[x].on(lambda _: looked_at)
+        return _looked_at(self.looks[x]) if x in self.looks else x
 
     def name(self, x: Node) -> str:
         """The name of a leaf, or of a node that has been computed."""
         if x not in self.names and x in self.looks:
             return self.view(self.looks[x])
         if x not in self.names:
-            self.names[x] = self.bind(self.array(x), "c" if x.is_leaf else "a")
+            self.names[x] = self.bind(self.arrays.get(x, x.value), "c" if x.is_leaf else "a")
         return self.names[x]
 
     def view(self, look: Expression) -> str:
         """A look at a value, such as its transpose: made once for an array of ours; else where it is needed, and kept
         there if that is for the second time."""
-        base = _looked_at(look)
-        if look is base:
-            return self.name(base.node)
-        array, text = self.array(base.node), "".join(map(str, Printer(lambda x: [self.name(x)], {}).parts(look)))
+        text = "".join(map(str, Printer(lambda x: [self.name(x)], {}).parts(look)))
+        if look.function is None:
+            return text
         if text not in self.views:
+            base = _looked_at(look)
+            array = self.arrays.get(base, base.value)
             view = None if array is None else look.on(lambda _: array)
             is_ours = view is not None and np.may_share_memory(view, array)
             self.views[text] = self.bind(view) if is_ours else text
@@ -154,7 +146,7 @@ class _Function:
             return self._by_element(node, out, names)
         if _sums_rows(node):
             ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
-            return [self.call(np.dot, ones, self.view(_rows(operand(inputs[0]))), out)]
+            return [self.call(np.dot, ones, self.view(_rows(self.looks.get(inputs[0], operand(inputs[0])))), out)]
         if primitive.reduction is not None:
             arguments = names[0], str(static[0]), "None", out, str(static[1])
             return [self.call(primitive.reduction.reduce, *arguments, name=f"{primitive.name}_over")]
@@ -177,7 +169,7 @@ class _Function:
 
     def _product(self, node: Node, out: str) -> str:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
-        product = read(node)
+        product = read(node, self.looks)
         a, b = product.arguments
         if product.function == np.multiply.outer:
             return self.call(np.multiply, self.view(a[:, None]), self.view(b), out)
@@ -244,28 +236,25 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndar
 
 
 def _looks(graph: Graph) -> dict[Node, Expression]:
-    """The nodes that are their input's memory, looked at in another way, and how."""
+    """The nodes that are the memory of another, and how they look at it: once, or several times."""
     looks: dict[Node, Expression] = {}
-    in_a_row = {node for node in graph.nodes if not node.primitive.is_view}  # its elements, so that it can be reshaped
-    for node in graph.nodes:
-        look = read(node) if node.primitive.is_view else None
-        if look is None or _looked_at(look) is not look.arguments[0]:
-            continue
+    for node in (x for x in graph.nodes if x.primitive.is_view):
+        look = read(node, looks)
         x, *how = look.arguments
         if look.function is operator.getitem:
             index = how[0] if isinstance(how[0], tuple) else (how[0],)
             if all(i is None or i is Ellipsis or type(i) in (int, slice) for i in index):
                 looks[node] = x[index if Ellipsis in index else (*index, ...)]  # so that one element is an array too
-        elif look.function is np.ndarray.transpose or x.node in in_a_row:
+        elif look.function is np.ndarray.transpose or (look.function is np.ndarray.reshape and x.function is None):
             looks[node] = look
     return looks
 
 
-def _looked_at(x: Expression) -> Expression | None:
-    """The operand that is looked at, once or several times; None if there is none."""
-    while isinstance(x, Expression) and x.function in (np.ndarray.transpose, np.ndarray.reshape, operator.getitem):
-        x = x.arguments[0]
-    return x if isinstance(x, Expression) and x.function is None else None
+def _looked_at(look: Expression) -> Node:
+    """The node that is looked at."""
+    while look.function is not None:
+        look = look.arguments[0]
+    return look.node
 
 
 def _rows(x: Expression) -> Expression:

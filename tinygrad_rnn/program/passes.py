@@ -21,8 +21,9 @@ from tinygrad_rnn import primitives as P
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.observer import observer
+from tinygrad_rnn.program.containers import structure_key
 from tinygrad_rnn.program.graph import Graph, Node, constant, made, replaced, rewritten
-from tinygrad_rnn.program.steps import batched, cycles, is_large, roles, stacked, static_key, steps
+from tinygrad_rnn.program.steps import batched, cycles, is_large, roles, stacked, steps
 from tinygrad_rnn.program.watchers import Recorder
 from tinygrad_rnn.tensor import Tensor
 
@@ -36,7 +37,7 @@ def expanded(graph: Graph) -> Graph:
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node | None:
         if not node.primitive.is_composite:
             return None
-        key = node.primitive, static_key(node.static), *[(x.shape, x.dtype) for x in inputs]
+        key = node.primitive, structure_key(node.static), *[(x.shape, x.dtype) for x in inputs]
         if key not in recorded:
             given = [Tensor(np.zeros(x.shape, x.dtype)) for x in inputs]
             with temporarily(observer, Recorder()):
@@ -108,7 +109,7 @@ def common_subexpressions(graph: Graph) -> Graph:
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
         inputs = tuple([same(x) for x in inputs])
-        return known.setdefault((node.primitive, inputs, static_key(node.static)), node.on(inputs))
+        return known.setdefault((node.primitive, inputs, structure_key(node.static)), node.on(inputs))
 
     return rewritten(graph, rule)
 

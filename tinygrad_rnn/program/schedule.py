@@ -1,7 +1,11 @@
 """The nodes of a trace that are written as lines of their own, and the time step of each."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
+from tinygrad_rnn import primitives as P
+from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.expressions import array_text, read
 from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewritten
 from tinygrad_rnn.program.tracing import Trace
@@ -9,6 +13,8 @@ from tinygrad_rnn.program.tracing import Trace
 DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
 _MOST_TERMS = 8  # as do sums of more terms than this,
 _LONGEST_CONSTANT = 40  # and constants of more characters
+
+_OUTPUT = replace(P.identity, name="output")
 
 
 class Schedule:
@@ -22,13 +28,16 @@ class Schedule:
         step: of each node, its own or `near`. near: the step in whose course a node is computed.
         sums: the terms of each node that is a sum. lines: the nodes that get lines.
         gathered: the sums over time, to which each step adds its terms; within: what these are on the way.
+        own: the outputs that are what another node is, too.
         timeless: the names and layers of the variables that belong to no step.
     """
 
     def __init__(self, trace: Trace, folds: bool):
         self.trace, self.folds = trace, folds
         graph = rewritten(trace.graph, _folded) if folds else replaced(trace.graph, {})
-        self.live, self.outputs = _in_order(graph), graph.outputs
+        self.outputs = _told_apart(graph.outputs, trace)
+        self.own = {*self.outputs} - {*graph.outputs}
+        self.live = _in_order(replace(graph, outputs=self.outputs))
         results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
         self.forward = set(depth_first(results))
         self.expressions = {x: read(x) for x in self.live}
@@ -40,16 +49,20 @@ class Schedule:
         self._find_sums()
         self._pass_steps()  # a sum over time belongs to no step, nor does what is made of it
         self._find_lines()
+        place = {x: i for i, x in enumerate(self.live)}
+        # An output of its own follows what it is, unless that is of a step: it would stand within a loop.
+        place |= {x: place[x.inputs[0]] for x in self.own if self.near.get(x.inputs[0], 0) is None}
+        self.live.sort(key=place.__getitem__)
 
     def _is_timeless(self, x: Node) -> bool:
-        return x.step is None and (x in self.gathered or (x.name, x.layer) in self.timeless)
+        return x.step is None and (x in self.own or x in self.gathered or (x.name, x.layer) in self.timeless)
 
     def _pass_steps(self) -> None:
         """Find `near`, given the names of the variables that belong to no step.
 
-        `steps.steps` asks what a node waits for, and `folding.time_steps` where it is drawn; here it is the step among
-        whose lines a person writes it. The backward pass runs from the last step to the first, so that on the way back
-        a node waits for the earliest step of what it is made of, where it is the latest on the way there.
+        `steps.steps` asks what a node waits for, and `algebra.variables.time_steps` where it is drawn; here it is the
+        step among whose lines a person writes it. The backward pass runs from the last step to the first, so that on
+        the way back a node waits for the earliest step of what it is made of, where it is the latest on the way there.
         """
         self.near: dict[Node, int | None] = {}
         for node in self.live:
@@ -100,14 +113,11 @@ class Schedule:
         self.gathered = over_time | {x for x, terms in self.sums.items() if len(terms) > _MOST_TERMS}
         if not self.folds:
             self.sums = {x: terms for x, terms in self.sums.items() if x in self.gathered}
-        self.within = {y for x in self.sums for y in self.so_far(x)[1:]}
-
-    def so_far(self, x: Node) -> list[Node]:
-        """A sum, and what it is on the way: without its last term, without its last two, and so on."""
-        found = [x]
-        for _ in self.sums[x][2:]:
-            found.append(found[-1].inputs[0])
-        return found
+        self.within: set[Node] = set()
+        for x, terms in self.sums.items():
+            for _ in terms[2:]:
+                x = x.inputs[0]
+                self.within.add(x)
 
     def _find_lines(self) -> None:
         self.lines: dict[Node, None] = {}
@@ -143,3 +153,16 @@ def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
             inputs = (*inputs[:i], x.inputs[0], *inputs[i + 1 :])
     kept = node.unchanged(inputs) if node.name is None else None
     return node.on(inputs) if kept is None else kept
+
+
+def _told_apart(outputs: Sequence[Node], trace: Trace) -> tuple[Node, ...]:
+    """The outputs as nodes of their own: the gradient of c is called dc also where it is the array of dy."""
+    found: list[Node] = []
+    for i, x in enumerate(outputs):
+        of = trace.wrt[i - 1] if 0 < i <= len(trace.wrt) else None
+        is_another = of is not None and x.name is not None and getattr(x.name, "born", None) != of.born
+        if x.is_leaf or x in found or is_another:
+            name = None if of is None else GradientName(trace.wrt_names[i - 1], of.born)
+            x = Node(_OUTPUT, (x,), (), x.shape, x.dtype, name)
+        found.append(x)
+    return tuple(found)

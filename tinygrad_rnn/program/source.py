@@ -12,6 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
+from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.program.assignments import Assignment, Assignments, pattern
 from tinygrad_rnn.program.equations import Equations
 from tinygrad_rnn.program.expressions import Part, Ref
@@ -36,8 +37,7 @@ def written(trace: Trace, rolled: bool = False, level: str = "named") -> str:
     Raises:
         ValueError: another level, or a primitive that is not in the table and so cannot be written.
     """
-    if level not in ("named", "primitives"):
-        raise ValueError(f"written(level={level!r}): not one of 'named', 'primitives'")
+    one_of("written", "level", level, ("named", "primitives"))
     schedule = Schedule(trace, folds=level == "named")
     return _Text(Assignments(schedule), rolled).module()
 
@@ -84,12 +84,10 @@ class _Text:
         if last[0].forward != start.forward or None in (last[0].group, start.group):
             return None
         shift = start.group - last[0].group
-        found, rest, idle = [], iter(block), set()
-        line = next(rest, None)
+        found, rest, idle = [], block[::-1], set()
         for model in last:
-            if line is not None and pattern(model.parts) == pattern(line.parts):
-                found.append(line)
-                line = next(rest, None)
+            if rest and pattern(model.parts) == pattern(rest[-1].parts):
+                found.append(rest.pop())
                 continue
             found.append(model.shifted(shift))
             target, *taken = found[-1].variables()
@@ -100,7 +98,7 @@ class _Text:
             idle.add(target)
         moves = _moves(last, found)
         as_before = moves == _moves(loop[-2], last) if len(loop) > 1 else {*moves} <= {0, shift}
-        return found if line is None and abs(shift) == 1 and as_before else None
+        return found if not rest and abs(shift) == 1 and as_before else None
 
     # Text
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from tinygrad_rnn import primitives as P
+from tinygrad_rnn.program.containers import structure_key
 from tinygrad_rnn.program.graph import Graph, Node, depth_first, made, replaced
 
 Role = Any
@@ -42,22 +41,13 @@ def roles(graph: Graph) -> dict[Node, Role]:
         return x if x.name is None or x in parameters else number(x.name, x.layer, x.shape, x.dtype)
 
     # Which element of a sequence is taken is no difference.
-    static = {x: "element" if x.is_element else static_key(x.static) for x in graph.nodes}
+    static = {x: "element" if x.is_element else structure_key(x.static) for x in graph.nodes}
     what = {x: number(x.primitive, static[x], x.shape, x.dtype) for x in graph.nodes}
     into = {x: [named(y) for y in x.inputs] for x in graph.nodes}
     role: dict[Any, Role] = dict(what)
     for _ in range(_DEEP):
         role = {x: number(what[x], *[role.get(y, y) for y in into[x]]) for x in graph.nodes}
     return role | {y: named(y) for x in graph.nodes for y in x.inputs if y.primitive is None}
-
-
-def static_key(static: Any) -> Any:
-    """Static arguments as a key of a dict."""
-    if isinstance(static, (tuple, list)):
-        return tuple(map(static_key, static))
-    if isinstance(static, np.ndarray):
-        return static.shape, static.dtype, static.tobytes()
-    return (type(static), repr(static) if isinstance(static, slice) else static)  # True is no index of 1
 
 
 def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
@@ -132,12 +122,8 @@ def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[N
         static = (shape,)
     elif not (primitive.by_element or by_rows):
         return None
-    inputs = []
-    for column, same in zip(columns, shared, strict=True):
-        x = column[0] if same else stacks.setdefault(column, stacked(column))
-        missing = len(first.shape) - column[0].ndim
-        if not same and missing > 0 and not by_rows:
-            wide = (count, *(1,) * missing, *column[0].shape)
-            x = made(P.reshape, (x,), (wide,), wide, x, step=None)
-        inputs.append(x)
+    different = [column for column, same in zip(columns, shared, strict=True) if not same]
+    if not by_rows and any(column[0].ndim < first.ndim for column in different):
+        return None  # a number in each step would be repeated along the steps
+    inputs = [stacks.setdefault(x, stacked(x)) if x in different else x[0] for x in columns]
     return replace(first, inputs=tuple(inputs), static=static, shape=shape, step=None)

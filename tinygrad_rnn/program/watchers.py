@@ -15,8 +15,8 @@ from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import calling_line, describe
 from tinygrad_rnn.observer import Observer, observer
 from tinygrad_rnn.primitives import Primitive
+from tinygrad_rnn.program.containers import structure_key
 from tinygrad_rnn.program.graph import AS_TRACED
-from tinygrad_rnn.program.steps import static_key
 from tinygrad_rnn.program.surroundings import changed
 from tinygrad_rnn.tensor import Tensor, record
 
@@ -150,7 +150,7 @@ class SecondRun(Recorder):
         """Compare it with the one of the first run."""
         super().made(node, primitive, inputs, arguments)
         before = self.before[node] = self.next
-        alike = before.primitive is primitive and static_key(before.static) == static_key(node.static)
+        alike = before.primitive is primitive and structure_key(before.static) == structure_key(node.static)
         if not (alike and all(map(self.same, before.inputs, inputs, before.arguments, arguments))):
             raise self.differs(node)
 
