@@ -383,6 +383,14 @@ def test_a_graph_of_gradients_wants_its_inputs_as_they_were():
         tg.grad(y, x, create_graph=True)
 
 
+@pytest.mark.parametrize("turned", [lambda a: a.T, lambda a: a[::-1]], ids=["transposed", "reversed"])
+def test_data_may_be_set_to_another_view_of_itself(turned):
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    expected = turned(x.numpy())
+    x.data = turned(x.data)
+    np.testing.assert_array_equal(x.data, expected)
+
+
 def test_data_that_cannot_carry_a_gradient_is_refused():
     x = leaf([1.0, 2.0], name="x")
     with pytest.raises(TypeError, match="x of shape .* cannot be int64"):

@@ -462,7 +462,15 @@ def _sweep(options: argparse.Namespace) -> int:
 def _dask(address: str) -> Any:
     """A client of the Dask cluster whose scheduler has this address."""
     try:
-        from distributed import Client
+        from distributed import Client, TimeoutError  # on Python 3.10 another one than the built-in
     except ImportError as error:
         raise ImportError('--dask needs Dask: pip install "tinygrad-rnn[dask]"') from error
-    return Client(address, timeout=5)
+
+    class Connected(Client):
+        def start(self, **known: Any) -> None:  # a server of another kind, such as a dashboard, never ends its answer
+            super().start(callback_timeout=6, **known)
+
+    try:
+        return Connected(address, timeout=5)
+    except TimeoutError as error:
+        raise ConnectionError(f"--dask {address}: no Dask scheduler answers there") from error

@@ -55,7 +55,7 @@ def set_data(leaf: Tensor, data: Any) -> None:
     """Give a leaf other data, of its shape; graphs that were made of it keep what it was."""
     if leaf.primitive is not None:
         raise ValueError(f"{describe(leaf)} was made by {leaf.primitive.name}; only the data of a leaf can be set")
-    if leaf.loan and isinstance(data, np.ndarray) and data.base is leaf.value and data.shape == leaf.shape:
+    if leaf.loan and isinstance(data, np.ndarray) and data.__array_interface__ == leaf.value.__array_interface__:
         return  # as after t.data -= x, which has changed it in place
     value = checks.real_array(data)
     if value.shape != leaf.shape:

@@ -10,8 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import active_count
+from threading import Thread, active_count
 
 import numpy as np
 import pytest
@@ -583,6 +584,18 @@ def test_a_dask_address_where_nobody_answers(capsys, tmp_path, address, status, 
     ended, _, err = run(capsys, written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address)
     assert ended == status and err.startswith(f"tinygrad-rnn sweep: {message}") and err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_server_of_another_kind_is_no_dask_scheduler(tmp_path):
+    pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        options = [written(tmp_path, GRID), "--out", tmp_path / "out", "--dask", address]
+        ended = run_script("-m", "tinygrad_rnn", "sweep", *options)
+        server.shutdown()
+    told = f"tinygrad-rnn sweep: --dask {address}: no Dask scheduler answers there\n"
+    assert (ended.returncode, ended.stderr) == (1, told)
 
 
 def test_without_dask_the_error_says_what_to_install(capsys, tmp_path, monkeypatch):
