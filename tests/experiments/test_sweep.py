@@ -124,7 +124,7 @@ def test_a_sample_keeps_to_its_ranges_and_to_its_seed():
     "given, message",
     [
         ({"points": 0, "uniform": {"x": [0, 1]}}, "points=0: a whole number from 1 to 100000"),
-        ({"points": 1, "normal": {"x": [0, 1]}}, "unknown range 'normal'; known: uniform, log_uniform, choice"),
+        ({"points": 1, "gaussian": {"x": [0, 1]}}, "unknown range 'gaussian'; known: uniform, log_uniform, choice"),
         ({"points": 1}, "each name in one of uniform, log_uniform, choice, and one at least"),
         ({"points": 1, "uniform": {"x": [0, 1]}, "choice": {"x": [1]}}, r"not \['x', 'x'\]"),
         ({"points": 1, "uniform": {"x": [1, 1]}}, r"uniform x = \[1, 1\]: a lower number, then"),
