@@ -74,6 +74,7 @@ VIEWS = {
         + tg.sum(tg.linear(B.T, tg.tanh(tg.concatenate([A, A], axis=1) * x[0, 0])[:, ::2]) ** 2)
     ),
     "turned twice": lambda x: tg.sum(np.transpose(np.transpose(x, (1, 0)), (1, 0)) * A) * 2.0,
+    "turned, and taken twice": lambda x: (lambda m: tg.sum(tg.linear(m, m) ** 2 + tg.linear(m[::-1], m)))((A * x).T),
     "turned by axes": lambda x: tg.sum(np.swapaxes(tg.stack([A * x, A]), 0, 2)[1] ** 2),
     "reshaped": lambda x: tg.sum(np.reshape((A * x).T, (6,))[1:5] ** 2),
     "numpy's integers": lambda x: tg.sum((A * x)[: np.int64(2), np.int64(1)] ** 3),

@@ -64,8 +64,8 @@ class Equations:
         order = sorted(dict.fromkeys(x for node in made for x in (*node.inputs, node)), key=lambda x: not x.is_leaf)
         self.writer = _Writer(Names(order), self.ref, self.step_text)
         gradients = {line.node.name.born for line in lines.lines if _is_gradient(line)}
-        named = {x.born: x for x in order if x.name is not None}
-        self.variables = {born: x for born, x in named.items() if born in gradients}  # with a line for their gradient
+        # Those whose gradients have lines; an equation needs names.
+        self.variables = {x.born: x for x in order if x.name is not None and x.born in gradients}
         self.steps: dict[str, set[int | None]] = defaultdict(set)  # of the variables of each name
         for x in self.variables.values():
             self.steps[self.ref[x].name].add(self.ref[x].step)

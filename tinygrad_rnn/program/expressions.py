@@ -40,10 +40,10 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
 
     Attributes:
         function: what is called; None for an operand. arguments, keywords: what it is called with.
-        node: what an operand stands for.
+        node: what an operand stands for, or a call, where it is known to be a node.
     """
 
-    function: Callable | None
+    function: Callable | None = None
     arguments: tuple = ()
     keywords: Mapping[str, Any] = field(default_factory=dict)
     node: Node | None = None
@@ -115,18 +115,13 @@ def _replaced(argument: Any, new: Callable[[Expression], Any]) -> Any:
     return new(argument) if isinstance(argument, Expression) else argument
 
 
-def operand(node: Node) -> Expression:
-    """An operand that stands for a node."""
-    return Expression(None, node=node)
-
-
 def read(node: Node, known: Mapping[Node, Expression] = {}) -> Expression:
     """The expression of a node's inputs that it computes, or a call of its primitive's forward function.
 
     Args:
-        known: the expressions of inputs that are no operands.
+        known: expressions of inputs, to stand in place of operands.
     """
-    primitive, operands = node.primitive, [known.get(x, operand(x)) for x in node.inputs]
+    primitive, operands = node.primitive, [known.get(x, Expression(node=x)) for x in node.inputs]
     inputs = len(primitive.vjps) if primitive.vjps and not primitive.variadic else len(operands)
     arguments = [*operands[:inputs], *filled(node.static, iter(operands[inputs:]))]
     if primitive.code is not None:
@@ -142,7 +137,7 @@ def read(node: Node, known: Mapping[Node, Expression] = {}) -> Expression:
 def _is_tree(found: Expression) -> bool:
     """Whether a call is the argument of one other at most: it would be written, and made, twice."""
     seen: set[Expression] = set()
-    return not any(x in seen or seen.add(x) for x in found.walk() if x.function is not None)
+    return not any(x in seen or seen.add(x) for x in found.walk() if x.node is None)
 
 
 def _coded(primitive: Primitive, arguments: Sequence[Any]) -> Expression:
@@ -217,7 +212,8 @@ class Printer:
             return self.operand(x.node)
         if function is eval:
             return self._filled(x.arguments[::2], x.arguments[1::2])
-        if function in _WRITTEN and not x.keywords and (function is not np.dot or _are_matrices(x.arguments)):
+        is_operator = function in _WRITTEN and not x.keywords
+        if is_operator and (function is not np.dot or all(0 < np.ndim(y) < 3 for y in x.arguments)):
             return self._filled(_WRITTEN[function].split("{}"), x.arguments)
         if function is operator.getitem:
             return [*self.parts(first), "[", *self._index(*further), "]"]
@@ -266,11 +262,6 @@ class Printer:
             ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
             return [":".join(ends if ends[2] else ends[:2])]
         return ["..."] if index is Ellipsis else self.parts(np.array(index) if isinstance(index, list) else index)
-
-
-def _are_matrices(factors: Sequence[Any]) -> bool:
-    """Whether np.dot of them is their matrix product."""
-    return all(0 < np.ndim(x) < 3 for x in factors)
 
 
 def _joined(lists: Iterable[list[Part]]) -> list[Part]:

@@ -11,12 +11,13 @@ import math
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_rnn.primitives import axes_of
-from tinygrad_rnn.program.expressions import Expression, Printer, operand, read
+from tinygrad_rnn.program.expressions import Expression, Printer, read
 from tinygrad_rnn.program.graph import Graph, Node
 
 _BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
@@ -146,7 +147,8 @@ class _Function:
             return self._by_element(node, out, names)
         if _sums_rows(node):
             ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
-            return [self.call(np.dot, ones, self.view(_rows(self.looks.get(inputs[0], operand(inputs[0])))), out)]
+            rows = _rows(self.looks.get(inputs[0], Expression(node=inputs[0])))
+            return [self.call(np.dot, ones, self.view(rows), out)]
         if primitive.reduction is not None:
             arguments = names[0], str(static[0]), "None", out, str(static[1])
             return [self.call(primitive.reduction.reduce, *arguments, name=f"{primitive.name}_over")]
@@ -244,9 +246,10 @@ def _looks(graph: Graph) -> dict[Node, Expression]:
         if look.function is operator.getitem:
             index = how[0] if isinstance(how[0], tuple) else (how[0],)
             if all(i is None or i is Ellipsis or type(i) in (int, slice) for i in index):
-                looks[node] = x[index if Ellipsis in index else (*index, ...)]  # so that one element is an array too
+                look = x[index if Ellipsis in index else (*index, ...)]  # so that one element is an array too
+                looks[node] = replace(look, node=node)
         elif look.function is np.ndarray.transpose or (look.function is np.ndarray.reshape and x.function is None):
-            looks[node] = look
+            looks[node] = replace(look, node=node)
     return looks
 
 
