@@ -346,6 +346,17 @@ class TestHighlight:
             tg.draw.backward(unrolled(1), highlight=5)
 
 
+@pytest.mark.parametrize("options", [{"parameters": False}, {"level": "states"}], ids=lambda o: next(iter(o)))
+def test_an_output_that_is_made_of_parameters_alone_is_drawn(options):
+    W = tg.Tensor(np.ones((3, 2)), requires_grad=True, name="W")
+    penalty = tg.label((W * W).sum(), "R")
+    loss = tg.label((tg.tanh(W @ np.ones(2)) ** 2).sum(), "L")
+    for outputs in (penalty, [loss, penalty]):
+        for view in (tg.draw.forward, tg.draw.backward):
+            drawn = [node.label for node in view(outputs, **options).nodes if node.kind == "output"]
+            assert drawn == (["R"] if outputs is penalty else ["L", "R"])
+
+
 class TestParametersAndFit:
     @each_view
     @every_net

@@ -210,6 +210,9 @@ class Unfolded:
                 q = place(use.source if column in self.gap else target, column)
                 link = Link(p, q, use.users[0], None if q.kind == "elided" else use.paths)
                 self.weights[links.setdefault((p, q), link)] += weights.get((use.source, target), ())
+        for x in self.outputs:  # one that is made of parameters alone may have no link
+            if x in uses and self.columns[x] not in self.gap:
+                place(x, self.columns[x])
         return list(found.values()), list(links.values())
 
     def _column(self, x: Tensor, user: Tensor) -> float:
