@@ -455,6 +455,11 @@ def test_what_is_misspelt_is_told_as_it_may_be_meant(capsys, arguments, meant):
     assert (status, out) == (2, "") and f"; did you mean {meant}? (see tinygrad-rnn " in err and err.count("\n") == 1
 
 
+def test_what_is_refused_is_not_what_may_be_meant(capsys):
+    status, _, err = run(capsys, "draw", "--frames", "folder", "--format", "gif")
+    assert status == 2 and "invalid choice: 'gif'" in err and "did you mean" not in err
+
+
 def test_a_pipe_that_nobody_reads_is_no_error():
     ours, theirs = os.pipe()
     os.close(ours)

@@ -89,7 +89,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         wrong = re.search(r"(?:invalid choice|unrecognized arguments): '?([\w-]+)", message)
-        near = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", self.format_help()), 1) if wrong else []
+        known = re.findall(r"[\w-]+", message.partition("choose from")[2] or self.format_help())
+        near = difflib.get_close_matches(wrong[1], known, 1) if wrong else []
         message += f"; did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
