@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import is_parameter, steps_written
+from tinygrad_rnn.algebra.columns import columns_of, is_parameter, steps_written
 from tinygrad_rnn.algebra.typesetting import ACCENTS, GREEK
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -108,7 +108,7 @@ NOTATIONS = {
 
 
 class Names:
-    """The names of the nodes of a graph.
+    """The names of the nodes of a graph, with their time steps.
 
     Where several nodes have one name, at one step and in one layer, as those of two nets over the same steps, they are
     told apart: h, h′, h″. A nameless array is a letter that no variable has, and a nameless output is L.
@@ -117,12 +117,14 @@ class Names:
         nodes: of the graph, in topological order. outputs: the last of them, if not given.
 
     Attributes:
+        columns, time_steps: of the graph, as `columns_of` has them.
         steps: the time step that each node is written with, for those that have one.
     """
 
     def __init__(self, nodes: Sequence[Tensor], outputs: Sequence[Tensor] = ()):
         self.nodes, outputs = nodes, set(outputs or nodes[-1:])
-        self.steps: dict[Tensor, int | str] = steps_written(nodes)
+        self.columns, self.time_steps = columns_of(nodes)
+        self.steps: dict[Tensor, int | str] = steps_written(nodes, self.columns, self.time_steps)
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:

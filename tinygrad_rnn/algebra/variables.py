@@ -22,12 +22,14 @@ Path = tuple[Hop, ...]  # the local derivatives to multiply, the output's end fi
 class Use(NamedTuple):
     """One variable in the making of another: the paths between them, and the primitives that it goes into, last first.
 
-    `paths` is None where they are too many to be written.
+    `paths` is None where they are too many to be written. `weights` are the parameters that the source is multiplied by
+    on its way, where these are no variables of their own.
     """
 
     source: Tensor
     paths: list[Path] | None
     users: list[Tensor]
+    weights: Sequence[Tensor] = ()
 
 
 def time_steps(order: Sequence[Tensor]) -> dict[Tensor, int | None]:

@@ -17,6 +17,7 @@ import numpy as np
 from tinygrad_rnn.algebra import formulas
 from tinygrad_rnn.algebra.formulas import Hop, Path
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, times, transposed
+from tinygrad_rnn.algebra.typesetting import MARKUP
 from tinygrad_rnn.algebra.writer import ATOM, PRODUCT, SUM, Writer
 from tinygrad_rnn.backward import passed_back
 from tinygrad_rnn.draw.grid import Link, Place
@@ -106,11 +107,12 @@ class Equations:
 
     def __init__(self, unfolded: Unfolded):
         self.unfolded = unfolded
-        self.labels = Labels(unfolded, unfolded.markup)
+        self.labels = Labels(unfolded, MARKUP)
         self.drawn = {p.tensor: p for p in unfolded.places if p.kind != "elided"}
         ids = {x: p.id for x, p in self.drawn.items()}
-        self.letters = unfolded.write(kind=_Letters, gradient=lambda x: self.gradient(self.drawn[x]))
-        self.numbers = unfolded.write(kind=_Numbers, values=unfolded.values, ids=ids)
+        of = unfolded.names, unfolded.notation, MARKUP, True
+        self.letters = _Letters(*of, gradient=lambda x: self.gradient(self.drawn[x]))
+        self.numbers = _Numbers(*of, values=unfolded.values, ids=ids)
         self.ends = {p.tensor for p in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
 
     def forward(self, p: Place) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.placement import GAP, SIGMA, Placement, arrange
@@ -11,15 +12,13 @@ from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
-WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
-
 
 class Labels:
-    """The labels of an unfolded graph, as one writer sets them."""
+    """The labels of an unfolded graph in one setting."""
 
-    def __init__(self, unfolded: Unfolded, writer: Writer):
-        self.unfolded, self.writer = unfolded, writer
-        self.setting = writer.setting
+    def __init__(self, unfolded: Unfolded, setting: Typesetting):
+        self.unfolded, self.setting = unfolded, setting
+        self.writer = writer = Writer(unfolded.names, unfolded.notation, setting, brief=True)
         self.has_gradients = any(isinstance(x.name, GradientName) for x in unfolded.columns)
         outputs = " + ".join(map(writer.variable, unfolded.outputs))
         self.output = outputs if len(unfolded.outputs) == 1 else f"({outputs})"
@@ -90,9 +89,8 @@ class Labels:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
         if link.target.kind == "elided":
             return "⋯"
-        found = None if self.unfolded.level == "states" else self.unfolded.derivatives.get(link)
-        if found is not None and text_width(self.unfolded.writer.text(found), EDGE_FONT) <= WIDEST:
-            return self.writer.text(found)
+        if link in self.unfolded.derivatives:
+            return self.writer.text(self.unfolded.derivatives[link])
         direct = link in self.unfolded.bypassed
         return self.setting.derivative(self.name(link.target), self.name(link.source), direct)
 
@@ -106,7 +104,7 @@ class Labels:
     def weights(self, link: Link) -> dict[str, list[str]]:
         """The weights on an arrow, and what each stands for: U for U_i, U_f and so on of the gates of a cell."""
         found: dict[str, list[Tensor]] = defaultdict(list)
-        for x in sorted(set(self.unfolded.weights[link]), key=lambda x: x.born):
+        for x in sorted(link.weights, key=lambda x: x.born):
             found[self.writer.variable(x) if x.name is None else self.writer.letter(x)].append(x)
         names = {letter: [self.writer.variable(x) for x in of] for letter, of in found.items()}
         return {of[0] if len(of) == 1 else letter: of for letter, of in names.items()}

@@ -29,8 +29,7 @@ class States:
 
     Attributes:
         groups: the parts of states that are drawn as one, by the first of them.
-        uses: what each that is kept is made of, with the parameters, which are not drawn.
-        weights: by source and target of a use, the parameters that the one is multiplied by on its way to the other.
+        uses: what each that is kept is made of, with the parameters, which are not drawn, and those as weights.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class States:
         self.groups = self._groups(named)
         first = {x: parts[0] for parts in self.groups.values() for x in parts}
         self.uses: dict[Tensor, list[Use]] = {}
-        self.weights: dict[tuple[Tensor, Tensor], list[Tensor]] = defaultdict(list)
         for x, made_of in named.items():
             target, weights = first.get(x, x), self._weights(x)
             is_read_out = x not in states and x not in into_states
@@ -68,8 +66,7 @@ class States:
                 source = first.get(use.source, use.source)
                 is_target = is_read_out and use.source in self.data and not weights[use.source]
                 if source is not target and not is_target:  # the data of a loss are no part of the picture
-                    self.uses[target].append(use._replace(source=source))
-                    self.weights[source, target] += weights[use.source]
+                    self.uses[target].append(use._replace(source=source, weights=weights[use.source]))
 
     def _layers(self, x: Tensor) -> list[Tensor]:
         """The variables that all ways into a state pass through, and that weights follow on."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.backward import passed_back, sweep
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
@@ -37,7 +38,7 @@ class Story:
     def __init__(self, unfolded: Unfolded, forward: Drawing, backward: Drawing):
         self.unfolded, self.forward, self.backward = unfolded, forward, backward
         self.outputs, self.equations = [p for p in unfolded.places if p.kind == "output"], Equations(unfolded)
-        self.labels, self.plain = self.equations.labels, Labels(unfolded, unfolded.writer)
+        self.labels, self.plain = self.equations.labels, Labels(unfolded, PLAIN)
         for first, count in unfolded.hidden.items():
             self.gap = (first, first + count - 1)
             self.steps = f"steps {first} to {first + count - 1}" if count > 1 else f"step {first}"

@@ -94,7 +94,7 @@ class _Figure:
     def __init__(self, output: Tensor | Sequence[Tensor], start: Tensor | None, options: Options, gradient: bool):
         self.output, self.start, self.options = output, start, options
         self.unfolded = unfolded = Unfolded(output, options, start)
-        self.labels = [Labels(unfolded, writer) for writer in (unfolded.writer, unfolded.markup)]
+        self.labels = [Labels(unfolded, setting) for setting in (PLAIN, MARKUP)]
         self.plain = self.labels[0]
         values = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
         wanted = options.values or options.color_by == "gradient"
