@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_rnn.algebra import formulas
 from tinygrad_rnn.algebra.formulas import Hop, Path
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, times, transposed
-from tinygrad_rnn.algebra.typesetting import MARKUP
+from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.algebra.writer import ATOM, PRODUCT, SUM, Writer
 from tinygrad_rnn.backward import passed_back
 from tinygrad_rnn.draw.grid import Link, Place
@@ -264,5 +264,4 @@ def _bare(x: float) -> tuple[str, int]:
     digits, _, power = f"{x:.2e}".partition("e")
     if not (math.isfinite(x) and x and not 1e-4 <= abs(x) < 1e6):
         return (f"{x:.4g}".replace("-", "−"), SUM if x < 0 else ATOM)
-    raised = f"{int(power)}".translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
-    return (f"{float(digits):g}×10{raised}".replace("-", "−"), SUM if x < 0 else PRODUCT)
+    return (f"{float(digits):g}×{PLAIN.power_of_ten(int(power))}".replace("-", "−"), SUM if x < 0 else PRODUCT)

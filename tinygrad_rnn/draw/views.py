@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
+
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
@@ -19,9 +21,9 @@ from tinygrad_rnn.draw.grid import CUT, Link, Place
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.placement import GAP, Lane
 from tinygrad_rnn.draw.story import Story
-from tinygrad_rnn.draw.style import size
+from tinygrad_rnn.draw.style import ZERO, scale, size
 from tinygrad_rnn.draw.unfolding import Options, Unfolded
-from tinygrad_rnn.draw.values import colours, gradients, short
+from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
@@ -102,9 +104,12 @@ class _Figure:
         self.fill, self.scale = {}, None
         if options.color_by is not None:
             of_gradients = options.color_by == "gradient"
-            norms = {of: norm([array]) for of, array in self.arrays[of_gradients].items()}
-            self.fill, span = colours(norms)
-            self.scale = Scale(*(f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels), *span)
+            arrays = self.arrays[of_gradients]
+            low, high, colours, shades = scale(np.array([norm([array]) for array in arrays.values()]))
+            palette = (*colours, ZERO)
+            self.fill = {of: palette[shade] for of, shade in zip(arrays, shades, strict=True)}
+            names = [f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels]
+            self.scale = Scale(*names, low, high, colours)
         labelled = (*unfolded.places, *unfolded.shared)
         notes = {of: max(self._note(of, True), self._note(of, False), key=len) for of in labelled}
         self.placement = placed(unfolded, self.plain, notes, gradient)
