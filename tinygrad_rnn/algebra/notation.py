@@ -144,23 +144,22 @@ class Names:
 
         The row that begins first has no primes. What is written with the steps of its uses has a row for itself.
         """
-        rows: list[tuple[set, list[int]]] = []  # the steps of each, and the numbers of the nodes
+        rows: list[dict[Any, Tensor]] = []  # by step
         row_of: dict[Tensor, int] = {}
         leaves = [x for x in self.nodes if x.is_leaf]  # in their order: an initial state before a detached copy of it
         nodes = [*(x for x in reversed(self.nodes) if not x.is_leaf), *leaves]
         for x in sorted(nodes, key=lambda x: steps.get(x) is _EVERY):
             if x in steps:
                 full = {steps[x], _EVERY} if steps[x] is not _EVERY else set(steps.values())
-                free = [(i != row_of.get(x), i) for i, (taken, _) in enumerate(rows) if full.isdisjoint(taken)]
-                row_of[x] = min(free, default=(True, len(rows)))[1]
+                free = [i for i, row in enumerate([*rows, {}]) if full.isdisjoint(row)]
+                row_of[x] = row_of[x] if row_of.get(x) in free else free[0]
                 if row_of[x] == len(rows):
-                    rows.append((set(), []))
-                rows[row_of[x]][0].add(steps[x])
-                rows[row_of[x]][1].append(x.born)
+                    rows.append({})
+                rows[row_of[x]][steps[x]] = x
             for y in x.inputs if x in row_of else ():
                 row_of[y] = min(row_of[x], row_of.get(y, len(rows)))
-        rows.sort(key=lambda row: (_EVERY in row[0], min(row[1])))
-        self.primes |= {born: i for i, (_, numbers) in enumerate(rows) for born in numbers}
+        rows.sort(key=lambda row: (_EVERY in row, min(x.born for x in row.values())))
+        self.primes |= {x.born: i for i, row in enumerate(rows) for x in row.values()}
 
     def prime(self, x: Tensor) -> str:
         """The primes behind the name of a node."""

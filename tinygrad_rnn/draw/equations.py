@@ -18,6 +18,7 @@ from tinygrad_rnn.algebra import formulas
 from tinygrad_rnn.algebra.formulas import Hop, Path
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
+from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import ATOM, PRODUCT, SUM, Writer
 from tinygrad_rnn.backward import passed_back
 from tinygrad_rnn.draw.grid import Link, Place
@@ -45,9 +46,9 @@ class _Letters(Writer):
 
     def _length(self, node: Tensor) -> int:
         """The number of operands of an expression that is written out."""
-        inside = sorted(_unwritten(node, lambda x: x.is_leaf or self.notation.writes(x)), key=lambda x: x.born)
+        nodes = inside(node, lambda x: x.is_leaf or self.notation.writes(x))
         lengths: dict[Tensor, int] = {}
-        for x in inside:
+        for x in sorted(nodes, key=lambda x: x.born):
             lengths[x] = sum(lengths.get(operand, 1) for operand in x.inputs)
         return lengths[node]
 
@@ -119,8 +120,7 @@ class Equations:
         """The equation of a node; with its numbers, or a note where these would make no true equation."""
         name, written = self.labels.name(p), self.letters.expression(p.tensor)
         found = {"equation": f"{name} = {written}" if self.letters.notation.writes(p.tensor) else written}
-        inside = _unwritten(p.tensor, lambda x: x in self.ends or x.is_leaf)
-        if any(_of_rows(x) for x in inside):
+        if any(map(_of_rows, inside(p.tensor, lambda x: x in self.ends or x.is_leaf))):
             return found | {"note": ROWS}
         return found | {"numbers": self.numbers.expression(p.tensor)}
 
@@ -248,15 +248,6 @@ def _of_rows(node: Tensor) -> bool:
     """Tell whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
     row = node.primitive
     return row is not None and bool(row.products) and node.ndim > (1 if row.by_rows else 2)
-
-
-def _unwritten(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
-    """A node and what lies between it and the operands of its expression."""
-    nodes, known = [node], {node}
-    for node in nodes:  # which grows
-        nodes += [x for x in dict.fromkeys(node.inputs) if x not in known and not ends(x)]
-        known.update(node.inputs)
-    return nodes
 
 
 def _bare(x: float) -> tuple[str, int]:

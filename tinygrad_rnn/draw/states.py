@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import hands_on
-from tinygrad_rnn.algebra.variables import Use, fold
+from tinygrad_rnn.algebra.variables import Use, fold, inside
 from tinygrad_rnn.draw.grid import Role
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -86,13 +86,8 @@ class States:
 
         What has become a gate, σ(W_f x), is not multiplied by what comes after: that belongs to what it gates.
         """
-        inside, known = [target], {target}
-        for node in inside:  # which grows
-            new = [x for x in dict.fromkeys(node.inputs) if x not in known and x not in self.kept and not x.is_leaf]
-            known.update(new)
-            inside += new
         found: dict[Tensor, dict[tuple[Tensor, bool], dict[Tensor, None]]] = {}
-        for node in sorted(inside, key=lambda x: x.born):
+        for node in sorted(inside(target, lambda x: x in self.kept or x.is_leaf), key=lambda x: x.born):
             found[node] = defaultdict(dict)
             ways = [found.get(x, {(x, False): {}}) for x in node.inputs]
             drawn = [any(source in self.drawn for source, _ in way) for way in ways]

@@ -231,20 +231,17 @@ class Unfolded:
 
     def _check_alike(self, uses: Mapping[Tensor, list[Use]], steps: list[int]) -> None:
         """Check that the last step can stand for all: that the uses in each of them are in it too."""
-        made: dict[float, dict[tuple, tuple[Tensor, Tensor]]] = {step: {} for step in steps}
-        for q, made_of in uses.items():
-            for use in made_of if self.columns[q] in made else ():
-                made[self.columns[q]][self._recurring(use.source, q, made)] = use.source, q
-        last = made[steps[-1]]
-        for step in steps:
-            for use, (p, q) in made[step].items():
-                is_cut = p in self.cut_states
-                begins = p.is_leaf and not is_cut  # with an initial state, which has no past
-                if use not in last or not (begins or is_cut == (last[use][0] in self.cut_states)):
-                    raise ValueError(
-                        f"draw(rolled=True): step {steps[-1]} cannot stand for step {step}, where {describe(q)} is "
-                        f"made of {describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
-                    )
+        pairs = [(use.source, q) for q, made_of in uses.items() if self.columns[q] in steps for use in made_of]
+        recurring = {(p, q): self._recurring(p, q, set(steps)) for p, q in pairs}
+        last = {recurring[p, q]: p in self.cut_states for p, q in pairs if self.columns[q] == steps[-1]}
+        for p, q in sorted(pairs, key=lambda pair: self.columns[pair[1]]):
+            use, is_cut = recurring[p, q], p in self.cut_states
+            begins = p.is_leaf and not is_cut  # with an initial state, which has no past
+            if use not in last or not (begins or is_cut == last[use]):
+                raise ValueError(
+                    f"draw(rolled=True): step {steps[-1]} cannot stand for step {self.columns[q]}, where {describe(q)} "
+                    f"is made of {describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
+                )
 
     def _recurring(self, p: Tensor, q: Tensor, steps: Collection[int]) -> tuple:
         """The two variables of a use, and the steps between them, as they recur in every step."""
