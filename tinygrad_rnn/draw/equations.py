@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.algebra import formulas
-from tinygrad_rnn.algebra.formulas import Hop, Path
+from tinygrad_rnn.algebra.formulas import Hop, Path, is_product
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, factors, gradient, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.algebra.variables import inside
@@ -147,11 +147,7 @@ class Equations:
             return self._partial(x, link), {}
         written = self.letters.text(term)
         numbers = self._in_numbers(paths, start if p in self.labels.bare else of_array(g, f"∂{p.id}", True))
-        if (
-            p in self.labels.bare
-            and numbers is not None
-            and not any(_is_product(hop) for path in paths for hop in path)
-        ):
+        if p in self.labels.bare and numbers is not None and not any(is_product(hop) for path in paths for hop in path):
             numbers = term
         if numbers is None or len(re.sub("<[^>]*>", "", written)) > TOO_LONG:
             return self._partial(x, link), {}
@@ -181,15 +177,15 @@ class Equations:
 
         None where one number of the gradient becomes many, which no product says.
         """
-        if not any(_is_product(hop) for path in paths for hop in path):
+        if not any(is_product(hop) for path in paths for hop in path):
             return self._by_element(paths, g)
         terms = [self._along(path, g) for path in paths]
         return None if any(term is None for term in terms) else plus(*terms)
 
     def _along(self, path: Path, g: Tree | None) -> Tree | None:
-        for is_product, hops in groupby(path, _is_product):
-            for step in hops if is_product else [list(hops)]:
-                g = self._multiplied(step, g) if is_product else self._by_element([step], g)
+        for multiplies, hops in groupby(path, is_product):
+            for step in hops if multiplies else [list(hops)]:
+                g = self._multiplied(step, g) if multiplies else self._by_element([step], g)
                 if g is None:
                     return None
         return g
@@ -225,12 +221,6 @@ class Equations:
         if np.all(local == -1):
             return times(number(-1), g)
         return times(of_array(local), g).shaped(local.shape, True)
-
-
-def _is_product(hop: Hop) -> bool:
-    """Tell whether an input is multiplied as a matrix, or by one: all but the b of W x + U h + b."""
-    node, i = hop
-    return any(i in pair for pair in node.primitive.products)
 
 
 def _holds(t: Tree, head: str) -> bool:

@@ -85,6 +85,12 @@ class Labels:
         term = f", the term {through}" if p.tensor in self.unfolded.shared else ""
         return f"{self.partial(p)}{term}, shape {p.tensor.shape}"
 
+    def edge(self, link: Link, gradient: bool) -> str:
+        """The label of a link: the function that it applies, or the derivative that its gradient is multiplied by."""
+        if not gradient:
+            return self.function(link)
+        return self.derivative(link) if link.source.tensor.requires_grad else ""
+
     def derivative(self, link: Link) -> str:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
         if link.target.kind == "elided":
@@ -111,28 +117,24 @@ class Labels:
 
 
 def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> Placement:
-    """Place the nodes with room for the labels of both figures, at level "states" for those of the one that is drawn;
-    links between the same variables get the same room.
+    """Place the nodes with room for the labels of both figures, at level "states" for those of the one that is drawn.
 
     Args:
         labels: in plain text.
         notes: what stands in a node below its label, the longer of what it is in both figures; of a parameter that
             several steps use, below that of its whole gradient.
     """
-    widest: dict[tuple, float] = defaultdict(float)
-    one = unfolded.level == "states"
+    figures = [gradient] if unfolded.level == "states" else [False, True]
     arriving = Counter(link.source for link in unfolded.links if link.source.tensor.requires_grad)
     arriving.update(state for state, _, _ in unfolded.loops)
     for p in unfolded.places:
-        label = labels.label(p, gradient or not one) + "₊" * (arriving[p] > 1)
+        label = labels.label(p, figures[-1]) + "₊" * (arriving[p] > 1)
         p.width, p.height = size(p.kind, label, notes.get(p, ""))
-    between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
-    for link, names in between.items():
-        written = [labels.function(link)] * (not one or not gradient)
-        written += [labels.derivative(link)] * (link.source.tensor.requires_grad and (not one or gradient))
-        widest[names] = max(widest[names], *(text_width(text, EDGE_FONT) for text in ["", *written]))
+    room = {}
+    for link in unfolded.links:
+        room[link] = max(text_width(labels.edge(link, figure), EDGE_FONT) for figure in figures)
     totals = {}
     for x in unfolded.shared:
         width, height = size("parameter", labels.differential(x), notes.get(x, ""))
         totals[x] = width + GAP + SIGMA, height
-    return arrange(unfolded, lambda link: widest[between[link]], totals)
+    return arrange(unfolded, room.__getitem__, totals)

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from tinygrad_rnn.algebra.columns import is_parameter
-from tinygrad_rnn.algebra.formulas import hands_on
+from tinygrad_rnn.algebra.formulas import hands_on, is_product
 from tinygrad_rnn.algebra.variables import Use, fold, inside
 from tinygrad_rnn.draw.grid import Role
 from tinygrad_rnn.naming import GradientName
@@ -124,9 +124,7 @@ class States:
 
 def _has_matrix(use: Use) -> bool:
     """Tell whether a variable is multiplied by a matrix on its way into another."""
-    return use.paths is None or any(
-        i in pair for path in use.paths for node, i in path for pair in node.primitive.products
-    )
+    return use.paths is None or any(is_product(hop) for path in use.paths for hop in path)
 
 
 def _factors(node: Tensor, i: int) -> list[int]:

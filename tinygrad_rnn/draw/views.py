@@ -201,12 +201,8 @@ class _Figure:
 
     def _edge(self, link: Link, gradient: bool) -> Edge:
         p, q = link.source, link.target
-        if not gradient:
-            kind, label, markup = "value", *(labels.function(link) for labels in self.labels)
-        elif p.tensor.requires_grad:
-            kind, label, markup = "gradient", *(labels.derivative(link) for labels in self.labels)
-        else:
-            kind, label, markup = "none", "", ""
+        label, markup = (labels.edge(link, gradient) for labels in self.labels)
+        kind = "value" if not gradient else "gradient" if p.tensor.requires_grad else "none"
         edge = Edge(p.id, q.id, label, kind, markup, link.curve, link.middle, **self._look(p, q))
         return edge.reversed() if gradient else edge
 
