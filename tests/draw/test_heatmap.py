@@ -29,8 +29,8 @@ def cells(diagram):
 
 
 def number(text):
-    """1.5·10^−3 as a float."""
-    digits, _, power = text.replace("−", "-").partition("·10^")
+    """1.5·10⁻³ as a float."""
+    digits, _, power = text.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")).partition("·10")
     return float(digits) * 10.0 ** int(power or 0)
 
 

@@ -251,3 +251,18 @@ def test_inputs_that_want_a_gradient_are_inputs_still():
     assert labels(diagram)["dĥ⁽²⁾", "dx⁽²⁾"] == "ᵗW"
     spine = next(n.y for n in diagram.nodes if n.label == "dĥ⁽¹⁾")
     assert all(n.y > spine for n in diagram.nodes if n.label.startswith(("dx", "dW⁽")))
+
+
+def test_a_part_of_a_graph_is_drawn_as_in_the_whole():
+    """A sum over all steps, Z of a softmax that is written out, is no state of the first, wherever a figure begins."""
+    q, h, states = tg.nn.Parameter(np.ones(2), name="q"), tg.label(tg.Tensor(np.zeros(2)), "h", 0), []
+    for t in (1, 2, 3):
+        h = tg.label(tg.tanh(h + q), "h", t)
+        states.append(h)
+    scores = [tg.label(tg.exp(q @ h), "w", t) for t, h in enumerate(states, 1)]
+    Z = tg.label(sum(scores[1:], scores[0]), "Z")
+    weights = [tg.label(w / Z, "α", t) for t, w in enumerate(scores, 1)]
+    loss = tg.label(sum((a * tg.sum(h) for a, h in zip(weights, states, strict=True)), 0.0), "L")
+    for diagram in (tg.draw.backward(loss), tg.draw.between(loss, Z)):
+        (node,) = (node for node in diagram.nodes if node.label == "dZ")
+        assert (node.kind, node.step) == ("variable", None)

@@ -32,13 +32,12 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[in
     return column, steps
 
 
-def steps_written(order: list[Tensor]) -> dict[Tensor, int]:
+def steps_written(order: list[Tensor], column: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, int]:
     """The time step that each node is written with: its own, or that of the only column it stands in.
 
     An input that stands in several, and is the only one of its name, needs none; nor does a parameter, which is written
     with the step of each use.
     """
-    column, steps = columns_of(order)
     users = used_in(order, column)
     written: dict[Tensor, int] = {}
     called = Counter(x.name for x in order)

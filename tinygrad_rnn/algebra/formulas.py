@@ -150,6 +150,12 @@ def hands_on(primitive: Primitive, i: int) -> bool:
         return False
 
 
+def is_product(hop: Hop) -> bool:
+    """Tell whether an input is multiplied as a matrix, or by one: all but the b of W x + U h + b."""
+    node, i = hop
+    return any(i in pair for pair in node.primitive.products)
+
+
 def along(path: Path, g: Tree, writes: Writes) -> Tree:
     """The term that a gradient g becomes along a path."""
     for node, i in path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import is_parameter, steps_written
+from tinygrad_rnn.algebra.columns import columns_of, is_parameter, steps_written
 from tinygrad_rnn.algebra.typesetting import ACCENTS, GREEK
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -108,7 +108,7 @@ NOTATIONS = {
 
 
 class Names:
-    """The names of the nodes of a graph.
+    """The names of the nodes of a graph, with their time steps.
 
     Where several nodes have one name, at one step and in one layer, as those of two nets over the same steps, they are
     told apart: h, h′, h″. A nameless array is a letter that no variable has, and a nameless output is L.
@@ -117,12 +117,14 @@ class Names:
         nodes: of the graph, in topological order. outputs: the last of them, if not given.
 
     Attributes:
+        columns, time_steps: of the graph, as `columns_of` has them.
         steps: the time step that each node is written with, for those that have one.
     """
 
     def __init__(self, nodes: Sequence[Tensor], outputs: Sequence[Tensor] = ()):
         self.nodes, outputs = nodes, set(outputs or nodes[-1:])
-        self.steps: dict[Tensor, int | str] = steps_written(nodes)
+        self.columns, self.time_steps = columns_of(nodes)
+        self.steps: dict[Tensor, int | str] = steps_written(nodes, self.columns, self.time_steps)
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:
@@ -142,23 +144,22 @@ class Names:
 
         The row that begins first has no primes. What is written with the steps of its uses has a row for itself.
         """
-        rows: list[tuple[set, list[int]]] = []  # the steps of each, and the numbers of the nodes
+        rows: list[dict[Any, Tensor]] = []  # by step
         row_of: dict[Tensor, int] = {}
         leaves = [x for x in self.nodes if x.is_leaf]  # in their order: an initial state before a detached copy of it
         nodes = [*(x for x in reversed(self.nodes) if not x.is_leaf), *leaves]
         for x in sorted(nodes, key=lambda x: steps.get(x) is _EVERY):
             if x in steps:
                 full = {steps[x], _EVERY} if steps[x] is not _EVERY else set(steps.values())
-                free = [(i != row_of.get(x), i) for i, (taken, _) in enumerate(rows) if full.isdisjoint(taken)]
-                row_of[x] = min(free, default=(True, len(rows)))[1]
+                free = [i for i, row in enumerate([*rows, {}]) if full.isdisjoint(row)]
+                row_of[x] = row_of[x] if row_of.get(x) in free else free[0]
                 if row_of[x] == len(rows):
-                    rows.append((set(), []))
-                rows[row_of[x]][0].add(steps[x])
-                rows[row_of[x]][1].append(x.born)
+                    rows.append({})
+                rows[row_of[x]][steps[x]] = x
             for y in x.inputs if x in row_of else ():
                 row_of[y] = min(row_of[x], row_of.get(y, len(rows)))
-        rows.sort(key=lambda row: (_EVERY in row[0], min(row[1])))
-        self.primes |= {born: i for i, (_, numbers) in enumerate(rows) for born in numbers}
+        rows.sort(key=lambda row: (_EVERY in row, min(x.born for x in row.values())))
+        self.primes |= {x.born: i for i, row in enumerate(rows) for x in row.values()}
 
     def prime(self, x: Tensor) -> str:
         """The primes behind the name of a node."""

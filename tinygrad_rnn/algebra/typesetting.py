@@ -60,6 +60,11 @@ class Typesetting:
         whole = re.fullmatch(r"\(−?\d+\)", exponent)  # a number, not the name of a variable
         return base + inside.translate(_RAISED) if whole else f"{base}^{exponent}"
 
+    def power_of_ten(self, exponent: int) -> str:
+        """10⁻³."""
+        text = str(exponent).replace("-", "−")
+        return self.raised("10", f"({text})", text)
+
     def root(self, text: str, inside: str) -> str:
         """A square root, of a text that is in parentheses if need be, and what it is inside of them."""
         return f"√{text}"

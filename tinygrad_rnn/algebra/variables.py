@@ -4,8 +4,7 @@ Level "primitives" keeps every node. Level "named" keeps the variables, as Figs.
 name, and the leaves that require a gradient. The nameless primitives between two variables are folded into a `Use`.
 """
 
-import heapq
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from tinygrad_rnn.algebra.formulas import Hop, hands_on
@@ -22,12 +21,14 @@ Path = tuple[Hop, ...]  # the local derivatives to multiply, the output's end fi
 class Use(NamedTuple):
     """One variable in the making of another: the paths between them, and the primitives that it goes into, last first.
 
-    `paths` is None where they are too many to be written.
+    `paths` is None where they are too many to be written. `weights` are the parameters that the source is multiplied by
+    on its way, where these are no variables of their own.
     """
 
     source: Tensor
     paths: list[Path] | None
     users: list[Tensor]
+    weights: Sequence[Tensor] = ()
 
 
 def time_steps(order: Sequence[Tensor]) -> dict[Tensor, int | None]:
@@ -55,20 +56,25 @@ def fold(order: Sequence[Tensor], kept: Collection[Tensor]) -> dict[Tensor, list
     return {target: _uses(target, kept, position) for target in order if target in kept}
 
 
+def inside(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
+    """A node and what lies between it and the ends of its expression."""
+    nodes, known = [node], {node}
+    for node in nodes:  # which grows
+        nodes += [x for x in dict.fromkeys(node.inputs) if x not in known and not ends(x)]
+        known.update(node.inputs)
+    return nodes
+
+
 def _uses(target: Tensor, kept: Collection[Tensor], position: dict[Tensor, int]) -> list[Use]:
     """Folded nodes are visited latest first, so that all paths to a node are known before they are followed on."""
     paths: dict[Tensor, list[Path] | None] = {target: [()]}
     users: dict[Tensor, list[Tensor]] = {}
-    queue = [(-position[target], target)]
-    while queue:
-        _, node = heapq.heappop(queue)
+    folded = inside(target, lambda x: x in kept or x.is_leaf or x not in position)
+    for node in sorted(folded, key=position.get, reverse=True):
         for i, x in enumerate(node.inputs):
-            if x not in position or (x.is_leaf and x not in kept):
-                continue  # not in the part that is read, or a constant, which is written inside the label
-            if x not in paths and x not in kept:
-                heapq.heappush(queue, (-position[x], x))
-            users.setdefault(x, []).append(node)
-            paths[x] = _extended(paths.get(x, []), paths[node], (node, i))
+            if x in position and (x in kept or not x.is_leaf):  # a constant is written inside the label
+                users.setdefault(x, []).append(node)
+                paths[x] = _extended(paths.get(x, []), paths[node], (node, i))
     found = [Use(x, paths[x], of) for x, of in users.items() if x in kept]
     return sorted(found, key=lambda use: position[use.users[0]])
 

@@ -144,10 +144,13 @@ class Diagram(Drawing):
 def _marked(picture: bytes, format: str) -> bytes:
     """A picture with a remark that says by whom it is, which nobody sees."""
     if format == "png":
-        chunk = f"tEXtSoftware\0{MARK}".encode()
-        chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        return picture[:33] + chunk + picture[33:]  # behind the header
+        return picture[:33] + png_chunk(b"tEXt", f"Software\0{MARK}".encode()) + picture[33:]  # behind the header
     return picture + {"svg": f"<!-- {MARK} -->\n", "pdf": f"% {MARK}\n"}[format].encode()
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    """A part of a PNG file: its length, its name, what is in it, and a checksum."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def _animated(pictures: Iterator[bytes]) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.style import AROUND, NODE_FONT, NODES, SCALE, size
+from tinygrad_rnn.draw.style import AROUND, NODE_FONT, NODES, size
 from tinygrad_rnn.tables import counted
 
 
@@ -74,7 +74,7 @@ class Scale(NamedTuple):
     markup: str
     low: int
     high: int
-    colours: tuple[str, ...] = SCALE
+    colours: tuple[str, ...]
 
 
 @dataclass(frozen=True, repr=False)

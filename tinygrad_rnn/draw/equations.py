@@ -8,11 +8,12 @@ the array in its place for the same equation in numbers. No name of a user's hol
 
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 from tinygrad_rnn.algebra import formulas
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, number
+from tinygrad_rnn.algebra.typesetting import MARKUP
+from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import terms
 from tinygrad_rnn.draw.computation import Computation
@@ -69,16 +70,16 @@ class Equations:
 
     def __init__(self, unfolded: Unfolded, computation: Computation):
         self.unfolded = unfolded
-        self.labels = Labels(unfolded, unfolded.markup)
-        self.writer = unfolded.write(kind=_Marked, computation=computation)
+        self.labels = Labels(unfolded, MARKUP)
+        self.writer = _Marked(unfolded.names, unfolded.notation, MARKUP, True, computation=computation)
         self.ends = {p.tensor for p in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
 
     def forward(self, p: Place) -> dict[str, Any]:
         """The equation of a node; and whether it holds of its numbers, or a note where these would make no true one."""
         name, written = self.labels.name(p), self.writer.expression(p.tensor)
         found = {"equation": f"{name} = {written}" if self.writer.notation.writes(p.tensor) else written}
-        inside = _unwritten(p.tensor, lambda x: x in self.ends or x.is_leaf)
-        return found | ({"note": ROWS} if any(map(_of_rows, inside)) else {"numbers": True})
+        nodes = inside(p.tensor, lambda x: x in self.ends or x.is_leaf)
+        return found | ({"note": ROWS} if any(map(_of_rows, nodes)) else {"numbers": True})
 
     def gradient(self, p: Place) -> str:
         """The gradient of a node as it is written: dh⁽²⁾; d(+) where the node has no name."""
@@ -150,12 +151,3 @@ def _of_rows(node: Tensor) -> bool:
     """Tell whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
     row = node.primitive
     return row is not None and bool(row.products) and node.ndim > (1 if row.by_rows else 2)
-
-
-def _unwritten(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
-    """A node and what lies between it and the operands of its expression."""
-    nodes, known = [node], {node}
-    for node in nodes:  # which grows
-        nodes += [x for x in dict.fromkeys(node.inputs) if x not in known and not ends(x)]
-        known.update(node.inputs)
-    return nodes

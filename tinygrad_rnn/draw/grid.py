@@ -57,13 +57,15 @@ class Link:
     """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded.
 
     `paths` are the ways between them, those of the last use first; None if they are too many to be written. `curve` is
-    the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label.
+    the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label. `weights`
+    are the parameters that the source is multiplied by on its way to the target, at level "states", as keys.
     """
 
     source: Place
     target: Place
     user: Tensor
     paths: list | None = None
+    weights: dict[Tensor, None] = field(default_factory=dict)
     curve: tuple[Point, ...] = ()
     middle: Point | None = None
 

@@ -11,21 +11,20 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.formulas import hands_on
 from tinygrad_rnn.algebra.notation import Names, Notation
-from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
+from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN, Typesetting
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
 from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.draw.diagram import Diagram
+from tinygrad_rnn.draw.diagram import Diagram, png_chunk
 from tinygrad_rnn.draw.drawing import Node, Scale, around
-from tinygrad_rnn.draw.style import NODES, SCALE, ZERO, size
+from tinygrad_rnn.draw.style import NODES, ZERO, scale, size
 from tinygrad_rnn.tensor import Tensor
 
 IN_FULL = 12  # the largest table whose numbers are written into it
 IN_NODES = 60  # the largest table whose cells are nodes; that of a larger one is an image
 IMAGE = 720.0  # the longer side of an image
 BETWEEN = 2.0  # from cell to cell
-MOST_COLOURS = 12
 
 
 def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | Notation = "interdb") -> Diagram:
@@ -53,7 +52,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     if not table.size:
         raise ValueError(f"{call}: no terms in a table of {N} losses by {T} time steps")
     writers = [Writer(Names(order), Notation.named(notation), setting) for setting in (PLAIN, MARKUP)]
-    low, high, colours, shades = _scale(table)
+    low, high, colours, shades = scale(table)
     palette = (*colours, ZERO)
     longest = max(N, T)
     kind = "entry" if longest <= IN_FULL else "cell"
@@ -76,42 +75,19 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
         middle = {"x": (T - 1) * width / 2, "y": (1 - N) * height / 2}
         nodes.append(Node("terms", "", "cell", tooltip=f"{N} losses by {T} steps", **picture, **middle))
     for n, k in np.ndindex(N, T) if longest <= IN_NODES else ():
-        text, set_text = _scientific(table[n, k]) if kind == "entry" else ("", "")
+        texts = [_scientific(table[n, k], setting) if kind == "entry" else "" for setting in (PLAIN, MARKUP)]
         tooltip = f"{_name(losses[n], n + 1, writers[0])}, step {k + 1}: {table[n, k]:.6g}".replace("-", "−")
         look = {"tooltip": tooltip, "fill": palette[shades[n, k]], "x": k * width, "y": -n * height}
-        nodes.append(Node(f"term{n + 1}_{k + 1}", text, kind, set_text, **look))
+        nodes.append(Node(f"term{n + 1}_{k + 1}", texts[0], kind, texts[1], **look))
     name, set_name = (writer.variable(parameter) for writer in writers)
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
-    title, scale = f"table of the terms of the gradient of {name}", Scale(*words, low, high, colours)
-    return Diagram(title, nodes, [], scale=scale, frame=around(nodes))
+    title = f"table of the terms of the gradient of {name}"
+    return Diagram(title, nodes, [], scale=Scale(*words, low, high, colours), frame=around(nodes))
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:
     """A loss as it is called in a figure of all of them; E_n if it has no name."""
     return writer.setting.variable("E", str(n)) if E.name is None else writer.variable(E)
-
-
-def _scale(table: np.ndarray) -> tuple[int, int, tuple[str, ...], np.ndarray]:
-    """The powers of ten at the ends of a scale; its colours, of which each stands for as many powers, or for a half or
-    a fifth of one, so that the scale can be read; and the number of each norm's colour.
-
-    That is the last one of what is not finite, and one more of a 0.
-    """
-    with np.errstate(divide="ignore"):
-        powers = np.log10(table)
-    finite = powers[np.isfinite(powers)]
-    low, high = (math.floor(finite.min()), math.ceil(finite.max())) if finite.size else (-1, 0)
-    low -= low == high  # at least one power of ten apart
-    step = next(step for step in (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if high - low <= MOST_COLOURS * step)
-    count = math.ceil((high - low) / step)
-    low = high - round(count * step)
-    shades = np.clip((powers - low) / (high - low) * count, 0, count - 1)
-    shades = np.where(table == 0, count, np.nan_to_num(shades, nan=count - 1))
-    known = np.array([list(bytes.fromhex(colour[1:])) for colour in SCALE])
-    at = np.linspace(0, len(SCALE) - 1, count)
-    channels = [np.interp(at, range(len(SCALE)), channel) for channel in known.T]
-    colours = tuple(f"#{bytes(colour).hex()}" for colour in np.rint(channels).astype(np.uint8).T)
-    return low, high, colours, shades.astype(np.uint8)
 
 
 def _png(shades: np.ndarray, colours: Sequence[str]) -> str:
@@ -125,20 +101,17 @@ def _png(shades: np.ndarray, colours: Sequence[str]) -> str:
     lines = np.hstack([np.zeros((height, 1), np.uint8), rows]).tobytes()  # each begins with its filter, which is none
     header = struct.pack(">2I5B", width, height, 8, 3, 0, 0, 0)  # 8 bits a dot, of a palette
     palette = bytes.fromhex("".join(colours).replace("#", ""))
-    parts = [(b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
-    png = b"\x89PNG\r\n\x1a\n"
-    for name, data in parts:
-        png += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    parts = {b"IHDR": header, b"PLTE": palette, b"IDAT": zlib.compress(lines), b"IEND": b""}
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts.items())
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _scientific(value: float) -> tuple[str, str]:
-    """A number in two digits and its power of ten, plain and as markup; nothing for 0."""
+def _scientific(value: float, setting: Typesetting) -> str:
+    """A number in two digits and its power of ten; nothing for 0."""
     digits, _, power = f"{value:.1e}".partition("e")
-    power = power and str(int(power)).replace("-", "−")  # inf and nan have none
-    if value == 0 or power in ("", "0"):
-        return (digits, digits) if value else ("", "")
-    return f"{digits}·10^{power}", f"{digits}·10<SUP>{power}</SUP>"
+    if value == 0 or not int(power or 0):  # inf and nan have none
+        return digits if value else ""
+    return f"{digits}·{setting.power_of_ten(int(power))}"
 
 
 def _summands(total: Tensor) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.placement import GAP, SIGMA, Placement, arrange
@@ -11,15 +12,13 @@ from tinygrad_rnn.draw.unfolding import Unfolded
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
-WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
-
 
 class Labels:
-    """The labels of an unfolded graph, as one writer sets them."""
+    """The labels of an unfolded graph in one setting."""
 
-    def __init__(self, unfolded: Unfolded, writer: Writer):
-        self.unfolded, self.writer = unfolded, writer
-        self.setting = writer.setting
+    def __init__(self, unfolded: Unfolded, setting: Typesetting):
+        self.unfolded, self.setting = unfolded, setting
+        self.writer = writer = Writer(unfolded.names, unfolded.notation, setting, brief=True)
         self.has_gradients = any(isinstance(x.name, GradientName) for x in unfolded.columns)
         outputs = " + ".join(map(writer.variable, unfolded.outputs))
         self.output = outputs if len(unfolded.outputs) == 1 else f"({outputs})"
@@ -86,13 +85,18 @@ class Labels:
         term = f", the term {through}" if p.tensor in self.unfolded.shared else ""
         return f"{self.partial(p)}{term}, shape {p.tensor.shape}"
 
+    def edge(self, link: Link, gradient: bool) -> str:
+        """The label of a link: the function that it applies, or the derivative that its gradient is multiplied by."""
+        if not gradient:
+            return self.function(link)
+        return self.derivative(link) if link.source.tensor.requires_grad else ""
+
     def derivative(self, link: Link) -> str:
         """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
         if link.target.kind == "elided":
             return "⋯"
-        found = None if self.unfolded.level == "states" else self.unfolded.derivatives.get(link)
-        if found is not None and text_width(self.unfolded.writer.text(found), EDGE_FONT) <= WIDEST:
-            return self.writer.text(found)
+        if link in self.unfolded.derivatives:
+            return self.writer.text(self.unfolded.derivatives[link])
         direct = link in self.unfolded.bypassed
         return self.setting.derivative(self.name(link.target), self.name(link.source), direct)
 
@@ -106,35 +110,31 @@ class Labels:
     def weights(self, link: Link) -> dict[str, list[str]]:
         """The weights on an arrow, and what each stands for: U for U_i, U_f and so on of the gates of a cell."""
         found: dict[str, list[Tensor]] = defaultdict(list)
-        for x in sorted(set(self.unfolded.weights[link]), key=lambda x: x.born):
+        for x in sorted(link.weights, key=lambda x: x.born):
             found[self.writer.variable(x) if x.name is None else self.writer.letter(x)].append(x)
         names = {letter: [self.writer.variable(x) for x in of] for letter, of in found.items()}
         return {of[0] if len(of) == 1 else letter: of for letter, of in names.items()}
 
 
 def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> Placement:
-    """Place the nodes with room for the labels of both figures, at level "states" for those of the one that is drawn;
-    links between the same variables get the same room.
+    """Place the nodes with room for the labels of both figures, at level "states" for those of the one that is drawn.
 
     Args:
         labels: in plain text.
         notes: what stands in a node below its label, the longer of what it is in both figures; of a parameter that
             several steps use, below that of its whole gradient.
     """
-    widest: dict[tuple, float] = defaultdict(float)
-    one = unfolded.level == "states"
+    figures = [gradient] if unfolded.level == "states" else [False, True]
     arriving = Counter(link.source for link in unfolded.links if link.source.tensor.requires_grad)
     arriving.update(state for state, _, _ in unfolded.loops)
     for p in unfolded.places:
-        label = labels.label(p, gradient or not one) + "₊" * (arriving[p] > 1)
+        label = labels.label(p, figures[-1]) + "₊" * (arriving[p] > 1)
         p.width, p.height = size(p.kind, label, notes.get(p, ""))
-    between = {link: (link.source.tensor.name, link.target.tensor.name, link.user.primitive) for link in unfolded.links}
-    for link, names in between.items():
-        written = [labels.function(link)] * (not one or not gradient)
-        written += [labels.derivative(link)] * (link.source.tensor.requires_grad and (not one or gradient))
-        widest[names] = max(widest[names], *(text_width(text, EDGE_FONT) for text in ["", *written]))
+    room = {}
+    for link in unfolded.links:
+        room[link] = max(text_width(labels.edge(link, figure), EDGE_FONT) for figure in figures)
     totals = {}
     for x in unfolded.shared:
         width, height = size("parameter", labels.differential(x), notes.get(x, ""))
         totals[x] = width + GAP + SIGMA, height
-    return arrange(unfolded, lambda link: widest[between[link]], totals)
+    return arrange(unfolded, room.__getitem__, totals)

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import NamedTuple
 
+from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.draw.drawing import Drawing, Node
 from tinygrad_rnn.draw.style import LEGEND_FONT, NODES, ZERO, text_width
 
@@ -13,12 +13,7 @@ MANY = 7  # colours, of which only every second is told
 SIGNS = {"cut": ("✂", "✂"), "added": ("+", "<B>+</B>")}  # of what has no colour
 
 
-class Part(NamedTuple):
-    """A patch of colour or words: how far the node's middle is from the left end of its room, and how wide that is."""
-
-    node: Node
-    middle: float
-    room: float
+Part = tuple[Node, float]  # a patch of colour or words, at its place in its room, and how wide that is
 
 
 def nodes(diagram: Drawing) -> list[Node]:
@@ -30,9 +25,9 @@ def nodes(diagram: Drawing) -> list[Node]:
     centre, y, found, rows = (left + right) / 2, bottom - 16.0, [], _rows(diagram)
     for i, row in enumerate(rows):
         x, y = centre - _width(row) / 2, y - ROW
-        for j, part in enumerate(row):
-            found.append(replace(part.node, id=f"legend{i}_{j}", x=x + part.middle, y=y))
-            x += part.room
+        for j, (node, room) in enumerate(row):
+            found.append(replace(node, id=f"legend{i}_{j}", x=x + node.x, y=y))
+            x += room
     either = [] if diagram.tight else _kinds({*(node.kind for node in diagram.nodes), "sum", "added"})
     half = max(map(_width, [either, *rows])) / 2
     corners = (min(left, centre - half), y - ROW / 2), (max(right, centre + half), top)
@@ -50,17 +45,17 @@ def _rows(diagram: Drawing) -> list[list[Part]]:
 
 
 def _width(row: list[Part]) -> float:
-    return sum(part.room for part in row)
+    return sum(room for _, room in row)
 
 
 def _patch(kind: str, fill: str = "", width: float = SIDE) -> Part:
-    return Part(Node("", "", kind, fill=fill, extent=(width, SIDE)), width / 2, width)
+    return Node("", "", kind, fill=fill, extent=(width, SIDE), x=width / 2), width
 
 
 def _words(text: str, markup: str, after: float = 6.0) -> Part:
     """Words with a space on either side; most fonts are narrower than the room for them."""
     width = text_width(text, LEGEND_FONT)
-    return Part(Node("", text, "words", markup, extent=(0.92 * width, SIDE)), 4.0 + 0.46 * width, 4.0 + width + after)
+    return Node("", text, "words", markup, extent=(0.92 * width, SIDE), x=4.0 + 0.46 * width), 4.0 + width + after
 
 
 def _kinds(kinds: Collection[str]) -> list[Part]:
@@ -89,5 +84,4 @@ def _scale(diagram: Drawing) -> list[Part]:
 
 
 def _power(power: int) -> Part:
-    text = str(power).replace("-", "−")
-    return _words(f"10{text}", f"10<SUP>{text}</SUP>")
+    return _words(PLAIN.power_of_ten(power), MARKUP.power_of_ten(power))

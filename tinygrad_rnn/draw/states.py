@@ -13,8 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from tinygrad_rnn.algebra.columns import is_parameter
-from tinygrad_rnn.algebra.formulas import hands_on
-from tinygrad_rnn.algebra.variables import Use, fold
+from tinygrad_rnn.algebra.formulas import hands_on, is_product
+from tinygrad_rnn.algebra.variables import Use, fold, inside
 from tinygrad_rnn.draw.grid import Role
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -29,8 +29,7 @@ class States:
 
     Attributes:
         groups: the parts of states that are drawn as one, by the first of them.
-        uses: what each that is kept is made of, with the parameters, which are not drawn.
-        weights: by source and target of a use, the parameters that the one is multiplied by on its way to the other.
+        uses: what each that is kept is made of, with the parameters, which are not drawn, and those as weights.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class States:
         self.groups = self._groups(named)
         first = {x: parts[0] for parts in self.groups.values() for x in parts}
         self.uses: dict[Tensor, list[Use]] = {}
-        self.weights: dict[tuple[Tensor, Tensor], list[Tensor]] = defaultdict(list)
         for x, made_of in named.items():
             target, weights = first.get(x, x), self._weights(x)
             is_read_out = x not in states and x not in into_states
@@ -68,8 +66,7 @@ class States:
                 source = first.get(use.source, use.source)
                 is_target = is_read_out and use.source in self.data and not weights[use.source]
                 if source is not target and not is_target:  # the data of a loss are no part of the picture
-                    self.uses[target].append(use._replace(source=source))
-                    self.weights[source, target] += weights[use.source]
+                    self.uses[target].append(use._replace(source=source, weights=weights[use.source]))
 
     def _layers(self, x: Tensor) -> list[Tensor]:
         """The variables that all ways into a state pass through, and that weights follow on."""
@@ -89,13 +86,8 @@ class States:
 
         What has become a gate, σ(W_f x), is not multiplied by what comes after: that belongs to what it gates.
         """
-        inside, known = [target], {target}
-        for node in inside:  # which grows
-            new = [x for x in dict.fromkeys(node.inputs) if x not in known and x not in self.kept and not x.is_leaf]
-            known.update(new)
-            inside += new
         found: dict[Tensor, dict[tuple[Tensor, bool], dict[Tensor, None]]] = {}
-        for node in sorted(inside, key=lambda x: x.born):
+        for node in sorted(inside(target, lambda x: x in self.kept or x.is_leaf), key=lambda x: x.born):
             found[node] = defaultdict(dict)
             ways = [found.get(x, {(x, False): {}}) for x in node.inputs]
             drawn = [any(source in self.drawn for source, _ in way) for way in ways]
@@ -132,9 +124,7 @@ class States:
 
 def _has_matrix(use: Use) -> bool:
     """Tell whether a variable is multiplied by a matrix on its way into another."""
-    return use.paths is None or any(
-        i in pair for path in use.paths for node, i in path for pair in node.primitive.products
-    )
+    return use.paths is None or any(is_product(hop) for path in use.paths for hop in path)
 
 
 def _factors(node: Tensor, i: int) -> list[int]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any
 
+from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.backward import passed_back, sweep
 from tinygrad_rnn.draw.computation import Computation
 from tinygrad_rnn.draw.drawing import Drawing
@@ -32,7 +33,7 @@ class Story:
     def __init__(self, unfolded: Unfolded, forward: Drawing, backward: Drawing):
         self.unfolded, self.forward, self.backward = unfolded, forward, backward
         self.outputs = [p for p in unfolded.places if p.kind == "output"]
-        self.plain = Labels(unfolded, unfolded.writer)
+        self.plain = Labels(unfolded, PLAIN)
         for first, count in unfolded.hidden.items():
             self.gap = (first, first + count - 1)
             self.steps = f"steps {first} to {first + count - 1}" if count > 1 else f"step {first}"

@@ -1,8 +1,11 @@
 """The look of diagrams: the one place where colours, shapes and sizes are chosen. Lengths are in points, 1/72 inch."""
 
+import math
 import re
 import unicodedata
 from dataclasses import dataclass
+
+import numpy as np
 
 FONT = "Times-Roman"
 FAMILY = "Times New Roman, Times, Liberation Serif, Nimbus Roman, serif"  # the like of it on every system
@@ -76,6 +79,7 @@ EDGES = {
 # Seven colours of the cividis scale: even steps to the eye, in grey and to the colour-blind too (Nuñez et al. 2018).
 SCALE = ("#00224e", "#123570", "#3b496c", "#575d6d", "#8a8678", "#c0a85f", "#fee838")
 ZERO = "#ffffff"  # of what has no logarithm
+MOST_COLOURS = 12  # in one scale
 BOLD = {"penwidth": "4"}  # of a node
 FAINT = {"color": "#cfcfcf", "fontcolor": "#a9a9a9", "fillcolor": "#fafafa"}
 PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
@@ -98,6 +102,29 @@ def ink(fill: str) -> str:
     """The colour of letters that can be read on another."""
     red, green, blue = bytes.fromhex(fill[1:])
     return "#ffffff" if 0.3 * red + 0.59 * green + 0.11 * blue < 110 else "#000000"
+
+
+def scale(norms: np.ndarray) -> tuple[int, int, tuple[str, ...], np.ndarray]:
+    """The powers of ten at the ends of a scale; its colours, of which each stands for as many powers, or for a half or
+    a fifth of one, so that the scale can be read; and the number of each norm's colour.
+
+    That is the last one of what is not finite, and one more of a 0.
+    """
+    with np.errstate(divide="ignore"):
+        powers = np.log10(norms)
+    finite = powers[np.isfinite(powers)]
+    low, high = (math.floor(finite.min()), math.ceil(finite.max())) if finite.size else (-1, 0)
+    low -= low == high  # at least one power of ten apart
+    step = next(step for step in (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if high - low <= MOST_COLOURS * step)
+    count = math.ceil((high - low) / step)
+    low = high - round(count * step)
+    shades = np.clip((powers - low) / (high - low) * count, 0, count - 1)
+    shades = np.where(norms == 0, count, np.nan_to_num(shades, nan=count - 1))
+    known = np.array([list(bytes.fromhex(colour[1:])) for colour in SCALE])
+    at = np.linspace(0, len(SCALE) - 1, count)
+    channels = [np.interp(at, range(len(SCALE)), channel) for channel in known.T]
+    colours = tuple(f"#{bytes(colour).hex()}" for colour in np.rint(channels).astype(np.uint8).T)
+    return low, high, colours, shades.astype(np.uint8)
 
 
 def size(kind: str, label: str, note: str = "") -> tuple[float, float]:

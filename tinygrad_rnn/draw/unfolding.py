@@ -13,21 +13,21 @@ from functools import cached_property
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import columns_of, is_parameter
+from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import derivative
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree
-from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.algebra.variables import Use, fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.grid import Link, Place, Role
 from tinygrad_rnn.draw.states import States
-from tinygrad_rnn.draw.style import NODE_FONT
+from tinygrad_rnn.draw.style import EDGE_FONT, NODE_FONT, text_width
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
+WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
 LEVELS = ("states", "named", "primitives")
 FITS = ("shared", "tight")
 COLOURS = (None, "gradient", "value")
@@ -91,12 +91,11 @@ class Unfolded:
         outputs: the Tensors whose graph it is.
         places: in topological order, an output last. links: the uses of one by another.
         groups: of each pair of states that is drawn as one, as an LSTM's (h, c), its parts by the first of them.
-        weights: at level "states", the parameters that the source of a link is multiplied by on its way to the target.
         made_with: the parameters that each variable is made with, where these are not drawn.
         carried: the roles of the states, which go on from step to step.
         steps: the time steps that have a column. gap: the columns that are not drawn. hidden: per column of dots, how
             many steps it stands for. used: the columns that a Tensor is used from, drawn or not.
-        writer, markup: what writes it, as plain text and as labels are drawn.
+        names, notation: what it is written with.
         shared: the parameters that several steps use, and where they stand.
         rolled: whether one step stands for all.
         columns: of every node, drawn or not.
@@ -114,17 +113,18 @@ class Unfolded:
         order = nodes if start is None else _between(nodes, self.outputs, start)
         self.notation = notation = Notation.named(options.notation)
         self.level, self.rolled, self.values_written = options.level, options.rolled, options.values
-        self.columns, steps = columns_of(order)
+        self.names = names = Names(nodes, self.outputs)
+        self.columns, drawn = names.columns, {names.columns[x] for x in order}
+        steps = [step for step in names.time_steps if step in drawn]
         if self.rolled and not steps:
             raise ValueError("draw(rolled=True): no node of the graph belongs to a time step; say which with tg.label")
-        self.names = names = Names(nodes, self.outputs)
         ends = {*self.outputs, start} - {None}
         uses = fold(order, set(order) if self.level == "primitives" else variables(order, notation) | ends)
         self.carried = {self.role(x) for x in _carried(uses, self.columns, set(steps))}
-        self.groups, weights = {}, {}
+        self.groups = {}
         if self.level == "states":
             states = States(order, uses, {x for x in uses if self.role(x) in self.carried}, ends, self.role)
-            uses, self.groups, weights = states.uses, states.groups, states.weights
+            uses, self.groups = states.uses, states.groups
         self.made_with: dict[Tensor, set[Tensor]] = defaultdict(set)
         if self.level == "states" or not options.parameters:
             for x, made_of in uses.items():
@@ -140,7 +140,7 @@ class Unfolded:
             middle = steps[options.max_steps - last : len(steps) - last]
             self.hidden = {middle[0]: len(middle)}
         self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
-        self.places, self.links = self._unfold(uses, weights, set(steps))
+        self.places, self.links = self._unfold(uses, set(steps))
         self.steps = [step for step in steps if step not in self.gap]
         self.shared: dict[Tensor, list[Place]] = defaultdict(list)
         for p in self.places:
@@ -151,8 +151,6 @@ class Unfolded:
                 self.shared[p.tensor].append(p)
         if self.rolled:
             names.steps = {x: _relative(k - steps[-1]) for x, k in names.steps.items()}
-        self.writer, self.markup = (Writer(names, notation, to, brief=True) for to in (PLAIN, MARKUP))
-        self.write = lambda kind, **how: kind(names, notation, MARKUP, brief=True, **how)
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values |= {x: x.value for x in self.outputs}
 
@@ -172,9 +170,7 @@ class Unfolded:
         """The Tensors that a place stands for: one, or those of a pair of states."""
         return self.groups.get(p.tensor, (p.tensor,))
 
-    def _unfold(
-        self, uses: Mapping[Tensor, list[Use]], weights: Mapping, steps: set[int]
-    ) -> tuple[list[Place], list[Link]]:
+    def _unfold(self, uses: Mapping[Tensor, list[Use]], steps: set[int]) -> tuple[list[Place], list[Link]]:
         """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used.
 
         Of what crosses a gap states are drawn: dots for them, or in a rolled graph those that the step starts from.
@@ -182,7 +178,7 @@ class Unfolded:
         hidden = {self.role(x): x for x in uses if self.is_hidden(x) and x.requires_grad}
         found: dict[Hashable, Place] = {}
         links: dict[tuple[Place, Place], Link] = {}
-        self.used, self.weights = defaultdict(set), defaultdict(list)
+        self.used: dict[Tensor, set[float]] = defaultdict(set)
 
         def place(x: Tensor, column: float) -> Place:
             role, is_dots = self.role(x), column in self.gap and not self.rolled
@@ -209,7 +205,7 @@ class Unfolded:
             for p, use in drawn:
                 q = place(use.source if column in self.gap else target, column)
                 link = Link(p, q, use.users[0], None if q.kind == "elided" else use.paths)
-                self.weights[links.setdefault((p, q), link)] += weights.get((use.source, target), ())
+                links.setdefault((p, q), link).weights.update(dict.fromkeys(use.weights))
         for x in self.outputs:  # one that is made of parameters alone may have no link
             if x in uses and self.columns[x] not in self.gap:
                 place(x, self.columns[x])
@@ -238,20 +234,17 @@ class Unfolded:
 
     def _check_alike(self, uses: Mapping[Tensor, list[Use]], steps: list[int]) -> None:
         """Check that the last step can stand for all: that the uses in each of them are in it too."""
-        made: dict[float, dict[tuple, tuple[Tensor, Tensor]]] = {step: {} for step in steps}
-        for q, made_of in uses.items():
-            for use in made_of if self.columns[q] in made else ():
-                made[self.columns[q]][self._recurring(use.source, q, made)] = use.source, q
-        last = made[steps[-1]]
-        for step in steps:
-            for use, (p, q) in made[step].items():
-                is_cut = p in self.cut_states
-                begins = p.is_leaf and not is_cut  # with an initial state, which has no past
-                if use not in last or not (begins or is_cut == (last[use][0] in self.cut_states)):
-                    raise ValueError(
-                        f"draw(rolled=True): step {steps[-1]} cannot stand for step {step}, where {describe(q)} is "
-                        f"made of {describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
-                    )
+        pairs = [(use.source, q) for q, made_of in uses.items() if self.columns[q] in steps for use in made_of]
+        recurring = {(p, q): self._recurring(p, q, set(steps)) for p, q in pairs}
+        last = {recurring[p, q]: p in self.cut_states for p, q in pairs if self.columns[q] == steps[-1]}
+        for p, q in sorted(pairs, key=lambda pair: self.columns[pair[1]]):
+            use, is_cut = recurring[p, q], p in self.cut_states
+            begins = p.is_leaf and not is_cut  # with an initial state, which has no past
+            if use not in last or not (begins or is_cut == last[use]):
+                raise ValueError(
+                    f"draw(rolled=True): step {steps[-1]} cannot stand for step {self.columns[q]}, where {describe(q)} "
+                    f"is made of {describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
+                )
 
     def _recurring(self, p: Tensor, q: Tensor, steps: Collection[int]) -> tuple:
         """The two variables of a use, and the steps between them, as they recur in every step."""
@@ -270,10 +263,13 @@ class Unfolded:
 
     @cached_property
     def derivatives(self) -> dict[Link, Tree]:
-        """∂target/∂source of every link whose derivative has a short notation."""
-        writes = self.writer.notation.writes
-        found = {k: derivative(k.paths[::-1], writes) for k in self.links if k.paths is not None}
-        return {link: tree for link, tree in found.items() if tree is not None}
+        """∂target/∂source of every link whose derivative has a short notation; none at level "states"."""
+        found, writer = {}, Writer(self.names, self.notation, brief=True)
+        for link in self.links if self.level != "states" else ():
+            tree = None if link.paths is None else derivative(link.paths[::-1], self.notation.writes)
+            if tree is not None and text_width(writer.text(tree), EDGE_FONT) <= WIDEST:
+                found[link] = tree
+        return found
 
     @cached_property
     def bypassed(self) -> set[Link]:

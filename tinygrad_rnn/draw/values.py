@@ -1,13 +1,11 @@
-"""The gradients of what is drawn, and how they and the values are shown: as text, and as colours."""
+"""The gradients of what is drawn, and how they and the values are shown as text."""
 
-import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tinygrad_rnn.backward import passed_back, sweep
 from tinygrad_rnn.draw.grid import Place
-from tinygrad_rnn.draw.style import SCALE, ZERO
 from tinygrad_rnn.draw.unfolding import Unfolded, joined
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
@@ -56,15 +54,3 @@ def short(array: np.ndarray | None) -> str:
         numbers = ", ".join(f"{x + 0.0:.3g}".replace("-", "−") for x in array.ravel())
         return numbers if array.ndim == 0 else f"[{numbers}]"
     return f"{'×'.join(map(str, array.shape))}, ‖·‖ = {norm([array]):.3g}".replace("-", "−")
-
-
-def colours(norms: Mapping[Hashable, float]) -> tuple[dict[Hashable, str], tuple[int, int]]:
-    """The colour of each norm by its logarithm, and the powers of ten at the ends of the scale."""
-    powers = {p: float(np.log10(size)) for p, size in norms.items() if 0 < size < np.inf}
-    low, high = math.floor(min(powers.values(), default=0.0)), math.ceil(max(powers.values(), default=0.0))
-    low -= low == high  # at least one power of ten apart
-    last = len(SCALE) - 1
-    found = {p: SCALE[min(last, int((power - low) / (high - low) * len(SCALE)))] for p, power in powers.items()}
-    found |= {p: SCALE[-1] for p, size in norms.items() if not size < np.inf}
-    found |= {p: ZERO for p, size in norms.items() if size == 0}
-    return found, (low, high)

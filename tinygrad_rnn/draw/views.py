@@ -12,6 +12,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
@@ -23,9 +25,9 @@ from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.page import build
 from tinygrad_rnn.draw.placement import GAP, Lane
 from tinygrad_rnn.draw.story import Story
-from tinygrad_rnn.draw.style import size
+from tinygrad_rnn.draw.style import ZERO, scale, size
 from tinygrad_rnn.draw.unfolding import Options, Unfolded
-from tinygrad_rnn.draw.values import colours, gradients, short
+from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tables import counted
@@ -118,7 +120,7 @@ class _Figure:
     def __init__(self, output: Tensor | Sequence[Tensor], start: Tensor | None, options: Options, gradient: bool):
         self.output, self.start, self.options = output, start, options
         self.unfolded = unfolded = Unfolded(output, options, start)
-        self.labels = [Labels(unfolded, writer) for writer in (unfolded.writer, unfolded.markup)]
+        self.labels = [Labels(unfolded, setting) for setting in (PLAIN, MARKUP)]
         self.plain = self.labels[0]
         values = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
         wanted = options.values or options.color_by == "gradient"
@@ -126,9 +128,12 @@ class _Figure:
         self.fill, self.scale = {}, None
         if options.color_by is not None:
             of_gradients = options.color_by == "gradient"
-            norms = {of: norm([array]) for of, array in self.arrays[of_gradients].items()}
-            self.fill, span = colours(norms)
-            self.scale = Scale(*(f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels), *span)
+            arrays = self.arrays[of_gradients]
+            low, high, colours, shades = scale(np.array([norm([array]) for array in arrays.values()]))
+            palette = (*colours, ZERO)
+            self.fill = {of: palette[shade] for of, shade in zip(arrays, shades, strict=True)}
+            names = [f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels]
+            self.scale = Scale(*names, low, high, colours)
         labelled = (*unfolded.places, *unfolded.shared)
         notes = {of: max(self._note(of, True), self._note(of, False), key=len) for of in labelled}
         self.placement = placed(unfolded, self.plain, notes, gradient)
@@ -220,12 +225,8 @@ class _Figure:
 
     def _edge(self, link: Link, gradient: bool) -> Edge:
         p, q = link.source, link.target
-        if not gradient:
-            kind, label, markup = "value", *(labels.function(link) for labels in self.labels)
-        elif p.tensor.requires_grad:
-            kind, label, markup = "gradient", *(labels.derivative(link) for labels in self.labels)
-        else:
-            kind, label, markup = "none", "", ""
+        label, markup = (labels.edge(link, gradient) for labels in self.labels)
+        kind = "value" if not gradient else "gradient" if p.tensor.requires_grad else "none"
         edge = Edge(p.id, q.id, label, kind, markup, link.curve, link.middle, **self._look(p, q))
         return edge.reversed() if gradient else edge
 

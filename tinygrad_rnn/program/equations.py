@@ -71,9 +71,9 @@ class Equations:
             self.steps[self.ref[x].name].add(self.ref[x].step)
         uses: dict[Node, list[_Use]] = defaultdict(list)
         for target, found in fold(order, {lines.schedule.outputs[0], *self.variables.values()}).items():
-            for x, paths, _ in found:
-                paths = paths and [path for path in paths if all(node.primitive.vjps for node, _ in path)]
-                uses[x] += [] if paths == [] else [(target, paths)]
+            for use in found:
+                paths = use.paths and [path for path in use.paths if all(node.primitive.vjps for node, _ in path)]
+                uses[use.source] += [] if paths == [] else [(target, paths)]
         self.uses = {x: self._alike(uses[x] if x.is_leaf else uses[x][::-1]) for x in self.variables.values()}
         self.summed = {x for x, groups in self.uses.items() if len(groups) < len(uses[x])}
 
