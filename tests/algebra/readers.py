@@ -290,7 +290,7 @@ def applied(label, g, shape, read):
         read: the value of a factor, by its text.
     """
     total, sign, terms = 0.0, 1.0, [[]]
-    for text in re.findall(r"(?:\([^()]*(?:\([^()]*\)[^()]*)*\)|[^\s()])+", label):
+    for text in re.findall(r"\[[^\]]*\]|(?:\([^()]*(?:\([^()]*\)[^()]*)*\)|[^\s()])+", label):
         if text in "+−":
             terms.append([text])
         elif text != "⊙":
@@ -305,7 +305,10 @@ def applied(label, g, shape, read):
         found = [sign * g]
         for value in values:
             found = [product for x in found for product in _products(x, value)]
-        (found,) = [x for x in found if x.shape == shape]
+        fitting = [x for x in found if x.shape == shape]
+        if not fitting and g.size == 1:  # one number that becomes many, as the gradient of a sum does
+            fitting = [np.broadcast_to(x, shape) for x in found if x.size == 1]
+        (found,) = fitting
         total = total + found
     return total
 

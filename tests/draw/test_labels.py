@@ -7,6 +7,7 @@ a sum makes of it is the sum of what its terms make. So the value of an expressi
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -116,6 +117,24 @@ def peephole(T=2):
     return half(L(V @ h, "y"))
 
 
+def masked(T=3):
+    """A batch of sequences of different lengths: where one has ended its state stays; y is that of each row."""
+    W, U, V = parameters(W=(3, 2), U=(3, 3), V=(2, 3))
+    h, lengths = L(tg.Tensor(np.zeros((4, 3))), "h", 0), np.array([3, 2, 1, 3])
+    for t in range(1, T + 1):
+        x = L(tg.Tensor(np.linspace(-1.0, 1.0, 8).reshape(4, 2) + t), "x", t)
+        next_h = L(tg.tanh(tg.linear(W, x) + tg.linear(U, h)), "n", t)
+        h = L(tg.where((lengths >= t)[:, None], next_h, h), "h", t)
+    return L(tg.sum(tg.square(L(tg.linear(V, h), "y"))), "L")
+
+
+def softmax_opened():
+    (W,) = parameters(W=(3, 2))
+    e = L(tg.exp(L(W @ data("x"), "z")), "e")
+    p = L(e / L(tg.sum(e), "Z"), "p")
+    return L(-tg.log(L(p[1], "p_k")), "L")
+
+
 def polynomial():
     (a, b) = parameters(a=(), b=())
     x = L(a * a * b - 3.0 * b**2, "x")
@@ -131,9 +150,25 @@ def tied_embedding():
     return L(tg.nn.cross_entropy(L(E @ h, "y"), 1), "L")
 
 
+OTHERS = (row_batch, attention_opened, peephole, masked, softmax_opened, polynomial, tied_embedding)
+
+
 def column(x):
     """A value as a column or a matrix; the rows of a batch are a matrix as they stand."""
     return x if x.ndim == 2 else x.reshape(-1, 1)
+
+
+def by_rows(label, g, p, factor):
+    """What a label makes of a batch, told by its length, whose rows are columns to W in `linear(W, x)`."""
+    many = len(g)
+
+    def of_row(i, text):
+        value = factor(text)
+        return value[i][:, None] if len(value) == many else value[:, i][None] if value.shape[1] == many else value
+
+    shape = column(p.value).shape if p.is_leaf else (p.shape[-1], 1)
+    rows = [applied(label, row[:, None], shape, partial(of_row, i)) for i, row in enumerate(g)]
+    return sum(rows) if p.is_leaf else np.hstack(rows).T
 
 
 def local(q, p, g, places):
@@ -144,7 +179,7 @@ def local(q, p, g, places):
     raise AssertionError("no way")
 
 
-@pytest.mark.parametrize("net", [*OWN_NETS.values(), row_batch, attention_opened, peephole, polynomial, tied_embedding])
+@pytest.mark.parametrize("net", [*OWN_NETS.values(), *OTHERS])
 def test_the_labels_of_any_graph_add_up_to_the_gradient(net):
     """An f′ without its argument is that of the one f in the making of what its edge comes from."""
     loss = net()
@@ -154,14 +189,17 @@ def test_the_labels_of_any_graph_add_up_to_the_gradient(net):
     known = {writer.variable(x): x for x in order if x.name is not None or x.is_leaf or x is loss}
     tensors = {node.id: known[node.label] for node in forward.nodes if node.label in known}
     places, values = set(tensors.values()), {name: column(x.value) for name, x in known.items()}
+    conditions = {name: column(1.0 * x.value) for name, x in known.items() if x.dtype == bool}
+    tests = {f"[{name}]": x for name, x in conditions.items()}
+    tests |= {f"[not {name}]": 1.0 - x for name, x in conditions.items()}
     functions = dict(FUNCTIONS)
     for f, name in re.findall(r"(\w) = (\w+)", backward.caption):
         functions |= {f: FUNCTIONS[name], f"{f}′": FUNCTIONS[f"{name}′"]}
 
     def read(edge, g):
         q, p = tensors[edge.source], tensors[edge.target]
-        if partial := re.fullmatch("∂(⁺?)(.+)/∂(.+)", edge.label):
-            direct, of, by = partial.groups()
+        if derivative := re.fullmatch("∂(⁺?)(.+)/∂(.+)", edge.label):
+            direct, of, by = derivative.groups()
             assert (known[of], known[by]) == (q, p)
             g = g.reshape(q.shape)
             return column(local(q, p, g, places if direct else {p}))
@@ -172,11 +210,16 @@ def test_the_labels_of_any_graph_add_up_to_the_gradient(net):
             slopes.setdefault(f"{name}′", []).append(functions[f"{name}′"](column(x.inputs[0].value)))
 
         def factor(text):
+            if text in tests:
+                return np.broadcast_to(tests[text], column(p.value).shape)
             short = {name for name in re.findall(r"[^\s()ᵗ]+′(?:[₀-₉]|⁽.*?⁾)*(?!\()", text) if name not in values}
             at = {name: slopes[re.match("[^′]+′", name)[0]] for name in short}
             assert all(len(found) == 1 for found in at.values()), f"{edge.label}: which f is meant?"
             return Formula(text, values | {name: found for name, (found,) in at.items()}, functions).value()
 
+        made = [x for x in between(q, places) if not x.is_leaf]
+        if any(x.primitive.by_rows and x.primitive.products and x.ndim > 1 for x in made):
+            return by_rows(edge.label, g, p, factor)
         if p.is_leaf and q.shape[1:] == p.shape != ():  # a bias of all rows of a batch
             return column(np.sum(applied(edge.label, g, q.shape, factor), axis=0))
         return applied(edge.label, g, column(p.value).shape, factor)
