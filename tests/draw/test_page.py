@@ -644,6 +644,8 @@ def test_a_page_of_nothing_or_to_another_format_is_refused(tmp_path):
     for outputs, name in (({}, "x.html"), ({"net": net()[2]}, "x.svg")):
         with pytest.raises(ValueError, match="outputs by their titles, and an .html"):
             tg.draw.page(outputs, tmp_path / name)
+    with pytest.raises(TypeError, match="a dict of outputs by their titles is needed, not a Tensor"):
+        tg.draw.page(net()[2], tmp_path / "x.html")
 
 
 def test_a_notebook_shows_the_page_inline(browser, tmp_path):

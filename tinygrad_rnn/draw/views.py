@@ -95,6 +95,7 @@ def page(outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLi
     Raises:
         ValueError: nothing to draw, or another suffix. TypeError, DrawingError, OSError: as for `forward` and `save`.
     """
+    checks.instance("draw.page(outputs, path)", outputs, Mapping, "a dict of outputs by their titles")
     if not outputs or Path(path).suffix.lower() != ".html":
         raise ValueError(f"draw.page(outputs, {os.fspath(path)!r}): outputs by their titles, and an .html are needed")
     stories = {str(title): backward(output, **options)._told() for title, output in outputs.items()}
