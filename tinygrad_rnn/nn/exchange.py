@@ -27,17 +27,12 @@ def save(path: str | os.PathLike, module: Module) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
-    return write_file(path, packed(module))
-
-
-def packed(module: Module) -> bytes:
-    """The parameters of a module as the content of an .npz file."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # as np.savez does, for which some names are keywords
         for name, array in module.state_dict().items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 npy.write_array(file, array, allow_pickle=False)
-    return content.getvalue()
+    return write_file(path, content.getvalue())
 
 
 def load(path: str | os.PathLike, module: Module) -> None:
