@@ -14,8 +14,8 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.variables import time_steps
-from tinygrad_rnn.backward import backward_start, fit, passed_back, sweep, topological_order
-from tinygrad_rnn.bptt.cotangents import Cotangents, LeavesLeftOut, each_passed_back, several
+from tinygrad_rnn.backward import backward_start, fit, sweep, topological_order
+from tinygrad_rnn.bptt.cotangents import Cotangents, LeavesLeftOut, each_passed_back, passed_back, several
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.observer import observer
