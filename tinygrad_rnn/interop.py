@@ -21,7 +21,7 @@ from tinygrad_rnn.observer import leaves_the_graph, tracing
 from tinygrad_rnn.tensor import Tensor, bare, record
 
 
-def record_test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:
+def record_test(test: Callable | str, *inputs: Any, static: tuple = ()) -> Any:
     """The result of a comparison, a test or a choice: an array, through which no gradient flows; in a trace, a node."""
     primitive = choices.TESTS[test]
     if not tracing():

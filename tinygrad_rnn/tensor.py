@@ -174,9 +174,7 @@ class Tensor:
         if self.primitive is not None and not tracing():  # in a trace what is detached is a node, too
             raise ValueError(f"the requires_grad of {describe(self)} cannot be set: its inputs decide it")
         if wanted and self.dtype.kind != "f":
-            raise TypeError(
-                f"Tensor(requires_grad=True) needs floating point data, such as 1.0 for 1, not {self.dtype}"
-            )
+            raise TypeError(f"requires_grad=True needs floating point data, such as 1.0 for 1, not {self.dtype}")
         self._requires_grad = checks.one_of("Tensor", "requires_grad", wanted, (True, False))
         self.is_parameter = self._requires_grad or getattr(self, "is_parameter", False)  # a node has none
 
