@@ -244,7 +244,7 @@ def samples(primitive: Primitive) -> Iterator[tuple[list[np.ndarray], tuple]]:
     Raises:
         ValueError: the primitive works neither by element nor over an axis, and has no sample shapes of its own.
     """
-    found = _REDUCTION if primitive.reduction else SAMPLES.get(primitive.name)
+    found: list[Any] | None = _REDUCTION if primitive.reduction else SAMPLES.get(primitive.name)
     if found is None and primitive.by_element:
         found = [(shapes, ()) for shapes in _BY_ELEMENT.get(len(primitive.vjps), ())]
     if not found:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _FLOAT64 = np.dtype(np.float64)
 
 
-def instance(call: str, value: Any, kind: type[T] | tuple[type[T], ...], what: str = "a Tensor") -> T:
+def instance(call: str, value: T, kind: Any, what: str = "a Tensor") -> T:
     """An object of a class, or of one of several."""
     if not isinstance(value, kind):
         raise TypeError(f"{call}: {what} is needed, not a {type(value).__name__}")

@@ -70,7 +70,7 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
     for E in losses:
         backward_start(call, E)
     uses, last = _uses(call, losses, parameter)
-    table, terms = np.zeros((len(losses), last)), {}
+    table, terms = np.zeros((len(losses), last)), dict[int, Cotangents]()
     oldest = {k: node for node, steps in uses.items() for k in set(steps.tolist())}  # that the sweep meets last
     with temporarily(observer, LeavesLeftOut()):
         for node, g in sweep(several(losses), np.ones(())) if losses else ():
