@@ -24,7 +24,7 @@ from tinygrad_rnn.program.schedule import Schedule
 _LONGEST_NAME = 40
 _SHORT = 3  # characters of a name that is made plural to tell it from another
 
-_RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "t", "T"}
+_RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "forward", "t", "T"}
 
 
 @dataclass(eq=False)
@@ -142,7 +142,7 @@ class Assignments:
         return self.ref[node]
 
     def _word(self, node: Node, value: Sequence[Part]) -> str:
-        if node is self.schedule.outputs[0]:
+        if self.schedule.trace.wrt and node is self.schedule.outputs[0]:
             return "loss"
         if node in self.schedule.gathered and node in self.schedule.sums:
             return f"{value[0].name}_sum" if isinstance(value[0], Ref) and value[0].name else "total"

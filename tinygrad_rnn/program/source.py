@@ -28,7 +28,8 @@ def written(trace: Trace, rolled: bool = False, level: str = "named") -> str:
     """The text of a module whose function `bptt(*inputs, *parameters)` returns the loss and its gradients.
 
     The function returns a float and a list of arrays in the order of the trace's outputs; and if the traced function
-    returned more than its loss, thirdly a list of the arrays of that.
+    returned more than its loss, thirdly a list of the arrays of that. Of a trace without gradients it is called
+    `forward`, and returns a list of all arrays.
 
     Args:
         rolled: write steps that are alike as loops over t, not one by one.
@@ -51,6 +52,7 @@ class _Text:
 
     def __init__(self, lines: Assignments, rolled: bool):
         self.lines, self.trace, self.rolled = lines, lines.schedule.trace, rolled
+        self.name = "bptt" if self.trace.wrt else "forward"
         self.defined = {line.target for line in lines.lines}
         self.T = max((ref.step for ref in self.defined if ref.step is not None), default=0)
         blocks: list[_Block] = []
@@ -108,30 +110,34 @@ class _Text:
         arguments = [self.lines.ref[x].name for x in self.lines.arguments]
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", body)) else ""
         helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
-        head = "\n".join(_wrapped(f"def bptt({', '.join(arguments)}):", " " * 8))
+        head = "\n".join(_wrapped(f"def {self.name}({', '.join(arguments)}):", " " * 8))
         return f"{self._docstring(arguments)}\n\nimport numpy as np\n{steps}{helpers}\n\n{head}\n{body}\n"
 
     def _docstring(self, arguments: Sequence[str]) -> str:
         given = zip(arguments, self.lines.arguments, strict=True)
         shapes = [f"{name} {x.shape}{'' if x.dtype == np.float64 else f' of {x.dtype}'}" for name, x in given]
-        gradients = ", ".join(ref.name for ref in self.lines.returned[1 : 1 + len(self.trace.wrt)])
-        further = ", [further outputs]" if self.trace.extra is not None else ""
+        what, results, returns = "What a function computes", "[outputs]", "a list of arrays"
+        if self.trace.wrt:
+            gradients = ", ".join(ref.name for ref in self.lines.returned[1 : 1 + len(self.trace.wrt)])
+            results = f"loss, [{gradients}]{', [further outputs]' if self.trace.returned else ''}"
+            what = "A loss and its gradients, by backpropagation through time (BPTT)"
+            returns = "the loss, a float; its gradients, each of the shape of what it is the gradient of"
         lines = [
-            '"""A loss and its gradients, by backpropagation through time (BPTT), in plain NumPy.\n',
-            *_wrapped(f"    loss, [{gradients}]{further} = bptt({', '.join(arguments)})", " " * 8),
+            f'"""{what}, in plain NumPy.\n',
+            *_wrapped(f"    {results} = {self.name}({', '.join(arguments)})", " " * 8),
             "",
             *_wrapped(f"Arguments: arrays {', '.join(x.replace(' ', _JOINED) for x in shapes)}.", " " * 8),
-            "Returns: the loss, a float; its gradients, each of the shape of what it is the gradient of.",
-            '"""',
+            f'Returns: {returns}.\n"""',
         ]
         return "\n".join(lines)
 
     def _body(self) -> Iterator[str]:
         yield from self._section([loop for loop in self.loops if loop[0][0].forward])
-        yield from ["", "# backward"]
-        sums = self.equations.sums()
-        yield from _comment("sums over t:  ", sums) if sums else []
-        yield from self._section([loop for loop in self.loops if not loop[0][0].forward])
+        if self.trace.wrt:
+            yield from ["", "# backward"]
+            sums = self.equations.sums()
+            yield from _comment("sums over t:  ", sums) if sums else []
+            yield from self._section([loop for loop in self.loops if not loop[0][0].forward])
         yield from ["", *_wrapped(self._return(), "    ")]
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
@@ -190,11 +196,14 @@ class _Text:
         return "T" if step == self.T else f"T - {self.T - step}"
 
     def _return(self) -> str:
-        (loss, *gradients), count = map(self._part, self.lines.returned), len(self.trace.wrt)
+        count = len(self.trace.wrt)
+        if not count:
+            return f"return [{', '.join(self._listed(self.lines.returned))}]"
+        loss, *gradients = map(self._part, self.lines.returned)
         loss = f"float({loss})" if self.lines.schedule.outputs[0].ndim == 0 else f"{loss}.item()"
         further = ", ".join(self._listed(self.lines.returned[1 + count :]))
         text = f"return {loss}, [{', '.join(gradients[:count])}]"
-        return text if self.trace.extra is None else f"{text}, [{further}]"
+        return f"{text}, [{further}]" if self.trace.returned else text
 
     def _listed(self, refs: Sequence[Ref]) -> Iterator[str]:
         """Variables in a list, those of consecutive steps in a comprehension."""
