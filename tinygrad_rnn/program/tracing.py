@@ -36,7 +36,7 @@ class Trace:
     Attributes:
         graph: its outputs are the loss, the gradients, and the arrays of what else the function returns.
         parameters: the Tensors whose values the graph's parameters are read from at each call.
-        input_names: what the function calls its inputs: xs, or state_1 for a part of one.
+        places: where the graph's inputs stand: the name of an argument, and the number of one in a list, from 1.
         wrt_names, wrt: what the gradients are of, and its leaves; nothing where only results are wanted.
         returned: what the function returns, but for a loss, as `containers.flattened` has it.
         examples: the inputs that the function was run on. surroundings: what it found around it.
@@ -44,7 +44,7 @@ class Trace:
 
     graph: Graph
     parameters: tuple[Tensor, ...]
-    input_names: tuple[str, ...]
+    places: tuple[tuple[str, int | None], ...]
     wrt_names: tuple[str, ...]
     wrt: tuple[Node, ...]
     returned: Any
@@ -84,11 +84,11 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()) ->
     graph, parameters, of_wrt = _graph(outputs, given, wrt, first)
     surroundings.settle(name, partial(map, attrgetter("value.dtype"), parameters))
 
-    input_names = _input_names(function, inputs)
-    names = dict(zip(given, input_names, strict=True))
+    places = _places(function, inputs)
+    names = dict(zip(given, _names(places), strict=True))
     wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(wrt, 1))
     examples = tuple(x.value for x in given)
-    return Trace(graph, parameters, input_names, wrt_names, of_wrt, returned, examples, surroundings)
+    return Trace(graph, parameters, places, wrt_names, of_wrt, returned, examples, surroundings)
 
 
 def _outputs(
@@ -135,7 +135,7 @@ def _graph(
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     """The outputs of a graph, made of a trace, as Tensors that were recorded on the example inputs."""
     tensors: dict[Node, Tensor] = dict(zip(graph.parameters, of.parameters, strict=True))
-    for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
+    for x, name, value in zip(graph.inputs, _names(of.places), of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
     with temporarily(observer, Recorder()):
         for x in depth_first(graph.outputs):
@@ -177,13 +177,22 @@ def name_of(function: Callable) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
-    """xs, Y, ... as the function has it; with a number after it for a part."""
+def _names(places: Iterable[tuple[str, int | None]]) -> list[str]:
+    """The name of each input: xs, or xs_1 for one in a list."""
+    return [name if number is None else f"{name}_{number}" for name, number in places]
+
+
+def _places(function: Callable, inputs: tuple) -> tuple[tuple[str, int | None], ...]:
+    """The place of each array in the inputs: the name as the function has it, and a number for one in a list."""
     names = []
     with contextlib.suppress(TypeError, ValueError):
         names += inspect.signature(function).parameters
     names += [f"input_{i}" for i in range(len(names) + 1, len(inputs) + 1)]
     found = []
     for name, value in zip(names, inputs, strict=False):
-        found += [name] if is_array(value) else [f"{name}_{i}" for i, _ in enumerate(flattened(value)[0], 1)]
+        parts, is_list = flattened(value)[0], isinstance(value, (list, tuple)) and all(map(is_array, value))
+        if is_array(value):
+            found.append((name, None))
+        else:
+            found += [(name, i) if is_list else (f"{name}_{i}", None) for i, _ in enumerate(parts, 1)]
     return tuple(found)
