@@ -43,6 +43,7 @@ class Optimizer:
     """
 
     moments = 1
+    lr: float
 
     def __init__(self, params: Parameters, **settings: Any):
         call = type(self).__name__

@@ -20,7 +20,7 @@ State = TypeVar("State")  # a Tensor, or a tuple of Tensors
 
 
 def checkpoint(
-    cell: Callable[[Any, Any], State], xs: Sequence[Any], state: Any = None, segments: int | None = None
+    cell: Callable[[Any, Any], State], xs: Iterable[Any], state: Any = None, segments: int | None = None
 ) -> State:
     """Apply a cell along a sequence and return the last state, with the same gradients, holding only the states between
     segments.

@@ -5,6 +5,7 @@ The DOT text holds every coordinate, for Graphviz's `nop2` layout, which only dr
 
 import html
 import re
+from typing import Any
 
 import graphviz
 
@@ -42,7 +43,7 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     return graph
 
 
-def _title(diagram: Drawing, step: float) -> str:
+def _title(diagram: Drawing, step: Any) -> str:
     """The title of a panel, at its top."""
     if step in diagram.hidden:
         return counted(diagram.hidden[step], "more step")
