@@ -522,7 +522,7 @@ def sort(x: Any, axis: int | None = -1, kind: Any = None, stable: Any = None) ->
     """The elements in ascending order along an axis, or all in one row; `kind` and `stable` make no difference."""
     x, axis = (ravel(x), -1) if axis is None else (_fits(as_tensor(x), np.sort, axis), axis)
     index = list(np.ogrid[tuple(map(slice, x.shape))])
-    index[axis] = np.argsort(x, axis)
+    index[axis] = x.argsort(axis)
     return x[tuple(index)]
 
 
@@ -594,10 +594,10 @@ def primitive(
         except (ValueError, LookupError) as error:
             known = f"the arguments {', '.join(names)} stand in braces, and nothing else does"
             raise ValueError(f"{call}: in {text!r}, {known}: {error}") from error
-    vjps, is_view = [_checked(call, i, vjp) for i, vjp in enumerate(vjps)], not row.by_element
+    vjps = [_checked(call, i, vjp) for i, vjp in enumerate(vjps)]
     by_element = row.by_element if by_element is None else by_element
     code = code and re.sub(r"\{(\w+)\}", r"\1", code)
-    row = dataclasses.replace(row, vjps=vjps, is_view=is_view, by_element=by_element, code=code)
+    row = dataclasses.replace(row, vjps=vjps, is_view=not row.by_element, by_element=by_element, code=code)
     is_compared = code is None
 
     def function(*arguments: Any) -> Tensor:
@@ -656,11 +656,6 @@ NUMPY_FUNCTIONS |= {
 
 # Methods: the same functions, with the Tensor as their first argument.
 
-for _method in (clip, cumprod, cumsum, diagonal, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, take):
-    setattr(Tensor, _method.__name__, _method)
-for _name, _method in {"flatten": ravel, "swapaxes": swapaxes, "trace": trace, "var": var}.items():
-    setattr(Tensor, _name, _method)
-
 
 def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A function of numbers as a method, to which they are given one by one, as one tuple, or not at all."""
@@ -672,5 +667,8 @@ def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-for _method in (_of_numbers(reshape), _of_numbers(transpose)):
+for _method in (clip, cumprod, cumsum, diagonal, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, swapaxes,
+                take, trace, var):  # fmt: skip
     setattr(Tensor, _method.__name__, _method)
+for _name, _method in {"flatten": ravel, "reshape": _of_numbers(reshape), "transpose": _of_numbers(transpose)}.items():
+    setattr(Tensor, _name, _method)

@@ -5,7 +5,6 @@ The DOT text holds every coordinate, for Graphviz's `nop2` layout, which only dr
 
 import html
 import re
-from typing import Any
 
 import graphviz
 
@@ -43,7 +42,7 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     return graph
 
 
-def _title(diagram: Drawing, step: Any) -> str:
+def _title(diagram: Drawing, step: float) -> str:
     """The title of a panel, at its top."""
     if step in diagram.hidden:
         return counted(diagram.hidden[step], "more step")

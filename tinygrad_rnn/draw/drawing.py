@@ -97,7 +97,7 @@ class Drawing:
     steps: list[int] = field(default_factory=list)
     caption: str = ""
     caption_markup: str = ""
-    hidden: dict[int, int] = field(default_factory=dict)
+    hidden: dict[float, int] = field(default_factory=dict)
     rolled: bool = False
     scale: Scale | None = None
     frame: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)

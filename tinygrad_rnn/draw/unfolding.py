@@ -138,7 +138,7 @@ class Unfolded:
                 self.made_with[x].update(use.source for use in made_of if is_parameter(use.source))
                 uses[x] = [use for use in made_of if use.source not in self.made_with[x]]
         self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
-        middle, self.hidden = [], {}
+        middle, self.hidden = list[float](), dict[float, int]()
         if self.rolled:
             self._check_alike(uses, steps)
             middle = steps[:-1]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Result = TypeVar("Result")  # of a call
+Gradients = tuple[float, list[np.ndarray]]  # with their loss
+Many = tuple | list | dict
 How = TypedDict("How", {"optimize": bool, "retrace": bool, "copy": bool}, total=False)  # noqa: UP013
 
 _value = operator.attrgetter("value")
@@ -126,8 +128,8 @@ class Program(Generic[Result]):
             returned, count = traced.trace.returned, len(self._wrt)
             if not count:
                 return rebuilt(returned, results)
-            loss: Any = results.pop(0).item()
-            return (loss, results[:count], *rebuilt(returned, results[count:])) if returned else (loss, results)
+            loss = results.pop(0).item()
+            return (loss, results[:count], *rebuilt(returned, results[count:])) if returned else (loss, results)  # type: ignore[return-value]
 
     def backward(self: Program[Any], *inputs: Any) -> Any:
         """Add the gradients to `.grad` of what they are of; return the loss, and what else the function returns.
@@ -195,13 +197,9 @@ class Program(Generic[Result]):
 @overload
 def compile(function: Callable[..., Tensor], *examples: Any, **how: Unpack[How]) -> Program[np.ndarray]: ...
 @overload
-def compile(
-    function: Callable[..., Tensor], *examples: Any, wrt: Any, **how: Unpack[How]
-) -> Program[tuple[float, list[np.ndarray]]]: ...
+def compile(function: Callable[..., Tensor], *examples: Any, wrt: Any, **how: Unpack[How]) -> Program[Gradients]: ...
 @overload
-def compile(
-    function: Callable[..., tuple | list | dict], *examples: Any, wrt: Any = None, **how: Unpack[How]
-) -> Program[Any]: ...
+def compile(function: Callable[..., Many], *examples: Any, wrt: Any = None, **how: Unpack[How]) -> Program[Any]: ...
 def compile(
     function: Callable, *examples: Any, wrt: Any = None, optimize: bool = True, retrace: bool = True, copy: bool = True
 ) -> Program:
