@@ -240,9 +240,12 @@ class Tensor:
         def _to_tensor(self, *arguments: Any, **keywords: Any) -> Tensor: ...
         def _to_other(self, *arguments: Any, **keywords: Any) -> Any: ...
 
-        clip = cumprod = cumsum = diagonal = dot = flatten = max = mean = min = prod = ravel = repeat = _to_tensor
-        reshape = squeeze = std = sum = swapaxes = take = trace = transpose = var = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = backward = item = nonzero = numpy = tolist = __len__ = _to_other
+        abs = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = matmul = _to_tensor
+        max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = softmax = _to_tensor
+        sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = unsqueeze = _to_tensor
+        var = view = __getitem__ = _to_tensor
+        all = any = argmax = argmin = argsort = backward = item = nonzero = numpy = register_hook = _to_other
+        tolist = __len__ = _to_other
 
     def astype(self, dtype: Any) -> Tensor:
         """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.

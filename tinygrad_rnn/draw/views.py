@@ -215,7 +215,7 @@ class _Figure:
         )  # fmt: skip
 
     def _note(self, of: Place | Tensor, gradient: bool) -> str:
-        """What stands below a label: the shape, the value or the gradient, how this was clipped, and that it has a hook."""
+        """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
         is_total = isinstance(of, Tensor)
         x, kind = (of, "parameter") if is_total else (of.tensor, of.kind)
         if kind == "elided" or is_number(x):
