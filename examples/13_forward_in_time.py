@@ -93,12 +93,11 @@ def main(out, quick=False):
         )
 
     # 3. The cost in memory: forward it is p, however long the sequence; back it is all states.
-    lengths = np.arange(25, 501, 25)
+    lengths = np.arange(50, 501, 50)
     lines = {way.__name__.upper(): [memory(way, Θ, V, xs[:T], Ys[:T]) for T in lengths] for way in (bptt, rtrl)}
     crossing = lengths[np.argmax(np.greater(*lines.values()))]
     print(f"RTRL {lines['RTRL'][-1]:.0f} kB, BPTT more from {crossing} steps on, {expected(crossing, 200, 350)}")
-    x = ("length of the sequence, steps", lengths)
-    plots.curves(out / PICTURE, f"The gradient of {H} units, forward and back in time", x, "memory, kB", lines)
+    plots.curves(out / PICTURE, f"Memory for the gradient of {H} units", ("steps T", lengths), "kB", lines)
     return {"difference": max(errors), "counts": counts, "memory": lines, "crossing": crossing}
 
 
