@@ -97,7 +97,7 @@ def main(out, quick=False):
     lines = {way.__name__.upper(): [memory(way, Θ, V, xs[:T], Ys[:T]) for T in lengths] for way in (bptt, rtrl)}
     crossing = lengths[np.argmax(np.greater(*lines.values()))]
     print(f"RTRL {lines['RTRL'][-1]:.0f} kB, BPTT more from {crossing} steps on, {expected(crossing, 200, 350)}")
-    plots.curves(out / PICTURE, f"Memory for the gradient of {H} units", ("steps T", lengths), "kB", lines)
+    plots.curves(out / PICTURE, f"The gradient of {H} units", ("length T, steps", lengths), "memory, kB", lines)
     return {"difference": max(errors), "counts": counts, "memory": lines, "crossing": crossing}
 
 
