@@ -136,6 +136,7 @@ class Tensor:
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         is_parameter: of a leaf, whether gradients are wanted, or were before it was frozen.
         is_cut: of a leaf, whether the gradient that would go on to what it was made of was cut off, as by `detach`.
+        hooks: functions that see its gradient, and may change it: see `register_hook`.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
         born: Tensors are numbered as they are made, so that inputs are always older than what is made of them.
 
@@ -143,8 +144,8 @@ class Tensor:
         TypeError: data that is not real numbers, or integers with requires_grad.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_requires_grad", "arguments", "born", "inputs", "is_cut", "is_parameter",
-                 "layer", "loan", "name", "primitive", "step", "value")  # fmt: skip
+    __slots__ = ("__weakref__", "_grad", "_requires_grad", "arguments", "born", "hooks", "inputs", "is_cut",
+                 "is_parameter", "layer", "loan", "name", "primitive", "step", "value")  # fmt: skip
 
     def _begin(self, value: np.ndarray) -> None:
         """Become a leaf, of an array that belongs to no other."""
@@ -252,19 +253,22 @@ class Tensor:
 
     if TYPE_CHECKING:
 
-        def _to_tensor(self, *arguments: Any, **keywords: Any) -> Tensor: ...
-        def _to_any(self, *arguments: Any, **keywords: Any) -> Any: ...
         def __iter__(self) -> Iterator[Tensor]: ...
         def __eq__(self, other: object) -> Any: ...
         def __ne__(self, other: object) -> Any: ...
 
+        _to_tensor: Callable[..., Tensor] = record
+        _to_any: Callable[..., Any] = record
         item: Callable[[], float]
         numpy: Callable[[], np.ndarray]
         backward: Callable[..., None]
-        clip = cumprod = cumsum = diagonal = dot = flatten = max = mean = min = prod = ravel = repeat = _to_tensor
-        reshape = squeeze = std = sum = swapaxes = take = trace = transpose = var = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = nonzero = tolist = __float__ = __len__ = __xor__ = __invert__ = _to_any
+        abs = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = matmul = _to_tensor
+        max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = softmax = _to_tensor
+        sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = unsqueeze = _to_tensor
+        var = view = __getitem__ = _to_tensor
+        all = any = argmax = argmin = argsort = nonzero = register_hook = tolist = __float__ = __len__ = _to_any
         __array_ufunc__ = __array_function__ = __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = _to_any
+        __xor__ = __invert__ = _to_any
 
     def astype(self, dtype: Any) -> Tensor:
         """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.
