@@ -78,7 +78,7 @@ def test_forward_then_backward_a_sum_grows_by_one_term_a_step(opened, saved):
 
 
 def test_the_panel_says_the_equation_and_its_numbers(opened, saved):
-    rnn, _, loss = net()
+    rnn, _, _ = net()
     page = opened(saved, "#step=1")
     assert page.inner_text("#equation") == "ĥ(1) = W x(1) + U h(0) + b"
     assert f"{rnn.cells[0].W.data[0, 0]:.3g}".replace("-", "−") in page.inner_text("#numbers")
@@ -156,7 +156,7 @@ def test_on_a_phone_and_in_the_dark(opened, saved):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
 
 
-PHONE = {"width": 390, "height": 844}
+PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 768}
 EVERY_FRAME = """() => frames.map((frame, i) => {
     go(i);
     const inside = (box, element) => {
@@ -171,8 +171,9 @@ EVERY_FRAME = """() => frames.map((frame, i) => {
 })"""
 
 
-@pytest.mark.parametrize("viewport", [PHONE, {"width": 1366, "height": 768}], ids=["phone", "laptop"])
-@pytest.mark.parametrize("kind, steps", [(tg.nn.RNN, 10), (tg.nn.LSTM, 3)])
+@pytest.mark.parametrize(
+    "kind, steps, viewport", [(tg.nn.RNN, 10, PHONE), (tg.nn.LSTM, 3, PHONE), (tg.nn.LSTM, 3, LAPTOP)]
+)
 def test_the_controls_stay_and_the_current_node_is_seen_in_every_frame(opened, kind, steps, viewport):
     page = opened(tg.draw.backward(net(kind, steps)[2]), viewport=viewport)
     tops, current, growing = zip(*page.evaluate(EVERY_FRAME), strict=True)
