@@ -244,7 +244,6 @@ class Tensor:
     __pos__ = operation(primitives.identity)
     __abs__ = operation(primitives.abs_)
 
-    __hash__ = object.__hash__  # whatever `==` gives: a node is itself
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
     # Further methods: backward.py adds `backward`; functions.py adds those that are its functions as they stand; and
@@ -256,11 +255,12 @@ class Tensor:
         def __iter__(self) -> Iterator[Tensor]: ...
         def __eq__(self, other: object) -> Any: ...
         def __ne__(self, other: object) -> Any: ...
+        def __hash__(self) -> int: ...
+        def item(self) -> float: ...  # noqa: D102
+        def numpy(self) -> np.ndarray: ...  # noqa: D102
 
         _to_tensor: Callable[..., Tensor] = record
         _to_any: Callable[..., Any] = record
-        item: Callable[[], float]
-        numpy: Callable[[], np.ndarray]
         backward: Callable[..., None]
         abs = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = matmul = _to_tensor
         max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = softmax = _to_tensor
