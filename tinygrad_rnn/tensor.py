@@ -247,8 +247,7 @@ class Tensor:
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
     # Further methods: backward.py adds `backward`; functions.py adds those that are its functions as they stand; and
-    # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text. A type checker is not
-    # told of `__array__`, or it would take array * tensor for an array, as it does np.tanh of all that has one
+    # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text
 
     if TYPE_CHECKING:
 
