@@ -22,13 +22,13 @@ from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
-from tinygrad_rnn.draw.grid import CUT, Link, Place
+from tinygrad_rnn.draw.grid import CUT
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.page import build
 from tinygrad_rnn.draw.placement import GAP, Lane
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import ZERO, scale, size
-from tinygrad_rnn.draw.unfolding import Keywords, Options, Unfolded
+from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Place, Unfolded
 from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.hooks import hooked
