@@ -58,7 +58,7 @@ class Primitive:
     """
 
     name: str
-    forward: Callable[..., np.ndarray]
+    forward: Callable[..., Any]
     written: str
     vjps: Sequence[Callable[..., Any]] = field(default=(), repr=False)
     derivatives: Sequence[str | None] = field(default=(), repr=False)
