@@ -299,7 +299,7 @@ def _transpose_vjp(g, ans, x, axes):
 
 def _part(g, axis, at):
     """The part of g at a place, or a slice of places, along an axis."""
-    index: list[Any] = [slice(None)] * g.ndim
+    index = [slice(None)] * g.ndim
     index[axis] = at
     return g[tuple(index)]
 
