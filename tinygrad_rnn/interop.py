@@ -4,6 +4,9 @@
   them, by position or by name, and those with NumPy's own defaults, such as `out=None`, change nothing.
 - Tests, choices and shapes give plain arrays: no gradient flows through them.
 - Every other function is refused, with a hint where another one does the same.
+- NumPy's stubs know nothing of this: a type checker leaves what its ufuncs give, `np.tanh(t)`, untyped, and refuses its
+  other functions, `np.sum(t)`. This package's are typed: `tg.tanh(t)`, `tg.sum(t)`, `t.sum()`. It is not told of
+  `__array__`, with which it would take `array * tensor` and `np.tanh(t)` for arrays.
 """
 
 import functools

@@ -244,23 +244,22 @@ class Tensor:
     __pos__ = operation(primitives.identity)
     __abs__ = operation(primitives.abs_)
 
-    __hash__ = object.__hash__  # whatever `==` gives: a node is itself
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
     # Further methods: backward.py adds `backward`; functions.py adds those that are its functions as they stand; and
-    # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text. A type checker is not
-    # told of `__array__`, or it would take array * tensor for an array, as it does np.tanh of all that has one
+    # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text
 
     if TYPE_CHECKING:
 
         def __iter__(self) -> Iterator[Tensor]: ...
         def __eq__(self, other: object) -> Any: ...
         def __ne__(self, other: object) -> Any: ...
+        def __hash__(self) -> int: ...
+        def item(self) -> float: ...  # noqa: D102
+        def numpy(self) -> np.ndarray: ...  # noqa: D102
 
         _to_tensor: Callable[..., Tensor] = record
         _to_any: Callable[..., Any] = record
-        item: Callable[[], float]
-        numpy: Callable[[], np.ndarray]
         backward: Callable[..., None]
         abs = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = matmul = _to_tensor
         max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = softmax = _to_tensor

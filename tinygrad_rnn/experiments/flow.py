@@ -71,7 +71,7 @@ class Net:
     def make(self, input_size: int, hidden: int, rng: np.random.Generator) -> nn.RNNCell | nn.LSTMCell | nn.GRUCell:
         """The cell, untrained."""
         nonlinearity = "relu" if self.cell == "irnn" else self.nonlinearity
-        options = {"nonlinearity": nonlinearity} if nonlinearity else {}
+        options: dict[str, Any] = {"nonlinearity": nonlinearity} if nonlinearity else {}
         options |= {"forget_bias": self.forget_bias} if self.cell == "lstm" else {}
         cell = CELLS[self.cell](input_size, hidden, rng=rng, **options)
         for gate in cell.gates:

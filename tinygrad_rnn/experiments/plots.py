@@ -22,10 +22,10 @@ COLOURS += ["#3f7d4e", "#7a4fa3", "#c2528b", "#5a6575"]
 MARK = "tinygrad_rnn"  # of an SVG file, as who has made it
 _DASHED = "#8a8a8a"  # bounds and baselines
 _NAME_HEIGHT = 0.19  # inches
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.grid": True,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
-    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9),
+    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9), "axes.prop_cycle": f"cycler(color={COLOURS})",
     "svg.fonttype": "none", "svg.hashsalt": MARK, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
@@ -35,7 +35,7 @@ def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": matplotlib.cycler(color=COLOURS)}):
+    with matplotlib.rc_context(_STYLE):
         drawing = Figure(figsize=(width, height))
         return drawing, drawing.subplots()
 
@@ -182,13 +182,13 @@ def _spans_magnitudes(values: np.ndarray) -> bool:
     return bool(values.size and values.min() > 0 and np.median(values) <= values.max() / 4)
 
 
-def _finished(path: Path, axes: Any, title: str, x_label: str, y_label: str) -> Path:
+def _finished(path: str | os.PathLike, axes: Any, title: str, x_label: str, y_label: str) -> Path:
     """Write a figure with its title, and beside it the names of its lines, from the top down as their ends are."""
     axes.set_title(plain(title), loc="left")
     axes.set(xlabel=plain(x_label), ylabel=plain(y_label))
     ends = {line: line.get_ydata() for line in axes.get_lines() if not line.get_label().startswith("_")}
     ends = {line: ys[np.isfinite(ys)][-1:].tolist() for line, ys in ends.items()}
-    if handles := sorted(ends, key=ends.get, reverse=True):
+    if handles := sorted(ends, key=ends.__getitem__, reverse=True):
         beside = {"loc": "outside right center", "labelcolor": "linecolor", "fontsize": 9.0, "frameon": False}
         axes.figure.legend(handles=handles, **beside)
     return save(axes.figure, path)

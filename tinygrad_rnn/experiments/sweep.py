@@ -183,7 +183,7 @@ def _finished(out: Path, function: Callable[..., Any], points: Mapping[str, dict
     """The runs that are there already and did not fail."""
     refuse_others(out / TABLE, ["error,seconds"])
     refuse_others(out / FIGURE, [plots.MARK])
-    runs = {}
+    runs: dict[str, Run] = {}
     for name, point in points.items():
         if (path := out / name / RECORD).exists():
             try:
