@@ -34,14 +34,14 @@ from tinygrad_rnn.experiments.settings import Settings, add_options, check_field
 from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
 from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
-from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
+from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
-CELLS: dict[str, Callable[..., Cell]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
+CELLS: dict[str, Callable[..., Any]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
 CELLS |= {"LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}
 
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
     options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
 
-    def tell(message: object, *_: Any) -> None:
+    def tell(message: object, *_: Any, **__: Any) -> None:
         line = " ".join(str(message).removeprefix(f"{options.command}: ").splitlines())
         print(f"tinygrad-rnn {options.command}: {line}", file=sys.stderr)
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class _Parser(argparse.ArgumentParser):
     """Tells what is wrong with the arguments in one line, and what may be meant."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -240,9 +240,9 @@ def _demo(options: argparse.Namespace) -> int:
             print(f"wrote {diagram.save(folder / f'{name}.svg')}")
 
     loss.backward()
-    arrays = {name: p.value for name, p in net.parameters.items()}
+    arrays: dict[str, Any] = {name: p.value for name, p in net.parameters.items()}
     by_hand = closed_form_gradients(**arrays, xs=net.xs, targets=net.target)
-    rows, failures = [], []
+    rows, failures = [], list[str]()
     for name, parameter in net.parameters.items():
         expected = getattr(by_hand, name)
         difference = float(np.max(np.abs(parameter.grad - expected)))
@@ -354,7 +354,7 @@ def _report(failures: list[str]) -> int:
     return 1 if failures else 0
 
 
-def _two_steps(kind: Callable[..., Cell]) -> tuple[Callable[[], Tensor], Sequence[Tensor], ...]:
+def _two_steps(kind: Callable[..., Any]) -> tuple[Callable[[], Tensor], list[Tensor], list[Tensor], tuple[Tensor, ...]]:
     """A loss of two steps of a cell on a batch; the parameters, the inputs and the parts of the state that it is of."""
     rng = np.random.default_rng(0)
     cell = kind(2, 3, rng=rng)
@@ -363,7 +363,7 @@ def _two_steps(kind: Callable[..., Cell]) -> tuple[Callable[[], Tensor], Sequenc
     weights = rng.standard_normal((len(state), 4, 3))
 
     def loss() -> Tensor:
-        after = state
+        after: Any = state
         for x in inputs:
             after = cell(x, after)
         return (weights * stack(after if len(state) > 1 else [after])).sum()

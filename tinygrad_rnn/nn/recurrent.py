@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
 import numpy as np
@@ -186,7 +186,7 @@ class Bidirectional(Module, Generic[AnyCell]):
         return hs, (first, second)
 
 
-KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}  # as options of commands name them
+KINDS: dict[str, Callable[..., Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}  # as options of commands name them
 
 
 def _unless_ended(running: Tensor, after: tuple[Tensor, ...], before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
