@@ -8,6 +8,7 @@ from tinygrad_rnn.context import no_grad
 from tinygrad_rnn.errors import AnomalyError, DrawingError, GradientError, ShapeError
 from tinygrad_rnn.functions import *
 from tinygrad_rnn.functions import __all__ as _functions
+from tinygrad_rnn.interop import missing
 from tinygrad_rnn.naming import label
 from tinygrad_rnn.tensor import Tensor
 
@@ -37,7 +38,7 @@ else:
             return import_module(f"tinygrad_rnn.{name}")
         if name in _LATER:
             return getattr(import_module(_LATER[name]), name)
-        raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
+        missing(__name__, name)
 
 
 def __dir__() -> list[str]:

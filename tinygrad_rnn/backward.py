@@ -23,9 +23,8 @@ from tinygrad_rnn.context import recording, time_step
 from tinygrad_rnn.data_guard import check_unchanged
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.hooks import changed_by_hooks, hooked
 from tinygrad_rnn.naming import name_gradient
-from tinygrad_rnn.observer import leaves_the_graph, observer
+from tinygrad_rnn.observer import changed_by_hooks, hooked, leaves_the_graph, observer
 from tinygrad_rnn.primitives import sum_ as sum_over
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare
 
@@ -92,7 +91,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         if g.shape != node.value.shape:
             g = fit(g, node)
         if hooked and node.born in hooked:
-            g = changed_by_hooks(node, g)
+            g = _in_dtype(changed_by_hooks(node, g), node)
         yield node, g
         if until and node in until and node is not output:
             continue

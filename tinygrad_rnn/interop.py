@@ -10,7 +10,8 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from importlib.resources import files
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -71,13 +72,22 @@ NUMPY_FUNCTIONS |= {function: on_values(function, reads=False) for function in (
 for _name in ("all", "any", "argmax", "argmin", "argsort", "nonzero"):
     setattr(Tensor, _name, NUMPY_FUNCTIONS[getattr(np, _name)])
 
-# What to use instead of a function that is not supported, where something helps.
-_INSTEAD = {
-    "add.accumulate": "np.cumsum", "add.reduce": "np.sum", "choose": "np.where", "copyto": "np.where",
-    "insert": "np.concatenate", "maximum.reduce": "np.max", "minimum.reduce": "np.min", "multiply.reduce": "np.prod",
-    "nanmax": "np.fmax", "nanmean": "np.where", "nanmin": "np.fmin", "nansum": "np.where", "partition": "np.sort",
-    "percentile": "np.sort", "put": "np.where", "putmask": "np.where", "quantile": "np.sort", "unique": "np.sort",
-}  # fmt: skip
+
+@functools.cache
+def _known() -> dict[str, str]:
+    lines = (files("tinygrad_rnn") / "instead.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def instead_of(name: str) -> str:
+    """What to use in the place of something of NumPy's or PyTorch's that is not here; empty if nothing helps."""
+    return f"; {_known()[name]}" if name in _known() else ""
+
+
+def missing(owner: Any, name: str) -> NoReturn:
+    """The `__getattr__` of a Tensor, or of the module of a name: say what to use instead."""
+    of = f"module {owner!r}" if isinstance(owner, str) else f"{type(owner).__name__!r} object"
+    raise AttributeError(f"{of} has no attribute {name!r}{instead_of(name)}")
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
@@ -111,7 +121,7 @@ def _dispatched(name: str, function: Callable, arguments: tuple, keywords: dict)
     if kinds and "f" not in kinds:
         return on_values(function)(*arguments, **keywords)
     call = f"np.{name}" + "".join(f", {key}=" for key in refused)
-    hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else f"; np.{name} without it is supported" if refused else ""
+    hint = f"; np.{name} without it is supported" if refused else instead_of(name)
     raise TypeError(f"{call} on a Tensor is not supported{hint}. Its .data is the bare array, without gradient.")
 
 
@@ -248,7 +258,7 @@ def __setstate__(self: Tensor, state: tuple) -> None:
     self._grad, self.step, self.layer, self._requires_grad, self.is_parameter = others
 
 
-Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function
+Tensor.__getattr__, Tensor.__array_ufunc__, Tensor.__array_function__ = missing, _array_ufunc, _array_function
 Tensor.__pandas_priority__ = 5000  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
 for _method in (
     __getitem__, __len__, __iter__, __setitem__, __array__, __float__, __bool__, __repr__, __format__, __getstate__,

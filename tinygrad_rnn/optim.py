@@ -16,13 +16,15 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tinygrad_rnn.checks import instance, number, one_of, positive, whole
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import GradientError
+from tinygrad_rnn.interop import missing
 from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor
 
@@ -85,7 +87,7 @@ class Optimizer:
         """A setting, of the first group."""
         if name in self.defaults:
             return self.param_groups[0][name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        missing(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a setting, in all groups."""
@@ -324,3 +326,7 @@ def _setting(call: str, name: str, value: Any) -> Any:
 
 def _fraction(call: str, name: str, value: Any) -> float:
     return number(call, name, value, "a number of at least 0 and less than 1", 0, math.nextafter(1, 0))
+
+
+if not TYPE_CHECKING:
+    __getattr__ = partial(missing, __name__)

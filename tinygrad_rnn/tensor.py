@@ -19,7 +19,7 @@ from tinygrad_rnn.context import recording, step_and_layer, temporarily
 from tinygrad_rnn.data_guard import array_to_hold, loans, look_at_data, set_data
 from tinygrad_rnn.descriptions import describe, refusal
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
+from tinygrad_rnn.observer import leaves_the_graph, observer, register_hook, tracing
 
 _next_number = itertools.count().__next__
 # Looked up once, not at every node
@@ -230,6 +230,8 @@ class Tensor:
     __pos__ = operation(primitives.identity)
     __abs__ = operation(primitives.abs_)
 
+    register_hook = register_hook
+
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
     # Further methods: backward.py adds `backward`; functions.py adds those that are its functions as they stand; and
@@ -244,8 +246,7 @@ class Tensor:
         max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = softmax = _to_tensor
         sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = unsqueeze = _to_tensor
         var = view = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = backward = item = nonzero = numpy = register_hook = _to_other
-        tolist = __len__ = _to_other
+        all = any = argmax = argmin = argsort = backward = item = nonzero = numpy = tolist = __len__ = _to_other
 
     def astype(self, dtype: Any) -> Tensor:
         """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.

@@ -19,9 +19,8 @@ from tinygrad_rnn.backward import grad, topological_order
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.hooks import hooked
 from tinygrad_rnn.nn.module import Module
-from tinygrad_rnn.observer import leaves_the_graph, observer
+from tinygrad_rnn.observer import hooks_of, leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
 from tinygrad_rnn.program.surroundings import Surroundings
@@ -125,7 +124,7 @@ def _graph(
 
 def _looked_at(parameters: Sequence[Tensor]) -> list[Any]:
     """What a program takes for granted of its parameters: their dtypes and their hooks."""
-    return [x for p in parameters for x in (p.value.dtype, *(p.hooks if p.born in hooked else ()))]
+    return [x for p in parameters for x in (p.value.dtype, *hooks_of(p))]
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:

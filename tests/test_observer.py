@@ -1,5 +1,3 @@
-"""Hooks on gradients."""
-
 import gc
 import weakref
 
@@ -7,7 +5,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.hooks import hooked
+from tinygrad_rnn.observer import hooked
 
 
 def net():
