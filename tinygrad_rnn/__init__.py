@@ -14,6 +14,8 @@ from tinygrad_rnn.tensor import Tensor
 
 __version__ = "0.1.0"
 
+globals().pop("tensor")  # the module, which is imported by its name: tg.tensor(...) is told to be tg.Tensor(...)
+
 __all__ = [
     "AnomalyError", "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients", "compile",
     "detect_anomaly", "draw", "experiments", "from_torch", "grad", "label", "load", "nn", "no_grad", "optim",

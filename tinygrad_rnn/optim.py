@@ -16,8 +16,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,15 +47,15 @@ class Optimizer:
     Attributes:
         defaults: the settings and what they are if they are not given. steps: how often `step` was called.
         moments: how many arrays of a parameter's shape are remembered, zeros at first, beside its number of steps.
+        is_decoupled: whether the decay of weights is no part of the gradient.
 
     Raises:
         ValueError: there are no parameters, one is in two groups, or a setting is unknown or out of its range, also
             when it is set later. TypeError: what is given is no parameter, or a setting is no number.
     """
 
-    moments = 1
+    moments, is_decoupled = 1, False
     defaults: ClassVar[dict[str, Any]] = {"lr": 1e-3, "weight_decay": 0.0}
-    is_decoupled = False  # the decay of weights from the gradient
 
     def __init__(self, params: Groups, lr: Rate | None = None, **settings: Any):
         call, self.steps = type(self).__name__, 0
@@ -68,7 +67,7 @@ class Optimizer:
         self.param_groups = [{**self.defaults, **group, "params": _listed(call, group["params"])} for group in groups]
         for group in self.param_groups:
             self._settings(group)
-        params = self.params
+        params = [p for group in self.param_groups for p in group["params"]]
         if not params:
             raise ValueError(f"{call}(params): there are no parameters")
         frozen = [] if any(p.requires_grad for p in params) else params  # some may be, not all
@@ -78,10 +77,7 @@ class Optimizer:
         if len(self._memory) < len(params):
             raise ValueError(f"{call}(params): a parameter is in two groups")
 
-    @property
-    def params(self) -> list[Tensor]:
-        """The parameters of all groups."""
-        return [p for group in self.param_groups for p in group["params"]]
+    params = property(lambda self: list(self._memory), doc="The parameters of all groups.")
 
     def __getattr__(self, name: str) -> Any:
         """A setting, of the first group."""
@@ -147,7 +143,7 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""
-        for p in self.params:
+        for p in self._memory:
             p.grad = None
 
 
@@ -326,7 +322,3 @@ def _setting(call: str, name: str, value: Any) -> Any:
 
 def _fraction(call: str, name: str, value: Any) -> float:
     return number(call, name, value, "a number of at least 0 and less than 1", 0, math.nextafter(1, 0))
-
-
-if not TYPE_CHECKING:
-    __getattr__ = partial(missing, __name__)

@@ -8,12 +8,9 @@ from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.exchange import from_torch, load, save, to_torch
 from tinygrad_rnn.nn.layers import Dropout, Embedding, LayerNorm, Linear, Sequential
-from tinygrad_rnn.nn.losses import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    half_squared_error,
-    squared_error,
+
+from tinygrad_rnn.nn.losses import (  # isort: skip
+    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, squared_error,
 )  # fmt: skip
 from tinygrad_rnn.nn.module import Module, Parameter
 from tinygrad_rnn.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent

@@ -34,7 +34,7 @@ def save(path: str | os.PathLike, module: Module) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
-    instance("save(path, module): the path comes first, and then", module, Module, "a module")
+    instance("save(path, module)", module, Module, "first the path, then a module")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # as np.savez does, for which some names are keywords
         for name, array in module.state_dict().items():
@@ -51,7 +51,7 @@ def load(path: str | os.PathLike, module: Module) -> None:
         ValueError: it is no such file, or its names, shapes or dtypes are not the module's; all that differ are listed,
             and the module is as it was.
     """
-    instance("load(path, module): the path comes first, and then", module, Module, "a module")
+    instance("load(path, module)", module, Module, "first the path, then a module")
     try:
         module.load_state_dict(read_arrays(path, module.state_dict()))
     except ValueError as error:

@@ -46,7 +46,7 @@ def binary_cross_entropy(y: Any, target: Any, reduction: str = "sum") -> Tensor:
         ShapeError: the shapes differ. ValueError: a y is not from 0 to 1; an unknown reduction.
     """
     y, Y = _pair("binary_cross_entropy", y, target)
-    if np.any(y < 0) or np.any(y > 1):
+    if not np.all((y >= 0) & (y <= 1)):
         raise ValueError("binary_cross_entropy: y is a probability, from 0 to 1; of logits, take ..._with_logits")
     log_y, log_not_y = (F.log(F.maximum(x, math.exp(-100.0))) for x in (y, 1.0 - y))
     return _summed("binary_cross_entropy", -(Y * log_y + (1.0 - Y) * log_not_y), reduction)

@@ -59,7 +59,7 @@ class Recurrent(Module):
         self.reverse = one_of(call, "reverse", reverse, (True, False))
         options |= {"rng": np.random.default_rng(rng)} | ({} if name is None else {"name": name})
         sizes = [input_size] + [hidden_size] * (layers - 1)
-        if absent := [f"{call}({option}=...){instead_of(option)}" for option in options if instead_of(option)]:
+        if absent := [f"{call}: no option {name}{told}" for name in options if (told := instead_of(name))]:
             raise TypeError(absent[0])
         self.cells = [cell_class(size, hidden_size, **options) for size in sizes]
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, layers
