@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_rnn import choices, primitives
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe, warn_of_lost_gradient
-from tinygrad_rnn.observer import leaves_the_graph, tracing
+from tinygrad_rnn.observer import leaves_the_graph, register_hook, tracing
 from tinygrad_rnn.tensor import Tensor, bare, record
 
 
@@ -264,7 +264,7 @@ Tensor.__getattr__, Tensor.__array_ufunc__, Tensor.__array_function__ = missing,
 Tensor.__pandas_priority__ = 5000  # type: ignore[attr-defined]  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
 for _method in (
     __getitem__, __len__, __iter__, __setitem__, __array__, __float__, __bool__, __repr__, __format__, __getstate__,
-    __setstate__, item, numpy, tolist,
+    __setstate__, item, numpy, register_hook, tolist,
 ):  # fmt: skip
     setattr(Tensor, _method.__name__, _method)
 for _name, _test in {

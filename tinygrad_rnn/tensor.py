@@ -19,7 +19,7 @@ from tinygrad_rnn.context import recording, step_and_layer, temporarily
 from tinygrad_rnn.data_guard import Loan, array_to_hold, loans, look_at_data, set_data
 from tinygrad_rnn.descriptions import describe, refusal
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.observer import leaves_the_graph, observer, register_hook, tracing
+from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
 
 _next_number = itertools.count().__next__
 # Looked up once, not at every node
@@ -244,8 +244,6 @@ class Tensor:
     __pos__ = operation(primitives.identity)
     __abs__ = operation(primitives.abs_)
 
-    register_hook = register_hook
-
     __hash__ = object.__hash__  # whatever `==` gives: a node is itself
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
@@ -264,24 +262,13 @@ class Tensor:
         item: Callable[[], float]
         numpy: Callable[[], np.ndarray]
         backward: Callable[..., None]
-        abs = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = matmul = _to_tensor
-        max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = softmax = _to_tensor
-        sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = unsqueeze = _to_tensor
-        var = view = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = nonzero = tolist = __float__ = __len__ = _to_any
+        abs = astype = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = _to_tensor
+        matmul = max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = _to_tensor
+        softmax = sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = _to_tensor
+        unsqueeze = var = view = __getitem__ = _to_tensor
+        all = any = argmax = argmin = argsort = nonzero = register_hook = tolist = __float__ = __len__ = _to_any
         __array_ufunc__ = __array_function__ = __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = _to_any
         __xor__ = __invert__ = _to_any
-
-    def astype(self, dtype: Any) -> Tensor:
-        """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.
-
-        Raises:
-            TypeError: another type, through which no gradient could flow.
-        """
-        dtype = np.dtype(dtype)
-        if dtype not in (np.float32, np.float64) and (self.requires_grad or dtype.kind not in "iub"):
-            raise TypeError(f"astype({str(dtype)!r}): a Tensor can become float32 or float64")
-        return record(primitives.astype, (self,), dtype)
 
 
 def as_tensor(value: Any, beside: Any = None) -> Tensor:
