@@ -675,7 +675,8 @@ for _function in (
     relu, repeat, sigmoid, softmax, sqrt, square, squeeze, std, sum, swapaxes, take, tanh, trace, var,
 ):  # fmt: skip
     setattr(Tensor, _function.__name__, _function)
-Tensor.clone, Tensor.flatten, Tensor.unsqueeze = positive, ravel, expand_dims
+for _name, _function in {"clone": positive, "flatten": ravel, "unsqueeze": expand_dims}.items():
+    setattr(Tensor, _name, _function)
 
 
 def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -260,7 +260,8 @@ def __setstate__(self: Tensor, state: tuple) -> None:
     self._grad, self.step, self.layer, self._requires_grad, self.is_parameter = others
 
 
-Tensor.__getattr__, Tensor.__array_ufunc__, Tensor.__array_function__ = missing, _array_ufunc, _array_function
+Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function
+Tensor.__getattr__ = missing  # type: ignore[attr-defined]  # of which a type checker shall not know
 Tensor.__pandas_priority__ = 5000  # type: ignore[attr-defined]  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
 for _method in (
     __getitem__, __len__, __iter__, __setitem__, __array__, __float__, __bool__, __repr__, __format__, __getstate__,

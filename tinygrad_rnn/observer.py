@@ -70,7 +70,7 @@ def tracing() -> bool:
 hooked: set[int] = set()  # the numbers of the Tensors that were given hooks: as long as there is none, no sweep asks
 
 
-def register_hook(x: Tensor, hook: Callable[[Tensor], Any]) -> SimpleNamespace:
+def register_hook(x: Any, hook: Callable[[Tensor], Any]) -> SimpleNamespace:
     """Have a function called with the gradient of this Tensor whenever it is complete in a reverse sweep.
 
     The gradient is a Tensor. What the function returns, of the same shape, goes on in its place: back to what this was
@@ -95,12 +95,12 @@ def register_hook(x: Tensor, hook: Callable[[Tensor], Any]) -> SimpleNamespace:
     return SimpleNamespace(remove=lambda: hooks.remove(hook) if hook in hooks else None)
 
 
-def hooks_of(x: Tensor) -> list[Callable]:
+def hooks_of(x: Any) -> list[Callable]:
     """The hooks of a Tensor."""
     return x.hooks if x.born in hooked else []
 
 
-def changed_by_hooks(x: Tensor, g: Any) -> Any:
+def changed_by_hooks(x: Any, g: Any) -> Any:
     """The cotangent of a Tensor that has hooks, as they leave it: an array or a Tensor, like g.
 
     Raises:

@@ -30,7 +30,8 @@ from tinygrad_rnn.tensor import Tensor
 Parameters = Module | Tensor | Iterable[Tensor]
 Groups = Parameters | Sequence[Mapping[str, Any]]
 Rate = float | Callable[[int], float]
-Array, Changed = np.ndarray, tuple[np.ndarray, ...]
+Array = np.ndarray
+Changed = tuple[Array, ...]
 
 
 class Optimizer:
@@ -54,6 +55,8 @@ class Optimizer:
             when it is set later. TypeError: what is given is no parameter, or a setting is no number.
     """
 
+    # (g, n, *moments, **settings): what is subtracted from a parameter of gradient g in step n, and its next moments
+    _change: Callable[..., Changed]
     moments, is_decoupled = 1, False
     defaults: ClassVar[dict[str, Any]] = {"lr": 1e-3, "weight_decay": 0.0}
 
@@ -61,7 +64,8 @@ class Optimizer:
         call, self.steps = type(self).__name__, 0
         settings |= {} if lr is None else {"lr": lr}
         is_grouped = isinstance(params, (list, tuple)) and all(isinstance(x, Mapping) for x in params)
-        groups = [{"params": (), **settings, **group} for group in (params if is_grouped else [{"params": params}])]
+        given: Any = params if is_grouped else [{"params": params}]
+        groups = [{"params": (), **settings, **group} for group in given]
         for name in (name for group in groups for name in group):
             one_of(call, "settings", name, ["params", *self.defaults])
         self.param_groups = [{**self.defaults, **group, "params": _listed(call, group["params"])} for group in groups]
@@ -98,10 +102,6 @@ class Optimizer:
         lr = group["lr"](self.steps) if callable(group["lr"]) else group["lr"]
         return {k: _setting(type(self).__name__, k, x) for k, x in {**group, "lr": lr}.items() if k != "params"}
 
-    def _change(self, g: Array, n: int, *moments: Array, **settings: Any) -> Changed:
-        """The change that is subtracted from a parameter, whose gradient is g, in step n; and its next moments."""
-        raise NotImplementedError
-
     def step(self) -> None:
         """Change every parameter that requires a gradient and has one."""
         for group in self.param_groups:
@@ -135,7 +135,7 @@ class Optimizer:
         """
         call, arrays = f"{type(self).__name__}.load_state_dict", {name: np.array(x) for name, x in values.items()}
         refuse_differences(call, arrays, self.state_dict())
-        kept = {k: whole(call, k, int(x), 0) if x.dtype.kind == "i" else x for k, x in arrays.items()}
+        kept: dict[str, Any] = {k: whole(call, k, int(x), 0) if x.dtype.kind == "i" else x for k, x in arrays.items()}
         for i, group in enumerate(self.param_groups):
             group["lr"] = group["lr"] if callable(group["lr"]) else _setting(call, "lr", kept[f"lr.{i}"].item())
         self.steps, parts = kept["steps"], range(1 + self.moments)

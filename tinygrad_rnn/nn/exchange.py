@@ -145,7 +145,7 @@ def from_torch(module: Module, state_dict: Any) -> None:
         part.found_in_torch = theirs  # on the part itself, so that copies of a net have it too
 
 
-def _layout(part: Module) -> dict[str, list[str]]:
+def _layout(part: Any) -> dict[str, list[str]]:
     """PyTorch's name of each array of a cell or a dense layer, and the parameters that are stacked in it.
 
     A bias that is there twice is the sum of two arrays; a GRU has a second one, c_n, in one of its gates.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class Module:
     """
 
     training = True
+    forward: Callable[..., Any]
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """What the `forward` of a subclass returns."""
