@@ -255,13 +255,23 @@ def test_a_state_that_is_unpacked_as_pytorch_s_is_says_what_a_call_returns(kind,
 
 
 @pytest.mark.parametrize("option, hint", [
-    ("batch_first", r"LSTM: no option batch_first; time comes first, \(T, B, D\): net\(xs.swapaxes\(0, 1\)\)"),
-    ("bidirectional", r"LSTM: no option bidirectional; use nn.Bidirectional\(forth, back\)"),
-    ("dropout", "LSTM: no option dropout; use nn.Dropout"),
+    ("batch_first", r"argument 'batch_first'; time comes first, \(T, B, D\): net\(xs.swapaxes\(0, 1\)\)"),
+    ("bidirectional", r"argument 'bidirectional'; use nn.Bidirectional\(forth, back\)"),
+    ("dropout", "argument 'dropout'; use nn.Dropout"),
 ])  # fmt: skip
 def test_options_of_pytorch_are_told(option, hint):
     with pytest.raises(TypeError, match=hint):
         tg.nn.LSTM(2, 3, **{option: True})
+
+
+def test_a_cell_may_have_options_of_its_own():
+    class Scaled(tg.nn.RNNCell):
+        def __init__(self, *sizes, dropout=0.0, **options):
+            super().__init__(*sizes, **options)
+            self.dropout = dropout
+
+    net = tg.nn.Recurrent(Scaled, 2, 3, dropout=0.5, bias=False)
+    assert net.cells[0].dropout == 0.5 and net.cells[0].b is None
 
 
 def test_data_with_the_batch_first_are_told_where_that_shows():

@@ -1,7 +1,6 @@
 """Recurrent nets, composed of the engine's primitives."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from tinygrad_rnn.interop import missing
 from tinygrad_rnn.nn import init
@@ -22,6 +21,4 @@ __all__ = [
     "squared_error", "to_torch",
 ]  # fmt: skip
 
-
-if not TYPE_CHECKING:
-    __getattr__ = partial(missing, __name__)
+vars()["__getattr__"] = partial(missing, __name__)  # of which a type checker shall not know

@@ -61,9 +61,10 @@ class Recurrent(Module, Generic[AnyCell]):
         self.reverse = one_of(call, "reverse", reverse, (True, False))
         options |= {"rng": np.random.default_rng(rng)} | ({} if name is None else {"name": name})
         sizes = [input_size] + [hidden_size] * (layers - 1)
-        if absent := [f"{call}: no option {name}{told}" for name in options if (told := instead_of(name))]:
-            raise TypeError(absent[0])
-        self.cells: list[AnyCell] = [cell_class(size, hidden_size, **options) for size in sizes]
+        try:
+            self.cells: list[AnyCell] = [cell_class(size, hidden_size, **options) for size in sizes]
+        except TypeError as error:
+            raise TypeError(f"{error}{''.join(map(instead_of, options))}") from error
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, layers
         for layer, cell in enumerate(self.cells, 1):
             if layers > 1:
