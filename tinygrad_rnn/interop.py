@@ -8,9 +8,9 @@
 
 import functools
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from typing import Any, NoReturn
 
 import numpy as np
@@ -75,13 +75,14 @@ for _name in ("all", "any", "argmax", "argmin", "argsort", "nonzero"):
 
 @functools.cache
 def _known() -> dict[str, str]:
-    lines = (files("tinygrad_rnn") / "instead.txt").read_text(encoding="utf-8").splitlines()
+    lines = (pkgutil.get_data("tinygrad_rnn", "instead.txt") or b"").decode().splitlines()
     return dict(line.split(": ", 1) for line in lines)
 
 
 def instead_of(name: str) -> str:
     """What to use in the place of something of NumPy's or PyTorch's that is not here; empty if nothing helps."""
-    return f"; {_known()[name]}" if name in _known() else ""
+    instead = _known().get(name) or _known().get(f".{name}")
+    return f"; {instead}" if instead else ""
 
 
 def missing(owner: Any, name: str) -> NoReturn:
@@ -261,7 +262,6 @@ def __setstate__(self: Tensor, state: tuple) -> None:
 
 
 Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function
-Tensor.__getattr__ = missing  # type: ignore[attr-defined]  # of which a type checker shall not know
 Tensor.__pandas_priority__ = 5000  # type: ignore[attr-defined]  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
 for _method in (
     __getitem__, __len__, __iter__, __setitem__, __array__, __float__, __bool__, __repr__, __format__, __getstate__,
@@ -274,3 +274,5 @@ for _name, _test in {
     "rxor": np.bitwise_xor, "invert": np.invert,
 }.items():  # fmt: skip
     setattr(Tensor, f"__{_name}__", NUMPY_FUNCTIONS[_test])
+for _name in [name[1:] for name in _known() if name[0] == "."]:  # a __getattr__ would slow all attributes down
+    setattr(Tensor, _name, property(functools.partial(missing, name=_name), doc=f"Not here{instead_of(_name)}."))

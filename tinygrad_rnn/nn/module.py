@@ -10,7 +10,6 @@ import numpy as np
 
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import instance, one_of
-from tinygrad_rnn.interop import missing
 from tinygrad_rnn.tensor import Tensor
 
 
@@ -153,9 +152,6 @@ class Module:
         """Forget all gradients: `.grad` of every parameter becomes None."""
         for parameter in self.parameters():
             parameter.grad = None
-
-
-Module.__getattr__ = missing  # type: ignore[attr-defined]  # of which a type checker shall not know
 
 
 def refuse_differences(call: str, arrays: Mapping, expected: Mapping, any_real_dtype: bool = False) -> None:
