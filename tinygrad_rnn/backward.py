@@ -134,11 +134,9 @@ def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[t
 def fit(g: Any, x: Tensor) -> Any:
     """A rule's result as a cotangent of x: in its dtype, and summed over the axes along which x was broadcast."""
     g, shape = _in_dtype(g, x), x.value.shape
-    new = tuple(range(g.ndim - len(shape)))
-    if new:
+    if new := tuple(range(g.ndim - len(shape))):
         g = sum_over(g, new if len(new) > 1 else 0, False)
-    ones = tuple(a for a, (n, m) in enumerate(zip(shape, g.shape, strict=False)) if n == 1 != m)
-    if ones:
+    if ones := tuple(a for a, (n, m) in enumerate(zip(shape, g.shape, strict=False)) if n == 1 != m):
         g = sum_over(g, ones, True)
     if g.shape != shape:
         raise ShapeError(f"a rule has made a cotangent of shape {g.shape} for {describe(x)}")
