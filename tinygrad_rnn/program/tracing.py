@@ -39,6 +39,7 @@ class Trace:
         wrt_names, wrt: what the gradients are of, and its leaves; nothing where only results are wanted.
         returned: what the function returns, but for a loss, as `containers.flattened` has it.
         examples: the inputs that the function was run on. surroundings: what it found around it.
+        hooked: the numbers with which those nodes were born whose gradients a hook may have changed.
     """
 
     graph: Graph
@@ -49,6 +50,7 @@ class Trace:
     returned: Any
     examples: tuple[np.ndarray, ...]
     surroundings: Surroundings
+    hooked: frozenset[int]
 
 
 def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()) -> Trace:
@@ -87,7 +89,8 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()) ->
     names = dict(zip(given, _names(places), strict=True))
     wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(wrt, 1))
     examples = tuple(x.value for x in given)
-    return Trace(graph, parameters, places, wrt_names, of_wrt, returned, examples, surroundings)
+    changed = frozenset(x.born for x in (*first.nodes, *wrt) if hooks_of(x))
+    return Trace(graph, parameters, places, wrt_names, of_wrt, returned, examples, surroundings, changed)
 
 
 def _outputs(
