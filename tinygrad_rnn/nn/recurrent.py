@@ -110,7 +110,8 @@ class Recurrent(Module, Generic[AnyCell]):
         if not self.reverse:  # the steps are counted from the state
             first = 1 + max(last_step(h) for h, *_ in states)
             times = range(first, first + len(xs))
-        _refuse_batch_first(name, xs, states[0][0].shape[:-1])
+        if state is not None:
+            _refuse_batch_first(name, xs, states[0][0].shape[:-1])
         for cell, parts in zip(self.cells, states, strict=True):
             cell.check(shape, parts, first, first - stride)
             shape = parts[0].shape
