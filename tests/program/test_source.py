@@ -786,11 +786,12 @@ def test_whole_numbers_of_other_kinds_are_written_as_python_s_own(function):
 
 
 @pytest.mark.parametrize(
-    "name", ["sigmoid", "softmax", "log_softmax", "cross_entropy", "scatter", "one_hot", "as_traced"]
+    "name", ["sigmoid", "softmax", "log_softmax", "cross_entropy", "scatter", "one_hot", "word_number", "as_traced"]
 )
 def test_what_numpy_lacks_is_written_as_it_runs(name):
     """The text that comes with the package, which may be installed without its source, is that of the table."""
-    source = inspect.getsource(getattr(choices if name == "one_hot" else primitives, f"_{name}", AS_TRACED.forward))
+    function = getattr(primitives, f"_{name}", getattr(choices, f"_{name}", AS_TRACED.forward))
+    source = inspect.getsource(function)
     assert source in (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8")
 
 

@@ -18,9 +18,11 @@ from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
 from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
+from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.tensor import Tensor
 
 GIVEN = "What is given: the parameters, and the data."
+HOOKED = "A hook may change a gradient, which no equation tells: the way back is not played."
 NO_NUMBER = "The output is no single number, so no gradient starts from it. Take a sum of it, or a loss, to go back."
 
 
@@ -77,7 +79,9 @@ class Story:
                 self._show(dots, text=f"{self.steps.capitalize()} {runs} not drawn.", steps=self.steps)
             else:
                 self._show([p])
-        if all(p.tensor.size == 1 and p.tensor.requires_grad for p in self.outputs):
+        if any(map(hooks_of, self.unfolded.names.nodes)):
+            self.frames[-1]["note"] = HOOKED
+        elif all(p.tensor.size == 1 and p.tensor.requires_grad for p in self.outputs):
             self._back()
         else:
             self.frames[-1]["note"] = NO_NUMBER

@@ -31,7 +31,7 @@ from tinygrad_rnn.draw.style import ZERO, scale, size
 from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Place, Unfolded
 from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
-from tinygrad_rnn.hooks import hooked
+from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
@@ -229,7 +229,7 @@ class _Figure:
             return ""
         whole = gradient and kind == "parameter" and (x is of or x not in self.unfolded.shared)
         shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(of)
-        changed = clipping(x) if whole else "", "hook" if gradient and x.born in hooked else ""
+        changed = clipping(x) if whole else "", "hook" if gradient and hooks_of(x) else ""
         lines = shape, short(value) if self.options.values else "", *changed
         return "\n".join(filter(None, lines))
 

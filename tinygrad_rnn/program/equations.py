@@ -59,7 +59,7 @@ class Equations:
     """The equations that stand above the lines: how variables are made, and the chain rule for their gradients."""
 
     def __init__(self, lines: Assignments, step_text: Callable[[int], str]):
-        self.ref = lines.ref
+        self.ref, self.hooked = lines.ref, lines.schedule.trace.hooked
         self.step_text = lambda step: step_text(step).replace(" - ", "−")
         order, self.writer = list[Any](lines.letters.nodes), _Writer(lines.letters, self.ref, self.step_text)
         gradients = {line.node.name.born for line in lines.lines if _is_gradient(line)}
@@ -107,7 +107,10 @@ class Equations:
         return list(groups.values())
 
     def _equation(self, x: Node) -> list[str]:
-        """The gradient of a variable as the sum of what its uses give; none if that has no notation, or is too long."""
+        """The gradient of a variable as the sum of what its uses give; none if that has no notation, or is too long, or
+        if a hook makes something else of it."""
+        if x.born in self.hooked:
+            return []
         try:
             terms = [self._sum(uses) for uses in self.uses[x]]
         except Unwritten:
