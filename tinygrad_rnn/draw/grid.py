@@ -86,7 +86,7 @@ class Kind:
             and (0, a, b) within the column. room: how wide its label is.
         hangs, stands: from which role a parameter or a datum hangs, and on which one another stands.
         layer_of: the numbers of the layers of the others. lines, labels: the joints of each line, from the left to the
-            right, and the spot of its label.
+            right, and the spot of its label. turned: the lines that run to the left.
     """
 
     is_step: bool
@@ -101,6 +101,7 @@ class Kind:
     spots: dict[Role, Spot] = field(default_factory=dict)
     lines: dict[tuple, list[Joint]] = field(default_factory=dict)
     labels: dict[tuple, Spot] = field(default_factory=dict)
+    turned: set[tuple] = field(default_factory=set)
     width: float = 0.0
 
     @property
@@ -293,6 +294,7 @@ class Grid:
             end = layer.get(b, kind.last if sign > 0 else -1)
             ends, numbers = (kind.spots.get(a, a), kind.spots.get(b, b)), range(begin + 1, end)
             if end < begin:
+                kind.turned.add(key)
                 ends, numbers = ends[::-1], range(end + 1, begin)
             passes, goes_on = a not in layer and b not in layer, self.tracks.get((b, sign, 0)) is a
             if passes or goes_on or self.is_state(kind, key):
@@ -368,8 +370,7 @@ def _roles(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, Role]:
 
 def _closure(start: Collection[Role], edges: Collection[tuple[Role, Role]]) -> set[Role]:
     """What is reached from some roles."""
-    reached, new = set(), set(start)
-    while new:
-        reached |= new
-        new = {b for a, b in edges if a in reached} - reached
-    return reached
+    reached = list(start)
+    for role in reached:  # which grows
+        reached += [b for a, b in edges if a == role and b not in reached]
+    return set(reached)

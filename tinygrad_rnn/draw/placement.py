@@ -55,8 +55,7 @@ class Placement:
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
             _across(kind, [grid.layers[kind, n] for n in range(kind.last)], TURN if unfolded.loops else 0.0)
-        widths = [kind.width + BETWEEN for kind in grid.kinds]
-        self.left = [0.0, *accumulate(widths)]
+        self.left = [0.0, *accumulate(kind.width + BETWEEN for kind in grid.kinds)]
         for p in unfolded.places:
             spot, left = grid.spot(p), self.left[grid.number[p.column]]
             aside, down = spot.at[grid.role[p]]
@@ -67,9 +66,9 @@ class Placement:
         self.loops = [self._way((state, start)) for state, start, _ in unfolded.loops]
         top = min(spot.depth - spot.up for spot in self.rows.of)
         bottom = max(spot.depth + spot.down for spot in self.rows.of)
-        self.frame: Box = 0.0, -bottom, self.left[-1] - BETWEEN, HEADING * bool(unfolded.steps) - top
+        self.frame: Box = 0.0, -bottom, self.left[-2] + grid.kinds[-1].width, HEADING * bool(unfolded.steps) - top
         self.panels: dict[float, Box] = {
-            column: (self.left[n], self.frame[1], self.left[n + 1] - BETWEEN, self.frame[3])
+            column: (self.left[n], self.frame[1], self.left[n] + grid.kinds[n].width, self.frame[3])
             for column, n in grid.number.items()
             if column in unfolded.steps or column in unfolded.hidden
         }
@@ -92,10 +91,9 @@ class Placement:
         """The curve of a link or a loop along its pieces, and the middle of its label."""
         points: list[Point] = []
         for number, key in self.grid.pieces[link]:
-            kind, (sign, a, b) = self.grid.kinds[number], key
-            ends = [kind.layer_of.get(a, -1 if sign > 0 else 999), kind.layer_of.get(b, 999 if sign > 0 else -1)]
+            kind = self.grid.kinds[number]
             piece = self._points(number, kind.lines[key])
-            points += piece if ends[0] < ends[1] else piece[::-1]
+            points += piece[::-1] if key in kind.turned else piece
         number, key = self.grid.labelled[link]
         label = self.grid.kinds[number].labels.get(key)
         return _curve(points), (self.left[number] + label.x, 9.0 - label.depth) if label else None
@@ -115,20 +113,15 @@ class Placement:
         end, off = self.rows.totals[x]
         lane = Lane(self.left[0] + end.x + end.core[0] / 2 - SIGMA, -end.depth - off, {})
         spots = {p: self.grid.spot(p) for p in self.unfolded.shared[x]}
-        spots |= dict.fromkeys(self._dots(x, lane.y), next(iter(spots.values())))
+        hides = self.unfolded.gap & self.unfolded.used[x]  # the dots next to the lane stand for terms too
+        dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - lane.y))
+        spots |= dict.fromkeys(dots[:1] if hides else [], next(iter(spots.values())))
         for p, spot in spots.items():
             (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]
             near = CORNER - depth if p.y > -depth else -CORNER - depth
             corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, -depth), (p.x, -depth))
             lane.terms[p] = (*corner, *_curve([(p.x - CORNER, depth), *bends, (lane.x, last)]))
         return lane
-
-    def _dots(self, x: Tensor, y: float) -> list[Place]:
-        """The dots whose steps use a parameter too: those next to the lane of its sum."""
-        if not self.unfolded.gap.intersection(self.unfolded.used[x]):
-            return []
-        dots = [p for p in self.unfolded.places if p.kind == "elided"]
-        return sorted(dots, key=lambda p: abs(p.y - y))[:1]
 
 
 def _spread(kind: Kind) -> None:
@@ -182,9 +175,8 @@ def _across(kind: Kind, layers: list[list[Spot]], aside: float) -> None:
         for spot in layer:
             spot.x = common if spot.core[0] else spot.x
             reach[spot] = spot.x + (spot.core[0] / 2 if spot.core[0] else spot.boxes[0][2] if spot.boxes else 0.0)
-            taken += [
-                (spot.x + box[0], spot.depth + box[1], spot.x + box[2], spot.depth + box[3]) for box in spot.boxes
-            ]
+            for left, top, right, bottom in spot.boxes:
+                taken.append((spot.x + left, spot.depth + top, spot.x + right, spot.depth + bottom))
     last = [spot.x + box[2] for layer in layers for spot in layer for box in spot.boxes]
     bends = [joint.end for joint in kind.joints if joint.is_bent]
     kind.width = max([right + margin for right in last] + bends, default=0.0)
@@ -213,14 +205,7 @@ def _hanging(p: Place, q: Place) -> tuple[Point, ...]:
     if abs(p.x - q.x) < 1.0:
         return ((p.x, p.y), *level((p.x, p.y), (q.x, q.y)))
     at = q.x + max(-0.3 * q.width, min(0.3 * q.width, 0.4 * (p.x - q.x)))
-    out, gap = (p.x, border + 0.3 * sign * abs(edge - border)), abs(edge - border)
-    into = (at, edge - sign * 2.0)
-    beyond = (at + 0.35 * (at - q.x), edge - sign * 0.3 * gap)
-    return (
-        (p.x, p.y),
-        *level((p.x, p.y), out),
-        (p.x, border + 0.7 * sign * gap),
-        beyond,
-        into,
-        *level(into, (q.x, q.y)),
-    )
+    gap, into = abs(edge - border), (at, edge - sign * 2.0)
+    bend = (p.x, border + 0.7 * sign * gap), (at + 0.35 * (at - q.x), edge - sign * 0.3 * gap), into
+    straight = level((p.x, p.y), (p.x, border + 0.3 * sign * gap))
+    return ((p.x, p.y), *straight, *bend, *level(into, (q.x, q.y)))

@@ -6,7 +6,7 @@ upon a row is one with it.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import accumulate, pairwise
 
 from tinygrad_rnn.draw.drawing import Point
@@ -59,6 +59,13 @@ class Rows:
         self._lay_lanes(totals)
         for lower, upper in sorted(standing, key=lambda pair: len(self.of[pair[1]].spots)):
             self._stack(lower, upper)
+        joints = [joint for kind in self.kinds for joint in kind.joints]
+        self.joints = [joint for joint in joints if self.of[joint.left] is not self.of[joint.right]]
+        self.joined: dict[Row, list[tuple[Joint, Row, int]]] = defaultdict(list)
+        for joint in self.joints:  # from row to row
+            a, b = self.of[joint.left], self.of[joint.right]
+            self.joined[a].append((joint, b, 1))
+            self.joined[b].append((joint, a, -1))
         self._settle(self._ordered())
 
     def _add(self, spot: Spot, layer: Hashable, row: Row, off: float) -> None:
@@ -87,11 +94,10 @@ class Rows:
 
     def _above(self, row: Row) -> set[Row]:
         """The rows of what stands on a row, and on that, and so on."""
-        above, new = set(), {row}
-        while new:
-            above |= new
-            new = {self.of[b] for a, b in self.under.items() if self.of[a] in above} - above
-        return above
+        above = [row]
+        for lower in above:  # which grows
+            above += [self.of[b] for a, b in self.under.items() if self.of[a] is lower]
+        return set(above)
 
     def _straighten(self) -> None:
         """Make rows of spots whose joints can be level, the strongest first."""
@@ -156,11 +162,7 @@ class Rows:
         thick: dict[tuple[Row, Hashable], float] = defaultdict(float)
         for spot, row in self.of.items():
             thick[row, spot.layer] += (spot.up + spot.down) / THICK
-        joined: dict[Row, list[tuple[Joint, Row, float]]] = defaultdict(list)
-        for joint in self._joints():
-            a, b, tilt = self.of[joint.left], self.of[joint.right], joint.strength * self._tilt(joint)
-            joined[a].append((joint, b, tilt))
-            joined[b].append((joint, a, -tilt))
+        tilt = {joint: joint.strength * self._tilt(joint) for joint in self.joints}
 
         def passing(joint: Joint, row: Row) -> float:
             return joint.strength * (thick[row, joint.left.layer] + thick[row, joint.right.layer] + 0.1)
@@ -168,9 +170,10 @@ class Rows:
         def worse(row: Row, passed: Row, index: dict[Row, int]) -> float:
             """How much worse it is if a row stands below another than above it, all else being in order."""
             change, at = 0.0, index[passed]
-            for joint, other, tilt in joined[row]:
-                change += tilt if other is passed else passing(joint, passed) * (1 if index[other] < at else -1)
-            for joint, other, _ in joined[passed]:
+            for joint, other, sign in self.joined[row]:
+                side = 1 if index[other] < at else -1
+                change += sign * tilt[joint] if other is passed else passing(joint, passed) * side
+            for joint, other, _ in self.joined[passed]:
                 if other is not row:
                     change += passing(joint, row) * (1 if index[other] > at else -1)
             return change
@@ -188,13 +191,6 @@ class Rows:
                 best = min(range(len(costs)), key=costs.__getitem__)
                 order.insert(best if costs[best] < costs[at] - 1e-6 else at, row)
         return order
-
-    def _joints(self) -> Iterator[Joint]:
-        """The joints from row to row."""
-        for kind in self.kinds:
-            for joint in kind.joints:
-                if self.of[joint.left] is not self.of[joint.right]:
-                    yield joint
 
     def _tilt(self, joint: Joint) -> float:
         """What it costs if the left end is in the lower row and not in the upper: what it passes of its own rows."""
@@ -220,12 +216,10 @@ class Rows:
                     apart = _apart(a, b) + row.spots[a] - lower.spots[b]
                     above[lower].append((row, apart))
                     below[row].append((lower, apart))
-        joined: dict[Row, list[tuple[Row, float]]] = defaultdict(list)  # with how far below they are if it is level
-        for joint in self._joints():
-            a, b = self.of[joint.left], self.of[joint.right]
-            distance = a.spots[joint.left] + joint.off[0] - b.spots[joint.right] - joint.off[1]
-            joined[a].append((b, distance))
-            joined[b].append((a, -distance))
+        distance = {}  # how far the right row of a joint is below the left one if it is level
+        for joint in self.joints:
+            ends = self.of[joint.left].spots[joint.left], self.of[joint.right].spots[joint.right]
+            distance[joint] = ends[0] + joint.off[0] - ends[1] - joint.off[1]
         for row in rows:
             row.depth = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
         lowest = max(row.depth + row.bottom for row in rows)
@@ -233,7 +227,7 @@ class Rows:
             for row in rows if sweep % 2 else reversed(rows):
                 least = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
                 most = min([lower.depth - apart for lower, apart in below[row]] + [lowest - row.bottom])
-                wanted = sorted(other.depth - distance for other, distance in joined[row])
+                wanted = sorted(other.depth - sign * distance[joint] for joint, other, sign in self.joined[row])
                 if wanted:
                     middle = (wanted[(len(wanted) - 1) // 2] + wanted[len(wanted) // 2]) / 2
                     row.depth = min(max(middle, least), most)
