@@ -18,7 +18,7 @@ from tinygrad_rnn.bptt.through_time import contribution_table
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.diagram import Diagram, png_chunk
 from tinygrad_rnn.draw.drawing import Node, Scale, around
-from tinygrad_rnn.draw.style import NODES, ZERO, scale, size
+from tinygrad_rnn.draw.style import NODES, scale, size
 from tinygrad_rnn.tensor import Tensor
 
 IN_FULL = 12  # the largest table whose numbers are written into it
@@ -52,8 +52,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     if not table.size:
         raise ValueError(f"{call}: no terms in a table of {N} losses by {T} time steps")
     writers = [Writer(Names(order), Notation.named(notation), setting) for setting in (PLAIN, MARKUP)]
-    low, high, colours, shades = scale(table)
-    palette = (*colours, ZERO)
+    low, high, palette, shades = scale(table)
     longest = max(N, T)
     kind = "entry" if longest <= IN_FULL else "cell"
     every = 1 if kind == "entry" else max(5, 10 * (longest // 100))  # which rows and columns are named
@@ -82,7 +81,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     name, set_name = (writer.variable(parameter) for writer in writers)
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
     title = f"table of the terms of the gradient of {name}"
-    return Diagram(title, nodes, [], scale=Scale(*words, low, high, colours), frame=around(nodes))
+    return Diagram(title, nodes, [], scale=Scale(*words, low, high, palette[:-1]), frame=around(nodes))
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:

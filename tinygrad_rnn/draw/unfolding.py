@@ -176,23 +176,19 @@ class Unfolded:
                 self.made_with[x].update(use.source for use in made_of if is_parameter(use.source))
                 uses[x] = [use for use in made_of if use.source not in self.made_with[x]]
         self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
-        middle, self.hidden = [], {}
         if self.rolled:
             self._check_alike(uses, steps)
-            middle = steps[:-1]
-        elif options.max_steps is not None and len(steps) > options.max_steps:
-            last = options.max_steps // 2
-            middle = steps[options.max_steps - last : len(steps) - last]
-            self.hidden = {middle[0]: len(middle)}
+        most = options.max_steps or len(steps)
+        middle = steps[:-1] if self.rolled else steps[most - most // 2 : len(steps) - most // 2]
+        self.hidden = {middle[0]: len(middle)} if middle and not self.rolled else {}
         self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
         self.places, self.links = self._unfold(uses, set(steps))
         self.steps = [step for step in steps if step not in self.gap]
         self.shared: dict[Tensor, list[Place]] = defaultdict(list)
         for p in self.places:
             is_shared = p.tensor.requires_grad and p.kind != "elided" and len(self.used[p.tensor]) > 1
-            if self.rolled:  # what stands in the step stands in all of them
-                is_shared = p.kind == "parameter" and p.column == steps[-1]
-            if is_shared:
+            of_step = p.kind == "parameter" and p.column in self.steps  # which stands in all steps of a rolled graph
+            if of_step if self.rolled else is_shared:
                 self.shared[p.tensor].append(p)
         if self.rolled:
             names.steps = {x: _relative(k - steps[-1]) for x, k in names.steps.items()}
@@ -204,7 +200,7 @@ class Unfolded:
         """Of a rolled graph, the states that go back, where to, and over how many steps."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
-        starts.sort(key=lambda p: p.tensor.born)
+        starts = sorted(starts, key=lambda p: p.tensor.born)
         return [(last[p.role], p, self.steps[0] - _step(p.tensor, p.column)) for p in starts]
 
     def role(self, x: Tensor) -> Role:
@@ -328,8 +324,7 @@ class Unfolded:
             farther[link.target] |= before[link.source]
             before[link.target] |= before[link.source] | bit[link.source.tensor]
         unseen = self.shared.keys() if self.rolled or self.hidden else ()
-        ends = [(link, link.source.tensor) for link in self.links]
-        return {link for link, x in ends if farther[link.target] & bit[x] or x in unseen}
+        return {k for k in self.links if farther[k.target] & bit[k.source.tensor] or k.source.tensor in unseen}
 
     @cached_property
     def sums(self) -> dict[Tensor, tuple[str, str]]:

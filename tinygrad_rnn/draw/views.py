@@ -27,7 +27,7 @@ from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.page import build
 from tinygrad_rnn.draw.placement import GAP, Lane
 from tinygrad_rnn.draw.story import Story
-from tinygrad_rnn.draw.style import ZERO, scale, size
+from tinygrad_rnn.draw.style import scale, size
 from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Place, Unfolded
 from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
@@ -138,11 +138,10 @@ class _Figure:
         if options.color_by is not None:
             of_gradients = options.color_by == "gradient"
             arrays = self.arrays[of_gradients]
-            low, high, colours, shades = scale(np.array([norm([array]) for array in arrays.values()]))
-            palette = (*colours, ZERO)
+            low, high, palette, shades = scale(np.array([norm([array]) for array in arrays.values()]))
             self.fill = {of: palette[shade] for of, shade in zip(arrays, shades, strict=True)}
             names = [f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels]
-            self.scale = Scale(names[0], names[1], low, high, colours)
+            self.scale = Scale(names[0], names[1], low, high, palette[:-1])
         labelled: list[Place | Tensor] = [*unfolded.places, *unfolded.shared]
         notes = {of: max(self._note(of, True), self._note(of, False), key=len) for of in labelled}
         self.placement = placed(unfolded, self.plain, notes, gradient)
