@@ -12,7 +12,7 @@
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -117,17 +117,14 @@ class Kind:
 class Grid:
     """The kinds of columns of a figure, and the tracks between them.
 
-    Args:
-        room: how wide a link's label is.
-
     Attributes:
         layers: the spots in each layer: by kind and number, and None for the tracks in the gaps.
         pieces: of each link, and each loop, the columns that it goes through, and the line in each.
         labelled: the piece in which its label stands.
     """
 
-    def __init__(self, unfolded: Unfolded, room: Callable[[Link], float]):
-        self.unfolded, self.room, places = unfolded, room, unfolded.places
+    def __init__(self, unfolded: Unfolded):
+        self.unfolded, places = unfolded, unfolded.places
         self.columns = sorted({p.column for p in places})
         first = [p for p in places if p.column == self.columns[0]]
         if unfolded.shared and not all(p.carried and p.tensor.is_leaf for p in first):
@@ -137,11 +134,11 @@ class Grid:
         self.kinds = self._kinds()
         self.layers: dict[Hashable, list[Spot]] = defaultdict(list)
         self.tracks: dict[Hashable, Spot] = defaultdict(lambda: self.add(Spot(), None))
-        self.pieces: dict[Link | tuple[Place, Place], list[tuple[int, tuple]]] = {}
-        self.labelled: dict[Link | tuple[Place, Place], tuple[int, tuple]] = {}
+        self.pieces: dict[Link, list[tuple[int, tuple]]] = {}
+        self.labelled: dict[Link, tuple[int, tuple]] = {}
         self._lead(unfolded.links)
-        for state, start, _ in unfolded.loops:
-            self._lead_back(state, start)
+        for loop in unfolded.loops:
+            self._lead_back(loop)
         for kind in dict.fromkeys(self.kinds):
             self._hang(kind)
             self._fill(kind)
@@ -197,24 +194,23 @@ class Grid:
             way = pairwise([source, *(self.tracks[key] for key in keys), target])
             self.pieces[link] = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
             self.labelled[link] = number, key = self.pieces[link][0 if together else -1]
-            self.kinds[number].room[key] = max(self.kinds[number].room[key], self.room(link))
+            self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
             for number, key in self.pieces[link]:
                 self.kinds[number].uses[key].append(link)
 
-    def _lead_back(self, state: Place, start: Place) -> None:
+    def _lead_back(self, loop: Link) -> None:
         """Lead a loop on from a state in the direction of its time, back on a track of its own, and into its start."""
-        first, last = self.number[start.column], self.number[state.column]
-        sign, back = 1 if first < last else -1, self.tracks["loop", state, start]
-        out, into = self.tracks[self.role[state], sign, 0], self.tracks[self.role[start], sign, 0]
+        state, start = self.role[loop.source], self.role[loop.target]
+        last, first = self.number[loop.source.column], self.number[loop.target.column]
+        sign, back = 1 if first < last else -1, self.tracks[loop]
+        out, into = (self.tracks[role, sign, 0] for role in (state, start))
         way = [(number, (-sign, back, back)) for number in range(last, first - sign, -sign)]
+        self.labelled[loop] = way[0]
         for number, key in way:
-            self.kinds[number].uses[key] = []
             self.kinds[number].room[key] = LOOP * self.kinds[number].is_step
-        self.labelled[state, start] = way[0]
-        way = [(last, (sign, self.role[state], out)), *way, (first, (sign, into, self.role[start]))]
-        for number, key in (way[0], way[-1]):
+        self.pieces[loop] = [(last, (sign, state, out)), *way, (first, (sign, into, start))]
+        for number, key in (*way, *self.pieces[loop]):
             self.kinds[number].uses[key] += []
-        self.pieces[state, start] = way
 
     def _hang(self, kind: Kind) -> None:
         """Let parameters and data hang from the one variable that uses them, if that has something else to be made of;

@@ -12,6 +12,7 @@ from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.formulas import hands_on
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN, Typesetting
+from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
@@ -114,16 +115,16 @@ def _scientific(value: float, setting: Typesetting) -> str:
 
 
 def _summands(total: Tensor) -> list[Tensor]:
-    """The losses that a total is the sum of, as they were added up."""
+    """The losses that a total is the sum of, in the order in which they were made."""
     if total.is_leaf:
         raise ValueError(f"draw.terms(losses, parameter): {describe(total)} has no graph")
-    found, waiting = [], [total]
-    while waiting:
-        node = waiting.pop()
-        inputs = range(len(node.inputs))
-        is_sum = len(inputs) > 1 and all(hands_on(node.primitive, i) for i in inputs)  # its gradient, as it is, to each
-        if is_sum and (node is total or node.name is None):
-            waiting.extend(reversed(node.inputs))
-        elif node.requires_grad:
-            found.append(node)
-    return found
+    if not _is_sum(total):
+        return [total]
+    sums = dict.fromkeys(inside(total, lambda x: x.name is not None or not _is_sum(x)))
+    summands = [x for node in sums for x in node.inputs if x not in sums and x.requires_grad]
+    return sorted(summands, key=lambda x: x.born)
+
+
+def _is_sum(x: Tensor) -> bool:
+    """Tell whether each of several inputs is handed the gradient as it is."""
+    return len(x.inputs) > 1 and all(hands_on(x.primitive, i) for i in range(len(x.inputs)))

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.writer import Writer, operation
-from tinygrad_rnn.draw.placement import GAP, SIGMA, Placement
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.naming import GradientName
@@ -115,25 +114,18 @@ class Labels:
         return {of[0] if len(of) == 1 else letter: of for letter, of in names.items()}
 
 
-def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> Placement:
-    """Place the nodes with room for the labels of both figures, at level "states" for those of the one that is drawn.
+def measure(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> None:
+    """Set how large places and the labels of links are, in both figures; at level "states" in the one that is drawn.
 
     Args:
         labels: in plain text.
-        notes: what stands in a node below its label, the longer of what it is in both figures; of a parameter that
-            several steps use, below that of its whole gradient.
+        notes: what stands in a node below its label, the longer of what it is in both figures.
     """
     figures = [gradient] if unfolded.level == "states" else [False, True]
     arriving = Counter(link.source for link in unfolded.links if link.source.tensor.requires_grad)
-    arriving.update(state for state, _, _ in unfolded.loops)
+    arriving.update(loop.source for loop in unfolded.loops)
     for p in unfolded.places:
         label = labels.label(p, figures[-1]) + "₊" * (arriving[p] > 1)
-        p.width, p.height = size(p.kind, label, notes.get(p, ""))
-    room = {}
+        p.width, p.height = size(p.kind, label, notes[p])
     for link in unfolded.links:
-        room[link] = max(text_width(labels.edge(link, figure), EDGE_FONT) for figure in figures)
-    totals = {}
-    for x in unfolded.shared:
-        width, height = size("parameter", labels.differential(x), notes.get(x, ""))
-        totals[x] = width + GAP + SIGMA, height
-    return Placement(unfolded, room.__getitem__, totals)
+        link.room = max(text_width(labels.edge(link, figure), EDGE_FONT) for figure in figures)

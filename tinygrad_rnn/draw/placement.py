@@ -6,7 +6,7 @@ points; x grows to the right and y upwards.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -42,16 +42,16 @@ class Placement:
     """The x and y of every place, the curves of all links, and what belongs to none of these.
 
     Args:
-        room: how wide a link's label is.
         totals: the width and height of what each sum makes.
 
     Attributes:
-        lanes: of sums. loops: their curves, and the middles of their labels. panels: of columns. frame: around all.
+        lanes: of sums. panels: of columns. frame: around all.
     """
 
-    def __init__(self, unfolded: Unfolded, room: Callable[[Link], float], totals: dict[Tensor, Point]):
-        self.unfolded, self.grid = unfolded, Grid(unfolded, room)
-        grid, self.rows = self.grid, Rows(self.grid, totals)
+    def __init__(self, unfolded: Unfolded, totals: dict[Tensor, Point]):
+        self.unfolded, self.grid = unfolded, Grid(unfolded)
+        with_sums = {x: (width + GAP + SIGMA, height) for x, (width, height) in totals.items()}
+        grid, self.rows = self.grid, Rows(self.grid, with_sums)
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
             _across(kind, [grid.layers[kind, n] for n in range(kind.last)], TURN if unfolded.loops else 0.0)
@@ -60,10 +60,9 @@ class Placement:
             spot, left = grid.spot(p), self.left[grid.number[p.column]]
             aside, down = spot.at[grid.role[p]]
             p.x, p.y = left + spot.x + aside, -spot.depth - down
-        for link in unfolded.links:
+        for link in (*unfolded.links, *unfolded.loops):
             self._draw(link)
         self.lanes = [self._lane(x) for x in unfolded.shared]
-        self.loops = [self._way((state, start)) for state, start, _ in unfolded.loops]
         top = min(spot.depth - spot.up for spot in self.rows.of)
         bottom = max(spot.depth + spot.down for spot in self.rows.of)
         self.frame: Box = 0.0, -bottom, self.left[-2] + grid.kinds[-1].width, HEADING * bool(unfolded.steps) - top
@@ -74,7 +73,7 @@ class Placement:
         }
 
     def _draw(self, link: Link) -> None:
-        p, q, room = link.source, link.target, self.grid.room(link)
+        p, q, room = link.source, link.target, link.room
         number, (_, a, b) = self.grid.pieces[link][0]
         kind = self.grid.kinds[number]
         if kind.hangs.get(a) == b:
@@ -87,8 +86,8 @@ class Placement:
         else:
             link.curve, link.middle = self._way(link)
 
-    def _way(self, link: Link | tuple[Place, Place]) -> tuple[tuple[Point, ...], Point | None]:
-        """The curve of a link or a loop along its pieces, and the middle of its label."""
+    def _way(self, link: Link) -> tuple[tuple[Point, ...], Point | None]:
+        """The curve of a link along its pieces, and the middle of its label."""
         points: list[Point] = []
         for number, key in self.grid.pieces[link]:
             kind = self.grid.kinds[number]

@@ -68,11 +68,6 @@ class Rows:
             self.joined[b].append((joint, a, -1))
         self._settle(self._ordered())
 
-    def _add(self, spot: Spot, layer: Hashable, row: Row, off: float) -> None:
-        """Put a spot into a layer and a row."""
-        row.spots[self.grid.add(spot, layer)] = off
-        self.of[spot] = row
-
     def _merge(self, a: Row, b: Row, shift: float) -> None:
         """Make two rows one, the second so far below the first."""
         a.spots |= {spot: off + shift for spot, off in b.spots.items()}
@@ -123,12 +118,13 @@ class Rows:
             self._add_totals(row, {x: offs[x] for x in list(summed)[::side] if x not in self.totals}, width, high + 4.0)
             beyond = max(number for used in summed.values() for number, _ in used) + 1
             layers = [(kind, n) for kind in dict.fromkeys(self.grid.kinds[1:beyond]) for n in range(kind.last)]
-            self._add(lanes := Spot(half, half), (first, 2), row, off)
-            for layer in (None, *((first, n) for n in range(3, first.last)), *layers):
-                self._add(Spot(half, half), layer, row, off)
+            layers = [(first, 2), None, *((first, n) for n in range(3, first.last)), *layers]
+            lanes = [self.grid.add(Spot(half, half), layer) for layer in layers]
+            row.spots |= dict.fromkeys(lanes, off)
+            self.of |= dict.fromkeys(lanes, row)
             for x, used in summed.items():
                 end, height = self.totals[x]
-                first.lines[x, row, side] = line = [Joint(end, lanes, 0.5, [height, offs[x] - off])]
+                first.lines[x, row, side] = line = [Joint(end, lanes[0], 0.5, [height, offs[x] - off])]
                 for _, spot in used:
                     self.lanes[x, spot] = line
                     lane = offs[x] - row.spots[spot]

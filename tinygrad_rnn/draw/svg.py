@@ -66,7 +66,8 @@ def _join_labels(group: ET.Element, middle: float | None) -> None:
     """
     for _, line in groupby(group.findall(f"{{{SVG}}}text"), key=lambda text: text.get("y")):
         texts = list(line)
-        pieces = [(dict(look), "".join(text.text for text in same)) for look, same in groupby(texts, key=_look)]
+        looks = groupby(texts, key=lambda text: {name: text.get(name) for name in LOOK if text.get(name)})
+        pieces = [(look, "".join(text.text for text in same)) for look, same in looks]
         pieces = [(look, text.replace(APART, "").replace(" ", "\u00a0")) for look, text in pieces]
         first, size = texts[0], max(float(text.get("font-size")) for text in texts)
         for text in texts[1:]:
@@ -88,8 +89,3 @@ def _join_labels(group: ET.Element, middle: float | None) -> None:
             if wanted != height:
                 piece.set("dy", f"{wanted - height:.2f}")
             height = wanted
-
-
-def _look(text: ET.Element) -> list[tuple[str, str]]:
-    """The font of a piece of a label, and its height on the line."""
-    return [(name, text.get(name)) for name in LOOK if text.get(name)]

@@ -31,6 +31,7 @@ from tinygrad_rnn.tensor import Tensor
 WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
 LEVELS = ("states", "named", "primitives")
 FITS = ("shared", "tight")
+Output = Tensor | Sequence[Tensor]  # what is drawn: of one Tensor the graph, or of several
 COLOURS = (None, "gradient", "value")
 
 
@@ -117,7 +118,8 @@ class Link:
 
     `paths` are the ways between them, those of the last use first; None if they are too many to be written. `curve` is
     the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label. `weights`
-    are the parameters that the source is multiplied by on its way to the target, at level "states", as keys.
+    are the parameters that the source is multiplied by on its way to the target, at level "states", as keys; `room` is
+    the width of its label, in whichever figure it is wider.
     """
 
     source: Place
@@ -125,6 +127,7 @@ class Link:
     user: Tensor
     paths: list | None = None
     weights: dict[Tensor, None] = field(default_factory=dict)
+    room: float = 0.0
     curve: tuple[Point, ...] = ()
     middle: Point | None = None
 
@@ -152,7 +155,7 @@ class Unfolded:
             alike, and cannot be rolled up.
     """
 
-    def __init__(self, output: Tensor | Sequence[Tensor], options: Options, start: Tensor | None = None):
+    def __init__(self, output: Output, options: Options, start: Tensor | None = None):
         self.outputs = _outputs(output)
         nodes = topological_order(*self.outputs)
         order = nodes if start is None else _between(nodes, self.outputs, start)
@@ -191,17 +194,21 @@ class Unfolded:
             if of_step if self.rolled else is_shared:
                 self.shared[p.tensor].append(p)
         if self.rolled:
-            names.steps = {x: _relative(k - steps[-1]) for x, k in names.steps.items()}
+            since = {x: f"{k - steps[-1]:+}".replace("-", "−") for x, k in names.steps.items()}
+            names.steps = {x: f"t{k}".removesuffix("+0") for x, k in since.items()}
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values |= {x: x.value for x in self.outputs}
 
-    @property
-    def loops(self) -> list[tuple[Place, Place, float]]:
-        """Of a rolled graph, the states that go back, where to, and over how many steps."""
+    @cached_property
+    def loops(self) -> list[Link]:
+        """Of a rolled graph, the ways from its states to where a later step starts from them."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
-        starts = sorted(starts, key=lambda p: p.tensor.born)
-        return [(last[p.role], p, self.steps[0] - _step(p.tensor, p.column)) for p in starts]
+        return [Link(last[p.role], p, p.tensor) for p in sorted(starts, key=lambda p: p.tensor.born)]
+
+    def steps_back(self, loop: Link) -> float:
+        """The number of steps that a loop goes back."""
+        return self.steps[0] - _step(loop.target.tensor, loop.target.column)
 
     def role(self, x: Tensor) -> Role:
         """The name of a variable, told apart from others, and its layer, which are the same in every step."""
@@ -332,7 +339,7 @@ class Unfolded:
         return {x: (f"sum{i}", f"total{i}") for i, x in enumerate(self.shared)}
 
 
-def _outputs(output: Tensor | Sequence[Tensor]) -> dict[Tensor, None]:
+def _outputs(output: Output) -> dict[Tensor, None]:
     """One output, or those of a list, checked to have a graph."""
     outputs: list[Any] = list(output) if isinstance(output, list | tuple) else [output]
     if not outputs:
@@ -372,8 +379,3 @@ def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
 def _step(x: Tensor, column: float) -> float:
     """The time step of what stands in a column: a state that steps start from stands before them, or between two."""
     return x.step if x.is_leaf and x.step is not None else column
-
-
-def _relative(steps: int) -> str:
-    """A time step, as one of a rolled graph: t−1."""
-    return "t" if not steps else f"t−{-steps}" if steps < 0 else f"t+{steps}"

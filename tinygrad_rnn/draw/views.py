@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,12 @@ from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT
-from tinygrad_rnn.draw.labels import Labels, placed
+from tinygrad_rnn.draw.labels import Labels, measure
 from tinygrad_rnn.draw.page import build
-from tinygrad_rnn.draw.placement import GAP, Lane
+from tinygrad_rnn.draw.placement import GAP, Lane, Placement
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import scale, size
-from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Place, Unfolded
+from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded
 from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.hooks import hooked
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
 
 
-def forward(output: Tensor | Sequence[Tensor], **options: Unpack[Keywords]) -> Diagram:
+def forward(output: Output, **options: Unpack[Keywords]) -> Diagram:
     """The forward computational graph of a Tensor (Fig. 7-5 of interdb), time running to the right.
 
     Args:
@@ -56,7 +56,7 @@ def forward(output: Tensor | Sequence[Tensor], **options: Unpack[Keywords]) -> D
     return _Figure(output, None, _options("forward", options), False).diagram(FORWARD, gradient=False)
 
 
-def backward(output: Tensor | Sequence[Tensor], wrt: Tensor | None = None, **options: Unpack[Keywords]) -> Diagram:
+def backward(output: Output, wrt: Tensor | None = None, **options: Unpack[Keywords]) -> Diagram:
     """The backward computational graph of a Tensor (Fig. 7-6 of interdb): gradients run to the left.
 
     Along each edge the gradient is multiplied by the local derivative written on it. A parameter that several steps
@@ -88,9 +88,7 @@ def between(output: Tensor, input: Tensor, **options: Unpack[Keywords]) -> Diagr
     return figure.diagram(title, gradient=True)
 
 
-def page(
-    outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLike, **options: Unpack[Keywords]
-) -> Path:
+def page(outputs: Mapping[str, Output], path: str | os.PathLike, **options: Unpack[Keywords]) -> Path:
     """Write a page that plays several computations side by side, with a tab for each and one slider for all.
 
         tg.draw.page({"tanh": loss, "LSTM": other}, "compare.html")
@@ -126,7 +124,7 @@ class _Figure:
         highlighted: the term to highlight, as plain text and as markup. lit: the places that it passes.
     """
 
-    def __init__(self, output: Tensor | Sequence[Tensor], start: Tensor | None, options: Options, gradient: bool):
+    def __init__(self, output: Output, start: Tensor | None, options: Options, gradient: bool):
         self.output, self.start, self.options = output, start, options
         self.unfolded = unfolded = Unfolded(output, options, start)
         self.labels = [Labels(unfolded, setting) for setting in (PLAIN, MARKUP)]
@@ -144,7 +142,9 @@ class _Figure:
             self.scale = Scale(names[0], names[1], low, high, palette[:-1])
         labelled: list[Place | Tensor] = [*unfolded.places, *unfolded.shared]
         notes = {of: max(self._note(of, True), self._note(of, False), key=len) for of in labelled}
-        self.placement = placed(unfolded, self.plain, notes, gradient)
+        measure(unfolded, self.plain, notes, gradient)
+        totals = {x: size("parameter", self.plain.differential(x), notes[x]) for x in unfolded.shared}
+        self.placement = Placement(unfolded, totals)
         self.highlighted = ["", ""]
         self.lit: set[Place] | None = None
         if options.highlight is not None:
@@ -166,7 +166,7 @@ class _Figure:
             at, tooltip = p.x - p.width / 2 - CUT, "no gradient flows back from here"
             nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=at, y=p.y, tooltip=tooltip))
             edges.append(Edge(f"cut{i}", p.id, kind="cut"))
-        loops = [_loop(*ends, *way) for ends, way in zip(unfolded.loops, self.placement.loops, strict=True)]
+        loops = [_loop(loop, unfolded.steps_back(loop)) for loop in unfolded.loops]
         edges += [loop.reversed() if gradient else loop for loop in loops]
         parts = zip([self._legend(labels, gradient) for labels in self.labels], self.highlighted, strict=True)
         captions = ["\n".join(filter(None, part)) for part in parts]
@@ -266,8 +266,8 @@ class _Figure:
                 self.lit.add(link.target)
 
 
-def _loop(state: Place, start: Place, back: float, curve: tuple, middle: tuple) -> Edge:
+def _loop(loop: Link, back: float) -> Edge:
     """The line of a rolled graph from a state to where a later step starts from it."""
     before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
     markup = f"<I>t</I>{before}<I>t</I>"
-    return Edge(state.id, start.id, f"t{before}t", "loop", markup, curve, middle)
+    return Edge(loop.source.id, loop.target.id, f"t{before}t", "loop", markup, loop.curve, loop.middle)
