@@ -15,7 +15,7 @@ from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.bptt.cotangents import passed_back
 from tinygrad_rnn.draw.computation import Computation
 from tinygrad_rnn.draw.drawing import Drawing
-from tinygrad_rnn.draw.equations import Equations, used
+from tinygrad_rnn.draw.equations import Equations
 from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import Tensor
@@ -120,7 +120,7 @@ class Story:
                         told["note"] = f"⋯ is what comes back through {self.steps}."
                     term = written if q in self.found else self.equations.gradient(q)
                     if q.kind == "elided":
-                        told["name"] = self.labels.differential(used(unfolded, link))
+                        told["name"] = self.labels.differential(link.tensor)
                     self._pass_on(q, p, passed[key], written, **told)
                     if key in unfolded.shared:
                         self._pass_on(q.tensor, q, passed[key], term)

@@ -114,7 +114,8 @@ class Place:
 
 @dataclass(eq=False)
 class Link:
-    """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded.
+    """A drawn use of `source` by `target`: of `tensor`, which the source is or, as dots, stands for. `user` is the
+    primitive that takes it in, itself drawn or folded.
 
     `paths` are the ways between them, those of the last use first; None if they are too many to be written. `curve` is
     the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label. `weights`
@@ -124,6 +125,7 @@ class Link:
 
     source: Place
     target: Place
+    tensor: Tensor
     user: Tensor
     paths: list | None = None
     weights: dict[Tensor, None] = field(default_factory=dict)
@@ -204,7 +206,7 @@ class Unfolded:
         """Of a rolled graph, the ways from its states to where a later step starts from them."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
-        return [Link(last[p.role], p, p.tensor) for p in sorted(starts, key=lambda p: p.tensor.born)]
+        return [Link(last[p.role], p, p.tensor, p.tensor) for p in sorted(starts, key=lambda p: p.tensor.born)]
 
     def steps_back(self, loop: Link) -> float:
         """The number of steps that a loop goes back."""
@@ -252,7 +254,7 @@ class Unfolded:
                     drawn.append((place(x, at), use))
             for p, use in drawn:
                 q = place(use.source if column in self.gap else target, column)
-                link = Link(p, q, use.users[0], None if q.kind == "elided" else use.paths)
+                link = Link(p, q, use.source, use.users[0], None if q.kind == "elided" else use.paths)
                 links.setdefault((p, q), link).weights.update(dict.fromkeys(use.weights))
         for x in self.outputs:  # one that is made of parameters alone may have no link
             if x in uses and self.columns[x] not in self.gap:
