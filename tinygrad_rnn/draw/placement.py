@@ -142,10 +142,9 @@ def _across(kind: Kind, layers: list[list[Spot]], aside: float) -> None:
     """Set the x of every spot, layer by layer: each on the right of all before it that is on its height."""
     taken: list[Box] = []
     margin = aside + (MARGIN + 2.0 if kind.is_step else 2.0)
-    number = {spot: i for i, layer in enumerate(layers) for spot in layer}
-    into: dict[int, list[Joint]] = defaultdict(list)
+    into: dict[int, list[Joint]] = defaultdict(list)  # by the number of the layer in which they end
     for joint in kind.joints:
-        into[number.get(joint.right, len(layers))].append(joint)
+        into[joint.right.layer[1] if joint.right.layer else len(layers)].append(joint)
     reach: dict[Spot, float] = defaultdict(lambda: aside)  # where lines go on from a spot
 
     def free(top: float, bottom: float) -> float:
@@ -173,7 +172,7 @@ def _across(kind: Kind, layers: list[list[Spot]], aside: float) -> None:
         common = max([spot.x for spot in layer if spot.core[0]], default=0.0)
         for spot in layer:
             spot.x = common if spot.core[0] else spot.x
-            reach[spot] = spot.x + (spot.core[0] / 2 if spot.core[0] else spot.boxes[0][2] if spot.boxes else 0.0)
+            reach[spot] = spot.x + (spot.boxes[0][2] if spot.boxes else 0.0)
             for left, top, right, bottom in spot.boxes:
                 taken.append((spot.x + left, spot.depth + top, spot.x + right, spot.depth + bottom))
     last = [spot.x + box[2] for layer in layers for spot in layer for box in spot.boxes]
