@@ -185,7 +185,7 @@ class Unfolded:
             self._check_alike(uses, steps)
         most = options.max_steps or len(steps)
         middle = steps[:-1] if self.rolled else steps[most - most // 2 : len(steps) - most // 2]
-        self.hidden = {middle[0]: len(middle)} if middle and not self.rolled else {}
+        self.hidden: dict[float, int] = {middle[0]: len(middle)} if middle and not self.rolled else {}
         self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
         self.places, self.links = self._unfold(uses, set(steps))
         self.steps = [step for step in steps if step not in self.gap]

@@ -223,11 +223,10 @@ class _Figure:
 
     def _note(self, of: Place | Tensor, gradient: bool) -> str:
         """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
-        is_total = isinstance(of, Tensor)
         x, kind = (of, "parameter") if isinstance(of, Tensor) else (of.tensor, of.kind)
         if kind == "elided" or is_number(x):
             return ""
-        whole = gradient and kind == "parameter" and (is_total or x not in self.unfolded.shared)
+        whole = gradient and kind == "parameter" and (x is of or x not in self.unfolded.shared)
         shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(of)
         changed = clipping(x) if whole else "", "hook" if gradient and x.born in hooked else ""
         lines = shape, short(value) if self.options.values else "", *changed
