@@ -46,7 +46,7 @@ class Spot:
     boxes: list[Box] = field(default_factory=list)
     at: dict[Role, Point] = field(default_factory=dict)
     sides: dict[Tensor, int] = field(default_factory=dict)
-    layer: Hashable = None
+    layer: tuple | None = None
     depth: float = 0.0
     x: float = 0.0
 
@@ -132,7 +132,7 @@ class Grid:
         self.number = {column: i for i, column in enumerate(self.columns)}
         self.role = _roles(places, unfolded.links)
         self.kinds = self._kinds()
-        self.layers: dict[Hashable, list[Spot]] = defaultdict(list)
+        self.layers: dict[tuple | None, list[Spot]] = defaultdict(list)
         self.tracks: dict[Hashable, Spot] = defaultdict(lambda: self.add(Spot(), None))
         self.pieces: dict[Link, list[tuple[int, tuple]]] = {}
         self.labelled: dict[Link, tuple[int, tuple]] = {}
@@ -156,7 +156,7 @@ class Grid:
                 kind.places[self.role[p]].append(p)
         return kinds
 
-    def add(self, spot: Spot, layer: Hashable) -> Spot:
+    def add(self, spot: Spot, layer: tuple | None) -> Spot:
         """Put a spot into a layer."""
         self.layers[layer].append(spot)
         spot.layer = layer

@@ -107,11 +107,11 @@ class Labels:
 
     def weights(self, link: Link) -> dict[str, list[str]]:
         """The weights on an arrow, and what each stands for: U for U_i, U_f and so on of the gates of a cell."""
-        found: dict[str, list[Tensor]] = defaultdict(list)
+        found: dict[str, list[str]] = defaultdict(list)
         for x in sorted(link.weights, key=lambda x: x.born):
-            found[self.writer.variable(x) if x.name is None else self.writer.letter(x)].append(x)
-        names = {letter: [self.writer.variable(x) for x in of] for letter, of in found.items()}
-        return {of[0] if len(of) == 1 else letter: of for letter, of in names.items()}
+            name = self.writer.variable(x)
+            found[name if x.name is None else self.writer.letter(x)].append(name)
+        return {of[0] if len(of) == 1 else letter: of for letter, of in found.items()}
 
 
 def measure(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> None:

@@ -76,9 +76,8 @@ class Rows:
     def _join(self, a: Row, b: Row, shift: float) -> None:
         """Make two rows one, if there is room, with nothing between what stands on something and that."""
         inside: dict[Hashable, list[tuple[float, Spot]]] = defaultdict(list)
-        for spots, down in ((a.spots, 0.0), (b.spots, shift)):
-            for spot, off in spots.items():
-                inside[spot.layer].append((off + down, spot))
+        for spot, off in (a.spots | {spot: off + shift for spot, off in b.spots.items()}).items():
+            inside[spot.layer].append((off, spot))
         for found in inside.values():
             found.sort(key=lambda pair: pair[0])
             for (x, upper), (y, lower) in pairwise(found):
@@ -146,11 +145,8 @@ class Rows:
         """Put the row of what stands on something right above the row of that."""
         row, above = self.of[lower], self.of[upper]
         if row is not above:
-            highest: dict[Hashable, list[Spot]] = defaultdict(list)
-            for spot in row.spots:
-                highest[spot.layer].append(spot)
-            gaps = [row.spots[b] - _apart(a, b) - above.spots[a] for a in above.spots for b in highest[a.layer]]
-            self._merge(row, above, min(gaps))
+            pairs = [(a, b) for a in above.spots for b in row.spots if a.layer == b.layer]
+            self._merge(row, above, min(row.spots[b] - _apart(a, b) - above.spots[a] for a, b in pairs))
         upper.boxes.append((-2.0, 0.0, 2.0, row.spots[lower] - row.spots[upper]))
 
     def _ordered(self) -> list[Row]:

@@ -75,10 +75,9 @@ def _join_labels(group: ET.Element, middle: float | None) -> None:
         first.attrib = {name: first.get(name) for name in ("x", "y", "fill") if first.get(name)}
         first.set("font-size", f"{size:g}")
         if middle is not None:
-            width = sum(times_width(text, float(look["font-size"])) for look, text in pieces)
-            first.attrib |= {"x": f"{middle:.2f}", "text-anchor": "middle"}
-            if len(pieces) > 1:
-                first.attrib |= {"x": f"{middle - width / 2:.2f}", "text-anchor": "start"}
+            widths = [times_width(text, float(look["font-size"])) for look, text in pieces]
+            start, anchor = (middle, "middle") if len(pieces) == 1 else (middle - sum(widths) / 2, "start")
+            first.attrib |= {"x": f"{start:.2f}", "text-anchor": anchor}
         first.text, height = None, 0.0
         for look, text in pieces:
             piece = ET.SubElement(first, f"{{{SVG}}}tspan", look)

@@ -18,12 +18,12 @@ from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import derivative
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree
-from tinygrad_rnn.algebra.variables import Use, fold, variables
+from tinygrad_rnn.algebra.variables import fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.drawing import Point
-from tinygrad_rnn.draw.states import Role, States
+from tinygrad_rnn.draw.states import Role, States, Uses
 from tinygrad_rnn.draw.style import EDGE_FONT, NODE_FONT, text_width
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -175,11 +175,10 @@ class Unfolded:
         if self.level == "states":
             states = States(order, uses, {x for x in uses if self.role(x) in self.carried}, ends, self.role)
             uses, self.groups = states.uses, states.groups
-        self.made_with: dict[Tensor, set[Tensor]] = defaultdict(set)
-        if self.level == "states" or not options.parameters:
-            for x, made_of in uses.items():
-                self.made_with[x].update(use.source for use in made_of if is_parameter(use.source))
-                uses[x] = [use for use in made_of if use.source not in self.made_with[x]]
+        folds = self.level == "states" or not options.parameters
+        sources = {x: {use.source for use in made_of} for x, made_of in uses.items()}
+        self.made_with = {x: set(filter(is_parameter, of)) if folds else set() for x, of in sources.items()}
+        uses = {x: [use for use in made_of if use.source not in self.made_with[x]] for x, made_of in uses.items()}
         self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
         if self.rolled:
             self._check_alike(uses, steps)
@@ -220,7 +219,7 @@ class Unfolded:
         """The Tensors that a place stands for: one, or those of a pair of states."""
         return self.groups.get(p.tensor, (p.tensor,))
 
-    def _unfold(self, uses: Mapping[Tensor, list[Use]], steps: set[int]) -> tuple[list[Place], list[Link]]:
+    def _unfold(self, uses: Uses, steps: set[int]) -> tuple[list[Place], list[Link]]:
         """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used.
 
         Of what crosses a gap states are drawn: dots for them, or in a rolled graph those that the step starts from.
@@ -282,7 +281,7 @@ class Unfolded:
             return "parameter" if is_parameter(x) else "input"
         return "variable" if self.notation.writes(x) else "operation"
 
-    def _check_alike(self, uses: Mapping[Tensor, list[Use]], steps: list[int]) -> None:
+    def _check_alike(self, uses: Uses, steps: list[int]) -> None:
         """Check that the last step can stand for all: that the uses in each of them are in it too."""
         pairs = [(use.source, q) for q, made_of in uses.items() if self.columns[q] in steps for use in made_of]
         recurring = {(p, q): self._recurring(p, q, set(steps)) for p, q in pairs}
@@ -365,7 +364,7 @@ def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) ->
     return [node for node in nodes if node in on_way]
 
 
-def _carried(uses: Mapping[Tensor, list[Use]], columns: Mapping[Tensor, float | None], steps: set[int]) -> set[Tensor]:
+def _carried(uses: Uses, columns: Mapping[Tensor, float | None], steps: set[int]) -> set[Tensor]:
     """The named variables that one step hands on to another, and the states that a step starts from."""
     pairs = ((use.source, q) for q, made_of in uses.items() if columns[q] in steps for use in made_of)
     handed = {p for p, q in pairs if columns[p] not in (None, columns[q]) and (p.is_leaf or columns[p] in steps)}
