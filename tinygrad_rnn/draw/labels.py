@@ -80,7 +80,7 @@ class Labels:
         if not p.tensor.requires_grad:
             return f"{self.name(p)} needs no gradient"
         through = f"through step {p.column}" if p.column in self.unfolded.steps else "outside of the steps"
-        term = f", the term {through}" if p.tensor in self.unfolded.shared else ""
+        term = f", the term {through}" if p.tensor in self.unfolded.shared and p.column is not None else ""
         return f"{self.partial(p)}{term}, shape {p.tensor.shape}"
 
     def edge(self, link: Link, gradient: bool) -> str:
@@ -114,7 +114,7 @@ class Labels:
         return {of[0] if len(of) == 1 else letter: of for letter, of in found.items()}
 
 
-def measure(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> None:
+def measure(unfolded: Unfolded, labels: Labels, notes: Mapping[Place, str], gradient: bool) -> None:
     """Set how large places and the labels of links are, in both figures; at level "states" in the one that is drawn.
 
     Args:
@@ -124,8 +124,8 @@ def measure(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, s
     figures = [gradient] if unfolded.level == "states" else [False, True]
     arriving = Counter(link.source for link in unfolded.links if link.source.tensor.requires_grad)
     arriving.update(loop.source for loop in unfolded.loops)
-    for p in unfolded.places:
-        label = labels.label(p, figures[-1]) + "₊" * (arriving[p] > 1)
+    for p in (*unfolded.places, *unfolded.totals.values()):
+        label = labels.label(p, figures[-1] or p.column is None) + "₊" * (arriving[p] > 1)
         p.width, p.height = size(p.kind, label, notes[p])
     for link in unfolded.links:
         link.room = max(text_width(labels.edge(link, figure), EDGE_FONT) for figure in figures)

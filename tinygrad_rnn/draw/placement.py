@@ -31,8 +31,9 @@ GAP = 32.0  # and from its middle to what it makes
 
 @dataclass
 class Lane:
-    """The sum of the terms of a parameter over time: where its Σ stands, and the ways of the terms to it."""
+    """The sum of the terms of a parameter over time: what it makes, where its Σ stands, and the ways of the terms."""
 
+    total: Place
     x: float
     y: float
     terms: dict[Place, tuple[Point, ...]]
@@ -41,17 +42,14 @@ class Lane:
 class Placement:
     """The x and y of every place, the curves of all links, and what belongs to none of these.
 
-    Args:
-        totals: the width and height of what each sum makes.
-
     Attributes:
         lanes: of sums. panels: of columns. frame: around all.
     """
 
-    def __init__(self, unfolded: Unfolded, totals: dict[Tensor, Point]):
+    def __init__(self, unfolded: Unfolded):
         self.unfolded, self.grid = unfolded, Grid(unfolded)
-        with_sums = {x: (width + GAP + SIGMA, height) for x, (width, height) in totals.items()}
-        grid, self.rows = self.grid, Rows(self.grid, with_sums)
+        sizes = {x: (total.width + GAP + SIGMA, total.height) for x, total in unfolded.totals.items()}
+        grid, self.rows = self.grid, Rows(self.grid, sizes)
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
             _across(kind, [grid.layers[kind, n] for n in range(kind.last)], TURN if unfolded.loops else 0.0)
@@ -110,7 +108,9 @@ class Placement:
     def _lane(self, x: Tensor) -> Lane:
         """The lane of the sum of a parameter's terms."""
         end, off = self.rows.totals[x]
-        lane = Lane(self.left[0] + end.x + end.core[0] / 2 - SIGMA, -end.depth - off, {})
+        total, at = self.unfolded.totals[x], self.left[0] + end.x + end.core[0] / 2 - SIGMA
+        total.x, total.y = at - GAP - total.width / 2, -end.depth - off
+        lane = Lane(total, at, total.y, {})
         spots = {p: self.grid.spot(p) for p in self.unfolded.shared[x]}
         hides = self.unfolded.gap & self.unfolded.used[x]  # the dots next to the lane stand for terms too
         dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - lane.y))

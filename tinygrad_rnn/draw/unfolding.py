@@ -94,14 +94,15 @@ class Options:
 
 @dataclass(eq=False)
 class Place:
-    """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it.
+    """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it, and one in none
+    for the whole of its gradient, which a sum over time makes.
 
     `width` and `height` are those of its shape, in whichever figure it is larger; `carried` says whether it is a state
     that goes on to another column.
     """
 
     tensor: Tensor
-    column: float
+    column: float | None
     id: str
     kind: str
     carried: bool = False
@@ -146,7 +147,8 @@ class Unfolded:
         steps: the time steps that have a column. gap: the columns that are not drawn. hidden: per column of dots, how
             many steps it stands for. used: the columns that a Tensor is used from, drawn or not.
         names, notation: what it is written with.
-        shared: the parameters that several steps use, and where they stand.
+        shared: the parameters that several steps use, and where they stand. totals: the place of the whole gradient of
+            each.
         rolled: whether one step stands for all.
         columns: of every node, drawn or not.
         values: of every node of the whole graph, as it was when the graph was made.
@@ -194,6 +196,8 @@ class Unfolded:
             of_step = p.kind == "parameter" and p.column in self.steps  # which stands in all steps of a rolled graph
             if of_step if self.rolled else is_shared:
                 self.shared[p.tensor].append(p)
+        whole = enumerate(self.shared.items())
+        self.totals = {x: Place(x, None, f"total{i}", terms[0].kind) for i, (x, terms) in whole}
         if self.rolled:
             since = {x: f"{k - steps[-1]:+}".replace("-", "−") for x, k in names.steps.items()}
             names.steps = {x: f"t{k}".removesuffix("+0") for x, k in since.items()}
@@ -333,11 +337,6 @@ class Unfolded:
             before[link.target] |= before[link.source] | bit[link.source.tensor]
         unseen = self.shared.keys() if self.rolled or self.hidden else ()
         return {k for k in self.links if farther[k.target] & bit[k.source.tensor] or k.source.tensor in unseen}
-
-    @cached_property
-    def sums(self) -> dict[Tensor, tuple[str, str]]:
-        """The ids of a shared parameter's Σ, and of the gradient that it makes; numbered as parameters are found."""
-        return {x: (f"sum{i}", f"total{i}") for i, x in enumerate(self.shared)}
 
 
 def _outputs(output: Output) -> dict[Tensor, None]:

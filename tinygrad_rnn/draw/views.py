@@ -25,9 +25,9 @@ from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT
 from tinygrad_rnn.draw.labels import Labels, measure
 from tinygrad_rnn.draw.page import build
-from tinygrad_rnn.draw.placement import GAP, Lane, Placement
+from tinygrad_rnn.draw.placement import Lane, Placement
 from tinygrad_rnn.draw.story import Story
-from tinygrad_rnn.draw.style import scale, size
+from tinygrad_rnn.draw.style import scale
 from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded
 from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
@@ -140,11 +140,10 @@ class _Figure:
             self.fill = {of: palette[shade] for of, shade in zip(arrays, shades, strict=True)}
             names = [f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels]
             self.scale = Scale(names[0], names[1], low, high, palette[:-1])
-        labelled: list[Place | Tensor] = [*unfolded.places, *unfolded.shared]
-        notes = {of: max(self._note(of, True), self._note(of, False), key=len) for of in labelled}
+        labelled = (*unfolded.places, *unfolded.totals.values())
+        notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in labelled}
         measure(unfolded, self.plain, notes, gradient)
-        totals = {x: size("parameter", self.plain.differential(x), notes[x]) for x in unfolded.shared}
-        self.placement = Placement(unfolded, totals)
+        self.placement = Placement(unfolded)
         self.highlighted = ["", ""]
         self.lit: set[Place] | None = None
         if options.highlight is not None:
@@ -156,7 +155,8 @@ class _Figure:
         nodes = [self._node(p, gradient) for p in unfolded.places]
         edges = [self._edge(link, gradient) for link in unfolded.links]
         for lane in self.placement.lanes if gradient else ():
-            total, its_sum = self._sum(lane)
+            total = self._node(lane.total, gradient)
+            its_sum = self._sum(lane, total)
             nodes += [total, its_sum]
             for p, curve in lane.terms.items():
                 edges.append(Edge(p.id, its_sum.id, kind="term", curve=curve, **self._look(p)))
@@ -192,20 +192,13 @@ class _Figure:
         weights = {k: of for link in self.unfolded.links for k, of in labels.weights(link).items() if len(of) > 1}
         return "" if gradient else "   ".join(f"{letter}: {', '.join(of)}" for letter, of in weights.items())
 
-    def _sum(self, lane: Lane) -> tuple[Node, Node]:
-        """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
-        unfolded, first = self.unfolded, next(iter(lane.terms))
-        x, (its_id, total_id) = first.tensor, unfolded.sums[first.tensor]
-        name, markup = (labels.differential(x) for labels in self.labels)
-        note, faint = self._note(x, True), all(self._look(p)["faint"] for p in lane.terms)
-        hidden = len(unfolded.gap & unfolded.used[x]) if unfolded.hidden else 0
-        over = f"the sum over the steps that use {self.plain.name(first)}"
+    def _sum(self, lane: Lane, total: Node) -> Node:
+        """The Σ of the terms of a parameter, at the left end of their lane."""
+        unfolded, p = self.unfolded, lane.total
+        hidden = len(unfolded.gap & unfolded.used[p.tensor]) if unfolded.hidden else 0
+        over = f"the sum over the steps that use {self.plain.name(p)}"
         over += f", {counted(hidden, 'hidden one')} too" if hidden else ""
-        total = Node(
-            total_id, name, first.kind, markup, x=lane.x - GAP - size(first.kind, name, note)[0] / 2, y=lane.y,
-            tooltip=f"{self.plain.partial(first)}, shape {x.shape}", faint=faint, note=note, fill=self.fill.get(x, ""),
-        )  # fmt: skip
-        return total, Node(its_id, "Σ", "sum", "Σ", x=lane.x, y=lane.y, tooltip=over, faint=faint)
+        return Node(p.id.replace("total", "sum"), "Σ", "sum", "Σ", x=lane.x, y=lane.y, tooltip=over, faint=total.faint)
 
     def _look(self, *places: Place) -> dict[str, Any]:
         """The look of what joins these places: bold on the way of the highlighted term, and faint beside it."""
@@ -221,13 +214,13 @@ class _Figure:
             faint=(gradient and not p.tensor.requires_grad) or self._look(p)["faint"],
         )  # fmt: skip
 
-    def _note(self, of: Place | Tensor, gradient: bool) -> str:
+    def _note(self, p: Place, gradient: bool) -> str:
         """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
-        x, kind = (of, "parameter") if isinstance(of, Tensor) else (of.tensor, of.kind)
-        if kind == "elided" or is_number(x):
+        x = p.tensor
+        if p.kind == "elided" or is_number(x):
             return ""
-        whole = gradient and kind == "parameter" and (x is of or x not in self.unfolded.shared)
-        shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(of)
+        whole = gradient and p.kind == "parameter" and (p.column is None or x not in self.unfolded.shared)
+        shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(p)
         changed = clipping(x) if whole else "", "hook" if gradient and x.born in hooked else ""
         lines = shape, short(value) if self.options.values else "", *changed
         return "\n".join(filter(None, lines))
@@ -263,6 +256,7 @@ class _Figure:
         for link in unfolded.links:  # in topological order
             if link.source in self.lit:
                 self.lit.add(link.target)
+        self.lit |= {lane.total for lane in self.placement.lanes if self.lit.intersection(lane.terms)}
 
 
 def _loop(loop: Link, back: float) -> Edge:
