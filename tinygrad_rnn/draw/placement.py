@@ -13,7 +13,7 @@ from itertools import accumulate
 from tinygrad_rnn.draw.drawing import Box, Point
 from tinygrad_rnn.draw.grid import Grid, Joint, Kind, Spot
 from tinygrad_rnn.draw.routes import level
-from tinygrad_rnn.draw.rows import Rows
+from tinygrad_rnn.draw.rows import GAP, SIGMA, Rows
 from tinygrad_rnn.draw.style import CORNER, MARGIN
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import Tensor
@@ -25,8 +25,6 @@ BETWEEN = 6.0  # columns
 PORTS = 0.6  # of the height of a variable, where lines leave and enter it
 HEADING = 18.0  # at the top of a panel
 TURN = 22.0  # how far aside a loop turns
-SIGMA = 12.0  # half the width of a Σ,
-GAP = 32.0  # and from its middle to what it makes
 
 
 @dataclass
@@ -35,7 +33,6 @@ class Lane:
 
     total: Place
     x: float
-    y: float
     terms: dict[Place, tuple[Point, ...]]
 
 
@@ -48,8 +45,7 @@ class Placement:
 
     def __init__(self, unfolded: Unfolded):
         self.unfolded, self.grid = unfolded, Grid(unfolded)
-        sizes = {x: (total.width + GAP + SIGMA, total.height) for x, total in unfolded.totals.items()}
-        grid, self.rows = self.grid, Rows(self.grid, sizes)
+        grid, self.rows = self.grid, Rows(self.grid)
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
             _across(kind, [grid.layers[kind, n] for n in range(kind.last)], TURN if unfolded.loops else 0.0)
@@ -99,21 +95,19 @@ class Placement:
         """The ends and the bends of a line in a column, from the left, with their depths."""
         left, width = self.left[number], self.grid.kinds[number].width + BETWEEN
         begin, end = line[0].left, line[-1].right
-        points = [(left + begin.x * (begin.core[0] > 0.0), line[0].depths[0])]
-        for joint in line:
-            if joint.is_bent:
-                points += [(left + joint.start, joint.depths[0]), (left + joint.end, joint.depths[1])]
-        return [*points, (left + (end.x if end.core[0] else width), line[-1].depths[1])]
+        bends = [(left + x, y) for j in line if j.is_bent for x, y in zip((j.start, j.end), j.depths, strict=True)]
+        first = left + begin.x * (begin.core[0] > 0.0), line[0].depths[0]
+        return [first, *bends, (left + (end.x if end.core[0] else width), line[-1].depths[1])]
 
     def _lane(self, x: Tensor) -> Lane:
         """The lane of the sum of a parameter's terms."""
         end, off = self.rows.totals[x]
         total, at = self.unfolded.totals[x], self.left[0] + end.x + end.core[0] / 2 - SIGMA
         total.x, total.y = at - GAP - total.width / 2, -end.depth - off
-        lane = Lane(total, at, total.y, {})
+        lane = Lane(total, at, {})
         spots = {p: self.grid.spot(p) for p in self.unfolded.shared[x]}
         hides = self.unfolded.gap & self.unfolded.used[x]  # the dots next to the lane stand for terms too
-        dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - lane.y))
+        dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - total.y))
         spots |= dict.fromkeys(dots[:1] if hides else [], next(iter(spots.values())))
         for p, spot in spots.items():
             (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]

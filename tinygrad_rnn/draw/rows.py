@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from itertools import accumulate, pairwise
 
-from tinygrad_rnn.draw.drawing import Point
 from tinygrad_rnn.draw.grid import Grid, Joint, Spot
 from tinygrad_rnn.tensor import Tensor
 
@@ -18,6 +17,8 @@ ROUNDS = 10  # in which the order of rows is improved
 SWEEPS = 24
 THICK = 20.0  # it costs 1 if a line passes a spot so thick
 RISE = 1.5  # what it costs if a line goes down to the right
+SIGMA = 12.0  # half the width of a Σ,
+GAP = 32.0  # and from its middle to what it makes
 FEW, CLOSE = 5, 13.0  # of so many sums over time the lanes are as far apart as what they make is high; of more, close
 
 
@@ -47,7 +48,7 @@ class Rows:
         lanes: of each, and a spot whose term it has, the line in the first column.
     """
 
-    def __init__(self, grid: Grid, totals: dict[Tensor, Point]):
+    def __init__(self, grid: Grid):
         self.grid = grid
         self.kinds = list(dict.fromkeys(grid.kinds))
         self.of = {spot: Row(spot) for layer in grid.layers.values() for spot in layer}
@@ -56,7 +57,7 @@ class Rows:
         self._straighten()
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
         self.lanes: dict[tuple[Tensor, Spot], list[Joint]] = {}
-        self._lay_lanes(totals)
+        self._lay_lanes()
         for lower, upper in sorted(standing, key=lambda pair: len(self.of[pair[1]].spots)):
             self._stack(lower, upper)
         joints = [joint for kind in self.kinds for joint in kind.joints]
@@ -101,14 +102,16 @@ class Rows:
             if a is not b:
                 self._join(a, b, a.spots[joint.left] - b.spots[joint.right])
 
-    def _lay_lanes(self, totals: dict[Tensor, Point]) -> None:
+    def _lay_lanes(self) -> None:
         """Lead the terms of each sum over time along the outside of their row, to what the sum makes on the left."""
         terms: dict[tuple[Row, int], dict[Tensor, list[tuple[int, Spot]]]] = defaultdict(lambda: defaultdict(list))
         for x, places in self.grid.unfolded.shared.items():
             for p in places:
                 spot = self.grid.spot(p)
                 terms[self.of[spot], spot.sides[x]][x].append((self.grid.number[p.column], spot))
-        width, high = (max(sizes) for sizes in zip(*totals.values(), (0.0, 0.0), strict=True))
+        totals = self.grid.unfolded.totals.values()
+        width = max([total.width for total in totals], default=0.0) + GAP + SIGMA
+        high = max([total.height for total in totals], default=0.0)
         apart, first = high + 4.0 if len(totals) <= FEW else CLOSE, self.kinds[0]
         for (row, side), summed in terms.items():
             half = apart * len(summed) / 2

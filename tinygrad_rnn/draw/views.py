@@ -198,7 +198,7 @@ class _Figure:
         hidden = len(unfolded.gap & unfolded.used[p.tensor]) if unfolded.hidden else 0
         over = f"the sum over the steps that use {self.plain.name(p)}"
         over += f", {counted(hidden, 'hidden one')} too" if hidden else ""
-        return Node(p.id.replace("total", "sum"), "Σ", "sum", "Σ", x=lane.x, y=lane.y, tooltip=over, faint=total.faint)
+        return Node(p.id.replace("total", "sum"), "Σ", "sum", "Σ", x=lane.x, y=p.y, tooltip=over, faint=total.faint)
 
     def _look(self, *places: Place) -> dict[str, Any]:
         """The look of what joins these places: bold on the way of the highlighted term, and faint beside it."""
