@@ -271,9 +271,8 @@ class Grid:
             waiting.remove(role)
             rank[role] = max([rank[a] + 1 for a in makers[role] & rank.keys()], default=0)
         from_left = {base[b] for sign, _, b in kind.uses if sign > 0 and b in base}
-        for role in rank.keys() - from_left:
-            if not makers[role]:  # next to what it makes
-                rank[role] = max(0, min([rank[b] for b in rank if role in makers[b]], default=1) - 1)
+        for role in [role for role in rank if not makers[role] and role not in from_left]:  # next to what it makes
+            rank[role] = max(0, min([rank[b] for b in rank if role in makers[b]], default=1) - 1)
         return {role: 2 * rank[of] + 1 for role, of in base.items()}
 
     def _fill(self, kind: Kind) -> None:
@@ -322,14 +321,13 @@ class Grid:
         uses = {a: kind.uses[0, a, role] for a, of in kind.hangs.items() if of == role}
         data = {link.user for a in uses if kind.places[a][0].kind == "input" for link in uses[a]}
         above = [a for a in uses if role in kind.stands or any(link.user in data for link in uses[a])]
-        for sign, row in ((-1, above), (1, [a for a in uses if a not in above])):
+        rows = {-1: above, 1: [a for a in uses if a not in above]}
+        for sign, row in ((sign, row) for sign, row in rows.items() if row):
             x, at = 0.0, []
             for a in row:
                 half, label = kind.size(a)[0] / 2, kind.room[0, a, role]
                 at.append(x + half)
                 x += half + max(half, label + 5.0) + BESIDE
-            if not row:
-                continue
             left = -x if sign < 0 and role in kind.stands.values() else -(at[0] + at[-1]) / 2
             near = height / 2 + (FAR if any(kind.room[0, a, role] for a in row) else NEAR)
             reach = near + max(kind.size(a)[1] for a in row)

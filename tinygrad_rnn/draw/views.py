@@ -130,15 +130,14 @@ class _Figure:
         self.labels = [Labels(unfolded, setting) for setting in (PLAIN, MARKUP)]
         self.plain = self.labels[0]
         values: dict[Any, np.ndarray] = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
-        wanted = options.values or options.color_by == "gradient"
-        self.arrays = values, gradients(unfolded) if wanted else {}
+        by_gradient = options.color_by == "gradient"
+        self.arrays = values, gradients(unfolded) if options.values or by_gradient else {}
         self.fill, self.scale = {}, None
         if options.color_by is not None:
-            of_gradients = options.color_by == "gradient"
-            arrays = self.arrays[of_gradients]
+            arrays = self.arrays[by_gradient]
             low, high, palette, shades = scale(np.array([norm([array]) for array in arrays.values()]))
             self.fill = {of: palette[shade] for of, shade in zip(arrays, shades, strict=True)}
-            names = [f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels]
+            names = [f"‖∂{x.output}/∂·‖" if by_gradient else "‖·‖" for x in self.labels]
             self.scale = Scale(names[0], names[1], low, high, palette[:-1])
         labelled = (*unfolded.places, *unfolded.totals.values())
         notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in labelled}
