@@ -198,17 +198,14 @@ def nets_of(**choices: Sequence) -> list[Net]:
     Raises:
         ValueError, TypeError: as for `Net`; or values that no cell among them has a use for.
     """
-    cells = choices.get("cell", ["rnn"])
+    grid = {"cell": ["rnn"], **choices}
     only = {setting.name: setting.metadata["of"][1] for setting in fields(Net) if "of" in setting.metadata}
     for name, cell in only.items():
-        if name in choices and cell not in cells:
-            raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(cells)}")
-    nets = []
-    for values in product(*choices.values()):
-        point = dict(zip(choices, values, strict=True))
-        cell = point.get("cell", "rnn")
-        nets.append(Net(**{name: value for name, value in point.items() if only.get(name, cell) == cell}))
-    return list(dict.fromkeys(nets))
+        if name in choices and cell not in grid["cell"]:
+            raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(grid['cell'])}")
+    points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    kept = [{k: v for k, v in point.items() if only.get(k, point["cell"]) == point["cell"]} for point in points]
+    return list(dict.fromkeys(Net(**settings) for settings in kept))
 
 
 def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple:

@@ -150,7 +150,7 @@ def _spans_magnitudes(values: np.ndarray) -> bool:
     return bool(values.size and values.min() > 0 and np.median(values) <= values.max() / 4)
 
 
-def _finished(path: Path, axes: Any, title: str, x_label: str, y_label: str) -> Path:
+def _finished(path: str | os.PathLike, axes: Any, title: str, x_label: str, y_label: str) -> Path:
     """Write a figure with its title, and beside it the names of its lines, from the top down as their ends are."""
     axes.set(xlabel=plain(x_label), ylabel=plain(y_label))
     axes.set_title(plain(title), loc="left")

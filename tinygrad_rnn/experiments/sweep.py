@@ -96,7 +96,7 @@ def sweep(
     with contextlib.ExitStack() as ending:  # also when it is interrupted, or the disk is full: what has run is kept
         if out is not None:
             out = ending.enter_context(claimed(out))
-        runs = dict.fromkeys(points) | ({} if out is None else _finished(out, function, points))
+        runs: dict[str, Any] = dict.fromkeys(points) | ({} if out is None else _finished(out, function, points))
         for run in filter(None, runs.values()):
             tell(run)
         submit = executor.submit if executor else ending.enter_context(_processes(function, workers))
@@ -155,15 +155,14 @@ def _line(problem: BaseException) -> str:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
 def _finished(out: Path, function: Callable[..., Any], points: Mapping[str, dict[str, Any]]) -> dict[str, Run]:
     """The runs that are there already and did not fail."""
     refuse_others(out / TABLE, ["error,seconds"])
     refuse_others(out / FIGURE, [plots.MARK])
-    runs = {}
+    runs: dict[str, Run] = {}
     for name in points:
         if (path := out / name / RECORD).exists():
             try:
@@ -183,11 +182,11 @@ def _names(named: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _write_table(runs: list[Run], path: Path) -> None:
     """Write a CSV file with a line for each run: parameters, the numbers of the result, error and seconds."""
-    parameters, numbers = _names(run.parameters for run in runs), _names(run.numbers() for run in runs)
-    taken = {*parameters, "error", "seconds"}
-    header = [*parameters, *(f"result {name}" if name in taken else name for name in numbers), "error", "seconds"]
-    values = ([*map(run.parameters.get, parameters), *map(run.numbers().get, numbers)] for run in runs)
-    plots.table(path, header, ([*known, run.error, run.seconds] for known, run in zip(values, runs, strict=True)))
+    given, found = _names(run.parameters for run in runs), _names(run.numbers() for run in runs)
+    taken = {*given, "error", "seconds"}
+    header = [*given, *(f"result {name}" if name in taken else name for name in found), "error", "seconds"]
+    rows = ([*map(run.parameters.get, given), *map(run.numbers().get, found), run.error, run.seconds] for run in runs)
+    plots.table(path, header, rows)
 
 
 def _draw(runs: list[Run], measure: str | None, path: Path) -> None:
@@ -205,7 +204,7 @@ def _processes(function: Callable[..., Any], workers: int | None) -> Iterator[Ca
 
     Each is a pool of its own, for which a thread waits: a pool of many would fail all calls that are still to come. All
     hold one end of a pipe, and end at once when the other is closed: here, or because this process has ended, however
-    it did.
+    it did. Ctrl-C, which all processes of a terminal get, is left to this one.
     """
     # The cores that this process may use: on a shared machine not all of them.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -216,6 +215,8 @@ def _processes(function: Callable[..., Any], workers: int | None) -> Iterator[Ca
     def call(*arguments: Any) -> Any:
         if not hasattr(of_thread, "pool"):
             of_thread.pool = ProcessPoolExecutor(1, spawned, _end_with, (theirs,))
+            if hasattr(signal, "pthread_sigmask"):  # what this thread blocks is blocked in the process that it starts
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             return of_thread.pool.submit(*arguments).result()
         except BrokenProcessPool:
@@ -240,13 +241,12 @@ def _processes(function: Callable[..., Any], workers: int | None) -> Iterator[Ca
 
 
 def _end_with(pipe: Connection) -> None:
-    """Have this process end when the other end of the pipe is closed, and leave Ctrl-C to the one that closes it."""
+    """Have this process end when the other end of the pipe is closed."""
 
     def end() -> None:
         wait([pipe])
         os._exit(1)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end, daemon=True).start()
 
 
@@ -303,9 +303,7 @@ def sample(points: int, *, seed: int = 0, **ranges: Mapping[str, Sequence[Any]])
         least = 0.0 if kind == "log_uniform" else -math.inf
         found = values if kind == "choice" else len(values) == 2 and least < values[0] < values[1] < math.inf
         if isinstance(values, str) or not found:
-            wanted = (
-                "a list" if kind == "choice" else f"a lower number{' above zero' * (least == 0)}, then a higher one,"
-            )
+            wanted = "a list" if kind == "choice" else "a lower number, then a higher one (log_uniform: above zero),"
             raise ValueError(f"sample: {kind} {name} = {values!r}: {wanted} is needed")
     rng = np.random.default_rng(checks.whole("", "seed", seed, 0))
     points = checks.whole("", "points", points, 1, 100_000)
@@ -348,12 +346,9 @@ def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
 
     Raises:
         OSError: the file cannot be read. ValueError: it is not TOML, has an unknown key, or asks for settings that are
-        out of range; names the file. ImportError: on Python 3.10, tomli is not installed.
+        out of range; names the file. ImportError: Python 3.10 needs tomli, of `pip install "tinygrad-rnn[sweep]"`.
     """
-    try:
-        toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    except ImportError as error:
-        raise ImportError('Python 3.10 reads TOML with tomli: pip install "tinygrad-rnn[sweep]"') from error
+    toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         return _points(toml.loads(read_file(path).decode("utf-8-sig")))
     except (TypeError, ValueError, RecursionError) as error:
