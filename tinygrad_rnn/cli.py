@@ -128,7 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
     add_options(training, fields(Settings))
 
-    curves = command(_flow, "how far a gradient comes back through time: a curve for every combination of options")
+    what = "how far a gradient comes back through time: a curve for every combination of options, or of six known nets"
+    curves = command(_flow, what)
     add_options(curves.add_argument_group("nets"), fields(Net), nargs="+")
     add_options(curves.add_argument_group("what they have in common"), fields(Conditions))
     curves.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")

@@ -22,7 +22,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.experiments import sweep
 from tinygrad_rnn.experiments.run import train
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.experiments.sweep import Run, _draw, combinations, identity, read_points, sample
+from tinygrad_rnn.experiments.sweep import Run, combinations, draw_runs, identity, read_points, sample
 
 # What is swept: worker processes import it from here.
 
@@ -362,7 +362,7 @@ def test_when_the_disk_is_full_what_is_written_stays(tmp_path, thread):
 
 def drawn(tmp_path, runs, measure=None):
     pytest.importorskip("matplotlib")
-    _draw(runs, measure, tmp_path / "results.svg")
+    draw_runs(runs, measure, tmp_path / "results.svg")
     return (tmp_path / "results.svg").read_text()
 
 
@@ -387,7 +387,7 @@ def test_the_figure_marks_what_failed_and_what_is_not_finite(tmp_path):
     good, bad = Run({"x": 1}, 2.0, None, 1.0), Run({"x": 2}, None, "ValueError: no", 1.0)
     assert "failed, or not finite" in drawn(tmp_path, [good, bad])
     assert "failed, or not finite" in drawn(tmp_path, [good, Run({"x": 2}, float("nan"), None, 1.0)])
-    _draw([bad], None, tmp_path / "none.svg")
+    draw_runs([bad], None, tmp_path / "none.svg")
     assert not (tmp_path / "none.svg").exists()
 
 

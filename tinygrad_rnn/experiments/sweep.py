@@ -99,7 +99,7 @@ def sweep(
         runs: dict[str, Any] = dict.fromkeys(points) | ({} if out is None else _finished(out, function, points))
         for run in filter(None, runs.values()):
             tell(run)
-        submit = executor.submit if executor else ending.enter_context(_processes(function, workers))
+        submit = executor.submit if executor is not None else ending.enter_context(_processes(function, workers))
         if out is not None:
             ending.callback(lambda: _write_table([run for run in runs.values() if run], out / TABLE))
         futures = {submit(_attempt, function, points[name]): name for name, run in runs.items() if run is None}
@@ -116,7 +116,7 @@ def sweep(
             runs[name] = run
             tell(run)
         if out is not None:
-            _draw(list(runs.values()), measure, out / FIGURE)
+            draw_runs(list(runs.values()), measure, out / FIGURE)
     return list(runs.values())
 
 
@@ -189,7 +189,7 @@ def _write_table(runs: list[Run], path: Path) -> None:
     plots.table(path, header, rows)
 
 
-def _draw(runs: list[Run], measure: str | None, path: Path) -> None:
+def draw_runs(runs: list[Run], measure: str | None, path: Path) -> None:
     """Draw a number of the results, the first if none is named, against the parameters."""
     known = _names(run.numbers() for run in runs)
     if known and plots.available():
