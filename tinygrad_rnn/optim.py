@@ -228,7 +228,7 @@ def gradient_norm(params: Parameters) -> float:
     Raises:
         GradientError: a gradient is not finite; names the parameter. TypeError: what is given are no parameters.
     """
-    return norm([p.grad for p in _with_finite_gradients("gradient_norm", params)])
+    return norm(_finite_gradients("gradient_norm", params).values())
 
 
 def clip_grad_norm(params: Parameters, max_norm: float) -> float:
@@ -245,13 +245,13 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
         TypeError: what is given are no parameters, or max_norm is no number.
     """
     max_norm = number("clip_grad_norm", "max_norm", max_norm, "a number of at least 0", 0)
-    params = _with_finite_gradients("clip_grad_norm", params)
-    before = norm([p.grad for p in params])
+    gradients = _finite_gradients("clip_grad_norm", params)
+    before = norm(gradients.values())
     if before > max_norm:
-        largest = _largest([p.grad for p in params])
-        scale = max_norm / norm([p.grad / largest for p in params])  # finite where the norm of the gradients overflows
-        for p in params:
-            p.grad = np.asarray(p.grad / largest * scale)
+        largest = _largest(gradients.values())
+        scale = max_norm / norm(np.asarray(g / largest) for g in gradients.values())  # finite where the norm overflows
+        for p, g in gradients.items():
+            p.grad = np.asarray(g / largest * scale)
             _remember(p.grad, f"clipped, × {max_norm / before:.3g}")
     return before
 
@@ -262,20 +262,18 @@ def clip_grad_value(params: Parameters, limit: float) -> float:
     Returns, raises: as for `clip_grad_norm`.
     """
     limit = number("clip_grad_value", "limit", limit, "a number of at least 0", 0)
-    params = _with_finite_gradients("clip_grad_value", params)
-    before = norm([p.grad for p in params])
-    for p in params:
-        beyond = int(np.sum(np.abs(p.grad) > limit))
-        p.grad = np.asarray(np.clip(p.grad, -limit, limit))
-        if beyond:
+    gradients = _finite_gradients("clip_grad_value", params)
+    for p, g in gradients.items():
+        p.grad = np.asarray(np.clip(g, -limit, limit))
+        if beyond := int(np.sum(np.abs(g) > limit)):
             _remember(p.grad, f"clipped, {beyond} of {p.size}")
-    return before
+    return norm(gradients.values())
 
 
 _clippings: dict[int, str] = {}  # by the id of a clipped gradient, as long as it lives: what was done to it
 
 
-def _remember(gradient: np.ndarray, what: str) -> None:
+def _remember(gradient: Any, what: str) -> None:
     _clippings[id(gradient)] = what
     weakref.finalize(gradient, _clippings.pop, id(gradient)).atexit = False
 
@@ -301,14 +299,14 @@ def _listed(call: str, params: Parameters) -> list[Tensor]:
     return list(dict.fromkeys(listed))
 
 
-def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
-    """The parameters that require a gradient and have one, all of which are checked to be finite."""
-    params = [p for p in _listed(call, params) if p.requires_grad and p.grad is not None]
-    for p in params:
-        bad = p.grad[~np.isfinite(p.grad)]
+def _finite_gradients(call: str, params: Parameters) -> dict[Tensor, np.ndarray]:
+    """The gradients of the parameters that require one and have it, all of which are checked to be finite."""
+    gradients = {p: p.grad for p in _listed(call, params) if p.requires_grad and p.grad is not None}
+    for p, g in gradients.items():
+        bad = g[~np.isfinite(g)]
         if bad.size:
             raise GradientError(f"the gradient of {describe(p)} is not finite: {bad.size} of {p.size} are {bad[0]}")
-    return params
+    return gradients
 
 
 def _setting(call: str, name: str, value: Any) -> Any:
