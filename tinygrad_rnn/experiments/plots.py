@@ -25,7 +25,8 @@ _NAME_HEIGHT = 0.19  # inches
 _STYLE: dict[Any, Any] = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.grid": True, "axes.xmargin": 0.02,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
-    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9), "axes.prop_cycle": f"cycler(color={COLOURS})",
+    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9),
+    "axes.prop_cycle": f"cycler(linestyle=['-', '-.']) * cycler(color={COLOURS})",  # the colours, then once more
     "svg.fonttype": "none", "svg.hashsalt": MARK, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
@@ -35,8 +36,7 @@ def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    cycle = matplotlib.cycler(linestyle=["-", "-."]) * matplotlib.cycler(color=COLOURS)  # the colours, then once more
-    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycle}):
+    with matplotlib.rc_context(_STYLE):
         drawing = Figure(figsize=(width, height))
         return drawing, drawing.subplots()
 
