@@ -15,30 +15,37 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients", "compile",
-    "detect_anomaly", "draw", "experiments", "from_torch", "grad", "label", "load", "nn", "no_grad", "optim",
+    "detect_anomaly", "draw", "experiments", "from_torch", "grad", "label", "load", "nn", "no_grad", "optim", "program",
     "save", "to_torch", *_functions,
 ]  # fmt: skip
 
 
-_LATER = dict.fromkeys(["check_gradients", "detect_anomaly"], "tinygrad_rnn.checking")
-_LATER |= {"compile": "tinygrad_rnn.program"}
-_LATER |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "tinygrad_rnn.nn")
-
 if TYPE_CHECKING:
-    from tinygrad_rnn import bptt, draw, experiments, nn, optim
+    from tinygrad_rnn import bptt, draw, experiments, nn, optim, program
     from tinygrad_rnn.checking import check_gradients, detect_anomaly
     from tinygrad_rnn.nn import from_torch, load, save, to_torch
     from tinygrad_rnn.program import compile
 else:
+    _later = dict.fromkeys(["check_gradients", "detect_anomaly"], "tinygrad_rnn.checking")
+    _later |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "tinygrad_rnn.nn")
+    _later["compile"] = "tinygrad_rnn.program"
+    _names = globals().pop("__all__")
 
     def __getattr__(name: str) -> Any:
-        """Import a module that a first gradient does not need at its first use, so that nobody waits for it."""
-        if name in ("bptt", "draw", "experiments", "nn", "optim"):
+        """Import what a first gradient does not need at its first use, so that nobody waits for it.
+
+        Who asks for `__all__`, as `import *` and tools that list a module do, finds all of it imported.
+        """
+        if name == "__all__":
+            for late in {*_names} - {*globals()}:
+                __getattr__(late)
+            return _names
+        if name in _later:
+            found = globals()[name] = getattr(import_module(_later[name]), name)
+            return found
+        if name in _names:
             return import_module(f"tinygrad_rnn.{name}")
-        if name in _LATER:
-            return getattr(import_module(_LATER[name]), name)
         raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
 
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        return sorted(_names)

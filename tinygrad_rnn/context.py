@@ -41,6 +41,13 @@ class no_grad:
 
     Ctrl-C leaves recording as it was before the block. If it falls on the first or last instruction of the block,
     recording comes back only when the traceback is freed: at a prompt, at the next error.
+
+    >>> x = tg.Tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = x * x
+    ...
+    >>> y.requires_grad
+    False
     """
 
     __slots__ = ("_blocks",)

@@ -26,6 +26,8 @@ from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor
 
+__all__ = ["SGD", "Adam", "Optimizer", "clip_grad_norm", "clip_grad_value", "gradient_norm"]
+
 Parameters = Module | Tensor | Iterable[Tensor]
 
 
@@ -40,6 +42,9 @@ class Optimizer:
     Raises:
         ValueError: there are no parameters, or lr or another setting is out of its range, also when it is set later.
         TypeError: what is given is no parameter, or a setting is no number.
+
+    >>> issubclass(tg.optim.Adam, tg.optim.Optimizer)
+    True
     """
 
     moments = 1
@@ -108,6 +113,13 @@ class SGD(Optimizer):
 
     Args:
         params: the parameters. lr: the learning rate α. momentum: at least 0 and less than 1.
+
+    >>> x = tg.Tensor(1.0, requires_grad=True)
+    >>> optimizer = tg.optim.SGD(x, lr=0.1)
+    >>> (x * x).backward()
+    >>> optimizer.step()
+    >>> x
+    Tensor(0.8, requires_grad=True)
     """
 
     def __init__(self, params: Parameters, lr: float, momentum: float = 0.0):
@@ -126,6 +138,16 @@ class Adam(Optimizer):
 
     Args:
         params: the parameters. lr: the learning rate. betas: (β₁, β₂). eps: keeps the quotient finite.
+
+    >>> x = tg.Tensor(1.0, requires_grad=True)
+    >>> optimizer = tg.optim.Adam(x, lr=0.1)
+    >>> for _ in range(100):
+    ...     optimizer.zero_grad()
+    ...     (x * x).backward()
+    ...     optimizer.step()
+    ...
+    >>> abs(x.item()) < 0.01
+    True
     """
 
     moments = 2
@@ -156,6 +178,11 @@ def gradient_norm(params: Parameters) -> float:
 
     Raises:
         GradientError: a gradient is not finite; names the parameter. TypeError: what is given are no parameters.
+
+    >>> x = tg.Tensor([3.0, 4.0], requires_grad=True)
+    >>> (0.5 * x * x).sum().backward()
+    >>> tg.optim.gradient_norm(x)
+    5.0
     """
     return norm([p.grad for p in _with_finite_gradients("gradient_norm", params)])
 
@@ -172,6 +199,13 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     Raises:
         ValueError: max_norm is negative or nan. GradientError: a gradient is not finite; names the parameter.
         TypeError: what is given are no parameters, or max_norm is no number.
+
+    >>> x = tg.Tensor([3.0, 4.0], requires_grad=True)
+    >>> (0.5 * x * x).sum().backward()
+    >>> tg.optim.clip_grad_norm(x, 1.0)
+    5.0
+    >>> x.grad
+    array([0.6, 0.8])
     """
     max_norm = number("clip_grad_norm", "max_norm", max_norm, "a number of at least 0", 0)
     params = _with_finite_gradients("clip_grad_norm", params)
@@ -189,6 +223,12 @@ def clip_grad_value(params: Parameters, limit: float) -> float:
     """Hold every element of every gradient between -limit and limit; the direction changes.
 
     Returns, raises: as for `clip_grad_norm`.
+
+    >>> x = tg.Tensor([3.0, 0.5], requires_grad=True)
+    >>> (0.5 * x * x).sum().backward()
+    >>> norm = tg.optim.clip_grad_value(x, 1.0)
+    >>> x.grad
+    array([1. , 0.5])
     """
     limit = number("clip_grad_value", "limit", limit, "a number of at least 0", 0)
     params = _with_finite_gradients("clip_grad_value", params)

@@ -28,7 +28,14 @@ PACE = 1000  # milliseconds that a .gif shows each frame
 
 @dataclass(frozen=True, repr=False)
 class Diagram(Drawing):
-    """A drawing that shows and saves itself, and can tell its `story`, as a page plays it."""
+    """A drawing that shows and saves itself, and can tell its `story`, as a page plays it.
+
+    >>> diagram = tg.draw.forward(tg.tanh(tg.Tensor(0.5, requires_grad=True, name="x")))
+    >>> len(diagram.nodes), len(diagram.edges)
+    (2, 1)
+    >>> print(diagram.source.splitlines()[0])
+    digraph "forward computational graph" {
+    """
 
     story: Callable[[], Story] | None = field(default=None, repr=False, compare=False)
 

@@ -41,6 +41,11 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
 
     Raises:
         TypeError, ValueError: as for `bptt.contributions`; an unknown notation, or no loss at all.
+
+    >>> rnn = tg.nn.RNN(2, 3, rng=0)
+    >>> losses = [h.sum() for h in rnn(np.ones((3, 2)))[0]]
+    >>> tg.draw.terms(losses, rnn.cells[0].W).title
+    'table of the terms of the gradient of W'
     """
     call = "draw.terms(losses, parameter)"
     checks.instance(call, losses, (Tensor, Iterable), "Tensors, or their sum,")

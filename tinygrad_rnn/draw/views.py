@@ -46,6 +46,13 @@ def forward(output: Tensor | Sequence[Tensor], **options: Any) -> Diagram:
 
     Raises:
         TypeError: not a Tensor, or no such option. ValueError: a Tensor without a graph, or an unknown value.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> diagram = tg.draw.forward(loss)
+    >>> [node.label for node in diagram.nodes if node.kind == "state"][:2]
+    ['h⁽⁰⁾', 'h⁽¹⁾']
     """
     return _Figure(output, None, _options("forward", options), False).diagram(FORWARD, gradient=False)
 
@@ -64,6 +71,13 @@ def backward(output: Tensor | Sequence[Tensor], wrt: Tensor | None = None, **opt
 
     Raises:
         TypeError, ValueError: as for `forward`; or the output does not depend on `wrt`.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> diagram = tg.draw.backward(loss)
+    >>> {"ᵗU", "ᵗV", "f′(ĥ⁽³⁾)", "ᵗh⁽²⁾"} <= {edge.label for edge in diagram.edges}
+    True
     """
     return _Figure(output, wrt, _options("backward", options), True).diagram(BACKWARD, gradient=True)
 
@@ -74,6 +88,12 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
     The products of the local derivatives along all ways, added up, are ∂output/∂input (`bptt.jacobian`).
 
     Args, Raises: as for `backward`.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> [edge.label for edge in tg.draw.between(hs[3], hs[2]).edges]
+    ['ᵗU', 'f′(ĥ⁽⁴⁾)']
     """
     checks.instance("draw.between(output, input)", input, Tensor)
     figure = _Figure(output, input, _options("between", options), True)
@@ -94,6 +114,9 @@ def page(outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLi
 
     Raises:
         ValueError: nothing to draw, or another suffix. TypeError, DrawingError, OSError: as for `forward` and `save`.
+
+    >>> losses = {f"{k} steps": tg.nn.RNN(1, 2, rng=0)(np.ones((k, 1)))[0][-1].sum() for k in (2, 3)}
+    >>> path = tg.draw.page(losses, "compare.html")
     """
     checks.instance("draw.page(outputs, path)", outputs, Mapping, "a dict of outputs by their titles")
     if not outputs or Path(path).suffix.lower() != ".html":

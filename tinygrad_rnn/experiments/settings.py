@@ -117,6 +117,9 @@ class Settings:
 
     Raises:
         TypeError: a value of another type. ValueError: one that is out of range, or two that contradict each other.
+
+    >>> tg.experiments.Settings(cell="gru", epochs=5).lr
+    0.01
     """
 
     data: str = option(

@@ -46,6 +46,9 @@ class Run:
     Attributes:
         parameters: what the function was called with. result: what it returned, as JSON holds it; None if it failed.
         error: what it raised, in one line, or None. seconds: how long it took; None if its process died.
+
+    >>> tg.experiments.Run({"lr": 0.1}, result={"loss": 3.5}).numbers()
+    {'loss': 3.5}
     """
 
     parameters: dict[str, Any]
@@ -93,6 +96,13 @@ def sweep(
         processes cannot import the function, there is no such measure, `out` has the runs of another function, another
         sweep is going on in it, or a file there that would be replaced is of no sweep.
         OSError: a file cannot be written, or no process starts.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor() as executor:
+    ...     runs = tg.experiments.sweep(pow, [{"base": 2, "exp": 3}, {"base": 3, "exp": 2}], executor)
+    ...
+    >>> sorted(run.result for run in runs)
+    [8, 9]
     """
     checks.instance("sweep", executor, (Executor, type(None)), "an executor, of Dask client.get_executor(),")
     points = {(key or identity)(point): point for point in combinations(grid)}
@@ -377,6 +387,10 @@ def sample(points: int, *, seed: int = 0, **ranges: Mapping[str, Sequence[Any]])
     Raises:
         ValueError: a range that is none, a name that is there twice, or no name at all; points or seed out of range.
         TypeError: they are no whole numbers.
+
+    >>> points = tg.experiments.sample(3, log_uniform={"lr": [1e-4, 1e-1]}, choice={"cell": ["lstm", "gru"]})
+    >>> list(points[0])
+    ['lr', 'cell']
     """
     seed, points = checks.whole("", "seed", seed, 0), checks.whole("", "points", points, 1, MOST)
     refuse_unknown("range", ranges, RANGES)

@@ -60,6 +60,14 @@ class Cell(Module):
         W (H, D), Glorot; U (H, H), orthogonal; b (H,), zeros, or None: of every gate, as W_i, or of the whole cell.
         letters: by a plain letter, such as "W_i", the one that carries the cell's name.
         layer: its place in a net of layers, 1 for the lowest; named in errors.
+
+    >>> class Leaky(tg.nn.Cell):
+    ...     def step(self, x, h):
+    ...         return 0.9 * h + 0.1 * tg.tanh(tg.affine(self.W, x, self.U, h, self.b))
+    ...
+    >>> hs, state = tg.nn.Recurrent(Leaky, 2, 3)(np.ones((4, 2)))
+    >>> len(hs), hs[-1].shape
+    (4, (3,))
     """
 
     state_names: tuple[str, ...] = ("h",)
@@ -189,6 +197,12 @@ class RNNCell(Cell):
 
     Attributes:
         W: (H, D), Glorot. U: (H, H), orthogonal. b: (H,), zeros, or None.
+
+    >>> cell = tg.nn.RNNCell(2, 3, rng=0)
+    >>> h = cell(np.ones(2))
+    >>> h = cell(np.ones(2), h)
+    >>> h.name, h.step, h.shape
+    ('h', 2, (3,))
     """
 
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", **options: Any):
@@ -220,6 +234,10 @@ class LSTMCell(Cell):
 
     Attributes:
         W_i, W_f, W_g, W_o: (H, D), Glorot. U_i, ...: (H, H), orthogonal. b_i, ...: (H,), zeros but for b_f, or None.
+
+    >>> h, c = tg.nn.LSTMCell(2, 3, rng=0)(np.ones((5, 2)))
+    >>> h.shape, c.shape
+    ((5, 3), (5, 3))
     """
 
     state_names = ("h", "c")
@@ -257,6 +275,10 @@ class GRUCell(Cell):
 
     Attributes:
         W_r, W_z, W_n: (H, D), Glorot. U_r, ...: (H, H), orthogonal. b_r, ..., c_n: (H,), zeros, or None.
+
+    >>> h = tg.nn.GRUCell(2, 3, rng=0)(np.ones((5, 2)))
+    >>> h.shape
+    (5, 3)
     """
 
     gates = ("_r", "_z", "_n")

@@ -22,6 +22,9 @@ def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
 
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
+
+    >>> tg.nn.half_squared_error([1.0, 2.0], [1.0, 4.0]).item()
+    2.0
     """
     y, Y = _pair("half_squared_error", y, target)
     return _reduced("half_squared_error", 0.5 * F.sum(F.square(y - Y)), reduction, y.size)
@@ -32,6 +35,9 @@ def squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
 
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
+
+    >>> tg.nn.squared_error([1.0, 2.0], [1.0, 4.0], reduction="mean").item()
+    2.0
     """
     y, Y = _pair("squared_error", y, target)
     return _reduced("squared_error", F.sum(F.square(Y - y)), reduction, y.size)
@@ -47,6 +53,9 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum") -> Tensor:
 
     Raises:
         ShapeError: the targets have another shape. ValueError: a class number out of range; an unknown reduction.
+
+    >>> f"{tg.nn.cross_entropy([0.0, 0.0], 1).item():.4f}"
+    '0.6931'
     """
     z, y = as_tensor(logits), as_tensor(targets)
     if z.name is None or (type(z.name) is Letter and z.name == "y"):  # as a dense layer calls what it makes

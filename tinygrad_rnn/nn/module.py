@@ -20,6 +20,9 @@ def Parameter(data: Any, name: str | None = None) -> Tensor:
     """A leaf that requires a gradient and, being shared by all time steps, belongs to none, wherever it is made.
 
     It is no class of its own: attributes of objects that are all of one type are read in a fraction of the time.
+
+    >>> tg.nn.Parameter([0.5], name="a")
+    Tensor([0.5], requires_grad=True, name='a')
     """
     parameter = Tensor(data, requires_grad=True, name=name)
     parameter.step = parameter.layer = None
@@ -52,6 +55,15 @@ class Module:
 
     What has been a parameter stays one when it is frozen, by `p.requires_grad = False`: it is saved and loaded, but no
     optimizer changes it.
+
+    >>> class Scaled(tg.nn.Module):
+    ...     def __init__(self):
+    ...         self.a, self.dense = tg.nn.Parameter([2.0], name="a"), tg.nn.Linear(3, 1)
+    ...     def __call__(self, x):
+    ...         return self.a * self.dense(x)
+    ...
+    >>> [path for path, p in Scaled().named_parameters()]
+    ['a', 'dense.V', 'dense.c']
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -146,6 +158,10 @@ class Linear(Module):
 
     Attributes:
         V: (K, H), Glorot. c: (K,), zeros, or None.
+
+    >>> dense = tg.nn.Linear(3, 1, rng=0)
+    >>> dense(np.ones(3)).shape, dense(np.ones((5, 3))).shape
+    ((1,), (5, 1))
     """
 
     def __init__(

@@ -29,6 +29,11 @@ class Recurrent(Module):
 
     Attributes:
         cells: one cell per layer. Each takes the h of the one below as its input (IIT slides).
+
+    >>> net = tg.nn.Recurrent(tg.nn.GRUCell, 2, 3, num_layers=2, rng=0)
+    >>> hs, state = net(np.ones((4, 2)))
+    >>> len(hs), hs[-1].shape, len(state)
+    (4, (3,), 2)
     """
 
     def __init__(
@@ -110,6 +115,10 @@ class RNN(Recurrent):
     Args:
         input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`.
         nonlinearity, bias: as for `RNNCell`.
+
+    >>> hs, (h,) = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
+    >>> len(hs), h.shape
+    (4, (3,))
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
@@ -122,6 +131,10 @@ class LSTM(Recurrent):
     Args:
         input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`.
         bias, forget_bias: as for `LSTMCell`.
+
+    >>> hs, ((h, c),) = tg.nn.LSTM(2, 3, rng=0)(np.ones((4, 2)))
+    >>> len(hs), h.shape, c.shape
+    (4, (3,), (3,))
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
@@ -133,6 +146,10 @@ class GRU(Recurrent):
 
     Args:
         input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`. bias: as for `GRUCell`.
+
+    >>> hs, (h,) = tg.nn.GRU(2, 3, rng=0)(np.ones((4, 5, 2)))
+    >>> len(hs), h.shape
+    (4, (5, 3))
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
@@ -149,6 +166,11 @@ class Bidirectional(Module):
 
     Raises:
         TypeError: not a net. ValueError: nets of other directions.
+
+    >>> net = tg.nn.Bidirectional(tg.nn.GRU(2, 3, rng=0), tg.nn.GRU(2, 3, reverse=True, rng=1))
+    >>> hs, state = net(np.ones((4, 2)))
+    >>> len(hs), hs[0].shape
+    (4, (6,))
     """
 
     def __init__(self, forth: Recurrent, back: Recurrent):
