@@ -30,6 +30,7 @@ else:
     _later |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "tinygrad_rnn.nn")
     _later["compile"] = "tinygrad_rnn.program"
     _names = globals().pop("__all__")
+    Tensor._repr_html_ = lambda x: import_module("tinygrad_rnn.draw.heatmap").in_notebook(x)  # in a notebook
 
     def __getattr__(name: str) -> Any:
         """Import what a first gradient does not need at its first use, so that nobody waits for it.

@@ -6,7 +6,6 @@ or bad data; 130 when interrupted.
 
 import argparse
 import contextlib
-import difflib
 import inspect
 import os
 import re
@@ -17,6 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +26,7 @@ from tinygrad_rnn import DrawingError, GradientError, Tensor, __version__, datas
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
+from tinygrad_rnn.checks import meant
 from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
 from tinygrad_rnn.experiments.flow import PRESETS, QUANTITIES, Conditions, Flow, Net, Preset, flow, nets_of
@@ -39,6 +40,7 @@ from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
 
+STDOUT = Path("-")
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
 CELLS: dict[str, Callable[..., Cell]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
@@ -49,18 +51,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
-    options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
+    options = argparse.Namespace()
 
     def tell(message: object, *_: Any) -> None:
         line = " ".join(str(message).removeprefix(f"{options.command}: ").splitlines())
         print(f"tinygrad-rnn {options.command}: {line}", file=sys.stderr)
 
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = tell
-            status = options.run(options)
+        try:
+            _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"], options)
+            unread = options.quiet and getattr(options, "out", None) != STDOUT
+            with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+                warnings.showwarning = tell
+                with contextlib.redirect_stdout(nowhere if unread else sys.stdout):
+                    return options.run(options)
+        finally:
             sys.stdout.flush()
-            return status
     except BrokenPipeError:  # nobody reads what is printed, as after `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -90,8 +96,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         wrong = re.search(r"(?:invalid choice|unrecognized arguments): '?([\w-]+)", message)
         known = re.findall(r"[\w-]+", message.partition("choose from")[2] or self.format_help())
-        near = difflib.get_close_matches(wrong[1], known, 1) if wrong else []
-        message += f"; did you mean {near[0]}?" if near else ""
+        message += meant(wrong[1], known) if wrong else ""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -99,11 +104,14 @@ def _parser() -> argparse.ArgumentParser:
     what = "See how automatic differentiation unrolls a recurrent net through time."
     parser = _Parser(prog="tinygrad-rnn", description=what)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    with contextlib.suppress(ImportError):  # an extra
+        import_module("shtab").add_argument_to(parser, "--completion", help="print what completes commands in a shell")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(run: Callable[[argparse.Namespace], int], meaning: str, **known: Any) -> argparse.ArgumentParser:
         added = commands.add_parser(run.__name__.strip("_"), help=meaning, **known)
         added.set_defaults(run=run)
+        added.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
         return added
 
     demo = command(_demo, "unroll a net over a series: its graphs, and its gradients in three ways")
@@ -167,9 +175,9 @@ def _add_figure_options(figure: argparse._ArgumentGroup) -> None:
     figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: U)")
     out = figure.add_mutually_exclusive_group(required=True)
     known = ", ".join(f".{name}" for name in FORMATS)
-    out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}")
+    out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}; - for standard output")
     out.add_argument("--frames", type=Path, metavar="FOLDER", help="a picture for each moment of the page's story")
-    figure.add_argument("--format", choices=PICTURES, help=f"of the --frames (default: {PICTURES[0]})")
+    figure.add_argument("--format", choices=FORMATS, help=f"of --frames and of -o - (default: {PICTURES[0]})")
     figure.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)")
     figure.add_argument("--outlines", action="store_true", help="draw the letters of an .svg as shapes")
 
@@ -278,6 +286,9 @@ def _draw(options: argparse.Namespace) -> int:
         paths = diagram.frames(options.frames, **how)
         print(f"wrote {paths[0]} to {paths[-1].name}")
         return 0
+    if options.out == STDOUT:
+        sys.stdout.buffer.write(diagram.render(**{"format": PICTURES[0], **how}))
+        return 0
     if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
         raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
     print(f"wrote {diagram.save(options.out, **how)}")
@@ -295,22 +306,21 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
     flags = {name: f"--{name.replace('_', '-')}" for name in shown} | {"parameters": "--no-parameters"}
     others = ", ".join(flags[name] for name in shown if name != "notation")
     bare = ", ".join(flags[name] for name in ("values", "shapes", "color_by", "highlight") if name in shown)
-    frames = hasattr(options, "frames")
-    moves = frames or options.out.suffix.lower() == ".gif"
-    term, used = "highlight" in shown, options.view == "terms" or "highlight" in shown
-    for wrong, message in [
-        (options.view == "terms" and others, f"--view terms is a table, not a graph: leave out {others}"),
-        (options.view == "between" and term, "--highlight is a term of a loss's gradient: not for --view between"),
-        (options.view == "between" and steps < 2, "--view between is from h(T) to h(T-1): --steps 2 or more is needed"),
-        (
-            nets > 1 and (frames or term or options.view in VIEWS[2:]),
-            "several --cell are compared on a page, an .html of whole nets",
-        ),
-        (hasattr(options, "parameter") and not used, "--parameter is for --view terms and --highlight"),
-        (hasattr(options, "format") and not frames, "--format is that of --frames; the suffix of -o says the figure's"),
-        (moves and bare, f"frames show neither notes nor colours nor a single term: leave out {bare}"),
-    ]:
-        if wrong:
+    term, frames = "highlight" in shown, hasattr(options, "frames")
+    terms, between = options.view == "terms", options.view == "between"
+    to_file, moves = not frames and options.out != STDOUT, frames or options.out.suffix.lower() == ".gif"
+    for message, holds in {
+        f"--view terms is a table, not a graph: leave out {others}": terms and others,
+        "--highlight is a term of a loss's gradient: not for --view between": between and term,
+        "--view between is from h(T) to h(T-1): --steps 2 or more is needed": between and steps < 2,
+        "several --cell are compared on a page, an .html of whole nets": nets > 1
+        and (moves or term or terms or between),
+        "--parameter is for --view terms and --highlight": hasattr(options, "parameter") and not (terms or term),
+        "--format is of --frames and of -o -; the suffix of a file says its own": hasattr(options, "format")
+        and to_file,
+        f"frames show neither notes nor colours nor a single term: leave out {bare}": moves and bare,
+    }.items():
+        if holds:
             raise ValueError(message)
 
 
@@ -391,8 +401,8 @@ def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
     if epoch is not None and 10 * done // total > 10 * (done - done // epoch.epoch) // total:
         rate = done / max(epoch.seconds, 1e-3)
         losses = f"training loss {epoch.training_loss:.4g}, held-out loss {epoch.held_out_loss:.4g}"
-        left = f"{rate:.3g} updates a second, {(total - done) / rate:.0f} s left"
-        print(f"{done:,} of {total:,} updates: {losses}, {left}", flush=True)
+        left = f"{rate:.3g} a second, {(total - done) / rate:.0f} s left"
+        print(f"{done:,} of {counted(total, 'update')}: {losses}, {left}", flush=True)
 
 
 def _flow(options: argparse.Namespace) -> int:

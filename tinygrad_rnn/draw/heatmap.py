@@ -1,10 +1,11 @@
-"""The table of the terms of a sum over time, as a heat map."""
+"""Heat maps: of the terms of a sum over time, and of the value of a Tensor in a notebook."""
 
 import base64
 import math
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from html import escape
 
 import numpy as np
 
@@ -25,6 +26,7 @@ IN_FULL = 12  # the largest table whose numbers are written into it
 IN_NODES = 60  # the largest table whose cells are nodes; that of a larger one is an image
 IMAGE = 720.0  # the longer side of an image
 BETWEEN = 2.0  # from cell to cell
+IN_NOTEBOOK = 32  # rows, and columns, of a Tensor
 
 
 def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | Notation = "interdb") -> Diagram:
@@ -88,6 +90,24 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
     title = f"table of the terms of the gradient of {name}"
     return Diagram(title, nodes, [], scale=Scale(*words, low, high, colours), frame=around(nodes))
+
+
+def in_notebook(x: Tensor) -> str:
+    """A Tensor as a notebook shows it: its name, step and shape, the heat map of its value, and the numbers.
+
+    Red is positive, blue negative, white 0 and grey no number; of a large one the first rows and columns are shown.
+    """
+    values = x.value.reshape(math.prod(x.shape[:-1]), *x.shape[-1:] or (1,))[:IN_NOTEBOOK, :IN_NOTEBOOK].astype(float)
+    largest = np.max(np.abs(values), initial=0.0, where=np.isfinite(values)) or 1.0
+    rows = "".join(f"<tr>{''.join(_shaded(value, largest) for value in row)}</tr>" for row in values)
+    told = escape(describe(x) + ("" if x.primitive is None else f", made by {x.primitive.name}"))
+    return f"<div>{told}</div><table>{rows}</table><pre>{escape(repr(x))}</pre>"
+
+
+def _shaded(value: float, largest: float) -> str:
+    colour = f"{'178, 24, 43' if value > 0 else '33, 102, 172'}, {abs(value) / largest:.2f}"
+    colour = colour if math.isfinite(value) else "128, 128, 128, 1"
+    return f'<td title="{value:.6g}" style="padding: 8px; background: rgba({colour})"></td>'
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:

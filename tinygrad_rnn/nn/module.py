@@ -13,6 +13,7 @@ from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import instance, whole
 from tinygrad_rnn.naming import label
 from tinygrad_rnn.nn import init
+from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
 
@@ -135,10 +136,16 @@ class Module:
             parameter.data = arrays[path]
 
     def __repr__(self) -> str:
-        """The module and those in it, one line for each: its path, its class, and how many numbers it learns."""
-        count = sum(p.size for p in self.parameters())
+        """The module and those in it, a line for each: path, class, how many numbers it learns, and its own parameters.
+
+        >>> tg.nn.RNN(2, 3)
+        RNN, 18 parameters
+          cells.0: RNNCell, 18 parameters: W (3, 2), U (3, 3), b (3,)
+        """
+        own = ", ".join(f"{path} {p.shape}" for path, p in self._own_parameters(dict(vars(self))))
+        count = counted(sum(p.size for p in self.parameters()), "parameter")
         inner = [textwrap.indent(f"{path}: {module!r}", "  ") for path, module in self.named_modules()]
-        return "\n".join([f"{type(self).__name__}, {count:,} parameter{'s' * (count != 1)}", *inner])
+        return "\n".join([f"{type(self).__name__}, {count}{own and ': '}{own}", *inner])
 
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""

@@ -87,8 +87,11 @@ class Program:
     when its turn comes.
 
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
-    >>> tg.compile(lambda x: (x * x).sum(), x, wrt=x)
+    >>> tg.compile(lambda x: (x * x).sum(), x, wrt=x)  # doctest: +ELLIPSIS
     Program(<lambda> of (2,): 6 nodes)
+        Pass(expanded: 6 -> 6 nodes)
+        Pass(constants: 6 -> 3 nodes)
+        ...
     """
 
     def __init__(
@@ -171,7 +174,8 @@ class Program:
     def __repr__(self) -> str:
         graph = self._first.trace.graph
         shapes = ", ".join(map(str, (x.shape for x in graph.inputs)))
-        return f"Program({name_of(self._function)} of {shapes}: {len(graph.nodes)} nodes)"
+        head = f"Program({name_of(self._function)} of {shapes}: {len(graph.nodes)} nodes)"
+        return "\n    ".join([head, *map(repr, self.passes)])
 
     def _newly_traced(self, key: Any, inputs: tuple, differs: Exception | None = None) -> _Traced:
         if self._traced and not self._retrace:
