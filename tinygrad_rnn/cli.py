@@ -26,7 +26,7 @@ from tinygrad_rnn import DrawingError, GradientError, Tensor, __version__, datas
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
-from tinygrad_rnn.checks import meant
+from tinygrad_rnn.checks import meant, one_of
 from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
 from tinygrad_rnn.experiments.flow import PRESETS, QUANTITIES, Conditions, Flow, Net, Preset, flow, nets_of
@@ -60,10 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"], options)
-            unread = options.quiet and getattr(options, "out", None) != STDOUT
             with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
                 warnings.showwarning = tell
-                with contextlib.redirect_stdout(nowhere if unread else sys.stdout):
+                with contextlib.redirect_stdout(nowhere if options.quiet else sys.stdout):
                     return options.run(options)
         finally:
             sys.stdout.flush()
@@ -231,9 +230,7 @@ class Forecast:
         """The one with this name, or else the first recurrent matrix: U, or that of the first gate or layer."""
         if name is None:
             return next(p for name, p in self.parameters.items() if name.startswith("U"))
-        if name not in self.parameters:
-            raise ValueError(f"--parameter: the net has no {name}; it has {', '.join(self.parameters)}")
-        return self.parameters[name]
+        return self.parameters[one_of("", "parameter", name, self.parameters)]
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -280,18 +277,17 @@ def _draw(options: argparse.Namespace) -> int:
     if others:
         losses = {cell: net.loss(options.many_to_many) for cell, net in nets.items()}
         print(f"wrote {draw.page(losses, options.out, **shown)}")
-        return 0
-    diagram = _diagram(net, options, shown)
-    if hasattr(options, "frames"):
-        paths = diagram.frames(options.frames, **how)
+    elif hasattr(options, "frames"):
+        paths = _diagram(net, options, shown).frames(options.frames, **how)
         print(f"wrote {paths[0]} to {paths[-1].name}")
-        return 0
-    if options.out == STDOUT:
-        sys.stdout.buffer.write(diagram.render(**{"format": PICTURES[0], **how}))
-        return 0
-    if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
-        raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
-    print(f"wrote {diagram.save(options.out, **how)}")
+    elif options.out == STDOUT:
+        picture = _diagram(net, options, shown).render(**{"format": PICTURES[0], **how})
+        with open(1, "wb", closefd=False) as stdout:  # --quiet or not
+            stdout.write(picture)
+    else:
+        if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
+            raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
+        print(f"wrote {_diagram(net, options, shown).save(options.out, **how)}")
     return 0
 
 

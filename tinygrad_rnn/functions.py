@@ -166,10 +166,7 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 # Products
 
 matmul = operation(primitives.matmul, "A @ B, stacks of matrices too. >>> matmul([[1, 2]], [3, 4]) -> [11]")
-linear = operation(
-    primitives.linear,
-    "W x of W (out, in) and x (in,), or of each row of a batch x (..., in). >>> linear([[1, 2]], [3, 4]) -> [11]",
-)
+linear = operation(primitives.linear, "W x: (out, in) by (in,), or by rows (..., in). >>> linear([[2]], [3]) -> [6]")
 
 
 def affine(W: Any, x: Any, U: Any, h: Any, b: Any) -> Tensor:
@@ -223,13 +220,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     return (rows @ b.reshape(math.prod(summed), math.prod(right))).reshape(left + right)
 
 
-def vdot(a: Any, b: Any) -> Tensor:
-    """Σ a b, the sum of the products of all elements, of arrays of as many elements.
-
-    >>> tg.vdot([1, 2], [3, 4])
-    Tensor(11)
-    """
-    return dot(ravel(a), ravel(b))
+vdot = _described("Σ a b over all elements. >>> vdot([1, 2], [3, 4]) -> 11", lambda a, b: dot(ravel(a), ravel(b)))
 
 
 def kron(a: Any, b: Any) -> Tensor:
@@ -673,40 +664,14 @@ repeat = _moving(np.repeat, "Each element, or slice along an axis, repeated. >>>
 tile = _moving(np.tile, "The whole, repeated along each axis. >>> tile([1, 2], 2) -> [1, 2, 1, 2]")
 split = _moving(np.split, "Equal parts along an axis, or cut at indices. >>> split([1, 2, 3, 4], 2)[0] -> [1, 2]")
 array_split = _moving(np.array_split, "Nearly equal parts along an axis. >>> array_split([1, 2, 3], 2)[0] -> [1, 2]")
-take_along_axis = _moving(
-    np.take_along_axis, "Elements at indices along an axis. >>> take_along_axis([5, 6], np.array([1, 0]), 0) -> [6, 5]"
-)
+take_along_axis = _moving(np.take_along_axis, "At indices. >>> take_along_axis([5, 6], np.array([1]), 0) -> [6]")
 diagonal = _moving(np.diagonal, "Elements of equal indices along two axes. >>> diagonal([[1, 2], [3, 4]]) -> [1, 4]")
 diag = _moving(np.diag, "A matrix's diagonal; of a vector, the matrix. >>> diag([[1, 2], [3, 4]]) -> [1, 4]")
 tril = _moving(np.tril, "A matrix with zeros above a diagonal. >>> tril([[1, 2], [3, 4]])[0] -> [1, 0]")
 triu = _moving(np.triu, "A matrix with zeros below a diagonal. >>> triu([[1, 2], [3, 4]])[1] -> [0, 4]")
-
-
-def atleast_1d(x: Any) -> Tensor:
-    """x with an axis, if it has none.
-
-    >>> tg.atleast_1d(1.0)
-    Tensor([1.])
-    """
-    return _reshaped(x, np.atleast_1d)
-
-
-def atleast_2d(x: Any) -> Tensor:
-    """x with two axes at least; a vector becomes a row.
-
-    >>> tg.atleast_2d([1, 2])
-    Tensor([[1, 2]])
-    """
-    return _reshaped(x, np.atleast_2d)
-
-
-def atleast_3d(x: Any) -> Tensor:
-    """x with three axes at least; a matrix gets one at its end.
-
-    >>> tg.atleast_3d(5.0)
-    Tensor([[[5.]]])
-    """
-    return _reshaped(x, np.atleast_3d)
+atleast_1d = _of("With an axis, if it has none. >>> atleast_1d(1.0) -> [1.]", lambda x: _reshaped(x, np.atleast_1d))
+atleast_2d = _of("With two axes at least. >>> atleast_2d([1]) -> [[1]]", lambda x: _reshaped(x, np.atleast_2d))
+atleast_3d = _of("With three axes at least. >>> atleast_3d([1]) -> [[[1]]]", lambda x: _reshaped(x, np.atleast_3d))
 
 
 def take(x: Any, indices: Any, axis: int | None = None, **keywords: Any) -> Tensor:
@@ -866,13 +831,13 @@ def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.n
 
 # NumPy's function of the same name does the same on Tensors, and so do some that are called otherwise.
 
-_SHAPES = {1: "Element by element, of any shape.", 2: "x and y broadcast; where they do not, this raises a ShapeError."}
 for _name in __all__:
-    _function, _row = globals()[_name], primitives.TABLE.get(_name)
+    _function = globals()[_name]
     _function.__name__ = _function.__qualname__ = _name
-    _shapes = f"\n\n{_SHAPES[len(_row.vjps)]}" if _row and _row.by_element and len(_row.vjps) in _SHAPES else ""
-    _told = rf"\1{_shapes}\n\n>>> tg.\2\nTensor(\3)"  # "-x. >>> negative(2.0) -> -2." with its example as a doctest
-    _function.__doc__ = re.sub(r"^(.*) >>> (.*) -> (.*)$", _told, _function.__doc__ or "")
+    _by_element = getattr(primitives.TABLE.get(_name), "by_element", False)
+    _shapes = "\n\nElement by element; shapes that do not broadcast raise a ShapeError." if _by_element else ""
+    _told = rf"\1{_shapes}\n\n>>> tg.\2\nTensor(\3)"  # "-x. >>> negative(2.0) -> -2.", the example as a doctest
+    _function.__doc__ = re.sub("^(.*) >>> (.*) -> (.*)$", _told, _function.__doc__ or "")
     if hasattr(np, _name):
         NUMPY_FUNCTIONS[getattr(np, _name)] = _function
 for _function in (np.delete, np.diagflat, np.dsplit, np.hsplit, np.resize, np.rot90, np.vsplit):

@@ -45,7 +45,7 @@ class Optimizer:
         TypeError: what is given is no parameter, or a setting is no number.
 
     >>> tg.optim.Adam(tg.nn.RNN(2, 3), lr=0.01)
-    Adam(lr=0.01, betas=(0.9, 0.999), eps=1e-08) of 18 parameters in 3 Tensors
+    Adam(lr=0.01, betas=(0.9, 0.999), eps=1e-08) of 3 Tensors
     """
 
     moments = 1
@@ -105,8 +105,7 @@ class Optimizer:
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={x!r}" for name, x in vars(self).items() if name[0] != "_" and name != "params")
-        numbers = counted(sum(p.size for p in self.params), "parameter")
-        return f"{type(self).__name__}({settings}) of {numbers} in {counted(len(self.params), 'Tensor')}"
+        return f"{type(self).__name__}({settings}) of {counted(len(self.params), 'Tensor')}"
 
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""
