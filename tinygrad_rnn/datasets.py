@@ -86,7 +86,7 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
     return np.array(values)
 
 
-def _index(path: str, header: list[str], column: str | None) -> int:
+def _index(path: str, header: list, column: str | None) -> int:
     """The index of a column, the only one if none is named."""
     if not header:
         raise ValueError(f"{path}: the file is empty")

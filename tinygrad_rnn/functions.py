@@ -32,8 +32,8 @@ __all__ = [
     "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
     "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "average", "broadcast_to", "clip", "column_stack",
     "concatenate", "cos", "cosh", "cross", "cumprod", "cumsum", "diag", "diagonal", "diff", "divide", "dot", "dstack",
-    "einsum", "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "fmax", "fmin", "hstack",
-    "hypot", "inner", "kron", "lerp", "linear", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
+    "einsum", "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "fmax", "fmin", "hstack", "hypot",
+    "inner", "kron", "lerp", "linear", "log", "log1p", "log2", "log10", "log_sigmoid", "log_softmax", "logaddexp",
     "logsumexp", "matmul", "max", "maximum", "mean", "median", "min", "minimum", "mod", "moveaxis", "multiply",
     "negative", "norm", "outer", "pad", "positive", "power", "primitive", "prod", "ravel", "reciprocal", "relu",
     "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt",
@@ -80,7 +80,7 @@ minimum = operation(primitives.minimum, "The smaller; equal ones share the gradi
 # Elementwise, with broadcasting: composed, or with a plain argument
 
 
-def _described(description: str, function: Callable) -> Callable[..., Any]:
+def _described(description: str, function: Callable) -> Callable[..., Tensor]:
     function.__doc__ = description
     return function
 
@@ -99,6 +99,7 @@ arctanh = _of("The inverse of tanh. >>> arctanh(0.5) -> 0.54930614", lambda x: (
 log2 = _of("The logarithm to base 2. >>> log2(8.0) -> 3.", lambda x: log(x) / math.log(2.0))
 log10 = _of("The logarithm to base 10. >>> log10(0.01) -> -2.", lambda x: log(x) / math.log(10.0))
 exp2 = _of("2^x. >>> exp2(3.0) -> 8.", lambda x: 2.0**x)
+log_sigmoid = _of("log σ(x); derivative 1 - σ(x). >>> log_sigmoid(0.0) -> -0.69314718", lambda x: -softplus(-x))
 
 
 def fmax(x: Any, y: Any) -> Tensor:
@@ -289,8 +290,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     terms = [term.replace("...", ellipsis[len(ellipsis) - n :]) for term, n in zip(terms, dots, strict=True)]
     longer = {c for term, x in zip(terms, xs, strict=True) for c, n in zip(term, x.shape, strict=False) if n != 1}
     for i, (term, x) in enumerate(zip(terms, xs, strict=True)):
-        kept = [c for c, n in zip(term, x.shape, strict=False) if n != 1 or c not in longer]
-        kept = "".join(dict.fromkeys(kept))
+        kept = "".join(dict.fromkeys(c for c, n in zip(term, x.shape, strict=False) if n != 1 or c not in longer))
         if kept != term:  # a diagonal, or without an axis of 1 that broadcasts
             number = string.ascii_letters.index
             terms[i], xs[i] = kept, _arranged(x, np.einsum, list(map(number, term)), list(map(number, kept)))
@@ -349,7 +349,8 @@ def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool
         return mean(x, axis, keepdims)
     _fits(as_tensor(x), np.average, axis, np.ones(np.shape(weights)))
     if np.shape(weights) != np.shape(x):
-        weights = reshape(weights, [n if a == axis % np.ndim(x) else 1 for a, n in enumerate(np.shape(x))])
+        along = primitives.axes_of(axis, np.ndim(x))
+        weights = reshape(weights, [n if a in along else 1 for a, n in enumerate(np.shape(x))])
     return sum(x * as_tensor(weights), axis, keepdims) / sum(broadcast_to(weights, np.shape(x)), axis, keepdims)
 
 
@@ -504,13 +505,13 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 # Shapes
 
 
-def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
+def reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape.
 
     >>> tg.reshape([1, 2, 3, 4], (2, -1)).shape
     (2, 2)
     """
-    return record(primitives.reshape, (x,), shape if np.ndim(shape) == 0 else tuple(shape))
+    return record(primitives.reshape, (x,), tuple(shape) if np.iterable(shape) else shape)
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
@@ -522,13 +523,13 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     return record(primitives.transpose, (x,), None if axes is None else tuple(np.ravel(axes).tolist()))
 
 
-def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """x repeated along new and stretched axes to fill a shape.
 
     >>> tg.broadcast_to([1, 2], (3, 2)).shape
     (3, 2)
     """
-    return record(primitives.broadcast_to, (x,), shape if np.ndim(shape) == 0 else tuple(shape))
+    return record(primitives.broadcast_to, (x,), tuple(shape) if np.iterable(shape) else shape)
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
@@ -646,7 +647,7 @@ def _moved(x: Any, numbers: np.ndarray) -> Tensor:
     return record(primitives.scatter, (_moved(x, numbers[numbers > 0]),), numbers > 0, numbers.shape)
 
 
-def _moving(function: Callable, description: str = "", how: Callable = _arranged) -> Callable[..., Any]:
+def _moving(function: Callable, description: str = "", how: Callable = _arranged) -> Callable[..., Tensor]:
     """A function of NumPy that only moves elements or axes, as one on Tensors."""
     moving = functools.wraps(function, assigned=())(lambda x, *ys, **keywords: how(x, function, *ys, **keywords))
     return _described(description, moving)
@@ -662,8 +663,6 @@ fliplr = _moving(np.fliplr, "Reversed along the second axis. >>> fliplr([[1, 2]]
 roll = _moving(np.roll, "Shifted along an axis; what leaves comes in again. >>> roll([1, 2, 3], 1) -> [3, 1, 2]")
 repeat = _moving(np.repeat, "Each element, or slice along an axis, repeated. >>> repeat([1, 2], 2) -> [1, 1, 2, 2]")
 tile = _moving(np.tile, "The whole, repeated along each axis. >>> tile([1, 2], 2) -> [1, 2, 1, 2]")
-split = _moving(np.split, "Equal parts along an axis, or cut at indices. >>> split([1, 2, 3, 4], 2)[0] -> [1, 2]")
-array_split = _moving(np.array_split, "Nearly equal parts along an axis. >>> array_split([1, 2, 3], 2)[0] -> [1, 2]")
 take_along_axis = _moving(np.take_along_axis, "At indices. >>> take_along_axis([5, 6], np.array([1]), 0) -> [6]")
 diagonal = _moving(np.diagonal, "Elements of equal indices along two axes. >>> diagonal([[1, 2], [3, 4]]) -> [1, 4]")
 diag = _moving(np.diag, "A matrix's diagonal; of a vector, the matrix. >>> diag([[1, 2], [3, 4]]) -> [1, 4]")
@@ -672,6 +671,24 @@ triu = _moving(np.triu, "A matrix with zeros below a diagonal. >>> triu([[1, 2],
 atleast_1d = _of("With an axis, if it has none. >>> atleast_1d(1.0) -> [1.]", lambda x: _reshaped(x, np.atleast_1d))
 atleast_2d = _of("With two axes at least. >>> atleast_2d([1]) -> [[1]]", lambda x: _reshaped(x, np.atleast_2d))
 atleast_3d = _of("With three axes at least. >>> atleast_3d([1]) -> [[[1]]]", lambda x: _reshaped(x, np.atleast_3d))
+
+
+def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """Parts along an axis: so many equal ones, or cut at the indices.
+
+    >>> tg.split([1, 2, 3, 4], 2)
+    [Tensor([1, 2]), Tensor([3, 4])]
+    """
+    return _arranged(x, np.split, indices_or_sections, axis)
+
+
+def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """Parts along an axis: so many nearly equal ones, or cut at the indices.
+
+    >>> tg.array_split([1, 2, 3], 2)
+    [Tensor([1, 2]), Tensor([3])]
+    """
+    return _arranged(x, np.array_split, indices_or_sections, axis)
 
 
 def take(x: Any, indices: Any, axis: int | None = None, **keywords: Any) -> Tensor:
@@ -783,9 +800,10 @@ def primitive(
         except (ValueError, LookupError) as error:
             known = f"the arguments {', '.join(names)} stand in braces, and nothing else does"
             raise ValueError(f"{call}: in {text!r}, {known}: {error}") from error
-    columns = {"is_view": not row.by_element, "by_element": row.by_element if by_element is None else by_element}
+    vjps, is_view = [_checked(call, i, vjp) for i, vjp in enumerate(vjps)], not row.by_element
+    by_element = row.by_element if by_element is None else by_element
     code = code and re.sub(r"\{(\w+)\}", r"\1", code)
-    row = dataclasses.replace(row, vjps=[_checked(call, i, vjp) for i, vjp in enumerate(vjps)], code=code, **columns)
+    row = dataclasses.replace(row, vjps=vjps, is_view=is_view, by_element=by_element, code=code)
     is_compared = code is None
 
     def function(*arguments: Any) -> Tensor:
@@ -822,7 +840,7 @@ def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.n
     """
     around = getattr(row.forward, "__globals__", {}) | {"np": np}
     try:
-        found = eval(row.code, around, dict(zip(row.argument_names, arguments, strict=True)))
+        found = eval(str(row.code), around, dict(zip(row.argument_names, arguments, strict=True)))
     except Exception as error:
         raise ValueError(f"primitive({row.name!r}): its code {row.code!r} cannot be run: {error}") from error
     if np.shape(found) != expected.shape or not np.allclose(found, expected, 1e-5, 1e-5, equal_nan=True):
@@ -849,9 +867,12 @@ NUMPY_FUNCTIONS |= {
 
 # Methods: the same functions, with the Tensor as their first argument.
 
-for _function in (clip, cumprod, cumsum, diagonal, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, take):
+for _function in (
+    abs, clip, cumprod, cumsum, diagonal, dot, exp, log, log_softmax, matmul, max, mean, min, norm, prod, ravel, relu,
+    repeat, sigmoid, softmax, sqrt, square, squeeze, std, sum, swapaxes, take, tanh, trace, var,
+):  # fmt: skip
     setattr(Tensor, _function.__name__, _function)
-Tensor.flatten, Tensor.swapaxes, Tensor.trace, Tensor.var = ravel, swapaxes, trace, var
+Tensor.clone, Tensor.flatten, Tensor.unsqueeze = positive, ravel, expand_dims
 
 
 def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -864,4 +885,5 @@ def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-Tensor.reshape, Tensor.transpose = _of_numbers(reshape), _of_numbers(transpose)
+Tensor.reshape = Tensor.view = _of_numbers(reshape)
+Tensor.permute = Tensor.transpose = _of_numbers(transpose)
