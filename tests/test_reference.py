@@ -12,11 +12,15 @@ import pytest
 import tinygrad_rnn as tg
 
 MODULES = ["", ".bptt", ".draw", ".experiments", ".nn", ".nn.init", ".optim", ".program"]
-NAMES = [
-    (f"tinygrad_rnn{module}", name)
-    for module in MODULES
-    for name in importlib.import_module(f"tinygrad_rnn{module}").__all__
-]
+
+
+def public(module):
+    """The names in `__all__`, or else those of what is defined in the module."""
+    own = [name for name, x in vars(module).items() if getattr(x, "__module__", None) == module.__name__]
+    return getattr(module, "__all__", [name for name in own if name[0] != "_"])
+
+
+NAMES = [(f"tinygrad_rnn{m}", name) for m in MODULES for name in public(importlib.import_module(f"tinygrad_rnn{m}"))]
 
 
 @pytest.mark.parametrize("module, name", NAMES)

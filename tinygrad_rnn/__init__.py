@@ -38,9 +38,7 @@ else:
         Who asks for `__all__`, as `import *` and tools that list a module do, finds all of it imported.
         """
         if name == "__all__":
-            for late in {*_names} - {*globals()}:
-                __getattr__(late)
-            return _names
+            return [name for name in _names if name in globals() or __getattr__(name)]
         if name in _later:
             found = globals()[name] = getattr(import_module(_later[name]), name)
             return found

@@ -7,6 +7,7 @@ or bad data; 130 when interrupted.
 import argparse
 import contextlib
 import inspect
+import io
 import os
 import re
 import shlex
@@ -51,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
-    options = argparse.Namespace()
 
     def tell(message: object, *_: Any) -> None:
         line = " ".join(str(message).removeprefix(f"{options.command}: ").splitlines())
@@ -59,11 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         try:
-            _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"], options)
-            with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+            options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO() if options.quiet else sys.stdout):
                 warnings.showwarning = tell
-                with contextlib.redirect_stdout(nowhere if options.quiet else sys.stdout):
-                    return options.run(options)
+                return options.run(options)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # nobody reads what is printed, as after `| head`
@@ -304,16 +303,15 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
     bare = ", ".join(flags[name] for name in ("values", "shapes", "color_by", "highlight") if name in shown)
     term, frames = "highlight" in shown, hasattr(options, "frames")
     terms, between = options.view == "terms", options.view == "between"
-    to_file, moves = not frames and options.out != STDOUT, frames or options.out.suffix.lower() == ".gif"
+    moves, typed = frames or options.out.suffix.lower() == ".gif", hasattr(options, "format") and not frames
+    alone = moves or term or terms or between
     for message, holds in {
         f"--view terms is a table, not a graph: leave out {others}": terms and others,
         "--highlight is a term of a loss's gradient: not for --view between": between and term,
         "--view between is from h(T) to h(T-1): --steps 2 or more is needed": between and steps < 2,
-        "several --cell are compared on a page, an .html of whole nets": nets > 1
-        and (moves or term or terms or between),
+        "several --cell are compared on a page, an .html of whole nets": nets > 1 and alone,
         "--parameter is for --view terms and --highlight": hasattr(options, "parameter") and not (terms or term),
-        "--format is of --frames and of -o -; the suffix of a file says its own": hasattr(options, "format")
-        and to_file,
+        "--format is of --frames and of -o -; a file's suffix says its own": typed and options.out != STDOUT,
         f"frames show neither notes nor colours nor a single term: leave out {bare}": moves and bare,
     }.items():
         if holds:

@@ -562,31 +562,9 @@ def column_stack(tensors: Sequence[Any]) -> Tensor:
     return concatenate([x if np.ndim(x) > 1 else reshape(x, (-1, 1)) for x in tensors], 1)
 
 
-def append(x: Any, values: Any, axis: int | None = None) -> Tensor:
-    """x and more after it, along an axis or, without one, all in one row.
-
-    >>> tg.append([1, 2], 3)
-    Tensor([1, 2, 3])
-    """
-    return concatenate([x, values], axis)
-
-
-def vstack(tensors: Sequence[Any]) -> Tensor:
-    """Tensors joined along the first axis; vectors are rows.
-
-    >>> tg.vstack([[1, 2], [3, 4]]).shape
-    (2, 2)
-    """
-    return concatenate([atleast_2d(x) for x in tensors])
-
-
-def dstack(tensors: Sequence[Any]) -> Tensor:
-    """Tensors joined along the third axis, which they get if they have none.
-
-    >>> tg.dstack([[1, 2], [3, 4]]).shape
-    (1, 2, 2)
-    """
-    return concatenate([atleast_3d(x) for x in tensors], 2)
+append = _described("More after x. >>> append([1], [2]) -> [1, 2]", lambda x, y, axis=None: concatenate([x, y], axis))
+vstack = _described("Along axis 0. >>> vstack([[1]]) -> [[1]]", lambda xs: concatenate([atleast_2d(x) for x in xs]))
+dstack = _described("Along axis 2. >>> dstack([1]) -> [[[1]]]", lambda xs: concatenate([atleast_3d(x) for x in xs], 2))
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
@@ -854,8 +832,8 @@ for _name in __all__:
     _function.__name__ = _function.__qualname__ = _name
     _by_element = getattr(primitives.TABLE.get(_name), "by_element", False)
     _shapes = "\n\nElement by element; shapes that do not broadcast raise a ShapeError." if _by_element else ""
-    _told = rf"\1{_shapes}\n\n>>> tg.\2\nTensor(\3)"  # "-x. >>> negative(2.0) -> -2.", the example as a doctest
-    _function.__doc__ = re.sub("^(.*) >>> (.*) -> (.*)$", _told, _function.__doc__ or "")
+    _example = rf"\1{_shapes}\n\n>>> tg.\2\nTensor(\3)"  # that of "-x. >>> negative(2.0) -> -2.", as a doctest
+    _function.__doc__ = re.sub("^(.*) >>> (.*) -> (.*)$", _example, _function.__doc__ or "")
     if hasattr(np, _name):
         NUMPY_FUNCTIONS[getattr(np, _name)] = _function
 for _function in (np.delete, np.diagflat, np.dsplit, np.hsplit, np.resize, np.rot90, np.vsplit):

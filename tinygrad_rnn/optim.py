@@ -27,11 +27,6 @@ from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = [
-    "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value", "cosine", "gradient_norm",
-    "staircase",
-]  # fmt: skip
-
 Parameters = Module | Tensor | Iterable[Tensor]
 Groups = Parameters | Sequence[Mapping[str, Any]]
 Rate = float | Callable[[int], float]
@@ -277,6 +272,9 @@ def norm(arrays: Iterable[np.ndarray]) -> float:
     """√(Σ a²), the norm of all elements of all arrays as one vector.
 
     They are divided by the largest first, so that no square overflows or vanishes; nan or infinite if an element is.
+
+    >>> tg.optim.norm([np.array([3.0]), np.array([4.0])])
+    5.0
     """
     arrays = [np.asarray(array, np.float64) for array in arrays]
     largest = _largest(arrays)
@@ -362,7 +360,14 @@ def _remember(gradient: np.ndarray, what: str) -> None:
 
 
 def clipping(p: Tensor) -> str:
-    """The mark of figures at a parameter whose gradient was clipped, which says by how much; empty if it was not."""
+    """The mark of figures at a parameter whose gradient was clipped, which says by how much; empty if it was not.
+
+    >>> x = tg.Tensor([3.0, 4.0], requires_grad=True)
+    >>> (0.5 * x * x).sum().backward()
+    >>> norm = tg.optim.clip_grad_norm(x, 1.0)
+    >>> tg.optim.clipping(x)
+    'clipped, × 0.2'
+    """
     return _clippings.get(id(p.grad), "")
 
 

@@ -15,7 +15,7 @@ import graphviz
 from tinygrad_rnn import checks
 from tinygrad_rnn.draw import dot, layout, svg
 from tinygrad_rnn.draw.drawing import Drawing
-from tinygrad_rnn.draw.page import Page, build
+from tinygrad_rnn.draw.page import Page
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import claimed, refuse_others, write_file
@@ -98,9 +98,9 @@ class Diagram(Drawing):
         """The page that plays the computation, as a notebook shows it.
 
         Raises:
-            ValueError: a diagram without a story (rolled; a table). DrawingError: as for `save`.
+            ValueError: a diagram without a story (rolled; a table).
         """
-        return build({"": self._told()})
+        return Page({"": self._told()})
 
     def _told(self) -> Story:
         if self.story is None:

@@ -26,7 +26,7 @@ IN_FULL = 12  # the largest table whose numbers are written into it
 IN_NODES = 60  # the largest table whose cells are nodes; that of a larger one is an image
 IMAGE = 720.0  # the longer side of an image
 BETWEEN = 2.0  # from cell to cell
-IN_NOTEBOOK = 32  # rows, and columns, of a Tensor
+IN_NOTEBOOK, RED, BLUE = 32, "178, 24, 43", "33, 102, 172"  # rows and columns of a Tensor; its signs
 
 
 def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | Notation = "interdb") -> Diagram:
@@ -95,19 +95,14 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
 def in_notebook(x: Tensor) -> str:
     """A Tensor as a notebook shows it: its name, step and shape, the heat map of its value, and the numbers.
 
-    Red is positive, blue negative, white 0 and grey no number; of a large one the first rows and columns are shown.
+    Red is positive, blue negative; of a large one the first rows and columns are shown.
     """
     values = x.value.reshape(math.prod(x.shape[:-1]), *x.shape[-1:] or (1,))[:IN_NOTEBOOK, :IN_NOTEBOOK].astype(float)
     largest = np.max(np.abs(values), initial=0.0, where=np.isfinite(values)) or 1.0
-    rows = "".join(f"<tr>{''.join(_shaded(value, largest) for value in row)}</tr>" for row in values)
+    cell = '<td title="{:.6g}" style="padding: 8px; background: rgba({}, {:.2f})">'  # inf and nan have no colour
+    rows = ["<tr>" + "".join(cell.format(v, RED if v > 0 else BLUE, abs(v) / largest) for v in row) for row in values]
     told = escape(describe(x) + ("" if x.primitive is None else f", made by {x.primitive.name}"))
-    return f"<div>{told}</div><table>{rows}</table><pre>{escape(repr(x))}</pre>"
-
-
-def _shaded(value: float, largest: float) -> str:
-    colour = f"{'178, 24, 43' if value > 0 else '33, 102, 172'}, {abs(value) / largest:.2f}"
-    colour = colour if math.isfinite(value) else "128, 128, 128, 1"
-    return f'<td title="{value:.6g}" style="padding: 8px; background: rgba({colour})"></td>'
+    return f"<div>{told}</div><table>{''.join(rows)}</table><pre>{escape(repr(x))}</pre>"
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:

@@ -24,7 +24,7 @@ from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT
 from tinygrad_rnn.draw.labels import Labels, placed
-from tinygrad_rnn.draw.page import build
+from tinygrad_rnn.draw.page import Page
 from tinygrad_rnn.draw.placement import GAP, Lane
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import ZERO, scale, size
@@ -130,7 +130,7 @@ def page(
     if not outputs or Path(path).suffix.lower() != ".html":
         raise ValueError(f"draw.page(outputs, {os.fspath(path)!r}): outputs by their titles, and an .html are needed")
     stories = {str(title): backward(output, **options)._told() for title, output in outputs.items()}
-    return write_file(path, build(stories).source.encode())
+    return write_file(path, Page(stories).source.encode())
 
 
 def _options(view: str, given: Keywords) -> Options:

@@ -9,8 +9,6 @@ import numpy as np
 
 from tinygrad_rnn.checks import number
 
-__all__ = ["glorot", "identity", "orthogonal", "scaled"]
-
 Rng = np.random.Generator | int | None  # None is a generator that nobody else has
 
 
