@@ -141,9 +141,10 @@ class Diagram(Drawing):
         return told | {"scale": scale, "nodes": [*map(asdict, self.nodes)], "edges": [*map(asdict, self.edges)]}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """The picture that a notebook shows; in words, where nothing can draw."""
+        """The picture that a notebook shows, not wider than a cell; in words, where nothing can draw."""
         try:
-            return {"image/svg+xml": svg.draw(self).decode(), "text/plain": repr(self)}
+            picture = svg.draw(self).decode().replace("<svg ", '<svg style="max-width: 100%; height: auto" ', 1)
+            return {"image/svg+xml": picture, "text/plain": repr(self)}
         except DrawingError as error:
             return {"text/plain": f"{self!r}\n{error}"}
 
