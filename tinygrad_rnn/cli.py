@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         status, message = 1, ": ".join(str(part) for part in (error.strerror or error, error.filename) if part)
     except ValueError as error:
-        status, message = 2, str(error)
+        status, message = 2, f"{error} (see tinygrad-rnn {options.command} --help)"
     except (DrawingError, ArithmeticError, MemoryError, ImportError) as error:  # the last of a package that is an extra
         status, message = 1, str(error) or "not enough memory"
     tell(message)
@@ -395,7 +395,7 @@ def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
     if epoch is not None and 10 * done // total > 10 * (done - done // epoch.epoch) // total:
         rate = done / max(epoch.seconds, 1e-3)
         losses = f"training loss {epoch.training_loss:.4g}, held-out loss {epoch.held_out_loss:.4g}"
-        left = f"{rate:.3g} a second, {(total - done) / rate:.0f} s left"
+        left = f"{rate:.3g} updates a second, {(total - done) / rate:.0f} s left"
         print(f"{done:,} of {counted(total, 'update')}: {losses}, {left}", flush=True)
 
 
@@ -469,7 +469,7 @@ def _dask(address: str) -> Any:
     try:
         from distributed import Client, TimeoutError  # on Python 3.10 another one than the built-in
     except ImportError as error:
-        raise ImportError('--dask needs Dask: pip install "tinygrad-rnn[dask]"') from error
+        raise ImportError("--dask needs Dask: pip install distributed") from error
 
     class Connected(Client):
         def start(self, **known: Any) -> None:  # a server of another kind, such as a dashboard, never ends its answer

@@ -166,7 +166,7 @@ def _animated(pictures: Iterator[bytes]) -> bytes:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError('a .gif is written by Pillow: pip install "tinygrad-rnn[plot]"') from error
+        raise ImportError("a .gif is written by Pillow: pip install pillow") from error
     first, *others = [Image.open(BytesIO(picture)).convert("RGB") for picture in pictures]
     first.save(file := BytesIO(), "GIF", save_all=True, append_images=others, duration=PACE, loop=0)
     return file.getvalue()

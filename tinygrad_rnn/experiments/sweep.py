@@ -455,7 +455,7 @@ def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
     try:
         toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     except ImportError as error:
-        raise ImportError('Python 3.10 reads TOML with tomli: pip install "tinygrad-rnn[sweep]"') from error
+        raise ImportError("Python 3.10 reads TOML with tomli: pip install tomli") from error
     try:
         return _points(toml.loads(read_file(path).decode("utf-8-sig")))
     except (TypeError, ValueError, RecursionError) as error:
