@@ -54,3 +54,30 @@ def test_a_first_gradient_waits_for_nothing_that_it_does_not_need():
     code += "print(*[name for name in sys.modules if name in ('graphviz', 'tinygrad_rnn.nn', 'tinygrad_rnn.program')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def test_pdoc_has_a_page_for_each_module_and_a_text_for_each_name():
+    """In a process of its own, in which nothing has asked for a lazy name before."""
+    pytest.importorskip("pdoc")
+    code = """
+import pdoc.doc, tinygrad_rnn
+
+def pages(module):
+    return [module, *(page for inner in module.submodules for page in pages(inner))]
+
+found = {page.modulename: page for page in pages(pdoc.doc.Module(tinygrad_rnn))}
+wanted = "bptt draw experiments nn nn.cells nn.init nn.recurrent optim program".split()
+assert {f"tinygrad_rnn.{name}" for name in wanted} <= set(found), set(found)
+listed = [x for page in found.values() for x in (page, *page.members.values()) if x.kind != "variable"]
+blank = [x.fullname for x in listed if x.name[:1] != "_" and not x.docstring]
+assert blank == [] and len(listed) > 200, blank
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_language_server_finds_every_name():
+    jedi = pytest.importorskip("jedi")
+    found = {name.name for name in jedi.Script("import tinygrad_rnn as tg\ntg.").complete(2, 3)}
+    assert found >= set(tg.__all__)
+    assert "gradients" in jedi.Script("import tinygrad_rnn as tg\ntg.compile").help(2, 8)[0].docstring()
