@@ -519,10 +519,10 @@ def test_version(capsys):
 def test_help_of_draw_names_every_option_in_its_group(capsys):
     out = run(capsys, "draw", "--help")[1]
     _, net, figure = re.split(r"^(?:net|figure):$", out, flags=re.MULTILINE)
-    assert re.findall(r"^  (?:-o OUT, )?(--[\w-]+)", net, re.MULTILINE) == [
+    assert re.findall(r"^  (?:-o(?: OUT)?, )?(--[\w-]+)", net, re.MULTILINE) == [
         "--data", "--column", "--steps", "--hidden", "--seed", "--cell", "--nonlinearity", "--layers", "--many-to-many",
     ]  # fmt: skip
-    assert re.findall(r"^  (?:-o OUT, )?(--[\w-]+)", figure, re.MULTILINE) == [
+    assert re.findall(r"^  (?:-o(?: OUT)?, )?(--[\w-]+)", figure, re.MULTILINE) == [
         "--view", "--level", "--notation", "--max-steps", "--rolled", "--values", "--shapes",
         "--no-parameters", "--fit", "--color-by", "--font-size", "--highlight", "--parameter", "--out", "--frames",
         "--format", "--dpi", "--outlines",
