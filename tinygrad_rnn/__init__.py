@@ -1,4 +1,24 @@
-"""tinygrad_rnn: reverse-mode automatic differentiation that shows how a recurrent net is unrolled through time."""
+"""tinygrad_rnn: reverse-mode automatic differentiation that shows how a recurrent net is unrolled through time.
+
+    import numpy as np, tinygrad_rnn as tg
+
+    rnn, readout = tg.nn.RNN(2, 3), tg.nn.Linear(3, 1)
+    hs, state = rnn(np.ones((4, 2)))                          # four steps of two numbers: a list of states
+    loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    loss.backward()                                           # rnn.cells[0].U.grad is an array
+    tg.draw.backward(loss).save("backward.svg")
+
+What is where:
+
+    Tensor, grad, no_grad, label      the engine; tanh, sum, stack, ... have NumPy's names and keywords
+    check_gradients, detect_anomaly   gradients against central differences; where the first NaN arose
+    primitive                         an operation of your own
+    nn, optim, save, load             cells, nets, losses, initial values; optimizers; files; to_torch, from_torch
+    bptt                              the texts' equations by hand; terms by time step, Jacobians, truncation
+    draw                              graphs as figures, and the page that plays them
+    compile, program                  a function as plain NumPy, to run or to read
+    experiments                       training, gradient flow, sweeps, as the command line has them
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

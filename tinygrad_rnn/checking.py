@@ -123,7 +123,7 @@ def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) 
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """A context in which the first NaN or infinity raises, in a forward pass or in a backward pass.
+    """A context manager in which the first NaN or infinity, in a forward or a backward pass, raises an AnomalyError.
 
     An exploding gradient "will show up as NaN" (IIT slides); here it says so itself: the primitive, the node, the time
     step, the shapes and ranges of what went in, and the line of your code that made the node.

@@ -89,7 +89,7 @@ def backward(output: Tensor | Sequence[Tensor], wrt: Tensor | None = None, **opt
 
 
 def between(output: Tensor, input: Tensor, **options: Unpack[Keywords]) -> Diagram:
-    """The ways of the gradient from one node to another, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
+    """The backward graph between two nodes alone, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
 
     The products of the local derivatives along all ways, added up, are ∂output/∂input (`bptt.jacobian`).
 

@@ -102,7 +102,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Flow:
-    """The result of `flow`.
+    """The curves that `flow` has measured.
 
     Attributes:
         quantity: what the curves show. nets: by label. distances: T - t, in steps, 0 to T, (T + 1,).

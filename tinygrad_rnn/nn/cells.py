@@ -39,7 +39,7 @@ _step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  #
 
 
 class Cell(Module, Generic[State]):
-    """The base of cells: it names what goes in and comes out, counts the steps, checks shapes, and says where it is.
+    """The base class of cells: names what goes in and out, counts the steps, checks shapes, and says where errors are.
 
     A cell of one's own says what its state is made of, which gates it has, and its equations in `step`:
 

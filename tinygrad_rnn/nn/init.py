@@ -1,4 +1,4 @@
-"""Initial values of parameters, arrays. Weights are (out, in). rng is a `numpy.random.Generator`, or a seed for one.
+"""Initial values of parameters, as arrays. Weights are (out, in). rng is a `numpy.random.Generator`, or a seed for one.
 
 rnn.cells[0].U.data = init.identity(100)        # with relu: the IRNN of Le et al. 2015
 """

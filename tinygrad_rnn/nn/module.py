@@ -18,7 +18,7 @@ from tinygrad_rnn.tensor import Tensor
 
 
 def Parameter(data: Any, name: str | None = None) -> Tensor:
-    """A leaf that requires a gradient and, being shared by all time steps, belongs to none, wherever it is made.
+    """A leaf that requires a gradient and belongs to no time step, wherever it is made, since all steps share it.
 
     It is no class of its own: attributes of objects that are all of one type are read in a fraction of the time.
 
@@ -51,8 +51,10 @@ class Letters(dict):
 
 
 class Module:
-    """The base of what has parameters: the leaves among its attributes that require a gradient, and the parameters of
-    the modules there; also those in lists, tuples and dicts, which add an index or a key to the path.
+    """The base class of layers and nets.
+
+    Its parameters are the leaves among its attributes that require a gradient, and the parameters of the modules there;
+    also those in lists, tuples and dicts, which add an index or a key to the path.
 
     What has been a parameter stays one when it is frozen, by `p.requires_grad = False`: it is saved and loaded, but no
     optimizer changes it.

@@ -19,7 +19,7 @@ from tinygrad_rnn.tensor import Tensor, as_tensor
 
 
 class Recurrent(Module, Generic[AnyCell]):
-    """A net of cells, applied step by step through time, layer upon layer; `RNN`, `LSTM` and `GRU` are those of theirs.
+    """A net of cells, applied step by step through time, layer upon layer; `RNN`, `LSTM` and `GRU` each fix the cell.
 
     Args:
         cell_class: the kind of cell, a `Cell` that takes the sizes and rng, and what else is given here.
