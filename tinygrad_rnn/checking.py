@@ -29,7 +29,7 @@ def check_gradients(
 ) -> float:
     """Compare the gradients of a scalar function with central differences (f(x + s) - f(x - s)) / 2s.
 
-    >>> check_gradients(lambda x, y: F.sum(x * y), [1.0, 2.0], [3.0, 4.0]) < 1e-9
+    >>> tg.check_gradients(lambda x, y: tg.sum(x * y), [1.0, 2.0], [3.0, 4.0]) < 1e-9
     True
 
     Args:
@@ -123,7 +123,7 @@ def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) 
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """A context in which the first NaN or infinity raises, in a forward pass or in a backward pass.
+    """A context manager in which the first NaN or infinity, in a forward or a backward pass, raises an AnomalyError.
 
     An exploding gradient "will show up as NaN" (IIT slides); here it says so itself: the primitive, the node, the time
     step, the shapes and ranges of what went in, and the line of your code that made the node.
@@ -132,6 +132,14 @@ def detect_anomaly() -> Iterator[None]:
 
     Raises:
         AnomalyError: a value, or a cotangent, is not finite.
+
+    >>> with tg.detect_anomaly():
+    ...     try:
+    ...         tg.log(tg.Tensor(0.0, requires_grad=True, name="x"))
+    ...     except tg.AnomalyError as error:
+    ...         print(str(error)[:60])
+    ...
+    log of shape () (1 of 1 -inf) was made by log from x of shap
     """
     with temporarily(observer, observer.get() or _AnomalyDetector()), np.errstate(all="ignore"):
         yield  # what NumPy would warn of is an error

@@ -5,6 +5,7 @@ to name, `level='all': ...`. What is of the wrong type is a TypeError, and anoth
 """
 
 import contextlib
+import difflib
 import math
 import operator
 import os
@@ -32,8 +33,15 @@ def one_of(call: str, name: str, value: Any, known: Iterable) -> Any:
     """One of some words, among which None, True and False may be, Python's or NumPy's."""
     known, value = list(known), value.item() if isinstance(value, np.generic) else value
     if not any(isinstance(value, type(x)) and value == x for x in known):
-        raise ValueError(f"{_given(call, name, value)}: not one of {', '.join(map(repr, known))}")
+        raise ValueError(f"{_given(call, name, value)}: not one of {', '.join(map(repr, known))}{meant(value, known)}")
     return value
+
+
+def meant(word: Any, known: Iterable) -> str:
+    """What a misspelt word may be meant to be, as the end of a message that tells of it."""
+    words = {str(x).lower(): x for x in known}
+    near = difflib.get_close_matches(str(word).lower(), words, 1)
+    return f"; did you mean {words[near[0]]}?" if near else ""
 
 
 def whole(call: str, name: str, value: Any, least: int, most: float = math.inf, wanted: str = "") -> int:

@@ -43,6 +43,14 @@ def contributions(loss: Tensor, parameter: Tensor) -> np.ndarray:
     Raises:
         TypeError: no Tensor. ValueError: the loss is no scalar, the parameter requires no gradient or is used where
             there is no time step.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> terms = tg.bptt.contributions(loss, rnn.cells[0].U)
+    >>> loss.backward()
+    >>> terms.shape, np.allclose(terms.sum(axis=0), rnn.cells[0].U.grad)
+    ((4, 3, 3), True)
     """
     start = backward_start("contributions(loss, parameter)", loss)
     uses, last = _uses("contributions(loss, parameter)", [loss], parameter)
@@ -62,6 +70,13 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
 
     Raises:
         TypeError, ValueError: as for `contributions`; the losses are no list.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> losses = [tg.nn.half_squared_error(readout(h), [1.0]) for h in rnn(np.ones((3, 2)))[0]]
+    >>> tg.bptt.contribution_table(losses, rnn.cells[0].W) > 0
+    array([[ True, False, False],
+           [ True,  True, False],
+           [ True,  True,  True]])
     """
     call = "contribution_table(losses, parameter)"
     if isinstance(losses, Tensor) or not isinstance(losses, Iterable):
@@ -97,6 +112,11 @@ def jacobian(output: Tensor, input: Tensor) -> np.ndarray:
 
     Raises:
         TypeError: no Tensor. ValueError: one of them requires no gradient.
+
+    >>> hs, state = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
+    >>> product = tg.bptt.jacobian(hs[3], hs[2]) @ tg.bptt.jacobian(hs[2], hs[1])
+    >>> np.allclose(tg.bptt.jacobian(hs[3], hs[1]), product)
+    True
     """
     for x in (output, input):
         _check_differentiable("jacobian(output, input)", x)
@@ -115,6 +135,10 @@ def singular_values(output: Tensor, input: Tensor) -> np.ndarray:
 
     Raises:
         ValueError: as for `jacobian`, or the Jacobian is not finite.
+
+    >>> hs, state = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
+    >>> tg.bptt.singular_values(hs[3], hs[0]).shape
+    (3,)
     """
     J = jacobian(output, input)
     if not np.all(np.isfinite(J)):
@@ -127,6 +151,12 @@ def gradient_flow(loss: Tensor, hs: Sequence[Tensor]) -> np.ndarray:
 
     Raises:
         TypeError: the states are no list of Tensors. ValueError: the loss is no scalar, or a state has no gradient.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> tg.bptt.gradient_flow(loss, hs).shape
+    (4,)
     """
     call = "gradient_flow(loss, hs)"
     start = backward_start(call, loss)
@@ -151,6 +181,9 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
 
     Raises:
         ValueError: an unknown nonlinearity, U is no finite matrix, or a distance is negative. TypeError: no numbers.
+
+    >>> tg.bptt.norm_bound(0.9 * np.eye(3), "sigmoid", [0, 1])
+    array([1.   , 0.225])
     """
     checks.one_of("norm_bound", "nonlinearity", nonlinearity, LARGEST_SLOPES)
     try:

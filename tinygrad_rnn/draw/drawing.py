@@ -22,6 +22,10 @@ class Node:
     colour of a value or gradient, if nodes are coloured by these. `step` is the time step in whose column it stands, if
     any. `x` and `y` are its centre, in points, y upwards. A faint node takes no part; a bold one is pointed at. `image`
     is the data URI of a picture that the node is, and `extent` how wide and high that is.
+
+    >>> x = tg.Tensor(0.5, requires_grad=True, name="x")
+    >>> [(node.label, node.kind) for node in tg.draw.forward(tg.tanh(x)).nodes]
+    [('x', 'parameter'), ('L', 'output')]
     """
 
     id: str
@@ -48,6 +52,10 @@ class Edge:
     where no gradient flows; "loop" from a state of a rolled graph to where the next step starts; "cut" to a state whose
     past was cut off. `curve` is the Bézier curve from one to the other, which begins and ends with a straight piece
     within their shapes, or nothing, where it is straight; `middle` is that of the label.
+
+    >>> x = tg.Tensor(0.5, requires_grad=True, name="x")
+    >>> [(edge.label, edge.kind) for edge in tg.draw.backward(tg.tanh(x)).edges]
+    [('f′(x)', 'gradient')]
     """
 
     source: str

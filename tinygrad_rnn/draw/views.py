@@ -24,7 +24,7 @@ from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT
 from tinygrad_rnn.draw.labels import Labels, measure
-from tinygrad_rnn.draw.page import build
+from tinygrad_rnn.draw.page import Page
 from tinygrad_rnn.draw.placement import Lane, Placement
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import scale
@@ -52,6 +52,13 @@ def forward(output: Output, **options: Unpack[Keywords]) -> Diagram:
 
     Raises:
         TypeError: not a Tensor, or no such option. ValueError: a Tensor without a graph, or an unknown value.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> diagram = tg.draw.forward(loss)
+    >>> [node.label for node in diagram.nodes if node.kind == "state"][:2]
+    ['h⁽⁰⁾', 'h⁽¹⁾']
     """
     return _Figure(output, None, _options("forward", options), False).diagram(FORWARD, gradient=False)
 
@@ -70,16 +77,29 @@ def backward(output: Output, wrt: Tensor | None = None, **options: Unpack[Keywor
 
     Raises:
         TypeError, ValueError: as for `forward`; or the output does not depend on `wrt`.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> diagram = tg.draw.backward(loss)
+    >>> {"ᵗU", "ᵗV", "f′(ĥ⁽³⁾)", "ᵗh⁽²⁾"} <= {edge.label for edge in diagram.edges}
+    True
     """
     return _Figure(output, wrt, _options("backward", options), True).diagram(BACKWARD, gradient=True)
 
 
 def between(output: Tensor, input: Tensor, **options: Unpack[Keywords]) -> Diagram:
-    """The ways of the gradient from one node to another, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
+    """The backward graph between two nodes alone, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
 
     The products of the local derivatives along all ways, added up, are ∂output/∂input (`bptt.jacobian`).
 
     Args, Raises: as for `backward`.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> [edge.label for edge in tg.draw.between(hs[3], hs[2]).edges]
+    ['ᵗU', 'f′(ĥ⁽⁴⁾)']
     """
     checks.instance("draw.between(output, input)", input, Tensor)
     figure = _Figure(output, input, _options("between", options), True)
@@ -100,12 +120,15 @@ def page(outputs: Mapping[str, Output], path: str | os.PathLike, **options: Unpa
 
     Raises:
         ValueError: nothing to draw, or another suffix. TypeError, DrawingError, OSError: as for `forward` and `save`.
+
+    >>> losses = {f"{k} steps": tg.nn.RNN(1, 2, rng=0)(np.ones((k, 1)))[0][-1].sum() for k in (2, 3)}
+    >>> path = tg.draw.page(losses, "compare.html")
     """
     checks.instance("draw.page(outputs, path)", outputs, Mapping, "a dict of outputs by their titles")
     if not outputs or Path(path).suffix.lower() != ".html":
         raise ValueError(f"draw.page(outputs, {os.fspath(path)!r}): outputs by their titles, and an .html are needed")
     stories = {str(title): backward(output, **options)._told() for title, output in outputs.items()}
-    return write_file(path, build(stories).source.encode())
+    return write_file(path, Page(stories).source.encode())
 
 
 def _options(view: str, given: Keywords) -> Options:

@@ -1,6 +1,6 @@
 """All plots, in one style: the one place where matplotlib is imported. Each has its numbers in a CSV file beside it.
 
-matplotlib comes with `pip install "tinygrad-rnn[plot]"`.
+`pip install matplotlib` brings matplotlib.
 """
 
 import csv
@@ -46,7 +46,7 @@ def available() -> bool:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        text = 'plots need matplotlib: pip install "tinygrad-rnn[plot]"; the CSV files have their numbers'
+        text = "plots need matplotlib: pip install matplotlib; the CSV files have their numbers"
         warnings.warn(text, stacklevel=2)
         return False
     return True
