@@ -186,7 +186,7 @@ def write_results(out: Path, training: Training) -> None:
     lines = {label: np.multiply(losses, data.scale) for label, losses in lines.items()}
     title = f"{Path(settings.data).name}, {settings.cell}"
     plots.curves(out / "loss.svg", title, ("epoch", history["epoch"]), data.unit, lines, log=not settings.is_text)
-    if settings.is_text:
+    if isinstance(data, Text):
         write_file(out / SAMPLE, (DRAWN + sample_text(training.net, data, settings, LENGTH)).encode())
         _draw_text(out / "prediction.svg", data, settings, losses)
     else:

@@ -194,7 +194,7 @@ class Training:
         self.optimizer.zero_grad()
         return norm
 
-    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(self) -> tuple[np.ndarray, ...]:
         """The loss of the forecast of every value that is held out; and, of a series, the forecasts themselves.
 
         Each is made from the window before it. A text, or a series whose state is carried, is cut into as many parts as
@@ -214,7 +214,7 @@ class Training:
                     outputs.append(ys.value[0, :, 0])
         return tuple(np.stack(steps, axis=1).ravel()[:count] for steps in (losses, outputs))
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, Any]:
         """What is learnt: the parameters, and what the optimizer keeps."""
         return {f"{kind}.{k}": value for kind, part in self.learnt.items() for k, value in part.state_dict().items()}
 

@@ -162,7 +162,7 @@ class _Function:
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
-        function, copies = node.primitive.forward, []
+        function, copies = node.primitive.forward, list[str]()
         for i, x in enumerate(node.inputs):
             if _is_repeated(x, node) and x.dtype == node.dtype and not copies:
                 copies = [self.call(np.copyto, out, names[i])]
