@@ -563,8 +563,6 @@ def column_stack(tensors: Sequence[Any]) -> Tensor:
 
 
 append = _described("More after x. >>> append([1], [2]) -> [1, 2]", lambda x, y, axis=None: concatenate([x, y], axis))
-vstack = _described("Along axis 0. >>> vstack([[1]]) -> [[1]]", lambda xs: concatenate([atleast_2d(x) for x in xs]))
-dstack = _described("Along axis 2. >>> dstack([1]) -> [[[1]]]", lambda xs: concatenate([atleast_3d(x) for x in xs], 2))
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
@@ -649,6 +647,8 @@ triu = _moving(np.triu, "A matrix with zeros below a diagonal. >>> triu([[1, 2],
 atleast_1d = _of("With an axis, if it has none. >>> atleast_1d(1.0) -> [1.]", lambda x: _reshaped(x, np.atleast_1d))
 atleast_2d = _of("With two axes at least. >>> atleast_2d([1]) -> [[1]]", lambda x: _reshaped(x, np.atleast_2d))
 atleast_3d = _of("With three axes at least. >>> atleast_3d([1]) -> [[[1]]]", lambda x: _reshaped(x, np.atleast_3d))
+vstack = _described("Along axis 0. >>> vstack([[1]]) -> [[1]]", lambda xs: concatenate([atleast_2d(x) for x in xs]))
+dstack = _described("Along axis 2. >>> dstack([1]) -> [[[1]]]", lambda xs: concatenate([atleast_3d(x) for x in xs], 2))
 
 
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:

@@ -16,7 +16,7 @@ from tinygrad_rnn.draw.style import ZERO
 def test_a_notebook_shows_a_tensor_s_name_step_shape_and_value():
     hs, _ = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
     text = hs[1]._repr_html_()
-    assert "h(2) of shape (3,), made by tanh" in text and "step=2" in text
+    assert "h(2) of shape (3,)" in text and "primitive=tanh" in text and "step=2" in text
     cells = re.findall(r'title="(.*?)" .*?rgba\((\d+), .*?, ([\d.]+)\)', text)
     assert [float(value) for value, _, _ in cells] == pytest.approx(hs[1].tolist(), rel=1e-5)
     assert all((red == "178") == (float(value) > 0) for value, red, _ in cells)

@@ -101,8 +101,7 @@ def in_notebook(x: Tensor) -> str:
     largest = np.max(np.abs(values), initial=0.0, where=np.isfinite(values)) or 1.0
     cell = '<td title="{:.6g}" style="padding: 8px; background: rgba({}, {:.2f})">'  # inf and nan have no colour
     rows = ["<tr>" + "".join(cell.format(v, RED if v > 0 else BLUE, abs(v) / largest) for v in row) for row in values]
-    told = escape(describe(x) + ("" if x.primitive is None else f", made by {x.primitive.name}"))
-    return f"<div>{told}</div><table>{''.join(rows)}</table><pre>{escape(repr(x))}</pre>"
+    return f"<div>{escape(describe(x))}</div><table>{''.join(rows)}</table><pre>{escape(repr(x))}</pre>"
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:

@@ -33,9 +33,8 @@ class Page:
         """
         figures = [[svg.draw(x, "data-id").decode() for x in (s.forward, s.backward)] for s in self.stories.values()]
         nets = []
-        for title, told in self.stories.items():
-            frames = {"nodes": told.nodes, "frames": told.frames, "sums": told.sums}
-            nets.append({"title": title, **frames, **told.computation.data()})
+        for title, x in self.stories.items():
+            nets.append({"title": title, "nodes": x.nodes, "frames": x.frames, "sums": x.sums, **x.computation.data()})
         packed = b64encode(zlib.compress(json.dumps(figures).encode(), 9)).decode()
         data = {"nets": nets, "figures": packed, "scale": SCALE, "inks": [ink(fill) for fill in SCALE]}
         text = json.dumps(data, default=str, ensure_ascii=False, separators=(",", ":"))

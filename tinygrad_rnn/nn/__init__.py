@@ -18,8 +18,7 @@ __all__ = [
     "GRU", "LSTM", "RNN", "Bidirectional", "Cell", "Dropout", "Embedding", "GRUCell", "LSTMCell", "LayerNorm", "Linear",
     "Module", "Parameter", "RNNCell", "Recurrent", "Sequential", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "cells", "cross_entropy", "from_torch", "half_squared_error", "init", "load",
-    "recurrent", "save",
-    "squared_error", "to_torch",
+    "recurrent", "save", "squared_error", "to_torch",
 ]  # fmt: skip
 
 vars()["__getattr__"] = partial(missing, __name__)  # of which a type checker shall not know
