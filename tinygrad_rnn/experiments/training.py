@@ -119,11 +119,13 @@ class Training:
         OSError, ValueError: as for `data.load`; or there are too few data for the batch.
     """
 
+    program: Any = None
+
     def __init__(self, settings: Settings):
         self.settings, self.data = settings, load(settings)
         self.rng = np.random.default_rng(settings.seed)
         self.net = Forecaster(settings, self.data.width, self.rng)
-        self.parameters, self.program = self.net.parameters(), None
+        self.parameters = self.net.parameters()
         kind, options = (SGD, {"momentum": settings.momentum}) if settings.optimizer == "sgd" else (Adam, {})
         self.optimizer = kind(self.parameters, settings.lr, **options)
         self.learnt = {"parameter": self.net, "optimizer": self.optimizer}
