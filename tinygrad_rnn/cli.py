@@ -40,7 +40,6 @@ from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
 
-STDOUT = Path("-")
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
 CELLS: dict[str, Callable[..., Any]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
@@ -275,7 +274,7 @@ def _draw(options: argparse.Namespace) -> int:
     elif hasattr(options, "frames"):
         paths = _diagram(net, options, shown).frames(options.frames, **how)
         print(f"wrote {paths[0]} to {paths[-1].name}")
-    elif options.out == STDOUT:
+    elif options.out == Path("-"):
         picture = _diagram(net, options, shown).render(**{"format": PICTURES[0], **how})
         with open(1, "wb", closefd=False) as stdout:  # --quiet or not
             stdout.write(picture)
@@ -307,7 +306,7 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
         "--view between is from h(T) to h(T-1): --steps 2 or more is needed": between and steps < 2,
         "several --cell are compared on a page, an .html of whole nets": nets > 1 and alone,
         "--parameter is for --view terms and --highlight": hasattr(options, "parameter") and not (terms or term),
-        "--format is of --frames and of -o -; a file's suffix says its own": typed and options.out != STDOUT,
+        "--format is of --frames and of -o -; a file's suffix says its own": typed and options.out != Path("-"),
         f"frames show neither notes nor colours nor a single term: leave out {bare}": moves and bare,
     }.items():
         if holds:

@@ -16,7 +16,6 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -406,6 +405,3 @@ def _setting(call: str, name: str, value: Any) -> Any:
 
 def _fraction(call: str, name: str, value: Any) -> float:
     return number(call, name, value, "a number of at least 0 and less than 1", 0, math.nextafter(1, 0))
-
-
-vars()["__getattr__"] = partial(missing, __name__)  # of which a type checker shall not know

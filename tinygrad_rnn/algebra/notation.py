@@ -103,11 +103,10 @@ class Notation:
 
 NOTATIONS = {
     "interdb": Notation(),
-    "wildml": Notation(
-        {"W": "U", "U": "W", "y": "ŷ", "Y": "y", "L": "E", "ĥ": None, "logits": "z", "z": "u", "ẑ": "û"}, step="below"
-    ),
+    "wildml": Notation({"W": "U", "U": "W", "y": "ŷ", "Y": "y", "L": "E", "ĥ": None, "logits": "z", "z": "u", "ẑ": "û"},
+                       step="below"),
     "state": Notation({"W": "W_x", "U": "W_s", "V": "W_y", "h": "s", "Y": "d", "L": "E", "ĥ": None}, step="below"),
-}
+}  # fmt: skip
 
 
 class Names:

@@ -175,7 +175,8 @@ class _Graph:
         chain = [target]
         while chain[-1] in self.above:
             chain.append(self.above[chain[-1]])
-        links = [(_partial(a, b), self._paths(b)) for a, b in pairwise(chain[::-1])]
+        ways = {b: self.users[b][0][1].paths if len(self.users[b]) == 1 else None for b in chain[:-1]}
+        links = [(_partial(a, b), ways[b]) for a, b in pairwise(chain[::-1])]
         links.append((_partial(target, use.source, direct=True), use.paths))
         if len(links) > _MOST_FACTORS:
             links[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [(Tree("dots", of="⋯"), None)]
@@ -186,10 +187,6 @@ class _Graph:
         for link in links:
             g = self._passed(*link, g)
         return derivatives, g
-
-    def _paths(self, x: Tensor) -> list[Path] | None:
-        """The paths to the next variable above x, if no other is on a way there."""
-        return self.users[x][0][1].paths if len(self.users[x]) == 1 else None
 
     def _passed(self, fraction: Tree, paths: list[Path] | None, g: Tree) -> Tree:
         """The gradient of b, of that of a: by the rules, or as ᵗ(∂a/∂b) dh where there is no notation."""

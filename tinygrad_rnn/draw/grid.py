@@ -85,8 +85,8 @@ class Kind:
         uses: the links on each line: (1, a, b) to the right from a role or track to another, (-1, a, b) to the left,
             and (0, a, b) within the column. room: how wide its label is.
         hangs, stands: from which role a parameter or a datum hangs, and on which one another stands.
-        layer_of: the numbers of the layers of the others. lines, labels: the joints of each line, from the left to the
-            right, and the spot of its label. turned: the lines that run to the left.
+        lines, labels: the joints of each line, from the left to the right, and the spot of its label. turned: the lines
+            that run to the left.
     """
 
     is_step: bool
@@ -96,7 +96,6 @@ class Kind:
     room: dict[tuple, float] = field(default_factory=lambda: defaultdict(float))
     hangs: dict[Role, Role] = field(default_factory=dict)
     stands: dict[Role, Role] = field(default_factory=dict)
-    layer_of: dict[Role, int] = field(default_factory=dict)
     last: int = 0
     spots: dict[Role, Spot] = field(default_factory=dict)
     lines: dict[tuple, list[Joint]] = field(default_factory=dict)
@@ -277,7 +276,7 @@ class Grid:
 
     def _fill(self, kind: Kind) -> None:
         """Put spots into the layers of a kind of column, and lines between them."""
-        kind.layer_of = layer = self._layers(kind)
+        layer = self._layers(kind)
         kind.last = max(layer.values(), default=1) + 2
         for role in layer:
             kind.spots[role] = self.add(self._spot(kind, role), (kind, layer[role]))

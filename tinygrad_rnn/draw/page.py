@@ -39,12 +39,9 @@ class Page:
         data = {"nets": nets, "figures": packed, "scale": SCALE, "inks": [ink(fill) for fill in SCALE]}
         text = json.dumps(data, default=str, ensure_ascii=False, separators=(",", ":"))
         script = RUNTIME + _file("page.js")
-        parts = {
-            "STYLE": _file("page.css"),
-            "SCRIPT": script,
-            "HASH": b64encode(sha256(script.encode()).digest()).decode(),
-            "DATA": text.replace("</", "<\\/").replace("<!", "\\u003c!"),  # so that it ends no script
-        }
+        text = text.replace("</", "<\\/").replace("<!", "\\u003c!")  # so that it ends no script
+        hashed = b64encode(sha256(script.encode()).digest()).decode()
+        parts = {"STYLE": _file("page.css"), "SCRIPT": script, "HASH": hashed, "DATA": text}
         return re.sub("@(STYLE|SCRIPT|HASH|DATA)@", lambda mark: parts[mark[1]], _file("page.html"))
 
     def _repr_html_(self) -> str:

@@ -195,11 +195,10 @@ class _Figure:
         captions = ["\n".join(filter(None, part)) for part in parts]
         told, tight = not unfolded.rolled and unfolded.level != "states", self.options.fit == "tight"
         return Diagram(
-            title, nodes, edges, steps=unfolded.steps, caption=captions[0], caption_markup=captions[1],
-            hidden=unfolded.hidden, rolled=unfolded.rolled, scale=self.scale,
+            title, nodes, edges, steps=unfolded.steps, hidden=unfolded.hidden, rolled=unfolded.rolled, scale=self.scale,
+            caption=captions[0], caption_markup=captions[1], story=self.story if told else None, tight=tight,
             frame=around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
-            font_size=self.options.font_size, direction="RL" if gradient else "LR", tight=tight,
-            story=self.story if told else None,
+            font_size=self.options.font_size, direction="RL" if gradient else "LR",
         )  # fmt: skip
 
     def story(self) -> Story:

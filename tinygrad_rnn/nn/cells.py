@@ -145,7 +145,8 @@ class Cell(Module, Generic[State]):
             zeros = np.zeros((*x_shape[:-1], self.hidden_size), dtype)
             return tuple([Tensor(zeros) for _ in self.state_names])
         parts = state if isinstance(state, tuple) else (state,)
-        if len(parts) != len(self.state_names) or any(map(_nested, parts)):
+        nested = any(isinstance(part, (tuple, list)) and any(map(np.ndim, part)) for part in parts)  # no vector
+        if nested or len(parts) != len(self.state_names):
             raise TypeError(f"{type(self).__name__}: the state is {self._state()}, not {_shapes(state)}")
         return tuple(map(as_tensor, parts))
 
@@ -330,11 +331,6 @@ def _sum(W: Tensor, x: Tensor, U: Tensor, h: Tensor, b: Tensor | None, name: Let
 def _biased(total: Tensor, b: Tensor | None) -> Tensor:
     """total + b, if there is a b."""
     return total if b is None else total + b
-
-
-def _nested(part: Any) -> bool:
-    """True for several arrays or Tensors where one vector should be."""
-    return isinstance(part, (tuple, list)) and any(np.ndim(p) for p in part)
 
 
 def _shapes(state: Any) -> str:

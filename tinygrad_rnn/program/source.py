@@ -119,9 +119,8 @@ class _Text:
         shapes = []
         for name, nodes in self.lines.arguments.items():
             kinds = dict.fromkeys(f"{x.shape}{'' if x.dtype == np.float64 else f' of {x.dtype}'}" for x in nodes)
-            text = " or ".join(kinds)
-            is_list = self.lines.ref[nodes[0]].step is not None
-            shapes.append(f"{name} (a list of {len(nodes)}, each {text})" if is_list else f"{name} {text}")
+            of = f"(a list of {len(nodes)}, each {{}})" if self.lines.ref[nodes[0]].step is not None else "{}"
+            shapes.append(f"{name} {of.format(' or '.join(kinds))}")
         what, results, returns = "What a function computes", "[outputs]", "a list of arrays"
         if self.trace.wrt:
             gradients = ", ".join(ref.name for ref in self.lines.returned[1 : 1 + len(self.trace.wrt)])
