@@ -405,3 +405,6 @@ def _setting(call: str, name: str, value: Any) -> Any:
 
 def _fraction(call: str, name: str, value: Any) -> float:
     return number(call, name, value, "a number of at least 0 and less than 1", 0, math.nextafter(1, 0))
+
+
+vars()["__getattr__"] = missing.__get__(__name__)  # bound to this module; a type checker shall not know of it

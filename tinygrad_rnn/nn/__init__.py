@@ -1,7 +1,5 @@
 """Recurrent nets, composed of the engine's primitives."""
 
-from functools import partial
-
 from tinygrad_rnn.interop import missing
 from tinygrad_rnn.nn import cells, init, recurrent
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
@@ -21,4 +19,4 @@ __all__ = [
     "recurrent", "save", "squared_error", "to_torch",
 ]  # fmt: skip
 
-vars()["__getattr__"] = partial(missing, __name__)  # of which a type checker shall not know
+vars()["__getattr__"] = missing.__get__(__name__)  # bound to this module; a type checker shall not know of it
