@@ -43,7 +43,7 @@ class Problem:
         self.xs, self.Y = rng.standard_normal((T, B, D)), rng.standard_normal((B, 1))
         self.rnn, self.readout = tg.nn.RNN(D, H, rng=rng), tg.nn.Linear(H, 1, rng=rng)
         self.tensors = [*self.rnn.parameters(), *self.readout.parameters()]
-        self.parameters = [p.data for p in self.tensors]
+        self.parameters = [p.numpy() for p in self.tensors]
 
 
 def by_hand(p):
