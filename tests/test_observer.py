@@ -126,6 +126,20 @@ def test_no_equation_is_printed_for_a_gradient_that_a_hook_may_change():
     assert "the way back is not played" in page
 
 
+@pytest.mark.parametrize("which", [None, "product", "loss"])
+def test_no_equation_is_printed_for_a_gradient_that_comes_through_a_hook_on_what_has_no_name(which):
+    p = tg.nn.Parameter([1.0, 2.0], name="p")
+
+    def loss(x):
+        product = p * x
+        total = tg.square(product).sum()
+        if which is not None:
+            {"product": product, "loss": total}[which].register_hook(lambda g: 3.0 * g)
+        return total
+
+    assert ("# dp = 2 p" in tg.compile(loss, [1.0, 1.0], wrt=p).source) == (which is None)
+
+
 def test_what_cannot_follow_a_hook_says_so():
     rnn, readout, xs = net()
     hs, _ = rnn(xs)

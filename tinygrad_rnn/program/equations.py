@@ -135,8 +135,8 @@ class Equations:
     def _term(self, use: _Use) -> Tree:
         """The term of one use of a variable: what the rules on the way back make of the gradient there."""
         target, paths = use
-        if paths is None:
-            raise Unwritten("too many paths")
+        if paths is None or any(x.born in self.hooked - self.variables.keys() for path in paths for x, _ in path):
+            raise Unwritten("too many paths, or a hook on one")
         start = gradient(target) if target.born in self.variables else number(1).shaped(target.shape, True)
         return back(paths, start, self.writer.notation.writes)
 
