@@ -36,6 +36,7 @@ def test_dropout_keeps_the_mean_while_it_is_trained_and_does_nothing_after():
     assert dropout.train() is dropout and dropout.training
     assert tg.nn.Dropout(1.0)(ones).data.max() == 0.0 and tg.nn.Dropout(0.0)(ones).data.min() == 1.0
     assert tg.nn.Dropout()(np.ones(2, np.float32)).dtype == np.float32
+    assert tg.nn.Dropout(0.25, rng=0)(np.ones(9, int)).data.max() == 1.0 / 0.75
 
 
 def test_the_gradient_goes_where_the_mask_is():

@@ -76,7 +76,7 @@ class Embedding(Module):
         """The rows of word numbers of any shape, (..., D); a program reads numbers that are its input at each call.
 
         Raises:
-            TypeError: no whole numbers. ValueError: a number is not one from 0 to N-1.
+            ValueError: what is given is not whole numbers from 0 to N-1.
         """
         return self.E[record_test("word_number", as_tensor(index), static=(len(self.E),))]
 
@@ -139,7 +139,7 @@ class Dropout(Module):
         x = as_tensor(x)
         if not self.training:
             return x
-        return x * as_tensor(self.mask(x.shape) if mask is None else mask).astype(x.dtype)
+        return x * as_tensor(self.mask(x.shape) if mask is None else mask).astype(np.result_type(x.dtype, np.float32))
 
 
 class Sequential(Module):
