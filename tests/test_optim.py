@@ -217,6 +217,10 @@ def test_a_schedule_goes_on_where_it_was(scheduled):
     assert optimizer.state_dict()["steps"] == 7
     with pytest.raises(ValueError, match=r"AdamW\.load_state_dict.*: a finite number of at least 0"):
         AdamW(q).load_state_dict(other.state_dict() | {"lr.0": np.array(-1.0)})
+    groups = SGD([{"params": parameter(0.0)}, {"params": parameter(0.0)}], lr=0.5)
+    with pytest.raises(ValueError, match=r"SGD\.load_state_dict.*: a finite number of at least 0"):
+        groups.load_state_dict(groups.state_dict() | {"lr.0": np.array(9.0), "lr.1": np.array(-1.0)})
+    assert groups.lr == 0.5
 
 
 @pytest.mark.parametrize("kind, name, bad", [

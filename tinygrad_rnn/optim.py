@@ -135,13 +135,15 @@ class Optimizer:
         A learning rate that is a function of the step stays one.
 
         Raises:
-            ValueError: names, shapes or dtypes differ, and lists every difference; or a number of steps is negative.
+            ValueError: names, shapes or dtypes differ, and lists every difference; or a number of steps or a learning
+                rate is negative. Then the optimizer is as it was.
         """
         call, arrays = f"{type(self).__name__}.load_state_dict", {name: np.array(x) for name, x in values.items()}
         refuse_differences(call, arrays, self.state_dict())
         kept: dict[str, Any] = {k: whole(call, k, int(x), 0) if x.dtype.kind == "i" else x for k, x in arrays.items()}
-        for i, group in enumerate(self.param_groups):
-            group["lr"] = group["lr"] if callable(group["lr"]) else _setting(call, "lr", kept[f"lr.{i}"].item())
+        rates = [_setting(call, "lr", kept[f"lr.{i}"].item()) for i in range(len(self.param_groups))]
+        for group, lr in zip(self.param_groups, rates, strict=True):
+            group["lr"] = group["lr"] if callable(group["lr"]) else lr
         self.steps, parts = kept["steps"], range(1 + self.moments)
         self._memory = {p: tuple([kept[f"{i}.{k}"] for k in parts]) for i, p in enumerate(self._memory)}
 
@@ -387,8 +389,7 @@ def _finite_gradients(call: str, params: Parameters) -> dict[Tensor, np.ndarray]
     """The gradients of the parameters that require one and have it, all of which are checked to be finite."""
     gradients = {p: p.grad for p in _listed(call, params) if p.requires_grad and p.grad is not None}
     for p, g in gradients.items():
-        bad = g[~np.isfinite(g)]
-        if bad.size:
+        if (bad := g[~np.isfinite(g)]).size:
             raise GradientError(f"the gradient of {describe(p)} is not finite: {bad.size} of {p.size} are {bad[0]}")
     return gradients
 
