@@ -438,8 +438,7 @@ def _sweep(options: argparse.Namespace) -> int:
             measure=options.measure, progress=show,
         )  # fmt: skip
     except KeyboardInterrupt:
-        told = f"interrupted; {options.out} keeps what has run, give it again to go on"
-        raise KeyboardInterrupt(told) from None
+        raise KeyboardInterrupt(f"interrupted; {options.out} keeps what has run, give it again to go on") from None
     if failed := sum(run.error is not None for run in ended):
         told = f"{failed} of {counted(len(ended), 'run')} failed; {options.out} tells why"
         print(f"tinygrad-rnn sweep: {told}", file=sys.stderr)

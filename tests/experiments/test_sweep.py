@@ -123,6 +123,7 @@ def test_a_sample_keeps_to_its_ranges_and_to_its_seed():
     "given, message",
     [
         ({"points": 0, "uniform": {"x": [0, 1]}}, "points=0: a whole number from 1 to 100000"),
+        ({"points": 1, "uniform": {"x": [0, 1]}, "choice": {"x": [2]}}, "a name is in two ranges"),
         ({"points": 1, "gaussian": {"x": [0, 1]}}, "unknown range 'gaussian'; known: uniform, log_uniform, choice"),
         ({"points": 1, "uniform": {"x": [1, 1]}}, r"uniform x = \[1, 1\]: a lower number, then"),
         ({"points": 1, "uniform": {"x": [1, float("inf")]}}, "a lower number, then a higher one"),

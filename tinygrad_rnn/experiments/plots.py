@@ -111,7 +111,7 @@ def curves(
     return _finished(path, axes, title, x_label, y_label)
 
 
-def dots(path: str | os.PathLike, points: Sequence[Mapping[str, Any]], values: Sequence[float], name: str) -> Path:
+def dots(path: str | os.PathLike, points: Sequence[Mapping[str, Any]], values: Sequence[float], measure: str) -> Path:
     """A dot for each value, over the first parameter of its point that was varied, one of numbers if there is one.
 
     The next parameter of few values is its colour. A line goes through the medians where dots share their place on an
@@ -142,7 +142,7 @@ def dots(path: str | os.PathLike, points: Sequence[Mapping[str, Any]], values: S
         axes.set_xscale("log")
     if _spans_magnitudes(ys[~lost]):
         axes.set_yscale("log")
-    return _finished(path, axes, f"{name} against {axis}; runs: {len(points)}", axis, name)
+    return _finished(path, axes, f"{measure} against {axis}; runs: {len(points)}", axis, measure)
 
 
 def _spans_magnitudes(values: np.ndarray) -> bool:

@@ -156,8 +156,7 @@ def _plain(value: Any) -> Any:
         return {field.name: getattr(value, field.name) for field in fields(value) if field.repr}
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
-    kept = "numbers, words, lists, dicts and dataclasses can be kept"
-    raise TypeError(f"the result has a {type(value).__name__}; {kept}")
+    raise TypeError(f"the result has a {type(value).__name__}; numbers, words, lists, dicts and dataclasses are kept")
 
 
 def _line(problem: BaseException) -> str:
@@ -305,7 +304,8 @@ def sample(points: int, *, seed: int = 0, **ranges: Mapping[str, Sequence[Any]])
             log_uniform, likewise, with equal chances for equal ratios. choice, the values by name, with equal chances.
 
     Raises:
-        ValueError: a range that is none; points or seed out of range. TypeError: they are no whole numbers.
+        ValueError: a range that is none, or a name in two; points or seed out of range. TypeError: they are no whole
+            numbers.
 
     >>> points = tg.experiments.sample(3, log_uniform={"lr": [1e-4, 1e-1]}, choice={"cell": ["lstm", "gru"]})
     >>> list(points[0])
@@ -313,6 +313,8 @@ def sample(points: int, *, seed: int = 0, **ranges: Mapping[str, Sequence[Any]])
     """
     refuse_unknown("range", ranges, RANGES)
     drawn = [(kind, name, values) for kind in RANGES for name, values in dict(ranges.get(kind, {})).items()]
+    if len({name for _, name, _ in drawn}) < len(drawn):
+        raise ValueError("sample: a name is in two ranges")
     for kind, name, values in drawn:
         least = 0.0 if kind == "log_uniform" else -math.inf
         found = values if kind == "choice" else len(values) == 2 and least < values[0] < values[1] < math.inf
