@@ -119,7 +119,7 @@ class Module:
         A parameter that is shared is listed once, under its first path; so it is in `state_dict` and in files.
         """
         paths: dict[Tensor, str] = {}
-        for path, parameter in self._own_parameters(dict(vars(self))):
+        for path, parameter in self._own_parameters(vars(self)):
             paths.setdefault(parameter, path)
         for path, module in self.named_modules():
             for name, parameter in module.named_parameters():
@@ -153,7 +153,7 @@ class Module:
         RNN, 18 parameters
           cells.0: RNNCell, 18 parameters: W (3, 2), U (3, 3), b (3,)
         """
-        own = ", ".join(f"{path} {p.shape}" for path, p in self._own_parameters(dict(vars(self))))
+        own = ", ".join(f"{path} {p.shape}" for path, p in self._own_parameters(vars(self)))
         count = counted(sum(p.size for p in self.parameters()), "parameter")
         inner = [textwrap.indent(f"{path}: {module!r}", "  ") for path, module in self.named_modules()]
         return "\n".join([f"{type(self).__name__}, {count}{own and ': '}{own}", *inner])
@@ -166,7 +166,7 @@ class Module:
         return self
 
     def eval(self) -> Module:
-        """Set `training` to False: this is what a net is used like, without dropout."""
+        """Set `training` to False, for a net that is used and not trained; returns the module itself."""
         return self.train(False)
 
     def zero_grad(self) -> None:
