@@ -154,8 +154,8 @@ def test_settings_are_checked(make, message):
 
 
 @pytest.mark.parametrize("make, message", [
-    (lambda: SGD(parameter(0.0), 0.1, nesterov=True), r"SGD\(settings='nesterov'\): not one of 'params', 'lr'"),
-    (lambda: Adam([{"params": parameter(0.0), "betta": 1}]), r"Adam\(settings='betta'\): not one of 'params', 'lr'"),
+    (lambda: SGD(parameter(0.0), 0.1, nesterov=True), r"SGD: setting='nesterov': not one of 'params', 'lr'"),
+    (lambda: Adam([{"params": parameter(0.0), "betta": 1}]), r"Adam: setting='betta': not one of 'params', 'lr'"),
     (lambda: AdamW([{"params": parameter(0.0), "lr": -1}]), r"AdamW\(lr=-1\): a finite number of at least 0"),
     (lambda: RMSprop(parameter(0.0), alpha=1), r"RMSprop\(alpha=1\): a number of at least 0 and less than 1"),
     (lambda: SGD([{"params": parameter(0.0)}, {"lr": 0.1}] * 2), "SGD.params.: a parameter is in two groups"),

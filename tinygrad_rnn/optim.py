@@ -71,7 +71,7 @@ class Optimizer:
         given: Any = params if is_grouped else [{"params": params}]
         groups = [{"params": (), **settings, **group} for group in given]
         for name in (name for group in groups for name in group):
-            one_of(call, "settings", name, ["params", *self.defaults])
+            one_of("", f"{call}: setting", name, ["params", *self.defaults])
         self.param_groups = [{**self.defaults, **group, "params": _listed(call, group["params"])} for group in groups]
         for group in self.param_groups:
             self._settings(group)
