@@ -460,6 +460,7 @@ def test_without_arguments_there_is_the_help(capsys):
         (["train", "--hiden", 3], "--hidden"),
         (["draw", "-o", "a.svg", "--view", "forwrd"], "forward"),
         (["flow", "--forget-bais", 1], "--forget-bias"),
+        (["draw", "view", "backward", "-o", "a.svg"], "--view"),
     ],
 )
 def test_what_is_misspelt_is_told_as_it_may_be_meant(capsys, arguments, meant):
@@ -474,9 +475,16 @@ def test_a_value_that_is_misspelt_is_told_as_it_may_be_meant(capsys, tmp_path, m
     assert (status, out) == (2, "") and "'LSTM'" in err and "did you mean lstm?" in err and err.count("\n") == 1
 
 
+def test_the_command_line_runs_where_docstrings_are_stripped():
+    done = subprocess.run([sys.executable, "-OO", "-m", "tinygrad_rnn", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"tinygrad-rnn {tg.__version__}\n", "")
+
+
 def test_what_is_refused_is_not_what_may_be_meant(capsys):
     status, _, err = run(capsys, "draw", "--frames", "folder", "--format", "gif")
     assert status == 2 and "not one of 'svg', 'pdf', 'png'" in err and "did you mean" not in err
+    status, _, err = run(capsys, "draw", "--cell", "rnn", "lstm", "-o", "a.html")
+    assert status == 2 and "unrecognized arguments: lstm (see" in err
 
 
 @pytest.mark.parametrize("command", [["--help"], ["draw", "--help"], ["check"], ["draw", "-o", "-"]])

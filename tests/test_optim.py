@@ -132,7 +132,7 @@ def test_clipping_refuses_what_it_cannot_mend(clip):
     for limit in ("a", None):
         with pytest.raises(TypeError, match=rf"(max_norm|limit)={limit!r}\): a number of at least 0"):
             clip([parameter(0.0, grad=1.0)], limit)
-    for params, what in ((5, "not a int"), (None, "not a NoneType"), (["p"], "a parameter is needed, not a str")):
+    for params, what in ((5, "not a int"), (None, "not a NoneType"), (["p"], "is needed, not a str")):
         with pytest.raises(TypeError, match=rf"{clip.__name__}\(params\): .*{what}"):
             clip(params, 1.0)
     with pytest.raises(tg.GradientError, match=r"gradient of p of shape \(2,\) is not finite: 1 of 2 are nan"):
@@ -281,7 +281,7 @@ def test_a_frozen_parameter_is_neither_changed_nor_clipped():
 
 
 @pytest.mark.parametrize("p, message", [
-    (1.0, "a parameter is needed, not a float"),
+    (1.0, r"a parameter, as of net\.parameters\(\), is needed, not a float"),
     (tg.Tensor(1.0), "is not a leaf that requires"), (tg.nn.Parameter(1.0) * 2.0, "is not a leaf that requires"),
 ])  # fmt: skip
 def test_parameters_are_leaves_that_require_a_gradient(p, message):

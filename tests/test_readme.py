@@ -38,6 +38,9 @@ def test_a_primitive_and_a_cell_take_no_more_than_shown():
     found = {}
     exec(code, found)
     assert [h.shape for h in found["hs"]] == [(5, 6)] * 4
+    assert "tg.check_gradients(softsign, 3.0, order=2)" in README and "lambda x: softsign(x).sum()" in README
+    assert tg.check_gradients(found["softsign"], 3.0, order=2) < 1e-8
+    assert tg.check_gradients(lambda x: found["softsign"](x).sum(), [0.5, -1.0], order=2) < 1e-8
     labels = {node.label for node in tg.draw.forward(found["hs"][-1].sum()).nodes}
     assert any("W_f,forth" in label for label in labels) and any("h_back" in label for label in labels)
 

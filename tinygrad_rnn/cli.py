@@ -91,8 +91,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         wrong = re.search(r"(?:invalid choice|unrecognized arguments): '?([\w-]+)", message)
-        known = re.findall(r"[\w-]+", message.partition("choose from")[2] or self.format_help())
-        message += meant(wrong[1], known) if wrong else ""
+        menu = re.findall(r"[\w-]+", message.partition("choose from")[2]) or re.findall(r"--[\w-]+", self.format_help())
+        message += meant(wrong[1], menu) if wrong else ""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     add_options(curves.add_argument_group("what they have in common"), fields(Conditions))
     curves.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")
 
-    file, _, _ = inspect.getdoc(read_points).partition("Raises:")
+    file, _, _ = (inspect.getdoc(read_points) or "").partition("Raises:")  # none with python -OO
     raw = {"description": file, "formatter_class": argparse.RawDescriptionHelpFormatter}
     runs = command(_sweep, "train over a grid, or a random sample, of settings", **raw)
     runs.add_argument("file", type=Path, metavar="FILE.toml", help="the settings of the runs")

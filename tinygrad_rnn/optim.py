@@ -381,7 +381,7 @@ def _listed(call: str, params: Parameters) -> list[Tensor]:
     params = [params] if isinstance(params, Tensor) else params
     listed = list(instance(f"{call}(params)", params, Iterable, "a module, or parameters,"))
     for p in listed:
-        instance(f"{call}(params)", p, Tensor, "a parameter")
+        instance(f"{call}(params)", p, Tensor, "a parameter, as of net.parameters(),")
     return list(dict.fromkeys(listed))
 
 

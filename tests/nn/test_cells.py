@@ -217,10 +217,10 @@ def returning(result):
 @pytest.mark.parametrize(
     "result, message",
     [
-        (lambda h: h, r"step returns the next state, h and m, not one of shape \(3,\)"),
+        (lambda h: h, r"step returns the next state, h and m, not a Tensor of shape \(3,\)"),
         (lambda h: (h, h, h), r"not a tuple of 3"),
-        (lambda h: (h, h.data), r"not a tuple of 2"),
-        (lambda h: None, r"step returns the next state, h and m, not one of"),
+        (lambda h: (h, h.data), r"not a tuple of 2: \(a Tensor of shape \(3,\), a ndarray of shape \(3,\)\)"),
+        (lambda h: None, r"step returns the next state, h and m, not a NoneType"),
         (lambda h: (h, h[:2]), r"the next state m has shape \(2,\), expected \(3,\)"),
         (lambda h: (h.sum(), h), r"the next state h has shape \(\), expected \(3,\)"),
     ],

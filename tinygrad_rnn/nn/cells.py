@@ -336,4 +336,4 @@ def _biased(total: Tensor, b: Tensor | None) -> Tensor:
 def _shapes(state: Any) -> str:
     if isinstance(state, (tuple, list)):
         return f"a {type(state).__name__} of {len(state)}: ({', '.join(map(_shapes, state))})"
-    return f"one of shape {np.shape(state)}"
+    return f"a {type(state).__name__} of shape {np.shape(state)}"

@@ -164,7 +164,7 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
     if not wrt:
         raise ValueError(f"{call}: empty; pass the parameters, such as net.parameters()")
     for p in wrt:
-        if not instance(call, p, Tensor).is_leaf or not p.requires_grad:
+        if not instance(call, p, Tensor, "a parameter, as of net.parameters(),").is_leaf or not p.requires_grad:
             raise ValueError(f"{call}: {describe(p)} is no leaf that requires a gradient")
     return wrt
 
