@@ -28,6 +28,16 @@ def test_a_hook_sees_the_gradient_once_and_complete():
     assert seen == [7.0] and x.grad == 7.0
 
 
+def test_a_function_that_is_there_twice_is_removed_once_by_each_handle():
+    x = tg.Tensor(1.0, requires_grad=True)
+    first, second = (x.register_hook(np.negative) for _ in range(2))
+    first.remove()
+    first.remove()
+    assert tg.grad(3.0 * x, x)[0].item() == -3.0
+    second.remove()
+    assert tg.grad(3.0 * x, x)[0].item() == 3.0
+
+
 def test_hooks_run_in_their_order_until_they_are_removed():
     x = tg.Tensor(1.0, requires_grad=True)
     first, second = x.register_hook(lambda g: g + 1.0), x.register_hook(lambda g: 3.0 * g)

@@ -87,17 +87,17 @@ def register_hook(x: Any, hook: Callable[[Tensor], Any]) -> SimpleNamespace:
     if not x.requires_grad:
         raise ValueError(f"register_hook(hook): {describe(x)} does not require a gradient")
     if x.born not in hooked:
-        x.hooks = []
+        x.hooks = {}
         hooked.add(x.born)
         weakref.finalize(x, hooked.discard, x.born).atexit = False
-    hooks = x.hooks
-    hooks.append(hook)
-    return SimpleNamespace(remove=lambda: hooks.remove(hook) if hook in hooks else None)
+    hooks, key = x.hooks, object()  # one function may be there twice
+    hooks[key] = hook
+    return SimpleNamespace(remove=lambda: hooks.pop(key, None))
 
 
 def hooks_of(x: Any) -> list[Callable]:
     """The hooks of a Tensor."""
-    return x.hooks if x.born in hooked else []
+    return [*x.hooks.values()] if x.born in hooked else []
 
 
 def changed_by_hooks(x: Any, g: Any) -> Any:
@@ -108,7 +108,7 @@ def changed_by_hooks(x: Any, g: Any) -> Any:
     """
     if not isinstance(g, (type(x), np.ndarray, np.generic)):
         refuse_hooks("several gradients side by side", [x])
-    for hook in tuple(x.hooks):
+    for hook in hooks_of(x):
         changed = hook(g if isinstance(g, type(x)) else type(x)(g))
         if changed is None:
             leaves_the_graph("a hook that returns nothing", "return the gradient, or remove() the hook")

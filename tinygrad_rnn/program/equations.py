@@ -65,6 +65,7 @@ class Equations:
         gradients = {line.node.name.born for line in lines.lines if _is_gradient(line)}
         # Those whose gradients have lines; an equation needs names.
         self.variables = {x.born: x for x in order if x.name is not None and x.born in gradients}
+        self.between = self.hooked.difference(self.variables)  # hooks on nodes that no equation names
         self.steps: dict[str, set[int | None]] = defaultdict(set)  # of the variables of each name
         for x in self.variables.values():
             self.steps[self.ref[x].name].add(self.ref[x].step)
@@ -109,13 +110,11 @@ class Equations:
     def _equation(self, x: Node) -> list[str]:
         """The gradient of a variable as the sum of what its uses give; none if that has no notation, or is too long, or
         if a hook makes something else of it."""
-        if x.born in self.hooked:
-            return []
         try:
             terms = [self._sum(uses) for uses in self.uses[x]]
         except Unwritten:
             return []
-        known = terms and not any(map(_has_dots, terms))
+        known = terms and x.born not in self.hooked and not any(map(_has_dots, terms))
         return [f"d{self.writer.variable(x)} = {self.writer.text(Tree('sum', terms))}"] if known else []
 
     def _sum(self, uses: Sequence[_Use]) -> Tree:
@@ -135,7 +134,7 @@ class Equations:
     def _term(self, use: _Use) -> Tree:
         """The term of one use of a variable: what the rules on the way back make of the gradient there."""
         target, paths = use
-        if paths is None or any(x.born in self.hooked - self.variables.keys() for path in paths for x, _ in path):
+        if paths is None or any(x.born in self.between for path in paths for x, _ in path):
             raise Unwritten("too many paths, or a hook on one")
         start = gradient(target) if target.born in self.variables else number(1).shaped(target.shape, True)
         return back(paths, start, self.writer.notation.writes)

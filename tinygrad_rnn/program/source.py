@@ -230,7 +230,7 @@ def _add(line: Assignment, blocks: list[_Block]) -> None:
     A block that is like the one before it but for the step is whole: another line begins a block.
     """
     needed = set(line.variables())
-    for i, block in [*enumerate(blocks)][:-3:-1]:
+    for i, block in zip(range(len(blocks))[::-1], blocks[:-3:-1]):  # noqa: B905 - the last two
         if (block[0].forward, block[0].group) == (line.forward, line.group):
             if i and _alike(block, blocks[i - 1]):
                 break
@@ -243,7 +243,7 @@ def _add(line: Assignment, blocks: list[_Block]) -> None:
 
 def _alike(block: _Block, other: _Block) -> bool:
     """Whether blocks are alike but for the step."""
-    follows = abs((block[0].group or 0) - (other[0].group or 0)) == 1
+    follows = len(block) == len(other) and abs((block[0].group or 0) - (other[0].group or 0)) == 1
     return follows and [pattern(a.parts) for a in block] == [pattern(b.parts) for b in other]
 
 
