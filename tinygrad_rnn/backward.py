@@ -91,7 +91,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         node, g = sums.pop(-heappop(ages))
         if g.shape != node.value.shape:
             g = fit(g, node)
-        if hooked and node.born in hooked:
+        if hooked and id(node) in hooked:
             g = _in_dtype(changed_by_hooks(node, g), node)
         yield node, g
         if until and node in until and node is not output:

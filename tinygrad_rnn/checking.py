@@ -5,7 +5,6 @@
 """
 
 import linecache
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +18,7 @@ from tinygrad_rnn.checks import positive
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.descriptions import calling_line, describe
 from tinygrad_rnn.errors import AnomalyError, GradientError
-from tinygrad_rnn.observer import Observer, observer
+from tinygrad_rnn.observer import Notes, Observer, observer
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
@@ -149,11 +148,11 @@ class _AnomalyDetector(Observer):
     """Checks every value as it is made, and every cotangent, and remembers which line made which node."""
 
     def __init__(self) -> None:
-        self._lines: dict[int, tuple[str, int, weakref.ref]] = {}  # by the number that a node is born with
+        self._lines = Notes()  # of each node, the file and the line
 
     def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
-        line, born, lines = calling_line(), node.born, self._lines
-        lines[born] = *line, weakref.ref(node, lambda _: lines.pop(born))
+        line = calling_line()
+        self._lines.add(node, line)
         if _finite(node.value):
             return
         for x in inputs:
@@ -183,7 +182,8 @@ class _AnomalyDetector(Observer):
         return AnomalyError(f"the gradient of {x}, passed back by {by} through its input {i}, {what}; {made}")
 
     def _at(self, node: Tensor) -> str:
-        return f", made at {_line(*self._lines[node.born][:2])}" if node.born in self._lines else ""
+        line = self._lines.of(node)
+        return f", made at {_line(*line)}" if line else ""
 
 
 def _finite(values: np.ndarray) -> bool:

@@ -14,33 +14,20 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.observer import leaves_the_graph
+from tinygrad_rnn.observer import Notes, leaves_the_graph
 
 if TYPE_CHECKING:
     from tinygrad_rnn.tensor import Tensor
 
 
-class Loan:
-    """An array that a leaf has lent, and the copy of it that graphs hold meanwhile."""
-
-    __slots__ = ("copy",)
-
-    def __init__(self, copy: np.ndarray):
-        self.copy = copy
-        loans.add(id(self))
-
-    def __del__(self) -> None:
-        loans.discard(id(self))
-
-
-loans: set[int] = set()  # those that there are: as long as there is none, nobody asks for a leaf's own
+loans = Notes()  # of each leaf that has lent its array, the copy of it that graphs hold meanwhile
 
 
 def look_at_data(x: Tensor) -> np.ndarray:
     """A view of the value, of a leaf to write to as well: graphs that were made of it keep what it was."""
     leaves_the_graph("data", x=x)
-    if x.primitive is None and x.loan is None:
-        x.loan = Loan(x.value)  # which graphs may hold already
+    if x.primitive is None and id(x) not in loans:
+        loans.add(x, x.value)  # which graphs may hold already
         x.value = x.value.copy()
     view = x.value.view()
     view.setflags(write=x.primitive is None)
@@ -51,14 +38,15 @@ def set_data(leaf: Tensor, data: Any) -> None:
     """Give a leaf other data, of its shape; graphs that were made of it keep what it was."""
     if leaf.primitive is not None:
         raise ValueError(f"{describe(leaf)} was made by {leaf.primitive.name}; only the data of a leaf can be set")
-    if leaf.loan and isinstance(data, np.ndarray) and data.__array_interface__ == leaf.value.__array_interface__:
+    if id(leaf) in loans and getattr(data, "__array_interface__", None) == leaf.value.__array_interface__:
         return  # as after t.data -= x, which has changed it in place
     value = checks.real_array(data)
     if value.shape != leaf.shape:
         raise ShapeError(f"the data of {describe(leaf)} cannot have the shape {value.shape}; make a new Tensor")
     if leaf.requires_grad and value.dtype.kind != "f":
         raise TypeError(f"the data of {describe(leaf)}, which requires a gradient, cannot be {value.dtype}")
-    leaf.value, leaf.loan = value, None
+    leaf.value = value
+    loans.pop(id(leaf), None)
 
 
 def array_to_hold(x: Tensor, inputs: tuple[Tensor, ...]) -> np.ndarray:
@@ -67,15 +55,15 @@ def array_to_hold(x: Tensor, inputs: tuple[Tensor, ...]) -> np.ndarray:
     To be called while the leaf and the tuple of the primitive's arguments refer to the array, the tuple once for each
     input that is this leaf: whatever else refers to it has been lent it.
     """
-    if x.loan is None:
+    if id(x) not in loans:
         return x.value
     known = 2 + [y is x for y in inputs].count(True)  # 2 are the leaf and the call of getrefcount itself
     if sys.getrefcount(x.value) == known:
-        x.loan = None
+        del loans[id(x)]
         return x.value
-    if not np.array_equal(x.loan.copy, x.value):
-        x.loan.copy = x.value.copy()  # one for all uses before the next change
-    return x.loan.copy
+    if not np.array_equal(loans.of(x), x.value):
+        loans.add(x, x.value.copy())  # one for all uses before the next change
+    return loans.of(x)
 
 
 def check_unchanged(node: Tensor) -> None:

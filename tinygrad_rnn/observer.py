@@ -67,7 +67,20 @@ def tracing() -> bool:
     return (observer.get() or Observer).traces
 
 
-hooked: set[int] = set()  # the numbers of the Tensors that were given hooks: as long as there is none, no sweep asks
+class Notes(dict[int, tuple[Any, weakref.ref]]):
+    """Notes on objects, by their ids, kept as long as these live; while there is none, nobody needs to look."""
+
+    def add(self, x: Any, note: Any = None) -> None:
+        """Note something of an object, in the place of what was noted before; it must not refer to the object."""
+        key = id(x)
+        self[key] = note, weakref.ref(x, lambda _: self.pop(key, None))
+
+    def of(self, x: Any) -> Any:
+        """What is noted of an object, or None."""
+        return self[id(x)][0] if id(x) in self else None
+
+
+hooked = Notes()  # of the Tensors that were given hooks, nothing but that: as long as there is none, no sweep asks
 
 
 def register_hook(x: Any, hook: Callable[[Tensor], Any]) -> SimpleNamespace:
@@ -86,10 +99,9 @@ def register_hook(x: Any, hook: Callable[[Tensor], Any]) -> SimpleNamespace:
     instance("register_hook(hook)", hook, Callable, "a function of the gradient")
     if not x.requires_grad:
         raise ValueError(f"register_hook(hook): {describe(x)} does not require a gradient")
-    if x.born not in hooked:
+    if id(x) not in hooked:
         x.hooks = {}
-        hooked.add(x.born)
-        weakref.finalize(x, hooked.discard, x.born).atexit = False
+        hooked.add(x)
     hooks, key = x.hooks, object()  # one function may be there twice
     hooks[key] = hook
     return SimpleNamespace(remove=lambda: hooks.pop(key, None))
@@ -97,7 +109,7 @@ def register_hook(x: Any, hook: Callable[[Tensor], Any]) -> SimpleNamespace:
 
 def hooks_of(x: Any) -> list[Callable]:
     """The hooks of a Tensor."""
-    return [*x.hooks.values()] if x.born in hooked else []
+    return [*x.hooks.values()] if id(x) in hooked else []
 
 
 def changed_by_hooks(x: Any, g: Any) -> Any:

@@ -14,7 +14,6 @@ parameter that is frozen, with requires_grad set to False, is neither changed no
 
 import math
 import sys
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -25,6 +24,7 @@ from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.interop import missing
 from tinygrad_rnn.nn.module import Module, refuse_differences
+from tinygrad_rnn.observer import Notes
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
@@ -325,7 +325,7 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
         scale = max_norm / norm(np.asarray(g / largest) for g in gradients.values())  # finite where the norm overflows
         for p, g in gradients.items():
             p.grad = np.asarray(g / largest * scale)
-            _remember(p.grad, f"clipped, × {max_norm / before:.3g}")
+            _clippings.add(p.grad, f"clipped, × {max_norm / before:.3g}")
     return before
 
 
@@ -345,16 +345,11 @@ def clip_grad_value(params: Parameters, limit: float) -> float:
     for p, g in gradients.items():
         p.grad = np.asarray(np.clip(g, -limit, limit))
         if beyond := int(np.sum(np.abs(g) > limit)):
-            _remember(p.grad, f"clipped, {beyond} of {p.size}")
+            _clippings.add(p.grad, f"clipped, {beyond} of {p.size}")
     return norm(gradients.values())
 
 
-_clippings: dict[int, str] = {}  # by the id of a clipped gradient, as long as it lives: what was done to it
-
-
-def _remember(gradient: Any, what: str) -> None:
-    _clippings[id(gradient)] = what
-    weakref.finalize(gradient, _clippings.pop, id(gradient)).atexit = False
+_clippings = Notes()  # of each clipped gradient, what was done to it
 
 
 def clipping(p: Tensor) -> str:
@@ -366,7 +361,7 @@ def clipping(p: Tensor) -> str:
     >>> tg.optim.clipping(x)
     'clipped, × 0.2'
     """
-    return _clippings.get(id(p.grad), "")
+    return _clippings.of(p.grad) or ""
 
 
 def _largest(arrays: Iterable[np.ndarray]) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_rnn import checks, malloc, primitives  # noqa: F401 - malloc is set as soon as there are arrays
 from tinygrad_rnn.context import recording, step_and_layer, temporarily
-from tinygrad_rnn.data_guard import Loan, array_to_hold, loans, look_at_data, set_data
+from tinygrad_rnn.data_guard import array_to_hold, loans, look_at_data, set_data
 from tinygrad_rnn.descriptions import describe, refusal
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
@@ -89,7 +89,7 @@ def _run(primitive: primitives.Primitive, inputs: tuple[Tensor, ...], arguments:
         node.step, node.layer = _step_and_layer()
         node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
         node._requires_grad = True
-        node.name = node._grad = node.loan = None
+        node.name = node._grad = None
     else:
         node._begin(value if value.base is None else value.copy("K"))  # a leaf has an array of its own
     if observing is not None:
@@ -136,7 +136,6 @@ class Tensor:
     Attributes:
         data: the value as a NumPy array, to read, and on a leaf to write.
         value: the very array, for the engine; what is written to it changes every graph that holds it, unnoticed.
-        loan: on a leaf, the views of its array that have been handed out to write to, or None.
         grad: dL/d(this) as a NumPy array, accumulated by `backward`; None before any, and always None on nodes.
             What is set has the shape of the Tensor, and becomes an array of its dtype.
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
@@ -159,7 +158,7 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_grad", "_requires_grad", "arguments", "born", "hooks", "inputs", "is_cut",
-                 "is_parameter", "layer", "loan", "name", "primitive", "step", "value")  # fmt: skip
+                 "is_parameter", "layer", "name", "primitive", "step", "value")  # fmt: skip
 
     def _begin(self, value: np.ndarray) -> None:
         """Become a leaf, of an array that belongs to no other."""
@@ -169,7 +168,6 @@ class Tensor:
         self.inputs: tuple[Tensor, ...] = ()
         self.arguments: tuple[Any, ...] = ()
         self.name: str | None = None
-        self.loan: Loan | None = None
         self._grad: np.ndarray | None = None
         self._requires_grad = self.is_cut = self.is_parameter = False
 
