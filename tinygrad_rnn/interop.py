@@ -18,16 +18,60 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_rnn import choices, primitives
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe, warn_of_lost_gradient
 from tinygrad_rnn.observer import leaves_the_graph, register_hook, tracing
+from tinygrad_rnn.primitives import INPUT, Primitive, getitem
 from tinygrad_rnn.tensor import Tensor, bare, record
+
+# Tests and choices, such as x > y and argmax: primitives through which no gradient flows, and which stand in the trace
+# of a program only; in other graphs their results are arrays.
+
+
+def _over(test: Callable, x: np.ndarray, axis: Any, keepdims: bool) -> Any:
+    """A test or a choice over an axis, or over all axes; only argsort does not take `keepdims`."""
+    return test(x, axis=axis, **({"keepdims": keepdims} if keepdims else {}))
+
+
+def _one_hot(x: np.ndarray, count: int) -> np.ndarray:
+    """For each class number in x, which of so many classes it is."""
+    hot = x[..., None] == np.arange(count)
+    if np.count_nonzero(hot) != x.size:
+        outside = x[(x < 0) | (x >= count)]
+        raise ValueError(f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {outside[0]}")
+    return hot
+
+
+def _word_number(x: np.ndarray, count: int) -> np.ndarray:
+    """x, if it is numbers of so many words."""
+    if x.dtype.kind not in "iu" or np.any((x < 0) | (x >= count)):
+        raise ValueError(f"Embedding: word numbers are 0 to {count - 1}, not {x.dtype} from {np.min(x)} to {np.max(x)}")
+    return x
+
+
+TESTS: dict[Any, Primitive] = {
+    test: Primitive(test.__name__, test, written, argument_names=("x", "y")[: test.nin], by_element=True)
+    for test, written in [
+        (np.equal, "{x} = {y}"), (np.not_equal, "{x} ≠ {y}"), (np.less, "{x} < {y}"), (np.less_equal, "{x} ≤ {y}"),
+        (np.greater, "{x} > {y}"), (np.greater_equal, "{x} ≥ {y}"), (np.logical_and, "{x} and {y}"),
+        (np.logical_or, "{x} or {y}"), (np.logical_xor, "either {x} or {y}"), (np.logical_not, "not {x}"),
+        (np.bitwise_and, "{x} and {y}"), (np.bitwise_or, "{x} or {y}"), (np.bitwise_xor, "either {x} or {y}"),
+        (np.invert, "not {x}"), (np.isnan, "isnan({x})"), (np.isinf, "isinf({x})"), (np.isfinite, "isfinite({x})"),
+        (np.signbit, "signbit({x})"),
+    ]
+}  # fmt: skip
+_OVER_AN_AXIS = (np.any, np.all, np.argmax, np.argmin, np.argsort)
+TESTS |= {
+    test: Primitive(test.__name__, functools.partial(_over, test), f"{test.__name__}({{x}})", argument_names=("x",))
+    for test in _OVER_AN_AXIS
+}
+TESTS["one_hot"] = Primitive("one_hot", _one_hot, "one_hot({x})", argument_names=("x",))
+TESTS["word_number"] = Primitive("word_number", _word_number, "{x}", argument_names=("x",))
 
 
 def record_test(test: Callable | str, *inputs: Any, static: tuple = ()) -> Any:
     """The result of a comparison, a test or a choice: an array, through which no gradient flows; in a trace, a node."""
-    primitive = choices.TESTS[test]
+    primitive = TESTS[test]
     if not tracing():
         return np.asarray(primitive.forward(*map(bare, inputs), *static))[()]  # of pandas' objects too
     with temporarily(recording, False):
@@ -55,14 +99,12 @@ def _tested(test: Callable) -> Callable:
     return lambda *inputs: record_test(test, *inputs)
 
 
-def _over(test: Callable, default: int | None) -> Callable:
-    """A choice or a test over an axis, which a program follows as it does a comparison."""
+def _tested_over(test: Callable, default: int | None) -> Callable:
     return lambda x, axis=default, keepdims=False: record_test(test, x, static=(axis, keepdims))
 
 
-NUMPY_FUNCTIONS: dict[Callable, Callable] = {test: _tested(test) for test in choices.TESTS}
-NUMPY_FUNCTIONS |= {test: _over(test, None) for test in (np.all, np.any, np.argmax, np.argmin)}
-NUMPY_FUNCTIONS |= {np.argsort: _over(np.argsort, -1)}
+NUMPY_FUNCTIONS: dict[Callable, Callable] = {test: _tested(test) for test in TESTS}
+NUMPY_FUNCTIONS |= {test: _tested_over(test, -1 if test is np.argsort else None) for test in _OVER_AN_AXIS}
 NUMPY_FUNCTIONS |= {function: on_values(function) for function in (
     np.allclose, np.argpartition, np.argwhere, np.array2string, np.array_equal, np.array_equiv, np.array_repr,
     np.array_str, np.count_nonzero, np.digitize, np.flatnonzero, np.isclose, np.isin, np.isneginf, np.isposinf,
@@ -162,7 +204,7 @@ def _as_numpy_reads_it(function: Callable, arguments: tuple, keywords: dict) -> 
 def __getitem__(self: Tensor, index: Any) -> Tensor:
     inputs = [self]
     index = _recorded_index(index, inputs)
-    return record(primitives.getitem, tuple(inputs), index)
+    return record(getitem, tuple(inputs), index)
 
 
 def _recorded_index(index: Any, inputs: list[Tensor]) -> Any:
@@ -173,7 +215,7 @@ def _recorded_index(index: Any, inputs: list[Tensor]) -> Any:
         if index.dtype.kind not in "iu":  # a mask decides about the shape
             return index.numpy()
         inputs.append(index)
-        return primitives.INPUT
+        return INPUT
     if isinstance(index, list):
         return np.array(index, dtype=None if index else int)
     if isinstance(index, slice):

@@ -10,8 +10,8 @@ from own_nets import OWN_NETS
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import sweep, topological_order
 from tinygrad_rnn.checking import samples
-from tinygrad_rnn.choices import TESTS
 from tinygrad_rnn.draw.computation import RUNTIME, Computation
+from tinygrad_rnn.interop import TESTS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tensor import Tensor, record
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from programs import eager
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import choices, primitives
+from tinygrad_rnn import interop, primitives
 from tinygrad_rnn.checking import samples
-from tinygrad_rnn.choices import TESTS
 from tinygrad_rnn.context import time_step
+from tinygrad_rnn.interop import TESTS
 from tinygrad_rnn.primitives import TABLE, Primitive
 from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.source import written
@@ -794,7 +794,7 @@ def test_whole_numbers_of_other_kinds_are_written_as_python_s_own(function):
 )
 def test_what_numpy_lacks_is_written_as_it_runs(name):
     """The text that comes with the package, which may be installed without its source, is that of the table."""
-    function = getattr(primitives, f"_{name}", getattr(choices, f"_{name}", AS_TRACED.forward))
+    function = getattr(primitives, f"_{name}", getattr(interop, f"_{name}", AS_TRACED.forward))
     source = inspect.getsource(function)
     assert source in (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8")
 

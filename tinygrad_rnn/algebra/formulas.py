@@ -18,7 +18,7 @@ from tinygrad_rnn.algebra import trees
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.reading import read
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, number, plus, symbol, times
-from tinygrad_rnn.choices import TESTS
+from tinygrad_rnn.interop import TESTS
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor
 

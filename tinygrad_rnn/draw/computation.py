@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.choices import TESTS
 from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.interop import TESTS
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.primitives import TABLE, filled, getitem, scatter
