@@ -7,15 +7,12 @@ All take Tensors, and whatever can become one: numbers, nested lists and arrays.
 an IndexError or a TypeError that names the function, the Tensors with their shapes and, in a net, the layer and step.
 """
 
-import builtins
 import dataclasses
 import functools
 import itertools
 import math
-import operator
 import re
 import string
-import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -230,10 +227,7 @@ def kron(a: Any, b: Any) -> Tensor:
     >>> tg.kron([1, 10], [1, 2])
     Tensor([ 1,  2, 10, 20])
     """
-    ndim = builtins.max(np.ndim(a), np.ndim(b))
-    a, b = (reshape(x, (1,) * (ndim - np.ndim(x)) + np.shape(x)) for x in (a, b))
-    product = expand_dims(a, tuple(range(1, 2 * ndim, 2))) * expand_dims(b, tuple(range(0, 2 * ndim, 2)))
-    return reshape(product, tuple(map(operator.mul, a.shape, b.shape)))
+    return _arranged(a, np.kron, np.ones(np.shape(b), int)) * tile(b, np.shape(a))
 
 
 def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
@@ -282,7 +276,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     if len(terms) != len(xs):
         raise ShapeError(f"einsum({subscripts!r}): {len(terms)} operands are needed, not {len(xs)}")
     dots = [x.ndim - len(term) + 3 if "..." in term else 0 for term, x in zip(terms, xs, strict=True)]
-    ellipsis = "".join([c for c in string.ascii_letters if c not in subscripts][: builtins.max(dots)])
+    ellipsis = "".join([c for c in string.ascii_letters if c not in subscripts][: np.max(dots)])
     if not arrow:
         output = "..." + "".join(sorted(c for c in set(inputs) - {",", "."} if inputs.count(c) == 1))
     if ellipsis and "..." not in output:
@@ -316,7 +310,7 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     Tensor([2., 3.])
     """
     total = sum(x, axis, keepdims)
-    return total / (np.size(x) / builtins.max(total.size, 1))
+    return total / (np.size(x) / (total.size or 1))
 
 
 def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
@@ -327,7 +321,7 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
     """
     away = square(x - mean(x, axis, keepdims=True))
     total = sum(away, axis, keepdims)
-    return total / float(builtins.max(away.size / builtins.max(total.size, 1) - ddof, 0.0))
+    return total / float(np.maximum(away.size / (total.size or 1) - ddof, 0.0))
 
 
 def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
@@ -402,8 +396,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     x = _widened(as_tensor(x))
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
     for a in primitives.axes_of(axis, x.ndim) if x.ndim else ():
-        factors = _slices(x, a)
-        x = functools.reduce(multiply, factors) if factors else exp(sum(x, a, keepdims=True))
+        x = functools.reduce(multiply, _slices(x, a)) if x.shape[a] else exp(sum(x, a, keepdims=True))
     return x if x.shape == shape else reshape(x, shape)
 
 
@@ -415,7 +408,7 @@ def cumprod(x: Any, axis: int | None = None) -> Tensor:
     """
     x = _widened(as_tensor(x))
     x, axis = (ravel(x), 0) if axis is None else (atleast_1d(_fits(x, np.cumprod, axis)), axis)
-    return concatenate(list(itertools.accumulate(_slices(x, axis), multiply)) or [x], axis)
+    return concatenate([*itertools.accumulate(_slices(x, axis), multiply)] or [x], axis)
 
 
 def _widened(x: Tensor) -> Tensor:
@@ -764,7 +757,7 @@ def primitive(
     if not checks.instance("primitive(name, ...)", name, str, "a string").isidentifier():
         raise ValueError(f"{call}: the name is an identifier, such as softsign")
     vjps = [rule[0] if isinstance(rule, tuple) and len(rule) == 2 else rule for rule in rules]
-    if not callable(forward) or not vjps or not all(isinstance(vjp, types.FunctionType) for vjp in vjps):
+    if not callable(forward) or not vjps or not all(hasattr(vjp, "__code__") for vjp in vjps):
         wanted = "a forward function is needed, and for each input a function vjp(g, ans, *arguments)"
         raise TypeError(f"{call}: {wanted}, or a pair of it and how its derivative is written")
     row = primitives.row(name, forward, written, *rules)
