@@ -17,7 +17,7 @@ from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.naming import last_step
-from tinygrad_rnn.nn import init
+from tinygrad_rnn.nn.init import Rng, glorot, orthogonal
 from tinygrad_rnn.nn.module import Letters, Module, Parameter
 from tinygrad_rnn.tensor import Tensor, as_tensor
 
@@ -82,9 +82,7 @@ class Cell(Module, Generic[State]):
     state_names: tuple[str, ...] = ("h",)
     gates: tuple[str, ...] = ("",)
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, rng: init.Rng = None, name: str | None = None
-    ):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, rng: Rng = None, name: str | None = None):
         call = type(self).__name__
         self.input_size = D = whole(call, "input_size", input_size, 1)
         self.hidden_size = H = whole(call, "hidden_size", hidden_size, 1)
@@ -92,8 +90,8 @@ class Cell(Module, Generic[State]):
         self.layer: int | None = None
         rng = np.random.default_rng(rng)
         for gate in self.gates:
-            self.add_parameter("W" + gate, init.glorot(rng, (H, D)))
-            self.add_parameter("U" + gate, init.orthogonal(rng, H))
+            self.add_parameter("W" + gate, glorot(rng, (H, D)))
+            self.add_parameter("U" + gate, orthogonal(rng, H))
             self.add_parameter("b" + gate, np.zeros(H) if bias else None)
 
     if TYPE_CHECKING:
@@ -229,9 +227,7 @@ class RNNCell(Cell[Tensor]):
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """h(t) = f(ĥ(t))."""
-        h_hat = linear(self.W, x) + linear(self.U, h)
-        if self.b is not None:
-            h_hat = h_hat + self.b
+        h_hat = _biased(linear(self.W, x) + linear(self.U, h), self.b)
         h_hat.name = self.letters["ĥ"]
         return NONLINEARITIES[self.nonlinearity](h_hat)
 

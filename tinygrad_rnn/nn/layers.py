@@ -10,7 +10,7 @@ from tinygrad_rnn.checks import instance, number, positive, whole
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.interop import record_test
 from tinygrad_rnn.naming import label
-from tinygrad_rnn.nn import init
+from tinygrad_rnn.nn.init import Rng, glorot
 from tinygrad_rnn.nn.module import Letters, Module, Parameter
 from tinygrad_rnn.tensor import Tensor, as_tensor
 
@@ -33,13 +33,11 @@ class Linear(Module):
     ((1,), (5, 1))
     """
 
-    def __init__(
-        self, input_size: int, output_size: int, bias: bool = True, rng: init.Rng = None, name: str | None = None
-    ):
+    def __init__(self, input_size: int, output_size: int, bias: bool = True, rng: Rng = None, name: str | None = None):
         self.letters = Letters("Linear", name)
         self.input_size = whole("Linear", "input_size", input_size, 1)
         self.output_size = whole("Linear", "output_size", output_size, 1)
-        self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name=self.letters["V"])
+        self.V = Parameter(glorot(np.random.default_rng(rng), (output_size, input_size)), name=self.letters["V"])
         self.c = Parameter(np.zeros(output_size), name=self.letters["c"]) if bias else None
 
     def __call__(self, h: Any) -> Tensor:
@@ -67,7 +65,7 @@ class Embedding(Module):
     (2, 3)
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, rng: init.Rng = None, name: str | None = None):
+    def __init__(self, num_embeddings: int, embedding_dim: int, rng: Rng = None, name: str | None = None):
         N = whole("Embedding", "num_embeddings", num_embeddings, 1)
         D = whole("Embedding", "embedding_dim", embedding_dim, 1)
         self.E = Parameter(np.random.default_rng(rng).standard_normal((N, D)), name=Letters("Embedding", name)["E"])
@@ -126,7 +124,7 @@ class Dropout(Module):
     ([0.0, 2.0], {1.0})
     """
 
-    def __init__(self, p: float = 0.5, rng: init.Rng = None):
+    def __init__(self, p: float = 0.5, rng: Rng = None):
         self.p = number("Dropout", "p", p, "a number from 0 to 1", 0, 1)
         self.rng = np.random.default_rng(rng)
 

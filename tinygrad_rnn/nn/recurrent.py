@@ -71,11 +71,10 @@ class Recurrent(Module, Generic[AnyCell]):
         except TypeError as error:
             raise TypeError(f"{error}{''.join(map(instead_of, options))}") from error
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, layers
-        for layer, cell in enumerate(self.cells, 1):
-            if layers > 1:
-                cell.layer = layer
-                for parameter in cell.parameters():
-                    parameter.layer = layer
+        for layer, cell in enumerate(self.cells if layers > 1 else [], 1):
+            cell.layer = layer
+            for parameter in cell.parameters():
+                parameter.layer = layer
 
     def __call__(
         self: Recurrent[Cell[State]], xs: Any, state: Sequence | None = None, lengths: Any = None
@@ -105,24 +104,22 @@ class Recurrent(Module, Generic[AnyCell]):
         name = type(self).__name__
         xs = _steps(name, xs)
         running = _running(name, lengths, xs)
-        times = _times(xs) if self.reverse else range(1, len(xs) + 1)
-        stride, first = (-1, times[-1]) if self.reverse else (1, 1)
         given = [None] * len(self.cells) if state is None else state
         if not isinstance(given, (list, tuple)) or len(given) != len(self.cells):
             raise ValueError(f"{name}(xs, state): the state is a list of {len(self.cells)}, one for each layer")
         shape, hs = xs[0].shape, []
         states = [cell.parts(entry, shape) for cell, entry in zip(self.cells, given, strict=True)]
-        if not self.reverse:  # the steps are counted from the state
-            first = 1 + max(last_step(h) for h, *_ in states)
-            times = range(first, first + len(xs))
+        start = 1 + max(last_step(h) for h, *_ in states)  # the steps are counted from the state
+        times = _times(xs)[::-1] if self.reverse else range(start, start + len(xs))
+        stride = -1 if self.reverse else 1
         if state is not None:
             _refuse_batch_first(name, xs, states[0][0].shape[:-1])
         for cell, parts in zip(self.cells, states, strict=True):
-            cell.check(shape, parts, first, first - stride)
+            cell.check(shape, parts, times[0], times[0] - stride)
             shape = parts[0].shape
         xs, outside = list(map(as_tensor, xs)), step_and_layer.get()  # inputs are of no layer
         try:
-            for x, t, on in zip(xs[::stride], times[::stride], running[::stride], strict=True):
+            for x, t, on in zip(xs[::stride], times, running[::stride], strict=True):
                 for layer, cell in enumerate(self.cells):
                     before = states[layer]
                     after = cell.advance(x, before, t)
