@@ -23,7 +23,7 @@ from tinygrad_rnn.descriptions import refusal
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.interop import NUMPY_FUNCTIONS, on_values
 from tinygrad_rnn.observer import observer
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, power, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, record
 
 __all__ = [
     "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
@@ -97,6 +97,21 @@ log2 = _of("The logarithm to base 2. >>> log2(8.0) -> 3.", lambda x: log(x) / ma
 log10 = _of("The logarithm to base 10. >>> log10(0.01) -> -2.", lambda x: log(x) / math.log(10.0))
 exp2 = _of("2^x. >>> exp2(3.0) -> 8.", lambda x: 2.0**x)
 log_sigmoid = _of("log σ(x); derivative 1 - σ(x). >>> log_sigmoid(0.0) -> -0.69314718", lambda x: -softplus(-x))
+
+
+_power = operation(primitives.power)
+
+
+def power(x: Any, exponent: Any) -> Tensor:
+    """x ** exponent; a square is a primitive of its own, as NumPy has it.
+
+    x and the exponent broadcast; where they do not, this raises a ShapeError.
+
+    >>> tg.power(2.0, 3.0)
+    Tensor(8.)
+    """
+    squared = type(exponent) in (int, float) and exponent == 2 and np.asarray(bare(x)).dtype.kind == "f"
+    return square(x) if squared else _power(x, exponent)
 
 
 def fmax(x: Any, y: Any) -> Tensor:
@@ -836,7 +851,19 @@ NUMPY_FUNCTIONS |= {
     np.full_like: lambda x, *how, **keywords: np.full_like(bare(x), *how, **keywords), np.real: positive,
 }  # fmt: skip
 
-# Methods: the same functions, with the Tensor as their first argument.
+# Operators and methods: the same functions, with the Tensor as their first argument, or as the second of an array + t.
+
+
+def _reflected(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+    return lambda x, y: function(y, x)
+
+
+for _name, _operator in {
+    "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "mod": mod, "matmul": matmul, "pow": power,
+}.items():  # fmt: skip
+    setattr(Tensor, f"__{_name}__", _operator)
+    setattr(Tensor, f"__r{_name}__", _reflected(_operator))
+Tensor.__neg__, Tensor.__pos__, Tensor.__abs__ = negative, positive, abs
 
 
 def astype(x: Tensor, dtype: Any) -> Tensor:

@@ -33,11 +33,11 @@ def _over(test: Callable, x: np.ndarray, axis: Any, keepdims: bool) -> Any:
     return test(x, axis=axis, **({"keepdims": keepdims} if keepdims else {}))
 
 
-def _one_hot(x: np.ndarray, count: int) -> np.ndarray:
-    """For each class number in x, which of so many classes it is."""
-    hot = x[..., None] == np.arange(count)
-    if np.count_nonzero(hot) != x.size:
-        outside = x[(x < 0) | (x >= count)]
+def _one_hot(x: np.ndarray, count: int, ignored: int | None) -> np.ndarray:
+    """For each class number in x, which of so many classes it is; none, where it is the ignored number."""
+    hot = (x[..., None] == np.arange(count)) & (x != ignored)[..., None]
+    if np.count_nonzero(hot) != np.count_nonzero(x != ignored):
+        outside = x[((x < 0) | (x >= count)) & (x != ignored)]
         raise ValueError(f"cross_entropy: class numbers are 0 to {count - 1} for {count} logits, not {outside[0]}")
     return hot
 

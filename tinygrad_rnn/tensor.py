@@ -97,25 +97,6 @@ def _run(primitive: primitives.Primitive, inputs: tuple[Tensor, ...], arguments:
     return node
 
 
-def power(x: Any, exponent: Any) -> Tensor:
-    """x ** exponent; a square is a primitive of its own, as NumPy has it.
-
-    x and the exponent broadcast; where they do not, this raises a ShapeError.
-
-    >>> tg.power(2.0, 3.0)
-    Tensor(8.)
-    """
-    squared = type(exponent) in (int, float) and exponent == 2 and np.asarray(bare(x)).dtype.kind == "f"
-    return _square(x) if squared else _power(x, exponent)
-
-
-_square, _power = operation(primitives.square), operation(primitives.power)
-
-
-def _reflected(operator: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
-    return lambda x, y: operator(y, x)
-
-
 def _property(get: Callable[[Tensor], _Value], doc: str) -> _Value:
     """A property, which a type checker takes for what it gives."""
     return property(get, doc=doc)  # type: ignore[return-value]
@@ -236,30 +217,10 @@ class Tensor:
         leaf.name, leaf.step, leaf.layer, leaf.is_cut = self.name, self.step, self.layer, self.requires_grad
         return leaf
 
-    # Operators: each records the primitive of its name
-
-    __add__ = operation(primitives.add)
-    __sub__ = operation(primitives.subtract)
-    __mul__ = operation(primitives.multiply)
-    __truediv__ = operation(primitives.divide)
-    __mod__ = operation(primitives.mod)
-    __matmul__ = operation(primitives.matmul)
-    __pow__ = power
-    __radd__ = _reflected(__add__)
-    __rsub__ = _reflected(__sub__)
-    __rmul__ = _reflected(__mul__)
-    __rtruediv__ = _reflected(__truediv__)
-    __rmod__ = _reflected(__mod__)
-    __rmatmul__ = _reflected(__matmul__)
-    __rpow__ = _reflected(__pow__)
-    __neg__ = operation(primitives.negative)
-    __pos__ = operation(primitives.identity)
-    __abs__ = operation(primitives.abs_)
-
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
-    # Further methods: backward.py adds `backward`; functions.py adds those that are its functions as they stand; and
-    # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text
+    # Further methods: backward.py adds `backward`; functions.py adds operators, and methods that are its functions as
+    # they stand; interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text
 
     if TYPE_CHECKING:
 
@@ -280,6 +241,8 @@ class Tensor:
         all = any = argmax = argmin = argsort = nonzero = register_hook = tolist = __float__ = __len__ = _to_any
         __array_ufunc__ = __array_function__ = __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = _to_any
         __xor__ = __invert__ = _to_any
+        __add__ = __sub__ = __mul__ = __truediv__ = __mod__ = __matmul__ = __pow__ = __neg__ = __pos__ = _to_tensor
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmod__ = __rmatmul__ = __rpow__ = __abs__ = _to_tensor
 
 
 def as_tensor(value: Any, beside: Any = None) -> Tensor:

@@ -89,18 +89,17 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum", ignore_inde
     >>> f"{tg.nn.cross_entropy([0.0, 0.0], 1).item():.4f}"
     '0.6931'
     """
-    z, y, rows = as_tensor(logits), as_tensor(targets), None
+    z, y = as_tensor(logits), as_tensor(targets)
+    count: Any = max(math.prod(z.shape[:-1]), 1)
     if z.name is None or (type(z.name) is Letter and z.name == "y"):  # as a dense layer calls what it makes
         label(z, Letter("logits"))
     if z.ndim == 0:
         raise ShapeError("cross_entropy: the logits have shape (), expected (K,) or (..., K), one for each class")
     if y.dtype.kind in "iu" and y.shape == z.shape[:-1]:
-        name = y.name or Letter("Y")
+        hot = as_tensor(record_test("one_hot", y, static=(z.shape[-1], ignore_index)).astype(z.dtype))
+        y = label(hot, y.name or Letter("Y"))
         if ignore_index is not None:
-            rows = as_tensor(y != ignore_index).astype(z.dtype)
-            y = F.where(rows, y, 0)
-        hot = as_tensor(record_test("one_hot", y, static=(z.shape[-1],)).astype(z.dtype))
-        y = _unless_named(hot if rows is None else hot * rows[..., None], name)
+            count = F.maximum(F.sum(y), 1.0)
     if y.shape != z.shape:
         wanted = f"class numbers (integers) of shape {z.shape[:-1]} or weights of shape {z.shape}"
         told = _exchanged(y, z) or _exchanged(y, z[..., 0])
@@ -110,7 +109,6 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum", ignore_inde
         total = -F.sum(y * F.where(y == 0, 0.0, F.log_softmax(z)), -1)
     else:
         total = record(primitives.cross_entropy, (z, y))
-    count = max(math.prod(z.shape[:-1]), 1) if rows is None else F.maximum(F.sum(rows), 1.0)
     return _reduced("cross_entropy", total, reduction, count)
 
 
