@@ -206,36 +206,36 @@ def _line(file: str, number: int) -> str:
     return f"{file}:{number}: {linecache.getline(file, number).strip()}"
 
 
-# Sample inputs by their shapes, or as they are, and static arguments: of primitives that work element by element, by
-# how many inputs they have, with every way in which shapes can broadcast; of reductions; in SAMPLES of each other row.
+# Sample arguments: inputs by their shapes, or as they are, then static arguments. Of primitives that work element by
+# element, by how many inputs they have, with every way in which shapes can broadcast; of reductions; in SAMPLES of each
+# other row.
 _BY_ELEMENT = {
-    1: [[()], [(0,)], [(3, 4)]],
-    2: [[(), ()], [(3,), ()], [(), (3,)], [(3, 4), (4,)], [(4,), (3, 4)], [(3, 1), (1, 4)], [(1,), (3,)],
-        [(2, 1, 3), (4, 1)], [(0, 3), (3,)], [(1, 2), (0, 1)]],
-    3: [[(3,), (3,), (3,)], [(2, 3), (3,), ()], [(), (2, 1), (3,)]],
+    1: [((),), ((0,),), ((3, 4),)],
+    2: [((), ()), ((3,), ()), ((), (3,)), ((3, 4), (4,)), ((4,), (3, 4)), ((3, 1), (1, 4)), ((1,), (3,)),
+        ((2, 1, 3), (4, 1)), ((0, 3), (3,)), ((1, 2), (0, 1))],
+    3: [((3,), (3,), (3,)), ((2, 3), (3,), ()), ((), (2, 1), (3,))],
 }  # fmt: skip
-_REDUCTION = [([(3, 4)], static) for static in [(None, False), (0, False), (-1, True), ((0, 1), True)]]
-_INDICES = [1, (slice(None), slice(1, None, 2)), (Ellipsis, None, 0), np.array([2, 0, 2]),
-            (np.array([0, 1]), np.array([3, 3]))]  # fmt: skip
-SAMPLES: dict[str, list[Any]] = {
-    "where": [([(3, 4), (4,), np.eye(3, 4) > 0], ())],
-    "matmul": [(shapes, ()) for shapes in [[(3,), (3,)], [(2, 3), (3,)], [(3,), (3, 2)], [(2, 3), (3, 4)],
-               [(3,), (2, 3, 4)], [(2, 4, 3), (3,)], [(2, 1, 4, 3), (5, 3, 2)]]],
-    "linear": [([(4, 3), (3,)], ()), ([(4, 3), (2, 3)], ()), ([(4, 3), (5, 2, 3)], ())],
-    "affine": [([(4, 3), (3,), (4, 4), (4,), (4,)], ()), ([(4, 3), (2, 3), (4, 5), (2, 5), (4,)], ())],
-    "outer": [([(4,), (3,)], ()), ([(2, 4), (2, 3)], ()), ([(5, 2, 4), (5, 2, 3)], ())],
-    "einsum": [([(3, 4), (4, 2)], ("ij,jk->ik",)), ([(3, 4)], ("ij->j",)), ([(1, 3), (2, 3)], ("ij,ij->ij",)),
-               ([(2, 3), (4, 3), (2, 5)], ("bi,hi,bk->h",))],
-    **{name: [([(3,)], (-1,)), ([(3, 4)], (0,)), ([(3, 4)], (-1,))] for name in ("softmax", "log_softmax", "cumsum")},
-    "cross_entropy": [([(3,), (3,)], ()), ([(2, 3), (2, 3)], ())],
-    "reshape": [([(3, 4)], ((2, 6),)), ([(3, 4)], (-1,))],
-    "transpose": [([(3, 4)], (None,)), ([(2, 3, 4)], ((1, 2, 0),))],
-    "broadcast_to": [([(3, 1)], ((2, 3, 4),))],
-    "getitem": [([(3, 4)], (index,)) for index in _INDICES],
-    "scatter": [([(2, 4)], (slice(0, 2), (3, 4))), ([(3, 4)], (np.array([2, 0, 2]), (3, 4)))],
-    "astype": [([(3, 4)], (np.dtype(np.float64),))],
-    "concatenate": [([(2, 3), (1, 3)], (0,)), ([(2, 3), (2, 1), (2, 2)], (-1,))],
-    "stack": [([(3, 2), (3, 2)], (0,)), ([(3, 2), (3, 2), (3, 2)], (-1,))],
+_REDUCTION = [((3, 4), None, False), ((3, 4), 0, False), ((3, 4), -1, True), ((3, 4), (0, 1), True)]
+SAMPLES: dict[str, list[tuple]] = {
+    "where": [((3, 4), (4,), np.eye(3, 4) > 0)],
+    "matmul": [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((3,), (2, 3, 4)), ((2, 4, 3), (3,)),
+               ((2, 1, 4, 3), (5, 3, 2))],
+    "linear": [((4, 3), (3,)), ((4, 3), (2, 3)), ((4, 3), (5, 2, 3))],
+    "affine": [((4, 3), (3,), (4, 4), (4,), (4,)), ((4, 3), (2, 3), (4, 5), (2, 5), (4,))],
+    "outer": [((4,), (3,)), ((2, 4), (2, 3)), ((5, 2, 4), (5, 2, 3))],
+    "einsum": [((3, 4), (4, 2), "ij,jk->ik"), ((3, 4), "ij->j"), ((1, 3), (2, 3), "ij,ij->ij"),
+               ((2, 3), (4, 3), (2, 5), "bi,hi,bk->h")],
+    **{name: [((3,), -1), ((3, 4), 0), ((3, 4), -1)] for name in ("softmax", "log_softmax", "cumsum")},
+    "cross_entropy": [((3,), (3,)), ((2, 3), (2, 3))],
+    "reshape": [((3, 4), (2, 6)), ((3, 4), -1)],
+    "transpose": [((3, 4), None), ((2, 3, 4), (1, 2, 0))],
+    "broadcast_to": [((3, 1), (2, 3, 4))],
+    "getitem": [((3, 4), index) for index in (1, (slice(None), slice(1, None, 2)), (Ellipsis, None, 0),
+                np.array([2, 0, 2]), (np.array([0, 1]), np.array([3, 3])))],
+    "scatter": [((2, 4), slice(0, 2), (3, 4)), ((3, 4), np.array([2, 0, 2]), (3, 4))],
+    "astype": [((3, 4), np.dtype(np.float64))],
+    "concatenate": [((2, 3), (1, 3), 0), ((2, 3), (2, 1), (2, 2), -1)],
+    "stack": [((3, 2), (3, 2), 0), ((3, 2), (3, 2), (3, 2), -1)],
 }  # fmt: skip
 
 
@@ -245,19 +245,17 @@ def samples(primitive: Primitive) -> Iterator[tuple[list[np.ndarray], tuple]]:
     Raises:
         ValueError: the primitive works neither by element nor over an axis, and has no sample shapes of its own.
     """
-    found: list[Any] | None = _REDUCTION if primitive.reduction else SAMPLES.get(primitive.name)
-    if found is None and primitive.by_element:
-        found = [(shapes, ()) for shapes in _BY_ELEMENT.get(len(primitive.vjps), ())]
+    count = -1 if primitive.variadic else len(primitive.vjps)  # of inputs
+    by_kind = _REDUCTION if primitive.reduction else _BY_ELEMENT.get(count) if primitive.by_element else None
+    found = SAMPLES.get(primitive.name, by_kind)
     if not found:
         raise ValueError(f"samples of {primitive.name}: give the shapes of its inputs in checking.SAMPLES")
-    for shapes, static in found:
-        rng = np.random.default_rng(0)
-        inputs = [
-            x if isinstance(x, np.ndarray) else rng.uniform(0.5, 1.5, x) * rng.choice([-1.0, 1.0], x) for x in shapes
-        ]
+    for sample in found:
+        rng, given, static = np.random.default_rng(0), sample[:count], sample[count:]
+        xs = [x if np.ndim(x) > 1 else rng.uniform(0.5, 1.5, x) * rng.choice([-1.0, 1.0], x) for x in given]
         with np.errstate(invalid="ignore"):
-            is_real = not np.isnan(primitive.forward(*inputs, *static)).any()
-        yield (inputs if is_real else [*map(np.abs, inputs)]), static
+            is_real = not np.isnan(primitive.forward(*xs, *static)).any()
+        yield (xs if is_real else [*map(np.abs, xs)]), static
 
 
 def check_primitive(name: str, order: int = 1) -> float:
