@@ -209,13 +209,13 @@ def _line(file: str, number: int) -> str:
 # Sample arguments: inputs by their shapes, or as they are, then static arguments. Of primitives that work element by
 # element, by how many inputs they have, with every way in which shapes can broadcast; of reductions; in SAMPLES of each
 # other row.
-_BY_ELEMENT = {
+_BY_ELEMENT: dict[int, list[tuple]] = {
     1: [((),), ((0,),), ((3, 4),)],
     2: [((), ()), ((3,), ()), ((), (3,)), ((3, 4), (4,)), ((4,), (3, 4)), ((3, 1), (1, 4)), ((1,), (3,)),
         ((2, 1, 3), (4, 1)), ((0, 3), (3,)), ((1, 2), (0, 1))],
     3: [((3,), (3,), (3,)), ((2, 3), (3,), ()), ((), (2, 1), (3,))],
 }  # fmt: skip
-_REDUCTION = [((3, 4), None, False), ((3, 4), 0, False), ((3, 4), -1, True), ((3, 4), (0, 1), True)]
+_REDUCTION: list[tuple] = [((3, 4), None, False), ((3, 4), 0, False), ((3, 4), -1, True), ((3, 4), (0, 1), True)]
 SAMPLES: dict[str, list[tuple]] = {
     "where": [((3, 4), (4,), np.eye(3, 4) > 0)],
     "matmul": [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((3,), (2, 3, 4)), ((2, 4, 3), (3,)),

@@ -276,11 +276,7 @@ def norm(arrays: Iterable[np.ndarray]) -> float:
     >>> tg.optim.norm([np.array([3.0]), np.array([4.0])])
     5.0
     """
-    arrays = [np.asarray(array, np.float64) for array in arrays]
-    largest = _largest(arrays)
-    if not 0.0 < largest < math.inf:
-        return largest
-    return largest * math.sqrt(sum(float(np.sum((array / largest) ** 2)) for array in arrays))
+    return math.prod(_norm(arrays))
 
 
 def gradient_norm(params: Parameters) -> float:
@@ -319,12 +315,11 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     """
     max_norm = number("clip_grad_norm", "max_norm", max_norm, "a number of at least 0", 0)
     gradients = _finite_gradients("clip_grad_norm", params)
-    before = norm(gradients.values())
+    largest, relative = _norm(gradients.values())
+    before = largest * relative
     if before > max_norm:
-        largest = _largest(gradients.values())
-        scale = max_norm / norm(np.asarray(g / largest) for g in gradients.values())  # finite where the norm overflows
         for p, g in gradients.items():
-            p.grad = np.asarray(g / largest * scale)
+            p.grad = np.asarray(g / largest * (max_norm / relative))  # finite where the norm overflows
             _clippings.add(p.grad, f"clipped, × {max_norm / before:.3g}")
     return before
 
@@ -364,9 +359,13 @@ def clipping(p: Tensor) -> str:
     return _clippings.of(p.grad) or ""
 
 
-def _largest(arrays: Iterable[np.ndarray]) -> float:
-    """The largest magnitude of all elements."""
-    return float(np.max([np.max(np.abs(array), initial=0.0) for array in arrays], initial=0.0))
+def _norm(arrays: Iterable[np.ndarray]) -> tuple[float, float]:
+    """The largest magnitude of all elements, and their norm as a multiple of it."""
+    arrays = [np.asarray(array, np.float64) for array in arrays]
+    largest = float(np.max([np.max(np.abs(array), initial=0.0) for array in arrays], initial=0.0))
+    if not 0.0 < largest < math.inf:
+        return largest, 1.0
+    return largest, math.sqrt(sum(float(np.sum((array / largest) ** 2)) for array in arrays))
 
 
 def _listed(call: str, params: Parameters) -> list[Tensor]:
@@ -389,18 +388,16 @@ def _finite_gradients(call: str, params: Parameters) -> dict[Tensor, np.ndarray]
     return gradients
 
 
+_FINITE = "a finite number of at least 0", 0, sys.float_info.max
+_FRACTION = "a number of at least 0 and less than 1", 0, math.nextafter(1, 0)
+
+
 def _setting(call: str, name: str, value: Any) -> Any:
-    if name == "betas":
-        if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise ValueError(f"{call}(betas={value!r}): a pair of numbers is needed")
-        return tuple(_fraction(call, name, beta) for beta in value)
-    if name in ("alpha", "momentum"):
-        return _fraction(call, name, value)
-    return number(call, name, value, "a finite number of at least 0", 0, sys.float_info.max)
-
-
-def _fraction(call: str, name: str, value: Any) -> float:
-    return number(call, name, value, "a number of at least 0 and less than 1", 0, math.nextafter(1, 0))
+    if name != "betas":
+        return number(call, name, value, *(_FRACTION if name in ("alpha", "momentum") else _FINITE))
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{call}(betas={value!r}): a pair of numbers is needed")
+    return tuple([number(call, name, beta, *_FRACTION) for beta in value])
 
 
 vars()["__getattr__"] = missing.__get__(__name__)  # bound to this module; a type checker shall not know of it
