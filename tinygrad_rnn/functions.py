@@ -87,6 +87,7 @@ def _of(description: str, of_tensor: Callable[[Tensor], Tensor]) -> Callable[[An
     return _described(description, lambda x: of_tensor(as_tensor(x)))
 
 
+ravel = _of("All elements in one row. >>> ravel([[1, 2], [3, 4]]) -> [1, 2, 3, 4]", lambda x: reshape(x, (-1,)))
 reciprocal = _of("1 / x. >>> reciprocal(2.0) -> 0.5", lambda x: 1.0 / x)
 tan = _of("The tangent. >>> tan(1.0) -> 1.55740772", lambda x: sin(x) / cos(x))
 arcsin = _of("The inverse of sin. >>> arcsin(1.0) -> 1.57079633", lambda x: arctan2(x, sqrt(1.0 - x) * sqrt(1.0 + x)))
@@ -580,15 +581,6 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     (2, 2)
     """
     return record(primitives.stack, tuple(tensors), axis)
-
-
-def ravel(x: Any) -> Tensor:
-    """All elements in one row.
-
-    >>> tg.ravel([[1, 2], [3, 4]])
-    Tensor([1, 2, 3, 4])
-    """
-    return reshape(x, (-1,))
 
 
 # What only moves elements or axes: NumPy's own function, run on their numbers, says which goes where.

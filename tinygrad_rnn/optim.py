@@ -370,13 +370,10 @@ def _norm(arrays: Iterable[np.ndarray]) -> tuple[float, float]:
 
 def _listed(call: str, params: Parameters) -> list[Tensor]:
     """Parameters as a list in which each is once."""
-    if isinstance(params, Module):
-        params = params.parameters()
-    params = [params] if isinstance(params, Tensor) else params
-    listed = list(instance(f"{call}(params)", params, Iterable, "a module, or parameters,"))
-    for p in listed:
-        instance(f"{call}(params)", p, Tensor, "a parameter, as of net.parameters(),")
-    return list(dict.fromkeys(listed))
+    call = f"{call}(params)"
+    params = params.parameters() if isinstance(params, Module) else [params] if isinstance(params, Tensor) else params
+    listed = instance(call, params, Iterable, "a module, or parameters,")
+    return list(dict.fromkeys(instance(call, p, Tensor, "a parameter, as of net.parameters(),") for p in listed))
 
 
 def _finite_gradients(call: str, params: Parameters) -> dict[Tensor, np.ndarray]:

@@ -66,7 +66,6 @@ def operation(primitive: primitives.Primitive, description: str = "") -> Callabl
         return _run(primitive, (x, y), (x.value, y.value), x._requires_grad or y._requires_grad)
 
     function: Callable[..., Tensor] = unary if len(primitive.vjps) == 1 else binary
-    function.__name__ = function.__qualname__ = primitive.name
     function.__doc__ = description
     return function
 

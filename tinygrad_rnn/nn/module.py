@@ -118,12 +118,10 @@ class Module:
 
         A parameter that is shared is listed once, under its first path; so it is in `state_dict` and in files.
         """
-        paths: dict[Tensor, str] = {}
-        for path, parameter in self._own_parameters(vars(self)):
+        own, paths = self._own_parameters(vars(self)), dict[Tensor, str]()
+        inner = [(f"{path}.{name}", p) for path, part in self.named_modules() for name, p in part.named_parameters()]
+        for path, parameter in own + inner:
             paths.setdefault(parameter, path)
-        for path, module in self.named_modules():
-            for name, parameter in module.named_parameters():
-                paths.setdefault(parameter, f"{path}.{name}")
         return ((path, parameter) for parameter, path in paths.items())
 
     def parameters(self) -> list[Tensor]:
@@ -178,14 +176,12 @@ class Module:
 def refuse_differences(call: str, arrays: Mapping, expected: Mapping, any_real_dtype: bool = False) -> None:
     """Raise a ValueError that lists all in which arrays are not those expected: names, shapes and dtypes."""
     differences = [f"{name} is missing" for name in expected if name not in arrays]
-    for name, array in arrays.items():
-        if name not in expected:
-            differences.append(f"{name} is not a parameter")
-            continue
-        p = expected[name]
+    for name, p in expected.items():
+        array = arrays.get(name, p)
         fits = array.dtype.kind in "fiub" if any_real_dtype else array.dtype == p.dtype
         if array.shape != p.shape or not fits:
             differences.append(f"{name} is {array.dtype} {array.shape} and should be {p.dtype} {p.shape}")
+    differences += [f"{name} is not a parameter" for name in arrays if name not in expected]
     if differences:
         raise ValueError(f"{call}: {'; '.join(differences)}")
 

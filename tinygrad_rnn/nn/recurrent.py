@@ -214,9 +214,8 @@ class Bidirectional(Module, Generic[AnyCell]):
         Returns:
             hs: h(t) of both nets for each step, one behind the other; state: the pair of theirs.
         """
-        if state is None:
-            state = None, None
-        elif not isinstance(state, (list, tuple)) or len(state) != 2:
+        state = (None, None) if state is None else state
+        if not isinstance(state, (list, tuple)) or len(state) != 2:
             raise ValueError("Bidirectional(xs, state): the state is a pair, those of the nets forth and back")
         xs = [as_tensor(x) for x in _steps("Bidirectional", xs)]  # the same nodes for both
         (forth, first), (back, second) = self.forth(xs, state[0], lengths), self.back(xs, state[1], lengths)
