@@ -49,9 +49,8 @@ if TYPE_CHECKING:
     from tinygrad_rnn.nn import from_torch, load, save, to_torch
     from tinygrad_rnn.program import compile
 else:
-    _later = dict.fromkeys(["check_gradients", "detect_anomaly"], "tinygrad_rnn.checking")
-    _later |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "tinygrad_rnn.nn")
-    _later["compile"] = "tinygrad_rnn.program"
+    _later = {"check_gradients": "checking", "detect_anomaly": "checking", "compile": "program"}
+    _later |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "nn")
     _names = globals().pop("__all__")
     Tensor._repr_html_ = lambda x: import_module("tinygrad_rnn.draw.heatmap").in_notebook(x)  # in a notebook
 
@@ -62,12 +61,11 @@ else:
         """
         if name == "__all__":
             return [name for name in _names if name in globals() or __getattr__(name)]
-        if name in _later:
-            found = globals()[name] = getattr(import_module(_later[name]), name)
-            return found
-        if name in _names:
-            return import_module(f"tinygrad_rnn.{name}")
-        missing(__name__, name)
+        if name not in _names:
+            missing(__name__, name)
+        found = import_module(f"tinygrad_rnn.{_later.get(name, name)}")
+        globals()[name] = found = getattr(found, name) if name in _later else found
+        return found
 
     def __dir__() -> list[str]:
         return sorted(_names)

@@ -19,11 +19,16 @@ from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.nn.recurrent import Bidirectional, Recurrent
 from tinygrad_rnn.tensor import Tensor
 
-# The names in PyTorch, and the parameters, of layers without a state
+# PyTorch's name of each array, and the parameters that are stacked in it: of these classes alone, since a subclass may
+# have other equations. A bias that is there twice is the sum of two arrays; a GRU has another, c_n, in one of its gates.
 LAYOUTS: dict[type, dict[str, list[str]]] = {
     Linear: {"weight": ["V"], "bias": ["c"]}, Embedding: {"weight": ["E"]},
     LayerNorm: {"weight": ["gamma"], "bias": ["beta"]},
 }  # fmt: skip
+for _cell in (RNNCell, LSTMCell, GRUCell):
+    _W, _U, _b = ([letter + gate for gate in _cell.gates] for letter in "WUb")
+    _second = ["c_n" if letter == "b_n" else letter for letter in _b]
+    LAYOUTS[_cell] = {"weight_ih": _W, "weight_hh": _U, "bias_ih": _b, "bias_hh": _second}
 
 LARGEST = 2**24  # bytes of arrays that may have any shape
 
@@ -138,8 +143,7 @@ def from_torch(module: Module, state_dict: Any) -> None:
     >>> net = tg.nn.RNN(2, 3)
     >>> tg.from_torch(net, tg.to_torch(tg.nn.RNN(2, 3, rng=0)))
     """
-    if not isinstance(state_dict, Mapping) and hasattr(state_dict, "state_dict"):
-        state_dict = state_dict.state_dict()
+    state_dict = state_dict.state_dict() if hasattr(state_dict, "state_dict") else state_dict
     instance("from_torch(module, state_dict)", state_dict, Mapping, "a state dict")
     arrays = {name: _array(name, value) for name, value in state_dict.items()}
     parts = _parts_of("from_torch", module)
@@ -158,16 +162,8 @@ def from_torch(module: Module, state_dict: Any) -> None:
 
 
 def _layout(part: Any) -> dict[str, list[str]]:
-    """PyTorch's name of each array of a cell or a dense layer, and the parameters that are stacked in it.
-
-    A bias that is there twice is the sum of two arrays; a GRU has a second one, c_n, in one of its gates.
-    """
-    layout = LAYOUTS.get(type(part))
-    if layout is None:
-        W, U, b = ([letter + gate for gate in part.gates] for letter in "WUb")
-        second = ["c_n" if letter == "b_n" else letter for letter in b]
-        layout = {"weight_ih": W, "weight_hh": U, "bias_ih": b, "bias_hh": second}
-    return {name: letters for name, letters in layout.items() if getattr(part, letters[0]) is not None}
+    """The layout of a cell or a layer, as far as it has these parameters: a bias may be None."""
+    return {name: letters for name, letters in LAYOUTS[type(part)].items() if getattr(part, letters[0]) is not None}
 
 
 def _theirs(part: Module) -> dict[str, np.ndarray]:
@@ -199,8 +195,7 @@ def _ours(part: Module, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 def _parts_of(call: str, module: Module) -> list[tuple[str, str, Module]]:
     """Every cell and dense layer, as `_parts` gives them, if PyTorch has such cells and all parameters are theirs."""
     parts = list(_parts(instance(f"{call}(module)", module, Module, "a module"), ""))
-    kinds = (RNNCell, LSTMCell, GRUCell, *LAYOUTS)  # these alone: a subclass may have other equations
-    if own := [type(part).__name__ for *_, part in parts if type(part) not in kinds]:
+    if own := [type(part).__name__ for *_, part in parts if type(part) not in LAYOUTS]:
         raise ValueError(f"{call}: PyTorch has no {own[0]}")
     placed = {getattr(part, letter) for *_, part in parts for letters in _layout(part).values() for letter in letters}
     if others := [name for name, p in module.named_parameters() if p not in placed]:

@@ -270,8 +270,7 @@ def _refuse_batch_first(name: str, xs: list, rows: tuple[int, ...]) -> None:
 
 def _steps(name: str, xs: Any) -> list:
     """A sequence as the list of its steps, checked to be of one shape."""
-    scalar = isinstance(xs, (np.ndarray, Tensor)) and xs.ndim == 0
-    if scalar or isinstance(xs, str) or not isinstance(xs, (np.ndarray, Tensor, Sequence)):
+    if isinstance(xs, str) or not isinstance(xs, (np.ndarray, Tensor, Sequence)) or getattr(xs, "ndim", 1) == 0:
         raise TypeError(f"{name}(xs): a list of steps or an array with time first is needed, not a {type(xs).__name__}")
     if isinstance(xs, np.ndarray) and len(xs):
         return list(xs)
