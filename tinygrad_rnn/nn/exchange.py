@@ -20,7 +20,7 @@ from tinygrad_rnn.nn.recurrent import Bidirectional, Recurrent
 from tinygrad_rnn.tensor import Tensor
 
 # PyTorch's name of each array, and the parameters that are stacked in it: of these classes alone, since a subclass may
-# have other equations. A bias that is there twice is the sum of two arrays; a GRU has another, c_n, in one of its gates.
+# have other equations. A bias that is there twice is the sum of two arrays; a GRU has another, c_n, in one gate.
 LAYOUTS: dict[type, dict[str, list[str]]] = {
     Linear: {"weight": ["V"], "bias": ["c"]}, Embedding: {"weight": ["E"]},
     LayerNorm: {"weight": ["gamma"], "bias": ["beta"]},
