@@ -26,23 +26,15 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.naming import name_gradient
 from tinygrad_rnn.observer import changed_by_hooks, hooked, leaves_the_graph, observer
 from tinygrad_rnn.primitives import sum_ as sum_over
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, reached
 
 
 def topological_order(*outputs: Tensor) -> list[Tensor]:
     """Every Tensor that the outputs depend on, and they themselves, in the order in which they were made.
 
-    Inputs are older than what is made of them, so they come first. Nothing is recursive: depth is bounded by memory.
+    Inputs are older than what is made of them, so they come first.
     """
-    found = list(dict.fromkeys(outputs))
-    seen = set(found)
-    for node in found:  # which grows as it goes
-        for x in node.inputs:
-            if x not in seen:
-                seen.add(x)
-                found.append(x)
-    found.sort(key=attrgetter("born"))
-    return found
+    return sorted(reached(outputs), key=attrgetter("born"))
 
 
 def terms(node: Tensor, g: Any, i: int | None = None) -> list[tuple[Tensor, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, reached
 
 
 def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
@@ -34,15 +34,7 @@ def last_step(node: Tensor) -> int:
 
     A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
     """
-    latest, seen, waiting = 0, {node}, [node]
-    for x in waiting:  # which grows as it goes
-        if x.step is not None:
-            latest = max(latest, x.step)
-            continue
-        new = [y for y in x.inputs if y not in seen]
-        seen.update(new)
-        waiting.extend(new)
-    return latest
+    return max([0, *[x.step for x in reached([node], lambda x: x.step is None) if x.step is not None]])
 
 
 class GradientName(str):

@@ -9,7 +9,7 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -242,6 +242,21 @@ class Tensor:
         __xor__ = __invert__ = _to_any
         __add__ = __sub__ = __mul__ = __truediv__ = __mod__ = __matmul__ = __pow__ = __neg__ = __pos__ = _to_tensor
         __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmod__ = __rmatmul__ = __rpow__ = __abs__ = _to_tensor
+
+
+def reached(outputs: Iterable[Tensor], passes: Callable[[Tensor], bool] = lambda _: True) -> list[Tensor]:
+    """The outputs and every Tensor that they depend on; beyond one that `passes` does not let pass, none.
+
+    Nothing is recursive: depth is bounded by memory.
+    """
+    found = list(dict.fromkeys(outputs))
+    seen = set(found)
+    for node in found:  # which grows as it goes
+        for x in node.inputs if passes(node) else ():
+            if x not in seen:
+                seen.add(x)
+                found.append(x)
+    return found
 
 
 def as_tensor(value: Any, beside: Any = None) -> Tensor:

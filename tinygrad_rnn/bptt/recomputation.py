@@ -14,7 +14,7 @@ from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.naming import last_step
 from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, reached, record
 
 State = TypeVar("State")  # a Tensor, or a tuple of Tensors
 
@@ -163,13 +163,8 @@ def _like(tensor: Tensor, state: Tensor) -> Tensor:
 
 def _made_before(number: int, ends: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The Tensors that were born before a number, require a gradient, and were used since to make the ends."""
-    found: dict[Tensor, None] = {}
-    waiting = list(ends)
-    for x in waiting:  # which grows as it goes
-        if x.requires_grad and x not in found:
-            found[x] = None
-            waiting.extend(x.inputs if x.born >= number else ())
-    return tuple(x for x in found if x.born < number)
+    found = reached(ends, lambda x: x.requires_grad and x.born >= number)
+    return tuple([x for x in found if x.requires_grad and x.born < number])
 
 
 def _joined(states: Sequence[Tensor]) -> Tensor:
