@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 
 class Unwritten(Exception):
-    """A rule does what has no notation, such as to select elements."""
+    """A rule does what has no notation, such as to decide by a value."""
 
 
 class Tree(np.lib.mixins.NDArrayOperatorsMixin):
@@ -49,6 +49,9 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         """A key that formulas share if they are alike: of the same nodes, by identity, in the same order."""
         of = self.of if isinstance(self.of, (str, float)) else id(self.of)
         return self.head, of, *(part.key for part in self.parts)
+
+    def __bool__(self) -> bool:
+        raise Unwritten("a decision")
 
     __array_ufunc__: Any  # formulas.py says what NumPy's functions make of a formula
     dtype = np.dtype(float)
@@ -133,16 +136,22 @@ def negative(x: Tree) -> Tree:
 
 
 def plus(*parts: Tree) -> Tree:
-    """Terms side by side: zeros dropped, equal terms added up, a negative one not first."""
+    """Terms side by side: zeros dropped, a negative one not first; of equal terms the numbers are added up, and of terms
+    of one gradient the factors.
+    """
+    whole, alike = Tree("sum", parts), dict[tuple, tuple[Tree, list[Tree]]]()
+    if all(x.is_number() for x in parts):
+        return number(sum(x.of for x in parts)).shaped(whole.shape, whole.comes_back)
     if apart(parts[0])[0] < 0:  # h − n, not −n + h
         parts = tuple(sorted(parts, key=lambda x: apart(x)[0] < 0))
-    whole = Tree("sum", [t for x in parts for t in (x.parts if x.head == "sum" else (x,))])
-    alike: dict[tuple, list[Tree]] = {}
-    for t in whole.parts:
-        alike.setdefault(_scaled(t)[1].key, []).append(t)
-    terms = [times(number(sum(_scaled(t)[0] for t in of)), _scaled(of[0])[1]) for of in alike.values()]
+    for t in [t for x in parts for t in (x.parts if x.head == "sum" else (x,))]:
+        value, factors = apart(t)
+        before = factors[:-1] if t.comes_back else []
+        of = times(*factors[len(before) :])
+        alike.setdefault(of.key, (of, []))[1].append(times(number(value), *before))
+    terms = [times(plus(*numbers), of) for of, numbers in alike.values()]
     terms = [t for t in terms if not t.is_number(0)] or [number(0)]
-    return terms[0].shaped(whole.shape) if len(terms) == 1 else Tree("sum", terms, shape=whole.shape)
+    return (terms[0] if len(terms) == 1 else Tree("sum", terms)).shaped(whole.shape, whole.comes_back)
 
 
 def over(x: Tree, y: Tree) -> Tree:
@@ -200,15 +209,14 @@ def weight(x: Tree) -> Tree:
     return Tree("total", [x], shape=(*x.shape[:-1], 1) if x.ndim > 1 else ())
 
 
-def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
-    """The factors that `hole` meets on its way to x, which is linear in it, each with what it does.
+def factors(x: Tree, hole: Tree) -> list[Tree] | None:
+    """The factors that `hole` meets on its way to x, which is linear in it; None if it stands where there are none.
 
-    "times" multiplies by element, "left" and "right" as a matrix that stands there, "total" adds up the rows of a
-    batch; the elements of a vector are added up by a row on the left: Σ a ⊙ g is ᵗa g. None if the hole stands where
-    there is no factor, such as in a transpose.
+    They multiply by element, or as matrices from the side on which they stand. The elements of a vector are added up by
+    a row on the left, Σ a ⊙ g being ᵗa g; a Σ over the rows of a batch is among the factors as it is.
     """
     if x.key == hole.key or x.is_number(0):
-        return [("times", x)] if x.is_number() else []
+        return [x] if x.is_number() else []
     value, parts = apart(x) if x.head in ("negative", "times") else (1.0, x.parts)
     held = [part for part in parts if part.comes_back]
     if len(held) != 1 or x.head not in ("negative", "times", "over", "matrix", "total"):
@@ -216,13 +224,12 @@ def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
     inner, others = factors(held[0], hole), [part for part in parts if part is not held[0]]
     if inner is None or (x.head == "over" and held[0] is x.parts[1]):
         return None
-    if x.head == "over":
-        return [*inner, ("times", over(number(1), x.parts[1]))]
     if x.head == "total" and x.parts[0].ndim == 1:
-        by_element = times(*[factor for does, factor in inner if does == "times"])
-        return [("left", transposed(by_element))] if inner and by_element.ndim == 1 == len(inner) else None
-    if x.head == "total":
-        return [*inner, ("total", number(1))]
-    if x.head == "matrix":
-        return [*inner, ("right" if held[0] is x.parts[0] else "left", others[0])]
-    return [*inner, *(("times", factor) for factor in [number(value), *others] if not factor.is_number(1))]
+        return [transposed(inner[0])] if len(inner) == 1 and inner[0].ndim == 1 else None
+    if x.head == "over":
+        others = [over(number(1), *others)]
+    elif x.head == "total":
+        others = [x]
+    elif x.head != "matrix":
+        others = [factor for factor in (number(value), *others) if not factor.is_number(1)]
+    return [*inner, *others]
