@@ -136,9 +136,7 @@ def negative(x: Tree) -> Tree:
 
 
 def plus(*parts: Tree) -> Tree:
-    """Terms side by side: zeros dropped, a negative one not first; of equal terms the numbers are added up, and of terms
-    of one gradient the factors.
-    """
+    """Terms side by side: zeros dropped, a negative one not first; equal terms, and those of one gradient, added up."""
     whole, alike = Tree("sum", parts), dict[tuple, tuple[Tree, list[Tree]]]()
     if all(x.is_number() for x in parts):
         return number(sum(x.of for x in parts)).shaped(whole.shape, whole.comes_back)
