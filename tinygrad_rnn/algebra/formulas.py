@@ -39,7 +39,7 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
     row = node.primitive
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
     if not row.variadic:
-        with suppress(ValueError):  # a user's own notation, which nobody can read
+        with suppress(KeyError, ValueError):  # a user's own notation, which nobody can read
             return read(row.written, _arguments(node, operands), row, simplified=False).shaped(node.shape)
     return Tree("applied", operands, row.name, node.shape)
 
