@@ -36,13 +36,10 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         comes_back: whether it is what has become of a gradient, which stands last in a product by element.
     """
 
-    def __init__(
-        self, head: str, parts: Iterable[Tree] = (), of: Any = None, shape: Shape | None = None,
-        comes_back: bool = False,
-    ):  # fmt: skip
+    def __init__(self, head: str, parts: Iterable[Tree] = (), of: Any = None, shape: Shape | None = None):
         self.head, self.parts, self.of = head, tuple(parts), of
         self.shape = broadcast(self.parts) if shape is None else tuple(shape)
-        self.comes_back: bool = comes_back or any(part.comes_back for part in self.parts)
+        self.comes_back: bool = any(part.comes_back for part in self.parts)
 
     @cached_property
     def key(self) -> tuple:
@@ -55,17 +52,14 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
 
     __array_ufunc__: Any  # formulas.py says what NumPy's functions make of a formula
     dtype = np.dtype(float)
+    ndim = property(lambda self: len(self.shape))
     __hash__ = object.__hash__
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes of its value."""
-        return len(self.shape)
 
     def shaped(self, shape: Shape, comes_back: bool = False) -> Tree:
         """This formula with another shape of its value, or as what has become of a gradient."""
-        known = shape == self.shape and comes_back <= self.comes_back
-        return self if known else Tree(self.head, self.parts, self.of, shape, self.comes_back or comes_back)
+        tree = Tree(self.head, self.parts, self.of, shape)
+        tree.comes_back = self.comes_back or comes_back
+        return tree
 
     def is_number(self, value: float | None = None) -> bool:
         """True for a bare number, or for this one."""
@@ -88,7 +82,7 @@ def symbol(node: Any) -> Tree:
 
 def gradient(node: Any) -> Tree:
     """The gradient of a node."""
-    return Tree("gradient", (), node, node.shape, comes_back=True)
+    return Tree("gradient", (), node).shaped(node.shape, comes_back=True)
 
 
 def number(value: float) -> Tree:
