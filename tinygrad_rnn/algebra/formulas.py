@@ -94,8 +94,7 @@ def _array_function(self: Tree, function: Callable, types: Any, inputs: tuple, k
 
 
 for _name, _member in {
-    "__array_ufunc__": _array_ufunc, "__array_function__": _array_function,
-    "__record__": lambda self, primitive, inputs, *static: made(primitive, inputs, *static),
+    "__array_ufunc__": _array_ufunc, "__array_function__": _array_function, "__record__": staticmethod(made),
     "T": property(lambda self: made(P.transpose, (self,), None)),
 }.items():  # fmt: skip
     setattr(Tree, _name, _member)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -47,6 +48,10 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         of = self.of if isinstance(self.of, (str, float)) else id(self.of)
         return self.head, of, *(part.key for part in self.parts)
 
+    def holds(self, head: str) -> bool:
+        """True for a formula of this head, or with one in it."""
+        return self.head == head or any(part.holds(head) for part in self.parts)
+
     def __bool__(self) -> bool:
         raise Unwritten("a decision")
 
@@ -68,11 +73,10 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
 
 def broadcast(parts: Iterable[Tree]) -> Shape:
     """The shape that the values of some parts have together; of those that are no functions by element, the largest."""
-    shapes = list(dict.fromkeys(part.shape for part in parts))
-    try:
-        return shapes[0] if len(shapes) == 1 else np.broadcast_shapes(*shapes)
-    except ValueError:
-        return max(shapes, key=len)
+    shapes = [part.shape for part in parts]
+    with suppress(ValueError):
+        return np.broadcast_shapes(*shapes)
+    return max(shapes, key=len)
 
 
 def symbol(node: Any) -> Tree:

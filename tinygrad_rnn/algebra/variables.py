@@ -7,15 +7,13 @@ name, and the leaves that require a gradient. The nameless primitives between tw
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from tinygrad_rnn.algebra.formulas import Hop, hands_on
+from tinygrad_rnn.algebra.formulas import Hop, Path, hands_on
 from tinygrad_rnn.algebra.notation import Notation
 from tinygrad_rnn.tensor import Tensor
 
 _MOST_PATHS = 4  # between two variables are written out, at most so many,
 _LONGEST_PATH = 16  # of at most so many primitives each that have a derivative other than 1,
 _LONGEST_SUM = 2000  # and so many in all
-
-Path = tuple[Hop, ...]  # the local derivatives to multiply, the output's end first
 
 
 class Use(NamedTuple):
@@ -83,7 +81,7 @@ def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) ->
     """The paths known so far and those through one more primitive; None once there are more than can be written."""
     if known is None or through is None or len(known) + len(through) > _MOST_PATHS:
         return None
-    new = [(*path, hop) for path in through]
+    new: list[Path] = [(*path, hop) for path in through]
     counts = _counts(hop)
     long = any(len(path) > _LONGEST_SUM or (counts and sum(map(_counts, path)) > _LONGEST_PATH) for path in new)
     return None if long else known + new

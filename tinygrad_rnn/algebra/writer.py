@@ -18,12 +18,7 @@ ANY, SUM, PRODUCT, BESIDE, TIGHT, ATOM = range(6)
 _BINDS = {"relation": ANY, "words": ANY, "sum": SUM, "negative": SUM, "over": PRODUCT, "total": PRODUCT,
           "matrix": BESIDE, "beside": BESIDE,
           "transposed": TIGHT, "root": TIGHT, "power": TIGHT, "partial": TIGHT}  # fmt: skip
-_AROUND = {
-    "negative": ("−", "", PRODUCT),
-    "size": ("|", "|", ANY),
-    "brackets": ("[", "]", ANY),
-    "part": ("", "[…]", ATOM),
-}
+_AROUND = {"negative": ("−{}", PRODUCT), "size": ("|{}|", ANY), "brackets": ("[{}]", ANY), "part": ("{}[…]", ATOM)}
 _FUNCTIONS = {"sigmoid": "σ"}
 
 
@@ -157,8 +152,8 @@ class Writer:
     _beside = _matrix
 
     def _around(self, t: Tree) -> str:
-        before, after, least = _AROUND[t.head]
-        return self.setting.operator(before) + self.text(t.parts[0], least) + self.setting.operator(after)
+        marks, least = _AROUND[t.head]
+        return self.setting.operator(marks).format(self.text(t.parts[0], least))
 
     _negative = _size = _brackets = _part = _around
 

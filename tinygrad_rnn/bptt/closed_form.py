@@ -154,14 +154,13 @@ def _gradients(
 
     # Forward: Fig. 7-5. x[t] is x(t), and h[t] is h(t) with h[0] the initial state, as columns. What a layer makes is x
     # of the next.
-    x, inputs, states = [None, *map(_columns, xs)], list[Any](), list[Any]()
+    x, run = [None, *map(_columns, xs)], list[tuple]()
     for (W, U, b), h0 in zip(layers, h0s, strict=True):
         h = [_columns(h0)]
         for t in steps:
             h_hat = W @ x[t] + U @ h[t - 1] + (0.0 if b is None else b[:, None])
             h.append(f(h_hat))
-        inputs.append(x)
-        states.append(h)
+        run.append((W, U, b, x, h))
         x = h
 
     # The dense layer y = V h + c and its loss, after the last step or after every one.
@@ -180,7 +179,7 @@ def _gradients(
     # Backward through time, from the top layer down. The text sums (7.7) and (7.9) from t = 0; here steps are 1 to T,
     # and h(0) is given, so that there is no term 0.
     found: list[Gradients] = []
-    for (W, U, b), x, h in reversed(list(zip(layers, inputs, states, strict=True))):
+    for W, U, b, x, h in reversed(run):
         dh, dh_hat = list(grad_above), list(grad_above)
         for t in reversed(steps):
             dh_hat[t] = dh[t] * f_prime(h[t])  # dh(t) f′(ĥ(t)), the common factor of (7.6) to (7.9)

@@ -128,7 +128,8 @@ class _Graph:
 
     Attributes:
         users: the variables that each goes into, with how it does.
-        above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator).
+        above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator),
+            and the paths there; None if there are other variables on the way.
     """
 
     def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation, through: Collection[Tensor] | None = None):
