@@ -108,8 +108,8 @@ def closed_form_gradients(
     >>> np.allclose(found.U, rnn.cells[0].U.grad, rtol=0, atol=1e-14)
     True
     """
-    call, h0s = "closed_form_gradients", None if h0 is None else [h0]
-    return _gradients(call, [(W, U, b)], V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)[0]
+    h0s = None if h0 is None else [h0]
+    return closed_form_stacked_gradients([(W, U, b)], V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)[0]
 
 
 def closed_form_stacked_gradients(
@@ -136,13 +136,7 @@ def closed_form_stacked_gradients(
     >>> np.allclose(lower.U, rnn.cells[0].U.grad, rtol=0, atol=1e-14)
     True
     """
-    return _gradients("closed_form_stacked_gradients", layers, V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)
-
-
-def _gradients(
-    call: str, layers: Sequence, V: Any, c: Any, xs: Any, targets: Any, nonlinearity: str, loss: str,
-    h0s: Sequence | None, many_to_many: bool,
-) -> list[Gradients]:  # fmt: skip
+    call = "closed_form_gradients" if len(layers) == 1 else "closed_form_stacked_gradients"
     for name, given, known in (("nonlinearity", nonlinearity, NONLINEARITIES), ("loss", loss, LOSSES)):
         if given not in list(known):
             raise ValueError(f"{call}({name}={given!r}): not one of {list(known)}")
@@ -199,10 +193,11 @@ def _gradients(
 
 def _net(call: str, layers: Sequence, V: Any, c: Any, xs: Any, h0s: Sequence | None) -> tuple:
     """The net, xs and one h(0) for each layer, as arrays that fit each other."""
+    stacked = "closed_form_stacked_gradients"  # which alone takes layers
     if len(layers) == 0 or any(len(layer) != 3 for layer in layers):
-        raise ValueError(f"{call}(layers): a list of (W, U, b) is needed, the lowest first, at least one")
+        raise ValueError(f"{stacked}(layers): a list of (W, U, b) is needed, the lowest first, at least one")
     if h0s is not None and len(h0s) != len(layers):
-        raise ValueError(f"{call}(h0s): {len(h0s)} initial states for {len(layers)} layers")
+        raise ValueError(f"{stacked}(h0s): {len(h0s)} initial states for {len(layers)} layers")
     xs = _real(call, "xs", xs, *("TBD" if np.ndim(xs) == 3 else "TD"))
     if len(xs) == 0:
         raise ValueError(f"{call}(xs): the sequence is empty; at least one step is needed")
