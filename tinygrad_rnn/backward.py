@@ -70,7 +70,8 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
 
     Args:
         cotangent: dL/doutput. An array gives arrays; a Tensor gives Tensors, recording the sweep as a graph.
-        until: nodes that the sweep does not go beyond, but for the output itself.
+        until: nodes that the sweep does not go beyond, but for the output itself. Their hooks see nothing, for what
+            comes to them here may not be all of their gradient.
     """
     pass_back: Callable[[Tensor, Any], Iterable] = _recorded_terms if isinstance(cotangent, Tensor) else terms
     observing = observer.get()
@@ -83,7 +84,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         node, g = sums.pop(-heappop(ages))
         if g.shape != node.value.shape:
             g = fit(g, node)
-        if hooked and id(node) in hooked:
+        if hooked and id(node) in hooked and node not in until:
             g = _in_dtype(changed_by_hooks(node, g), node)
         yield node, g
         if until and node in until and node is not output:

@@ -107,6 +107,24 @@ def test_a_cell_starts_from_its_own_state_and_names_what_it_makes():
     assert all(p.grad is not None for p in cell.parameters())
 
 
+def test_the_first_state_is_that_of_the_graph():
+    cell, h0 = tg.nn.RNNCell(D, H, rng=0), tg.Tensor(np.ones(H), requires_grad=True)
+    loss = checkpoint(cell, np.ones((4, D)), h0, segments=2).sum()
+    assert (h0.name, h0.step) == ("h", 0)
+    assert [node.label for node in tg.draw.forward(loss).nodes if node.kind == "state"] == ["h⁽⁰⁾", "h⁽²⁾", "h⁽⁴⁾"]
+
+
+@pytest.mark.parametrize("hooked", ["U", "h0"])
+def test_a_hook_sees_the_whole_gradient_once(hooked):
+    found = []
+    for segments in (2, None):
+        net = Net()
+        {"U": net.cell.U, "h0": net.h0}[hooked].register_hook(lambda g: g * g)
+        found.append([g.data for g in tg.grad(net.run(segments)[1], net.leaves)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
 def test_nothing_is_recorded_where_nothing_needs_a_gradient():
     with tg.no_grad():
         assert checkpoint(tg.nn.RNNCell(D, H), np.ones((4, D))).is_leaf

@@ -39,7 +39,7 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
     row = node.primitive
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
     if not row.variadic:
-        with suppress(ValueError):  # a user's own notation, which nobody can read
+        with suppress(KeyError, ValueError):  # a user's own notation, which nobody can read
             return read(row.written, _arguments(node, operands), row, simplified=False).shaped(node.shape)
     return Tree("applied", operands, row.name, node.shape)
 
@@ -93,14 +93,9 @@ def _array_function(self: Tree, function: Callable, types: Any, inputs: tuple, k
     raise Unwritten(function.__name__)
 
 
-def _undecided(self: Tree, *_: Any) -> Any:
-    raise Unwritten("a selection, or a decision")
-
-
 for _name, _member in {
-    "__array_ufunc__": _array_ufunc, "__array_function__": _array_function,
-    "__record__": lambda self, primitive, inputs, *static: made(primitive, inputs, *static),
-    "T": property(lambda self: made(P.transpose, (self,), None)), "__getitem__": _undecided, "__bool__": _undecided,
+    "__array_ufunc__": _array_ufunc, "__array_function__": _array_function, "__record__": staticmethod(made),
+    "T": property(lambda self: made(P.transpose, (self,), None)),
 }.items():  # fmt: skip
     setattr(Tree, _name, _member)
 
@@ -166,31 +161,8 @@ def along(path: Path, g: Tree, writes: Writes) -> Tree:
 
 
 def back(paths: Sequence[Path], g: Tree, writes: Writes) -> Tree:
-    """The sum of the terms along several paths; factors by element are added before g is multiplied by them."""
-    terms = [along(path, g, writes) for path in paths]
-    if len(terms) == 1:
-        return terms[0]
-    hole = gradient(paths[0][0][0])
-    found = [trees.factors(along(path, hole, writes), hole) for path in paths]
-    if all(f is not None and all(does == "times" for does, _ in f) for f in found):
-        return times(plus(*[times(*[factor for _, factor in f]) for f in found]), g).shaped(terms[0].shape)
-    return plus(*terms)
-
-
-def met(path: Path, writes: Writes) -> list[Tree] | None:
-    """The local derivatives along a path, as factors in the order in which the gradient meets them.
-
-    None where there is no such product: no notation, or a sum in between.
-    """
-    found: list[tuple[str, Tree]] = []
-    for node, i in path:
-        hole, new = gradient(node), None
-        with suppress(Unwritten):
-            new = trees.factors(formula_passed_back(node, i, hole, writes), hole)
-        if new is None or any(does == "total" for does, _ in found):
-            return None
-        found += new
-    return [factor for _, factor in found]
+    """The sum of the terms along several paths."""
+    return plus(*[along(path, g, writes) for path in paths])
 
 
 def derivative(paths: Sequence[Path], writes: Writes) -> Tree | None:
@@ -198,10 +170,20 @@ def derivative(paths: Sequence[Path], writes: Writes) -> Tree | None:
 
     This is what stands on an edge of Fig. 7-6: f′(ĥ), ᵗU, ᵗx. Several factors stand as the gradient meets them on its
     way along the arrow, in every notation, as in eq. 7.6: f′(ĥ) ᵗU. They are no product of matrices, for that needs the
-    place of the gradient: ᵗU stands on its left, ᵗx on its right.
+    place of the gradient: ᵗU stands on its left, ᵗx on its right. A sum in between is none of them.
     """
-    products = [met(path, writes) for path in paths]
-    return None if None in products else plus(*map(in_order, products))
+    products = []
+    for path in paths:
+        found: list[Tree] = []
+        for node, i in path:
+            hole, new = gradient(node), None
+            with suppress(Unwritten):
+                new = trees.factors(formula_passed_back(node, i, hole, writes), hole)
+            if new is None or any(x.head == "total" for x in found):
+                return None
+            found += new
+        products.append(in_order([x for x in found if x.head != "total"]))
+    return plus(*products)
 
 
 def in_order(found: Sequence[Tree]) -> Tree:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import columns_of, is_parameter, steps_written
+from tinygrad_rnn.algebra.columns import columns_of, is_parameter
 from tinygrad_rnn.algebra.typesetting import ACCENTS, GREEK
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -58,11 +58,10 @@ class Notation:
     transpose: str = "before"
 
     def __post_init__(self) -> None:
-        checks.one_of("Notation", "step", self.step, ("above", "below"))
-        checks.one_of("Notation", "order", self.order, ("matrix", "reading"))
-        checks.one_of("Notation", "transpose", self.transpose, ("before", "after"))
-        known = isinstance(self.letters, Mapping) and all(isinstance(x, str | None) for x in self.letters.values())
-        if not known or not all(isinstance(x, str) for x in self.letters):
+        for name, known in {"step": "above below", "order": "matrix reading", "transpose": "before after"}.items():
+            checks.one_of("Notation", name, getattr(self, name), known.split())
+        is_dict = isinstance(self.letters, Mapping) and all(isinstance(x, str | None) for x in self.letters.values())
+        if not is_dict or not all(isinstance(x, str) for x in self.letters):
             raise TypeError(f"Notation(letters={self.letters!r}): a dict of strings, or None for what is not written")
 
     @staticmethod
@@ -125,8 +124,8 @@ class Names:
 
     def __init__(self, nodes: list[Tensor], outputs: Collection[Tensor] = ()):
         self.nodes, outputs = nodes, set(outputs or nodes[-1:])
-        self.columns, self.time_steps = columns_of(nodes)
-        self.steps: dict[Tensor, Any] = steps_written(nodes, self.columns, self.time_steps)
+        self.columns, self.time_steps, steps = columns_of(nodes)
+        self.steps: dict[Tensor, Any] = steps
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:

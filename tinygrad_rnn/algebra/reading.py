@@ -17,13 +17,15 @@ _TOKEN = re.compile(
     r"|(?P<name>\{f\}′?(?=\()|(?!ᵗ)[^\W\d_]\w*(?:(?: [^\W\d_]\w*)*(?=\())?)|\{(?P<operand>\w+)\}"
     r"|(?P<sign>\[…\]|\S| (?=\S))"
 )
-_INFIXES = {**dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), (0, "relation")),
-            "+": (1, "sum"), "−": (1, "sum"), "⊙": (2, "times"), " / ": (2, "over"), "/": (2, "over"),
-            " ": (3, "matrix"), **dict.fromkeys("^²³", (4, "power")), "[…]": (4, "part")}  # fmt: skip
-_PREFIXES = {"−": (2, "negative"), "Σ": (2, "total"), "ᵗ": (4, "transposed"), "√": (4, "root"),
-             "not": (0, "words"), "either": (0, "words")}  # fmt: skip
-_FUNCTION = "{f}"
+_INFIXES = {",": (0, "list"),
+            **dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), (1, "relation")),
+            "+": (2, "sum"), "−": (2, "sum"), "⊙": (3, "times"), " / ": (3, "over"), "/": (3, "over"),
+            " ": (4, "matrix"), **dict.fromkeys("^²³", (5, "power")), "[…]": (5, "part")}  # fmt: skip
+_PREFIXES = {"−": (3, "negative"), "Σ": (3, "total"), "ᵗ": (5, "transposed"), "√": (5, "root"),
+             "not": (1, "words"), "either": (1, "words")}  # fmt: skip
+_AFTER = {"²": [number(2)], "³": [number(3)], "[…]": []}  # with nothing more on the right
 _BRACKETS = {"(": (")", ""), "|": ("|", "size"), "[": ("]", "brackets")}
+_FUNCTION = "{f}"
 _SIMPLER: dict[str, Any] = {"sum": trees.plus, "negative": trees.negative, "times": trees.times, "over": trees.over,
             "power": trees.power, "transposed": trees.transposed, "matrix": trees.matrix,
             "total": trees.weight}  # fmt: skip
@@ -37,12 +39,12 @@ def read(template: str, operands: Mapping[str, Tree], function: Any, simplified:
         simplified: whether the tree is simplified as it is made, or is what stands there.
 
     Raises:
-        ValueError: the template cannot be read, or has another operand.
+        KeyError, ValueError: the template cannot be read, or has another operand.
     """
 
     def filled(t: Tree) -> Tree:
         if t.head == "operand":
-            return operands[t.of] if t.of in operands else _failed(template)
+            return operands[t.of]
         parts = [filled(part) for part in t.parts]
         if t.head in _SIMPLER and (simplified or t.head == "matrix"):
             return _SIMPLER[t.head](*parts)
@@ -57,22 +59,19 @@ def _parsed(template: str) -> Tree:
     """A template as a tree, with operands to be filled in."""
     tokens = [("end", ""), *[(match.lastgroup, match[match.lastgroup]) for match in _TOKEN.finditer(template)][::-1]]
 
-    def skipped(text: str) -> bool:
-        return tokens[-1][1] == text and bool(tokens.pop())
-
-    def tree(least: int = 0) -> Tree:
-        """The next operand, with all operators behind it that bind at least so tightly."""
+    def tree(least: int, end: str | None = None) -> Tree:
+        """The next operand, with all operators behind it that bind at least so tightly; and what it ends with."""
         left = operand()
         while _INFIXES.get(tokens[-1][1], (-1, ""))[0] >= least:
             _, sign = tokens.pop()
             level, head = _INFIXES[sign]
-            if sign == "[…]":
-                left = Tree(head, [left])
-                continue
-            right = number("²³".index(sign) + 2) if sign in "²³" else tree(level + 1)
-            right = Tree("negative", [right]) if sign == "−" else right
+            right = _AFTER[sign] if sign in _AFTER else [tree(level + 1)]
+            right = [Tree("negative", right)] if sign == "−" else right
             head = "times" if sign == " " and left.is_number() else head
-            left = Tree(head, [left, right], {"relation": sign.strip(), "over": sign}.get(head))
+            before = left.parts if left.head == "list" else [left]
+            left = Tree(head, [*before, *right], {"relation": sign.strip(), "over": sign}.get(head))
+        if end is not None and tokens.pop()[1] != end:
+            raise ValueError(f"{template!r}: the notation cannot be read")
         return left
 
     def operand() -> Tree:
@@ -82,24 +81,15 @@ def _parsed(template: str) -> Tree:
         if kind == "number":
             return number(0.5 if text == "½" else float(text))
         if kind == "name":
-            arguments: list[Tree] = []
-            while skipped("," if arguments else "("):
-                arguments.append(tree())
-            if arguments and not skipped(")"):
-                _failed(template)
+            inside = tree(0, ")") if tokens[-1][1] == "(" and tokens.pop() else Tree("list")
+            arguments = inside.parts if inside.head == "list" else [inside]
             head = "prime" if text.endswith("′") else "applied"
             return Tree(head, arguments, _FUNCTION if text.startswith(_FUNCTION) else text)
         if text in _PREFIXES:
             least, head = _PREFIXES[text]
             return Tree(head, [tree(least)], text if head == "words" else None)
-        if text not in _BRACKETS:
-            _failed(template)
-        inside, (end, head) = tree(), _BRACKETS[text]
-        return (Tree(head, [inside]) if head else inside) if skipped(end) else _failed(template)
+        end, head = _BRACKETS[text]
+        inside = tree(1, end)
+        return Tree(head, [inside]) if head else inside
 
-    found = tree()
-    return found if skipped("") else _failed(template)
-
-
-def _failed(template: str) -> Any:
-    raise ValueError(f"{template!r}: the notation cannot be read")
+    return tree(1, "")

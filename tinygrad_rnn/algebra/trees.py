@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +23,7 @@ Shape = tuple[int, ...]
 
 
 class Unwritten(Exception):
-    """A rule does what has no notation, such as to select elements."""
+    """A rule does what has no notation, such as to decide by a value."""
 
 
 class Tree(np.lib.mixins.NDArrayOperatorsMixin):
@@ -36,13 +37,10 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         comes_back: whether it is what has become of a gradient, which stands last in a product by element.
     """
 
-    def __init__(
-        self, head: str, parts: Iterable[Tree] = (), of: Any = None, shape: Shape | None = None,
-        comes_back: bool = False,
-    ):  # fmt: skip
+    def __init__(self, head: str, parts: Iterable[Tree] = (), of: Any = None, shape: Shape | None = None):
         self.head, self.parts, self.of = head, tuple(parts), of
         self.shape = broadcast(self.parts) if shape is None else tuple(shape)
-        self.comes_back: bool = comes_back or any(part.comes_back for part in self.parts)
+        self.comes_back: bool = any(part.comes_back for part in self.parts)
 
     @cached_property
     def key(self) -> tuple:
@@ -50,19 +48,23 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         of = self.of if isinstance(self.of, (str, float)) else id(self.of)
         return self.head, of, *(part.key for part in self.parts)
 
+    def holds(self, head: str) -> bool:
+        """True for a formula of this head, or with one in it."""
+        return self.head == head or any(part.holds(head) for part in self.parts)
+
+    def __bool__(self) -> bool:
+        raise Unwritten("a decision")
+
     __array_ufunc__: Any  # formulas.py says what NumPy's functions make of a formula
     dtype = np.dtype(float)
+    ndim = property(lambda self: len(self.shape))
     __hash__ = object.__hash__
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes of its value."""
-        return len(self.shape)
 
     def shaped(self, shape: Shape, comes_back: bool = False) -> Tree:
         """This formula with another shape of its value, or as what has become of a gradient."""
-        known = shape == self.shape and comes_back <= self.comes_back
-        return self if known else Tree(self.head, self.parts, self.of, shape, self.comes_back or comes_back)
+        tree = Tree(self.head, self.parts, self.of, shape)
+        tree.comes_back = self.comes_back or comes_back
+        return tree
 
     def is_number(self, value: float | None = None) -> bool:
         """True for a bare number, or for this one."""
@@ -71,11 +73,10 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
 
 def broadcast(parts: Iterable[Tree]) -> Shape:
     """The shape that the values of some parts have together; of those that are no functions by element, the largest."""
-    shapes = list(dict.fromkeys(part.shape for part in parts))
-    try:
-        return shapes[0] if len(shapes) == 1 else np.broadcast_shapes(*shapes)
-    except ValueError:
-        return max(shapes, key=len)
+    shapes = [part.shape for part in parts]
+    with suppress(ValueError):
+        return np.broadcast_shapes(*shapes)
+    return max(shapes, key=len)
 
 
 def symbol(node: Any) -> Tree:
@@ -85,7 +86,7 @@ def symbol(node: Any) -> Tree:
 
 def gradient(node: Any) -> Tree:
     """The gradient of a node."""
-    return Tree("gradient", (), node, node.shape, comes_back=True)
+    return Tree("gradient", (), node).shaped(node.shape, comes_back=True)
 
 
 def number(value: float) -> Tree:
@@ -133,16 +134,20 @@ def negative(x: Tree) -> Tree:
 
 
 def plus(*parts: Tree) -> Tree:
-    """Terms side by side: zeros dropped, equal terms added up, a negative one not first."""
+    """Terms side by side: zeros dropped, a negative one not first; equal terms, and those of one gradient, added up."""
+    whole, alike = Tree("sum", parts), dict[tuple, tuple[Tree, list[Tree]]]()
+    if all(x.is_number() for x in parts):
+        return number(sum(x.of for x in parts)).shaped(whole.shape, whole.comes_back)
     if apart(parts[0])[0] < 0:  # h − n, not −n + h
         parts = tuple(sorted(parts, key=lambda x: apart(x)[0] < 0))
-    whole = Tree("sum", [t for x in parts for t in (x.parts if x.head == "sum" else (x,))])
-    alike: dict[tuple, list[Tree]] = {}
-    for t in whole.parts:
-        alike.setdefault(_scaled(t)[1].key, []).append(t)
-    terms = [times(number(sum(_scaled(t)[0] for t in of)), _scaled(of[0])[1]) for of in alike.values()]
+    for t in [t for x in parts for t in (x.parts if x.head == "sum" else (x,))]:
+        value, factors = apart(t)
+        before = factors[:-1] if t.comes_back else []
+        of = times(*factors[len(before) :])
+        alike.setdefault(of.key, (of, []))[1].append(times(number(value), *before))
+    terms = [times(plus(*numbers), of) for of, numbers in alike.values()]
     terms = [t for t in terms if not t.is_number(0)] or [number(0)]
-    return terms[0].shaped(whole.shape) if len(terms) == 1 else Tree("sum", terms, shape=whole.shape)
+    return (terms[0] if len(terms) == 1 else Tree("sum", terms)).shaped(whole.shape, whole.comes_back)
 
 
 def over(x: Tree, y: Tree) -> Tree:
@@ -200,15 +205,14 @@ def weight(x: Tree) -> Tree:
     return Tree("total", [x], shape=(*x.shape[:-1], 1) if x.ndim > 1 else ())
 
 
-def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
-    """The factors that `hole` meets on its way to x, which is linear in it, each with what it does.
+def factors(x: Tree, hole: Tree) -> list[Tree] | None:
+    """The factors that `hole` meets on its way to x, which is linear in it; None if it stands where there are none.
 
-    "times" multiplies by element, "left" and "right" as a matrix that stands there, "total" adds up the rows of a
-    batch; the elements of a vector are added up by a row on the left: Σ a ⊙ g is ᵗa g. None if the hole stands where
-    there is no factor, such as in a transpose.
+    They multiply by element, or as matrices from the side on which they stand. The elements of a vector are added up by
+    a row on the left, Σ a ⊙ g being ᵗa g; a Σ over the rows of a batch is among the factors as it is.
     """
     if x.key == hole.key or x.is_number(0):
-        return [("times", x)] if x.is_number() else []
+        return [x] if x.is_number() else []
     value, parts = apart(x) if x.head in ("negative", "times") else (1.0, x.parts)
     held = [part for part in parts if part.comes_back]
     if len(held) != 1 or x.head not in ("negative", "times", "over", "matrix", "total"):
@@ -216,13 +220,12 @@ def factors(x: Tree, hole: Tree) -> list[tuple[str, Tree]] | None:
     inner, others = factors(held[0], hole), [part for part in parts if part is not held[0]]
     if inner is None or (x.head == "over" and held[0] is x.parts[1]):
         return None
-    if x.head == "over":
-        return [*inner, ("times", over(number(1), x.parts[1]))]
     if x.head == "total" and x.parts[0].ndim == 1:
-        by_element = times(*[factor for does, factor in inner if does == "times"])
-        return [("left", transposed(by_element))] if inner and by_element.ndim == 1 == len(inner) else None
-    if x.head == "total":
-        return [*inner, ("total", number(1))]
-    if x.head == "matrix":
-        return [*inner, ("right" if held[0] is x.parts[0] else "left", others[0])]
-    return [*inner, *(("times", factor) for factor in [number(value), *others] if not factor.is_number(1))]
+        return [transposed(inner[0])] if len(inner) == 1 and inner[0].ndim == 1 else None
+    if x.head == "over":
+        others = [over(number(1), *others)]
+    elif x.head == "total":
+        others = [x]
+    elif x.head != "matrix":
+        others = [factor for factor in (number(value), *others) if not factor.is_number(1)]
+    return [*inner, *others]

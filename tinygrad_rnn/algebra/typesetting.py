@@ -37,6 +37,7 @@ class Typesetting:
     beside = " "  # between factors
     line = "\n"  # between lines
     before, after = "ᵗ%s", "%sᵀ"  # the transpose of what is put in
+    fraction = "∂%s%s/∂%s"
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         """A name with what stands at its right, below and above: h⁽²⁾, W_x, s₃."""
@@ -71,12 +72,13 @@ class Typesetting:
 
     def derivative(self, of: str, by: str, direct: bool = False) -> str:
         """∂of/∂by; the direct one, of all else held fixed, as ∂⁺of/∂by."""
-        return f"∂{'⁺' if direct else ''}{of}/∂{by}"
+        return self.fraction % (self.operator("⁺" * direct), of, by)
 
 
 class _Latex(Typesetting):
     beside = r"\,"
     before, after = "{}^t%s", r"{%s{}}^\top"
+    fraction = r"\frac{\partial%s %s}{\partial %s}"
 
     def variable(self, base: str, below: str = "", above: str = "") -> str:
         name, marks = _latex_name(base), (("_", below), ("^", above))
@@ -100,9 +102,6 @@ class _Latex(Typesetting):
 
     def root(self, text: str, inside: str) -> str:
         return rf"\sqrt{{{inside}}}"
-
-    def derivative(self, of: str, by: str, direct: bool = False) -> str:
-        return rf"\frac{{\partial{self.operator('⁺' * direct)} {of}}}{{\partial {by}}}"
 
 
 class _Markup(Typesetting):

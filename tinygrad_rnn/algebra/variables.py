@@ -7,15 +7,13 @@ name, and the leaves that require a gradient. The nameless primitives between tw
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from tinygrad_rnn.algebra.formulas import Hop, hands_on
+from tinygrad_rnn.algebra.formulas import Hop, Path, hands_on
 from tinygrad_rnn.algebra.notation import Notation
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, reached
 
 _MOST_PATHS = 4  # between two variables are written out, at most so many,
 _LONGEST_PATH = 16  # of at most so many primitives each that have a derivative other than 1,
 _LONGEST_SUM = 2000  # and so many in all
-
-Path = tuple[Hop, ...]  # the local derivatives to multiply, the output's end first
 
 
 class Use(NamedTuple):
@@ -58,11 +56,8 @@ def fold(order: Sequence[Tensor], kept: Collection[Tensor]) -> dict[Tensor, list
 
 def inside(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
     """A node and what lies between it and the ends of its expression."""
-    nodes, known = [node], {node}
-    for node in nodes:  # which grows
-        nodes += [x for x in dict.fromkeys(node.inputs) if x not in known and not ends(x)]
-        known.update(node.inputs)
-    return nodes
+    found = reached([node], lambda x: x is node or not ends(x))
+    return [x for x in found if x is node or not ends(x)]
 
 
 def _uses(target: Tensor, kept: Collection[Tensor], position: dict[Tensor, int]) -> list[Use]:
@@ -83,7 +78,7 @@ def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) ->
     """The paths known so far and those through one more primitive; None once there are more than can be written."""
     if known is None or through is None or len(known) + len(through) > _MOST_PATHS:
         return None
-    new = [(*path, hop) for path in through]
+    new: list[Path] = [(*path, hop) for path in through]
     counts = _counts(hop)
     long = any(len(path) > _LONGEST_SUM or (counts and sum(map(_counts, path)) > _LONGEST_PATH) for path in new)
     return None if long else known + new

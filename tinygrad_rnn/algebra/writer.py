@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from tinygrad_rnn.algebra.formulas import DEEPEST, expression
 from tinygrad_rnn.algebra.notation import NOTATIONS, OUTPUT, Names, Notation
@@ -17,6 +18,7 @@ ANY, SUM, PRODUCT, BESIDE, TIGHT, ATOM = range(6)
 _BINDS = {"relation": ANY, "words": ANY, "sum": SUM, "negative": SUM, "over": PRODUCT, "total": PRODUCT,
           "matrix": BESIDE, "beside": BESIDE,
           "transposed": TIGHT, "root": TIGHT, "power": TIGHT, "partial": TIGHT}  # fmt: skip
+_AROUND = {"negative": ("−{}", PRODUCT), "size": ("|{}|", ANY), "brackets": ("[{}]", ANY), "part": ("{}[…]", ATOM)}
 _FUNCTIONS = {"sigmoid": "σ"}
 
 
@@ -49,13 +51,11 @@ class Writer:
         """
         if tensor.is_leaf and tensor.name is None and tensor.size == 1:
             return self.setting.number(tensor.item())
-        if self.notation.writes(tensor):
-            name, step, layer = tensor.name, self.names.steps.get(tensor, at), self.layers.get(tensor)
-        else:
-            name, step, layer = self.names.letters.get(tensor, OUTPUT), None, None
-        return self._indexed(name, tensor, step, layer)
+        if not self.notation.writes(tensor):
+            return self._indexed(self.names.letters.get(tensor, OUTPUT), tensor)
+        return self._indexed(tensor.name, tensor, self.names.steps.get(tensor, at), self.layers.get(tensor))
 
-    def _indexed(self, name: str, x: Tensor, step: float | str | None, layer: int | None) -> str:
+    def _indexed(self, name: Any, x: Tensor, step: float | str | None = None, layer: int | None = None) -> str:
         """A name of a variable with its primes and indices."""
         base, below, above = self.notation.parts(name, step, layer)
         return self.setting.variable(base + self.names.prime(x), below, above)
@@ -151,17 +151,11 @@ class Writer:
 
     _beside = _matrix
 
-    def _negative(self, t: Tree) -> str:
-        return self.setting.operator("−") + self.text(t.parts[0], PRODUCT)
+    def _around(self, t: Tree) -> str:
+        marks, least = _AROUND[t.head]
+        return self.setting.operator(marks).format(self.text(t.parts[0], least))
 
-    def _size(self, t: Tree) -> str:
-        return f"|{self.text(t.parts[0])}|"
-
-    def _brackets(self, t: Tree) -> str:
-        return f"[{self.text(t.parts[0])}]"
-
-    def _part(self, t: Tree) -> str:
-        return self.text(t.parts[0], ATOM) + self.setting.operator("[…]")
+    _negative = _size = _brackets = _part = _around
 
     def _total(self, t: Tree) -> str:
         return self.setting.operator("Σ") + self.setting.beside + self.text(t.parts[0], PRODUCT)

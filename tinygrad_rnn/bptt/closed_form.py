@@ -108,8 +108,8 @@ def closed_form_gradients(
     >>> np.allclose(found.U, rnn.cells[0].U.grad, rtol=0, atol=1e-14)
     True
     """
-    call, h0s = "closed_form_gradients", None if h0 is None else [h0]
-    return _gradients(call, [(W, U, b)], V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)[0]
+    h0s = None if h0 is None else [h0]
+    return closed_form_stacked_gradients([(W, U, b)], V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)[0]
 
 
 def closed_form_stacked_gradients(
@@ -136,13 +136,7 @@ def closed_form_stacked_gradients(
     >>> np.allclose(lower.U, rnn.cells[0].U.grad, rtol=0, atol=1e-14)
     True
     """
-    return _gradients("closed_form_stacked_gradients", layers, V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)
-
-
-def _gradients(
-    call: str, layers: Sequence, V: Any, c: Any, xs: Any, targets: Any, nonlinearity: str, loss: str,
-    h0s: Sequence | None, many_to_many: bool,
-) -> list[Gradients]:  # fmt: skip
+    call = "closed_form_gradients" if len(layers) == 1 else "closed_form_stacked_gradients"
     for name, given, known in (("nonlinearity", nonlinearity, NONLINEARITIES), ("loss", loss, LOSSES)):
         if given not in list(known):
             raise ValueError(f"{call}({name}={given!r}): not one of {list(known)}")
@@ -154,14 +148,13 @@ def _gradients(
 
     # Forward: Fig. 7-5. x[t] is x(t), and h[t] is h(t) with h[0] the initial state, as columns. What a layer makes is x
     # of the next.
-    x, inputs, states = [None, *map(_columns, xs)], list[Any](), list[Any]()
+    x, run = [None, *map(_columns, xs)], list[tuple]()
     for (W, U, b), h0 in zip(layers, h0s, strict=True):
         h = [_columns(h0)]
         for t in steps:
             h_hat = W @ x[t] + U @ h[t - 1] + (0.0 if b is None else b[:, None])
             h.append(f(h_hat))
-        inputs.append(x)
-        states.append(h)
+        run.append((W, U, b, x, h))
         x = h
 
     # The dense layer y = V h + c and its loss, after the last step or after every one.
@@ -180,7 +173,7 @@ def _gradients(
     # Backward through time, from the top layer down. The text sums (7.7) and (7.9) from t = 0; here steps are 1 to T,
     # and h(0) is given, so that there is no term 0.
     found: list[Gradients] = []
-    for (W, U, b), x, h in reversed(list(zip(layers, inputs, states, strict=True))):
+    for W, U, b, x, h in reversed(run):
         dh, dh_hat = list(grad_above), list(grad_above)
         for t in reversed(steps):
             dh_hat[t] = dh[t] * f_prime(h[t])  # dh(t) f′(ĥ(t)), the common factor of (7.6) to (7.9)
@@ -200,10 +193,11 @@ def _gradients(
 
 def _net(call: str, layers: Sequence, V: Any, c: Any, xs: Any, h0s: Sequence | None) -> tuple:
     """The net, xs and one h(0) for each layer, as arrays that fit each other."""
+    stacked = "closed_form_stacked_gradients"  # which alone takes layers
     if len(layers) == 0 or any(len(layer) != 3 for layer in layers):
-        raise ValueError(f"{call}(layers): a list of (W, U, b) is needed, the lowest first, at least one")
+        raise ValueError(f"{stacked}(layers): a list of (W, U, b) is needed, the lowest first, at least one")
     if h0s is not None and len(h0s) != len(layers):
-        raise ValueError(f"{call}(h0s): {len(h0s)} initial states for {len(layers)} layers")
+        raise ValueError(f"{stacked}(h0s): {len(h0s)} initial states for {len(layers)} layers")
     xs = _real(call, "xs", xs, *("TBD" if np.ndim(xs) == 3 else "TD"))
     if len(xs) == 0:
         raise ValueError(f"{call}(xs): the sequence is empty; at least one step is needed")

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -128,7 +127,8 @@ class _Graph:
 
     Attributes:
         users: the variables that each goes into, with how it does.
-        above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator).
+        above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator),
+            and the paths there; None if there are other variables on the way.
     """
 
     def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation, through: Collection[Tensor] | None = None):
@@ -172,12 +172,11 @@ class _Graph:
 
     def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, Tree]:
         """The derivatives from the loss to the direct one of `target` by the parameter, and what they make of 1."""
-        chain = [target]
-        while chain[-1] in self.above:
-            chain.append(self.above[chain[-1]])
-        ways = {b: self.users[b][0][1].paths if len(self.users[b]) == 1 else None for b in chain[:-1]}
-        links = [(_partial(a, b), ways[b]) for a, b in pairwise(chain[::-1])]
-        links.append((_partial(target, use.source, direct=True), use.paths))
+        links, x = [(_partial(target, use.source, direct=True), use.paths)], target
+        while x in self.above:
+            paths = self.users[x][0][1].paths if len(self.users[x]) == 1 else None
+            links.insert(0, (_partial(self.above[x], x), paths))
+            x = self.above[x]
         if len(links) > _MOST_FACTORS:
             links[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [(Tree("dots", of="⋯"), None)]
         derivatives = " ".join(writer.text(fraction) for fraction, _ in links)

@@ -13,7 +13,7 @@ from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.naming import last_step
 from tinygrad_rnn.observer import leaves_the_graph
-from tinygrad_rnn.primitives import Primitive
+from tinygrad_rnn.primitives import row
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, reached, record
 
 State = TypeVar("State")  # a Tensor, or a tuple of Tensors
@@ -93,12 +93,17 @@ def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     Args:
         run: gives the states after the part, from those before it.
     """
-    starts = tuple(_start_state(s, s.value) for s in states)
-    ends = run(starts)
-    if not any(s.requires_grad for s in ends):
+    first = as_tensor(0.0).born  # what is born from here on belongs to the segment
+    ends = run(states)
+    carried = [end for end in ends if end.requires_grad]
+    if not carried:
         return ends
-    inputs = (*states, *_made_before(starts[0].born, ends))  # and parameters
-    latest: tuple[Any, dict[int, Any]] = (None, {})  # a cotangent, and the gradients that it gives
+    joined = _joined(ends)
+    used = [x for x in reached([joined], lambda x: x.born >= first) if x.born < first and x.requires_grad]
+    inputs = tuple(dict.fromkeys([*states, *used]))
+    until, last = frozenset(inputs), max(i for i, x in enumerate(inputs) if x.requires_grad)
+    value = joined.value  # the node is made for its rule
+    latest: tuple[Any, dict[Tensor, Any]] = (None, {})  # a cotangent, and the gradients that it gives
 
     def vjp(i: int, g: Any, ans: Any, *arguments: Any) -> Any:
         """The first input to ask has the segment run again and swept, the others find it done.
@@ -107,50 +112,30 @@ def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """
         nonlocal latest
         if latest[0] is not g:
-            latest = g, _run_back(run, inputs, len(states), g, ans, arguments)
-        gradients = latest[1]
-        if i == max(gradients):
+            with temporarily(recording, True):
+                again = run(states)
+                output = _joined(again)
+            now, then = (output, *inputs), (ans, *arguments)
+            if not all(np.array_equal(x.value, bare(y), equal_nan=True) for x, y in zip(now, then, strict=False)):
+                raise ValueError(
+                    f"checkpoint: when the cell was run again for the backward pass, {describe(again[0])} came out "
+                    "otherwise or a parameter had changed; it must do the same each time: run the forward pass again "
+                    "after a change"
+                )
+            zero = as_tensor if isinstance(g, Tensor) else np.asarray  # of a state that the cell does not look at
+            found = {x: term for x, term in sweep(output, g, until) if x in until}
+            latest = g, {x: zero(0.0 * x.value) for x in inputs} | found
+        gradient = latest[1][inputs[i]]
+        if i == last:
             latest = None, {}
-        return gradients[i]
+        return gradient
 
-    value = _joined(ends).value  # there already; the node is made for its rule
-    node = record(Primitive("checkpoint", lambda *_: value, "checkpoint", (vjp,), (None,), variadic=True), inputs, None)
-    carried = [end for end in ends if end.requires_grad]
+    node = record(row("checkpoint", lambda *_: value, "checkpoint", vjp, variadic=True), inputs, None)
     parts = iter([node] if len(carried) == 1 else F.split(node, np.cumsum([end.size for end in carried])[:-1]))
-    after = tuple(_like(next(parts), end) if end.requires_grad else end.detach() for end in ends)
+    after = tuple(_like(next(parts), end) if end.requires_grad else end for end in ends)
     if node.step is None:  # it is no state, or one without a step, but what it computes ends at one
         node.step = max(map(last_step, ends)) or None
     return after
-
-
-def _run_back(
-    run: Callable, inputs: Sequence[Tensor], states: int, g: Any, ans: Any, arguments: Sequence[Any]
-) -> dict[int, Any]:
-    """The gradients of the inputs of a segment that require one, by their number, from running it again and sweeping.
-
-    Args:
-        inputs: the states, so many, and what else the segment uses. arguments: their values, as the sweep has them.
-    """
-    with temporarily(recording, True):
-        starts = tuple(map(_start_state, inputs[:states], arguments))
-        output = _joined(run(starts))
-    others = inputs[states:]
-    now, then = [output, *others], [ans, *arguments[states : len(inputs)]]
-    if not all(np.array_equal(a.value, bare(b), equal_nan=True) for a, b in zip(now, then, strict=True)):
-        raise ValueError(
-            f"checkpoint: when the cell was run again for the backward pass, {describe(output)} came out otherwise "
-            "or a parameter had changed; it must do the same each time: run the forward pass again after a change"
-        )
-    sources = (*starts, *others)
-    found = dict(sweep(output, g, until=frozenset(sources)))
-    zero = as_tensor if isinstance(g, Tensor) else np.asarray
-    return {i: found[x] if x in found else zero(0.0 * x.value) for i, x in enumerate(sources) if x.requires_grad}
-
-
-def _start_state(state: Tensor, value: Any) -> Tensor:
-    """A state for a segment to start from: a leaf of a value, or a node of its own after a Tensor."""
-    after = isinstance(value, Tensor)
-    return _like(F.positive(value) if after else Tensor(value, requires_grad=state.requires_grad), state)
 
 
 def _like(tensor: Tensor, state: Tensor) -> Tensor:
@@ -161,16 +146,10 @@ def _like(tensor: Tensor, state: Tensor) -> Tensor:
     return tensor
 
 
-def _made_before(number: int, ends: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The Tensors that were born before a number, require a gradient, and were used since to make the ends."""
-    found = reached(ends, lambda x: x.requires_grad and x.born >= number)
-    return tuple([x for x in found if x.requires_grad and x.born < number])
-
-
 def _joined(states: Sequence[Tensor]) -> Tensor:
-    """The parts of a state that gradients flow through, as one Tensor."""
+    """The parts of a state that gradients flow through, as one new Tensor."""
     carried = [s for s in states if s.requires_grad]
-    return carried[0] if len(carried) == 1 else F.concatenate([F.ravel(s) for s in carried])
+    return F.positive(carried[0]) if len(carried) == 1 else F.concatenate(carried, None)
 
 
 def _own(x: Any) -> Any:

@@ -22,7 +22,7 @@ from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.observer import Observer, observer
 from tinygrad_rnn.optim import norm
-from tinygrad_rnn.primitives import Primitive
+from tinygrad_rnn.primitives import Primitive, row
 from tinygrad_rnn.tensor import Tensor, bare, record
 
 LARGEST_SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # max f′; TowardsML for tanh and sigmoid
@@ -168,9 +168,9 @@ def gradient_flow(loss: Tensor, hs: Sequence[Tensor]) -> np.ndarray:
     hs = list(hs)
     for h in hs:
         _check_differentiable(call, h)
-    norms = dict.fromkeys(hs, 0.0)
-    norms |= {node: norm([g]) for node, g in sweep(loss, start) if node in norms}
-    return np.array([norms[h] for h in hs])
+    wanted = set(hs)
+    norms = {node: norm([g]) for node, g in sweep(loss, start) if node in wanted}
+    return np.array([norms.get(h, 0.0) for h in hs])
 
 
 def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.ndarray) -> np.ndarray:
@@ -194,11 +194,8 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
     except (TypeError, ValueError) as error:
         raise TypeError(f"norm_bound(U, distance): numbers are needed: {error}") from error
     if U.ndim != 2 or not np.all(np.isfinite(U)) or not np.all(distance >= 0):
-        raise ValueError(
-            f"norm_bound(U, distance): U is a finite matrix, not of shape {U.shape}; distances are from 0 up"
-        )
-    largest = np.linalg.norm(U, 2)
-    return (largest * LARGEST_SLOPES[nonlinearity]) ** distance
+        raise ValueError(f"norm_bound: U is a finite matrix, not of shape {U.shape}; distances are from 0 up")
+    return (np.linalg.norm(U, 2) * LARGEST_SLOPES[nonlinearity]) ** distance
 
 
 def _uses(call: str, losses: Sequence[Tensor], parameter: Tensor) -> tuple[dict[Tensor, np.ndarray], int]:
@@ -231,10 +228,9 @@ def _inputs(node: Tensor, x: Tensor) -> list[int]:
 def _norms(arrays: np.ndarray) -> np.ndarray:
     """The norm of each of several arrays, as `optim.norm` has it."""
     vectors = arrays.reshape(len(arrays), -1).astype(np.float64)
-    largest = np.max(np.abs(vectors), axis=1, initial=0.0)
-    with np.errstate(all="ignore"):  # a row of zeros, or with an element that is not finite, has its largest as norm
-        norms = largest * np.sqrt(np.sum((vectors / largest[:, None]) ** 2, axis=1))
-    return np.where((largest > 0.0) & (largest < np.inf), norms, largest)
+    largest = np.max(np.abs(vectors), axis=1, initial=0.0, keepdims=True)
+    scale = np.where((largest > 0.0) & (largest < np.inf), largest, 1.0)
+    return scale[:, 0] * np.linalg.norm(vectors / scale, axis=1)
 
 
 def _check_differentiable(call: str, x: Tensor) -> None:
@@ -271,8 +267,6 @@ class Cotangents:
             total[np.searchsorted(rows, part.rows)] += part.arrays
         return Cotangents(rows, total)
 
-    __iadd__ = __add__
-
     def __record__(self, primitive: Primitive, inputs: tuple, *static: Any) -> Cotangents:
         """What a primitive makes of each, as the sum over the axes along which an input was broadcast."""
         return Cotangents(self.rows, np.stack([primitive.forward(g, *inputs[1:], *static) for g in self.arrays]))
@@ -289,8 +283,8 @@ def each_passed_back(node: Tensor, i: int, g: Cotangents) -> Cotangents:
 
     A rule that works on each element, or on each row x of a product W x, takes all cotangents as one batch.
     """
-    row = node.primitive
-    as_batch = row.by_element or (row.by_rows and i in [right for _, right in row.products])
+    of = node.primitive
+    as_batch = of.by_element or (of.by_rows and i in [right for _, right in of.products])
     with temporarily(observer, None):  # a rule may make a sweep of its own
         if as_batch:
             ((_, term),) = terms(node, g.arrays, i)
@@ -319,6 +313,6 @@ def several(outputs: Sequence[Tensor]) -> Tensor:
     def vjp(i: int, *_: Any) -> Cotangents:
         return Cotangents(np.array([i]), np.ones((1, *outputs[i].shape), outputs[i].dtype))
 
-    row = Primitive("several", lambda *_: np.zeros(()), "several", (vjp,), (None,), variadic=True)
+    several = row("several", lambda *_: np.zeros(()), "several", vjp, variadic=True)
     with temporarily(recording, True), temporarily(observer, None):  # it is no part of what is computed
-        return record(row, tuple(outputs), None)
+        return record(several, tuple(outputs), None)

@@ -1,7 +1,7 @@
 """Truncated backpropagation through time: a long series in chunks, gradients through the last steps only."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from typing import Any
 
 from tinygrad_rnn import checks
@@ -24,11 +24,11 @@ class Chunks(Iterator[float]):
     (3,)
     """
 
-    def __init__(self, chunks: Iterator[tuple[float, Any]], state: Any):
-        self._chunks, self.state = chunks, state
+    def __init__(self, run: Callable, pieces: Iterator[tuple], state: Any):
+        self._run, self._pieces, self.state = run, pieces, state
 
     def __next__(self) -> float:
-        loss, self.state = next(self._chunks)
+        loss, self.state = self._run(*next(self._pieces), self.state)
         return loss
 
 
@@ -96,42 +96,45 @@ def truncated(
         raise ValueError(
             "truncated(back=..., compile=...): a program goes back to the chunk's first step; leave one out"
         )
-    state, pieces = _detached(state), ((xs[i : i + length], targets[i : i + length]) for i in range(0, T, length))
-    if compile is not None:
-        return Chunks(_programs(rnn, readout, loss_fn, pieces, state, compile), state)
-    return Chunks(_chunks(rnn, readout, loss_fn, pieces, state, back), state)
+    pieces = ((xs[i : i + length], targets[i : i + length]) for i in range(0, T, length))
+    run = _recorded(rnn, readout, loss_fn, back) if compile is None else _compiled(rnn, readout, loss_fn, compile)
+    return Chunks(run, pieces, _detached(state))
 
 
-def _chunks(
-    rnn: Recurrent, readout: Any, loss_fn: Callable, pieces: Iterable, state: Any, back: int | None
-) -> Iterator[tuple[float, Any]]:
-    """The loss of each chunk, and the state after it."""
-    states = deque([state])  # those that gradients may still go back to, the oldest first
-    for xs, targets in pieces:
+def _recorded(rnn: Recurrent, readout: Any, loss_fn: Callable, back: int | None) -> Callable:
+    """The function that goes through a chunk step by step: its loss, and the state after it."""
+    states = deque[Any]()  # those that gradients may still go back to, the oldest first
+
+    def run(xs: Any, targets: Any, state: Any) -> tuple[float, Any]:
         loss: Any = 0.0
+        if not states:
+            states.append(state)
         for t in range(len(xs)):
             (h,), state = rnn(xs[t : t + 1], states[-1])
             states.append(state)
             loss = loss_fn(readout(h), targets[t]) + loss
         while len(states) > 1 + (back or len(xs)):
             states.popleft()
-        for part in _parts(states[0]):
-            _cut(part)
+        _cut(states[0])
         loss.backward()
-        yield loss.item(), _detached(state)
+        return loss.item(), _detached(state)
+
+    return run
 
 
-def _cut(node: Tensor) -> None:
-    """Make a node a leaf where it is: no gradient flows through it from now on, and what it was made of is freed."""
-    node.is_cut = node.requires_grad or node.is_cut
-    node.primitive, node.inputs, node.arguments = None, (), ()
-    node.requires_grad = False
+def _cut(x: Any) -> None:
+    """Make the nodes of a state leaves where they are, which lets go of what they were made of."""
+    if isinstance(x, (list, tuple)):
+        for part in x:
+            _cut(part)
+    elif isinstance(x, Tensor) and not x.is_leaf:
+        x.is_cut = x.requires_grad or x.is_cut
+        x.primitive, x.inputs, x.arguments = None, (), ()
+        x.requires_grad = False
 
 
-def _programs(
-    rnn: Recurrent, readout: Any, loss_fn: Callable, pieces: Iterable, state: Any, compile: Callable
-) -> Iterator[tuple[float, Any]]:
-    """The same, a program for every length of a chunk."""
+def _compiled(rnn: Recurrent, readout: Any, loss_fn: Callable, compile: Callable) -> Callable:
+    """The same as a program, which runs a chunk of every length."""
 
     def chunk(xs: Any, targets: Any, state: Any) -> tuple[Any, Any]:
         loss, (hs, state) = 0.0, rnn(xs, state)
@@ -139,13 +142,16 @@ def _programs(
             loss = loss_fn(readout(h), targets[t]) + loss
         return loss, state
 
-    program = None
-    for xs, targets in pieces:
+    program: Any = None
+
+    def run(*arguments: Any) -> tuple[float, Any]:
+        nonlocal program
         if program is None:
             learnt = [p for p in (*rnn.parameters(), *readout.parameters()) if p.requires_grad]
-            program = compile(chunk, xs, targets, state, wrt=learnt)
-        loss, state = program.backward(xs, targets, state)
-        yield loss, state
+            program = compile(chunk, *arguments, wrt=learnt)
+        return program.backward(*arguments)
+
+    return run
 
 
 def _detached(state: Any) -> Any:
@@ -153,9 +159,3 @@ def _detached(state: Any) -> Any:
     if isinstance(state, (list, tuple)):
         return type(state)(_detached(part) for part in state)
     return state.detach() if isinstance(state, Tensor) and not state.is_leaf else state
-
-
-def _parts(state: Any) -> list[Tensor]:
-    """The Tensors of a state of every layer; none for the zeros that a net starts from."""
-    layers = [layer if isinstance(layer, tuple) else (layer,) for layer in state or ()]
-    return [part for layer in layers for part in layer if isinstance(part, Tensor) and not part.is_leaf]

@@ -105,7 +105,7 @@ class Equations:
         written = "" if term is None or _size(term) != math.prod(term.shape) else self.writer.text(term)
         if not written or len(re.sub(f"<[^>]*>|{MARK}", "", written)) > TOO_LONG:
             return self._partial(x, link), {}
-        rows, summed = any(_of_rows(node) for path in paths for node, _ in path), _holds(term, "total")
+        rows, summed = any(_of_rows(node) for path in paths for node, _ in path), term.holds("total")
         if summed:
             return written, {"note": ADDED} if rows or x.ndim else {}
         return written, {"note": ROWS} if rows else {"numbers": True}
@@ -133,10 +133,6 @@ def _size(t: Tree) -> int:
         return max(sizes) if all(sizes) else 0
     whole = all(size == math.prod(part.shape) for size, part in zip(sizes, t.parts, strict=True))
     return (1 if t.head == "number" else math.prod(t.shape)) if whole else 0
-
-
-def _holds(t: Tree, head: str) -> bool:
-    return t.head == head or any(_holds(part, head) for part in t.parts)
 
 
 def _of_rows(node: Tensor) -> bool:

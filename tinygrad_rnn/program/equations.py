@@ -114,7 +114,7 @@ class Equations:
             terms = [self._sum(uses) for uses in self.uses[x]]
         except Unwritten:
             return []
-        known = terms and x.born not in self.hooked and not any(map(_has_dots, terms))
+        known = terms and x.born not in self.hooked and not any(term.holds("dots") for term in terms)
         return [f"d{self.writer.variable(x)} = {self.writer.text(Tree('sum', terms))}"] if known else []
 
     def _sum(self, uses: Sequence[_Use]) -> Tree:
@@ -147,7 +147,3 @@ def _is_gradient(line: Assignment) -> bool:
 def _is_derived(node: Node) -> bool:
     """Whether a node is more than a part of what is given."""
     return not all(x.is_leaf for x in node.inputs) or (not node.is_leaf and "{f}" in node.primitive.written)
-
-
-def _has_dots(t: Tree) -> bool:
-    return t.head == "dots" or any(map(_has_dots, t.parts))
