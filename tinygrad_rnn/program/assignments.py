@@ -104,15 +104,12 @@ class Assignments:
         for gradient, x in self.gradient_of.items():  # before others take the names
             name, number = self.ref[x]
             self.ref[gradient] = Ref(self._new(f"d{name}" if number is None else f"d{name}_{number}"))
-        names = {(x.name, x.layer) for x in schedule.gathered if x.name is not None}
-        alike = [x for x in schedule.lines if (x.name, x.layer) in names and not x.is_leaf]  # at other steps
-        self.sums = {x: schedule.sums.get(x, [x]) for x in [*alike, *schedule.gathered]}
         terms = self._added_terms()
         for node in [*(x for x in schedule.lines if x.is_leaf), *schedule.live]:
-            if node in schedule.lines and node not in self.sums:
+            if node in schedule.lines and node not in schedule.gathered:
                 self._write(node)
             for whole, term in terms[node]:
-                self._add(whole, term, completes=term is self.sums[whole][-1])
+                self._add(whole, term, completes=term is schedule.gathered[whole][-1])
         self.lines.sort(key=lambda line: not line.forward)
         self.returned = [self.ref[x] for x in schedule.outputs]
 
@@ -159,7 +156,7 @@ class Assignments:
     def _word(self, node: Node, value: Sequence[Part]) -> str:
         if self.schedule.trace.wrt and node is self.schedule.outputs[0]:
             return "loss"
-        if node in self.schedule.gathered and node in self.schedule.sums:
+        if node in self.schedule.gathered:
             return f"{value[0].name}_sum" if isinstance(value[0], Ref) and value[0].name else "total"
         if len(node.inputs) == 1 and node.inputs[0].name is not None:
             return f"{node.primitive.name}_{self._lettered(node.inputs[0])}"
@@ -173,7 +170,7 @@ class Assignments:
         """The sums over time, and the terms that are added to them once a node is computed: pairs (sum, term)."""
         schedule, found = self.schedule, defaultdict(list)
         position = {x: i for i, x in enumerate(schedule.live)}
-        for node, terms in self.sums.items():
+        for node, terms in schedule.gathered.items():
             for i, x in enumerate(terms):
                 latest = max(terms[: i + 1], key=lambda x: position.get(x, -1))
                 if i or x.number != 0.0 or x.ndim:  # as a sum starts

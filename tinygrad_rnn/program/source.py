@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
+from typing import Any
 
 import numpy as np
 
@@ -71,14 +72,17 @@ class _Text:
 
     def _local(self, blocks: Sequence[_Block]) -> set[str]:
         """The names of variables that one step alone makes, adds to and takes: they are written without a step."""
-        where: dict[Ref, _Block] = {}
+        where: dict[Any, Any] = {}
         given = chain.from_iterable(self.lines.arguments.values())
         far = {self.lines.ref[x].name for x in given} | {ref.name for ref in self.lines.returned}
         far |= self.lines.zeros.keys()
-        for block in blocks:
+        names = set[str]()
+        for i, block in enumerate(blocks):
             for ref in {ref for line in block for ref in line.variables()}:
-                far |= {ref.name} if where.setdefault(ref, block) is not block else set()
-        return {ref.name for ref in where} - far
+                names.add(ref.name)
+                if where.setdefault(ref, i) != i or where.setdefault((i, ref.name), ref) != ref:
+                    far.add(ref.name)
+        return names - far
 
     def _following(self, loop: _Loop, block: _Block) -> tuple[_Block | None, _Block]:
         """A block's lines as a loop's next, like those but for the step, with lines that it lacks; and its other lines.
