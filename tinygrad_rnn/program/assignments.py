@@ -85,20 +85,20 @@ class Assignments:
         for node in schedule.live:
             called |= dict.fromkeys(to_define(schedule.expressions[node]), node.primitive.name)
         self.helpers, self.definitions = helpers(called, self._new)
-        given: dict[tuple[str, Node | None], list[Node]] = defaultdict(list)
-        for x, (name, number) in zip(trace.graph.inputs, trace.places, strict=True):
-            given[name, x if number is None else None].append(x)
-        given |= {(self._lettered(x, "parameter"), x): [x] for x in trace.graph.parameters}
-        self.arguments = {self._new(name): nodes for (name, _), nodes in given.items()}
         self.ref: dict[Node, Ref] = {}
         self.lines: list[Assignment] = []
-        for (argument, nodes), (_, alone) in zip(self.arguments.items(), given, strict=True):
-            if alone is not None:
-                self.ref[alone] = Ref(argument)
-                continue
-            part = self._new(argument.removesuffix("s"), stepped=True)  # of a list: as a rule, one for each step
-            self.lines.append(Assignment([Ref(part), f" = dict(enumerate({argument}, 1))"], None, True))
-            self.ref |= {x: Ref(part, i) for i, x in enumerate(nodes, 1)}
+        self.arguments: dict[str, list[Node]] = defaultdict(list)
+        given, argument = trace.graph.inputs + trace.graph.parameters, ""
+        parameters = [(self._lettered(x) or "parameter", None) for x in trace.graph.parameters]
+        for x, (name, number) in zip(given, [*trace.places, *parameters], strict=True):
+            argument = self._new(name) if number in (None, 1) else argument
+            self.arguments[argument].append(x)
+            self.ref[x] = Ref(argument, number)
+        for argument, nodes in self.arguments.items():
+            if self.ref[nodes[0]].step is not None:
+                part = self._new(argument.removesuffix("s"), stepped=True)  # of a list: as a rule, one for each step
+                self.lines.append(Assignment([Ref(part), f" = dict(enumerate({argument}, 1))"], None, True))
+                self.ref |= {x: Ref(part, i) for i, x in enumerate(nodes, 1)}
         self.zeros: dict[str, str] = {}
         self.gradient_of = dict(zip(schedule.outputs[1:], trace.wrt))  # noqa: B905 - further outputs follow
         for gradient, x in self.gradient_of.items():  # before others take the names
@@ -115,11 +115,10 @@ class Assignments:
 
     # Names
 
-    def _lettered(self, node: Node, otherwise: str = "") -> str:
-        """A name with its layer: h2, W2_i."""
-        name = node.name if node.name is not None else otherwise
-        base, mark, below = str(name).partition("_")
-        return f"{base}{node.layer}{mark}{below}" if self.layered and node.layer is not None else str(name)
+    def _lettered(self, node: Node) -> str:
+        """A name with its layer, if it has one: h2, W2_i."""
+        base, mark, below = (node.name or "").partition("_")
+        return f"{base}{node.layer}{mark}{below}" if self.layered and node.layer is not None else f"{base}{mark}{below}"
 
     def _new(self, name: str, stepped: bool = False) -> str:
         """A name of its own, as like the one wanted as can be: c, which is a parameter, as cs[t]; others numbered."""
@@ -136,16 +135,16 @@ class Assignments:
         """The variable of a line; a node without a name gets that of the nodes which are made alike at other steps."""
         if node in self.ref:
             return self.ref[node]
-        step = self.schedule.step(node)
+        step, mark = self.schedule.step(node), None
         if isinstance(node.name, GradientName) and node.name.born in self.named:
-            key = name = f"d{self.named[node.name.born]}"
+            name = f"d{self.named[node.name.born]}"
         elif node.name is not None:
-            net = None if node.step is None else self.letters.primes.get(node.born)  # the states of two nets
-            key = node.name, node.layer, net
             name = self._lettered(node)
+            mark = None if node.step is None else self.letters.primes.get(node.born)  # the states of two nets
         else:
-            key, name = (node.layer, *pattern(value)), self._word(node, value)
-        family = key, self.seen[key, step], step is None  # where several are called the same at one step, each its own
+            name, mark = self._word(node, value), pattern(value)
+        key = name, mark, step is None
+        family = key, self.seen[key, step]  # where several are called the same at one step, each its own
         self.seen[key, step] += 1
         if family not in self.names:
             self.names[family] = self._new(name, step is not None)
