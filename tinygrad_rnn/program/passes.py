@@ -15,7 +15,7 @@ What no output needs is left out by each. None changes a result by more than rou
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -125,19 +125,22 @@ def common_subexpressions(graph: Graph) -> Graph:
 # Time
 
 
+def terms_of_sums(nodes: Iterable[Node], outputs: Iterable[Node]) -> dict[Node, list[Node]]:
+    """The terms of each sum, as they are added one after the other, but for nameless sums that only go into another."""
+    uses = Counter([*outputs, *(x for node in nodes for x in node.inputs)])
+    terms: dict[Node, list[Node]] = {}
+    for node in nodes:
+        if node.is_sum and (node.inputs[0].shape, node.inputs[0].dtype) == (node.shape, node.dtype):
+            first, last = node.inputs
+            is_inner = first in terms and first.name is None and uses[first] == 1
+            terms[node] = [*(terms.pop(first) if is_inner else [first]), last]
+    return terms
+
+
 def sums_over_time(graph: Graph) -> Graph:
     """Merge terms of a sum that differ in the step alone into one operation, and add first what is known early."""
-    role, step = roles(graph), steps(graph)
+    role, step, sums = roles(graph), steps(graph), terms_of_sums(graph.nodes, graph.outputs)
     cycle = cycles(graph, role)
-    uses = Counter([*graph.outputs, *(x for node in graph.nodes for x in node.inputs)])
-    sums: dict[Node, list[Node]] = {}  # the terms of those that are no terms of others
-    for node in graph.nodes:
-        if node.is_sum:
-            sums[node] = []
-            for x in node.inputs:
-                is_inner = x in sums and x.shape == node.shape and uses[x] == 1
-                sums[node] += sums.pop(x) if is_inner else [x]
-
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         inputs = tuple([new.get(x, x) for x in node.inputs])
@@ -155,7 +158,7 @@ def sums_over_time(graph: Graph) -> Graph:
         parts: list[Node] = []
         for group in ordered:
             together = len({step[x] for x in group}) == len(group) > 1
-            parts += [_sum(group, step, new, uses, node)] if together else [new.get(x, x) for x in group]
+            parts += [_sum(group, step, new, node)] if together else [new.get(x, x) for x in group]
         total = parts[0]
         for x in parts[1:]:
             total = made(P.add, (total, x), (), np.broadcast_shapes(total.shape, x.shape), node)
@@ -163,11 +166,11 @@ def sums_over_time(graph: Graph) -> Graph:
     return replaced(graph, new)
 
 
-def _sum(terms: list[Node], step: dict, new: dict[Node, Node], uses: Mapping[Node, int], node: Node) -> Node:
+def _sum(terms: list[Node], step: dict, new: dict[Node, Node], node: Node) -> Node:
     """Σ_t of terms that one primitive has made, one for each step."""
     terms = sorted(terms, key=step.__getitem__)
-    first, only_here = terms[0], all(uses[x] == 1 for x in terms)
-    if first.primitive.sums_rows and only_here and (not first.static or first.static[0] is P.INPUT):
+    first = terms[0]
+    if first.primitive.sums_rows and (not first.static or first.static[0] is P.INPUT):
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
         return replace(first, inputs=tuple(inputs), name=None, step=node.step, layer=node.layer)
     return made(P.sum_, (stacked([new.get(x, x) for x in terms]),), (0, False), first.shape, node)

@@ -8,6 +8,7 @@ from tinygrad_rnn import primitives as P
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.expressions import array_text, read
 from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewritten
+from tinygrad_rnn.program.passes import terms_of_sums
 from tinygrad_rnn.program.tracing import Trace
 
 DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
@@ -53,16 +54,6 @@ class Schedule:
         """The step of a variable; of a node without a name, the one in whose course it is computed."""
         return x.step if x.primitive is None or (x.name is not None and x.step is not None) else self.near.get(x)
 
-    def _sums(self) -> dict[Node, list[Node]]:
-        """The terms of each node that is a sum, but of those that are terms of others, and nothing else."""
-        sums: dict[Node, list[Node]] = {}
-        for node in (x for x in self.live if x.is_sum):
-            first, term = node.inputs
-            ends = first.name is not None or first in self.outputs or self.uses[first] > 1
-            if (first.shape, first.dtype) == (node.shape, node.dtype):
-                sums[node] = [*([first] if ends else sums.pop(first, [first])), term]
-        return sums
-
     def _find_steps(self) -> None:
         """Find `near`, and the sums over time; these belong to no step, nor does what is made of them.
 
@@ -73,7 +64,7 @@ class Schedule:
         """
         alone = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
         self.near: dict[Node, int | None] = {}
-        sums, over_time = self._sums(), set[Node]()
+        sums, over_time = terms_of_sums(self.live, self.outputs), set[Node]()
         stays = {*self.outputs}
         for node in self.live:
             steps = [(x in self.forward, self.step(x)) for x in node.inputs if x in self.near]
