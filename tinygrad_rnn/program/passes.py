@@ -17,6 +17,7 @@ What no output needs is left out by each. None changes a result by more than rou
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -143,32 +144,26 @@ def sums_over_time(graph: Graph) -> Graph:
     cycle = cycles(graph, role)
     new: dict[Node, Node] = {}
     for node in graph.nodes:
-        inputs = tuple([new.get(x, x) for x in node.inputs])
-        new[node] = node.on(inputs)
-        if node not in sums:
-            continue
-        terms, own = sums[node], cycle[role[node]]
+        new[node] = node.on(tuple([new.get(x, x) for x in node.inputs]))
         groups: dict[Any, list[Node]] = {}
-        for x in terms:
+        for x in sums.get(node, ()):
             is_alone = x.primitive is None or step[x] is None or any(map(is_large, x.inputs))
             groups.setdefault(x if is_alone else role[x], []).append(x)
-        ordered = sorted(groups.values(), key=lambda group: own is not None and cycle[role[group[0]]] == own)
-        if [x for group in ordered for x in group] == terms and len(terms) == len(groups):
-            continue
-        parts: list[Node] = []
-        for group in ordered:
+        own, parts = cycle[role[node]], list[Node]()
+        for group in sorted(groups.values(), key=lambda group: own is not None and cycle[role[group[0]]] == own):
             together = len({step[x] for x in group}) == len(group) > 1
-            parts += [_sum(group, step, new, node)] if together else [new.get(x, x) for x in group]
-        total = parts[0]
-        for x in parts[1:]:
-            total = made(P.add, (total, x), (), np.broadcast_shapes(total.shape, x.shape), node)
-        new[node] = replace(total, name=node.name, step=node.step, layer=node.layer)
+            parts += [_sum(sorted(group, key=step.get), new, node)] if together else [new.get(x, x) for x in group]
+        if parts:
+            new[node] = replace(reduce(_added, parts), name=node.name, step=node.step, layer=node.layer)
     return replaced(graph, new)
 
 
-def _sum(terms: list[Node], step: dict, new: dict[Node, Node], node: Node) -> Node:
+def _added(x: Node, y: Node) -> Node:
+    return made(P.add, (x, y), (), np.broadcast_shapes(x.shape, y.shape), x)
+
+
+def _sum(terms: list[Node], new: dict[Node, Node], node: Node) -> Node:
     """Σ_t of terms that one primitive has made, one for each step."""
-    terms = sorted(terms, key=step.__getitem__)
     first = terms[0]
     if first.primitive.sums_rows and (not first.static or first.static[0] is P.INPUT):
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
@@ -181,10 +176,26 @@ def time_batches(graph: Graph) -> Graph:
     role, step = roles(graph), steps(graph)
     cycle = cycles(graph, role)
     free = [node for node in graph.nodes if step[node] is not None and cycle[role[node]] is None]
-    groups: dict[Any, list[Node]] = {}
+    groups: dict[Role, list[Node]] = {}  # of one role, in the order of their steps
     for node in sorted(free, key=step.__getitem__):
         groups.setdefault(role[node], []).append(node)
-    return batched(graph, {r: nodes for r, nodes in groups.items() if len(nodes) > 1}, role)
+    unit = {node: r for r, nodes in groups.items() if len(nodes) > 1 for node in nodes}  # what is computed at once
+
+    def inputs(of: Any) -> list[Any]:
+        return [unit.get(x, x) for node in groups.get(of, [of]) for x in node.inputs if x.primitive is not None]
+
+    new: dict[Node, Node] = {}
+    stacks: dict[tuple[Node, ...], Node] = {}
+    for of in depth_first([unit.get(node, node) for node in graph.nodes], inputs):
+        nodes = groups.get(of, [of])
+        whole = _batch(nodes, new, stacks) if len(nodes) > 1 else None
+        for i, node in enumerate(nodes):
+            if whole is not None:
+                new[node] = made(P.getitem, (whole,), (i,), node.shape, node, name=node.name)
+            else:
+                inside = tuple([new.get(x, x) for x in node.inputs])
+                new[node] = stacked(inside) if node.is_stack else node.on(inside)
+    return replaced(graph, new)
 
 
 # Which nodes are alike but for the step, and which wait for the step before
@@ -251,28 +262,6 @@ def stacked(nodes: Sequence[Node]) -> Node:
                 return whole
             return made(P.getitem, (whole,), (slice(start, stop),), (stop - start, *whole.shape[1:]), whole, step=None)
     return made(P.stack, nodes, (0,), (len(nodes), *first.shape), first, step=None)
-
-
-def batched(graph: Graph, groups: Mapping[Role, Sequence[Node]], role: Mapping[Node, Role]) -> Graph:
-    """The graph with one operation for each group of nodes, of one role and in the order of their steps."""
-    of_group = {node: role[node] for nodes in groups.values() for node in nodes}
-
-    def inputs(unit: Any) -> list[Any]:
-        nodes = groups.get(unit, [unit])
-        return [of_group.get(x, x) for node in nodes for x in node.inputs if x.primitive is not None]
-
-    new: dict[Node, Node] = {}
-    stacks: dict[tuple[Node, ...], Node] = {}
-    for unit in depth_first([of_group.get(node, node) for node in graph.nodes], inputs):
-        nodes = groups.get(unit, [unit])
-        whole = _batch(nodes, new, stacks) if len(nodes) > 1 else None
-        for i, node in enumerate(nodes):
-            if whole is not None:
-                new[node] = made(P.getitem, (whole,), (i,), node.shape, node, name=node.name)
-            else:
-                inside = tuple([new.get(x, x) for x in node.inputs])
-                new[node] = stacked(inside) if node.is_stack else node.on(inside)
-    return replaced(graph, new)
 
 
 def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[Node, ...], Node]) -> Node | None:
