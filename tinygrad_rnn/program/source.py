@@ -7,9 +7,9 @@
 import ast
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby
-from typing import Any
+from itertools import groupby
 
 import numpy as np
 
@@ -63,8 +63,8 @@ class _Text:
         self.local = self._local(blocks)
         self.loops: list[_Loop] = []
         for block in blocks:
-            following, rest = self._following(self.loops[-1], block) if rolled and self.loops else (None, block)
-            if following is not None:
+            following, rest = self._following(self.loops[-1], block) if rolled and self.loops else ([], block)
+            if following:
                 self.loops[-1].append(following)
             if rest:
                 self.loops.append([rest])
@@ -72,27 +72,21 @@ class _Text:
 
     def _local(self, blocks: Sequence[_Block]) -> set[str]:
         """The names of variables that one step alone makes, adds to and takes: they are written without a step."""
-        where: dict[Any, Any] = {}
-        given = chain.from_iterable(self.lines.arguments.values())
-        far = {self.lines.ref[x].name for x in given} | {ref.name for ref in self.lines.returned}
-        far |= self.lines.zeros.keys()
-        names = set[str]()
-        for i, block in enumerate(blocks):
-            for ref in {ref for line in block for ref in line.variables()}:
-                names.add(ref.name)
-                if where.setdefault(ref, i) != i or where.setdefault((i, ref.name), ref) != ref:
-                    far.add(ref.name)
-        return names - far
+        refs = {(ref, i) for i, block in enumerate(blocks) for line in block for ref in line.variables()}
+        of_ref, of_name = Counter(ref for ref, _ in refs), Counter((ref.name, i) for ref, i in refs)
+        far = {ref.name for ref in self.lines.returned} | self.lines.zeros.keys()
+        far |= {ref.name for ref, i in refs if ref.step is None or of_ref[ref] > 1 or of_name[ref.name, i] > 1}
+        return {ref.name for ref, _ in refs} - far
 
-    def _following(self, loop: _Loop, block: _Block) -> tuple[_Block | None, _Block]:
+    def _following(self, loop: _Loop, block: _Block) -> tuple[_Block, _Block]:
         """A block's lines as a loop's next, like those but for the step, with lines that it lacks; and its other lines.
 
         A line that it lacks may be run all the same if it makes what nobody asks for, as dh(0) = ᵗU dĥ(1).
         """
         last, start = loop[-1], block[0]
-        if last[0].forward != start.forward or None in (last[0].group, start.group):
-            return None, block
-        shift = start.group - last[0].group
+        shift = 0 if None in (last[0].group, start.group) else start.group - last[0].group
+        if last[0].forward != start.forward or abs(shift) != 1:
+            return [], block
         found, rest, idle = [], block[::-1], set()
         for model in last:
             if rest and pattern(model.parts) == pattern(rest[-1].parts):
@@ -103,11 +97,9 @@ class _Text:
             known = all(x.step is None or x in self.defined or x in idle for x in taken)
             known = known and all(isinstance(x, str) or x.name for x in model.parts)  # xs[t] may have no such element
             if not known or target in self.defined or target.step not in range(self.T + 2):
-                return None, block
+                return [], block
             idle.add(target)
-        moves = _moves(last, found)
-        as_before = moves == _moves(loop[-2], last) if len(loop) > 1 else {*moves} <= {0, shift}
-        return (found, rest[::-1]) if abs(shift) == 1 and as_before else (None, block)
+        return (found, rest[::-1]) if _moves(loop[0], found) and _moves(last, found) else ([], block)
 
     # Text
 
@@ -151,7 +143,6 @@ class _Text:
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
         lines = [line for loop in loops for line in loop[0]]
-        lines.sort(key=lambda line: line.node is not None and line.node.primitive is None)
         yield from self._starts(dict.fromkeys(line.target for line in lines), loops)
         for i, loop in enumerate(loops):
             block = self._loop(loop)
@@ -171,12 +162,8 @@ class _Text:
             lines += _wrapped(text, "    ", "+")
         if not is_loop:
             return lines
-        ends = f"{first}, {self._after(last)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
+        ends = f"{first}, {self._number(last + 1)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
         return [f"for t in range({ends}):", *(f"    {line}" for line in lines)]
-
-    def _after(self, step: int) -> str:
-        """The end of a range whose last is this step."""
-        return "T + 1" if step == self.T else self._number(step + 1)
 
     def _starts(self, targets: Iterable[Ref], loops: Sequence[_Loop]) -> Iterator[str]:
         """The variables with steps, and the sums, before their first step."""
@@ -223,7 +210,7 @@ class _Text:
             some = [ref for ref, _ in pairs]
             first, last = some[0], some[-1]
             if self.rolled and first.step is not None and len(some) > 2:
-                yield f"*({first.name}[t] for t in range({self._number(first.step)}, {self._after(last.step)}))"
+                yield f"*({first.name}[t] for t in range({self._number(first.step)}, {self._number(last.step + 1)}))"
             else:
                 yield from map(self._part, some)
 
@@ -251,11 +238,11 @@ def _alike(block: _Block, other: _Block) -> bool:
     return follows and [pattern(a.parts) for a in block] == [pattern(b.parts) for b in other]
 
 
-def _moves(block: _Block, other: _Block) -> list[int]:
-    """How much larger the step of a block, and the whole numbers of its lines, are in another that is like it."""
+def _moves(block: _Block, other: _Block) -> bool:
+    """Whether each whole number in a block's lines stays, or goes with the step, in another that is like it."""
     parts = [pair for a, b in zip(block, other, strict=True) for pair in zip(a.parts, b.parts, strict=True)]
-    numbers = [b.step - a.step for a, b in parts if isinstance(a, Ref) and a.step is not None]
-    return [other[0].group - block[0].group, *numbers]
+    numbers = {b.step - a.step for a, b in parts if isinstance(a, Ref) and a.step is not None}
+    return numbers <= {0, other[0].group - block[0].group}
 
 
 def _comment(head: str, equations: Sequence[str]) -> list[str]:
