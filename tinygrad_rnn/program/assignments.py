@@ -5,6 +5,7 @@ among them.
 """
 
 import builtins
+import functools
 import itertools
 import keyword
 import re
@@ -169,10 +170,10 @@ class Assignments:
         """The sums over time, and the terms that are added to them once a node is computed: pairs (sum, term)."""
         schedule, found = self.schedule, defaultdict(list)
         position = {x: i for i, x in enumerate(schedule.live)}
+        later = functools.partial(max, key=lambda x: position.get(x, -1))
         for node, terms in schedule.gathered.items():
-            for i, x in enumerate(terms):
-                latest = max(terms[: i + 1], key=lambda x: position.get(x, -1))
-                if i or x.number != 0.0 or x.ndim:  # as a sum starts
+            for x, latest in zip(terms, itertools.accumulate(terms, later), strict=True):
+                if x is not terms[0] or x.number != 0.0 or x.ndim:  # as a sum starts
                     found[latest if latest in position else schedule.live[0]].append((node, x))
         return found
 
@@ -181,12 +182,8 @@ class Assignments:
         schedule = self.schedule
         value = self._made(term) if term is node else self._operand(term, node)
         target, of = self._target(node, value), self.gradient_of.get(node)
-        if target.step is not None or (node.ndim == 0 and node.dtype == np.float64):
-            self.zeros[target.name] = "0.0"
-        elif of is not None and of.dtype == node.dtype:
-            self.zeros[target.name] = f"np.zeros_like({self.ref[of]})"
-        else:
-            self.zeros[target.name] = array_text(np.zeros(node.shape, node.dtype))
+        zero = "0.0" if node.ndim or node.dtype == np.float64 else array_text(np.zeros((), node.dtype))
+        self.zeros[target.name] = zero if of is None else f"np.zeros_like({self.ref[of]})"
         group = schedule.near[node] if term is node else schedule.step(term)
         whole = node if completes else None
         self.lines.append(Assignment([target, " += ", *value], group, node in schedule.forward, whole))

@@ -8,7 +8,6 @@ expression, since it branches, takes a value twice or says how NumPy treats erro
 import ast
 import contextlib
 import inspect
-import math
 import operator
 import re
 import textwrap
@@ -64,6 +63,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
         if function in (np.shape, np.ndim, np.size):
             return function(np.broadcast_to(0, self.shape))
+        if function is np.transpose and arguments[1:] == (None,):
+            return self.T
         if not keywords:
             function = _AS_METHODS.get(function, function)
         return self._written(function, arguments, keywords)
@@ -132,15 +133,10 @@ def read(node: Node, known: Mapping[Node, Expression] = {}) -> Expression:
     # A forward function that says how errors are treated is noticed; it may raise whatever it raises without an array.
     with contextlib.suppress(Exception), np.errstate(all="raise"):
         found = primitive.forward(*arguments)
-        if isinstance(found, Expression) and _is_tree(found):
+        calls = [x for x in found.walk() if x.node is None]
+        if len({*calls}) == len(calls):  # or one would be written, and made, twice
             return found
     return Expression(primitive.forward, tuple(arguments))
-
-
-def _is_tree(found: Expression) -> bool:
-    """Whether a call is the argument of one other at most: it would be written, and made, twice."""
-    seen: set[Expression] = set()
-    return not any(x in seen or seen.add(x) for x in found.walk() if x.node is None)  # type: ignore[func-returns-value]
 
 
 def _coded(primitive: Primitive, arguments: Sequence[Any]) -> Expression:
@@ -222,9 +218,6 @@ class Printer:
         if function is operator.getitem:
             return [*self.parts(first), "[", *self._index(*further), "]"]
         if function is np.ndarray.transpose and further in ([], [None]):
-            node = first.node
-            if node is not None and node.is_transpose and node.name is None and node.inputs[0].is_leaf:
-                return self.operand(node.inputs[0])  # U for the transpose of ᵗU
             return [*self.parts(first), ".T"]
         if type(function) is _METHOD:
             start, listed = [*self.parts(first), f".{function.__name__}"], further
@@ -275,11 +268,10 @@ def array_text(value: np.ndarray) -> str:
     """A constant, to the last bit."""
     numbered = "" if value.dtype in (np.float64, np.int64, np.bool_) else f", {_dtype(value.dtype)}"
     if value.ndim and len({x.tobytes() for x in np.ravel(value)}) <= 1:
-        first = value.flat[0].item() if value.size else 0
+        first = (value.flat[0] if value.size else value.dtype.type()).item()
         shape = str(value.shape[0] if value.ndim == 1 else value.shape)
-        if first in (0, 1) and math.copysign(1, first) == 1:
-            dtype = "" if value.dtype == np.float64 else f", {_dtype(value.dtype)}"
-            return f"np.{'ones' if first else 'zeros'}({shape}{dtype})"
+        if repr(first) in ("0.0", "1.0"):
+            return f"np.{'ones' if first else 'zeros'}({shape}{numbered})"
         return f"np.full({shape}, {number_text(first)}{numbered})"
     if value.ndim == 0:
         return f"{_dtype(value.dtype)}({number_text(value.item())})"

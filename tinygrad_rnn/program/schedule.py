@@ -41,7 +41,9 @@ class Schedule:
         self.live = _in_order(replace(graph, outputs=self.outputs))
         results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
         self.forward = set(depth_first(results))
-        self.expressions = {x: read(x) for x in self.live}
+        # Transposes of leaves are no lines of their own: ᵗU.
+        self.short = {x: read(x) for x in self.live if x.is_transpose and x.inputs[0].is_leaf and x.name is None}
+        self.expressions = {x: read(x, self.short) for x in self.live}
         self.uses = Counter(x.node for written in self.expressions.values() for x in written.walk() if x.node)
         self._find_steps()
         self._find_lines()
@@ -107,9 +109,8 @@ class Schedule:
                 if x.value is not None and (x.name or (x.ndim and len(array_text(x.value)) > _LONGEST_CONSTANT)):
                     self.lines[x] = None
             depth[node] = 1 + max((depth.get(x, 0) for x in node.inputs), default=0)
-            short = node.is_transpose and node.inputs[0].is_leaf and not node.name  # U.T
             folded = self.folds and self.uses[node] == 1 and node.name is None and depth[node] < DEEPEST
-            if node in self.outputs or node in self.gathered or not (folded or short):
+            if node in self.outputs or node in self.gathered or not (folded or node in self.short):
                 self.lines[node] = None
                 depth[node] = 0
 
