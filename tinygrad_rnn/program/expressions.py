@@ -299,30 +299,28 @@ def helpers(called: Mapping[Callable, str], fresh: Callable[[str], str]) -> tupl
     Raises:
         ValueError: the source of a function is not there, or needs what stands around it.
     """
-    of = dict(called)
-    sources: dict[Callable, str] = {}
-    uses: dict[Callable, dict[str, Callable]] = {}
-    waiting = list(of)
-    for function in waiting:  # which grows as it goes
-        try:
-            sources[function] = _source(function)
-            uses[function] = _used(function, sources[function])
-        except (OSError, SyntaxError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"compile: the primitive {of[function]!r} cannot be written as NumPy: {error}; say how it "
-                "is written, as tg.primitive(..., code=...)"
-            ) from error
-        new = [x for x in uses[function].values() if x is not np and x not in of]
-        of |= dict.fromkeys(new, of[function])
-        waiting += new
-    variables = {name for x in of for name in x.__code__.co_varnames}  # which would hide a function of the same name
-    words = {x: _own_name(x).strip("_") or name for x, name in of.items()}
+    found: dict[Callable, tuple[str, str, dict[str, Callable]]] = {}
+    waiting = list(called.items())
+    for function, name in waiting:  # which grows as it goes
+        if function not in found:
+            try:
+                source = _source(function)
+                found[function] = name, source, _used(function, source)
+            except (OSError, SyntaxError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"compile: the primitive {name!r} cannot be written as NumPy: {error}; say how it is written, as "
+                    "tg.primitive(..., code=...)"
+                ) from error
+            waiting += [(x, name) for x in found[function][2].values() if x is not np]
+    variables = {name for x in found for name in x.__code__.co_varnames}  # which would hide a function of the same name
+    words = {x: _own_name(x).strip("_") or name for x, (name, *_) in found.items()}
     names = {x: fresh(f"{word}_function" if word in variables else word) for x, word in words.items()}
     texts = []
-    for function in reversed(waiting):  # those that others call come first
-        renamed = {old: "np" if x is np else names[x] for old, x in uses[function].items()}
-        renamed[_own_name(function)] = names[function]
-        pieces = re.split(r"\b(?<!\.)(" + "|".join(renamed) + r")\b", sources[function])
+    for function, (_, source, used) in reversed(found.items()):  # those that others call come first
+        renamed = {old: "np" if x is np else names[x] for old, x in used.items()} | {
+            _own_name(function): names[function]
+        }
+        pieces = re.split(r"\b(?<!\.)(" + "|".join(renamed) + r")\b", source)
         texts.append("".join([renamed[x] if i % 2 else x for i, x in enumerate(pieces)]))
     return names, texts
 

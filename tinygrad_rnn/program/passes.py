@@ -14,7 +14,7 @@ steps at once, on the values of the steps stacked along a new first axis.
 What no output needs is left out by each. None changes a result by more than rounding.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -230,13 +230,13 @@ def roles(graph: Graph) -> dict[Node, Role]:
 
 def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
     """For every role the number of the circle that it is part of, or None: strongly connected parts (Kosaraju)."""
-    into: dict[Role, dict[Role, None]] = {r: {} for r in role.values()}
-    users: dict[Role, dict[Role, None]] = {r: {} for r in into}
+    into: dict[Role, dict[Role, None]] = defaultdict(dict)
+    users: dict[Role, dict[Role, None]] = defaultdict(dict)
     for node in graph.nodes:
         for x in node.inputs:
             into[role[node]][role[x]] = users[role[x]][role[node]] = None
-    found: dict[Role, int | None] = {r: None for r in into if not into[r]}  # leaves
-    for r in reversed(depth_first(into, into.__getitem__)):
+    found: dict[Role, int | None] = {}
+    for r in reversed(depth_first(role.values(), lambda r: into[r])):
         if r not in found:  # what is made of it, and has no number yet, is what it is made of, too
             part = depth_first([r], lambda r: [s for s in users[r] if s not in found])
             found.update(dict.fromkeys(part, len(found) if len(part) > 1 or r in into[r] else None))
