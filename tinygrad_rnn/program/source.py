@@ -20,7 +20,7 @@ from tinygrad_rnn.program.expressions import Part, Ref
 from tinygrad_rnn.program.schedule import Schedule
 from tinygrad_rnn.program.tracing import Trace
 
-_WIDTH = 110  # of a comment, and of lists of names
+_WIDTH = 114  # of a comment, and of lists of names
 _IN_A_ROW = 6  # variables that start in one line
 _JOINED = "\xa0"  # a space at which no line is broken
 
@@ -108,10 +108,12 @@ class _Text:
         body = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", body)) else ""
         helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
-        head = "\n".join(_wrapped(f"def {self.name}({', '.join(self.lines.arguments)}):", " " * 8))
-        return f"{self._docstring()}\n\nimport numpy as np\n{steps}{helpers}\n\n{head}\n{body}\n"
+        call = f"{self.name}({', '.join(self.lines.arguments)})"
+        head = f"{_wrapped(self._docstring(call))}\n\nimport numpy as np\n{steps}{helpers}"
+        signature = _wrapped(f"def {call}:").replace("\n", "\n    ")
+        return f"{head}\n\n{signature}\n{_wrapped(body)}\n"
 
-    def _docstring(self) -> str:
+    def _docstring(self, call: str) -> str:
         shapes = []
         for name, nodes in self.lines.arguments.items():
             kinds = dict.fromkeys(f"{x.shape}{'' if x.dtype == np.float64 else f' of {x.dtype}'}" for x in nodes)
@@ -123,14 +125,8 @@ class _Text:
             results = f"loss, [{gradients}]{', [further outputs]' if self.trace.returned else ''}"
             what = "A loss and its gradients, by backpropagation through time (BPTT)"
             returns = "the loss, a float; its gradients, each of the shape of what it is the gradient of"
-        lines = [
-            f'"""{what}, in plain NumPy.\n',
-            *_wrapped(f"    {results} = {self.name}({', '.join(self.lines.arguments)})", " " * 8),
-            "",
-            *_wrapped(f"Arguments: arrays {', '.join(x.replace(' ', _JOINED) for x in shapes)}.", " " * 8),
-            f'Returns: {returns}.\n"""',
-        ]
-        return "\n".join(lines)
+        given = f"Arguments: arrays {', '.join(shapes)}.\nReturns: {returns}."
+        return f'"""{what}, in plain NumPy.\n\n    {results} = {call}\n\n{given}\n"""'
 
     def _body(self) -> Iterator[str]:
         yield from self._section([loop for loop in self.loops if loop[0][0].forward])
@@ -139,7 +135,7 @@ class _Text:
             sums = self.equations.sums()
             yield from _comment("sums over t:  ", sums) if sums else []
             yield from self._section([loop for loop in self.loops if not loop[0][0].forward])
-        yield from ["", *_wrapped(self._return(), "    ")]
+        yield from ["", self._return()]
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
         lines = [line for loop in loops for line in loop[0]]
@@ -157,9 +153,9 @@ class _Text:
             parts = zip(line.parts, other.parts, strict=True)
             text = "".join([self._part(part, first if part != later else None) for part, later in parts])
             text = ast.unparse(ast.parse(text))  # with the parentheses that are needed
-            if len(text) > _WIDTH:
-                text = text.replace("= ", "= (", 1) + ")"
-            lines += _wrapped(text, "    ", "+")
+            lines.append(
+                text.replace("= ", "= (", 1) + ")" if len(text) > _WIDTH - 8 else text
+            )  # so that it can be broken
         if not is_loop:
             return lines
         ends = f"{first}, {self._number(last + 1)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
@@ -246,13 +242,17 @@ def _moves(block: _Block, other: _Block) -> bool:
 
 
 def _comment(head: str, equations: Sequence[str]) -> list[str]:
-    """Equations in lines of comments."""
+    """Equations as a comment."""
     text = head + ",  ".join(equations) if equations else head.rstrip(": ")
-    return _wrapped(f"# {text}", "#     ", ",+ ") if text else []
+    return [f"# {text}"] if text else []
 
 
-def _wrapped(text: str, later: str, after: str = ",") -> list[str]:
-    """Text in lines that are not too long, broken at spaces after some characters."""
-    text = re.sub(rf"(?<![{after}]) ", _JOINED, text)
-    lines = textwrap.wrap(text, _WIDTH, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
-    return [line.replace(_JOINED, " ") for line in lines]
+def _wrapped(text: str) -> str:
+    """Text in lines that are not too long, broken at spaces after a comma, a plus or another space."""
+    lines = []
+    for line in text.split("\n"):
+        start = re.match(" *(# )?", line)[0]
+        rest = re.sub(r"(?<![,+ ]) | (?=\d)", _JOINED, line.removeprefix(start))
+        broken = textwrap.wrap(rest, _WIDTH - len(start), break_long_words=False, break_on_hyphens=False)
+        lines.append(start + f"\n{start}    ".join(broken))
+    return "\n".join(lines).replace(_JOINED, " ")
