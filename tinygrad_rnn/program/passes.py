@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import primitives as P
+from tinygrad_rnn.algebra.variables import time_steps
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.observer import observer
@@ -136,7 +137,7 @@ def terms_of_sums(nodes: Iterable[Node], outputs: Iterable[Node]) -> dict[Node, 
 
 def sums_over_time(graph: Graph) -> Graph:
     """Merge terms of a sum that differ in the step alone into one operation, and add first what is known early."""
-    role, step, sums = roles(graph), steps(graph), terms_of_sums(graph.nodes, graph.outputs)
+    role, step, sums = roles(graph), time_steps(depth_first(graph.nodes)), terms_of_sums(graph.nodes, graph.outputs)
     cycle = cycles(graph, role)
     new: dict[Node, Node] = {}
     for node in graph.nodes:
@@ -169,7 +170,7 @@ def _sum(terms: list[Node], new: dict[Node, Node], node: Node) -> Node:
 
 def time_batches(graph: Graph) -> Graph:
     """Merge steps that do not wait for each other into one operation: W x(t), f′(ĥ(t)), a readout of h(t)."""
-    role, step = roles(graph), steps(graph)
+    role, step = roles(graph), time_steps(depth_first(graph.nodes))
     cycle = cycles(graph, role)
     free = [node for node in graph.nodes if step[node] is not None and cycle[role[node]] is None]
     groups: dict[Role, list[Node]] = {}  # of one role, in the order of their steps
@@ -195,15 +196,6 @@ def time_batches(graph: Graph) -> Graph:
 
 
 # Which nodes are alike but for the step, and which wait for the step before
-
-
-def steps(graph: Graph) -> dict[Node, int | None]:
-    """The time step of every node and leaf: its own, or else the latest of what it is made of."""
-    step: dict[Node, int | None] = {}
-    for node in graph.nodes:
-        into = [step.setdefault(x, x.step) for x in node.inputs]
-        step[node] = max((s for s in into if s is not None), default=None) if node.step is None else node.step
-    return step
 
 
 def roles(graph: Graph) -> dict[Node, Role]:
