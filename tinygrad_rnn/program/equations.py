@@ -40,17 +40,7 @@ class _Writer(Writer):
             return name
         if not self.inside or self.now is None:
             return f"{name}({self.step_text(step)})"
-        return f"{name}(t−{self.now - step})" if step < self.now else f"{name}(t+{step - self.now})"
-
-    def _total(self, t: Tree) -> str:
-        """Σ: of rows; or over time, with its limits, of what is written as in one of its steps."""
-        if t.of is None:
-            return super()._total(t)
-        before = self.now, self.inside
-        (limits, self.now), self.inside = t.of, True
-        text = f"Σ{limits} {self.text(t.parts[0], PRODUCT)}"
-        self.now, self.inside = before
-        return text
+        return f"{name}(t{step - self.now:+})".replace("-", "−")
 
 
 class Equations:
@@ -64,10 +54,7 @@ class Equations:
         # Those whose gradients have lines; an equation needs names.
         self.variables = {x.born: x for x in order if x.name is not None and x.born in gradients}
         self.between = trace.hooked.difference(self.variables)  # hooks on nodes that no equation names
-        self.steps: dict[str, set[int | None]] = defaultdict(set)  # of the variables of each name
         uses: dict[Any, list[tuple[Any, list | None]]] = defaultdict(list)  # what a variable goes into, and the paths
-        for x in self.variables.values():
-            self.steps[self.ref[x].name].add(self.ref[x].step)
         for target, found in fold(order, {lines.schedule.outputs[0], *self.variables.values()}).items():
             for use in found:
                 uses[use.source].append((target, use.paths))
@@ -105,7 +92,7 @@ class Equations:
         Raises:
             Unwritten: a term has no notation, or is too long, or a hook makes something else of it.
         """
-        alike: dict[str, list[tuple[Tree, Ref]]] = defaultdict(list)
+        alike: dict[tuple[str, str], list[tuple[Tree, Ref]]] = defaultdict(list)
         self.writer.inside = True
         for target, paths in uses:
             if paths is None or any(node.born in self.between for path in paths for node, _ in path):
@@ -113,26 +100,26 @@ class Equations:
             if paths := [path for path in paths if all(node.primitive.vjps for node, _ in path)]:
                 start = gradient(target) if target.born in self.variables else number(1).shaped(target.shape, True)
                 term, self.writer.now = back(paths, start, self.writer.notation.writes), self.ref[target].step
-                if _has_dots(term):
+                inner = term.parts[0] if term.head in ("negative", "total") else term
+                text = self.writer.text(inner, PRODUCT)
+                if "…" in text.replace("[…]", ""):
                     raise Unwritten("too long")
-                alike[self.writer.text(term)].append((term, self.ref[target]))
+                alike[term.head, text].append((term, self.ref[target]))
         if alike:
-            self.terms[x] = [self._sum(*zip(*terms, strict=True)) for terms in alike.values()]
+            self.terms[x] = [self._sum(*key, *zip(*terms, strict=True)) for key, terms in alike.items()]
             self.summed += [x] if any(len(terms) > 1 for terms in alike.values()) else []
 
-    def _sum(self, terms: Sequence[Tree], of: Sequence[Ref]) -> Tree:
+    def _sum(self, head: str, text: str, terms: Sequence[Tree], of: Sequence[Ref]) -> Tree:
         """The sum of terms that are alike, with the first and the last step if there are others too."""
-        term = terms[0]
         if len(terms) == 1:
-            return term
-        (name, now), steps = of[0], sorted(step for _, step in of)
-        limits = ""
-        if set(steps) != self.steps[name]:
+            return terms[0]
+        steps, limits = sorted(step for _, step in of), ""
+        if set(steps) != {step for name, step in map(self.ref.get, self.variables.values()) if name == of[0].name}:
             limits = f"[t={self.step_text(steps[0])}…{self.step_text(steps[-1])}]"
             if steps != list(range(steps[0], steps[-1] + 1)):
                 raise Unwritten("a sum over some steps")
-        found = Tree("total", [term.parts[0] if term.head in ("negative", "total") else term], (limits, now))
-        return negative(found) if term.head == "negative" else found
+        found = Tree("dots", of=f"Σ{limits} {text}")
+        return negative(found) if head == "negative" else found
 
 
 def _is_gradient(line: Assignment) -> bool:
@@ -142,7 +129,3 @@ def _is_gradient(line: Assignment) -> bool:
 def _is_derived(node: Node) -> bool:
     """Whether a node is more than a part of what is given."""
     return not all(x.is_leaf for x in node.inputs) or (not node.is_leaf and "{f}" in node.primitive.written)
-
-
-def _has_dots(t: Tree) -> bool:
-    return t.head == "dots" or any(map(_has_dots, t.parts))

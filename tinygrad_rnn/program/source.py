@@ -8,7 +8,7 @@ import ast
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -138,8 +138,16 @@ class _Text:
         yield from ["", self._return()]
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
-        lines = [line for loop in loops for line in loop[0]]
-        yield from self._starts(dict.fromkeys(line.target for line in lines), loops)
+        """A pass: the variables with steps, and the sums, before their first step; then the loops."""
+        targets = {line.target: None for loop in loops for block in loop for line in block}
+        stepped, zeros = {x.name: x.step is not None for x in targets}, self.lines.zeros
+        kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
+        for i in range(0, len(kept), _IN_A_ROW):
+            some = kept[i : i + _IN_A_ROW]
+            yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
+        for name in filter(zeros.get, stepped):
+            end = "T + 2" if Ref(name, self.T + 1) in targets else "T + 1"
+            yield f"{name} = dict.fromkeys(range({end}), {zeros[name]})" if stepped[name] else f"{name} = {zeros[name]}"
         for i, loop in enumerate(loops):
             block = self._loop(loop)
             yield from block if i == 0 and not block[0].startswith(("#", "for")) else ["", *block]
@@ -161,18 +169,6 @@ class _Text:
         ends = f"{first}, {self._number(last + 1)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
         return [f"for t in range({ends}):", *(f"    {line}" for line in lines)]
 
-    def _starts(self, targets: Iterable[Ref], loops: Sequence[_Loop]) -> Iterator[str]:
-        """The variables with steps, and the sums, before their first step."""
-        stepped, zeros = {x.name: x.step is not None for x in targets}, self.lines.zeros
-        set_there = {line.target for loop in loops for block in loop for line in block}
-        kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
-        for i in range(0, len(kept), _IN_A_ROW):
-            some = kept[i : i + _IN_A_ROW]
-            yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
-        for name in filter(zeros.get, stepped):
-            end = "T + 2" if Ref(name, self.T + 1) in set_there else "T + 1"
-            yield f"{name} = dict.fromkeys(range({end}), {zeros[name]})" if stepped[name] else f"{name} = {zeros[name]}"
-
     def _part(self, part: Part, t: int | None = None) -> str:
         """A part of a line as text; its whole number relative to t, if it goes with the step."""
         if isinstance(part, str) or part.step is None or part.name in self.local:
@@ -190,25 +186,26 @@ class _Text:
         return "T" if step == self.T else f"T - {self.T - step}" if step < self.T else f"T + {step - self.T}"
 
     def _return(self) -> str:
-        count = len(self.trace.wrt)
-        if not count:
-            return f"return [{', '.join(self._listed(self.lines.returned))}]"
-        loss, *gradients = map(self._part, self.lines.returned)
+        refs, count = self.lines.returned, 1 + len(self.trace.wrt)
+        if count == 1:
+            return f"return {self._list(refs)}"
+        loss = self._part(refs[0])
         loss = f"float({loss})" if self.lines.schedule.outputs[0].ndim == 0 else f"{loss}.item()"
-        further = ", ".join(self._listed(self.lines.returned[1 + count :]))
-        text = f"return {loss}, [{', '.join(gradients[:count])}]"
-        return f"{text}, [{further}]" if self.trace.returned else text
+        further = f", {self._list(refs[count:])}" if self.trace.returned else ""
+        return f"return {loss}, {self._list(refs[1:count])}{further}"
 
-    def _listed(self, refs: Sequence[Ref]) -> Iterator[str]:
+    def _list(self, refs: Sequence[Ref]) -> str:
         """Variables in a list, those of consecutive steps in a comprehension."""
-        ahead = [ref.step is not None and ref.step - i for i, ref in enumerate(refs)]  # the same for all of a row
-        for _, pairs in groupby(zip(refs, ahead, strict=True), lambda pair: (pair[0].name, pair[1])):
-            some = [ref for ref, _ in pairs]
-            first, last = some[0], some[-1]
-            if self.rolled and first.step is not None and len(some) > 2:
-                yield f"*({first.name}[t] for t in range({self._number(first.step)}, {self._number(last.step + 1)}))"
+        texts = list[str]()
+        for _, row in groupby(enumerate(refs), lambda pair: (pair[1].name, (pair[1].step or 0) - pair[0])):
+            some = [ref for _, ref in row]
+            name, first = some[0]
+            if self.rolled and first is not None and len(some) > 2:
+                ends = f"{self._number(first)}, {self._number(first + len(some))}"
+                texts.append(f"*({name}[t] for t in range({ends}))")
             else:
-                yield from map(self._part, some)
+                texts += map(self._part, some)
+        return f"[{', '.join(texts)}]"
 
 
 def _add(line: Assignment, blocks: list[_Block]) -> None:
