@@ -5,6 +5,7 @@ among them.
 """
 
 import builtins
+import functools
 import itertools
 import keyword
 import re
@@ -85,44 +86,40 @@ class Assignments:
         for node in schedule.live:
             called |= dict.fromkeys(to_define(schedule.expressions[node]), node.primitive.name)
         self.helpers, self.definitions = helpers(called, self._new)
-        given: dict[tuple[str, Node | None], list[Node]] = defaultdict(list)
-        for x, (name, number) in zip(trace.graph.inputs, trace.places, strict=True):
-            given[name, x if number is None else None].append(x)
-        given |= {(self._lettered(x, "parameter"), x): [x] for x in trace.graph.parameters}
-        self.arguments = {self._new(name): nodes for (name, _), nodes in given.items()}
         self.ref: dict[Node, Ref] = {}
         self.lines: list[Assignment] = []
-        for (argument, nodes), (_, alone) in zip(self.arguments.items(), given, strict=True):
-            if alone is not None:
-                self.ref[alone] = Ref(argument)
-                continue
-            part = self._new(argument.removesuffix("s"), stepped=True)  # of a list: as a rule, one for each step
-            self.lines.append(Assignment([Ref(part), f" = dict(enumerate({argument}, 1))"], None, True))
-            self.ref |= {x: Ref(part, i) for i, x in enumerate(nodes, 1)}
+        self.arguments: dict[str, list[Node]] = defaultdict(list)
+        given, argument = trace.graph.inputs + trace.graph.parameters, ""
+        parameters = [(self._lettered(x) or "parameter", None) for x in trace.graph.parameters]
+        for x, (name, number) in zip(given, [*trace.places, *parameters], strict=True):
+            argument = self._new(name) if number in (None, 1) else argument
+            self.arguments[argument].append(x)
+            self.ref[x] = Ref(argument, number)
+        for argument, nodes in self.arguments.items():
+            if self.ref[nodes[0]].step is not None:
+                part = self._new(argument.removesuffix("s"), stepped=True)  # of a list: as a rule, one for each step
+                self.lines.append(Assignment([Ref(part), f" = dict(enumerate({argument}, 1))"], None, True))
+                self.ref |= {x: Ref(part, i) for i, x in enumerate(nodes, 1)}
         self.zeros: dict[str, str] = {}
         self.gradient_of = dict(zip(schedule.outputs[1:], trace.wrt))  # noqa: B905 - further outputs follow
         for gradient, x in self.gradient_of.items():  # before others take the names
             name, number = self.ref[x]
             self.ref[gradient] = Ref(self._new(f"d{name}" if number is None else f"d{name}_{number}"))
-        names = {(x.name, x.layer) for x in schedule.gathered if x.name is not None}
-        alike = [x for x in schedule.lines if (x.name, x.layer) in names and not x.is_leaf]  # at other steps
-        self.sums = {x: schedule.sums.get(x, [x]) for x in [*alike, *schedule.gathered]}
         terms = self._added_terms()
         for node in [*(x for x in schedule.lines if x.is_leaf), *schedule.live]:
-            if node in schedule.lines and node not in self.sums:
+            if node in schedule.lines and node not in schedule.gathered:
                 self._write(node)
             for whole, term in terms[node]:
-                self._add(whole, term, completes=term is self.sums[whole][-1])
+                self._add(whole, term, completes=term is schedule.gathered[whole][-1])
         self.lines.sort(key=lambda line: not line.forward)
         self.returned = [self.ref[x] for x in schedule.outputs]
 
     # Names
 
-    def _lettered(self, node: Node, otherwise: str = "") -> str:
-        """A name with its layer: h2, W2_i."""
-        name = node.name if node.name is not None else otherwise
-        base, mark, below = str(name).partition("_")
-        return f"{base}{node.layer}{mark}{below}" if self.layered and node.layer is not None else str(name)
+    def _lettered(self, node: Node) -> str:
+        """A name with its layer, if it has one: h2, W2_i."""
+        base, mark, below = (node.name or "").partition("_")
+        return f"{base}{node.layer}{mark}{below}" if self.layered and node.layer is not None else f"{base}{mark}{below}"
 
     def _new(self, name: str, stepped: bool = False) -> str:
         """A name of its own, as like the one wanted as can be: c, which is a parameter, as cs[t]; others numbered."""
@@ -139,16 +136,16 @@ class Assignments:
         """The variable of a line; a node without a name gets that of the nodes which are made alike at other steps."""
         if node in self.ref:
             return self.ref[node]
-        step = self.schedule.step(node)
+        step, mark = self.schedule.step(node), None
         if isinstance(node.name, GradientName) and node.name.born in self.named:
-            key = name = f"d{self.named[node.name.born]}"
+            name = f"d{self.named[node.name.born]}"
         elif node.name is not None:
-            net = None if node.step is None else self.letters.primes.get(node.born)  # the states of two nets
-            key = node.name, node.layer, net
             name = self._lettered(node)
+            mark = None if node.step is None else self.letters.primes.get(node.born)  # the states of two nets
         else:
-            key, name = (node.layer, *pattern(value)), self._word(node, value)
-        family = key, self.seen[key, step], step is None  # where several are called the same at one step, each its own
+            name, mark = self._word(node, value), pattern(value)
+        key = name, mark, step is None
+        family = key, self.seen[key, step]  # where several are called the same at one step, each its own
         self.seen[key, step] += 1
         if family not in self.names:
             self.names[family] = self._new(name, step is not None)
@@ -159,7 +156,7 @@ class Assignments:
     def _word(self, node: Node, value: Sequence[Part]) -> str:
         if self.schedule.trace.wrt and node is self.schedule.outputs[0]:
             return "loss"
-        if node in self.schedule.gathered and node in self.schedule.sums:
+        if node in self.schedule.gathered:
             return f"{value[0].name}_sum" if isinstance(value[0], Ref) and value[0].name else "total"
         if len(node.inputs) == 1 and node.inputs[0].name is not None:
             return f"{node.primitive.name}_{self._lettered(node.inputs[0])}"
@@ -173,10 +170,10 @@ class Assignments:
         """The sums over time, and the terms that are added to them once a node is computed: pairs (sum, term)."""
         schedule, found = self.schedule, defaultdict(list)
         position = {x: i for i, x in enumerate(schedule.live)}
-        for node, terms in self.sums.items():
-            for i, x in enumerate(terms):
-                latest = max(terms[: i + 1], key=lambda x: position.get(x, -1))
-                if i or x.number != 0.0 or x.ndim:  # as a sum starts
+        later = functools.partial(max, key=lambda x: position.get(x, -1))
+        for node, terms in schedule.gathered.items():
+            for x, latest in zip(terms, itertools.accumulate(terms, later), strict=True):
+                if x is not terms[0] or x.number != 0.0 or x.ndim:  # as a sum starts
                     found[latest if latest in position else schedule.live[0]].append((node, x))
         return found
 
@@ -185,12 +182,8 @@ class Assignments:
         schedule = self.schedule
         value = self._made(term) if term is node else self._operand(term, node)
         target, of = self._target(node, value), self.gradient_of.get(node)
-        if target.step is not None or (node.ndim == 0 and node.dtype == np.float64):
-            self.zeros[target.name] = "0.0"
-        elif of is not None and of.dtype == node.dtype:
-            self.zeros[target.name] = f"np.zeros_like({self.ref[of]})"
-        else:
-            self.zeros[target.name] = array_text(np.zeros(node.shape, node.dtype))
+        zero = "0.0" if node.ndim or node.dtype == np.float64 else array_text(np.zeros((), node.dtype))
+        self.zeros[target.name] = zero if of is None else f"np.zeros_like({self.ref[of]})"
         group = schedule.near[node] if term is node else schedule.step(term)
         whole = node if completes else None
         self.lines.append(Assignment([target, " += ", *value], group, node in schedule.forward, whole))

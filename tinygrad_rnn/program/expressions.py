@@ -8,7 +8,6 @@ expression, since it branches, takes a value twice or says how NumPy treats erro
 import ast
 import contextlib
 import inspect
-import math
 import operator
 import re
 import textwrap
@@ -64,6 +63,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_function__(self, function: Callable, types: Any, arguments: tuple, keywords: dict) -> Any:
         if function in (np.shape, np.ndim, np.size):
             return function(np.broadcast_to(0, self.shape))
+        if function is np.transpose and arguments[1:] == (None,):
+            return self.T
         if not keywords:
             function = _AS_METHODS.get(function, function)
         return self._written(function, arguments, keywords)
@@ -132,15 +133,10 @@ def read(node: Node, known: Mapping[Node, Expression] = {}) -> Expression:
     # A forward function that says how errors are treated is noticed; it may raise whatever it raises without an array.
     with contextlib.suppress(Exception), np.errstate(all="raise"):
         found = primitive.forward(*arguments)
-        if isinstance(found, Expression) and _is_tree(found):
+        calls = [x for x in found.walk() if x.node is None]
+        if len({*calls}) == len(calls):  # or one would be written, and made, twice
             return found
     return Expression(primitive.forward, tuple(arguments))
-
-
-def _is_tree(found: Expression) -> bool:
-    """Whether a call is the argument of one other at most: it would be written, and made, twice."""
-    seen: set[Expression] = set()
-    return not any(x in seen or seen.add(x) for x in found.walk() if x.node is None)  # type: ignore[func-returns-value]
 
 
 def _coded(primitive: Primitive, arguments: Sequence[Any]) -> Expression:
@@ -222,9 +218,6 @@ class Printer:
         if function is operator.getitem:
             return [*self.parts(first), "[", *self._index(*further), "]"]
         if function is np.ndarray.transpose and further in ([], [None]):
-            node = first.node
-            if node is not None and node.is_transpose and node.name is None and node.inputs[0].is_leaf:
-                return self.operand(node.inputs[0])  # U for the transpose of ᵗU
             return [*self.parts(first), ".T"]
         if type(function) is _METHOD:
             start, listed = [*self.parts(first), f".{function.__name__}"], further
@@ -275,11 +268,10 @@ def array_text(value: np.ndarray) -> str:
     """A constant, to the last bit."""
     numbered = "" if value.dtype in (np.float64, np.int64, np.bool_) else f", {_dtype(value.dtype)}"
     if value.ndim and len({x.tobytes() for x in np.ravel(value)}) <= 1:
-        first = value.flat[0].item() if value.size else 0
+        first = (value.flat[0] if value.size else value.dtype.type()).item()
         shape = str(value.shape[0] if value.ndim == 1 else value.shape)
-        if first in (0, 1) and math.copysign(1, first) == 1:
-            dtype = "" if value.dtype == np.float64 else f", {_dtype(value.dtype)}"
-            return f"np.{'ones' if first else 'zeros'}({shape}{dtype})"
+        if repr(first) in ("0.0", "1.0"):
+            return f"np.{'ones' if first else 'zeros'}({shape}{numbered})"
         return f"np.full({shape}, {number_text(first)}{numbered})"
     if value.ndim == 0:
         return f"{_dtype(value.dtype)}({number_text(value.item())})"
@@ -307,30 +299,28 @@ def helpers(called: Mapping[Callable, str], fresh: Callable[[str], str]) -> tupl
     Raises:
         ValueError: the source of a function is not there, or needs what stands around it.
     """
-    of = dict(called)
-    sources: dict[Callable, str] = {}
-    uses: dict[Callable, dict[str, Callable]] = {}
-    waiting = list(of)
-    for function in waiting:  # which grows as it goes
-        try:
-            sources[function] = _source(function)
-            uses[function] = _used(function, sources[function])
-        except (OSError, SyntaxError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"compile: the primitive {of[function]!r} cannot be written as NumPy: {error}; say how it "
-                "is written, as tg.primitive(..., code=...)"
-            ) from error
-        new = [x for x in uses[function].values() if x is not np and x not in of]
-        of |= dict.fromkeys(new, of[function])
-        waiting += new
-    variables = {name for x in of for name in x.__code__.co_varnames}  # which would hide a function of the same name
-    words = {x: _own_name(x).strip("_") or name for x, name in of.items()}
+    found: dict[Callable, tuple[str, str, dict[str, Callable]]] = {}
+    waiting = list(called.items())
+    for function, name in waiting:  # which grows as it goes
+        if function not in found:
+            try:
+                source = _source(function)
+                found[function] = name, source, _used(function, source)
+            except (OSError, SyntaxError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"compile: the primitive {name!r} cannot be written as NumPy: {error}; say how it is written, as "
+                    "tg.primitive(..., code=...)"
+                ) from error
+            waiting += [(x, name) for x in found[function][2].values() if x is not np]
+    variables = {name for x in found for name in x.__code__.co_varnames}  # which would hide a function of the same name
+    words = {x: _own_name(x).strip("_") or name for x, (name, *_) in found.items()}
     names = {x: fresh(f"{word}_function" if word in variables else word) for x, word in words.items()}
     texts = []
-    for function in reversed(waiting):  # those that others call come first
-        renamed = {old: "np" if x is np else names[x] for old, x in uses[function].items()}
-        renamed[_own_name(function)] = names[function]
-        pieces = re.split(r"\b(?<!\.)(" + "|".join(renamed) + r")\b", sources[function])
+    for function, (_, source, used) in reversed(found.items()):  # those that others call come first
+        renamed = {old: "np" if x is np else names[x] for old, x in used.items()} | {
+            _own_name(function): names[function]
+        }
+        pieces = re.split(r"\b(?<!\.)(" + "|".join(renamed) + r")\b", source)
         texts.append("".join([renamed[x] if i % 2 else x for i, x in enumerate(pieces)]))
     return names, texts
 

@@ -14,14 +14,16 @@ steps at once, on the values of the steps stacked along a new first axis.
 What no output needs is left out by each. None changes a result by more than rounding.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import primitives as P
+from tinygrad_rnn.algebra.variables import time_steps
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.observer import observer
@@ -40,17 +42,13 @@ _LARGE = 2**16  # bytes: arrays that are larger are not stacked, since what is c
 
 def expanded(graph: Graph) -> Graph:
     """Replace composite primitives by those that they do to Tensors."""
-    recorded: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}  # the inputs and what is made of them
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node | None:
         if not node.primitive.is_composite:
             return None
-        key = node.primitive, structure_key(node.static), *[(x.shape, x.dtype) for x in inputs]
-        if key not in recorded:
-            given = [Tensor(np.zeros(x.shape, x.dtype)) for x in inputs]
-            with temporarily(observer, Recorder()):
-                recorded[key] = given, topological_order(node.primitive.forward(*given, *node.static))
-        given, order = recorded[key]
+        given = [Tensor(np.zeros(x.shape, x.dtype)) for x in inputs]
+        with temporarily(observer, Recorder()):
+            order = topological_order(node.primitive.forward(*given, *node.static))
         new = dict(zip(given, inputs, strict=True))
         for x in order:
             if x.primitive is not None:
@@ -125,49 +123,46 @@ def common_subexpressions(graph: Graph) -> Graph:
 # Time
 
 
+def terms_of_sums(nodes: Iterable[Node], outputs: Iterable[Node]) -> dict[Node, list[Node]]:
+    """The terms of each sum, as they are added one after the other, but for nameless sums that only go into another."""
+    uses = Counter([*outputs, *(x for node in nodes for x in node.inputs)])
+    terms: dict[Node, list[Node]] = {}
+    for node in nodes:
+        if node.is_sum and (node.inputs[0].shape, node.inputs[0].dtype) == (node.shape, node.dtype):
+            first, last = node.inputs
+            is_inner = first in terms and first.name is None and uses[first] == 1
+            terms[node] = [*(terms.pop(first) if is_inner else [first]), last]
+    return terms
+
+
 def sums_over_time(graph: Graph) -> Graph:
     """Merge terms of a sum that differ in the step alone into one operation, and add first what is known early."""
-    role, step = roles(graph), steps(graph)
+    role, step, sums = roles(graph), time_steps(depth_first(graph.nodes)), terms_of_sums(graph.nodes, graph.outputs)
     cycle = cycles(graph, role)
-    uses = Counter([*graph.outputs, *(x for node in graph.nodes for x in node.inputs)])
-    sums: dict[Node, list[Node]] = {}  # the terms of those that are no terms of others
-    for node in graph.nodes:
-        if node.is_sum:
-            sums[node] = []
-            for x in node.inputs:
-                is_inner = x in sums and x.shape == node.shape and uses[x] == 1
-                sums[node] += sums.pop(x) if is_inner else [x]
-
     new: dict[Node, Node] = {}
     for node in graph.nodes:
-        inputs = tuple([new.get(x, x) for x in node.inputs])
-        new[node] = node.on(inputs)
-        if node not in sums:
-            continue
-        terms, own = sums[node], cycle[role[node]]
+        new[node] = node.on(tuple([new.get(x, x) for x in node.inputs]))
         groups: dict[Any, list[Node]] = {}
-        for x in terms:
+        for x in sums.get(node, ()):
             is_alone = x.primitive is None or step[x] is None or any(map(is_large, x.inputs))
             groups.setdefault(x if is_alone else role[x], []).append(x)
-        ordered = sorted(groups.values(), key=lambda group: own is not None and cycle[role[group[0]]] == own)
-        if [x for group in ordered for x in group] == terms and len(terms) == len(groups):
-            continue
-        parts: list[Node] = []
-        for group in ordered:
+        own, parts = cycle[role[node]], list[Node]()
+        for group in sorted(groups.values(), key=lambda group: own is not None and cycle[role[group[0]]] == own):
             together = len({step[x] for x in group}) == len(group) > 1
-            parts += [_sum(group, step, new, uses, node)] if together else [new.get(x, x) for x in group]
-        total = parts[0]
-        for x in parts[1:]:
-            total = made(P.add, (total, x), (), np.broadcast_shapes(total.shape, x.shape), node)
-        new[node] = replace(total, name=node.name, step=node.step, layer=node.layer)
+            parts += [_sum(sorted(group, key=step.get), new, node)] if together else [new.get(x, x) for x in group]
+        if parts:
+            new[node] = replace(reduce(_added, parts), name=node.name, step=node.step, layer=node.layer)
     return replaced(graph, new)
 
 
-def _sum(terms: list[Node], step: dict, new: dict[Node, Node], uses: Mapping[Node, int], node: Node) -> Node:
+def _added(x: Node, y: Node) -> Node:
+    return made(P.add, (x, y), (), np.broadcast_shapes(x.shape, y.shape), x)
+
+
+def _sum(terms: list[Node], new: dict[Node, Node], node: Node) -> Node:
     """Σ_t of terms that one primitive has made, one for each step."""
-    terms = sorted(terms, key=step.__getitem__)
-    first, only_here = terms[0], all(uses[x] == 1 for x in terms)
-    if first.primitive.sums_rows and only_here and (not first.static or first.static[0] is P.INPUT):
+    first = terms[0]
+    if first.primitive.sums_rows and (not first.static or first.static[0] is P.INPUT):
         inputs = [stacked([new.get(x, x) for x in column]) for column in zip(*(x.inputs for x in terms), strict=True)]
         return replace(first, inputs=tuple(inputs), name=None, step=node.step, layer=node.layer)
     return made(P.sum_, (stacked([new.get(x, x) for x in terms]),), (0, False), first.shape, node)
@@ -175,25 +170,32 @@ def _sum(terms: list[Node], step: dict, new: dict[Node, Node], uses: Mapping[Nod
 
 def time_batches(graph: Graph) -> Graph:
     """Merge steps that do not wait for each other into one operation: W x(t), f′(ĥ(t)), a readout of h(t)."""
-    role, step = roles(graph), steps(graph)
+    role, step = roles(graph), time_steps(depth_first(graph.nodes))
     cycle = cycles(graph, role)
     free = [node for node in graph.nodes if step[node] is not None and cycle[role[node]] is None]
-    groups: dict[Any, list[Node]] = {}
+    groups: dict[Role, list[Node]] = {}  # of one role, in the order of their steps
     for node in sorted(free, key=step.__getitem__):
         groups.setdefault(role[node], []).append(node)
-    return batched(graph, {r: nodes for r, nodes in groups.items() if len(nodes) > 1}, role)
+    unit = {node: r for r, nodes in groups.items() if len(nodes) > 1 for node in nodes}  # what is computed at once
+
+    def inputs(of: Any) -> list[Any]:
+        return [unit.get(x, x) for node in groups.get(of, [of]) for x in node.inputs if x.primitive is not None]
+
+    new: dict[Node, Node] = {}
+    stacks: dict[tuple[Node, ...], Node] = {}
+    for of in depth_first([unit.get(node, node) for node in graph.nodes], inputs):
+        nodes = groups.get(of, [of])
+        whole = _batch(nodes, new, stacks) if len(nodes) > 1 else None
+        for i, node in enumerate(nodes):
+            if whole is not None:
+                new[node] = made(P.getitem, (whole,), (i,), node.shape, node, name=node.name)
+            else:
+                inside = tuple([new.get(x, x) for x in node.inputs])
+                new[node] = stacked(inside) if node.is_stack else node.on(inside)
+    return replaced(graph, new)
 
 
 # Which nodes are alike but for the step, and which wait for the step before
-
-
-def steps(graph: Graph) -> dict[Node, int | None]:
-    """The time step of every node and leaf: its own, or else the latest of what it is made of."""
-    step: dict[Node, int | None] = {}
-    for node in graph.nodes:
-        into = [step.setdefault(x, x.step) for x in node.inputs]
-        step[node] = max((s for s in into if s is not None), default=None) if node.step is None else node.step
-    return step
 
 
 def roles(graph: Graph) -> dict[Node, Role]:
@@ -220,13 +222,13 @@ def roles(graph: Graph) -> dict[Node, Role]:
 
 def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
     """For every role the number of the circle that it is part of, or None: strongly connected parts (Kosaraju)."""
-    into: dict[Role, dict[Role, None]] = {r: {} for r in role.values()}
-    users: dict[Role, dict[Role, None]] = {r: {} for r in into}
+    into: dict[Role, dict[Role, None]] = defaultdict(dict)
+    users: dict[Role, dict[Role, None]] = defaultdict(dict)
     for node in graph.nodes:
         for x in node.inputs:
             into[role[node]][role[x]] = users[role[x]][role[node]] = None
-    found: dict[Role, int | None] = {r: None for r in into if not into[r]}  # leaves
-    for r in reversed(depth_first(into, into.__getitem__)):
+    found: dict[Role, int | None] = {}
+    for r in reversed(depth_first(role.values(), lambda r: into[r])):
         if r not in found:  # what is made of it, and has no number yet, is what it is made of, too
             part = depth_first([r], lambda r: [s for s in users[r] if s not in found])
             found.update(dict.fromkeys(part, len(found) if len(part) > 1 or r in into[r] else None))
@@ -248,28 +250,6 @@ def stacked(nodes: Sequence[Node]) -> Node:
                 return whole
             return made(P.getitem, (whole,), (slice(start, stop),), (stop - start, *whole.shape[1:]), whole, step=None)
     return made(P.stack, nodes, (0,), (len(nodes), *first.shape), first, step=None)
-
-
-def batched(graph: Graph, groups: Mapping[Role, Sequence[Node]], role: Mapping[Node, Role]) -> Graph:
-    """The graph with one operation for each group of nodes, of one role and in the order of their steps."""
-    of_group = {node: role[node] for nodes in groups.values() for node in nodes}
-
-    def inputs(unit: Any) -> list[Any]:
-        nodes = groups.get(unit, [unit])
-        return [of_group.get(x, x) for node in nodes for x in node.inputs if x.primitive is not None]
-
-    new: dict[Node, Node] = {}
-    stacks: dict[tuple[Node, ...], Node] = {}
-    for unit in depth_first([of_group.get(node, node) for node in graph.nodes], inputs):
-        nodes = groups.get(unit, [unit])
-        whole = _batch(nodes, new, stacks) if len(nodes) > 1 else None
-        for i, node in enumerate(nodes):
-            if whole is not None:
-                new[node] = made(P.getitem, (whole,), (i,), node.shape, node, name=node.name)
-            else:
-                inside = tuple([new.get(x, x) for x in node.inputs])
-                new[node] = stacked(inside) if node.is_stack else node.on(inside)
-    return replaced(graph, new)
 
 
 def _batch(nodes: Sequence[Node], new: Mapping[Node, Node], stacks: dict[tuple[Node, ...], Node]) -> Node | None:

@@ -1,6 +1,6 @@
 """The nodes of a trace that are written as lines of their own, and the time step of each."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ from tinygrad_rnn import primitives as P
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.expressions import array_text, read
 from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewritten
+from tinygrad_rnn.program.passes import terms_of_sums
 from tinygrad_rnn.program.tracing import Trace
 
 DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
@@ -26,10 +27,10 @@ class Schedule:
             change no bit.
         outputs: of the trace. forward: what the loss and the further outputs are made of.
         step: of each node, its own or `near`. near: the step in whose course a node is computed.
-        sums: the terms of each node that is a sum. lines: the nodes that get lines.
-        gathered: the sums over time, to which each step adds its terms; within: what these are on the way.
+        gathered: the sums over time, each with the terms that are added to it in turn. within: what these are on the
+            way.
+        lines: the nodes that get lines.
         own: the outputs that are what another node is, too.
-        timeless: the names and layers of the variables that belong to no step.
     """
 
     def __init__(self, trace: Trace, folds: bool):
@@ -40,81 +41,60 @@ class Schedule:
         self.live = _in_order(replace(graph, outputs=self.outputs))
         results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
         self.forward = set(depth_first(results))
-        self.expressions = {x: read(x) for x in self.live}
+        # Transposes of leaves are no lines of their own: ᵗU.
+        self.short = {x: read(x) for x in self.live if x.is_transpose and x.inputs[0].is_leaf and x.name is None}
+        self.expressions = {x: read(x, self.short) for x in self.live}
         self.uses = Counter(x.node for written in self.expressions.values() for x in written.walk() if x.node)
-        alone = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
-        self.timeless = {key for key, count in alone.items() if count == 1}  # y(1) and y(2) are of a step
-        self.gathered: set[Node] = set()
-        self._pass_steps()
-        self._find_sums()
-        self._pass_steps()  # a sum over time belongs to no step, nor does what is made of it
+        self._find_steps()
         self._find_lines()
         place = {x: i for i, x in enumerate(self.live)}
         # An output of its own follows what it is, unless that is of a step: it would stand within a loop.
         place |= {x: place[x.inputs[0]] for x in self.own if self.near.get(x.inputs[0], 0) is None}
         self.live.sort(key=place.__getitem__)
 
-    def _is_timeless(self, x: Node) -> bool:
-        return x.step is None and (x in self.own or x in self.gathered or (x.name, x.layer) in self.timeless)
-
-    def _pass_steps(self) -> None:
-        """Find `near`, given the names of the variables that belong to no step.
-
-        `passes.steps` asks what a node waits for, and `algebra.variables.time_steps` where it is drawn; here it is the
-        step among whose lines a person writes it. The backward pass runs from the last step to the first, so that on
-        the way back a node waits for the earliest step of what it is made of, where it is the latest on the way there.
-        """
-        self.near: dict[Node, int | None] = {}
-        for node in self.live:
-            steps = [(x, s) for x in node.inputs if (s := self.step(x)) is not None]
-            there = [s for x, s in steps if x in self.forward and not x.is_leaf]
-            back = [s for x, s in steps if x not in self.forward and not x.is_leaf]
-            if self._is_timeless(node):
-                self.near[node] = None
-            elif node in self.forward:
-                self.near[node] = max([s for _, s in steps], default=None) if node.step is None else node.step
-            else:
-                self.near[node] = min(back, default=max(there, default=None))
-        self._join_users()
-        # What only lines without a step use is computed after the last step, and belongs to none either.
-        used = {x for node in self.live if self.near[node] is not None for x in node.inputs}
-        added = {x for node in self.gathered for x in self.sums[node]}
-        for x in self.forward & self.near.keys() - used - added - set(self.outputs):
-            if x.name is None and x.step is None:
-                self.near[x] = None
-
-    def _join_users(self) -> None:
-        """Give nodes that are made of leaves alone, and so wait for no step, that of what they go into: Y(1)."""
-        free: set[Node] = set()
-        for node in self.live:
-            has_place = self._is_timeless(node) or (node.name is not None and node.step is not None)
-            if not has_place and all(x.primitive is None or x in free for x in node.inputs):
-                free.add(node)
-        for node in reversed(self.live):
-            for x in node.inputs:
-                if x in free:
-                    self.near[x] = self.step(node) if x in self.forward else self.near[node]
-
     def step(self, x: Node) -> int | None:
         """The step of a variable; of a node without a name, the one in whose course it is computed."""
         return x.step if x.primitive is None or (x.name is not None and x.step is not None) else self.near.get(x)
 
-    def _find_sums(self) -> None:
-        self.sums: dict[Node, list[Node]] = {}
-        for node in (x for x in self.live if x.is_sum):
-            first, term = node.inputs
-            alike = (first.shape, first.dtype) == (node.shape, node.dtype)
-            ends = first.name is not None or first in self.outputs or self.uses[first] > 1
-            if alike:
-                self.sums[node] = [first] if ends else self.sums.pop(first, [first])
-                self.sums[node].append(term)
-        steps = {x: {self.step(y) for y in terms if y.primitive is not None} for x, terms in self.sums.items()}
-        over_time = {x for x in self.sums if len(steps[x]) > 1 and not (x in self.forward and x.step is not None)}
-        self.gathered = over_time | {x for x, terms in self.sums.items() if len(terms) > _MOST_TERMS}
-        if not self.folds:
-            self.sums = {x: terms for x, terms in self.sums.items() if x in self.gathered}
+    def _find_steps(self) -> None:
+        """Find `near`, and the sums over time; these belong to no step, nor does what is made of them.
+
+        `algebra.variables.time_steps` asks which step a node belongs to; here it is the one among whose lines a person
+        writes it. The backward pass runs from the last step to the first, so that on the way back a node waits for the
+        earliest step of what it is made of, where it is the latest on the way there. What has neither a name nor a step
+        of its own, and goes into what stands in one step alone, is written there.
+        """
+        alone = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
+        self.near: dict[Node, int | None] = {}
+        sums, over_time = terms_of_sums(self.live, self.outputs), set[Node]()
+        stays = {*self.outputs}
+        for node in self.live:
+            steps = [(x in self.forward, self.step(x)) for x in node.inputs if x in self.near]
+            own, terms = None if steps and node not in self.forward else node.step, sums.get(node, [])
+            spreads = own is None and len({self.step(x) for x in terms if x in self.near}) > 1
+            if spreads or len(terms) > _MOST_TERMS:
+                over_time.add(node)
+                stays |= {node, *terms}
+            is_alone = alone[node.name, node.layer] == 1  # y(1) and y(2) are of a step
+            if node.step is None and (is_alone or node in self.own or node in over_time):
+                self.near[node] = None
+            elif own is not None:
+                self.near[node] = own
+            elif steps:
+                there, back = ([s for way, s in steps if way is which and s is not None] for which in (True, False))
+                self.near[node] = min(back, default=max(there, default=None))
+        needed: dict[Node, list[int | None]] = defaultdict(list)  # the steps of what each node goes into, last first
+        for node in reversed(self.live):
+            moves = node.name is None and node not in stays and (node.step is None or node not in self.forward)
+            if node not in self.near or (moves and len({*needed[node]}) == 1):
+                self.near[node] = needed[node][-1] if needed[node] else None
+            for x in node.inputs:
+                needed[x].append(self.near[node])
+        names = {(x.name, x.layer) for x in over_time if x.name is not None}
+        alike = {x for x in self.live if (x.name, x.layer) in names}  # at other steps
+        self.gathered = {x: sums.get(x, [x]) for x in self.live if x in over_time | alike}
         self.within: set[Node] = set()
-        for x, terms in self.sums.items():
+        for x, terms in self.gathered.items():
             for _ in terms[2:]:
                 x = x.inputs[0]
                 self.within.add(x)
@@ -128,11 +108,9 @@ class Schedule:
             for x in node.inputs:
                 if x.value is not None and (x.name or (x.ndim and len(array_text(x.value)) > _LONGEST_CONSTANT)):
                     self.lines[x] = None
-            operands = self.sums.get(node, node.inputs)
-            depth[node] = 1 + max((depth.get(x, 0) for x in operands), default=0)
-            short = node.is_transpose and operands[0].is_leaf and not node.name  # U.T
+            depth[node] = 1 + max((depth.get(x, 0) for x in node.inputs), default=0)
             folded = self.folds and self.uses[node] == 1 and node.name is None and depth[node] < DEEPEST
-            if node in self.outputs or node in self.gathered or not (folded or short):
+            if node in self.outputs or node in self.gathered or not (folded or node in self.short):
                 self.lines[node] = None
                 depth[node] = 0
 

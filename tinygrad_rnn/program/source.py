@@ -7,8 +7,9 @@
 import ast
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from tinygrad_rnn.program.expressions import Part, Ref
 from tinygrad_rnn.program.schedule import Schedule
 from tinygrad_rnn.program.tracing import Trace
 
-_WIDTH = 110  # of a comment, and of lists of names
+_WIDTH = 114  # of a comment, and of lists of names
 _IN_A_ROW = 6  # variables that start in one line
 _JOINED = "\xa0"  # a space at which no line is broken
 
@@ -62,8 +63,8 @@ class _Text:
         self.local = self._local(blocks)
         self.loops: list[_Loop] = []
         for block in blocks:
-            following, rest = self._following(self.loops[-1], block) if rolled and self.loops else (None, block)
-            if following is not None:
+            following, rest = self._following(self.loops[-1], block) if rolled and self.loops else ([], block)
+            if following:
                 self.loops[-1].append(following)
             if rest:
                 self.loops.append([rest])
@@ -71,24 +72,21 @@ class _Text:
 
     def _local(self, blocks: Sequence[_Block]) -> set[str]:
         """The names of variables that one step alone makes, adds to and takes: they are written without a step."""
-        where: dict[Ref, _Block] = {}
-        given = chain.from_iterable(self.lines.arguments.values())
-        far = {self.lines.ref[x].name for x in given} | {ref.name for ref in self.lines.returned}
-        far |= self.lines.zeros.keys()
-        for block in blocks:
-            for ref in {ref for line in block for ref in line.variables()}:
-                far |= {ref.name} if where.setdefault(ref, block) is not block else set()
-        return {ref.name for ref in where} - far
+        refs = {(ref, i) for i, block in enumerate(blocks) for line in block for ref in line.variables()}
+        of_ref, of_name = Counter(ref for ref, _ in refs), Counter((ref.name, i) for ref, i in refs)
+        far = {ref.name for ref in self.lines.returned} | self.lines.zeros.keys()
+        far |= {ref.name for ref, i in refs if ref.step is None or of_ref[ref] > 1 or of_name[ref.name, i] > 1}
+        return {ref.name for ref, _ in refs} - far
 
-    def _following(self, loop: _Loop, block: _Block) -> tuple[_Block | None, _Block]:
+    def _following(self, loop: _Loop, block: _Block) -> tuple[_Block, _Block]:
         """A block's lines as a loop's next, like those but for the step, with lines that it lacks; and its other lines.
 
         A line that it lacks may be run all the same if it makes what nobody asks for, as dh(0) = ᵗU dĥ(1).
         """
         last, start = loop[-1], block[0]
-        if last[0].forward != start.forward or None in (last[0].group, start.group):
-            return None, block
-        shift = start.group - last[0].group
+        shift = 0 if None in (last[0].group, start.group) else start.group - last[0].group
+        if last[0].forward != start.forward or abs(shift) != 1:
+            return [], block
         found, rest, idle = [], block[::-1], set()
         for model in last:
             if rest and pattern(model.parts) == pattern(rest[-1].parts):
@@ -99,11 +97,9 @@ class _Text:
             known = all(x.step is None or x in self.defined or x in idle for x in taken)
             known = known and all(isinstance(x, str) or x.name for x in model.parts)  # xs[t] may have no such element
             if not known or target in self.defined or target.step not in range(self.T + 2):
-                return None, block
+                return [], block
             idle.add(target)
-        moves = _moves(last, found)
-        as_before = moves == _moves(loop[-2], last) if len(loop) > 1 else {*moves} <= {0, shift}
-        return (found, rest[::-1]) if abs(shift) == 1 and as_before else (None, block)
+        return (found, rest[::-1]) if _moves(loop[0], found) and _moves(last, found) else ([], block)
 
     # Text
 
@@ -112,10 +108,12 @@ class _Text:
         body = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", body)) else ""
         helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
-        head = "\n".join(_wrapped(f"def {self.name}({', '.join(self.lines.arguments)}):", " " * 8))
-        return f"{self._docstring()}\n\nimport numpy as np\n{steps}{helpers}\n\n{head}\n{body}\n"
+        call = f"{self.name}({', '.join(self.lines.arguments)})"
+        head = f"{_wrapped(self._docstring(call))}\n\nimport numpy as np\n{steps}{helpers}"
+        signature = _wrapped(f"def {call}:").replace("\n", "\n    ")
+        return f"{head}\n\n{signature}\n{_wrapped(body)}\n"
 
-    def _docstring(self) -> str:
+    def _docstring(self, call: str) -> str:
         shapes = []
         for name, nodes in self.lines.arguments.items():
             kinds = dict.fromkeys(f"{x.shape}{'' if x.dtype == np.float64 else f' of {x.dtype}'}" for x in nodes)
@@ -127,14 +125,8 @@ class _Text:
             results = f"loss, [{gradients}]{', [further outputs]' if self.trace.returned else ''}"
             what = "A loss and its gradients, by backpropagation through time (BPTT)"
             returns = "the loss, a float; its gradients, each of the shape of what it is the gradient of"
-        lines = [
-            f'"""{what}, in plain NumPy.\n',
-            *_wrapped(f"    {results} = {self.name}({', '.join(self.lines.arguments)})", " " * 8),
-            "",
-            *_wrapped(f"Arguments: arrays {', '.join(x.replace(' ', _JOINED) for x in shapes)}.", " " * 8),
-            f'Returns: {returns}.\n"""',
-        ]
-        return "\n".join(lines)
+        given = f"Arguments: arrays {', '.join(shapes)}.\nReturns: {returns}."
+        return f'"""{what}, in plain NumPy.\n\n    {results} = {call}\n\n{given}\n"""'
 
     def _body(self) -> Iterator[str]:
         yield from self._section([loop for loop in self.loops if loop[0][0].forward])
@@ -143,12 +135,19 @@ class _Text:
             sums = self.equations.sums()
             yield from _comment("sums over t:  ", sums) if sums else []
             yield from self._section([loop for loop in self.loops if not loop[0][0].forward])
-        yield from ["", *_wrapped(self._return(), "    ")]
+        yield from ["", self._return()]
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
-        lines = [line for loop in loops for line in loop[0]]
-        lines.sort(key=lambda line: line.node is not None and line.node.primitive is None)
-        yield from self._starts(dict.fromkeys(line.target for line in lines), loops)
+        """A pass: the variables with steps, and the sums, before their first step; then the loops."""
+        targets = {line.target: None for loop in loops for block in loop for line in block}
+        stepped, zeros = {x.name: x.step is not None for x in targets}, self.lines.zeros
+        kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
+        for i in range(0, len(kept), _IN_A_ROW):
+            some = kept[i : i + _IN_A_ROW]
+            yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
+        for name in filter(zeros.get, stepped):
+            end = "T + 2" if Ref(name, self.T + 1) in targets else "T + 1"
+            yield f"{name} = dict.fromkeys(range({end}), {zeros[name]})" if stepped[name] else f"{name} = {zeros[name]}"
         for i, loop in enumerate(loops):
             block = self._loop(loop)
             yield from block if i == 0 and not block[0].startswith(("#", "for")) else ["", *block]
@@ -162,29 +161,13 @@ class _Text:
             parts = zip(line.parts, other.parts, strict=True)
             text = "".join([self._part(part, first if part != later else None) for part, later in parts])
             text = ast.unparse(ast.parse(text))  # with the parentheses that are needed
-            if len(text) > _WIDTH:
-                text = text.replace("= ", "= (", 1) + ")"
-            lines += _wrapped(text, "    ", "+")
+            lines.append(
+                text.replace("= ", "= (", 1) + ")" if len(text) > _WIDTH - 8 else text
+            )  # so that it can be broken
         if not is_loop:
             return lines
-        ends = f"{first}, {self._after(last)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
+        ends = f"{first}, {self._number(last + 1)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
         return [f"for t in range({ends}):", *(f"    {line}" for line in lines)]
-
-    def _after(self, step: int) -> str:
-        """The end of a range whose last is this step."""
-        return "T + 1" if step == self.T else self._number(step + 1)
-
-    def _starts(self, targets: Iterable[Ref], loops: Sequence[_Loop]) -> Iterator[str]:
-        """The variables with steps, and the sums, before their first step."""
-        stepped, zeros = {x.name: x.step is not None for x in targets}, self.lines.zeros
-        set_there = {line.target for loop in loops for block in loop for line in block}
-        kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
-        for i in range(0, len(kept), _IN_A_ROW):
-            some = kept[i : i + _IN_A_ROW]
-            yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
-        for name in filter(zeros.get, stepped):
-            end = "T + 2" if Ref(name, self.T + 1) in set_there else "T + 1"
-            yield f"{name} = dict.fromkeys(range({end}), {zeros[name]})" if stepped[name] else f"{name} = {zeros[name]}"
 
     def _part(self, part: Part, t: int | None = None) -> str:
         """A part of a line as text; its whole number relative to t, if it goes with the step."""
@@ -203,25 +186,26 @@ class _Text:
         return "T" if step == self.T else f"T - {self.T - step}" if step < self.T else f"T + {step - self.T}"
 
     def _return(self) -> str:
-        count = len(self.trace.wrt)
-        if not count:
-            return f"return [{', '.join(self._listed(self.lines.returned))}]"
-        loss, *gradients = map(self._part, self.lines.returned)
+        refs, count = self.lines.returned, 1 + len(self.trace.wrt)
+        if count == 1:
+            return f"return {self._list(refs)}"
+        loss = self._part(refs[0])
         loss = f"float({loss})" if self.lines.schedule.outputs[0].ndim == 0 else f"{loss}.item()"
-        further = ", ".join(self._listed(self.lines.returned[1 + count :]))
-        text = f"return {loss}, [{', '.join(gradients[:count])}]"
-        return f"{text}, [{further}]" if self.trace.returned else text
+        further = f", {self._list(refs[count:])}" if self.trace.returned else ""
+        return f"return {loss}, {self._list(refs[1:count])}{further}"
 
-    def _listed(self, refs: Sequence[Ref]) -> Iterator[str]:
+    def _list(self, refs: Sequence[Ref]) -> str:
         """Variables in a list, those of consecutive steps in a comprehension."""
-        ahead = [ref.step is not None and ref.step - i for i, ref in enumerate(refs)]  # the same for all of a row
-        for _, pairs in groupby(zip(refs, ahead, strict=True), lambda pair: (pair[0].name, pair[1])):
-            some = [ref for ref, _ in pairs]
-            first, last = some[0], some[-1]
-            if self.rolled and first.step is not None and len(some) > 2:
-                yield f"*({first.name}[t] for t in range({self._number(first.step)}, {self._after(last.step)}))"
+        texts = list[str]()
+        for _, row in groupby(enumerate(refs), lambda pair: (pair[1].name, (pair[1].step or 0) - pair[0])):
+            some = [ref for _, ref in row]
+            name, first = some[0]
+            if self.rolled and first is not None and len(some) > 2:
+                ends = f"{self._number(first)}, {self._number(first + len(some))}"
+                texts.append(f"*({name}[t] for t in range({ends}))")
             else:
-                yield from map(self._part, some)
+                texts += map(self._part, some)
+        return f"[{', '.join(texts)}]"
 
 
 def _add(line: Assignment, blocks: list[_Block]) -> None:
@@ -247,21 +231,25 @@ def _alike(block: _Block, other: _Block) -> bool:
     return follows and [pattern(a.parts) for a in block] == [pattern(b.parts) for b in other]
 
 
-def _moves(block: _Block, other: _Block) -> list[int]:
-    """How much larger the step of a block, and the whole numbers of its lines, are in another that is like it."""
+def _moves(block: _Block, other: _Block) -> bool:
+    """Whether each whole number in a block's lines stays, or goes with the step, in another that is like it."""
     parts = [pair for a, b in zip(block, other, strict=True) for pair in zip(a.parts, b.parts, strict=True)]
-    numbers = [b.step - a.step for a, b in parts if isinstance(a, Ref) and a.step is not None]
-    return [other[0].group - block[0].group, *numbers]
+    numbers = {b.step - a.step for a, b in parts if isinstance(a, Ref) and a.step is not None}
+    return numbers <= {0, other[0].group - block[0].group}
 
 
 def _comment(head: str, equations: Sequence[str]) -> list[str]:
-    """Equations in lines of comments."""
+    """Equations as a comment."""
     text = head + ",  ".join(equations) if equations else head.rstrip(": ")
-    return _wrapped(f"# {text}", "#     ", ",+ ") if text else []
+    return [f"# {text}"] if text else []
 
 
-def _wrapped(text: str, later: str, after: str = ",") -> list[str]:
-    """Text in lines that are not too long, broken at spaces after some characters."""
-    text = re.sub(rf"(?<![{after}]) ", _JOINED, text)
-    lines = textwrap.wrap(text, _WIDTH, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
-    return [line.replace(_JOINED, " ") for line in lines]
+def _wrapped(text: str) -> str:
+    """Text in lines that are not too long, broken at spaces after a comma, a plus or another space."""
+    lines = []
+    for line in text.split("\n"):
+        start = re.match(" *(# )?", line)[0]
+        rest = re.sub(r"(?<![,+ ]) | (?=\d)", _JOINED, line.removeprefix(start))
+        broken = textwrap.wrap(rest, _WIDTH - len(start), break_long_words=False, break_on_hyphens=False)
+        lines.append(start + f"\n{start}    ".join(broken))
+    return "\n".join(lines).replace(_JOINED, " ")
