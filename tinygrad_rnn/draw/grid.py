@@ -26,7 +26,6 @@ LINE = 6.0  # half of what a line takes of the height of a layer
 LABEL = 1.3 * EDGE_FONT  # the height of a label, which stands upon its line
 NEAR, FAR = 16.0, 34.0  # from a variable to what hangs from it: without labels, and with labels
 BESIDE = 8.0  # between what hangs from one variable
-LOOP = 74.0  # the width of a loop's label
 MANY = 10  # layers, with those of the labels between them
 CUT = 32.0  # from a cut to the border of the state whose past it cuts off
 
@@ -191,11 +190,7 @@ class Grid:
             else:
                 keys = [(source, sign, passed) for passed in range(abs(j - i))]
             way = pairwise([source, *(self.tracks[key] for key in keys), target])
-            self.pieces[link] = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
-            self.labelled[link] = number, key = self.pieces[link][0 if together else -1]
-            self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
-            for number, key in self.pieces[link]:
-                self.kinds[number].uses[key].append(link)
+            self._follow(link, [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)], 0 if together else -1)
 
     def _lead_back(self, loop: Link) -> None:
         """Lead a loop on from a state in the direction of its time, back on a track of its own, and into its start."""
@@ -204,12 +199,15 @@ class Grid:
         sign, back = 1 if first < last else -1, self.tracks[loop]
         out, into = (self.tracks[role, sign, 0] for role in (state, start))
         way = [(number, (-sign, back, back)) for number in range(last, first - sign, -sign)]
-        self.labelled[loop] = way[0]
-        for number, key in way:
-            self.kinds[number].room[key] = LOOP * self.kinds[number].is_step
-        self.pieces[loop] = [(last, (sign, state, out)), *way, (first, (sign, into, start))]
-        for number, key in (*way, *self.pieces[loop]):
-            self.kinds[number].uses[key] += []
+        self._follow(loop, [(last, (sign, state, out)), *way, (first, (sign, into, start))], 1)
+
+    def _follow(self, link: Link, pieces: list[tuple[int, tuple]], labelled: int) -> None:
+        """Note the pieces of a link, and in which of them its label stands."""
+        self.pieces[link] = pieces
+        self.labelled[link] = number, key = pieces[labelled]
+        self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
+        for number, key in pieces:
+            self.kinds[number].uses[key].append(link)
 
     def _hang(self, kind: Kind) -> None:
         """Let parameters and data hang from the one variable that uses them, if that has something else to be made of;

@@ -7,11 +7,10 @@ points; x grows to the right and y upwards.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 from tinygrad_rnn.draw.drawing import Box, Point, level
-from tinygrad_rnn.draw.grid import Grid, Joint, Kind, Spot
+from tinygrad_rnn.draw.grid import CUT, Grid, Joint, Kind, Spot
 from tinygrad_rnn.draw.rows import GAP, SIGMA, Rows
 from tinygrad_rnn.draw.style import CORNER, MARGIN
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
@@ -26,20 +25,12 @@ HEADING = 18.0  # at the top of a panel
 TURN = 22.0  # how far aside a loop turns
 
 
-@dataclass
-class Lane:
-    """The sum of the terms of a parameter over time: what it makes, where its Σ stands, and the ways of the terms."""
-
-    total: Place
-    x: float
-    terms: dict[Place, tuple[Point, ...]]
-
-
 class Placement:
     """The x and y of every place, the curves of all links, and what belongs to none of these.
 
     Attributes:
-        lanes: of sums. panels: of columns. frame: around all.
+        sums: the lines of the sums over time, from each term to its Σ, and from there to what it makes.
+        cuts: those from scissors to the states whose past they cut off. panels: of columns. frame: around all.
     """
 
     def __init__(self, unfolded: Unfolded):
@@ -55,7 +46,12 @@ class Placement:
             p.x, p.y = left + spot.x + aside, -spot.depth - down
         for link in (*unfolded.links, *unfolded.loops):
             self._draw(link)
-        self.lanes = [self._lane(x) for x in unfolded.shared]
+        self.sums = [link for x, total in unfolded.totals.items() for link in self._sum(x, total)]
+        self.cuts = []
+        for p in unfolded.places:
+            if p.tensor in unfolded.cut_states and p.kind != "elided":
+                cut = Place(p.tensor, None, f"cut{len(self.cuts)}", "cut", x=p.x - p.width / 2 - CUT, y=p.y)
+                self.cuts.append(Link(cut, p, p.tensor, p.tensor, kind="cut"))
         top = min(spot.depth - spot.up for spot in self.rows.of)
         bottom = max(spot.depth + spot.down for spot in self.rows.of)
         self.frame: Box = 0.0, -bottom, self.left[-2] + grid.kinds[-1].width, HEADING * bool(unfolded.steps) - top
@@ -98,12 +94,12 @@ class Placement:
         first = left + begin.x * (begin.core[0] > 0.0), line[0].depths[0]
         return [first, *bends, (left + (end.x if end.core[0] else width), line[-1].depths[1])]
 
-    def _lane(self, x: Tensor) -> Lane:
-        """The lane of the sum of a parameter's terms."""
+    def _sum(self, x: Tensor, total: Place) -> list[Link]:
+        """The lines of the sum of a parameter's terms over time."""
         end, off = self.rows.totals[x]
-        total, at = self.unfolded.totals[x], self.left[0] + end.x + end.core[0] / 2 - SIGMA
+        at = self.left[0] + end.x + end.core[0] / 2 - SIGMA
         total.x, total.y = at - GAP - total.width / 2, -end.depth - off
-        lane = Lane(total, at, {})
+        sigma, found = Place(x, None, total.id.replace("total", "sum"), "sum", x=at, y=total.y), []
         spots = {p: self.grid.spot(p) for p in self.unfolded.shared[x]}
         hides = self.unfolded.gap & self.unfolded.used[x]  # the dots next to the lane stand for terms too
         dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - total.y))
@@ -112,8 +108,9 @@ class Placement:
             (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]
             near = CORNER - depth if p.y > -depth else -CORNER - depth
             corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, -depth), (p.x, -depth))
-            lane.terms[p] = (*corner, *_curve([(p.x - CORNER, depth), *bends, (lane.x, last)]))
-        return lane
+            curve = (*corner, *_curve([(p.x - CORNER, depth), *bends, (at, last)]))
+            found.append(Link(p, sigma, x, x, curve=curve, kind="term"))
+        return [*found, Link(sigma, total, x, x, kind="term")]
 
 
 def _spread(kind: Kind) -> None:

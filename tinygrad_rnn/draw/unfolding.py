@@ -29,6 +29,7 @@ from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
+LOOP = 74.0  # the width of a loop's label
 LEVELS = ("states", "named", "primitives")
 FITS = ("shared", "tight")
 Output = Tensor | Sequence[Tensor]  # what is drawn: of one Tensor the graph, or of several
@@ -115,8 +116,9 @@ class Place:
 
 @dataclass(eq=False)
 class Link:
-    """A drawn use of `source` by `target`: of `tensor`, which the source is or, as dots, stands for. `user` is the
-    primitive that takes it in, itself drawn or folded.
+    """A line from `source` to `target`. By its kind it is a "value" that is used: that of `tensor`, which the source is
+    or, as dots, stands for, and `user` is the primitive that takes it in, itself drawn or folded; or a "term" of a sum
+    over time; or a "loop" from a state of a rolled graph to where a later step starts from it; or a "cut".
 
     `paths` are the ways between them, those of the last use first; None if they are too many to be written. `curve` is
     the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label. `weights`
@@ -133,6 +135,7 @@ class Link:
     room: float = 0.0
     curve: tuple[Point, ...] = ()
     middle: Point | None = None
+    kind: str = "value"
 
 
 class Unfolded:
@@ -209,7 +212,8 @@ class Unfolded:
         """Of a rolled graph, the ways from its states to where a later step starts from them."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
-        return [Link(last[p.role], p, p.tensor, p.tensor) for p in sorted(starts, key=lambda p: p.tensor.born)]
+        starts.sort(key=lambda p: p.tensor.born)
+        return [Link(last[p.role], p, p.tensor, p.tensor, kind="loop", room=LOOP) for p in starts]
 
     def steps_back(self, loop: Link) -> float:
         """The number of steps that a loop goes back."""
