@@ -5,6 +5,7 @@ layout does not know what a time step is: its columns differ, and it moves nodes
 points; x grows to the right and y upwards.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
@@ -52,8 +53,8 @@ class Placement:
             if p.tensor in unfolded.cut_states and p.kind != "elided":
                 cut = Place(p.tensor, None, f"cut{len(self.cuts)}", "cut", x=p.x - p.width / 2 - CUT, y=p.y)
                 self.cuts.append(Link(cut, p, p.tensor, p.tensor, kind="cut"))
-        top = min(spot.depth - spot.up for spot in self.rows.of)
-        bottom = max(spot.depth + spot.down for spot in self.rows.of)
+        top = min(spot.depth - spot.up for spot in self.rows.spots)
+        bottom = max(spot.depth + spot.down for spot in self.rows.spots)
         self.frame: Box = 0.0, -bottom, self.left[-2] + grid.kinds[-1].width, HEADING * bool(unfolded.steps) - top
         self.panels: dict[float, Box] = {
             column: (self.left[n], self.frame[1], self.left[n] + grid.kinds[n].width, self.frame[3])
@@ -62,29 +63,22 @@ class Placement:
         }
 
     def _draw(self, link: Link) -> None:
-        p, q, room = link.source, link.target, link.room
-        number, (_, a, b) = self.grid.pieces[link][0]
+        """Set the curve of a link, along its pieces or from what hangs or stands, and the middle of its label."""
+        p, q, points = link.source, link.target, list[Point]()
+        number, key = self.grid.labelled[link]
         kind = self.grid.kinds[number]
-        if kind.hangs.get(a) == b:
-            link.curve = _hanging(p, q)
-            sign = 1 if p.y < q.y else -1
-            link.middle = (p.x + 5.0 + room / 2, p.y + sign * (p.height / 2 + 10.0))
-        elif kind.stands.get(b) == a:
-            link.curve = ((p.x, p.y), *level((p.x, p.y), (q.x, q.y)))
-            link.middle = (q.x + 5.0 + room / 2, q.y - q.height / 2 - 12.0)
-        else:
-            link.curve, link.middle = self._way(link)
-
-    def _way(self, link: Link) -> tuple[tuple[Point, ...], Point | None]:
-        """The curve of a link along its pieces, and the middle of its label."""
-        points: list[Point] = []
+        if key not in kind.lines:
+            near, far = (p, q) if kind.hangs.get(key[1]) == key[2] else (q, p)
+            link.curve, away = _hanging(p, q), math.copysign(near.height / 2 + 11.0, far.y - near.y)
+            link.middle = near.x + 5.0 + link.room / 2, near.y + away
+            return
         for number, key in self.grid.pieces[link]:
             kind = self.grid.kinds[number]
             piece = self._points(number, kind.lines[key])
             points += piece[::-1] if key in kind.turned else piece
         number, key = self.grid.labelled[link]
         label = self.grid.kinds[number].labels.get(key)
-        return _curve(points), (self.left[number] + label.x, 9.0 - label.depth) if label else None
+        link.curve, link.middle = _curve(points), (self.left[number] + label.x, 9.0 - label.depth) if label else None
 
     def _points(self, number: int, line: Sequence[Joint]) -> list[Point]:
         """The ends and the bends of a line in a column, from the left, with their depths."""
