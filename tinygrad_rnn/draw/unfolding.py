@@ -180,10 +180,9 @@ class Unfolded:
         if self.level == "states":
             states = States(order, uses, {x for x in uses if self.role(x) in self.carried}, ends, self.role)
             uses, self.groups = states.uses, states.groups
-        folds = self.level == "states" or not options.parameters
-        sources = {x: {use.source for use in made_of} for x, made_of in uses.items()}
-        self.made_with = {x: set(filter(is_parameter, of)) if folds else set() for x, of in sources.items()}
-        uses = {x: [use for use in made_of if use.source not in self.made_with[x]] for x, made_of in uses.items()}
+        folded = set(filter(is_parameter, uses)) if self.level == "states" or not options.parameters else set()
+        self.made_with = {x: folded & {use.source for use in made_of} for x, made_of in uses.items()}
+        uses = {x: [use for use in made_of if use.source not in folded] for x, made_of in uses.items()}
         self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
         if self.rolled:
             self._check_alike(uses, steps)
@@ -195,15 +194,14 @@ class Unfolded:
         self.steps = [step for step in steps if step not in self.gap]
         self.shared: dict[Tensor, list[Place]] = defaultdict(list)
         for p in self.places:
-            is_shared = p.tensor.requires_grad and p.kind != "elided" and len(self.used[p.tensor]) > 1
-            of_step = p.kind == "parameter" and p.column in self.steps  # which stands in all steps of a rolled graph
-            if of_step if self.rolled else is_shared:
+            is_in_all = self.rolled and p.kind == "parameter" and p.column in self.steps
+            if p.kind != "elided" and p.tensor.requires_grad and (len(self.used[p.tensor]) > 1 or is_in_all):
                 self.shared[p.tensor].append(p)
         whole = enumerate(self.shared.items())
         self.totals = {x: Place(x, None, f"total{i}", terms[0].kind) for i, (x, terms) in whole}
         if self.rolled:
-            since = {x: f"{k - steps[-1]:+}".replace("-", "−") for x, k in names.steps.items()}
-            names.steps = {x: f"t{k}".removesuffix("+0") for x, k in since.items()}
+            since = {x: f"t{step - steps[-1]:+}".replace("-", "−") for x, step in names.steps.items()}
+            names.steps = {x: step.removesuffix("+0") for x, step in since.items()}
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values |= {x: x.value for x in self.outputs}
 
@@ -239,13 +237,11 @@ class Unfolded:
 
         def place(x: Tensor, column: float) -> Place:
             role, is_dots = self.role(x), column in self.gap and not self.rolled
-            key = role if is_dots else (x, column)
-            if key not in found and is_dots:
+            if is_dots:
                 id = f"dots{len(self.carried & found.keys())}"
-                found[key] = Place(hidden.get(role, x), min(self.hidden), id, "elided", True, role)
-            elif key not in found:
-                found[key] = Place(x, column, f"n{len(found)}", self._kind(x), self._goes_on(x), role)
-            return found[key]
+                return found.setdefault(role, Place(hidden.get(role, x), min(self.hidden), id, "elided", True, role))
+            new = Place(x, column, f"n{len(found)}", self._kind(x), self._goes_on(x), role)
+            return found.setdefault((x, column), new)
 
         for target, made_of in uses.items():
             column, drawn = self.columns[target], []
@@ -309,10 +305,6 @@ class Unfolded:
         at = self._column(p, q)
         back = self.columns[q] - _step(p, at) if self._is_state(p) or at in steps else None
         return p if is_parameter(p) else (self.role(p), made_by[0], back), self.role(q), made_by[1]
-
-    def value(self, p: Place) -> np.ndarray:
-        """The value of a place; those of a pair of states behind each other."""
-        return joined([self.values[x] for x in self.parts(p)])
 
     def is_hidden(self, tensor: Tensor) -> bool:
         """Tell whether a node belongs to a hidden step."""

@@ -153,7 +153,8 @@ class _Figure:
         self.unfolded = unfolded = Unfolded(output, options, start)
         self.labels = [Labels(unfolded, setting) for setting in (PLAIN, MARKUP)]
         self.plain = self.labels[0]
-        values: dict[Any, np.ndarray] = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
+        places = [p for p in unfolded.places if p.kind != "elided"]
+        values: dict[Any, np.ndarray] = {p: joined([unfolded.values[x] for x in unfolded.parts(p)]) for p in places}
         by_gradient = options.color_by == "gradient"
         self.arrays = values, gradients(unfolded) if options.values or by_gradient else {}
         self.fill, self.scale = {}, None
