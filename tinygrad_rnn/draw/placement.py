@@ -31,7 +31,7 @@ class Placement:
 
     Attributes:
         sums: the lines of the sums over time, from each term to its Σ, and from there to what it makes.
-        cuts: those from scissors to the states whose past they cut off. panels: of columns. frame: around all.
+        panels: of columns. frame: around all.
     """
 
     def __init__(self, unfolded: Unfolded):
@@ -48,11 +48,8 @@ class Placement:
         for link in (*unfolded.links, *unfolded.loops):
             self._draw(link)
         self.sums = [link for x, total in unfolded.totals.items() for link in self._sum(x, total)]
-        self.cuts = []
-        for p in unfolded.places:
-            if p.tensor in unfolded.cut_states and p.kind != "elided":
-                cut = Place(p.tensor, None, f"cut{len(self.cuts)}", "cut", x=p.x - p.width / 2 - CUT, y=p.y)
-                self.cuts.append(Link(cut, p, p.tensor, p.tensor, kind="cut"))
+        for cut in unfolded.cuts:
+            cut.source.x, cut.source.y = cut.target.x - cut.target.width / 2 - CUT, cut.target.y
         top = min(spot.depth - spot.up for spot in self.rows.spots)
         bottom = max(spot.depth + spot.down for spot in self.rows.spots)
         self.frame: Box = 0.0, -bottom, self.left[-2] + grid.kinds[-1].width, HEADING * bool(unfolded.steps) - top
@@ -64,29 +61,26 @@ class Placement:
 
     def _draw(self, link: Link) -> None:
         """Set the curve of a link, along its pieces or from what hangs or stands, and the middle of its label."""
-        p, q, points = link.source, link.target, list[Point]()
-        number, key = self.grid.labelled[link]
+        p, q, (number, key) = link.source, link.target, self.grid.labelled[link]
         kind = self.grid.kinds[number]
-        if key not in kind.lines:
-            near, far = (p, q) if kind.hangs.get(key[1]) == key[2] else (q, p)
+        if key in kind.lines:
+            link.curve = _curve([point for piece in self.grid.pieces[link] for point in self._points(*piece)])
+            label = kind.labels.get(key)
+            link.middle = (self.left[number] + label.x, 9.0 - label.depth) if label else None
+        else:
+            near, far = (p, q) if key[1] in kind.hangs else (q, p)
             link.curve, away = _hanging(p, q), math.copysign(near.height / 2 + 11.0, far.y - near.y)
             link.middle = near.x + 5.0 + link.room / 2, near.y + away
-            return
-        for number, key in self.grid.pieces[link]:
-            kind = self.grid.kinds[number]
-            piece = self._points(number, kind.lines[key])
-            points += piece[::-1] if key in kind.turned else piece
-        number, key = self.grid.labelled[link]
-        label = self.grid.kinds[number].labels.get(key)
-        link.curve, link.middle = _curve(points), (self.left[number] + label.x, 9.0 - label.depth) if label else None
 
-    def _points(self, number: int, line: Sequence[Joint]) -> list[Point]:
-        """The ends and the bends of a line in a column, from the left, with their depths."""
-        left, width = self.left[number], self.grid.kinds[number].width + BETWEEN
+    def _points(self, number: int, key: tuple) -> list[Point]:
+        """The ends and the bends of a line in a column, with their depths."""
+        kind, left = self.grid.kinds[number], self.left[number]
+        line = kind.lines[key]
         begin, end = line[0].left, line[-1].right
         bends = [(left + x, y) for j in line if j.is_bent for x, y in zip((j.start, j.end), j.depths, strict=True)]
         first = left + begin.x * (begin.core[0] > 0.0), line[0].depths[0]
-        return [first, *bends, (left + (end.x if end.core[0] else width), line[-1].depths[1])]
+        last = left + (end.x if end.core[0] else kind.width + BETWEEN), line[-1].depths[1]
+        return [first, *bends, last][:: -1 if key in kind.turned else 1]
 
     def _sum(self, x: Tensor, total: Place) -> list[Link]:
         """The lines of the sum of a parameter's terms over time."""
@@ -99,7 +93,7 @@ class Placement:
         dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - total.y))
         spots |= dict.fromkeys(dots[:1] if hides else [], next(iter(spots.values())))
         for p, spot in spots.items():
-            (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]
+            (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])
             near = CORNER - depth if p.y > -depth else -CORNER - depth
             corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, -depth), (p.x, -depth))
             curve = (*corner, *_curve([(p.x - CORNER, depth), *bends, (at, last)]))

@@ -39,7 +39,7 @@ class Rows:
         for joint in sorted(joints, key=lambda joint: -joint.strength):
             self._join(joint.left.row, joint.right.row, joint.left.off - joint.right.off)
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
-        self.lanes: dict[tuple[Tensor, Spot], list[Joint]] = {}
+        self.lanes: dict[tuple[Tensor, Spot], tuple] = {}
         self._lay_lanes()
         for lower, upper in sorted(self.upon.items(), key=lambda pair: len(pair[1].row.spots)):
             self._stack(lower, upper)
@@ -98,9 +98,11 @@ class Rows:
                 row.take(lane.row, off)
             for x, used in summed.items():
                 end, height = self.totals[x]
-                first.lines[x, row, side] = line = [Joint(end, lanes[0], 0.5, [height, offs[x] - off])]
+                key = x, row, side
+                first.turned.add(key)
+                first.lines[key] = [Joint(end, lanes[0], 0.5, [height, offs[x] - off])]
                 for _, spot in used:
-                    self.lanes[x, spot] = line
+                    self.lanes[x, spot] = key
                     lane = offs[x] - spot.off
                     left, right = min(box[0] for box in spot.boxes), max(box[2] for box in spot.boxes)
                     top, bottom = sorted((lane, spot.down if lane > 0.0 else -spot.up))

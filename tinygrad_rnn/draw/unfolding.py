@@ -206,6 +206,13 @@ class Unfolded:
         self.values |= {x: x.value for x in self.outputs}
 
     @cached_property
+    def cuts(self) -> list[Link]:
+        """The lines from scissors to the states whose past they cut off, as far as these are drawn."""
+        drawn = [p for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
+        cuts = [Place(p.tensor, None, f"cut{i}", "cut") for i, p in enumerate(drawn)]
+        return [Link(cut, p, p.tensor, p.tensor, kind="cut") for cut, p in zip(cuts, drawn, strict=True)]
+
+    @cached_property
     def loops(self) -> list[Link]:
         """Of a rolled graph, the ways from its states to where a later step starts from them."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}

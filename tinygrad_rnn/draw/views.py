@@ -176,7 +176,7 @@ class _Figure:
     def diagram(self, title: str, gradient: bool) -> Diagram:
         """The figure for one direction: of the values, or of the gradients with their sums over time."""
         unfolded = self.unfolded
-        more = [*(self.placement.sums if gradient else ()), *self.placement.cuts, *unfolded.loops]
+        more = [*(self.placement.sums if gradient else ()), *unfolded.cuts, *unfolded.loops]
         places = dict.fromkeys([*unfolded.places, *(p for link in more for p in (link.source, link.target))])
         nodes = [self._node(p, gradient) for p in places]
         edges = [self._edge(link, gradient) for link in (*unfolded.links, *more)]
