@@ -168,9 +168,7 @@ class Grid:
         self.tracks: dict[Hashable, Spot] = defaultdict(lambda: self.add(Spot(), None))
         self.pieces: dict[Link, list[tuple[int, tuple]]] = {}
         self.labelled: dict[Link, tuple[int, tuple]] = {}
-        self._lead(unfolded.links)
-        for loop in unfolded.loops:
-            self._lead_back(loop)
+        self._lead([*unfolded.links, *unfolded.loops])
         for kind in dict.fromkeys(self.kinds):
             self._hang(kind)
             self._fill(kind)
@@ -217,31 +215,20 @@ class Grid:
         for link, (i, j) in ends.items():
             (source, target), sign = roles[link], (j > i) - (j < i)
             together = len(into[source, link.target, i < j]) > 1 and not self.kinds[j].is_step
-            if together:
+            if link.kind == "loop":
+                keys = [(link, sign)] * abs(j - i)
+            elif together:
                 keys = [(link.target, sign)] * abs(j - i)
             elif far[roles[link], i < j] == {link.source}:
                 keys = [(link.source, sign)] * abs(j - i)
             else:
                 keys = [(source, sign, passed) for passed in range(abs(j - i))]
             way = pairwise([source, *(self.tracks[key] for key in keys), target])
-            self._follow(link, [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)], 0 if together else -1)
-
-    def _lead_back(self, loop: Link) -> None:
-        """Lead a loop on from a state in the direction of its time, back on a track of its own, and into its start."""
-        state, start = self.role[loop.source], self.role[loop.target]
-        last, first = self.number[loop.source.column], self.number[loop.target.column]
-        sign, back = 1 if first < last else -1, self.tracks[loop]
-        out, into = (self.tracks[role, sign, 0] for role in (state, start))
-        way = [(number, (-sign, back, back)) for number in range(last, first - sign, -sign)]
-        self._follow(loop, [(last, (sign, state, out)), *way, (first, (sign, into, start))], 1)
-
-    def _follow(self, link: Link, pieces: list[tuple[int, tuple]], labelled: int) -> None:
-        """Note the pieces of a link, and in which of them its label stands."""
-        self.pieces[link] = pieces
-        self.labelled[link] = number, key = pieces[labelled]
-        self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
-        for number, key in pieces:
-            self.kinds[number].uses[key].append(link)
+            self.pieces[link] = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
+            self.labelled[link] = number, key = self.pieces[link][0 if together or link.kind == "loop" else -1]
+            self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
+            for number, key in self.pieces[link]:
+                self.kinds[number].uses[key].append(link)
 
     def _hang(self, kind: Kind) -> None:
         """Let parameters and data hang from the one variable that uses them, if that has something else to be made of;
@@ -265,12 +252,14 @@ class Grid:
 
     def _stand(self, kind: Kind, makers: dict[Role, list], bases: Collection[Role] = ()) -> None:
         """Let what is made of one variable stand on it: on a state, on what stands on one, or alone on some others."""
-        carried = {a: b for sign, a, b in kind.uses if self.is_state(kind, (sign, a, b))}  # and its track
+        carried = {key[1] for key in kind.uses if self.is_state(kind, key)}
+        carried |= {self.role[loop.source] for loop in self.unfolded.loops}
         for role in kind.places:  # in topological order
             others = [a for a in makers[role] if a not in kind.hangs]
             made_of = [a for a in others if a in kind.places]
             # a state stands on another only where it goes on by itself, not by way of its preactivation
-            if len(made_of) != 1 or (role in carried and carried[role] not in others):
+            by_itself = any(self.tracks.get((role, sign, 0)) in others for sign in (1, -1))
+            if len(made_of) != 1 or (role in carried and not by_itself):
                 continue
             base, alone = made_of[0], others == made_of
             may = base in carried or base in kind.stands or (alone and base in bases)

@@ -23,7 +23,6 @@ ROOM = 9.0  # for an arrow's head
 BETWEEN = 6.0  # columns
 PORTS = 0.6  # of the height of a variable, where lines leave and enter it
 HEADING = 18.0  # at the top of a panel
-TURN = 22.0  # how far aside a loop turns
 
 
 class Placement:
@@ -39,7 +38,7 @@ class Placement:
         grid, self.rows = self.grid, Rows(self.grid)
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
-            _across(kind, [grid.layers[kind, n] for n in range(kind.last)], TURN if unfolded.loops else 0.0)
+            _across(kind, [grid.layers[kind, n] for n in range(kind.last)])
         self.left = [0.0, *accumulate(kind.width + BETWEEN for kind in grid.kinds)]
         for p in unfolded.places:
             spot, left = grid.spot(p), self.left[grid.number[p.column]]
@@ -116,14 +115,14 @@ def _spread(kind: Kind) -> None:
                 joint.off[side] = sign * PORTS * spot.core[1] / 2 * i / len(group)
 
 
-def _across(kind: Kind, layers: list[list[Spot]], aside: float) -> None:
+def _across(kind: Kind, layers: list[list[Spot]]) -> None:
     """Set the x of every spot, layer by layer: each on the right of all before it that is on its height."""
     taken: list[Box] = []
-    margin = aside + (MARGIN + 2.0 if kind.is_step else 2.0)
+    margin = MARGIN + 2.0 if kind.is_step else 2.0
     into: dict[int, list[Joint]] = defaultdict(list)  # by the number of the layer in which they end
     for joint in kind.joints:
         into[joint.right.layer[1] if joint.right.layer else len(layers)].append(joint)
-    reach: dict[Spot, float] = defaultdict(lambda: aside)  # where lines go on from a spot
+    reach: dict[Spot, float] = defaultdict(float)  # where lines go on from a spot
 
     def free(top: float, bottom: float) -> float:
         return max([right for _, above, right, below in taken if above < bottom and below > top], default=0.0)
@@ -162,14 +161,12 @@ def _curve(points: Sequence[Point]) -> tuple[Point, ...]:
     """The Bézier curve through the ends of level pieces, given with their depths; it turns aside where it goes back."""
     bends = [b for a, b, c in zip(points, points[1:], points[2:], strict=False) if not a[1] == b[1] == c[1]]
     (x, depth), *others = points[0], *bends, points[-1]
-    curve, aside = [(x, -depth)], 0.0
+    curve = [(x, -depth)]
     for to, deep in others:
         if abs(deep - depth) < 0.6:
             curve += level((x, -depth), (to, -deep))
-            aside = TURN if to > x else -TURN
         else:
-            middle = x + aside if to == x else (x + to) / 2
-            curve += [(middle, -depth), (middle, -deep), (to, -deep)]
+            curve += [((x + to) / 2, -depth), ((x + to) / 2, -deep), (to, -deep)]
         x, depth = to, deep
     return tuple(curve)
 

@@ -41,7 +41,7 @@ class Rows:
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
         self.lanes: dict[tuple[Tensor, Spot], tuple] = {}
         self._lay_lanes()
-        for lower, upper in sorted(self.upon.items(), key=lambda pair: len(pair[1].row.spots)):
+        for lower, upper in sorted(self.upon.items(), key=lambda pair: sum(len(spot.row.spots) for spot in pair)):
             self._stack(lower, upper)
         joints = [joint for kind in self.kinds for joint in kind.joints]
         self.joints = [joint for joint in joints if joint.left.row is not joint.right.row]
