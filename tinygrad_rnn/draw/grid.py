@@ -20,15 +20,37 @@ from tinygrad_rnn.draw.drawing import Box, Point
 from tinygrad_rnn.draw.states import Role
 from tinygrad_rnn.draw.style import EDGE_FONT
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
-from tinygrad_rnn.tensor import Tensor
 
 LINE = 6.0  # half of what a line takes of the height of a layer
 LABEL = 1.3 * EDGE_FONT  # the height of a label, which stands upon its line
 NEAR, FAR = 16.0, 34.0  # from a variable to what hangs from it: without labels, and with labels
 BESIDE = 8.0  # between what hangs from one variable
-LOOP = 74.0  # the width of a loop's label
 MANY = 10  # layers, with those of the labels between them
 CUT = 32.0  # from a cut to the border of the state whose past it cuts off
+
+
+@dataclass(eq=False)
+class Row:
+    """Spots that are level, but for their `off`, below a common depth."""
+
+    spots: list["Spot"]
+    depth: float = 0.0
+
+    @property
+    def top(self) -> float:
+        """Its upper end, from its depth downwards."""
+        return min(spot.off - spot.up for spot in self.spots)
+
+    @property
+    def bottom(self) -> float:
+        """Its lower end."""
+        return max(spot.off + spot.down for spot in self.spots)
+
+    def take(self, other: "Row", shift: float) -> None:
+        """Take in the spots of another row, so far below these."""
+        for spot in other.spots:
+            spot.row, spot.off = self, spot.off + shift
+        self.spots += other.spots
 
 
 @dataclass(eq=False)
@@ -36,8 +58,8 @@ class Spot:
     """What a layer keeps free for a variable with what hangs from it, for a label, or for a line that passes.
 
     `up` and `down` are how far it reaches from its depth, which grows downwards; `boxes` (left, top, right, bottom) are
-    what it covers, from its middle. `core` is how large the variable is, `at` where it stands and what hangs from it,
-    and `sides` whether the lane of a parameter's sum over time runs below it (1) or above it (-1).
+    what it covers, from its middle. `core` is how large the variable is, and `at` where it stands and what hangs from
+    it. Its depth is so far `off` from that of its row.
     """
 
     up: float = LINE
@@ -45,10 +67,17 @@ class Spot:
     core: Point = (0.0, 0.0)
     boxes: list[Box] = field(default_factory=list)
     at: dict[Role, Point] = field(default_factory=dict)
-    sides: dict[Tensor, int] = field(default_factory=dict)
     layer: tuple | None = None
-    depth: float = 0.0
+    off: float = 0.0
     x: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.row = Row([self])
+
+    @property
+    def depth(self) -> float:
+        """Its middle, from the top downwards."""
+        return self.row.depth + self.off
 
 
 @dataclass(eq=False)
@@ -71,9 +100,14 @@ class Joint:
         return self.left.depth + self.off[0], self.right.depth + self.off[1]
 
     @property
+    def rise(self) -> float:
+        """How far it goes up to the right."""
+        return self.depths[0] - self.depths[1]
+
+    @property
     def is_bent(self) -> bool:
         """Whether it is not level."""
-        return abs(self.depths[0] - self.depths[1]) > 0.5
+        return abs(self.rise) > 0.5
 
 
 @dataclass(eq=False)
@@ -125,8 +159,7 @@ class Grid:
     def __init__(self, unfolded: Unfolded):
         self.unfolded, places = unfolded, unfolded.places
         self.columns = sorted({p.column for p in places})
-        first = [p for p in places if p.column == self.columns[0]]
-        if unfolded.shared and not all(p.carried and p.tensor.is_leaf for p in first):
+        if unfolded.shared and self.columns[0] in unfolded.steps:
             self.columns.insert(0, self.columns[0] - 1)  # for what the sums make
         self.number = {column: i for i, column in enumerate(self.columns)}
         self.role = _roles(places, unfolded.links)
@@ -135,9 +168,7 @@ class Grid:
         self.tracks: dict[Hashable, Spot] = defaultdict(lambda: self.add(Spot(), None))
         self.pieces: dict[Link, list[tuple[int, tuple]]] = {}
         self.labelled: dict[Link, tuple[int, tuple]] = {}
-        self._lead(unfolded.links)
-        for loop in unfolded.loops:
-            self._lead_back(loop)
+        self._lead([*unfolded.links, *unfolded.loops])
         for kind in dict.fromkeys(self.kinds):
             self._hang(kind)
             self._fill(kind)
@@ -184,7 +215,9 @@ class Grid:
         for link, (i, j) in ends.items():
             (source, target), sign = roles[link], (j > i) - (j < i)
             together = len(into[source, link.target, i < j]) > 1 and not self.kinds[j].is_step
-            if together:
+            if link.kind == "loop":
+                keys = [(link, sign)] * abs(j - i)
+            elif together:
                 keys = [(link.target, sign)] * abs(j - i)
             elif far[roles[link], i < j] == {link.source}:
                 keys = [(link.source, sign)] * abs(j - i)
@@ -192,24 +225,10 @@ class Grid:
                 keys = [(source, sign, passed) for passed in range(abs(j - i))]
             way = pairwise([source, *(self.tracks[key] for key in keys), target])
             self.pieces[link] = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
-            self.labelled[link] = number, key = self.pieces[link][0 if together else -1]
+            self.labelled[link] = number, key = self.pieces[link][0 if together or link.kind == "loop" else -1]
             self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
             for number, key in self.pieces[link]:
                 self.kinds[number].uses[key].append(link)
-
-    def _lead_back(self, loop: Link) -> None:
-        """Lead a loop on from a state in the direction of its time, back on a track of its own, and into its start."""
-        state, start = self.role[loop.source], self.role[loop.target]
-        last, first = self.number[loop.source.column], self.number[loop.target.column]
-        sign, back = 1 if first < last else -1, self.tracks[loop]
-        out, into = (self.tracks[role, sign, 0] for role in (state, start))
-        way = [(number, (-sign, back, back)) for number in range(last, first - sign, -sign)]
-        self.labelled[loop] = way[0]
-        for number, key in way:
-            self.kinds[number].room[key] = LOOP * self.kinds[number].is_step
-        self.pieces[loop] = [(last, (sign, state, out)), *way, (first, (sign, into, start))]
-        for number, key in (*way, *self.pieces[loop]):
-            self.kinds[number].uses[key] += []
 
     def _hang(self, kind: Kind) -> None:
         """Let parameters and data hang from the one variable that uses them, if that has something else to be made of;
@@ -233,12 +252,14 @@ class Grid:
 
     def _stand(self, kind: Kind, makers: dict[Role, list], bases: Collection[Role] = ()) -> None:
         """Let what is made of one variable stand on it: on a state, on what stands on one, or alone on some others."""
-        carried = {a: b for sign, a, b in kind.uses if self.is_state(kind, (sign, a, b))}  # and its track
+        carried = {key[1] for key in kind.uses if self.is_state(kind, key)}
+        carried |= {self.role[loop.source] for loop in self.unfolded.loops}
         for role in kind.places:  # in topological order
             others = [a for a in makers[role] if a not in kind.hangs]
             made_of = [a for a in others if a in kind.places]
             # a state stands on another only where it goes on by itself, not by way of its preactivation
-            if len(made_of) != 1 or (role in carried and carried[role] not in others):
+            by_itself = any(self.tracks.get((role, sign, 0)) in others for sign in (1, -1))
+            if len(made_of) != 1 or (role in carried and not by_itself):
                 continue
             base, alone = made_of[0], others == made_of
             may = base in carried or base in kind.stands or (alone and base in bases)
@@ -286,18 +307,15 @@ class Grid:
             sign, a, b = key
             begin = layer.get(a, -1 if sign > 0 else kind.last)
             end = layer.get(b, kind.last if sign > 0 else -1)
-            ends, numbers = (kind.spots.get(a, a), kind.spots.get(b, b)), range(begin + 1, end)
+            ends = [kind.spots.get(a, a), kind.spots.get(b, b)]
             if end < begin:
                 kind.turned.add(key)
-                ends, numbers = ends[::-1], range(end + 1, begin)
-            passes, goes_on = a not in layer and b not in layer, self.tracks.get((b, sign, 0)) is a
-            if passes or goes_on or self.is_state(kind, key):
-                strength = 6.0
-            elif b not in layer or into[b] == 1:
-                strength = 5.0 if b in layer else 4.0
-            else:
-                strength = 2.0 if a not in layer else 3.0 if a in kind.made else 1.0
-            strength += 0.5 * (kind.room[key] > 0.0)
+                ends.reverse()
+            goes_on = self.is_state(kind, key) or self.tracks.get((b, sign, 0)) is a
+            passes, alone = a not in layer and b not in layer, b in layer and into[b] == 1
+            known = [goes_on or passes, alone, b not in layer, a in kind.made, a not in layer, True]
+            strength = 6.0 - known.index(True) + 0.5 * (kind.room[key] > 0.0)
+            numbers = range(min(begin, end) + 1, max(begin, end))
             between = [self.add(Spot(), (kind, number)) for number in numbers]
             kind.lines[key] = [Joint(*pair, strength) for pair in pairwise([ends[0], *between, ends[1]])]
             if kind.room[key] and between:
@@ -316,7 +334,6 @@ class Grid:
         left = -width / 2 - (CUT + 12.0 if is_cut else 0.0)
         spot = Spot(height / 2, height / 2, (width, height), [(left, -height / 2, width / 2, height / 2)])
         spot.at[role] = 0.0, 0.0
-        spot.sides = {p.tensor: 1 for p in kind.places[role] if p.tensor in self.unfolded.shared}
         uses = {a: kind.uses[0, a, role] for a, of in kind.hangs.items() if of == role}
         data = {link.user for a in uses if kind.places[a][0].kind == "input" for link in uses[a]}
         above = [a for a in uses if role in kind.stands or any(link.user in data for link in uses[a])]
@@ -332,7 +349,6 @@ class Grid:
             reach = near + max(kind.size(a)[1] for a in row)
             for a, middle in zip(row, at, strict=True):
                 spot.at[a] = left + middle, sign * (near + kind.size(a)[1] / 2)
-                spot.sides |= {p.tensor: sign for p in kind.places[a] if p.tensor in self.unfolded.shared}
             spot.up, spot.down = (reach, spot.down) if sign < 0 else (spot.up, reach)
             top, bottom = sorted((sign * (height / 2 + 0.3 * (near - height / 2)), sign * reach))
             spot.boxes.append((left, top, left + x - BESIDE, bottom))

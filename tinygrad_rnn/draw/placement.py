@@ -5,13 +5,13 @@ layout does not know what a time step is: its columns differ, and it moves nodes
 points; x grows to the right and y upwards.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 from tinygrad_rnn.draw.drawing import Box, Point, level
-from tinygrad_rnn.draw.grid import Grid, Joint, Kind, Spot
+from tinygrad_rnn.draw.grid import CUT, Grid, Joint, Kind, Spot
 from tinygrad_rnn.draw.rows import GAP, SIGMA, Rows
 from tinygrad_rnn.draw.style import CORNER, MARGIN
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
@@ -23,23 +23,14 @@ ROOM = 9.0  # for an arrow's head
 BETWEEN = 6.0  # columns
 PORTS = 0.6  # of the height of a variable, where lines leave and enter it
 HEADING = 18.0  # at the top of a panel
-TURN = 22.0  # how far aside a loop turns
-
-
-@dataclass
-class Lane:
-    """The sum of the terms of a parameter over time: what it makes, where its Σ stands, and the ways of the terms."""
-
-    total: Place
-    x: float
-    terms: dict[Place, tuple[Point, ...]]
 
 
 class Placement:
     """The x and y of every place, the curves of all links, and what belongs to none of these.
 
     Attributes:
-        lanes: of sums. panels: of columns. frame: around all.
+        sums: the lines of the sums over time, from each term to its Σ, and from there to what it makes.
+        panels: of columns. frame: around all.
     """
 
     def __init__(self, unfolded: Unfolded):
@@ -47,7 +38,7 @@ class Placement:
         grid, self.rows = self.grid, Rows(self.grid)
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
-            _across(kind, [grid.layers[kind, n] for n in range(kind.last)], TURN if unfolded.loops else 0.0)
+            _across(kind, [grid.layers[kind, n] for n in range(kind.last)])
         self.left = [0.0, *accumulate(kind.width + BETWEEN for kind in grid.kinds)]
         for p in unfolded.places:
             spot, left = grid.spot(p), self.left[grid.number[p.column]]
@@ -55,9 +46,11 @@ class Placement:
             p.x, p.y = left + spot.x + aside, -spot.depth - down
         for link in (*unfolded.links, *unfolded.loops):
             self._draw(link)
-        self.lanes = [self._lane(x) for x in unfolded.shared]
-        top = min(spot.depth - spot.up for spot in self.rows.of)
-        bottom = max(spot.depth + spot.down for spot in self.rows.of)
+        self.sums = [link for x, total in unfolded.totals.items() for link in self._sum(x, total)]
+        for cut in unfolded.cuts:
+            cut.source.x, cut.source.y = cut.target.x - cut.target.width / 2 - CUT, cut.target.y
+        top = min(spot.depth - spot.up for spot in self.rows.spots)
+        bottom = max(spot.depth + spot.down for spot in self.rows.spots)
         self.frame: Box = 0.0, -bottom, self.left[-2] + grid.kinds[-1].width, HEADING * bool(unfolded.steps) - top
         self.panels: dict[float, Box] = {
             column: (self.left[n], self.frame[1], self.left[n] + grid.kinds[n].width, self.frame[3])
@@ -66,54 +59,45 @@ class Placement:
         }
 
     def _draw(self, link: Link) -> None:
-        p, q, room = link.source, link.target, link.room
-        number, (_, a, b) = self.grid.pieces[link][0]
+        """Set the curve of a link, along its pieces or from what hangs or stands, and the middle of its label."""
+        p, q, (number, key) = link.source, link.target, self.grid.labelled[link]
         kind = self.grid.kinds[number]
-        if kind.hangs.get(a) == b:
-            link.curve = _hanging(p, q)
-            sign = 1 if p.y < q.y else -1
-            link.middle = (p.x + 5.0 + room / 2, p.y + sign * (p.height / 2 + 10.0))
-        elif kind.stands.get(b) == a:
-            link.curve = ((p.x, p.y), *level((p.x, p.y), (q.x, q.y)))
-            link.middle = (q.x + 5.0 + room / 2, q.y - q.height / 2 - 12.0)
+        if key in kind.lines:
+            link.curve = _curve([point for piece in self.grid.pieces[link] for point in self._points(*piece)])
+            label = kind.labels.get(key)
+            link.middle = (self.left[number] + label.x, 9.0 - label.depth) if label else None
         else:
-            link.curve, link.middle = self._way(link)
+            near, far = (p, q) if key[1] in kind.hangs else (q, p)
+            link.curve, away = _hanging(p, q), math.copysign(near.height / 2 + 11.0, far.y - near.y)
+            link.middle = near.x + 5.0 + link.room / 2, near.y + away
 
-    def _way(self, link: Link) -> tuple[tuple[Point, ...], Point | None]:
-        """The curve of a link along its pieces, and the middle of its label."""
-        points: list[Point] = []
-        for number, key in self.grid.pieces[link]:
-            kind = self.grid.kinds[number]
-            piece = self._points(number, kind.lines[key])
-            points += piece[::-1] if key in kind.turned else piece
-        number, key = self.grid.labelled[link]
-        label = self.grid.kinds[number].labels.get(key)
-        return _curve(points), (self.left[number] + label.x, 9.0 - label.depth) if label else None
-
-    def _points(self, number: int, line: Sequence[Joint]) -> list[Point]:
-        """The ends and the bends of a line in a column, from the left, with their depths."""
-        left, width = self.left[number], self.grid.kinds[number].width + BETWEEN
+    def _points(self, number: int, key: tuple) -> list[Point]:
+        """The ends and the bends of a line in a column, with their depths."""
+        kind, left = self.grid.kinds[number], self.left[number]
+        line = kind.lines[key]
         begin, end = line[0].left, line[-1].right
         bends = [(left + x, y) for j in line if j.is_bent for x, y in zip((j.start, j.end), j.depths, strict=True)]
         first = left + begin.x * (begin.core[0] > 0.0), line[0].depths[0]
-        return [first, *bends, (left + (end.x if end.core[0] else width), line[-1].depths[1])]
+        last = left + (end.x if end.core[0] else kind.width + BETWEEN), line[-1].depths[1]
+        return [first, *bends, last][:: -1 if key in kind.turned else 1]
 
-    def _lane(self, x: Tensor) -> Lane:
-        """The lane of the sum of a parameter's terms."""
+    def _sum(self, x: Tensor, total: Place) -> list[Link]:
+        """The lines of the sum of a parameter's terms over time."""
         end, off = self.rows.totals[x]
-        total, at = self.unfolded.totals[x], self.left[0] + end.x + end.core[0] / 2 - SIGMA
+        at = self.left[0] + end.x + end.core[0] / 2 - SIGMA
         total.x, total.y = at - GAP - total.width / 2, -end.depth - off
-        lane = Lane(total, at, {})
+        sigma, found = Place(x, None, total.id.replace("total", "sum"), "sum", x=at, y=total.y), []
         spots = {p: self.grid.spot(p) for p in self.unfolded.shared[x]}
         hides = self.unfolded.gap & self.unfolded.used[x]  # the dots next to the lane stand for terms too
         dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - total.y))
         spots |= dict.fromkeys(dots[:1] if hides else [], next(iter(spots.values())))
         for p, spot in spots.items():
-            (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]
+            (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])
             near = CORNER - depth if p.y > -depth else -CORNER - depth
             corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, -depth), (p.x, -depth))
-            lane.terms[p] = (*corner, *_curve([(p.x - CORNER, depth), *bends, (lane.x, last)]))
-        return lane
+            curve = (*corner, *_curve([(p.x - CORNER, depth), *bends, (at, last)]))
+            found.append(Link(p, sigma, x, x, curve=curve, kind="term"))
+        return [*found, Link(sigma, total, x, x, kind="term")]
 
 
 def _spread(kind: Kind) -> None:
@@ -131,14 +115,14 @@ def _spread(kind: Kind) -> None:
                 joint.off[side] = sign * PORTS * spot.core[1] / 2 * i / len(group)
 
 
-def _across(kind: Kind, layers: list[list[Spot]], aside: float) -> None:
+def _across(kind: Kind, layers: list[list[Spot]]) -> None:
     """Set the x of every spot, layer by layer: each on the right of all before it that is on its height."""
     taken: list[Box] = []
-    margin = aside + (MARGIN + 2.0 if kind.is_step else 2.0)
+    margin = MARGIN + 2.0 if kind.is_step else 2.0
     into: dict[int, list[Joint]] = defaultdict(list)  # by the number of the layer in which they end
     for joint in kind.joints:
         into[joint.right.layer[1] if joint.right.layer else len(layers)].append(joint)
-    reach: dict[Spot, float] = defaultdict(lambda: aside)  # where lines go on from a spot
+    reach: dict[Spot, float] = defaultdict(float)  # where lines go on from a spot
 
     def free(top: float, bottom: float) -> float:
         return max([right for _, above, right, below in taken if above < bottom and below > top], default=0.0)
@@ -177,14 +161,12 @@ def _curve(points: Sequence[Point]) -> tuple[Point, ...]:
     """The Bézier curve through the ends of level pieces, given with their depths; it turns aside where it goes back."""
     bends = [b for a, b, c in zip(points, points[1:], points[2:], strict=False) if not a[1] == b[1] == c[1]]
     (x, depth), *others = points[0], *bends, points[-1]
-    curve, aside = [(x, -depth)], 0.0
+    curve = [(x, -depth)]
     for to, deep in others:
         if abs(deep - depth) < 0.6:
             curve += level((x, -depth), (to, -deep))
-            aside = TURN if to > x else -TURN
         else:
-            middle = x + aside if to == x else (x + to) / 2
-            curve += [(middle, -depth), (middle, -deep), (to, -deep)]
+            curve += [((x + to) / 2, -depth), ((x + to) / 2, -deep), (to, -deep)]
         x, depth = to, deep
     return tuple(curve)
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from itertools import accumulate, pairwise
 
-from tinygrad_rnn.draw.grid import Grid, Joint, Spot
+from tinygrad_rnn.draw.grid import Grid, Joint, Row, Spot
 from tinygrad_rnn.tensor import Tensor
 
 APART = 8.0  # between spots that are not just lines
@@ -20,24 +20,6 @@ RISE = 1.5  # what it costs if a line goes down to the right
 SIGMA = 12.0  # half the width of a Σ,
 GAP = 32.0  # and from its middle to what it makes
 FEW, CLOSE = 5, 13.0  # of so many sums over time the lanes are as far apart as what they make is high; of more, close
-
-
-class Row:
-    """Spots at fixed distances below a common depth."""
-
-    def __init__(self, spot: Spot):
-        self.spots = {spot: 0.0}
-        self.depth = 0.0
-
-    @property
-    def top(self) -> float:
-        """Its upper end, from its depth downwards."""
-        return min(off - spot.up for spot, off in self.spots.items())
-
-    @property
-    def bottom(self) -> float:
-        """Its lower end."""
-        return max(off + spot.down for spot, off in self.spots.items())
 
 
 class Rows:
@@ -51,56 +33,44 @@ class Rows:
     def __init__(self, grid: Grid):
         self.grid = grid
         self.kinds = list(dict.fromkeys(grid.kinds))
-        self.of = {spot: Row(spot) for layer in grid.layers.values() for spot in layer}
-        standing = [(kind.spots[a], kind.spots[b]) for kind in self.kinds for b, a in kind.stands.items()]
-        self.under, self.upon = dict(standing), {upper for _, upper in standing}
-        self._straighten()
+        self.spots = [spot for layer in grid.layers.values() for spot in layer]
+        self.upon = {kind.spots[a]: kind.spots[b] for kind in self.kinds for b, a in kind.stands.items()}
+        joints = [joint for kind in self.kinds for joint in kind.joints]
+        for joint in sorted(joints, key=lambda joint: -joint.strength):
+            self._join(joint.left.row, joint.right.row, joint.left.off - joint.right.off)
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
-        self.lanes: dict[tuple[Tensor, Spot], list[Joint]] = {}
+        self.lanes: dict[tuple[Tensor, Spot], tuple] = {}
         self._lay_lanes()
-        for lower, upper in sorted(standing, key=lambda pair: len(self.of[pair[1]].spots)):
+        for lower, upper in sorted(self.upon.items(), key=lambda pair: sum(len(spot.row.spots) for spot in pair)):
             self._stack(lower, upper)
         joints = [joint for kind in self.kinds for joint in kind.joints]
-        self.joints = [joint for joint in joints if self.of[joint.left] is not self.of[joint.right]]
+        self.joints = [joint for joint in joints if joint.left.row is not joint.right.row]
         self.joined: dict[Row, list[tuple[Joint, Row, int]]] = defaultdict(list)
         for joint in self.joints:  # from row to row
-            a, b = self.of[joint.left], self.of[joint.right]
+            a, b = joint.left.row, joint.right.row
             self.joined[a].append((joint, b, 1))
             self.joined[b].append((joint, a, -1))
         self._settle(self._ordered())
 
-    def _merge(self, a: Row, b: Row, shift: float) -> None:
-        """Make two rows one, the second so far below the first."""
-        a.spots |= {spot: off + shift for spot, off in b.spots.items()}
-        self.of |= dict.fromkeys(b.spots, a)
-
     def _join(self, a: Row, b: Row, shift: float) -> None:
         """Make two rows one, if there is room, with nothing between what stands on something and that."""
         inside: dict[Hashable, list[tuple[float, Spot]]] = defaultdict(list)
-        for spot, off in (a.spots | {spot: off + shift for spot, off in b.spots.items()}).items():
-            inside[spot.layer].append((off, spot))
+        for spot in (*a.spots, *b.spots):
+            inside[spot.layer].append((spot.off + shift * (spot.row is b), spot))
         for found in inside.values():
             found.sort(key=lambda pair: pair[0])
             for (x, upper), (y, lower) in pairwise(found):
-                if y - x < _apart(upper, lower) - 0.1 or lower in self.under or upper in self.upon:
+                if y - x < _apart(upper, lower) - 0.1 or lower in self.upon or upper in self.upon.values():
                     return
         if a not in self._above(b) and b not in self._above(a):
-            self._merge(a, b, shift)
+            a.take(b, shift)
 
-    def _above(self, row: Row) -> set[Row]:
-        """The rows of what stands on a row, and on that, and so on."""
+    def _above(self, row: Row) -> list[Row]:
+        """A row, the rows of what stands on it, of what stands on that, and so on."""
         above = [row]
         for lower in above:  # which grows
-            above += [self.of[b] for a, b in self.under.items() if self.of[a] is lower]
-        return set(above)
-
-    def _straighten(self) -> None:
-        """Make rows of spots whose joints can be level, the strongest first."""
-        joints = [joint for kind in self.kinds for joint in kind.joints]
-        for joint in sorted(joints, key=lambda joint: -joint.strength):
-            a, b = self.of[joint.left], self.of[joint.right]
-            if a is not b:
-                self._join(a, b, a.spots[joint.left] - b.spots[joint.right])
+            above += [upper.row for spot, upper in self.upon.items() if spot.row is lower]
+        return above
 
     def _lay_lanes(self) -> None:
         """Lead the terms of each sum over time along the outside of their row, to what the sum makes on the left."""
@@ -108,7 +78,8 @@ class Rows:
         for x, places in self.grid.unfolded.shared.items():
             for p in places:
                 spot = self.grid.spot(p)
-                terms[self.of[spot], spot.sides[x]][x].append((self.grid.number[p.column], spot))
+                side = -1 if spot.at[self.grid.role[p]][1] < 0.0 else 1
+                terms[spot.row, side][x].append((self.grid.number[p.column], spot))
         totals = self.grid.unfolded.totals.values()
         width = max([total.width for total in totals], default=0.0) + GAP + SIGMA
         high = max([total.height for total in totals], default=0.0)
@@ -122,14 +93,17 @@ class Rows:
             layers = [(kind, n) for kind in dict.fromkeys(self.grid.kinds[1:beyond]) for n in range(kind.last)]
             layers = [(first, 2), None, *((first, n) for n in range(3, first.last)), *layers]
             lanes = [self.grid.add(Spot(half, half), layer) for layer in layers]
-            row.spots |= dict.fromkeys(lanes, off)
-            self.of |= dict.fromkeys(lanes, row)
+            self.spots += lanes
+            for lane in lanes:
+                row.take(lane.row, off)
             for x, used in summed.items():
                 end, height = self.totals[x]
-                first.lines[x, row, side] = line = [Joint(end, lanes[0], 0.5, [height, offs[x] - off])]
+                key = x, row, side
+                first.turned.add(key)
+                first.lines[key] = [Joint(end, lanes[0], 0.5, [height, offs[x] - off])]
                 for _, spot in used:
-                    self.lanes[x, spot] = line
-                    lane = offs[x] - row.spots[spot]
+                    self.lanes[x, spot] = key
+                    lane = offs[x] - spot.off
                     left, right = min(box[0] for box in spot.boxes), max(box[2] for box in spot.boxes)
                     top, bottom = sorted((lane, spot.down if lane > 0.0 else -spot.up))
                     spot.boxes.append((left, top, right, bottom))
@@ -140,23 +114,23 @@ class Rows:
         if lanes:
             half, middle = high * len(lanes) / 2, list(lanes)[len(lanes) // 2]
             spot = Spot(half, half, (width, 0.0), [(-width / 2, -half, width / 2, half)])
-            self.of[self.grid.add(spot, (self.kinds[0], 1))] = Row(spot)
+            self.spots.append(self.grid.add(spot, (self.kinds[0], 1)))
             self.totals |= {x: (spot, high * (i + 0.5) - half) for i, x in enumerate(lanes)}
-            self._join(row, self.of[spot], lanes[middle] - self.totals[middle][1])
+            self._join(row, spot.row, lanes[middle] - self.totals[middle][1])
 
     def _stack(self, lower: Spot, upper: Spot) -> None:
         """Put the row of what stands on something right above the row of that."""
-        row, above = self.of[lower], self.of[upper]
+        row, above = lower.row, upper.row
         if row is not above:
             pairs = [(a, b) for a in above.spots for b in row.spots if a.layer == b.layer]
-            self._merge(row, above, min(row.spots[b] - _apart(a, b) - above.spots[a] for a, b in pairs))
-        upper.boxes.append((-2.0, 0.0, 2.0, row.spots[lower] - row.spots[upper]))
+            row.take(above, min(b.off - _apart(a, b) - a.off for a, b in pairs))
+        upper.boxes.append((-2.0, 0.0, 2.0, lower.off - upper.off))
 
     def _ordered(self) -> list[Row]:
         """The rows in an order in which lines pass little of other rows: each in turn is put where that costs least."""
         thick: dict[tuple[Row, Hashable], float] = defaultdict(float)
-        for spot, row in self.of.items():
-            thick[row, spot.layer] += (spot.up + spot.down) / THICK
+        for spot in self.spots:
+            thick[spot.row, spot.layer] += (spot.up + spot.down) / THICK
         tilt = {joint: joint.strength * self._tilt(joint) for joint in self.joints}
 
         def passing(joint: Joint, row: Row) -> float:
@@ -173,7 +147,7 @@ class Rows:
                     change += passing(joint, row) * (1 if index[other] > at else -1)
             return change
 
-        order, before = list(dict.fromkeys(self.of.values())), list[Row]()
+        order, before = list(dict.fromkeys(spot.row for spot in self.spots)), list[Row]()
         for _ in range(ROUNDS):
             if order == before:
                 break
@@ -191,11 +165,10 @@ class Rows:
         """What it costs if the left end is in the lower row and not in the upper: what it passes of its own rows."""
         cost = -RISE
         for spot, off, sign in zip((joint.left, joint.right), joint.off, (-1, 1), strict=True):
-            spots = self.of[spot].spots
-            end = spots[spot] + off
-            for other, y in spots.items():
+            end = spot.off + off
+            for other in spot.row.spots:
                 if other.layer in (joint.left.layer, joint.right.layer):
-                    cost += sign * (other.up + other.down) / THICK * ((y > end) - (y < end))
+                    cost += sign * (other.up + other.down) / THICK * ((other.off > end) - (other.off < end))
         return cost
 
     def _settle(self, rows: Sequence[Row]) -> None:
@@ -204,17 +177,12 @@ class Rows:
         above: dict[Row, list[tuple[Row, float]]] = defaultdict(list)  # with how far off they have to be at least
         below: dict[Row, list[tuple[Row, float]]] = defaultdict(list)
         for layer in self.grid.layers.values():
-            layer.sort(key=lambda spot: (number[self.of[spot]], self.of[spot].spots[spot]))
+            layer.sort(key=lambda spot: (number[spot.row], spot.off))
             for a, b in pairwise(layer):
-                row, lower = self.of[a], self.of[b]
-                if row is not lower:
-                    apart = _apart(a, b) + row.spots[a] - lower.spots[b]
-                    above[lower].append((row, apart))
-                    below[row].append((lower, apart))
-        distance = {}  # how far the right row of a joint is below the left one if it is level
-        for joint in self.joints:
-            ends = self.of[joint.left].spots[joint.left], self.of[joint.right].spots[joint.right]
-            distance[joint] = ends[0] + joint.off[0] - ends[1] - joint.off[1]
+                if a.row is not b.row:
+                    apart = _apart(a, b) + a.off - b.off
+                    above[b.row].append((a.row, apart))
+                    below[a.row].append((b.row, apart))
         for row in rows:
             row.depth = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
         lowest = max(row.depth + row.bottom for row in rows)
@@ -222,13 +190,10 @@ class Rows:
             for row in rows if sweep % 2 else reversed(rows):
                 least = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
                 most = min([lower.depth - apart for lower, apart in below[row]] + [lowest - row.bottom])
-                wanted = sorted(other.depth - sign * distance[joint] for joint, other, sign in self.joined[row])
+                wanted = sorted(row.depth - sign * joint.rise for joint, _, sign in self.joined[row])
                 if wanted:
                     middle = (wanted[(len(wanted) - 1) // 2] + wanted[len(wanted) // 2]) / 2
                     row.depth = min(max(middle, least), most)
-        for row in rows:
-            for spot, off in row.spots.items():
-                spot.depth = row.depth + off
 
 
 def _apart(a: Spot, b: Spot) -> float:

@@ -29,6 +29,7 @@ from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
 WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
+LOOP = 74.0  # the width of a loop's label
 LEVELS = ("states", "named", "primitives")
 FITS = ("shared", "tight")
 Output = Tensor | Sequence[Tensor]  # what is drawn: of one Tensor the graph, or of several
@@ -115,8 +116,9 @@ class Place:
 
 @dataclass(eq=False)
 class Link:
-    """A drawn use of `source` by `target`: of `tensor`, which the source is or, as dots, stands for. `user` is the
-    primitive that takes it in, itself drawn or folded.
+    """A line from `source` to `target`. By its kind it is a "value" that is used: that of `tensor`, which the source is
+    or, as dots, stands for, and `user` is the primitive that takes it in, itself drawn or folded; or a "term" of a sum
+    over time; or a "loop" from a state of a rolled graph to where a later step starts from it; or a "cut".
 
     `paths` are the ways between them, those of the last use first; None if they are too many to be written. `curve` is
     the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label. `weights`
@@ -133,6 +135,7 @@ class Link:
     room: float = 0.0
     curve: tuple[Point, ...] = ()
     middle: Point | None = None
+    kind: str = "value"
 
 
 class Unfolded:
@@ -177,10 +180,9 @@ class Unfolded:
         if self.level == "states":
             states = States(order, uses, {x for x in uses if self.role(x) in self.carried}, ends, self.role)
             uses, self.groups = states.uses, states.groups
-        folds = self.level == "states" or not options.parameters
-        sources = {x: {use.source for use in made_of} for x, made_of in uses.items()}
-        self.made_with = {x: set(filter(is_parameter, of)) if folds else set() for x, of in sources.items()}
-        uses = {x: [use for use in made_of if use.source not in self.made_with[x]] for x, made_of in uses.items()}
+        folded = set(filter(is_parameter, uses)) if self.level == "states" or not options.parameters else set()
+        self.made_with = {x: folded & {use.source for use in made_of} for x, made_of in uses.items()}
+        uses = {x: [use for use in made_of if use.source not in folded] for x, made_of in uses.items()}
         self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
         if self.rolled:
             self._check_alike(uses, steps)
@@ -192,24 +194,31 @@ class Unfolded:
         self.steps = [step for step in steps if step not in self.gap]
         self.shared: dict[Tensor, list[Place]] = defaultdict(list)
         for p in self.places:
-            is_shared = p.tensor.requires_grad and p.kind != "elided" and len(self.used[p.tensor]) > 1
-            of_step = p.kind == "parameter" and p.column in self.steps  # which stands in all steps of a rolled graph
-            if of_step if self.rolled else is_shared:
+            is_in_all = self.rolled and p.kind == "parameter" and p.column in self.steps
+            if p.kind != "elided" and p.tensor.requires_grad and (len(self.used[p.tensor]) > 1 or is_in_all):
                 self.shared[p.tensor].append(p)
         whole = enumerate(self.shared.items())
         self.totals = {x: Place(x, None, f"total{i}", terms[0].kind) for i, (x, terms) in whole}
         if self.rolled:
-            since = {x: f"{k - steps[-1]:+}".replace("-", "−") for x, k in names.steps.items()}
-            names.steps = {x: f"t{k}".removesuffix("+0") for x, k in since.items()}
+            since = {x: f"t{step - steps[-1]:+}".replace("-", "−") for x, step in names.steps.items()}
+            names.steps = {x: step.removesuffix("+0") for x, step in since.items()}
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values |= {x: x.value for x in self.outputs}
+
+    @cached_property
+    def cuts(self) -> list[Link]:
+        """The lines from scissors to the states whose past they cut off, as far as these are drawn."""
+        drawn = [p for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
+        cuts = [Place(p.tensor, None, f"cut{i}", "cut") for i, p in enumerate(drawn)]
+        return [Link(cut, p, p.tensor, p.tensor, kind="cut") for cut, p in zip(cuts, drawn, strict=True)]
 
     @cached_property
     def loops(self) -> list[Link]:
         """Of a rolled graph, the ways from its states to where a later step starts from them."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
-        return [Link(last[p.role], p, p.tensor, p.tensor) for p in sorted(starts, key=lambda p: p.tensor.born)]
+        starts.sort(key=lambda p: p.tensor.born)
+        return [Link(last[p.role], p, p.tensor, p.tensor, kind="loop", room=LOOP) for p in starts]
 
     def steps_back(self, loop: Link) -> float:
         """The number of steps that a loop goes back."""
@@ -235,13 +244,11 @@ class Unfolded:
 
         def place(x: Tensor, column: float) -> Place:
             role, is_dots = self.role(x), column in self.gap and not self.rolled
-            key = role if is_dots else (x, column)
-            if key not in found and is_dots:
+            if is_dots:
                 id = f"dots{len(self.carried & found.keys())}"
-                found[key] = Place(hidden.get(role, x), min(self.hidden), id, "elided", True, role)
-            elif key not in found:
-                found[key] = Place(x, column, f"n{len(found)}", self._kind(x), self._goes_on(x), role)
-            return found[key]
+                return found.setdefault(role, Place(hidden.get(role, x), min(self.hidden), id, "elided", True, role))
+            new = Place(x, column, f"n{len(found)}", self._kind(x), self._goes_on(x), role)
+            return found.setdefault((x, column), new)
 
         for target, made_of in uses.items():
             column, drawn = self.columns[target], []
@@ -305,10 +312,6 @@ class Unfolded:
         at = self._column(p, q)
         back = self.columns[q] - _step(p, at) if self._is_state(p) or at in steps else None
         return p if is_parameter(p) else (self.role(p), made_by[0], back), self.role(q), made_by[1]
-
-    def value(self, p: Place) -> np.ndarray:
-        """The value of a place; those of a pair of states behind each other."""
-        return joined([self.values[x] for x in self.parts(p)])
 
     def is_hidden(self, tensor: Tensor) -> bool:
         """Tell whether a node belongs to a hidden step."""

@@ -24,10 +24,9 @@ from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.bptt.through_time import passed_back
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
-from tinygrad_rnn.draw.grid import CUT
 from tinygrad_rnn.draw.labels import Labels, measure
 from tinygrad_rnn.draw.page import Page
-from tinygrad_rnn.draw.placement import Lane, Placement
+from tinygrad_rnn.draw.placement import Placement
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import scale
 from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
+SIGNS = {"sum": "Σ", "cut": "✂"}  # of what is no Tensor
 
 
 def forward(output: Output, **options: Unpack[Keywords]) -> Diagram:
@@ -153,7 +153,8 @@ class _Figure:
         self.unfolded = unfolded = Unfolded(output, options, start)
         self.labels = [Labels(unfolded, setting) for setting in (PLAIN, MARKUP)]
         self.plain = self.labels[0]
-        values: dict[Any, np.ndarray] = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
+        places = [p for p in unfolded.places if p.kind != "elided"]
+        values: dict[Any, np.ndarray] = {p: joined([unfolded.values[x] for x in unfolded.parts(p)]) for p in places}
         by_gradient = options.color_by == "gradient"
         self.arrays = values, gradients(unfolded) if options.values or by_gradient else {}
         self.fill, self.scale = {}, None
@@ -175,22 +176,10 @@ class _Figure:
     def diagram(self, title: str, gradient: bool) -> Diagram:
         """The figure for one direction: of the values, or of the gradients with their sums over time."""
         unfolded = self.unfolded
-        nodes = [self._node(p, gradient) for p in unfolded.places]
-        edges = [self._edge(link, gradient) for link in unfolded.links]
-        for lane in self.placement.lanes if gradient else ():
-            total = self._node(lane.total, gradient)
-            its_sum = self._sum(lane, total)
-            nodes += [total, its_sum]
-            for p, curve in lane.terms.items():
-                edges.append(Edge(p.id, its_sum.id, kind="term", curve=curve, **self._look(p)))
-            edges.append(Edge(its_sum.id, total.id, kind="term", faint=total.faint))
-        cut = [p for p in unfolded.places if p.tensor in unfolded.cut_states and p.kind != "elided"]
-        for i, p in enumerate(cut):
-            at, tooltip = p.x - p.width / 2 - CUT, "no gradient flows back from here"
-            nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=at, y=p.y, tooltip=tooltip))
-            edges.append(Edge(f"cut{i}", p.id, kind="cut"))
-        loops = [_loop(loop, unfolded.steps_back(loop)) for loop in unfolded.loops]
-        edges += [loop.reversed() if gradient else loop for loop in loops]
+        more = [*(self.placement.sums if gradient else ()), *unfolded.cuts, *unfolded.loops]
+        places = dict.fromkeys([*unfolded.places, *(p for link in more for p in (link.source, link.target))])
+        nodes = [self._node(p, gradient) for p in places]
+        edges = [self._edge(link, gradient) for link in (*unfolded.links, *more)]
         parts = zip([self._legend(labels, gradient) for labels in self.labels], self.highlighted, strict=True)
         captions = ["\n".join(filter(None, part)) for part in parts]
         told, tight = not unfolded.rolled and unfolded.level != "states", self.options.fit == "tight"
@@ -214,32 +203,34 @@ class _Figure:
         weights = {k: of for link in self.unfolded.links for k, of in labels.weights(link).items() if len(of) > 1}
         return "" if gradient else "   ".join(f"{letter}: {', '.join(of)}" for letter, of in weights.items())
 
-    def _sum(self, lane: Lane, total: Node) -> Node:
-        """The Σ of the terms of a parameter, at the left end of their lane."""
-        unfolded, p = self.unfolded, lane.total
-        hidden = len(unfolded.gap & unfolded.used[p.tensor]) if unfolded.hidden else 0
-        over = f"the sum over the steps that use {self.plain.name(p)}"
-        over += f", {counted(hidden, 'hidden one')} too" if hidden else ""
-        return Node(p.id.replace("total", "sum"), "Σ", "sum", "Σ", x=lane.x, y=p.y, tooltip=over, faint=total.faint)
-
     def _look(self, *places: Place) -> dict[str, Any]:
         """The look of what joins these places: bold on the way of the highlighted term, and faint beside it."""
         lit = None if self.lit is None else self.lit.issuperset(places)
-        return {"bold": lit is True, "faint": lit is False}
+        return {"bold": lit is True and places[0].kind != "sum", "faint": lit is False}
 
     def _node(self, p: Place, gradient: bool) -> Node:
-        label, markup = (labels.label(p, gradient) for labels in self.labels)
+        label, markup = (SIGNS.get(p.kind) or labels.label(p, gradient) for labels in self.labels)
+        needless = gradient and not p.tensor.requires_grad and p.kind != "cut"
         return Node(
             p.id, label, p.kind, markup, x=p.x, y=p.y, note=self._note(p, gradient), fill=self.fill.get(p, ""),
             step=p.column if p.column in {*self.unfolded.steps, *self.unfolded.hidden} else None,
-            tooltip=self.plain.gradient(p) if gradient else self.plain.equation(p),
-            faint=(gradient and not p.tensor.requires_grad) or self._look(p)["faint"],
+            tooltip=self._tooltip(p, gradient), faint=needless or self._look(p)["faint"],
         )  # fmt: skip
+
+    def _tooltip(self, p: Place, gradient: bool) -> str:
+        unfolded = self.unfolded
+        if p.kind == "cut":
+            return "no gradient flows back from here"
+        if p.kind == "sum":
+            hidden = len(unfolded.gap & unfolded.used[p.tensor]) if unfolded.hidden else 0
+            too = f", {counted(hidden, 'hidden one')} too" if hidden else ""
+            return f"the sum over the steps that use {self.plain.name(p)}{too}"
+        return self.plain.gradient(p) if gradient else self.plain.equation(p)
 
     def _note(self, p: Place, gradient: bool) -> str:
         """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
         x = p.tensor
-        if p.kind == "elided" or is_number(x):
+        if p.kind == "elided" or p.kind in SIGNS or is_number(x):
             return ""
         whole = gradient and p.kind == "parameter" and (p.column is None or x not in self.unfolded.shared)
         shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(p)
@@ -248,11 +239,15 @@ class _Figure:
         return "\n".join(filter(None, lines))
 
     def _edge(self, link: Link, gradient: bool) -> Edge:
-        p, q = link.source, link.target
-        label, markup = (labels.edge(link, gradient) for labels in self.labels)
-        kind = "value" if not gradient else "gradient" if p.tensor.requires_grad else "none"
-        edge = Edge(p.id, q.id, label, kind, markup, link.curve, link.middle, **self._look(p, q))
-        return edge.reversed() if gradient else edge
+        p, q, kind, texts = link.source, link.target, link.kind, ["", ""]
+        if kind == "loop":
+            back = self.unfolded.steps_back(link)
+            texts = [f"{t} {'−' if back > 0 else '+'} {abs(back):g} ← {t}" for t in ("t", "<I>t</I>")]
+        elif kind == "value":
+            texts = [labels.edge(link, gradient) for labels in self.labels]
+            kind = "value" if not gradient else "gradient" if p.tensor.requires_grad else "none"
+        edge = Edge(p.id, q.id, texts[0], kind, texts[1], link.curve, link.middle, **self._look(p, q))
+        return edge.reversed() if gradient and link.kind in ("value", "loop") else edge
 
     def _light(self, parameter: Tensor, step: int) -> None:
         """Write a term, and find the places that it passes: from the output to the parameter at its step."""
@@ -275,17 +270,9 @@ class _Figure:
         self.lit = {p for p in found if p.column == step} or {p for p in found if p.column not in unfolded.steps}
         if not self.lit:
             raise ValueError(f"{call}: step {step} is one of those hidden by max_steps")
-        for link in unfolded.links:  # in topological order
+        for link in (*unfolded.links, *self.placement.sums):  # in topological order
             if link.source in self.lit:
                 self.lit.add(link.target)
-        self.lit |= {lane.total for lane in self.placement.lanes if self.lit.intersection(lane.terms)}
-
-
-def _loop(loop: Link, back: float) -> Edge:
-    """The line of a rolled graph from a state to where a later step starts from it."""
-    before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
-    markup = f"<I>t</I>{before}<I>t</I>"
-    return Edge(loop.source.id, loop.target.id, f"t{before}t", "loop", markup, loop.curve, loop.middle)
 
 
 # The gradients of what is drawn, and how they and the values are shown as text
