@@ -83,7 +83,7 @@ def steps_of(problem, names):
 
 
 def ratios(options):
-    sizes = ["small"] if options.quick else list(SIZES)
+    sizes = ["small"] if options.quick else options.sizes
     for kind in options.nets:
         is_plain = kind == "RNN" and options.dtype == "float64"
         left_out = {options.to, "torch_compile", *(() if is_plain else PLAIN)}
@@ -229,6 +229,7 @@ def main():
     parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
     parser.add_argument("--quick", action="store_true", help="tiny settings")
     parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS, metavar="NET", help=", ".join(NETS))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), metavar="SIZE", help="of ratios")
     parser.add_argument("--steps", nargs="+", choices=STEPS, metavar="STEP", help=", ".join(STEPS))
     parser.add_argument("--to", choices=STEPS, default="by_hand", metavar="STEP", help="what ratios are to")
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="of ratios, whose median and spread are shown")
