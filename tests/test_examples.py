@@ -2,10 +2,64 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+import benchmark
+import training_steps
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
+SHOWN = {
+    "ratios": ["compiled 0.1.0", "by_hand, milliseconds", "NumPy: ", "threads: 1"],
+    "first": ["first/eager", "LSTM, compiled 0.1.0"],
+    "lengths": ["T = 2 to 13", "LSTM, compiled 0.1.0"],
+    "source": ["with loops", "LSTM"],
+    "chain": ["1,000 in a chain"],
+    "draw": ["LSTM, T = 3"],
+    "start": ["a first gradient"],
+}
 
 
-def test_the_benchmark_s_steps_give_one_gradient():
-    done = subprocess.run([sys.executable, EXAMPLES / "benchmark.py", "--quick"], capture_output=True, text=True)
+CASES = [
+    (name, kind, dtype)
+    for name in training_steps.STEPS
+    for kind in benchmark.NETS
+    for dtype in ("float64", "float32")
+    if name != "torch_compile" and (name not in training_steps.PLAIN or (kind, dtype) == ("RNN", "float64"))
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "dtype"), CASES)
+def test_every_training_step_gives_the_gradients_of_the_hand_written_one(name, kind, dtype):
+    problem = training_steps.Problem(kind, 4, 2, 3, 5, dtype)
+    try:
+        step = training_steps.checked(training_steps.STEPS[name], problem)
+    except ImportError as error:
+        pytest.skip(f"{error}")
+    found = step(problem.xs[:3], problem.Y)  # another length
+    assert {g.dtype for g in (found.values() if isinstance(found, dict) else found)} == {np.dtype(dtype)}
+
+
+def test_a_training_step_with_other_gradients_is_refused():
+    with pytest.raises(AssertionError, match="wrong"):
+        training_steps.checked(wrong, training_steps.Problem("RNN", 4, 2, 3, 5))
+
+
+def wrong(problem):
+    return lambda xs, Y: {name: np.zeros(p.shape) for name, p in problem.parameters.items()}
+
+
+@pytest.mark.parametrize("section", benchmark.SECTIONS)
+def test_the_benchmark_runs_each_section(section):
+    options = [] if section in ("chain", "start") else ["--nets", "LSTM"]
+    options += ["--steps", "tinygrad_rnn", "compiled"] if section in ("first", "lengths", "ratios") else []
+    command = [sys.executable, EXAMPLES / "benchmark.py", section, "--quick", *options]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "tinygrad_rnn 0.1.0" in done.stdout and "1,000 in a chain" in done.stdout
+    assert all(words in done.stdout for words in SHOWN[section]), done.stdout
+
+
+def test_the_benchmark_refuses_what_it_does_not_know():
+    command = [sys.executable, EXAMPLES / "benchmark.py", "ratio"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "ratio: not one of ratios, first, " in done.stderr

@@ -42,10 +42,10 @@ def _one_hot(x: np.ndarray, count: int, ignored: int | None) -> np.ndarray:
     return hot
 
 
-def _word_number(x: np.ndarray, count: int) -> np.ndarray:
-    """x, if it is numbers of so many words."""
-    if x.dtype.kind not in "iu" or np.any((x < 0) | (x >= count)):
-        raise ValueError(f"Embedding: word numbers are 0 to {count - 1}, not {x.dtype} from {np.min(x)} to {np.max(x)}")
+def _whole_number(x: np.ndarray, least: int, most: int, what: str) -> np.ndarray:
+    """x, if it is whole numbers from the least to the most."""
+    if x.dtype.kind not in "iu" or np.any((x < least) | (x > most)):
+        raise ValueError(f"{what} are {least} to {most}, not {x.dtype} from {np.min(x)} to {np.max(x)}")
     return x
 
 
@@ -66,7 +66,7 @@ TESTS |= {
     for test in _OVER_AN_AXIS
 }
 TESTS["one_hot"] = Primitive("one_hot", _one_hot, "one_hot({x})", argument_names=("x",))
-TESTS["word_number"] = Primitive("word_number", _word_number, "{x}", argument_names=("x",))
+TESTS["whole_number"] = Primitive("whole_number", _whole_number, "{x}", argument_names=("x",))
 
 
 def record_test(test: Callable | str, *inputs: Any, static: tuple = ()) -> Any:

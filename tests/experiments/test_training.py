@@ -52,6 +52,21 @@ def run(capsys, *arguments):
     return ended(capsys, "train", *arguments)
 
 
+@pytest.mark.parametrize(("batch", "hidden", "used"), [(32, 16, 1), (400, 128, 2)])
+def test_small_matrices_are_multiplied_in_one_thread(batch, hidden, used):
+    """However many BLAS has: large ones are multiplied in these, and all work that is not training's."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    seen = []
+
+    def look(*_):
+        seen.extend(x["num_threads"] for x in threadpoolctl.threadpool_info() if x["user_api"] == "blas")
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        train(Settings(data="sine", batch=batch, hidden=hidden, window=1, epochs=1, cell="rnn"), progress=look)
+        look()
+    assert seen[0] == used and seen[-1] == 2
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The folder of a run that has ended, only to be copied."""

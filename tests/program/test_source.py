@@ -790,7 +790,7 @@ def test_whole_numbers_of_other_kinds_are_written_as_python_s_own(function):
 
 
 @pytest.mark.parametrize(
-    "name", ["sigmoid", "softmax", "log_softmax", "cross_entropy", "scatter", "one_hot", "word_number", "as_traced"]
+    "name", ["sigmoid", "softmax", "log_softmax", "cross_entropy", "scatter", "one_hot", "whole_number", "as_traced"]
 )
 def test_what_numpy_lacks_is_written_as_it_runs(name):
     """The text that comes with the package, which may be installed without its source, is that of the table."""

@@ -52,7 +52,7 @@ def train(
     state is carried from chunk to chunk, the gradient is not (truncated backpropagation through time). A held-out
     value is forecast by the net at that point from the true values before it; what is held out decides nothing. The
     same settings give the same numbers, bit for bit, with as many BLAS threads: more of them add up large products in
-    another order.
+    another order. Where threadpoolctl is installed, small products are computed in one, which is quicker.
 
     Args:
         out: a folder for config.json, metrics.csv and model.npz, all written after every epoch, and at the end

@@ -1,10 +1,12 @@
 """The training of a net that forecasts a series or a text: the net, epoch by epoch, and the summary."""
 
+import contextlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,7 @@ class Epoch(NamedTuple):
 
 
 OnUpdate = Callable[[int, int, Epoch | None], None]
+_LARGE = 4e6  # multiplications in U h of a batch, from which on two threads were quicker than one
 
 
 class Forecaster(nn.Module):
@@ -155,7 +158,7 @@ class Training:
         tell, total = progress or (lambda done, total, epoch: None), self.settings.epochs * self.updates
         while len(self.epochs) < self.settings.epochs:
             try:
-                with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
+                with np.errstate(all="ignore"), _threads(self.settings):  # what is not finite is told as divergence
                     self.go(lambda done: tell(done, total, None))
             except (FloatingPointError, GradientError) as error:
                 where = f"training diverged in epoch {len(self.epochs) + 1}: {error}"
@@ -236,6 +239,18 @@ class Training:
             held_out_values=len(data.sequence) - data.first, parameters=sum(p.size for p in self.parameters),
             epochs=last.epoch, seconds=last.seconds, net=self.net,
         )  # fmt: skip
+
+
+def _threads(settings: Settings) -> contextlib.AbstractContextManager:
+    """A context in which BLAS multiplies a small step's matrices in one thread, where threadpoolctl is installed.
+
+    Several threads wait for each other at every product, which takes longer than it does, and 10 to 100 times as long
+    where other processes have the cores.
+    """
+    if settings.batch * settings.hidden**2 < _LARGE:
+        with contextlib.suppress(ImportError):
+            return import_module("threadpoolctl").threadpool_limits(1, "blas")
+    return contextlib.nullcontext()
 
 
 def _finite(what: str, value: float) -> float:

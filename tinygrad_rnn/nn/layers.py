@@ -76,7 +76,8 @@ class Embedding(Module):
         Raises:
             ValueError: what is given is not whole numbers from 0 to N-1.
         """
-        return self.E[record_test("word_number", as_tensor(index), static=(len(self.E),))]
+        known = 0, len(self.E) - 1, "Embedding: word numbers"
+        return self.E[record_test("whole_number", as_tensor(index), static=known)]
 
 
 class LayerNorm(Module):

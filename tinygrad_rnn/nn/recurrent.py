@@ -13,7 +13,7 @@ from tinygrad_rnn.checks import instance, one_of, whole
 from tinygrad_rnn.context import step_and_layer, time_step
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import concatenate, where
-from tinygrad_rnn.interop import instead_of
+from tinygrad_rnn.interop import instead_of, record_test
 from tinygrad_rnn.naming import label, last_step
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.cells import AnyCell, Cell, GRUCell, LSTMCell, RNNCell, State, joined
@@ -88,7 +88,8 @@ class Recurrent(Module, Generic[AnyCell]):
                 of an LSTM; zeros if not given. A Tensor that requires a gradient is learnt like a parameter. In
                 reverse it is that of step T+1.
             lengths: for a batch, how many steps each sequence has, from 1 to T; all T if not given. Where a sequence
-                has ended, its state stays as it is: in reverse, as it was given.
+                has ended, its state stays as it is: in reverse, as it was given. A program reads lengths that are its
+                input at each call.
 
         Returns:
             hs: [h(1), ..., h(T)] of the top layer; state: that of every layer after the last step, to carry into the
@@ -252,13 +253,17 @@ def _running(name: str, lengths: Any, xs: list) -> list[Tensor | None]:
         return [None] * len(xs)
     if xs[0].ndim != 2:
         raise ValueError(f"{name}(xs, lengths): for a batch, xs (T, B, D); x has shape {xs[0].shape} at step 1")
-    ends = np.asarray(lengths, dtype=object)  # which takes what is of any shape and kind
+    if is_read := isinstance(lengths, Tensor) and lengths.dtype.kind in "iu":  # by a program, at each call
+        ends = record_test("whole_number", lengths, static=(1, len(xs), f"{name}: lengths"))
+    else:
+        ends = np.asarray(lengths, dtype=object)  # which takes what is of any shape and kind
     _refuse_batch_first(name, xs, ends.shape)
-    if ends.shape != xs[0].shape[:1] or not all(hasattr(n, "__index__") and 1 <= n <= len(xs) for n in ends):
+    is_one_each = ends.shape == xs[0].shape[:1]
+    if not is_one_each or not (is_read or all(hasattr(n, "__index__") and 1 <= n <= len(xs) for n in ends)):
         wanted = f"a whole number from 1 to {len(xs)} for each of the {len(xs[0])} sequences"
         raise ValueError(f"{name}(lengths={lengths!r}): {wanted} is needed")
-    masks = [ends[:, None] >= t for t in range(1, len(xs) + 1)]
-    return [None if mask.all() else Tensor(mask, name="running") for mask in masks]
+    running = ends[:, None] >= np.arange(1, len(xs) + 1)[:, None, None]
+    return [label(as_tensor(on), "running") if isinstance(on, Tensor) or not on.all() else None for on in running]
 
 
 def _refuse_batch_first(name: str, xs: list, rows: tuple[int, ...]) -> None:
