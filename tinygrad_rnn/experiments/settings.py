@@ -20,7 +20,8 @@ def option(default: Any, meaning: str, **known: Any) -> Any:
 
     Args:
         known: choices, the words that it is one of; least and most (10⁹), the bounds of a number that is not just
-            positive; of, the name and the value of another field, which alone makes this one have an effect.
+            positive; of, the name and the value of another field, which alone makes this one have an effect, and what
+            the data are then; alias, other names of the option.
     """
     return field(default=default, metadata={"help": meaning, **known})
 
@@ -39,9 +40,10 @@ def check_fields(settings: Any) -> None:
     for setting in fields(settings):
         name, value = setting.name, _checked(setting, getattr(settings, setting.name))
         object.__setattr__(settings, name, value)
-        other, wanted = setting.metadata.get("of", (name, value))
+        other, wanted, *kind = setting.metadata.get("of", (name, value))
         if value != setting.default and getattr(settings, other) != wanted:
-            raise ValueError(f"{name}={value!r} is of {other}={wanted!r}, not of {getattr(settings, other)!r}")
+            told = f"{other}={wanted!r}, not of {getattr(settings, other)!r}"
+            raise ValueError(f"{name}={value!r} is of {f'{kind[0]}; {settings.data} is none' if kind else told}")
 
 
 def _checked(setting: Field, value: Any) -> Any:
@@ -82,8 +84,9 @@ def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], *
         meaning, default, (kind, optional) = setting.metadata["help"], setting.default, value_type(setting)
         if default is not None:
             meaning += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
+        names = [setting.name.replace("_", "-"), *setting.metadata.get("alias", ())]
         parser.add_argument(
-            f"--{setting.name.replace('_', '-')}", type=_or_none(kind) if optional else kind, **known,
+            *(f"--{name}" for name in names), type=_or_none(kind) if optional else kind, **known,
             default=argparse.SUPPRESS, help=meaning.replace("%", "%%"),
             metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
         )  # fmt: skip
@@ -109,6 +112,9 @@ def _by_data(series: float, text: float, meaning: str, **known: Any) -> Any:
     return option(None, f"{meaning} (default: {series:g}; {text:g} for a text)", by_data=(series, text), **known)
 
 
+_TABLE = ("is_table", True, "a CSV file")
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of a run; each is an option of `tinygrad-rnn train`, with hyphens for underscores.
@@ -119,10 +125,14 @@ class Settings:
         TypeError: a value of another type. ValueError: one that is out of range, or two that contradict each other.
     """
 
-    data: str = option(
-        "sunspots", "sunspots, sine, topics (Python's help), a CSV file, or a text (.txt) by its characters"
-    )
-    column: str | None = option(None, "the column of the CSV file")
+    data: str = option("sunspots", "sunspots, sine, topics (Python's help), a table in a file, or a text (.txt)")
+    column: str | None = option(None, "the column to forecast, by its name or number", alias=("target",), of=_TABLE)
+    inputs: str | None = option(None, "the columns to forecast it from, as a,b (default: itself)", of=_TABLE)
+    lengths: str | None = option(None, "a column of ids: the rows of one id are a sequence of their own", of=_TABLE)
+    missing: str = option("error", "of an entry that is empty, or NA", choices=("error", "drop", "forward"), of=_TABLE)
+    decimal: str | None = option(None, "the decimal mark, if the entries leave it open", choices=(".", ","), of=_TABLE)
+    encoding: str = option("utf-8", "of the file, as latin-1 or utf-16", of=("is_file", True, "a file"))
+    horizon: int = option(1, "steps to forecast at once", least=1, most=10**4, of=("is_text", False, "a series"))
     cell: str = option("lstm", "the kind of cell", choices=tuple(KINDS))
     nonlinearity: str | None = nonlinearity_option()
     layers: int = option(1, "cells on each other", least=1, most=10**4)
@@ -132,7 +142,18 @@ class Settings:
         32, 32, "windows of an update; with truncate, parts of the data, of a series 1 by default", least=1
     )
     epochs: int = _by_data(100, 6, "times through the data", least=1)
+    validation: float | None = option(
+        None, "the share of what is not held out that chooses the best epoch (default: 0.2 with patience, else none)",
+        least=0.01, most=0.5,
+    )  # fmt: skip
+    patience: int | None = option(None, "stop after so many epochs in which validation gets no better", least=1)
     lr: float = _by_data(0.01, 0.005, "learning rate")
+    schedule: str | None = option(
+        None,
+        "of lr over all updates: cosine, down to 0; step, a tenth after half, and after ¾",
+        choices=("cosine", "step"),
+    )
+    dropout: float = option(0.0, "the chance of each element of a state to be 0 for the readout", least=0.0, most=0.9)
     weight_decay: float = _by_data(0.002, 0.0, "λ: ½ λ Σ p² over all parameters is added to the loss", least=0.0)
     optimizer: str = option("adam", "how parameters are updated", choices=("adam", "sgd"))
     momentum: float = option(0.0, "of sgd", least=0.0, of=("optimizer", "sgd"))
@@ -148,25 +169,39 @@ class Settings:
         defaults = {s.name: s.metadata["by_data"][self.is_text] for s in fields(self) if "by_data" in s.metadata}
         if self.truncate is not None:
             defaults |= {"window": self.truncate} | ({} if self.is_text else {"batch": 1})
+        if self.patience is not None:
+            defaults["validation"] = 0.2
         for name, default in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         check_fields(self)
-        if self.column is not None and self._suffix != ".csv":
-            raise ValueError(f"column={self.column!r} is of a CSV file; {self.data} is none")
-        if self.truncate is not None and self.truncate != self.window:
+        if self.inputs is not None and not (self.column and all(self.columns)):
+            raise ValueError(f"inputs={self.inputs!r}: names as a,b are needed, and column, what is forecast from them")
+        if self.truncate is not None and (self.truncate != self.window or self.lengths is not None):
             carried = f"truncate={self.truncate} carries the state from piece to piece, each of so many steps"
-            raise ValueError(f"{carried}; window={self.window} is another length: leave it out")
+            other = f"window={self.window} is another length" if self.lengths is None else "lengths have no such pieces"
+            raise ValueError(f"{carried}; {other}: leave it out")
+
+    @property
+    def columns(self) -> list[str | None]:
+        """The columns of a table: those of the inputs, if they are told, then that which is forecast."""
+        return [*([] if self.inputs is None else map(str.strip, self.inputs.split(","))), self.column]
 
     @property
     def is_text(self) -> bool:
         """True if the data are characters, not a series."""
-        return self.data == "topics" or self._suffix == ".txt"
+        return self.data == "topics" or (self._suffix == ".txt" and not self.is_table)
+
+    @property
+    def is_table(self) -> bool:
+        """True if the data are columns of a table; a .txt is one if a column of it is told."""
+        told = self._suffix == ".txt" and (self.column, self.inputs, self.lengths) != (None, None, None)
+        return self.data == "table" or self._suffix in (".csv", ".tsv") or told
 
     @property
     def is_file(self) -> bool:
         """True if the data are in a file."""
-        return self._suffix in (".csv", ".txt")
+        return self._suffix in (".csv", ".tsv", ".txt")
 
     @property
     def _suffix(self) -> str:
