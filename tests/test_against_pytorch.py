@@ -144,3 +144,42 @@ def test_cross_entropy():
             torch.from_numpy(data), torch.from_numpy(targets), reduction=reduction
         )
         np.testing.assert_allclose(tg.nn.cross_entropy(data, targets, reduction).item(), expected.item(), rtol=1e-14)
+
+
+OPTIMIZERS = [
+    ("SGD", {}), ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}), ("RMSprop", {}),
+    ("RMSprop", {"lr": 0.05, "alpha": 0.8, "eps": 1e-3, "momentum": 0.5, "weight_decay": 0.1}), ("Adam", {}),
+    ("Adam", {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1}), ("AdamW", {}),
+    ("AdamW", {"lr": 0.1, "weight_decay": 0.5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, settings", OPTIMIZERS)
+def test_optimizers(name, settings):
+    """Five steps with PyTorch's defaults and with others, of two groups, one of which has an lr of its own."""
+    values = np.random.default_rng(0).standard_normal((2, 3))
+    ours = [tg.nn.Parameter(a) for a in values]
+    theirs = [torch.nn.Parameter(torch.tensor(a)) for a in values]
+    kinds = [(getattr(tg.optim, name), ours), (getattr(torch.optim, name), theirs)]
+    optimizers = [kind([{"params": [p]}, {"params": [q], "lr": 0.02}], **settings) for kind, (p, q) in kinds]
+    for _ in range(5):
+        for params, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            sum((p**4 - p).sum() for p in params).backward()
+            optimizer.step()
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12)
+
+
+def test_schedules():
+    scheduler = torch.optim.lr_scheduler
+    for ours, kind, options in (
+        (tg.optim.cosine(0.1, 10, 0.01), scheduler.CosineAnnealingLR, {"T_max": 10, "eta_min": 0.01}),
+        (tg.optim.staircase(0.1, 3), scheduler.StepLR, {"step_size": 3}),
+    ):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(()))], lr=0.1)
+        schedule = kind(optimizer, **options)
+        for step in range(11):
+            np.testing.assert_allclose(ours(step), schedule.get_last_lr()[0], rtol=1e-12, atol=1e-15)
+            optimizer.step()
+            schedule.step()

@@ -23,6 +23,7 @@ from tinygrad_rnn.context import recording, time_step
 from tinygrad_rnn.data_guard import check_unchanged
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.hooks import changed_by_hooks, hooked
 from tinygrad_rnn.naming import name_gradient
 from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.primitives import sum_ as sum_over
@@ -90,6 +91,8 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         node, g = sums.pop(-heappop(ages))
         if g.shape != node.value.shape:
             g = fit(g, node)
+        if hooked and node.born in hooked:
+            g = changed_by_hooks(node, g)
         yield node, g
         if until and node in until and node is not output:
             continue

@@ -29,8 +29,8 @@ __all__ = [
     "abs", "add", "affine", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
     "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "average", "broadcast_to", "clip", "column_stack",
     "concatenate", "cos", "cosh", "cross", "cumprod", "cumsum", "diag", "diagonal", "diff", "divide", "dot", "dstack",
-    "einsum", "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "fmax", "fmin", "hstack",
-    "hypot", "inner", "kron", "lerp", "linear", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
+    "einsum", "exp", "exp2", "expand_dims", "expm1", "flip", "fliplr", "flipud", "fmax", "fmin", "hstack", "hypot",
+    "inner", "kron", "lerp", "linear", "log", "log1p", "log2", "log10", "log_sigmoid", "log_softmax", "logaddexp",
     "logsumexp", "matmul", "max", "maximum", "mean", "median", "min", "minimum", "mod", "moveaxis", "multiply",
     "negative", "norm", "outer", "pad", "positive", "power", "primitive", "prod", "ravel", "reciprocal", "relu",
     "repeat", "reshape", "roll", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt",
@@ -96,6 +96,7 @@ arctanh = _of("The inverse of the hyperbolic tangent.", lambda x: (log1p(x) - lo
 log2 = _of("The logarithm to base 2.", lambda x: log(x) / math.log(2.0))
 log10 = _of("The logarithm to base 10.", lambda x: log(x) / math.log(10.0))
 exp2 = _of("2^x.", lambda x: 2.0**x)
+log_sigmoid = _of("log σ(x), without overflow; derivative 1 - σ(x).", lambda x: -softplus(-x))
 
 
 def fmax(x: Any, y: Any) -> Tensor:
@@ -647,9 +648,12 @@ NUMPY_FUNCTIONS |= {
 
 # Methods: the same functions, with the Tensor as their first argument.
 
-for _function in (clip, cumprod, cumsum, diagonal, dot, max, mean, min, prod, ravel, repeat, squeeze, std, sum, take):
+for _function in (
+    abs, clip, cumprod, cumsum, diagonal, dot, exp, log, log_softmax, matmul, max, mean, min, norm, prod, ravel, relu,
+    repeat, sigmoid, softmax, sqrt, square, squeeze, std, sum, swapaxes, take, tanh, trace, var,
+):  # fmt: skip
     setattr(Tensor, _function.__name__, _function)
-Tensor.flatten, Tensor.swapaxes, Tensor.trace, Tensor.var = ravel, swapaxes, trace, var
+Tensor.clone, Tensor.flatten, Tensor.unsqueeze = positive, ravel, expand_dims
 
 
 def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -662,4 +666,5 @@ def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-Tensor.reshape, Tensor.transpose = _of_numbers(reshape), _of_numbers(transpose)
+Tensor.reshape = Tensor.view = _of_numbers(reshape)
+Tensor.permute = Tensor.transpose = _of_numbers(transpose)

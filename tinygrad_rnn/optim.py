@@ -15,79 +15,122 @@ parameter that is frozen, with requires_grad set to False, is neither changed no
 import math
 import sys
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_rnn.checks import instance, number, whole
+from tinygrad_rnn.checks import instance, number, one_of, positive, whole
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor
 
 Parameters = Module | Tensor | Iterable[Tensor]
+Groups = Parameters | Sequence[Mapping[str, Any]]
+Rate = float | Callable[[int], float]
+Array, Changed = np.ndarray, tuple[np.ndarray, ...]
 
 
 class Optimizer:
     """The base of the optimizers: the parameters, each with what is remembered of it between steps.
 
-    A parameter whose `.grad` is None is left as it is.
+    A parameter whose `.grad` is None is left as it is. A setting is an attribute, `optimizer.lr = 0.1`; with groups,
+    that of all of them, and `optimizer.param_groups[1]["lr"] = 0.1` that of one.
+
+    Args:
+        params: parameters, or groups of them with settings of their own, [{"params": rnn, "lr": 0.1}, ...].
+        lr: the learning rate, or a function of the step, counted from 0, such as `cosine(0.01, 1000)`.
+        settings: by name, as the optimizer has them; `weight_decay` adds that times p to the gradient of p.
 
     Attributes:
+        defaults: the settings and what they are if they are not given. steps: how often `step` was called.
         moments: how many arrays of a parameter's shape are remembered, zeros at first, beside its number of steps.
 
     Raises:
-        ValueError: there are no parameters, or lr or another setting is out of its range, also when it is set later.
-        TypeError: what is given is no parameter, or a setting is no number.
+        ValueError: there are no parameters, one is in two groups, or a setting is unknown or out of its range, also
+            when it is set later. TypeError: what is given is no parameter, or a setting is no number.
     """
 
     moments = 1
+    defaults: ClassVar[dict[str, Any]] = {"lr": 1e-3, "weight_decay": 0.0}
+    is_decoupled = False  # the decay of weights from the gradient
 
-    def __init__(self, params: Parameters, **settings: Any):
-        call = type(self).__name__
-        self.params = _listed(call, params)
-        if not self.params:
+    def __init__(self, params: Groups, lr: Rate | None = None, **settings: Any):
+        call, self.steps = type(self).__name__, 0
+        settings |= {} if lr is None else {"lr": lr}
+        is_grouped = isinstance(params, (list, tuple)) and all(isinstance(x, Mapping) for x in params)
+        groups = [{"params": (), **settings, **group} for group in (params if is_grouped else [{"params": params}])]
+        for name in (name for group in groups for name in group):
+            one_of(call, "settings", name, ["params", *self.defaults])
+        self.param_groups = [{**self.defaults, **group, "params": _listed(call, group["params"])} for group in groups]
+        for group in self.param_groups:
+            self._settings(group)
+        params = self.params
+        if not params:
             raise ValueError(f"{call}(params): there are no parameters")
-        frozen = [] if any(p.requires_grad for p in self.params) else self.params  # some may be, not all
-        if refused := [p for p in self.params if not p.is_leaf] or frozen:
+        frozen = [] if any(p.requires_grad for p in params) else params  # some may be, not all
+        if refused := [p for p in params if not p.is_leaf] or frozen:
             raise TypeError(f"{call}(params): {describe(refused[0])} is not a leaf that requires a gradient")
-        for name, value in settings.items():
-            setattr(self, name, value)
-        self._memory = [(0, *[np.zeros_like(p.value)] * self.moments) for p in self.params]
+        self._memory = {p: (0, *[np.zeros_like(p.value)] * self.moments) for p in params}
+        if len(self._memory) < len(params):
+            raise ValueError(f"{call}(params): a parameter is in two groups")
+
+    @property
+    def params(self) -> list[Tensor]:
+        """The parameters of all groups."""
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def __getattr__(self, name: str) -> Any:
+        """A setting, of the first group."""
+        if name in self.defaults:
+            return self.param_groups[0][name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Check a setting whenever it is set, and keep it as a Python number, which leaves float32 what it is."""
-        call = type(self).__name__
-        if name in ("lr", "eps"):
-            value = number(call, name, value, "a finite number of at least 0", 0, sys.float_info.max)
-        elif name == "momentum":
-            value = _fraction(call, name, value)
-        elif name == "betas":
-            if not isinstance(value, (tuple, list)) or len(value) != 2:
-                raise ValueError(f"{call}(betas={value!r}): a pair of numbers is needed")
-            value = tuple(_fraction(call, name, beta) for beta in value)
-        super().__setattr__(name, value)
+        """Set an attribute; a setting, in all groups."""
+        if name not in self.defaults:
+            return super().__setattr__(name, value)
+        for group in self.param_groups:
+            self._settings({**group, name: value})
+            group[name] = value
 
-    def _change(self, g: np.ndarray, n: int, *moments: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _settings(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a group in the next step, checked, as Python numbers, which leave float32 what it is."""
+        lr = group["lr"](self.steps) if callable(group["lr"]) else group["lr"]
+        return {k: _setting(type(self).__name__, k, x) for k, x in {**group, "lr": lr}.items() if k != "params"}
+
+    def _change(self, g: Array, n: int, *moments: Array, **settings: Any) -> Changed:
         """The change that is subtracted from a parameter, whose gradient is g, in step n; and its next moments."""
         raise NotImplementedError
 
     def step(self) -> None:
         """Change every parameter that requires a gradient and has one."""
-        for i, p in enumerate(self.params):
-            if p.requires_grad and p.grad is not None:
-                n, *moments = self._memory[i]
-                change, *moments = self._change(p.grad, n + 1, *moments)
-                self._memory[i] = n + 1, *moments
+        for group in self.param_groups:
+            settings = self._settings(group)
+            decay = settings.pop("weight_decay")
+            for p in [p for p in group["params"] if p.requires_grad and p.grad is not None]:
+                n, *moments = self._memory[p]
+                g = p.grad + decay * p.value if decay and not self.is_decoupled else p.grad
+                change, *moments = self._change(g, n + 1, *moments, **settings)
+                if self.is_decoupled:
+                    change = change + settings["lr"] * decay * p.value
+                self._memory[p] = n + 1, *moments
                 p.data = np.asarray(p.value - change, p.dtype)
+        self.steps += 1
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """A copy of what is remembered between steps: of parameter i its steps under "i.0", and array k under "i.k"."""
-        return {f"{i}.{k}": np.array(part) for i, parts in enumerate(self._memory) for k, part in enumerate(parts)}
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of what goes on: "steps", the learning rate of group i as "lr.i", of parameter i the number of its
+        steps as "i.0", and array k as "i.k"."""
+        state = {"steps": self.steps} | {f"lr.{i}": self._settings(x)["lr"] for i, x in enumerate(self.param_groups)}
+        for i, parts in enumerate(self._memory.values()):
+            state |= {f"{i}.{k}": part for k, part in enumerate(parts)}
+        return {name: np.array(x) for name, x in state.items()}
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
-        """Remember what another optimizer of the same kind and for parameters of the same shapes did.
+        """Go on from where another optimizer of the same kind and for parameters of the same shapes was.
+
+        A learning rate that is a function of the step stays one.
 
         Raises:
             ValueError: names, shapes or dtypes differ, and lists every difference; or a number of steps is negative.
@@ -95,7 +138,10 @@ class Optimizer:
         call, arrays = f"{type(self).__name__}.load_state_dict", {name: np.array(x) for name, x in values.items()}
         refuse_differences(call, arrays, self.state_dict())
         kept = {k: whole(call, k, int(x), 0) if x.dtype.kind == "i" else x for k, x in arrays.items()}
-        self._memory = [tuple(kept[f"{i}.{k}"] for k in range(len(parts))) for i, parts in enumerate(self._memory)]
+        for i, group in enumerate(self.param_groups):
+            group["lr"] = group["lr"] if callable(group["lr"]) else _setting(call, "lr", kept[f"lr.{i}"].item())
+        self.steps, parts = kept["steps"], range(1 + self.moments)
+        self._memory = {p: tuple([kept[f"{i}.{k}"] for k in parts]) for i, p in enumerate(self._memory)}
 
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""
@@ -104,18 +150,28 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Gradient descent: v = momentum · v + g, p = p - lr · v (IIT slides: W = W - α ∂E/∂W, without momentum).
+    """Gradient descent: v = momentum · v + g, p = p - lr · v (IIT slides: W = W - α ∂E/∂W, without momentum)."""
 
-    Args:
-        params: the parameters. lr: the learning rate α. momentum: at least 0 and less than 1.
+    defaults: ClassVar[dict[str, Any]] = {**Optimizer.defaults, "momentum": 0.0}
+
+    def _change(self, g: Array, n: int, v: Array, *, lr: float, momentum: float) -> Changed:
+        v = momentum * v + g
+        return lr * v, v
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Hinton 2012): g over the root of v, a running mean of g²; its settings are those of PyTorch.
+
+    v = alpha v + (1 - alpha) g²,   u = momentum · u + g / (√v + eps),   p = p - lr · u
     """
 
-    def __init__(self, params: Parameters, lr: float, momentum: float = 0.0):
-        super().__init__(params, lr=lr, momentum=momentum)
+    moments = 2
+    defaults: ClassVar[dict[str, Any]] = {**SGD.defaults, "lr": 1e-2, "alpha": 0.99, "eps": 1e-8}
 
-    def _change(self, g: np.ndarray, n: int, v: np.ndarray) -> tuple[np.ndarray, ...]:
-        v = self.momentum * v + g
-        return self.lr * v, v
+    def _change(self, g: Array, n: int, v: Array, u: Array, *, lr: float, **settings: float) -> Changed:
+        v = settings["alpha"] * v + (1 - settings["alpha"]) * g * g
+        u = settings["momentum"] * u + g / (np.sqrt(v) + settings["eps"])
+        return lr * u, v, u
 
 
 class Adam(Optimizer):
@@ -124,19 +180,35 @@ class Adam(Optimizer):
         m = β₁ m + (1 - β₁) g,   v = β₂ v + (1 - β₂) g²
         p = p - lr · m / (1 - β₁ⁿ) / (√(v / (1 - β₂ⁿ)) + eps)   in step n
 
-    Args:
-        params: the parameters. lr: the learning rate. betas: (β₁, β₂). eps: keeps the quotient finite.
+    Its settings are betas, (β₁, β₂); eps, which keeps the quotient finite; lr and weight_decay.
     """
 
     moments = 2
+    defaults: ClassVar[dict[str, Any]] = {**Optimizer.defaults, "betas": (0.9, 0.999), "eps": 1e-8}
 
-    def __init__(self, params: Parameters, lr: float = 1e-3, betas: Sequence[float] = (0.9, 0.999), eps: float = 1e-8):
-        super().__init__(params, lr=lr, betas=betas, eps=eps)
-
-    def _change(self, g: np.ndarray, n: int, m: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, ...]:
-        beta1, beta2 = self.betas
+    def _change(self, g: Array, n: int, m: Array, v: Array, *, lr: float, betas: Any, eps: float) -> Changed:
+        beta1, beta2 = betas
         m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
-        return self.lr * (m / (1 - beta1**n)) / (np.sqrt(v / (1 - beta2**n)) + self.eps), m, v
+        return lr * (m / (1 - beta1**n)) / (np.sqrt(v / (1 - beta2**n)) + eps), m, v
+
+
+class AdamW(Adam):
+    """Adam with weight decay beside the gradient: p = p - lr · weight_decay · p, too (Loshchilov and Hutter 2019)."""
+
+    defaults: ClassVar[dict[str, Any]] = {**Adam.defaults, "weight_decay": 1e-2}
+    is_decoupled = True
+
+
+def cosine(lr: float, steps: int, least: float = 0.0) -> Callable[[int], float]:
+    """A learning rate that falls from lr to the least, in so many steps, along half a wave of the cosine."""
+    lr, steps = positive("cosine", "lr", lr), whole("cosine", "steps", steps, 1)
+    return lambda step: least + (lr - least) * (1.0 + math.cos(math.pi * min(step / steps, 1.0))) / 2.0
+
+
+def staircase(lr: float, every: int, factor: float = 0.1) -> Callable[[int], float]:
+    """A learning rate that is multiplied by a factor every so many steps."""
+    lr, every = positive("staircase", "lr", lr), whole("staircase", "every", every, 1)
+    return lambda step: lr * factor ** (step // every)
 
 
 def norm(arrays: Iterable[np.ndarray]) -> float:
@@ -238,6 +310,16 @@ def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
         if bad.size:
             raise GradientError(f"the gradient of {describe(p)} is not finite: {bad.size} of {p.size} are {bad[0]}")
     return params
+
+
+def _setting(call: str, name: str, value: Any) -> Any:
+    if name == "betas":
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise ValueError(f"{call}(betas={value!r}): a pair of numbers is needed")
+        return tuple(_fraction(call, name, beta) for beta in value)
+    if name in ("alpha", "momentum"):
+        return _fraction(call, name, value)
+    return number(call, name, value, "a finite number of at least 0", 0, sys.float_info.max)
 
 
 def _fraction(call: str, name: str, value: Any) -> float:

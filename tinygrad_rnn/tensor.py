@@ -141,6 +141,7 @@ class Tensor:
         primitive, inputs, arguments: how the node was made; None and empty on a leaf.
         is_parameter: of a leaf, whether gradients are wanted, or were before it was frozen.
         is_cut: of a leaf, whether the gradient that would go on to what it was made of was cut off, as by `detach`.
+        hooks: functions that see its gradient, and may change it: see `register_hook`.
         name, step, layer: the node's name, and the time step and the layer it belongs to, or None.
         born: Tensors are numbered as they are made, so that inputs are always older than what is made of them.
 
@@ -149,8 +150,8 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "_grad", "_requires_grad", "arguments", "born", "inputs", "is_cut", "is_parameter", "layer",
-        "loan", "name", "primitive", "step", "value",
+        "__weakref__", "_grad", "_requires_grad", "arguments", "born", "hooks", "inputs", "is_cut", "is_parameter",
+        "layer", "loan", "name", "primitive", "step", "value",
     )  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
@@ -239,9 +240,12 @@ class Tensor:
         def _to_tensor(self, *arguments: Any, **keywords: Any) -> Tensor: ...
         def _to_other(self, *arguments: Any, **keywords: Any) -> Any: ...
 
-        clip = cumprod = cumsum = diagonal = dot = flatten = max = mean = min = prod = ravel = repeat = _to_tensor
-        reshape = squeeze = std = sum = swapaxes = take = trace = transpose = var = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = backward = item = nonzero = numpy = tolist = __len__ = _to_other
+        abs = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = matmul = _to_tensor
+        max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = softmax = _to_tensor
+        sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = unsqueeze = _to_tensor
+        var = view = __getitem__ = _to_tensor
+        all = any = argmax = argmin = argsort = backward = item = nonzero = numpy = register_hook = _to_other
+        tolist = __len__ = _to_other
 
     def astype(self, dtype: Any) -> Tensor:
         """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.

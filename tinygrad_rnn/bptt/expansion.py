@@ -25,6 +25,7 @@ from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contributions
 from tinygrad_rnn.descriptions import describe
+from tinygrad_rnn.hooks import refuse_hooks
 from tinygrad_rnn.tensor import Tensor
 
 _MOST_FACTORS = 14  # of a product are written; of a longer one, its two ends
@@ -83,8 +84,8 @@ def expansion(
         through: the variables that it is written with; those that have names, if not given.
 
     Raises:
-        ValueError: as for `contributions`; an unknown notation; the states between the steps have no names; or there is
-            no term at the step.
+        ValueError: as for `contributions`; an unknown notation; the states between the steps have no names; there is no
+            term at the step; or a Tensor has a hook.
     """  # noqa: E501
     return _Graph(loss, parameter, Notation.named(notation), through).terms(setting, step)
 
@@ -121,6 +122,7 @@ class _Graph:
     def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation, through: Collection[Tensor] | None = None):
         self.values = contributions(loss, parameter)
         self.parameter, self.notation, order = parameter, notation, topological_order(loss)
+        refuse_hooks("expansion(loss, parameter)", order)
         self.steps, self.names = time_steps(order), Names(order)
         uses = fold(order, (variables(order, notation) if through is None else set(through)) | {parameter})
         self.users: dict[Tensor, list[tuple[Tensor, Use]]] = {x: [] for x in uses}

@@ -29,6 +29,7 @@ from tinygrad_rnn.draw.style import ZERO, scale, size
 from tinygrad_rnn.draw.unfolding import Options, Unfolded
 from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
+from tinygrad_rnn.hooks import hooked
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
@@ -214,14 +215,15 @@ class _Figure:
         )  # fmt: skip
 
     def _note(self, of: Place | Tensor, gradient: bool) -> str:
-        """What stands below a label: the shape, the value or the gradient, and how a whole gradient was clipped."""
+        """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
         is_total = isinstance(of, Tensor)
         x, kind = (of, "parameter") if is_total else (of.tensor, of.kind)
         if kind == "elided" or is_number(x):
             return ""
         whole = gradient and kind == "parameter" and (is_total or x not in self.unfolded.shared)
         shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(of)
-        lines = shape, short(value) if self.options.values else "", clipping(x) if whole else ""
+        changed = clipping(x) if whole else "", "hook" if gradient and x.born in hooked else ""
+        lines = shape, short(value) if self.options.values else "", *changed
         return "\n".join(filter(None, lines))
 
     def _edge(self, link: Link, gradient: bool) -> Edge:

@@ -11,7 +11,6 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from tinygrad_rnn.backward import grad, topological_order
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
+from tinygrad_rnn.hooks import hooked
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.observer import leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
@@ -80,7 +80,7 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trac
     with temporarily(observer, first), np.errstate(all="ignore"):
         outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
     graph, parameters, of_wrt = _graph(outputs, given, wrt, first)
-    surroundings.settle(name, partial(map, attrgetter("value.dtype"), parameters))
+    surroundings.settle(name, partial(_looked_at, parameters))
 
     input_names = _input_names(function, inputs)
     names = dict(zip(given, input_names, strict=True))
@@ -121,6 +121,11 @@ def _graph(
     guards = [x for x in first.read_out if x in varying]
     graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, given, live, guards)))
     return graph, tuple(live), tuple(new[p] for p in wrt)
+
+
+def _looked_at(parameters: Sequence[Tensor]) -> list[Any]:
+    """What a program takes for granted of its parameters: their dtypes and their hooks."""
+    return [x for p in parameters for x in (p.value.dtype, *(p.hooks if p.born in hooked else ()))]
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
