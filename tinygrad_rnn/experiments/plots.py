@@ -71,7 +71,7 @@ def curves(
     path: str | os.PathLike, title: str, x: tuple[str, Sequence[float]], y_label: str,
     lines: Mapping[str, Sequence[float]], log: bool = False, dashed: Sequence[str] = (),
     ticks: Sequence[str] | None = None, families: Mapping[str, str] | None = None,
-    level: tuple[str, float] | None = None,
+    level: tuple[str, float] | None = None, numbers: bool = True,
 ) -> Path:  # fmt: skip
     """Curves over one axis, each with its label beside it; the numbers go into a CSV file of the same name.
 
@@ -80,13 +80,14 @@ def curves(
         log: a logarithmic axis, where the claim is exponential. dashed: labels of curves that are bounds or baselines.
         ticks: what stands below the axis at each of its values, in place of numbers.
         families: what each curve belongs to: the curves of a family have one colour, and all but the first are dotted.
-        level: label and height of a line across.
+        level: label and height of a line across. numbers: whether there is the CSV file.
 
     Warns:
         matplotlib is not installed; the CSV file has been written.
     """
     path, (x_label, xs) = Path(path), x
-    table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
+    if numbers:
+        table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
     if not available():
         return path
     height = max(4.0, 1.0 + _NAME_HEIGHT * len(lines))

@@ -178,11 +178,8 @@ def write_results(out: Path, training: Training) -> None:
     title = f"{Path(settings.data).name}, {settings.cell}"
     plots.curves(out / "loss.svg", title, ("epoch", history["epoch"]), data.unit, lines, log=not settings.is_text)
     if settings.is_text:
-        run, before = (
-            TrainedRun(settings, net, training.epochs),
-            data.sequence[data.first - settings.window : data.first],
-        )
-        sample = run.sample("".join(data.alphabet[k] for k in before), LENGTH, rng=settings.seed)
+        before = "".join(data.alphabet[k] for k in data.sequence[data.first - settings.window : data.first])
+        sample = TrainedRun(settings, net, training.epochs).sample(before, LENGTH, rng=settings.seed)
         write_file(out / SAMPLE, (DRAWN + sample).encode())
         _draw_text(out / "prediction.svg", data, settings, losses)
     else:

@@ -155,7 +155,7 @@ class Settings:
     )
     dropout: float = option(0.0, "the chance of each element of a state to be 0 for the readout", least=0.0, most=0.9)
     weight_decay: float = _by_data(0.002, 0.0, "λ: ½ λ Σ p² over all parameters is added to the loss", least=0.0)
-    optimizer: str = option("adam", "how parameters are updated", choices=("adam", "sgd"))
+    optimizer: str = option("adam", "how parameters are updated", choices=("adam", "adamw", "rmsprop", "sgd"))
     momentum: float = option(0.0, "of sgd", least=0.0, of=("optimizer", "sgd"))
     clip_norm: float | None = option(1.0, "largest norm of the gradient; none for no limit")
     clip_value: float | None = option(None, "largest element of the gradient, after clip_norm")

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,13 @@ class TrainedRun:
     @property
     def scaling(self) -> dict[str, tuple[float, float]] | None:
         """Of a series, the mean and the deviation that scale each input and what is forecast, by name."""
-        names = self.settings.columns if self.settings.inputs else [self.settings.column or "value"] * 2
-        return None if self.settings.is_text else dict(zip(names, zip(*self.net.known.value.tolist()), strict=True))
+        names, pairs = [*self.inputs, self.settings.column], map(tuple, self.net.known.value.T.tolist())
+        return None if self.settings.is_text else dict(zip(names, pairs, strict=True))
+
+    @property
+    def inputs(self) -> list[str | None]:
+        """The columns that a series is forecast from; None for one that has no name."""
+        return self.settings.columns[:-1] or self.settings.columns
 
     @property
     def vocabulary(self) -> str | None:
@@ -59,7 +63,7 @@ class TrainedRun:
             OSError, ValueError: the series cannot be read, or has no such columns; or there are more steps than the
                 horizon for a net with other inputs; or the run is of a text.
         """
-        settings, names = self.settings, self.settings.columns[:-1] or self.settings.columns
+        settings, names = self.settings, self.inputs
         whole("predict", "steps", steps, 1)
         if settings.is_text:
             raise ValueError("predict: the run is of a text; see sample")

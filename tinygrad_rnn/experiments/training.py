@@ -1,6 +1,7 @@
 """The training of a net that forecasts a series or a text: the net, epoch by epoch, and the summary."""
 
 import contextlib
+import copy
 import json
 import math
 import time
@@ -15,7 +16,7 @@ from tinygrad_rnn import GradientError, Tensor, compile, nn, no_grad, stack
 from tinygrad_rnn.experiments.data import Series, Text, load
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.nn.recurrent import KINDS
-from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
+from tinygrad_rnn.optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value, cosine, staircase
 from tinygrad_rnn.tables import counted
 
 
@@ -34,12 +35,8 @@ class Epoch(NamedTuple):
 
 
 OnUpdate = Callable[[int, int, Epoch | None], None]
-SCHEDULES: dict[str | None, Callable[[float], float]] = {  # of lr, as a part of it, when so much has been done
-    None: lambda done: 1.0,
-    "cosine": lambda done: 0.5 + 0.5 * math.cos(math.pi * done),
-    "step": lambda done: 0.1 ** ((done >= 0.5) + (done >= 0.75)),
-}
-SEVERAL_THREADS = 128  # units
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "sgd": SGD}
+SEVERAL_THREADS = 256  # units
 
 
 class Forecaster(nn.Module):
@@ -154,7 +151,7 @@ class Summary:
         return "\n".join([
             f"{data}: learnt from {counted(self.values, 'value')}, tested on the {self.held_out_values:,} after them",
             f"{self.cell}: {counted(self.parameters, 'parameter')}, {epochs} in {self.seconds:.1f} s",
-            f"{self.unit} on what was held out; that of the last epoch's training was {self.training:.6g}:",
+            f"{self.unit} on what was held out; in training, as it went, it was {self.training:.6g}:",
             *rows,
         ])  # fmt: skip
 
@@ -176,15 +173,16 @@ class Training:
         self.net = Forecaster(settings, self.data.width, self.rng)
         self.net.known.data = self.data.known
         self.parameters, self.program = [p for p in self.net.parameters() if p.requires_grad], None
-        kind, options = (SGD, {"momentum": settings.momentum}) if settings.optimizer == "sgd" else (Adam, {})
-        self.optimizer = kind(self.parameters, settings.lr, **options)
-        self.learnt = {"parameter": self.net, "optimizer": self.optimizer}
-        self.best = self.net
-        if settings.validation is not None:
-            self.learnt["best"] = self.best = Forecaster(settings, self.data.width, np.random.default_rng(0))
-            self.best.load_state_dict(self.net.state_dict())
         self.epochs: list[Epoch] = []
         self.updates = sum(1 for _ in self.batches(np.random.default_rng(0)))
+        total = settings.epochs * self.updates
+        rate = {None: settings.lr, "cosine": cosine(settings.lr, total), "step": staircase(settings.lr, -(-total // 3))}
+        options = {"sgd": {"momentum": settings.momentum}, "adamw": {"weight_decay": settings.weight_decay}}
+        options = options.get(settings.optimizer, {})
+        self.optimizer = OPTIMIZERS[settings.optimizer](self.parameters, rate[settings.schedule], **options)
+        self.learnt, self.best = {"parameter": self.net, "optimizer": self.optimizer}, self.net
+        if settings.validation is not None:
+            self.learnt["best"] = self.best = copy.deepcopy(self.net)
 
     @property
     def chosen(self) -> Epoch:
@@ -248,7 +246,7 @@ class Training:
             loss, after = self.program.backward(*inputs)
             losses.append(_finite("loss", loss))
             sizes.append(len(starts) if inside is None else np.sum(inside))
-            norms.append(self.update(before + len(norms)))
+            norms.append(self.update())
             state = None if self.settings.truncate is None else after
             if len(losses) < self.updates:
                 tell(before + len(losses))
@@ -269,11 +267,11 @@ class Training:
         rate, shape = self.settings.dropout, (*shape, self.settings.hidden)
         return ((self.rng.random(shape) >= rate) / (1.0 - rate)).astype(self.settings.dtype) if rate else None
 
-    def update(self, done: int) -> float:
-        """Change the parameters, after so many updates, by their gradients; returns the norm of these as they come."""
+    def update(self) -> float:
+        """Change the parameters by their gradients; returns the norm of these before clipping."""
         settings = self.settings
-        self.optimizer.lr = settings.lr * SCHEDULES[settings.schedule](done / (settings.epochs * self.updates))
-        for p in self.parameters if settings.weight_decay else ():
+        decays = settings.weight_decay and settings.optimizer != "adamw"  # whose own decay is not of the gradient
+        for p in self.parameters if decays else ():
             p.grad = p.grad + settings.weight_decay * p.value
         norm = clip_grad_norm(self.parameters, math.inf if settings.clip_norm is None else settings.clip_norm)
         if settings.clip_value is not None:
@@ -297,10 +295,10 @@ class Training:
         """The outcome, so far."""
         data, chosen = self.data, self.chosen
         return Summary(
-            data=self.settings.data, cell=self.settings.cell, unit=data.unit,
-            held_out=chosen.held_out_loss * data.scale, training=chosen.training_loss * data.scale, baselines=data.baselines(), values=data.learnt,
-            held_out_values=len(data.sequence) - data.first, parameters=sum(p.size for p in self.parameters),
-            epochs=len(self.epochs), seconds=self.epochs[-1].seconds, net=self.best,
+            data=self.settings.data, cell=self.settings.cell, unit=data.unit, baselines=data.baselines(),
+            held_out=chosen.held_out_loss * data.scale, training=chosen.training_loss * data.scale,
+            values=data.learnt, held_out_values=len(data.sequence) - data.first, epochs=len(self.epochs),
+            parameters=sum(p.size for p in self.parameters), seconds=self.epochs[-1].seconds, net=self.best,
         )  # fmt: skip
 
 
