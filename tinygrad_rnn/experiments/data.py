@@ -34,25 +34,24 @@ class Rows:
     """
 
     def __init__(
-        self, sequence: np.ndarray, window: int, share: float | None, what: str, horizon: int = 1,
-        validation: float | None = None, ids: np.ndarray | None = None,
-    ):  # fmt: skip
-        self.sequence, self.window, self.horizon = sequence, window, horizon
+        self, settings: Settings, sequence: np.ndarray, share: float | None, what: str, ids: np.ndarray | None = None
+    ):
+        self.sequence, self.window, self.horizon = sequence, settings.window, settings.horizon
         self.starts = np.zeros(len(sequence), int) if ids is None else datasets.sequence_starts(ids)
-        least = 1 if self.starts.any() else window
+        least = 1 if self.starts.any() else self.window
         self.first = least if share is None else self._end(len(sequence), share)
-        self.learnt = self.first if validation is None else self._end(self.first, 1.0 - validation)
-        if share is not None and self.learnt < least + horizon:
-            needed = f"window={window} needs {least + horizon} {what} to learn from"
+        self.learnt = self.first if share is None else self._end(self.first, 1.0 - (settings.validation or 0.0))
+        if share is not None and self.learnt < least + self.horizon:
+            needed = f"window={self.window} needs {least + self.horizon} {what} to learn from"
             raise ValueError(f"{needed}; there are {len(sequence)}, {self.learnt} of them not held out")
-        for begin, end in [(self.first, len(sequence))] + [(self.learnt, self.first)] * (validation is not None):
-            if not len(self.origins(begin, end)):
-                raise ValueError(f"there are {max(end - begin, 0)} {what} to test on, too few for horizon={horizon}")
+        tested = [(self.first, len(sequence))] + [(self.learnt, self.first)] * (self.learnt < self.first)
+        if not all(len(self.origins(begin, end)) for begin, end in tested):
+            raise ValueError(f"{len(sequence)} {what} are too few to test forecasts of horizon={self.horizon} on")
 
     def _end(self, end: int, share: float) -> int:
         """The row at which a share of those before `end` ends."""
-        starts = np.unique(self.starts[:end])
-        return int(share * end) if len(starts) < 2 else int(starts[int(share * len(starts))])
+        starts = np.append(np.unique(self.starts[:end]), end)
+        return int(share * end) if len(starts) < 3 else int(starts[int(share * (len(starts) - 1))])
 
     def windows(self) -> np.ndarray:
         """The first row of every window to learn from: of a sequence that is shorter, the row that it begins with."""
@@ -76,40 +75,39 @@ class Rows:
 class Series(Rows):
     """A series of numbers; the last fifth is held out, or all of it if it is not to be learnt from.
 
+    Args:
+        values: the inputs and then the series, (C, N); a series alone is its own input. axis: what the values are, what
+            they are over, and where that begins. known: what another series was scaled by.
+
     Attributes:
-        sequence: (N,) numbers in their own units. inputs: what they are forecast from, by name, (N,) each.
+        sequence: (N,) numbers in their own units. width: the length of a forecast, the horizon.
         known: the mean and the deviation of each input, and then of the series, in what is learnt from, (2, D + 1).
-        width: that of a forecast, the horizon.
         fingerprint: CRC-32 of the values, which tells whether the data have changed.
         unit: of the errors that are reported. scale: error = scale · loss; σ² of the series.
-        name, axis, origin: what the values are, what they are over, and where that begins.
     """
 
     unit = "mean squared error"
     loss = staticmethod(nn.squared_error)
 
     def __init__(
-        self, sequence: np.ndarray, name: str, axis: str, origin: int, dtype: str, window: int, horizon: int = 1,
-        validation: float | None = None, inputs: Mapping[str, np.ndarray] | None = None, ids: np.ndarray | None = None,
-        scaling: np.ndarray | None = None,
+        self, settings: Settings, values: np.ndarray, axis: tuple[str, str, int], ids: np.ndarray | None = None,
+        known: np.ndarray | None = None,
     ):  # fmt: skip
-        super().__init__(sequence, window, 0.8 if scaling is None else None, "values", horizon, validation, ids)
-        self.name, self.axis, self.origin, self.inputs = name, axis, origin, inputs or {name: sequence}
-        values, part = [*self.inputs.values(), sequence], "the training part"
-        if scaling is None:
-            parts = [f"{part} of {column}" for column in inputs] if inputs else [part]
-            found = zip(values, [*parts, f"{part} of {name}"], strict=True)
-            scaling = np.array([datasets.mean_and_deviation(x[: self.learnt], what) for x, what in found]).T
-        self.known, self.scale, self.width = scaling, float(scaling[1, -1]) ** 2, horizon
+        super().__init__(settings, values[-1], 0.8 if known is None else None, "values", ids)
+        (self.name, self.axis, self.origin), self.width = axis, self.horizon
+        self.fingerprint = zlib.crc32(values.tobytes() if ids is None else np.array([*values, self.starts]).tobytes())
+        of = [f" of {column}" for column in settings.columns] if len(values) > 1 else ["", ""]
+        values = np.array([*(values[:-1] if len(values) > 1 else values), values[-1]])
+        if known is None:
+            named = [(x[: self.learnt], f"the training part{name}") for x, name in zip(values, of, strict=True)]
+            known = np.array([datasets.mean_and_deviation(*part) for part in named]).T
+        self.known, self.scale = known, float(known[1, -1]) ** 2
         with np.errstate(over="ignore", invalid="ignore"):
-            numbers = scaled(np.array(values), scaling).astype(dtype)
+            numbers = scaled(values, known).astype(settings.dtype)
             squared = np.square(numbers)
         if not np.all(np.isfinite(squared)):
             raise ValueError("the held-out part holds values too large to scale")
         self._vectors, self._targets = np.ascontiguousarray(numbers[:-1].T), numbers[-1]
-        self.fingerprint = zlib.crc32(sequence.tobytes())
-        if inputs or ids is not None:
-            self.fingerprint = zlib.crc32(np.array([*values, self.starts]).tobytes(), self.fingerprint)
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """The inputs of these rows, scaled: (..., D)."""
@@ -158,28 +156,24 @@ class Text(Rows):
     """A text by characters; the last tenth is held out, or all of it if it is not to be learnt from.
 
     Attributes:
-        alphabet: the K characters of the whole text, sorted; known: their codes. sequence: (N,) their numbers.
-        width: K.
+        alphabet: the K characters of the whole text, sorted; known: their codes; width: K. sequence: (N,) their numbers.
         unit: of the errors that are reported. scale: error = scale · loss; 1 / ln 2. fingerprint: as for a series.
     """
 
     unit, scale = "bits per character", 1.0 / float(np.log(2.0))
     loss = staticmethod(nn.cross_entropy)
 
-    def __init__(
-        self, text: str, dtype: str, window: int, validation: float | None = None, alphabet: np.ndarray | None = None
-    ):
+    def __init__(self, settings: Settings, text: str, known: np.ndarray | None = None):
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        characters = np.unique(codes) if alphabet is None else alphabet.astype(np.uint32)
+        characters = np.unique(codes) if known is None else known.astype(np.uint32)
         if len(unknown := np.setdiff1d(codes, characters)):
             raise ValueError(f"the text has {chr(unknown[0])!r}, which is not in the text that was learnt from")
-        share, self.alphabet = 0.9 if alphabet is None else None, [chr(code) for code in characters]
-        self.known = characters.astype(float)
-        super().__init__(np.searchsorted(characters, codes), window, share, "characters", 1, validation)
-        if len(characters) < 2:
+        share, sequence = 0.9 if known is None else None, np.searchsorted(characters, codes)
+        super().__init__(settings, sequence, share, "characters")
+        self.known, self.alphabet = characters.astype(float), [chr(code) for code in characters]
+        self.width, self._dtype, self.fingerprint = len(characters), settings.dtype, zlib.crc32(codes.tobytes())
+        if self.width < 2:
             raise ValueError("the text is one character again and again; there is nothing to learn")
-        self.width, self._dtype = len(self.alphabet), dtype
-        self.fingerprint = zlib.crc32(codes.tobytes())
 
     def windows(self) -> np.ndarray:
         """The first row of every window to learn from, one behind the other."""
@@ -220,14 +214,11 @@ def load(settings: Settings, source: Any = None, known: np.ndarray | None = None
     Raises:
         OSError: the file cannot be read. ValueError: it is no such file, or too short for the window; or constant.
     """
-    validation = settings.validation if known is None else None
     if settings.is_text:
-        text = _text(settings.data, settings.encoding) if source is None else source
-        return Text(text, settings.dtype, settings.window, validation, known)
+        return Text(settings, _text(settings.data, settings.encoding) if source is None else source, known)
     axis = SERIES.get(settings.data if source is None else "", (settings.column or "value", "row", 1))
-    (*inputs, sequence), ids = columns(settings, settings.columns, source)
-    named = dict(zip(settings.columns, inputs, strict=False)) or None
-    return Series(sequence, *axis, settings.dtype, settings.window, settings.horizon, validation, named, ids, known)
+    values, ids = columns(settings, settings.columns, source)
+    return Series(settings, values, axis, ids, known)
 
 
 def columns(
