@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.files import read_file
 from tinygrad_rnn.tables import counted
 
@@ -107,6 +108,7 @@ def read_table(
         ValueError: it is none in this encoding, there is no such column or more than one, or a value in it is no finite
             number, or may be one of two; names the line.
     """
+    one_of("read_table", "missing", missing, ("error", "drop", "forward"))
     of_file = isinstance(source, (str, os.PathLike))
     name, separator, rows = _file(source, encoding) if of_file else _records(source)
     found, labels, shift = [], [], None
@@ -230,14 +232,13 @@ def _decided(name: str, points: np.ndarray, commas: np.ndarray, separator: str, 
     apart is clear only where columns are separated by commas.
     """
     readings, gaps = {".": points, ",": commas}, np.isnan(points) & np.isnan(commas)
-    fitting = [mark for mark, x in readings.items() if np.array_equal(np.isnan(x), gaps) and decimal in (None, mark)]
+    marks = [mark for mark in (",." if separator == ";" else ".,") if decimal in (None, mark)]
+    fitting = [readings[mark] for mark in marks if np.array_equal(np.isnan(readings[mark]), gaps)]
     if not fitting:
-        raise ValueError(f"{name} holds what is no number with decimal={decimal or '.'!r}")
-    likely = fitting[0] if len(fitting) == 1 else "," if separator == ";" else "."
-    other = "," if likely == "." else "."
-    if len(fitting) == 2 and separator != "," and np.any(np.abs(readings[likely]) > np.abs(readings[other])):
-        raise ValueError(f"{name} holds numbers with a mark that may be a decimal one: tell decimal='.' or ','")
-    return readings[likely]
+        raise ValueError(f"{name} holds what is no number with decimal={marks[0]!r}")
+    if len(fitting) == 2 and separator != "," and np.any(np.abs(fitting[0]) > np.abs(fitting[1])):
+        raise ValueError(f"{name} holds a mark that may be the decimal one or not: tell decimal='.' or ','")
+    return fitting[0]
 
 
 def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:

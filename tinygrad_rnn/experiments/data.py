@@ -156,7 +156,7 @@ class Text(Rows):
     """A text by characters; the last tenth is held out, or all of it if it is not to be learnt from.
 
     Attributes:
-        alphabet: the K characters of the whole text, sorted; known: their codes; width: K. sequence: (N,) their numbers.
+        alphabet: the K characters of the whole text, sorted; known: their codes; width: K. sequence: (N,) their places.
         unit: of the errors that are reported. scale: error = scale · loss; 1 / ln 2. fingerprint: as for a series.
     """
 
