@@ -119,12 +119,14 @@ def test_memory_is_flat_over_training_steps():
         a_training_step(net, xs)
     tracemalloc.start()
     a_training_step(net, xs)
-    before, _ = tracemalloc.get_traced_memory()
-    for _ in range(1_000):
-        a_training_step(net, xs)
-    after, _ = tracemalloc.get_traced_memory()
+    grown = []
+    for _ in range(3):
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(500):
+            a_training_step(net, xs)
+        grown.append(tracemalloc.get_traced_memory()[0] - before)
     tracemalloc.stop()
-    assert after - before < 1_000
+    assert min(grown) < 1_000, grown  # once Python may make room for more interned strings, but not every time
 
 
 def test_the_backward_pass_needs_little_more_memory_than_the_values_it_goes_through():

@@ -10,7 +10,7 @@ a graph that can be drawn and differentiated again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from operator import attrgetter
@@ -81,7 +81,8 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         cotangent: dL/doutput. An array gives arrays; a Tensor gives Tensors, recording the sweep as a graph.
         until: nodes that the sweep does not go beyond, but for the output itself.
     """
-    pass_back, observing = _recorded_terms if isinstance(cotangent, Tensor) else terms, observer.get()
+    pass_back: Callable[[Tensor, Any], Iterable] = _recorded_terms if isinstance(cotangent, Tensor) else terms
+    observing = observer.get()
     if observing is not None:
         pass_back = partial(observing.swept, pass_back)
     sums = {output.born: (output, cotangent)}  # by age, each node that a term has come to, and the sum of its terms
@@ -96,10 +97,11 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         yield node, g
         if until and node in until and node is not output:
             continue
-        if node.inputs and node.primitive.add_to is not None and node.inputs[0].born in own:
+        primitive = node.primitive
+        if primitive is not None and primitive.add_to is not None and node.inputs[0].born in own:
             x, total = sums[node.inputs[0].born]  # T elements of a whole do not make T arrays of the size of the whole
             if isinstance(total, np.ndarray) and total.shape == x.value.shape:
-                node.primitive.add_to(total, g, *node.arguments)
+                primitive.add_to(total, g, *node.arguments)
                 continue
         for x, term in pass_back(node, g):
             if term.dtype is not x.value.dtype:
@@ -128,12 +130,6 @@ def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[t
         with time_step(node.step, node.layer):
             found = terms(node, g, j)
         yield from found
-
-
-def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
-    """The term that a node passes back to its input i, in the input's shape: one of the sum that is its gradient."""
-    ((x, term),) = terms(node, g, i)
-    return fit(term, x)
 
 
 def fit(g: Any, x: Tensor) -> Any:

@@ -116,7 +116,7 @@ def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) 
 
     def derivative(*leaves: Tensor) -> Tensor:
         gradients = grad(f(*leaves), leaves, create_graph=True)
-        return sum(F.sum(gradient * v) for gradient, v in zip(gradients, directions, strict=True))
+        return sum((F.sum(g * v) for g, v in zip(gradients, directions, strict=True)), Tensor(0.0))
 
     return derivative
 
@@ -212,7 +212,7 @@ _REDUCTION = [([(3, 4)], static) for static in [(None, False), (0, False), (-1, 
 _INDICES = [
     1, (slice(None), slice(1, None, 2)), (Ellipsis, None, 0), np.array([2, 0, 2]), (np.array([0, 1]), np.array([3, 3])),
 ]  # fmt: skip
-SAMPLES: dict[str, list[tuple[Sequence, tuple]]] = {
+SAMPLES: dict[str, list[Any]] = {
     "where": [([(3, 4), (4,), np.eye(3, 4) > 0], ())],
     "matmul": [(shapes, ()) for shapes in [
         [(3,), (3,)], [(2, 3), (3,)], [(3,), (3, 2)], [(2, 3), (3, 4)], [(3,), (2, 3, 4)], [(2, 4, 3), (3,)],
@@ -244,7 +244,7 @@ def samples(primitive: Primitive) -> Iterator[tuple[list[np.ndarray], tuple]]:
     Raises:
         ValueError: the primitive works neither by element nor over an axis, and has no sample shapes of its own.
     """
-    found = _REDUCTION if primitive.reduction else SAMPLES.get(primitive.name)
+    found: list[Any] | None = _REDUCTION if primitive.reduction else SAMPLES.get(primitive.name)
     if found is None and primitive.by_element:
         found = [(shapes, ()) for shapes in _BY_ELEMENT.get(len(primitive.vjps), ())]
     if not found:

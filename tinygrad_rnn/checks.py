@@ -21,7 +21,7 @@ T = TypeVar("T")
 _FLOAT64 = np.dtype(np.float64)
 
 
-def instance(call: str, value: Any, kind: type[T] | tuple[type[T], ...], what: str = "a Tensor") -> T:
+def instance(call: str, value: T, kind: Any, what: str = "a Tensor") -> T:
     """An object of a class, or of one of several."""
     if not isinstance(value, kind):
         raise TypeError(f"{call}: {what} is needed, not a {type(value).__name__}")
@@ -50,7 +50,7 @@ def number(call: str, name: str, value: Any, wanted: str, least: float, most: fl
     """A real number from the least to the most, which NaN is not; `wanted` says so: "a number from 0 to 1"."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{_given(call, name, value)}: {wanted} is needed")
-    plain = value.item() if isinstance(value, np.generic) else value  # a narrow type would narrow the bounds
+    plain: Any = value.item() if isinstance(value, np.generic) else value  # a narrow type would narrow the bounds
     if not least <= plain <= most:
         raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
     return float(value)

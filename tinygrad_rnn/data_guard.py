@@ -37,11 +37,7 @@ loans: set[int] = set()  # those that there are: as long as there is none, nobod
 
 
 def look_at_data(x: Tensor) -> np.ndarray:
-    """The value as a NumPy array, to read or, on a leaf, to write: `t.data -= 0.1 * t.grad`, `t.data[0] = 1`.
-
-    What is written changes the leaf, and no graph that was made of it before: a graph keeps the values that it was made
-    of. What was computed is looked at through a read-only view.
-    """
+    """A view of the value, of a leaf to write to as well: graphs that were made of it keep what it was."""
     leaves_the_graph("data", x=x)
     if x.primitive is None and x.loan is None:
         x.loan = Loan(x.value)  # which graphs may hold already

@@ -116,10 +116,9 @@ def read_table(
         place, header = next(((place, row) for place, row in rows if row), ("", []))
         header = [str(cell).strip() for cell in header]
         *at, id_at = [_index(name, header, column) for column in [*columns, columns[0] if ids is None else ids]]
-        if any(
-            header[i] != told and math.isfinite(_number(header[i], ".")) for i, told in zip(at, columns, strict=True)
-        ):
-            rows = chain([(place, header)], rows)  # there is no header line
+        by_number = {header[i] for i in at} - {*columns}
+        if any(math.isfinite(_number(name, ".")) for name in by_number):  # there is no header line
+            rows = chain([(place, header)], rows)
         for place, row in rows:
             if not row and len(header) > 1:  # an empty line is no row, but a gap in an only column
                 continue
@@ -178,7 +177,7 @@ def _records(table: Any) -> tuple[str, str, Iterator[tuple[str, Sequence]]]:
     return type(table).__name__, ",", chain([("", names)], ((f"row {i}", row) for i, row in enumerate(rows, 1)))
 
 
-def _index(name: str, header: list[str], column: str | None) -> int:
+def _index(name: str, header: list, column: str | None) -> int:
     """The index of a column, the only one if none is named."""
     if not header:
         raise ValueError(f"{name}: the file is empty")

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 try:
     import fcntl
 except ImportError:  # Windows, where folders are not locked
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_file(path: str | os.PathLike, content: bytes) -> Path:
@@ -33,7 +33,7 @@ def write_file(path: str | os.PathLike, content: bytes) -> Path:
         else:
             _replace(Path(os.path.realpath(path)), content)
     except OSError as error:
-        raise type(error)(error.errno, f"cannot write {path}: {os.strerror(error.errno)}") from error
+        raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"cannot write {str(path)!r}: {error}") from error
     return path

@@ -77,7 +77,7 @@ minimum = operation(primitives.minimum, "The smaller of x and y; where they are 
 # Elementwise, with broadcasting: composed, or with a plain argument
 
 
-def _described(description: str, function: Callable) -> Callable[..., Any]:
+def _described(description: str, function: Callable) -> Callable[..., Tensor]:
     function.__doc__ = description
     return function
 
@@ -230,8 +230,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     terms = [term.replace("...", ellipsis[len(ellipsis) - n :]) for term, n in zip(terms, dots, strict=True)]
     longer = {c for term, x in zip(terms, xs, strict=True) for c, n in zip(term, x.shape, strict=False) if n != 1}
     for i, (term, x) in enumerate(zip(terms, xs, strict=True)):
-        kept = [c for c, n in zip(term, x.shape, strict=False) if n != 1 or c not in longer]
-        kept = "".join(dict.fromkeys(kept))
+        kept = "".join(dict.fromkeys(c for c, n in zip(term, x.shape, strict=False) if n != 1 or c not in longer))
         if kept != term:  # a diagonal, or without an axis of 1 that broadcasts
             number = string.ascii_letters.index
             terms[i], xs[i] = kept, _arranged(x, np.einsum, list(map(number, term)), list(map(number, kept)))
@@ -270,7 +269,8 @@ def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool
         return mean(x, axis, keepdims)
     _fits(as_tensor(x), np.average, axis, np.ones(np.shape(weights)))
     if np.shape(weights) != np.shape(x):
-        weights = reshape(weights, [n if a == axis % np.ndim(x) else 1 for a, n in enumerate(np.shape(x))])
+        along = primitives.axes_of(axis, np.ndim(x))
+        weights = reshape(weights, [n if a in along else 1 for a, n in enumerate(np.shape(x))])
     return sum(x * as_tensor(weights), axis, keepdims) / sum(broadcast_to(weights, np.shape(x)), axis, keepdims)
 
 
@@ -382,9 +382,9 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 # Shapes
 
 
-def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
+def reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape."""
-    return record(primitives.reshape, (x,), shape if np.ndim(shape) == 0 else tuple(shape))
+    return record(primitives.reshape, (x,), tuple(shape) if np.iterable(shape) else shape)
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
@@ -392,9 +392,9 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     return record(primitives.transpose, (x,), None if axes is None else tuple(np.ravel(axes).tolist()))
 
 
-def broadcast_to(x: Any, shape: tuple[int, ...]) -> Tensor:
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """x repeated along new and stretched axes to fill a shape."""
-    return record(primitives.broadcast_to, (x,), shape if np.ndim(shape) == 0 else tuple(shape))
+    return record(primitives.broadcast_to, (x,), tuple(shape) if np.iterable(shape) else shape)
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
@@ -416,8 +416,6 @@ def column_stack(tensors: Sequence[Any]) -> Tensor:
 
 
 append = _described("More after x, along an axis or in one row.", lambda x, y, axis=None: concatenate([x, y], axis))
-vstack = _described("Joined along the first axis.", lambda tensors: concatenate([atleast_2d(x) for x in tensors]))
-dstack = _described("Joined along the third axis.", lambda tensors: concatenate([atleast_3d(x) for x in tensors], 2))
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
@@ -470,7 +468,7 @@ def _moved(x: Any, numbers: np.ndarray) -> Tensor:
     return record(primitives.scatter, (_moved(x, numbers[numbers > 0]),), numbers > 0, numbers.shape)
 
 
-def _moving(function: Callable, description: str = "", how: Callable = _arranged) -> Callable[..., Any]:
+def _moving(function: Callable, description: str = "", how: Callable = _arranged) -> Callable[..., Tensor]:
     """A function of NumPy that only moves elements or axes, as one on Tensors."""
     moving = functools.wraps(function, assigned=())(lambda x, *ys, **keywords: how(x, function, *ys, **keywords))
     return _described(description, moving)
@@ -486,8 +484,6 @@ fliplr = _moving(np.fliplr, "The elements in the opposite order along the second
 roll = _moving(np.roll, "The elements shifted along an axis, those that leave it coming in at the other end.")
 repeat = _moving(np.repeat, "Each element, or each slice along an axis, repeated.")
 tile = _moving(np.tile, "The whole repeated along each axis.")
-split = _moving(np.split, "Parts along an axis: so many equal ones, or cut at the indices.")
-array_split = _moving(np.array_split, "Parts along an axis: so many nearly equal ones, or cut at the indices.")
 take_along_axis = _moving(np.take_along_axis, "The elements at indices along an axis, which fit the other axes.")
 diagonal = _moving(np.diagonal, "The elements whose indices along two axes are equal, or differ by an offset.")
 diag = _moving(np.diag, "The diagonal of a matrix; of a vector, the matrix with this diagonal.")
@@ -496,6 +492,18 @@ triu = _moving(np.triu, "A matrix with zeros below a diagonal.")
 atleast_1d = _of("With an axis, if there is none.", lambda x: _reshaped(x, np.atleast_1d))
 atleast_2d = _of("With two axes at least; a vector is a row.", lambda x: _reshaped(x, np.atleast_2d))
 atleast_3d = _of("With three axes at least; a matrix gets one at its end.", lambda x: _reshaped(x, np.atleast_3d))
+vstack = _described("Joined along the first axis.", lambda tensors: concatenate([atleast_2d(x) for x in tensors]))
+dstack = _described("Joined along the third axis.", lambda tensors: concatenate([atleast_3d(x) for x in tensors], 2))
+
+
+def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """Parts along an axis: so many equal ones, or cut at the indices."""
+    return _arranged(x, np.split, indices_or_sections, axis)
+
+
+def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """Parts along an axis: so many nearly equal ones, or cut at the indices."""
+    return _arranged(x, np.array_split, indices_or_sections, axis)
 
 
 def take(x: Any, indices: Any, axis: int | None = None, **keywords: Any) -> Tensor:
@@ -587,9 +595,10 @@ def primitive(
         except (ValueError, LookupError) as error:
             known = f"the arguments {', '.join(names)} stand in braces, and nothing else does"
             raise ValueError(f"{call}: in {text!r}, {known}: {error}") from error
-    columns = {"is_view": not row.by_element, "by_element": row.by_element if by_element is None else by_element}
+    vjps, is_view = [_checked(call, i, vjp) for i, vjp in enumerate(vjps)], not row.by_element
+    by_element = row.by_element if by_element is None else by_element
     code = code and re.sub(r"\{(\w+)\}", r"\1", code)
-    row = dataclasses.replace(row, vjps=[_checked(call, i, vjp) for i, vjp in enumerate(vjps)], code=code, **columns)
+    row = dataclasses.replace(row, vjps=vjps, is_view=is_view, by_element=by_element, code=code)
     is_compared = code is None
 
     def function(*arguments: Any) -> Tensor:
@@ -626,7 +635,7 @@ def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.n
     """
     around = getattr(row.forward, "__globals__", {}) | {"np": np}
     try:
-        found = eval(row.code, around, dict(zip(row.argument_names, arguments, strict=True)))
+        found = eval(str(row.code), around, dict(zip(row.argument_names, arguments, strict=True)))
     except Exception as error:
         raise ValueError(f"primitive({row.name!r}): its code {row.code!r} cannot be run: {error}") from error
     if np.shape(found) != expected.shape or not np.allclose(found, expected, 1e-5, 1e-5, equal_nan=True):

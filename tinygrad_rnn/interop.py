@@ -21,7 +21,7 @@ from tinygrad_rnn.observer import leaves_the_graph, tracing
 from tinygrad_rnn.tensor import Tensor, bare, record
 
 
-def record_test(test: Callable, *inputs: Any, static: tuple = ()) -> Any:
+def record_test(test: Callable | str, *inputs: Any, static: tuple = ()) -> Any:
     """The result of a comparison, a test or a choice: an array, through which no gradient flows; in a trace, a node."""
     primitive = choices.TESTS[test]
     if not tracing():
@@ -131,7 +131,9 @@ def _signature(function: Callable) -> inspect.Signature:
 
 def _as_numpy_reads_it(function: Callable, arguments: tuple, keywords: dict) -> tuple[list, dict]:
     """The arguments that NumPy requires, in its order, and by name the others that differ from its defaults."""
-    signature, inputs, given = _signature(function), [], {}
+    signature = _signature(function)
+    inputs: list[Any] = []
+    given: dict[str, Any] = {}
     for name, x in signature.bind(*arguments, **keywords).arguments.items():
         p = signature.parameters[name]
         if p.kind is p.VAR_POSITIONAL:
@@ -249,7 +251,7 @@ def __setstate__(self: Tensor, state: tuple) -> None:
 
 
 Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function
-Tensor.__pandas_priority__ = 5000  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
+Tensor.__pandas_priority__ = 5000  # type: ignore[attr-defined]  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
 for _method in (
     __getitem__, __len__, __iter__, __setitem__, __array__, __float__, __bool__, __repr__, __format__, __getstate__,
     __setstate__, item, numpy, tolist,

@@ -115,11 +115,8 @@ def _sigmoid(x):
 
 
 def _sigmoid_into(out, x):
-    np.negative(x, out)
     with np.errstate(over="ignore"):
-        np.exp(out, out)
-    np.add(out, 1.0, out)
-    np.divide(1.0, out, out)
+        np.divide(1.0, np.add(1.0, np.exp(np.negative(x, out), out), out), out)
 
 
 def _linear(W, x):
@@ -348,7 +345,7 @@ square = row("square", np.square, "{x}²", lambda g, ans, x: g * (2.0 * x))
 matmul = row("matmul", np.matmul, "{A} {B}",
     (_matmul_vjp_left,                                           "ᵗ{B}"),
     (_matmul_vjp_right,                                          "ᵗ{A}"), products=((0, 1),))
-linear = row("linear", _linear, "{W} {x}",
+linear: Primitive = row("linear", _linear, "{W} {x}",
     lambda g, ans, W, x:     outer(g, x),
     lambda g, ans, W, x:     linear(W.T, g),                     products=((0, 1),), by_rows=True)
 affine = row("affine", _affine, "{W} {x} + {U} {h} + {b}",
@@ -357,7 +354,7 @@ affine = row("affine", _affine, "{W} {x} + {U} {h} + {b}",
     lambda g, ans, W, x, U, h, b: outer(g, h),
     lambda g, ans, W, x, U, h, b: linear(U.T, g),
     lambda g, ans, W, x, U, h, b: g,                             products=((0, 1), (2, 3)), by_rows=True, is_composite=True)
-outer = row("outer", _outer, "{a} ᵗ{b}",
+outer: Primitive = row("outer", _outer, "{a} ᵗ{b}",
     lambda g, ans, a, b:     linear(g, b),
     lambda g, ans, a, b:     linear(g.T, a),                     products=((0, 1),), sums_rows=True)
 einsum = row("einsum", lambda *xs: np.einsum(xs[-1], *xs[:-1]), "einsum", _einsum_vjp, variadic=True)
@@ -436,7 +433,7 @@ broadcast_to = row("broadcast_to", _broadcast_to, "{x}",
     code="np.full(shape, x)")
 getitem = row("getitem", _getitem, "{x}[…]",
     lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, by_rows=True)
-scatter = row("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
+scatter: Primitive = row("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
     lambda g, ans, x, *rest: getitem(g, *rest[:-1]),
     argument_names=("x", "index", "shape"), sums_rows=True, code="_scatter(x, index, shape)")
 astype = row("astype", lambda x, dtype: x.astype(dtype), "{x}",

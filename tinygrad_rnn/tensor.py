@@ -9,20 +9,21 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from tinygrad_rnn import checks, malloc, primitives  # noqa: F401 - malloc is set as soon as there are arrays
 from tinygrad_rnn.context import recording, step_and_layer, temporarily
-from tinygrad_rnn.data_guard import array_to_hold, loans, look_at_data, set_data
+from tinygrad_rnn.data_guard import Loan, array_to_hold, loans, look_at_data, set_data
 from tinygrad_rnn.descriptions import describe, refusal
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
 
 _next_number = itertools.count().__next__
 # Looked up once, not at every node
+_Value = TypeVar("_Value")
 _new, _ndarray = object.__new__, np.ndarray
 _is_recording, _observer, _step_and_layer = recording.get, observer.get, step_and_layer.get
 
@@ -51,22 +52,20 @@ def record(primitive: primitives.Primitive, inputs: tuple, *static: Any) -> Tens
 
 def operation(primitive: primitives.Primitive, description: str = "") -> Callable[..., Tensor]:
     """The function that records a primitive of one or two inputs and no static arguments, quicker than `record`."""
-    if len(primitive.vjps) == 1:
 
-        def function(x: Any) -> Tensor:
-            if not isinstance(x, Tensor):
-                x = as_tensor(x)
-            return _run(primitive, (x,), (x.value,), x._requires_grad)
+    def unary(x: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = as_tensor(x)
+        return _run(primitive, (x,), (x.value,), x._requires_grad)
 
-    else:
+    def binary(x: Any, y: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = as_tensor(x, y)
+        if not isinstance(y, Tensor):
+            y = as_tensor(y, x)
+        return _run(primitive, (x, y), (x.value, y.value), x._requires_grad or y._requires_grad)
 
-        def function(x: Any, y: Any) -> Tensor:
-            if not isinstance(x, Tensor):
-                x = as_tensor(x, y)
-            if not isinstance(y, Tensor):
-                y = as_tensor(y, x)
-            return _run(primitive, (x, y), (x.value, y.value), x._requires_grad or y._requires_grad)
-
+    function: Callable[..., Tensor] = unary if len(primitive.vjps) == 1 else binary
     function.__name__ = function.__qualname__ = primitive.name
     function.__doc__ = description
     return function
@@ -92,19 +91,10 @@ def _run(primitive: primitives.Primitive, inputs: tuple[Tensor, ...], arguments:
         node._requires_grad = True
         node.name = node._grad = node.loan = None
     else:
-        _begin(node, value if value.base is None else value.copy("K"))  # a leaf has an array of its own
+        node._begin(value if value.base is None else value.copy("K"))  # a leaf has an array of its own
     if observing is not None:
         observing.made(node, primitive, inputs, arguments)
     return node
-
-
-def _begin(leaf: Tensor, value: np.ndarray) -> None:
-    """Make a new Tensor a leaf, of an array that belongs to no other."""
-    leaf.value, leaf.born = value, _next_number()
-    leaf.step, leaf.layer = _step_and_layer()
-    leaf.primitive = leaf.name = leaf._grad = leaf.loan = None
-    leaf.inputs = leaf.arguments = ()
-    leaf._requires_grad = leaf.is_cut = leaf.is_parameter = False
 
 
 def power(x: Any, exponent: Any) -> Tensor:
@@ -118,6 +108,11 @@ _square, _power = operation(primitives.square), operation(primitives.power)
 
 def _reflected(operator: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
     return lambda x, y: operator(y, x)
+
+
+def _property(get: Callable[[Tensor], _Value], doc: str) -> _Value:
+    """A property, which a type checker takes for what it gives."""
+    return property(get, doc=doc)  # type: ignore[return-value]
 
 
 class Tensor:
@@ -149,17 +144,26 @@ class Tensor:
         TypeError: data that is not real numbers, or integers with requires_grad.
     """
 
-    __slots__ = (
-        "__weakref__", "_grad", "_requires_grad", "arguments", "born", "hooks", "inputs", "is_cut", "is_parameter",
-        "layer", "loan", "name", "primitive", "step", "value",
-    )  # fmt: skip
+    __slots__ = ("__weakref__", "_grad", "_requires_grad", "arguments", "born", "hooks", "inputs", "is_cut",
+                 "is_parameter", "layer", "loan", "name", "primitive", "step", "value")  # fmt: skip
+
+    def _begin(self, value: np.ndarray) -> None:
+        """Become a leaf, of an array that belongs to no other."""
+        self.value, self.born = value, _next_number()
+        self.step, self.layer = _step_and_layer()
+        self.primitive: primitives.Primitive | None = None
+        self.inputs: tuple[Tensor, ...] = ()
+        self.arguments: tuple[Any, ...] = ()
+        self.name: str | None = None
+        self.loan: Loan | None = None
+        self._grad: np.ndarray | None = None
+        self._requires_grad = self.is_cut = self.is_parameter = False
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
-        _begin(self, checks.real_array(data))
+        self._begin(checks.real_array(data))
         if requires_grad is not False:
             self.requires_grad = requires_grad
-        if name is not None:
-            self.name = checks.name(name)
+        self.name = None if name is None else checks.name(name)
 
     @property
     def requires_grad(self) -> bool:
@@ -171,8 +175,7 @@ class Tensor:
         if self.primitive is not None and not tracing():  # in a trace what is detached is a node, too
             raise ValueError(f"the requires_grad of {describe(self)} cannot be set: its inputs decide it")
         if wanted and self.dtype.kind != "f":
-            wanted = "a gradient needs floating point data, such as 1.0 for 1"
-            raise TypeError(f"Tensor(requires_grad=True): {wanted}, not {self.dtype}")
+            raise TypeError(f"requires_grad=True needs floating point data, such as 1.0 for 1, not {self.dtype}")
         self._requires_grad = checks.one_of("Tensor", "requires_grad", wanted, (True, False))
         self.is_parameter = self._requires_grad or getattr(self, "is_parameter", False)  # a node has none
 
@@ -194,14 +197,25 @@ class Tensor:
             grad = grad.astype(self.dtype, copy=False)
         self._grad = grad
 
-    data = property(look_at_data, set_data)
-    shape = property(lambda self: self.value.shape, doc="The length of each axis.")
-    ndim = property(lambda self: self.value.ndim, doc="The number of axes.")
-    size = property(lambda self: self.value.size, doc="The number of elements.")
-    dtype = property(lambda self: self.value.dtype, doc="The type of its elements.")
-    is_leaf = property(lambda self: self.primitive is None, doc="Whether it was made from data and not by a primitive.")
-    static = property(lambda self: self.arguments[len(self.inputs) :], doc="Its static arguments, such as an axis.")
-    T = property(lambda self: record(primitives.transpose, (self,), None), doc="The axes reversed.")
+    @property
+    def data(self) -> np.ndarray:
+        """The value as a NumPy array, to read or, on a leaf, to write: `t.data -= 0.1 * t.grad`, `t.data[0] = 1`.
+
+        What is written changes the leaf, and no graph that was made of it before. A node's is read-only.
+        """
+        return look_at_data(self)
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        set_data(self, data)
+
+    shape: Final = _property(lambda self: self.value.shape, "The length of each axis.")
+    ndim: Final = _property(lambda self: self.value.ndim, "The number of axes.")
+    size: Final = _property(lambda self: self.value.size, "The number of elements.")
+    dtype: Final = _property(lambda self: self.value.dtype, "The type of its elements.")
+    is_leaf: Final = _property(lambda self: self.primitive is None, "Whether it was made of data, not by a primitive.")
+    static: Final = _property(lambda self: self.arguments[len(self.inputs) :], "Its static arguments, such as an axis.")
+    T: Final = _property(lambda self: record(primitives.transpose, (self,), None), "The axes reversed.")
 
     def detach(self) -> Tensor:
         """A leaf with the same value, name, step and layer, through which no gradient flows."""
@@ -230,22 +244,31 @@ class Tensor:
     __pos__ = operation(primitives.identity)
     __abs__ = operation(primitives.abs_)
 
+    __hash__ = object.__hash__  # whatever `==` gives: a node is itself
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
     # Further methods: backward.py adds `backward`; functions.py adds those that are its functions as they stand; and
-    # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text
+    # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text. A type checker is not
+    # told of `__array__`, or it would take array * tensor for an array, as it does np.tanh of all that has one
 
     if TYPE_CHECKING:
 
         def _to_tensor(self, *arguments: Any, **keywords: Any) -> Tensor: ...
-        def _to_other(self, *arguments: Any, **keywords: Any) -> Any: ...
+        def _to_any(self, *arguments: Any, **keywords: Any) -> Any: ...
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def __eq__(self, other: object) -> Any: ...
+        def __ne__(self, other: object) -> Any: ...
 
+        item: Callable[[], float]
+        numpy: Callable[[], np.ndarray]
+        backward: Callable[..., None]
         abs = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = matmul = _to_tensor
         max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = softmax = _to_tensor
         sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = unsqueeze = _to_tensor
         var = view = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = backward = item = nonzero = numpy = register_hook = _to_other
-        tolist = __len__ = _to_other
+        all = any = argmax = argmin = argsort = nonzero = register_hook = tolist = __float__ = __len__ = _to_any
+        __array_ufunc__ = __array_function__ = __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = _to_any
+        __xor__ = __invert__ = _to_any
 
     def astype(self, dtype: Any) -> Tensor:
         """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.

@@ -63,8 +63,7 @@ def test_the_vocabulary_is_the_characters_of_the_text(folder):
 @pytest.mark.parametrize("name", ["sales", "sine", "alice"])
 def test_the_model_is_plain_arrays_with_the_scaling_or_the_vocabulary(folder, name):
     with np.load(folder / name / "model.npz", allow_pickle=False) as arrays:
-        kept = "alphabet" if name == "alice" else "scaling"
-        assert kept in arrays.files and all(arrays[k].dtype.kind == "f" for k in arrays.files)
+        assert "known" in arrays.files and all(arrays[k].dtype.kind == "f" for k in arrays.files)
 
 
 def test_forecasts_are_those_that_the_run_made_of_what_it_held_out(folder):
@@ -235,7 +234,7 @@ def test_each_sequence_has_forecasts_of_its_own(tmp_path):
         rows = [(id, float(x)) for _, id, x in csv.reader(file) if id != "id"]
     assert list(found) == list(dict.fromkeys(id for id, _ in rows))
     single = load_run(tmp_path / "out").net
-    mean, deviation = run.net.scaling.value[:, 0]
+    mean, deviation = run.net.known.value[:, 0]
     for id in ("p0", "p3"):
         xs = (np.array([x for name, x in rows if name == id])[-6:, None, None] - mean) / deviation
         np.testing.assert_allclose(found[id], single(xs)[0].value[-1, 0] * deviation + mean, rtol=1e-12)

@@ -234,6 +234,53 @@ def test_a_thousand_steps_stand_on_one_page():
     assert text.replace("1000", "50") == written(trace(*net("RNN", 50)), rolled=True)
 
 
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_both_ways_through_time_are_loops_over_all_steps(kind):
+    """Each net has its states and its end: h(0) of the one, h(T + 1) of the other."""
+    forth, back = (getattr(tg.nn, kind)(D, H, reverse=reverse, rng=int(reverse)) for reverse in (False, True))
+    both, readout = tg.nn.Bidirectional(forth, back), tg.nn.Linear(2 * H, 2, rng=2)
+
+    def loss(xs, Y):
+        hs, _ = both(xs)
+        return sum(tg.nn.half_squared_error(readout(h), y) for h, y in zip(hs, Y, strict=True))
+
+    def text(T):
+        rng = np.random.default_rng(0)
+        inputs = rng.standard_normal((T, D)), rng.standard_normal((T, 2))
+        return written(assert_written(loss, inputs, [*both.parameters(), *readout.parameters()]), rolled=True)
+
+    assert "T = 6  # steps" in text(6) and "h[T] = np.zeros(3)" not in text(6)
+    assert re.findall(r"range\((.*)\):", text(6)) == [
+        "1, T + 1", "T, 0, -1", "1, T + 1", "1, T + 1",  # forth, back, the states side by side, the losses
+        "T, 0, -1", "T, 0, -1", "1, T + 1", "T, 0, -1",  # and the same from the end; back to the last step first
+    ]  # fmt: skip
+    assert text(6).replace("T = 6", "T = 5").replace("(6, 2)", "(5, 2)") == text(5)
+
+
+def test_lists_of_arrays_are_lists_in_the_source_too():
+    loss, (xs, Y), wrt = net(T=6, many=True)
+    found = trace(loss, (list(xs), list(Y)), wrt)
+    values = [p.data for p in found.parameters]
+    expected_loss, expected = eager(loss, (xs, Y), wrt)
+    for rolled, level in WAYS:
+        text = written(found, rolled, level)
+        value, gradients = compiled(text)(list(xs), list(Y), *values)
+        assert value == expected_loss and all(map(np.array_equal, gradients, expected))
+        assert "def bptt(xs, Y, W, U, b, V, c):" in text and "x = dict(enumerate(xs, 1))" in text
+        assert "Arguments: arrays xs (a list of 6, each (2,)), Y (a list of 6, each (2,)), W (3, 2)" in text
+    assert written(found, rolled=True).count("for t in range(") == 4
+
+
+def test_gradients_of_what_stands_in_a_list():
+    leaves = [tg.Tensor(np.full(2, i + 1.0), requires_grad=True) for i in range(3)]
+    found = trace(lambda xs: sum(tg.sum(tg.tanh(x) * x) for x in xs), (leaves,), [0, 1, 2])
+    text = written(found)
+    _, gradients = compiled(text)([x.data for x in leaves])
+    for x, gradient in zip(leaves, gradients, strict=True):
+        np.testing.assert_allclose(gradient, np.tanh(x.data) + x.data * (1 - np.tanh(x.data) ** 2))
+    assert "loss, [dx_1, dx_2, dx_3] = bptt(xs)" in text
+
+
 def test_a_mean_over_time_belongs_to_no_step():
     cell, readout = tg.nn.RNNCell(D, H, rng=0), tg.nn.Linear(H, 1, rng=1)
 

@@ -97,10 +97,12 @@ def _undecided(self: Tree, *_: Any) -> Any:
     raise Unwritten("a selection, or a decision")
 
 
-Tree.__array_ufunc__, Tree.__array_function__ = _array_ufunc, _array_function
-Tree.__record__ = lambda self, primitive, inputs, *static: made(primitive, inputs, *static)
-Tree.T = property(lambda self: made(P.transpose, (self,), None))
-Tree.__getitem__ = Tree.__bool__ = _undecided
+for _name, _member in {
+    "__array_ufunc__": _array_ufunc, "__array_function__": _array_function,
+    "__record__": lambda self, primitive, inputs, *static: made(primitive, inputs, *static),
+    "T": property(lambda self: made(P.transpose, (self,), None)), "__getitem__": _undecided, "__bool__": _undecided,
+}.items():  # fmt: skip
+    setattr(Tree, _name, _member)
 
 
 def formula_passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:

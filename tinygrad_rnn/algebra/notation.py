@@ -8,7 +8,7 @@ import functools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,7 @@ class Notation:
         hidden = type(name) is Letter and self.letters.get(_split(name)[0], "") is None
         return tensor.name is not None and not hidden
 
-    def parts(self, name: str, step: int | str | None, layer: int | None) -> tuple[str, str, str]:
+    def parts(self, name: str, step: float | str | None, layer: int | None) -> tuple[str, str, str]:
         """A name with its indices: its base, what stands below it, and what stands above it."""
         if isinstance(name, GradientName):
             base, below, above = self.parts(name.of, step, layer)
@@ -121,10 +121,10 @@ class Names:
         steps: the time step that each node is written with, for those that have one.
     """
 
-    def __init__(self, nodes: Sequence[Tensor], outputs: Sequence[Tensor] = ()):
+    def __init__(self, nodes: list[Tensor], outputs: Collection[Tensor] = ()):
         self.nodes, outputs = nodes, set(outputs or nodes[-1:])
         self.columns, self.time_steps = columns_of(nodes)
-        self.steps: dict[Tensor, int | str] = steps_written(nodes, self.columns, self.time_steps)
+        self.steps: dict[Tensor, Any] = steps_written(nodes, self.columns, self.time_steps)
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:

@@ -24,7 +24,7 @@ _PREFIXES = {"−": (2, "negative"), "Σ": (2, "total"), "ᵗ": (4, "transposed"
              "not": (0, "words"), "either": (0, "words")}  # fmt: skip
 _FUNCTION = "{f}"
 _BRACKETS = {"(": (")", ""), "|": ("|", "size"), "[": ("]", "brackets")}
-_SIMPLER = {"sum": trees.plus, "negative": trees.negative, "times": trees.times, "over": trees.over,
+_SIMPLER: dict[str, Any] = {"sum": trees.plus, "negative": trees.negative, "times": trees.times, "over": trees.over,
             "power": trees.power, "transposed": trees.transposed, "matrix": trees.matrix,
             "total": trees.weight}  # fmt: skip
 

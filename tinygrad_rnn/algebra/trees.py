@@ -42,7 +42,7 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
     ):  # fmt: skip
         self.head, self.parts, self.of = head, tuple(parts), of
         self.shape = broadcast(self.parts) if shape is None else tuple(shape)
-        self.comes_back = comes_back or any(part.comes_back for part in self.parts)
+        self.comes_back: bool = comes_back or any(part.comes_back for part in self.parts)
 
     @cached_property
     def key(self) -> tuple:
@@ -50,6 +50,7 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         of = self.of if isinstance(self.of, (str, float)) else id(self.of)
         return self.head, of, *(part.key for part in self.parts)
 
+    __array_ufunc__: Any  # formulas.py says what NumPy's functions make of a formula
     dtype = np.dtype(float)
     __hash__ = object.__hash__
 

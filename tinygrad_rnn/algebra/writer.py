@@ -41,7 +41,7 @@ class Writer:
         functions = {n.primitive for n in names.nodes if n.primitive and "{f}" in n.primitive.written}
         self.nonlinearities = sorted(f.name for f in functions)
 
-    def variable(self, tensor: Tensor, at: int | str | None = None) -> str:
+    def variable(self, tensor: Tensor, at: float | str | None = None) -> str:
         """A variable's name with its step, h⁽²⁾; a nameless number's value, and a letter for a nameless array.
 
         Args:
@@ -55,7 +55,7 @@ class Writer:
             name, step, layer = self.names.letters.get(tensor, OUTPUT), None, None
         return self._indexed(name, tensor, step, layer)
 
-    def _indexed(self, name: str, x: Tensor, step: int | str | None, layer: int | None) -> str:
+    def _indexed(self, name: str, x: Tensor, step: float | str | None, layer: int | None) -> str:
         """A name of a variable with its primes and indices."""
         base, below, above = self.notation.parts(name, step, layer)
         return self.setting.variable(base + self.names.prime(x), below, above)

@@ -133,7 +133,7 @@ def _gradients(
 
     # Forward: Fig. 7-5. x[t] is x(t), and h[t] is h(t) with h[0] the initial state, as columns. What a layer makes is x
     # of the next.
-    x, inputs, states = [None, *map(_columns, xs)], [], []
+    x, inputs, states = [None, *map(_columns, xs)], list[Any](), list[Any]()
     for (W, U, b), h0 in zip(layers, h0s, strict=True):
         h = [_columns(h0)]
         for t in steps:
@@ -144,7 +144,7 @@ def _gradients(
         x = h
 
     # The dense layer y = V h + c and its loss, after the last step or after every one.
-    E, dV, dc, grad_above = 0.0, np.zeros_like(V), 0.0, [np.zeros_like(h[0])] * (T + 1)
+    E, dV, dc, grad_above = 0.0, np.zeros_like(V), np.zeros_like(V[:, :1]), [np.zeros_like(h[0])] * (T + 1)
     for t, target in zip(steps, targets, strict=True) if many_to_many else [(T, targets)]:
         y = V @ h[t] + (0.0 if c is None else c[:, None])
         E_t, dy = LOSSES[loss](y, _columns(target))
@@ -158,9 +158,9 @@ def _gradients(
 
     # Backward through time, from the top layer down. The text sums (7.7) and (7.9) from t = 0; here steps are 1 to T,
     # and h(0) is given, so that there is no term 0.
-    found = []
+    found: list[Gradients] = []
     for (W, U, b), x, h in reversed(list(zip(layers, inputs, states, strict=True))):
-        dh, dh_hat = list(grad_above), [None] * (T + 1)
+        dh, dh_hat = list(grad_above), list(grad_above)
         for t in reversed(steps):
             dh_hat[t] = dh[t] * f_prime(h[t])  # dh(t) f′(ĥ(t)), the common factor of (7.6) to (7.9)
             dh[t - 1] = dh[t - 1] + U.T @ dh_hat[t]  # (7.6), added to what comes from above at step t - 1

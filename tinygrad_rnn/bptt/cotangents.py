@@ -1,4 +1,4 @@
-"""One cotangent for each of several outputs, which one sweep carries side by side."""
+"""The term that a node passes back to one input, of one cotangent, or of those of several outputs side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.backward import terms
+from tinygrad_rnn.backward import fit, terms
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.observer import Observer, observer
 from tinygrad_rnn.primitives import Primitive
@@ -45,6 +45,12 @@ class Cotangents:
     def __record__(self, primitive: Primitive, inputs: tuple, *static: Any) -> Cotangents:
         """What a primitive makes of each, as the sum over the axes along which an input was broadcast."""
         return Cotangents(self.rows, np.stack([primitive.forward(g, *inputs[1:], *static) for g in self.arrays]))
+
+
+def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
+    """The term that a node passes back to its input i, in the input's shape: one of the sum that is its gradient."""
+    ((x, term),) = terms(node, g, i)
+    return fit(term, x)
 
 
 def each_passed_back(node: Tensor, i: int, g: Cotangents) -> Cotangents:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
-State = Tensor | tuple[Tensor, ...]
+State = TypeVar("State")  # a Tensor, or a tuple of Tensors
 
 
 def checkpoint(
@@ -63,20 +63,21 @@ def checkpoint(
     wanted = f"a whole number from 1 to the number of steps, {len(xs)},"
     checks.whole("checkpoint", "segments", segments, 1, len(xs), wanted)
     if state is None:
-        if not hasattr(cell, "initial_state"):
+        initial_state = getattr(cell, "initial_state", None)
+        if initial_state is None:
             raise TypeError("checkpoint(cell, xs): a state is needed, since the cell has no initial_state")
-        state = cell.initial_state(xs[0])
+        state = initial_state(xs[0])
     single = not isinstance(state, tuple)
 
     def step(before: tuple[Tensor, ...], x: Any) -> tuple[Tensor, ...]:
-        state = cell(x, before[0] if single else before)
-        after = (state,) if single else tuple(state) if isinstance(state, (tuple, list)) else ()
+        state: Any = cell(x, before[0] if single else before)
+        after: tuple[Any, ...] = (state,) if single else tuple(state) if isinstance(state, (tuple, list)) else ()
         if len(after) != len(before) or not all(isinstance(part, Tensor) for part in after):
             wanted = "a Tensor" if single else f"a tuple of {len(before)} Tensors"
             raise TypeError(f"checkpoint(cell, xs, state): the state is {wanted}, but the cell returned {state!r:.60}")
         return after
 
-    states = tuple(as_tensor(s) for s in ((state,) if single else state))
+    states: Any = tuple(as_tensor(s) for s in ((state,) if single else state))
     for part in np.array_split(np.arange(len(xs)), segments):
         states = _segment(partial(reduce, step, [_own(xs[i]) for i in part]), states)
     return states[0] if single else states

@@ -14,8 +14,8 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.variables import time_steps
-from tinygrad_rnn.backward import backward_start, fit, passed_back, sweep, topological_order
-from tinygrad_rnn.bptt.cotangents import Cotangents, LeavesLeftOut, each_passed_back, several
+from tinygrad_rnn.backward import backward_start, fit, sweep, topological_order
+from tinygrad_rnn.bptt.cotangents import Cotangents, LeavesLeftOut, each_passed_back, passed_back, several
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.observer import observer
@@ -70,7 +70,7 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
     for E in losses:
         backward_start(call, E)
     uses, last = _uses(call, losses, parameter)
-    table, terms = np.zeros((len(losses), last)), {}
+    table, terms = np.zeros((len(losses), last)), dict[int, Cotangents]()
     oldest = {k: node for node, steps in uses.items() for k in set(steps.tolist())}  # that the sweep meets last
     with temporarily(observer, LeavesLeftOut()):
         for node, g in sweep(several(losses), np.ones(())) if losses else ():

@@ -92,12 +92,12 @@ def truncated(
 
 
 def _chunks(
-    rnn: Recurrent, readout: Module, loss_fn: Callable, pieces: Iterable, state: Any, back: int | None
+    rnn: Recurrent, readout: Any, loss_fn: Callable, pieces: Iterable, state: Any, back: int | None
 ) -> Iterator[tuple[float, Any]]:
     """The loss of each chunk, and the state after it."""
     states = deque([state])  # those that gradients may still go back to, the oldest first
     for xs, targets in pieces:
-        loss = 0.0
+        loss: Any = 0.0
         for t in range(len(xs)):
             (h,), state = rnn(xs[t : t + 1], states[-1])
             states.append(state)
@@ -118,11 +118,11 @@ def _cut(node: Tensor) -> None:
 
 
 def _programs(
-    rnn: Recurrent, readout: Module, loss_fn: Callable, pieces: Iterable, state: Any, compile: Callable
+    rnn: Recurrent, readout: Any, loss_fn: Callable, pieces: Iterable, state: Any, compile: Callable
 ) -> Iterator[tuple[float, Any]]:
     """The same, a program for every length of a chunk."""
 
-    def chunk(xs: Any, targets: Any, state: Any) -> tuple[Tensor, Any]:
+    def chunk(xs: Any, targets: Any, state: Any) -> tuple[Any, Any]:
         loss, (hs, state) = 0.0, rnn(xs, state)
         for t, h in enumerate(hs):
             loss = loss_fn(readout(h), targets[t]) + loss

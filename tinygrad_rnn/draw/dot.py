@@ -42,7 +42,7 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     return graph
 
 
-def _title(diagram: Drawing, step: int) -> str:
+def _title(diagram: Drawing, step: float) -> str:
     """The title of a panel, at its top."""
     if step in diagram.hidden:
         return counted(diagram.hidden[step], "more step")

@@ -25,7 +25,7 @@ class Node:
     label: str
     kind: str
     markup: str = ""
-    step: int | None = None
+    step: float | None = None
     x: float = 0.0
     y: float = 0.0
     tooltip: str = ""
@@ -97,12 +97,12 @@ class Drawing:
     steps: list[int] = field(default_factory=list)
     caption: str = ""
     caption_markup: str = ""
-    hidden: dict[int, int] = field(default_factory=dict)
+    hidden: dict[float, int] = field(default_factory=dict)
     rolled: bool = False
     scale: Scale | None = None
     frame: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     direction: str = "LR"
-    panels: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
+    panels: dict[float, tuple[float, float, float, float]] = field(default_factory=dict)
     tight: bool = False
     explained: frozenset[str] = frozenset()
     font_size: float = NODE_FONT

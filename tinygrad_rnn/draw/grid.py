@@ -21,7 +21,7 @@ from tinygrad_rnn.tensor import Tensor
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
-Role = Hashable
+Role = tuple
 
 LINE = 6.0  # half of what a line takes of the height of a layer
 LABEL = 1.3 * EDGE_FONT  # the height of a label, which stands upon its line
@@ -172,7 +172,7 @@ class Grid:
         links: Sequence[Link],
         steps: Collection[int],
         shared: dict[Tensor, list[Place]],
-        loops: Sequence[tuple[Place, Place, int]],
+        loops: Sequence[tuple[Place, Place, float]],
         room: Callable[[Link], float],
     ):
         self.shared, self.room = shared, room

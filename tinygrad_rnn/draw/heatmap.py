@@ -71,14 +71,14 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
         text, set_text = (_name(losses[n - 1], n, writer) for writer in writers)
         nodes.append(Node(f"loss{n}", text, "heading", set_text, x=left, y=(1 - n) * height))
     if longest > IN_NODES:
-        picture = {"image": _png(shades, palette), "extent": (T * width, N * height)}
-        middle = {"x": (T - 1) * width / 2, "y": (1 - N) * height / 2}
-        nodes.append(Node("terms", "", "cell", tooltip=f"{N} losses by {T} steps", **picture, **middle))
+        image, extent, tooltip = _png(shades, palette), (T * width, N * height), f"{N} losses by {T} steps"
+        x, y = (T - 1) * width / 2, (1 - N) * height / 2
+        nodes.append(Node("terms", "", "cell", tooltip=tooltip, image=image, extent=extent, x=x, y=y))
     for n, k in np.ndindex(N, T) if longest <= IN_NODES else ():
-        texts = [_scientific(table[n, k], setting) if kind == "entry" else "" for setting in (PLAIN, MARKUP)]
+        texts = [_scientific(table[n, k].item(), setting) if kind == "entry" else "" for setting in (PLAIN, MARKUP)]
         tooltip = f"{_name(losses[n], n + 1, writers[0])}, step {k + 1}: {table[n, k]:.6g}".replace("-", "−")
-        look = {"tooltip": tooltip, "fill": palette[shades[n, k]], "x": k * width, "y": -n * height}
-        nodes.append(Node(f"term{n + 1}_{k + 1}", texts[0], kind, texts[1], **look))
+        id, fill, x, y = f"term{n + 1}_{k + 1}", palette[shades[n, k]], k * width, -n * height
+        nodes.append(Node(id, texts[0], kind, texts[1], tooltip=tooltip, fill=fill, x=x, y=y))
     name, set_name = (writer.variable(parameter) for writer in writers)
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
     title = f"table of the terms of the gradient of {name}"

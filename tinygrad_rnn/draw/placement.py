@@ -109,7 +109,7 @@ class _Figure:
 
     def _way(self, link: Link | tuple[Place, Place]) -> tuple[tuple[Point, ...], Point | None]:
         """The curve of a link or a loop along its pieces, and the middle of its label."""
-        points = []
+        points: list[Point] = []
         for number, key in self.grid.pieces[link]:
             kind, (sign, a, b) = self.grid.kinds[number], key
             ends = [kind.layer_of.get(a, -1 if sign > 0 else 999), kind.layer_of.get(b, 999 if sign > 0 else -1)]
@@ -117,7 +117,7 @@ class _Figure:
             points += piece if ends[0] < ends[1] else piece[::-1]
         number, key = self.grid.labelled[link]
         label = self.grid.kinds[number].labels.get(key)
-        return _curve(points), label and (self.left[number] + label.x, 9.0 - label.depth)
+        return _curve(points), (self.left[number] + label.x, 9.0 - label.depth) if label else None
 
     def _points(self, number: int, line: Sequence[Joint]) -> list[Point]:
         """The ends and the bends of a line in a column, from the left, with their depths."""
@@ -152,7 +152,7 @@ class _Figure:
 
 def _spread(kind: Kind) -> None:
     """Let lines leave and enter a variable one above the other."""
-    ends: dict[tuple[Spot, bool], list[Joint]] = defaultdict(list)
+    ends: dict[tuple[Spot, int], list[Joint]] = defaultdict(list)
     for joint in kind.joints:
         for side, spot in enumerate((joint.left, joint.right)):
             if spot.core[0] and not joint.off[side]:

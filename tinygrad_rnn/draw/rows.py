@@ -174,7 +174,7 @@ class Rows:
                     change += passing(joint, row) * (1 if index[other] > at else -1)
             return change
 
-        order, before = list(dict.fromkeys(self.of.values())), []
+        order, before = list(dict.fromkeys(self.of.values())), list[Row]()
         for _ in range(ROUNDS):
             if order == before:
                 break

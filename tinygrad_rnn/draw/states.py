@@ -33,7 +33,7 @@ class States:
     """
 
     def __init__(
-        self, order: Sequence[Tensor], uses: Mapping[Tensor, list[Use]], states: set[Tensor],
+        self, order: Sequence[Tensor], uses: dict[Tensor, list[Use]], states: set[Tensor],
         ends: set[Tensor], role: Callable[[Tensor], Role],
     ):  # fmt: skip
         self.states, self.role = states, role

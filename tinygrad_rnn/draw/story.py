@@ -11,7 +11,8 @@ from itertools import chain, groupby
 from typing import Any
 
 from tinygrad_rnn.algebra.typesetting import PLAIN
-from tinygrad_rnn.backward import passed_back, sweep
+from tinygrad_rnn.backward import sweep
+from tinygrad_rnn.bptt.cotangents import passed_back
 from tinygrad_rnn.draw.computation import Computation
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
@@ -48,7 +49,7 @@ class Story:
         for figure, frames in self.phases:
             _show_all(figure, frames)
 
-    def moments(self) -> Iterator[Drawing]:
+    def moments(self) -> Iterator[Any]:
         """The figure at each frame: what is not shown yet is faint, and what the frame is about bold."""
         explained = frozenset(node.kind for figure, _ in self.phases for node in figure.nodes if not node.faint)
         explained |= {"added"} if self.backward.added else set()
@@ -57,14 +58,12 @@ class Story:
             for frame in frames:
                 shown.update(frame["shown"])
                 now = set() if frame.get("text") == GIVEN else {*frame["nodes"], frame.get("edge")}
-                nodes, edges = (
-                    [replace(part, faint=part.faint or part.id not in shown, bold=part.id in now) for part in parts]
-                    for parts in (figure.nodes, figure.edges)
-                )
+                nodes = [_as_shown(node, shown, now) for node in figure.nodes]
+                edges = [_as_shown(edge, shown, now) for edge in figure.edges]
                 yield replace(figure, nodes=nodes, edges=edges, explained=explained)
 
     def _tell(self, computation: Computation) -> None:
-        self.computation, self.frames, places = computation, [], self.unfolded.places
+        self.computation, self.frames, places = computation, list[dict](), self.unfolded.places
         self.equations = Equations(self.unfolded, computation)
         self.labels = self.equations.labels
         dots = [p for p in places if p.kind == "elided"]
@@ -102,7 +101,7 @@ class Story:
 
     def _back(self) -> None:
         """One frame an edge; the cotangents of all places are kept as they grow. Hidden steps go back in one."""
-        unfolded, self.found = self.unfolded, {}
+        unfolded, self.found = self.unfolded, dict[Place | Tensor, Any]()
         for p in self.outputs:
             self._pass_on(p, None, self.computation.ones(p.tensor), "1")
         into: dict[Place, list[Link]] = {p: [] for p in unfolded.places}
@@ -112,7 +111,7 @@ class Story:
         for p in sorted(unfolded.places, key=lambda p: (-p.tensor.born, p.kind != "elided")):
             if p not in self.found or p.tensor.is_leaf:
                 continue
-            passed = through_hidden if p.kind == "elided" else self._passed(p)
+            passed: dict[Any, Any] = through_hidden if p.kind == "elided" else self._passed(p)
             for link in reversed(into[p]):
                 q = link.source
                 key = q.role if q.kind == "elided" else q.tensor
@@ -125,7 +124,7 @@ class Story:
                         told["name"] = self.labels.differential(used(unfolded, link))
                     self._pass_on(q, p, passed[key], written, **told)
                     if key in unfolded.shared:
-                        self._pass_on(key, q, passed[key], term)
+                        self._pass_on(q.tensor, q, passed[key], term)
             if p.kind == "elided":
                 for x in [x for x in unfolded.shared if x in through_hidden]:
                     ends = dict.fromkeys(self.gap[::-1])
@@ -197,3 +196,8 @@ def _show_all(figure: Drawing, frames: list[dict]) -> None:
     since.pop(None, None)  # of frames without an edge
     for id, i in since.items():
         frames[i]["shown"].append(id)
+
+
+def _as_shown(part: Any, shown: set[str], now: set[str]) -> Any:
+    """A node or an edge: faint if it is not shown yet, and bold if the frame is about it."""
+    return replace(part, faint=part.faint or part.id not in shown, bold=part.id in now)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -33,9 +34,15 @@ FITS = ("shared", "tight")
 COLOURS = (None, "gradient", "value")
 
 
+Keywords = TypedDict("Keywords", {  # noqa: UP013 - a class would be as long as Options
+    "level": str, "notation": str | Notation, "max_steps": int | None, "rolled": bool, "values": bool, "shapes": bool,
+    "color_by": str | None, "highlight": tuple[Tensor, int] | None, "parameters": bool, "fit": str, "font_size": float,
+}, total=False)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Options:
-    """The content and the look of a figure: the keywords of every view.
+    """The content and the look of a figure: the `Keywords` of every view.
 
     Attributes:
         level: "states" draws x(t), h(t), y(t) and the losses, with the weights on the arrows; "named" the variables;
@@ -155,7 +162,7 @@ class Unfolded:
         self.values |= {x: x.value for x in self.outputs}
 
     @property
-    def loops(self) -> list[tuple[Place, Place, int]]:
+    def loops(self) -> list[tuple[Place, Place, float]]:
         """Of a rolled graph, the states that go back, where to, and over how many steps."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
@@ -278,7 +285,7 @@ class Unfolded:
         Steps that are not drawn are such a way for the parameters that they use.
         """
         bit = {p.tensor: 1 << i for i, p in enumerate(self.places)}  # a parameter is one, wherever it stands
-        before, farther = Counter(), Counter()  # what each place is made of, and what that is made of, as bits
+        before, farther = Counter[Place](), Counter[Place]()  # what a place is made of, and what that is, as bits
         for link in self.links:
             farther[link.target] |= before[link.source]
             before[link.target] |= before[link.source] | bit[link.source.tensor]
@@ -294,7 +301,7 @@ class Unfolded:
 
 def _outputs(output: Tensor | Sequence[Tensor]) -> dict[Tensor, None]:
     """One output, or those of a list, checked to have a graph."""
-    outputs = list(output) if isinstance(output, list | tuple) else [output]
+    outputs: list[Any] = list(output) if isinstance(output, list | tuple) else [output]
     if not outputs:
         raise ValueError("draw: an empty list has no graph; give the outputs to draw")
     for x in outputs:

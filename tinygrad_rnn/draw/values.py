@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinygrad_rnn.backward import passed_back, sweep
+from tinygrad_rnn.backward import sweep
+from tinygrad_rnn.bptt.cotangents import passed_back
 from tinygrad_rnn.draw.grid import Place
 from tinygrad_rnn.draw.unfolding import Unfolded, joined
 from tinygrad_rnn.optim import norm

@@ -6,11 +6,13 @@
 - `page`: a page that plays several graphs.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +28,7 @@ from tinygrad_rnn.draw.page import build
 from tinygrad_rnn.draw.placement import GAP, Lane
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import ZERO, scale, size
-from tinygrad_rnn.draw.unfolding import Options, Unfolded
+from tinygrad_rnn.draw.unfolding import Keywords, Options, Unfolded
 from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.hooks import hooked
@@ -34,10 +36,13 @@ from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
 
 
-def forward(output: Tensor | Sequence[Tensor], **options: Any) -> Diagram:
+def forward(output: Tensor | Sequence[Tensor], **options: Unpack[Keywords]) -> Diagram:
     """The forward computational graph of a Tensor (Fig. 7-5 of interdb), time running to the right.
 
     Args:
@@ -51,7 +56,7 @@ def forward(output: Tensor | Sequence[Tensor], **options: Any) -> Diagram:
     return _Figure(output, None, _options("forward", options), False).diagram(FORWARD, gradient=False)
 
 
-def backward(output: Tensor | Sequence[Tensor], wrt: Tensor | None = None, **options: Any) -> Diagram:
+def backward(output: Tensor | Sequence[Tensor], wrt: Tensor | None = None, **options: Unpack[Keywords]) -> Diagram:
     """The backward computational graph of a Tensor (Fig. 7-6 of interdb): gradients run to the left.
 
     Along each edge the gradient is multiplied by the local derivative written on it. A parameter that several steps
@@ -69,7 +74,7 @@ def backward(output: Tensor | Sequence[Tensor], wrt: Tensor | None = None, **opt
     return _Figure(output, wrt, _options("backward", options), True).diagram(BACKWARD, gradient=True)
 
 
-def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
+def between(output: Tensor, input: Tensor, **options: Unpack[Keywords]) -> Diagram:
     """The ways of the gradient from one node to another, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
 
     The products of the local derivatives along all ways, added up, are ∂output/∂input (`bptt.jacobian`).
@@ -83,7 +88,9 @@ def between(output: Tensor, input: Tensor, **options: Any) -> Diagram:
     return figure.diagram(title, gradient=True)
 
 
-def page(outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLike, **options: Any) -> Path:
+def page(
+    outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLike, **options: Unpack[Keywords]
+) -> Path:
     """Write a page that plays several computations side by side, with a tab for each and one slider for all.
 
         tg.draw.page({"tanh": loss, "LSTM": other}, "compare.html")
@@ -103,7 +110,7 @@ def page(outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLi
     return write_file(path, build(stories).source.encode())
 
 
-def _options(view: str, given: dict[str, Any]) -> Options:
+def _options(view: str, given: Keywords) -> Options:
     known = [field.name for field in fields(Options)]
     for name in given:
         if name not in known:
@@ -124,7 +131,7 @@ class _Figure:
         self.unfolded = unfolded = Unfolded(output, options, start)
         self.labels = [Labels(unfolded, setting) for setting in (PLAIN, MARKUP)]
         self.plain = self.labels[0]
-        values = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
+        values: dict[Any, np.ndarray] = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
         wanted = options.values or options.color_by == "gradient"
         self.arrays = values, gradients(unfolded) if wanted else {}
         self.fill, self.scale = {}, None
@@ -135,11 +142,12 @@ class _Figure:
             palette = (*colours, ZERO)
             self.fill = {of: palette[shade] for of, shade in zip(arrays, shades, strict=True)}
             names = [f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels]
-            self.scale = Scale(*names, low, high, colours)
-        labelled = (*unfolded.places, *unfolded.shared)
+            self.scale = Scale(names[0], names[1], low, high, colours)
+        labelled: list[Place | Tensor] = [*unfolded.places, *unfolded.shared]
         notes = {of: max(self._note(of, True), self._note(of, False), key=len) for of in labelled}
         self.placement = placed(unfolded, self.plain, notes, gradient)
-        self.highlighted, self.lit = ["", ""], None
+        self.highlighted = ["", ""]
+        self.lit: set[Place] | None = None
         if options.highlight is not None:
             self._light(*options.highlight)
 
@@ -174,8 +182,8 @@ class _Figure:
 
     def story(self) -> Story:
         """The page's frames; their figures have no numbers, colours and highlights."""
-        without = {"values": False, "shapes": False, "color_by": None, "highlight": None, "fit": "shared"}
-        bare = _Figure(self.output, self.start, replace(self.options, **without), gradient=True)
+        plain = replace(self.options, values=False, shapes=False, color_by=None, highlight=None, fit="shared")
+        bare = _Figure(self.output, self.start, plain, gradient=True)
         return Story(bare.unfolded, bare.diagram(FORWARD, gradient=False), bare.diagram(BACKWARD, gradient=True))
 
     def _legend(self, labels: Labels, gradient: bool) -> str:
@@ -200,7 +208,7 @@ class _Figure:
         )  # fmt: skip
         return total, Node(its_id, "Σ", "sum", "Σ", x=lane.x, y=lane.y, tooltip=over, faint=faint)
 
-    def _look(self, *places: Place) -> dict[str, bool]:
+    def _look(self, *places: Place) -> dict[str, Any]:
         """The look of what joins these places: bold on the way of the highlighted term, and faint beside it."""
         lit = None if self.lit is None else self.lit.issuperset(places)
         return {"bold": lit is True, "faint": lit is False}
@@ -217,7 +225,7 @@ class _Figure:
     def _note(self, of: Place | Tensor, gradient: bool) -> str:
         """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
         is_total = isinstance(of, Tensor)
-        x, kind = (of, "parameter") if is_total else (of.tensor, of.kind)
+        x, kind = (of, "parameter") if isinstance(of, Tensor) else (of.tensor, of.kind)
         if kind == "elided" or is_number(x):
             return ""
         whole = gradient and kind == "parameter" and (is_total or x not in self.unfolded.shared)
@@ -241,9 +249,9 @@ class _Figure:
             raise ValueError(f"{call}: it is a term of the gradient of one output, not of several")
         is_brief, reading = unfolded.level == "states", unfolded.notation.order == "reading"
         through = {x for p in unfolded.places for x in unfolded.parts(p)} if is_brief else None
-        of = *unfolded.outputs, parameter, unfolded.notation
+        (output,), notation = unfolded.outputs, unfolded.notation
         try:
-            terms = [expansion(*of, setting, step, through)[0] for setting in (PLAIN, MARKUP)]
+            terms = [expansion(output, parameter, notation, s, step, through)[0] for s in (PLAIN, MARKUP)]
         except ValueError as error:
             said = str(error).removeprefix("expansion: ").removeprefix("contributions(loss, parameter): ")
             raise ValueError(f"{call}: {said}") from None
@@ -259,7 +267,7 @@ class _Figure:
                 self.lit.add(link.target)
 
 
-def _loop(state: Place, start: Place, back: int, curve: tuple, middle: tuple) -> Edge:
+def _loop(state: Place, start: Place, back: float, curve: tuple, middle: tuple) -> Edge:
     """The line of a rolled graph from a state to where a later step starts from it."""
     before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
     markup = f"<I>t</I>{before}<I>t</I>"

@@ -2,7 +2,7 @@
 
     config.json      the settings
     metrics.csv      a line for every epoch
-    model.npz        the best parameters, with the scaling or the alphabet, as `tg.load` and `load_run` read them
+    model.npz        the parameters, and what is `known` of the data: their scaling, or the alphabet; see `load_run`
     checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator
     summary.json, loss.svg, prediction.svg, their numbers as CSV, and of a text sample.txt: the results
 

@@ -141,7 +141,7 @@ def load_run(folder: str | os.PathLike) -> TrainedRun:
     folder = Path(folder)
     settings = read_settings(folder)
     try:
-        alphabet = exchange.read_arrays(folder / MODEL, None, {"alphabet"}).get("alphabet", np.zeros(1))
+        alphabet = exchange.read_arrays(folder / MODEL, None, {"known"}).get("known", np.zeros(1))
         width = alphabet.size if settings.is_text else settings.horizon
         net = Forecaster(settings, width, np.random.default_rng(0))
         exchange.load(folder / MODEL, net)

@@ -52,8 +52,8 @@ class Forecaster(nn.Module):
         settings: the kind of data and cell, and the sizes. width: K, the length of a forecast; of a text that of x(t).
 
     Attributes:
-        scaling: of a series, the mean and the deviation of each input and of what is forecast, (2, D + 1).
-        alphabet: of a text, the codes of its characters, (K,). Either is saved with the parameters, and not learnt.
+        known: what its data are read with, saved with the parameters and not learnt: the mean and the deviation of each
+            input and of the series, (2, D + 1), or the codes of a text's characters, (K,).
     """
 
     def __init__(self, settings: Settings, width: int, rng: np.random.Generator):
@@ -66,16 +66,10 @@ class Forecaster(nn.Module):
         self.readout = nn.Linear(settings.hidden, width, rng=rng)
         for parameter in self.parameters():
             parameter.data = parameter.value.astype(settings.dtype)
-        self.settings, self.kept = settings, "alphabet" if settings.is_text else "scaling"
-        setattr(self, self.kept, nn.Parameter(np.zeros(width if settings.is_text else (2, inputs + 1))))
+        self.settings, self.known = settings, nn.Parameter(np.zeros(width if settings.is_text else (2, inputs + 1)))
         self.known.requires_grad = False
         among = not settings.is_text and settings.column in (columns[:-1] or columns)
         self._level = columns.index(settings.column) if among else None
-
-    @property
-    def known(self) -> Tensor:
-        """The scaling, or the alphabet."""
-        return getattr(self, self.kept)
 
     def __call__(self, xs: Any, state: Any = None, mask: Any = None) -> tuple[Tensor, Any]:
         """The forecasts after each step, (T, B, K) for xs (T, B, D), and the state after the last.

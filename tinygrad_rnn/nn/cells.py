@@ -6,7 +6,7 @@ gates too. The plain cell is built of the five nodes of Fig. 7-5; a gated one ha
 primitive `affine`, since keeping what lies in between would take a sixth more time.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
@@ -23,14 +23,22 @@ from tinygrad_rnn.tensor import Tensor, as_tensor
 
 NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}
 
-State = Tensor | tuple[Tensor, ...]
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # with a default, as Python has it from 3.13 on
+
+    State = TypeVar("State", default=Tensor)
+    AnyCell = TypeVar("AnyCell", bound="Cell[Any]", default="Cell[Any]", covariant=True)
+else:
+    from typing import TypeVar
+
+    State, AnyCell = TypeVar("State"), TypeVar("AnyCell")
 
 X = Letter("x")  # a sequence is no net's own, and carries no name
 
 _step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  # looked up once, not at every step
 
 
-class Cell(Module):
+class Cell(Module, Generic[State]):
     """The base of cells: it names what goes in and comes out, counts the steps, checks shapes, and says where it is.
 
     A cell of one's own says what its state is made of, which gates it has, and its equations in `step`:
@@ -79,13 +87,17 @@ class Cell(Module):
             self.add_parameter("U" + gate, init.orthogonal(rng, H))
             self.add_parameter("b" + gate, np.zeros(H) if bias else None)
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Tensor: ...  # a parameter: their letters come from the gates
+
     def add_parameter(self, letter: str, data: np.ndarray | None) -> None:
         """Set the attribute of this letter to a parameter that is called so, or to None."""
         setattr(self, letter, None if data is None else Parameter(data, name=self.letters[letter]))
 
-    def step(self, x: Tensor, *state: Tensor) -> State:
+    def step(self, x: Tensor, *state: Any, **_: Any) -> State:
         """The equations of one step: the next state, from x(t) and the parts of the state of step t-1."""
-        t, _ = _step_and_layer()
+        t = _step_and_layer()[0]
         raise NotImplementedError(f"{self._where(t)}: a cell states its equations in a method step(x, *state)")
 
     def __call__(self, x: Any, state: Any = None, step: int | None = None) -> State:
@@ -151,7 +163,7 @@ class Cell(Module):
         if x.name is None:
             x.name, x.step = X, t
         _set_step_and_layer((t, self.layer))
-        after = self.step(x, *before)
+        after: Any = self.step(x, *before)
         parts = after if type(after) is tuple and after else (after,)
         complete, shape = len(parts) == len(before), before[0].value.shape  # that of all parts
         for name, part in zip(self.state_names, parts):  # noqa: B905
@@ -175,7 +187,7 @@ class Cell(Module):
         return ShapeError(f"{self._where(t)}: {what} has shape {shape}, expected {expected}")
 
 
-class RNNCell(Cell):
+class RNNCell(Cell[Tensor]):
     """The plain recurrent cell, node by node as in Fig. 7-5 (interdb 7.2.2):
 
         ĥ(t) = W x(t) + U h(t-1) + b,   h(t) = f(ĥ(t))
@@ -191,6 +203,10 @@ class RNNCell(Cell):
         W: (H, D), Glorot. U: (H, H), orthogonal. b: (H,), zeros, or None.
     """
 
+    W: Tensor
+    U: Tensor
+    b: Tensor | None
+
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", **options: Any):
         super().__init__(input_size, hidden_size, **options)
         self.nonlinearity = one_of("RNNCell", "nonlinearity", nonlinearity, NONLINEARITIES)
@@ -204,7 +220,7 @@ class RNNCell(Cell):
         return NONLINEARITIES[self.nonlinearity](h_hat)
 
 
-class LSTMCell(Cell):
+class LSTMCell(Cell[tuple[Tensor, Tensor]]):
     """Long short-term memory, with PyTorch's equations and the gates in PyTorch's order i, f, g, o:
 
         i(t) = σ(W_i x(t) + U_i h(t-1) + b_i)         f(t), o(t) likewise
@@ -245,7 +261,7 @@ class LSTMCell(Cell):
         return h, c
 
 
-class GRUCell(Cell):
+class GRUCell(Cell[Tensor]):
     """The gated recurrent unit, with PyTorch's equations (Cho et al. 2014; here r is inside, after U_n):
 
         r(t) = σ(W_r x(t) + U_r h(t-1) + b_r)         z(t) likewise
@@ -276,7 +292,7 @@ class GRUCell(Cell):
         return lerp(n, h, z)
 
 
-def joined(parts: tuple[Tensor, ...]) -> State:
+def joined(parts: tuple[Tensor, ...]) -> Any:
     """The state of these parts; one part alone is the state itself."""
     return parts if len(parts) > 1 else parts[0]
 

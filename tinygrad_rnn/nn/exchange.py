@@ -76,7 +76,7 @@ def read_arrays(
         except Exception as error:  # a broken file makes these libraries raise nearly anything
             raise ValueError("it is broken, or no file that `save` has written") from error
     if size > most:
-        raise ValueError(f"it unpacks to {size:,} bytes, most of them {max(sizes, key=sizes.get)}")
+        raise ValueError(f"it unpacks to {size:,} bytes, most of them {max(sizes, key=sizes.__getitem__)}")
     if expected is not None:
         fixed = {name: array for name, array in arrays.items() if name not in varying}
         refuse_differences("load_state_dict", fixed, expected)

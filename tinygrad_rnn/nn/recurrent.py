@@ -1,7 +1,9 @@
 """Recurrent nets: cells applied step by step through time, layer upon layer."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 
@@ -9,14 +11,14 @@ from tinygrad_rnn.checks import instance, one_of, whole
 from tinygrad_rnn.context import step_and_layer, time_step
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import concatenate, where
-from tinygrad_rnn.naming import label, last_step
+from tinygrad_rnn.naming import last_step
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell, State, joined
+from tinygrad_rnn.nn.cells import AnyCell, Cell, GRUCell, LSTMCell, RNNCell, State, joined
 from tinygrad_rnn.nn.module import Letters, Module
 from tinygrad_rnn.tensor import Tensor, as_tensor
 
 
-class Recurrent(Module):
+class Recurrent(Module, Generic[AnyCell]):
     """A net of cells, applied step by step through time, layer upon layer; `RNN`, `LSTM` and `GRU` are those of theirs.
 
     Args:
@@ -32,8 +34,8 @@ class Recurrent(Module):
     """
 
     def __init__(
-        self, cell_class: type[Cell], input_size: int, hidden_size: int, num_layers: int = 1, *, rng: init.Rng = None,
-        reverse: bool = False, name: str | None = None, **options: Any,
+        self, cell_class: type[AnyCell], input_size: int, hidden_size: int, num_layers: int = 1, *,
+        rng: init.Rng = None, reverse: bool = False, name: str | None = None, **options: Any,
     ):  # fmt: skip
         call = type(self).__name__
         if not isinstance(cell_class, type) or not issubclass(cell_class, Cell):
@@ -43,14 +45,16 @@ class Recurrent(Module):
         self.reverse = one_of(call, "reverse", reverse, (True, False))
         options |= {"rng": np.random.default_rng(rng)} | ({} if name is None else {"name": name})
         sizes = [input_size] + [hidden_size] * (layers - 1)
-        self.cells = [cell_class(size, hidden_size, **options) for size in sizes]
+        self.cells: list[AnyCell] = [cell_class(size, hidden_size, **options) for size in sizes]
         for layer, cell in enumerate(self.cells, 1):
             if layers > 1:
                 cell.layer = layer
                 for parameter in cell.parameters():
                     parameter.layer = layer
 
-    def __call__(self, xs: Any, state: Sequence | None = None, lengths: Any = None) -> tuple[list[Tensor], list[State]]:
+    def __call__(
+        self: Recurrent[Cell[State]], xs: Any, state: Sequence | None = None, lengths: Any = None
+    ) -> tuple[list[Tensor], list[State]]:
         """Unroll over a sequence.
 
         Args:
@@ -104,7 +108,7 @@ class Recurrent(Module):
         return hs[::stride], list(map(joined, states))
 
 
-class RNN(Recurrent):
+class RNN(Recurrent[RNNCell]):
     """The plain recurrent net: `RNNCell` unrolled through time (interdb 7.2.2).
 
     Args:
@@ -116,7 +120,7 @@ class RNN(Recurrent):
         super().__init__(RNNCell, input_size, hidden_size, num_layers, **options)
 
 
-class LSTM(Recurrent):
+class LSTM(Recurrent[LSTMCell]):
     """`LSTMCell` unrolled through time; each layer's state is a pair (h, c).
 
     Args:
@@ -128,7 +132,7 @@ class LSTM(Recurrent):
         super().__init__(LSTMCell, input_size, hidden_size, num_layers, **options)
 
 
-class GRU(Recurrent):
+class GRU(Recurrent[GRUCell]):
     """`GRUCell` unrolled through time.
 
     Args:
@@ -139,7 +143,7 @@ class GRU(Recurrent):
         super().__init__(GRUCell, input_size, hidden_size, num_layers, **options)
 
 
-class Bidirectional(Module):
+class Bidirectional(Module, Generic[AnyCell]):
     """Two nets over the same steps, one of which runs backward through time (Schuster and Paliwal 1997).
 
         net = Bidirectional(LSTM(2, 3, name="forth"), LSTM(2, 3, reverse=True, name="back"))
@@ -151,14 +155,16 @@ class Bidirectional(Module):
         TypeError: not a net. ValueError: nets of other directions.
     """
 
-    def __init__(self, forth: Recurrent, back: Recurrent):
+    def __init__(self, forth: Recurrent[AnyCell], back: Recurrent[AnyCell]):
         for net in (forth, back):
             instance("Bidirectional(forth, back)", net, Recurrent, "a recurrent net")
         if forth.reverse or not back.reverse:
             raise ValueError("Bidirectional(forth, back): the second net, and only that, is one with reverse=True")
         self.forth, self.back = forth, back
 
-    def __call__(self, xs: Any, state: Sequence | None = None, lengths: Any = None) -> tuple[list[Tensor], tuple]:
+    def __call__(
+        self: Bidirectional[Cell[State]], xs: Any, state: Sequence | None = None, lengths: Any = None
+    ) -> tuple[list[Tensor], tuple[list[State], list[State]]]:
         """Unroll both nets over a sequence, as `Recurrent` does.
 
         Args:
@@ -188,8 +194,9 @@ def _unless_ended(running: Tensor, after: tuple[Tensor, ...], before: tuple[Tens
     parts = []
     for part, former in zip(after, before, strict=True):
         if part is not former:  # one node of a step has the name: that which the next step takes
-            name, part.name = part.name, None
-            part = label(where(running, part, former), name)
+            unless_ended = where(running, part, former)
+            unless_ended.name, part.name = part.name, None
+            part = unless_ended
         parts.append(part)
     return tuple(parts)
 

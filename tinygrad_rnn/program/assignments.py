@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, number_text, to_define
 from tinygrad_rnn.program.graph import Node
@@ -24,7 +25,7 @@ from tinygrad_rnn.program.schedule import Schedule
 _LONGEST_NAME = 40
 _SHORT = 3  # characters of a name that is made plural to tell it from another
 
-_RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "t", "T"}
+_RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "forward", "t", "T"}
 
 
 @dataclass(eq=False)
@@ -65,14 +66,17 @@ class Assignments:
     """The lines of the program, forward and backward, in the order of execution.
 
     Attributes:
-        lines: all of them. ref: the variable that each node is. arguments: the leaves that are given.
+        lines: all of them. ref: the variable that each node is. arguments: their names, with the leaves in each.
         zeros: what the variables that are sums start as. returned: the variables that are the outputs.
-        definitions: the texts of functions that NumPy lacks.
+        definitions: the texts of functions that NumPy lacks. letters: the names of the forward pass, as in equations.
     """
 
     def __init__(self, schedule: Schedule):
         self.schedule, trace = schedule, schedule.trace
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
+        made = [node for node in schedule.live if node in schedule.forward]
+        order = sorted(dict.fromkeys(x for node in made for x in (*node.inputs, node)), key=lambda x: not x.is_leaf)
+        self.letters = Names(order)
         self.taken: set[str] = set(_RESERVED)
         self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one
         self.named: dict[int | None, str] = {}  # these names, by when a node was born
@@ -81,16 +85,25 @@ class Assignments:
         for node in schedule.live:
             called |= dict.fromkeys(to_define(schedule.expressions[node]), node.primitive.name)
         self.helpers, self.definitions = helpers(called, self._new)
-        leaves = [*zip(trace.graph.inputs, trace.input_names, strict=True)]
-        leaves += [(x, self._lettered(x, "parameter")) for x in trace.graph.parameters]
-        self.ref: dict[Node, Ref] = {x: Ref(self._new(name)) for x, name in leaves}
-        self.arguments = list(self.ref)
-
+        given: dict[tuple[str, Node | None], list[Node]] = defaultdict(list)
+        for x, (name, number) in zip(trace.graph.inputs, trace.places, strict=True):
+            given[name, x if number is None else None].append(x)
+        given |= {(self._lettered(x, "parameter"), x): [x] for x in trace.graph.parameters}
+        self.arguments = {self._new(name): nodes for (name, _), nodes in given.items()}
+        self.ref: dict[Node, Ref] = {}
         self.lines: list[Assignment] = []
+        for (argument, nodes), (_, alone) in zip(self.arguments.items(), given, strict=True):
+            if alone is not None:
+                self.ref[alone] = Ref(argument)
+                continue
+            part = self._new(argument.removesuffix("s"), stepped=True)  # of a list: as a rule, one for each step
+            self.lines.append(Assignment([Ref(part), f" = dict(enumerate({argument}, 1))"], None, True))
+            self.ref |= {x: Ref(part, i) for i, x in enumerate(nodes, 1)}
         self.zeros: dict[str, str] = {}
         self.gradient_of = dict(zip(schedule.outputs[1:], trace.wrt))  # noqa: B905 - further outputs follow
         for gradient, x in self.gradient_of.items():  # before others take the names
-            self.ref[gradient] = Ref(self._new(f"d{self.ref[x].name}"))
+            name, number = self.ref[x]
+            self.ref[gradient] = Ref(self._new(f"d{name}" if number is None else f"d{name}_{number}"))
         names = {(x.name, x.layer) for x in schedule.gathered if x.name is not None}
         alike = [x for x in schedule.lines if (x.name, x.layer) in names and not x.is_leaf]  # at other steps
         self.sums = {x: schedule.sums.get(x, [x]) for x in [*alike, *schedule.gathered]}
@@ -130,7 +143,9 @@ class Assignments:
         if isinstance(node.name, GradientName) and node.name.born in self.named:
             key = name = f"d{self.named[node.name.born]}"
         elif node.name is not None:
-            key, name = (node.name, node.layer), self._lettered(node)
+            net = None if node.step is None else self.letters.primes.get(node.born)  # the states of two nets
+            key = node.name, node.layer, net
+            name = self._lettered(node)
         else:
             key, name = (node.layer, *pattern(value)), self._word(node, value)
         family = key, self.seen[key, step], step is None  # where several are called the same at one step, each its own
@@ -142,7 +157,7 @@ class Assignments:
         return self.ref[node]
 
     def _word(self, node: Node, value: Sequence[Part]) -> str:
-        if node is self.schedule.outputs[0]:
+        if self.schedule.trace.wrt and node is self.schedule.outputs[0]:
             return "loss"
         if node in self.schedule.gathered and node in self.schedule.sums:
             return f"{value[0].name}_sum" if isinstance(value[0], Ref) and value[0].name else "total"

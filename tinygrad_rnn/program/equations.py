@@ -60,9 +60,7 @@ class Equations:
     def __init__(self, lines: Assignments, step_text: Callable[[int], str]):
         self.ref = lines.ref
         self.step_text = lambda step: step_text(step).replace(" - ", "−")
-        made = [node for node in lines.schedule.live if node in lines.schedule.forward]
-        order = sorted(dict.fromkeys(x for node in made for x in (*node.inputs, node)), key=lambda x: not x.is_leaf)
-        self.writer = _Writer(Names(order), self.ref, self.step_text)
+        order, self.writer = lines.letters.nodes, _Writer(lines.letters, self.ref, self.step_text)
         gradients = {line.node.name.born for line in lines.lines if _is_gradient(line)}
         # Those whose gradients have lines; an equation needs names.
         self.variables = {x.born: x for x in order if x.name is not None and x.born in gradients}

@@ -256,8 +256,7 @@ class Printer:
     def _index(self, index: Any) -> list[Part]:
         """An index as it stands in brackets."""
         if isinstance(index, tuple):
-            parts = _joined(map(self._index, index))
-            return [*parts, ","] if len(index) == 1 else parts or ["()"]
+            return _joined(map(self._index, index)) or ["()"]
         if isinstance(index, slice):
             ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
             return [":".join(ends if ends[2] else ends[:2])]

@@ -1,4 +1,4 @@
-"""compile: a function's loss and gradients as a program that makes no Tensor."""
+"""compile: what a function computes, or its loss and gradients, as a program that makes no Tensor."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ class Pass:
     _trace: Trace
 
     def tensors(self) -> list[Tensor]:
-        """The loss and the gradients as Tensors of this graph, on the example inputs: to be drawn, as any others."""
+        """The outputs as Tensors of this graph, on the example inputs: to be drawn, as any others."""
         return recorded(self._trace, self.graph)
 
     def __repr__(self) -> str:
@@ -53,8 +53,8 @@ class _Traced:
         for step in PASSES if optimize else ():
             before, graph = len(graph.nodes), step(graph)
             self.passes.append(Pass(step.__name__, before, len(graph.nodes), graph, of))
-        kept = range(1) if copy else range(1 + len(of.wrt_names))  # what a state becomes may be the next call's input
-        self.kernel: Kernel = buffered(graph, kept) if optimize else flat(graph)
+        gradients = range(1 if copy else 1 + len(of.wrt))  # what a state becomes may be the next call's input
+        self.kernel: Kernel = buffered(graph, gradients if of.wrt else ()) if optimize else flat(graph)
         dtypes = [x.dtype for x in of.graph.inputs]
         self.casts = dtypes if dtypes != [dtype for _, dtype in key[1:]] else []
 
@@ -74,9 +74,10 @@ class Program:
 
         loss, gradients = program(xs, targets)
 
-    The loss is a float, the gradients are arrays in the order of `wrt`, which are the caller's own. Parameters, and
-    other Tensors that the function reads and that were there before, are read at each call. If the function returns a
-    tuple, a loss and other things, these follow as arrays: `loss, gradients, state = program(xs, targets)`.
+    The loss is a float, the gradients are arrays in the order of `wrt`, which are the caller's own. If the function
+    returns a tuple, a loss and other things, these follow as arrays: `loss, gradients, state = program(xs, targets)`.
+    Without `wrt` a call returns what the function returns, with arrays in place of Tensors: `hs, state = program(xs)`.
+    Parameters, and other Tensors that the function reads and that were there before, are read at each call.
 
     Calls from several threads wait for each other. An array that another thread changes during a call is read as it is
     when its turn comes.
@@ -92,8 +93,8 @@ class Program:
         self._of = inputs_among(name_of(function), wrt, examples)
         self._first = self._newly_traced(_arrays_and_key(examples)[1], examples)
 
-    def __call__(self, *inputs: Any) -> tuple:
-        """The loss, the gradients, and what else the function returns.
+    def __call__(self, *inputs: Any) -> Any:
+        """The loss, the gradients, and what else the function returns; without `wrt`, what the function returns.
 
         Raises:
             ShapeError: other shapes or dtypes than the examples', or another value that decides, with retrace=False.
@@ -114,13 +115,20 @@ class Program:
                 results = traced.run(arrays)
             self._traced.remove(traced)
             self._traced.append(traced)
-            loss, count = results.pop(0).item(), len(self._wrt)
-            if traced.trace.extra is None:
-                return loss, results
-            return loss, results[:count], *rebuilt(traced.trace.extra, results[count:])
+            returned, count = traced.trace.returned, len(self._wrt)
+            if not count:
+                return rebuilt(returned, results)
+            loss = results.pop(0).item()
+            return (loss, results[:count], *rebuilt(returned, results[count:])) if returned else (loss, results)
 
     def backward(self, *inputs: Any) -> Any:
-        """Add the gradients to `.grad` of what they are of; return the loss, and what else the function returns."""
+        """Add the gradients to `.grad` of what they are of; return the loss, and what else the function returns.
+
+        Raises:
+            ValueError: there are no gradients, since the function was compiled without `wrt`.
+        """
+        if not self._wrt:
+            raise ValueError(f"program of {name_of(self._function)}: it has no gradients; compile(..., wrt=parameters)")
         with self._lock:
             loss, gradients, *extra = self(*inputs)
             for p, gradient in dict(zip(self._wrt, gradients, strict=True)).items():
@@ -177,13 +185,15 @@ class Program:
 
 
 def compile(
-    function: Callable, *examples: Any, wrt: Any, optimize: bool = True, retrace: bool = True, copy: bool = True
+    function: Callable, *examples: Any, wrt: Any = None, optimize: bool = True, retrace: bool = True, copy: bool = True
 ) -> Program:
-    """The loss that a function returns, and its gradients, as a program: NumPy calls one after the other, no Tensors.
+    """What a function computes, its gradients too if wanted, as a program: NumPy calls in turn, and no Tensors.
 
         program = tg.compile(lambda xs, Y: half_squared_error(readout(rnn(xs)[0][-1]), Y), xs, Y, wrt=parameters)
         loss, gradients = program(xs, Y)
         print(program.source)
+        predict = tg.compile(lambda xs: readout(rnn(xs)[0][-1]), xs)
+        y = predict(xs)
 
     The function is run on the examples, and everything it does with Tensors is recorded, the gradients too. The program
     does the same with other inputs; an index that is an input is read at each call. Where a value is read out, by an
@@ -196,12 +206,14 @@ def compile(
     since it draws random numbers, counts, or asks for the time.
 
     Args:
-        function: takes the inputs as Tensors and returns a scalar Tensor, or a tuple of one and other things.
+        function: takes the inputs as Tensors and returns, with `wrt`, a scalar Tensor, or a tuple of one and other
+            things; without, a Tensor, or lists, tuples and dicts with some.
         examples: arrays or Tensors, or lists, tuples and dicts of them; a list of numbers is an array. Other objects
             are passed on as they are; where a call has another one, or other shapes or dtypes, the function is traced
             again, and the last 8 traces are kept. What the function itself checks, it checks when it is traced.
         wrt: what the gradients are of: leaves that require a gradient, or a module. Where the loss does not depend on
-            one, its gradient is zero. An example that is among them stands for that input.
+            one, its gradient is zero. An example that is among them stands for that input. Without it the program
+            computes no gradients, and returns what the function returns.
         optimize: with the passes of `program.passes`, which change results by rounding only; without, bit for bit what
             the engine computes.
         retrace: whether other shapes, dtypes, values that are read out and surroundings are traced; otherwise they are
@@ -209,13 +221,14 @@ def compile(
         copy: whether gradients are the caller's own; otherwise the next call overwrites them.
 
     Raises:
-        ValueError: the function returns no scalar, its loss requires no gradient, it is not the same when run twice;
-            `wrt` is empty or holds what is no such leaf.
+        ValueError: with `wrt`, the function returns no scalar, or its loss requires no gradient; it is not the same
+            when run twice; `wrt` is empty or holds what is no such leaf.
         TypeError: it returns no Tensor, or does what is no part of a graph.
     """
     for name, flag in (("optimize", optimize), ("retrace", retrace), ("copy", copy)):
         instance(f"compile({name}={flag!r})", flag, bool, "True or False")
-    return Program(function, examples, parameters_of(name_of(function), wrt), optimize, retrace, copy)
+    of = [] if wrt is None else parameters_of(name_of(function), wrt)
+    return Program(function, examples, of, optimize, retrace, copy)
 
 
 def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:

@@ -1,9 +1,9 @@
-"""A function's loss and gradients as a graph: the function is run, and everything it does is kept.
+"""What a function computes, or its loss and gradients, as a graph: the function is run, and all it does is kept.
 
-It is run twice, and must do the same both times; then its gradients are found, on shapes alone. A trace holds all that
-was done with Tensors. A value that was read out may have decided about that: which way an `if` went, how often a loop
-ran. So each is a guard of the graph: a call in which it is another is none of this trace. What else may decide stands
-around the function, and is looked at before each call.
+It is run twice, and must do the same both times; then gradients are found, where they are wanted. A trace holds all
+that was done with Tensors. A value that was read out may have decided about that: which way an `if` went, how often a
+loop ran. So each is a guard of the graph: a call in which it is another is none of this trace. What else may decide
+stands around the function, and is looked at before each call.
 """
 
 import contextlib
@@ -36,69 +36,78 @@ class Trace:
     Attributes:
         graph: its outputs are the loss, the gradients, and the arrays of what else the function returns.
         parameters: the Tensors whose values the graph's parameters are read from at each call.
-        input_names: what the function calls its inputs: xs, or state_1 for a part of one.
-        wrt_names, wrt: what the gradients are of, and its leaves.
-        extra: what else the function returns, as `containers.flattened` has it.
+        places: where the graph's inputs stand: the name of an argument, and the number of one in a list, from 1.
+        wrt_names, wrt: what the gradients are of, and its leaves; nothing where only results are wanted.
+        returned: what the function returns, but for a loss, as `containers.flattened` has it.
         examples: the inputs that the function was run on. surroundings: what it found around it.
     """
 
     graph: Graph
     parameters: tuple[Tensor, ...]
-    input_names: tuple[str, ...]
+    places: tuple[tuple[str, int | None], ...]
     wrt_names: tuple[str, ...]
     wrt: tuple[Node, ...]
-    extra: Any
+    returned: Any
     examples: tuple[np.ndarray, ...]
     surroundings: Surroundings
 
 
-def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int]) -> Trace:
+def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()) -> Trace:
     """Run a function on example inputs, and its gradients, and return the graph of both.
 
     Args:
-        of: what the gradients are of: Tensors, or the numbers of inputs.
+        of: what the gradients are of: Tensors, or the numbers of inputs; without any, there is no loss.
 
     Raises:
-        TypeError, ValueError: it returns no scalar Tensor that depends on parameters, or is not the same each time.
+        TypeError, ValueError: it returns no Tensor, or no scalar one that depends on parameters where gradients are
+            wanted; or it is not the same each time.
     """
     name = name_of(function)
     instance("compile(function, ...)", function, Callable, "a function of the inputs")
     leaves_the_graph("a program", "call the function that it is made of")
-    if not recording.get():
-        raise ValueError(f"compile({name}): inside no_grad() nothing is recorded")
+    if of and not recording.get():
+        raise ValueError(f"compile({name}): inside no_grad() no gradient is recorded")
     leaves, structure = flattened(inputs)
     given = [Tensor(bare(x), isinstance(x, Tensor) and x.requires_grad) for x in leaves]
     wrt = [given[p] if isinstance(p, int) else p for p in inputs_among(name, of, inputs)]
     for p in wrt:
         p.requires_grad = True
 
-    first, run = Recorder(), partial(_outputs, name, function, structure)
+    first, run = Recorder(), partial(_outputs, name, function, structure, bool(wrt))
     with temporarily(observer, first):
         outputs, returned = run(given)
     surroundings = Surroundings(function, structure)
     SecondRun(name, first).check(run, given, outputs)
-    with temporarily(observer, first), np.errstate(all="ignore"):
-        outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
+    if wrt:
+        with temporarily(observer, first), np.errstate(all="ignore"):
+            outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
     graph, parameters, of_wrt = _graph(outputs, given, wrt, first)
     surroundings.settle(name, partial(_looked_at, parameters))
 
-    input_names = _input_names(function, inputs)
-    names = dict(zip(given, input_names, strict=True))
+    places = _places(function, inputs)
+    names = dict(zip(given, _names(places), strict=True))
     wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(wrt, 1))
     examples = tuple(x.value for x in given)
-    return Trace(graph, parameters, input_names, wrt_names, of_wrt, returned or None, examples, surroundings)
+    return Trace(graph, parameters, places, wrt_names, of_wrt, returned, examples, surroundings)
 
 
-def _outputs(name: str, function: Callable, structure: Any, given: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
-    """The loss that a function returns, and the arrays of what else it does; and the structure of that."""
+def _outputs(
+    name: str, function: Callable, structure: Any, has_loss: bool, given: Sequence[Tensor]
+) -> tuple[list[Tensor], Any]:
+    """The loss, if there is one, and the arrays of what else a function returns; and the structure of these."""
     result = function(*rebuilt(structure, given))
-    loss, *extra = result if isinstance(result, tuple) and result else (result,)
+    if not has_loss:
+        arrays, returned = flattened(result)
+        if not any(isinstance(x, Tensor) for x in arrays):
+            raise TypeError(f"compile({name}): it returns no Tensor, but {result!r}")
+        return [*map(as_tensor, arrays)], returned
+    loss, *others = result if isinstance(result, tuple) and result else (result,)
     if instance(f"compile({name}): its loss", loss, Tensor, "a scalar Tensor").size != 1:
         raise ValueError(f"compile({name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()")
     if not loss.requires_grad:
         raise ValueError(f"compile({name}): its loss depends on nothing that requires a gradient")
-    others, returned = flattened(tuple(extra))
-    return [loss, *map(as_tensor, others)], returned
+    arrays, returned = flattened(tuple(others))
+    return [loss, *map(as_tensor, arrays)], returned
 
 
 def _graph(
@@ -131,7 +140,7 @@ def _looked_at(parameters: Sequence[Tensor]) -> list[Any]:
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     """The outputs of a graph, made of a trace, as Tensors that were recorded on the example inputs."""
     tensors: dict[Node, Tensor] = dict(zip(graph.parameters, of.parameters, strict=True))
-    for x, name, value in zip(graph.inputs, of.input_names, of.examples, strict=True):
+    for x, name, value in zip(graph.inputs, _names(of.places), of.examples, strict=True):
         tensors[x] = Tensor(value, name=name)
     with temporarily(observer, Recorder()):
         for x in depth_first(graph.outputs):
@@ -173,13 +182,22 @@ def name_of(function: Callable) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _input_names(function: Callable, inputs: tuple) -> tuple[str, ...]:
-    """xs, Y, ... as the function has it; with a number after it for a part."""
+def _names(places: Iterable[tuple[str, int | None]]) -> list[str]:
+    """The name of each input: xs, or xs_1 for one in a list."""
+    return [name if number is None else f"{name}_{number}" for name, number in places]
+
+
+def _places(function: Callable, inputs: tuple) -> tuple[tuple[str, int | None], ...]:
+    """The place of each array in the inputs: the name as the function has it, and a number for one in a list."""
     names = []
     with contextlib.suppress(TypeError, ValueError):
         names += inspect.signature(function).parameters
     names += [f"input_{i}" for i in range(len(names) + 1, len(inputs) + 1)]
     found = []
     for name, value in zip(names, inputs, strict=False):
-        found += [name] if is_array(value) else [f"{name}_{i}" for i, _ in enumerate(flattened(value)[0], 1)]
+        parts, is_list = flattened(value)[0], isinstance(value, (list, tuple)) and all(map(is_array, value))
+        if is_array(value):
+            found.append((name, None))
+        else:
+            found += [(name, i) if is_list else (f"{name}_{i}", None) for i, _ in enumerate(parts, 1)]
     return tuple(found)
