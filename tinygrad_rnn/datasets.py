@@ -183,10 +183,7 @@ def _index(name: str, header: list, column: str | None) -> int:
         raise ValueError(f"{name}: the file is empty")
     if column is None and len(header) == 1:
         if math.isfinite(_number(header[0], ".")):
-            held = f"the first line is {header[0][:SHOWN]!r}"
-            raise ValueError(
-                f"{name}: {held}; a header line is needed, the name of the column, or its number, column 1"
-            )
+            raise ValueError(f"{name}: the first line is {header[0][:SHOWN]!r}; a header line is needed, or column 1")
         return 0
     if (count := header.count(column)) == 1:
         return header.index(column)

@@ -233,8 +233,7 @@ def columns(
     if isinstance(name, str) and name in SERIES:
         return datasets.series(name)[None], None
     if source is settings.data and not settings.is_file:
-        wanted = "sunspots, sine, topics, or a file whose name ends in .csv or .txt or .tsv, is needed"
-        raise ValueError(f"data={name!r}: {wanted}; or 'table', and train(settings, data=...)")
+        raise ValueError(f"data={name!r}: sunspots, sine, topics, or a file whose name ends in .csv or .txt is needed")
     if isinstance(source, (str, os.PathLike, Mapping)) or hasattr(source, "columns"):
         how = settings.missing, settings.encoding, settings.decimal
         values, ids = datasets.read_table(source, names, settings.lengths, *how)

@@ -170,13 +170,10 @@ def write_results(out: Path, training: Training) -> None:
     data, settings, net = training.data, training.settings, training.best
     losses, outputs, rows = net.evaluate(data, data.first, len(data.sequence))
     write_json(out / "summary.json", training.summary().as_dict())
-    history = dict(zip(Epoch._fields, zip(*training.epochs, strict=True), strict=True))
-    lines = {"training": history["training_loss"], "held out": history["held_out_loss"]}
-    if settings.validation is not None:
-        lines["validation"] = history["validation_loss"]
-    lines = {label: np.multiply(losses, data.scale) for label, losses in lines.items()}
-    title = f"{Path(settings.data).name}, {settings.cell}"
-    plots.curves(out / "loss.svg", title, ("epoch", history["epoch"]), data.unit, lines, log=not settings.is_text)
+    fields = ("training_loss", "held_out_loss", "validation_loss")[: 2 if settings.validation is None else 3]
+    lines = {x[:-5].replace("_", " "): [data.scale * getattr(epoch, x) for epoch in training.epochs] for x in fields}
+    title, x = f"{Path(settings.data).name}, {settings.cell}", ("epoch", [epoch.epoch for epoch in training.epochs])
+    plots.curves(out / "loss.svg", title, x, data.unit, lines, log=not settings.is_text)
     if settings.is_text:
         before = "".join(data.alphabet[k] for k in data.sequence[data.first - settings.window : data.first])
         sample = TrainedRun(settings, net, training.epochs).sample(before, LENGTH, rng=settings.seed)

@@ -138,30 +138,21 @@ class Settings:
     layers: int = option(1, "cells on each other", least=1, most=10**4)
     hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=10**6)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
-    batch: int = _by_data(
-        32, 32, "windows of an update; with truncate, parts of the data, of a series 1 by default", least=1
-    )
+    batch: int = _by_data(32, 32, "windows of an update; with truncate parts of the data, of a series 1", least=1)
     epochs: int = _by_data(100, 6, "times through the data", least=1)
     validation: float | None = option(
-        None, "the share of what is not held out that chooses the best epoch (default: 0.2 with patience, else none)",
-        least=0.01, most=0.5,
-    )  # fmt: skip
-    patience: int | None = option(None, "stop after so many epochs in which validation gets no better", least=1)
-    lr: float = _by_data(0.01, 0.005, "learning rate")
-    schedule: str | None = option(
-        None,
-        "of lr over all updates: cosine, down to 0; step, a tenth after half, and after ¾",
-        choices=("cosine", "step"),
+        None, "the share to choose the best epoch by (with patience: 0.2)", least=0.01, most=0.5
     )
+    patience: int | None = option(None, "stop after so many epochs that validation found no better", least=1)
+    lr: float = _by_data(0.01, 0.005, "learning rate")
+    schedule: str | None = option(None, "of lr: down to 0; a tenth after each third", choices=("cosine", "step"))
     dropout: float = option(0.0, "the chance of each element of a state to be 0 for the readout", least=0.0, most=0.9)
     weight_decay: float = _by_data(0.002, 0.0, "λ: ½ λ Σ p² over all parameters is added to the loss", least=0.0)
     optimizer: str = option("adam", "how parameters are updated", choices=("adam", "adamw", "rmsprop", "sgd"))
     momentum: float = option(0.0, "of sgd", least=0.0, of=("optimizer", "sgd"))
     clip_norm: float | None = option(1.0, "largest norm of the gradient; none for no limit")
     clip_value: float | None = option(None, "largest element of the gradient, after clip_norm")
-    truncate: int | None = option(
-        None, "carry the state, and cut the gradient every so many steps, the window", least=1
-    )
+    truncate: int | None = option(None, "carry the state, and cut the gradient every so many steps", least=1)
     seed: int = option(0, "of the weights and of the order of the windows", least=0, most=1e300)
     dtype: str = option("float64", "of all numbers", choices=("float64", "float32"))
 
