@@ -334,7 +334,7 @@ def test_every_setting_is_an_option(capsys, tmp_path):
         (["--truncate", "5", "--window", "9"], "truncate=5 carries the state"),
         (["--truncate", "5", "--batch", "90"], "batch=90: parts of 2 values are too short for truncate=5"),
         (["--data", "prices"], "data='prices': sunspots, sine, topics, or a file"),
-        (["--data", "table"], "goes with Settings(data='table')"),
+        (["--data", "table"], "Settings(data='table') and train(settings, data=...) go together"),
         (["--schedule", "linear"], "schedule='linear': not one of 'cosine', 'step'"),
         (["--dropout", "1"], "dropout=1.0: a number from 0 to 0.9 is needed"),
         (["--validation", "0.9"], "validation=0.9: a number from 0.01 to 0.5 is needed"),

@@ -76,7 +76,7 @@ def train(
         raise ValueError("train(resume=True): out, the folder of the run to go on with, is needed")
     instance("train(settings)", settings, Settings, "tg.experiments.Settings(...)")
     if (data is not None) != (settings.data == "table"):
-        raise ValueError(f"train(data=...) goes with Settings(data='table'), and not with data={settings.data!r}")
+        raise ValueError(f"data={settings.data!r}: Settings(data='table') and train(settings, data=...) go together")
     training = Training(settings.seen_from(Path.cwd()), data)
     if out is None:
         training.train(progress)

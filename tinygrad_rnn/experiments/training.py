@@ -188,9 +188,8 @@ class Training:
     @property
     def ended(self) -> bool:
         """True if there is nothing left to do: all epochs have been gone through, or patience is at an end."""
-        done, patience = len(self.epochs), self.settings.patience
-        waited = patience is not None and done > 0 and done - self.chosen.epoch >= patience
-        return waited or done >= self.settings.epochs
+        done, patience = len(self.epochs), self.settings.patience or math.inf
+        return done >= self.settings.epochs or (done > 0 and done - self.chosen.epoch >= patience)
 
     def batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """For every update of an epoch the rows at which its windows start, (B,)."""
@@ -244,17 +243,18 @@ class Training:
             state = None if self.settings.truncate is None else after
             if len(losses) < self.updates:
                 tell(before + len(losses))
-        held_out = _finite("held-out loss", self.tested(data.first, len(data.sequence)))
-        validation = math.nan if self.best is self.net else self.tested(data.learnt, data.first)
+        held_out = self.tested("held-out loss", data.first, len(data.sequence))
+        validates = self.best is not self.net
+        validation = self.tested("validation loss", data.learnt, data.first) if validates else math.nan
         seconds = time.perf_counter() - began + (self.epochs[-1].seconds if self.epochs else 0.0)
         loss, norm = float(np.average(losses, weights=sizes)), float(np.mean(norms))
         self.epochs.append(Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3), validation))
-        if self.best is not self.net and self.chosen is self.epochs[-1]:
+        if validates and self.chosen is self.epochs[-1]:
             self.best.load_state_dict(self.net.state_dict())
 
-    def tested(self, begin: int, end: int) -> float:
+    def tested(self, what: str, begin: int, end: int) -> float:
         """The mean loss on some of the rows."""
-        return float(np.mean(self.net.evaluate(self.data, begin, end)[0]))
+        return _finite(what, float(np.mean(self.net.evaluate(self.data, begin, end)[0])))
 
     def dropped(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """A mask of the states of windows (T, B): 0 where they are dropped out, and 1 / (1 - dropout) elsewhere."""
