@@ -137,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     forecast.add_argument("folder", metavar="RUN", help="the folder of the run, as `train --out` names it")
     known = {"metavar": "FILE", "default": argparse.SUPPRESS}
     forecast.add_argument("--data", help="a series with the same columns (default: that of the run)", **known)
-    add_options(forecast, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
+    written = forecast.add_argument_group("how the file is written, if not as that of the run")
+    add_options(written, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
     forecast.add_argument("--steps", type=int, metavar="N", help="how many (default: the horizon of the run)")
     forecast.add_argument("-o", "--out", type=Path, metavar="FILE.csv", help="where they go, with a figure beside them")
 
