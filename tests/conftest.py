@@ -3,3 +3,6 @@ def pytest_addoption(parser, pluginmanager):
     if not pluginmanager.hasplugin("xdist"):
         for option in ("--numprocesses", "--maxprocesses", "--dist"):
             parser.addoption(option)
+
+
+collect_ignore = ["user_scripts"]  # scripts, which test_types.py runs

@@ -523,7 +523,7 @@ def sort(x: Any, axis: int | None = -1, kind: Any = None, stable: Any = None) ->
     """The elements in ascending order along an axis, or all in one row; `kind` and `stable` make no difference."""
     x, axis = (ravel(x), -1) if axis is None else (_fits(as_tensor(x), np.sort, axis), axis)
     index = list(np.ogrid[tuple(map(slice, x.shape))])
-    index[axis] = np.argsort(x, axis)
+    index[axis] = x.argsort(axis)
     return x[tuple(index)]
 
 
@@ -595,10 +595,10 @@ def primitive(
         except (ValueError, LookupError) as error:
             known = f"the arguments {', '.join(names)} stand in braces, and nothing else does"
             raise ValueError(f"{call}: in {text!r}, {known}: {error}") from error
-    vjps, is_view = [_checked(call, i, vjp) for i, vjp in enumerate(vjps)], not row.by_element
+    vjps = [_checked(call, i, vjp) for i, vjp in enumerate(vjps)]
     by_element = row.by_element if by_element is None else by_element
     code = code and re.sub(r"\{(\w+)\}", r"\1", code)
-    row = dataclasses.replace(row, vjps=vjps, is_view=is_view, by_element=by_element, code=code)
+    row = dataclasses.replace(row, vjps=vjps, is_view=not row.by_element, by_element=by_element, code=code)
     is_compared = code is None
 
     def function(*arguments: Any) -> Tensor:
@@ -657,13 +657,6 @@ NUMPY_FUNCTIONS |= {
 
 # Methods: the same functions, with the Tensor as their first argument.
 
-for _function in (
-    abs, clip, cumprod, cumsum, diagonal, dot, exp, log, log_softmax, matmul, max, mean, min, norm, prod, ravel, relu,
-    repeat, sigmoid, softmax, sqrt, square, squeeze, std, sum, swapaxes, take, tanh, trace, var,
-):  # fmt: skip
-    setattr(Tensor, _function.__name__, _function)
-Tensor.clone, Tensor.flatten, Tensor.unsqueeze = positive, ravel, expand_dims
-
 
 def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A function of numbers as a method, to which they are given one by one, as one tuple, or not at all."""
@@ -675,5 +668,11 @@ def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
+for _method in (
+    abs, clip, cumprod, cumsum, diagonal, dot, exp, log, log_softmax, matmul, max, mean, min, norm, prod, ravel, relu,
+    repeat, sigmoid, softmax, sqrt, square, squeeze, std, sum, swapaxes, take, tanh, trace, var,
+):  # fmt: skip
+    setattr(Tensor, _method.__name__, _method)
+Tensor.clone, Tensor.flatten, Tensor.unsqueeze = positive, ravel, expand_dims
 Tensor.reshape = Tensor.view = _of_numbers(reshape)
 Tensor.permute = Tensor.transpose = _of_numbers(transpose)

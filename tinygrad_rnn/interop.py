@@ -131,9 +131,7 @@ def _signature(function: Callable) -> inspect.Signature:
 
 def _as_numpy_reads_it(function: Callable, arguments: tuple, keywords: dict) -> tuple[list, dict]:
     """The arguments that NumPy requires, in its order, and by name the others that differ from its defaults."""
-    signature = _signature(function)
-    inputs: list[Any] = []
-    given: dict[str, Any] = {}
+    signature, inputs, given = _signature(function), list[Any](), dict[str, Any]()
     for name, x in signature.bind(*arguments, **keywords).arguments.items():
         p = signature.parameters[name]
         if p.kind is p.VAR_POSITIONAL:

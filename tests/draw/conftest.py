@@ -1,10 +1,12 @@
 import shutil
+from itertools import count
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
 
+LAPTOP = {"width": 1280, "height": 720}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -20,26 +22,39 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def tab(browser):
+    """The tab in which every page is opened: to open another costs more than most tests."""
+    return browser.new_page()
+
+
 @pytest.fixture
-def opened(browser, tmp_path):
-    """opened(diagram, hash=""): the page of a diagram, or of a file; it must say nothing on the console and ask for
-    nothing.
+def opened(tab, tmp_path):
+    """opened(diagram, hash=""): the page of a diagram, or of a file, in place of the one before; it must say nothing on
+    the console or in a dialog, and ask for nothing.
     """
-    said, asked, pages = [], [], []
+    said, asked, number = [], [], count()
+    listeners = {
+        "console": lambda message: said.append(message.text),
+        "dialog": lambda dialog: (said.append(dialog.message), dialog.dismiss()),
+        "pageerror": lambda error: said.append(str(error)),
+        "request": lambda request: asked.append(request.url),
+    }
 
-    def open(diagram, hash="", **options):
+    def open(diagram, hash="", viewport=LAPTOP, color_scheme="light"):
         path = diagram.save(tmp_path / "page.html") if hasattr(diagram, "save") else diagram
-        page = browser.new_page(**options)
-        pages.append(page)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"file://{path}{hash}")
-        return page
+        tab.set_viewport_size(viewport)
+        tab.emulate_media(media="screen", color_scheme=color_scheme)
+        tab.mouse.move(0, 0)
+        tab.goto(f"file://{path}?{next(number)}{hash}")  # with another hash alone it would be the same document
+        return tab
 
+    tab.goto("about:blank")
+    for event, listener in listeners.items():
+        tab.on(event, listener)
     yield open
-    for page in pages:
-        page.close()
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
     assert said == [] and {url.split(":")[0] for url in asked} <= {"file", "data"}
 
 

@@ -127,7 +127,7 @@ class TestRolled:
 
 
 class TestMaxSteps:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(
         T=st.integers(1, 13), n=st.integers(2, 9), net=st.sampled_from(list(NETS)), view=st.sampled_from(list(VIEWS))
     )

@@ -7,6 +7,7 @@ import sys
 import unicodedata
 import xml.etree.ElementTree as ET
 from collections import defaultdict
+from functools import cache
 
 import graphviz
 import numpy as np
@@ -25,7 +26,8 @@ class Picture:
     """An SVG's nodes and edge labels as boxes (left, top, right, bottom), by node id and by edge."""
 
     def __init__(self, diagram):
-        self.root = ET.fromstring(diagram.render("svg"))
+        self.source = diagram.render("svg").decode()
+        self.root = ET.fromstring(self.source.encode())
         self.nodes, self.edge_labels, self.panels, self.lines = {}, [], [], []
         for g in self.root.iter(f"{SVG}g"):
             id = g.get("id")
@@ -117,6 +119,12 @@ def test_a_line_of_a_sum_crosses_no_node(unrolled):
     assert_lines_pass_no_node(Picture(diagram))
 
 
+@pytest.fixture(scope="module")
+def picture(unrolled):
+    """picture(view, net, option): that of three steps, drawn once for all that is said of it."""
+    return cache(lambda view, net, option="": Picture(VIEWS[view](unrolled(3, **NETS[net]), **OPTIONS[option])))
+
+
 OPTIONS = {
     "": {}, "rolled": {"rolled": True}, "max_steps": {"max_steps": 2}, "primitives": {"level": "primitives"},
     "state": {"notation": "state"}, "shapes": {"shapes": True}, "values": {"values": True},
@@ -133,10 +141,9 @@ def test_nothing_overlaps(unrolled, view, level, T):
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("net", NETS)
-def test_nothing_overlaps_in_other_nets(unrolled, view, net, option):
-    diagram = VIEWS[view](unrolled(3, **NETS[net]), **OPTIONS[option])
-    assert "nan" not in diagram.render("svg").decode()
-    assert_nothing_overlaps(Picture(diagram))
+def test_nothing_overlaps_in_other_nets(picture, view, net, option):
+    assert "nan" not in picture(view, net, option).source
+    assert_nothing_overlaps(picture(view, net, option))
 
 
 @pytest.mark.parametrize("options", [{}, {"level": "primitives"}], ids=str)
@@ -176,8 +183,8 @@ def test_gates_of_a_net_that_runs_against_time_are_laid_out_without_their_parame
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("net", NETS)
-def test_lines_of_other_nets_pass_no_node(unrolled, view, net):
-    assert_lines_pass_no_node(Picture(VIEWS[view](unrolled(3, **NETS[net]))))
+def test_lines_of_other_nets_pass_no_node(picture, view, net):
+    assert_lines_pass_no_node(picture(view, net))
 
 
 def assert_nothing_overlaps(picture):
@@ -191,10 +198,9 @@ def assert_nothing_overlaps(picture):
 
 
 @pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize("options", [{}, {"level": "primitives"}, {"rolled": True}, {"max_steps": 2}, {"values": True}])
-def test_both_pictures_put_each_node_in_the_same_place(unrolled, net, options):
-    loss = unrolled(3, **NETS[net])
-    forward, backward = (Picture(view(loss, **options)) for view in VIEWS.values())
+@pytest.mark.parametrize("option", ["", "primitives", "rolled", "max_steps", "values"])
+def test_both_pictures_put_each_node_in_the_same_place(picture, net, option):
+    forward, backward = (picture(view, net, option) for view in VIEWS)
     assert forward.nodes.keys() <= backward.nodes.keys()
     for id in forward.nodes:
         assert backward.centre(id) == pytest.approx(forward.centre(id), abs=0.05)
@@ -212,8 +218,8 @@ def test_each_layer_is_one_straight_line(unrolled, view, net):
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("net", NETS)
-def test_the_columns_of_other_nets_are_equally_wide(unrolled, view, net):
-    widths = [right - left for left, _, right, _ in Picture(VIEWS[view](unrolled(3, **NETS[net]))).panels]
+def test_the_columns_of_other_nets_are_equally_wide(picture, view, net):
+    widths = [right - left for left, _, right, _ in picture(view, net).panels]
     assert len(widths) == 3 and max(widths) - min(widths) < 1
 
 

@@ -6,7 +6,6 @@ Where a node stands and which step its name is written with are one question: y 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 from tinygrad_rnn.tensor import Tensor
 
@@ -33,14 +32,14 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[in
     return column, steps
 
 
-def steps_written(order: list[Tensor], column: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, Any]:
+def steps_written(order: list[Tensor], column: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, float]:
     """The time step that each node is written with: its own, or that of the only column it stands in.
 
     An input that stands in several, and is the only one of its name, needs none; nor does a parameter, which is written
     with the step of each use.
     """
     users = used_in(order, column)
-    written: dict[Tensor, Any] = {}
+    written: dict[Tensor, float] = {}
     called = Counter(x.name for x in order)
     for x in order:
         standing = {column[x]} if column[x] is not None else users[x]

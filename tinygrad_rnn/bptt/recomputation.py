@@ -20,7 +20,7 @@ State = TypeVar("State")  # a Tensor, or a tuple of Tensors
 
 
 def checkpoint(
-    cell: Callable[[Any, Any], State], xs: Sequence[Any], state: Any = None, segments: int | None = None
+    cell: Callable[[Any, Any], State], xs: Iterable[Any], state: Any = None, segments: int | None = None
 ) -> State:
     """Apply a cell along a sequence and return the last state, with the same gradients, holding only the states between
     segments.
@@ -63,8 +63,7 @@ def checkpoint(
     wanted = f"a whole number from 1 to the number of steps, {len(xs)},"
     checks.whole("checkpoint", "segments", segments, 1, len(xs), wanted)
     if state is None:
-        initial_state = getattr(cell, "initial_state", None)
-        if initial_state is None:
+        if (initial_state := getattr(cell, "initial_state", None)) is None:
             raise TypeError("checkpoint(cell, xs): a state is needed, since the cell has no initial_state")
         state = initial_state(xs[0])
     single = not isinstance(state, tuple)

@@ -1,7 +1,7 @@
 """Truncated backpropagation through time: a long series in chunks, gradients through the last steps only."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from tinygrad_rnn import checks
@@ -27,7 +27,7 @@ class Chunks(Iterator[float]):
 
 
 def truncated(
-    rnn: Recurrent, readout: Module, loss_fn: Callable[[Tensor, Any], Tensor], xs: Any, targets: Sequence[Any],
+    rnn: Recurrent, readout: Module, loss_fn: Callable[[Tensor, Any], Tensor], xs: Any, targets: Any,
     length: int, state: Any = None, back: int | None = None, compile: Callable | None = None,
 ) -> Chunks:  # fmt: skip
     """Go through a series chunk by chunk; yield each chunk's loss when its gradients have been added to `.grad`.

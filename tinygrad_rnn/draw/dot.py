@@ -10,7 +10,7 @@ import graphviz
 
 from tinygrad_rnn.draw import legend, style
 from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
-from tinygrad_rnn.draw.routes import Route, routes
+from tinygrad_rnn.draw.routes import route
 from tinygrad_rnn.tables import counted
 
 PLUS = "<SUB><B>+</B></SUB>"  # behind a gradient that several are added up to
@@ -34,11 +34,11 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     nodes = sorted(diagram.nodes, key=lambda node: node.id in lit)  # Graphviz draws edges in the order of sources
     for node in [*nodes, *legend.nodes(diagram)]:
         graph.node(node.id, **_node_attributes(node, PLUS if node.id in added else ""))
-    found = zip(diagram.edges, routes(diagram), strict=True)
-    for edge, route in sorted(found, key=lambda pair: (not pair[0].faint, pair[0].bold)):  # the faint ones below
+    by_id = {node.id: node for node in nodes}
+    for edge in sorted(diagram.edges, key=lambda edge: (not edge.faint, edge.bold)):  # the faint ones below
         attributes = {**style.EDGES[edge.kind], "label": _html(edge.markup, style.EDGE_FONT)}
         attributes |= {"penwidth": "2.2"} if edge.bold else style.PALE if edge.faint else {}
-        graph.edge(edge.source, edge.target, **attributes, **_positions(edge, route))
+        graph.edge(edge.source, edge.target, **attributes, **_positions(edge, by_id))
     return graph
 
 
@@ -82,8 +82,9 @@ def _node_attributes(node: Node, plus: str) -> dict[str, str]:
     return attributes | (style.FAINT if node.faint else {}) | (style.BOLD if node.bold else {})
 
 
-def _positions(edge: Edge, route: Route) -> dict[str, str]:
+def _positions(edge: Edge, nodes: dict[str, Node]) -> dict[str, str]:
     """`pos`, the curve, with the tip of its arrow first, and `lp`, the middle of the label."""
-    tip = "" if style.EDGES[edge.kind].get("arrowhead") == "none" else "e,{:.2f},{:.2f} ".format(*route.tip)
-    attributes = {"pos": tip + " ".join(f"{x:.2f},{y:.2f}" for x, y in route.curve)}
-    return attributes if route.label is None else attributes | {"lp": "{:.2f},{:.2f}".format(*route.label)}
+    curve, tip = route(edge, nodes[edge.source], nodes[edge.target])
+    arrow = "" if style.EDGES[edge.kind].get("arrowhead") == "none" else "e,{:.2f},{:.2f} ".format(*tip)
+    middle = {"lp": "{:.2f},{:.2f}".format(*edge.middle)} if edge.label and edge.middle else {}
+    return {"pos": arrow + " ".join(f"{x:.2f},{y:.2f}" for x, y in curve)} | middle

@@ -8,6 +8,9 @@ from typing import NamedTuple
 from tinygrad_rnn.draw.style import AROUND, NODE_FONT, NODES, size
 from tinygrad_rnn.tables import counted
 
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, bottom, right, top
+
 
 @dataclass(frozen=True)
 class Node:
@@ -34,7 +37,7 @@ class Node:
     note: str = ""
     fill: str = ""
     image: str = ""
-    extent: tuple[float, float] | None = None
+    extent: Point | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Edge:
     label: str = ""
     kind: str = "value"
     markup: str = ""
-    curve: tuple[tuple[float, float], ...] = ()
-    middle: tuple[float, float] | None = None
+    curve: tuple[Point, ...] = ()
+    middle: Point | None = None
     bold: bool = False
     faint: bool = False
 
@@ -100,9 +103,9 @@ class Drawing:
     hidden: dict[float, int] = field(default_factory=dict)
     rolled: bool = False
     scale: Scale | None = None
-    frame: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    frame: Box = (0.0, 0.0, 0.0, 0.0)
     direction: str = "LR"
-    panels: dict[float, tuple[float, float, float, float]] = field(default_factory=dict)
+    panels: dict[float, Box] = field(default_factory=dict)
     tight: bool = False
     explained: frozenset[str] = frozenset()
     font_size: float = NODE_FONT
@@ -129,7 +132,7 @@ class Drawing:
         return f"<{self.description}>"
 
 
-def around(nodes: Sequence[Node], edges: Sequence[Edge] = ()) -> tuple[float, float, float, float]:
+def around(nodes: Sequence[Node], edges: Sequence[Edge] = ()) -> Box:
     """A frame around nodes and edges: left, bottom, right, top."""
     points = [point for edge in edges for point in edge.curve]
     for node in nodes:

@@ -17,9 +17,8 @@ from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import terms
 from tinygrad_rnn.draw.computation import Computation
-from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
-from tinygrad_rnn.draw.unfolding import Unfolded
+from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import Tensor
 
 FROM, TO, BESIDE = "\ue000", "\ue001", "\ue002"  # marks; the last stands between a number and its factor

@@ -16,12 +16,11 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from tinygrad_rnn.draw.drawing import Box, Point
+from tinygrad_rnn.draw.states import Role
 from tinygrad_rnn.draw.style import EDGE_FONT
+from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import Tensor
-
-Point = tuple[float, float]
-Box = tuple[float, float, float, float]
-Role = tuple
 
 LINE = 6.0  # half of what a line takes of the height of a layer
 LABEL = 1.3 * EDGE_FONT  # the height of a label, which stands upon its line
@@ -30,44 +29,6 @@ BESIDE = 8.0  # between what hangs from one variable
 LOOP = 74.0  # the width of a loop's label
 MANY = 10  # layers, with those of the labels between them
 CUT = 32.0  # from a cut to the border of the state whose past it cuts off
-
-
-@dataclass(eq=False)
-class Place:
-    """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it.
-
-    `width` and `height` are those of its shape, in whichever figure it is larger; `carried` says whether it is a state
-    that goes on to another column.
-    """
-
-    tensor: Tensor
-    column: float
-    id: str
-    kind: str
-    carried: bool = False
-    role: Role = (None, None, "")
-    width: float = 0.0
-    height: float = 0.0
-    x: float = 0.0
-    y: float = 0.0
-
-
-@dataclass(eq=False)
-class Link:
-    """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded.
-
-    `paths` are the ways between them, those of the last use first; None if they are too many to be written. `curve` is
-    the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label. `weights`
-    are the parameters that the source is multiplied by on its way to the target, at level "states", as keys.
-    """
-
-    source: Place
-    target: Place
-    user: Tensor
-    paths: list | None = None
-    weights: dict[Tensor, None] = field(default_factory=dict)
-    curve: tuple[Point, ...] = ()
-    middle: Point | None = None
 
 
 @dataclass(eq=False)
@@ -156,8 +117,6 @@ class Grid:
     """The kinds of columns of a figure, and the tracks between them.
 
     Args:
-        shared: the parameters that several columns use, each with its places.
-        loops: of a rolled graph, the states that go back, where to, and over how many steps.
         room: how wide a link's label is.
 
     Attributes:
@@ -166,45 +125,38 @@ class Grid:
         labelled: the piece in which its label stands.
     """
 
-    def __init__(
-        self,
-        places: Sequence[Place],
-        links: Sequence[Link],
-        steps: Collection[int],
-        shared: dict[Tensor, list[Place]],
-        loops: Sequence[tuple[Place, Place, float]],
-        room: Callable[[Link], float],
-    ):
-        self.shared, self.room = shared, room
+    def __init__(self, unfolded: Unfolded, room: Callable[[Link], float]):
+        self.unfolded, self.room, places = unfolded, room, unfolded.places
         self.columns = sorted({p.column for p in places})
-        if shared and any(p.column == self.columns[0] and not (p.carried and p.tensor.is_leaf) for p in places):
+        first = [p for p in places if p.column == self.columns[0]]
+        if unfolded.shared and not all(p.carried and p.tensor.is_leaf for p in first):
             self.columns.insert(0, self.columns[0] - 1)  # for what the sums make
         self.number = {column: i for i, column in enumerate(self.columns)}
-        self.role = _roles(places, links)
-        self.kinds = self._kinds(places, steps)
+        self.role = _roles(places, unfolded.links)
+        self.kinds = self._kinds()
         self.layers: dict[Hashable, list[Spot]] = defaultdict(list)
         self.tracks: dict[Hashable, Spot] = defaultdict(lambda: self.add(Spot(), None))
         self.pieces: dict[Link | tuple[Place, Place], list[tuple[int, tuple]]] = {}
         self.labelled: dict[Link | tuple[Place, Place], tuple[int, tuple]] = {}
-        self._lead(links)
-        for state, start, _ in loops:
+        self._lead(unfolded.links)
+        for state, start, _ in unfolded.loops:
             self._lead_back(state, start)
         for kind in dict.fromkeys(self.kinds):
             self._hang(kind)
             self._fill(kind)
 
-    def _kinds(self, places: Sequence[Place], steps: Collection[int]) -> list[Kind]:
+    def _kinds(self) -> list[Kind]:
         """The kind of each column: steps that have something in common are of one."""
-        kinds: dict[float, Kind] = {}
+        kinds: list[Kind] = []
         for column in self.columns:
-            standing = [p for p in places if p.column == column]
-            is_step, made = column in steps, {self.role[p] for p in standing if not p.tensor.is_leaf}
-            alike = [kind for kind in kinds.values() if is_step and kind.is_step and kind.made & made]
-            kinds[column] = kind = alike[0] if alike else Kind(is_step)
+            standing = [p for p in self.unfolded.places if p.column == column]
+            is_step, made = column in self.unfolded.steps, {self.role[p] for p in standing if not p.tensor.is_leaf}
+            alike = [kind for kind in kinds if is_step and kind.is_step and kind.made & made]
+            kinds.append(kind := alike[0] if alike else Kind(is_step))
             kind.made |= made
             for p in standing:
                 kind.places[self.role[p]].append(p)
-        return list(kinds.values())
+        return kinds
 
     def add(self, spot: Spot, layer: Hashable) -> Spot:
         """Put a spot into a layer."""
@@ -368,7 +320,7 @@ class Grid:
         left = -width / 2 - (CUT + 12.0 if is_cut else 0.0)
         spot = Spot(height / 2, height / 2, (width, height), [(left, -height / 2, width / 2, height / 2)])
         spot.at[role] = 0.0, 0.0
-        spot.sides = {p.tensor: 1 for p in kind.places[role] if p.tensor in self.shared}
+        spot.sides = {p.tensor: 1 for p in kind.places[role] if p.tensor in self.unfolded.shared}
         uses = {a: kind.uses[0, a, role] for a, of in kind.hangs.items() if of == role}
         data = {link.user for a in uses if kind.places[a][0].kind == "input" for link in uses[a]}
         above = [a for a in uses if role in kind.stands or any(link.user in data for link in uses[a])]
@@ -385,7 +337,7 @@ class Grid:
             reach = near + max(kind.size(a)[1] for a in row)
             for a, middle in zip(row, at, strict=True):
                 spot.at[a] = left + middle, sign * (near + kind.size(a)[1] / 2)
-                spot.sides |= {p.tensor: sign for p in kind.places[a] if p.tensor in self.shared}
+                spot.sides |= {p.tensor: sign for p in kind.places[a] if p.tensor in self.unfolded.shared}
             spot.up, spot.down = (reach, spot.down) if sign < 0 else (spot.up, reach)
             top, bottom = sorted((sign * (height / 2 + 0.3 * (near - height / 2)), sign * reach))
             spot.boxes.append((left, top, left + x - BESIDE, bottom))

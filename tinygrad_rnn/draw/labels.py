@@ -5,10 +5,9 @@ from collections.abc import Mapping
 
 from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.writer import Writer, operation
-from tinygrad_rnn.draw.grid import Link, Place
-from tinygrad_rnn.draw.placement import GAP, SIGMA, Placement, arrange
+from tinygrad_rnn.draw.placement import GAP, SIGMA, Placement
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
-from tinygrad_rnn.draw.unfolding import Unfolded
+from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
@@ -137,4 +136,4 @@ def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, st
     for x in unfolded.shared:
         width, height = size("parameter", labels.differential(x), notes.get(x, ""))
         totals[x] = width + GAP + SIGMA, height
-    return arrange(unfolded, room.__getitem__, totals)
+    return Placement(unfolded, room.__getitem__, totals)

@@ -8,12 +8,14 @@ points; x grows to the right and y upwards.
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from tinygrad_rnn.draw.grid import Box, Grid, Joint, Kind, Link, Place, Point, Spot
+from tinygrad_rnn.draw.drawing import Box, Point
+from tinygrad_rnn.draw.grid import Grid, Joint, Kind, Spot
 from tinygrad_rnn.draw.routes import level
 from tinygrad_rnn.draw.rows import Rows
 from tinygrad_rnn.draw.style import CORNER, MARGIN
-from tinygrad_rnn.draw.unfolding import Unfolded
+from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import Tensor
 
 BEND = 14.0  # how far aside a line goes to change its height
@@ -36,62 +38,41 @@ class Lane:
     terms: dict[Place, tuple[Point, ...]]
 
 
-@dataclass
 class Placement:
-    """What of a figure belongs to no node and no link: the lanes of sums, the loops, the panels, and all around."""
-
-    lanes: list[Lane]
-    loops: list[tuple[tuple[Point, ...], Point]]
-    panels: dict[float, Box]
-    frame: Box
-
-
-def arrange(unfolded: Unfolded, room: Callable[[Link], float], totals: dict[Tensor, Point]) -> Placement:
-    """Set x and y of every place, and how every link runs.
+    """The x and y of every place, the curves of all links, and what belongs to none of these.
 
     Args:
         room: how wide a link's label is.
         totals: the width and height of what each sum makes.
+
+    Attributes:
+        lanes: of sums. loops: their curves, and the middles of their labels. panels: of columns. frame: around all.
     """
-    of = unfolded.places, unfolded.links, unfolded.steps, unfolded.shared, unfolded.loops
-    grid = Grid(*of, room)
-    return _Figure(unfolded, grid, Rows(grid, totals)).placement()
 
-
-class _Figure:
-    """A grid whose spots have depths, placed column by column."""
-
-    def __init__(self, unfolded: Unfolded, grid: Grid, rows: Rows):
-        self.unfolded, self.grid, self.rows = unfolded, grid, rows
+    def __init__(self, unfolded: Unfolded, room: Callable[[Link], float], totals: dict[Tensor, Point]):
+        self.unfolded, self.grid = unfolded, Grid(unfolded, room)
+        grid, self.rows = self.grid, Rows(self.grid, totals)
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
             _across(kind, [grid.layers[kind, n] for n in range(kind.last)], TURN if unfolded.loops else 0.0)
-        self.left, x = [], 0.0
-        for kind in grid.kinds:
-            self.left.append(x)
-            x += kind.width + BETWEEN
-
-    def placement(self) -> Placement:
-        """Place all, and say what else there is."""
-        grid = self.grid
-        for p in self.unfolded.places:
+        widths = [kind.width + BETWEEN for kind in grid.kinds]
+        self.left = [0.0, *accumulate(widths)]
+        for p in unfolded.places:
             spot, left = grid.spot(p), self.left[grid.number[p.column]]
             aside, down = spot.at[grid.role[p]]
             p.x, p.y = left + spot.x + aside, -spot.depth - down
-        for link in self.unfolded.links:
+        for link in unfolded.links:
             self._draw(link)
-        lanes = [self._lane(x) for x in grid.shared]
-        loops = [self._way((state, start)) for state, start, _ in self.unfolded.loops]
+        self.lanes = [self._lane(x) for x in unfolded.shared]
+        self.loops = [self._way((state, start)) for state, start, _ in unfolded.loops]
         top = min(spot.depth - spot.up for spot in self.rows.of)
         bottom = max(spot.depth + spot.down for spot in self.rows.of)
-        right = self.left[-1] + grid.kinds[-1].width
-        frame = 0.0, -bottom, right, HEADING * bool(self.unfolded.steps) - top
-        panels = {
-            column: (self.left[n], frame[1], self.left[n] + grid.kinds[n].width, frame[3])
+        self.frame: Box = 0.0, -bottom, self.left[-1] - BETWEEN, HEADING * bool(unfolded.steps) - top
+        self.panels: dict[float, Box] = {
+            column: (self.left[n], self.frame[1], self.left[n + 1] - BETWEEN, self.frame[3])
             for column, n in grid.number.items()
-            if column in self.unfolded.steps or column in self.unfolded.hidden
+            if column in unfolded.steps or column in unfolded.hidden
         }
-        return Placement(lanes, loops, panels, frame)
 
     def _draw(self, link: Link) -> None:
         p, q, room = link.source, link.target, self.grid.room(link)
@@ -133,7 +114,7 @@ class _Figure:
         """The lane of the sum of a parameter's terms."""
         end, off = self.rows.totals[x]
         lane = Lane(self.left[0] + end.x + end.core[0] / 2 - SIGMA, -end.depth - off, {})
-        spots = {p: self.grid.spot(p) for p in self.grid.shared[x]}
+        spots = {p: self.grid.spot(p) for p in self.unfolded.shared[x]}
         spots |= dict.fromkeys(self._dots(x, lane.y), next(iter(spots.values())))
         for p, spot in spots.items():
             (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]

@@ -1,36 +1,21 @@
 """How edges run from border to border: lines are cut off at the shapes that they join, and arrows put on."""
 
 import math
-from typing import NamedTuple
 
-from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
+from tinygrad_rnn.draw.drawing import Edge, Node, Point
 from tinygrad_rnn.draw.style import ARROW, EDGES, NODES, size
 
-Point = tuple[float, float]
 
-
-class Route(NamedTuple):
-    """An edge's Bézier curve, the tip of its arrow, and the middle of its label, if it has one."""
-
-    curve: list[Point]
-    tip: Point
-    label: Point | None
-
-
-def routes(diagram: Drawing) -> list[Route]:
-    """The routes of all edges of a diagram whose nodes have places."""
-    nodes = {node.id: node for node in diagram.nodes}
-    return [_route(edge, nodes[edge.source], nodes[edge.target]) for edge in diagram.edges]
-
-
-def _route(edge: Edge, source: Node, target: Node) -> Route:
-    """The curve of an edge, or a straight line; it begins and ends with a straight piece within a shape."""
+def route(edge: Edge, source: Node, target: Node) -> tuple[list[Point], Point]:
+    """The curve of an edge, or a straight line, and the tip of its arrow; it begins and ends with a straight piece
+    within a shape.
+    """
     curve = list(edge.curve) or [(source.x, source.y), *level((source.x, source.y), (target.x, target.y))]
     curve[:3] = _cut(source, curve[0], curve[3])
     tip = _cut(target, curve[-1], curve[-4])[0]
     end = tip if EDGES[edge.kind].get("arrowhead") == "none" else _towards(tip, curve[-4], ARROW)
     curve[-3:] = level(curve[-4], end)
-    return Route(curve, tip, edge.middle if edge.label else None)
+    return curve, tip
 
 
 def level(a: Point, b: Point) -> list[Point]:

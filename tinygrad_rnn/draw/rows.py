@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import accumulate, pairwise
 
-from tinygrad_rnn.draw.grid import Grid, Joint, Point, Spot
+from tinygrad_rnn.draw.drawing import Point
+from tinygrad_rnn.draw.grid import Grid, Joint, Spot
 from tinygrad_rnn.tensor import Tensor
 
 APART = 8.0  # between spots that are not just lines
@@ -103,7 +104,7 @@ class Rows:
     def _lay_lanes(self, totals: dict[Tensor, Point]) -> None:
         """Lead the terms of each sum over time along the outside of their row, to what the sum makes on the left."""
         terms: dict[tuple[Row, int], dict[Tensor, list[tuple[int, Spot]]]] = defaultdict(lambda: defaultdict(list))
-        for x, places in self.grid.shared.items():
+        for x, places in self.grid.unfolded.shared.items():
             for p in places:
                 spot = self.grid.spot(p)
                 terms[self.of[spot], spot.sides[x]][x].append((self.grid.number[p.column], spot))

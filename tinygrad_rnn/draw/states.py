@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import hands_on, is_product
 from tinygrad_rnn.algebra.variables import Use, fold, inside
-from tinygrad_rnn.draw.grid import Role
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
+
+Role = tuple  # of a variable: its name, told apart from others, and its layer
 
 
 class States:

@@ -16,9 +16,8 @@ from tinygrad_rnn.bptt.cotangents import passed_back
 from tinygrad_rnn.draw.computation import Computation
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.equations import Equations, used
-from tinygrad_rnn.draw.grid import Link, Place
 from tinygrad_rnn.draw.labels import Labels
-from tinygrad_rnn.draw.unfolding import Unfolded
+from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import Tensor
 
 GIVEN = "What is given: the parameters, and the data."

@@ -7,7 +7,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypedDict
 
@@ -22,8 +22,8 @@ from tinygrad_rnn.algebra.variables import Use, fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.draw.grid import Link, Place, Role
-from tinygrad_rnn.draw.states import States
+from tinygrad_rnn.draw.drawing import Point
+from tinygrad_rnn.draw.states import Role, States
 from tinygrad_rnn.draw.style import EDGE_FONT, NODE_FONT, text_width
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -91,6 +91,44 @@ class Options:
         Notation.named(self.notation)
 
 
+@dataclass(eq=False)
+class Place:
+    """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it.
+
+    `width` and `height` are those of its shape, in whichever figure it is larger; `carried` says whether it is a state
+    that goes on to another column.
+    """
+
+    tensor: Tensor
+    column: float
+    id: str
+    kind: str
+    carried: bool = False
+    role: Role = (None, None, "")
+    width: float = 0.0
+    height: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
+
+
+@dataclass(eq=False)
+class Link:
+    """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded.
+
+    `paths` are the ways between them, those of the last use first; None if they are too many to be written. `curve` is
+    the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label. `weights`
+    are the parameters that the source is multiplied by on its way to the target, at level "states", as keys.
+    """
+
+    source: Place
+    target: Place
+    user: Tensor
+    paths: list | None = None
+    weights: dict[Tensor, None] = field(default_factory=dict)
+    curve: tuple[Point, ...] = ()
+    middle: Point | None = None
+
+
 class Unfolded:
     """A recorded graph, read for drawing; or what lies between its outputs and `start`, if that is given.
 
@@ -138,7 +176,7 @@ class Unfolded:
                 self.made_with[x].update(use.source for use in made_of if is_parameter(use.source))
                 uses[x] = [use for use in made_of if use.source not in self.made_with[x]]
         self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
-        middle, self.hidden = [], {}
+        middle, self.hidden = list[float](), dict[float, int]()
         if self.rolled:
             self._check_alike(uses, steps)
             middle = steps[:-1]

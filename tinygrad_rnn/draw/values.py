@@ -6,8 +6,7 @@ import numpy as np
 
 from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.bptt.cotangents import passed_back
-from tinygrad_rnn.draw.grid import Place
-from tinygrad_rnn.draw.unfolding import Unfolded, joined
+from tinygrad_rnn.draw.unfolding import Place, Unfolded, joined
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.tensor import Tensor
 

@@ -22,13 +22,13 @@ from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
-from tinygrad_rnn.draw.grid import CUT, Link, Place
+from tinygrad_rnn.draw.grid import CUT
 from tinygrad_rnn.draw.labels import Labels, placed
 from tinygrad_rnn.draw.page import build
 from tinygrad_rnn.draw.placement import GAP, Lane
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import ZERO, scale, size
-from tinygrad_rnn.draw.unfolding import Keywords, Options, Unfolded
+from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Place, Unfolded
 from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.hooks import hooked
@@ -224,11 +224,10 @@ class _Figure:
 
     def _note(self, of: Place | Tensor, gradient: bool) -> str:
         """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
-        is_total = isinstance(of, Tensor)
         x, kind = (of, "parameter") if isinstance(of, Tensor) else (of.tensor, of.kind)
         if kind == "elided" or is_number(x):
             return ""
-        whole = gradient and kind == "parameter" and (is_total or x not in self.unfolded.shared)
+        whole = gradient and kind == "parameter" and (x is of or x not in self.unfolded.shared)
         shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(of)
         changed = clipping(x) if whole else "", "hook" if gradient and x.born in hooked else ""
         lines = shape, short(value) if self.options.values else "", *changed

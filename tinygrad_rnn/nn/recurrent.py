@@ -11,7 +11,7 @@ from tinygrad_rnn.checks import instance, one_of, whole
 from tinygrad_rnn.context import step_and_layer, time_step
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import concatenate, where
-from tinygrad_rnn.naming import last_step
+from tinygrad_rnn.naming import label, last_step
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.cells import AnyCell, Cell, GRUCell, LSTMCell, RNNCell, State, joined
 from tinygrad_rnn.nn.module import Letters, Module
@@ -194,9 +194,8 @@ def _unless_ended(running: Tensor, after: tuple[Tensor, ...], before: tuple[Tens
     parts = []
     for part, former in zip(after, before, strict=True):
         if part is not former:  # one node of a step has the name: that which the next step takes
-            unless_ended = where(running, part, former)
-            unless_ended.name, part.name = part.name, None
-            part = unless_ended
+            name, part.name = part.name, None
+            part = label(where(running, part, former), name or "")
         parts.append(part)
     return tuple(parts)
 

@@ -1,11 +1,13 @@
 """compile: what a function computes, or its loss and gradients, as a program that makes no Tensor."""
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, overload
 
 import numpy as np
 
@@ -22,6 +24,14 @@ from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
 from tinygrad_rnn.tensor import Tensor, bare
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Result = TypeVar("Result")  # of a call
+Gradients = tuple[float, list[np.ndarray]]  # with their loss
+Many = tuple | list | dict
+How = TypedDict("How", {"optimize": bool, "retrace": bool, "copy": bool}, total=False)  # noqa: UP013
 
 _value = operator.attrgetter("value")
 _KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used for longest is forgotten first
@@ -69,7 +79,7 @@ class _Traced:
         return self.kernel.run(*arrays, *map(_value, self.trace.parameters))
 
 
-class Program:
+class Program(Generic[Result]):
     """A compiled function, to be called with arrays of the shapes of the examples or of others:
 
         loss, gradients = program(xs, targets)
@@ -93,7 +103,7 @@ class Program:
         self._of = inputs_among(name_of(function), wrt, examples)
         self._first = self._newly_traced(_arrays_and_key(examples)[1], examples)
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any) -> Result:
         """The loss, the gradients, and what else the function returns; without `wrt`, what the function returns.
 
         Raises:
@@ -119,9 +129,9 @@ class Program:
             if not count:
                 return rebuilt(returned, results)
             loss = results.pop(0).item()
-            return (loss, results[:count], *rebuilt(returned, results[count:])) if returned else (loss, results)
+            return (loss, results[:count], *rebuilt(returned, results[count:])) if returned else (loss, results)  # type: ignore[return-value]
 
-    def backward(self, *inputs: Any) -> Any:
+    def backward(self: Program[Any], *inputs: Any) -> Any:
         """Add the gradients to `.grad` of what they are of; return the loss, and what else the function returns.
 
         Raises:
@@ -184,6 +194,12 @@ class Program:
         return made
 
 
+@overload
+def compile(function: Callable[..., Tensor], *examples: Any, **how: Unpack[How]) -> Program[np.ndarray]: ...
+@overload
+def compile(function: Callable[..., Tensor], *examples: Any, wrt: Any, **how: Unpack[How]) -> Program[Gradients]: ...
+@overload
+def compile(function: Callable[..., Many], *examples: Any, wrt: Any = None, **how: Unpack[How]) -> Program[Any]: ...
 def compile(
     function: Callable, *examples: Any, wrt: Any = None, optimize: bool = True, retrace: bool = True, copy: bool = True
 ) -> Program:
