@@ -411,7 +411,7 @@ def _predict(options: argparse.Namespace) -> int:
     figure, past = out.with_suffix(".svg"), np.empty(0)
     _refuse_data(out, settings.data)
     refuse_others(figure, [plots.MARK])
-    if not ids and settings.column in run.inputs:
+    if not ids and settings.column in settings.sources:
         past = columns(settings, [settings.column])[0][0, -100:]
     lines = {"truth": np.append(past, np.nan * steps)} if len(past) else {}
     lines |= {label: np.append(np.nan * past, xs) for label, xs in list(found.items())[:20]}

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import chain
 from typing import Any
@@ -85,14 +85,14 @@ def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarra
 def read_table(
     source: Any, columns: Sequence[str | None], ids: str | None = None, missing: str = "error",
     encoding: str = "utf-8", decimal: str | None = None,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     """Columns of a table as numbers, as people write them: $1,234.50, 1.234,5 and 1 234,5 € are some.
 
     A file's columns are separated by commas, semicolons or tabs: whichever its first line has most of; those of a file
     that is no .csv also by spaces. Lines that begin with # are left out.
 
     Args:
-        source: the path of a file, or a table of pandas or of pyarrow, or a dict of columns.
+        source: the path of a file; or a table of pandas or of pyarrow, a dict of columns, or an array, (N,) or (N, C).
         columns: the name of each, or its number, 1 for the first; None for the only one. Where a number stands in the
             place of the name of a column that is told by its number, there is no header line.
         ids: a column that says which sequence a row is of.
@@ -101,7 +101,7 @@ def read_table(
         encoding: of a file. decimal: "." or ","; if not given, the one that all entries of a column can be read with.
 
     Returns:
-        The numbers, (C, N), and the ids, (N,). Rows of one sequence are side by side, in their order.
+        The numbers, (C, N), and the ids, (N,), or None. Rows of one sequence are side by side, in their order.
 
     Raises:
         OSError: the file cannot be read.
@@ -110,7 +110,7 @@ def read_table(
     """
     one_of("read_table", "missing", missing, ("error", "drop", "forward"))
     of_file = isinstance(source, (str, os.PathLike))
-    name, separator, rows = _file(source, encoding) if of_file else _records(source)
+    name, separator, rows = _file(source, encoding) if of_file else _records(source, columns)
     found, labels, shift = [], [], None
     try:
         place, header = next(((place, row) for place, row in rows if row), ("", []))
@@ -142,12 +142,12 @@ def read_table(
     table, sequences = table[:, order], sequences[order]
     if missing == "drop":
         kept = ~np.isnan(table).any(axis=0)
-        return table[:, kept], sequences[kept]
-    last = np.where(np.isnan(table), sequence_starts(sequences), np.arange(len(labels)))
+        table, sequences = table[:, kept], sequences[kept]
+    last = np.where(np.isnan(table), sequence_starts(sequences), np.arange(len(sequences)))
     table = np.take_along_axis(table, np.maximum.accumulate(last, axis=1), axis=1)
     if np.isnan(table).any():
         raise ValueError(f"{name}: missing='forward' has nothing before the missing value that a sequence begins with")
-    return table, sequences
+    return table, None if ids is None else sequences
 
 
 def sequence_starts(ids: np.ndarray) -> np.ndarray:
@@ -170,8 +170,13 @@ def _file(path: str | os.PathLike, encoding: str) -> tuple[str, str, Iterator[tu
     return name, separator, ((f"line {lines[reader.line_num - 1][0]}", row) for row in reader)
 
 
-def _records(table: Any) -> tuple[str, str, Iterator[tuple[str, Sequence]]]:
-    """The same of a table of pandas or of pyarrow, or of a dict of columns."""
+def _records(table: Any, columns: Sequence) -> tuple[str, str, Iterator[tuple[str, Sequence]]]:
+    """The same of a table of pandas or of pyarrow, of a dict of columns, or of an array of the columns told."""
+    if not isinstance(table, Mapping) and not hasattr(table, "columns"):
+        array = np.atleast_2d(np.asarray(table).T)
+        if len(array) != len(columns):
+            raise ValueError(f"a column for each of {', '.join(map(str, columns))} is needed; shape {array.T.shape}")
+        table = dict(zip(columns, array, strict=True))
     names = list(getattr(table, "column_names", table))
     rows = zip(*(np.asarray(table[name]).tolist() for name in names), strict=True)
     return type(table).__name__, ",", chain([("", names)], ((f"row {i}", row) for i, row in enumerate(rows, 1)))

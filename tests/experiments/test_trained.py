@@ -153,8 +153,8 @@ def test_a_text_has_no_forecasts_and_a_series_no_samples(folder):
         (lambda: alice.evaluate("Ålice" * 20), "the text has 'Å', which is not in the text that was learnt from"),
         (lambda: sine.evaluate([1.0, 2.0]), "2 values are too few to test forecasts"),
         (lambda: sine.predict([]), "there are no values"),
-        (lambda: sine.predict([1.0, np.nan]), "a table or finite numbers of the series are needed"),
-        (lambda: sales_run.predict([1.0, 2.0]), r"finite numbers of heat, sales are needed, not .* \(2, 1\)"),
+        (lambda: sine.predict([1.0, np.nan]), "dict, row 2: column 'None' holds 'nan', which is no finite number"),
+        (lambda: sales_run.predict([1.0, 2.0]), r"a column for each of heat, sales is needed; shape \(2, 1\)"),
         (lambda: sales_run.predict({"heat": [1.0]}), "there are no columns 'sales'; the columns are 'heat'"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=message):
@@ -238,7 +238,7 @@ def test_each_sequence_has_forecasts_of_its_own(tmp_path):
     for id in ("p0", "p3"):
         xs = (np.array([x for name, x in rows if name == id])[-6:, None, None] - mean) / deviation
         np.testing.assert_allclose(found[id], single(xs)[0].value[-1, 0] * deviation + mean, rtol=1e-12)
-    with pytest.raises(ValueError, match="a table or finite numbers of x, id are needed"):
+    with pytest.raises(ValueError, match="there are no columns 'id'; the columns are 'x'"):
         run.predict([1.0, 2.0])
 
 

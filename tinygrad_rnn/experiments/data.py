@@ -5,10 +5,8 @@ numbers, scaled, or a character as one of K. What scales a series, and what the 
 alone; which characters there are is known of the whole text.
 """
 
-import os
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -76,8 +74,8 @@ class Series(Rows):
     """A series of numbers; the last fifth is held out, or all of it if it is not to be learnt from.
 
     Args:
-        values: the inputs and then the series, (C, N); a series alone is its own input. axis: what the values are, what
-            they are over, and where that begins. known: what another series was scaled by.
+        values: the inputs and then the series, (D + 1, N). axis: what the series is, what it is over, and where that
+            begins. known: what another series was scaled by.
 
     Attributes:
         sequence: (N,) numbers in their own units. width: the length of a forecast, the horizon.
@@ -95,12 +93,12 @@ class Series(Rows):
     ):  # fmt: skip
         super().__init__(settings, values[-1], 0.8 if known is None else None, "values", ids)
         (self.name, self.axis, self.origin), self.width = axis, self.horizon
-        self.fingerprint = zlib.crc32(values.tobytes() if ids is None else np.array([*values, self.starts]).tobytes())
-        of = [f" of {column}" for column in settings.columns] if len(values) > 1 else ["", ""]
-        values = np.array([*(values[:-1] if len(values) > 1 else values), values[-1]])
+        seen = values[-1:] if settings.inputs is None and ids is None else np.array([*values, self.starts])
+        self.fingerprint = zlib.crc32(seen.tobytes())
         if known is None:
-            named = [(x[: self.learnt], f"the training part{name}") for x, name in zip(values, of, strict=True)]
-            known = np.array([datasets.mean_and_deviation(*part) for part in named]).T
+            of = ["the training part" + f" of {name}" * (settings.inputs is not None) for name in settings.columns]
+            parts = zip(values[:, : self.learnt], of, strict=True)
+            known = np.array([datasets.mean_and_deviation(*part) for part in parts]).T
         self.known, self.scale = known, float(known[1, -1]) ** 2
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = scaled(values, known).astype(settings.dtype)
@@ -208,8 +206,8 @@ def load(settings: Settings, source: Any = None, known: np.ndarray | None = None
     """The data of a run, or from another source.
 
     Args:
-        source: a text, or what `columns` takes. known: the scaling, or the codes of the alphabet, that a net has learnt
-            with; all of the data are to test it on.
+        source: a text, or what `read_table` takes. known: the scaling, or the codes of the alphabet, that a net was
+            trained with; all of the data are to test it on.
 
     Raises:
         OSError: the file cannot be read. ValueError: it is no such file, or too short for the window; or constant.
@@ -221,28 +219,16 @@ def load(settings: Settings, source: Any = None, known: np.ndarray | None = None
     return Series(settings, values, axis, ids, known)
 
 
-def columns(
-    settings: Settings, names: Sequence[str | None], source: Any = None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Columns of the data of a run, or of another source, (C, N), and the ids of the rows, (N,), if these have any.
-
-    Args:
-        source: the path of a file; a table of pandas or of pyarrow, or a dict of columns; or an array, (N,) or (N, C).
-    """
-    name = source = settings.data if source is None else source
-    if isinstance(name, str) and name in SERIES:
-        return datasets.series(name)[None], None
-    if source is settings.data and not settings.is_file:
+def columns(settings: Settings, names: list[str | None], source: Any = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Columns of the data of a run, or of what `read_table` takes, (C, N), and the ids of the rows, (N,), if any."""
+    name, how = settings.data, (settings.lengths, settings.missing, settings.encoding, settings.decimal)
+    if source is None and name in SERIES:
+        return np.array([datasets.series(name)] * len(names)), None
+    if source is None and not settings.is_file:
         raise ValueError(f"data={name!r}: sunspots, sine, topics, or a file whose name ends in .csv or .txt is needed")
-    if isinstance(source, (str, os.PathLike, Mapping)) or hasattr(source, "columns"):
-        how = settings.missing, settings.encoding, settings.decimal
-        values, ids = datasets.read_table(source, names, settings.lengths, *how)
-        return values, None if settings.lengths is None else ids
-    values = np.atleast_2d(np.asarray(source, float).T)
-    if values.shape[:-1] != (len(names),) or not np.all(np.isfinite(values)) or settings.lengths is not None:
-        wanted = ", ".join(map(str, filter(None, [*names, settings.lengths]))) or "the series"
-        raise ValueError(f"a table or finite numbers of {wanted} are needed, not an array of shape {values.T.shape}")
-    return values, None
+    different = list(dict.fromkeys(names))
+    values, ids = datasets.read_table(name if source is None else source, different, *how)
+    return values[[different.index(name) for name in names]], ids
 
 
 def _text(name: str, encoding: str) -> str:

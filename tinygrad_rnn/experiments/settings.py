@@ -166,7 +166,7 @@ class Settings:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         check_fields(self)
-        if self.inputs is not None and not (self.column and all(self.columns)):
+        if self.inputs is not None and not (self.column and all(self.sources)):
             raise ValueError(f"inputs={self.inputs!r}: names as a,b are needed, and column, what is forecast from them")
         if self.truncate is not None and (self.truncate != self.window or self.lengths is not None):
             carried = f"truncate={self.truncate} carries the state from piece to piece, each of so many steps"
@@ -174,9 +174,14 @@ class Settings:
             raise ValueError(f"{carried}; {other}: leave it out")
 
     @property
+    def sources(self) -> list[str | None]:
+        """The columns of a table that a forecast is made from; None for the only one."""
+        return [self.column] if self.inputs is None else [name.strip() for name in self.inputs.split(",")]
+
+    @property
     def columns(self) -> list[str | None]:
-        """The columns of a table: those of the inputs, if they are told, then that which is forecast."""
-        return [*([] if self.inputs is None else map(str.strip, self.inputs.split(","))), self.column]
+        """The sources, and then the column that is forecast."""
+        return [*self.sources, self.column]
 
     @property
     def is_text(self) -> bool:

@@ -34,13 +34,8 @@ class TrainedRun:
     @property
     def scaling(self) -> dict[str, tuple[float, float]] | None:
         """Of a series, the mean and the deviation that scale each input and what is forecast, by name."""
-        names, pairs = [*self.inputs, self.settings.column], map(tuple, self.net.known.value.T.tolist())
+        names, pairs = self.settings.columns, map(tuple, self.net.known.value.T.tolist())
         return None if self.settings.is_text else dict(zip(names, pairs, strict=True))
-
-    @property
-    def inputs(self) -> list[str | None]:
-        """The columns that a series is forecast from; None for one that has no name."""
-        return self.settings.columns[:-1] or self.settings.columns
 
     @property
     def vocabulary(self) -> str | None:
@@ -63,7 +58,7 @@ class TrainedRun:
             OSError, ValueError: the series cannot be read, or has no such columns; or there are more steps than the
                 horizon for a net with other inputs; or the run is of a text.
         """
-        settings, names = self.settings, self.inputs
+        settings, names = self.settings, self.settings.sources
         whole("predict", "steps", steps, 1)
         if settings.is_text:
             raise ValueError("predict: the run is of a text; see sample")

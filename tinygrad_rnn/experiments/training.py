@@ -57,19 +57,18 @@ class Forecaster(nn.Module):
     """
 
     def __init__(self, settings: Settings, width: int, rng: np.random.Generator):
-        kind, columns = KINDS[settings.cell], settings.columns
+        kind, sources = KINDS[settings.cell], [] if settings.is_text else settings.sources
         options: dict[str, Any] = {"nonlinearity": settings.nonlinearity} if settings.nonlinearity else {}
         if kind is nn.LSTM:
             options["forget_bias"] = 1.0
-        inputs = width if settings.is_text else max(len(columns) - 1, 1)
+        inputs = len(sources) or width
         self.rnn = kind(inputs, settings.hidden, settings.layers, rng=rng, **options)
         self.readout = nn.Linear(settings.hidden, width, rng=rng)
         for parameter in self.parameters():
             parameter.data = parameter.value.astype(settings.dtype)
         self.settings, self.known = settings, nn.Parameter(np.zeros(width if settings.is_text else (2, inputs + 1)))
         self.known.requires_grad = False
-        among = not settings.is_text and settings.column in (columns[:-1] or columns)
-        self._level = columns.index(settings.column) if among else None
+        self._level = sources.index(settings.column) if settings.column in sources else None
 
     def __call__(self, xs: Any, state: Any = None, mask: Any = None) -> tuple[Tensor, Any]:
         """The forecasts after each step, (T, B, K) for xs (T, B, D), and the state after the last.
