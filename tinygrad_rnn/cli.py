@@ -135,8 +135,8 @@ def _parser() -> argparse.ArgumentParser:
 
     forecast = command(_predict, "forecast what comes after the end of a series, by a net that was trained")
     forecast.add_argument("folder", metavar="RUN", help="the folder of the run, as `train --out` names it")
-    known = {"metavar": "FILE", "default": argparse.SUPPRESS}
-    forecast.add_argument("--data", help="a series with the same columns (default: that of the run)", **known)
+    known = "a series with the same columns (default: that of the run)"
+    forecast.add_argument("--data", metavar="FILE", default=argparse.SUPPRESS, help=known)
     written = forecast.add_argument_group("how the file is written, if not as that of the run")
     add_options(written, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
     forecast.add_argument("--steps", type=int, metavar="N", help="how many (default: the horizon of the run)")

@@ -111,7 +111,8 @@ def read_table(
     one_of("read_table", "missing", missing, ("error", "drop", "forward"))
     of_file = isinstance(source, (str, os.PathLike))
     name, separator, rows = _file(source, encoding) if of_file else _records(source, columns)
-    found, labels, shift = [], [], None
+    found: list[float] = []
+    labels, shift = [], None
     try:
         place, header = next(((place, row) for place, row in rows if row), ("", []))
         header = [str(cell).strip() for cell in header]
@@ -135,8 +136,10 @@ def read_table(
             labels.append(cells[id_at] if ids is not None else "")
     except csv.Error as error:
         raise ValueError(f"{name}: not a CSV file in {encoding.upper()} ({error})") from error
-    readings = np.array(found, float).reshape(len(labels), len(at), 2).transpose(1, 2, 0)
-    table = [_decided(f"{name}: column {header[i]!r}", *readings[c], separator, decimal) for c, i in enumerate(at)]
+    pairs = np.reshape(np.array(found), (len(labels), len(at), 2)).transpose(1, 2, 0)
+    table = [
+        _decided(f"{name}: column {header[i]!r}", x, y, separator, decimal) for i, (x, y) in zip(at, pairs, strict=True)
+    ]
     table, sequences = np.array(table), np.array(labels)
     order = np.argsort(sequence_starts(sequences), kind="stable")
     table, sequences = table[:, order], sequences[order]

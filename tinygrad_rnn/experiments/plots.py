@@ -68,9 +68,8 @@ def save(drawing: Any, path: str | os.PathLike) -> Path:
 
 
 def curves(
-    path: str | os.PathLike, title: str, x: tuple[str, Sequence[float]], y_label: str,
-    lines: Mapping[str, Sequence[float]], log: bool = False, dashed: Sequence[str] = (),
-    ticks: Sequence[str] | None = None, families: Mapping[str, str] | None = None,
+    path: str | os.PathLike, title: str, x: tuple[str, Any], y_label: str, lines: Mapping[str, Any], log: bool = False,
+    dashed: Sequence[str] = (), ticks: Sequence[str] | None = None, families: Mapping[str, str] | None = None,
     level: tuple[str, float] | None = None, numbers: bool = True,
 ) -> Path:  # fmt: skip
     """Curves over one axis, each with its label beside it; the numbers go into a CSV file of the same name.

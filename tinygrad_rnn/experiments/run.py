@@ -167,7 +167,8 @@ def _refuse_other_settings(folder: Path, settings: Settings) -> None:
 
 def write_results(out: Path, training: Training) -> None:
     """Write summary.json, loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text."""
-    data, settings, net = training.data, training.settings, training.best
+    data: Any = training.data
+    settings, net = training.settings, training.best
     losses, outputs, rows = net.evaluate(data, data.first, len(data.sequence))
     write_json(out / "summary.json", training.summary().as_dict())
     fields = ("training_loss", "held_out_loss", "validation_loss")[: 2 if settings.validation is None else 3]

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +58,8 @@ class Forecaster(nn.Module):
     """
 
     def __init__(self, settings: Settings, width: int, rng: np.random.Generator):
-        kind, sources = KINDS[settings.cell], [] if settings.is_text else settings.sources
+        kind: Any = KINDS[settings.cell]
+        sources = [] if settings.is_text else settings.sources
         options: dict[str, Any] = {"nonlinearity": settings.nonlinearity} if settings.nonlinearity else {}
         if kind is nn.LSTM:
             options["forget_bias"] = 1.0
@@ -165,15 +167,17 @@ class Training:
         self.rng = np.random.default_rng(settings.seed)
         self.net = Forecaster(settings, self.data.width, self.rng)
         self.net.known.data = self.data.known
-        self.parameters, self.program = [p for p in self.net.parameters() if p.requires_grad], None
+        self.parameters = [p for p in self.net.parameters() if p.requires_grad]
+        self.program: Any = None
         self.epochs: list[Epoch] = []
         self.updates = sum(1 for _ in self.batches(np.random.default_rng(0)))
-        total = settings.epochs * self.updates
-        rate = {None: settings.lr, "cosine": cosine(settings.lr, total), "step": staircase(settings.lr, -(-total // 3))}
+        lr, total = settings.lr, settings.epochs * self.updates
+        rates: dict[str | None, Any] = {None: lr, "cosine": cosine(lr, total), "step": staircase(lr, -(-total // 3))}
         options = {"sgd": {"momentum": settings.momentum}, "adamw": {"weight_decay": settings.weight_decay}}
         options = options.get(settings.optimizer, {})
-        self.optimizer = OPTIMIZERS[settings.optimizer](self.parameters, rate[settings.schedule], **options)
-        self.learnt, self.best = {"parameter": self.net, "optimizer": self.optimizer}, self.net
+        self.optimizer = OPTIMIZERS[settings.optimizer](self.parameters, rates[settings.schedule], **options)
+        self.learnt: dict[str, Any] = {"parameter": self.net, "optimizer": self.optimizer}
+        self.best = self.net
         if settings.validation is not None:
             self.learnt["best"] = self.best = copy.deepcopy(self.net)
 
@@ -273,7 +277,7 @@ class Training:
         self.optimizer.zero_grad()
         return norm
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, Any]:
         """What is learnt: the parameters, and what the optimizer keeps."""
         return {f"{kind}.{k}": value for kind, part in self.learnt.items() for k, value in part.state_dict().items()}
 
@@ -298,10 +302,9 @@ class Training:
 def _blas_threads(hidden: int) -> Any:
     """A context of one BLAS thread for small nets, where more are slower; of all there are without threadpoolctl."""
     try:
-        from threadpoolctl import threadpool_limits
+        return import_module("threadpoolctl").threadpool_limits(1 if hidden < SEVERAL_THREADS else None, "blas")
     except ImportError:
         return contextlib.nullcontext()
-    return threadpool_limits(1 if hidden < SEVERAL_THREADS else None, "blas")
 
 
 def _finite(what: str, value: float) -> float:
