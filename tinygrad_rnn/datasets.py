@@ -24,7 +24,7 @@ SHOWN = 200  # characters of a file in an error
 MISSING = {"", "-", ".", "#n/a", "n/a", "na", "nan", "nat", "<na>", "null", "none"}
 _COMMENT = re.compile(r"#(?!N/A|[A-Z0/]+[!?])")  # but spreadsheets write #N/A and #DIV/0!
 _APART = re.compile(r"(?<=\d)['’\u0020\u00a0\u2009\u202f](?=\d{3})")  # what else sets thousands apart
-_GROUPED = re.compile(r"[+-]?\d{1,3}([.,]\d{3})+")
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
 
 
 def sunspots() -> np.ndarray:
@@ -232,15 +232,16 @@ def _number(text: str, mark: str) -> float:
 def _decided(name: str, points: np.ndarray, commas: np.ndarray, separator: str, decimal: str | None) -> np.ndarray:
     """A column's numbers, by the decimal mark that is told or that all its entries can be read with.
 
-    Where it may be either, files with semicolons have commas, and others points; but what would then set thousands
-    apart is clear only where columns are separated by commas.
+    Where it may be either, files with semicolons have decimal commas, and others points. Unless columns are separated
+    by commas, that is clear only if each entry has such a mark, as a table with so many decimals has.
     """
     readings, gaps = {".": points, ",": commas}, np.isnan(points) & np.isnan(commas)
     marks = [mark for mark in (",." if separator == ";" else ".,") if decimal in (None, mark)]
     fitting = [readings[mark] for mark in marks if np.array_equal(np.isnan(readings[mark]), gaps)]
     if not fitting:
         raise ValueError(f"{name} holds what is no number with decimal={marks[0]!r}")
-    if len(fitting) == 2 and separator != "," and np.any(np.abs(fitting[0]) > np.abs(fitting[1])):
+    first, last = (np.abs(x[~gaps]) for x in (fitting[0], fitting[-1]))
+    if separator != "," and np.any(first != last) and not np.all(first < last):
         raise ValueError(f"{name} holds a mark that may be the decimal one or not: tell decimal='.' or ','")
     return fitting[0]
 
