@@ -1,4 +1,4 @@
-"""Experiments as functions that leave their results on disk: train a net, use it, look at gradient flow, sweep settings."""
+"""Experiments that leave their results on disk: train a net, use it, look at its gradient flow, sweep settings."""
 
 from tinygrad_rnn.experiments.flow import Flow, Net, flow
 from tinygrad_rnn.experiments.run import train
