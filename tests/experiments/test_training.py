@@ -280,6 +280,13 @@ def test_a_small_net_has_one_blas_thread_and_a_large_one_as_many_as_before():
         assert threads() == {2}
 
 
+def test_without_threadpoolctl_training_has_the_threads_that_there_are(monkeypatch):
+    given = Settings(data="sine", hidden=8, window=2, epochs=1)
+    with_it = train(given)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert train(given) == with_it
+
+
 def test_more_epochs_may_be_asked_for_when_a_run_goes_on(capsys, tmp_path):
     options = ["--data", "sine", "--hidden", 3, "--window", 5]
     assert run(capsys, *options, "--epochs", 2, "--out", tmp_path / "a")[0] == 0

@@ -196,12 +196,11 @@ def nets_of(**choices: Sequence) -> list[Net]:
     for name, cell in only.items():
         if name in choices and cell not in cells:
             raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(cells)}")
-    nets = []
+    nets = {}
     for values in product(*choices.values()):
-        point = dict(zip(choices, values, strict=True))
-        cell = point.get("cell", "rnn")
-        nets.append(Net(**{name: value for name, value in point.items() if only.get(name, cell) == cell}))
-    return list(dict.fromkeys(nets))
+        point = {"cell": "rnn"} | dict(zip(choices, values, strict=True))
+        nets[Net(**{name: x for name, x in point.items() if only.get(name, point["cell"]) == point["cell"]})] = None
+    return list(nets)
 
 
 def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple:
