@@ -290,7 +290,8 @@ def _draw(options: argparse.Namespace) -> int:
         paths = diagram.frames(options.frames, **how)
         print(f"wrote {paths[0]} to {paths[-1].name}")
         return 0
-    _refuse_data(options.out, net.data)
+    if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
+        raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
     print(f"wrote {diagram.save(options.out, **how)}")
     return 0
 
@@ -409,7 +410,8 @@ def _predict(options: argparse.Namespace) -> int:
         print(aligned([header, *([*map(str, row[:-1]), f"{row[-1]:.6g}"] for row in rows)]))
         return 0
     figure, past = out.with_suffix(".svg"), np.empty(0)
-    _refuse_data(out, settings.data)
+    if os.path.exists(settings.data) and out.exists() and out.samefile(settings.data):
+        raise ValueError(f"-o {out} is the data, and would be replaced: give another file")
     refuse_others(figure, [plots.MARK])
     if not ids and settings.column in settings.sources:
         past = columns(settings, [settings.column])[0][0, -100:]
@@ -419,11 +421,6 @@ def _predict(options: argparse.Namespace) -> int:
     plots.curves(figure, f"{Path(settings.data).name}, {settings.cell}", x, name, lines, numbers=False)
     print(f"wrote {plots.table(out, header, rows)}")
     return 0
-
-
-def _refuse_data(out: Path, data: str) -> None:
-    if os.path.exists(data) and out.exists() and out.samefile(data):
-        raise ValueError(f"-o {out} is the data, and would be replaced: give another file")
 
 
 def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
