@@ -227,7 +227,7 @@ def test_what_lies_behind_the_end_of_a_sequence_changes_nothing(tmp_path):
 
 def test_each_sequence_has_forecasts_of_its_own(tmp_path):
     path = patients(tmp_path)
-    train(of_patients(path, horizon=2), tmp_path / "out")
+    summary = train(of_patients(path, horizon=2), tmp_path / "out")
     run = load_run(tmp_path / "out")
     found = run.predict(steps=2)
     with open(path, newline="") as file:
@@ -238,6 +238,8 @@ def test_each_sequence_has_forecasts_of_its_own(tmp_path):
     for id in ("p0", "p3"):
         xs = (np.array([x for name, x in rows if name == id])[-6:, None, None] - mean) / deviation
         np.testing.assert_allclose(found[id], single(xs)[0].value[-1, 0] * deviation + mean, rtol=1e-12)
+    held_out = [(id, x) for id, x in rows if id in list(found)[20:]]  # a fifth of 25
+    assert run.evaluate(dict(zip(("id", "x"), zip(*held_out, strict=True), strict=True))) == summary.held_out
     with pytest.raises(ValueError, match="there are no columns 'id'; the columns are 'x'"):
         run.predict([1.0, 2.0])
 
