@@ -507,6 +507,13 @@ def test_draw_to_standard_output(capfdbinary, options, first, quiet):
     assert (status, err) == (0, b"") and out.startswith(first) and b"wrote" not in out
 
 
+def test_predict_to_standard_output(capfd, tmp_path):
+    assert cli.main(["train", "--quiet", "--hidden", "2", "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
+    assert cli.main(["predict", "--quiet", str(tmp_path / "run"), "--steps", "2", "-o", "-"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "" and re.fullmatch(r"step,forecast\n1,-?[\d.]+\n2,-?[\d.]+\n", out)
+
+
 def test_quiet_commands_print_errors_alone(capsys, tmp_path):
     assert run(capsys, "demo", "--quiet", "--out", tmp_path / "out") == (0, "", "")
     assert "forward.svg" in os.listdir(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The command line: `tinygrad-rnn demo | draw | check | train | flow | sweep`, also `python -m tinygrad_rnn`.
+"""The command line: `tinygrad-rnn demo | draw | check | train | predict | flow | sweep`, also `python -m tinygrad_rnn`.
 
 Exit status: 0; 1 when a gradient disagrees, training diverges, or a file cannot be read or written; 2 for bad arguments
 or bad data; 130 when interrupted.
@@ -6,6 +6,7 @@ or bad data; 130 when interrupted.
 
 import argparse
 import contextlib
+import csv
 import inspect
 import io
 import os
@@ -14,7 +15,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -29,10 +30,13 @@ from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.checks import meant, one_of
 from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
+from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.data import columns
 from tinygrad_rnn.experiments.flow import NETS, QUANTITIES, Conditions, Flow, Net, flow, nets_of
-from tinygrad_rnn.experiments.run import CHECKPOINT, read_settings, train
+from tinygrad_rnn.experiments.run import train
 from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, given, nonlinearity_option, option
 from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
+from tinygrad_rnn.experiments.trained import CHECKPOINT, load_run, read_settings
 from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES
@@ -133,6 +137,16 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument("--out", default="out/train", help="the folder for the results (default: out/train)")
     folder.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
     add_options(training, fields(Settings))
+
+    forecast = command(_predict, "forecast what comes after the end of a series, by a net that was trained")
+    forecast.add_argument("folder", metavar="RUN", help="the folder of the run, as `train --out` names it")
+    known = "a series with the same columns (default: that of the run)"
+    forecast.add_argument("--data", metavar="FILE", default=argparse.SUPPRESS, help=known)
+    written = forecast.add_argument_group("how the file is written, if not as that of the run")
+    add_options(written, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
+    forecast.add_argument("--steps", type=int, metavar="N", help="how many (default: the horizon of the run)")
+    known = "where they go, with a figure beside them; - for standard output"
+    forecast.add_argument("-o", "--out", type=Path, metavar="FILE.csv", help=known)
 
     what = "how far a gradient comes back through time: a curve for every combination of options, or of six known nets"
     curves = command(_flow, what)
@@ -382,6 +396,35 @@ def _train(options: argparse.Namespace) -> int:
         hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(out)}" if begun else ""
         raise KeyboardInterrupt(f"interrupted{hint}") from None
     print(f"{summary}\n\nwrote {out}")
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    run = load_run(options.folder)
+    run = replace(run, settings=replace(run.settings, **given(options, Settings)))
+    settings, out, name = run.settings, options.out, run.settings.column or "forecast"
+    found = run.predict(steps=settings.horizon if options.steps is None else options.steps)
+    ids, found = ([settings.lengths], found) if settings.lengths else ([], {"forecast": found})
+    header, steps = [*ids, "step", name], np.arange(1, len(next(iter(found.values()))) + 1)
+    rows = [[label, step, x][-len(header) :] for label, xs in found.items() for step, x in zip(steps, xs, strict=True)]
+    if out is None:
+        print(aligned([header, *([*map(str, row[:-1]), f"{row[-1]:.6g}"] for row in rows)]))
+        return 0
+    if out == Path("-"):
+        with open(1, "w", closefd=False) as stdout:
+            csv.writer(stdout, lineterminator="\n").writerows([header, *rows])
+        return 0
+    figure, past = out.with_suffix(".svg"), np.empty(0)
+    if os.path.exists(settings.data) and out.exists() and out.samefile(settings.data):
+        raise ValueError(f"-o {out} is the data, and would be replaced: give another file")
+    refuse_others(figure, [plots.MARK])
+    if not ids and settings.column in settings.sources:
+        past = columns(settings, [settings.column])[0][0, -100:]
+    lines = {"truth": np.append(past, np.nan * steps)} if len(past) else {}
+    lines |= {label: np.append(np.nan * past, xs) for label, xs in list(found.items())[:20]}
+    x = ("step", np.append(np.arange(1 - len(past), 1), steps))
+    plots.curves(figure, f"{Path(settings.data).name}, {settings.cell}", x, name, lines, numbers=False)
+    print(f"wrote {plots.table(out, header, rows)}")
     return 0
 
 

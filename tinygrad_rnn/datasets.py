@@ -1,4 +1,4 @@
-"""Series to forecast: a real one that ships with the package, a made one, and any column of a CSV file.
+"""Series to forecast: a real one that ships with the package, a made one, and columns of tables.
 
 `data/sunspots.csv`: yearly sunspot numbers, 1700 to 2008; public domain, National Geophysical Data Center.
 """
@@ -7,14 +7,24 @@ import csv
 import io
 import math
 import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.files import read_file
 from tinygrad_rnn.tables import counted
 
 SHOWN = 200  # characters of a file in an error
+MISSING = {"", "-", ".", "#n/a", "n/a", "na", "nan", "nat", "<na>", "null", "none"}
+_COMMENT = re.compile(r"#(?!N/A|[A-Z0/]+[!?])")  # but spreadsheets write #N/A and #DIV/0!
+_APART = re.compile(r"(?<=\d)['’\u0020\u00a0\u2009\u202f](?=\d{3})")  # what else sets thousands apart
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
 
 
 def sunspots() -> np.ndarray:
@@ -54,60 +64,186 @@ def adding_problem(rng: np.random.Generator, steps: int, batch: int) -> tuple[np
     return np.stack([numbers, marks], axis=-1), np.sum(numbers * marks, axis=0)[:, None]
 
 
-def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarray:
-    """One column of a CSV file with a header line, as numbers; of the only column if none is named.
+def read_text(path: str | os.PathLike, encoding: str = "utf-8", what: str = "a text") -> str:
+    """The text in a file.
 
-    Columns are separated by commas, semicolons or tabs: whichever the header line has most of.
+    Raises:
+        OSError: it cannot be read. ValueError: it is none in this encoding.
+    """
+    try:
+        return read_file(path).decode(encoding).removeprefix("\ufeff")
+    except (UnicodeError, LookupError) as error:
+        told = f"not {what} in {encoding.upper()} ({error}); tell its encoding, as latin-1 or utf-16"
+        raise ValueError(f"{os.fspath(path)}: {told}") from error
+
+
+def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarray:
+    """One column of a CSV file, of the only column if none is named; raises as `read_table` does."""
+    return read_table(path, [column])[0][0]
+
+
+def read_table(
+    source: Any, columns: Sequence[str | None], ids: str | None = None, missing: str = "error",
+    encoding: str = "utf-8", decimal: str | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """Columns of a table as numbers, as people write them: $1,234.50, 1.234,5 and 1 234,5 € are some.
+
+    A file's columns are separated by commas, semicolons or tabs: whichever its first line has most of; those of a file
+    that is no .csv also by spaces. Lines that begin with # are left out.
+
+    Args:
+        source: the path of a file; or a table of pandas or of pyarrow, a dict of columns, or an array, (N,) or (N, C).
+        columns: the name of each, or its number, 1 for the first; None for the only one. Where a number stands in the
+            place of the name of a column that is told by its number, there is no header line.
+        ids: a column that says which sequence a row is of.
+        missing: what becomes of an entry that is empty or NA: "error"; "drop", its row is left out; "forward", it is
+            the one before it in the sequence.
+        encoding: of a file. decimal: "." or ","; if not given, the one that all entries of a column can be read with.
+
+    Returns:
+        The numbers, (C, N), and the ids, (N,), or None. Rows of one sequence are side by side, in their order.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no CSV file in UTF-8, there is no such column or more than one, or a value in it is no finite
-            number; names the line.
+        ValueError: it is none in this encoding, there is no such column or more than one, or a value in it is no finite
+            number, or may be one of two; names the line.
     """
-    path, content = os.fspath(path), read_file(path)
-    values = []
+    one_of("read_table", "missing", missing, ("error", "drop", "forward"))
+    of_file = isinstance(source, (str, os.PathLike))
+    name, separator, rows = _file(source, encoding) if of_file else _records(source, columns)
+    found: list[float] = []
+    labels, shift = [], None
     try:
-        if b"\0" in content:
-            raise csv.Error("it holds null characters")
-        lines = io.StringIO(content.decode("utf-8-sig").rstrip("\r\n"), newline="")
-        reader = csv.reader(lines, delimiter=max(",;\t", key=lines.readline().count))
-        lines.seek(0)
-        header = [name.strip() for name in next(filter(None, reader), [])]
-        index = _index(path, header, column)
-        for row in reader:
-            if row or len(header) == 1:  # an empty line is no row, but a gap in an only column
-                entry = row[index] if index < len(row) else ""
-                if not math.isfinite(number := _number(entry)):
-                    where, held = f"{path}, line {reader.line_num}: column {header[index]!r}", repr(entry)[:SHOWN]
-                    raise ValueError(f"{where} holds {held}, which is no finite number")
-                values.append(number)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    return np.array(values)
+        place, header = next(((place, row) for place, row in rows if row), ("", []))
+        header = [str(cell).strip() for cell in header]
+        *at, id_at = [_index(name, header, column) for column in [*columns, columns[0] if ids is None else ids]]
+        by_number = {header[i] for i in at} - {*columns}
+        if any(math.isfinite(_number(name, ".")) for name in by_number):  # there is no header line
+            rows = chain([(place, header)], rows)
+        for place, row in rows:
+            if not row and len(header) > 1:  # an empty line is no row, but a gap in an only column
+                continue
+            if shift is None:  # R writes names of rows, for which the header has none
+                shift = int(len(row) == len(header) + 1 and row[-1] != "")
+            cells = [*map(str, row[shift:]), *[""] * (len(header) + shift - len(row))]
+            for i in at:
+                readings = _readings(cells[i], missing)
+                if readings is None:
+                    where, held = f"{name}, {place}: column {header[i]!r}", repr(cells[i])[:SHOWN]
+                    remedy = "; see missing='drop' and 'forward'" if _readings(cells[i], "drop") else ""
+                    raise ValueError(f"{where} holds {held}, which is no finite number{remedy}")
+                found.extend(readings)
+            labels.append(cells[id_at] if ids is not None else "")
+    except csv.Error as error:
+        raise ValueError(f"{name}: not a CSV file in {encoding.upper()} ({error})") from error
+    pairs = np.reshape(np.array(found), (len(labels), len(at), 2)).transpose(1, 2, 0)
+    table = [
+        _decided(f"{name}: column {header[i]!r}", x, y, separator, decimal) for i, (x, y) in zip(at, pairs, strict=True)
+    ]
+    table, sequences = np.array(table), np.array(labels)
+    order = np.argsort(sequence_starts(sequences), kind="stable")
+    table, sequences = table[:, order], sequences[order]
+    if missing == "drop":
+        kept = ~np.isnan(table).any(axis=0)
+        table, sequences = table[:, kept], sequences[kept]
+    last = np.where(np.isnan(table), sequence_starts(sequences), np.arange(len(sequences)))
+    table = np.take_along_axis(table, np.maximum.accumulate(last, axis=1), axis=1)
+    if np.isnan(table).any():
+        raise ValueError(f"{name}: missing='forward' has nothing before the missing value that a sequence begins with")
+    return table, None if ids is None else sequences
 
 
-def _index(path: str, header: list, column: str | None) -> int:
+def sequence_starts(ids: np.ndarray) -> np.ndarray:
+    """For each row the index of the first with its id, (N,)."""
+    _, firsts, which = np.unique(ids, return_index=True, return_inverse=True)
+    return firsts[which]
+
+
+def _file(path: str | os.PathLike, encoding: str) -> tuple[str, str, Iterator[tuple[str, list[str]]]]:
+    """The name of a file, what separates its columns, and its rows, the header first, each with its place."""
+    text, name = read_text(path, encoding, "a CSV file"), os.fspath(path)
+    if "\0" in text:
+        raise ValueError(f"{name}: not a CSV file in {encoding.upper()} (it holds null characters)")
+    numbered = enumerate(io.StringIO(text.rstrip("\r\n"), newline=""), 1)
+    lines = [(number, line) for number, line in numbered if not _COMMENT.match(line)]
+    first = next((line for _, line in lines if line.strip()), "")
+    spaces = not any(mark in first for mark in ",;\t") and not name.lower().endswith(".csv")
+    separator = " " if spaces else max(",;\t", key=first.count)
+    reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=spaces)
+    return name, separator, ((f"line {lines[reader.line_num - 1][0]}", row) for row in reader)
+
+
+def _records(table: Any, columns: Sequence) -> tuple[str, str, Iterator[tuple[str, Sequence]]]:
+    """The same of a table of pandas or of pyarrow, of a dict of columns, or of an array of the columns told."""
+    if not isinstance(table, Mapping) and not hasattr(table, "columns"):
+        array = np.atleast_2d(np.asarray(table).T)
+        if len(array) != len(columns):
+            raise ValueError(f"a column for each of {', '.join(map(str, columns))} is needed; shape {array.T.shape}")
+        table = dict(zip(columns, array, strict=True))
+    names = list(getattr(table, "column_names", table))
+    rows = zip(*(np.asarray(table[name]).tolist() for name in names), strict=True)
+    return type(table).__name__, ",", chain([("", names)], ((f"row {i}", row) for i, row in enumerate(rows, 1)))
+
+
+def _index(name: str, header: list, column: str | None) -> int:
     """The index of a column, the only one if none is named."""
     if not header:
-        raise ValueError(f"{path}: the file is empty")
+        raise ValueError(f"{name}: the file is empty")
     if column is None and len(header) == 1:
-        if not math.isnan(_number(header[0])):
-            held = header[0][:SHOWN]
-            raise ValueError(f"{path}: the first line is {held!r}; a header line is needed, the name of the column")
+        if math.isfinite(_number(header[0], ".")):
+            raise ValueError(f"{name}: the first line is {header[0][:SHOWN]!r}; a header line is needed, or column 1")
         return 0
-    if (count := header.count(column)) != 1:
-        what = "name a column" if column is None else f"there are {count or 'no'} columns {column!r}"
-        known = ", ".join(map(repr, header))
-        known = known if len(known) <= SHOWN else f"{known[:SHOWN]}...: {len(header):,} in all"
-        raise ValueError(f"{path}: {what}; the columns are {known}")
-    return header.index(column)
+    if (count := header.count(column)) == 1:
+        return header.index(column)
+    if count == 0 and column is not None and column.isdecimal() and 1 <= int(column) <= len(header):
+        return int(column) - 1
+    what = "name a column" if column is None else f"there are {count or 'no'} columns {column!r}"
+    known = ", ".join(map(repr, header))
+    known = known if len(known) <= SHOWN else f"{known[:SHOWN]}...: {len(header):,} in all"
+    raise ValueError(f"{name}: {what}; the columns are {known}")
 
 
-def _number(text: str) -> float:
+def _readings(entry: str, missing: str) -> tuple[float, float] | None:
+    """The number in an entry with a decimal point, and with a decimal comma, nan if it is none; None if it is neither.
+
+    Thousands may be set apart, by the other mark, spaces or apostrophes, and a currency's sign may stand beside.
+    """
+    if missing != "error" and entry.strip().casefold() in MISSING:
+        return math.nan, math.nan
+    text = _APART.sub("", entry.replace("−", "-"))
+    text = "".join(c for c in text if unicodedata.category(c) != "Sc").strip()
+    readings = _number(text, "."), _number(text, ",")
+    return None if math.isnan(readings[0]) and math.isnan(readings[1]) else readings
+
+
+def _number(text: str, mark: str) -> float:
+    """The number that a text is with this decimal mark; nan if it is no finite one."""
+    other = "," if mark == "." else "."
+    whole, _, rest = text.partition(mark)
+    if other in rest or (other in whole and not _GROUPED.fullmatch(whole)):
+        return math.nan
     try:
-        return float(text)
+        number = float(text.replace(other, "").replace(mark, "."))
     except ValueError:
         return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _decided(name: str, points: np.ndarray, commas: np.ndarray, separator: str, decimal: str | None) -> np.ndarray:
+    """A column's numbers, by the decimal mark that is told or that all its entries can be read with.
+
+    Where it may be either, files with semicolons have decimal commas, and others points. Unless columns are separated
+    by commas, that is clear only if each entry has such a mark, as a table with so many decimals has.
+    """
+    readings, gaps = {".": points, ",": commas}, np.isnan(points) & np.isnan(commas)
+    marks = [mark for mark in (",." if separator == ";" else ".,") if decimal in (None, mark)]
+    fitting = [readings[mark] for mark in marks if np.array_equal(np.isnan(readings[mark]), gaps)]
+    if not fitting:
+        raise ValueError(f"{name} holds what is no number with decimal={marks[0]!r}")
+    first, last = (np.abs(x[~gaps]) for x in (fitting[0], fitting[-1]))
+    if separator != "," and np.any(first != last) and not np.all(first < last):
+        raise ValueError(f"{name} holds a mark that may be the decimal one or not: tell decimal='.' or ','")
+    return fitting[0]
 
 
 def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
     config.json      the settings
     metrics.csv      a line for every epoch
-    model.npz        the parameters, as `tg.load` reads them
+    model.npz        the parameters, and what is `known` of the data: their scaling, or the alphabet; see `load_run`
     checkpoint.npz   all that the next epoch follows from: the epochs so far, parameters, optimizer, random generator
     summary.json, loss.svg, prediction.svg, their numbers as CSV, and of a text sample.txt: the results
 
@@ -14,20 +14,21 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import no_grad
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.data import Series, Text
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.experiments.training import Epoch, Forecaster, OnUpdate, Summary, Training
-from tinygrad_rnn.files import claimed, is_marked, read_file, refuse_others, write_file, write_json
+from tinygrad_rnn.experiments.trained import CHECKPOINT, CONFIG, METRICS, MODEL, TrainedRun, as_epochs, read_settings
+from tinygrad_rnn.experiments.training import Epoch, OnUpdate, Summary, Training
+from tinygrad_rnn.files import claimed, is_marked, refuse_others, write_file, write_json
 from tinygrad_rnn.nn.exchange import read_arrays, save
 from tinygrad_rnn.tables import counted
 
-CHECKPOINT, CONFIG, METRICS, MODEL, SAMPLE = "checkpoint.npz", "config.json", "metrics.csv", "model.npz", "sample.txt"
+SAMPLE = "sample.txt"
 LENGTH = 1000  # characters of a sample
 DRAWN = f"{LENGTH:,} characters, drawn one by one from the net's probabilities:\n\n"
 RESULTS = {  # each with its marks, which are in every such file, and hardly in another of this name
@@ -35,15 +36,16 @@ RESULTS = {  # each with its marks, which are in every such file, and hardly in 
     "prediction.svg": [plots.MARK], "prediction.csv": [",truth,forecast", ",this character,mean of all"],
     SAMPLE: [DRAWN],
 }  # fmt: skip
-MARKS = {CONFIG: ['"weight_decay": '], METRICS: [",".join(Epoch._fields)], MODEL: ["readout.V"], **RESULTS}
+MARKS = {CONFIG: ['"weight_decay": '], METRICS: [",".join(Epoch._fields[:5])], MODEL: ["readout.V"], **RESULTS}
 MARKS[CHECKPOINT] = ["parameter.readout.V"]
 VARYING = {"data", "epochs", "rng"}  # in a checkpoint, what has a size of its own
 SHOWN = {"series": 300, "text": 80}  # values at the end of what is held out; more would be no figure to read
 
 
 def train(
-    settings: Settings, out: str | os.PathLike | None = None, resume: bool = False, progress: OnUpdate | None = None
-) -> Summary:
+    settings: Settings, out: str | os.PathLike | None = None, resume: bool = False, progress: OnUpdate | None = None,
+    data: Any = None,
+) -> Summary:  # fmt: skip
     """Train a net to forecast the next value of a series or the next character of a text.
 
     The data are cut into windows, a series into all that it has, a text into pieces side by side; in each, every next
@@ -60,6 +62,7 @@ def train(
             An earlier run there is overwritten; what no run has written is not.
         resume: go on with the run in `out`, from its last whole epoch, to the same numbers as one in a piece. The
             settings must be the same but for `epochs`, which may be more.
+        data: with `settings.data` "table", a table of pandas or of pyarrow, or a dict of columns, instead of a file.
         progress: called after every update with the number of updates so far, that of all, and at the end of an epoch
             with its `Epoch`, a line of metrics.
 
@@ -76,12 +79,14 @@ def train(
     if resume and out is None:
         raise ValueError("train(resume=True): out, the folder of the run to go on with, is needed")
     instance("train(settings)", settings, Settings, "tg.experiments.Settings(...)")
-    training = Training(settings)
+    if (data is not None) != (settings.data == "table"):
+        raise ValueError(f"data={settings.data!r}: Settings(data='table') and train(settings, data=...) go together")
+    training = Training(settings.seen_from(Path.cwd()), data)
     if out is None:
         training.train(progress)
         return training.summary()
     if resume:
-        _refuse_other_settings(Path(out), settings)
+        _refuse_other_settings(Path(out), training.settings)
     with claimed(out) as path:
         folder = _Folder(path, training)
         folder.begin(resume)
@@ -121,7 +126,7 @@ class _Folder:
                 raise ValueError(f"{name} is missing")
             if not np.array_equal(found["data"], training.data.fingerprint):
                 raise ValueError(f"{training.settings.data} is not what it was when the run began")
-            epochs = [Epoch(int(epoch), *numbers) for epoch, *numbers in found["epochs"].tolist()]
+            epochs = as_epochs(found["epochs"])
             training.restore(epochs, str(found["rng"]), read_arrays(path, training.state(), VARYING))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ValueError(f"cannot go on from {path}: {error}") from error
@@ -138,8 +143,9 @@ class _Folder:
             data=training.data.fingerprint, rng=json.dumps(training.rng.bit_generator.state), **training.state(),
         )  # fmt: skip
         write_file(self.path / CHECKPOINT, checkpoint.getvalue())
-        plots.table(self.path / METRICS, Epoch._fields, training.epochs)
-        save(self.path / MODEL, training.net)
+        shown = 5 if training.settings.validation is None else 6
+        plots.table(self.path / METRICS, Epoch._fields[:shown], [epoch[:shown] for epoch in training.epochs])
+        save(self.path / MODEL, training.best)
         write_json(self.path / CONFIG, asdict(training.settings))
 
     def refuse_others(self) -> None:
@@ -152,25 +158,11 @@ class _Folder:
             refuse_others(path, MARKS[name] if of_a_run else [])
 
 
-def read_settings(folder: Path) -> Settings:
-    """The settings of the run in a folder.
-
-    Raises:
-        OSError: a file cannot be read. ValueError: there is no run in the folder, or its settings are broken.
-    """
-    path = folder / CONFIG
-    if not path.exists() or not (folder / CHECKPOINT).exists():
-        raise ValueError(f"there is no run in {folder}, with its {CONFIG} and {CHECKPOINT}")
-    try:
-        return Settings.of(json.loads(read_file(path)))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} holds no settings of a run ({error})") from error
-
-
 def _refuse_other_settings(folder: Path, settings: Settings) -> None:
     """Refuse to go on with a run that has other settings, apart from the number of epochs, and where its data are."""
     theirs = read_settings(folder)
-    free = {"epochs", "data"} if theirs.is_file and settings.is_file else {"epochs"}  # a file may have been moved
+    free = {"data"} if theirs.is_file and settings.is_file else set()  # a file may have been moved
+    free |= {"epochs"} if settings.schedule is None else set()
     before, now = asdict(theirs), asdict(settings)
     differences = [f"{k}={before[k]!r}, not {now[k]!r}" for k in now if k not in free and before[k] != now[k]]
     if differences:
@@ -179,26 +171,30 @@ def _refuse_other_settings(folder: Path, settings: Settings) -> None:
 
 def write_results(out: Path, training: Training) -> None:
     """Write summary.json, loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text."""
-    data, settings, (losses, outputs) = training.data, training.settings, training.evaluate()
+    data: Any = training.data
+    settings, net = training.settings, training.best
+    losses, outputs, rows = net.evaluate(data, data.first, len(data.sequence))
     write_json(out / "summary.json", training.summary().as_dict())
-    history = dict(zip(Epoch._fields, zip(*training.epochs, strict=True), strict=True))
-    lines = {"training": history["training_loss"], "held out": history["held_out_loss"]}
-    lines = {label: np.multiply(losses, data.scale) for label, losses in lines.items()}
-    title = f"{Path(settings.data).name}, {settings.cell}"
-    plots.curves(out / "loss.svg", title, ("epoch", history["epoch"]), data.unit, lines, log=not settings.is_text)
-    if isinstance(data, Text):
-        write_file(out / SAMPLE, (DRAWN + sample_text(training.net, data, settings, LENGTH)).encode())
+    fields = ("training_loss", "held_out_loss", "validation_loss")[: 2 if settings.validation is None else 3]
+    lines = {x[:-5].replace("_", " "): [data.scale * getattr(epoch, x) for epoch in training.epochs] for x in fields}
+    title, x = f"{Path(settings.data).name}, {settings.cell}", ("epoch", [epoch.epoch for epoch in training.epochs])
+    plots.curves(out / "loss.svg", title, x, data.unit, lines, log=not settings.is_text)
+    if settings.is_text:
+        before = "".join(data.alphabet[k] for k in data.sequence[data.first - settings.window : data.first])
+        sample = TrainedRun(settings, net, training.epochs).sample(before, LENGTH, rng=settings.seed)
+        write_file(out / SAMPLE, (DRAWN + sample).encode())
         _draw_text(out / "prediction.svg", data, settings, losses)
     else:
-        _draw_series(out / "prediction.svg", data, settings, outputs)
+        _draw_series(out / "prediction.svg", data, settings, outputs, rows)
 
 
-def _draw_series(path: Path, data: Series, settings: Settings, outputs: np.ndarray) -> None:
-    shown = outputs[-SHOWN["series"] :]
-    places = np.arange(len(data.sequence) - len(shown), len(data.sequence))
-    lines = {"truth": data.sequence[places], "forecast": data.in_units(shown)}
-    title = f"Each {data.axis} from the {settings.window} before it, {settings.cell}"
-    plots.curves(path, title, (data.axis, data.origin + places), data.name, lines)
+def _draw_series(path: Path, data: Series, settings: Settings, outputs: np.ndarray, rows: np.ndarray) -> None:
+    """The forecasts of the last step of the horizon."""
+    rows, shown = rows[-SHOWN["series"] :] + data.horizon - 1, outputs[-SHOWN["series"] :, -1]
+    lines = {"truth": data.sequence[rows], "forecast": data.in_units(shown)}
+    what = f"Each {data.axis} from the {settings.window} before it, {settings.cell}"
+    title = what if data.horizon == 1 else f"Each {data.axis}, {data.horizon} ahead, {settings.cell}"
+    plots.curves(path, title, (data.axis, data.origin + rows), data.name, lines)
 
 
 def _draw_text(path: Path, data: Text, settings: Settings, losses: np.ndarray) -> None:
@@ -210,18 +206,3 @@ def _draw_text(path: Path, data: Text, settings: Settings, losses: np.ndarray) -
     title = f"How much each character of a held-out passage surprises, {settings.cell}"
     x = ("character of the text (·: a space, or none of ASCII)", places)
     plots.curves(path, title, x, "bits", lines, dashed=[mean], ticks=characters)
-
-
-def sample_text(net: Forecaster, data: Text, settings: Settings, length: int) -> str:
-    """Characters drawn one by one from the net's probabilities, after the window before the held-out part."""
-    rng = np.random.default_rng(settings.seed)
-    drawn, state = [], None
-    xs = data.vectors(np.arange(data.first - settings.window, data.first))
-    with no_grad():
-        for _ in range(length):
-            zs, state = net(xs, state)
-            z = zs.value[-1].astype(np.float64)
-            p = np.cumsum(np.exp(z - np.max(z)))
-            drawn.append(int(np.searchsorted(p, rng.random() * p[-1])))
-            xs = (np.arange(data.width) == drawn[-1]).astype(zs.dtype)[None]
-    return "".join(data.alphabet[k] for k in drawn)
