@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from importlib import import_module
 from itertools import product
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -232,31 +232,23 @@ def _processes(function: Callable[..., Any], workers: int | None) -> Iterator[Ca
             del of_thread.pool
             raise
 
-    before = {name: os.environ[name] for name in _THREADS if name in os.environ}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))  # BLAS reads them once, when a process imports NumPy
-    try:
-        with threads, ours:
-            try:
-                threads.submit(call, callable, function).result()
-            except Exception as error:
-                told = f"sweep: worker processes import a function by its name, and not {_name(function)} ({error})"
-                where = 'define it in a module, or in a script with `if __name__ == "__main__":`'
-                raise ValueError(f"{told}: {where}, or give executor=ThreadPoolExecutor()") from error
-            yield partial(threads.submit, call)
-    finally:
-        for name in _THREADS:
-            del os.environ[name]
-        os.environ.update(before)
+    with contextlib.ExitStack() as after, threads, ours:
+        after.callback(os.environ.update, {name: os.environ[name] for name in _THREADS if name in os.environ})
+        for name in _THREADS:  # BLAS reads them once, when a process imports NumPy
+            os.environ[name] = "1"
+            after.callback(os.environ.pop, name)
+        try:
+            threads.submit(call, callable, function).result()
+        except Exception as error:
+            told = f"sweep: worker processes import a function by its name, and not {_name(function)} ({error})"
+            where = 'define it in a module, or in a script with `if __name__ == "__main__":`'
+            raise ValueError(f"{told}: {where}, or give executor=ThreadPoolExecutor()") from error
+        yield partial(threads.submit, call)
 
 
 def _end_with(pipe: Connection) -> None:
     """Have this process end when the other end of the pipe is closed."""
-
-    def end() -> None:
-        wait([pipe])
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()
+    threading.Thread(target=lambda: pipe.poll(None) and os._exit(1), daemon=True).start()
 
 
 @dataclass(frozen=True)
