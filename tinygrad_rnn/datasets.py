@@ -8,7 +8,6 @@ import io
 import math
 import os
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import chain
@@ -23,8 +22,12 @@ from tinygrad_rnn.tables import counted
 SHOWN = 200  # characters of a file in an error
 MISSING = {"", "-", ".", "#n/a", "n/a", "na", "nan", "nat", "<na>", "null", "none"}
 _COMMENT = re.compile(r"#(?!N/A|[A-Z0/]+[!?])")  # but spreadsheets write #N/A and #DIV/0!
-_APART = re.compile(r"(?<=\d)['’\u0020\u00a0\u2009\u202f](?=\d{3})")  # what else sets thousands apart
-_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
+_CURRENCY = re.compile(r"(?<!\d)[$¢-¥฿\u20a0-\u20cf]\s*|\s*[$¢-¥฿\u20a0-\u20cf](?!\d)")
+_THOUSANDS = r"[1-9]\d{{0,2}}([{}'’ ])\d{{3}}(?:\1\d{{3}})*"
+_NUMBERS = {  # by the decimal mark
+    mark: re.compile(rf"[+-]?(?=[{mark}]?\d)(?:\d*|{_THOUSANDS.format(other)})(?:[{mark}]\d*)?(?:[Ee][+-]?\d+)?")
+    for mark, other in (".,", ",.")
+}
 
 
 def sunspots() -> np.ndarray:
@@ -111,41 +114,33 @@ def read_table(
     one_of("read_table", "missing", missing, ("error", "drop", "forward"))
     of_file = isinstance(source, (str, os.PathLike))
     name, separator, rows = _file(source, encoding) if of_file else _records(source, columns)
-    found: list[float] = []
-    labels, shift = [], None
+    told = [*columns] if ids is None else [*columns, ids]
+    places, entries, broken = list[str](), list[list[str]](), None
     try:
-        place, header = next(((place, row) for place, row in rows if row), ("", []))
-        header = [str(cell).strip() for cell in header]
-        *at, id_at = [_index(name, header, column) for column in [*columns, columns[0] if ids is None else ids]]
-        by_number = {header[i] for i in at} - {*columns}
-        if any(math.isfinite(_number(name, ".")) for name in by_number):  # there is no header line
-            rows = chain([(place, header)], rows)
+        first = next(((place, row) for place, row in rows if row), ("", []))
+        header = [str(cell).strip() for cell in first[1]]
+        at = [_index(name, header, column) for column in told]
+        if any(math.isfinite(_number(header[i], ".")) for i in at if header[i] not in told):
+            rows = chain([first], rows)  # there is no header line
         for place, row in rows:
-            if not row and len(header) > 1:  # an empty line is no row, but a gap in an only column
-                continue
-            if shift is None:  # R writes names of rows, for which the header has none
-                shift = int(len(row) == len(header) + 1 and row[-1] != "")
-            cells = [*map(str, row[shift:]), *[""] * (len(header) + shift - len(row))]
-            for i in at:
-                readings = _readings(cells[i], missing)
-                if readings is None:
-                    where, held = f"{name}, {place}: column {header[i]!r}", repr(cells[i])[:SHOWN]
-                    remedy = "; see missing='drop' and 'forward'" if _readings(cells[i], "drop") else ""
-                    raise ValueError(f"{where} holds {held}, which is no finite number{remedy}")
-                found.extend(readings)
-            labels.append(cells[id_at] if ids is not None else "")
-    except csv.Error as error:
-        raise ValueError(f"{name}: not a CSV file in {encoding.upper()} ({error})") from error
-    pairs = np.reshape(np.array(found), (len(labels), len(at), 2)).transpose(1, 2, 0)
-    table = [
-        _decided(f"{name}: column {header[i]!r}", x, y, separator, decimal) for i, (x, y) in zip(at, pairs, strict=True)
-    ]
-    table, sequences = np.array(table), np.array(labels)
+            if any(row[len(header) :]):
+                raise ValueError(f"{place}: {len(row)} entries, and {counted(len(header), 'column')}")
+            if row or len(header) == 1:  # an empty line is no row, but a gap in an only column
+                places.append(place)
+                entries.append([str(row[i]) if i < len(row) else "" for i in at])
+    except csv.Error as error:  # an entry before it that is no number is told first
+        broken = error
+    cells = np.array(entries, object).reshape(-1, len(at)).T
+    marks = decimal or (",." if separator == ";" else ".,")
+    found = [_numbers(header[at[k]], places, cells[k], missing, marks, separator) for k in range(len(columns))]
+    table = np.array(found)
+    if broken:
+        raise ValueError(f"{name}: not a CSV file in {encoding.upper()} ({broken})") from broken
+    sequences = np.array(cells[-1] if ids else [""] * len(places), str)
     order = np.argsort(sequence_starts(sequences), kind="stable")
-    table, sequences = table[:, order], sequences[order]
     if missing == "drop":
-        kept = ~np.isnan(table).any(axis=0)
-        table, sequences = table[:, kept], sequences[kept]
+        order = order[~np.isnan(table[:, order]).any(axis=0)]
+    table, sequences = table[:, order], sequences[order]
     last = np.where(np.isnan(table), sequence_starts(sequences), np.arange(len(sequences)))
     table = np.take_along_axis(table, np.maximum.accumulate(last, axis=1), axis=1)
     if np.isnan(table).any():
@@ -170,7 +165,7 @@ def _file(path: str | os.PathLike, encoding: str) -> tuple[str, str, Iterator[tu
     spaces = not any(mark in first for mark in ",;\t") and not name.lower().endswith(".csv")
     separator = " " if spaces else max(",;\t", key=first.count)
     reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=spaces)
-    return name, separator, ((f"line {lines[reader.line_num - 1][0]}", row) for row in reader)
+    return name, separator, ((f"{name}, line {lines[reader.line_num - 1][0]}", row) for row in reader)
 
 
 def _records(table: Any, columns: Sequence) -> tuple[str, str, Iterator[tuple[str, Sequence]]]:
@@ -180,70 +175,55 @@ def _records(table: Any, columns: Sequence) -> tuple[str, str, Iterator[tuple[st
         if len(array) != len(columns):
             raise ValueError(f"a column for each of {', '.join(map(str, columns))} is needed; shape {array.T.shape}")
         table = dict(zip(columns, array, strict=True))
-    names = list(getattr(table, "column_names", table))
+    names, kind = list(getattr(table, "column_names", table)), type(table).__name__
     rows = zip(*(np.asarray(table[name]).tolist() for name in names), strict=True)
-    return type(table).__name__, ",", chain([("", names)], ((f"row {i}", row) for i, row in enumerate(rows, 1)))
+    return kind, ",", chain([("", names)], ((f"{kind}, row {i}", row) for i, row in enumerate(rows, 1)))
 
 
-def _index(name: str, header: list, column: str | None) -> int:
-    """The index of a column, the only one if none is named."""
+def _index(name: str, header: list[str], column: str | None) -> int:
+    """The index of a column, by its name or else its number; of the only one if none is named."""
     if not header:
         raise ValueError(f"{name}: the file is empty")
-    if column is None and len(header) == 1:
-        if math.isfinite(_number(header[0], ".")):
-            raise ValueError(f"{name}: the first line is {header[0][:SHOWN]!r}; a header line is needed, or column 1")
-        return 0
-    if (count := header.count(column)) == 1:
-        return header.index(column)
-    if count == 0 and column is not None and column.isdecimal() and 1 <= int(column) <= len(header):
-        return int(column) - 1
-    what = "name a column" if column is None else f"there are {count or 'no'} columns {column!r}"
-    known = ", ".join(map(repr, header))
-    known = known if len(known) <= SHOWN else f"{known[:SHOWN]}...: {len(header):,} in all"
-    raise ValueError(f"{name}: {what}; the columns are {known}")
+    named = [i for i, cell in enumerate(header) if cell == column or (column is None and len(header) == 1)]
+    found = named or [i for i in range(len(header)) if str(i + 1) == column]
+    if len(found) != 1:
+        what = "name a column" if column is None else f"there are {len(found) or 'no'} columns {column!r}"
+        known = ", ".join(map(repr, header))
+        known = known if len(known) <= SHOWN else f"{known[:SHOWN]}...: {len(header):,} in all"
+        raise ValueError(f"{name}: {what}; the columns are {known}")
+    return found[0]
 
 
-def _readings(entry: str, missing: str) -> tuple[float, float] | None:
-    """The number in an entry with a decimal point, and with a decimal comma, nan if it is none; None if it is neither.
+def _numbers(
+    column: str, places: list[str], entries: list[str], missing: str, marks: str, separator: str
+) -> np.ndarray:
+    """A column's numbers, nan where one is missing, by the decimal mark that all its entries can be read with.
 
-    Thousands may be set apart, by the other mark, spaces or apostrophes, and a currency's sign may stand beside.
+    Where that may be either, it is the first of the marks. Unless columns are separated by commas, that is clear only
+    if each entry has such a mark, as a table with so many decimals has.
     """
-    if missing != "error" and entry.strip().casefold() in MISSING:
-        return math.nan, math.nan
-    text = _APART.sub("", entry.replace("−", "-"))
-    text = "".join(c for c in text if unicodedata.category(c) != "Sc").strip()
-    readings = _number(text, "."), _number(text, ",")
-    return None if math.isnan(readings[0]) and math.isnan(readings[1]) else readings
+    lacking = np.array([entry.strip().casefold() in MISSING for entry in entries], bool)
+    gaps = lacking & (missing != "error")
+    readings = {mark: np.array([_number(entry, mark) for entry in entries]) for mark in marks}
+    order = sorted(marks, key=lambda mark: np.isnan(readings[mark]).sum())
+    best, last = readings[order[0]], readings[order[-1]]
+    wrong, why = np.isnan(best) & ~gaps, f"which is no finite number with decimal={order[0]!r}"
+    either = not wrong.any() and np.array_equal(np.isnan(last), gaps)
+    if either and separator != "," and not np.all(np.abs(best) < np.abs(last), where=~gaps):
+        wrong, why = (best != last) & ~gaps, "whose mark may be the decimal one or not: tell decimal='.' or ','"
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        remedy = "; see missing='drop' and 'forward'" if lacking[i] else ""
+        raise ValueError(f"{places[i]}: column {column!r} holds {repr(entries[i])[:SHOWN]}, {why}{remedy}")
+    return best
 
 
-def _number(text: str, mark: str) -> float:
-    """The number that a text is with this decimal mark; nan if it is no finite one."""
-    other = "," if mark == "." else "."
-    whole, _, rest = text.partition(mark)
-    if other in rest or (other in whole and not _GROUPED.fullmatch(whole)):
-        return math.nan
-    try:
-        number = float(text.replace(other, "").replace(mark, "."))
-    except ValueError:
-        return math.nan
+def _number(entry: str, mark: str) -> float:
+    """The number that an entry is with this decimal mark, a currency's sign beside it or not; nan if no finite one."""
+    text = " ".join(_CURRENCY.sub("", entry.replace("−", "-")).split())  # of spaces there are many kinds
+    found = _NUMBERS[mark].fullmatch(text)
+    number = float(text.replace(found[1] or "", "").replace(mark, ".")) if found else math.nan
     return number if math.isfinite(number) else math.nan
-
-
-def _decided(name: str, points: np.ndarray, commas: np.ndarray, separator: str, decimal: str | None) -> np.ndarray:
-    """A column's numbers, by the decimal mark that is told or that all its entries can be read with.
-
-    Where it may be either, files with semicolons have decimal commas, and others points. Unless columns are separated
-    by commas, that is clear only if each entry has such a mark, as a table with so many decimals has.
-    """
-    readings, gaps = {".": points, ",": commas}, np.isnan(points) & np.isnan(commas)
-    marks = [mark for mark in (",." if separator == ";" else ".,") if decimal in (None, mark)]
-    fitting = [readings[mark] for mark in marks if np.array_equal(np.isnan(readings[mark]), gaps)]
-    if not fitting:
-        raise ValueError(f"{name} holds what is no number with decimal={marks[0]!r}")
-    first, last = (np.abs(x[~gaps]) for x in (fitting[0], fitting[-1]))
-    if separator != "," and np.any(first != last) and not np.all(first < last):
-        raise ValueError(f"{name} holds a mark that may be the decimal one or not: tell decimal='.' or ','")
-    return fitting[0]
 
 
 def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
