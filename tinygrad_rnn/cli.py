@@ -33,10 +33,9 @@ from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.data import columns
 from tinygrad_rnn.experiments.flow import NETS, QUANTITIES, Conditions, Flow, Net, flow, nets_of
-from tinygrad_rnn.experiments.run import train
+from tinygrad_rnn.experiments.run import CHECKPOINT, load_run, read_settings, train
 from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, given, nonlinearity_option, option
 from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
-from tinygrad_rnn.experiments.trained import CHECKPOINT, load_run, read_settings
 from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES
