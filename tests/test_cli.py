@@ -414,7 +414,7 @@ def test_a_terminal_without_unicode(tmp_path):
         (["--hidden", "10000000"], 1, "Unable to allocate"),
         (["--out", "a.csv/out"], 1, "a.csv"),
         (["--level", "all"], 2, "unrecognized arguments"),
-        (["--column", "price"], 2, "column='price' is of a CSV file; sunspots is none"),
+        (["--column", "price"], 2, "there are no columns 'price'; the columns are 'sunspots'"),
     ],
 )
 def test_bad_input_is_one_clear_line(capsys, tmp_path, monkeypatch, options, status, message):
@@ -505,6 +505,13 @@ def test_draw_to_standard_output(capfdbinary, options, first, quiet):
     status = cli.main(["draw", "--steps", "1", "-o", "-", *options, *quiet])
     out, err = capfdbinary.readouterr()
     assert (status, err) == (0, b"") and out.startswith(first) and b"wrote" not in out
+
+
+def test_predict_to_standard_output(capfd, tmp_path):
+    assert cli.main(["train", "--quiet", "--hidden", "2", "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
+    assert cli.main(["predict", "--quiet", str(tmp_path / "run"), "--steps", "2", "-o", "-"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "" and re.fullmatch(r"step,forecast\n1,-?[\d.]+\n2,-?[\d.]+\n", out)
 
 
 def test_quiet_commands_print_errors_alone(capsys, tmp_path):

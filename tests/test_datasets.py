@@ -86,6 +86,126 @@ def test_bad_files_say_where(tmp_path, text, column, message):
         datasets.read_column(write(tmp_path, text), column)
 
 
+@pytest.mark.parametrize(
+    "text, numbers",
+    [
+        ('t,v\n1,"1,234"\n2,"$1,234,567.5"\n3,-£12', [1234.0, 1234567.5, -12.0]),
+        ("t;v\n1;1.234,5\n2;0,25 €\n3;-7", [1234.5, 0.25, -7.0]),
+        ("t;v\n1;1,234\n2;2,345", [1.234, 2.345]),
+        ('t,v\n1,"0,234"\n2,"1,345"', [0.234, 1.345]),
+        ("t;v\n1;1.234.567\n2;950", [1234567.0, 950.0]),
+        ("t;v\n1;1.5\n2;1e-3", [1.5, 0.001]),
+        ("t\tv\n1\t1 234,5\n2\t1\u202f000 000,0", [1234.5, 1000000.0]),
+        ("t,v\n1,1'234.5\n2,\u22121.5", [1234.5, -1.5]),
+        ("# made by hand\nt,v\n# and\n1,2\n#N/A,3", [2.0, 3.0]),
+        ('"","t","v"\n"1",1,2.5\n"2",1,3.5', [2.5, 3.5]),
+        ("t,v,\n1,2.5,\n2,3.5", [2.5, 3.5]),
+        ("t,v\n1,2.5,,\n2,-€ 3.5", [2.5, -3.5]),
+    ],
+)
+def test_numbers_as_people_write_them(tmp_path, text, numbers):
+    np.testing.assert_array_equal(datasets.read_column(write(tmp_path, text), "v"), numbers)
+
+
+@pytest.mark.parametrize(
+    "name, text, column, numbers",
+    [
+        ("a.tsv", "t\tv\n1\t2.5", "v", [2.5]),
+        ("a.txt", "v w\n1.5  2\n2.5  3", "v", [1.5, 2.5]),
+        ("a.txt", " v  w \n  1.5  2 \n 12.5  3\n", "v", [1.5, 12.5]),
+        ("a.csv", "2.5\n3.5", None, [2.5, 3.5]),
+        ("a.dat", "1.5 2.5\n3.5 4.5", "2", [2.5, 4.5]),
+        ("a.csv", "1.5,2.5\n3.5,4.5", "2", [2.5, 4.5]),
+        ("a.csv", "a,b\n3.5,4.5", "2", [4.5]),
+        ("a.csv", "2,1\n3.5,4.5", "2", [3.5]),
+        ("a.csv", "1.5\n2.5", "1", [1.5, 2.5]),
+        ("a.csv", "year 1,year 2\n3.5,4.5", "year 2", [4.5]),
+    ],
+)
+def test_tables_of_other_programs_and_columns_by_number(tmp_path, name, text, column, numbers):
+    (tmp_path / name).write_text(text)
+    np.testing.assert_array_equal(datasets.read_column(tmp_path / name, column), numbers)
+
+
+@pytest.mark.parametrize(
+    "missing, numbers", [("drop", [[1, 5, 6], [2, 8, 9]]), ("forward", [[1, 1, 5, 5, 6], [2, 4, 8, 8, 9]])]
+)
+@pytest.mark.parametrize("gap", ["", "NA", "n/a", " NaN ", "#N/A", "null", "-"])
+def test_what_is_missing_is_dropped_or_carried_forward(tmp_path, gap, missing, numbers):
+    path = write(tmp_path, f"t;v;w\n1;1;2\n2;{gap};4\n3;5;8\n4;{gap};{gap}\n5;6;9")
+    np.testing.assert_array_equal(datasets.read_table(path, ["v", "w"], missing=missing)[0], numbers)
+    with pytest.raises(ValueError, match=rf"line 3: column 'v' holds '{gap}', .*; see missing='drop' and 'forward'"):
+        datasets.read_table(path, ["v", "w"])
+
+
+def test_nothing_is_carried_from_one_sequence_to_another(tmp_path):
+    path = write(tmp_path, "id,v\na,1\nb,2\na,\nb,\na,3")
+    values, ids = datasets.read_table(path, ["v"], ids="id", missing="forward")
+    assert (values.tolist(), ids.tolist()) == ([[1, 1, 3, 2, 2]], ["a", "a", "a", "b", "b"])
+    with pytest.raises(
+        ValueError, match="missing='forward' has nothing before the missing value that a sequence begins"
+    ):
+        datasets.read_table(write(tmp_path, "id,v\na,1\nb,\nb,2"), ["v"], ids="id", missing="forward")
+
+
+@pytest.mark.parametrize(
+    "text, known, message",
+    [
+        (
+            "t;v\n1;950\n2;1.050",
+            {},
+            "line 3: column 'v' holds '1.050', whose mark may be the decimal one or not: tell decimal='.' or ','",
+        ),
+        ("t\tv\n1\t1,234", {}, "holds '1,234', whose mark may be the decimal one or not"),
+        ("t;v\n1;1,234\n2;5", {}, "holds '1,234', whose mark may be the decimal one or not"),
+        ("t;v\n1;1.5\n2;2,5", {}, "line 2: column 'v' holds '1.5', which is no finite number with decimal=','"),
+        ("t,v\n1,1.5", {"decimal": ","}, "column 'v' holds '1.5', which is no finite number with decimal=','"),
+        ("t,v\n1,2,5\n2,3,5", {}, "line 2: 3 entries, and 2 columns"),
+        ("t,v\n1,1$50", {}, "line 2: column 'v' holds '1\\$50', which is no finite number"),
+        ("t,v\n1,12 34", {}, "line 2: column 'v' holds '12 34', which is no finite number"),
+        ('t,v\n1,"1,23"\n2,"1,2,3"', {}, "line 3: column 'v' holds '1,2,3'"),
+        ("t,v\n1,5 apples", {}, "line 2: column 'v' holds '5 apples'"),
+        ("t,v\n1,2020-01-05", {}, "line 2: column 'v' holds '2020-01-05'"),
+        ("# made by hand\n\nt,v\n1,2\n# and\n2,x", {}, "line 6: column 'v' holds 'x'"),
+        (
+            "t,v\n1,2",
+            {"encoding": "klingon"},
+            r"not a CSV file in KLINGON \(unknown encoding: klingon\); tell its encoding",
+        ),
+        ("t,v\n1,2", {"missing": "guess"}, r"missing='guess'\): not one of 'error', 'drop', 'forward'"),
+    ],
+)
+def test_what_may_be_two_numbers_or_none_is_told(tmp_path, text, known, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.read_table(write(tmp_path, text), ["v"], **known)
+
+
+def test_what_may_be_two_numbers_can_be_told(tmp_path):
+    path = write(tmp_path, "t;v\n1;950\n2;1.050")
+    assert datasets.read_table(path, ["v"], decimal=".")[0].tolist() == [[950.0, 1.05]]
+    assert datasets.read_table(path, ["v"], decimal=",")[0].tolist() == [[950.0, 1050.0]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1", "utf-8-sig"])
+def test_an_encoding_that_is_told(tmp_path, encoding):
+    path = write(tmp_path, "größe;b\r\n1,5;2\r\n", encoding)
+    np.testing.assert_array_equal(datasets.read_table(path, ["größe"], encoding=encoding)[0], [[1.5]])
+
+
+def test_tables_of_pandas_and_of_pyarrow(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"id": ["a", "b", "a"], "x": [0.1, None, 1e-17], "n": pandas.array([1, None, 3], "Int64")})
+    tables = [frame, {"id": ["a", "b", "a"], "x": np.array([0.1, np.nan, 1e-17]), "n": [1, "", "3"]}]
+    try:
+        tables.append(pytest.importorskip("pyarrow").Table.from_pandas(frame))
+    finally:
+        for table in tables:
+            values, ids = datasets.read_table(table, ["x", "n"], ids="id", missing="drop")
+            assert (values.tolist(), ids.tolist()) == ([[0.1, 1e-17], [1.0, 3.0]], ["a", "a"])
+            with pytest.raises(ValueError, match="row 2: column 'x' holds 'nan'"):
+                datasets.read_table(table, ["x"])
+
+
 def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "series.csv").write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(ValueError, match=r"series\.csv: not a CSV file in UTF-8"):

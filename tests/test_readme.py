@@ -117,3 +117,25 @@ def test_the_program_is_what_compile_writes():
     wrt = [*rnn.parameters(), *readout.parameters()]
     program = tg.compile(lambda xs, Y: tg.nn.half_squared_error(readout(rnn(xs)[0][-1]), Y), xs, Y, wrt=wrt)
     assert f"```python\n{program.source}```" in README
+
+
+def test_a_table_becomes_a_forecast(tmp_path, monkeypatch):
+    """The commands, and the lines of Python, on a table of three columns beside dates."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    frame = {"date": [f"day {i}" for i in range(150)], "temperature": rng.standard_normal(150).cumsum()}
+    frame |= {"ads": rng.standard_normal(150), "sales": np.roll(frame["temperature"], 1) + 10.0}
+    rows = zip(*frame.values(), strict=True)
+    Path("sales.csv").write_text("\n".join([",".join(frame), *(",".join(map(str, row)) for row in rows)]))
+    section = re.search(r"## From a table to a forecast\n(.*?)\n## ", README, re.DOTALL)[1]
+    for line in re.findall(r"^    tinygrad-rnn (.*)", section, re.MULTILINE):
+        assert main([*line.split(), *(["--epochs", "2"] if line.startswith("train") else [])]) == 0
+    assert Path("next.svg").exists() and Path("next.csv").read_text().count("\n") == 5
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1].replace("patience=10", "epochs=2")
+    exec(code.replace('"run"', '"another"'), {"tg": tg, "frame": frame, "other": frame})
+    for option in re.findall(r"`(--[a-z-]+)", section):
+        assert option in {f"--{field.replace('_', '-')}" for field in vars(tg.experiments.Settings())} | {
+            "--data",
+            "--help",
+            "--target",
+        }

@@ -1,4 +1,4 @@
-"""The command line: `tinygrad-rnn demo | draw | check | train | flow | sweep`, also `python -m tinygrad_rnn`.
+"""The command line: `tinygrad-rnn demo | draw | check | train | predict | flow | sweep`, also `python -m tinygrad_rnn`.
 
 Exit status: 0; 1 when a gradient disagrees, training diverges, or a file cannot be read or written; 2 for bad arguments
 or bad data; 130 when interrupted.
@@ -6,6 +6,7 @@ or bad data; 130 when interrupted.
 
 import argparse
 import contextlib
+import csv
 import inspect
 import io
 import os
@@ -14,7 +15,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -29,9 +30,11 @@ from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.checks import meant, one_of
 from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
-from tinygrad_rnn.experiments.flow import NETS, QUANTITIES, Conditions, Flow, Net, flow, nets_of
-from tinygrad_rnn.experiments.run import CHECKPOINT, read_settings, train
-from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, given, nonlinearity_option, option
+from tinygrad_rnn.experiments import plots
+from tinygrad_rnn.experiments.data import columns
+from tinygrad_rnn.experiments.flow import NETS, QUANTITIES, Conditions, Flow, Net, flow
+from tinygrad_rnn.experiments.run import CHECKPOINT, load_run, read_settings, train
+from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, combined, f_of_rnn, given, option
 from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
 from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO() if options.quiet else sys.stdout):
                 warnings.showwarning = tell
-                return options.run(options)
+                return options.run(options) or 0
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # nobody reads what is printed, as after `| head`
@@ -97,14 +100,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    what = "See how automatic differentiation unrolls a recurrent net through time."
-    parser = _Parser(prog="tinygrad-rnn", description=what)
+    parser = _Parser(prog="tinygrad-rnn", description="See how autodiff unrolls a recurrent net through time.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     with contextlib.suppress(ImportError):  # an extra
         import_module("shtab").add_argument_to(parser, "--completion", help="print what completes commands in a shell")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(run: Callable[[argparse.Namespace], int], meaning: str, **known: Any) -> argparse.ArgumentParser:
+    def command(run: Callable[[argparse.Namespace], int | None], meaning: str, **known: Any) -> argparse.ArgumentParser:
         added = commands.add_parser(run.__name__.strip("_"), help=meaning, **known)
         added.set_defaults(run=run)
         added.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
@@ -124,9 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     # What is not given has no attribute: the library's own defaults hold.
     _add_figure_options(figure.add_argument_group("figure", argument_default=argparse.SUPPRESS))
 
-    what = f"the {len(TABLE)} primitives of the table, first and second derivatives, and {len(CELLS)} cells, two steps"
-    checked = f"{what} of each ({'; '.join(CELLS)}), against central differences"
-    command(_check, f"check {checked}", description=f"Check {checked}.")
+    what = f"check {len(TABLE)} primitives and {len(CELLS)} cells ({'; '.join(CELLS)}) against central differences"
+    command(_check, what, description=what)
 
     training = command(_train, "train a net to forecast a series or a text, against simple baselines")
     folder = training.add_mutually_exclusive_group()
@@ -134,8 +135,15 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
     add_options(training, fields(Settings))
 
-    what = "how far a gradient comes back through time: a curve for every combination of options, or of six known nets"
-    curves = command(_flow, what)
+    forecast = command(_predict, "forecast what comes after the end of a series, by a net that was trained")
+    forecast.add_argument("folder", metavar="RUN", help="the folder of the run, as `train --out` names it")
+    forecast.add_argument("--data", metavar="FILE", default=argparse.SUPPRESS, help="other data (default: the run's)")
+    written = forecast.add_argument_group("how the file is written, if not as that of the run")
+    add_options(written, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
+    forecast.add_argument("--steps", type=int, metavar="N", help="how many (default: the horizon of the run)")
+    forecast.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .csv, with a figure; - for standard output")
+
+    curves = command(_flow, "how far a gradient comes back through time, in six known nets or all that options combine")
     add_options(curves.add_argument_group("nets"), fields(Net), nargs="+")
     add_options(curves.add_argument_group("what they have in common"), fields(Conditions))
     curves.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")
@@ -167,8 +175,7 @@ def _add_figure_options(figure: argparse._ArgumentGroup) -> None:
     figure.add_argument("--highlight", type=int, metavar="STEP", help="the term of --parameter through this step")
     figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: U)")
     out = figure.add_mutually_exclusive_group(required=True)
-    known = ", ".join(f".{name}" for name in FORMATS)
-    out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}; - for standard output")
+    out.add_argument("-o", "--out", type=Path, help=f"a .{', .'.join(FORMATS)}; or - for standard output")
     out.add_argument("--frames", type=Path, metavar="FOLDER", help="a picture for each moment of the page's story")
     figure.add_argument("--format", choices=FORMATS, help=f"of --frames and of -o - (default: {PICTURES[0]})")
     figure.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)")
@@ -189,12 +196,12 @@ class Forecast:
     hidden: int = option(3, "the length of the hidden state", least=1)
     seed: int = option(0, "of the initial weights", least=0)
     cell: str = option("rnn", "the kind of cell; given again, a page has a tab for each", choices=tuple(KINDS))
-    nonlinearity: str | None = nonlinearity_option()
+    nonlinearity: str | None = f_of_rnn()
     layers: int = option(1, "cells on each other", least=1)
 
     def __post_init__(self) -> None:
         check_fields(self)
-        self.xs, self.target = datasets.window(datasets.series(self.data, self.column), self.steps)
+        self.xs, self.target = datasets.window(datasets.read_column(self.data, self.column), self.steps)
         rng, kind = np.random.default_rng(self.seed), KINDS[self.cell]
         settings = {"nonlinearity": self.nonlinearity} if self.nonlinearity else {}
         self.rnn = kind(1, self.hidden, num_layers=self.layers, rng=rng, **settings)
@@ -232,24 +239,19 @@ def _demo(options: argparse.Namespace) -> int:
     loss = net.loss()
     figures = {"forward": draw.forward(loss), "backward": draw.backward(loss)}
     figures["forward-primitives"] = draw.forward(loss, level="primitives")
-    with claimed(options.out) as folder:
-        for name, diagram in figures.items():
-            refuse_others(folder / f"{name}.svg", [f"<title>{diagram.title}</title>"])
+    with claimed(options.out, {f"{name}.svg": [f"<title>{x.title}</title>"] for name, x in figures.items()}) as folder:
         for name, diagram in figures.items():
             print(f"wrote {diagram.save(folder / f'{name}.svg')}")
 
     loss.backward()
     arrays: dict[str, Any] = {name: p.value for name, p in net.parameters.items()}
     by_hand = closed_form_gradients(**arrays, xs=net.xs, targets=net.target)
-    rows, failures = [], list[str]()
-    for name, parameter in net.parameters.items():
-        expected = getattr(by_hand, name)
-        difference = float(np.max(np.abs(parameter.grad - expected)))
-        norms = [f"{np.linalg.norm(g):.10f}" for g in (parameter.grad, expected)]
-        numeric = _checked(failures, check_parameters, net.loss, [parameter])
-        rows.append([name, str(parameter.shape), *norms, f"{difference:.1e}", numeric])
-        if not difference <= AGREEMENT:
-            failures.append(f"{name}: graph and closed form differ by {difference:.1e}, more than {AGREEMENT:.0e}")
+    rows = [["parameter", "shape", "graph", "closed form", "difference", "central differences"]]
+    differences = {name: np.max(np.abs(p.grad - getattr(by_hand, name))) for name, p in net.parameters.items()}
+    for name, p in net.parameters.items():
+        norms = [f"{np.linalg.norm(g):.10f}" for g in (p.grad, getattr(by_hand, name))]
+        numeric = _checked(check_parameters, net.loss, [p])
+        rows.append([name, str(p.shape), *norms, f"{differences[name]:.1e}", numeric])
     nodes = topological_order(loss)
     made = sum(not node.is_leaf for node in nodes)
     steps, found = counted(net.steps, "step"), counted(len(nodes), "node")
@@ -257,15 +259,17 @@ def _demo(options: argparse.Namespace) -> int:
     print(f"loss {loss.item():.10f} by the graph, {by_hand.loss:.10f} by the closed form (eq. 7.3)\n")
     print("‖gradient‖ by the graph and by the closed form (eqs. 7.7 to 7.9), the largest difference between the two,")
     print("and the largest relative error against central differences:\n")
-    header = ["parameter", "shape", "graph", "closed form", "difference", "central differences"]
-    print(aligned([header, *rows]))
-    return _report(failures)
+    print(aligned(rows))
+    if differ := {name: x for name, x in differences.items() if not x <= AGREEMENT}:
+        raise GradientError("; ".join(f"{name}: graph and closed form differ by {x:.1e}" for name, x in differ.items()))
+    return int(any("wrong" in row for row in rows))
 
 
-def _draw(options: argparse.Namespace) -> int:
-    shown = {field.name: getattr(options, field.name) for field in fields(Options) if hasattr(options, field.name)}
+def _draw(options: argparse.Namespace) -> None:
+    shown = given(options, Options)
     how = {name: getattr(options, name) for name in ("format", "dpi", "outlines") if hasattr(options, name)}
-    nets = _nets(**given(options, Forecast))
+    chosen = {name: x if name == "cell" else [x] for name, x in given(options, Forecast).items()}
+    nets = {net.cell: net for net in combined(Forecast, **chosen)}
     net, *others = nets.values()
     _refuse_what_has_no_effect(options, shown, net.steps, len(nets))
     if others:
@@ -282,13 +286,6 @@ def _draw(options: argparse.Namespace) -> int:
         if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
             raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
         print(f"wrote {_diagram(net, options, shown).save(options.out, **how)}")
-    return 0
-
-
-def _nets(cell: Sequence[str] = ("rnn",), **settings: Any) -> dict[str, Forecast]:
-    """A net of each kind of cell; beside others, the plain one alone has the nonlinearity."""
-    gated = settings | {"nonlinearity": None} if "rnn" in cell else settings
-    return {kind: Forecast(cell=kind, **(settings if kind == "rnn" else gated)) for kind in cell}
 
 
 def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any], steps: int, nets: int) -> None:
@@ -326,31 +323,24 @@ def _diagram(net: Forecast, options: argparse.Namespace, shown: dict[str, Any]) 
 
 
 def _check(options: argparse.Namespace) -> int:
-    failures: list[str] = []
     primitives, cells = [["primitive", "gradient", "second derivative"]], [["cell", "parameters", "inputs", "state"]]
     for name in TABLE:
-        primitives.append([name, *(_checked(failures, check_primitive, name, order) for order in (1, 2))])
+        primitives.append([name, *(_checked(check_primitive, name, order) for order in (1, 2))])
     for name, cell in CELLS.items():
         loss, *leaves = _two_steps(cell)
-        cells.append([name, *(_checked(failures, check_parameters, loss, of) for of in leaves)])
+        cells.append([name, *(_checked(check_parameters, loss, of) for of in leaves)])
     print(f"largest relative error against central differences\n\n{aligned(primitives)}\n")
     print(f"the same of the gradients of two steps of a cell, on a batch\n\n{aligned(cells)}")
-    return _report(failures)
+    return int(any("wrong" in row for row in primitives + cells))
 
 
-def _checked(failures: list[str], check: Callable[..., float | Sequence[float]], *arguments: Any) -> str:
-    """The error that a check finds, the largest of several, as a table shows it."""
+def _checked(check: Callable[..., float | Sequence[float]], *arguments: Any) -> str:
+    """The error that a check finds, the largest of several, as a table shows it; or "wrong", and it is told."""
     try:
         return f"{np.max(check(*arguments)):.1e}"
     except GradientError as error:
-        failures.append(str(error))
+        print(error, file=sys.stderr)
         return "wrong"
-
-
-def _report(failures: list[str]) -> int:
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    return 1 if failures else 0
 
 
 def _two_steps(kind: Callable[..., Any]) -> tuple[Callable[[], Tensor], list[Tensor], list[Tensor], tuple[Tensor, ...]]:
@@ -362,15 +352,13 @@ def _two_steps(kind: Callable[..., Any]) -> tuple[Callable[[], Tensor], list[Ten
     weights = rng.standard_normal((len(state), 4, 3))
 
     def loss() -> Tensor:
-        after: Any = state
-        for x in inputs:
-            after = cell(x, after)
+        after = cell(inputs[1], cell(inputs[0], state))
         return (weights * stack(after if len(state) > 1 else [after])).sum()
 
     return loss, cell.parameters(), inputs, state
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace) -> None:
     resume = options.resume is not None
     out = options.resume if resume else options.out
     before = asdict(read_settings(Path(out))) if resume else {}
@@ -382,7 +370,32 @@ def _train(options: argparse.Namespace) -> int:
         hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(out)}" if begun else ""
         raise KeyboardInterrupt(f"interrupted{hint}") from None
     print(f"{summary}\n\nwrote {out}")
-    return 0
+
+
+def _predict(options: argparse.Namespace) -> None:
+    run = load_run(options.folder)
+    run = replace(run, settings=replace(run.settings, **given(options, Settings)))
+    settings, out, name = run.settings, options.out, run.settings.column or "forecast"
+    found = run.predict(steps=settings.horizon if options.steps is None else options.steps)
+    ids, found = ([settings.lengths], found) if settings.lengths else ([], {"forecast": found})
+    header, steps = [*ids, "step", name], np.arange(1, len(next(iter(found.values()))) + 1)
+    rows = [[label, step, x][-len(header) :] for label, xs in found.items() for step, x in zip(steps, xs, strict=True)]
+    if out is None:
+        print(aligned([header, *([*map(str, row[:-1]), f"{row[-1]:.6g}"] for row in rows)]))
+    elif out == Path("-"):
+        with open(1, "w", closefd=False) as stdout:
+            csv.writer(stdout, lineterminator="\n").writerows([header, *rows])
+    else:
+        if os.path.exists(settings.data) and out.exists() and out.samefile(settings.data):
+            raise ValueError(f"-o {out} is the data, and would be replaced: give another file")
+        refuse_others(figure := out.with_suffix(".svg"), [plots.MARK])
+        own = not ids and settings.column in settings.sources
+        past = columns(settings, [settings.column])[0][0, -100:] if own else np.empty(0)
+        lines = {"truth": np.append(past, np.nan * steps)} if own else {}
+        lines |= {label: np.append(np.nan * past, xs) for label, xs in list(found.items())[:20]}
+        x = ("step", np.append(np.arange(1 - len(past), 1), steps))
+        plots.curves(figure, f"{Path(settings.data).name}, {settings.cell}", x, name, lines, numbers=False)
+        print(f"wrote {plots.table(out, header, rows)}")
 
 
 def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
@@ -394,17 +407,15 @@ def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
         print(f"{done:,} of {counted(total, 'update')}: {losses}, {left}", flush=True)
 
 
-def _flow(options: argparse.Namespace) -> int:
+def _flow(options: argparse.Namespace) -> None:
     choices, conditions = given(options, Net), given(options, Conditions)
-    nets = nets_of(**choices) if choices or conditions.keys() - {"seed"} else NETS
-    with claimed(options.out) as folder:  # before the work: it may not be possible
-        for name in ("flow.svg", "flow.csv"):
-            refuse_others(folder / name, ["distance T - t, steps"])
+    nets = combined(Net, **choices) if choices or conditions.keys() - {"seed"} else NETS
+    marks = ["distance T - t, steps"]
+    with claimed(options.out, {"flow.svg": marks, "flow.csv": marks}) as folder:  # before the work
         found = flow(nets, **conditions)
         print(f"{aligned(_rows(found))}\n")
         found.save(folder)
     print(f"wrote {folder}")
-    return 0
 
 
 def _rows(found: Flow) -> list[Sequence[str]]:
@@ -433,10 +444,8 @@ def _sweep(options: argparse.Namespace) -> int:
         print(f"{len(ended)}/{len(points)} {settings}: {found}", flush=True)
 
     try:
-        sweep(
-            train_point, points, out=options.out, key=train_point.key, workers=options.workers,
-            measure=options.measure, progress=show,
-        )  # fmt: skip
+        known: dict[str, Any] = {name: getattr(options, name) for name in ("out", "workers", "measure")}
+        sweep(train_point, points, key=train_point.key, progress=show, **known)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {options.out} keeps what has run, give it again to go on") from None
     if failed := sum(run.error is not None for run in ended):

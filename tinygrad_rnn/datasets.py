@@ -1,4 +1,4 @@
-"""Series to forecast: a real one that ships with the package, a made one, and any column of a CSV file.
+"""Series to forecast: a real one that ships with the package, a made one, and columns of tables.
 
 `data/sunspots.csv`: yearly sunspot numbers, 1700 to 2008; public domain, National Geophysical Data Center.
 """
@@ -7,14 +7,27 @@ import csv
 import io
 import math
 import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.files import read_file
 from tinygrad_rnn.tables import counted
 
 SHOWN = 200  # characters of a file in an error
+MISSING = {"", "-", ".", "#n/a", "n/a", "na", "nan", "nat", "<na>", "null", "none"}
+_COMMENT = re.compile(r"#(?!N/A|[A-Z0/]+[!?])")  # but spreadsheets write #N/A and #DIV/0!
+_CURRENCY = re.compile(r"(?<!\d)[$¢-¥฿\u20a0-\u20cf]\s*|\s*[$¢-¥฿\u20a0-\u20cf](?!\d)")
+_THOUSANDS = r"[1-9]\d{{0,2}}([{}'’ ])\d{{3}}(?:\1\d{{3}})*"
+_NUMBERS = {  # by the decimal mark
+    mark: re.compile(rf"[+-]?(?=[{mark}]?\d)(?:\d*|{_THOUSANDS.format(other)})(?:[{mark}]\d*)?(?:[Ee][+-]?\d+)?")
+    for mark, other in (".,", ",.")
+}
 
 
 def sunspots() -> np.ndarray:
@@ -28,18 +41,7 @@ def sine(points: int = 100, periods: float = 2.0) -> np.ndarray:
     return np.sin(2.0 * np.pi * periods * np.arange(points) / points)
 
 
-def series(name: str, column: str | None = None) -> np.ndarray:
-    """The series of a name, sunspots or sine, or else a column of a CSV file.
-
-    Raises:
-        OSError, ValueError: as `read_column`; or a column of what is no file.
-    """
-    made = {"sunspots": sunspots, "sine": sine}.get(name)
-    if made is None:
-        return read_column(name, column)
-    if column is not None:
-        raise ValueError(f"column={column!r} is of a CSV file; {name} is none")
-    return made()
+MADE = {"sunspots": sunspots, "sine": sine}
 
 
 def adding_problem(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,60 +56,169 @@ def adding_problem(rng: np.random.Generator, steps: int, batch: int) -> tuple[np
     return np.stack([numbers, marks], axis=-1), np.sum(numbers * marks, axis=0)[:, None]
 
 
-def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarray:
-    """One column of a CSV file with a header line, as numbers; of the only column if none is named.
+def read_text(path: str | os.PathLike, encoding: str = "utf-8", what: str = "a text") -> str:
+    """The text in a file.
 
-    Columns are separated by commas, semicolons or tabs: whichever the header line has most of.
+    Raises:
+        OSError: it cannot be read. ValueError: it is none in this encoding.
+    """
+    try:
+        return read_file(path).decode(encoding).removeprefix("\ufeff")
+    except (UnicodeError, LookupError) as error:
+        told = f"not {what} in {encoding.upper()} ({error}); tell its encoding, as latin-1 or utf-16"
+        raise ValueError(f"{os.fspath(path)}: {told}") from error
+
+
+def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarray:
+    """One column of a CSV file, the only one if none is named, or a series that is here by its name.
+
+    Raises:
+        OSError, ValueError: as for `read_table`.
+    """
+    return read_table(path, [column])[0][0]
+
+
+def read_table(
+    source: Any, columns: Sequence[str | None], ids: str | None = None, missing: str = "error",
+    encoding: str = "utf-8", decimal: str | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """Columns of a table as numbers, as people write them: $1,234.50, 1.234,5 and 1 234,5 € are some.
+
+    A file's columns are separated by commas, semicolons or tabs: whichever its first line has most of; those of a file
+    that is no .csv also by spaces. Lines that begin with # are left out.
+
+    Args:
+        source: the path of a file; "sunspots" or "sine"; or a table of pandas or of pyarrow, a dict of columns, or an
+            array, (N,) or (N, C).
+        columns: the name of each, or its number, 1 for the first; None for the only one. Where a number stands in the
+            place of the name of a column that is told by its number, there is no header line.
+        ids: a column that says which sequence a row is of.
+        missing: what becomes of an entry that is empty or NA: "error"; "drop", its row is left out; "forward", it is
+            the one before it in the sequence.
+        encoding: of a file. decimal: "." or ","; if not given, the one that all entries of a column can be read with.
+
+    Returns:
+        The numbers, (C, N), and the ids, (N,), or None. Rows of one sequence are side by side, in their order.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no CSV file in UTF-8, there is no such column or more than one, or a value in it is no finite
-            number; names the line.
+        ValueError: it is none in this encoding, there is no such column or more than one, or a value in it is no finite
+            number, or may be one of two; names the line.
     """
-    path, content = os.fspath(path), read_file(path)
-    values = []
+    one_of("read_table", "missing", missing, ("error", "drop", "forward"))
+    if isinstance(source, str) and source in MADE:
+        return read_table({source: MADE[source]()}, columns, ids)
+    of_file = isinstance(source, (str, os.PathLike))
+    name, separator, rows = _file(source, encoding) if of_file else _records(source, columns)
+    told = [*columns] if ids is None else [*columns, ids]
+    places, entries, broken = list[str](), list[list[str]](), None
     try:
-        if b"\0" in content:
-            raise csv.Error("it holds null characters")
-        lines = io.StringIO(content.decode("utf-8-sig").rstrip("\r\n"), newline="")
-        reader = csv.reader(lines, delimiter=max(",;\t", key=lines.readline().count))
-        lines.seek(0)
-        header = [name.strip() for name in next(filter(None, reader), [])]
-        index = _index(path, header, column)
-        for row in reader:
+        first = next(((place, row) for place, row in rows if row), ("", []))
+        header = [str(cell).strip() for cell in first[1]]
+        at = [_index(name, header, column) for column in told]
+        if any(math.isfinite(_number(header[i], ".")) for i in at if header[i] not in told):
+            rows = chain([first], rows)  # there is no header line
+        for place, row in rows:
+            if any(row[len(header) :]):
+                raise ValueError(f"{place}: {len(row)} entries, and {counted(len(header), 'column')}")
             if row or len(header) == 1:  # an empty line is no row, but a gap in an only column
-                entry = row[index] if index < len(row) else ""
-                if not math.isfinite(number := _number(entry)):
-                    where, held = f"{path}, line {reader.line_num}: column {header[index]!r}", repr(entry)[:SHOWN]
-                    raise ValueError(f"{where} holds {held}, which is no finite number")
-                values.append(number)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    return np.array(values)
+                places.append(place)
+                entries.append([str(row[i]) if i < len(row) else "" for i in at])
+    except csv.Error as error:  # an entry before it that is no number is told first
+        broken = error
+    cells = np.array(entries, object).reshape(-1, len(at)).T
+    marks = decimal or (",." if separator == ";" else ".,")
+    found = [_numbers(header[at[k]], places, cells[k], missing, marks, separator) for k in range(len(columns))]
+    table = np.array(found)
+    if broken:
+        raise ValueError(f"{name}: not a CSV file in {encoding.upper()} ({broken})") from broken
+    sequences = np.array(cells[-1] if ids else [""] * len(places), str)
+    order = np.argsort(sequence_starts(sequences), kind="stable")
+    if missing == "drop":
+        order = order[~np.isnan(table[:, order]).any(axis=0)]
+    table, sequences = table[:, order], sequences[order]
+    last = np.where(np.isnan(table), sequence_starts(sequences), np.arange(len(sequences)))
+    table = np.take_along_axis(table, np.maximum.accumulate(last, axis=1), axis=1)
+    if np.isnan(table).any():
+        raise ValueError(f"{name}: missing='forward' has nothing before the missing value that a sequence begins with")
+    return table, None if ids is None else sequences
 
 
-def _index(path: str, header: list, column: str | None) -> int:
-    """The index of a column, the only one if none is named."""
+def sequence_starts(ids: np.ndarray) -> np.ndarray:
+    """For each row the index of the first with its id, (N,)."""
+    _, firsts, which = np.unique(ids, return_index=True, return_inverse=True)
+    return firsts[which]
+
+
+def _file(path: str | os.PathLike, encoding: str) -> tuple[str, str, Iterator[tuple[str, list[str]]]]:
+    """The name of a file, what separates its columns, and its rows, the header first, each with its place."""
+    text, name = read_text(path, encoding, "a CSV file"), os.fspath(path)
+    if "\0" in text:
+        raise ValueError(f"{name}: not a CSV file in {encoding.upper()} (it holds null characters)")
+    numbered = enumerate(io.StringIO(text.rstrip("\r\n"), newline=""), 1)
+    lines = [(number, line) for number, line in numbered if not _COMMENT.match(line)]
+    first = next((line for _, line in lines if line.strip()), "")
+    spaces = not any(mark in first for mark in ",;\t") and not name.lower().endswith(".csv")
+    separator = " " if spaces else max(",;\t", key=first.count)
+    content = (line.strip() if spaces else line for _, line in lines)
+    reader = csv.reader(content, delimiter=separator, skipinitialspace=spaces)
+    return name, separator, ((f"{name}, line {lines[reader.line_num - 1][0]}", row) for row in reader)
+
+
+def _records(table: Any, columns: Sequence) -> tuple[str, str, Iterator[tuple[str, Sequence]]]:
+    """The same of a table of pandas or of pyarrow, of a dict of columns, or of an array of the columns told."""
+    if not isinstance(table, Mapping) and not hasattr(table, "columns"):
+        array = np.atleast_2d(np.asarray(table).T)
+        if len(array) != len(columns):
+            raise ValueError(f"a column for each of {', '.join(map(str, columns))} is needed; shape {array.T.shape}")
+        table = dict(zip(columns, array, strict=True))
+    names, kind = list(getattr(table, "column_names", table)), type(table).__name__
+    rows = zip(*(np.asarray(table[name]).tolist() for name in names), strict=True)
+    return kind, ",", chain([("", names)], ((f"{kind}, row {i}", row) for i, row in enumerate(rows, 1)))
+
+
+def _index(name: str, header: list[str], column: str | None) -> int:
+    """The index of a column, by its name or else its number; of the only one if none is named."""
     if not header:
-        raise ValueError(f"{path}: the file is empty")
-    if column is None and len(header) == 1:
-        if not math.isnan(_number(header[0])):
-            held = header[0][:SHOWN]
-            raise ValueError(f"{path}: the first line is {held!r}; a header line is needed, the name of the column")
-        return 0
-    if (count := header.count(column)) != 1:
-        what = "name a column" if column is None else f"there are {count or 'no'} columns {column!r}"
+        raise ValueError(f"{name}: the file is empty")
+    named = [i for i, cell in enumerate(header) if cell == column or (column is None and len(header) == 1)]
+    found = named or [i for i in range(len(header)) if str(i + 1) == column]
+    if len(found) != 1:
+        what = "name a column" if column is None else f"there are {len(found) or 'no'} columns {column!r}"
         known = ", ".join(map(repr, header))
         known = known if len(known) <= SHOWN else f"{known[:SHOWN]}...: {len(header):,} in all"
-        raise ValueError(f"{path}: {what}; the columns are {known}")
-    return header.index(column)
+        raise ValueError(f"{name}: {what}; the columns are {known}")
+    return found[0]
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def _numbers(column: str, places: list[str], entries: Any, missing: str, marks: str, separator: str) -> np.ndarray:
+    """A column's numbers, nan where one is missing, by the decimal mark that all its entries can be read with.
+
+    Where that may be either, it is the first of the marks. Unless columns are separated by commas, that is clear only
+    if each entry has such a mark, as a table with so many decimals has.
+    """
+    lacking = np.array([entry.strip().casefold() in MISSING for entry in entries], bool)
+    gaps = lacking & (missing != "error")
+    readings = {mark: np.array([_number(entry, mark) for entry in entries]) for mark in marks}
+    order = sorted(marks, key=lambda mark: np.isnan(readings[mark]).sum())
+    best, last = readings[order[0]], readings[order[-1]]
+    wrong, why = np.isnan(best) & ~gaps, f"which is no finite number with decimal={order[0]!r}"
+    either = not wrong.any() and np.array_equal(np.isnan(last), gaps)
+    if either and separator != "," and not np.all(np.abs(best) < np.abs(last), where=~gaps):
+        wrong, why = (best != last) & ~gaps, "whose mark may be the decimal one or not: tell decimal='.' or ','"
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        remedy = "; see missing='drop' and 'forward'" if lacking[i] else ""
+        raise ValueError(f"{places[i]}: column {column!r} holds {repr(entries[i])[:SHOWN]}, {why}{remedy}")
+    return best
+
+
+def _number(entry: str, mark: str) -> float:
+    """The number that an entry is with this decimal mark, a currency's sign beside it or not; nan if no finite one."""
+    text = " ".join(_CURRENCY.sub("", entry.replace("−", "-")).split())  # of spaces there are many kinds
+    found = _NUMBERS[mark].fullmatch(text)
+    number = float(text.replace(found[1] or "", "").replace(mark, ".")) if found else math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,11 @@ from tinygrad_rnn.experiments.settings import Settings
 
 
 def series(values, window=2):
-    return Series(np.asarray(values, float), "value", "step", 0, "float64", window)
+    return Series(Settings(data="sine", window=window), np.asarray([values, values], float))
+
+
+def text(characters, **known):
+    return Text(Settings(data="a.txt", window=2, **known), characters)
 
 
 def test_the_baselines_of_the_sunspots_are_those_that_are_known():
@@ -41,7 +45,7 @@ def test_a_series_is_scaled_by_its_training_part_alone():
 
 
 def test_a_text_is_its_characters_as_one_of_K():
-    data = Text("abcabcabca", "float32", window=2)
+    data = text("abcabcabca", dtype="float32")
     assert (data.alphabet, data.first, data.width) == (["a", "b", "c"], 9, 3)
     vectors = data.vectors(np.array([[0, 1], [2, 3]]))
     assert vectors.dtype == np.float32
@@ -49,9 +53,8 @@ def test_a_text_is_its_characters_as_one_of_K():
 
 
 def test_losses_are_those_that_are_trained_on():
-    text, numbers = Text("abcabcabca", "float64", window=2), series(np.arange(10.0))
     places, rng = np.array([3, 5, 7]), np.random.default_rng(0)
-    for data in (text, numbers):
+    for data in (text("abcabcabca"), series(np.arange(10.0))):
         outputs = rng.standard_normal((3, data.width))
         loss = data.loss(outputs, data.vectors(places), reduction="mean").item()
         assert data.losses(outputs, places).mean() == pytest.approx(loss)

@@ -31,7 +31,15 @@ KINDS = {
     "carried text": {"data": "text", "truncate": 5, "batch": 4},
     "sgd": {"data": "sine", "optimizer": "sgd", "momentum": 0.9, "cell": "rnn", "nonlinearity": "relu"},
     "single precision": {"data": "sine", "dtype": "float32", "cell": "gru", "layers": 2, "clip_value": 0.1},
-}
+    "table": {
+        "data": "table.csv", "inputs": "a,b", "column": "c", "horizon": 4, "dropout": 0.3, "validation": 0.3,
+        "schedule": "cosine", "optimizer": "adamw",
+    },
+    "sequences": {
+        "data": "table.csv", "column": "c", "lengths": "id", "dropout": 0.1, "schedule": "step", "optimizer": "rmsprop",
+        "patience": 3, "dtype": "float32",
+    },
+}  # fmt: skip
 
 
 def settings(tmp_path, kind="series", **others):
@@ -39,13 +47,18 @@ def settings(tmp_path, kind="series", **others):
     if chosen["data"] == "text":
         chosen["data"] = str(tmp_path / "alice.txt")
         (tmp_path / "alice.txt").write_text(ALICE)
+    if chosen["data"] == "table.csv":
+        chosen["data"] = str(tmp_path / "table.csv")
+        rows = np.random.default_rng(0).standard_normal((80, 3)).cumsum(axis=0)
+        lines = [f"s{i // 7},{a},{b},{c}" for i, (a, b, c) in enumerate(rows)]
+        (tmp_path / "table.csv").write_text("\n".join(["id,a,b,c", *lines]))
     return Settings(**chosen)
 
 
 def metrics(folder):
     """All but the seconds."""
     with open(folder / "metrics.csv", newline="") as file:
-        return [row[:-1] for row in csv.reader(file)]
+        return [row[:4] + row[5:] for row in csv.reader(file)]
 
 
 def run(capsys, *arguments):
@@ -205,6 +218,90 @@ def test_weight_decay_is_the_gradient_of_half_the_sum_of_squares(tmp_path):
         np.testing.assert_allclose(decayed.state_dict()[name], value - 0.25 * start[name], atol=1e-12)
 
 
+def test_the_best_weights_on_the_validation_part_are_kept_and_training_ends_when_it_gets_no_better(tmp_path):
+    """The data change after what is learnt from: the longer it learns, the worse its forecasts of the rest become."""
+    values = [*np.sin(np.arange(60.0)), *(0.5 * np.sin(0.3 * np.arange(60.0)))]
+    (tmp_path / "a.csv").write_text("v\n" + "\n".join(map(str, values)))
+    given = Settings(data=str(tmp_path / "a.csv"), hidden=6, window=5, epochs=40, patience=3, validation=0.3, lr=0.05)
+    summary = train(given, tmp_path / "out")
+    losses = [epoch.validation_loss for epoch in tg.experiments.load_run(tmp_path / "out").metrics]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 3 == summary.epochs < 40
+    until = train(Settings(**asdict(given) | {"patience": None, "epochs": best + 1}))
+    for name, value in until.net.state_dict().items():
+        np.testing.assert_array_equal(summary.net.state_dict()[name], value)
+        np.testing.assert_array_equal(tg.experiments.load_run(tmp_path / "out").net.state_dict()[name], value)
+    assert summary.held_out == until.held_out
+
+
+def test_what_is_validated_on_is_not_learnt_from(tmp_path):
+    nets = []
+    for name, end in (("a", 1.0), ("b", 5.0)):
+        values = np.append(np.sin(np.arange(40.0)), np.full(20, end))
+        (tmp_path / f"{name}.csv").write_text("v\n" + "\n".join(map(str, values)))
+        nets.append(train(Settings(data=str(tmp_path / f"{name}.csv"), validation=0.2, **TINY | {"epochs": 1})).net)
+    assert all(np.array_equal(value, nets[1].state_dict()[name]) for name, value in nets[0].state_dict().items())
+
+
+@pytest.mark.parametrize("schedule, rates", [("cosine", [1.0, 0.75, 0.25]), ("step", [1.0, 0.1, 0.01])])
+def test_the_rate_of_each_update_follows_the_schedule(schedule, rates):
+    """Of three updates; with the gradient clipped to norm 1 each moves the parameters by the rate."""
+    moved, before = [], {}
+
+    def progress(done, total, epoch):
+        net = training.net.state_dict()
+        if before:
+            moved.append(np.sqrt(sum(np.sum(np.square(net[name] - value)) for name, value in before.items())))
+        before.update(net)
+
+    given = {"data": "sine", "batch": 100, "epochs": 3, "optimizer": "sgd", "clip_norm": 1e-6, "weight_decay": 0.0}
+    training = tg.experiments.training.Training(Settings(schedule=schedule, lr=1.0, hidden=3, window=5, **given))
+    progress(0, 0, None)
+    training.train(progress)
+    np.testing.assert_allclose(moved, 1e-6 * np.array(rates), rtol=1e-6)
+
+
+def test_a_run_with_a_schedule_goes_on_to_as_many_epochs_as_it_was_made_for(capsys, tmp_path):
+    options = ["--data", "sine", "--hidden", 3, "--window", 5, "--schedule", "cosine"]
+    assert run(capsys, *options, "--epochs", 2, "--out", tmp_path)[0] == 0
+    status, _, err = run(capsys, "--resume", tmp_path, "--epochs", 4)
+    assert status == 2 and "has epochs=2, not 4" in err
+
+
+def test_dropout_is_of_training_alone_and_keeps_the_mean():
+    training = tg.experiments.training.Training(Settings(data="sine", dropout=0.25, hidden=50, window=5))
+    mask = training.dropped((5, 400))
+    assert (
+        mask.shape == (5, 400, 50)
+        and set(np.unique(mask)) == {0.0, 4 / 3}
+        and mask.mean() == pytest.approx(1.0, abs=0.01)
+    )
+    windows = training.data.vectors(np.arange(5)[:, None] + np.arange(10))
+    np.testing.assert_array_equal(training.net(windows)[0].value, training.net(windows)[0].value)
+
+
+def test_a_small_net_has_one_blas_thread_and_a_large_one_as_many_as_before():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def threads():
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        for hidden, expected in ((8, {1}), (256, threads())):
+            seen = []
+            given = Settings(data="sine", hidden=hidden, window=2, epochs=1, batch=100)
+            train(given, progress=lambda *_, seen=seen: seen.append(threads()))
+            assert seen[-1] == expected
+        assert threads() == {2}
+
+
+def test_without_threadpoolctl_training_has_the_threads_that_there_are(monkeypatch):
+    given = Settings(data="sine", hidden=8, window=2, epochs=1)
+    with_it = train(given)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert train(given) == with_it
+
+
 def test_more_epochs_may_be_asked_for_when_a_run_goes_on(capsys, tmp_path):
     options = ["--data", "sine", "--hidden", 3, "--window", 5]
     assert run(capsys, *options, "--epochs", 2, "--out", tmp_path / "a")[0] == 0
@@ -233,6 +330,16 @@ def test_every_setting_is_an_option(capsys, tmp_path):
         dtype="float32",
     )  # fmt: skip
     assert json.loads((tmp_path / "config.json").read_text()) == asdict(expected)
+    path = settings(tmp_path, "table").data
+    given = ["--data", path, "--missing", "drop", "--decimal", ".", "--encoding", "latin-1", "--lengths", "id"]
+    given += ["--inputs", "a,b", "--target", "c", "--hidden", "2", "--window", "3", "--epochs", "1", "--horizon", "2"]
+    given += ["--validation", "0.2", "--patience", "5", "--schedule", "step", "--dropout", "0.1"]
+    assert run(capsys, *given, "--out", tmp_path / "table")[0] == 0
+    expected = Settings(
+        data=path, missing="drop", decimal=".", encoding="latin-1", lengths="id", inputs="a,b", column="c", hidden=2,
+        window=3, epochs=1, horizon=2, validation=0.2, patience=5, schedule="step", dropout=0.1,
+    )  # fmt: skip
+    assert json.loads((tmp_path / "table" / "config.json").read_text()) == asdict(expected)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +356,24 @@ def test_every_setting_is_an_option(capsys, tmp_path):
         (["--truncate", "5", "--window", "9"], "truncate=5 carries the state"),
         (["--truncate", "5", "--batch", "90"], "batch=90: parts of 2 values are too short for truncate=5"),
         (["--data", "prices"], "data='prices': sunspots, sine, topics, or a file"),
+        (["--data", "table"], "Settings(data='table') and train(settings, data=...) go together"),
+        (["--schedule", "linear"], "schedule='linear': not one of 'cosine', 'step'"),
+        (["--dropout", "1"], "dropout=1.0: a number from 0 to 0.9 is needed"),
+        (["--validation", "0.9"], "validation=0.9: a number from 0.01 to 0.5 is needed"),
+        (["--patience", "0"], "patience=0: a whole number from 1"),
+        (["--horizon", "0"], "horizon=0: a whole number from 1 to 10000"),
+        (["--horizon", "230"], "window=22 needs 252 values to learn from"),
+        (["--horizon", "90"], "309 values are too few to test a horizon=90 on"),
+        (["--data", "topics", "--horizon", "2"], "horizon=2 is of a series; topics is none"),
+        (["--lengths", "id"], "lengths='id' is of a CSV file; sunspots is none"),
+        (["--missing", "drop"], "missing='drop' is of a CSV file; sunspots is none"),
+        (["--encoding", "latin-1"], "encoding='latin-1' is of a file; sunspots is none"),
+        (["--data", "a.csv", "--inputs", "x,,y", "--target", "z"], "inputs='x,,y': names as a,b are needed"),
+        (["--data", "a.csv", "--inputs", "x,y"], "inputs='x,y': names as a,b are needed, and column"),
+        (
+            ["--data", "a.csv", "--lengths", "id", "--truncate", "5"],
+            "piece to piece, all as long: no lengths='id'",
+        ),
         (["--resume", "nothing"], "there is no run in nothing"),
         (["--resume", "nothing", "--out", "there"], "not allowed with argument"),
     ],

@@ -1,106 +1,190 @@
 """The data that are learnt from: a series of numbers or a text of characters, the last part of which is held out.
 
-Both are a sequence of N values and give at any place the vector that a net takes and is to forecast: a number, scaled,
-(1,), or a character as one of K, (K,). What scales a series, and what the baselines count, is the training part alone;
-which characters there are is known of the whole text.
+Both are rows, one for each step, and give at any row the vector that a net takes and that which it is to forecast:
+numbers, scaled, or a character as one of K. What scales a series, and what the baselines count, is the training part
+alone; which characters there are is known of the whole text.
 """
 
 import zlib
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import datasets, log_softmax, nn
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.files import read_file
 
 AUTOREGRESSION = 9  # order of the linear baseline
 SMOOTHING = 0.1  # added to the count of every pair of characters, so that none has probability 0
+SERIES = {"sunspots": ("sunspot number", "year", 1700), "sine": ("sine", "step", 0)}
 
 
-class Series:
-    """A series of numbers; the last fifth is held out.
+class Rows:
+    """The rows of one sequence, or of several one behind the other, and the parts that they are cut into.
+
+    Of several sequences each is learnt from or held out as a whole.
 
     Attributes:
-        sequence: (N,) numbers in their own units. first: the index of the first that is held out.
-        fingerprint: CRC-32 of the values, which tells whether the data have changed.
-        width: 1. unit: of the errors that are reported. scale: error = scale · loss; σ² of the training part.
-        name, axis, origin: what the values are, what they are over, and where that begins.
+        sequence: (N,) what is forecast, `horizon` of them at once. window: the most rows that a forecast is made from.
+        starts: for each row the first of its sequence, (N,). learnt: how many rows are learnt from. first: the first
+            that is held out; those between are the validation part.
     """
 
-    width, unit = 1, "mean squared error"
+    noun = "values"
+
+    def __init__(self, settings: Settings, sequence: np.ndarray, share: float | None, ids: np.ndarray | None = None):
+        self.sequence, self.window, self.horizon = sequence, settings.window, settings.horizon
+        self.starts = np.zeros(len(sequence), int) if ids is None else datasets.sequence_starts(ids)
+        least = 1 if self.starts.any() else self.window
+        self.first = least if share is None else self._end(len(sequence), share)
+        self.learnt = self.first if share is None else self._end(self.first, 1.0 - (settings.validation or 0.0))
+        if share is not None and self.learnt < least + self.horizon:
+            needed = f"window={self.window} needs {least + self.horizon} {self.noun} to learn from"
+            raise ValueError(f"{needed}; there are {len(sequence)}, {self.learnt} of them not held out")
+        tested = [(self.first, len(sequence))] + [(self.learnt, self.first)] * (self.learnt < self.first)
+        if not all(len(self.origins(begin, end)) for begin, end in tested):
+            raise ValueError(f"{len(sequence)} {self.noun} are too few to test a horizon={self.horizon} on")
+
+    def _end(self, end: int, share: float) -> int:
+        """The row at which a share of those before `end` ends."""
+        starts = np.append(np.unique(self.starts[:end]), end)
+        return int(share * end) if len(starts) < 3 else int(starts[int(share * (len(starts) - 1))])
+
+    def windows(self) -> np.ndarray:
+        """The first row of every window to learn from: of a sequence that is shorter, the row that it begins with."""
+        rows = np.arange(self.learnt - self.horizon)
+        last = rows + self.window + self.horizon - 1
+        whole = (last < self.learnt) & (self.starts[np.minimum(last, self.learnt - 1)] == self.starts[rows])
+        return rows[whole | (self.starts[rows + self.horizon] == rows)]
+
+    def inside(self, rows: np.ndarray) -> np.ndarray | None:
+        """For the rows of windows, (T, B), 1 where what is forecast is of their sequence, else 0; None of one."""
+        after = rows + self.horizon
+        found = (after < self.learnt) & (self.starts[np.minimum(after, self.learnt - 1)] == self.starts[rows[0]])
+        return found[..., None].astype(np.float32) if self.starts.any() else None
+
+    def origins(self, begin: int, end: int) -> np.ndarray:
+        """The rows at which a forecast begins that ends before `end`: all of one sequence, which has begun before."""
+        rows = np.arange(begin, end - self.horizon + 1)
+        return rows[(self.starts[rows + self.horizon - 1] == self.starts[rows]) & (self.starts[rows] < rows)]
+
+
+class Series(Rows):
+    """A series of numbers; the last fifth is held out, or all of it if it is not to be learnt from.
+
+    Args:
+        values: the inputs and then the series, (D + 1, N). known: what another series was scaled by.
+
+    Attributes:
+        name: what it is; axis: what it is over; origin: where that begins.
+        sequence: (N,) numbers in their own units. width: the length of a forecast, the horizon.
+        known: the mean and the deviation of each input, and then of the series, in what is learnt from, (2, D + 1).
+        fingerprint: CRC-32 of the values, which tells whether the data have changed.
+        unit: of the errors that are reported. scale: error = scale · loss; σ² of the series.
+    """
+
+    unit = "mean squared error"
     loss = staticmethod(nn.squared_error)
 
-    def __init__(self, sequence: np.ndarray, name: str, axis: str, origin: int, dtype: str, window: int):
-        self.sequence, self.name, self.axis, self.origin = sequence, name, axis, origin
-        self.first = _first(len(sequence), 0.8, window, "values")
-        self._mean, deviation = datasets.mean_and_deviation(sequence[: self.first], "the training part")
+    def __init__(self, settings: Settings, values: np.ndarray, ids: Any = None, known: np.ndarray | None = None):
+        super().__init__(settings, values[-1], 0.8 if known is None else None, ids)
+        self.name, self.axis, self.origin = SERIES.get(settings.data, (settings.column or "value", "row", 1))
+        self.width = self.horizon
+        seen = values[-1:] if settings.inputs is None and ids is None else np.array([*values, self.starts])
+        self.fingerprint = zlib.crc32(seen.tobytes())
+        if known is None:
+            names = [f"{name or self.name}: the training part" for name in settings.columns]
+            known = np.array([*map(datasets.mean_and_deviation, values[:, : self.learnt], names)]).T
+        self.known, self.scale = known, float(known[1, -1]) ** 2
         with np.errstate(over="ignore", invalid="ignore"):
-            self._scaled, self.scale = ((sequence - self._mean) / deviation).astype(dtype), deviation**2
-            squared = np.square(self._scaled)
+            numbers = scaled(values, known).astype(settings.dtype)
+            squared = np.square(numbers)
         if not np.all(np.isfinite(squared)):
             raise ValueError("the held-out part holds values too large to scale")
-        self.fingerprint = zlib.crc32(sequence.tobytes())
+        self._vectors, self._targets = np.ascontiguousarray(numbers[:-1].T), numbers[-1]
 
-    def vectors(self, places: np.ndarray) -> np.ndarray:
-        """The values at these indices, scaled: (..., 1)."""
-        return self._scaled[places][..., None]
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The inputs of these rows, scaled: (..., D)."""
+        return self._vectors[rows]
 
-    def losses(self, outputs: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """The squared error of each of the outputs (B, 1) as a forecast of the values at these indices."""
-        return np.square(outputs[:, 0] - self._scaled[places])
+    def targets(self, rows: np.ndarray) -> np.ndarray:
+        """The values after these rows, scaled, as far as there are any: (..., horizon)."""
+        after = rows[..., None] + np.arange(1, self.horizon + 1)
+        return self._targets[np.minimum(after, len(self.sequence) - 1)]
+
+    def losses(self, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The mean squared error of each of the outputs (B, horizon) as a forecast from these rows on."""
+        return np.square(outputs - self.targets(rows - 1)).mean(axis=-1)
 
     def in_units(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs of the net as forecasts in the series' own units."""
-        return outputs * np.sqrt(self.scale) + self._mean
+        return outputs * np.sqrt(self.scale) + self.known[0, -1]
 
     def baselines(self) -> dict[str, float]:
         """The mean squared error, on what is held out, of the last value and of a linear autoregression.
 
-        The autoregression is fitted to the training part by least squares; it is left out if that is too short.
+        The autoregression is fitted by least squares to what is not held out; it is left out if that is too short, or
+        several sequences.
         """
-        a, first, order = self.sequence, self.first, AUTOREGRESSION
-        found = {"last value": float(np.mean(np.square(a[first:] - a[first - 1 : -1])))}
-        if first >= 2 * order + 1:
-            lags = np.lib.stride_tricks.sliding_window_view(a[:-1], order)
-            rows = np.column_stack([lags, np.ones(len(lags))])
-            weights = np.linalg.lstsq(rows[: first - order], a[order:first], rcond=None)[0]
-            errors = a[first:] - rows[first - order :] @ weights
+        a, first, order, ahead = self.sequence, self.first, AUTOREGRESSION, self.horizon
+        rows = self.origins(first, len(a))
+        truth = np.lib.stride_tricks.sliding_window_view(a, ahead)
+        found = {"last value": float(np.mean(np.square(truth[rows] - a[rows - 1, None])))}
+        if first >= 2 * order + ahead and not self.starts.any():
+            lags = np.lib.stride_tricks.sliding_window_view(a[:-ahead], order)
+            lags = np.column_stack([lags, np.ones(len(lags))])
+            split = first - order
+            weights = np.linalg.lstsq(lags[: split - ahead + 1], truth[order : first - ahead + 1], rcond=None)[0]
+            errors = truth[first:] - lags[split:] @ weights
             found[f"linear autoregression, order {order}"] = float(np.mean(np.square(errors)))
         return found
 
 
-class Text:
-    """A text by characters; the last tenth is held out.
+def scaled(values: np.ndarray, scaling: np.ndarray) -> np.ndarray:
+    """The rows of an array (C, N), each by its mean and its deviation."""
+    mean, deviation = scaling[..., None]
+    return (values - mean) / deviation
+
+
+class Text(Rows):
+    """A text by characters; the last tenth is held out, or all of it if it is not to be learnt from.
 
     Attributes:
-        alphabet: the K characters of the whole text, sorted. sequence: (N,) their numbers.
-        first: the index of the first that is held out. width: K.
+        alphabet: the K characters of the whole text, sorted; known: their codes; width: K. sequence: (N,) their places.
         unit: of the errors that are reported. scale: error = scale · loss; 1 / ln 2. fingerprint: as for a series.
     """
 
-    unit, scale = "bits per character", 1.0 / float(np.log(2.0))
+    noun, unit, scale = "characters", "bits per character", 1.0 / float(np.log(2.0))
     loss = staticmethod(nn.cross_entropy)
 
-    def __init__(self, text: str, dtype: str, window: int):
+    def __init__(self, settings: Settings, text: str, known: np.ndarray | None = None):
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        alphabet, self.sequence = np.unique(codes, return_inverse=True)
-        self.alphabet = [chr(code) for code in alphabet]
-        self.first, self.width = _first(len(codes), 0.9, window, "characters"), len(alphabet)
+        characters = np.unique(codes) if known is None else known.astype(np.uint32)
+        if len(unknown := np.setdiff1d(codes, characters)):
+            raise ValueError(f"the text has {chr(unknown[0])!r}, which is not in the text that was learnt from")
+        super().__init__(settings, np.searchsorted(characters, codes), 0.9 if known is None else None)
+        self.known, self.alphabet = characters.astype(float), [chr(code) for code in characters]
+        self.width, self._dtype, self.fingerprint = len(characters), settings.dtype, zlib.crc32(codes.tobytes())
         if self.width < 2:
             raise ValueError("the text is one character again and again; there is nothing to learn")
-        self._dtype = dtype
-        self.fingerprint = zlib.crc32(codes.tobytes())
 
-    def vectors(self, places: np.ndarray) -> np.ndarray:
-        """The characters at these indices, each as a 1 among zeros: (..., K)."""
-        return (self.sequence[places][..., None] == np.arange(self.width)).astype(self._dtype)
+    def windows(self) -> np.ndarray:
+        """The first row of every window to learn from, one behind the other."""
+        return super().windows()[:: self.window]
 
-    def losses(self, outputs: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """-log of the probability that each of the logits (B, K) gives to the character at these indices."""
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The characters at these rows, each as a 1 among zeros: (..., K)."""
+        return (self.sequence[rows][..., None] == np.arange(self.width)).astype(self._dtype)
+
+    def targets(self, rows: np.ndarray) -> np.ndarray:
+        """The characters after these rows, likewise."""
+        return self.vectors(rows + 1)
+
+    def losses(self, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """-log of the probability that each of the logits (B, K) gives to the character at these rows."""
         log_p = log_softmax(outputs).value
-        return -log_p[np.arange(len(places)), self.sequence[places]]
+        return -log_p[np.arange(len(rows)), self.sequence[rows]]
 
     def baselines(self) -> dict[str, float]:
         """Bits per character, on what is held out, of the frequencies of characters and of pairs of them."""
@@ -114,40 +198,37 @@ class Text:
         return {"unigram": float(unigram.mean()), "bigram": float(bigram.mean())}
 
 
-def load(settings: Settings) -> Series | Text:
-    """The data of a run.
+def load(settings: Settings, source: Any = None, known: np.ndarray | None = None) -> Series | Text:
+    """The data of a run, or from another source.
+
+    Args:
+        source: a text, or what `read_table` takes. known: the scaling, or the codes of the alphabet, that a net was
+            trained with; all of the data are to test it on.
 
     Raises:
         OSError: the file cannot be read. ValueError: it is no such file, or too short for the window; or constant.
     """
-    name, window = settings.data, settings.window
     if settings.is_text:
-        return Text(_text(name), settings.dtype, window)
-    axes = {"sunspots": ("sunspot number", "year", 1700), "sine": ("sine", "step", 0)}
-    if name not in axes and not settings.is_file:
+        return Text(settings, _text(settings.data, settings.encoding) if source is None else source, known)
+    return Series(settings, *columns(settings, settings.columns, source), known)
+
+
+def columns(settings: Settings, names: list[str | None], source: Any = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Columns of the data of a run, or of what `read_table` takes, (C, N), and the ids of the rows, (N,), if any."""
+    name, how = settings.data, (settings.lengths, settings.missing, settings.encoding, settings.decimal)
+    if source is None and not settings.is_file and name not in datasets.MADE:
         raise ValueError(f"data={name!r}: sunspots, sine, topics, or a file whose name ends in .csv or .txt is needed")
-    axis = axes.get(name, (settings.column or "value", "row", 1))
-    return Series(datasets.series(name, settings.column), *axis, settings.dtype, window)
+    different = list(dict.fromkeys(names))
+    values, ids = datasets.read_table(name if source is None else source, different, *how)
+    return values[[different.index(name) for name in names]], ids
 
 
-def _text(name: str) -> str:
+def _text(name: str, encoding: str) -> str:
     if name == "topics":
         from pydoc_data.topics import topics
 
         return "".join(topics.values())
-    try:
-        text = read_file(name).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name}: not a text in UTF-8 ({error})") from error
+    text = datasets.read_text(name, encoding).replace("\r\n", "\n").replace("\r", "\n")
     if not text:
         raise ValueError(f"{name}: the file is empty")
     return text
-
-
-def _first(count: int, share: float, window: int, what: str) -> int:
-    """The index at which the held-out part begins; data too short for a window and a value after it are refused."""
-    first = int(share * count)
-    if first < window + 1:
-        needed = f"window={window} needs {window + 1} {what} to learn from"
-        raise ValueError(f"{needed}; there are {count}, {first} of them not held out")
-    return first

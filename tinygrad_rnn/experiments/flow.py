@@ -6,9 +6,9 @@ The claims that it measures: the gradient "becomes too small" after "8 or 10" st
 
 import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass, fields, replace
-from itertools import groupby, product
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tinygrad_rnn.bptt.through_time import gradient_flow, norm_bound
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.datasets import adding_problem
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.settings import check_fields, nonlinearity_option, option
+from tinygrad_rnn.experiments.settings import check_fields, f_of_rnn, option
 from tinygrad_rnn.optim import Adam, clip_grad_norm
 
 CELLS = {"rnn": nn.RNNCell, "irnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
@@ -50,7 +50,7 @@ class Net:
 
     cell: str = option("rnn", "irnn: relu, and U the identity", choices=tuple(CELLS))
     _: KW_ONLY
-    nonlinearity: str | None = nonlinearity_option()
+    nonlinearity: str | None = f_of_rnn()
     scale: float = option(1.0, "g of U = g · orthogonal")
     forget_bias: float = option(0.0, "b_f of lstm", least=-1e9, of=("cell", "lstm"))
     path: str = option("h", "the part of lstm's state to look at", choices=PATHS, of=("cell", "lstm"))
@@ -115,7 +115,8 @@ class Flow:
         quantity: what the curves show. nets: by label. distances: T - t, in steps, 0 to T, (T + 1,).
         curves: by label, the norm at every distance as a multiple of that at distance 0, (T + 1,).
         bounds: by label, (σ_max(U) · max f′)^(T - t) of the plain nets; equal ones are one.
-        errors: by label, the mean squared error of the net at the adding problem; always to answer 1 makes 1/6.
+        errors: by label, the mean squared error of the net at the adding problem, always to answer 1 makes 1/6; of
+            Jacobians nan.
 
     >>> found = tg.experiments.flow(tg.experiments.Net("rnn"), steps=20, hidden=8)
     >>> found.curves["tanh"].shape, 0.0 < found.factor("tanh") < 1.0
@@ -182,7 +183,7 @@ def flow(
     """
     Conditions(quantity, steps, hidden, seed)
     nets = nets if isinstance(nets, Iterable) else [nets]
-    nets = [instance("flow(nets)", net, Net, "tg.experiments.Net(...)") for net in nets]
+    nets = dict.fromkeys(instance("flow(nets)", net, Net, "tg.experiments.Net(...)") for net in nets)
     if not nets:
         raise ValueError("flow(nets): at least one net is needed")
     found = Flow(quantity, {net.label: net for net in nets}, np.arange(steps + 1), {}, {}, {})
@@ -190,13 +191,10 @@ def flow(
         if quantity == "jacobian" and net.updates:
             raise ValueError(f"{net.label}: quantity='jacobian' is of untrained nets, whose states are driven by noise")
         with np.errstate(over="ignore", invalid="ignore"):
-            if quantity == "gradient":
-                cell, norms, found.errors[net.label] = _gradient(net, steps, hidden, seed)
-            else:
-                cell, norms = _jacobian(net, steps, hidden, seed)
+            cell, norms, error = (_gradient if quantity == "gradient" else _jacobian)(net, steps, hidden, seed)
         if not np.all(np.isfinite(norms)) or norms[0] == 0.0:
             raise ValueError(f"{net.label}: {QUANTITIES[quantity]} has overflowed; take fewer steps or a smaller scale")
-        found.curves[net.label] = norms / norms[0]
+        found.curves[net.label], found.errors[net.label] = norms / norms[0], error
         if isinstance(cell, nn.RNNCell):
             growth = norm_bound(cell.U, cell.nonlinearity, 1)
             with np.errstate(over="ignore"):
@@ -204,23 +202,7 @@ def flow(
     return found
 
 
-def nets_of(**choices: Sequence) -> list[Net]:
-    """One net for every combination of some values of the arguments of `Net`; a cell leaves out what it has not.
-
-    Raises:
-        ValueError, TypeError: as for `Net`; or values that no cell among them has a use for.
-    """
-    grid = {"cell": ["rnn"], **choices}
-    only = {setting.name: setting.metadata["of"][1] for setting in fields(Net) if "of" in setting.metadata}
-    for name, cell in only.items():
-        if name in choices and cell not in grid["cell"]:
-            raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(grid['cell'])}")
-    points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    kept = [{k: v for k, v in point.items() if only.get(k, point["cell"]) == point["cell"]} for point in points]
-    return list(dict.fromkeys(Net(**settings) for settings in kept))
-
-
-def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple:
+def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple[Any, np.ndarray, float]:
     """The cell, ‖∂L/∂h(t)‖ from t = T down, and L, after training."""
     rng = np.random.default_rng(seed)
     cell, readout = net.make(2, hidden, rng), nn.Linear(hidden, 1, rng=rng)
@@ -238,10 +220,10 @@ def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple:
     return cell, gradient_flow(loss, [state[PATHS.index(net.path)] for state in states])[::-1], loss.item()
 
 
-def _jacobian(net: Net, steps: int, hidden: int, seed: int) -> tuple:
+def _jacobian(net: Net, steps: int, hidden: int, seed: int) -> tuple[Any, np.ndarray, float]:
     """The cell, and ‖∂h(T)/∂h(t)‖ from t = T down: of H copies of the sequence, copy i follows element i of h(T) back.
 
-    So one sweep finds all rows of all Jacobians.
+    So one sweep finds all rows of all Jacobians. There is no loss.
     """
     rng = np.random.default_rng(seed)
     cell = net.make(hidden, hidden, rng)
@@ -252,7 +234,7 @@ def _jacobian(net: Net, steps: int, hidden: int, seed: int) -> tuple:
     trace = (states[-1][0] * np.eye(hidden)).sum()
     jacobians = grad(trace, [state[PATHS.index(net.path)] for state in states])
     finite = all(np.all(np.isfinite(J.data)) for J in jacobians)
-    return cell, np.array([np.linalg.norm(J.data, 2) if finite else np.inf for J in jacobians[::-1]])
+    return cell, np.array([np.linalg.norm(J.data, 2) if finite else np.inf for J in jacobians[::-1]]), math.nan
 
 
 def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> list[tuple[Tensor, ...]]:

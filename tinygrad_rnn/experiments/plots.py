@@ -8,6 +8,7 @@ import io
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,10 @@ def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
 
 def available() -> bool:
     """True if matplotlib is installed; a warning says how to where it is not."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
+    if not (found := find_spec("matplotlib") is not None):
         text = "plots need matplotlib: pip install matplotlib; the CSV files have their numbers"
         warnings.warn(text, stacklevel=2)
-        return False
-    return True
+    return found
 
 
 def plain(name: str) -> str:
@@ -69,9 +67,9 @@ def save(drawing: Any, path: str | os.PathLike) -> Path:
 
 
 def curves(
-    path: str | os.PathLike, title: str, x: tuple[str, Any], y_label: str,
-    lines: Mapping[str, Any], log: bool = False, dashed: Collection[str] = (),
-    ticks: Sequence[str] | None = None, dotted: Collection[str] = (), level: float | None = None,
+    path: str | os.PathLike, title: str, x: tuple[str, Any], y_label: str, lines: Mapping[str, Any], log: bool = False,
+    dashed: Collection[str] = (), ticks: Sequence[str] | None = None, dotted: Collection[str] = (),
+    level: float | None = None, numbers: bool = True,
 ) -> Path:  # fmt: skip
     """Curves over one axis, each with its label beside it; the numbers go into a CSV file of the same name.
 
@@ -80,12 +78,14 @@ def curves(
         log: a logarithmic axis, where the claim is exponential. dashed: labels of curves that are bounds or baselines.
         ticks: what stands below the axis at each of its values, in place of numbers.
         dotted: labels of curves that have the colour of the one before them. level: the height of a line across.
+        numbers: whether there is the CSV file.
 
     Warns:
         matplotlib is not installed; the CSV file has been written.
     """
     path, (x_label, xs) = Path(path), x
-    table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
+    if numbers:
+        table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
     if not available():
         return path
     height = max(4.0, 1.0 + _NAME_HEIGHT * len(lines))

@@ -1,6 +1,7 @@
 """The training of a net that forecasts a series or a text: the net, epoch by epoch, and the summary."""
 
 import contextlib
+import copy
 import json
 import math
 import time
@@ -13,55 +14,97 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn import GradientError, Tensor, compile, nn, no_grad, stack
-from tinygrad_rnn.experiments.data import load
+from tinygrad_rnn.experiments.data import Series, Text, load
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.nn.recurrent import KINDS
-from tinygrad_rnn.optim import SGD, Adam, clip_grad_norm, clip_grad_value
+from tinygrad_rnn.optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value, cosine, staircase
 from tinygrad_rnn.tables import counted
 
 
 class Epoch(NamedTuple):
-    """A line of metrics.csv: its losses are means over the epoch's updates, and over all that is held out."""
+    """A line of metrics.csv: its losses are means over the epoch's updates, and over all that is held out.
+
+    Without a validation part there is no validation loss.
+    """
 
     epoch: int
     training_loss: float
     held_out_loss: float
     gradient_norm: float
     seconds: float
+    validation_loss: float = math.nan
 
 
 OnUpdate = Callable[[int, int, Epoch | None], None]
 _LARGE = 4e6  # multiplications in U h of a batch, from which on two threads were quicker than one
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "sgd": SGD}
 
 
 class Forecaster(nn.Module):
     """A recurrent net and the dense layer that reads a forecast of x(t+1) from its state at every step t:
 
         y(t) = x(t) + V h(t) + c     of a series: what the net has to learn is the change, at whatever level
-        z(t) = V h(t) + c            of a text, the logits
+        z(t) = V h(t) + c            of a text, the logits; or of a series that is none of the inputs
 
-    An LSTM's forget gates start open, with a bias of 1 (Jozefowicz et al. 2015).
+    With a horizon y(t) is the forecasts of so many steps. An LSTM's forget gates start open, with a bias of 1
+    (Jozefowicz et al. 2015).
 
     Args:
-        settings: the kind of data and cell, and the sizes. width: D, the length of x(t) and of the forecast.
+        settings: the kind of data and cell, and the sizes. width: K, the length of a forecast; of a text that of x(t).
+
+    Attributes:
+        known: what its data are read with, saved with the parameters and not learnt: the mean and the deviation of each
+            input and of the series, (2, D + 1), or the codes of a text's characters, (K,).
     """
 
     def __init__(self, settings: Settings, width: int, rng: np.random.Generator):
-        kind = KINDS[settings.cell]
+        kind: Any = KINDS[settings.cell]
+        sources = [] if settings.is_text else settings.sources
         options: dict[str, Any] = {"nonlinearity": settings.nonlinearity} if settings.nonlinearity else {}
-        if kind is nn.LSTM:
-            options["forget_bias"] = 1.0
-        self.rnn = kind(width, settings.hidden, settings.layers, rng=rng, **options)
+        options |= {"forget_bias": 1.0} if kind is nn.LSTM else {}
+        inputs = len(sources) or width
+        self.rnn = kind(inputs, settings.hidden, settings.layers, rng=rng, **options)
         self.readout = nn.Linear(settings.hidden, width, rng=rng)
         for parameter in self.parameters():
             parameter.data = parameter.value.astype(settings.dtype)
-        self._changes = not settings.is_text
+        self.settings, self.known = settings, nn.Parameter(np.zeros(width if settings.is_text else (2, inputs + 1)))
+        self.known.requires_grad = False
+        self._level = sources.index(settings.column) if settings.column in sources else None
 
-    def __call__(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
-        """The forecasts after each step, (T, B, D) as xs, and the state after the last."""
+    def __call__(self, xs: Any, state: Any = None, mask: Any = None) -> tuple[Tensor, Any]:
+        """The forecasts after each step, (T, B, K) for xs (T, B, D), and the state after the last.
+
+        Args:
+            mask: what the states (T, B, H) are multiplied with before they are read: dropout.
+        """
         hs, state = self.rnn(xs, state)
-        ys = self.readout(stack(hs))
-        return (ys + xs if self._changes else ys), state
+        hs = stack(hs)
+        ys = self.readout(hs if mask is None else mask * hs)
+        return (ys if self._level is None else ys + xs[..., self._level : self._level + 1]), state
+
+    def evaluate(self, data: Series | Text, begin: int, end: int) -> tuple[np.ndarray, ...]:
+        """Forecast all rows from `begin` to `end`; returns the loss of each forecast, the forecasts, and their rows.
+
+        Each is made from the window before it. A text, or a series whose state is carried, is cut into as many parts as
+        a batch has, each of which goes on from the window before it to its end.
+        """
+        rows, settings = data.origins(begin, end), self.settings
+        side_by_side = settings.batch if settings.is_text or settings.truncate is not None else len(rows)
+        length = -(-len(rows) // side_by_side)
+        parts = rows[::length]
+        losses = np.empty((len(parts), length), settings.dtype)
+        outputs = np.empty((len(parts), length, settings.horizon), settings.dtype)
+        windows = np.minimum(parts - data.starts[parts], settings.window)  # shorter where a sequence begins
+        with no_grad():
+            for window in np.unique(windows):
+                alike, state = windows == window, None
+                for t in range(1 - window, length):
+                    at = np.minimum(parts[alike] + t, rows[-1])
+                    ys, state = self(data.vectors(at - 1)[None], state)
+                    if t >= 0:
+                        losses[alike, t] = data.losses(ys.value[0], at)
+                        outputs[alike, t] = ys.value[0, :, : settings.horizon]
+        return losses.ravel()[: len(rows)], outputs.reshape(-1, settings.horizon)[: len(rows)], rows
 
 
 @dataclass(frozen=True)
@@ -106,7 +149,7 @@ class Summary:
         return "\n".join([
             f"{data}: learnt from {counted(self.values, 'value')}, tested on the {self.held_out_values:,} after them",
             f"{self.cell}: {counted(self.parameters, 'parameter')}, {epochs} in {self.seconds:.1f} s",
-            f"{self.unit} on what was held out; that of the last epoch's training was {self.training:.6g}:",
+            f"{self.unit} on what was held out; in training, as it went, it was {self.training:.6g}:",
             *rows,
         ])  # fmt: skip
 
@@ -124,39 +167,57 @@ class Training:
 
     program: Any = None
 
-    def __init__(self, settings: Settings):
-        self.settings, self.data = settings, load(settings)
+    def __init__(self, settings: Settings, source: Any = None):
+        self.settings, self.data = settings, load(settings, source)
         self.rng = np.random.default_rng(settings.seed)
         self.net = Forecaster(settings, self.data.width, self.rng)
-        self.parameters = self.net.parameters()
-        kind, options = (SGD, {"momentum": settings.momentum}) if settings.optimizer == "sgd" else (Adam, {})
-        self.optimizer = kind(self.parameters, settings.lr, **options)
-        self.learnt = {"parameter": self.net, "optimizer": self.optimizer}
+        self.net.known.data = self.data.known
+        self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.epochs: list[Epoch] = []
         self.updates = sum(1 for _ in self.batches(np.random.default_rng(0)))
+        lr, total = settings.lr, settings.epochs * self.updates
+        rates: dict[str | None, Any] = {None: lr, "cosine": cosine(lr, total), "step": staircase(lr, -(-total // 3))}
+        options = {"sgd": {"momentum": settings.momentum}, "adamw": {"weight_decay": settings.weight_decay}}
+        options = options.get(settings.optimizer, {})
+        self.optimizer = OPTIMIZERS[settings.optimizer](self.parameters, rates[settings.schedule], **options)
+        self.best = copy.deepcopy(self.net)
+        self.learnt: dict[str, Any] = {"parameter": self.net, "optimizer": self.optimizer, "best": self.best}
+
+    @property
+    def chosen(self) -> Epoch:
+        """The epoch that the best weights are of: with a validation part that of the lowest loss there, or the last."""
+        return min(reversed(self.epochs), key=lambda epoch: epoch.validation_loss)  # the first one, if all are nan
+
+    @property
+    def ended(self) -> bool:
+        """True if there is nothing left to do: all epochs have been gone through, or patience is at an end."""
+        done, patience = len(self.epochs), self.settings.patience or math.inf
+        return done >= self.settings.epochs or (done > 0 and done - self.chosen.epoch >= patience)
 
     def batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """For every update of an epoch the indices at which its windows start, (B,)."""
-        T, B, first = self.settings.window, self.settings.batch, self.data.first
+        """For every update of an epoch the rows at which its windows start, (B,)."""
+        T, B, learnt, horizon = self.settings.window, self.settings.batch, self.data.learnt, self.settings.horizon
         if self.settings.truncate is not None:
-            length = first // B
+            length = (learnt + 1 - horizon) // B
             if length <= T:
-                parts = f"parts of {counted(length, 'value')}"
-                raise ValueError(f"batch={B}: {parts} are too short for truncate={T}: take fewer")
+                raise ValueError(f"batch={B}: parts of {counted(length, 'value')} are too short for truncate={T}")
             yield from (np.arange(B) * length + start for start in range(0, length - T, T))
             return
-        starts = rng.permutation(np.arange(0, first - T, T if self.settings.is_text else 1))
+        starts = rng.permutation(self.data.windows())
         yield from (starts[i : i + B] for i in range(0, len(starts), B))
 
-    def loss(self, xs: Any, targets: Any, state: Any) -> tuple[Tensor, Any]:
-        """The mean loss of the forecasts, and the state after the last."""
-        ys, state = self.net(xs, state)
-        return self.data.loss(ys, targets, reduction="mean"), state
+    def loss(self, xs: Any, targets: Any, inside: Any, mask: Any, state: Any) -> tuple[Tensor, Any]:
+        """The mean loss of the forecasts inside the sequence of their window, and the state after the last."""
+        ys, state = self.net(xs, state, mask)
+        if inside is None:
+            return self.data.loss(ys, targets, reduction="mean"), state
+        count = inside.sum() * self.settings.horizon
+        return self.data.loss(inside * ys, inside * targets, reduction="sum") / count, state
 
     def train(self, progress: OnUpdate | None, keep: Callable[[], None] = lambda: None) -> None:
         """Go through the epochs that are left; `keep` is called after each."""
         tell, total = progress or (lambda done, total, epoch: None), self.settings.epochs * self.updates
-        while len(self.epochs) < self.settings.epochs:
+        while not self.ended:
             try:
                 with np.errstate(all="ignore"), _threads(self.settings):  # what is not finite is told as divergence
                     self.go(lambda done: tell(done, total, None))
@@ -169,28 +230,43 @@ class Training:
     def go(self, tell: Callable[[int], None]) -> None:
         """Go through one epoch; `tell` is called with the number of all updates after each but the last."""
         data, began, before = self.data, time.perf_counter(), len(self.epochs) * self.updates
-        steps, losses, norms, sizes, state = np.arange(self.settings.window + 1)[:, None], [], [], [], None
+        steps, losses, norms, sizes, state = np.arange(self.settings.window)[:, None], [], [], [], None
         for starts in self.batches(self.rng):
-            vectors = data.vectors(steps + starts)
-            inputs = vectors[:-1], vectors[1:], state
+            rows = np.minimum(steps + starts, data.learnt - 1)
+            inside = data.inside(rows)
+            inputs = data.vectors(rows), data.targets(rows), inside, self.dropped(rows.shape), state
             if self.program is None:
                 self.program = compile(self.loss, *inputs, wrt=self.parameters)
             loss, after = self.program.backward(*inputs)
             losses.append(_finite("loss", loss))
-            sizes.append(len(starts))
+            sizes.append(len(starts) if inside is None else np.sum(inside))
             norms.append(self.update())
             state = None if self.settings.truncate is None else after
             if len(losses) < self.updates:
                 tell(before + len(losses))
-        held_out = _finite("held-out loss", float(np.mean(self.evaluate()[0])))
+        held_out = self.tested("held-out loss", data.first, len(data.sequence))
+        validates = data.learnt < data.first
+        validation = self.tested("validation loss", data.learnt, data.first) if validates else math.nan
         seconds = time.perf_counter() - began + (self.epochs[-1].seconds if self.epochs else 0.0)
         loss, norm = float(np.average(losses, weights=sizes)), float(np.mean(norms))
-        self.epochs.append(Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3)))
+        self.epochs.append(Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3), validation))
+        if self.chosen is self.epochs[-1]:
+            self.best.load_state_dict(self.net.state_dict())
+
+    def tested(self, what: str, begin: int, end: int) -> float:
+        """The mean loss on some of the rows."""
+        return _finite(what, float(np.mean(self.net.evaluate(self.data, begin, end)[0])))
+
+    def dropped(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """A mask of the states of windows (T, B): 0 where they are dropped out, and 1 / (1 - dropout) elsewhere."""
+        rate, shape = self.settings.dropout, (*shape, self.settings.hidden)
+        return ((self.rng.random(shape) >= rate) / (1.0 - rate)).astype(self.settings.dtype) if rate else None
 
     def update(self) -> float:
         """Change the parameters by their gradients; returns the norm of these before clipping."""
         settings = self.settings
-        for p in self.parameters if settings.weight_decay else ():
+        decays = settings.weight_decay and settings.optimizer != "adamw"  # whose own decay is not of the gradient
+        for p in self.parameters if decays else ():
             p.grad = p.grad + settings.weight_decay * p.value
         norm = clip_grad_norm(self.parameters, math.inf if settings.clip_norm is None else settings.clip_norm)
         if settings.clip_value is not None:
@@ -198,26 +274,6 @@ class Training:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return norm
-
-    def evaluate(self) -> tuple[np.ndarray, ...]:
-        """The loss of the forecast of every value that is held out; and, of a series, the forecasts themselves.
-
-        Each is made from the window before it. A text, or a series whose state is carried, is cut into as many parts as
-        a batch has, each of which goes on from the window before it to its end.
-        """
-        data, last = self.data, len(self.data.sequence) - 1
-        count = last + 1 - data.first
-        side_by_side = self.settings.batch if self.settings.is_text or self.settings.truncate is not None else count
-        length = -(-count // side_by_side)
-        starts = data.first + np.arange(0, count, length)
-        losses, outputs, state = [], [], None
-        with no_grad():
-            for t in range(1 - self.settings.window, length):
-                ys, state = self.net(data.vectors(np.minimum(starts + t - 1, last))[None], state)
-                if t >= 0:
-                    losses.append(data.losses(ys.value[0], np.minimum(starts + t, last)))
-                    outputs.append(ys.value[0, :, 0])
-        return tuple(np.stack(steps, axis=1).ravel()[:count] for steps in (losses, outputs))
 
     def state(self) -> dict[str, Any]:
         """What is learnt: the parameters, and what the optimizer keeps."""
@@ -232,12 +288,12 @@ class Training:
 
     def summary(self) -> Summary:
         """The outcome, so far."""
-        data, last = self.data, self.epochs[-1]
+        data, chosen = self.data, self.chosen
         return Summary(
-            data=self.settings.data, cell=self.settings.cell, unit=data.unit, held_out=last.held_out_loss * data.scale,
-            training=last.training_loss * data.scale, baselines=data.baselines(), values=data.first,
-            held_out_values=len(data.sequence) - data.first, parameters=sum(p.size for p in self.parameters),
-            epochs=last.epoch, seconds=last.seconds, net=self.net,
+            data=self.settings.data, cell=self.settings.cell, unit=data.unit, baselines=data.baselines(),
+            held_out=chosen.held_out_loss * data.scale, training=chosen.training_loss * data.scale,
+            values=data.learnt, held_out_values=len(data.sequence) - data.first, epochs=len(self.epochs),
+            parameters=sum(p.size for p in self.parameters), seconds=self.epochs[-1].seconds, net=self.best,
         )  # fmt: skip
 
 
