@@ -90,7 +90,7 @@ def main(out, quick=False):
     plots.curves(out / PICTURE, "The wall, at b = −2.5", ("weight w", line.data), "E and |∂E/∂w|", lines, log=True)
 
     # 4. Down the hill with and without clipping. The error jumps at every crossing of the wall: its median tells more.
-    updates, final, longest, lines = 800 if quick else 2000, {}, {}, {}
+    updates, final, longest, lines = 400 if quick else 2000, {}, {}, {}
     for name, clip in CLIPS.items():
         errors, lines[name], longest[name] = descend(clip, updates)
         final[name] = np.median(errors[-100:])

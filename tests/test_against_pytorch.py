@@ -137,13 +137,29 @@ def test_random_graphs_and_two_derivatives(program, seed):
             np.testing.assert_allclose(a.data, b.numpy(), rtol=1e-9, atol=1e-9)
 
 
-def test_cross_entropy():
-    data, targets = np.random.default_rng(0).standard_normal((5, 3)), np.array([0, 2, 1, 1, 0])
-    for reduction in ("sum", "mean"):
-        expected = torch.nn.functional.cross_entropy(
-            torch.from_numpy(data), torch.from_numpy(targets), reduction=reduction
-        )
-        np.testing.assert_allclose(tg.nn.cross_entropy(data, targets, reduction).item(), expected.item(), rtol=1e-14)
+@pytest.mark.parametrize("reduction", ["sum", "mean", "none"])
+def test_losses(reduction):
+    rng, functional = np.random.default_rng(0), torch.nn.functional
+    data, y, targets = rng.standard_normal((5, 3)), rng.random((5, 3)), np.array([0, 2, 1, -100, 0])
+    for name, ours, theirs, x, target, options in (
+        ("squared_error", tg.nn.squared_error, functional.mse_loss, data, y, {}),
+        ("binary", tg.nn.binary_cross_entropy, functional.binary_cross_entropy, rng.random((5, 3)), y, {}),
+        (
+            "logits", tg.nn.binary_cross_entropy_with_logits, functional.binary_cross_entropy_with_logits, 9 * data, y,
+            {},
+        ),
+        ("classes", tg.nn.cross_entropy, functional.cross_entropy, data, abs(targets) % 3, {}),
+        ("ignored", tg.nn.cross_entropy, functional.cross_entropy, data, targets, {"ignore_index": -100}),
+    ):  # fmt: skip
+        leaf, argument = tg.Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+        loss = ours(leaf, target, reduction=reduction, **options)
+        expected = theirs(argument, torch.tensor(target), reduction=reduction, **options)
+        np.testing.assert_allclose(loss.data, expected.detach().numpy(), rtol=1e-12, err_msg=name)
+        loss.sum().backward()
+        expected.sum().backward()
+        np.testing.assert_allclose(leaf.grad, argument.grad.numpy(), rtol=1e-10, atol=1e-15, err_msg=name)
+    x = np.array([-800.0, -1.0, 0.0, 3.0, 800.0])
+    np.testing.assert_allclose(tg.log_sigmoid(x).data, functional.logsigmoid(torch.tensor(x)).numpy(), rtol=1e-14)
 
 
 OPTIMIZERS = [

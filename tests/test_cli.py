@@ -500,7 +500,7 @@ def test_as_a_module(tmp_path):
         (["draw"], "one of the arguments -o/--out --frames is required"),
         (["demo", "--steps", "two"], "argument --steps: invalid int value: 'two'"),
         (["train", "--epochs", "x"], "argument --epochs: invalid int value: 'x'"),
-        (["flow", "--preset", "cnn"], "argument --preset: invalid choice: 'cnn'"),
+        (["flow", "--steps", "x"], "argument --steps: invalid int value: 'x'"),
     ],
 )
 def test_arguments_that_do_not_fit_are_told_in_one_line(capsys, arguments, message):

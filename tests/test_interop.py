@@ -1,5 +1,8 @@
 """NumPy's own functions on Tensors, pandas, and what is refused."""
 
+import re
+from importlib.resources import files
+
 import numpy as np
 import pytest
 
@@ -229,3 +232,47 @@ def test_a_function_that_is_not_supported_is_not_said_to_be_without_a_keyword():
         np.tanh(x, out=np.zeros(2))
     with pytest.raises(TypeError, match=r"^np\.cbrt on a Tensor is not supported\. "):
         np.cbrt(x, out=np.zeros(2))
+
+
+def test_the_hints_name_what_there_is_for_what_there_is_not():
+    lines = (files("tinygrad_rnn") / "instead.txt").read_text(encoding="utf-8").splitlines()
+    known = dict(line.split(": ", 1) for line in lines)
+    assert list(known) == sorted(known) and len(known) == len(lines) > 100
+    for name in known:
+        assert not hasattr(tg.Tensor(1.0), name[1:]) if name[0] == "." else not hasattr(tg, name), name
+    for name, hint in known.items():
+        for path in re.findall(r"\b(?:tg|nn|optim|np)(?:\.\w+)+", hint):
+            assert callable(eval(path, {"tg": tg, "nn": tg.nn, "optim": tg.optim, "np": np})) or path == "tg.nn", name
+
+
+@pytest.mark.parametrize("ask, hint", [
+    (lambda: tg.tensor([1.0]), r"'tinygrad_rnn' has no attribute 'tensor'; use tg.Tensor\(data, requires_grad=True\)"),
+    (lambda: tg.cat([]), r"'cat'; use tg.concatenate\(tensors, axis\)"),
+    (lambda: tg.nn.MSELoss(), r"'tinygrad_rnn.nn' .* 'MSELoss'; use nn.squared_error\(y, target, reduction=\"mean\"\)"),
+    (lambda: tg.Tensor(1.0).clamp(0, 1), r"'Tensor' object has no attribute 'clamp'; use .clip\(min, max\)"),
+    (lambda: tg.optim.lr_scheduler, r"lr may be a function of the step, as in Adam\(net, lr=optim.cosine\(0.01, 1000"),
+    (lambda: tg.clamp(tg.Tensor(1.0), 0, 1), "'tinygrad_rnn' has no attribute 'clamp'; use .clip"),
+    (lambda: tg.Tensor(1.0).add_(1.0), "'add_'; a Tensor is not changed in place: write to the .data of a leaf"),
+    (lambda: tg.Tensor(1.0).retain_grad(), r"use tg.grad\(loss, t\), or t.register_hook"),
+    (lambda: tg.Tensor(1.0).nothing, "'Tensor' object has no attribute 'nothing'$"),
+    (lambda: tg.nothing, "module 'tinygrad_rnn' has no attribute 'nothing'$"),
+    (lambda: tg.nn.nothing, "module 'tinygrad_rnn.nn' has no attribute 'nothing'$"),
+])  # fmt: skip
+def test_what_pytorch_calls_otherwise_is_told(ask, hint):
+    with pytest.raises(AttributeError, match=hint):
+        ask()
+
+
+def test_methods_that_users_expect():
+    """They are the functions, in the graph; `view`, `permute`, `unsqueeze` and `clone` as PyTorch has them."""
+    x = tg.Tensor(np.random.default_rng(0).random((2, 3)) + 0.5, requires_grad=True)
+    for name in ("abs", "exp", "log", "log_softmax", "norm", "relu", "sigmoid", "softmax", "sqrt", "square", "tanh"):
+        np.testing.assert_array_equal(getattr(x, name)().data, getattr(tg, name)(x).data)
+        assert getattr(x, name)().requires_grad
+    assert x.permute(1, 0).shape == x.view(3, 2).shape == x.view(-1, 2).shape == x.view((3, -1)).shape == (3, 2)
+    np.testing.assert_array_equal(x.permute(1, 0).data, x.data.T)
+    assert x.unsqueeze(0).shape == (1, 2, 3) and x.unsqueeze(-1).shape == (2, 3, 1)
+    y = x.clone()
+    assert y is not x and not y.is_leaf
+    (y * y).sum().backward()
+    np.testing.assert_array_equal(x.grad, 2 * x.data)

@@ -73,7 +73,7 @@ def test_the_gallery_is_as_its_script_draws_it(tmp_path):
 
 def test_the_layout_names_what_there_is():
     layout = re.search(r"## The layout\n\n(.*?)\n    tests/", README, re.DOTALL)[1]
-    named = set(re.findall(r"(\w+\.py|(?<=      )\w+/|\bdata/)", layout))
+    named = set(re.findall(r"(\w+\.(?:py|txt)|(?<=      )\w+/|\bdata/)", layout))
     there = {p.name + ("/" if p.is_dir() else "") for p in (ROOT / "tinygrad_rnn").iterdir() if p.name[0] != "."}
     assert named == there - {"__init__.py", "py.typed", "__pycache__/"}
 

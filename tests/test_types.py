@@ -1,11 +1,14 @@
 """A user's scripts: they run, and a type checker, as strict as it can be, finds nothing wrong with them."""
 
+import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import tinygrad_rnn
 
 SCRIPTS = Path(__file__).parent / "user_scripts"
 
@@ -18,6 +21,7 @@ def test_a_user_s_script_runs(script):
 @pytest.mark.parametrize("checker", [["mypy", "--config-file=", "--strict", "--warn-unreachable"], ["pyright"]])
 def test_a_user_s_scripts_are_well_typed(checker):
     pytest.importorskip(checker[0])
-    command = [sys.executable, "-m", *checker, str(SCRIPTS)]
-    done = subprocess.run(command, cwd=SCRIPTS.parent.parent, capture_output=True, text=True)
+    as_installed = {**os.environ, "PYTHONPATH": str(Path(tinygrad_rnn.__file__).parent.parent)}
+    command = [sys.executable, "-m", *checker, "."]
+    done = subprocess.run(command, cwd=SCRIPTS, env=as_installed, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

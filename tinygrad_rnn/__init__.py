@@ -8,10 +8,13 @@ from tinygrad_rnn.context import no_grad
 from tinygrad_rnn.errors import AnomalyError, DrawingError, GradientError, ShapeError
 from tinygrad_rnn.functions import *
 from tinygrad_rnn.functions import __all__ as _functions
+from tinygrad_rnn.interop import missing
 from tinygrad_rnn.naming import label
 from tinygrad_rnn.tensor import Tensor
 
 __version__ = "0.1.0"
+
+globals().pop("tensor")  # the module, which is imported by its name: tg.tensor(...) is told to be tg.Tensor(...)
 
 __all__ = [
     "AnomalyError", "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients", "compile",
@@ -37,7 +40,7 @@ else:
             return import_module(f"tinygrad_rnn.{name}")
         if name in _LATER:
             return getattr(import_module(_LATER[name]), name)
-        raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
+        missing(__name__, name)
 
 
 def __dir__() -> list[str]:

@@ -23,9 +23,8 @@ from tinygrad_rnn.context import recording, time_step
 from tinygrad_rnn.data_guard import check_unchanged
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.hooks import changed_by_hooks, hooked
 from tinygrad_rnn.naming import name_gradient
-from tinygrad_rnn.observer import leaves_the_graph, observer
+from tinygrad_rnn.observer import changed_by_hooks, hooked, leaves_the_graph, observer
 from tinygrad_rnn.primitives import sum_ as sum_over
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare
 
@@ -93,7 +92,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         if g.shape != node.value.shape:
             g = fit(g, node)
         if hooked and node.born in hooked:
-            g = changed_by_hooks(node, g)
+            g = _in_dtype(changed_by_hooks(node, g), node)
         yield node, g
         if until and node in until and node is not output:
             continue
@@ -135,11 +134,9 @@ def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[t
 def fit(g: Any, x: Tensor) -> Any:
     """A rule's result as a cotangent of x: in its dtype, and summed over the axes along which x was broadcast."""
     g, shape = _in_dtype(g, x), x.value.shape
-    new = tuple(range(g.ndim - len(shape)))
-    if new:
+    if new := tuple(range(g.ndim - len(shape))):
         g = sum_over(g, new if len(new) > 1 else 0, False)
-    ones = tuple(a for a, (n, m) in enumerate(zip(shape, g.shape, strict=False)) if n == 1 != m)
-    if ones:
+    if ones := tuple(a for a, (n, m) in enumerate(zip(shape, g.shape, strict=False)) if n == 1 != m):
         g = sum_over(g, ones, True)
     if g.shape != shape:
         raise ShapeError(f"a rule has made a cotangent of shape {g.shape} for {describe(x)}")

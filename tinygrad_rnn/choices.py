@@ -26,6 +26,13 @@ def _one_hot(x: np.ndarray, count: int) -> np.ndarray:
     return hot
 
 
+def _word_number(x: np.ndarray, count: int) -> np.ndarray:
+    """x, if it is numbers of so many words."""
+    if x.dtype.kind not in "iu" or np.any((x < 0) | (x >= count)):
+        raise ValueError(f"Embedding: word numbers are 0 to {count - 1}, not {x.dtype} from {np.min(x)} to {np.max(x)}")
+    return x
+
+
 TESTS: dict[Any, Primitive] = {
     test: Primitive(test.__name__, test, written, argument_names=("x", "y")[: test.nin], by_element=True)
     for test, written in [
@@ -42,3 +49,4 @@ TESTS |= {
     for test in (np.any, np.all, np.argmax, np.argmin, np.argsort)
 }
 TESTS["one_hot"] = Primitive("one_hot", _one_hot, "one_hot({x})", argument_names=("x",))
+TESTS["word_number"] = Primitive("word_number", _word_number, "{x}", argument_names=("x",))

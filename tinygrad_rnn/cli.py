@@ -5,16 +5,14 @@ or bad data; 130 when interrupted.
 """
 
 import argparse
-import contextlib
 import difflib
 import inspect
 import os
 import re
 import shlex
 import sys
-import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -28,20 +26,20 @@ from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
 from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
-from tinygrad_rnn.experiments.flow import PRESETS, QUANTITIES, Conditions, Flow, Net, Preset, flow, nets_of
+from tinygrad_rnn.experiments.flow import NETS, QUANTITIES, Conditions, Flow, Net, flow, nets_of
 from tinygrad_rnn.experiments.run import CHECKPOINT, read_settings, train
 from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, given, nonlinearity_option, option
 from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
 from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
-from tinygrad_rnn.nn.cells import NONLINEARITIES, Cell
+from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
 
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
-CELLS: dict[str, Callable[..., Cell]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
+CELLS: dict[str, Callable[..., Any]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
 CELLS |= {"LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}
 
 
@@ -51,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
     options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
 
-    def tell(message: object, *_: Any) -> None:
+    def tell(message: object, *_: Any, **__: Any) -> None:
         line = " ".join(str(message).removeprefix(f"{options.command}: ").splitlines())
         print(f"tinygrad-rnn {options.command}: {line}", file=sys.stderr)
 
@@ -81,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class _Parser(argparse.ArgumentParser):
     """Tells what is wrong with the arguments in one line, and what may be meant."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -130,9 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
     add_options(training, fields(Settings))
 
-    curves = command(_flow, "how far a gradient comes back through time: a curve for every combination of options")
-    known = "a known experiment: reach (default), 8 or 10 steps; jacobian, against σ_max(U); profile, forget biases"
-    curves.add_argument("--preset", choices=PRESETS, help=known)
+    what = "how far a gradient comes back through time: a curve for every combination of options, or of six known nets"
+    curves = command(_flow, what)
     add_options(curves.add_argument_group("nets"), fields(Net), nargs="+")
     add_options(curves.add_argument_group("what they have in common"), fields(Conditions))
     curves.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")
@@ -143,9 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("file", type=Path, metavar="FILE.toml", help="the settings of the runs")
     runs.add_argument("--out", required=True, help="the folder for the results; a run that is there is not run again")
     runs.add_argument("--measure", metavar="NAME", help="the number that is drawn (default: the first)")
-    place = runs.add_mutually_exclusive_group()
-    place.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
-    place.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, whose cluster sees these files")
+    runs.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     return parser
 
 
@@ -240,9 +235,9 @@ def _demo(options: argparse.Namespace) -> int:
             print(f"wrote {diagram.save(folder / f'{name}.svg')}")
 
     loss.backward()
-    arrays = {name: p.value for name, p in net.parameters.items()}
+    arrays: dict[str, Any] = {name: p.value for name, p in net.parameters.items()}
     by_hand = closed_form_gradients(**arrays, xs=net.xs, targets=net.target)
-    rows, failures = [], []
+    rows, failures = [], list[str]()
     for name, parameter in net.parameters.items():
         expected = getattr(by_hand, name)
         difference = float(np.max(np.abs(parameter.grad - expected)))
@@ -354,7 +349,7 @@ def _report(failures: list[str]) -> int:
     return 1 if failures else 0
 
 
-def _two_steps(kind: Callable[..., Cell]) -> tuple[Callable[[], Tensor], Sequence[Tensor], ...]:
+def _two_steps(kind: Callable[..., Any]) -> tuple[Callable[[], Tensor], list[Tensor], list[Tensor], tuple[Tensor, ...]]:
     """A loss of two steps of a cell on a batch; the parameters, the inputs and the parts of the state that it is of."""
     rng = np.random.default_rng(0)
     cell = kind(2, 3, rng=rng)
@@ -363,7 +358,7 @@ def _two_steps(kind: Callable[..., Cell]) -> tuple[Callable[[], Tensor], Sequenc
     weights = rng.standard_normal((len(state), 4, 3))
 
     def loss() -> Tensor:
-        after = state
+        after: Any = state
         for x in inputs:
             after = cell(x, after)
         return (weights * stack(after if len(state) > 1 else [after])).sum()
@@ -397,81 +392,51 @@ def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
 
 def _flow(options: argparse.Namespace) -> int:
     choices, conditions = given(options, Net), given(options, Conditions)
-    varied = [f"--{name.replace('_', '-')}" for name in choices | conditions if name != "seed"]
-    preset = PRESETS[options.preset or "reach"]
-    if options.preset and varied:
-        raise ValueError(f"--preset {options.preset} is an experiment as it stands: leave out {', '.join(varied)}")
-    if varied:
-        preset = Preset("", dict.fromkeys(nets_of(**choices)), {})
+    nets = nets_of(**choices) if choices or conditions.keys() - {"seed"} else NETS
     with claimed(options.out) as folder:  # before the work: it may not be possible
         for name in ("flow.svg", "flow.csv"):
             refuse_others(folder / name, ["distance T - t, steps"])
-        found = flow(preset.nets, **{**preset.settings, **conditions})
-        print(f"{textwrap.fill(preset.claim, 100)}\n\n{aligned(_rows(found, preset.nets))}\n".lstrip())
+        found = flow(nets, **conditions)
+        print(f"{aligned(_rows(found))}\n")
         found.save(folder)
     print(f"wrote {folder}")
     return 0
 
 
-def _rows(found: Flow, nets: Mapping[Net, tuple[float, float] | None]) -> list[Sequence[str]]:
-    """The table of the curves: their shape, their ends against the bands that are stated, and what the nets learnt."""
-    T, labels = int(found.distances[-1]), [net.label for net in nets]
-    ends = [found.curves[label][-1] for label in labels]
+def _rows(found: Flow) -> list[Sequence[str]]:
+    """The table of the curves: their shape, their ends, and what the nets learnt."""
+    T, labels = int(found.distances[-1]), list(found.nets)
     columns = {f"{QUANTITIES[found.quantity]}, by T - t": labels}
     columns["factor per step"] = [f"{found.factor(label):.3f}" for label in labels]
     for fraction in (1e-2, 1e-3):
         reaches = (found.reach(label, fraction) for label in labels)
         columns[f"steps to {100 * fraction:g} %"] = [f"> {T}" if n is None else f"{n}" for n in reaches]
-    columns[f"at {T}"] = [f"{end:.2g}" for end in ends]
-    if any(nets.values()):
-        bands = zip(ends, nets.values(), strict=True)
-        columns["stated band"] = [f"{a:g} to {b:g}{'' if a <= end <= b else ': outside'}" for end, (a, b) in bands]
-    if any(net.updates for net in nets):
+    columns[f"at {T}"] = [f"{found.curves[label][-1]:.2g}" for label in labels]
+    if any(net.updates for net in found.nets.values()):
         columns["adding problem, MSE"] = [f"{found.errors[label]:.3f}" for label in labels]
     return [list(columns), *zip(*columns.values(), strict=True)]
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    points = read_points(options.file)
+    points, train_point, ended = read_points(options.file), TrainPoint(options.out), []
     varied = [name for name in points[0] if any(point[name] != points[0][name] for point in points)]
-    function, ended = TrainPoint(points, options.out), []
 
     def show(run: Run) -> None:
         ended.append(run)
         settings = " ".join(f"{name}={run.parameters[name]}" for name in varied) or "as the file says"
-        numbers = run.numbers()
-        name = options.measure if options.measure in numbers else next(iter(numbers), None)
-        found = run.error or f"{f'{name} {numbers[name]:.6g}, ' if name else ''}{run.seconds:.1f} s"
+        measure = options.measure or "held_out"
+        found = run.error or f"{measure} {run.numbers().get(measure, np.nan):.6g}, {run.seconds:.1f} s"
         print(f"{len(ended)}/{len(points)} {settings}: {found}", flush=True)
 
     try:
-        with _dask(options.dask) if options.dask else contextlib.nullcontext() as client:
-            sweep(
-                function, points, client and client.get_executor(pure=False), out=options.out, key=function.key,
-                workers=options.workers, measure=options.measure, progress=show,
-            )  # fmt: skip
+        sweep(
+            train_point, points, out=options.out, key=train_point.key, workers=options.workers,
+            measure=options.measure, progress=show,
+        )  # fmt: skip
     except KeyboardInterrupt:
-        kept = f"interrupted; {options.out} keeps what has run, give it again to go on"
-        kept += "; what the cluster has begun it goes on with" if options.dask else ""
-        raise KeyboardInterrupt(kept) from None
+        told = f"interrupted; {options.out} keeps what has run, give it again to go on"
+        raise KeyboardInterrupt(told) from None
     if failed := sum(run.error is not None for run in ended):
         told = f"{failed} of {counted(len(ended), 'run')} failed; {options.out} tells why"
         print(f"tinygrad-rnn sweep: {told}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _dask(address: str) -> Any:
-    """A client of the Dask cluster whose scheduler has this address."""
-    try:
-        from distributed import Client, TimeoutError  # on Python 3.10 another one than the built-in
-    except ImportError as error:
-        raise ImportError('--dask needs Dask: pip install "tinygrad-rnn[dask]"') from error
-
-    class Connected(Client):
-        def start(self, **known: Any) -> None:  # a server of another kind, such as a dashboard, never ends its answer
-            super().start(callback_timeout=6, **known)
-
-    try:
-        return Connected(address, timeout=5)
-    except TimeoutError as error:
-        raise ConnectionError(f"--dask {address}: no Dask scheduler answers there") from error

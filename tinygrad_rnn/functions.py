@@ -658,6 +658,18 @@ NUMPY_FUNCTIONS |= {
 # Methods: the same functions, with the Tensor as their first argument.
 
 
+def astype(x: Tensor, dtype: Any) -> Tensor:
+    """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.
+
+    Raises:
+        TypeError: another type, through which no gradient could flow.
+    """
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64) and (x.requires_grad or dtype.kind not in "iub"):
+        raise TypeError(f"astype({str(dtype)!r}): a Tensor can become float32 or float64")
+    return record(primitives.astype, (x,), dtype)
+
+
 def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A function of numbers as a method, to which they are given one by one, as one tuple, or not at all."""
 
@@ -669,8 +681,8 @@ def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 for _method in (
-    abs, clip, cumprod, cumsum, diagonal, dot, exp, log, log_softmax, matmul, max, mean, min, norm, prod, ravel, relu,
-    repeat, sigmoid, softmax, sqrt, square, squeeze, std, sum, swapaxes, take, tanh, trace, var,
+    abs, astype, clip, cumprod, cumsum, diagonal, dot, exp, log, log_softmax, matmul, max, mean, min, norm, prod, ravel,
+    relu, repeat, sigmoid, softmax, sqrt, square, squeeze, std, sum, swapaxes, take, tanh, trace, var,
 ):  # fmt: skip
     setattr(Tensor, _method.__name__, _method)
 Tensor.clone, Tensor.flatten, Tensor.unsqueeze = positive, ravel, expand_dims

@@ -4,20 +4,24 @@
   them, by position or by name, and those with NumPy's own defaults, such as `out=None`, change nothing.
 - Tests, choices and shapes give plain arrays: no gradient flows through them.
 - Every other function is refused, with a hint where another one does the same.
+- NumPy's stubs know nothing of this: a type checker leaves what its ufuncs give, `np.tanh(t)`, untyped, and refuses its
+  other functions, `np.sum(t)`. This package's are typed: `tg.tanh(t)`, `tg.sum(t)`, `t.sum()`. It is not told of
+  `__array__`, with which it would take `array * tensor` and `np.tanh(t)` for arrays.
 """
 
 import functools
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tinygrad_rnn import choices, primitives
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe, warn_of_lost_gradient
-from tinygrad_rnn.observer import leaves_the_graph, tracing
+from tinygrad_rnn.observer import leaves_the_graph, register_hook, tracing
 from tinygrad_rnn.tensor import Tensor, bare, record
 
 
@@ -71,13 +75,23 @@ NUMPY_FUNCTIONS |= {function: on_values(function, reads=False) for function in (
 for _name in ("all", "any", "argmax", "argmin", "argsort", "nonzero"):
     setattr(Tensor, _name, NUMPY_FUNCTIONS[getattr(np, _name)])
 
-# What to use instead of a function that is not supported, where something helps.
-_INSTEAD = {
-    "add.accumulate": "np.cumsum", "add.reduce": "np.sum", "choose": "np.where", "copyto": "np.where",
-    "insert": "np.concatenate", "maximum.reduce": "np.max", "minimum.reduce": "np.min", "multiply.reduce": "np.prod",
-    "nanmax": "np.fmax", "nanmean": "np.where", "nanmin": "np.fmin", "nansum": "np.where", "partition": "np.sort",
-    "percentile": "np.sort", "put": "np.where", "putmask": "np.where", "quantile": "np.sort", "unique": "np.sort",
-}  # fmt: skip
+
+@functools.cache
+def _known() -> dict[str, str]:
+    lines = (pkgutil.get_data("tinygrad_rnn", "instead.txt") or b"").decode().splitlines()
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def instead_of(name: str) -> str:
+    """What to use in the place of something of NumPy's or PyTorch's that is not here; empty if nothing helps."""
+    instead = _known().get(name) or _known().get(f".{name}")
+    return f"; {instead}" if instead else ""
+
+
+def missing(owner: Any, name: str) -> NoReturn:
+    """The `__getattr__` of a Tensor, or of the module of a name: say what to use instead."""
+    of = f"module {owner!r}" if isinstance(owner, str) else f"{type(owner).__name__!r} object"
+    raise AttributeError(f"{of} has no attribute {name!r}{instead_of(name)}")
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
@@ -111,7 +125,7 @@ def _dispatched(name: str, function: Callable, arguments: tuple, keywords: dict)
     if kinds and "f" not in kinds:
         return on_values(function)(*arguments, **keywords)
     call = f"np.{name}" + "".join(f", {key}=" for key in refused)
-    hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else f"; np.{name} without it is supported" if refused else ""
+    hint = f"; np.{name} without it is supported" if refused else instead_of(name)
     raise TypeError(f"{call} on a Tensor is not supported{hint}. Its .data is the bare array, without gradient.")
 
 
@@ -252,7 +266,7 @@ Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_functio
 Tensor.__pandas_priority__ = 5000  # type: ignore[attr-defined]  # above that of a DataFrame: pandas leaves `frame * tensor` to the Tensor
 for _method in (
     __getitem__, __len__, __iter__, __setitem__, __array__, __float__, __bool__, __repr__, __format__, __getstate__,
-    __setstate__, item, numpy, tolist,
+    __setstate__, item, numpy, register_hook, tolist,
 ):  # fmt: skip
     setattr(Tensor, _method.__name__, _method)
 for _name, _test in {
@@ -261,3 +275,5 @@ for _name, _test in {
     "rxor": np.bitwise_xor, "invert": np.invert,
 }.items():  # fmt: skip
     setattr(Tensor, f"__{_name}__", NUMPY_FUNCTIONS[_test])
+for _name in [name[1:] for name in _known() if name[0] == "."]:  # a __getattr__ would slow all attributes down
+    setattr(Tensor, _name, property(functools.partial(missing, name=_name), doc=f"Not here{instead_of(_name)}."))

@@ -16,6 +16,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,13 +24,15 @@ import numpy as np
 from tinygrad_rnn.checks import instance, number, one_of, positive, whole
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import GradientError
+from tinygrad_rnn.interop import missing
 from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.tensor import Tensor
 
 Parameters = Module | Tensor | Iterable[Tensor]
 Groups = Parameters | Sequence[Mapping[str, Any]]
 Rate = float | Callable[[int], float]
-Array, Changed = np.ndarray, tuple[np.ndarray, ...]
+Array = np.ndarray
+Changed = tuple[Array, ...]
 
 
 class Optimizer:
@@ -46,27 +49,30 @@ class Optimizer:
     Attributes:
         defaults: the settings and what they are if they are not given. steps: how often `step` was called.
         moments: how many arrays of a parameter's shape are remembered, zeros at first, beside its number of steps.
+        is_decoupled: whether the decay of weights is no part of the gradient.
 
     Raises:
         ValueError: there are no parameters, one is in two groups, or a setting is unknown or out of its range, also
             when it is set later. TypeError: what is given is no parameter, or a setting is no number.
     """
 
-    moments = 1
+    # (g, n, *moments, **settings): what is subtracted from a parameter of gradient g in step n, and its next moments
+    _change: Callable[..., Changed]
+    moments, is_decoupled = 1, False
     defaults: ClassVar[dict[str, Any]] = {"lr": 1e-3, "weight_decay": 0.0}
-    is_decoupled = False  # the decay of weights from the gradient
 
     def __init__(self, params: Groups, lr: Rate | None = None, **settings: Any):
         call, self.steps = type(self).__name__, 0
         settings |= {} if lr is None else {"lr": lr}
         is_grouped = isinstance(params, (list, tuple)) and all(isinstance(x, Mapping) for x in params)
-        groups = [{"params": (), **settings, **group} for group in (params if is_grouped else [{"params": params}])]
+        given: Any = params if is_grouped else [{"params": params}]
+        groups = [{"params": (), **settings, **group} for group in given]
         for name in (name for group in groups for name in group):
             one_of(call, "settings", name, ["params", *self.defaults])
         self.param_groups = [{**self.defaults, **group, "params": _listed(call, group["params"])} for group in groups]
         for group in self.param_groups:
             self._settings(group)
-        params = self.params
+        params = [p for group in self.param_groups for p in group["params"]]
         if not params:
             raise ValueError(f"{call}(params): there are no parameters")
         frozen = [] if any(p.requires_grad for p in params) else params  # some may be, not all
@@ -76,16 +82,13 @@ class Optimizer:
         if len(self._memory) < len(params):
             raise ValueError(f"{call}(params): a parameter is in two groups")
 
-    @property
-    def params(self) -> list[Tensor]:
-        """The parameters of all groups."""
-        return [p for group in self.param_groups for p in group["params"]]
+    params = property(lambda self: list(self._memory), doc="The parameters of all groups.")
 
     def __getattr__(self, name: str) -> Any:
         """A setting, of the first group."""
         if name in self.defaults:
             return self.param_groups[0][name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        missing(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a setting, in all groups."""
@@ -99,10 +102,6 @@ class Optimizer:
         """The settings of a group in the next step, checked, as Python numbers, which leave float32 what it is."""
         lr = group["lr"](self.steps) if callable(group["lr"]) else group["lr"]
         return {k: _setting(type(self).__name__, k, x) for k, x in {**group, "lr": lr}.items() if k != "params"}
-
-    def _change(self, g: Array, n: int, *moments: Array, **settings: Any) -> Changed:
-        """The change that is subtracted from a parameter, whose gradient is g, in step n; and its next moments."""
-        raise NotImplementedError
 
     def step(self) -> None:
         """Change every parameter that requires a gradient and has one."""
@@ -137,7 +136,7 @@ class Optimizer:
         """
         call, arrays = f"{type(self).__name__}.load_state_dict", {name: np.array(x) for name, x in values.items()}
         refuse_differences(call, arrays, self.state_dict())
-        kept = {k: whole(call, k, int(x), 0) if x.dtype.kind == "i" else x for k, x in arrays.items()}
+        kept: dict[str, Any] = {k: whole(call, k, int(x), 0) if x.dtype.kind == "i" else x for k, x in arrays.items()}
         for i, group in enumerate(self.param_groups):
             group["lr"] = group["lr"] if callable(group["lr"]) else _setting(call, "lr", kept[f"lr.{i}"].item())
         self.steps, parts = kept["steps"], range(1 + self.moments)
@@ -145,7 +144,7 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""
-        for p in self.params:
+        for p in self._memory:
             p.grad = None
 
 
@@ -324,3 +323,6 @@ def _setting(call: str, name: str, value: Any) -> Any:
 
 def _fraction(call: str, name: str, value: Any) -> float:
     return number(call, name, value, "a number of at least 0 and less than 1", 0, math.nextafter(1, 0))
+
+
+vars()["__getattr__"] = partial(missing, __name__)  # of which a type checker shall not know

@@ -58,7 +58,7 @@ class Primitive:
     """
 
     name: str
-    forward: Callable[..., np.ndarray]
+    forward: Callable[..., Any]
     written: str
     vjps: Sequence[Callable[..., Any]] = field(default=(), repr=False)
     derivatives: Sequence[str | None] = field(default=(), repr=False)
@@ -299,7 +299,7 @@ def _transpose_vjp(g, ans, x, axes):
 
 def _part(g, axis, at):
     """The part of g at a place, or a slice of places, along an axis."""
-    index: list[Any] = [slice(None)] * g.ndim
+    index = [slice(None)] * g.ndim
     index[axis] = at
     return g[tuple(index)]
 

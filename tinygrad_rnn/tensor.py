@@ -244,42 +244,30 @@ class Tensor:
     __pos__ = operation(primitives.identity)
     __abs__ = operation(primitives.abs_)
 
-    __hash__ = object.__hash__  # whatever `==` gives: a node is itself
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
     # Further methods: backward.py adds `backward`; functions.py adds those that are its functions as they stand; and
-    # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text. A type checker is not
-    # told of `__array__`, or it would take array * tensor for an array, as it does np.tanh of all that has one
+    # interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text
 
     if TYPE_CHECKING:
 
         def __iter__(self) -> Iterator[Tensor]: ...
         def __eq__(self, other: object) -> Any: ...
         def __ne__(self, other: object) -> Any: ...
+        def __hash__(self) -> int: ...
+        def item(self) -> float: ...  # noqa: D102
+        def numpy(self) -> np.ndarray: ...  # noqa: D102
 
         _to_tensor: Callable[..., Tensor] = record
         _to_any: Callable[..., Any] = record
-        item: Callable[[], float]
-        numpy: Callable[[], np.ndarray]
         backward: Callable[..., None]
-        abs = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = matmul = _to_tensor
-        max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = softmax = _to_tensor
-        sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = unsqueeze = _to_tensor
-        var = view = __getitem__ = _to_tensor
+        abs = astype = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = _to_tensor
+        matmul = max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = _to_tensor
+        softmax = sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = _to_tensor
+        unsqueeze = var = view = __getitem__ = _to_tensor
         all = any = argmax = argmin = argsort = nonzero = register_hook = tolist = __float__ = __len__ = _to_any
         __array_ufunc__ = __array_function__ = __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = _to_any
         __xor__ = __invert__ = _to_any
-
-    def astype(self, dtype: Any) -> Tensor:
-        """The same numbers as float32 or float64; if no gradient is wanted, as integers or booleans too.
-
-        Raises:
-            TypeError: another type, through which no gradient could flow.
-        """
-        dtype = np.dtype(dtype)
-        if dtype not in (np.float32, np.float64) and (self.requires_grad or dtype.kind not in "iub"):
-            raise TypeError(f"astype({str(dtype)!r}): a Tensor can become float32 or float64")
-        return record(primitives.astype, (self,), dtype)
 
 
 def as_tensor(value: Any, beside: Any = None) -> Tensor:

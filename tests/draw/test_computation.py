@@ -95,7 +95,7 @@ def check(page, unfolded, values, rtol):
     new = replayed(list(unfolded.outputs), values)
     places = [p for p in unfolded.places if p.kind != "elided"]
     wanted = {p.id: p.tensor for p in places if p.tensor.requires_grad and p.tensor not in unfolded.shared}
-    wanted |= {unfolded.sums[x][1]: x for x in unfolded.shared}
+    wanted |= {total.id: x for x, total in unfolded.totals.items()}
     gradients = tg.grad(new[next(iter(unfolded.outputs))], [new[x] for x in wanted.values()])
     told = page.evaluate("Object.fromEntries(bptt.ids().map(id => [id, [bptt.value(id), bptt.gradient(id)]]))")
     assert told.keys() == {p.id for p in places} | set(wanted)

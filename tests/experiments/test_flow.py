@@ -10,7 +10,7 @@ import pytest
 from command_line import ended
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.experiments.flow import NOISE, PRESETS, Flow, Net, flow, nets_of
+from tinygrad_rnn.experiments.flow import NETS, NOISE, Flow, Net, flow, nets_of
 
 
 def run(capsys, *arguments):
@@ -72,12 +72,37 @@ def test_factor_and_reach_are_those_of_the_curve():
     assert found.reach("half", 1e-3) == 10
 
 
-@pytest.mark.parametrize("name", ["jacobian", "profile"])
+# ‖∂h(50)/∂h(0)‖ of untrained nets of 50 units, for the seeds 0 to 29. Pascanu et al. 2013: σ_max(U) · max f′ < 1
+# suffices to vanish, and > 1 is needed to explode but does not suffice.
+JACOBIANS = {
+    Net(nonlinearity="identity", scale=0.9): (5.15e-3, 5.16e-3),
+    Net(nonlinearity="identity", scale=1.1): (117.3, 117.4),
+    Net(scale=0.9): (1e-3, 2e-3), Net(scale=1.0): (0.07, 0.16),
+    Net(scale=1.1): (0.7, 3.0), Net(scale=1.5): (50.0, 5000.0),
+    Net(nonlinearity="sigmoid", scale=2.0): (1e-20, 1e-17),
+    Net(nonlinearity="sigmoid", scale=4.0): (1e-13, 1e-5),
+    Net(nonlinearity="sigmoid", scale=5.0): (1e-11, 1e-2),
+}  # fmt: skip
+# ‖∂L/∂h(0)‖ / ‖∂L/∂h(100)‖ likewise: the forget gate alone keeps σ(b_f) a step, 0.5, 0.73, 0.95 and 0.99 for b_f = 0,
+# 1, 3 and 5; the ways by the other gates come on top.
+GRADIENTS = {
+    Net("lstm", forget_bias=0.0): (5e-16, 5e-12), Net("lstm", forget_bias=0.0, path="c"): (1e-15, 1e-11),
+    Net("lstm", forget_bias=1.0): (2e-5, 1e-2), Net("lstm", forget_bias=1.0, path="c"): (5e-5, 5e-2),
+    Net("lstm", forget_bias=3.0): (0.1, 100.0), Net("lstm", forget_bias=3.0, path="c"): (1.0, 1000.0),
+    Net("lstm", forget_bias=5.0): (0.05, 500.0), Net("lstm", forget_bias=5.0, path="c"): (2.0, 5000.0),
+    Net(): (1e-6, 1e-2), Net("irnn"): (0.4, 0.9), Net("gru"): (5e-15, 1e-11),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_presets_are_within_their_bands(name, seed):
-    preset = PRESETS[name]
-    found = flow(list(preset.nets), **preset.settings, seed=seed)
-    for net, (low, high) in preset.nets.items():
+@pytest.mark.parametrize(
+    "bands, conditions",
+    [(JACOBIANS, {"steps": 50, "hidden": 50, "quantity": "jacobian"}), (GRADIENTS, {"steps": 100, "hidden": 32})],
+    ids=["jacobian", "gradient"],
+)
+def test_what_is_left_of_untrained_nets_is_within_its_band(bands, conditions, seed):
+    found = flow(bands, **conditions, seed=seed)
+    for net, (low, high) in bands.items():
         assert low <= found.curves[net.label][-1] <= high, net.label
 
 
@@ -93,7 +118,7 @@ def test_the_forget_gate_is_not_all_that_carries_the_gradient_of_an_lstm():
 @pytest.mark.parametrize("seed", range(4))
 def test_eight_or_ten_steps(seed):
     """Module 5's number, measured: tanh with σ_max(U) = 0.6, or an LSTM whose forget bias is 0; not plain nets."""
-    untrained = dict.fromkeys(replace(net, updates=0) for net in PRESETS["reach"].nets)
+    untrained = dict.fromkeys(replace(net, updates=0) for net in NETS)
     found = flow(list(untrained), steps=30, seed=seed)
     reach = {label: found.reach(label) for label in found.curves}
     assert (reach["sigmoid"], reach["tanh, 0.6·U"], reach["tanh"], reach["LSTM, b_f = 1"]) in [
@@ -127,12 +152,20 @@ def test_the_command_writes_the_numbers_of_its_plot(capsys, tmp_path):
         assert label in out and f"{found.factor(label):.3f}" in out
 
 
-@pytest.mark.parametrize("preset", ["jacobian", "profile"])
-def test_the_command_shows_whether_a_preset_holds(capsys, tmp_path, preset):
+def test_without_options_the_command_shows_nets_that_reach_from_few_steps_to_many(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tinygrad_rnn.cli.NETS", [replace(net, updates=min(net.updates, 2)) for net in NETS])
+    status, out, _ = run(capsys, "--out", tmp_path)
+    reach = {label: steps for label, _, steps in re.findall(r"^(\S.*?)  +(0\.\d+) +(\d+|> 30) ", out, re.MULTILINE)}
+    assert status == 0 and len(reach) == 12
+    assert (reach["sigmoid"], reach["tanh, 0.6·U"], reach["tanh"], reach["LSTM, b_f = 0"]) == ("4", "9", "> 30", "9")
+
+
+def test_a_net_that_comes_again_has_the_colour_of_the_one_before_dotted(tmp_path):
     pytest.importorskip("matplotlib")
-    status, out, _ = run(capsys, "--preset", preset, "--out", tmp_path)
-    assert status == 0 and "stated band" in out and "outside" not in out
-    assert len(read(tmp_path / "flow.csv")) > len(PRESETS[preset].nets)
+    found = flow([Net(), Net(updates=1), Net("gru"), Net("gru", updates=1)], steps=2, hidden=3)
+    styles = re.findall(r'clip-path=\S+ style="fill: none; (.*?)"', found.save(tmp_path).read_text())
+    colours = [re.search(r"stroke: (#\w+)", style)[1] for style in styles if "1.5" in style]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
 
 
 def test_the_same_seed_gives_the_same_files(capsys, tmp_path):
@@ -163,8 +196,6 @@ def test_curves_that_leave_all_numbers_are_drawn_as_far_as_they_go(tmp_path):
     (["--cell"], "--cell: expected at least one"),
     (["--cell", "elman"], "cell='elman': not one of 'rnn', 'irnn', 'lstm', 'gru'"),
     (["--nonlinearity", "step"], "nonlinearity='step': not one of 'tanh'"),
-    (["--preset", "all"], "--preset: invalid choice: 'all'"),
-    (["--preset", "jacobian", "--forget-bias", "1"], "is an experiment as it stands: leave out --forget-bias"),
     (["--forget-bias", "1"], "forget_bias is of the cell lstm, which is not among those given: rnn"),
     (["--cell", "gru", "--nonlinearity", "relu"], "nonlinearity is of the cell rnn"),
     (["--quantity", "jacobian", "--updates", "1"], "quantity='jacobian' is of untrained nets"),

@@ -24,6 +24,18 @@ def test_what_is_saved_is_loaded(tmp_path):
         np.testing.assert_array_equal(p.data, q.data)
 
 
+def test_arguments_in_the_order_of_pytorch_are_told(tmp_path):
+    net, path = tg.nn.Linear(2, 1), tmp_path / "net.npz"
+    for call in (tg.save, tg.load):
+        with pytest.raises(
+            TypeError, match=rf"{call.__name__}\(path, module\): first the path, then a module is needed"
+        ):
+            call(net, path)
+    with pytest.raises(TypeError, match="first the path, then a module is needed, not a dict"):
+        tg.save(path, net.state_dict())
+    assert not path.exists()
+
+
 def test_all_that_differs_is_listed_and_nothing_is_half_loaded(tmp_path):
     net = Net(0)
     before = net.state_dict()

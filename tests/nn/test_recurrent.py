@@ -237,6 +237,57 @@ def test_lengths_that_do_not_fit_are_refused(lengths):
         tg.nn.RNN(2, 3)(np.ones((4, 2, 2)), lengths=lengths)
 
 
+@pytest.mark.parametrize("kind", [tg.nn.LSTM, tg.nn.GRU])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_state_that_is_unpacked_as_pytorch_s_is_says_what_a_call_returns(kind, layers):
+    net, xs = kind(2, 3, num_layers=layers), np.ones((4, 5, 2))
+    if layers != 2:
+        with pytest.raises(
+            ValueError, match=rf"a net returns hs, .* there are {layers}, not 2: hs, \[\(h, c\)\] = lstm"
+        ):
+            _out, (_h, _c) = net(xs)
+    _hs, state = net(xs)
+    first, *others = state
+    assert [first, *others] == list(state) and len(state) == layers
+    assert [type(s) is tuple for s in state] == [kind is tg.nn.LSTM] * layers
+    (only,) = kind(2, 3)(xs)[1]
+    assert np.shape(only[0] if kind is tg.nn.LSTM else only) == (5, 3)
+
+
+@pytest.mark.parametrize("option, hint", [
+    ("batch_first", r"argument 'batch_first'; time comes first, \(T, B, D\): net\(xs.swapaxes\(0, 1\)\)"),
+    ("bidirectional", r"argument 'bidirectional'; use nn.Bidirectional\(forth, back\)"),
+    ("dropout", "argument 'dropout'; use nn.Dropout"),
+])  # fmt: skip
+def test_options_of_pytorch_are_told(option, hint):
+    with pytest.raises(TypeError, match=hint):
+        tg.nn.LSTM(2, 3, **{option: True})
+
+
+def test_a_cell_may_have_options_of_its_own():
+    class Scaled(tg.nn.RNNCell):
+        def __init__(self, *sizes, dropout=0.0, **options):
+            super().__init__(*sizes, **options)
+            self.dropout = dropout
+
+    net = tg.nn.Recurrent(Scaled, 2, 3, dropout=0.5, bias=False)
+    assert net.cells[0].dropout == 0.5 and net.cells[0].b is None
+
+
+def test_data_with_the_batch_first_are_told_where_that_shows():
+    net, xs = tg.nn.GRU(2, 3), np.ones((5, 4, 2))  # of 5 sequences of 4 steps
+    hint = r"GRU\(xs\): xs \(5, 4, 2\) has the batch first; time comes first, \(T, B, D\): net\(xs.swapaxes\(0, 1\)\)"
+    for options in ({"lengths": [4, 3, 2, 2, 1]}, {"state": [np.zeros((5, 3))]}):
+        with pytest.raises(tg.ShapeError, match=hint):
+            net(xs, **options)
+        net(xs.swapaxes(0, 1), **options)
+
+
+def test_a_net_has_its_sizes():
+    net = tg.nn.LSTM(2, 3, num_layers=2)
+    assert (net.input_size, net.hidden_size, net.num_layers) == (2, 3, 2)
+
+
 def test_one_sequence_has_no_lengths():
     with pytest.raises(ValueError, match=r"LSTM\(xs, lengths\): for a batch, xs \(T, B, D\); x has shape \(2,\)"):
         tg.nn.LSTM(2, 3)(np.ones((4, 2)), lengths=[4])

@@ -11,6 +11,7 @@ from programs import assert_close, eager
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
 from tinygrad_rnn.context import time_step
+from tinygrad_rnn.tensor import record
 
 WAYS = [(rolled, level) for rolled in (False, True) for level in ("named", "primitives")]
 
@@ -168,7 +169,7 @@ def test_work_by_element_is_done_for_all_steps_at_once():
 def test_a_new_row():
     """One row, and nothing else, makes it compile and print."""
     row = primitives.row("softsign", lambda x: x / (1.0 + np.abs(x)), "softsign({x})", softsign_vjp, by_element=True)
-    loss, xs, wrt = net(lambda x: tg.tensor.record(row, (x,)))
+    loss, xs, wrt = net(lambda x: record(row, (x,)))
     program, scope = tg.compile(loss, xs, wrt=wrt), {}
     assert_close(program(xs), eager(loss, (xs,), wrt))
     exec(program.source, scope)

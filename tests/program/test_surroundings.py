@@ -143,6 +143,31 @@ def test_what_a_function_does_not_look_at_may_change():
     assert len(traced) == count
 
 
+def test_a_module_s_forward_and_a_cell_s_step_are_code_too(monkeypatch):
+    """The package calls them: no code of the user's names them."""
+
+    class Net(tg.nn.Module):
+        def __init__(self):
+            self.layer = tg.nn.Linear(2, 1, rng=0)
+
+        def forward(self, h):
+            return FACTOR * self.layer(h)
+
+    class Scaled(tg.nn.Cell):
+        def step(self, x, h):
+            return tg.tanh(FACTOR * (tg.linear(self.W, x) + tg.linear(self.U, h)))
+
+    net, rnn, xs = Net(), tg.nn.Recurrent(Scaled, 2, 2, rng=0), np.ones((3, 2))
+
+    def loss(xs):
+        return net(rnn(xs)[0][-1]).sum()
+
+    program = tg.compile(loss, xs, wrt=net)
+    for factor in (2.0, 3.0):
+        monkeypatch.setitem(globals(), "FACTOR", factor)
+        assert program(xs)[0] == pytest.approx(loss(xs).item(), rel=1e-14)
+
+
 def test_parameters_that_are_trained_are_not_traced_again():
     traced, net = set(), tg.nn.LSTM(2, 3, rng=0)
     optimizer = tg.optim.SGD(net.parameters(), 0.1)

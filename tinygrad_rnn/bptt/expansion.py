@@ -25,7 +25,7 @@ from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contributions
 from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.hooks import refuse_hooks
+from tinygrad_rnn.observer import refuse_hooks
 from tinygrad_rnn.tensor import Tensor
 
 _MOST_FACTORS = 14  # of a product are written; of a longer one, its two ends

@@ -24,7 +24,8 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
         own["dpi"] = f"{(dpi or 72.0) * diagram.font_size / style.NODE_FONT:g}"
     graph = graphviz.Digraph(diagram.title, graph_attr=style.GRAPH | own, node_attr=style.NODE, edge_attr=style.EDGE)
     for step, (left, bottom, right, top) in diagram.panels.items():
-        title = _title(diagram, step)
+        title = "t" if diagram.rolled else f"t = {step}"
+        title = counted(diagram.hidden[step], "more step") if step in diagram.hidden else title
         middle = max(right - 8 - style.text_width(title, style.PANEL_FONT) / 2, (left + right) / 2)
         with graph.subgraph(name=f"cluster_{step}") as panel:
             label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
@@ -42,13 +43,6 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     return graph
 
 
-def _title(diagram: Drawing, step: float) -> str:
-    """The title of a panel, at its top."""
-    if step in diagram.hidden:
-        return counted(diagram.hidden[step], "more step")
-    return "t" if diagram.rolled else f"t = {step}"
-
-
 def _html(markup: str, font_size: float, note: str = "") -> str:
     """Markup as a label, with its indices in a smaller font."""
     markup = markup.replace(" ", "&#160;")  # which Graphviz would drop at the end of a piece
@@ -59,11 +53,6 @@ def _html(markup: str, font_size: float, note: str = "") -> str:
     return f"<{markup}{note}>" if markup else ""
 
 
-def _literal(text: str) -> str:
-    """Text that stays text: no escape sequence, no HTML-like label, no entity."""
-    return graphviz.escape(text.replace("&", "&amp;"))
-
-
 def _node_attributes(node: Node, plus: str) -> dict[str, str]:
     look, note = style.NODES[node.kind], ""
     if node.note:
@@ -72,7 +61,7 @@ def _node_attributes(node: Node, plus: str) -> dict[str, str]:
         note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{lines}</FONT>'
     attributes = look.attributes(*(node.extent or style.size(node.kind, node.label, node.note))) | {
         "label": _html(node.markup + plus, look.font, note),
-        "tooltip": _literal(node.tooltip),
+        "tooltip": graphviz.escape(node.tooltip.replace("&", "&amp;")),  # it stays text
         "pos": f"{node.x:.2f},{node.y:.2f}",
     }
     if node.image:

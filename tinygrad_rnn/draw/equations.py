@@ -92,7 +92,7 @@ class Equations:
         """The gradient that a link passes back, in letters, or as ∂a/∂b where it has no short form; and whether that
         holds of its numbers, or a note.
         """
-        x, p = used(self.unfolded, link), link.target
+        x, p = link.tensor, link.target
         if p.kind == "elided":
             return "⋯", {}
         self.writer.gradients[p.tensor] = g, self.gradient(p)
@@ -137,13 +137,6 @@ def _size(t: Tree) -> int:
 
 def _holds(t: Tree, head: str) -> bool:
     return t.head == head or any(_holds(part, head) for part in t.parts)
-
-
-def used(unfolded: Unfolded, link: Link) -> Tensor:
-    """The Tensor a link reads; for a column of dots, the hidden state it stands for."""
-    if link.source.kind != "elided" or link.target.kind == "elided":
-        return link.source.tensor
-    return next(x for x in link.user.inputs if unfolded.role(x) == link.source.role)
 
 
 def _of_rows(node: Tensor) -> bool:

@@ -12,7 +12,7 @@
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -46,7 +46,7 @@ class Spot:
     boxes: list[Box] = field(default_factory=list)
     at: dict[Role, Point] = field(default_factory=dict)
     sides: dict[Tensor, int] = field(default_factory=dict)
-    layer: Hashable = None
+    layer: tuple | None = None
     depth: float = 0.0
     x: float = 0.0
 
@@ -86,7 +86,7 @@ class Kind:
             and (0, a, b) within the column. room: how wide its label is.
         hangs, stands: from which role a parameter or a datum hangs, and on which one another stands.
         layer_of: the numbers of the layers of the others. lines, labels: the joints of each line, from the left to the
-            right, and the spot of its label.
+            right, and the spot of its label. turned: the lines that run to the left.
     """
 
     is_step: bool
@@ -101,6 +101,7 @@ class Kind:
     spots: dict[Role, Spot] = field(default_factory=dict)
     lines: dict[tuple, list[Joint]] = field(default_factory=dict)
     labels: dict[tuple, Spot] = field(default_factory=dict)
+    turned: set[tuple] = field(default_factory=set)
     width: float = 0.0
 
     @property
@@ -116,17 +117,14 @@ class Kind:
 class Grid:
     """The kinds of columns of a figure, and the tracks between them.
 
-    Args:
-        room: how wide a link's label is.
-
     Attributes:
         layers: the spots in each layer: by kind and number, and None for the tracks in the gaps.
         pieces: of each link, and each loop, the columns that it goes through, and the line in each.
         labelled: the piece in which its label stands.
     """
 
-    def __init__(self, unfolded: Unfolded, room: Callable[[Link], float]):
-        self.unfolded, self.room, places = unfolded, room, unfolded.places
+    def __init__(self, unfolded: Unfolded):
+        self.unfolded, places = unfolded, unfolded.places
         self.columns = sorted({p.column for p in places})
         first = [p for p in places if p.column == self.columns[0]]
         if unfolded.shared and not all(p.carried and p.tensor.is_leaf for p in first):
@@ -134,13 +132,13 @@ class Grid:
         self.number = {column: i for i, column in enumerate(self.columns)}
         self.role = _roles(places, unfolded.links)
         self.kinds = self._kinds()
-        self.layers: dict[Hashable, list[Spot]] = defaultdict(list)
+        self.layers: dict[tuple | None, list[Spot]] = defaultdict(list)
         self.tracks: dict[Hashable, Spot] = defaultdict(lambda: self.add(Spot(), None))
-        self.pieces: dict[Link | tuple[Place, Place], list[tuple[int, tuple]]] = {}
-        self.labelled: dict[Link | tuple[Place, Place], tuple[int, tuple]] = {}
+        self.pieces: dict[Link, list[tuple[int, tuple]]] = {}
+        self.labelled: dict[Link, tuple[int, tuple]] = {}
         self._lead(unfolded.links)
-        for state, start, _ in unfolded.loops:
-            self._lead_back(state, start)
+        for loop in unfolded.loops:
+            self._lead_back(loop)
         for kind in dict.fromkeys(self.kinds):
             self._hang(kind)
             self._fill(kind)
@@ -158,7 +156,7 @@ class Grid:
                 kind.places[self.role[p]].append(p)
         return kinds
 
-    def add(self, spot: Spot, layer: Hashable) -> Spot:
+    def add(self, spot: Spot, layer: tuple | None) -> Spot:
         """Put a spot into a layer."""
         self.layers[layer].append(spot)
         spot.layer = layer
@@ -196,24 +194,23 @@ class Grid:
             way = pairwise([source, *(self.tracks[key] for key in keys), target])
             self.pieces[link] = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
             self.labelled[link] = number, key = self.pieces[link][0 if together else -1]
-            self.kinds[number].room[key] = max(self.kinds[number].room[key], self.room(link))
+            self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
             for number, key in self.pieces[link]:
                 self.kinds[number].uses[key].append(link)
 
-    def _lead_back(self, state: Place, start: Place) -> None:
+    def _lead_back(self, loop: Link) -> None:
         """Lead a loop on from a state in the direction of its time, back on a track of its own, and into its start."""
-        first, last = self.number[start.column], self.number[state.column]
-        sign, back = 1 if first < last else -1, self.tracks["loop", state, start]
-        out, into = self.tracks[self.role[state], sign, 0], self.tracks[self.role[start], sign, 0]
+        state, start = self.role[loop.source], self.role[loop.target]
+        last, first = self.number[loop.source.column], self.number[loop.target.column]
+        sign, back = 1 if first < last else -1, self.tracks[loop]
+        out, into = (self.tracks[role, sign, 0] for role in (state, start))
         way = [(number, (-sign, back, back)) for number in range(last, first - sign, -sign)]
+        self.labelled[loop] = way[0]
         for number, key in way:
-            self.kinds[number].uses[key] = []
             self.kinds[number].room[key] = LOOP * self.kinds[number].is_step
-        self.labelled[state, start] = way[0]
-        way = [(last, (sign, self.role[state], out)), *way, (first, (sign, into, self.role[start]))]
-        for number, key in (way[0], way[-1]):
+        self.pieces[loop] = [(last, (sign, state, out)), *way, (first, (sign, into, start))]
+        for number, key in (*way, *self.pieces[loop]):
             self.kinds[number].uses[key] += []
-        self.pieces[state, start] = way
 
     def _hang(self, kind: Kind) -> None:
         """Let parameters and data hang from the one variable that uses them, if that has something else to be made of;
@@ -274,9 +271,8 @@ class Grid:
             waiting.remove(role)
             rank[role] = max([rank[a] + 1 for a in makers[role] & rank.keys()], default=0)
         from_left = {base[b] for sign, _, b in kind.uses if sign > 0 and b in base}
-        for role in rank.keys() - from_left:
-            if not makers[role]:  # next to what it makes
-                rank[role] = max(0, min([rank[b] for b in rank if role in makers[b]], default=1) - 1)
+        for role in [role for role in rank if not makers[role] and role not in from_left]:  # next to what it makes
+            rank[role] = max(0, min([rank[b] for b in rank if role in makers[b]], default=1) - 1)
         return {role: 2 * rank[of] + 1 for role, of in base.items()}
 
     def _fill(self, kind: Kind) -> None:
@@ -293,6 +289,7 @@ class Grid:
             end = layer.get(b, kind.last if sign > 0 else -1)
             ends, numbers = (kind.spots.get(a, a), kind.spots.get(b, b)), range(begin + 1, end)
             if end < begin:
+                kind.turned.add(key)
                 ends, numbers = ends[::-1], range(end + 1, begin)
             passes, goes_on = a not in layer and b not in layer, self.tracks.get((b, sign, 0)) is a
             if passes or goes_on or self.is_state(kind, key):
@@ -324,14 +321,13 @@ class Grid:
         uses = {a: kind.uses[0, a, role] for a, of in kind.hangs.items() if of == role}
         data = {link.user for a in uses if kind.places[a][0].kind == "input" for link in uses[a]}
         above = [a for a in uses if role in kind.stands or any(link.user in data for link in uses[a])]
-        for sign, row in ((-1, above), (1, [a for a in uses if a not in above])):
+        rows = {-1: above, 1: [a for a in uses if a not in above]}
+        for sign, row in ((sign, row) for sign, row in rows.items() if row):
             x, at = 0.0, []
             for a in row:
                 half, label = kind.size(a)[0] / 2, kind.room[0, a, role]
                 at.append(x + half)
                 x += half + max(half, label + 5.0) + BESIDE
-            if not row:
-                continue
             left = -x if sign < 0 and role in kind.stands.values() else -(at[0] + at[-1]) / 2
             near = height / 2 + (FAR if any(kind.room[0, a, role] for a in row) else NEAR)
             reach = near + max(kind.size(a)[1] for a in row)
@@ -368,8 +364,7 @@ def _roles(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, Role]:
 
 def _closure(start: Collection[Role], edges: Collection[tuple[Role, Role]]) -> set[Role]:
     """What is reached from some roles."""
-    reached, new = set(), set(start)
-    while new:
-        reached |= new
-        new = {b for a, b in edges if a in reached} - reached
-    return reached
+    reached = list(start)
+    for role in reached:  # which grows
+        reached += [b for a, b in edges if a == role and b not in reached]
+    return set(reached)

@@ -12,13 +12,14 @@ from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.formulas import hands_on
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN, Typesetting
+from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.diagram import Diagram, png_chunk
 from tinygrad_rnn.draw.drawing import Node, Scale, around
-from tinygrad_rnn.draw.style import NODES, ZERO, scale, size
+from tinygrad_rnn.draw.style import NODES, scale, size
 from tinygrad_rnn.tensor import Tensor
 
 IN_FULL = 12  # the largest table whose numbers are written into it
@@ -52,8 +53,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     if not table.size:
         raise ValueError(f"{call}: no terms in a table of {N} losses by {T} time steps")
     writers = [Writer(Names(order), Notation.named(notation), setting) for setting in (PLAIN, MARKUP)]
-    low, high, colours, shades = scale(table)
-    palette = (*colours, ZERO)
+    low, high, palette, shades = scale(table)
     longest = max(N, T)
     kind = "entry" if longest <= IN_FULL else "cell"
     every = 1 if kind == "entry" else max(5, 10 * (longest // 100))  # which rows and columns are named
@@ -82,7 +82,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     name, set_name = (writer.variable(parameter) for writer in writers)
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
     title = f"table of the terms of the gradient of {name}"
-    return Diagram(title, nodes, [], scale=Scale(*words, low, high, colours), frame=around(nodes))
+    return Diagram(title, nodes, [], scale=Scale(*words, low, high, palette[:-1]), frame=around(nodes))
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:
@@ -115,16 +115,16 @@ def _scientific(value: float, setting: Typesetting) -> str:
 
 
 def _summands(total: Tensor) -> list[Tensor]:
-    """The losses that a total is the sum of, as they were added up."""
+    """The losses that a total is the sum of, in the order in which they were made."""
     if total.is_leaf:
         raise ValueError(f"draw.terms(losses, parameter): {describe(total)} has no graph")
-    found, waiting = [], [total]
-    while waiting:
-        node = waiting.pop()
-        inputs = range(len(node.inputs))
-        is_sum = len(inputs) > 1 and all(hands_on(node.primitive, i) for i in inputs)  # its gradient, as it is, to each
-        if is_sum and (node is total or node.name is None):
-            waiting.extend(reversed(node.inputs))
-        elif node.requires_grad:
-            found.append(node)
-    return found
+    if not _is_sum(total):
+        return [total]
+    sums = dict.fromkeys(inside(total, lambda x: x.name is not None or not _is_sum(x)))
+    summands = [x for node in sums for x in node.inputs if x not in sums and x.requires_grad]
+    return sorted(summands, key=lambda x: x.born)
+
+
+def _is_sum(x: Tensor) -> bool:
+    """Tell whether each of several inputs is handed the gradient as it is."""
+    return len(x.inputs) > 1 and all(hands_on(x.primitive, i) for i in range(len(x.inputs)))

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.writer import Writer, operation
-from tinygrad_rnn.draw.placement import GAP, SIGMA, Placement
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.naming import GradientName
@@ -81,7 +80,7 @@ class Labels:
         if not p.tensor.requires_grad:
             return f"{self.name(p)} needs no gradient"
         through = f"through step {p.column}" if p.column in self.unfolded.steps else "outside of the steps"
-        term = f", the term {through}" if p.tensor in self.unfolded.shared else ""
+        term = f", the term {through}" if p.tensor in self.unfolded.shared and p.column is not None else ""
         return f"{self.partial(p)}{term}, shape {p.tensor.shape}"
 
     def edge(self, link: Link, gradient: bool) -> str:
@@ -108,32 +107,25 @@ class Labels:
 
     def weights(self, link: Link) -> dict[str, list[str]]:
         """The weights on an arrow, and what each stands for: U for U_i, U_f and so on of the gates of a cell."""
-        found: dict[str, list[Tensor]] = defaultdict(list)
+        found: dict[str, list[str]] = defaultdict(list)
         for x in sorted(link.weights, key=lambda x: x.born):
-            found[self.writer.variable(x) if x.name is None else self.writer.letter(x)].append(x)
-        names = {letter: [self.writer.variable(x) for x in of] for letter, of in found.items()}
-        return {of[0] if len(of) == 1 else letter: of for letter, of in names.items()}
+            name = self.writer.variable(x)
+            found[name if x.name is None else self.writer.letter(x)].append(name)
+        return {of[0] if len(of) == 1 else letter: of for letter, of in found.items()}
 
 
-def placed(unfolded: Unfolded, labels: Labels, notes: Mapping[Place | Tensor, str], gradient: bool) -> Placement:
-    """Place the nodes with room for the labels of both figures, at level "states" for those of the one that is drawn.
+def measure(unfolded: Unfolded, labels: Labels, notes: Mapping[Place, str], gradient: bool) -> None:
+    """Set how large places and the labels of links are, in both figures; at level "states" in the one that is drawn.
 
     Args:
         labels: in plain text.
-        notes: what stands in a node below its label, the longer of what it is in both figures; of a parameter that
-            several steps use, below that of its whole gradient.
+        notes: what stands in a node below its label, the longer of what it is in both figures.
     """
     figures = [gradient] if unfolded.level == "states" else [False, True]
     arriving = Counter(link.source for link in unfolded.links if link.source.tensor.requires_grad)
-    arriving.update(state for state, _, _ in unfolded.loops)
-    for p in unfolded.places:
-        label = labels.label(p, figures[-1]) + "₊" * (arriving[p] > 1)
-        p.width, p.height = size(p.kind, label, notes.get(p, ""))
-    room = {}
+    arriving.update(loop.source for loop in unfolded.loops)
+    for p in (*unfolded.places, *unfolded.totals.values()):
+        label = labels.label(p, figures[-1] or p.column is None) + "₊" * (arriving[p] > 1)
+        p.width, p.height = size(p.kind, label, notes[p])
     for link in unfolded.links:
-        room[link] = max(text_width(labels.edge(link, figure), EDGE_FONT) for figure in figures)
-    totals = {}
-    for x in unfolded.shared:
-        width, height = size("parameter", labels.differential(x), notes.get(x, ""))
-        totals[x] = width + GAP + SIGMA, height
-    return Placement(unfolded, room.__getitem__, totals)
+        link.room = max(text_width(labels.edge(link, figure), EDGE_FONT) for figure in figures)

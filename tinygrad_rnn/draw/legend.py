@@ -31,9 +31,8 @@ def nodes(diagram: Drawing) -> list[Node]:
     either = [] if diagram.tight else _kinds({*(node.kind for node in diagram.nodes), "sum", "added"})
     half = max(map(_width, [either, *rows])) / 2
     corners = (min(left, centre - half), y - ROW / 2), (max(right, centre + half), top)
-    for i, (x, height) in enumerate(corners):
-        found.append(Node(f"legend_corner{i}", "", "words", x=x, y=height, extent=(0.0, 0.0)))
-    return found
+    blank = [Node(f"legend_corner{i}", "", "words", x=x, y=y, extent=(0.0, 0.0)) for i, (x, y) in enumerate(corners)]
+    return found + blank
 
 
 def _rows(diagram: Drawing) -> list[list[Part]]:

@@ -6,14 +6,14 @@ points; x grows to the right and y upwards.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from tinygrad_rnn.draw.drawing import Box, Point
 from tinygrad_rnn.draw.grid import Grid, Joint, Kind, Spot
 from tinygrad_rnn.draw.routes import level
-from tinygrad_rnn.draw.rows import Rows
+from tinygrad_rnn.draw.rows import GAP, SIGMA, Rows
 from tinygrad_rnn.draw.style import CORNER, MARGIN
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import Tensor
@@ -25,57 +25,49 @@ BETWEEN = 6.0  # columns
 PORTS = 0.6  # of the height of a variable, where lines leave and enter it
 HEADING = 18.0  # at the top of a panel
 TURN = 22.0  # how far aside a loop turns
-SIGMA = 12.0  # half the width of a Σ,
-GAP = 32.0  # and from its middle to what it makes
 
 
 @dataclass
 class Lane:
-    """The sum of the terms of a parameter over time: where its Σ stands, and the ways of the terms to it."""
+    """The sum of the terms of a parameter over time: what it makes, where its Σ stands, and the ways of the terms."""
 
+    total: Place
     x: float
-    y: float
     terms: dict[Place, tuple[Point, ...]]
 
 
 class Placement:
     """The x and y of every place, the curves of all links, and what belongs to none of these.
 
-    Args:
-        room: how wide a link's label is.
-        totals: the width and height of what each sum makes.
-
     Attributes:
-        lanes: of sums. loops: their curves, and the middles of their labels. panels: of columns. frame: around all.
+        lanes: of sums. panels: of columns. frame: around all.
     """
 
-    def __init__(self, unfolded: Unfolded, room: Callable[[Link], float], totals: dict[Tensor, Point]):
-        self.unfolded, self.grid = unfolded, Grid(unfolded, room)
-        grid, self.rows = self.grid, Rows(self.grid, totals)
+    def __init__(self, unfolded: Unfolded):
+        self.unfolded, self.grid = unfolded, Grid(unfolded)
+        grid, self.rows = self.grid, Rows(self.grid)
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
             _across(kind, [grid.layers[kind, n] for n in range(kind.last)], TURN if unfolded.loops else 0.0)
-        widths = [kind.width + BETWEEN for kind in grid.kinds]
-        self.left = [0.0, *accumulate(widths)]
+        self.left = [0.0, *accumulate(kind.width + BETWEEN for kind in grid.kinds)]
         for p in unfolded.places:
             spot, left = grid.spot(p), self.left[grid.number[p.column]]
             aside, down = spot.at[grid.role[p]]
             p.x, p.y = left + spot.x + aside, -spot.depth - down
-        for link in unfolded.links:
+        for link in (*unfolded.links, *unfolded.loops):
             self._draw(link)
         self.lanes = [self._lane(x) for x in unfolded.shared]
-        self.loops = [self._way((state, start)) for state, start, _ in unfolded.loops]
         top = min(spot.depth - spot.up for spot in self.rows.of)
         bottom = max(spot.depth + spot.down for spot in self.rows.of)
-        self.frame: Box = 0.0, -bottom, self.left[-1] - BETWEEN, HEADING * bool(unfolded.steps) - top
+        self.frame: Box = 0.0, -bottom, self.left[-2] + grid.kinds[-1].width, HEADING * bool(unfolded.steps) - top
         self.panels: dict[float, Box] = {
-            column: (self.left[n], self.frame[1], self.left[n + 1] - BETWEEN, self.frame[3])
+            column: (self.left[n], self.frame[1], self.left[n] + grid.kinds[n].width, self.frame[3])
             for column, n in grid.number.items()
             if column in unfolded.steps or column in unfolded.hidden
         }
 
     def _draw(self, link: Link) -> None:
-        p, q, room = link.source, link.target, self.grid.room(link)
+        p, q, room = link.source, link.target, link.room
         number, (_, a, b) = self.grid.pieces[link][0]
         kind = self.grid.kinds[number]
         if kind.hangs.get(a) == b:
@@ -88,14 +80,13 @@ class Placement:
         else:
             link.curve, link.middle = self._way(link)
 
-    def _way(self, link: Link | tuple[Place, Place]) -> tuple[tuple[Point, ...], Point | None]:
-        """The curve of a link or a loop along its pieces, and the middle of its label."""
+    def _way(self, link: Link) -> tuple[tuple[Point, ...], Point | None]:
+        """The curve of a link along its pieces, and the middle of its label."""
         points: list[Point] = []
         for number, key in self.grid.pieces[link]:
-            kind, (sign, a, b) = self.grid.kinds[number], key
-            ends = [kind.layer_of.get(a, -1 if sign > 0 else 999), kind.layer_of.get(b, 999 if sign > 0 else -1)]
+            kind = self.grid.kinds[number]
             piece = self._points(number, kind.lines[key])
-            points += piece if ends[0] < ends[1] else piece[::-1]
+            points += piece[::-1] if key in kind.turned else piece
         number, key = self.grid.labelled[link]
         label = self.grid.kinds[number].labels.get(key)
         return _curve(points), (self.left[number] + label.x, 9.0 - label.depth) if label else None
@@ -104,31 +95,26 @@ class Placement:
         """The ends and the bends of a line in a column, from the left, with their depths."""
         left, width = self.left[number], self.grid.kinds[number].width + BETWEEN
         begin, end = line[0].left, line[-1].right
-        points = [(left + begin.x * (begin.core[0] > 0.0), line[0].depths[0])]
-        for joint in line:
-            if joint.is_bent:
-                points += [(left + joint.start, joint.depths[0]), (left + joint.end, joint.depths[1])]
-        return [*points, (left + (end.x if end.core[0] else width), line[-1].depths[1])]
+        bends = [(left + x, y) for j in line if j.is_bent for x, y in zip((j.start, j.end), j.depths, strict=True)]
+        first = left + begin.x * (begin.core[0] > 0.0), line[0].depths[0]
+        return [first, *bends, (left + (end.x if end.core[0] else width), line[-1].depths[1])]
 
     def _lane(self, x: Tensor) -> Lane:
         """The lane of the sum of a parameter's terms."""
         end, off = self.rows.totals[x]
-        lane = Lane(self.left[0] + end.x + end.core[0] / 2 - SIGMA, -end.depth - off, {})
+        total, at = self.unfolded.totals[x], self.left[0] + end.x + end.core[0] / 2 - SIGMA
+        total.x, total.y = at - GAP - total.width / 2, -end.depth - off
+        lane = Lane(total, at, {})
         spots = {p: self.grid.spot(p) for p in self.unfolded.shared[x]}
-        spots |= dict.fromkeys(self._dots(x, lane.y), next(iter(spots.values())))
+        hides = self.unfolded.gap & self.unfolded.used[x]  # the dots next to the lane stand for terms too
+        dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - total.y))
+        spots |= dict.fromkeys(dots[:1] if hides else [], next(iter(spots.values())))
         for p, spot in spots.items():
             (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]
             near = CORNER - depth if p.y > -depth else -CORNER - depth
             corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, -depth), (p.x, -depth))
             lane.terms[p] = (*corner, *_curve([(p.x - CORNER, depth), *bends, (lane.x, last)]))
         return lane
-
-    def _dots(self, x: Tensor, y: float) -> list[Place]:
-        """The dots whose steps use a parameter too: those next to the lane of its sum."""
-        if not self.unfolded.gap.intersection(self.unfolded.used[x]):
-            return []
-        dots = [p for p in self.unfolded.places if p.kind == "elided"]
-        return sorted(dots, key=lambda p: abs(p.y - y))[:1]
 
 
 def _spread(kind: Kind) -> None:
@@ -150,10 +136,9 @@ def _across(kind: Kind, layers: list[list[Spot]], aside: float) -> None:
     """Set the x of every spot, layer by layer: each on the right of all before it that is on its height."""
     taken: list[Box] = []
     margin = aside + (MARGIN + 2.0 if kind.is_step else 2.0)
-    number = {spot: i for i, layer in enumerate(layers) for spot in layer}
-    into: dict[int, list[Joint]] = defaultdict(list)
+    into: dict[int, list[Joint]] = defaultdict(list)  # by the number of the layer in which they end
     for joint in kind.joints:
-        into[number.get(joint.right, len(layers))].append(joint)
+        into[joint.right.layer[1] if joint.right.layer else len(layers)].append(joint)
     reach: dict[Spot, float] = defaultdict(lambda: aside)  # where lines go on from a spot
 
     def free(top: float, bottom: float) -> float:
@@ -181,10 +166,9 @@ def _across(kind: Kind, layers: list[list[Spot]], aside: float) -> None:
         common = max([spot.x for spot in layer if spot.core[0]], default=0.0)
         for spot in layer:
             spot.x = common if spot.core[0] else spot.x
-            reach[spot] = spot.x + (spot.core[0] / 2 if spot.core[0] else spot.boxes[0][2] if spot.boxes else 0.0)
-            taken += [
-                (spot.x + box[0], spot.depth + box[1], spot.x + box[2], spot.depth + box[3]) for box in spot.boxes
-            ]
+            reach[spot] = spot.x + (spot.boxes[0][2] if spot.boxes else 0.0)
+            for left, top, right, bottom in spot.boxes:
+                taken.append((spot.x + left, spot.depth + top, spot.x + right, spot.depth + bottom))
     last = [spot.x + box[2] for layer in layers for spot in layer for box in spot.boxes]
     bends = [joint.end for joint in kind.joints if joint.is_bent]
     kind.width = max([right + margin for right in last] + bends, default=0.0)
@@ -213,14 +197,7 @@ def _hanging(p: Place, q: Place) -> tuple[Point, ...]:
     if abs(p.x - q.x) < 1.0:
         return ((p.x, p.y), *level((p.x, p.y), (q.x, q.y)))
     at = q.x + max(-0.3 * q.width, min(0.3 * q.width, 0.4 * (p.x - q.x)))
-    out, gap = (p.x, border + 0.3 * sign * abs(edge - border)), abs(edge - border)
-    into = (at, edge - sign * 2.0)
-    beyond = (at + 0.35 * (at - q.x), edge - sign * 0.3 * gap)
-    return (
-        (p.x, p.y),
-        *level((p.x, p.y), out),
-        (p.x, border + 0.7 * sign * gap),
-        beyond,
-        into,
-        *level(into, (q.x, q.y)),
-    )
+    gap, into = abs(edge - border), (at, edge - sign * 2.0)
+    bend = (p.x, border + 0.7 * sign * gap), (at + 0.35 * (at - q.x), edge - sign * 0.3 * gap), into
+    straight = level((p.x, p.y), (p.x, border + 0.3 * sign * gap))
+    return ((p.x, p.y), *straight, *bend, *level(into, (q.x, q.y)))

@@ -13,7 +13,8 @@ def route(edge: Edge, source: Node, target: Node) -> tuple[list[Point], Point]:
     curve = list(edge.curve) or [(source.x, source.y), *level((source.x, source.y), (target.x, target.y))]
     curve[:3] = _cut(source, curve[0], curve[3])
     tip = _cut(target, curve[-1], curve[-4])[0]
-    end = tip if EDGES[edge.kind].get("arrowhead") == "none" else _towards(tip, curve[-4], ARROW)
+    arrow = 0.0 if EDGES[edge.kind].get("arrowhead") == "none" else ARROW
+    end = _between(tip, curve[-4], arrow / (math.dist(tip, curve[-4]) or math.inf))
     curve[-3:] = level(curve[-4], end)
     return curve, tip
 
@@ -25,12 +26,6 @@ def level(a: Point, b: Point) -> list[Point]:
 
 def _between(a: Point, b: Point, part: float) -> Point:
     return a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])
-
-
-def _towards(a: Point, b: Point, distance: float) -> Point:
-    """The point at a distance from a on the way to b."""
-    length = math.dist(a, b)
-    return _between(a, b, distance / length) if length else a
 
 
 def _cut(node: Node, inside: Point, outside: Point) -> list[Point]:

@@ -6,10 +6,9 @@ upon a row is one with it.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import accumulate, pairwise
 
-from tinygrad_rnn.draw.drawing import Point
 from tinygrad_rnn.draw.grid import Grid, Joint, Spot
 from tinygrad_rnn.tensor import Tensor
 
@@ -18,6 +17,8 @@ ROUNDS = 10  # in which the order of rows is improved
 SWEEPS = 24
 THICK = 20.0  # it costs 1 if a line passes a spot so thick
 RISE = 1.5  # what it costs if a line goes down to the right
+SIGMA = 12.0  # half the width of a Σ,
+GAP = 32.0  # and from its middle to what it makes
 FEW, CLOSE = 5, 13.0  # of so many sums over time the lanes are as far apart as what they make is high; of more, close
 
 
@@ -47,7 +48,7 @@ class Rows:
         lanes: of each, and a spot whose term it has, the line in the first column.
     """
 
-    def __init__(self, grid: Grid, totals: dict[Tensor, Point]):
+    def __init__(self, grid: Grid):
         self.grid = grid
         self.kinds = list(dict.fromkeys(grid.kinds))
         self.of = {spot: Row(spot) for layer in grid.layers.values() for spot in layer}
@@ -56,15 +57,17 @@ class Rows:
         self._straighten()
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
         self.lanes: dict[tuple[Tensor, Spot], list[Joint]] = {}
-        self._lay_lanes(totals)
+        self._lay_lanes()
         for lower, upper in sorted(standing, key=lambda pair: len(self.of[pair[1]].spots)):
             self._stack(lower, upper)
+        joints = [joint for kind in self.kinds for joint in kind.joints]
+        self.joints = [joint for joint in joints if self.of[joint.left] is not self.of[joint.right]]
+        self.joined: dict[Row, list[tuple[Joint, Row, int]]] = defaultdict(list)
+        for joint in self.joints:  # from row to row
+            a, b = self.of[joint.left], self.of[joint.right]
+            self.joined[a].append((joint, b, 1))
+            self.joined[b].append((joint, a, -1))
         self._settle(self._ordered())
-
-    def _add(self, spot: Spot, layer: Hashable, row: Row, off: float) -> None:
-        """Put a spot into a layer and a row."""
-        row.spots[self.grid.add(spot, layer)] = off
-        self.of[spot] = row
 
     def _merge(self, a: Row, b: Row, shift: float) -> None:
         """Make two rows one, the second so far below the first."""
@@ -74,9 +77,8 @@ class Rows:
     def _join(self, a: Row, b: Row, shift: float) -> None:
         """Make two rows one, if there is room, with nothing between what stands on something and that."""
         inside: dict[Hashable, list[tuple[float, Spot]]] = defaultdict(list)
-        for spots, down in ((a.spots, 0.0), (b.spots, shift)):
-            for spot, off in spots.items():
-                inside[spot.layer].append((off + down, spot))
+        for spot, off in (a.spots | {spot: off + shift for spot, off in b.spots.items()}).items():
+            inside[spot.layer].append((off, spot))
         for found in inside.values():
             found.sort(key=lambda pair: pair[0])
             for (x, upper), (y, lower) in pairwise(found):
@@ -87,11 +89,10 @@ class Rows:
 
     def _above(self, row: Row) -> set[Row]:
         """The rows of what stands on a row, and on that, and so on."""
-        above, new = set(), {row}
-        while new:
-            above |= new
-            new = {self.of[b] for a, b in self.under.items() if self.of[a] in above} - above
-        return above
+        above = [row]
+        for lower in above:  # which grows
+            above += [self.of[b] for a, b in self.under.items() if self.of[a] is lower]
+        return set(above)
 
     def _straighten(self) -> None:
         """Make rows of spots whose joints can be level, the strongest first."""
@@ -101,14 +102,16 @@ class Rows:
             if a is not b:
                 self._join(a, b, a.spots[joint.left] - b.spots[joint.right])
 
-    def _lay_lanes(self, totals: dict[Tensor, Point]) -> None:
+    def _lay_lanes(self) -> None:
         """Lead the terms of each sum over time along the outside of their row, to what the sum makes on the left."""
         terms: dict[tuple[Row, int], dict[Tensor, list[tuple[int, Spot]]]] = defaultdict(lambda: defaultdict(list))
         for x, places in self.grid.unfolded.shared.items():
             for p in places:
                 spot = self.grid.spot(p)
                 terms[self.of[spot], spot.sides[x]][x].append((self.grid.number[p.column], spot))
-        width, high = (max(sizes) for sizes in zip(*totals.values(), (0.0, 0.0), strict=True))
+        totals = self.grid.unfolded.totals.values()
+        width = max([total.width for total in totals], default=0.0) + GAP + SIGMA
+        high = max([total.height for total in totals], default=0.0)
         apart, first = high + 4.0 if len(totals) <= FEW else CLOSE, self.kinds[0]
         for (row, side), summed in terms.items():
             half = apart * len(summed) / 2
@@ -117,12 +120,13 @@ class Rows:
             self._add_totals(row, {x: offs[x] for x in list(summed)[::side] if x not in self.totals}, width, high + 4.0)
             beyond = max(number for used in summed.values() for number, _ in used) + 1
             layers = [(kind, n) for kind in dict.fromkeys(self.grid.kinds[1:beyond]) for n in range(kind.last)]
-            self._add(lanes := Spot(half, half), (first, 2), row, off)
-            for layer in (None, *((first, n) for n in range(3, first.last)), *layers):
-                self._add(Spot(half, half), layer, row, off)
+            layers = [(first, 2), None, *((first, n) for n in range(3, first.last)), *layers]
+            lanes = [self.grid.add(Spot(half, half), layer) for layer in layers]
+            row.spots |= dict.fromkeys(lanes, off)
+            self.of |= dict.fromkeys(lanes, row)
             for x, used in summed.items():
                 end, height = self.totals[x]
-                first.lines[x, row, side] = line = [Joint(end, lanes, 0.5, [height, offs[x] - off])]
+                first.lines[x, row, side] = line = [Joint(end, lanes[0], 0.5, [height, offs[x] - off])]
                 for _, spot in used:
                     self.lanes[x, spot] = line
                     lane = offs[x] - row.spots[spot]
@@ -144,11 +148,8 @@ class Rows:
         """Put the row of what stands on something right above the row of that."""
         row, above = self.of[lower], self.of[upper]
         if row is not above:
-            highest: dict[Hashable, list[Spot]] = defaultdict(list)
-            for spot in row.spots:
-                highest[spot.layer].append(spot)
-            gaps = [row.spots[b] - _apart(a, b) - above.spots[a] for a in above.spots for b in highest[a.layer]]
-            self._merge(row, above, min(gaps))
+            pairs = [(a, b) for a in above.spots for b in row.spots if a.layer == b.layer]
+            self._merge(row, above, min(row.spots[b] - _apart(a, b) - above.spots[a] for a, b in pairs))
         upper.boxes.append((-2.0, 0.0, 2.0, row.spots[lower] - row.spots[upper]))
 
     def _ordered(self) -> list[Row]:
@@ -156,11 +157,7 @@ class Rows:
         thick: dict[tuple[Row, Hashable], float] = defaultdict(float)
         for spot, row in self.of.items():
             thick[row, spot.layer] += (spot.up + spot.down) / THICK
-        joined: dict[Row, list[tuple[Joint, Row, float]]] = defaultdict(list)
-        for joint in self._joints():
-            a, b, tilt = self.of[joint.left], self.of[joint.right], joint.strength * self._tilt(joint)
-            joined[a].append((joint, b, tilt))
-            joined[b].append((joint, a, -tilt))
+        tilt = {joint: joint.strength * self._tilt(joint) for joint in self.joints}
 
         def passing(joint: Joint, row: Row) -> float:
             return joint.strength * (thick[row, joint.left.layer] + thick[row, joint.right.layer] + 0.1)
@@ -168,9 +165,10 @@ class Rows:
         def worse(row: Row, passed: Row, index: dict[Row, int]) -> float:
             """How much worse it is if a row stands below another than above it, all else being in order."""
             change, at = 0.0, index[passed]
-            for joint, other, tilt in joined[row]:
-                change += tilt if other is passed else passing(joint, passed) * (1 if index[other] < at else -1)
-            for joint, other, _ in joined[passed]:
+            for joint, other, sign in self.joined[row]:
+                side = 1 if index[other] < at else -1
+                change += sign * tilt[joint] if other is passed else passing(joint, passed) * side
+            for joint, other, _ in self.joined[passed]:
                 if other is not row:
                     change += passing(joint, row) * (1 if index[other] > at else -1)
             return change
@@ -188,13 +186,6 @@ class Rows:
                 best = min(range(len(costs)), key=costs.__getitem__)
                 order.insert(best if costs[best] < costs[at] - 1e-6 else at, row)
         return order
-
-    def _joints(self) -> Iterator[Joint]:
-        """The joints from row to row."""
-        for kind in self.kinds:
-            for joint in kind.joints:
-                if self.of[joint.left] is not self.of[joint.right]:
-                    yield joint
 
     def _tilt(self, joint: Joint) -> float:
         """What it costs if the left end is in the lower row and not in the upper: what it passes of its own rows."""
@@ -220,12 +211,10 @@ class Rows:
                     apart = _apart(a, b) + row.spots[a] - lower.spots[b]
                     above[lower].append((row, apart))
                     below[row].append((lower, apart))
-        joined: dict[Row, list[tuple[Row, float]]] = defaultdict(list)  # with how far below they are if it is level
-        for joint in self._joints():
-            a, b = self.of[joint.left], self.of[joint.right]
-            distance = a.spots[joint.left] + joint.off[0] - b.spots[joint.right] - joint.off[1]
-            joined[a].append((b, distance))
-            joined[b].append((a, -distance))
+        distance = {}  # how far the right row of a joint is below the left one if it is level
+        for joint in self.joints:
+            ends = self.of[joint.left].spots[joint.left], self.of[joint.right].spots[joint.right]
+            distance[joint] = ends[0] + joint.off[0] - ends[1] - joint.off[1]
         for row in rows:
             row.depth = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
         lowest = max(row.depth + row.bottom for row in rows)
@@ -233,7 +222,7 @@ class Rows:
             for row in rows if sweep % 2 else reversed(rows):
                 least = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
                 most = min([lower.depth - apart for lower, apart in below[row]] + [lowest - row.bottom])
-                wanted = sorted(other.depth - distance for other, distance in joined[row])
+                wanted = sorted(other.depth - sign * distance[joint] for joint, other, sign in self.joined[row])
                 if wanted:
                     middle = (wanted[(len(wanted) - 1) // 2] + wanted[len(wanted) // 2]) / 2
                     row.depth = min(max(middle, least), most)

@@ -10,7 +10,7 @@ All else is folded away, pre-activations, gates and parameters; the weights stan
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import hands_on, is_product
@@ -18,6 +18,7 @@ from tinygrad_rnn.algebra.variables import Use, fold, inside
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
 
+Uses = dict[Tensor, list[Use]]  # of variables in each other
 Role = tuple  # of a variable: its name, told apart from others, and its layer
 
 
@@ -33,10 +34,7 @@ class States:
         uses: what each that is kept is made of, with the parameters, which are not drawn, and those as weights.
     """
 
-    def __init__(
-        self, order: Sequence[Tensor], uses: dict[Tensor, list[Use]], states: set[Tensor],
-        ends: set[Tensor], role: Callable[[Tensor], Role],
-    ):  # fmt: skip
+    def __init__(self, order: Sequence[Tensor], uses: Uses, states: set[Tensor], ends: set[Tensor], role: Callable):
         self.states, self.role = states, role
         self.sources = {x: [use for use in made_of if not is_parameter(use.source)] for x, made_of in uses.items()}
         into_states: set[Tensor] = set()
@@ -58,7 +56,7 @@ class States:
         named = fold(order, self.kept)
         self.groups = self._groups(named)
         first = {x: parts[0] for parts in self.groups.values() for x in parts}
-        self.uses: dict[Tensor, list[Use]] = {}
+        self.uses: Uses = {}
         for x, made_of in named.items():
             target, weights = first.get(x, x), self._weights(x)
             is_read_out = x not in states and x not in into_states
@@ -104,7 +102,7 @@ class States:
             total[source] += weights
         return total
 
-    def _groups(self, uses: Mapping[Tensor, list[Use]]) -> dict[Tensor, tuple[Tensor, ...]]:
+    def _groups(self, uses: Uses) -> dict[Tensor, tuple[Tensor, ...]]:
         """The states of a step that depend on each other, with no matrix in between: (h, c), by its h."""
         states = [x for x in uses if x in self.states]
         read: dict[Role, set[Role]] = defaultdict(set)  # the states that each is made of

@@ -15,12 +15,14 @@ from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.bptt.cotangents import passed_back
 from tinygrad_rnn.draw.computation import Computation
 from tinygrad_rnn.draw.drawing import Drawing
-from tinygrad_rnn.draw.equations import Equations, used
+from tinygrad_rnn.draw.equations import Equations
 from tinygrad_rnn.draw.labels import Labels
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
+from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.tensor import Tensor
 
 GIVEN = "What is given: the parameters, and the data."
+HOOKED = "A hook may change a gradient, which no equation tells: the way back is not played."
 NO_NUMBER = "The output is no single number, so no gradient starts from it. Take a sum of it, or a loss, to go back."
 
 
@@ -77,7 +79,9 @@ class Story:
                 self._show(dots, text=f"{self.steps.capitalize()} {runs} not drawn.", steps=self.steps)
             else:
                 self._show([p])
-        if all(p.tensor.size == 1 and p.tensor.requires_grad for p in self.outputs):
+        if any(map(hooks_of, self.unfolded.names.nodes)):
+            self.frames[-1]["note"] = HOOKED
+        elif all(p.tensor.size == 1 and p.tensor.requires_grad for p in self.outputs):
             self._back()
         else:
             self.frames[-1]["note"] = NO_NUMBER
@@ -100,7 +104,7 @@ class Story:
 
     def _back(self) -> None:
         """One frame an edge; the cotangents of all places are kept as they grow. Hidden steps go back in one."""
-        unfolded, self.found = self.unfolded, dict[Place | Tensor, Any]()
+        unfolded, self.found = self.unfolded, dict[Place, Any]()
         for p in self.outputs:
             self._pass_on(p, None, self.computation.ones(p.tensor), "1")
         into: dict[Place, list[Link]] = {p: [] for p in unfolded.places}
@@ -120,16 +124,16 @@ class Story:
                         told["note"] = f"⋯ is what comes back through {self.steps}."
                     term = written if q in self.found else self.equations.gradient(q)
                     if q.kind == "elided":
-                        told["name"] = self.labels.differential(used(unfolded, link))
+                        told["name"] = self.labels.differential(link.tensor)
                     self._pass_on(q, p, passed[key], written, **told)
-                    if key in unfolded.shared:
-                        self._pass_on(q.tensor, q, passed[key], term)
+                    if key in unfolded.totals:
+                        self._pass_on(unfolded.totals[q.tensor], q, passed[key], term)
             if p.kind == "elided":
-                for x in [x for x in unfolded.shared if x in through_hidden]:
+                for x, total in [pair for pair in unfolded.totals.items() if pair[0] in through_hidden]:
                     ends = dict.fromkeys(self.gap[::-1])
                     written = " + ⋯ + ".join(self.labels.differential(x, step) for step in ends)
                     note = f"The terms of {self.steps} together." if len(ends) > 1 else f"The term of {self.steps}."
-                    self._pass_on(x, p, through_hidden.pop(x), written, note=note)
+                    self._pass_on(total, p, through_hidden.pop(x), written, note=note)
 
     def _passed(self, p: Place) -> dict[Tensor | tuple, Any]:
         """The gradients that a place passes back to the next places; to a state that dots stand for, by its role."""
@@ -141,12 +145,10 @@ class Story:
                 passed[key] = passed[key] + g if key in passed else g
         return passed
 
-    def _pass_on(self, to: Place | Tensor, by: Place | None, term: Any, written: str, **told: Any) -> None:
-        """A frame in which a term is added to a gradient: of a place, or of a parameter that several steps use."""
-        if isinstance(to, Place):
-            nodes, name = [to.id], told.get("name") or self.equations.gradient(to)
-        else:
-            nodes, name = [*self.unfolded.sums[to]], self.labels.differential(to)
+    def _pass_on(self, to: Place, by: Place | None, term: Any, written: str, **told: Any) -> None:
+        """A frame in which a term is added to a gradient: of a node, or of a parameter that several steps use."""
+        nodes = [to.id] if to.column is not None else [to.id.replace("total", "sum"), to.id]
+        name = told.get("name") or self.equations.gradient(to)
         sign = f"← {name} +" if to in self.found else "="
         told["equation"] = f"{name} {sign} {written}".replace("+ −", "− ")
         self.found[to] = self.found[to] + term if to in self.found else term
@@ -169,13 +171,12 @@ class Story:
     def _sums(self) -> list[dict]:
         """The parameters, and where on the page their gradients grow."""
         unfolded, terms = self.unfolded, Counter(frame.get("to") for frame in self.frames)
-        ids = {unfolded.sums[x][1]: x for x in unfolded.shared}
-        ids |= {p.id: p.tensor for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared}
+        once = [p for p in unfolded.places if p.kind == "parameter" and p.tensor not in unfolded.shared]
+        found = {p.id: p.tensor for p in (*unfolded.totals.values(), *once) if terms[p.id]}
         name, plain, number = self.labels.differential, self.plain.differential, self.computation.number
         return [
             {"id": id, "name": name(x), "plain": plain(x), "terms": terms[id], "value": number(x)}
-            for id, x in ids.items()
-            if terms[id]
+            for id, x in found.items()
         ]
 
 

@@ -106,9 +106,9 @@ def ink(fill: str) -> str:
 
 def scale(norms: np.ndarray) -> tuple[int, int, tuple[str, ...], np.ndarray]:
     """The powers of ten at the ends of a scale; its colours, of which each stands for as many powers, or for a half or
-    a fifth of one, so that the scale can be read; and the number of each norm's colour.
+    a fifth of one, so that the scale can be read, and one more for 0; and the number of each norm's colour.
 
-    That is the last one of what is not finite, and one more of a 0.
+    What is not finite has that of the high end.
     """
     with np.errstate(divide="ignore"):
         powers = np.log10(norms)
@@ -124,7 +124,7 @@ def scale(norms: np.ndarray) -> tuple[int, int, tuple[str, ...], np.ndarray]:
     at = np.linspace(0, len(SCALE) - 1, count)
     channels = [np.interp(at, range(len(SCALE)), channel) for channel in known.T]
     colours = tuple(f"#{bytes(colour).hex()}" for colour in np.rint(channels).astype(np.uint8).T)
-    return low, high, colours, shades.astype(np.uint8)
+    return low, high, (*colours, ZERO), shades.astype(np.uint8)
 
 
 def size(kind: str, label: str, note: str = "") -> tuple[float, float]:

@@ -66,7 +66,8 @@ def _join_labels(group: ET.Element, middle: float | None) -> None:
     """
     for _, line in groupby(group.findall(f"{{{SVG}}}text"), key=lambda text: text.get("y")):
         texts = list(line)
-        pieces = [(dict(look), "".join(text.text for text in same)) for look, same in groupby(texts, key=_look)]
+        looks = groupby(texts, key=lambda text: {name: text.get(name) for name in LOOK if text.get(name)})
+        pieces = [(look, "".join(text.text for text in same)) for look, same in looks]
         pieces = [(look, text.replace(APART, "").replace(" ", "\u00a0")) for look, text in pieces]
         first, size = texts[0], max(float(text.get("font-size")) for text in texts)
         for text in texts[1:]:
@@ -74,10 +75,9 @@ def _join_labels(group: ET.Element, middle: float | None) -> None:
         first.attrib = {name: first.get(name) for name in ("x", "y", "fill") if first.get(name)}
         first.set("font-size", f"{size:g}")
         if middle is not None:
-            width = sum(times_width(text, float(look["font-size"])) for look, text in pieces)
-            first.attrib |= {"x": f"{middle:.2f}", "text-anchor": "middle"}
-            if len(pieces) > 1:
-                first.attrib |= {"x": f"{middle - width / 2:.2f}", "text-anchor": "start"}
+            widths = [times_width(text, float(look["font-size"])) for look, text in pieces]
+            start, anchor = (middle, "middle") if len(pieces) == 1 else (middle - sum(widths) / 2, "start")
+            first.attrib |= {"x": f"{start:.2f}", "text-anchor": anchor}
         first.text, height = None, 0.0
         for look, text in pieces:
             piece = ET.SubElement(first, f"{{{SVG}}}tspan", look)
@@ -88,8 +88,3 @@ def _join_labels(group: ET.Element, middle: float | None) -> None:
             if wanted != height:
                 piece.set("dy", f"{wanted - height:.2f}")
             height = wanted
-
-
-def _look(text: ET.Element) -> list[tuple[str, str]]:
-    """The font of a piece of a label, and its height on the line."""
-    return [(name, text.get(name)) for name in LOOK if text.get(name)]

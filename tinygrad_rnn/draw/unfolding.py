@@ -18,12 +18,12 @@ from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import derivative
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree
-from tinygrad_rnn.algebra.variables import Use, fold, variables
+from tinygrad_rnn.algebra.variables import fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.drawing import Point
-from tinygrad_rnn.draw.states import Role, States
+from tinygrad_rnn.draw.states import Role, States, Uses
 from tinygrad_rnn.draw.style import EDGE_FONT, NODE_FONT, text_width
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -31,6 +31,7 @@ from tinygrad_rnn.tensor import Tensor
 WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
 LEVELS = ("states", "named", "primitives")
 FITS = ("shared", "tight")
+Output = Tensor | Sequence[Tensor]  # what is drawn: of one Tensor the graph, or of several
 COLOURS = (None, "gradient", "value")
 
 
@@ -93,14 +94,15 @@ class Options:
 
 @dataclass(eq=False)
 class Place:
-    """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it.
+    """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it, and one in none
+    for the whole of its gradient, which a sum over time makes.
 
     `width` and `height` are those of its shape, in whichever figure it is larger; `carried` says whether it is a state
     that goes on to another column.
     """
 
     tensor: Tensor
-    column: float
+    column: float | None
     id: str
     kind: str
     carried: bool = False
@@ -113,18 +115,22 @@ class Place:
 
 @dataclass(eq=False)
 class Link:
-    """A drawn use of `source` by `target`; `user` is the primitive that takes the source in, itself drawn or folded.
+    """A drawn use of `source` by `target`: of `tensor`, which the source is or, as dots, stands for. `user` is the
+    primitive that takes it in, itself drawn or folded.
 
     `paths` are the ways between them, those of the last use first; None if they are too many to be written. `curve` is
     the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label. `weights`
-    are the parameters that the source is multiplied by on its way to the target, at level "states", as keys.
+    are the parameters that the source is multiplied by on its way to the target, at level "states", as keys; `room` is
+    the width of its label, in whichever figure it is wider.
     """
 
     source: Place
     target: Place
+    tensor: Tensor
     user: Tensor
     paths: list | None = None
     weights: dict[Tensor, None] = field(default_factory=dict)
+    room: float = 0.0
     curve: tuple[Point, ...] = ()
     middle: Point | None = None
 
@@ -141,7 +147,8 @@ class Unfolded:
         steps: the time steps that have a column. gap: the columns that are not drawn. hidden: per column of dots, how
             many steps it stands for. used: the columns that a Tensor is used from, drawn or not.
         names, notation: what it is written with.
-        shared: the parameters that several steps use, and where they stand.
+        shared: the parameters that several steps use, and where they stand. totals: the place of the whole gradient of
+            each.
         rolled: whether one step stands for all.
         columns: of every node, drawn or not.
         values: of every node of the whole graph, as it was when the graph was made.
@@ -152,7 +159,7 @@ class Unfolded:
             alike, and cannot be rolled up.
     """
 
-    def __init__(self, output: Tensor | Sequence[Tensor], options: Options, start: Tensor | None = None):
+    def __init__(self, output: Output, options: Options, start: Tensor | None = None):
         self.outputs = _outputs(output)
         nodes = topological_order(*self.outputs)
         order = nodes if start is None else _between(nodes, self.outputs, start)
@@ -170,42 +177,43 @@ class Unfolded:
         if self.level == "states":
             states = States(order, uses, {x for x in uses if self.role(x) in self.carried}, ends, self.role)
             uses, self.groups = states.uses, states.groups
-        self.made_with: dict[Tensor, set[Tensor]] = defaultdict(set)
-        if self.level == "states" or not options.parameters:
-            for x, made_of in uses.items():
-                self.made_with[x].update(use.source for use in made_of if is_parameter(use.source))
-                uses[x] = [use for use in made_of if use.source not in self.made_with[x]]
+        folds = self.level == "states" or not options.parameters
+        sources = {x: {use.source for use in made_of} for x, made_of in uses.items()}
+        self.made_with = {x: set(filter(is_parameter, of)) if folds else set() for x, of in sources.items()}
+        uses = {x: [use for use in made_of if use.source not in self.made_with[x]] for x, made_of in uses.items()}
         self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
-        middle, self.hidden = list[float](), dict[float, int]()
         if self.rolled:
             self._check_alike(uses, steps)
-            middle = steps[:-1]
-        elif options.max_steps is not None and len(steps) > options.max_steps:
-            last = options.max_steps // 2
-            middle = steps[options.max_steps - last : len(steps) - last]
-            self.hidden = {middle[0]: len(middle)}
+        most = options.max_steps or len(steps)
+        middle = steps[:-1] if self.rolled else steps[most - most // 2 : len(steps) - most // 2]
+        self.hidden: dict[float, int] = {middle[0]: len(middle)} if middle and not self.rolled else {}
         self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
         self.places, self.links = self._unfold(uses, set(steps))
         self.steps = [step for step in steps if step not in self.gap]
         self.shared: dict[Tensor, list[Place]] = defaultdict(list)
         for p in self.places:
             is_shared = p.tensor.requires_grad and p.kind != "elided" and len(self.used[p.tensor]) > 1
-            if self.rolled:  # what stands in the step stands in all of them
-                is_shared = p.kind == "parameter" and p.column == steps[-1]
-            if is_shared:
+            of_step = p.kind == "parameter" and p.column in self.steps  # which stands in all steps of a rolled graph
+            if of_step if self.rolled else is_shared:
                 self.shared[p.tensor].append(p)
+        whole = enumerate(self.shared.items())
+        self.totals = {x: Place(x, None, f"total{i}", terms[0].kind) for i, (x, terms) in whole}
         if self.rolled:
-            names.steps = {x: _relative(k - steps[-1]) for x, k in names.steps.items()}
+            since = {x: f"{k - steps[-1]:+}".replace("-", "−") for x, k in names.steps.items()}
+            names.steps = {x: f"t{k}".removesuffix("+0") for x, k in since.items()}
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values |= {x: x.value for x in self.outputs}
 
-    @property
-    def loops(self) -> list[tuple[Place, Place, float]]:
-        """Of a rolled graph, the states that go back, where to, and over how many steps."""
+    @cached_property
+    def loops(self) -> list[Link]:
+        """Of a rolled graph, the ways from its states to where a later step starts from them."""
         last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
-        starts.sort(key=lambda p: p.tensor.born)
-        return [(last[p.role], p, self.steps[0] - _step(p.tensor, p.column)) for p in starts]
+        return [Link(last[p.role], p, p.tensor, p.tensor) for p in sorted(starts, key=lambda p: p.tensor.born)]
+
+    def steps_back(self, loop: Link) -> float:
+        """The number of steps that a loop goes back."""
+        return self.steps[0] - _step(loop.target.tensor, loop.target.column)
 
     def role(self, x: Tensor) -> Role:
         """The name of a variable, told apart from others, and its layer, which are the same in every step."""
@@ -215,7 +223,7 @@ class Unfolded:
         """The Tensors that a place stands for: one, or those of a pair of states."""
         return self.groups.get(p.tensor, (p.tensor,))
 
-    def _unfold(self, uses: Mapping[Tensor, list[Use]], steps: set[int]) -> tuple[list[Place], list[Link]]:
+    def _unfold(self, uses: Uses, steps: set[int]) -> tuple[list[Place], list[Link]]:
         """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used.
 
         Of what crosses a gap states are drawn: dots for them, or in a rolled graph those that the step starts from.
@@ -249,7 +257,7 @@ class Unfolded:
                     drawn.append((place(x, at), use))
             for p, use in drawn:
                 q = place(use.source if column in self.gap else target, column)
-                link = Link(p, q, use.users[0], None if q.kind == "elided" else use.paths)
+                link = Link(p, q, use.source, use.users[0], None if q.kind == "elided" else use.paths)
                 links.setdefault((p, q), link).weights.update(dict.fromkeys(use.weights))
         for x in self.outputs:  # one that is made of parameters alone may have no link
             if x in uses and self.columns[x] not in self.gap:
@@ -277,7 +285,7 @@ class Unfolded:
             return "parameter" if is_parameter(x) else "input"
         return "variable" if self.notation.writes(x) else "operation"
 
-    def _check_alike(self, uses: Mapping[Tensor, list[Use]], steps: list[int]) -> None:
+    def _check_alike(self, uses: Uses, steps: list[int]) -> None:
         """Check that the last step can stand for all: that the uses in each of them are in it too."""
         pairs = [(use.source, q) for q, made_of in uses.items() if self.columns[q] in steps for use in made_of]
         recurring = {(p, q): self._recurring(p, q, set(steps)) for p, q in pairs}
@@ -328,16 +336,10 @@ class Unfolded:
             farther[link.target] |= before[link.source]
             before[link.target] |= before[link.source] | bit[link.source.tensor]
         unseen = self.shared.keys() if self.rolled or self.hidden else ()
-        ends = [(link, link.source.tensor) for link in self.links]
-        return {link for link, x in ends if farther[link.target] & bit[x] or x in unseen}
-
-    @cached_property
-    def sums(self) -> dict[Tensor, tuple[str, str]]:
-        """The ids of a shared parameter's Σ, and of the gradient that it makes; numbered as parameters are found."""
-        return {x: (f"sum{i}", f"total{i}") for i, x in enumerate(self.shared)}
+        return {k for k in self.links if farther[k.target] & bit[k.source.tensor] or k.source.tensor in unseen}
 
 
-def _outputs(output: Tensor | Sequence[Tensor]) -> dict[Tensor, None]:
+def _outputs(output: Output) -> dict[Tensor, None]:
     """One output, or those of a list, checked to have a graph."""
     outputs: list[Any] = list(output) if isinstance(output, list | tuple) else [output]
     if not outputs:
@@ -361,7 +363,7 @@ def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) ->
     return [node for node in nodes if node in on_way]
 
 
-def _carried(uses: Mapping[Tensor, list[Use]], columns: Mapping[Tensor, float | None], steps: set[int]) -> set[Tensor]:
+def _carried(uses: Uses, columns: Mapping[Tensor, float | None], steps: set[int]) -> set[Tensor]:
     """The named variables that one step hands on to another, and the states that a step starts from."""
     pairs = ((use.source, q) for q, made_of in uses.items() if columns[q] in steps for use in made_of)
     handed = {p for p, q in pairs if columns[p] not in (None, columns[q]) and (p.is_leaf or columns[p] in steps)}
@@ -377,8 +379,3 @@ def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
 def _step(x: Tensor, column: float) -> float:
     """The time step of what stands in a column: a state that steps start from stands before them, or between two."""
     return x.step if x.is_leaf and x.step is not None else column
-
-
-def _relative(steps: int) -> str:
-    """A time step, as one of a rolled graph: t−1."""
-    return "t" if not steps else f"t−{-steps}" if steps < 0 else f"t+{steps}"

@@ -1,6 +1,7 @@
 """The gradients of what is drawn, and how they and the values are shown as text."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from tinygrad_rnn.tensor import Tensor
 MOST_ROWS = 64  # of a Jacobian
 
 
-def gradients(unfolded: Unfolded) -> dict[Place | Tensor, np.ndarray]:
+def gradients(unfolded: Unfolded) -> dict[Place, np.ndarray]:
     """∂L/∂node for every place that has one; of a parameter that several steps use, the term of each, and the whole.
 
     Of an output that is no scalar, the Jacobians, one row for each of its elements; none if these are more than 64. Of
@@ -29,11 +30,12 @@ def gradients(unfolded: Unfolded) -> dict[Place | Tensor, np.ndarray]:
     return rows[0] if output.size == 1 else {p: np.array([row[p] for row in rows]) for p in rows[0]}
 
 
-def _gradients(unfolded: Unfolded, cotangents: Sequence[np.ndarray]) -> dict[Place | Tensor, np.ndarray]:
+def _gradients(unfolded: Unfolded, cotangents: Sequence[np.ndarray]) -> dict[Place, np.ndarray]:
     places = [p for p in unfolded.places if p.kind != "elided"]
     terms = {(p.tensor, p.column): p for p in places if p.tensor in unfolded.shared}
-    wanted = {x for p in places for x in unfolded.parts(p)} | unfolded.shared.keys()
-    found: dict[Place | Tensor, np.ndarray] = {}
+    whole = [*unfolded.totals.values(), *(p for p in places if p.tensor not in unfolded.shared)]
+    wanted = {x for p in whole for x in unfolded.parts(p)}
+    found: dict[Place | Tensor, Any] = {}
     for output, cotangent in zip(unfolded.outputs, cotangents, strict=True):
         for node, g in sweep(output, cotangent):
             if node in wanted:
@@ -41,9 +43,9 @@ def _gradients(unfolded: Unfolded, cotangents: Sequence[np.ndarray]) -> dict[Pla
             for i, x in enumerate(node.inputs):
                 if p := terms.get((x, unfolded.columns.get(node))):
                     found[p] = found.get(p, 0.0) + passed_back(node, i, g)
-    whole = {p: [found[x] for x in unfolded.parts(p) if x in found] for p in places if p.tensor not in unfolded.shared}
-    shared = {k: array for k, array in found.items() if k in unfolded.shared or isinstance(k, Place)}
-    return shared | {p: joined(arrays) for p, arrays in whole.items() if arrays}
+    arrays = {p: [found[x] for x in unfolded.parts(p) if x in found] for p in whole}
+    found |= {p: joined(parts) for p, parts in arrays.items() if parts}
+    return {p: array for p, array in found.items() if isinstance(p, Place)}
 
 
 def short(array: np.ndarray | None) -> str:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,15 +23,15 @@ from tinygrad_rnn.bptt.expansion import expansion
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT
-from tinygrad_rnn.draw.labels import Labels, placed
+from tinygrad_rnn.draw.labels import Labels, measure
 from tinygrad_rnn.draw.page import build
-from tinygrad_rnn.draw.placement import GAP, Lane
+from tinygrad_rnn.draw.placement import Lane, Placement
 from tinygrad_rnn.draw.story import Story
-from tinygrad_rnn.draw.style import ZERO, scale, size
-from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Place, Unfolded
+from tinygrad_rnn.draw.style import scale
+from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded
 from tinygrad_rnn.draw.values import gradients, short
 from tinygrad_rnn.files import write_file
-from tinygrad_rnn.hooks import hooked
+from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.optim import clipping, norm
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
 
 
-def forward(output: Tensor | Sequence[Tensor], **options: Unpack[Keywords]) -> Diagram:
+def forward(output: Output, **options: Unpack[Keywords]) -> Diagram:
     """The forward computational graph of a Tensor (Fig. 7-5 of interdb), time running to the right.
 
     Args:
@@ -56,7 +56,7 @@ def forward(output: Tensor | Sequence[Tensor], **options: Unpack[Keywords]) -> D
     return _Figure(output, None, _options("forward", options), False).diagram(FORWARD, gradient=False)
 
 
-def backward(output: Tensor | Sequence[Tensor], wrt: Tensor | None = None, **options: Unpack[Keywords]) -> Diagram:
+def backward(output: Output, wrt: Tensor | None = None, **options: Unpack[Keywords]) -> Diagram:
     """The backward computational graph of a Tensor (Fig. 7-6 of interdb): gradients run to the left.
 
     Along each edge the gradient is multiplied by the local derivative written on it. A parameter that several steps
@@ -88,9 +88,7 @@ def between(output: Tensor, input: Tensor, **options: Unpack[Keywords]) -> Diagr
     return figure.diagram(title, gradient=True)
 
 
-def page(
-    outputs: Mapping[str, Tensor | Sequence[Tensor]], path: str | os.PathLike, **options: Unpack[Keywords]
-) -> Path:
+def page(outputs: Mapping[str, Output], path: str | os.PathLike, **options: Unpack[Keywords]) -> Path:
     """Write a page that plays several computations side by side, with a tab for each and one slider for all.
 
         tg.draw.page({"tanh": loss, "LSTM": other}, "compare.html")
@@ -126,26 +124,25 @@ class _Figure:
         highlighted: the term to highlight, as plain text and as markup. lit: the places that it passes.
     """
 
-    def __init__(self, output: Tensor | Sequence[Tensor], start: Tensor | None, options: Options, gradient: bool):
+    def __init__(self, output: Output, start: Tensor | None, options: Options, gradient: bool):
         self.output, self.start, self.options = output, start, options
         self.unfolded = unfolded = Unfolded(output, options, start)
         self.labels = [Labels(unfolded, setting) for setting in (PLAIN, MARKUP)]
         self.plain = self.labels[0]
         values: dict[Any, np.ndarray] = {p: unfolded.value(p) for p in unfolded.places if p.kind != "elided"}
-        wanted = options.values or options.color_by == "gradient"
-        self.arrays = values, gradients(unfolded) if wanted else {}
+        by_gradient = options.color_by == "gradient"
+        self.arrays = values, gradients(unfolded) if options.values or by_gradient else {}
         self.fill, self.scale = {}, None
         if options.color_by is not None:
-            of_gradients = options.color_by == "gradient"
-            arrays = self.arrays[of_gradients]
-            low, high, colours, shades = scale(np.array([norm([array]) for array in arrays.values()]))
-            palette = (*colours, ZERO)
+            arrays = self.arrays[by_gradient]
+            low, high, palette, shades = scale(np.array([norm([array]) for array in arrays.values()]))
             self.fill = {of: palette[shade] for of, shade in zip(arrays, shades, strict=True)}
-            names = [f"‖∂{x.output}/∂·‖" if of_gradients else "‖·‖" for x in self.labels]
-            self.scale = Scale(names[0], names[1], low, high, colours)
-        labelled: list[Place | Tensor] = [*unfolded.places, *unfolded.shared]
-        notes = {of: max(self._note(of, True), self._note(of, False), key=len) for of in labelled}
-        self.placement = placed(unfolded, self.plain, notes, gradient)
+            names = [f"‖∂{x.output}/∂·‖" if by_gradient else "‖·‖" for x in self.labels]
+            self.scale = Scale(names[0], names[1], low, high, palette[:-1])
+        labelled = (*unfolded.places, *unfolded.totals.values())
+        notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in labelled}
+        measure(unfolded, self.plain, notes, gradient)
+        self.placement = Placement(unfolded)
         self.highlighted = ["", ""]
         self.lit: set[Place] | None = None
         if options.highlight is not None:
@@ -157,7 +154,8 @@ class _Figure:
         nodes = [self._node(p, gradient) for p in unfolded.places]
         edges = [self._edge(link, gradient) for link in unfolded.links]
         for lane in self.placement.lanes if gradient else ():
-            total, its_sum = self._sum(lane)
+            total = self._node(lane.total, gradient)
+            its_sum = self._sum(lane, total)
             nodes += [total, its_sum]
             for p, curve in lane.terms.items():
                 edges.append(Edge(p.id, its_sum.id, kind="term", curve=curve, **self._look(p)))
@@ -167,7 +165,7 @@ class _Figure:
             at, tooltip = p.x - p.width / 2 - CUT, "no gradient flows back from here"
             nodes.append(Node(f"cut{i}", "✂", "cut", "✂", x=at, y=p.y, tooltip=tooltip))
             edges.append(Edge(f"cut{i}", p.id, kind="cut"))
-        loops = [_loop(*ends, *way) for ends, way in zip(unfolded.loops, self.placement.loops, strict=True)]
+        loops = [_loop(loop, unfolded.steps_back(loop)) for loop in unfolded.loops]
         edges += [loop.reversed() if gradient else loop for loop in loops]
         parts = zip([self._legend(labels, gradient) for labels in self.labels], self.highlighted, strict=True)
         captions = ["\n".join(filter(None, part)) for part in parts]
@@ -193,20 +191,13 @@ class _Figure:
         weights = {k: of for link in self.unfolded.links for k, of in labels.weights(link).items() if len(of) > 1}
         return "" if gradient else "   ".join(f"{letter}: {', '.join(of)}" for letter, of in weights.items())
 
-    def _sum(self, lane: Lane) -> tuple[Node, Node]:
-        """The gradient of a parameter, and the Σ of its terms, at the left end of their lane."""
-        unfolded, first = self.unfolded, next(iter(lane.terms))
-        x, (its_id, total_id) = first.tensor, unfolded.sums[first.tensor]
-        name, markup = (labels.differential(x) for labels in self.labels)
-        note, faint = self._note(x, True), all(self._look(p)["faint"] for p in lane.terms)
-        hidden = len(unfolded.gap & unfolded.used[x]) if unfolded.hidden else 0
-        over = f"the sum over the steps that use {self.plain.name(first)}"
+    def _sum(self, lane: Lane, total: Node) -> Node:
+        """The Σ of the terms of a parameter, at the left end of their lane."""
+        unfolded, p = self.unfolded, lane.total
+        hidden = len(unfolded.gap & unfolded.used[p.tensor]) if unfolded.hidden else 0
+        over = f"the sum over the steps that use {self.plain.name(p)}"
         over += f", {counted(hidden, 'hidden one')} too" if hidden else ""
-        total = Node(
-            total_id, name, first.kind, markup, x=lane.x - GAP - size(first.kind, name, note)[0] / 2, y=lane.y,
-            tooltip=f"{self.plain.partial(first)}, shape {x.shape}", faint=faint, note=note, fill=self.fill.get(x, ""),
-        )  # fmt: skip
-        return total, Node(its_id, "Σ", "sum", "Σ", x=lane.x, y=lane.y, tooltip=over, faint=faint)
+        return Node(p.id.replace("total", "sum"), "Σ", "sum", "Σ", x=lane.x, y=p.y, tooltip=over, faint=total.faint)
 
     def _look(self, *places: Place) -> dict[str, Any]:
         """The look of what joins these places: bold on the way of the highlighted term, and faint beside it."""
@@ -222,14 +213,14 @@ class _Figure:
             faint=(gradient and not p.tensor.requires_grad) or self._look(p)["faint"],
         )  # fmt: skip
 
-    def _note(self, of: Place | Tensor, gradient: bool) -> str:
+    def _note(self, p: Place, gradient: bool) -> str:
         """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
-        x, kind = (of, "parameter") if isinstance(of, Tensor) else (of.tensor, of.kind)
-        if kind == "elided" or is_number(x):
+        x = p.tensor
+        if p.kind == "elided" or is_number(x):
             return ""
-        whole = gradient and kind == "parameter" and (x is of or x not in self.unfolded.shared)
-        shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(of)
-        changed = clipping(x) if whole else "", "hook" if gradient and x.born in hooked else ""
+        whole = gradient and p.kind == "parameter" and (p.column is None or x not in self.unfolded.shared)
+        shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(p)
+        changed = clipping(x) if whole else "", "hook" if gradient and hooks_of(x) else ""
         lines = shape, short(value) if self.options.values else "", *changed
         return "\n".join(filter(None, lines))
 
@@ -264,10 +255,11 @@ class _Figure:
         for link in unfolded.links:  # in topological order
             if link.source in self.lit:
                 self.lit.add(link.target)
+        self.lit |= {lane.total for lane in self.placement.lanes if self.lit.intersection(lane.terms)}
 
 
-def _loop(state: Place, start: Place, back: float, curve: tuple, middle: tuple) -> Edge:
+def _loop(loop: Link, back: float) -> Edge:
     """The line of a rolled graph from a state to where a later step starts from it."""
     before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
     markup = f"<I>t</I>{before}<I>t</I>"
-    return Edge(state.id, start.id, f"t{before}t", "loop", markup, curve, middle)
+    return Edge(loop.source.id, loop.target.id, f"t{before}t", "loop", markup, loop.curve, loop.middle)

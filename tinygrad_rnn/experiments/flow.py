@@ -6,9 +6,9 @@ The claims that it measures: the gradient "becomes too small" after "8 or 10" st
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,20 @@ class Net:
     def make(self, input_size: int, hidden: int, rng: np.random.Generator) -> nn.RNNCell | nn.LSTMCell | nn.GRUCell:
         """The cell, untrained."""
         nonlinearity = "relu" if self.cell == "irnn" else self.nonlinearity
-        options = {"nonlinearity": nonlinearity} if nonlinearity else {}
+        options: dict[str, Any] = {"nonlinearity": nonlinearity} if nonlinearity else {}
         options |= {"forget_bias": self.forget_bias} if self.cell == "lstm" else {}
         cell = CELLS[self.cell](input_size, hidden, rng=rng, **options)
         for gate in cell.gates:
             U = getattr(cell, "U" + gate)
             U.data = self.scale * (nn.init.identity(hidden) if self.cell == "irnn" else U.value)
         return cell
+
+
+# Module 5 says that BPTT of a plain net reaches back "8 or 10" steps. Untrained, down to 1 %, tanh with σ_max(U) = 0.6
+# reaches 9, sigmoid 4, tanh with an orthogonal U 30 or more; an LSTM only 8 to 11 unless its forget bias is raised.
+# Learning changes it.
+_KNOWN = [Net(nonlinearity="sigmoid"), Net(scale=0.6), Net(), Net("lstm"), Net("lstm", forget_bias=1.0), Net("gru")]
+NETS = [replace(net, updates=n) for net in _KNOWN for n in (0, 1000)]
 
 
 @dataclass(frozen=True)
@@ -129,16 +136,17 @@ class Flow:
     def save(self, folder: str | os.PathLike) -> Path:
         """Write flow.svg and its numbers, flow.csv, into a folder.
 
-        Bounds are dashed. A net that comes again, trained, or for its c, has the same colour, dotted.
+        Bounds are dashed. A net that comes again, trained, or for its c, has the colour of the one before, dotted.
 
         Raises:
             OSError: it cannot be written.
         """
-        title, x = TITLES[self.quantity], ("distance T - t, steps", self.distances)
-        families = {label: replace(net, updates=0, path="h").label for label, net in self.nets.items()}
+        title, x = f"{TITLES[self.quantity]} (line: 1 %)", ("distance T - t, steps", self.distances)
+        families = groupby(self.nets, lambda label: replace(self.nets[label], updates=0, path="h"))
+        again = [label for _, family in families for label in list(family)[1:]]
         return plots.curves(
             Path(folder) / "flow.svg", title, x, QUANTITIES[self.quantity], {**self.curves, **self.bounds}, log=True,
-            dashed=list(self.bounds), families=families, level=("1 %", 1e-2),
+            dashed=self.bounds, dotted=again, level=0.01,
         )  # fmt: skip
 
 
@@ -191,17 +199,14 @@ def nets_of(**choices: Sequence) -> list[Net]:
     Raises:
         ValueError, TypeError: as for `Net`; or values that no cell among them has a use for.
     """
-    cells = choices.get("cell", ["rnn"])
+    grid = {"cell": ["rnn"], **choices}
     only = {setting.name: setting.metadata["of"][1] for setting in fields(Net) if "of" in setting.metadata}
     for name, cell in only.items():
-        if name in choices and cell not in cells:
-            raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(cells)}")
-    nets = []
-    for values in product(*choices.values()):
-        point = dict(zip(choices, values, strict=True))
-        cell = point.get("cell", "rnn")
-        nets.append(Net(**{name: value for name, value in point.items() if only.get(name, cell) == cell}))
-    return list(dict.fromkeys(nets))
+        if name in choices and cell not in grid["cell"]:
+            raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(grid['cell'])}")
+    points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    kept = [{k: v for k, v in point.items() if only.get(k, point["cell"]) == point["cell"]} for point in points]
+    return list(dict.fromkeys(Net(**settings) for settings in kept))
 
 
 def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple:
@@ -247,54 +252,3 @@ def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> li
         after = cell(x, states[-1])
         states.append(after if isinstance(after, tuple) else (after,))
     return states
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A named experiment, with the settings of `flow` for it.
-
-    Attributes:
-        nets: each with the band that its curve's end, at distance T, is stated to lie in, or None.
-    """
-
-    claim: str
-    nets: Mapping[Net, tuple[float, float] | None]
-    settings: Mapping[str, Any]
-
-
-_UNTRAINED = [Net(nonlinearity="sigmoid"), Net(scale=0.6), Net(), Net("lstm"), Net("lstm", forget_bias=1.0), Net("gru")]
-PRESETS = {
-    "reach": Preset(
-        'Module 5 says that BPTT of a plain net reaches back "8 or 10" steps. Untrained, down to 1 %, tanh with '
-        "σ_max(U) = 0.6 reaches 9, sigmoid 4, tanh with an orthogonal U 30 or more; an LSTM only 8 to 11 unless its "
-        "forget bias is raised. Learning changes it.",
-        dict.fromkeys([replace(net, updates=n) for net in _UNTRAINED for n in (0, 1000)]),
-        {"steps": 30, "hidden": 32, "quantity": "gradient"},
-    ),
-    "jacobian": Preset(
-        "Pascanu et al. 2013: σ_max(U) · max f′ < 1 suffices to vanish, and > 1 is needed to explode but does not "
-        "suffice. The bands hold the seeds 0 to 29.",
-        {
-            Net(nonlinearity="identity", scale=0.9): (5.15e-3, 5.16e-3),
-            Net(nonlinearity="identity", scale=1.1): (117.3, 117.4),
-            Net(scale=0.9): (1e-3, 2e-3), Net(scale=1.0): (0.07, 0.16),
-            Net(scale=1.1): (0.7, 3.0), Net(scale=1.5): (50.0, 5000.0),
-            Net(nonlinearity="sigmoid", scale=2.0): (1e-20, 1e-17),
-            Net(nonlinearity="sigmoid", scale=4.0): (1e-13, 1e-5),
-            Net(nonlinearity="sigmoid", scale=5.0): (1e-11, 1e-2),
-        },
-        {"steps": 50, "hidden": 50, "quantity": "jacobian"},
-    ),
-    "profile": Preset(
-        "The forget gate alone keeps σ(b_f) a step: 0.5, 0.73, 0.95 and 0.99 for b_f = 0, 1, 3 and 5. The ways by the "
-        "other gates come on top: the factor is larger. The bands hold the seeds 0 to 29.",
-        {
-            Net("lstm", forget_bias=0.0): (5e-16, 5e-12), Net("lstm", forget_bias=0.0, path="c"): (1e-15, 1e-11),
-            Net("lstm", forget_bias=1.0): (2e-5, 1e-2), Net("lstm", forget_bias=1.0, path="c"): (5e-5, 5e-2),
-            Net("lstm", forget_bias=3.0): (0.1, 100.0), Net("lstm", forget_bias=3.0, path="c"): (1.0, 1000.0),
-            Net("lstm", forget_bias=5.0): (0.05, 500.0), Net("lstm", forget_bias=5.0, path="c"): (2.0, 5000.0),
-            Net(): (1e-6, 1e-2), Net("irnn"): (0.4, 0.9), Net("gru"): (5e-15, 1e-11),
-        },
-        {"steps": 100, "hidden": 32, "quantity": "gradient"},
-    ),
-}  # fmt: skip

@@ -54,7 +54,8 @@ class Cell(Module, Generic[State]):
     What `step` returns is named after `state_names` unless it has a name. `tg.linear(W, x)` is W x for one sequence and
     for a batch. `add_parameter` adds what is no W, U or b. A gate that is called `self.letters["f"]`, not "f", carries
     the name of the cell; what goes into its nonlinearity may be called `self.letters["f̂"]`, so that its gradient is not
-    written out.
+    written out. To a type checker the state is a Tensor; one of two parts is said to it by deriving the cell from
+    `tg.nn.Cell[tuple[tg.Tensor, tg.Tensor]]`.
 
     Args:
         input_size, hidden_size: D and H. bias: whether there is a b.
@@ -95,7 +96,7 @@ class Cell(Module, Generic[State]):
         """Set the attribute of this letter to a parameter that is called so, or to None."""
         setattr(self, letter, None if data is None else Parameter(data, name=self.letters[letter]))
 
-    def step(self, x: Tensor, *state: Any, **_: Any) -> State:
+    def step(self, x: Tensor, *state: Any, **_: Any) -> State:  # _ has checkers take a step of any number of parts
         """The equations of one step: the next state, from x(t) and the parts of the state of step t-1."""
         t = _step_and_layer()[0]
         raise NotImplementedError(f"{self._where(t)}: a cell states its equations in a method step(x, *state)")

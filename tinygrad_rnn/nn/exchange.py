@@ -14,9 +14,16 @@ from tinygrad_rnn.checks import instance
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.files import open_file, write_file
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
-from tinygrad_rnn.nn.module import Linear, Module, refuse_differences
+from tinygrad_rnn.nn.layers import Embedding, LayerNorm, Linear
+from tinygrad_rnn.nn.module import Module, refuse_differences
 from tinygrad_rnn.nn.recurrent import Bidirectional, Recurrent
 from tinygrad_rnn.tensor import Tensor
+
+# The names in PyTorch, and the parameters, of layers without a state
+LAYOUTS: dict[type, dict[str, list[str]]] = {
+    Linear: {"weight": ["V"], "bias": ["c"]}, Embedding: {"weight": ["E"]},
+    LayerNorm: {"weight": ["gamma"], "bias": ["beta"]},
+}  # fmt: skip
 
 LARGEST = 2**24  # bytes of arrays that may have any shape
 
@@ -27,6 +34,7 @@ def save(path: str | os.PathLike, module: Module) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
+    instance("save(path, module)", module, Module, "first the path, then a module")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # as np.savez does, for which some names are keywords
         for name, array in module.state_dict().items():
@@ -43,6 +51,7 @@ def load(path: str | os.PathLike, module: Module) -> None:
         ValueError: it is no such file, or its names, shapes or dtypes are not the module's; all that differ are listed,
             and the module is as it was.
     """
+    instance("load(path, module)", module, Module, "first the path, then a module")
     try:
         module.load_state_dict(read_arrays(path, module.state_dict()))
     except ValueError as error:
@@ -84,7 +93,7 @@ def read_arrays(
 
 
 def to_torch(module: Module) -> dict[str, np.ndarray]:
-    """The parameters of RNN, LSTM, GRU, their cells, Linear and nets of these, named and laid out as PyTorch does.
+    """The parameters of RNN, LSTM, GRU, their cells, `nn.layers`, and nets of these, named and laid out as in PyTorch.
 
     A `Bidirectional` of two nets of one layer is PyTorch's bidirectional net.
 
@@ -136,21 +145,20 @@ def from_torch(module: Module, state_dict: Any) -> None:
         part.found_in_torch = theirs  # on the part itself, so that copies of a net have it too
 
 
-def _layout(part: Cell | Linear) -> dict[str, list[str]]:
+def _layout(part: Any) -> dict[str, list[str]]:
     """PyTorch's name of each array of a cell or a dense layer, and the parameters that are stacked in it.
 
     A bias that is there twice is the sum of two arrays; a GRU has a second one, c_n, in one of its gates.
     """
-    if isinstance(part, Linear):
-        layout = {"weight": ["V"], "bias": ["c"]}
-    else:
+    layout = LAYOUTS.get(type(part))
+    if layout is None:
         W, U, b = ([letter + gate for gate in part.gates] for letter in "WUb")
         second = ["c_n" if letter == "b_n" else letter for letter in b]
         layout = {"weight_ih": W, "weight_hh": U, "bias_ih": b, "bias_hh": second}
     return {name: letters for name, letters in layout.items() if getattr(part, letters[0]) is not None}
 
 
-def _theirs(part: Cell | Linear) -> dict[str, np.ndarray]:
+def _theirs(part: Module) -> dict[str, np.ndarray]:
     """The parameters as PyTorch has them: those that it gave, or zeros where a bias comes a second time."""
     layout, found = _layout(part), vars(part).get("found_in_torch", {})
     ours = {letter: getattr(part, letter).value for letters in layout.values() for letter in letters}
@@ -165,7 +173,7 @@ def _theirs(part: Cell | Linear) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _ours(part: Cell | Linear, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _ours(part: Module, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The values that PyTorch's arrays give the parameters."""
     values: dict[str, np.ndarray] = {}
     for name, letters in _layout(part).items():
@@ -176,10 +184,10 @@ def _ours(part: Cell | Linear, arrays: Mapping[str, np.ndarray]) -> dict[str, np
     return values
 
 
-def _parts_of(call: str, module: Module) -> list[tuple[str, str, Cell | Linear]]:
+def _parts_of(call: str, module: Module) -> list[tuple[str, str, Module]]:
     """Every cell and dense layer, as `_parts` gives them, if PyTorch has such cells and all parameters are theirs."""
     parts = list(_parts(instance(f"{call}(module)", module, Module, "a module"), ""))
-    kinds = (RNNCell, LSTMCell, GRUCell, Linear)  # these alone: a subclass may have other equations
+    kinds = (RNNCell, LSTMCell, GRUCell, *LAYOUTS)  # these alone: a subclass may have other equations
     if own := [type(part).__name__ for *_, part in parts if type(part) not in kinds]:
         raise ValueError(f"{call}: PyTorch has no {own[0]}")
     placed = {getattr(part, letter) for *_, part in parts for letters in _layout(part).values() for letter in letters}
@@ -188,13 +196,13 @@ def _parts_of(call: str, module: Module) -> list[tuple[str, str, Cell | Linear]]
     return parts
 
 
-def _parts(module: Module, path: str) -> Iterator[tuple[str, str, Cell | Linear]]:
+def _parts(module: Module, path: str) -> Iterator[tuple[str, str, Module]]:
     """Every cell and dense layer, with its path and the suffix of its layer as PyTorch has them."""
     if isinstance(module, Bidirectional) and len(module.forth.cells) == len(module.back.cells) == 1:
         yield from ((path, f"_l0{end}", net.cells[0]) for net, end in ((module.forth, ""), (module.back, "_reverse")))
     elif isinstance(module, Recurrent):
         yield from ((path, f"_l{layer}", cell) for layer, cell in enumerate(module.cells))
-    elif isinstance(module, (Cell, Linear)):
+    elif isinstance(module, (Cell, *LAYOUTS)):
         yield path, "", module
     else:
         for name, part in module.named_modules():

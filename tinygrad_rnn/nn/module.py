@@ -1,18 +1,15 @@
-"""Modules have parameters: `Module`, `Parameter`, the `Letters` they are called by, and `Linear`, y = V h + c."""
+"""Modules have parameters: `Module`, `Parameter`, and the `Letters` they are called by."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import functions as F
 from tinygrad_rnn.algebra.notation import Letter
-from tinygrad_rnn.checks import instance, whole
-from tinygrad_rnn.naming import label
-from tinygrad_rnn.nn import init
+from tinygrad_rnn.checks import instance, one_of
 from tinygrad_rnn.tensor import Tensor
 
 
@@ -52,7 +49,19 @@ class Module:
 
     What has been a parameter stays one when it is frozen, by `p.requires_grad = False`: it is saved and loaded, but no
     optimizer changes it.
+
+    A subclass states its equations in `__call__`, or as in PyTorch in `forward`.
+
+    Attributes:
+        training: whether it is being trained, which is what `Dropout` asks; set by `train` and `eval`.
     """
+
+    training = True
+    forward: Callable[..., Any]
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """What the `forward` of a subclass returns."""
+        return self.forward(*inputs, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute.
@@ -128,43 +137,21 @@ class Module:
         inner = [textwrap.indent(f"{path}: {module!r}", "  ") for path, module in self.named_modules()]
         return "\n".join([f"{type(self).__name__}, {count:,} parameter{'s' * (count != 1)}", *inner])
 
+    def train(self, mode: bool = True) -> Module:
+        """Set `training`, here and in the modules among its attributes; returns the module itself."""
+        self.training = one_of("train", "mode", mode, (True, False))
+        for _, module in self.named_modules():
+            module.train(mode)
+        return self
+
+    def eval(self) -> Module:
+        """Set `training` to False: this is what a net is used like, without dropout."""
+        return self.train(False)
+
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""
         for parameter in self.parameters():
             parameter.grad = None
-
-
-class Linear(Module):
-    """The dense layer y = V h + c (interdb 7.2.3; IIT slides: z = V h).
-
-    Args:
-        input_size: H, the length of h.
-        output_size: K, the length of y.
-        bias: whether there is a c; the BPTT post, Module 5 and the IIT slides have none.
-        rng: a `numpy.random.Generator`, or a seed for one.
-        name: what its letters carry: with "dec", V_dec.
-
-    Attributes:
-        V: (K, H), Glorot. c: (K,), zeros, or None.
-    """
-
-    def __init__(
-        self, input_size: int, output_size: int, bias: bool = True, rng: init.Rng = None, name: str | None = None
-    ):
-        self.letters = Letters("Linear", name)
-        self.input_size = whole("Linear", "input_size", input_size, 1)
-        self.output_size = whole("Linear", "output_size", output_size, 1)
-        self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name=self.letters["V"])
-        self.c = Parameter(np.zeros(output_size), name=self.letters["c"]) if bias else None
-
-    def __call__(self, h: Any) -> Tensor:
-        """y = V h + c, shape (K,) for h (H,), and (..., K) for a batch (..., H).
-
-        Raises:
-            ShapeError: h has another width.
-        """
-        y = F.linear(self.V, h)
-        return label(y if self.c is None else y + self.c, self.letters["y"])
 
 
 def refuse_differences(call: str, arrays: Mapping, expected: Mapping, any_real_dtype: bool = False) -> None:

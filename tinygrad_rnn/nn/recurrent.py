@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dis
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic
 
 import numpy as np
@@ -11,11 +13,24 @@ from tinygrad_rnn.checks import instance, one_of, whole
 from tinygrad_rnn.context import step_and_layer, time_step
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import concatenate, where
+from tinygrad_rnn.interop import instead_of
 from tinygrad_rnn.naming import label, last_step
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.cells import AnyCell, Cell, GRUCell, LSTMCell, RNNCell, State, joined
 from tinygrad_rnn.nn.module import Letters, Module
 from tinygrad_rnn.tensor import Tensor, as_tensor
+
+
+class States(list[State]):
+    """The state of every layer, in a list: what an LSTM's is unpacked from as [(h, c)], not as (h, c)."""
+
+    def __iter__(self) -> Iterator[State]:
+        caller = sys._getframe(1)
+        operation, count = caller.f_code.co_code[caller.f_lasti : caller.f_lasti + 2]
+        if operation == dis.opmap["UNPACK_SEQUENCE"] and count != len(self):
+            told = "a net returns hs, a list of a Tensor for each step, and its state, a list of one for each layer"
+            raise ValueError(f"{told}, of which there are {len(self)}, not {count}: hs, [(h, c)] = lstm(xs)")
+        return super().__iter__()
 
 
 class Recurrent(Module, Generic[AnyCell]):
@@ -31,6 +46,7 @@ class Recurrent(Module, Generic[AnyCell]):
 
     Attributes:
         cells: one cell per layer. Each takes the h of the one below as its input (IIT slides).
+        input_size, hidden_size, num_layers: as they were given.
     """
 
     def __init__(
@@ -45,7 +61,11 @@ class Recurrent(Module, Generic[AnyCell]):
         self.reverse = one_of(call, "reverse", reverse, (True, False))
         options |= {"rng": np.random.default_rng(rng)} | ({} if name is None else {"name": name})
         sizes = [input_size] + [hidden_size] * (layers - 1)
-        self.cells: list[AnyCell] = [cell_class(size, hidden_size, **options) for size in sizes]
+        try:
+            self.cells: list[AnyCell] = [cell_class(size, hidden_size, **options) for size in sizes]
+        except TypeError as error:
+            raise TypeError(f"{error}{''.join(map(instead_of, options))}") from error
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, layers
         for layer, cell in enumerate(self.cells, 1):
             if layers > 1:
                 cell.layer = layer
@@ -90,6 +110,8 @@ class Recurrent(Module, Generic[AnyCell]):
         if not self.reverse:  # the steps are counted from the state
             first = 1 + max(last_step(h) for h, *_ in states)
             times = range(first, first + len(xs))
+        if state is not None:
+            _refuse_batch_first(name, xs, states[0][0].shape[:-1])
         for cell, parts in zip(self.cells, states, strict=True):
             cell.check(shape, parts, first, first - stride)
             shape = parts[0].shape
@@ -105,7 +127,7 @@ class Recurrent(Module, Generic[AnyCell]):
                 hs.append(x)
         finally:
             step_and_layer.set(outside)
-        return hs[::stride], list(map(joined, states))
+        return hs[::stride], States(map(joined, states))
 
 
 class RNN(Recurrent[RNNCell]):
@@ -186,7 +208,7 @@ class Bidirectional(Module, Generic[AnyCell]):
         return hs, (first, second)
 
 
-KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}  # as options of commands name them
+KINDS: dict[str, Callable[..., Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}  # as options of commands name them
 
 
 def _unless_ended(running: Tensor, after: tuple[Tensor, ...], before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -213,11 +235,19 @@ def _running(name: str, lengths: Any, xs: list) -> list[Tensor | None]:
     if xs[0].ndim != 2:
         raise ValueError(f"{name}(xs, lengths): for a batch, xs (T, B, D); x has shape {xs[0].shape} at step 1")
     ends = np.asarray(lengths, dtype=object)  # which takes what is of any shape and kind
+    _refuse_batch_first(name, xs, ends.shape)
     if ends.shape != xs[0].shape[:1] or not all(hasattr(n, "__index__") and 1 <= n <= len(xs) for n in ends):
         wanted = f"a whole number from 1 to {len(xs)} for each of the {len(xs[0])} sequences"
         raise ValueError(f"{name}(lengths={lengths!r}): {wanted} is needed")
     masks = [ends[:, None] >= t for t in range(1, len(xs) + 1)]
     return [None if mask.all() else Tensor(mask, name="running") for mask in masks]
+
+
+def _refuse_batch_first(name: str, xs: list, rows: tuple[int, ...]) -> None:
+    """Raise a ShapeError if a batch of this shape is that of the first axis of xs and not of the second."""
+    if xs[0].ndim == 2 and rows == (len(xs),) != xs[0].shape[:1]:
+        shape = (len(xs), *xs[0].shape)
+        raise ShapeError(f"{name}(xs): xs {shape} has the batch first{instead_of('batch_first')}")
 
 
 def _steps(name: str, xs: Any) -> list:

@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,10 +38,10 @@ class Assignment:
         forward: whether it stands in the forward pass. node: what it makes, where it completes that.
     """
 
-    parts: list[Part]
+    parts: list[Any]
     group: int | None
     forward: bool
-    node: Node | None = None
+    node: Any = None
 
     @property
     def target(self) -> Ref:
@@ -74,7 +75,7 @@ class Assignments:
     def __init__(self, schedule: Schedule):
         self.schedule, trace = schedule, schedule.trace
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
-        made = [node for node in schedule.live if node in schedule.forward]
+        made: list[Any] = [node for node in schedule.live if node in schedule.forward]
         order = sorted(dict.fromkeys(x for node in made for x in (*node.inputs, node)), key=lambda x: not x.is_leaf)
         self.letters = Names(order)
         self.taken: set[str] = set(_RESERVED)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from tinygrad_rnn.algebra.formulas import Path, back
+from tinygrad_rnn.algebra.formulas import back
 from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, negative, number
 from tinygrad_rnn.algebra.variables import fold
@@ -18,7 +18,7 @@ from tinygrad_rnn.program.assignments import Assignment, Assignments
 from tinygrad_rnn.program.expressions import Ref
 from tinygrad_rnn.program.graph import Node
 
-_Use = tuple[Node, list[Path] | None]  # what a variable goes into, and the paths there
+_Use = tuple[Any, list | None]  # what a variable goes into, and the paths there
 
 
 class _Writer(Writer):
@@ -28,12 +28,13 @@ class _Writer(Writer):
         now: the step of the lines. inside: whether steps are relative to it, as in h(t−1).
     """
 
-    def __init__(self, names: Names, ref: Mapping[Node, Ref], step_text: Callable[[int], str]):
+    def __init__(self, names: Names, ref: Mapping[Any, Ref], step_text: Callable[[int], str]):
         super().__init__(names)
-        self.ref, self.step_text, self.now, self.inside = ref, step_text, None, False
+        self.ref, self.step_text, self.inside = ref, step_text, False
+        self.now: int | None = None
         self.nonlinearities = []  # each by its own name
 
-    def variable(self, tensor: Node, at: int | str | None = None) -> str:
+    def variable(self, tensor: Any, at: float | str | None = None) -> str:
         if tensor not in self.ref:
             return super().variable(tensor, at)
         name, step = self.ref[tensor]
@@ -48,7 +49,7 @@ class _Writer(Writer):
         if t.of is None:
             return super()._total(t)
         before = self.now, self.inside
-        limits, self.now, self.inside = *t.of, True
+        (limits, self.now), self.inside = t.of, True
         text = f"Σ{limits} {self.text(t.parts[0], PRODUCT)}"
         self.now, self.inside = before
         return text
@@ -58,17 +59,18 @@ class Equations:
     """The equations that stand above the lines: how variables are made, and the chain rule for their gradients."""
 
     def __init__(self, lines: Assignments, step_text: Callable[[int], str]):
-        self.ref = lines.ref
+        self.ref, self.hooked = lines.ref, lines.schedule.trace.hooked
         self.step_text = lambda step: step_text(step).replace(" - ", "−")
-        order, self.writer = lines.letters.nodes, _Writer(lines.letters, self.ref, self.step_text)
+        order, self.writer = list[Any](lines.letters.nodes), _Writer(lines.letters, self.ref, self.step_text)
         gradients = {line.node.name.born for line in lines.lines if _is_gradient(line)}
         # Those whose gradients have lines; an equation needs names.
         self.variables = {x.born: x for x in order if x.name is not None and x.born in gradients}
         self.steps: dict[str, set[int | None]] = defaultdict(set)  # of the variables of each name
         for x in self.variables.values():
             self.steps[self.ref[x].name].add(self.ref[x].step)
-        uses: dict[Node, list[_Use]] = defaultdict(list)
-        for target, found in fold(order, {lines.schedule.outputs[0], *self.variables.values()}).items():
+        uses: dict[Any, list[_Use]] = defaultdict(list)
+        ends: set[Any] = {lines.schedule.outputs[0], *self.variables.values()}
+        for target, found in fold(order, ends).items():
             for use in found:
                 paths = use.paths and [path for path in use.paths if all(node.primitive.vjps for node, _ in path)]
                 uses[use.source] += [] if paths == [] else [(target, paths)]
@@ -105,7 +107,10 @@ class Equations:
         return list(groups.values())
 
     def _equation(self, x: Node) -> list[str]:
-        """The gradient of a variable as the sum of what its uses give; none if that has no notation, or is too long."""
+        """The gradient of a variable as the sum of what its uses give; none if that has no notation, or is too long, or
+        if a hook makes something else of it."""
+        if x.born in self.hooked:
+            return []
         try:
             terms = [self._sum(uses) for uses in self.uses[x]]
         except Unwritten:

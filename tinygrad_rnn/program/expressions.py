@@ -62,7 +62,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
         if function in (np.shape, np.ndim, np.size):
             return function(np.broadcast_to(0, self.shape))
         if not keywords:
-            function = {np.transpose: np.ndarray.transpose, np.reshape: np.ndarray.reshape}.get(function, function)
+            function = _AS_METHODS.get(function, function)
         return self._written(function, arguments, keywords)
 
     def _written(self, function: Callable, arguments: Sequence, keywords: dict) -> "Expression":
@@ -137,7 +137,7 @@ def read(node: Node, known: Mapping[Node, Expression] = {}) -> Expression:
 def _is_tree(found: Expression) -> bool:
     """Whether a call is the argument of one other at most: it would be written, and made, twice."""
     seen: set[Expression] = set()
-    return not any(x in seen or seen.add(x) for x in found.walk() if x.node is None)
+    return not any(x in seen or seen.add(x) for x in found.walk() if x.node is None)  # type: ignore[func-returns-value]
 
 
 def _coded(primitive: Primitive, arguments: Sequence[Any]) -> Expression:
@@ -159,9 +159,10 @@ _WRITTEN = {
     np.greater: "{} > {}", np.greater_equal: "{} >= {}", np.positive: "{}", np.negative: "-{}",
     operator.pow: "({}) ** {}",
 }  # fmt: skip
-WORDS = {np.add: "sum", np.subtract: "difference", np.divide: "quotient"}
+WORDS: dict[Any, str] = {np.add: "sum", np.subtract: "difference", np.divide: "quotient"}
 WORDS |= dict.fromkeys((np.multiply, np.matmul, np.dot), "product")
 _METHOD = type(np.ndarray.transpose)
+_AS_METHODS: dict[Any, Any] = {np.transpose: np.ndarray.transpose, np.reshape: np.ndarray.reshape}
 _NAMES = {
     np.add.reduce: "np.sum", np.maximum.reduce: "np.max", np.minimum.reduce: "np.min", np.multiply.outer: "np.outer",
     np.absolute: "np.abs", np.remainder: "np.mod",

@@ -46,8 +46,8 @@ def helpers(called: Mapping[Callable, str], fresh: Callable[[str], str]) -> tupl
     for function in reversed(waiting):  # those that others call come first
         renamed = {old: "np" if x is np else names[x] for old, x in uses[function].items()}
         renamed[_own_name(function)] = names[function]
-        pattern = r"\b(?<!\.)(" + "|".join(renamed) + r")\b"
-        texts.append(re.sub(pattern, lambda found, renamed=renamed: renamed[found[0]], sources[function]))
+        pieces = re.split(r"\b(?<!\.)(" + "|".join(renamed) + r")\b", sources[function])
+        texts.append("".join([renamed[x] if i % 2 else x for i, x in enumerate(pieces)]))
     return names, texts
 
 
@@ -79,7 +79,7 @@ def _used(function: Callable, source: str) -> dict[str, Callable]:
     nodes = list(ast.walk(ast.parse(source)))
     names = [x for x in nodes if isinstance(x, ast.Name)]
     bound = {x.arg for x in nodes if isinstance(x, ast.arg)} | {x.id for x in names if isinstance(x.ctx, ast.Store)}
-    around = function.__globals__ | inspect.getclosurevars(function).nonlocals
+    around = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     used = {x.id: around[x.id] for x in names if x.id in around and x.id not in bound}
     for name, x in used.items():
         if x is not np and not isinstance(x, FunctionType):

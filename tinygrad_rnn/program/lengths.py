@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.hooks import hooked
+from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.program.containers import rebuilt
 from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import looped
@@ -127,7 +127,7 @@ def _sequence(run: Run) -> tuple[list[Item], list[Tensor]]:
             what = "input", inputs[x]
         else:
             what = ("parameter", id(x)) if x in live else ("constant",)
-        hooks = tuple(Fixed(id(hook), hook) for hook in x.hooks) if x.born in hooked else ()
+        hooks = tuple(Fixed(id(hook), hook) for hook in hooks_of(x))
         position.setdefault(x, len(items))
         items.append(Item((*what, x.dtype, x.ndim, x.requires_grad, x.is_cut, hooks), (*numbers, *x.shape)))
         tensors += [x] * (len(items) - len(tensors))

@@ -45,7 +45,7 @@ class Surroundings:
     """
 
     def __init__(self, *starts: Any):
-        names, count = {"__call__"}, 0
+        names, count = {"__call__", "forward", "step"}, 0  # what the package calls of others
         while count < len(names):  # until the code that is found names nothing more
             count, seen, self.looks = len(names), {}, []
             waiting = list(starts)

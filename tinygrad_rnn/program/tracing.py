@@ -19,9 +19,8 @@ from tinygrad_rnn.backward import grad, sweep, topological_order
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.hooks import hooked
 from tinygrad_rnn.nn.module import Module
-from tinygrad_rnn.observer import leaves_the_graph, observer
+from tinygrad_rnn.observer import hooks_of, leaves_the_graph, observer
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt
 from tinygrad_rnn.program.graph import Graph, Node, depth_first
 from tinygrad_rnn.program.surroundings import Surroundings
@@ -40,6 +39,7 @@ class Trace:
         wrt_names, wrt: what the gradients are of, and its leaves; nothing where only results are wanted.
         returned: what the function returns, but for a loss, as `containers.flattened` has it.
         examples: the inputs that the function was run on.
+        hooked: the numbers with which those nodes were born whose gradients a hook may have changed.
     """
 
     graph: Graph
@@ -49,6 +49,7 @@ class Trace:
     wrt: tuple[Node, ...]
     returned: Any
     examples: tuple[np.ndarray, ...]
+    hooked: frozenset[int]
 
 
 class Run:
@@ -142,7 +143,8 @@ class Run:
         names = dict(zip(self.given, _names(places), strict=True))
         wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(self.wrt, 1))
         examples = tuple(x.value for x in self.given)
-        return Trace(graph, tuple(self.live), places, wrt_names, of_wrt, self.returned, examples)
+        hooked = frozenset(x.born for x in (*self.first.nodes, *self.wrt) if hooks_of(x))
+        return Trace(graph, tuple(self.live), places, wrt_names, of_wrt, self.returned, examples, hooked)
 
 
 def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()) -> Trace:
@@ -177,7 +179,7 @@ def _outputs(
 
 def _looked_at(parameters: Sequence[Tensor]) -> list[Any]:
     """What a program takes for granted of its parameters: their dtypes and their hooks."""
-    return [x for p in parameters for x in (p.value.dtype, *(p.hooks if p.born in hooked else ()))]
+    return [x for p in parameters for x in (p.value.dtype, *hooks_of(p))]
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:

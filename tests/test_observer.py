@@ -1,5 +1,3 @@
-"""Hooks on gradients."""
-
 import gc
 import weakref
 
@@ -7,7 +5,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.hooks import hooked
+from tinygrad_rnn.observer import hooked
 
 
 def net():
@@ -107,6 +105,25 @@ def test_a_figure_marks_what_has_a_hook(level):
     marked = [node.label.split()[0] for node in tg.draw.backward(loss, level=level).nodes if node.note == "hook"]
     assert marked == ["dh⁽²⁾"]
     assert not any(node.note for node in tg.draw.forward(loss, level=level).nodes)
+
+
+def test_no_equation_is_printed_for_a_gradient_that_a_hook_may_change():
+    rnn, readout, xs = net()
+
+    def loss(xs):
+        hs, _ = rnn(xs)
+        hs[2].register_hook(lambda g: 0.5 * g)
+        return tg.nn.half_squared_error(readout(hs[-1]), np.ones(1))
+
+    handle = rnn.cells[0].b.register_hook(lambda g: 0.5 * g)
+    source = tg.compile(loss, xs, wrt=rnn).source
+    comments = "".join(line for line in source.splitlines(keepends=True) if "#" in line)
+    assert "dh(2) = ᵗU dĥ" in comments and "dh(3) =" not in comments
+    assert "dU = Σ dĥ ᵗh(t−1)" in comments and "db =" not in comments
+    handle.remove()
+    assert "db = Σ dĥ" in tg.compile(loss, xs, wrt=rnn).source
+    page = tg.draw.forward(loss(xs)).page().source
+    assert "the way back is not played" in page
 
 
 def test_what_cannot_follow_a_hook_says_so():

@@ -1,0 +1,140 @@
+"""Layers without a state: `Linear`, `Embedding`, `LayerNorm`, `Dropout`; and `Sequential`, one after another."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import functions as F
+from tinygrad_rnn.checks import instance, number, positive, whole
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.interop import record_test
+from tinygrad_rnn.naming import label
+from tinygrad_rnn.nn import init
+from tinygrad_rnn.nn.module import Letters, Module, Parameter
+from tinygrad_rnn.tensor import Tensor, as_tensor
+
+
+class Linear(Module):
+    """The dense layer y = V h + c (interdb 7.2.3; IIT slides: z = V h).
+
+    Args:
+        input_size: H, the length of h.
+        output_size: K, the length of y.
+        bias: whether there is a c; the BPTT post, Module 5 and the IIT slides have none.
+        rng: a `numpy.random.Generator`, or a seed for one.
+        name: what its letters carry: with "dec", V_dec.
+
+    Attributes:
+        V: (K, H), Glorot. c: (K,), zeros, or None.
+    """
+
+    def __init__(
+        self, input_size: int, output_size: int, bias: bool = True, rng: init.Rng = None, name: str | None = None
+    ):
+        self.letters = Letters("Linear", name)
+        self.input_size = whole("Linear", "input_size", input_size, 1)
+        self.output_size = whole("Linear", "output_size", output_size, 1)
+        self.V = Parameter(init.glorot(np.random.default_rng(rng), (output_size, input_size)), name=self.letters["V"])
+        self.c = Parameter(np.zeros(output_size), name=self.letters["c"]) if bias else None
+
+    def __call__(self, h: Any) -> Tensor:
+        """y = V h + c, shape (K,) for h (H,), and (..., K) for a batch (..., H).
+
+        Raises:
+            ShapeError: h has another width.
+        """
+        y = F.linear(self.V, h)
+        return label(y if self.c is None else y + self.c, self.letters["y"])
+
+
+class Embedding(Module):
+    """A table with a learnt row for each word, x(t) = E[i(t)], which is the product ᵗE i with a one-hot vector i.
+
+    Args:
+        num_embeddings, embedding_dim: N words, and D, the length of each row.
+        rng: a `numpy.random.Generator`, or a seed for one. name: what its letter carries: with "enc", E_enc.
+
+    Attributes:
+        E: (N, D), normal with variance 1.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, rng: init.Rng = None, name: str | None = None):
+        N = whole("Embedding", "num_embeddings", num_embeddings, 1)
+        D = whole("Embedding", "embedding_dim", embedding_dim, 1)
+        self.E = Parameter(np.random.default_rng(rng).standard_normal((N, D)), name=Letters("Embedding", name)["E"])
+
+    def __call__(self, index: Any) -> Tensor:
+        """The rows of word numbers of any shape, (..., D); a program reads numbers that are its input at each call.
+
+        Raises:
+            TypeError: no whole numbers. ValueError: a number is not one from 0 to N-1.
+        """
+        return self.E[record_test("word_number", as_tensor(index), static=(len(self.E),))]
+
+
+class LayerNorm(Module):
+    """y = γ ⊙ (x - mean(x)) / √(var(x) + eps) + β, over the last axis (Ba, Kiros and Hinton 2016).
+
+    Args:
+        size: the length of x. eps: keeps the quotient finite. name: what its letters carry: with "enc", γ_enc.
+
+    Attributes:
+        gamma, beta: (size,), ones and zeros.
+    """
+
+    def __init__(self, size: int, eps: float = 1e-5, name: str | None = None):
+        ones, letters = np.ones(whole("LayerNorm", "size", size, 1)), Letters("LayerNorm", name)
+        self.eps = positive("LayerNorm", "eps", eps)
+        self.gamma, self.beta = Parameter(ones, name=letters["γ"]), Parameter(0.0 * ones, name=letters["β"])
+
+    def __call__(self, x: Any) -> Tensor:
+        """y, of the shape of x, (..., size).
+
+        Raises:
+            ShapeError: x has another width.
+        """
+        if np.shape(x)[-1:] != self.gamma.shape:
+            raise ShapeError(f"LayerNorm: x has shape {np.shape(x)}, expected (..., {self.gamma.size})")
+        away = x - F.mean(x, -1, keepdims=True)
+        return away / F.sqrt(F.mean(F.square(away), -1, keepdims=True) + self.eps) * self.gamma + self.beta
+
+
+class Dropout(Module):
+    """While it is trained, a random part p of the elements of x are 0, and the others are divided by 1 - p.
+
+    (Srivastava et al. 2014; PyTorch's scaling.) A mask is drawn anew at each call. A program cannot draw: make the
+    mask an input of the function, as `dropout(x, mask)`, and call the program with `dropout.mask(shape)`.
+
+    Args:
+        p: from 0 to 1. rng: a `numpy.random.Generator`, or a seed for one.
+    """
+
+    def __init__(self, p: float = 0.5, rng: init.Rng = None):
+        self.p = number("Dropout", "p", p, "a number from 0 to 1", 0, 1)
+        self.rng = np.random.default_rng(rng)
+
+    def mask(self, shape: tuple[int, ...]) -> np.ndarray:
+        """A mask, of zeros and 1 / (1 - p)."""
+        return (self.rng.random(shape) >= self.p) / (1.0 - self.p or 1.0)
+
+    def __call__(self, x: Any, mask: Any = None) -> Tensor:
+        """x times a mask, one of this shape if none is given; x itself after `eval()`."""
+        x = as_tensor(x)
+        if not self.training:
+            return x
+        return x * as_tensor(self.mask(x.shape) if mask is None else mask).astype(x.dtype)
+
+
+class Sequential(Module):
+    """Modules, or functions, each of which takes what the one before makes: Sequential(Linear(2, 3), tg.tanh)."""
+
+    def __init__(self, *modules: Callable[[Any], Any]):
+        for i, module in enumerate(modules):  # attributes that are called as in PyTorch, so that paths are too
+            setattr(self, str(i), instance("Sequential(*modules)", module, Callable, "a module or a function"))
+
+    def __call__(self, x: Any) -> Any:
+        """What the last one makes."""
+        for module in [module for name, module in vars(self).items() if name.isdigit()]:
+            x = module(x)
+        return x
