@@ -1,12 +1,12 @@
 """A graph as one function of NumPy calls, whose arrays are made once.
 
 - `flat(graph)` calls the primitives' own forward functions, one after the other: bit for bit what the engine computes.
-- `buffered(graph)` writes every value into an array that is there already, bound to the function as a default argument.
+- `buffered(graphs)` writes every value into an array that is there already, bound to the function as a default value.
   An array whose value is not needed any more takes another one; the values that a stack holds are written in their
   places in it from the start; parts, transposes and other views are made once too. What is left is calls, each with the
-  array for its result.
-- `looped(graphs)` does so with loops over the time steps, of graphs of the same function for a few lengths. It gives a
-  `Kernels`, which makes the function for any length.
+  array for its result; of graphs of one function for a few lengths, with loops over the time steps.
+
+Both give `Kernels`, which make the function of as many steps as are wanted.
 """
 
 import math
@@ -22,7 +22,7 @@ import numpy as np
 from tinygrad_rnn.primitives import axes_of
 from tinygrad_rnn.program.expressions import Expression, Printer, Ref, read
 from tinygrad_rnn.program.graph import Graph, Node
-from tinygrad_rnn.program.rolling import Item, Pattern, Segment, at_turns, filled, once, rolled, split
+from tinygrad_rnn.program.rolling import Item, Segment, at_turns, filled, once, rolled, split
 
 _MOST_MADE = 16  # functions for different lengths
 _BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
@@ -69,6 +69,7 @@ class _Lines:
         self.functions: dict[str, Callable] = {}
         self.operands = {x: [f"x{i}"] for i, x in enumerate(graph.inputs, 1)}
         self.operands |= {x: [f"p{i}"] for i, x in enumerate(graph.parameters, 1)}
+        self.arguments = ", ".join([name for (name,) in self.operands.values()])
         self.looks: dict[Node, Expression] = {}
         self.where: dict[Node, tuple[int, int]] = {}
         self.arrays = 0
@@ -154,7 +155,7 @@ class _Lines:
             is_over = _is_ufunc(node) and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
             self.line(self._calls(node, self.operand(node)), made, is_over=is_over)
 
-    def _calls(self, node: Node, out: Sequence[Any]) -> list[Any]:
+    def _calls(self, node: Node, out: list[Any]) -> list[Any]:
         """The lines that compute a node, given the array for the result."""
         primitive, static, inputs = node.primitive, node.static, node.inputs
         if primitive.products:
@@ -174,19 +175,20 @@ class _Lines:
             return self.call(primitive.into, out, *arguments, name=primitive.name)
         return self.call(np.copyto, out, self.call(primitive.forward, *arguments, name=primitive.name))
 
-    def _by_element(self, node: Node, out: Sequence[Any], operands: list[Sequence[Any]]) -> list[Any]:
+    def _by_element(self, node: Node, out: list[Any], operands: list[list[Any]]) -> list[Any]:
         """A call of a ufunc.
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
-        function, copies = node.primitive.forward, []
+        function = node.primitive.forward
+        copies: list[Any] = []
         for i, x in enumerate(node.inputs):
             if _is_repeated(x, node) and x.dtype == node.dtype and not copies:
                 copies = [*self.call(np.copyto, out, operands[i]), "\n"]
                 operands[i] = out
         return [*copies, *self.call(function, *operands, ["out=", *out] if function in _BY_KEYWORD else out)]
 
-    def _product(self, node: Node, out: Sequence[Any]) -> list[Any]:
+    def _product(self, node: Node, out: list[Any]) -> list[Any]:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
         product = read(node, self.looks)
         a, b = product.arguments
@@ -197,7 +199,7 @@ class _Lines:
         return self.call(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b), out)
 
 
-def flat(graph: Graph) -> Kernel:
+def flat(graph: Graph) -> "Kernels":
     """One line for each node, in the order of the graph; results are copies."""
     lines = _Lines(graph)
     for node in graph.nodes:
@@ -207,41 +209,29 @@ def flat(graph: Graph) -> Kernel:
         lines.line([*lines.operands[node], " = ", *call])
     for x in graph.outputs:
         lines.line(["results.append(", *lines.call(np.array, lines.operand(x)), ")"])
-    return Kernels(once(lines.items), graph, lines.functions).kernel()
+    return Kernels([lines])
 
 
-def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
+def buffered(graphs: Sequence[Graph], kept: Container[int] = ()) -> "Kernels":
     """A line for each node that is no view, into arrays that are reused.
 
     Args:
+        graphs: one; or those of a function for `LENGTHS`, which give a function with loops for every length.
         kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
-    """
-    lines = _buffered(graph, kept)
-    return Kernels(once(lines.items), graph, lines.functions).kernel()
-
-
-def looped(graphs: Sequence[Graph], kept: Container[int] = ()) -> "Kernels":
-    """What `buffered` gives for graphs of `LENGTHS`, with loops, for every length.
 
     Raises:
-        ValueError: they have no pattern.
+        ValueError: several graphs are not alike.
     """
-    found = [_buffered(graph, kept) for graph in graphs]
-    pattern = rolled([lines.items for lines in found])
-    if any(lines.functions != found[0].functions for lines in found):
-        raise ValueError("functions that are not alike")
-    return Kernels(pattern, graphs[0], found[0].functions)
-
-
-def _buffered(graph: Graph, kept: Container[int]) -> _Lines:
-    lines = _Lines(graph)
-    lines.place(graph)
-    for node in graph.nodes:
-        lines.add(node)
-    for i, x in enumerate(graph.outputs):
-        is_own = i in kept and _looked_at(lines.looks.get(x, Expression(node=x))).primitive is not None
-        lines.line(["results.append(", *lines.operand(x), ")" if is_own else ".copy())"])
-    return lines
+    found = []
+    for graph in graphs:
+        found.append(lines := _Lines(graph))
+        lines.place(graph)
+        for node in graph.nodes:
+            lines.add(node)
+        for i, x in enumerate(graph.outputs):
+            is_own = i in kept and _looked_at(lines.looks.get(x, Expression(node=x))).primitive is not None
+            lines.line(["results.append(", *lines.operand(x), ")" if is_own else ".copy())"])
+    return Kernels(found)
 
 
 def _bound(thing: Any) -> list[Any]:
@@ -253,14 +243,15 @@ def _bound(thing: Any) -> list[Any]:
 class Kernels:
     """A pattern of lines; `kernel(n)` is the function of n steps, and all of them work in one memory."""
 
-    def __init__(self, pattern: Pattern, graph: Graph, functions: dict[str, Callable]):
-        self.pattern, self.functions = pattern, functions
-        leaves = [("x", graph.inputs), ("p", graph.parameters)]
-        self.arguments = ", ".join([f"{letter}{i}" for letter, some in leaves for i, _ in enumerate(some, 1)])
+    def __init__(self, lines: Sequence[_Lines]):
+        self.pattern = once(lines[0].items) if len(lines) == 1 else rolled([x.items for x in lines])
+        self.arguments, self.functions = lines[0].arguments, lines[0].functions
+        if any(x.functions != self.functions for x in lines):
+            raise ValueError("functions that are not alike")
         self.memory = np.empty(0, np.uint8)
         self.made: dict[int, Kernel] = {}
         self.uses: Counter[tuple] = Counter()  # of views of arguments, in loops twice
-        for segment in pattern.segments:
+        for segment in self.pattern.segments:
             for (parts, *_), numbers in segment.items:
                 for kind, a, b in [part for part in parts if type(part[0]) is _Taken]:
                     self.uses[kind, numbers[a:b].tobytes()] += 1 if segment.fewer is None else 2
@@ -380,7 +371,7 @@ class _Text:
         return np.ndarray(form[: kind.ndim], kind.dtype, self.kernels.memory, offset, form[kind.ndim :])
 
 
-def _placed(graph: Graph, excluded: Container[Node]) -> tuple[list, dict[Node, tuple], dict[Node, tuple]]:
+def _placed(graph: Graph, excluded: Container[Node]) -> tuple[Any, ...]:
     """The arrays of which stacks are parts, by a value and how many are like it; and of the values that these hold, and
     of the stacks, the number of the array and the offset in it.
 

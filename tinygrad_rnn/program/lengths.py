@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.program.containers import rebuilt
 from tinygrad_rnn.program.graph import Graph
-from tinygrad_rnn.program.kernel import looped
+from tinygrad_rnn.program.kernel import buffered
 from tinygrad_rnn.program.rolling import LENGTHS, Fixed, Item, rolled, split
 from tinygrad_rnn.program.tracing import Run
 from tinygrad_rnn.tensor import Tensor
@@ -60,7 +60,7 @@ class Lengths:
         if len(further[-1]) > len(self.varying):
             raise ValueError("a constant of each step")
         graphs = [optimized(short.graph(some)[0]) for short, some in zip(runs, further, strict=True)]
-        self.kernels = looped(graphs, kept)
+        self.kernels = buffered(graphs, kept)
 
     def _short(self, run: Run, n: int, of: Sequence[Any]) -> Run:
         """A run on inputs that are cut."""

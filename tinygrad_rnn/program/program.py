@@ -242,7 +242,7 @@ class Program(Generic[Result]):
                 self._trace = complete
             graph = self._optimized(complete.graph, tell)
             tell(f"the kernel of {len(graph.nodes)} nodes")
-            kernel = buffered(graph, self._kept) if self._optimize else flat(graph)
+            kernel = (buffered([graph], self._kept) if self._optimize else flat(graph)).kernel()
             tell("")
             made = _Traced(key, run.returned, 0, complete.parameters, surroundings, casts, kernel)
         self._traced = self._remembered(made)

@@ -44,8 +44,10 @@ def split(value: Any, numbers: list[int]) -> Any:
 
 def filled(kind: Any, numbers: Iterator[int]) -> Any:
     """The value that was split."""
-    if kind is int or isinstance(kind, Fixed):
-        return next(numbers) if kind is int else kind.thing
+    if isinstance(kind, Fixed):
+        return kind.thing
+    if kind is int:
+        return next(numbers)
     parts = [filled(x, numbers) for x in kind[1:]]
     return kind[0](parts) if kind[0] in (tuple, list) else kind[0](*parts)
 

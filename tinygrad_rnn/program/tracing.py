@@ -125,7 +125,7 @@ class Run:
             with temporarily(observer, self.first), np.errstate(all="ignore"):
                 outputs[1:1] = grad(outputs[0], self.wrt, create_graph=True)
         nodes, live = topological_order(*outputs, *self.first.nodes), dict.fromkeys([*self.live, *further])
-        varying, new = {*self.given, *live}, {}
+        varying, new = {*self.given, *live}, dict[Tensor, Node]()
         varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
         for x in dict.fromkeys([*self.given, *live, *nodes]):
             value = x.value.copy() if x.primitive is None and x not in varying else None
