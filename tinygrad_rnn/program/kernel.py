@@ -24,7 +24,7 @@ from tinygrad_rnn.program.expressions import Expression, Printer, Ref, read
 from tinygrad_rnn.program.graph import Graph, Node
 from tinygrad_rnn.program.rolling import Item, Segment, at_turns, filled, once, rolled, split
 
-_MOST_MADE = 16  # functions for different lengths
+_MOST_STEPS = 20_000  # for which there are views, in the functions of different lengths that are kept
 _BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
 
 
@@ -241,7 +241,11 @@ def _bound(thing: Any) -> list[Any]:
 
 
 class Kernels:
-    """A pattern of lines; `kernel(n)` is the function of n steps, and all of them work in one memory."""
+    """A pattern of lines; `kernel(n)` is the function of n steps, and all of them work in one memory.
+
+    Attributes:
+        made: those that were wanted last. uses: how often a line needs a view of an argument, in a loop twice.
+    """
 
     def __init__(self, lines: Sequence[_Lines]):
         self.pattern = once(lines[0].items) if len(lines) == 1 else rolled([x.items for x in lines])
@@ -250,7 +254,7 @@ class Kernels:
             raise ValueError("functions that are not alike")
         self.memory = np.empty(0, np.uint8)
         self.made: dict[int, Kernel] = {}
-        self.uses: Counter[tuple] = Counter()  # of views of arguments, in loops twice
+        self.uses: Counter[tuple] = Counter()
         for segment in self.pattern.segments:
             for (parts, *_), numbers in segment.items:
                 for kind, a, b in [part for part in parts if type(part[0]) is _Taken]:
@@ -258,13 +262,16 @@ class Kernels:
 
     def kernel(self, n: int = 0) -> Kernel:
         """The function of n steps."""
-        if n not in self.made:
+        kernel = self.made.pop(n, None)
+        if kernel is None:
             offsets, size = self._offsets(n)
-            if size > len(self.memory) or len(self.made) == _MOST_MADE:
-                self.made.clear()
-                self.memory = np.empty(max(size, len(self.memory)), np.uint8)
-            self.made[n] = _Text(self, n, offsets).kernel()
-        return self.made[n]
+            if size > len(self.memory):  # with room for more, so that the functions of many lengths have one
+                self.memory = np.empty(max(size, len(self.memory) * 3 // 2), np.uint8)
+            while self.made and sum(self.made) + n > _MOST_STEPS:
+                del self.made[next(iter(self.made))]
+            kernel = _Text(self, n, offsets).kernel()
+        self.made[n] = kernel
+        return kernel
 
     def _offsets(self, n: int) -> tuple[list[int], int]:
         """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
@@ -281,17 +288,19 @@ class Kernels:
         makers = np.flatnonzero(sizes >= 0)
         last, ends = makers.copy(), defaultdict(list)
         np.maximum.at(last, *map(np.concatenate, zip(*uses, strict=True)))
-        for array, line in enumerate(last.tolist()):
-            ends[line].append(array)
+        for array, (line, size) in enumerate(zip(last.tolist(), sizes[makers].tolist(), strict=True)):
+            ends[line].append((array, size))
         offsets: list[int] = []
         free, top = defaultdict(list), 0
-        for line, size in enumerate(sizes.tolist()):
-            for is_before in (True, False):
-                for array in ends[line] if over[line] == is_before else ():
-                    free[sizes[makers[array]]].append(offsets[array])
-                if is_before and size >= 0:
-                    offsets.append(free[size].pop() if free[size] else top)
-                    top += -size // 64 * -64 if offsets[-1] == top else 0
+        for line, (size, is_over) in enumerate(zip(sizes.tolist(), over.tolist(), strict=True)):
+            dead = ends.get(line, ())
+            for array, count in dead if is_over else ():
+                free[count].append(offsets[array])
+            if size >= 0:
+                offsets.append(free[size].pop() if free[size] else top)
+                top += -size // 64 * -64 if offsets[-1] == top else 0
+            for array, count in () if is_over else dead:
+                free[count].append(offsets[array])
         return offsets, top
 
 

@@ -188,7 +188,8 @@ class Program(Generic[Result]):
     @property
     def kernel(self) -> str:
         """The function that runs: one call of NumPy a line, each with the array for its result; time may be a loop."""
-        return self._first.kernel.text
+        with self._lock:
+            return self._first.kernel.text
 
     def code(self, rolled: bool = False, level: str = "named") -> str:
         """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
