@@ -231,7 +231,7 @@ def test_draw_frames_for_slides(capsys, tmp_path):
     (tmp_path / "file").write_text("mine")
     for options, message in {
         ("--frames", tmp_path / "file"): "a folder is needed, and this is a file",
-        ("--frames", tmp_path / "new", "--format", "gif"): "invalid choice: 'gif'",
+        ("--frames", tmp_path / "new", "--format", "gif"): "frames(format='gif'): not one of 'svg', 'pdf', 'png'",
         ("--frames", tmp_path / "new", "--rolled"): "with every step (not rolled)",
         ("--frames", tmp_path / "new", "--color-by", "value"): "leave out --color-by",
         ("--frames", tmp_path / "new", "-o", tmp_path / "x.svg"): "not allowed with argument",
@@ -249,8 +249,12 @@ def test_draw_frames_for_slides(capsys, tmp_path):
         (["--rolled", "--highlight", "1"], 2, "a rolled graph shows one step, which stands for all"),
         (["--highlight", "9"], 2, "U of shape (3, 3) has no term at step 9, only at 1, 2, 3, 4"),
         (["--highlight", "5", "--parameter", "V"], 2, "V of shape (1, 3) has no term at step 5"),
-        (["--highlight", "2", "--parameter", "U_i"], 2, "the net has no U_i; it has W, U, b, V, c"),
-        (["--view", "terms", "--cell", "gru", "--parameter", "U"], 2, "no U; it has W_r, U_r, b_r, W_z, U_z, b_z, W_n"),
+        (
+            ["--highlight", "2", "--parameter", "U_i"],
+            2,
+            "parameter='U_i': not one of 'W', 'U', 'b', 'V', 'c'",
+        ),
+        (["--view", "terms", "--cell", "gru", "--parameter", "U"], 2, "'U': not one of 'W_r', 'U_r', 'b_r', 'W_z'"),
         (["--parameter", "W"], 2, "--parameter is for --view terms and --highlight"),
         (["--view", "between", "--steps", "1"], 2, "--steps 2 or more is needed"),
         (["--view", "between", "--highlight", "4"], 2, "not for --view between"),
@@ -265,7 +269,7 @@ def test_draw_frames_for_slides(capsys, tmp_path):
         (["--dpi", "9999", "-o", "figure.png"], 2, "from 1 to 2400 dots per inch"),
         (["--dpi", "96"], 2, "only a .png or .gif has dots, not .svg"),
         (["--outlines", "-o", "figure.png"], 2, "outlines=True: of the letters of an .svg, not of .png"),
-        (["--format", "pdf"], 2, "--format is that of --frames"),
+        (["--format", "pdf"], 2, "--format is of --frames and of -o -"),
         (["--values", "--shapes", "-o", "x.gif"], 2, "nor a single term: leave out --values, --shapes"),
         (["--rolled", "-o", "x.gif"], 2, "with every step (not rolled)"),
         (["-o", "missing/figure.svg"], 1, "cannot write missing/figure.svg: No such file or directory"),
@@ -333,14 +337,19 @@ def test_demo_waits_for_the_end_of_a_run_in_its_folder_and_needs_a_name(capsys, 
         for command in (["demo"], ["flow", "--steps", 2]):
             status, _, err = run(capsys, *command, "--out", "out")
             assert status == 2 and "another run is going on in out" in err
-    assert run(capsys, "demo", "--out", "")[2] == "tinygrad-rnn demo: out='': the name of a folder is needed\n"
+    assert (
+        run(capsys, "demo", "--out", "")[2]
+        == "tinygrad-rnn demo: out='': the name of a folder is needed (see tinygrad-rnn demo --help)\n"
+    )
     assert os.listdir(tmp_path) == ["out"] and not os.listdir(tmp_path / "out")
 
 
 def test_a_figure_does_not_take_the_place_of_the_data(capsys, tmp_path):
     (tmp_path / "a.json").write_text("v\n" + "\n".join("1234321"))
     status, _, err = run(capsys, "draw", "--data", tmp_path / "a.json", "-o", tmp_path / "a.json")
-    assert status == 2 and err.endswith("a.json is the data, and would be replaced: give another file\n")
+    assert status == 2 and err.endswith(
+        "a.json is the data, and would be replaced: give another file (see tinygrad-rnn draw --help)\n"
+    )
     assert (tmp_path / "a.json").read_text().startswith("v\n1\n2")
 
 
@@ -445,6 +454,9 @@ def test_without_arguments_there_is_the_help(capsys):
     "arguments, meant",
     [
         (["trian"], "train"),
+        (["drwa"], "draw"),
+        (["draw", "--veiw", "backward", "-o", "a.svg"], "--view"),
+        (["draw", "-o", "a.svg", "--view", "Backward"], "backward"),
         (["train", "--hiden", 3], "--hidden"),
         (["draw", "-o", "a.svg", "--view", "forwrd"], "forward"),
         (["flow", "--forget-bais", 1], "--forget-bias"),
@@ -455,18 +467,49 @@ def test_what_is_misspelt_is_told_as_it_may_be_meant(capsys, arguments, meant):
     assert (status, out) == (2, "") and f"; did you mean {meant}? (see tinygrad-rnn " in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [["draw", "-o", "a.svg"], ["train"], ["flow"]])
+def test_a_value_that_is_misspelt_is_told_as_it_may_be_meant(capsys, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *command, "--cell", "LSTM")
+    assert (status, out) == (2, "") and "'LSTM'" in err and "did you mean lstm?" in err and err.count("\n") == 1
+
+
 def test_what_is_refused_is_not_what_may_be_meant(capsys):
     status, _, err = run(capsys, "draw", "--frames", "folder", "--format", "gif")
-    assert status == 2 and "invalid choice: 'gif'" in err and "did you mean" not in err
+    assert status == 2 and "not one of 'svg', 'pdf', 'png'" in err and "did you mean" not in err
 
 
-def test_a_pipe_that_nobody_reads_is_no_error():
+@pytest.mark.parametrize("command", [["--help"], ["draw", "--help"], ["check"], ["draw", "-o", "-"]])
+def test_a_pipe_that_nobody_reads_is_no_error(command):
     ours, theirs = os.pipe()
     os.close(ours)
-    command = [sys.executable, "-m", "tinygrad_rnn", "check"]
+    command = [sys.executable, "-m", "tinygrad_rnn", *command]
     done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True)
     os.close(theirs)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stderr == "" and (done.returncode == 1 or "--help" in command)  # of which argparse says nothing
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+@pytest.mark.parametrize(
+    "options, first", [([], b"<?xml"), (["--format", "png"], b"\x89PNG"), (["--format", "dot"], b"di")]
+)
+def test_draw_to_standard_output(capfdbinary, options, first, quiet):
+    status = cli.main(["draw", "--steps", "1", "-o", "-", *options, *quiet])
+    out, err = capfdbinary.readouterr()
+    assert (status, err) == (0, b"") and out.startswith(first) and b"wrote" not in out
+
+
+def test_quiet_commands_print_errors_alone(capsys, tmp_path):
+    assert run(capsys, "demo", "--quiet", "--out", tmp_path / "out") == (0, "", "")
+    assert "forward.svg" in os.listdir(tmp_path / "out")
+    status, out, err = run(capsys, "demo", "-q", "--steps", 0)
+    assert (status, out) == (2, "") and err.startswith("tinygrad-rnn demo: steps=0: a whole number from 1 to")
+
+
+def test_a_shell_can_complete_commands_and_options(capsys):
+    pytest.importorskip("shtab")
+    status, out, err = run(capsys, "--completion", "bash")
+    assert (status, err) == (0, "") and "draw" in out and "--highlight" in out and "backward" in out
 
 
 def test_version(capsys):
@@ -476,10 +519,10 @@ def test_version(capsys):
 def test_help_of_draw_names_every_option_in_its_group(capsys):
     out = run(capsys, "draw", "--help")[1]
     _, net, figure = re.split(r"^(?:net|figure):$", out, flags=re.MULTILINE)
-    assert re.findall(r"^  (?:-o OUT, )?(--[\w-]+)", net, re.MULTILINE) == [
+    assert re.findall(r"^  (?:-o(?: OUT)?, )?(--[\w-]+)", net, re.MULTILINE) == [
         "--data", "--column", "--steps", "--hidden", "--seed", "--cell", "--nonlinearity", "--layers", "--many-to-many",
     ]  # fmt: skip
-    assert re.findall(r"^  (?:-o OUT, )?(--[\w-]+)", figure, re.MULTILINE) == [
+    assert re.findall(r"^  (?:-o(?: OUT)?, )?(--[\w-]+)", figure, re.MULTILINE) == [
         "--view", "--level", "--notation", "--max-steps", "--rolled", "--values", "--shapes",
         "--no-parameters", "--fit", "--color-by", "--font-size", "--highlight", "--parameter", "--out", "--frames",
         "--format", "--dpi", "--outlines",

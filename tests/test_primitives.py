@@ -11,6 +11,7 @@ from tinygrad_rnn.primitives import TABLE, kept_shape
 from tinygrad_rnn.tensor import Tensor, record
 
 ALL = sorted(TABLE)
+NUMPY_1 = np.lib.NumpyVersion(np.__version__) < "2.0.0"
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -73,6 +74,8 @@ def test_a_row_of_the_table(name, dtype, layout):
     primitive, rounding = TABLE[name], 32 * np.finfo(dtype).eps
     for inputs, static in samples(primitive):
         arrays = [x.astype(dtype) for x in inputs]
+        if NUMPY_1 and dtype is np.float32 and not any(x.ndim for x in arrays):
+            continue  # beside a Python number, NumPy 1 makes float64 of a float32 without axes
         expected = (BY_NUMPY[name] if name in BY_NUMPY else getattr(np, name))(*arrays, *static)
         g = np.random.default_rng(1).standard_normal(expected.shape)
         found = []

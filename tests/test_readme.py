@@ -24,13 +24,28 @@ def test_the_example_prints_what_stands_below_it(tmp_path):
     assert (tmp_path / "backward.svg").stat().st_size > 0
 
 
-def test_the_cell_of_ones_own_runs():
-    (code,) = re.findall(r"```python\n(import numpy[^`]*nn\.Cell.*?)```", README, re.DOTALL)
+def test_a_cell_of_ones_own_becomes_a_slide_and_a_page(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(import numpy[^`]*class MinimalGatedUnit.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert (tmp_path / "slide.pdf").read_bytes().startswith(b"%PDF")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "W_f" in page and len(list(tmp_path.glob("slides/*.pdf"))) > 10
+
+
+def test_a_primitive_and_a_cell_take_no_more_than_shown():
+    (code,) = re.findall(r"```python\n(import numpy[^`]*class CoupledCell.*?)```", README, re.DOTALL)
     found = {}
     exec(code, found)
     assert [h.shape for h in found["hs"]] == [(5, 6)] * 4
     labels = {node.label for node in tg.draw.forward(found["hs"][-1].sum()).nodes}
     assert any("W_f,forth" in label for label in labels) and any("h_back" in label for label in labels)
+
+
+def test_its_links_lead_somewhere():
+    for page in (ROOT / "README.md", ROOT / "examples" / "README.md"):
+        links = re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]+)?\)", page.read_text(encoding="utf-8"))
+        assert len(links) > 10 and [link for link in links if not (page.parent / link).exists()] == []
 
 
 def texts(path):
@@ -58,6 +73,20 @@ def test_pytorch_prints_a_backward_pass_as_code():
     code = tracing.make_fx(torch.func.grad(loss))(U, h).code
     assert "tanh_backward" in code and "`make_fx(...).code`, a primitive a line, without names or steps" in README
     assert not re.search(r"\bdU\b|step", code)
+
+
+def test_what_other_tools_print_can_be_looked_up():
+    done = subprocess.run([sys.executable, ROOT / "examples" / "peers.py"], capture_output=True, text=True)
+    told = set(re.findall(r"^== (\w+)", done.stdout, re.MULTILINE))
+    assert done.returncode == 0 and told >= {
+        "torchviz",
+        "torchlens",
+        "torchview",
+        "torchvista",
+        "jax",
+        "mygrad",
+        "keras",
+    }
 
 
 def test_the_gallery_is_as_its_script_draws_it(tmp_path):

@@ -1,4 +1,5 @@
 import copy
+import inspect
 import math
 import pickle
 import sys
@@ -111,7 +112,10 @@ def test_an_interrupt_leaves_recording_and_steps_as_they_were():
         events = iter(range(after))
 
         def profile(frame, event, argument):
-            if event in ("call", "c_return") and next(events, None) is None:
+            # What is raised where a generator goes on, Python 3.10 raises outside of it; but not so Ctrl-C
+            goes_on = sys.version_info < (3, 11) and frame.f_code.co_flags & inspect.CO_GENERATOR and frame.f_lasti >= 0
+            elsewhere = frame.f_code.co_filename.startswith("<frozen") or (event == "call" and goes_on)
+            if event in ("call", "c_return") and not elsewhere and next(events, None) is None:
                 sys.setprofile(None)
                 raise KeyboardInterrupt
 

@@ -1,4 +1,24 @@
-"""tinygrad_rnn: reverse-mode automatic differentiation that shows how a recurrent net is unrolled through time."""
+"""tinygrad_rnn: reverse-mode automatic differentiation that shows how a recurrent net is unrolled through time.
+
+    import numpy as np, tinygrad_rnn as tg
+
+    rnn, readout = tg.nn.RNN(2, 3), tg.nn.Linear(3, 1)
+    hs, state = rnn(np.ones((4, 2)))                          # four steps of two numbers: a list of states
+    loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    loss.backward()                                           # rnn.cells[0].U.grad is an array
+    tg.draw.backward(loss).save("backward.svg")
+
+What is where:
+
+    Tensor, grad, no_grad, label      the engine; tanh, sum, stack, ... have NumPy's names and keywords
+    check_gradients, detect_anomaly   gradients against central differences; where the first NaN arose
+    primitive                         an operation of your own
+    nn, optim, save, load             cells, nets, losses, initial values; optimizers; files; to_torch, from_torch
+    bptt                              the texts' equations by hand; terms by time step, Jacobians, truncation
+    draw                              graphs as figures, and the page that plays them
+    compile, program                  a function as plain NumPy, to run or to read
+    experiments                       training, gradient flow, sweeps, as the command line has them
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,30 +38,36 @@ globals().pop("tensor")  # the module, which is imported by its name: tg.tensor(
 
 __all__ = [
     "AnomalyError", "DrawingError", "GradientError", "ShapeError", "Tensor", "bptt", "check_gradients", "compile",
-    "detect_anomaly", "draw", "experiments", "from_torch", "grad", "label", "load", "nn", "no_grad", "optim",
+    "detect_anomaly", "draw", "experiments", "from_torch", "grad", "label", "load", "nn", "no_grad", "optim", "program",
     "save", "to_torch", *_functions,
 ]  # fmt: skip
 
 
-_LATER = dict.fromkeys(["check_gradients", "detect_anomaly"], "tinygrad_rnn.checking")
-_LATER |= {"compile": "tinygrad_rnn.program"}
-_LATER |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "tinygrad_rnn.nn")
-
 if TYPE_CHECKING:
-    from tinygrad_rnn import bptt, draw, experiments, nn, optim
+    from tinygrad_rnn import bptt, draw, experiments, nn, optim, program
     from tinygrad_rnn.checking import check_gradients, detect_anomaly
     from tinygrad_rnn.nn import from_torch, load, save, to_torch
     from tinygrad_rnn.program import compile
 else:
+    _later = dict.fromkeys(["check_gradients", "detect_anomaly"], "tinygrad_rnn.checking")
+    _later |= dict.fromkeys(["from_torch", "load", "save", "to_torch"], "tinygrad_rnn.nn")
+    _later["compile"] = "tinygrad_rnn.program"
+    _names = globals().pop("__all__")
+    Tensor._repr_html_ = lambda x: import_module("tinygrad_rnn.draw.heatmap").in_notebook(x)  # in a notebook
 
     def __getattr__(name: str) -> Any:
-        """Import a module that a first gradient does not need at its first use, so that nobody waits for it."""
-        if name in ("bptt", "draw", "experiments", "nn", "optim"):
+        """Import what a first gradient does not need at its first use, so that nobody waits for it.
+
+        Who asks for `__all__`, as `import *` and tools that list a module do, finds all of it imported.
+        """
+        if name == "__all__":
+            return [name for name in _names if name in globals() or __getattr__(name)]
+        if name in _later:
+            found = globals()[name] = getattr(import_module(_later[name]), name)
+            return found
+        if name in _names:
             return import_module(f"tinygrad_rnn.{name}")
-        if name in _LATER:
-            return getattr(import_module(_LATER[name]), name)
         missing(__name__, name)
 
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        return sorted(_names)

@@ -155,9 +155,9 @@ def grad(
 
     An input that the output does not depend on has the gradient zero.
 
-    >>> x = Tensor(3.0, requires_grad=True)
-    >>> (dx,) = grad(x**3, x, create_graph=True)
-    >>> (ddx,) = grad(dx, x)
+    >>> x = tg.Tensor(3.0, requires_grad=True)
+    >>> (dx,) = tg.grad(x**3, x, create_graph=True)
+    >>> (ddx,) = tg.grad(dx, x)
     >>> dx.item(), ddx.item()
     (27.0, 18.0)
 
@@ -195,7 +195,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
     To all of them, or to none if something is wrong; only Ctrl-C can come while they are added. This is the method
     `Tensor.backward`.
 
-    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()
     >>> x.grad
     array([2., 4.])

@@ -29,7 +29,7 @@ def check_gradients(
 ) -> float:
     """Compare the gradients of a scalar function with central differences (f(x + s) - f(x - s)) / 2s.
 
-    >>> check_gradients(lambda x, y: F.sum(x * y), [1.0, 2.0], [3.0, 4.0]) < 1e-9
+    >>> tg.check_gradients(lambda x, y: tg.sum(x * y), [1.0, 2.0], [3.0, 4.0]) < 1e-9
     True
 
     Args:
@@ -123,7 +123,7 @@ def _directional_derivative(f: Callable[..., Tensor], arrays: list[np.ndarray]) 
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """A context in which the first NaN or infinity raises, in a forward pass or in a backward pass.
+    """A context manager in which the first NaN or infinity, in a forward or a backward pass, raises an AnomalyError.
 
     An exploding gradient "will show up as NaN" (IIT slides); here it says so itself: the primitive, the node, the time
     step, the shapes and ranges of what went in, and the line of your code that made the node.
@@ -132,6 +132,14 @@ def detect_anomaly() -> Iterator[None]:
 
     Raises:
         AnomalyError: a value, or a cotangent, is not finite.
+
+    >>> with tg.detect_anomaly():
+    ...     try:
+    ...         tg.log(tg.Tensor(0.0, requires_grad=True, name="x"))
+    ...     except tg.AnomalyError as error:
+    ...         print(str(error)[:60])
+    ...
+    log of shape () (1 of 1 -inf) was made by log from x of shap
     """
     with temporarily(observer, observer.get() or _AnomalyDetector()), np.errstate(all="ignore"):
         yield  # what NumPy would warn of is an error
@@ -202,29 +210,22 @@ def _line(file: str, number: int) -> str:
 # how many inputs they have, with every way in which shapes can broadcast; of reductions; in SAMPLES of each other row.
 _BY_ELEMENT = {
     1: [[()], [(0,)], [(3, 4)]],
-    2: [
-        [(), ()], [(3,), ()], [(), (3,)], [(3, 4), (4,)], [(4,), (3, 4)], [(3, 1), (1, 4)], [(1,), (3,)],
-        [(2, 1, 3), (4, 1)], [(0, 3), (3,)], [(1, 2), (0, 1)],
-    ],
+    2: [[(), ()], [(3,), ()], [(), (3,)], [(3, 4), (4,)], [(4,), (3, 4)], [(3, 1), (1, 4)], [(1,), (3,)],
+        [(2, 1, 3), (4, 1)], [(0, 3), (3,)], [(1, 2), (0, 1)]],
     3: [[(3,), (3,), (3,)], [(2, 3), (3,), ()], [(), (2, 1), (3,)]],
 }  # fmt: skip
 _REDUCTION = [([(3, 4)], static) for static in [(None, False), (0, False), (-1, True), ((0, 1), True)]]
-_INDICES = [
-    1, (slice(None), slice(1, None, 2)), (Ellipsis, None, 0), np.array([2, 0, 2]), (np.array([0, 1]), np.array([3, 3])),
-]  # fmt: skip
+_INDICES = [1, (slice(None), slice(1, None, 2)), (Ellipsis, None, 0), np.array([2, 0, 2]),
+            (np.array([0, 1]), np.array([3, 3]))]  # fmt: skip
 SAMPLES: dict[str, list[Any]] = {
     "where": [([(3, 4), (4,), np.eye(3, 4) > 0], ())],
-    "matmul": [(shapes, ()) for shapes in [
-        [(3,), (3,)], [(2, 3), (3,)], [(3,), (3, 2)], [(2, 3), (3, 4)], [(3,), (2, 3, 4)], [(2, 4, 3), (3,)],
-        [(2, 1, 4, 3), (5, 3, 2)],
-    ]],
+    "matmul": [(shapes, ()) for shapes in [[(3,), (3,)], [(2, 3), (3,)], [(3,), (3, 2)], [(2, 3), (3, 4)],
+               [(3,), (2, 3, 4)], [(2, 4, 3), (3,)], [(2, 1, 4, 3), (5, 3, 2)]]],
     "linear": [([(4, 3), (3,)], ()), ([(4, 3), (2, 3)], ()), ([(4, 3), (5, 2, 3)], ())],
     "affine": [([(4, 3), (3,), (4, 4), (4,), (4,)], ()), ([(4, 3), (2, 3), (4, 5), (2, 5), (4,)], ())],
     "outer": [([(4,), (3,)], ()), ([(2, 4), (2, 3)], ()), ([(5, 2, 4), (5, 2, 3)], ())],
-    "einsum": [
-        ([(3, 4), (4, 2)], ("ij,jk->ik",)), ([(3, 4)], ("ij->j",)), ([(2, 3), (4, 3), (2, 5)], ("bi,hi,bk->h",)),
-        ([(1, 3), (2, 3)], ("ij,ij->ij",)),
-    ],
+    "einsum": [([(3, 4), (4, 2)], ("ij,jk->ik",)), ([(3, 4)], ("ij->j",)), ([(1, 3), (2, 3)], ("ij,ij->ij",)),
+               ([(2, 3), (4, 3), (2, 5)], ("bi,hi,bk->h",))],
     **{name: [([(3,)], (-1,)), ([(3, 4)], (0,)), ([(3, 4)], (-1,))] for name in ("softmax", "log_softmax", "cumsum")},
     "cross_entropy": [([(3,), (3,)], ()), ([(2, 3), (2, 3)], ())],
     "reshape": [([(3, 4)], ((2, 6),)), ([(3, 4)], (-1,))],

@@ -5,6 +5,7 @@ to name, `level='all': ...`. What is of the wrong type is a TypeError, and anoth
 """
 
 import contextlib
+import difflib
 import math
 import operator
 import os
@@ -32,39 +33,43 @@ def one_of(call: str, name: str, value: Any, known: Iterable) -> Any:
     """One of some words, among which None, True and False may be, Python's or NumPy's."""
     known, value = list(known), value.item() if isinstance(value, np.generic) else value
     if not any(isinstance(value, type(x)) and value == x for x in known):
-        raise ValueError(f"{_given(call, name, value)}: not one of {', '.join(map(repr, known))}")
+        raise ValueError(f"{_given(call, name, value)}: not one of {', '.join(map(repr, known))}{meant(value, known)}")
     return value
+
+
+def meant(word: Any, known: Iterable) -> str:
+    """What a misspelt word may be meant to be, as the end of a message that tells of it."""
+    words = {str(x).lower(): x for x in known}
+    near = difflib.get_close_matches(str(word).lower(), words, 1)
+    return f"; did you mean {words[near[0]]}?" if near else ""
 
 
 def whole(call: str, name: str, value: Any, least: int, most: float = math.inf, wanted: str = "") -> int:
     """A whole number, Python's or NumPy's, from the least to the most; `wanted` says so where these have a meaning."""
     wanted = wanted or f"a whole number from {least} " + ("up" if most == math.inf else f"to {most}")
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{_given(call, name, value)}: {wanted} is needed")
-    if not least <= operator.index(value) <= most:
-        raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
+    is_whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not is_whole or not least <= operator.index(value) <= most:
+        raise (ValueError if is_whole else TypeError)(f"{_given(call, name, value)}: {wanted} is needed")
     return operator.index(value)
 
 
 def number(call: str, name: str, value: Any, wanted: str, least: float, most: float = math.inf) -> float:
     """A real number from the least to the most, which NaN is not; `wanted` says so: "a number from 0 to 1"."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{_given(call, name, value)}: {wanted} is needed")
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
     plain: Any = value.item() if isinstance(value, np.generic) else value  # a narrow type would narrow the bounds
-    if not least <= plain <= most:
-        raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
+    if not is_real or not least <= plain <= most:
+        raise (ValueError if is_real else TypeError)(f"{_given(call, name, value)}: {wanted} is needed")
     return float(value)
 
 
 def text(call: str, name: str, value: Any) -> str:
     """A text that can name a file: without null characters and halves of surrogate pairs."""
-    wanted = "a text that can name a file"
-    if not isinstance(value, str):
-        raise TypeError(f"{_given(call, name, value)}: {wanted} is needed")
+    is_text = isinstance(value, str)
     with contextlib.suppress(UnicodeEncodeError):
-        if b"\0" not in os.fsencode(value):
+        if is_text and b"\0" not in os.fsencode(value):
             return str(value)
-    raise ValueError(f"{_given(call, name, value)}: {wanted} is needed")
+    error = ValueError if is_text else TypeError
+    raise error(f"{_given(call, name, value)}: a text that can name a file is needed")
 
 
 def name(name: Any) -> str:

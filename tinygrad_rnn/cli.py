@@ -5,8 +5,9 @@ or bad data; 130 when interrupted.
 """
 
 import argparse
-import difflib
+import contextlib
 import inspect
+import io
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +26,7 @@ from tinygrad_rnn import DrawingError, GradientError, Tensor, __version__, datas
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.closed_form import closed_form_gradients
 from tinygrad_rnn.checking import check_parameters, check_primitive
+from tinygrad_rnn.checks import meant, one_of
 from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
 from tinygrad_rnn.experiments.flow import NETS, QUANTITIES, Conditions, Flow, Net, flow, nets_of
@@ -37,6 +40,7 @@ from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
 
+STDOUT = Path("-")
 AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
 CELLS: dict[str, Callable[..., Any]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
@@ -47,18 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show ‖ shows ?
-    options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
 
     def tell(message: object, *_: Any, **__: Any) -> None:
         line = " ".join(str(message).removeprefix(f"{options.command}: ").splitlines())
         print(f"tinygrad-rnn {options.command}: {line}", file=sys.stderr)
 
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = tell
-            status = options.run(options)
+        try:
+            options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO() if options.quiet else sys.stdout):
+                warnings.showwarning = tell
+                return options.run(options)
+        finally:
             sys.stdout.flush()
-            return status
     except BrokenPipeError:  # nobody reads what is printed, as after `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -69,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         status, message = 1, ": ".join(str(part) for part in (error.strerror or error, error.filename) if part)
     except ValueError as error:
-        status, message = 2, str(error)
+        status, message = 2, f"{error} (see tinygrad-rnn {options.command} --help)"
     except (DrawingError, ArithmeticError, MemoryError, ImportError) as error:  # the last of a package that is an extra
         status, message = 1, str(error) or "not enough memory"
     tell(message)
@@ -88,8 +93,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         wrong = re.search(r"(?:invalid choice|unrecognized arguments): '?([\w-]+)", message)
         known = re.findall(r"[\w-]+", message.partition("choose from")[2] or self.format_help())
-        near = difflib.get_close_matches(wrong[1], known, 1) if wrong else []
-        message += f"; did you mean {near[0]}?" if near else ""
+        message += meant(wrong[1], known) if wrong else ""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -97,11 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     what = "See how automatic differentiation unrolls a recurrent net through time."
     parser = _Parser(prog="tinygrad-rnn", description=what)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    with contextlib.suppress(ImportError):  # an extra
+        import_module("shtab").add_argument_to(parser, "--completion", help="print what completes commands in a shell")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(run: Callable[[argparse.Namespace], int], meaning: str, **known: Any) -> argparse.ArgumentParser:
         added = commands.add_parser(run.__name__.strip("_"), help=meaning, **known)
         added.set_defaults(run=run)
+        added.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
         return added
 
     demo = command(_demo, "unroll a net over a series: its graphs, and its gradients in three ways")
@@ -162,9 +169,9 @@ def _add_figure_options(figure: argparse._ArgumentGroup) -> None:
     figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: U)")
     out = figure.add_mutually_exclusive_group(required=True)
     known = ", ".join(f".{name}" for name in FORMATS)
-    out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}")
+    out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}; - for standard output")
     out.add_argument("--frames", type=Path, metavar="FOLDER", help="a picture for each moment of the page's story")
-    figure.add_argument("--format", choices=PICTURES, help=f"of the --frames (default: {PICTURES[0]})")
+    figure.add_argument("--format", choices=FORMATS, help=f"of --frames and of -o - (default: {PICTURES[0]})")
     figure.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)")
     figure.add_argument("--outlines", action="store_true", help="draw the letters of an .svg as shapes")
 
@@ -218,9 +225,7 @@ class Forecast:
         """The one with this name, or else the first recurrent matrix: U, or that of the first gate or layer."""
         if name is None:
             return next(p for name, p in self.parameters.items() if name.startswith("U"))
-        if name not in self.parameters:
-            raise ValueError(f"--parameter: the net has no {name}; it has {', '.join(self.parameters)}")
-        return self.parameters[name]
+        return self.parameters[one_of("", "parameter", name, self.parameters)]
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -267,15 +272,17 @@ def _draw(options: argparse.Namespace) -> int:
     if others:
         losses = {cell: net.loss(options.many_to_many) for cell, net in nets.items()}
         print(f"wrote {draw.page(losses, options.out, **shown)}")
-        return 0
-    diagram = _diagram(net, options, shown)
-    if hasattr(options, "frames"):
-        paths = diagram.frames(options.frames, **how)
+    elif hasattr(options, "frames"):
+        paths = _diagram(net, options, shown).frames(options.frames, **how)
         print(f"wrote {paths[0]} to {paths[-1].name}")
-        return 0
-    if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
-        raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
-    print(f"wrote {diagram.save(options.out, **how)}")
+    elif options.out == STDOUT:
+        picture = _diagram(net, options, shown).render(**{"format": PICTURES[0], **how})
+        with open(1, "wb", closefd=False) as stdout:  # --quiet or not
+            stdout.write(picture)
+    else:
+        if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
+            raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
+        print(f"wrote {_diagram(net, options, shown).save(options.out, **how)}")
     return 0
 
 
@@ -290,22 +297,20 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any
     flags = {name: f"--{name.replace('_', '-')}" for name in shown} | {"parameters": "--no-parameters"}
     others = ", ".join(flags[name] for name in shown if name != "notation")
     bare = ", ".join(flags[name] for name in ("values", "shapes", "color_by", "highlight") if name in shown)
-    frames = hasattr(options, "frames")
-    moves = frames or options.out.suffix.lower() == ".gif"
-    term, used = "highlight" in shown, options.view == "terms" or "highlight" in shown
-    for wrong, message in [
-        (options.view == "terms" and others, f"--view terms is a table, not a graph: leave out {others}"),
-        (options.view == "between" and term, "--highlight is a term of a loss's gradient: not for --view between"),
-        (options.view == "between" and steps < 2, "--view between is from h(T) to h(T-1): --steps 2 or more is needed"),
-        (
-            nets > 1 and (frames or term or options.view in VIEWS[2:]),
-            "several --cell are compared on a page, an .html of whole nets",
-        ),
-        (hasattr(options, "parameter") and not used, "--parameter is for --view terms and --highlight"),
-        (hasattr(options, "format") and not frames, "--format is that of --frames; the suffix of -o says the figure's"),
-        (moves and bare, f"frames show neither notes nor colours nor a single term: leave out {bare}"),
-    ]:
-        if wrong:
+    term, frames = "highlight" in shown, hasattr(options, "frames")
+    terms, between = options.view == "terms", options.view == "between"
+    moves, typed = frames or options.out.suffix.lower() == ".gif", hasattr(options, "format") and not frames
+    alone = moves or term or terms or between
+    for message, holds in {
+        f"--view terms is a table, not a graph: leave out {others}": terms and others,
+        "--highlight is a term of a loss's gradient: not for --view between": between and term,
+        "--view between is from h(T) to h(T-1): --steps 2 or more is needed": between and steps < 2,
+        "several --cell are compared on a page, an .html of whole nets": nets > 1 and alone,
+        "--parameter is for --view terms and --highlight": hasattr(options, "parameter") and not (terms or term),
+        "--format is of --frames and of -o -; a file's suffix says its own": typed and options.out != STDOUT,
+        f"frames show neither notes nor colours nor a single term: leave out {bare}": moves and bare,
+    }.items():
+        if holds:
             raise ValueError(message)
 
 
@@ -387,7 +392,7 @@ def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
         rate = done / max(epoch.seconds, 1e-3)
         losses = f"training loss {epoch.training_loss:.4g}, held-out loss {epoch.held_out_loss:.4g}"
         left = f"{rate:.3g} updates a second, {(total - done) / rate:.0f} s left"
-        print(f"{done:,} of {total:,} updates: {losses}, {left}", flush=True)
+        print(f"{done:,} of {counted(total, 'update')}: {losses}, {left}", flush=True)
 
 
 def _flow(options: argparse.Namespace) -> int:

@@ -37,10 +37,17 @@ def time_step(t: int | None, layer: int | None = None) -> AbstractContextManager
 
 
 class no_grad:
-    """A context, or a decorator of a function, in which nothing is recorded: results are leaves that need no gradient.
+    """A context manager, also a decorator, in which nothing is recorded: results are leaves that need no gradient.
 
     Ctrl-C leaves recording as it was before the block. If it falls on the first or last instruction of the block,
     recording comes back only when the traceback is freed: at a prompt, at the next error.
+
+    >>> x = tg.Tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = x * x
+    ...
+    >>> y.requires_grad
+    False
     """
 
     __slots__ = ("_blocks",)

@@ -2,6 +2,9 @@
 
 A function here either records one primitive of the table, or is composed of such functions in a line or two. Where
 NumPy has a function of the name, it does the same when it meets a Tensor: `np.sum(t, axis=0)` is `tg.sum(t, axis=0)`.
+
+All take Tensors, and whatever can become one: numbers, nested lists and arrays. What NumPy refuses raises a ShapeError,
+an IndexError or a TypeError that names the function, the Tensors with their shapes and, in a net, the layer and step.
 """
 
 import builtins
@@ -43,36 +46,36 @@ Axis = int | tuple[int, ...] | None
 
 # Elementwise, with broadcasting: primitives
 
-positive = operation(primitives.identity, "+x: the identity, as a node of its own.")
-negative = operation(primitives.negative, "-x.")
-add = operation(primitives.add, "x + y.")
-subtract = operation(primitives.subtract, "x - y.")
-multiply = operation(primitives.multiply, "x * y.")
-divide = operation(primitives.divide, "x / y.")
-mod = operation(primitives.mod, "x % y, of the sign of y; derivatives 1 and -floor(x / y), at the jumps too.")
-square = operation(primitives.square, "x².")
-tanh = operation(primitives.tanh, "The hyperbolic tangent; derivative 1 - tanh²(x).")
-sigmoid = operation(primitives.sigmoid, "σ(x) = 1 / (1 + e^-x); derivative σ(x) (1 - σ(x)), at most 1/4 (TowardsML).")
-relu = operation(primitives.relu, "max(x, 0); derivative 1 where x > 0 and 0 elsewhere.")
-softplus = operation(primitives.softplus, "log(1 + e^x), without overflow; derivative σ(x).")
-exp = operation(primitives.exp, "e^x.")
-log = operation(primitives.log, "The natural logarithm.")
-sqrt = operation(primitives.sqrt, "The square root.")
-abs = operation(primitives.abs_, "|x|; derivative sign(x), 0 at 0.")
-sign = operation(primitives.sign, "-1, 0 or 1; derivative 0.")
-sin = operation(primitives.sin, "The sine.")
-cos = operation(primitives.cos, "The cosine.")
-arctan = operation(primitives.arctan, "The inverse of the tangent.")
-sinh = operation(primitives.sinh, "The hyperbolic sine.")
-cosh = operation(primitives.cosh, "The hyperbolic cosine.")
-expm1 = operation(primitives.expm1, "e^x - 1, exact for small x.")
-arctan2 = operation(primitives.arctan2, "The angle of a point (y, x), from -π to π; both derivatives are 0 at (0, 0).")
-hypot = operation(primitives.hypot, "√(x² + y²), without overflow; both derivatives are 0 where both are 0.")
-arcsinh = operation(primitives.arcsinh, "The inverse of the hyperbolic sine.")
-logaddexp = operation(primitives.logaddexp, "log(e^x + e^y), without overflow; half of the gradient each where x = y.")
-log1p = operation(primitives.log1p, "log(1 + x), exact for small x.")
-maximum = operation(primitives.maximum, "The larger of x and y; where they are equal each gets half of the gradient.")
-minimum = operation(primitives.minimum, "The smaller of x and y; where they are equal each gets half of the gradient.")
+positive = operation(primitives.identity, "+x: the identity, as a node of its own. >>> positive(2.0) -> 2.")
+negative = operation(primitives.negative, "-x. >>> negative(2.0) -> -2.")
+add = operation(primitives.add, "x + y. >>> add(2.0, 3.0) -> 5.")
+subtract = operation(primitives.subtract, "x - y. >>> subtract(2.0, 3.0) -> -1.")
+multiply = operation(primitives.multiply, "x * y. >>> multiply(2.0, 3.0) -> 6.")
+divide = operation(primitives.divide, "x / y. >>> divide(3.0, 2.0) -> 1.5")
+mod = operation(primitives.mod, "x % y; derivatives 1 and -⌊x / y⌋, at the jumps too. >>> mod(-7, 3) -> 2")
+square = operation(primitives.square, "x². >>> square(3.0) -> 9.")
+tanh = operation(primitives.tanh, "The hyperbolic tangent; derivative 1 - tanh²(x). >>> tanh(1.0) -> 0.76159416")
+sigmoid = operation(primitives.sigmoid, "σ(x) = 1 / (1 + e^-x); σ′ = σ (1 - σ) ≤ 1/4. >>> sigmoid(0.0) -> 0.5")
+relu = operation(primitives.relu, "max(x, 0); derivative 1 where x > 0, else 0. >>> relu([-1.0, 2.0]) -> [0., 2.]")
+softplus = operation(primitives.softplus, "log(1 + e^x); derivative σ(x). >>> softplus(0.0) -> 0.69314718")
+exp = operation(primitives.exp, "e^x. >>> exp(1.0) -> 2.71828183")
+log = operation(primitives.log, "The natural logarithm. >>> log(2.0) -> 0.69314718")
+sqrt = operation(primitives.sqrt, "The square root. >>> sqrt(2.0) -> 1.41421356")
+abs = operation(primitives.abs_, "|x|; derivative sign(x), 0 at 0. >>> abs(-2.0) -> 2.")
+sign = operation(primitives.sign, "-1, 0 or 1; derivative 0. >>> sign(-2.0) -> -1.")
+sin = operation(primitives.sin, "The sine. >>> sin(1.0) -> 0.84147098")
+cos = operation(primitives.cos, "The cosine. >>> cos(1.0) -> 0.54030231")
+arctan = operation(primitives.arctan, "The inverse of the tangent. >>> arctan(1.0) -> 0.78539816")
+sinh = operation(primitives.sinh, "The hyperbolic sine. >>> sinh(1.0) -> 1.17520119")
+cosh = operation(primitives.cosh, "The hyperbolic cosine. >>> cosh(1.0) -> 1.54308063")
+expm1 = operation(primitives.expm1, "e^x - 1, exact for small x. >>> expm1(1.0) -> 1.71828183")
+arctan2 = operation(primitives.arctan2, "The angle of a point (y, x), -π to π. >>> arctan2(1.0, 0.0) -> 1.57079633")
+hypot = operation(primitives.hypot, "√(x² + y²); derivatives 0 at (0, 0). >>> hypot(3.0, 4.0) -> 5.")
+arcsinh = operation(primitives.arcsinh, "The inverse of the hyperbolic sine. >>> arcsinh(1.0) -> 0.88137359")
+logaddexp = operation(primitives.logaddexp, "log(e^x + e^y), without overflow. >>> logaddexp(0.0, 0.0) -> 0.69314718")
+log1p = operation(primitives.log1p, "log(1 + x), exact for small x. >>> log1p(1.0) -> 0.69314718")
+maximum = operation(primitives.maximum, "The larger; equal ones share the gradient. >>> maximum(1.0, 2.0) -> 2.")
+minimum = operation(primitives.minimum, "The smaller; equal ones share the gradient. >>> minimum(1.0, 2.0) -> 1.")
 
 # Elementwise, with broadcasting: composed, or with a plain argument
 
@@ -87,25 +90,37 @@ def _of(description: str, of_tensor: Callable[[Tensor], Tensor]) -> Callable[[An
     return _described(description, lambda x: of_tensor(as_tensor(x)))
 
 
-reciprocal = _of("1 / x.", lambda x: 1.0 / x)
-tan = _of("The tangent.", lambda x: sin(x) / cos(x))
-arcsin = _of("The inverse of the sine.", lambda x: arctan2(x, sqrt(1.0 - x) * sqrt(1.0 + x)))
-arccos = _of("The inverse of the cosine.", lambda x: arctan2(sqrt(1.0 - x) * sqrt(1.0 + x), x))
-arccosh = _of("The inverse of cosh.", lambda x: log1p(x - 1.0 + sqrt(x - 1.0) * sqrt(x + 1.0)))
-arctanh = _of("The inverse of the hyperbolic tangent.", lambda x: (log1p(x) - log1p(-x)) / 2.0)
-log2 = _of("The logarithm to base 2.", lambda x: log(x) / math.log(2.0))
-log10 = _of("The logarithm to base 10.", lambda x: log(x) / math.log(10.0))
-exp2 = _of("2^x.", lambda x: 2.0**x)
-log_sigmoid = _of("log σ(x), without overflow; derivative 1 - σ(x).", lambda x: -softplus(-x))
+reciprocal = _of("1 / x. >>> reciprocal(2.0) -> 0.5", lambda x: 1.0 / x)
+tan = _of("The tangent. >>> tan(1.0) -> 1.55740772", lambda x: sin(x) / cos(x))
+arcsin = _of("The inverse of sin. >>> arcsin(1.0) -> 1.57079633", lambda x: arctan2(x, sqrt(1.0 - x) * sqrt(1.0 + x)))
+arccos = _of("The inverse of cos. >>> arccos(0.0) -> 1.57079633", lambda x: arctan2(sqrt(1.0 - x) * sqrt(1.0 + x), x))
+arccosh = _of("The inverse of cosh. >>> arccosh(1.0) -> 0.", lambda x: log1p(x - 1.0 + sqrt(x - 1.0) * sqrt(x + 1.0)))
+arctanh = _of("The inverse of tanh. >>> arctanh(0.5) -> 0.54930614", lambda x: (log1p(x) - log1p(-x)) / 2.0)
+log2 = _of("The logarithm to base 2. >>> log2(8.0) -> 3.", lambda x: log(x) / math.log(2.0))
+log10 = _of("The logarithm to base 10. >>> log10(0.01) -> -2.", lambda x: log(x) / math.log(10.0))
+exp2 = _of("2^x. >>> exp2(3.0) -> 8.", lambda x: 2.0**x)
+log_sigmoid = _of("log σ(x); derivative 1 - σ(x). >>> log_sigmoid(0.0) -> -0.69314718", lambda x: -softplus(-x))
 
 
 def fmax(x: Any, y: Any) -> Tensor:
-    """`maximum` that passes over a NaN beside a number."""
+    """`maximum` that passes over a NaN beside a number.
+
+    x and y broadcast; where they do not, this raises a ShapeError.
+
+    >>> tg.fmax(np.nan, 2.0)
+    Tensor(2.)
+    """
     return where(np.isnan(y), x, where(np.isnan(x), y, maximum(x, y)))
 
 
 def fmin(x: Any, y: Any) -> Tensor:
-    """`minimum` that passes over a NaN beside a number."""
+    """`minimum` that passes over a NaN beside a number.
+
+    x and y broadcast; where they do not, this raises a ShapeError.
+
+    >>> tg.fmin(np.nan, 2.0)
+    Tensor(2.)
+    """
     return where(np.isnan(y), x, where(np.isnan(x), y, minimum(x, y)))
 
 
@@ -116,27 +131,43 @@ def _root(x: Tensor, exponent: float = 0.5) -> Tensor:
 
 
 def lerp(x: Any, y: Any, z: Any) -> Tensor:
-    """(1 - z) x + z y, from x where z is 0 to y where it is 1: linear interpolation."""
+    """(1 - z) x + z y, from x where z is 0 to y where it is 1: linear interpolation.
+
+    x, y and z broadcast; where they do not, this raises a ShapeError.
+
+    >>> tg.lerp(1.0, 3.0, 0.25)
+    Tensor(1.5)
+    """
     return record(primitives.lerp, (x, y, z))
 
 
 def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
-    """x held between a minimum and a maximum, either of which may be None; at one, half of the gradient flows."""
+    """x held between a minimum and a maximum, either of which may be None; at one, half of the gradient flows.
+
+    >>> tg.clip([-2.0, 0.5, 2.0], -1.0, 1.0)
+    Tensor([-1. ,  0.5,  1. ])
+    """
     a_min, a_max = min if a_min is None else a_min, max if a_max is None else a_max
     x = as_tensor(x) if a_min is None else maximum(x, a_min)
     return x if a_max is None else minimum(x, a_max)
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
-    """x where the condition holds and y elsewhere; no gradient flows to the condition."""
+    """x where the condition holds and y elsewhere; no gradient flows to the condition.
+
+    The three broadcast; where they do not, this raises a ShapeError.
+
+    >>> tg.where([True, False], [1.0, 2.0], 0.0)
+    Tensor([1., 0.])
+    """
     condition = as_tensor(condition)
     return record(primitives.where, (x, y, condition if condition.dtype == bool else as_tensor(condition != 0)))
 
 
 # Products
 
-matmul = operation(primitives.matmul, "A @ B by NumPy's rules: vectors, matrices, stacks of matrices that broadcast.")
-linear = operation(primitives.linear, "W x for W (out, in) and x (in,); for a batch x (..., in) the same for each row.")
+matmul = operation(primitives.matmul, "A @ B, stacks of matrices too. >>> matmul([[1, 2]], [3, 4]) -> [11]")
+linear = operation(primitives.linear, "W x: (out, in) by (in,), or by rows (..., in). >>> linear([[2]], [3]) -> [6]")
 
 
 def affine(W: Any, x: Any, U: Any, h: Any, b: Any) -> Tensor:
@@ -144,19 +175,30 @@ def affine(W: Any, x: Any, U: Any, h: Any, b: Any) -> Tensor:
 
     Raises:
         ShapeError: the shapes do not fit, or b is not a vector.
+
+    >>> tg.affine(np.eye(2), [1.0, 2.0], np.eye(2), [3.0, 4.0], [0.0, 1.0])
+    Tensor([4., 7.])
     """
     return record(primitives.affine, (W, x, U, h, b))
 
 
 def dot(a: Any, b: Any) -> Tensor:
-    """The product of vectors, matrices or numbers: a sum over the last axis of a and the last but one of b."""
+    """The product of vectors, matrices or numbers: a sum over the last axis of a and the last but one of b.
+
+    >>> tg.dot([1.0, 2.0], [3.0, 4.0])
+    Tensor(11.)
+    """
     if 0 in (np.ndim(a), np.ndim(b)):
         return multiply(a, b)
     return matmul(a, b) if np.ndim(b) < 3 else tensordot(a, b, (-1, -2))
 
 
 def inner(a: Any, b: Any) -> Tensor:
-    """The product of vectors or numbers: a sum over the last axes of a and b."""
+    """The product of vectors or numbers: a sum over the last axes of a and b.
+
+    >>> tg.inner([1.0, 2.0], [3.0, 4.0])
+    Tensor(11.)
+    """
     return dot(a, b) if np.ndim(b) < 2 or np.ndim(a) == 0 else tensordot(a, b, (-1, -1))
 
 
@@ -165,6 +207,9 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
 
     Raises:
         ShapeError: these axes do not have the same lengths.
+
+    >>> tg.tensordot(np.ones((2, 3)), np.ones((3, 4)), 1).shape
+    (2, 4)
     """
     of_a, of_b = (range(-axes, 0), range(axes)) if np.ndim(axes) == 0 else map(np.ravel, axes)
     n = len(of_a)
@@ -176,11 +221,15 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     return (rows @ b.reshape(math.prod(summed), math.prod(right))).reshape(left + right)
 
 
-vdot = _described("The sum of the products of all elements.", lambda a, b: dot(ravel(a), ravel(b)))
+vdot = _described("Σ a b over all elements. >>> vdot([1, 2], [3, 4]) -> 11", lambda a, b: dot(ravel(a), ravel(b)))
 
 
 def kron(a: Any, b: Any) -> Tensor:
-    """The Kronecker product: b, times every element of a, in its place."""
+    """The Kronecker product: b, times every element of a, in its place.
+
+    >>> tg.kron([1, 10], [1, 2])
+    Tensor([ 1,  2, 10, 20])
+    """
     ndim = builtins.max(np.ndim(a), np.ndim(b))
     a, b = (reshape(x, (1,) * (ndim - np.ndim(x)) + np.shape(x)) for x in (a, b))
     product = expand_dims(a, tuple(range(1, 2 * ndim, 2))) * expand_dims(b, tuple(range(0, 2 * ndim, 2)))
@@ -192,6 +241,9 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
 
     Raises:
         ShapeError: that axis of a or b is not of length 3.
+
+    >>> tg.cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
+    Tensor([0., 0., 1.])
     """
     axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
     a, b = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
@@ -201,7 +253,12 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
 
 
 def outer(a: Any, b: Any) -> Tensor:
-    """a ᵗb, the products of every element of a with every element of b: (m, n) for m and n elements."""
+    """a ᵗb, the products of every element of a with every element of b: (m, n) for m and n elements.
+
+    >>> tg.outer([1, 10], [1, 2, 3])
+    Tensor([[ 1,  2,  3],
+            [10, 20, 30]])
+    """
     return record(primitives.outer, (ravel(a), ravel(b)))
 
 
@@ -214,6 +271,9 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     Raises:
         ShapeError: the subscripts do not fit the operands.
         TypeError: the subscripts are not a string.
+
+    >>> tg.einsum("hi,bi->bh", [[1.0, 2.0]], [[3.0, 4.0]])
+    Tensor([[11.]])
     """
     if not isinstance(subscripts, str):
         raise TypeError('einsum(subscripts, *operands): the subscripts come first, as a string such as "ij,jk->ik"')
@@ -241,30 +301,50 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum."""
+    """The sum.
+
+    >>> tg.sum([[1, 2], [3, 4]], axis=0)
+    Tensor([4, 6])
+    """
     return record(primitives.sum_, (x,), axis, keepdims)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The arithmetic mean: the sum divided by the count."""
+    """The arithmetic mean: the sum divided by the count.
+
+    >>> tg.mean([[1.0, 2.0], [3.0, 4.0]], axis=0)
+    Tensor([2., 3.])
+    """
     total = sum(x, axis, keepdims)
     return total / (np.size(x) / builtins.max(total.size, 1))
 
 
 def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-    """The mean squared distance from the mean; with `ddof`, divided by the count less that."""
+    """The mean squared distance from the mean; with `ddof`, divided by the count less that.
+
+    >>> tg.var([1.0, 2.0, 3.0, 4.0])
+    Tensor(1.25)
+    """
     away = square(x - mean(x, axis, keepdims=True))
     total = sum(away, axis, keepdims)
     return total / float(builtins.max(away.size / builtins.max(total.size, 1) - ddof, 0.0))
 
 
 def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-    """The square root of the variance, with the derivative 0 where all are equal."""
+    """The square root of the variance, with the derivative 0 where all are equal.
+
+    >>> tg.std([1.0, 3.0])
+    Tensor(1.)
+    """
     return _root(var(x, axis, keepdims, ddof))
 
 
 def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool = False) -> Tensor:
-    """The mean, or Σ w x / Σ w with weights of the shape of x, or one for each place along the axis."""
+    """The mean, or Σ w x / Σ w with weights of the shape of x, or one for each place along the axis.
+
+    >>> tg.average([1.0, 3.0], weights=[3.0, 1.0])
+    Tensor(1.5)
+    """
     if weights is None:
         return mean(x, axis, keepdims)
     _fits(as_tensor(x), np.average, axis, np.ones(np.shape(weights)))
@@ -275,7 +355,11 @@ def average(x: Any, axis: int | None = None, weights: Any = None, keepdims: bool
 
 
 def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The middle one of the elements in order, or the mean of the two in the middle, which share the gradient."""
+    """The middle one of the elements in order, or the mean of the two in the middle, which share the gradient.
+
+    >>> tg.median([5.0, 1.0, 2.0])
+    Tensor(2.)
+    """
     x = as_tensor(x)
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
     reduced = primitives.axes_of(axis, x.ndim) if x.ndim else ()
@@ -293,6 +377,9 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
 
     Raises:
         ValueError: a norm of matrices other than the default, "fro"; p = 0.
+
+    >>> tg.norm([3.0, 4.0])
+    Tensor(5.)
     """
     x = as_tensor(x)
     axes = x.ndim if axis is None else np.size(axis)
@@ -307,7 +394,11 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The product along an axis, axes or all; multiplied one by one, so that zeros keep their gradients."""
+    """The product along an axis, axes or all; multiplied one by one, so that zeros keep their gradients.
+
+    >>> tg.prod([2.0, 3.0, 4.0])
+    Tensor(24.)
+    """
     x = _widened(as_tensor(x))
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
     for a in primitives.axes_of(axis, x.ndim) if x.ndim else ():
@@ -317,7 +408,11 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def cumprod(x: Any, axis: int | None = None) -> Tensor:
-    """The running products along an axis, or of all elements in one row."""
+    """The running products along an axis, or of all elements in one row.
+
+    >>> tg.cumprod([2.0, 3.0, 4.0])
+    Tensor([ 2.,  6., 24.])
+    """
     x = _widened(as_tensor(x))
     x, axis = (ravel(x), 0) if axis is None else (atleast_1d(_fits(x, np.cumprod, axis)), axis)
     return concatenate(list(itertools.accumulate(_slices(x, axis), multiply)) or [x], axis)
@@ -339,12 +434,20 @@ def _along(x: Tensor, axis: int, index: Any) -> tuple:
 
 
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
-    """The running sums along an axis, or of all elements in one row."""
+    """The running sums along an axis, or of all elements in one row.
+
+    >>> tg.cumsum([2.0, 3.0, 4.0])
+    Tensor([2., 5., 9.])
+    """
     return record(primitives.cumsum, (ravel(x),), 0) if axis is None else record(primitives.cumsum, (x,), axis)
 
 
 def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
-    """The differences of neighbours along an axis; n times."""
+    """The differences of neighbours along an axis; n times.
+
+    >>> tg.diff([2.0, 3.0, 7.0])
+    Tensor([1., 4.])
+    """
     x = _fits(as_tensor(x), np.diff, n, axis)
     for _ in range(n):
         x = x[_along(x, axis, slice(1, None))] - x[_along(x, axis, slice(None, -1))]
@@ -352,17 +455,29 @@ def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest element; where it stands more than once, each place gets an equal part of the gradient."""
+    """The largest element; where it stands more than once, each place gets an equal part of the gradient.
+
+    >>> tg.max([[1, 2], [3, 4]], axis=0)
+    Tensor([3, 4])
+    """
     return record(primitives.max_, (x,), axis, keepdims)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element; where it stands more than once, each place gets an equal part of the gradient."""
+    """The smallest element; where it stands more than once, each place gets an equal part of the gradient.
+
+    >>> tg.min([[1, 2], [3, 4]], axis=0)
+    Tensor([1, 2])
+    """
     return record(primitives.min_, (x,), axis, keepdims)
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log Σ e^x, shifted by the largest element so that nothing overflows."""
+    """log Σ e^x, shifted by the largest element so that nothing overflows.
+
+    >>> tg.logsumexp([1000.0, 1000.0])
+    Tensor(1000.69314718)
+    """
     largest = max(as_tensor(x).detach(), axis, keepdims=True)
     shift = where(np.isfinite(largest), largest, 0.0)
     total = log(sum(exp(x - shift), axis, keepdims))
@@ -370,12 +485,20 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
-    """e^x / Σ e^x along an axis (IIT slides: ŷ = softmax(V h)), shifted so that nothing overflows."""
+    """e^x / Σ e^x along an axis (IIT slides: ŷ = softmax(V h)), shifted so that nothing overflows.
+
+    >>> tg.softmax([0.0, 0.0])
+    Tensor([0.5, 0.5])
+    """
     return record(primitives.softmax, (x,), axis)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """log softmax(x) = x - log Σ e^x along an axis, exact where softmax itself would round to 0."""
+    """log softmax(x) = x - log Σ e^x along an axis, exact where softmax itself would round to 0.
+
+    >>> tg.log_softmax([0.0, 0.0])
+    Tensor([-0.69314718, -0.69314718])
+    """
     return record(primitives.log_softmax, (x,), axis)
 
 
@@ -383,48 +506,80 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 
 def reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
-    """The same elements in another shape."""
+    """The same elements in another shape.
+
+    >>> tg.reshape([1, 2, 3, 4], (2, -1)).shape
+    (2, 2)
+    """
     return record(primitives.reshape, (x,), tuple(shape) if np.iterable(shape) else shape)
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
-    """The axes in another order; reversed if none is given."""
+    """The axes in another order; reversed if none is given.
+
+    >>> tg.transpose([[1], [2]])
+    Tensor([[1, 2]])
+    """
     return record(primitives.transpose, (x,), None if axes is None else tuple(np.ravel(axes).tolist()))
 
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
-    """x repeated along new and stretched axes to fill a shape."""
+    """x repeated along new and stretched axes to fill a shape.
+
+    >>> tg.broadcast_to([1, 2], (3, 2)).shape
+    (3, 2)
+    """
     return record(primitives.broadcast_to, (x,), tuple(shape) if np.iterable(shape) else shape)
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
-    """Tensors joined along an axis that they have; with axis None, all elements of all in one row."""
+    """Tensors joined along an axis that they have; with axis None, all elements of all in one row.
+
+    >>> tg.concatenate([[1, 2], [3]])
+    Tensor([1, 2, 3])
+    """
     if axis is None:
         tensors, axis = [ravel(x) for x in tensors], 0
     return record(primitives.concatenate, tuple(tensors), axis)
 
 
 def hstack(tensors: Sequence[Any]) -> Tensor:
-    """Tensors joined along the second axis; vectors, one after the other."""
+    """Tensors joined along the second axis; vectors, one after the other.
+
+    >>> tg.hstack([[1, 2], [3]])
+    Tensor([1, 2, 3])
+    """
     tensors = [atleast_1d(x) for x in tensors]
     return concatenate(tensors, 0 if tensors and tensors[0].ndim == 1 else 1)
 
 
 def column_stack(tensors: Sequence[Any]) -> Tensor:
-    """Matrices joined along the second axis, a vector being a column."""
+    """Matrices joined along the second axis, a vector being a column.
+
+    >>> tg.column_stack([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
     return concatenate([x if np.ndim(x) > 1 else reshape(x, (-1, 1)) for x in tensors], 1)
 
 
-append = _described("More after x, along an axis or in one row.", lambda x, y, axis=None: concatenate([x, y], axis))
+append = _described("More after x. >>> append([1], [2]) -> [1, 2]", lambda x, y, axis=None: concatenate([x, y], axis))
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new axis."""
+    """Tensors of one shape joined along a new axis.
+
+    >>> tg.stack([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
     return record(primitives.stack, tuple(tensors), axis)
 
 
 def ravel(x: Any) -> Tensor:
-    """All elements in one row."""
+    """All elements in one row.
+
+    >>> tg.ravel([[1, 2], [3, 4]])
+    Tensor([1, 2, 3, 4])
+    """
     return reshape(x, (-1,))
 
 
@@ -474,40 +629,52 @@ def _moving(function: Callable, description: str = "", how: Callable = _arranged
     return _described(description, moving)
 
 
-swapaxes = _moving(np.swapaxes, "Two axes exchanged.", _turned)
-moveaxis = _moving(np.moveaxis, "Axes moved to other places, the others staying in their order.", _turned)
-squeeze = _moving(np.squeeze, "Without the axes of length 1, or without those named.", _reshaped)
-expand_dims = _moving(np.expand_dims, "With a new axis of length 1 at each place named.", _reshaped)
-flip = _moving(np.flip, "The elements in the opposite order along an axis, axes, or all.")
-flipud = _moving(np.flipud, "The elements in the opposite order along the first axis.")
-fliplr = _moving(np.fliplr, "The elements in the opposite order along the second axis.")
-roll = _moving(np.roll, "The elements shifted along an axis, those that leave it coming in at the other end.")
-repeat = _moving(np.repeat, "Each element, or each slice along an axis, repeated.")
-tile = _moving(np.tile, "The whole repeated along each axis.")
-take_along_axis = _moving(np.take_along_axis, "The elements at indices along an axis, which fit the other axes.")
-diagonal = _moving(np.diagonal, "The elements whose indices along two axes are equal, or differ by an offset.")
-diag = _moving(np.diag, "The diagonal of a matrix; of a vector, the matrix with this diagonal.")
-tril = _moving(np.tril, "A matrix with zeros above a diagonal.")
-triu = _moving(np.triu, "A matrix with zeros below a diagonal.")
-atleast_1d = _of("With an axis, if there is none.", lambda x: _reshaped(x, np.atleast_1d))
-atleast_2d = _of("With two axes at least; a vector is a row.", lambda x: _reshaped(x, np.atleast_2d))
-atleast_3d = _of("With three axes at least; a matrix gets one at its end.", lambda x: _reshaped(x, np.atleast_3d))
-vstack = _described("Joined along the first axis.", lambda tensors: concatenate([atleast_2d(x) for x in tensors]))
-dstack = _described("Joined along the third axis.", lambda tensors: concatenate([atleast_3d(x) for x in tensors], 2))
+swapaxes = _moving(np.swapaxes, "Two axes exchanged. >>> swapaxes([[1], [2]], 0, 1) -> [[1, 2]]", _turned)
+moveaxis = _moving(np.moveaxis, "Axes moved to other places. >>> moveaxis([[1], [2]], 0, 1) -> [[1, 2]]", _turned)
+squeeze = _moving(np.squeeze, "Without axes of length 1, or those named. >>> squeeze([[1, 2]]) -> [1, 2]", _reshaped)
+expand_dims = _moving(np.expand_dims, "With new axes of length 1. >>> expand_dims([1, 2], 0) -> [[1, 2]]", _reshaped)
+flip = _moving(np.flip, "Reversed along an axis, axes, or all. >>> flip([1, 2, 3]) -> [3, 2, 1]")
+flipud = _moving(np.flipud, "Reversed along the first axis. >>> flipud([1, 2]) -> [2, 1]")
+fliplr = _moving(np.fliplr, "Reversed along the second axis. >>> fliplr([[1, 2]]) -> [[2, 1]]")
+roll = _moving(np.roll, "Shifted along an axis; what leaves comes in again. >>> roll([1, 2, 3], 1) -> [3, 1, 2]")
+repeat = _moving(np.repeat, "Each element, or slice along an axis, repeated. >>> repeat([1, 2], 2) -> [1, 1, 2, 2]")
+tile = _moving(np.tile, "The whole, repeated along each axis. >>> tile([1, 2], 2) -> [1, 2, 1, 2]")
+take_along_axis = _moving(np.take_along_axis, "At indices. >>> take_along_axis([5, 6], np.array([1]), 0) -> [6]")
+diagonal = _moving(np.diagonal, "Elements of equal indices along two axes. >>> diagonal([[1, 2], [3, 4]]) -> [1, 4]")
+diag = _moving(np.diag, "A matrix's diagonal; of a vector, the matrix. >>> diag([[1, 2], [3, 4]]) -> [1, 4]")
+tril = _moving(np.tril, "A matrix with zeros above a diagonal. >>> tril([[1, 2], [3, 4]])[0] -> [1, 0]")
+triu = _moving(np.triu, "A matrix with zeros below a diagonal. >>> triu([[1, 2], [3, 4]])[1] -> [0, 4]")
+atleast_1d = _of("With an axis, if it has none. >>> atleast_1d(1.0) -> [1.]", lambda x: _reshaped(x, np.atleast_1d))
+atleast_2d = _of("With two axes at least. >>> atleast_2d([1]) -> [[1]]", lambda x: _reshaped(x, np.atleast_2d))
+atleast_3d = _of("With three axes at least. >>> atleast_3d([1]) -> [[[1]]]", lambda x: _reshaped(x, np.atleast_3d))
+vstack = _described("Along axis 0. >>> vstack([[1]]) -> [[1]]", lambda xs: concatenate([atleast_2d(x) for x in xs]))
+dstack = _described("Along axis 2. >>> dstack([1]) -> [[[1]]]", lambda xs: concatenate([atleast_3d(x) for x in xs], 2))
 
 
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
-    """Parts along an axis: so many equal ones, or cut at the indices."""
+    """Parts along an axis: so many equal ones, or cut at the indices.
+
+    >>> tg.split([1, 2, 3, 4], 2)
+    [Tensor([1, 2]), Tensor([3, 4])]
+    """
     return _arranged(x, np.split, indices_or_sections, axis)
 
 
 def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
-    """Parts along an axis: so many nearly equal ones, or cut at the indices."""
+    """Parts along an axis: so many nearly equal ones, or cut at the indices.
+
+    >>> tg.array_split([1, 2, 3], 2)
+    [Tensor([1, 2]), Tensor([3])]
+    """
     return _arranged(x, np.array_split, indices_or_sections, axis)
 
 
 def take(x: Any, indices: Any, axis: int | None = None, **keywords: Any) -> Tensor:
-    """The elements, or the slices along an axis, at the indices; a program reads those in a Tensor at each call."""
+    """The elements, or the slices along an axis, at the indices; a program reads those in a Tensor at each call.
+
+    >>> tg.take([5, 6, 7], [2, 0])
+    Tensor([7, 5])
+    """
     if not isinstance(indices, Tensor):
         return _arranged(x, np.take, indices, axis, **keywords)
     x, axis = (ravel(x), 0) if axis is None else (as_tensor(x), axis)
@@ -515,12 +682,20 @@ def take(x: Any, indices: Any, axis: int | None = None, **keywords: Any) -> Tens
 
 
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """The sum of the diagonal."""
+    """The sum of the diagonal.
+
+    >>> tg.trace([[1, 2], [3, 4]])
+    Tensor(5)
+    """
     return sum(diagonal(x, offset, axis1, axis2), -1)
 
 
 def sort(x: Any, axis: int | None = -1, kind: Any = None, stable: Any = None) -> Tensor:
-    """The elements in ascending order along an axis, or all in one row; `kind` and `stable` make no difference."""
+    """The elements in ascending order along an axis, or all in one row; `kind` and `stable` make no difference.
+
+    >>> tg.sort([3, 1, 2])
+    Tensor([1, 2, 3])
+    """
     x, axis = (ravel(x), -1) if axis is None else (_fits(as_tensor(x), np.sort, axis), axis)
     index = list(np.ogrid[tuple(map(slice, x.shape))])
     index[axis] = x.argsort(axis)
@@ -532,6 +707,9 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
 
     Raises:
         TypeError: one of NumPy's other modes, which compute the border.
+
+    >>> tg.pad([1, 2], 1)
+    Tensor([0, 1, 2, 0])
     """
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
         raise TypeError(f"pad(mode={mode!r}): not one of 'constant', 'edge', 'reflect', 'symmetric', 'wrap'")
@@ -553,12 +731,17 @@ def primitive(
 ) -> Callable[..., Tensor]:
     """A primitive of one's own, a row of the table of primitives that is not entered there, as a function on Tensors.
 
-        softsign = tg.primitive(
-            "softsign", lambda x: x / (1.0 + np.abs(x)), "softsign({x})",
-            lambda g, ans, x: g / np.square(1.0 + np.abs(x)),
-        )
+    >>> softsign = tg.primitive(
+    ...     "softsign", lambda x: x / (1.0 + np.abs(x)), "softsign({x})",
+    ...     lambda g, ans, x: g / np.square(1.0 + np.abs(x)),
+    ... )
+    >>> softsign([-1.0, 3.0])
+    Tensor([-0.5 ,  0.75])
 
-    `check_gradients` with order=2 says whether its rules are right, as the tests do of the table.
+    `check_gradients` with order=2 says whether its rules are right, as the tests do of the table:
+
+    >>> tg.check_gradients(softsign, 3.0, order=2) < 1e-8
+    True
 
     Args:
         name: what errors, figures and programs call it, an identifier.
@@ -645,9 +828,14 @@ def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.n
 # NumPy's function of the same name does the same on Tensors, and so do some that are called otherwise.
 
 for _name in __all__:
-    globals()[_name].__name__ = globals()[_name].__qualname__ = _name
+    _function = globals()[_name]
+    _function.__name__ = _function.__qualname__ = _name
+    _by_element = getattr(primitives.TABLE.get(_name), "by_element", False)
+    _shapes = "\n\nElement by element; shapes that do not broadcast raise a ShapeError." if _by_element else ""
+    _example = rf"\1{_shapes}\n\n>>> tg.\2\nTensor(\3)"  # that of "-x. >>> negative(2.0) -> -2.", as a doctest
+    _function.__doc__ = re.sub("^(.*) >>> (.*) -> (.*)$", _example, _function.__doc__ or "")
     if hasattr(np, _name):
-        NUMPY_FUNCTIONS[getattr(np, _name)] = globals()[_name]
+        NUMPY_FUNCTIONS[getattr(np, _name)] = _function
 for _function in (np.delete, np.diagflat, np.dsplit, np.hsplit, np.resize, np.rot90, np.vsplit):
     NUMPY_FUNCTIONS[_function] = _moving(_function)
 NUMPY_FUNCTIONS |= {

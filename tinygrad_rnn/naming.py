@@ -16,6 +16,10 @@ def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
     Raises:
         TypeError: not a Tensor, a name that is not a string, or a step that is not an integer.
         ValueError: an empty name.
+
+    >>> z = tg.label(tg.tanh(tg.Tensor(0.5, requires_grad=True)), "z", step=1)
+    >>> z.name, z.step
+    ('z', 1)
     """
     checks.instance("label(tensor, name)", tensor, Tensor)
     name = checks.name(name)

@@ -26,6 +26,7 @@ from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import GradientError
 from tinygrad_rnn.interop import missing
 from tinygrad_rnn.nn.module import Module, refuse_differences
+from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
 Parameters = Module | Tensor | Iterable[Tensor]
@@ -54,6 +55,9 @@ class Optimizer:
     Raises:
         ValueError: there are no parameters, one is in two groups, or a setting is unknown or out of its range, also
             when it is set later. TypeError: what is given is no parameter, or a setting is no number.
+
+    >>> tg.optim.Adam(tg.nn.RNN(2, 3), lr=0.01)
+    Adam(lr=0.01, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-08) of 3 Tensors
     """
 
     # (g, n, *moments, **settings): what is subtracted from a parameter of gradient g in step n, and its next moments
@@ -142,6 +146,10 @@ class Optimizer:
         self.steps, parts = kept["steps"], range(1 + self.moments)
         self._memory = {p: tuple([kept[f"{i}.{k}"] for k in parts]) for i, p in enumerate(self._memory)}
 
+    def __repr__(self) -> str:
+        groups = [", ".join(f"{k}={x!r}" for k, x in group.items() if k != "params") for group in self.param_groups]
+        return f"{type(self).__name__}({'; '.join(groups)}) of {counted(len(self.params), 'Tensor')}"
+
     def zero_grad(self) -> None:
         """Forget all gradients: `.grad` of every parameter becomes None."""
         for p in self._memory:
@@ -149,7 +157,15 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Gradient descent: v = momentum · v + g, p = p - lr · v (IIT slides: W = W - α ∂E/∂W, without momentum)."""
+    """Gradient descent: v = momentum · v + g, p = p - lr · v (IIT slides: W = W - α ∂E/∂W, without momentum).
+
+    >>> x = tg.Tensor(1.0, requires_grad=True)
+    >>> optimizer = tg.optim.SGD(x, lr=0.1)
+    >>> (x * x).backward()
+    >>> optimizer.step()
+    >>> x
+    Tensor(0.8, requires_grad=True)
+    """
 
     defaults: ClassVar[dict[str, Any]] = {**Optimizer.defaults, "momentum": 0.0}
 
@@ -162,6 +178,16 @@ class RMSprop(Optimizer):
     """RMSprop (Hinton 2012): g over the root of v, a running mean of g²; its settings are those of PyTorch.
 
     v = alpha v + (1 - alpha) g²,   u = momentum · u + g / (√v + eps),   p = p - lr · u
+
+    >>> x = tg.Tensor(1.0, requires_grad=True)
+    >>> optimizer = tg.optim.RMSprop(x, lr=0.02)
+    >>> for _ in range(100):
+    ...     optimizer.zero_grad()
+    ...     (x * x).backward()
+    ...     optimizer.step()
+    ...
+    >>> abs(x.item()) < 0.1
+    True
     """
 
     moments = 2
@@ -180,6 +206,16 @@ class Adam(Optimizer):
         p = p - lr · m / (1 - β₁ⁿ) / (√(v / (1 - β₂ⁿ)) + eps)   in step n
 
     Its settings are betas, (β₁, β₂); eps, which keeps the quotient finite; lr and weight_decay.
+
+    >>> x = tg.Tensor(1.0, requires_grad=True)
+    >>> optimizer = tg.optim.Adam(x, lr=0.1)
+    >>> for _ in range(100):
+    ...     optimizer.zero_grad()
+    ...     (x * x).backward()
+    ...     optimizer.step()
+    ...
+    >>> abs(x.item()) < 0.1
+    True
     """
 
     moments = 2
@@ -192,20 +228,41 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay beside the gradient: p = p - lr · weight_decay · p, too (Loshchilov and Hutter 2019)."""
+    """Adam with weight decay beside the gradient: p = p - lr · weight_decay · p, too (Loshchilov and Hutter 2019).
+
+    >>> x = tg.Tensor(1.0, requires_grad=True)
+    >>> optimizer = tg.optim.AdamW(x, lr=0.1)
+    >>> for _ in range(100):
+    ...     optimizer.zero_grad()
+    ...     (x * x).backward()
+    ...     optimizer.step()
+    ...
+    >>> abs(x.item()) < 0.1
+    True
+    """
 
     defaults: ClassVar[dict[str, Any]] = {**Adam.defaults, "weight_decay": 1e-2}
     is_decoupled = True
 
 
 def cosine(lr: float, steps: int, least: float = 0.0) -> Callable[[int], float]:
-    """A learning rate that falls from lr to the least, in so many steps, along half a wave of the cosine."""
+    """A learning rate that falls from lr to the least, in so many steps, along half a wave of the cosine.
+
+    >>> lr = tg.optim.cosine(0.1, 100)
+    >>> lr(0), lr(100)
+    (0.1, 0.0)
+    """
     lr, steps = positive("cosine", "lr", lr), whole("cosine", "steps", steps, 1)
     return lambda step: least + (lr - least) * (1.0 + math.cos(math.pi * min(step / steps, 1.0))) / 2.0
 
 
 def staircase(lr: float, every: int, factor: float = 0.1) -> Callable[[int], float]:
-    """A learning rate that is multiplied by a factor every so many steps."""
+    """A learning rate that is multiplied by a factor every so many steps.
+
+    >>> lr = tg.optim.staircase(0.1, every=10)
+    >>> lr(9), round(lr(10), 6)
+    (0.1, 0.01)
+    """
     lr, every = positive("staircase", "lr", lr), whole("staircase", "every", every, 1)
     return lambda step: lr * factor ** (step // every)
 
@@ -214,6 +271,9 @@ def norm(arrays: Iterable[np.ndarray]) -> float:
     """√(Σ a²), the norm of all elements of all arrays as one vector.
 
     They are divided by the largest first, so that no square overflows or vanishes; nan or infinite if an element is.
+
+    >>> tg.optim.norm([np.array([3.0]), np.array([4.0])])
+    5.0
     """
     arrays = [np.asarray(array, np.float64) for array in arrays]
     largest = _largest(arrays)
@@ -227,8 +287,13 @@ def gradient_norm(params: Parameters) -> float:
 
     Raises:
         GradientError: a gradient is not finite; names the parameter. TypeError: what is given are no parameters.
+
+    >>> x = tg.Tensor([3.0, 4.0], requires_grad=True)
+    >>> (0.5 * x * x).sum().backward()
+    >>> tg.optim.gradient_norm(x)
+    5.0
     """
-    return norm([p.grad for p in _with_finite_gradients("gradient_norm", params)])
+    return norm(_finite_gradients("gradient_norm", params).values())
 
 
 def clip_grad_norm(params: Parameters, max_norm: float) -> float:
@@ -243,15 +308,22 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     Raises:
         ValueError: max_norm is negative or nan. GradientError: a gradient is not finite; names the parameter.
         TypeError: what is given are no parameters, or max_norm is no number.
+
+    >>> x = tg.Tensor([3.0, 4.0], requires_grad=True)
+    >>> (0.5 * x * x).sum().backward()
+    >>> tg.optim.clip_grad_norm(x, 1.0)
+    5.0
+    >>> x.grad
+    array([0.6, 0.8])
     """
     max_norm = number("clip_grad_norm", "max_norm", max_norm, "a number of at least 0", 0)
-    params = _with_finite_gradients("clip_grad_norm", params)
-    before = norm([p.grad for p in params])
+    gradients = _finite_gradients("clip_grad_norm", params)
+    before = norm(gradients.values())
     if before > max_norm:
-        largest = _largest([p.grad for p in params])
-        scale = max_norm / norm([p.grad / largest for p in params])  # finite where the norm of the gradients overflows
-        for p in params:
-            p.grad = np.asarray(p.grad / largest * scale)
+        largest = _largest(gradients.values())
+        scale = max_norm / norm(np.asarray(g / largest) for g in gradients.values())  # finite where the norm overflows
+        for p, g in gradients.items():
+            p.grad = np.asarray(g / largest * scale)
             _remember(p.grad, f"clipped, × {max_norm / before:.3g}")
     return before
 
@@ -260,28 +332,39 @@ def clip_grad_value(params: Parameters, limit: float) -> float:
     """Hold every element of every gradient between -limit and limit; the direction changes.
 
     Returns, raises: as for `clip_grad_norm`.
+
+    >>> x = tg.Tensor([3.0, 0.5], requires_grad=True)
+    >>> (0.5 * x * x).sum().backward()
+    >>> norm = tg.optim.clip_grad_value(x, 1.0)
+    >>> x.grad
+    array([1. , 0.5])
     """
     limit = number("clip_grad_value", "limit", limit, "a number of at least 0", 0)
-    params = _with_finite_gradients("clip_grad_value", params)
-    before = norm([p.grad for p in params])
-    for p in params:
-        beyond = int(np.sum(np.abs(p.grad) > limit))
-        p.grad = np.asarray(np.clip(p.grad, -limit, limit))
-        if beyond:
+    gradients = _finite_gradients("clip_grad_value", params)
+    for p, g in gradients.items():
+        p.grad = np.asarray(np.clip(g, -limit, limit))
+        if beyond := int(np.sum(np.abs(g) > limit)):
             _remember(p.grad, f"clipped, {beyond} of {p.size}")
-    return before
+    return norm(gradients.values())
 
 
 _clippings: dict[int, str] = {}  # by the id of a clipped gradient, as long as it lives: what was done to it
 
 
-def _remember(gradient: np.ndarray, what: str) -> None:
+def _remember(gradient: Any, what: str) -> None:
     _clippings[id(gradient)] = what
     weakref.finalize(gradient, _clippings.pop, id(gradient)).atexit = False
 
 
 def clipping(p: Tensor) -> str:
-    """The mark of figures at a parameter whose gradient was clipped, which says by how much; empty if it was not."""
+    """The mark of figures at a parameter whose gradient was clipped, which says by how much; empty if it was not.
+
+    >>> x = tg.Tensor([3.0, 4.0], requires_grad=True)
+    >>> (0.5 * x * x).sum().backward()
+    >>> norm = tg.optim.clip_grad_norm(x, 1.0)
+    >>> tg.optim.clipping(x)
+    'clipped, × 0.2'
+    """
     return _clippings.get(id(p.grad), "")
 
 
@@ -301,14 +384,14 @@ def _listed(call: str, params: Parameters) -> list[Tensor]:
     return list(dict.fromkeys(listed))
 
 
-def _with_finite_gradients(call: str, params: Parameters) -> list[Tensor]:
-    """The parameters that require a gradient and have one, all of which are checked to be finite."""
-    params = [p for p in _listed(call, params) if p.requires_grad and p.grad is not None]
-    for p in params:
-        bad = p.grad[~np.isfinite(p.grad)]
+def _finite_gradients(call: str, params: Parameters) -> dict[Tensor, np.ndarray]:
+    """The gradients of the parameters that require one and have it, all of which are checked to be finite."""
+    gradients = {p: p.grad for p in _listed(call, params) if p.requires_grad and p.grad is not None}
+    for p, g in gradients.items():
+        bad = g[~np.isfinite(g)]
         if bad.size:
             raise GradientError(f"the gradient of {describe(p)} is not finite: {bad.size} of {p.size} are {bad[0]}")
-    return params
+    return gradients
 
 
 def _setting(call: str, name: str, value: Any) -> Any:

@@ -98,7 +98,13 @@ def _run(primitive: primitives.Primitive, inputs: tuple[Tensor, ...], arguments:
 
 
 def power(x: Any, exponent: Any) -> Tensor:
-    """x ** exponent; a square is a primitive of its own, as NumPy has it."""
+    """x ** exponent; a square is a primitive of its own, as NumPy has it.
+
+    x and the exponent broadcast; where they do not, this raises a ShapeError.
+
+    >>> tg.power(2.0, 3.0)
+    Tensor(8.)
+    """
     squared = type(exponent) in (int, float) and exponent == 2 and np.asarray(bare(x)).dtype.kind == "f"
     return _square(x) if squared else _power(x, exponent)
 
@@ -142,6 +148,14 @@ class Tensor:
 
     Raises:
         TypeError: data that is not real numbers, or integers with requires_grad.
+
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    array([2., 4.])
+    >>> y.primitive.name, y.inputs[0].primitive.name
+    ('sum', 'multiply')
     """
 
     __slots__ = ("__weakref__", "_grad", "_requires_grad", "arguments", "born", "hooks", "inputs", "is_cut",

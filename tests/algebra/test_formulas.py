@@ -8,7 +8,7 @@ from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.trees import gradient, number
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.bptt.cotangents import passed_back
+from tinygrad_rnn.bptt.through_time import passed_back
 from tinygrad_rnn.checking import samples
 from tinygrad_rnn.primitives import TABLE, row
 from tinygrad_rnn.tensor import Tensor, record

@@ -13,6 +13,20 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.draw.style import ZERO
 
 
+def test_a_notebook_shows_a_tensor_s_name_step_shape_and_value():
+    hs, _ = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
+    text = hs[1]._repr_html_()
+    assert "h(2) of shape (3,)" in text and "primitive=tanh" in text and "step=2" in text
+    cells = re.findall(r'title="(.*?)" .*?rgba\((\d+), .*?, ([\d.]+)\)', text)
+    assert [float(value) for value, _, _ in cells] == pytest.approx(hs[1].tolist(), rel=1e-5)
+    assert all((red == "178") == (float(value) > 0) for value, red, _ in cells)
+    assert max(float(alpha) for _, _, alpha in cells) == 1.0
+    shown = tg.Tensor([[1.0, np.nan], [-np.inf, 0.0]], name="<b>")._repr_html_()
+    assert shown.count("nan)") + shown.count("inf)") == 2 and "<b>" not in shown and "&lt;b&gt;" in shown
+    for shape, count in {(): 1, (0, 3): 0, (2, 0): 0, (2, 3, 4): 24, (100, 50): 32 * 32}.items():
+        assert tg.Tensor(np.zeros(shape))._repr_html_().count("<td") == count
+
+
 def net(T, kind="RNN", gain=1.0):
     """A net with one loss a step: its readout's matrix and its recurrent one, and the losses."""
     rng = np.random.default_rng(3)

@@ -324,8 +324,8 @@ def refused(capsys, *options):
 def test_the_data_are_not_replaced_by_the_results(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = series_file(tmp_path / "prediction.csv").read_bytes()
-    told = "tinygrad-rnn train: prediction.csv is the data, and would be replaced: give another folder\n"
-    assert refused(capsys, "--data", "prediction.csv", "--out", ".") == told
+    told = "prediction.csv is the data, and would be replaced: give another folder (see tinygrad-rnn train --help)"
+    assert refused(capsys, "--data", "prediction.csv", "--out", ".") == f"tinygrad-rnn train: {told}\n"
     assert os.listdir() == ["prediction.csv"]
     # By whatever name, and where a run has written it
     train(settings(tmp_path), tmp_path / "out")
@@ -601,7 +601,7 @@ def test_a_new_run_leaves_nothing_of_the_one_before(tmp_path):
 def test_without_matplotlib_the_numbers_are_written_and_a_line_says_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     status, out, err = run(capsys, "--data", "sine", "--epochs", 2, "--hidden", 3, "--out", tmp_path)
-    needed = 'plots need matplotlib: pip install "tinygrad-rnn[plot]"; the CSV files have their numbers'
+    needed = "plots need matplotlib: pip install matplotlib; the CSV files have their numbers"
     assert (status, err) == (0, f"tinygrad-rnn train: {needed}\n") and "this net, lstm" in out
     assert (tmp_path / "loss.csv").exists() and (tmp_path / "prediction.csv").exists()
     assert not list(tmp_path.glob("*.svg"))

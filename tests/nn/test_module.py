@@ -114,17 +114,17 @@ def test_a_module_lists_its_layers_and_counts_their_parameters():
     net.rnn, net.readout = tg.nn.RNN(2, 30, num_layers=2), tg.nn.Linear(30, 1, bias=False)
     net.scale = tg.nn.Parameter(1.0)
     assert repr(net).splitlines() == [
-        "Module, 2,851 parameters",
+        "Module, 2,851 parameters: scale ()",
         "  rnn: RNN, 2,820 parameters",
-        "    cells.0: RNNCell, 990 parameters",
-        "    cells.1: RNNCell, 1,830 parameters",
-        "  readout: Linear, 30 parameters",
+        "    cells.0: RNNCell, 990 parameters: W (30, 2), U (30, 30), b (30,)",
+        "    cells.1: RNNCell, 1,830 parameters: W (30, 30), U (30, 30), b (30,)",
+        "  readout: Linear, 30 parameters: V (1, 30)",
     ]
     net.tied = net.readout
-    assert repr(net).startswith("Module, 2,851 parameters\n")
+    assert repr(net).startswith("Module, 2,851 parameters: scale ()\n")
     alone = tg.nn.Module()
     alone.scale = net.scale
-    assert repr(alone) == "Module, 1 parameter"
+    assert repr(alone) == "Module, 1 parameter: scale ()"
 
 
 def test_zero_grad_forgets():

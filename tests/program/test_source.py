@@ -28,6 +28,7 @@ from tinygrad_rnn.tensor import Tensor, record
 
 WAYS = [(rolled, level) for rolled in (False, True) for level in ("named", "primitives")]
 D, H = 2, 3
+NUMPY_1 = np.lib.NumpyVersion(np.__version__) < "2.0.0"
 
 
 def compiled(text):
@@ -370,6 +371,8 @@ def test_every_row_of_the_table(name, dtype):
     """Its value, and its gradients, in which the other rows stand."""
     for inputs, static in samples(TABLE[name]):
         arrays = [x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs]
+        if NUMPY_1 and dtype is np.float32 and not any(x.ndim for x in arrays):
+            continue  # beside a Python number, NumPy 1 makes float64 of a float32 without axes
         leaves = [Tensor(x, x.dtype.kind == "f") for x in arrays]
         w = np.random.default_rng(1).standard_normal(np.shape(TABLE[name].forward(*arrays, *static))).astype(dtype)
 

@@ -36,8 +36,6 @@ OUTPUT = Letter("L")  # what an output without a name is called
 class Notation:
     """The letters of a text, and the place of the time step beside them.
 
-        mine = Notation({"h": "a", "W": "W_{ax}", "U": "W_{aa}"}, step="below")
-
     Attributes:
         letters: what is written for the letters of the nets, which are those of interdb; for `"W"` in `"W_i"` too. A
             variable whose letter is None is not written at all, as ĥ in the texts that have only h = f(...). What goes
@@ -47,6 +45,11 @@ class Notation:
         order: "matrix", in which every product is right as one of matrices, gradients being columns: ᵗU (f′(ĥ) ⊙ dh);
             or "reading", that of eq. 7.6 of interdb, dh f′(ĥ) ᵗU: as the gradient meets them, from left to right.
         transpose: "before", ᵗU; or "after", Uᵀ.
+
+    >>> mine = tg.draw.Notation({"h": "a", "W": "W_{ax}", "U": "W_{aa}"}, step="below")
+    >>> loss = tg.nn.RNN(1, 2, rng=0)(np.ones((1, 1)))[0][-1].sum()
+    >>> [node.label for node in tg.draw.forward(loss, notation=mine).nodes if node.kind == "state"]
+    ['a₀', 'a₁']
     """
 
     letters: Mapping[str, str | None] = field(default_factory=dict)

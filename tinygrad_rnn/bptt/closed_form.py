@@ -21,6 +21,13 @@ class Gradients:
     one for each step (BPTT post: ∂E/∂W = Σ_k ...). Of one loss after the last step, the last n terms are what
     truncation to n steps keeps; with a loss at every step, a term is what comes through its step from all the losses
     after it.
+
+    >>> rnn, readout, xs = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1), np.ones((4, 2))
+    >>> tg.nn.half_squared_error(readout(rnn(xs)[0][-1]), [1.0]).backward()
+    >>> W, U, b, V, c = (p.data for p in (*rnn.parameters(), *readout.parameters()))
+    >>> found = tg.bptt.closed_form_gradients(W, U, b, V, c, xs, [1.0])
+    >>> found.hs.shape, found.dh.shape, found.U.shape
+    ((4, 3), (4, 3), (3, 3))
     """
 
     loss: float
@@ -93,6 +100,13 @@ def closed_form_gradients(
         ValueError: an unknown nonlinearity or loss, an empty sequence, an array of another shape, or class numbers that
             are none.
         TypeError: an array of something else than real numbers.
+
+    >>> rnn, readout, xs = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1), np.ones((4, 2))
+    >>> tg.nn.half_squared_error(readout(rnn(xs)[0][-1]), [1.0]).backward()
+    >>> W, U, b, V, c = (p.data for p in (*rnn.parameters(), *readout.parameters()))
+    >>> found = tg.bptt.closed_form_gradients(W, U, b, V, c, xs, [1.0])
+    >>> np.allclose(found.U, rnn.cells[0].U.grad, rtol=0, atol=1e-14)
+    True
     """
     call, h0s = "closed_form_gradients", None if h0 is None else [h0]
     return _gradients(call, [(W, U, b)], V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)[0]
@@ -114,6 +128,13 @@ def closed_form_stacked_gradients(
 
     Raises:
         ValueError, TypeError: as for `closed_form_gradients`; no layers, or not one h(0) for each.
+
+    >>> rnn, readout, xs = tg.nn.RNN(2, 3, num_layers=2, rng=0), tg.nn.Linear(3, 1, rng=1), np.ones((4, 2))
+    >>> tg.nn.half_squared_error(readout(rnn(xs)[0][-1]), [1.0]).backward()
+    >>> layers = [(cell.W.data, cell.U.data, cell.b.data) for cell in rnn.cells]
+    >>> lower, upper = tg.bptt.closed_form_stacked_gradients(layers, readout.V.data, readout.c.data, xs, [1.0])
+    >>> np.allclose(lower.U, rnn.cells[0].U.grad, rtol=0, atol=1e-14)
+    True
     """
     return _gradients("closed_form_stacked_gradients", layers, V, c, xs, targets, nonlinearity, loss, h0s, many_to_many)
 

@@ -39,6 +39,13 @@ class Term:
         derivatives: the product of derivatives, in LaTeX: `\frac{\partial L}{\partial y} ...`
         factors: the same with what each of them is: `(y - Y)\,{}^tV ...`
         value: the array, of W's shape.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> term = tg.bptt.expansion(loss, rnn.cells[0].U)[1]
+    >>> term.step, term.value.shape
+    (2, (3, 3))
     """
 
     step: int
@@ -67,13 +74,12 @@ def expansion(
     plain net the states, one by one. Where there are several ways from one to the next, as through h and c of an LSTM,
     there is one factor for all of them together.
 
-    >>> import numpy as np, tinygrad_rnn as tg
     >>> rnn = tg.nn.RNN(1, 2, rng=0)
     >>> hs, _ = rnn(np.ones((2, 1)))
     >>> loss = tg.nn.squared_error(tg.nn.Linear(2, 1, rng=0)(hs[-1]), [1.0])
-    >>> [term.step for term in expansion(loss, rnn.cells[0].U)]
+    >>> [term.step for term in tg.bptt.expansion(loss, rnn.cells[0].U)]
     [1, 2]
-    >>> print(expansion(loss, rnn.cells[0].U, "state")[0].derivatives)
+    >>> print(tg.bptt.expansion(loss, rnn.cells[0].U, "state")[0].derivatives)
     \frac{\partial E}{\partial y} \frac{\partial y}{\partial s_{2}} \frac{\partial s_{2}}{\partial s_{1}} \frac{\partial^{+} s_{1}}{\partial W_{s}}
 
     Args:
@@ -100,6 +106,12 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
         Latex(tg.bptt.latex(loss, rnn.cells[0].U))
 
     Args and Raises: as for `expansion`.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> print(tg.bptt.latex(loss, rnn.cells[0].b).splitlines()[0])
+    \begin{align*}
     """
     graph = _Graph(loss, parameter, Notation.named(notation))
     terms = graph.terms(LATEX)[::-1]

@@ -53,6 +53,11 @@ def checkpoint(
         ValueError: the sequence is empty, or segments is not between 1 and T; in the backward pass, the cell gave
             another state when it was run again, or a parameter has changed in between.
         TypeError: the cell returned no state, or has no `initial_state` where one is needed.
+
+    >>> cell = tg.nn.RNNCell(1, 3, rng=0)
+    >>> h = tg.bptt.checkpoint(cell, list(np.ones((100, 1))))
+    >>> h.step, h.shape
+    (100, (3,))
     """
     leaves_the_graph("checkpoint()", "apply the cell in a loop: a program holds what the gradients need, and no more")
     checks.instance("checkpoint(cell, xs)", cell, Callable, "a function of x(t) and the state")

@@ -8,19 +8,22 @@
 All of it works on any graph whose nodes know their time step, as those of every cell do, and changes no `.grad`.
 """
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.variables import time_steps
-from tinygrad_rnn.backward import backward_start, fit, sweep, topological_order
-from tinygrad_rnn.bptt.cotangents import Cotangents, LeavesLeftOut, each_passed_back, passed_back, several
-from tinygrad_rnn.context import temporarily
+from tinygrad_rnn.backward import backward_start, fit, sweep, terms, topological_order
+from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.observer import observer
+from tinygrad_rnn.observer import Observer, observer
 from tinygrad_rnn.optim import norm
-from tinygrad_rnn.tensor import Tensor, bare
+from tinygrad_rnn.primitives import Primitive
+from tinygrad_rnn.tensor import Tensor, bare, record
 
 LARGEST_SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # max f′; TowardsML for tanh and sigmoid
 
@@ -43,6 +46,14 @@ def contributions(loss: Tensor, parameter: Tensor) -> np.ndarray:
     Raises:
         TypeError: no Tensor. ValueError: the loss is no scalar, the parameter requires no gradient or is used where
             there is no time step.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> terms = tg.bptt.contributions(loss, rnn.cells[0].U)
+    >>> loss.backward()
+    >>> terms.shape, np.allclose(terms.sum(axis=0), rnn.cells[0].U.grad)
+    ((4, 3, 3), True)
     """
     start = backward_start("contributions(loss, parameter)", loss)
     uses, last = _uses("contributions(loss, parameter)", [loss], parameter)
@@ -62,6 +73,13 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
 
     Raises:
         TypeError, ValueError: as for `contributions`; the losses are no list.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> losses = [tg.nn.half_squared_error(readout(h), [1.0]) for h in rnn(np.ones((3, 2)))[0]]
+    >>> tg.bptt.contribution_table(losses, rnn.cells[0].W) > 0
+    array([[ True, False, False],
+           [ True,  True, False],
+           [ True,  True,  True]])
     """
     call = "contribution_table(losses, parameter)"
     if isinstance(losses, Tensor) or not isinstance(losses, Iterable):
@@ -97,6 +115,11 @@ def jacobian(output: Tensor, input: Tensor) -> np.ndarray:
 
     Raises:
         TypeError: no Tensor. ValueError: one of them requires no gradient.
+
+    >>> hs, state = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
+    >>> product = tg.bptt.jacobian(hs[3], hs[2]) @ tg.bptt.jacobian(hs[2], hs[1])
+    >>> np.allclose(tg.bptt.jacobian(hs[3], hs[1]), product)
+    True
     """
     for x in (output, input):
         _check_differentiable("jacobian(output, input)", x)
@@ -115,6 +138,10 @@ def singular_values(output: Tensor, input: Tensor) -> np.ndarray:
 
     Raises:
         ValueError: as for `jacobian`, or the Jacobian is not finite.
+
+    >>> hs, state = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
+    >>> tg.bptt.singular_values(hs[3], hs[0]).shape
+    (3,)
     """
     J = jacobian(output, input)
     if not np.all(np.isfinite(J)):
@@ -127,6 +154,12 @@ def gradient_flow(loss: Tensor, hs: Sequence[Tensor]) -> np.ndarray:
 
     Raises:
         TypeError: the states are no list of Tensors. ValueError: the loss is no scalar, or a state has no gradient.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> tg.bptt.gradient_flow(loss, hs).shape
+    (4,)
     """
     call = "gradient_flow(loss, hs)"
     start = backward_start(call, loss)
@@ -151,6 +184,9 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
 
     Raises:
         ValueError: an unknown nonlinearity, U is no finite matrix, or a distance is negative. TypeError: no numbers.
+
+    >>> tg.bptt.norm_bound(0.9 * np.eye(3), "sigmoid", [0, 1])
+    array([1.   , 0.225])
     """
     checks.one_of("norm_bound", "nonlinearity", nonlinearity, LARGEST_SLOPES)
     try:
@@ -204,3 +240,85 @@ def _norms(arrays: np.ndarray) -> np.ndarray:
 def _check_differentiable(call: str, x: Tensor) -> None:
     if not checks.instance(call, x, Tensor).requires_grad:
         raise ValueError(f"{call}: {describe(x)} does not require a gradient")
+
+
+# What a node passes back, of one cotangent, or of those of several outputs side by side
+
+
+class Cotangents:
+    """The cotangents of a node, one for each of the outputs that depend on it, in the place of one of its shape.
+
+    Attributes:
+        rows: the numbers of these outputs, in order. arrays: the cotangents, along a first axis.
+    """
+
+    def __init__(self, rows: np.ndarray, arrays: np.ndarray):
+        self.rows, self.arrays = rows, arrays
+
+    shape = property(lambda self: self.arrays.shape[1:])
+    ndim = property(lambda self: self.arrays.ndim - 1)
+    dtype = property(lambda self: self.arrays.dtype)
+
+    def astype(self, dtype: np.dtype) -> Cotangents:
+        """These cotangents in another dtype."""
+        return Cotangents(self.rows, self.arrays.astype(dtype))
+
+    def __add__(self, other: Cotangents) -> Cotangents:
+        """The sum of two terms, which may be of other outputs."""
+        rows = np.union1d(self.rows, other.rows)
+        total = np.zeros((len(rows), *self.shape), self.dtype)
+        for part in (self, other):
+            total[np.searchsorted(rows, part.rows)] += part.arrays
+        return Cotangents(rows, total)
+
+    __iadd__ = __add__
+
+    def __record__(self, primitive: Primitive, inputs: tuple, *static: Any) -> Cotangents:
+        """What a primitive makes of each, as the sum over the axes along which an input was broadcast."""
+        return Cotangents(self.rows, np.stack([primitive.forward(g, *inputs[1:], *static) for g in self.arrays]))
+
+
+def passed_back(node: Tensor, i: int, g: np.ndarray) -> np.ndarray:
+    """The term that a node passes back to its input i, in the input's shape: one of the sum that is its gradient."""
+    ((x, term),) = terms(node, g, i)
+    return fit(term, x)
+
+
+def each_passed_back(node: Tensor, i: int, g: Cotangents) -> Cotangents:
+    """The terms that a node passes back to its input i.
+
+    A rule that works on each element, or on each row x of a product W x, takes all cotangents as one batch.
+    """
+    row = node.primitive
+    as_batch = row.by_element or (row.by_rows and i in [right for _, right in row.products])
+    with temporarily(observer, None):  # a rule may make a sweep of its own
+        if as_batch:
+            ((_, term),) = terms(node, g.arrays, i)
+        else:
+            term = np.stack([term for one in g.arrays for _, term in terms(node, one, i)])
+    return Cotangents(g.rows, term)
+
+
+class LeavesLeftOut(Observer):
+    """A sweep passes nothing back to leaves, whose gradients of all outputs are large, but to one that is wanted."""
+
+    def __init__(self, wanted: Tensor | None = None):
+        self.wanted = wanted
+
+    def swept(self, terms: Callable, node: Tensor, g: Any) -> list[tuple[Tensor, Cotangents]]:
+        """The terms for the inputs that are nodes, and for what is wanted."""
+        if not isinstance(g, Cotangents):
+            return terms(node, g)  # of `several`, whose rule makes them
+        numbered = [(i, x) for i, x in enumerate(node.inputs) if x.requires_grad]
+        return [(x, each_passed_back(node, i, g)) for i, x in numbered if x is self.wanted or not x.is_leaf]
+
+
+def several(outputs: Sequence[Tensor]) -> Tensor:
+    """A node to sweep from, which passes back to each output a cotangent of 1 in a row of its own."""
+
+    def vjp(i: int, *_: Any) -> Cotangents:
+        return Cotangents(np.array([i]), np.ones((1, *outputs[i].shape), outputs[i].dtype))
+
+    row = Primitive("several", lambda *_: np.zeros(()), "several", (vjp,), (None,), variadic=True)
+    with temporarily(recording, True), temporarily(observer, None):  # it is no part of what is computed
+        return record(row, tuple(outputs), None)

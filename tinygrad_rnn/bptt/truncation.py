@@ -16,6 +16,12 @@ class Chunks(Iterator[float]):
 
     Attributes:
         state: the state after the last chunk so far, without what it was made of, to carry into the next call.
+
+    >>> rnn, readout = tg.nn.RNN(1, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> chunks = tg.bptt.truncated(rnn, readout, tg.nn.squared_error, np.ones((6, 1)), np.ones((6, 1)), length=3)
+    >>> losses = list(chunks)
+    >>> chunks.state[0].shape
+    (3,)
     """
 
     def __init__(self, chunks: Iterator[tuple[float, Any]], state: Any):
@@ -67,6 +73,11 @@ def truncated(
             in reverse.
         TypeError: rnn is no RNN, LSTM or GRU, or length or back is no integer.
         ValueError: `back` and `compile` together: a program goes through a chunk whole.
+
+    >>> rnn, readout = tg.nn.RNN(1, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> losses = tg.bptt.truncated(rnn, readout, tg.nn.squared_error, np.ones((6, 1)), np.ones((6, 1)), length=3)
+    >>> len(list(losses))
+    2
     """
     leaves_the_graph("truncated()", "call it on its own, with compile=tg.compile")
     checks.instance("truncated(rnn, ...)", rnn, Recurrent, "an nn.RNN, LSTM or GRU")

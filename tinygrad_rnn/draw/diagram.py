@@ -15,7 +15,7 @@ import graphviz
 from tinygrad_rnn import checks
 from tinygrad_rnn.draw import dot, layout, svg
 from tinygrad_rnn.draw.drawing import Drawing
-from tinygrad_rnn.draw.page import Page, build
+from tinygrad_rnn.draw.page import Page
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import claimed, refuse_others, write_file
@@ -28,7 +28,14 @@ PACE = 1000  # milliseconds that a .gif shows each frame
 
 @dataclass(frozen=True, repr=False)
 class Diagram(Drawing):
-    """A drawing that shows and saves itself, and can tell its `story`, as a page plays it."""
+    """A drawing that shows and saves itself, and can tell its `story`, as a page plays it.
+
+    >>> diagram = tg.draw.forward(tg.tanh(tg.Tensor(0.5, requires_grad=True, name="x")))
+    >>> len(diagram.nodes), len(diagram.edges)
+    (2, 1)
+    >>> print(diagram.source.splitlines()[0])
+    digraph "forward computational graph" {
+    """
 
     story: Callable[[], Story] | None = field(default=None, repr=False, compare=False)
 
@@ -91,9 +98,9 @@ class Diagram(Drawing):
         """The page that plays the computation, as a notebook shows it.
 
         Raises:
-            ValueError: a diagram without a story (rolled; a table). DrawingError: as for `save`.
+            ValueError: a diagram without a story (rolled; a table).
         """
-        return build({"": self._told()})
+        return Page({"": self._told()})
 
     def _told(self) -> Story:
         if self.story is None:
@@ -134,9 +141,10 @@ class Diagram(Drawing):
         return told | {"scale": scale, "nodes": [*map(asdict, self.nodes)], "edges": [*map(asdict, self.edges)]}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """The picture that a notebook shows; in words, where nothing can draw."""
+        """The picture that a notebook shows, not wider than a cell; in words, where nothing can draw."""
         try:
-            return {"image/svg+xml": svg.draw(self).decode(), "text/plain": repr(self)}
+            picture = svg.draw(self).decode().replace("<svg ", '<svg style="max-width: 100%; height: auto" ', 1)
+            return {"image/svg+xml": picture, "text/plain": repr(self)}
         except DrawingError as error:
             return {"text/plain": f"{self!r}\n{error}"}
 
@@ -158,7 +166,7 @@ def _animated(pictures: Iterator[bytes]) -> bytes:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError('a .gif is written by Pillow: pip install "tinygrad-rnn[plot]"') from error
+        raise ImportError("a .gif is written by Pillow: pip install pillow") from error
     first, *others = [Image.open(BytesIO(picture)).convert("RGB") for picture in pictures]
     first.save(file := BytesIO(), "GIF", save_all=True, append_images=others, duration=PACE, loop=0)
     return file.getvalue()

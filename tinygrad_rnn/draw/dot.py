@@ -9,8 +9,7 @@ import re
 import graphviz
 
 from tinygrad_rnn.draw import legend, style
-from tinygrad_rnn.draw.drawing import Drawing, Edge, Node
-from tinygrad_rnn.draw.routes import route
+from tinygrad_rnn.draw.drawing import Drawing, Edge, Node, route
 from tinygrad_rnn.tables import counted
 
 PLUS = "<SUB><B>+</B></SUB>"  # behind a gradient that several are added up to

@@ -1,10 +1,11 @@
-"""The table of the terms of a sum over time, as a heat map."""
+"""Heat maps: of the terms of a sum over time, and of the value of a Tensor in a notebook."""
 
 import base64
 import math
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from html import escape
 
 import numpy as np
 
@@ -26,6 +27,7 @@ IN_FULL = 12  # the largest table whose numbers are written into it
 IN_NODES = 60  # the largest table whose cells are nodes; that of a larger one is an image
 IMAGE = 720.0  # the longer side of an image
 BETWEEN = 2.0  # from cell to cell
+IN_NOTEBOOK, RED, BLUE = 32, "178, 24, 43", "33, 102, 172"  # rows and columns of a Tensor; its signs
 
 
 def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | Notation = "interdb") -> Diagram:
@@ -42,6 +44,11 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
 
     Raises:
         TypeError, ValueError: as for `bptt.contributions`; an unknown notation, or no loss at all.
+
+    >>> rnn = tg.nn.RNN(2, 3, rng=0)
+    >>> losses = [h.sum() for h in rnn(np.ones((3, 2)))[0]]
+    >>> tg.draw.terms(losses, rnn.cells[0].W).title
+    'table of the terms of the gradient of W'
     """
     call = "draw.terms(losses, parameter)"
     checks.instance(call, losses, (Tensor, Iterable), "Tensors, or their sum,")
@@ -83,6 +90,18 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
     title = f"table of the terms of the gradient of {name}"
     return Diagram(title, nodes, [], scale=Scale(*words, low, high, palette[:-1]), frame=around(nodes))
+
+
+def in_notebook(x: Tensor) -> str:
+    """A Tensor as a notebook shows it: its name, step and shape, the heat map of its value, and the numbers.
+
+    Red is positive, blue negative; of a large one the first rows and columns are shown.
+    """
+    values = x.value.reshape(math.prod(x.shape[:-1]), *x.shape[-1:] or (1,))[:IN_NOTEBOOK, :IN_NOTEBOOK].astype(float)
+    largest = np.max(np.abs(values), initial=0.0, where=np.isfinite(values)) or 1.0
+    cell = '<td title="{:.6g}" style="padding: 8px; background: rgba({}, {:.2f})">'  # inf and nan have no colour
+    rows = ["<tr>" + "".join(cell.format(v, RED if v > 0 else BLUE, abs(v) / largest) for v in row) for row in values]
+    return f"<div>{escape(describe(x))}</div><table>{''.join(rows)}</table><pre>{escape(repr(x))}</pre>"
 
 
 def _name(E: Tensor, n: int, writer: Writer) -> str:

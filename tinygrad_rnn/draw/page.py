@@ -7,6 +7,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
 
@@ -14,40 +15,46 @@ from tinygrad_rnn.draw import svg
 from tinygrad_rnn.draw.computation import RUNTIME
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import SCALE, ink
+from tinygrad_rnn.errors import DrawingError
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page as its source, which a notebook shows inline."""
+    """The page of one graph, or of several by their titles, which a notebook shows inline."""
 
-    source: str = field(repr=False)
+    stories: Mapping[str, Story] = field(repr=False)
+
+    @cached_property
+    def source(self) -> str:
+        """The page as HTML, made when it is first asked for; all that comes from names is escaped.
+
+        Raises:
+            DrawingError: no layout engine is installed, or it fails.
+        """
+        figures = [[svg.draw(x, "data-id").decode() for x in (s.forward, s.backward)] for s in self.stories.values()]
+        nets = []
+        for title, x in self.stories.items():
+            nets.append({"title": title, "nodes": x.nodes, "frames": x.frames, "sums": x.sums, **x.computation.data()})
+        packed = b64encode(zlib.compress(json.dumps(figures).encode(), 9)).decode()
+        data = {"nets": nets, "figures": packed, "scale": SCALE, "inks": [ink(fill) for fill in SCALE]}
+        text = json.dumps(data, default=str, ensure_ascii=False, separators=(",", ":"))
+        script = RUNTIME + _file("page.js")
+        parts = {
+            "STYLE": _file("page.css"),
+            "SCRIPT": script,
+            "HASH": b64encode(sha256(script.encode()).digest()).decode(),
+            "DATA": text.replace("</", "<\\/").replace("<!", "\\u003c!"),  # so that it ends no script
+        }
+        return re.sub("@(STYLE|SCRIPT|HASH|DATA)@", lambda mark: parts[mark[1]], _file("page.html"))
 
     def _repr_html_(self) -> str:
-        return f'<iframe title="Graph" srcdoc="{html.escape(self.source)}" style="width:100%;height:42rem"></iframe>'
-
-
-def build(stories: Mapping[str, Story]) -> Page:
-    """The page of one graph or of several by their titles. All that comes from names is escaped.
-
-    Raises:
-        DrawingError: no layout engine is installed, or it fails.
-    """
-    figures = [[svg.draw(x, "data-id").decode() for x in (s.forward, s.backward)] for s in stories.values()]
-    nets = [
-        {"title": title, "nodes": story.nodes, "frames": story.frames, "sums": story.sums, **story.computation.data()}
-        for title, story in stories.items()
-    ]
-    packed = b64encode(zlib.compress(json.dumps(figures).encode(), 9)).decode()
-    data = {"nets": nets, "figures": packed, "scale": SCALE, "inks": [ink(fill) for fill in SCALE]}
-    text = json.dumps(data, default=str, ensure_ascii=False, separators=(",", ":"))
-    script = RUNTIME + _file("page.js")
-    parts = {
-        "STYLE": _file("page.css"),
-        "SCRIPT": script,
-        "HASH": b64encode(sha256(script.encode()).digest()).decode(),
-        "DATA": text.replace("</", "<\\/").replace("<!", "\\u003c!"),  # so that it ends no script
-    }
-    return Page(re.sub("@(STYLE|SCRIPT|HASH|DATA)@", lambda mark: parts[mark[1]], _file("page.html")))
+        """The page in a frame; in words, where nothing can draw."""
+        try:
+            return (
+                f'<iframe title="Graph" srcdoc="{html.escape(self.source)}" style="width:100%;height:42rem"></iframe>'
+            )
+        except DrawingError as error:
+            return f"<p>{html.escape(str(error))}</p>"
 
 
 def _file(name: str) -> str:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from tinygrad_rnn.draw.drawing import Box, Point
+from tinygrad_rnn.draw.drawing import Box, Point, level
 from tinygrad_rnn.draw.grid import Grid, Joint, Kind, Spot
-from tinygrad_rnn.draw.routes import level
 from tinygrad_rnn.draw.rows import GAP, SIGMA, Rows
 from tinygrad_rnn.draw.style import CORNER, MARGIN
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded

@@ -12,7 +12,7 @@ from typing import Any
 
 from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.backward import sweep
-from tinygrad_rnn.bptt.cotangents import passed_back
+from tinygrad_rnn.bptt.through_time import passed_back
 from tinygrad_rnn.draw.computation import Computation
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.equations import Equations

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,18 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
+from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.bptt.expansion import expansion
+from tinygrad_rnn.bptt.through_time import passed_back
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT
 from tinygrad_rnn.draw.labels import Labels, measure
-from tinygrad_rnn.draw.page import build
+from tinygrad_rnn.draw.page import Page
 from tinygrad_rnn.draw.placement import Lane, Placement
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import scale
-from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded
-from tinygrad_rnn.draw.values import gradients, short
+from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.optim import clipping, norm
@@ -52,6 +53,13 @@ def forward(output: Output, **options: Unpack[Keywords]) -> Diagram:
 
     Raises:
         TypeError: not a Tensor, or no such option. ValueError: a Tensor without a graph, or an unknown value.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> diagram = tg.draw.forward(loss)
+    >>> [node.label for node in diagram.nodes if node.kind == "state"][:2]
+    ['h⁽⁰⁾', 'h⁽¹⁾']
     """
     return _Figure(output, None, _options("forward", options), False).diagram(FORWARD, gradient=False)
 
@@ -70,16 +78,29 @@ def backward(output: Output, wrt: Tensor | None = None, **options: Unpack[Keywor
 
     Raises:
         TypeError, ValueError: as for `forward`; or the output does not depend on `wrt`.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> diagram = tg.draw.backward(loss)
+    >>> {"ᵗU", "ᵗV", "f′(ĥ⁽³⁾)", "ᵗh⁽²⁾"} <= {edge.label for edge in diagram.edges}
+    True
     """
     return _Figure(output, wrt, _options("backward", options), True).diagram(BACKWARD, gradient=True)
 
 
 def between(output: Tensor, input: Tensor, **options: Unpack[Keywords]) -> Diagram:
-    """The ways of the gradient from one node to another, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
+    """The backward graph between two nodes alone, such as from h(T) to h(T-1) (Fig. 7-7 of interdb).
 
     The products of the local derivatives along all ways, added up, are ∂output/∂input (`bptt.jacobian`).
 
     Args, Raises: as for `backward`.
+
+    >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+    >>> hs, state = rnn(np.ones((4, 2)))
+    >>> loss = tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+    >>> [edge.label for edge in tg.draw.between(hs[3], hs[2]).edges]
+    ['ᵗU', 'f′(ĥ⁽⁴⁾)']
     """
     checks.instance("draw.between(output, input)", input, Tensor)
     figure = _Figure(output, input, _options("between", options), True)
@@ -100,12 +121,15 @@ def page(outputs: Mapping[str, Output], path: str | os.PathLike, **options: Unpa
 
     Raises:
         ValueError: nothing to draw, or another suffix. TypeError, DrawingError, OSError: as for `forward` and `save`.
+
+    >>> losses = {f"{k} steps": tg.nn.RNN(1, 2, rng=0)(np.ones((k, 1)))[0][-1].sum() for k in (2, 3)}
+    >>> path = tg.draw.page(losses, "compare.html")
     """
     checks.instance("draw.page(outputs, path)", outputs, Mapping, "a dict of outputs by their titles")
     if not outputs or Path(path).suffix.lower() != ".html":
         raise ValueError(f"draw.page(outputs, {os.fspath(path)!r}): outputs by their titles, and an .html are needed")
     stories = {str(title): backward(output, **options)._told() for title, output in outputs.items()}
-    return write_file(path, build(stories).source.encode())
+    return write_file(path, Page(stories).source.encode())
 
 
 def _options(view: str, given: Keywords) -> Options:
@@ -263,3 +287,53 @@ def _loop(loop: Link, back: float) -> Edge:
     before = f" − {back:g} ← " if back > 0 else f" + {-back:g} ← "
     markup = f"<I>t</I>{before}<I>t</I>"
     return Edge(loop.source.id, loop.target.id, f"t{before}t", "loop", markup, loop.curve, loop.middle)
+
+
+# The gradients of what is drawn, and how they and the values are shown as text
+
+
+MOST_ROWS = 64  # of a Jacobian
+
+
+def gradients(unfolded: Unfolded) -> dict[Place, np.ndarray]:
+    """∂L/∂node for every place that has one; of a parameter that several steps use, the term of each, and the whole.
+
+    Of an output that is no scalar, the Jacobians, one row for each of its elements; none if these are more than 64. Of
+    several outputs, the gradients of the sum of all their elements. No `.grad` is read or changed.
+    """
+    output, *others = unfolded.outputs
+    if others:
+        return _gradients(unfolded, [np.ones(x.shape, x.dtype) for x in unfolded.outputs])
+    if not output.requires_grad or output.size > MOST_ROWS:
+        return {}
+    cotangents = np.eye(output.size, dtype=output.dtype).reshape(output.size, *output.shape)
+    rows = [_gradients(unfolded, [cotangent]) for cotangent in cotangents]
+    return rows[0] if output.size == 1 else {p: np.array([row[p] for row in rows]) for p in rows[0]}
+
+
+def _gradients(unfolded: Unfolded, cotangents: Sequence[np.ndarray]) -> dict[Place, np.ndarray]:
+    places = [p for p in unfolded.places if p.kind != "elided"]
+    terms = {(p.tensor, p.column): p for p in places if p.tensor in unfolded.shared}
+    whole = [*unfolded.totals.values(), *(p for p in places if p.tensor not in unfolded.shared)]
+    wanted = {x for p in whole for x in unfolded.parts(p)}
+    found: dict[Place | Tensor, Any] = {}
+    for output, cotangent in zip(unfolded.outputs, cotangents, strict=True):
+        for node, g in sweep(output, cotangent):
+            if node in wanted:
+                found[node] = found.get(node, 0.0) + np.asarray(g)
+            for i, x in enumerate(node.inputs):
+                if p := terms.get((x, unfolded.columns.get(node))):
+                    found[p] = found.get(p, 0.0) + passed_back(node, i, g)
+    arrays = {p: [found[x] for x in unfolded.parts(p) if x in found] for p in whole}
+    found |= {p: joined(parts) for p, parts in arrays.items() if parts}
+    return {p: array for p, array in found.items() if isinstance(p, Place)}
+
+
+def short(array: np.ndarray | None) -> str:
+    """A few numbers in full, and more as their shape and norm; – for what does not exist."""
+    if array is None:
+        return "–"
+    if array.size <= 3:
+        numbers = ", ".join(f"{x + 0.0:.3g}".replace("-", "−") for x in array.ravel())
+        return numbers if array.ndim == 0 else f"[{numbers}]"
+    return f"{'×'.join(map(str, array.shape))}, ‖·‖ = {norm([array]):.3g}".replace("-", "−")

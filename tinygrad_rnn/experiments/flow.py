@@ -43,6 +43,9 @@ class Net:
 
     Raises:
         ValueError: an unknown name, a number out of range, or what the cell does not have. TypeError: no number.
+
+    >>> tg.experiments.Net("lstm", forget_bias=3.0).label
+    'LSTM, b_f = 3'
     """
 
     cell: str = option("rnn", "irnn: relu, and U the identity", choices=tuple(CELLS))
@@ -106,13 +109,17 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Flow:
-    """The result of `flow`.
+    """The curves that `flow` has measured.
 
     Attributes:
         quantity: what the curves show. nets: by label. distances: T - t, in steps, 0 to T, (T + 1,).
         curves: by label, the norm at every distance as a multiple of that at distance 0, (T + 1,).
         bounds: by label, (σ_max(U) · max f′)^(T - t) of the plain nets; equal ones are one.
         errors: by label, the mean squared error of the net at the adding problem; always to answer 1 makes 1/6.
+
+    >>> found = tg.experiments.flow(tg.experiments.Net("rnn"), steps=20, hidden=8)
+    >>> found.curves["tanh"].shape, 0.0 < found.factor("tanh") < 1.0
+    ((21,), True)
     """
 
     quantity: str
@@ -168,6 +175,10 @@ def flow(
     Raises:
         ValueError: no net, an unknown quantity, a number out of range, a gradient that overflows, or training for the
             Jacobian, whose states have no task. TypeError: a number is none.
+
+    >>> found = tg.experiments.flow([tg.experiments.Net("rnn"), tg.experiments.Net("gru")], steps=20, hidden=8)
+    >>> list(found.curves)
+    ['tanh', 'GRU']
     """
     Conditions(quantity, steps, hidden, seed)
     nets = nets if isinstance(nets, Iterable) else [nets]

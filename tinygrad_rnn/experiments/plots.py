@@ -1,6 +1,6 @@
 """All plots, in one style: the one place where matplotlib is imported. Each has its numbers in a CSV file beside it.
 
-matplotlib comes with `pip install "tinygrad-rnn[plot]"`.
+`pip install matplotlib` brings matplotlib.
 """
 
 import csv
@@ -25,7 +25,8 @@ _NAME_HEIGHT = 0.19  # inches
 _STYLE: dict[Any, Any] = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.grid": True, "axes.xmargin": 0.02,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
-    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9), "axes.prop_cycle": f"cycler(color={COLOURS})",
+    "axes.formatter.useoffset": False, "axes.formatter.limits": (-5, 9),
+    "axes.prop_cycle": f"cycler(linestyle=['-', '-.']) * cycler(color={COLOURS})",  # the colours, then once more
     "svg.fonttype": "none", "svg.hashsalt": MARK, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
@@ -35,8 +36,7 @@ def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    cycle = matplotlib.cycler(linestyle=["-", "-."]) * matplotlib.cycler(color=COLOURS)  # the colours, then once more
-    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycle}):
+    with matplotlib.rc_context(_STYLE):
         drawing = Figure(figsize=(width, height))
         return drawing, drawing.subplots()
 
@@ -46,7 +46,7 @@ def available() -> bool:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        text = 'plots need matplotlib: pip install "tinygrad-rnn[plot]"; the CSV files have their numbers'
+        text = "plots need matplotlib: pip install matplotlib; the CSV files have their numbers"
         warnings.warn(text, stacklevel=2)
         return False
     return True

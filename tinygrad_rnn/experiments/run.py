@@ -68,6 +68,10 @@ def train(
         ValueError: the data do not fit the settings; or there is no run to resume, or one with other settings or a
             broken checkpoint; or another run is going on in `out`, or has files there that are no run's.
         FloatingPointError: training diverged, to a loss or a gradient that is not finite; names the epoch.
+
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1), "run")
+    >>> summary.data, summary.unit
+    ('sunspots', 'mean squared error')
     """
     if resume and out is None:
         raise ValueError("train(resume=True): out, the folder of the run to go on with, is needed")
@@ -182,7 +186,7 @@ def write_results(out: Path, training: Training) -> None:
     lines = {label: np.multiply(losses, data.scale) for label, losses in lines.items()}
     title = f"{Path(settings.data).name}, {settings.cell}"
     plots.curves(out / "loss.svg", title, ("epoch", history["epoch"]), data.unit, lines, log=not settings.is_text)
-    if settings.is_text:
+    if isinstance(data, Text):
         write_file(out / SAMPLE, (DRAWN + sample_text(training.net, data, settings, LENGTH)).encode())
         _draw_text(out / "prediction.svg", data, settings, losses)
     else:

@@ -3,14 +3,13 @@ check, whoever calls; one of `Settings` is a line of config.json and a key of a 
 """
 
 import argparse
-import difflib
 import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from tinygrad_rnn.checks import number, one_of, positive, text, whole
+from tinygrad_rnn.checks import meant, number, one_of, positive, text, whole
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 
@@ -71,9 +70,7 @@ def refuse_unknown(kind: str, keys: Iterable[str], known: Collection[str]) -> No
     """Raise a ValueError for a key that is none of those that are known; says which one may be meant."""
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise ValueError(f"unknown {kind} {key!r}; {meant}")
+            raise ValueError(f"unknown {kind} {key!r}{meant(key, known) or '; known: ' + ', '.join(known)}")
 
 
 def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], **known: Any) -> None:
@@ -117,6 +114,9 @@ class Settings:
 
     Raises:
         TypeError: a value of another type. ValueError: one that is out of range, or two that contradict each other.
+
+    >>> tg.experiments.Settings(cell="gru", epochs=5).lr
+    0.01
     """
 
     data: str = option(

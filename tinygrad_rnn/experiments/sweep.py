@@ -43,6 +43,9 @@ class Run:
     Attributes:
         parameters: what the function was called with. result: what it returned, as JSON holds it; None if it failed.
         error: what it raised, in one line, or None. seconds: how long it took; None if its process died.
+
+    >>> tg.experiments.Run({"lr": 0.1}, result={"loss": 3.5}).numbers()
+    {'loss': 3.5}
     """
 
     parameters: dict[str, Any]
@@ -89,6 +92,13 @@ def sweep(
         processes cannot import the function, there is no such measure, `out` has the runs of another function, another
         sweep is going on in it, or a file there that would be replaced is of no sweep.
         OSError: a file cannot be written.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor() as executor:
+    ...     runs = tg.experiments.sweep(pow, [{"base": 2, "exp": 3}, {"base": 3, "exp": 2}], executor)
+    ...
+    >>> sorted(run.result for run in runs)
+    [8, 9]
     """
     checks.instance("sweep", executor, (Executor, type(None)), "an executor, of Dask client.get_executor(),")
     points = {(key or identity)(point): point for point in combinations(grid)}
@@ -296,6 +306,10 @@ def sample(points: int, *, seed: int = 0, **ranges: Mapping[str, Sequence[Any]])
 
     Raises:
         ValueError: a range that is none; points or seed out of range. TypeError: they are no whole numbers.
+
+    >>> points = tg.experiments.sample(3, log_uniform={"lr": [1e-4, 1e-1]}, choice={"cell": ["lstm", "gru"]})
+    >>> list(points[0])
+    ['lr', 'cell']
     """
     refuse_unknown("range", ranges, RANGES)
     drawn = [(kind, name, values) for kind in RANGES for name, values in dict(ranges.get(kind, {})).items()]
@@ -346,7 +360,7 @@ def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
 
     Raises:
         OSError: the file cannot be read. ValueError: it is not TOML, has an unknown key, or asks for settings that are
-        out of range; names the file. ImportError: Python 3.10 needs tomli, of `pip install "tinygrad-rnn[sweep]"`.
+        out of range; names the file. ImportError: on Python 3.10, tomli is not installed.
     """
     toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:

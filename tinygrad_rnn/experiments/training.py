@@ -72,6 +72,10 @@ class Summary:
         parameters: how many numbers were learnt. values: how many there are to learn from; held_out_values: to test on.
         seconds: spent on training, over all parts of a run that was resumed. epochs: gone through.
         net: what was trained, with `rnn` and `readout`.
+
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1))
+    >>> summary.held_out > 0.0
+    True
     """
 
     data: str
@@ -115,11 +119,13 @@ class Training:
         OSError, ValueError: as for `data.load`; or there are too few data for the batch.
     """
 
+    program: Any = None
+
     def __init__(self, settings: Settings):
         self.settings, self.data = settings, load(settings)
         self.rng = np.random.default_rng(settings.seed)
         self.net = Forecaster(settings, self.data.width, self.rng)
-        self.parameters, self.program = self.net.parameters(), None
+        self.parameters = self.net.parameters()
         kind, options = (SGD, {"momentum": settings.momentum}) if settings.optimizer == "sgd" else (Adam, {})
         self.optimizer = kind(self.parameters, settings.lr, **options)
         self.learnt = {"parameter": self.net, "optimizer": self.optimizer}
@@ -190,7 +196,7 @@ class Training:
         self.optimizer.zero_grad()
         return norm
 
-    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(self) -> tuple[np.ndarray, ...]:
         """The loss of the forecast of every value that is held out; and, of a series, the forecasts themselves.
 
         Each is made from the window before it. A text, or a series whose state is carried, is cut into as many parts as
@@ -210,7 +216,7 @@ class Training:
                     outputs.append(ys.value[0, :, 0])
         return tuple(np.stack(steps, axis=1).ravel()[:count] for steps in (losses, outputs))
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, Any]:
         """What is learnt: the parameters, and what the optimizer keeps."""
         return {f"{kind}.{k}": value for kind, part in self.learnt.items() for k, value in part.state_dict().items()}
 

@@ -3,7 +3,7 @@
 from functools import partial
 
 from tinygrad_rnn.interop import missing
-from tinygrad_rnn.nn import init
+from tinygrad_rnn.nn import cells, init, recurrent
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.exchange import from_torch, load, save, to_torch
 from tinygrad_rnn.nn.layers import Dropout, Embedding, LayerNorm, Linear, Sequential
@@ -17,8 +17,8 @@ from tinygrad_rnn.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
 __all__ = [
     "GRU", "LSTM", "RNN", "Bidirectional", "Cell", "Dropout", "Embedding", "GRUCell", "LSTMCell", "LayerNorm", "Linear",
     "Module", "Parameter", "RNNCell", "Recurrent", "Sequential", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "cross_entropy", "from_torch", "half_squared_error", "init", "load", "save",
-    "squared_error", "to_torch",
+    "binary_cross_entropy_with_logits", "cells", "cross_entropy", "from_torch", "half_squared_error", "init", "load",
+    "recurrent", "save", "squared_error", "to_torch",
 ]  # fmt: skip
 
 vars()["__getattr__"] = partial(missing, __name__)  # of which a type checker shall not know

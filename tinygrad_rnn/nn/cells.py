@@ -39,7 +39,7 @@ _step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  #
 
 
 class Cell(Module, Generic[State]):
-    """The base of cells: it names what goes in and comes out, counts the steps, checks shapes, and says where it is.
+    """The base class of cells: names what goes in and out, counts the steps, checks shapes, and says where errors are.
 
     A cell of one's own says what its state is made of, which gates it has, and its equations in `step`:
 
@@ -69,6 +69,14 @@ class Cell(Module, Generic[State]):
         W (H, D), Glorot; U (H, H), orthogonal; b (H,), zeros, or None: of every gate, as W_i, or of the whole cell.
         letters: by a plain letter, such as "W_i", the one that carries the cell's name.
         layer: its place in a net of layers, 1 for the lowest; named in errors.
+
+    >>> class Leaky(tg.nn.Cell):
+    ...     def step(self, x, h):
+    ...         return 0.9 * h + 0.1 * tg.tanh(tg.affine(self.W, x, self.U, h, self.b))
+    ...
+    >>> hs, state = tg.nn.Recurrent(Leaky, 2, 3)(np.ones((4, 2)))
+    >>> len(hs), hs[-1].shape
+    (4, (3,))
     """
 
     state_names: tuple[str, ...] = ("h",)
@@ -202,6 +210,12 @@ class RNNCell(Cell[Tensor]):
 
     Attributes:
         W: (H, D), Glorot. U: (H, H), orthogonal. b: (H,), zeros, or None.
+
+    >>> cell = tg.nn.RNNCell(2, 3, rng=0)
+    >>> h = cell(np.ones(2))
+    >>> h = cell(np.ones(2), h)
+    >>> h.name, h.step, h.shape
+    ('h', 2, (3,))
     """
 
     W: Tensor
@@ -237,6 +251,10 @@ class LSTMCell(Cell[tuple[Tensor, Tensor]]):
 
     Attributes:
         W_i, W_f, W_g, W_o: (H, D), Glorot. U_i, ...: (H, H), orthogonal. b_i, ...: (H,), zeros but for b_f, or None.
+
+    >>> h, c = tg.nn.LSTMCell(2, 3, rng=0)(np.ones((5, 2)))
+    >>> h.shape, c.shape
+    ((5, 3), (5, 3))
     """
 
     state_names = ("h", "c")
@@ -274,6 +292,10 @@ class GRUCell(Cell[Tensor]):
 
     Attributes:
         W_r, W_z, W_n: (H, D), Glorot. U_r, ...: (H, H), orthogonal. b_r, ..., c_n: (H,), zeros, or None.
+
+    >>> h = tg.nn.GRUCell(2, 3, rng=0)(np.ones((5, 2)))
+    >>> h.shape
+    (5, 3)
     """
 
     gates = ("_r", "_z", "_n")

@@ -33,6 +33,8 @@ def save(path: str | os.PathLike, module: Module) -> Path:
 
     Raises:
         OSError: the file cannot be written.
+
+    >>> path = tg.save("net.npz", tg.nn.RNN(2, 3, rng=0))
     """
     instance("save(path, module)", module, Module, "first the path, then a module")
     content = io.BytesIO()
@@ -50,6 +52,10 @@ def load(path: str | os.PathLike, module: Module) -> None:
         OSError: the file cannot be read.
         ValueError: it is no such file, or its names, shapes or dtypes are not the module's; all that differ are listed,
             and the module is as it was.
+
+    >>> path = tg.save("net.npz", tg.nn.RNN(2, 3, rng=0))
+    >>> net = tg.nn.RNN(2, 3)
+    >>> tg.load(path, net)
     """
     instance("load(path, module)", module, Module, "first the path, then a module")
     try:
@@ -108,6 +114,9 @@ def to_torch(module: Module) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: a cell is none of PyTorch's, or the module has parameters for which its layout has no place.
+
+    >>> list(tg.to_torch(tg.nn.RNN(2, 3)))
+    ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']
     """
     parts = _parts_of("to_torch", module)
     return {f"{path}{name}{end}": array for path, end, part in parts for name, array in _theirs(part).items()}
@@ -125,6 +134,9 @@ def from_torch(module: Module, state_dict: Any) -> None:
         ValueError: names or shapes differ, or arrays are not real numbers; lists every difference. Or an array is of a
             dtype that NumPy lacks, such as bfloat16; or the module has parameters of other kinds, as for `to_torch`.
         TypeError: not a PyTorch module or its state dict.
+
+    >>> net = tg.nn.RNN(2, 3)
+    >>> tg.from_torch(net, tg.to_torch(tg.nn.RNN(2, 3, rng=0)))
     """
     if not isinstance(state_dict, Mapping) and hasattr(state_dict, "state_dict"):
         state_dict = state_dict.state_dict()

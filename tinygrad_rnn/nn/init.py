@@ -1,4 +1,4 @@
-"""Initial values of parameters, arrays. Weights are (out, in). rng is a `numpy.random.Generator`, or a seed for one.
+"""Initial values of parameters, as arrays. Weights are (out, in). rng is a `numpy.random.Generator`, or a seed for one.
 
 rnn.cells[0].U.data = init.identity(100)        # with relu: the IRNN of Le et al. 2015
 """
@@ -13,19 +13,33 @@ Rng = np.random.Generator | int | None  # None is a generator that nobody else h
 
 
 def glorot(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
-    """Uniform in ±√(6 / (in + out)): keeps the variance of values and cotangents alike (Glorot and Bengio 2010)."""
+    """Uniform in ±√(6 / (in + out)): keeps the variance of values and cotangents alike (Glorot and Bengio 2010).
+
+    >>> tg.nn.init.glorot(0, (3, 2)).shape
+    (3, 2)
+    """
     limit = np.sqrt(6.0 / (shape[0] + shape[1]))
     return np.random.default_rng(rng).uniform(-limit, limit, shape)
 
 
 def orthogonal(rng: Rng, size: int) -> np.ndarray:
-    """A random rotation or reflection, uniform over all (Mezzadri 2007): ᵗU U = 1, so U itself keeps every norm."""
+    """A random rotation or reflection, uniform over all (Mezzadri 2007): ᵗU U = 1, so U itself keeps every norm.
+
+    >>> U = tg.nn.init.orthogonal(0, 3)
+    >>> np.allclose(U.T @ U, np.eye(3))
+    True
+    """
     Q, R = np.linalg.qr(np.random.default_rng(rng).standard_normal((size, size)))
     return Q * np.sign(np.diag(R))
 
 
 def identity(size: int) -> np.ndarray:
-    """The identity: a state is passed on as it is, and so is its gradient; with relu the IRNN of Le et al. 2015."""
+    """The identity: a state is passed on as it is, and so is its gradient; with relu the IRNN of Le et al. 2015.
+
+    >>> tg.nn.init.identity(2)
+    array([[1., 0.],
+           [0., 1.]])
+    """
     return np.eye(size)
 
 
@@ -36,6 +50,10 @@ def scaled(U: np.ndarray, norm: float | None = None, radius: float | None = None
 
     Raises:
         ValueError: not one of norm and radius is given, or it is negative or not finite; or that of U is, or is 0.
+
+    >>> tg.nn.init.scaled(2.0 * np.eye(2), norm=0.5)
+    array([[0.5, 0. ],
+           [0. , 0.5]])
     """
     if (norm is None) == (radius is None):
         raise ValueError("scaled(U, norm, radius): one of norm and radius is needed")

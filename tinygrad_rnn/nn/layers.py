@@ -27,6 +27,10 @@ class Linear(Module):
 
     Attributes:
         V: (K, H), Glorot. c: (K,), zeros, or None.
+
+    >>> dense = tg.nn.Linear(3, 1, rng=0)
+    >>> dense(np.ones(3)).shape, dense(np.ones((5, 3))).shape
+    ((1,), (5, 1))
     """
 
     def __init__(
@@ -57,6 +61,10 @@ class Embedding(Module):
 
     Attributes:
         E: (N, D), normal with variance 1.
+
+    >>> embedding = tg.nn.Embedding(10, 3, rng=0)
+    >>> embedding([7, 2]).shape
+    (2, 3)
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, rng: init.Rng = None, name: str | None = None):
@@ -81,6 +89,10 @@ class LayerNorm(Module):
 
     Attributes:
         gamma, beta: (size,), ones and zeros.
+
+    >>> norm = tg.nn.LayerNorm(4)
+    >>> abs(norm([1.0, 2.0, 3.0, 4.0]).mean().item()) < 1e-12
+    True
     """
 
     def __init__(self, size: int, eps: float = 1e-5, name: str | None = None):
@@ -108,6 +120,10 @@ class Dropout(Module):
 
     Args:
         p: from 0 to 1. rng: a `numpy.random.Generator`, or a seed for one.
+
+    >>> dropout = tg.nn.Dropout(0.5, rng=0)
+    >>> sorted(set(dropout(np.ones(100)).tolist())), set(dropout.eval()(np.ones(100)).tolist())
+    ([0.0, 2.0], {1.0})
     """
 
     def __init__(self, p: float = 0.5, rng: init.Rng = None):
@@ -127,7 +143,12 @@ class Dropout(Module):
 
 
 class Sequential(Module):
-    """Modules, or functions, each of which takes what the one before makes: Sequential(Linear(2, 3), tg.tanh)."""
+    """Modules, or functions, each of which takes what the one before makes: Sequential(Linear(2, 3), tg.tanh).
+
+    >>> net = tg.nn.Sequential(tg.nn.Linear(2, 3, rng=0), tg.tanh, tg.nn.Linear(3, 1, rng=1))
+    >>> net(np.ones(2)).shape
+    (1,)
+    """
 
     def __init__(self, *modules: Callable[[Any], Any]):
         for i, module in enumerate(modules):  # attributes that are called as in PyTorch, so that paths are too

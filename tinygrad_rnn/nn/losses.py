@@ -24,6 +24,9 @@ def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
 
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
+
+    >>> tg.nn.half_squared_error([1.0, 2.0], [1.0, 4.0]).item()
+    2.0
     """
     y, Y = _pair("half_squared_error", y, target)
     return _summed("half_squared_error", F.square(y - Y), reduction, 0.5)
@@ -34,6 +37,9 @@ def squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:
 
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
+
+    >>> tg.nn.squared_error([1.0, 2.0], [1.0, 4.0], reduction="mean").item()
+    2.0
     """
     y, Y = _pair("squared_error", y, target)
     return _summed("squared_error", F.square(Y - y), reduction)
@@ -44,6 +50,9 @@ def binary_cross_entropy(y: Any, target: Any, reduction: str = "sum") -> Tensor:
 
     Raises:
         ShapeError: the shapes differ. ValueError: a y is not from 0 to 1; an unknown reduction.
+
+    >>> f"{tg.nn.binary_cross_entropy([0.5], [1.0]).item():.4f}"
+    '0.6931'
     """
     y, Y = _pair("binary_cross_entropy", y, target)
     if not np.all((y >= 0) & (y <= 1)):
@@ -57,6 +66,9 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any, reduction: str = 
 
     Raises:
         ShapeError: the shapes differ. ValueError: an unknown reduction.
+
+    >>> f"{tg.nn.binary_cross_entropy_with_logits([0.0], [1.0]).item():.4f}"
+    '0.6931'
     """
     z, Y = _pair("binary_cross_entropy_with_logits", logits, target)
     return _summed("binary_cross_entropy_with_logits", (1.0 - Y) * z + F.softplus(-z), reduction)
@@ -73,6 +85,9 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "sum", ignore_inde
 
     Raises:
         ShapeError: the targets have another shape. ValueError: a class number out of range; an unknown reduction.
+
+    >>> f"{tg.nn.cross_entropy([0.0, 0.0], 1).item():.4f}"
+    '0.6931'
     """
     z, y, rows = as_tensor(logits), as_tensor(targets), None
     if z.name is None or (type(z.name) is Letter and z.name == "y"):  # as a dense layer calls what it makes

@@ -10,13 +10,17 @@ import numpy as np
 
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import instance, one_of
+from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
 
 def Parameter(data: Any, name: str | None = None) -> Tensor:
-    """A leaf that requires a gradient and, being shared by all time steps, belongs to none, wherever it is made.
+    """A leaf that requires a gradient and belongs to no time step, wherever it is made, since all steps share it.
 
     It is no class of its own: attributes of objects that are all of one type are read in a fraction of the time.
+
+    >>> tg.nn.Parameter([0.5], name="a")
+    Tensor([0.5], requires_grad=True, name='a')
     """
     parameter = Tensor(data, requires_grad=True, name=name)
     parameter.step = parameter.layer = None
@@ -44,8 +48,10 @@ class Letters(dict):
 
 
 class Module:
-    """The base of what has parameters: the leaves among its attributes that require a gradient, and the parameters of
-    the modules there; also those in lists, tuples and dicts, which add an index or a key to the path.
+    """The base class of layers and nets.
+
+    Its parameters are the leaves among its attributes that require a gradient, and the parameters of the modules there;
+    also those in lists, tuples and dicts, which add an index or a key to the path.
 
     What has been a parameter stays one when it is frozen, by `p.requires_grad = False`: it is saved and loaded, but no
     optimizer changes it.
@@ -54,6 +60,15 @@ class Module:
 
     Attributes:
         training: whether it is being trained, which is what `Dropout` asks; set by `train` and `eval`.
+
+    >>> class Scaled(tg.nn.Module):
+    ...     def __init__(self):
+    ...         self.a, self.dense = tg.nn.Parameter([2.0], name="a"), tg.nn.Linear(3, 1)
+    ...     def __call__(self, x):
+    ...         return self.a * self.dense(x)
+    ...
+    >>> [path for path, p in Scaled().named_parameters()]
+    ['a', 'dense.V', 'dense.c']
     """
 
     training = True
@@ -132,10 +147,16 @@ class Module:
             parameter.data = arrays[path]
 
     def __repr__(self) -> str:
-        """The module and those in it, one line for each: its path, its class, and how many numbers it learns."""
-        count = sum(p.size for p in self.parameters())
+        """The module and those in it, a line for each: path, class, how many numbers it learns, and its own parameters.
+
+        >>> tg.nn.RNN(2, 3)
+        RNN, 18 parameters
+          cells.0: RNNCell, 18 parameters: W (3, 2), U (3, 3), b (3,)
+        """
+        own = ", ".join(f"{path} {p.shape}" for path, p in self._own_parameters(dict(vars(self))))
+        count = counted(sum(p.size for p in self.parameters()), "parameter")
         inner = [textwrap.indent(f"{path}: {module!r}", "  ") for path, module in self.named_modules()]
-        return "\n".join([f"{type(self).__name__}, {count:,} parameter{'s' * (count != 1)}", *inner])
+        return "\n".join([f"{type(self).__name__}, {count}{own and ': '}{own}", *inner])
 
     def train(self, mode: bool = True) -> Module:
         """Set `training`, here and in the modules among its attributes; returns the module itself."""

@@ -34,7 +34,7 @@ class States(list[State]):
 
 
 class Recurrent(Module, Generic[AnyCell]):
-    """A net of cells, applied step by step through time, layer upon layer; `RNN`, `LSTM` and `GRU` are those of theirs.
+    """A net of cells, applied step by step through time, layer upon layer; `RNN`, `LSTM` and `GRU` each fix the cell.
 
     Args:
         cell_class: the kind of cell, a `Cell` that takes the sizes and rng, and what else is given here.
@@ -47,6 +47,11 @@ class Recurrent(Module, Generic[AnyCell]):
     Attributes:
         cells: one cell per layer. Each takes the h of the one below as its input (IIT slides).
         input_size, hidden_size, num_layers: as they were given.
+
+    >>> net = tg.nn.Recurrent(tg.nn.GRUCell, 2, 3, num_layers=2, rng=0)
+    >>> hs, state = net(np.ones((4, 2)))
+    >>> len(hs), hs[-1].shape, len(state)
+    (4, (3,), 2)
     """
 
     def __init__(
@@ -136,6 +141,10 @@ class RNN(Recurrent[RNNCell]):
     Args:
         input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`.
         nonlinearity, bias: as for `RNNCell`.
+
+    >>> hs, (h,) = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
+    >>> len(hs), h.shape
+    (4, (3,))
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
@@ -148,6 +157,10 @@ class LSTM(Recurrent[LSTMCell]):
     Args:
         input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`.
         bias, forget_bias: as for `LSTMCell`.
+
+    >>> hs, ((h, c),) = tg.nn.LSTM(2, 3, rng=0)(np.ones((4, 2)))
+    >>> len(hs), h.shape, c.shape
+    (4, (3,), (3,))
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
@@ -159,6 +172,10 @@ class GRU(Recurrent[GRUCell]):
 
     Args:
         input_size, hidden_size, num_layers, rng, reverse, name: as for `Recurrent`. bias: as for `GRUCell`.
+
+    >>> hs, (h,) = tg.nn.GRU(2, 3, rng=0)(np.ones((4, 5, 2)))
+    >>> len(hs), h.shape
+    (4, (5, 3))
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
@@ -175,6 +192,11 @@ class Bidirectional(Module, Generic[AnyCell]):
 
     Raises:
         TypeError: not a net. ValueError: nets of other directions.
+
+    >>> net = tg.nn.Bidirectional(tg.nn.GRU(2, 3, rng=0), tg.nn.GRU(2, 3, reverse=True, rng=1))
+    >>> hs, state = net(np.ones((4, 2)))
+    >>> len(hs), hs[0].shape
+    (4, (6,))
     """
 
     def __init__(self, forth: Recurrent[AnyCell], back: Recurrent[AnyCell]):

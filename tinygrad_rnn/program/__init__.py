@@ -4,7 +4,6 @@ tracing.py   a function is run twice: its loss and its gradients as one graph; w
              surroundings.py what the function finds around it
 graph.py     the graph: nodes without values
 passes.py    from graph to graph, each with less to do
-steps.py     time in a graph: what is alike in every step, what waits for the step before, batches of steps
 kernel.py    a graph as one function that computes into arrays made once
 rolling.py   the loops in sequences that are alike but for their lengths
 lengths.py   a function's program for every length: its kernel with loops over time

@@ -18,9 +18,8 @@ import numpy as np
 
 from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, number_text, to_define
+from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, helpers, number_text, to_define
 from tinygrad_rnn.program.graph import Node
-from tinygrad_rnn.program.helpers import helpers
 from tinygrad_rnn.program.schedule import Schedule
 
 _LONGEST_NAME = 40

@@ -180,8 +180,7 @@ class _Lines:
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
-        function = node.primitive.forward
-        copies: list[Any] = []
+        function, copies = node.primitive.forward, list[Any]()
         for i, x in enumerate(node.inputs):
             if _is_repeated(x, node) and x.dtype == node.dtype and not copies:
                 copies = [*self.call(np.copyto, out, operands[i]), "\n"]

@@ -9,15 +9,16 @@ steps only is seen there, and traced as a whole.
 
 import contextlib
 import warnings
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.program.containers import rebuilt
-from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import buffered
+from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.rolling import LENGTHS, Fixed, Item, rolled, split
 from tinygrad_rnn.program.tracing import Run
 from tinygrad_rnn.tensor import Tensor
@@ -30,7 +31,7 @@ class Lengths:
 
     Args:
         run: of the function. cut: the numbers of the inputs whose first axis is the length. of: what gradients are of.
-        optimized: the passes. kept: the outputs that may be overwritten.
+        kept: the outputs that may be overwritten.
 
     Attributes:
         live: as of the run, kept since `forward` has their ids. forward: the pattern of what the function records.
@@ -42,9 +43,7 @@ class Lengths:
         ValueError: the function is not alike for all lengths.
     """
 
-    def __init__(
-        self, run: Run, cut: Sequence[int], of: Sequence[Any], optimized: Callable[[Graph], Graph], kept: Container[int]
-    ):
+    def __init__(self, run: Run, cut: Sequence[int], of: Sequence[Any], kept: Container[int]):
         self.cut, self.live = cut, run.live
         runs = [self._short(run, n, of) for n in LENGTHS]
         sequences = [_sequence(short) for short in runs]
@@ -59,8 +58,8 @@ class Lengths:
             del self.fixed[item]
         if len(further[-1]) > len(self.varying):
             raise ValueError("a constant of each step")
-        graphs = [optimized(short.graph(some)[0]) for short, some in zip(runs, further, strict=True)]
-        self.kernels = buffered(graphs, kept)
+        graphs = [short.graph(some)[0] for short, some in zip(runs, further, strict=True)]
+        self.kernels = buffered([reduce(lambda x, step: step(x), PASSES, graph) for graph in graphs], kept)
 
     def _short(self, run: Run, n: int, of: Sequence[Any]) -> Run:
         """A run on inputs that are cut."""

@@ -47,7 +47,12 @@ _MOST_LENGTHS = 1000  # that are known to be of such programs
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One pass over a program: its name, the number of nodes `before` and `after`, and the graph it has made."""
+    """One pass over a program: its name, the number of nodes `before` and `after`, and the graph it has made.
+
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> tg.compile(lambda x: (x * x).sum(), x, wrt=x).passes[0]
+    Pass(expanded: 6 -> 6 nodes)
+    """
 
     name: str
     before: int
@@ -111,6 +116,13 @@ class Program(Generic[Result]):
 
     Calls from several threads wait for each other. An array that another thread changes during a call is read as it is
     when its turn comes.
+
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> tg.compile(lambda x: (x * x).sum(), x, wrt=x)  # doctest: +ELLIPSIS
+    Program(<lambda> of (2,): 6 nodes)
+        Pass(expanded: 6 -> 6 nodes)
+        Pass(constants: 6 -> 3 nodes)
+        ...
     """
 
     def __init__(
@@ -174,11 +186,7 @@ class Program(Generic[Result]):
     @property
     def passes(self) -> list[Pass]:
         """The passes over the graph of the examples, in order; which is traced for this where it is none yet."""
-        graph, passes = self._whole().graph, []
-        for step in PASSES if self._optimize else ():
-            before, graph = len(graph.nodes), step(graph)
-            passes.append(Pass(step.__name__, before, len(graph.nodes), graph, self._whole()))
-        return passes
+        return list(self._passes(self._whole()))
 
     @property
     def source(self) -> str:
@@ -209,7 +217,7 @@ class Program(Generic[Result]):
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(shape) for shape, _ in self._first.key[1:])
-        return f"Program({name_of(self._function)} of {shapes}: {self._nodes} nodes)"
+        return f"Program({name_of(self._function)} of {shapes}: " + "\n    ".join(self._described)
 
     def _whole(self) -> Trace:
         """The whole trace of the examples."""
@@ -230,7 +238,7 @@ class Program(Generic[Result]):
         surroundings, dtypes = run.checked(), [x.dtype for x in run.given]
         casts = dtypes if dtypes != [dtype for _, dtype in key[1:]] else []
         if self._trace is None:
-            self._nodes = sum(not x.is_leaf for x in run.nodes)
+            self._described = [f"{sum(not x.is_leaf for x in run.nodes)} nodes in a run, for every length)"]
             self._trace = partial(trace, self._function, rebuilt(run.structure, run.given), self._of)
         for lengths in self._for_every_length(key, run):
             if (found := lengths.of(run)) is not None:
@@ -238,10 +246,13 @@ class Program(Generic[Result]):
                 break
         else:
             tell(f"the gradients of {len(run.nodes)} nodes")
-            complete = run.trace()
+            complete, described = run.trace(), []
+            graph = complete.graph
+            for done in self._passes(complete, tell):
+                graph = done.graph
+                described.append(repr(done))
             if not self._traced:
-                self._trace = complete
-            graph = self._optimized(complete.graph, tell)
+                self._trace, self._described = complete, [f"{len(complete.graph.nodes)} nodes)", *described]
             tell(f"the kernel of {len(graph.nodes)} nodes")
             kernel = (buffered([graph], self._kept) if self._optimize else flat(graph)).kernel()
             tell("")
@@ -253,14 +264,16 @@ class Program(Generic[Result]):
         """The programs that a run may be one length of: those known, the last first, then one that is made of it."""
         yield from dict.fromkeys(traced.lengths for traced in reversed(self._traced) if traced.lengths is not None)
         if self._optimize and (self._traced or any(shape[0] > _SHORT for shape, _ in key[1:] if shape)):
-            found = lengths_of(run, self._of, self._optimized, self._kept)
+            found = lengths_of(run, self._of, self._kept)
             yield from [] if found is None else [found]
 
-    def _optimized(self, graph: Graph, tell: Callable[[str], None] = lambda stage: None) -> Graph:
+    def _passes(self, of: Trace, tell: Callable[[str], None] = lambda stage: None) -> Iterator[Pass]:
+        """The passes over the graph of a trace, one after the other."""
+        graph = of.graph
         for step in PASSES if self._optimize else ():
             tell(f"{step.__name__} of {len(graph.nodes)} nodes")
-            graph = step(graph)
-        return graph
+            before, graph = len(graph.nodes), step(graph)
+            yield Pass(step.__name__, before, len(graph.nodes), graph, of)
 
     def _remembered(self, made: _Traced) -> list[_Traced]:
         """A trace and those before it that are kept; all lengths of one program are one."""
@@ -335,6 +348,11 @@ def compile(
         ValueError: with `wrt`, the function returns no scalar, or its loss requires no gradient; it is not the same
             when run twice; `wrt` is empty or holds what is no such leaf.
         TypeError: it returns no Tensor, or does what is no part of a graph.
+
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> program = tg.compile(lambda x: (x * x).sum(), x, wrt=x)
+    >>> program([3.0, 4.0])
+    (25.0, [array([6., 8.])])
     """
     for name, flag in (("optimize", optimize), ("retrace", retrace), ("copy", copy)):
         instance(f"compile({name}={flag!r})", flag, bool, "True or False")

@@ -60,7 +60,7 @@ class Schedule:
     def _pass_steps(self) -> None:
         """Find `near`, given the names of the variables that belong to no step.
 
-        `steps.steps` asks what a node waits for, and `algebra.variables.time_steps` where it is drawn; here it is the
+        `passes.steps` asks what a node waits for, and `algebra.variables.time_steps` where it is drawn; here it is the
         step among whose lines a person writes it. The backward pass runs from the last step to the first, so that on
         the way back a node waits for the earliest step of what it is made of, where it is the latest on the way there.
         """

@@ -244,9 +244,8 @@ def _add(line: Assignment, blocks: list[_Block]) -> None:
 
 def _alike(block: _Block, other: _Block) -> bool:
     """Whether blocks are alike but for the step."""
-    if len(block) != len(other) or abs((block[0].group or 0) - (other[0].group or 0)) != 1:
-        return False
-    return all(pattern(a.parts) == pattern(b.parts) for a, b in zip(block, other, strict=True))
+    follows = abs((block[0].group or 0) - (other[0].group or 0)) == 1
+    return follows and [pattern(a.parts) for a in block] == [pattern(b.parts) for b in other]
 
 
 def _moves(block: _Block, other: _Block) -> list[int]:

@@ -212,7 +212,7 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
     return wrt
 
 
-def inputs_among(name: str, wrt: Sequence[Tensor | int], examples: tuple) -> list[Tensor | int]:
+def inputs_among(name: str, wrt: Sequence[Any], examples: tuple) -> list[Any]:
     """The leaves that gradients are wanted of, with the number of the input in place of an example."""
     leaves, _ = flattened(examples)
     places = {x: [i for i, y in enumerate(leaves) if y is x] for x in leaves if isinstance(x, Tensor)}
@@ -234,15 +234,14 @@ def _names(places: Iterable[tuple[str, int | None]]) -> list[str]:
 
 def _places(function: Callable, inputs: tuple) -> tuple[tuple[str, int | None], ...]:
     """The place of each array in the inputs: the name as the function has it, and a number for one in a list."""
-    names = []
+    names, found = list[str](), list[tuple[str, int | None]]()
     with contextlib.suppress(TypeError, ValueError):
         names += inspect.signature(function).parameters
     names += [f"input_{i}" for i in range(len(names) + 1, len(inputs) + 1)]
-    found = []
     for name, value in zip(names, inputs, strict=False):
-        parts, is_list = flattened(value)[0], isinstance(value, (list, tuple)) and all(map(is_array, value))
+        is_list = isinstance(value, (list, tuple)) and all(map(is_array, value))
         if is_array(value):
             found.append((name, None))
         else:
-            found += [(name, i) if is_list else (f"{name}_{i}", None) for i, _ in enumerate(parts, 1)]
+            found += [(name, i) if is_list else (f"{name}_{i}", None) for i, _ in enumerate(flattened(value)[0], 1)]
     return tuple(found)
