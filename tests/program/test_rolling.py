@@ -248,7 +248,7 @@ def test_what_takes_long_tells_what_it_is_at(monkeypatch):
 
 def test_passes_and_source_are_of_the_whole_example():
     program = tg.compile(ALIKE["last"], *(given := inputs(20)), wrt=WRT)
-    assert has_loops(program) and len(program.passes) == 7
+    assert has_loops(program) and "for every length" in repr(program) and len(program.passes) == 7
     space = {}
     exec(program.source, space)
     names = [x for x in space["bptt"].__code__.co_varnames if x in {str(p.name) for p in WRT}]
