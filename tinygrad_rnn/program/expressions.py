@@ -262,8 +262,8 @@ class Printer:
         if isinstance(index, tuple):
             return _joined(map(self._index, index)) or ["()"]
         if isinstance(index, slice):
-            ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
-            return [":".join(ends if ends[2] else ends[:2])]
+            ends = [index.start, index.stop, *([] if index.step is None else [index.step])]
+            return [part for x in ends for part in (":", *([] if x is None else self.parts(x)))][1:]
         return ["..."] if index is Ellipsis else self.parts(np.array(index) if isinstance(index, list) else index)
 
 

@@ -1,25 +1,30 @@
-"""A graph as one flat function of NumPy calls, whose arrays are made once.
+"""A graph as one function of NumPy calls, whose arrays are made once.
 
 - `flat(graph)` calls the primitives' own forward functions, one after the other: bit for bit what the engine computes.
-- `buffered(graph)` writes every value into an array that is there already, bound to the function as a default argument.
+- `buffered(graphs)` writes every value into an array that is there already, bound to the function as a default value.
   An array whose value is not needed any more takes another one; the values that a stack holds are written in their
   places in it from the start; parts, transposes and other views are made once too. What is left is calls, each with the
-  array for its result.
+  array for its result; of graphs of one function for a few lengths, with loops over the time steps.
+
+Both give `Kernels`, which make the function of as many steps as are wanted.
 """
 
 import math
 import operator
-from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_rnn.primitives import axes_of
-from tinygrad_rnn.program.expressions import Expression, Printer, read
+from tinygrad_rnn.program.expressions import Expression, Printer, Ref, read
 from tinygrad_rnn.program.graph import Graph, Node
+from tinygrad_rnn.program.rolling import Item, Segment, at_turns, filled, once, rolled, split
 
+_MOST_STEPS = 20_000  # for which there are views, in the functions of different lengths that are kept
 _BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
 
 
@@ -30,183 +35,353 @@ class Kernel(NamedTuple):
     text: str
 
 
-class _Function:
-    """A function in the making: its lines, the things that are bound to its names, and where values are."""
+class _View(NamedTuple):
+    """An array of ours, or a view of it. Its numbers are those of the array, of the offset, the shape and strides."""
+
+    ndim: int
+    dtype: str
+
+
+class _Taken(NamedTuple):
+    """A view of an argument, such as its transpose: text, and whole numbers, which are its numbers."""
+
+    parts: tuple[Any, ...]
+
+
+class _Bound(NamedTuple):
+    """What is bound to a name before the function runs: what is made of whole numbers, which may go with the step."""
+
+    kind: Any
+    numbers: Sequence[int]
+
+
+class _Lines:
+    """The lines of a function in the making, and where values are.
+
+    Attributes:
+        items: the lines: text and kinds of what is bound, each with the range of its numbers; an array that is made for
+            the line, whose shape are the last numbers; and whether it may be one that is needed here last.
+        looks: the values that are views. where: the array, by its number, that holds a value, and the offset in it.
+    """
 
     def __init__(self, graph: Graph):
-        self.lines: list[str] = []
-        self.bound: dict[str, Any] = {}
-        self.count = 0
-        self.functions: dict[Callable, str] = {}
-        self.views: dict[str, str] = {}
-        self.names = {x: self.fresh("x") for x in graph.inputs} | {x: self.fresh("p") for x in graph.parameters}
-        self.arguments = list(self.names.values())
-        self.looks = _looks(graph)
-        self.slots, self.stacks = _placed(graph, self.looks)
-        self.arrays: dict[Node, np.ndarray] = self.slots | self.stacks  # of all that has an array of ours
-        self.owned: set[Node] = set()  # those whose array can be reused when they are dead
-        self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
-        self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
-        self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
+        self.items: list[Item] = []
+        self.functions: dict[str, Callable] = {}
+        self.operands = {x: [f"x{i}"] for i, x in enumerate(graph.inputs, 1)}
+        self.operands |= {x: [f"p{i}"] for i, x in enumerate(graph.parameters, 1)}
+        self.arguments = ", ".join([name for (name,) in self.operands.values()])
+        self.looks: dict[Node, Expression] = {}
+        self.where: dict[Node, tuple[int, int]] = {}
+        self.arrays = 0
 
-    def fresh(self, letter: str) -> str:
-        """A name that nothing has yet."""
-        self.count += 1
-        return f"{letter}{self.count}"
+    def call(self, function: Callable, *arguments: Sequence[Any], name: str = "") -> list[Any]:
+        """A call of a function, by its own name or another."""
+        name = f"_{name or function.__name__}"
+        while not name.isidentifier() or self.functions.setdefault(name, function) != function:
+            name = f"_f{len(self.functions)}"
+        between = [part for parts in arguments for part in (", ", *parts)]
+        return [f"{name}(", *between[1:], ")"]
 
-    def bind(self, thing: Any, letter: str = "a") -> str:
-        """A name for a thing that is there before the function runs."""
-        name = self.fresh(letter)
-        self.bound[name] = thing
-        return name
-
-    def call(self, function: Callable, *arguments: str, name: str = "") -> str:
-        """The text of a call of a function, by its own name or another."""
-        if function not in self.functions:
-            name = f"_{name or function.__name__}"
-            clear = name.isidentifier() and name not in self.bound
-            self.functions[function] = name if clear else self.fresh("_f")
-            self.bound[self.functions[function]] = function
-        return f"{self.functions[function]}({', '.join(arguments)})"
-
-    def finished(self, results: Sequence[str]) -> Kernel:
-        """The function of all lines."""
-        defaults = [f"{name}={name}" for name in self.bound]
-        body = "\n    ".join([*self.lines, f"return [{', '.join(results)}]"])
-        namespace = dict(self.bound)
-        code = f"def run({', '.join([*self.arguments, *defaults])}):\n    {body}"
-        exec(compile(code, "<program>", "exec"), namespace)
-        run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
-        return Kernel(run, f"def run({', '.join(self.arguments)}):\n    {body}\n")
+    def line(self, parts: Sequence[Any], made: Node | None = None, rows: int = 0, is_over: bool = False) -> None:
+        """Add a line, and make the array for a node, or for so many that are like it."""
+        what: list[Any] = []
+        numbers: list[int] = []
+        for part in parts:
+            kind, more = (
+                part if isinstance(part, _Bound) else (int, [part.step]) if isinstance(part, Ref) else (part, [])
+            )
+            what.append((kind, len(numbers), len(numbers) + len(more)))
+            numbers += more
+        if made is not None:
+            numbers += [rows, *made.shape] if rows else made.shape
+            self.arrays += 1
+        form = made and _View(made.ndim + bool(rows), made.dtype.str)
+        self.items.append(Item((tuple(what), form, is_over), tuple(numbers)))
 
     # Where values are
 
-    def base(self, x: Node) -> Node:
-        """The node in whose memory a node stands."""
-        return _looked_at(self.looks[x]) if x in self.looks else x
+    def place(self, graph: Graph) -> None:
+        """Find the values that are views of others, and make the arrays of those that stand in stacks."""
+        self.looks = _looks(graph)
+        rows, places, self.stacks = _placed(graph, self.looks)
+        self.where |= places | self.stacks
+        self.scratch = np.empty(max((_bytes(x) for x in graph.nodes), default=0), np.uint8)
+        for x, count in rows:
+            self.line([], x, count)
+        for x in (x for x in places if x.value is not None):
+            self.line(self.call(np.copyto, self.view(Expression(node=x)), _bound(x.value)))
 
-    def name(self, x: Node) -> str:
-        """The name of a leaf, or of a node that has been computed."""
-        if x not in self.names and x in self.looks:
-            return self.view(self.looks[x])
-        if x not in self.names:
-            self.names[x] = self.bind(self.arrays.get(x, x.value), "c" if x.is_leaf else "a")
-        return self.names[x]
+    def operand(self, x: Node) -> list[Any]:
+        """A leaf, or a value that has been computed."""
+        if x not in self.operands:
+            self.operands[x] = self.view(self.looks.get(x, Expression(node=x)))
+        return self.operands[x]
 
-    def view(self, look: Expression) -> str:
-        """A look at a value, such as its transpose: made once for an array of ours; else where it is needed, and kept
-        there if that is for the second time."""
-        text = "".join(map(str, Printer(lambda x: [self.name(x)], {}).parts(look)))
-        if look.function is None:
-            return text
-        if text not in self.views:
-            base = _looked_at(look)
-            array = self.arrays.get(base, base.value)
-            view = None if array is None else look.on(lambda _: array)
-            is_ours = view is not None and np.may_share_memory(view, array)
-            self.views[text] = self.bind(view) if is_ours else text
-        elif self.views[text] == text and look.function is not operator.getitem:
-            self.views[text] = self.fresh("v")
-            self.lines.append(f"{self.views[text]} = {text}")
-        return self.views[text]
+    def view(self, look: Expression) -> list[Any]:
+        """A look at a value, such as its transpose: of an array of ours, made once; else made where it is needed."""
+        base = _looked_at(look)
+        if look.function is None and base in self.operands:
+            return self.operands[base]
+        if base in self.where:
+            whole = np.ndarray(base.shape, base.dtype, self.scratch)
+            view = whole if look.function is None else look.on(lambda _: whole)
+            if view is whole or np.may_share_memory(view, whole):
+                array, offset = self.where[base]
+                if view is not whole:
+                    offset += view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+                return [_Bound(_View(view.ndim, view.dtype.str), (array, offset, *view.shape, *view.strides))]
+        elif base.value is not None:
+            return _bound(look.on(lambda x: x.value))
+        parts = Printer(lambda x: self.view(Expression(node=x)), {}).parts(look)
+        if base in self.where or any("[" in part for part in parts if isinstance(part, str)):
+            return parts
+        kinds = tuple([int if isinstance(part, Ref) else part for part in parts])
+        return [_Bound(_Taken(kinds), [part.step for part in parts if isinstance(part, Ref)])]
 
     # Lines
 
-    def add(self, node: Node, i: int) -> None:
-        """The line that computes a node, the i-th; what is dead by then is free for others."""
+    def add(self, node: Node) -> None:
+        """The lines that compute a node."""
         if node in self.looks:
             return
-        dead = [x for x in {self.base(x) for x in node.inputs} if x in self.owned and self.last[x] == i]
-        is_over = _is_ufunc(node) and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
-        self._release(dead if is_over else ())  # before, so that the result may be written over it
-        if node not in self.arrays:
-            free = self.free[node.shape, node.dtype]
-            self.arrays[node] = free.pop() if free else np.zeros(node.shape, node.dtype)
-            self.owned.add(node)
-        self.lines += self._calls(node, self.name(node))
-        self._release(() if is_over else dead)
+        made, placed = None if node in self.where else node, self.where if node in self.stacks else {}
+        self.where.setdefault(node, (self.arrays, 0))
+        if node.is_stack:
+            self.line([], made)
+            for i, x in enumerate(node.inputs):
+                if x not in placed or x.is_stack:
+                    self.line(self.call(np.copyto, self.view(Expression(node=node)[(i, ...)]), self.operand(x)))
+        else:
+            is_over = _is_ufunc(node) and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
+            self.line(self._calls(node, self.operand(node)), made, is_over=is_over)
 
-    def _release(self, dead: Iterable[Node]) -> None:
-        for x in dead:
-            self.owned.remove(x)
-            self.free[x.shape, x.dtype].append(self.arrays[x])
-
-    # Calls
-
-    def _calls(self, node: Node, out: str) -> list[str]:
-        """The lines that compute a node, given the name of the array for the result."""
+    def _calls(self, node: Node, out: list[Any]) -> list[Any]:
+        """The lines that compute a node, given the array for the result."""
         primitive, static, inputs = node.primitive, node.static, node.inputs
         if primitive.products:
-            return [self._product(node, out)]
-        if node.is_stack:
-            placed = self.slots if node in self.stacks else {}
-            parts = [(self.bind(self.arrays[node][i, ...]), x) for i, x in enumerate(inputs) if x not in placed]
-            return [self.call(np.copyto, part, self.name(x)) for part, x in parts]
-        names = [self.name(x) for x in inputs]
+            return self._product(node, out)
+        operands = [self.operand(x) for x in inputs]
         if _is_ufunc(node):
-            return self._by_element(node, out, names)
+            return self._by_element(node, out, operands)
         if _sums_rows(node):
-            ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
+            ones = _bound(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype))
             rows = _rows(self.looks.get(inputs[0], Expression(node=inputs[0])))
-            return [self.call(np.dot, ones, self.view(rows), out)]
+            return self.call(np.dot, ones, self.view(rows), out)
         if primitive.reduction is not None:
-            arguments = names[0], str(static[0]), "None", out, str(static[1])
-            return [self.call(primitive.reduction.reduce, *arguments, name=f"{primitive.name}_over")]
-        arguments = [*names, *(self.bind(x, "s") for x in static)]
+            arguments = operands[0], [str(static[0])], ["None"], out, [str(static[1])]
+            return self.call(primitive.reduction.reduce, *arguments, name=f"{primitive.name}_over")
+        arguments = [*operands, *map(_bound, static)]
         if primitive.into is not None:
-            return [self.call(primitive.into, out, *arguments, name=primitive.name)]
-        return [self.call(np.copyto, out, self.call(primitive.forward, *arguments, name=primitive.name))]
+            return self.call(primitive.into, out, *arguments, name=primitive.name)
+        return self.call(np.copyto, out, self.call(primitive.forward, *arguments, name=primitive.name))
 
-    def _by_element(self, node: Node, out: str, names: list[str]) -> list[str]:
+    def _by_element(self, node: Node, out: list[Any], operands: list[list[Any]]) -> list[Any]:
         """A call of a ufunc.
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
-        function, copies = node.primitive.forward, list[str]()
+        function, copies = node.primitive.forward, list[Any]()
         for i, x in enumerate(node.inputs):
             if _is_repeated(x, node) and x.dtype == node.dtype and not copies:
-                copies = [self.call(np.copyto, out, names[i])]
-                names[i] = out
-        return [*copies, self.call(function, *names, f"out={out}" if function in _BY_KEYWORD else out)]
+                copies = [*self.call(np.copyto, out, operands[i]), "\n"]
+                operands[i] = out
+        return [*copies, *self.call(function, *operands, ["out=", *out] if function in _BY_KEYWORD else out)]
 
-    def _product(self, node: Node, out: str) -> str:
+    def _product(self, node: Node, out: list[Any]) -> list[Any]:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
         product = read(node, self.looks)
         a, b = product.arguments
         if product.function == np.multiply.outer:
             return self.call(np.multiply, self.view(a[:, None]), self.view(b), out)
         if a.ndim > 2 and b.ndim == 2:
-            a, out = _rows(a), self.bind(self.arrays[node].reshape(math.prod(node.shape[:-1]), node.shape[-1]))
+            a, out = _rows(a), self.view(_rows(Expression(node=node)))
         return self.call(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b), out)
 
 
-def flat(graph: Graph) -> Kernel:
+def flat(graph: Graph) -> "Kernels":
     """One line for each node, in the order of the graph; results are copies."""
-    lines = _Function(graph)
+    lines = _Lines(graph)
     for node in graph.nodes:
-        arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
-        lines.names[node] = name = lines.fresh("v")
-        lines.lines.append(f"{name} = {lines.call(node.primitive.forward, *arguments, name=node.primitive.name)}")
-    return lines.finished([lines.call(np.array, lines.name(x)) for x in graph.outputs])
+        arguments = [*map(lines.operand, node.inputs), *map(_bound, node.static)]
+        call = lines.call(node.primitive.forward, *arguments, name=node.primitive.name)
+        lines.operands[node] = [f"v{len(lines.operands)}"]
+        lines.line([*lines.operands[node], " = ", *call])
+    for x in graph.outputs:
+        lines.line(["results.append(", *lines.call(np.array, lines.operand(x)), ")"])
+    return Kernels([lines])
 
 
-def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
+def buffered(graphs: Sequence[Graph], kept: Container[int] = ()) -> "Kernels":
     """A line for each node that is no view, into arrays that are reused.
 
     Args:
+        graphs: one; or those of a function for `LENGTHS`, which give a function with loops for every length.
         kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
+
+    Raises:
+        ValueError: several graphs are not alike.
     """
-    lines, results = _Function(graph), []
-    for i, node in enumerate(graph.nodes):
-        lines.add(node, i)
-    for i, x in enumerate(graph.outputs):
-        is_own = i in kept and lines.base(x).primitive is not None
-        results.append(lines.name(x) if is_own else f"{lines.name(x)}.copy()")
-    return lines.finished(results)
+    found = []
+    for graph in graphs:
+        found.append(lines := _Lines(graph))
+        lines.place(graph)
+        for node in graph.nodes:
+            lines.add(node)
+        for i, x in enumerate(graph.outputs):
+            is_own = i in kept and _looked_at(lines.looks.get(x, Expression(node=x))).primitive is not None
+            lines.line(["results.append(", *lines.operand(x), ")" if is_own else ".copy())"])
+    return Kernels(found)
 
 
-def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
-    """The places of the values that stacks hold, and the arrays of these stacks.
+def _bound(thing: Any) -> list[Any]:
+    """A constant array, or a static argument."""
+    numbers: list[int] = []
+    return [_Bound(split(thing, numbers), numbers)]
+
+
+class Kernels:
+    """A pattern of lines; `kernel(n)` is the function of n steps, and all of them work in one memory.
+
+    Attributes:
+        made: those that were wanted last. uses: how often a line needs a view of an argument, in a loop twice.
+    """
+
+    def __init__(self, lines: Sequence[_Lines]):
+        self.pattern = once(lines[0].items) if len(lines) == 1 else rolled([x.items for x in lines])
+        self.arguments, self.functions = lines[0].arguments, lines[0].functions
+        if any(x.functions != self.functions for x in lines):
+            raise ValueError("functions that are not alike")
+        self.memory = np.empty(0, np.uint8)
+        self.made: dict[int, Kernel] = {}
+        self.uses: Counter[tuple] = Counter()
+        for segment in self.pattern.segments:
+            for (parts, *_), numbers in segment.items:
+                for kind, a, b in [part for part in parts if type(part[0]) is _Taken]:
+                    self.uses[kind, numbers[a:b].tobytes()] += 1 if segment.fewer is None else 2
+
+    def kernel(self, n: int = 0) -> Kernel:
+        """The function of n steps."""
+        kernel = self.made.pop(n, None)
+        if kernel is None:
+            offsets, size = self._offsets(n)
+            if size > len(self.memory):  # with room for more, so that the functions of many lengths have one
+                self.memory = np.empty(max(size, len(self.memory) * 3 // 2), np.uint8)
+            while self.made and sum(self.made) + n > _MOST_STEPS:
+                del self.made[next(iter(self.made))]
+            kernel = _Text(self, n, offsets).kernel()
+        self.made[n] = kernel
+        return kernel
+
+    def _offsets(self, n: int) -> tuple[list[int], int]:
+        """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
+        starts, uses = self.pattern.starts(n), [(np.zeros(0, int),) * 2]
+        sizes, over = np.full(starts[-1], -1), np.zeros(starts[-1], bool)
+        for segment, (start, stop) in zip(self.pattern.segments, pairwise(starts), strict=True):
+            for j, ((parts, made, is_over), numbers) in enumerate(segment.items):
+                lines = np.arange(start + j, stop, len(segment.items))
+                at = at_turns(numbers, len(lines), n)
+                over[lines] = is_over
+                if made is not None:
+                    sizes[lines] = at[:, len(numbers) - made.ndim :].prod(axis=1) * np.dtype(made.dtype).itemsize
+                uses += [(at[:, first], lines) for kind, first, _ in parts if type(kind) is _View]
+        makers = np.flatnonzero(sizes >= 0)
+        last, ends = makers.copy(), defaultdict(list)
+        np.maximum.at(last, *map(np.concatenate, zip(*uses, strict=True)))
+        for array, (line, size) in enumerate(zip(last.tolist(), sizes[makers].tolist(), strict=True)):
+            ends[line].append((array, size))
+        offsets: list[int] = []
+        free, top = defaultdict(list), 0
+        for line, (size, is_over) in enumerate(zip(sizes.tolist(), over.tolist(), strict=True)):
+            dead = ends.get(line, ())
+            for array, count in dead if is_over else ():
+                free[count].append(offsets[array])
+            if size >= 0:
+                offsets.append(free[size].pop() if free[size] else top)
+                top += -size // 64 * -64 if offsets[-1] == top else 0
+            for array, count in () if is_over else dead:
+                free[count].append(offsets[array])
+        return offsets, top
+
+
+class _Text:
+    """A function of n steps in the making: names for what is bound, and columns of what goes with the turn."""
+
+    def __init__(self, kernels: Kernels, n: int, offsets: Sequence[int]):
+        self.kernels, self.n, self.offsets = kernels, n, offsets
+        self.bound: dict[str, Any] = dict(kernels.functions)
+        self.names: dict[tuple, str] = {}
+        self.lines = ["results = []"]
+
+    def kernel(self) -> Kernel:
+        """The function."""
+        for segment in self.kernels.pattern.segments:
+            self._add(segment, segment.turns(self.n))
+        arguments, text = self.kernels.arguments, "\n    ".join([*self.lines, "return results"])
+        code = f"def run({', '.join([arguments, *(f'{name}={name}' for name in self.bound)])}):\n    {text}"
+        namespace = dict(self.bound)
+        exec(compile(code, "<program>", "exec"), namespace)
+        run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
+        return Kernel(run, f"def run({arguments}):\n    {text}\n")
+
+    def _add(self, segment: Segment, turns: int) -> None:
+        """The lines of a segment."""
+        columns: dict[tuple, str] = {}
+        found: list[str] = []
+        for (parts, *_), numbers in segment.items:
+            rows, text = at_turns(numbers, turns, self.n).tolist(), ""
+            for kind, a, b in parts if turns else ():
+                if isinstance(kind, str):
+                    text += kind
+                    continue
+                things = [(kind, *row[a:b]) for row in rows]
+                if type(kind) is _View:
+                    things = [(kind, self.offsets[array] + offset, *form) for _, array, offset, *form in things]
+                if len(set(things)) > 1:
+                    text += columns.setdefault(tuple(things), f"{'t' if kind is int else 'a'}_{len(columns) + 1}")
+                else:
+                    text += self._name(
+                        things[0], type(kind) is _Taken and self.kernels.uses[kind, numbers[a:b].tobytes()]
+                    )
+            found += text.splitlines()
+        if segment.fewer is None:
+            self.lines += found
+        elif turns:
+            table = list(zip(*[[self._thing(*x) for x in things] for things in columns], strict=True))
+            head = f"{', '.join(columns.values())}, in {self._bind('r', table)}" if columns else f"_ in range({turns})"
+            self.lines += [f"for {head}:", *(f"    {line}" for line in found)]
+
+    def _name(self, thing: tuple, uses: int) -> str:
+        """The name of what is bound, or of a view of an argument that is needed several times; else what it is."""
+        kind, *numbers = thing
+        if kind is int:
+            return str(*numbers)
+        if type(kind) is _Taken and thing not in self.names:
+            texts = map(str, numbers)
+            text = "".join([next(texts) if part is int else part for part in kind.parts])
+            if uses == 1:
+                return text
+            self.names[thing] = f"v{len(self.names)}"
+            self.lines.append(f"{self.names[thing]} = {text}")
+        elif thing not in self.names:
+            self.names[thing] = self._bind("a" if type(kind) is _View else "c", self._thing(*thing))
+        return self.names[thing]
+
+    def _bind(self, letter: str, thing: Any) -> str:
+        name = f"{letter}{len(self.bound)}"
+        self.bound[name] = thing
+        return name
+
+    def _thing(self, kind: Any, *numbers: int) -> Any:
+        """What is bound: a view of the memory, or what was split."""
+        if type(kind) is not _View:
+            return filled(kind, iter(numbers))
+        offset, *form = numbers
+        return np.ndarray(form[: kind.ndim], kind.dtype, self.kernels.memory, offset, form[kind.ndim :])
+
+
+def _placed(graph: Graph, excluded: Container[Node]) -> tuple[Any, ...]:
+    """The arrays of which stacks are parts, by a value and how many are like it; and of the values that these hold, and
+    of the stacks, the number of the array and the offset in it.
 
     Stacks that overlap, as h(0..T-1) and h(1..T), are one array. A stack of values of several types, or one
     that wants a value where another has another one, is none of these. What is excluded, or a stack itself, has
@@ -229,12 +404,11 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndar
             if not (x.is_stack or x in excluded or (x.is_leaf and x.value is None)):
                 places[x] = row, at
     first = [min(row) for row in rows]
-    arrays = [np.zeros((len(row), *row[at].shape), row[at].dtype) for row, at in zip(rows, first, strict=True)]
-    slots = {x: arrays[row][at - first[row], ...] for x, (row, at) in places.items()}
-    for x, slot in slots.items():
-        if x.value is not None:
-            slot[...] = x.value
-    return slots, {x: arrays[row][at - first[row] :][: len(x.inputs)] for x, (row, at) in stacks.items()}
+    some = [next(iter(row.values())) for row in rows]
+    where = [
+        {x: (row, (at - first[row]) * _bytes(some[row])) for x, (row, at) in of.items()} for of in (places, stacks)
+    ]
+    return list(zip(some, map(len, rows), strict=True)), *where
 
 
 def _looks(graph: Graph) -> dict[Node, Expression]:
@@ -279,3 +453,7 @@ def _sums_rows(node: Node) -> bool:
         return False
     ndim = node.inputs[0].ndim
     return ndim > 1 and node.dtype.kind == "f" and axes_of(node.static[0], ndim) == tuple(range(ndim - 1))
+
+
+def _bytes(x: Node) -> int:
+    return x.size * x.dtype.itemsize
