@@ -78,6 +78,7 @@ ALIKE = {
     "shifted": lambda xs, Y: sum(tg.sum((h[:, :2] - x) ** 2) for h, x in zip(net(xs[:-1])[0], xs[1:], strict=True)),
     "cut at each step": steps(lambda state, t: cut(state)),
     "the third step is another": steps(add=lambda h, t: tg.sum(h) if t == 3 else 0.0),
+    "the last three steps": each(lambda t, T: 3.0 if t > T - 3 else 1.0),
     "a branch that all steps take": steps(add=lambda h, t: tg.sum(h) if (h[0, 0] > -2.0) else 0.0),
 }
 OTHER_LENGTHS = {
@@ -94,7 +95,6 @@ OTHER_LENGTHS = {
 }
 UNLIKE = {
     "a branch at step 7": steps(add=lambda h, t: tg.sum(h) if t == 7 else 0.0),
-    "the last three steps": each(lambda t, T: 3.0 if t > T - 3 else 1.0),
     "a weight of each step": each(lambda t, T: 0.9**t),
     "every third step": steps(add=lambda h, t: tg.sum(h) if t % 3 == 0 else 0.0),
     "cut at every fifth step": steps(lambda state, t: cut(state) if t % 5 == 0 else state),

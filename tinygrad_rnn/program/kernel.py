@@ -11,10 +11,9 @@ Both give `Kernels`, which make the function of as many steps as are wanted.
 
 import math
 import operator
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ import numpy as np
 from tinygrad_rnn.primitives import axes_of
 from tinygrad_rnn.program.expressions import Expression, Printer, Ref, read
 from tinygrad_rnn.program.graph import Graph, Node
-from tinygrad_rnn.program.rolling import Item, Segment, at_turns, filled, once, rolled, split
+from tinygrad_rnn.program.rolling import Item, Segment, filled, rolled, split
 
 _MOST_STEPS = 20_000  # for which there are views, in the functions of different lengths that are kept
 _BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
@@ -35,21 +34,22 @@ class Kernel(NamedTuple):
     text: str
 
 
+class _Made(NamedTuple):
+    """An array is made, of a shape that is its numbers; it may be one that is needed in the next line last."""
+
+    itemsize: int
+    is_over: bool
+
+
 class _View(NamedTuple):
-    """An array of ours, or a view of it. Its numbers are those of the array, of the offset, the shape and strides."""
+    """A view of an array; its numbers are that of the array, in the order of making, the offset, shape and strides."""
 
     ndim: int
     dtype: str
 
 
-class _Taken(NamedTuple):
-    """A view of an argument, such as its transpose: text, and whole numbers, which are its numbers."""
-
-    parts: tuple[Any, ...]
-
-
-class _Bound(NamedTuple):
-    """What is bound to a name before the function runs: what is made of whole numbers, which may go with the step."""
+class _Part(NamedTuple):
+    """A part of a line that is no text: of some kind, and made of whole numbers, which may go with the step."""
 
     kind: Any
     numbers: Sequence[int]
@@ -59,8 +59,8 @@ class _Lines:
     """The lines of a function in the making, and where values are.
 
     Attributes:
-        items: the lines: text and kinds of what is bound, each with the range of its numbers; an array that is made for
-            the line, whose shape are the last numbers; and whether it may be one that is needed here last.
+        items: arrays that are made, and lines: texts and kinds of parts, each with the range of its numbers.
+        views: the names of views of arguments, such as transposes, which are made first.
         looks: the values that are views. where: the array, by its number, that holds a value, and the offset in it.
     """
 
@@ -70,9 +70,20 @@ class _Lines:
         self.operands = {x: [f"x{i}"] for i, x in enumerate(graph.inputs, 1)}
         self.operands |= {x: [f"p{i}"] for i, x in enumerate(graph.parameters, 1)}
         self.arguments = ", ".join([name for (name,) in self.operands.values()])
+        self.views: dict[tuple, str] = {}
         self.looks: dict[Node, Expression] = {}
         self.where: dict[Node, tuple[int, int]] = {}
-        self.arrays = 0
+
+    def line(self, *parts: Any) -> None:
+        """Add a line."""
+        what: list[tuple[Any, int, int]] = []
+        numbers: list[int] = []
+        for part in parts:
+            part = _Part(int, [part.step]) if isinstance(part, Ref) else part
+            kind, more = part if isinstance(part, _Part) else (part, ())
+            what.append((kind, len(numbers), len(numbers) + len(more)))
+            numbers += more
+        self.items.append(Item(tuple(what), tuple(numbers)))
 
     def call(self, function: Callable, *arguments: Sequence[Any], name: str = "") -> list[Any]:
         """A call of a function, by its own name or another."""
@@ -82,22 +93,6 @@ class _Lines:
         between = [part for parts in arguments for part in (", ", *parts)]
         return [f"{name}(", *between[1:], ")"]
 
-    def line(self, parts: Sequence[Any], made: Node | None = None, rows: int = 0, is_over: bool = False) -> None:
-        """Add a line, and make the array for a node, or for so many that are like it."""
-        what: list[Any] = []
-        numbers: list[int] = []
-        for part in parts:
-            kind, more = (
-                part if isinstance(part, _Bound) else (int, [part.step]) if isinstance(part, Ref) else (part, [])
-            )
-            what.append((kind, len(numbers), len(numbers) + len(more)))
-            numbers += more
-        if made is not None:
-            numbers += [rows, *made.shape] if rows else made.shape
-            self.arrays += 1
-        form = made and _View(made.ndim + bool(rows), made.dtype.str)
-        self.items.append(Item((tuple(what), form, is_over), tuple(numbers)))
-
     # Where values are
 
     def place(self, graph: Graph) -> None:
@@ -105,11 +100,10 @@ class _Lines:
         self.looks = _looks(graph)
         rows, places, self.stacks = _placed(graph, self.looks)
         self.where |= places | self.stacks
-        self.scratch = np.empty(max((_bytes(x) for x in graph.nodes), default=0), np.uint8)
-        for x, count in rows:
-            self.line([], x, count)
+        self.items += [Item(_Made(x.dtype.itemsize, False), (count, *x.shape)) for x, count in rows]
+        self.arrays = len(rows)
         for x in (x for x in places if x.value is not None):
-            self.line(self.call(np.copyto, self.view(Expression(node=x)), _bound(x.value)))
+            self.line(*self.call(np.copyto, self.view(Expression(node=x)), _bound(x.value)))
 
     def operand(self, x: Node) -> list[Any]:
         """A leaf, or a value that has been computed."""
@@ -118,25 +112,27 @@ class _Lines:
         return self.operands[x]
 
     def view(self, look: Expression) -> list[Any]:
-        """A look at a value, such as its transpose: of an array of ours, made once; else made where it is needed."""
+        """A look at a value, such as its transpose: of an array of ours, or of an argument, made once."""
         base = _looked_at(look)
         if look.function is None and base in self.operands:
             return self.operands[base]
         if base in self.where:
-            whole = np.ndarray(base.shape, base.dtype, self.scratch)
-            view = whole if look.function is None else look.on(lambda _: whole)
+            whole = np.empty(base.shape, base.dtype)
+            view = look.on(lambda _: whole)
             if view is whole or np.may_share_memory(view, whole):
                 array, offset = self.where[base]
-                if view is not whole:
-                    offset += view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-                return [_Bound(_View(view.ndim, view.dtype.str), (array, offset, *view.shape, *view.strides))]
+                offset += view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+                return [_Part(_View(view.ndim, view.dtype.str), (array, offset, *view.shape, *view.strides))]
         elif base.value is not None:
             return _bound(look.on(lambda x: x.value))
         parts = Printer(lambda x: self.view(Expression(node=x)), {}).parts(look)
         if base in self.where or any("[" in part for part in parts if isinstance(part, str)):
-            return parts
-        kinds = tuple([int if isinstance(part, Ref) else part for part in parts])
-        return [_Bound(_Taken(kinds), [part.step for part in parts if isinstance(part, Ref)])]
+            return parts  # made where it is needed
+        if tuple(parts) not in self.views:
+            name = self.views[tuple(parts)] = f"v{len(self.views) + 1}"
+            self.line(name, " = ", *parts)
+            self.items.insert(0, self.items.pop())
+        return [self.views[tuple(parts)]]
 
     # Lines
 
@@ -144,16 +140,18 @@ class _Lines:
         """The lines that compute a node."""
         if node in self.looks:
             return
-        made, placed = None if node in self.where else node, self.where if node in self.stacks else {}
-        self.where.setdefault(node, (self.arrays, 0))
+        if node not in self.where:
+            is_over = _is_ufunc(node) and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
+            self.items.append(Item(_Made(node.dtype.itemsize, is_over), node.shape))
+            self.where[node] = self.arrays, 0
+            self.arrays += 1
         if node.is_stack:
-            self.line([], made)
+            placed = self.where if node in self.stacks else {}
             for i, x in enumerate(node.inputs):
                 if x not in placed or x.is_stack:
-                    self.line(self.call(np.copyto, self.view(Expression(node=node)[(i, ...)]), self.operand(x)))
+                    self.line(*self.call(np.copyto, self.view(Expression(node=node)[(i, ...)]), self.operand(x)))
         else:
-            is_over = _is_ufunc(node) and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
-            self.line(self._calls(node, self.operand(node)), made, is_over=is_over)
+            self.line(*self._calls(node, self.operand(node)))
 
     def _calls(self, node: Node, out: list[Any]) -> list[Any]:
         """The lines that compute a node, given the array for the result."""
@@ -180,12 +178,12 @@ class _Lines:
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
-        function, copies = node.primitive.forward, list[Any]()
-        for i, x in enumerate(node.inputs):
-            if _is_repeated(x, node) and x.dtype == node.dtype and not copies:
-                copies = [*self.call(np.copyto, out, operands[i]), "\n"]
-                operands[i] = out
-        return [*copies, *self.call(function, *operands, ["out=", *out] if function in _BY_KEYWORD else out)]
+        copied = [i for i, x in enumerate(node.inputs) if _is_repeated(x, node) and x.dtype == node.dtype][:1]
+        for i in copied:
+            self.line(*self.call(np.copyto, out, operands[i]))
+            operands[i] = out
+        function = node.primitive.forward
+        return self.call(function, *operands, ["out=", *out] if function in _BY_KEYWORD else out)
 
     def _product(self, node: Node, out: list[Any]) -> list[Any]:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
@@ -205,9 +203,9 @@ def flat(graph: Graph) -> "Kernels":
         arguments = [*map(lines.operand, node.inputs), *map(_bound, node.static)]
         call = lines.call(node.primitive.forward, *arguments, name=node.primitive.name)
         lines.operands[node] = [f"v{len(lines.operands)}"]
-        lines.line([*lines.operands[node], " = ", *call])
+        lines.line(*lines.operands[node], " = ", *call)
     for x in graph.outputs:
-        lines.line(["results.append(", *lines.call(np.array, lines.operand(x)), ")"])
+        lines.line("results.append(", *lines.call(np.array, lines.operand(x)), ")")
     return Kernels([lines])
 
 
@@ -229,154 +227,114 @@ def buffered(graphs: Sequence[Graph], kept: Container[int] = ()) -> "Kernels":
             lines.add(node)
         for i, x in enumerate(graph.outputs):
             is_own = i in kept and _looked_at(lines.looks.get(x, Expression(node=x))).primitive is not None
-            lines.line(["results.append(", *lines.operand(x), ")" if is_own else ".copy())"])
+            lines.line("results.append(", *lines.operand(x), ")" if is_own else ".copy())")
     return Kernels(found)
 
 
 def _bound(thing: Any) -> list[Any]:
     """A constant array, or a static argument."""
     numbers: list[int] = []
-    return [_Bound(split(thing, numbers), numbers)]
+    return [_Part(split(thing, numbers), numbers)]
 
 
 class Kernels:
-    """A pattern of lines; `kernel(n)` is the function of n steps, and all of them work in one memory.
-
-    Attributes:
-        made: those that were wanted last. uses: how often a line needs a view of an argument, in a loop twice.
-    """
+    """The function of a graph; or, of a pattern of lines, that of n steps: all of them work in one memory."""
 
     def __init__(self, lines: Sequence[_Lines]):
-        self.pattern = once(lines[0].items) if len(lines) == 1 else rolled([x.items for x in lines])
-        self.arguments, self.functions = lines[0].arguments, lines[0].functions
-        if any(x.functions != self.functions for x in lines):
+        first = lines[0]
+        self.pattern = [Segment(first.items)] if len(lines) == 1 else rolled([x.items for x in lines])
+        self.rows = Segment.rows if len(lines) > 1 else lambda _, item, n: [item.numbers]
+        self.arguments, self.functions = first.arguments, first.functions
+        if any((x.arguments, x.functions) != (self.arguments, self.functions) for x in lines):
             raise ValueError("functions that are not alike")
         self.memory = np.empty(0, np.uint8)
-        self.made: dict[int, Kernel] = {}
-        self.uses: Counter[tuple] = Counter()
-        for segment in self.pattern.segments:
-            for (parts, *_), numbers in segment.items:
-                for kind, a, b in [part for part in parts if type(part[0]) is _Taken]:
-                    self.uses[kind, numbers[a:b].tobytes()] += 1 if segment.fewer is None else 2
+        self.kept: dict[int, Kernel] = {}
 
     def kernel(self, n: int = 0) -> Kernel:
         """The function of n steps."""
-        kernel = self.made.pop(n, None)
-        if kernel is None:
-            offsets, size = self._offsets(n)
-            if size > len(self.memory):  # with room for more, so that the functions of many lengths have one
-                self.memory = np.empty(max(size, len(self.memory) * 3 // 2), np.uint8)
-            while self.made and sum(self.made) + n > _MOST_STEPS:
-                del self.made[next(iter(self.made))]
-            kernel = _Text(self, n, offsets).kernel()
-        self.made[n] = kernel
+        kernel = self.kept.pop(n, None) or self._kernel(n)
+        self.kept[n] = kernel
+        while sum(self.kept) > max(n, _MOST_STEPS):  # those that were wanted last stay
+            del self.kept[next(iter(self.kept))]
         return kernel
 
-    def _offsets(self, n: int) -> tuple[list[int], int]:
-        """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
-        starts, uses = self.pattern.starts(n), [(np.zeros(0, int),) * 2]
-        sizes, over = np.full(starts[-1], -1), np.zeros(starts[-1], bool)
-        for segment, (start, stop) in zip(self.pattern.segments, pairwise(starts), strict=True):
-            for j, ((parts, made, is_over), numbers) in enumerate(segment.items):
-                lines = np.arange(start + j, stop, len(segment.items))
-                at = at_turns(numbers, len(lines), n)
-                over[lines] = is_over
-                if made is not None:
-                    sizes[lines] = at[:, len(numbers) - made.ndim :].prod(axis=1) * np.dtype(made.dtype).itemsize
-                uses += [(at[:, first], lines) for kind, first, _ in parts if type(kind) is _View]
-        makers = np.flatnonzero(sizes >= 0)
-        last, ends = makers.copy(), defaultdict(list)
-        np.maximum.at(last, *map(np.concatenate, zip(*uses, strict=True)))
-        for array, (line, size) in enumerate(zip(last.tolist(), sizes[makers].tolist(), strict=True)):
-            ends[line].append((array, size))
-        offsets: list[int] = []
-        free, top = defaultdict(list), 0
-        for line, (size, is_over) in enumerate(zip(sizes.tolist(), over.tolist(), strict=True)):
-            dead = ends.get(line, ())
-            for array, count in dead if is_over else ():
-                free[count].append(offsets[array])
-            if size >= 0:
-                offsets.append(free[size].pop() if free[size] else top)
-                top += -size // 64 * -64 if offsets[-1] == top else 0
-            for array, count in () if is_over else dead:
-                free[count].append(offsets[array])
-        return offsets, top
+    def _kernel(self, n: int) -> Kernel:
+        """The text, in which things that are alike are bound to one name, and those that go with the turn to others."""
+        offsets, size = self._planned(n)
+        if size > len(self.memory):  # with room for more, so that the functions of many lengths have one
+            self.memory = np.empty(max(size, len(self.memory) * 3 // 2), np.uint8)
+        bound, names = dict[str, Any](self.functions), dict[tuple, str]()
+        lines = ["results = []"]
 
+        def thing(kind: Any, numbers: Sequence[int]) -> Any:
+            if type(kind) is not _View:
+                return filled(kind, iter(numbers))
+            offset, *form = numbers
+            return np.ndarray(form[: kind.ndim], kind.dtype, self.memory, offset, form[kind.ndim :])
 
-class _Text:
-    """A function of n steps in the making: names for what is bound, and columns of what goes with the turn."""
+        def name(letter: str, x: Any) -> str:
+            name = f"{letter}{len(bound)}"
+            bound[name] = x
+            return name
 
-    def __init__(self, kernels: Kernels, n: int, offsets: Sequence[int]):
-        self.kernels, self.n, self.offsets = kernels, n, offsets
-        self.bound: dict[str, Any] = dict(kernels.functions)
-        self.names: dict[tuple, str] = {}
-        self.lines = ["results = []"]
-
-    def kernel(self) -> Kernel:
-        """The function."""
-        for segment in self.kernels.pattern.segments:
-            self._add(segment, segment.turns(self.n))
-        arguments, text = self.kernels.arguments, "\n    ".join([*self.lines, "return results"])
-        code = f"def run({', '.join([arguments, *(f'{name}={name}' for name in self.bound)])}):\n    {text}"
-        namespace = dict(self.bound)
+        for segment in self.pattern:
+            columns, texts = dict[tuple, str](), list[str]()
+            for item in (x for x in segment.items if not isinstance(x.what, _Made)):
+                rows, text = self.rows(segment, item, n), ""
+                for kind, a, b in item.what:
+                    if isinstance(kind, str):
+                        text += kind
+                        continue
+                    things = tuple([tuple(row[a:b]) for row in rows])
+                    if type(kind) is _View:
+                        things = tuple([(offsets[array] + offset, *form) for array, offset, *form in things])
+                    if len(set(things)) > 1:
+                        text += columns.setdefault((kind, things), f"{'t' if kind is int else 'a'}_{len(columns) + 1}")
+                    elif kind is int:
+                        text += str(*things[0])
+                    else:
+                        key = kind, things[0]
+                        names[key] = names.get(key) or name("a" if type(kind) is _View else "c", thing(*key))
+                        text += names[key]
+                texts.append(text)
+            if segment.fewer is not None:
+                table = [[thing(kind, things[k]) for kind, things in columns] for k in range(segment.turns(n))]
+                lines.append(f"for [{', '.join(columns.values())}] in {name('r', table)}:")
+                texts = [f"    {text}" for text in texts]
+            lines += texts
+        text = "\n    ".join([*lines, "return results"])
+        code = f"def run({', '.join([self.arguments, *(f'{name}={name}' for name in bound)])}):\n    {text}"
+        namespace = dict(bound)
         exec(compile(code, "<program>", "exec"), namespace)
         run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
-        return Kernel(run, f"def run({arguments}):\n    {text}\n")
+        return Kernel(run, f"def run({self.arguments}):\n    {text}\n")
 
-    def _add(self, segment: Segment, turns: int) -> None:
-        """The lines of a segment."""
-        columns: dict[tuple, str] = {}
-        found: list[str] = []
-        for (parts, *_), numbers in segment.items:
-            rows, text = at_turns(numbers, turns, self.n).tolist(), ""
-            for kind, a, b in parts if turns else ():
-                if isinstance(kind, str):
-                    text += kind
-                    continue
-                things = [(kind, *row[a:b]) for row in rows]
-                if type(kind) is _View:
-                    things = [(kind, self.offsets[array] + offset, *form) for _, array, offset, *form in things]
-                if len(set(things)) > 1:
-                    text += columns.setdefault(tuple(things), f"{'t' if kind is int else 'a'}_{len(columns) + 1}")
+    def _planned(self, n: int) -> tuple[dict[int, int], int]:
+        """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
+        made, last, line = list[tuple[int, int, bool]](), dict[int, int](), 0
+        for segment in self.pattern:
+            stop = line + len(segment.items) * segment.turns(n)
+            for i, item in enumerate(segment.items, line):
+                rows = [*zip(range(2 * i, 2 * stop, 2 * len(segment.items)), self.rows(segment, item, n), strict=True)]
+                if isinstance(item.what, _Made):
+                    made += [(time, math.prod(row) * item.what.itemsize, item.what.is_over) for time, row in rows]
                 else:
-                    text += self._name(
-                        things[0], type(kind) is _Taken and self.kernels.uses[kind, numbers[a:b].tobytes()]
-                    )
-            found += text.splitlines()
-        if segment.fewer is None:
-            self.lines += found
-        elif turns:
-            table = list(zip(*[[self._thing(*x) for x in things] for things in columns], strict=True))
-            head = f"{', '.join(columns.values())}, in {self._bind('r', table)}" if columns else f"_ in range({turns})"
-            self.lines += [f"for {head}:", *(f"    {line}" for line in found)]
-
-    def _name(self, thing: tuple, uses: int) -> str:
-        """The name of what is bound, or of a view of an argument that is needed several times; else what it is."""
-        kind, *numbers = thing
-        if kind is int:
-            return str(*numbers)
-        if type(kind) is _Taken and thing not in self.names:
-            texts = map(str, numbers)
-            text = "".join([next(texts) if part is int else part for part in kind.parts])
-            if uses == 1:
-                return text
-            self.names[thing] = f"v{len(self.names)}"
-            self.lines.append(f"{self.names[thing]} = {text}")
-        elif thing not in self.names:
-            self.names[thing] = self._bind("a" if type(kind) is _View else "c", self._thing(*thing))
-        return self.names[thing]
-
-    def _bind(self, letter: str, thing: Any) -> str:
-        name = f"{letter}{len(self.bound)}"
-        self.bound[name] = thing
-        return name
-
-    def _thing(self, kind: Any, *numbers: int) -> Any:
-        """What is bound: a view of the memory, or what was split."""
-        if type(kind) is not _View:
-            return filled(kind, iter(numbers))
-        offset, *form = numbers
-        return np.ndarray(form[: kind.ndim], kind.dtype, self.kernels.memory, offset, form[kind.ndim :])
+                    for a in [a for kind, a, _ in item.what if type(kind) is _View]:
+                        last.update([(row[a], time + 1) for time, row in rows if time >= last.get(row[a], 0)])
+            line = stop
+        made.sort()
+        events = [(time + 3 * is_over, True, array) for array, (time, _, is_over) in enumerate(made)]
+        events += [(time, False, array) for array, time in last.items()]
+        offsets, free, top = dict[int, int](), defaultdict[int, list[int]](list), 0
+        for _, is_made, array in sorted(events):
+            _, size, _ = made[array]
+            if not is_made:
+                free[size].append(offsets[array])
+            elif free[size]:
+                offsets[array] = free[size].pop()
+            else:
+                offsets[array], top = top, top - -size // 64 * 64
+        return offsets, top
 
 
 def _placed(graph: Graph, excluded: Container[Node]) -> tuple[Any, ...]:

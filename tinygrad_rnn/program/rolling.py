@@ -7,7 +7,7 @@ numbers grow by as much from turn to turn, and from length to length, that is th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, count, pairwise
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,15 +53,17 @@ def filled(kind: Any, numbers: Iterator[int]) -> Any:
 
 
 class Item(NamedTuple):
-    """What is done, and the whole numbers in it; in a pattern the array (numbers, 3) of a, b and c, by which these are
-    a + b k + c n in turn k of length n."""
+    """What is done, and the whole numbers in it."""
 
     what: Any
     numbers: Any
 
 
 class Segment(NamedTuple):
-    """Items that come once, or in each turn of a loop, of which there are so many fewer than n; None if it is none."""
+    """Items that come once, or in each turn of a loop, of which there are so many fewer than n; None if it is none.
+
+    Their numbers are arrays (numbers, 3) of a, b and c, by which these are a + b k + c n in turn k of length n.
+    """
 
     items: Sequence[Item]
     fewer: int | None = None
@@ -70,96 +72,60 @@ class Segment(NamedTuple):
         """How many turns it has."""
         return 1 if self.fewer is None else n - self.fewer
 
+    def rows(self, item: Item, n: int) -> list[list[int]]:
+        """The numbers of an item in each turn."""
+        a, b, c = item.numbers.T
+        return (a + c * n + b * np.arange(self.turns(n))[:, None]).tolist()
 
-class Pattern(NamedTuple):
-    """Segments one after the other."""
-
-    segments: Sequence[Segment]
-
-    def starts(self, n: int) -> list[int]:
-        """Where each segment starts in the sequence of length n, and where the last one ends."""
-        return [0, *accumulate(len(segment.items) * segment.turns(n) for segment in self.segments)]
-
-    def is_of(self, sequence: Sequence[Item], n: int) -> bool:
-        """Whether a sequence is that of length n."""
-        starts = self.starts(n)
-        if starts != sorted(starts) or starts[-1] != len(sequence):
-            return False
-        for segment, (start, stop) in zip(self.segments, pairwise(starts), strict=True):
-            for j, item in enumerate(segment.items):
-                if not _are(sequence[start + j : stop : len(segment.items)], item, n):
-                    return False
-        return True
+    def all(self, n: int) -> list[Item]:
+        """The items of all turns."""
+        turns = zip(*[self.rows(item, n) for item in self.items], strict=True)
+        return [Item(item.what, tuple(row)) for rows in turns for item, row in zip(self.items, rows, strict=True)]
 
 
-def _are(items: Sequence[Item], pattern: Item, n: int) -> bool:
-    """Whether items are one of a pattern in each turn."""
-    alike = all(item.what == pattern.what for item in items)
-    return alike and np.array_equal([item.numbers for item in items], at_turns(pattern.numbers, len(items), n))
-
-
-def at_turns(numbers: np.ndarray, turns: int, n: int) -> np.ndarray:
-    """The numbers of an item in each turn, (turns, numbers)."""
-    first = numbers[:, 0] + numbers[:, 2] * n
-    return first[None] if turns == 1 else first + np.arange(turns)[:, None] * numbers[:, 1]
-
-
-def once(sequence: Sequence[Item]) -> Pattern:
-    """One sequence as a pattern without loops."""
-    return Pattern(
-        [Segment([Item(what, np.array([[x, 0, 0] for x in xs], int).reshape(-1, 3)) for what, xs in sequence])]
-    )
-
-
-def rolled(sequences: Sequence[Sequence[Item]]) -> Pattern:
-    """The pattern of the sequences of `LENGTHS`.
+def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
+    """The pattern of the sequences of `LENGTHS`: segments, one after the other.
 
     Raises:
         ValueError: there is none.
     """
     known: dict[Any, int] = {}
     kinds = [[known.setdefault(item.what, len(known)) for item in sequence] for sequence in sequences]
+    rest = [[*sequence] for sequence in sequences]
     segments: list[Segment] = []
-    at = [0 for _ in sequences]
-    while any(i < len(sequence) for i, sequence in zip(at, sequences, strict=True)):
-        segment = _loop(sequences, kinds, at) or _segment(sequences, at, 1, [1 for _ in at])
+    while all(rest):
+        found = (_first(rest, *loop) for loop in chain(_loops(kinds), [(1, None)]))
+        segment = next((x for x in found if x is not None), None)
         if segment is None:
-            raise ValueError("the sequences are not alike")
-        at = [i + len(segment.items) * segment.turns(n) for i, n in zip(at, LENGTHS, strict=True)]
+            break
         segments.append(segment)
-    return Pattern(segments)
+        for some, n in zip([*kinds, *rest], LENGTHS * 2, strict=True):
+            del some[: len(segment.items) * segment.turns(n)]
+    if any(rest):
+        raise ValueError("the sequences are not alike")
+    return segments
 
 
-def _loop(sequences: Sequence[Sequence[Item]], kinds: Sequence[Sequence[int]], at: Sequence[int]) -> Segment | None:
-    """The loop that starts here, of the shortest turn that comes once more in a sequence which is one longer."""
-    start, kind = at[0], kinds[0]
-    for period in range(1, (len(kind) - start) // 2 + 1):
-        turn = kind[start : start + period]
-        if turn == kind[start + period : start + 2 * period]:
-            # What comes after may look like another turn.
-            turns = [
-                next(k for k in count() if x[i + k * period :][:period] != turn) for x, i in zip(kinds, at, strict=True)
-            ]
-            for less in range(turns[0] - 1) if turns == [turns[0] + n - LENGTHS[0] for n in LENGTHS] else ():
-                segment = _segment(sequences, at, period, [n - less for n in turns])
-                if segment is not None:
-                    return segment._replace(fewer=LENGTHS[0] - turns[0] + less)
-    return None
+def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
+    """The loops that sequences may start with: the items in a turn, and how many turns fewer than n there are."""
+    for period in range(1, len(kinds[0]) // 2 + 1):
+        turn = kinds[0][:period]
+        if turn == kinds[0][period : 2 * period]:
+            repeats = [next(k for k in count() if x[k * period : (k + 1) * period] != turn) for x in kinds]
+            if repeats == [repeats[0] + n - LENGTHS[0] for n in LENGTHS]:
+                for fewer in range(LENGTHS[0] - repeats[0], LENGTHS[0] - 1):  # what comes after may look like a turn
+                    yield period, fewer
 
 
-def _segment(
-    sequences: Sequence[Sequence[Item]], at: Sequence[int], period: int, turns: Sequence[int]
-) -> Segment | None:
-    """The segment of so many turns in each sequence, if the items of all are alike, and their numbers in step."""
-    found = []
-    for j in range(period):
-        rows = [sequence[i + j : i + period * n : period] for sequence, i, n in zip(sequences, at, turns, strict=True)]
-        if not all(rows) or len({len(row[0].numbers) for row in rows}) > 1:
-            return None
-        first = np.array(rows[0][0].numbers, int)
-        b = np.array(rows[0][1].numbers, int) - first if turns[0] > 1 else 0 * first
-        c = np.array(rows[1][0].numbers, int) - first  # for one step more
-        found.append(Item(rows[0][0].what, np.stack([first - c * LENGTHS[0], b, c], axis=1)))
-        if not all(_are(row, found[-1], n) for row, n in zip(rows, LENGTHS, strict=True)):
-            return None
-    return Segment(found)
+def _first(sequences: Sequence[Sequence[Item]], period: int, fewer: int | None) -> Segment | None:
+    """The segment that the sequences start with, of items that come so many fewer than n times; None if it is none."""
+    turn, longer = sequences[0][:period], sequences[1][:period]
+    second = turn if fewer is None else sequences[0][period : 2 * period]
+    items = []
+    for (what, xs), (_, ys), (_, zs) in zip(turn, second, longer, strict=False):
+        abc = [(x - (z - x) * LENGTHS[0], y - x, z - x) for x, y, z in zip(xs, ys, zs, strict=False)]
+        items.append(Item(what, np.array(abc, int).reshape(-1, 3)))
+    segment = Segment(items, fewer)
+    expected = map(segment.all, LENGTHS)
+    same = all(sequence[: len(some)] == some for sequence, some in zip(sequences, expected, strict=True))
+    return segment if same else None
