@@ -86,7 +86,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         """The shape and type of its value, and methods, as an array has them."""
         if name in ("shape", "ndim", "size", "dtype"):
-            return getattr(self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)), name)
+            return getattr(self.on(lambda x: np.ndarray(x.shape, x.dtype, bytes(16), 0, (0,) * x.ndim)), name)
         if name not in ("reshape", "transpose", "astype"):
             raise AttributeError(name)
         return lambda *arguments, **keywords: Expression(getattr(np.ndarray, name), (self, *arguments), keywords)

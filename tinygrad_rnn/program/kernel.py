@@ -60,7 +60,7 @@ class _Lines:
 
     Attributes:
         items: arrays that are made, and lines: texts and kinds of parts, each with the range of its numbers.
-        views: the names of views of arguments, such as transposes, which are made first.
+        views: the names of views of arguments, such as transposes, and how often they were needed.
         looks: the values that are views. where: the array, by its number, that holds a value, and the offset in it.
     """
 
@@ -70,20 +70,22 @@ class _Lines:
         self.operands = {x: [f"x{i}"] for i, x in enumerate(graph.inputs, 1)}
         self.operands |= {x: [f"p{i}"] for i, x in enumerate(graph.parameters, 1)}
         self.arguments = ", ".join([name for (name,) in self.operands.values()])
-        self.views: dict[tuple, str] = {}
+        self.views: dict[tuple, tuple[str, int]] = {}
         self.looks: dict[Node, Expression] = {}
         self.where: dict[Node, tuple[int, int]] = {}
 
     def line(self, *parts: Any) -> None:
         """Add a line."""
-        what: list[tuple[Any, int, int]] = []
-        numbers: list[int] = []
+        text, slots, numbers = "", list[tuple[Any, int, int]](), list[int]()
         for part in parts:
-            part = _Part(int, [part.step]) if isinstance(part, Ref) else part
-            kind, more = part if isinstance(part, _Part) else (part, ())
-            what.append((kind, len(numbers), len(numbers) + len(more)))
+            if isinstance(part, str):
+                text += part
+                continue
+            kind, more = (int, [part.step]) if isinstance(part, Ref) else part
+            text += "{}"
+            slots.append((kind, len(numbers), len(numbers) + len(more)))
             numbers += more
-        self.items.append(Item(tuple(what), tuple(numbers)))
+        self.items.append(Item((text, *slots), tuple(numbers)))
 
     def call(self, function: Callable, *arguments: Sequence[Any], name: str = "") -> list[Any]:
         """A call of a function, by its own name or another."""
@@ -112,7 +114,7 @@ class _Lines:
         return self.operands[x]
 
     def view(self, look: Expression) -> list[Any]:
-        """A look at a value, such as its transpose: of an array of ours, or of an argument, made once."""
+        """A look at a value, such as its transpose: of an array of ours, made once, or kept if it is needed twice."""
         base = _looked_at(look)
         if look.function is None and base in self.operands:
             return self.operands[base]
@@ -121,18 +123,20 @@ class _Lines:
             view = look.on(lambda _: whole)
             if view is whole or np.may_share_memory(view, whole):
                 array, offset = self.where[base]
-                offset += view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+                if view is not whole:
+                    offset += view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
                 return [_Part(_View(view.ndim, view.dtype.str), (array, offset, *view.shape, *view.strides))]
         elif base.value is not None:
             return _bound(look.on(lambda x: x.value))
         parts = Printer(lambda x: self.view(Expression(node=x)), {}).parts(look)
         if base in self.where or any("[" in part for part in parts if isinstance(part, str)):
             return parts  # made where it is needed
-        if tuple(parts) not in self.views:
-            name = self.views[tuple(parts)] = f"v{len(self.views) + 1}"
+        key = tuple(parts)
+        name, uses = self.views.get(key, (f"v{len(self.views) + 1}", 0))
+        self.views[key] = name, uses + 1
+        if uses == 1:
             self.line(name, " = ", *parts)
-            self.items.insert(0, self.items.pop())
-        return [self.views[tuple(parts)]]
+        return [name] if uses else parts
 
     # Lines
 
@@ -248,15 +252,15 @@ class Kernels:
         if any((x.arguments, x.functions) != (self.arguments, self.functions) for x in lines):
             raise ValueError("functions that are not alike")
         self.memory = np.empty(0, np.uint8)
-        self.kept: dict[int, Kernel] = {}
+        self.made: dict[int, Kernel] = {}
 
     def kernel(self, n: int = 0) -> Kernel:
         """The function of n steps."""
-        kernel = self.kept.pop(n, None) or self._kernel(n)
-        self.kept[n] = kernel
-        while sum(self.kept) > max(n, _MOST_STEPS):  # those that were wanted last stay
-            del self.kept[next(iter(self.kept))]
-        return kernel
+        if n not in self.made:
+            while sum(self.made) > max(0, _MOST_STEPS - n):
+                del self.made[next(iter(self.made))]
+            self.made[n] = self._kernel(n)
+        return self.made[n]
 
     def _kernel(self, n: int) -> Kernel:
         """The text, in which things that are alike are bound to one name, and those that go with the turn to others."""
@@ -280,23 +284,21 @@ class Kernels:
         for segment in self.pattern:
             columns, texts = dict[tuple, str](), list[str]()
             for item in (x for x in segment.items if not isinstance(x.what, _Made)):
-                rows, text = self.rows(segment, item, n), ""
-                for kind, a, b in item.what:
-                    if isinstance(kind, str):
-                        text += kind
-                        continue
-                    things = tuple([tuple(row[a:b]) for row in rows])
+                (text, *slots), rows, found = item.what, self.rows(segment, item, n), []
+                for kind, a, b in slots:
+                    things = tuple([row[a:b] for row in rows])
                     if type(kind) is _View:
                         things = tuple([(offsets[array] + offset, *form) for array, offset, *form in things])
-                    if len(set(things)) > 1:
-                        text += columns.setdefault((kind, things), f"{'t' if kind is int else 'a'}_{len(columns) + 1}")
+                    key = kind, things[0]
+                    if things.count(things[0]) < len(things):
+                        letter = "t" if kind is int else "a"
+                        found.append(columns.setdefault((kind, things), f"{letter}_{len(columns) + 1}"))
                     elif kind is int:
-                        text += str(*things[0])
+                        found.append(*things[0])
                     else:
-                        key = kind, things[0]
                         names[key] = names.get(key) or name("a" if type(kind) is _View else "c", thing(*key))
-                        text += names[key]
-                texts.append(text)
+                        found.append(names[key])
+                texts.append(text.format(*found))
             if segment.fewer is not None:
                 table = [[thing(kind, things[k]) for kind, things in columns] for k in range(segment.turns(n))]
                 lines.append(f"for [{', '.join(columns.values())}] in {name('r', table)}:")
@@ -319,7 +321,7 @@ class Kernels:
                 if isinstance(item.what, _Made):
                     made += [(time, math.prod(row) * item.what.itemsize, item.what.is_over) for time, row in rows]
                 else:
-                    for a in [a for kind, a, _ in item.what if type(kind) is _View]:
+                    for a in [a for kind, a, _ in item.what[1:] if type(kind) is _View]:
                         last.update([(row[a], time + 1) for time, row in rows if time >= last.get(row[a], 0)])
             line = stop
         made.sort()

@@ -9,7 +9,7 @@ steps only is seen there, and traced as a whole.
 
 import contextlib
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import reduce
 from typing import Any
 
@@ -93,16 +93,15 @@ class Lengths:
         return None
 
 
-def lengths_of(run: Run, *arguments: Any) -> Lengths | None:
-    """The program for every length of a function, if there is one; the first axis of some inputs is the length."""
+def lengths_of(run: Run, of: Sequence[Any], kept: Container[int], above: int) -> Iterator[Lengths]:
+    """The programs for every length of a function, if the first axis of some inputs, of more than so many, is one."""
     last = max((x.step for x in run.nodes if x.step is not None), default=None)
-    axes = {(x.shape[0], x.ndim) for x in run.given if x.ndim and x.shape[0] > LENGTHS[-1]}
+    axes = {(x.shape[0], x.ndim) for x in run.given if x.ndim and x.shape[0] > above}
     for n, ndim in sorted(axes, key=lambda axis: (axis[0] != last, axis)):  # a batch may have as many rows as steps
         cut = [i for i, x in enumerate(run.given) if x.shape[:1] == (n,) and x.ndim >= ndim]
         with contextlib.suppress(Exception), warnings.catch_warnings():  # a function may refuse inputs that are cut
             warnings.simplefilter("ignore")
-            return Lengths(run, cut, *arguments)
-    return None
+            yield Lengths(run, cut, of, kept)
 
 
 def _is_close(found: np.ndarray, expected: np.ndarray) -> bool:

@@ -8,7 +8,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, overload
@@ -23,9 +24,10 @@ from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.graph import Graph
-from tinygrad_rnn.program.kernel import Kernel, buffered, flat
+from tinygrad_rnn.program.kernel import Kernels, buffered, flat
 from tinygrad_rnn.program.lengths import Lengths, lengths_of
 from tinygrad_rnn.program.passes import PASSES
+from tinygrad_rnn.program.rolling import LENGTHS
 from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.surroundings import Surroundings
 from tinygrad_rnn.program.tracing import Run, Trace, inputs_among, name_of, parameters_of, recorded, trace
@@ -41,8 +43,8 @@ How = TypedDict("How", {"optimize": bool, "retrace": bool, "copy": bool, "keep":
 
 _value = operator.attrgetter("value")
 _SHORT = 16  # steps that are traced wholly in less time than it takes to find a program for every length
-_LONG = 2.0  # seconds, after which a compilation tells what it is at
-_MOST_LENGTHS = 1000  # that are known to be of such programs
+_LONG = 2.0  # seconds, after which a compilation tells what it has done
+_MOST = 1000  # kinds of inputs that are known to be of a program that is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,35 +75,28 @@ class _Traced:
     """What runs in the place of a function for inputs of one kind.
 
     Attributes:
-        key: the kind of inputs. returned: the structure of the results. parameters: whose values each call reads.
-        surroundings: what has to stand around the function as it did.
-        casts: the types of the inputs, where Tensors do not have those that are given.
-        whole: what runs, if it was traced wholly; else it is that of `lengths` for n steps.
+        key, dtypes: of the inputs, and of the Tensors that are made of them. returned: the structure of the results.
+        surroundings: what has to stand around the function as it did. parameters: whose values each call reads.
+        kernels: what runs, for n steps if it is that of `lengths`.
     """
 
     key: Any
+    dtypes: Sequence[np.dtype]
     returned: Any
-    n: int
-    parameters: Sequence[Tensor]
     surroundings: Surroundings
-    casts: Sequence[np.dtype]
-    whole: Kernel | None
+    parameters: Sequence[Tensor]
+    kernels: Kernels
+    n: int = 0
     lengths: Lengths | None = None
-
-    @property
-    def kernel(self) -> Kernel:
-        """What runs."""
-        return self.lengths.kernels.kernel(self.n) if self.whole is None else self.whole
 
     def fits(self, key: Any) -> bool:
         """Whether it is of such inputs, and of what stands around, parameters and their dtypes too."""
         return self.key == key and self.surroundings.unchanged()
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The outputs."""
-        if self.casts:
-            arrays = map(np.asarray, arrays, self.casts)
-        return self.kernel.run(*arrays, *map(_value, self.parameters))
+        """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
+        inputs = map(np.asarray, arrays, self.dtypes)
+        return self.kernels.kernel(self.n).run(*inputs, *map(_value, self.parameters))
 
 
 class Program(Generic[Result]):
@@ -135,9 +130,9 @@ class Program(Generic[Result]):
         self._kept = range((1 if copy else 1 + len(wrt)) if wrt else 0)
         self._lock = RLock()
         self._traced: list[_Traced] = []  # the one that was used last comes last
-        self._has_forgotten = False
         self._of = inputs_among(name_of(function), wrt, examples)
-        self._trace: Trace | Callable[[], Trace] | None = None
+        self._has_forgotten = False
+        self._described = ["loops over time, for every length)"]
         self._first = self._newly_traced(_arrays_and_key(examples)[1], examples)
 
     def __call__(self, *inputs: Any) -> Result:
@@ -186,7 +181,7 @@ class Program(Generic[Result]):
     @property
     def passes(self) -> list[Pass]:
         """The passes over the graph of the examples, in order; which is traced for this where it is none yet."""
-        return list(self._passes(self._whole()))
+        return list(self._passes(self._trace))
 
     @property
     def source(self) -> str:
@@ -197,7 +192,7 @@ class Program(Generic[Result]):
     def kernel(self) -> str:
         """The function that runs: one call of NumPy a line, each with the array for its result; time may be a loop."""
         with self._lock:
-            return self._first.kernel.text
+            return self._first.kernels.kernel(self._first.n).text
 
     def code(self, rolled: bool = False, level: str = "named") -> str:
         """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
@@ -209,7 +204,7 @@ class Program(Generic[Result]):
         Raises:
             ValueError: an unknown level, or a primitive that is not in the table.
         """
-        return written(self._whole(), rolled, level)
+        return written(self._trace, rolled, level)
 
     def save(self, path: str | Path, rolled: bool = False, level: str = "named") -> None:
         """Write `code` to a file, such as bptt.py, whole or not at all."""
@@ -219,80 +214,63 @@ class Program(Generic[Result]):
         shapes = ", ".join(str(shape) for shape, _ in self._first.key[1:])
         return f"Program({name_of(self._function)} of {shapes}: " + "\n    ".join(self._described)
 
-    def _whole(self) -> Trace:
-        """The whole trace of the examples."""
-        with self._lock, temporarily(recording, True):
-            if not isinstance(self._trace, Trace):
-                self._trace = self._trace()
-            return self._trace
-
     def _newly_traced(self, key: Any, inputs: tuple, differs: Exception | None = None) -> _Traced:
+        name = name_of(self._function)
         if self._traced and not self._retrace:
             raise ShapeError(
-                f"program of {name_of(self._function)}: compiled for {_described(self._first.key)}, called with "
+                f"program of {name}: compiled for {_described(self._first.key)}, called with "
                 f"{_described(key)}, or something has changed around the function, or with "
                 f"{differs or 'parameters of another dtype'}; retrace=False forbids another trace"
             ) from differs
-        tell = partial(_tell, name_of(self._function), time.monotonic())
         run = Run(self._function, inputs, self._of)
-        surroundings, dtypes = run.checked(), [x.dtype for x in run.given]
-        casts = dtypes if dtypes != [dtype for _, dtype in key[1:]] else []
-        if self._trace is None:
-            self._described = [f"{sum(not x.is_leaf for x in run.nodes)} nodes in a run, for every length)"]
-            self._trace = partial(trace, self._function, rebuilt(run.structure, run.given), self._of)
-        for lengths in self._for_every_length(key, run):
+        if not self._traced:
+            self._examples = rebuilt(run.structure, run.given)
+        made = partial(_Traced, key, [x.dtype for x in run.given], run.returned, run.checked())
+        known = dict.fromkeys(x.lengths for x in reversed(self._traced) if x.lengths is not None)
+        new = lengths_of(run, self._of, self._kept, LENGTHS[-1] if self._traced else _SHORT) if self._optimize else ()
+        for lengths in chain(known, new):
             if (found := lengths.of(run)) is not None:
-                made = _Traced(key, run.returned, *found, surroundings, casts, None, lengths)
+                traced = made(found[1], lengths.kernels, found[0], lengths)
                 break
         else:
-            tell(f"the gradients of {len(run.nodes)} nodes")
-            complete, described = run.trace(), []
-            graph = complete.graph
-            for done in self._passes(complete, tell):
-                graph = done.graph
-                described.append(repr(done))
-            if not self._traced:
-                self._trace, self._described = complete, [f"{len(complete.graph.nodes)} nodes)", *described]
-            tell(f"the kernel of {len(graph.nodes)} nodes")
-            kernel = (buffered([graph], self._kept) if self._optimize else flat(graph)).kernel()
-            tell("")
-            made = _Traced(key, run.returned, 0, complete.parameters, surroundings, casts, kernel)
-        self._traced = self._remembered(made)
-        return made
-
-    def _for_every_length(self, key: Any, run: Run) -> Iterator[Lengths]:
-        """The programs that a run may be one length of: those known, the last first, then one that is made of it."""
-        yield from dict.fromkeys(traced.lengths for traced in reversed(self._traced) if traced.lengths is not None)
-        if self._optimize and (self._traced or any(shape[0] > _SHORT for shape, _ in key[1:] if shape)):
-            found = lengths_of(run, self._of, self._kept)
-            yield from [] if found is None else [found]
-
-    def _passes(self, of: Trace, tell: Callable[[str], None] = lambda stage: None) -> Iterator[Pass]:
-        """The passes over the graph of a trace, one after the other."""
-        graph = of.graph
-        for step in PASSES if self._optimize else ():
-            tell(f"{step.__name__} of {len(graph.nodes)} nodes")
-            before, graph = len(graph.nodes), step(graph)
-            yield Pass(step.__name__, before, len(graph.nodes), graph, of)
-
-    def _remembered(self, made: _Traced) -> list[_Traced]:
-        """A trace and those before it that are kept; all lengths of one program are one."""
-        traced = [*self._traced[1 - _MOST_LENGTHS :], made]
-        programs = list(dict.fromkeys(x.lengths or x for x in reversed(traced)))
+            traced = made(run.live, self._whole(run))
+        kinds = [*self._traced[1 - _MOST :], traced]
+        programs = list(dict.fromkeys(x.kernels for x in reversed(kinds)))
+        self._traced = [x for x in kinds if x.kernels in programs[: self._keep]]
         if len(programs) > self._keep and not self._has_forgotten:
             self._has_forgotten = True
             warnings.warn(
-                f"program of {name_of(self._function)}: the {self._keep} traces that were used last are kept, and one "
-                "is forgotten; compile(..., keep=...) keeps more",
-                stacklevel=4,
+                f"program of {name}: the {self._keep} traces that were used last are kept, and one is forgotten; "
+                "compile(..., keep=...) keeps more",
+                stacklevel=3,
             )
-        return [x for x in traced if (x.lengths or x) in programs[: self._keep]]
+        return traced
 
+    def _whole(self, run: Run) -> Kernels:
+        """What runs for inputs of one kind alone."""
+        started, whole, described = time.monotonic(), run.trace(), list[str]()
+        graph = whole.graph
+        for done in self._passes(whole):
+            graph = done.graph
+            described.append(repr(done))
+            if time.monotonic() - started > _LONG and sys.stderr.isatty():
+                print(f"compile({name_of(self._function)}): {done}", file=sys.stderr)
+        if not self._traced:
+            self._trace, self._described = whole, [f"{len(whole.graph.nodes)} nodes)", *described]
+        return buffered([graph], self._kept) if self._optimize else flat(graph)
 
-def _tell(name: str, started: float, stage: str) -> None:
-    """On a terminal, tell what a compilation that takes long is at, in one line; none where nothing is left to do."""
-    if time.monotonic() - started > _LONG and sys.stderr.isatty():
-        print(f"\r\033[Kcompile({name}): {stage}" if stage else "\r\033[K", end="", file=sys.stderr, flush=True)
+    @cached_property
+    def _trace(self) -> Trace:
+        """The whole trace of the examples."""
+        with self._lock, temporarily(recording, True):
+            return trace(self._function, self._examples, self._of)
+
+    def _passes(self, of: Trace) -> Iterator[Pass]:
+        """The passes over the graph of a trace, one after the other."""
+        graph = of.graph
+        for step in PASSES if self._optimize else ():
+            before, graph = len(graph.nodes), step(graph)
+            yield Pass(step.__name__, before, len(graph.nodes), graph, of)
 
 
 @overload

@@ -72,15 +72,15 @@ class Segment(NamedTuple):
         """How many turns it has."""
         return 1 if self.fewer is None else n - self.fewer
 
-    def rows(self, item: Item, n: int) -> list[list[int]]:
+    def rows(self, item: Item, n: int) -> list[tuple[int, ...]]:
         """The numbers of an item in each turn."""
         a, b, c = item.numbers.T
-        return (a + c * n + b * np.arange(self.turns(n))[:, None]).tolist()
+        return [*map(tuple, (a + c * n + b * np.arange(self.turns(n))[:, None]).tolist())]
 
     def all(self, n: int) -> list[Item]:
         """The items of all turns."""
         turns = zip(*[self.rows(item, n) for item in self.items], strict=True)
-        return [Item(item.what, tuple(row)) for rows in turns for item, row in zip(self.items, rows, strict=True)]
+        return [Item(item.what, row) for rows in turns for item, row in zip(self.items, rows, strict=True)]
 
 
 def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:

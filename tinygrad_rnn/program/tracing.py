@@ -57,7 +57,6 @@ class Run:
 
     Args:
         of: what gradients are of: Tensors, or the numbers of inputs; without any, there is no loss.
-        warned: lines that have been warned of.
 
     Attributes:
         given: the inputs. wrt: what the gradients are of. live: other leaves, which were there before.
@@ -69,7 +68,7 @@ class Run:
             wanted; or it takes what was computed before.
     """
 
-    def __init__(self, function: Callable, inputs: tuple, of: Sequence[Tensor | int] = (), warned: Iterable = ()):
+    def __init__(self, function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()):
         self.name, self.function = name_of(function), function
         instance("compile(function, ...)", function, Callable, "a function of the inputs")
         leaves_the_graph("a program", "call the function that it is made of")
@@ -81,7 +80,6 @@ class Run:
         for p in self.wrt:
             p.requires_grad = True
         self.first = Recorder()
-        self.first.warned.update(warned)
         self.run = partial(_outputs, self.name, function, self.structure, bool(self.wrt))
         with temporarily(observer, self.first):
             self.outputs, self.returned = self.run(self.given)
@@ -107,9 +105,7 @@ class Run:
         """What a program of it gives: the loss, the gradients, and what else is returned."""
         results = [x.value for x in self.outputs]
         if self.wrt:
-            watching = Recorder()
-            watching.started = self.first.started
-            with temporarily(observer, watching), np.errstate(all="ignore"):
+            with temporarily(observer, self.first), np.errstate(all="ignore"):
                 found = {x: g for x, g in sweep(self.outputs[0], np.ones_like(results[0])) if x.is_leaf}
             results[1:1] = [found.get(p, np.zeros_like(p.value)) for p in self.wrt]
         return results
