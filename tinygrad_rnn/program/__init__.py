@@ -4,7 +4,9 @@ tracing.py   a function is run twice: its loss and its gradients as one graph; w
              surroundings.py what the function finds around it
 graph.py     the graph: nodes without values
 passes.py    from graph to graph, each with less to do
-kernel.py    a graph as one flat function that computes into arrays made once
+kernel.py    a graph as one function that computes into arrays made once
+rolling.py   the loops in sequences that are alike but for their lengths
+lengths.py   a function's program for every length: its kernel with loops over time
 source.py    a graph as a module that reads like backpropagation through time written by hand; of its parts,
              expressions.py says how each primitive is written, helpers.py prints the functions that NumPy lacks,
              schedule.py says which nodes are assigned to variables, and at which step, assignments.py what is written

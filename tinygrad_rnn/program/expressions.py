@@ -87,7 +87,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         """The shape and type of its value, and methods, as an array has them."""
         if name in ("shape", "ndim", "size", "dtype"):
-            return getattr(self.on(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)), name)
+            return getattr(self.on(lambda x: np.ndarray(x.shape, x.dtype, bytes(16), 0, (0,) * x.ndim)), name)
         if name not in ("reshape", "transpose", "astype"):
             raise AttributeError(name)
         return lambda *arguments, **keywords: Expression(getattr(np.ndarray, name), (self, *arguments), keywords)
@@ -255,8 +255,8 @@ class Printer:
         if isinstance(index, tuple):
             return _joined(map(self._index, index)) or ["()"]
         if isinstance(index, slice):
-            ends = ["" if x is None else str(x) for x in (index.start, index.stop, index.step)]
-            return [":".join(ends if ends[2] else ends[:2])]
+            ends = [index.start, index.stop, *([] if index.step is None else [index.step])]
+            return [part for x in ends for part in (":", *([] if x is None else self.parts(x)))][1:]
         return ["..."] if index is Ellipsis else self.parts(np.array(index) if isinstance(index, list) else index)
 
 

@@ -1,25 +1,29 @@
-"""A graph as one flat function of NumPy calls, whose arrays are made once.
+"""A graph as one function of NumPy calls, whose arrays are made once.
 
 - `flat(graph)` calls the primitives' own forward functions, one after the other: bit for bit what the engine computes.
-- `buffered(graph)` writes every value into an array that is there already, bound to the function as a default argument.
+- `buffered(graphs)` writes every value into an array that is there already, bound to the function as a default value.
   An array whose value is not needed any more takes another one; the values that a stack holds are written in their
   places in it from the start; parts, transposes and other views are made once too. What is left is calls, each with the
-  array for its result.
+  array for its result; of graphs of one function for a few lengths, with loops over the time steps.
+
+Both give `Kernels`, which make the function of as many steps as are wanted.
 """
 
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_rnn.primitives import axes_of
-from tinygrad_rnn.program.expressions import Expression, Printer, read
+from tinygrad_rnn.program.expressions import Expression, Printer, Ref, read
 from tinygrad_rnn.program.graph import Graph, Node
+from tinygrad_rnn.program.rolling import Item, Segment, filled, rolled, split
 
+_MOST_STEPS = 20_000  # for which there are views, in the functions of different lengths that are kept
 _BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
 
 
@@ -30,183 +34,314 @@ class Kernel(NamedTuple):
     text: str
 
 
-class _Function:
-    """A function in the making: its lines, the things that are bound to its names, and where values are."""
+class _Made(NamedTuple):
+    """An array is made, of a shape that is its numbers; it may be one that is needed in the next line last."""
+
+    itemsize: int
+    is_over: bool
+
+
+class _View(NamedTuple):
+    """A view of an array; its numbers are that of the array, in the order of making, the offset, shape and strides."""
+
+    ndim: int
+    dtype: str
+
+
+class _Part(NamedTuple):
+    """A part of a line that is no text: of some kind, and made of whole numbers, which may go with the step."""
+
+    kind: Any
+    numbers: Sequence[int]
+
+
+class _Lines:
+    """The lines of a function in the making, and where values are.
+
+    Attributes:
+        items: arrays that are made, and lines: texts and kinds of parts, each with the range of its numbers.
+        views: the names of views of arguments, such as transposes, and how often they were needed.
+        looks: the values that are views. where: the array, by its number, that holds a value, and the offset in it.
+    """
 
     def __init__(self, graph: Graph):
-        self.lines: list[str] = []
-        self.bound: dict[str, Any] = {}
-        self.count = 0
-        self.functions: dict[Callable, str] = {}
-        self.views: dict[str, str] = {}
-        self.names = {x: self.fresh("x") for x in graph.inputs} | {x: self.fresh("p") for x in graph.parameters}
-        self.arguments = list(self.names.values())
-        self.looks = _looks(graph)
-        self.slots, self.stacks = _placed(graph, self.looks)
-        self.arrays: dict[Node, np.ndarray] = self.slots | self.stacks  # of all that has an array of ours
-        self.owned: set[Node] = set()  # those whose array can be reused when they are dead
-        self.free: dict[Any, list[np.ndarray]] = defaultdict(list)
-        self.last = {self.base(x): i for i, node in enumerate(graph.nodes) for x in node.inputs}
-        self.last |= {self.base(x): len(graph.nodes) for x in graph.outputs}
+        self.items: list[Item] = []
+        self.functions: dict[str, Callable] = {}
+        self.operands = {x: [f"x{i}"] for i, x in enumerate(graph.inputs, 1)}
+        self.operands |= {x: [f"p{i}"] for i, x in enumerate(graph.parameters, 1)}
+        self.arguments = ", ".join([name for (name,) in self.operands.values()])
+        self.views: dict[tuple, tuple[str, int]] = {}
+        self.looks: dict[Node, Expression] = {}
+        self.where: dict[Node, tuple[int, int]] = {}
 
-    def fresh(self, letter: str) -> str:
-        """A name that nothing has yet."""
-        self.count += 1
-        return f"{letter}{self.count}"
+    def line(self, *parts: Any) -> None:
+        """Add a line."""
+        text, slots, numbers = "", list[tuple[Any, int, int]](), list[int]()
+        for part in parts:
+            if isinstance(part, str):
+                text += part
+                continue
+            kind, more = (int, [part.step]) if isinstance(part, Ref) else part
+            text += "{}"
+            slots.append((kind, len(numbers), len(numbers) + len(more)))
+            numbers += more
+        self.items.append(Item((text, *slots), tuple(numbers)))
 
-    def bind(self, thing: Any, letter: str = "a") -> str:
-        """A name for a thing that is there before the function runs."""
-        name = self.fresh(letter)
-        self.bound[name] = thing
-        return name
-
-    def call(self, function: Callable, *arguments: str, name: str = "") -> str:
-        """The text of a call of a function, by its own name or another."""
-        if function not in self.functions:
-            name = f"_{name or function.__name__}"
-            clear = name.isidentifier() and name not in self.bound
-            self.functions[function] = name if clear else self.fresh("_f")
-            self.bound[self.functions[function]] = function
-        return f"{self.functions[function]}({', '.join(arguments)})"
-
-    def finished(self, results: Sequence[str]) -> Kernel:
-        """The function of all lines."""
-        defaults = [f"{name}={name}" for name in self.bound]
-        body = "\n    ".join([*self.lines, f"return [{', '.join(results)}]"])
-        namespace = dict(self.bound)
-        code = f"def run({', '.join([*self.arguments, *defaults])}):\n    {body}"
-        exec(compile(code, "<program>", "exec"), namespace)
-        run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
-        return Kernel(run, f"def run({', '.join(self.arguments)}):\n    {body}\n")
+    def call(self, function: Callable, *arguments: Sequence[Any], name: str = "") -> list[Any]:
+        """A call of a function, by its own name or another."""
+        name = f"_{name or function.__name__}"
+        while not name.isidentifier() or self.functions.setdefault(name, function) != function:
+            name = f"_f{len(self.functions)}"
+        between = [part for parts in arguments for part in (", ", *parts)]
+        return [f"{name}(", *between[1:], ")"]
 
     # Where values are
 
-    def base(self, x: Node) -> Node:
-        """The node in whose memory a node stands."""
-        return _looked_at(self.looks[x]) if x in self.looks else x
+    def place(self, graph: Graph) -> None:
+        """Find the values that are views of others, and make the arrays of those that stand in stacks."""
+        self.looks = _looks(graph)
+        rows, places, self.stacks = _placed(graph, self.looks)
+        self.where |= places | self.stacks
+        self.items += [Item(_Made(x.dtype.itemsize, False), (count, *x.shape)) for x, count in rows]
+        self.arrays = len(rows)
+        for x in (x for x in places if x.value is not None):
+            self.line(*self.call(np.copyto, self.view(Expression(node=x)), _bound(x.value)))
 
-    def name(self, x: Node) -> str:
-        """The name of a leaf, or of a node that has been computed."""
-        if x not in self.names and x in self.looks:
-            return self.view(self.looks[x])
-        if x not in self.names:
-            self.names[x] = self.bind(self.arrays.get(x, x.value), "c" if x.is_leaf else "a")
-        return self.names[x]
+    def operand(self, x: Node) -> list[Any]:
+        """A leaf, or a value that has been computed."""
+        if x not in self.operands:
+            self.operands[x] = self.view(self.looks.get(x, Expression(node=x)))
+        return self.operands[x]
 
-    def view(self, look: Expression) -> str:
-        """A look at a value, such as its transpose: made once for an array of ours; else where it is needed, and kept
-        there if that is for the second time."""
-        text = "".join(map(str, Printer(lambda x: [self.name(x)], {}).parts(look)))
-        if look.function is None:
-            return text
-        if text not in self.views:
-            base = _looked_at(look)
-            array = self.arrays.get(base, base.value)
-            view = None if array is None else look.on(lambda _: array)
-            is_ours = view is not None and np.may_share_memory(view, array)
-            self.views[text] = self.bind(view) if is_ours else text
-        elif self.views[text] == text and look.function is not operator.getitem:
-            self.views[text] = self.fresh("v")
-            self.lines.append(f"{self.views[text]} = {text}")
-        return self.views[text]
+    def view(self, look: Expression) -> list[Any]:
+        """A look at a value, such as its transpose: of an array of ours, made once, or kept if it is needed twice."""
+        base = _looked_at(look)
+        if look.function is None and base in self.operands:
+            return self.operands[base]
+        if base in self.where:
+            whole = np.empty(base.shape, base.dtype)
+            view = look.on(lambda _: whole)
+            if view is whole or np.may_share_memory(view, whole):
+                array, offset = self.where[base]
+                if view is not whole:
+                    offset += view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+                return [_Part(_View(view.ndim, view.dtype.str), (array, offset, *view.shape, *view.strides))]
+        elif base.value is not None:
+            return _bound(look.on(lambda x: x.value))
+        parts = Printer(lambda x: self.view(Expression(node=x)), {}).parts(look)
+        if base in self.where or any("[" in part for part in parts if isinstance(part, str)):
+            return parts  # made where it is needed
+        key = tuple(parts)
+        name, uses = self.views.get(key, (f"v{len(self.views) + 1}", 0))
+        self.views[key] = name, uses + 1
+        if uses == 1:
+            self.line(name, " = ", *parts)
+        return [name] if uses else parts
 
     # Lines
 
-    def add(self, node: Node, i: int) -> None:
-        """The line that computes a node, the i-th; what is dead by then is free for others."""
+    def add(self, node: Node) -> None:
+        """The lines that compute a node."""
         if node in self.looks:
             return
-        dead = [x for x in {self.base(x) for x in node.inputs} if x in self.owned and self.last[x] == i]
-        is_over = _is_ufunc(node) and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
-        self._release(dead if is_over else ())  # before, so that the result may be written over it
-        if node not in self.arrays:
-            free = self.free[node.shape, node.dtype]
-            self.arrays[node] = free.pop() if free else np.zeros(node.shape, node.dtype)
-            self.owned.add(node)
-        self.lines += self._calls(node, self.name(node))
-        self._release(() if is_over else dead)
+        if node not in self.where:
+            is_over = _is_ufunc(node) and not any(x in self.looks or _is_repeated(x, node) for x in node.inputs)
+            self.items.append(Item(_Made(node.dtype.itemsize, is_over), node.shape))
+            self.where[node] = self.arrays, 0
+            self.arrays += 1
+        if node.is_stack:
+            placed = self.where if node in self.stacks else {}
+            for i, x in enumerate(node.inputs):
+                if x not in placed or x.is_stack:
+                    self.line(*self.call(np.copyto, self.view(Expression(node=node)[(i, ...)]), self.operand(x)))
+        else:
+            self.line(*self._calls(node, self.operand(node)))
 
-    def _release(self, dead: Iterable[Node]) -> None:
-        for x in dead:
-            self.owned.remove(x)
-            self.free[x.shape, x.dtype].append(self.arrays[x])
-
-    # Calls
-
-    def _calls(self, node: Node, out: str) -> list[str]:
-        """The lines that compute a node, given the name of the array for the result."""
+    def _calls(self, node: Node, out: list[Any]) -> list[Any]:
+        """The lines that compute a node, given the array for the result."""
         primitive, static, inputs = node.primitive, node.static, node.inputs
         if primitive.products:
-            return [self._product(node, out)]
-        if node.is_stack:
-            placed = self.slots if node in self.stacks else {}
-            parts = [(self.bind(self.arrays[node][i, ...]), x) for i, x in enumerate(inputs) if x not in placed]
-            return [self.call(np.copyto, part, self.name(x)) for part, x in parts]
-        names = [self.name(x) for x in inputs]
+            return self._product(node, out)
+        operands = [self.operand(x) for x in inputs]
         if _is_ufunc(node):
-            return self._by_element(node, out, names)
+            return self._by_element(node, out, operands)
         if _sums_rows(node):
-            ones = self.bind(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype), "c")
+            ones = _bound(np.ones(math.prod(inputs[0].shape[:-1]), node.dtype))
             rows = _rows(self.looks.get(inputs[0], Expression(node=inputs[0])))
-            return [self.call(np.dot, ones, self.view(rows), out)]
+            return self.call(np.dot, ones, self.view(rows), out)
         if primitive.reduction is not None:
-            arguments = names[0], str(static[0]), "None", out, str(static[1])
-            return [self.call(primitive.reduction.reduce, *arguments, name=f"{primitive.name}_over")]
-        arguments = [*names, *(self.bind(x, "s") for x in static)]
+            arguments = operands[0], [str(static[0])], ["None"], out, [str(static[1])]
+            return self.call(primitive.reduction.reduce, *arguments, name=f"{primitive.name}_over")
+        arguments = [*operands, *map(_bound, static)]
         if primitive.into is not None:
-            return [self.call(primitive.into, out, *arguments, name=primitive.name)]
-        return [self.call(np.copyto, out, self.call(primitive.forward, *arguments, name=primitive.name))]
+            return self.call(primitive.into, out, *arguments, name=primitive.name)
+        return self.call(np.copyto, out, self.call(primitive.forward, *arguments, name=primitive.name))
 
-    def _by_element(self, node: Node, out: str, names: list[str]) -> list[str]:
+    def _by_element(self, node: Node, out: list[Any], operands: list[list[Any]]) -> list[Any]:
         """A call of a ufunc.
 
         An operand that is repeated along an axis is copied to where the result goes first: else NumPy fetches a buffer.
         """
-        function, copies = node.primitive.forward, list[str]()
-        for i, x in enumerate(node.inputs):
-            if _is_repeated(x, node) and x.dtype == node.dtype and not copies:
-                copies = [self.call(np.copyto, out, names[i])]
-                names[i] = out
-        return [*copies, self.call(function, *names, f"out={out}" if function in _BY_KEYWORD else out)]
+        copied = [i for i, x in enumerate(node.inputs) if _is_repeated(x, node) and x.dtype == node.dtype][:1]
+        for i in copied:
+            self.line(*self.call(np.copyto, out, operands[i]))
+            operands[i] = out
+        function = node.primitive.forward
+        return self.call(function, *operands, ["out=", *out] if function in _BY_KEYWORD else out)
 
-    def _product(self, node: Node, out: str) -> str:
+    def _product(self, node: Node, out: list[Any]) -> list[Any]:
         """A call of np.dot, which takes matrices as they stand or transposed, batches over time too as one matrix."""
         product = read(node, self.looks)
         a, b = product.arguments
         if product.function == np.multiply.outer:
             return self.call(np.multiply, self.view(a[:, None]), self.view(b), out)
         if a.ndim > 2 and b.ndim == 2:
-            a, out = _rows(a), self.bind(self.arrays[node].reshape(math.prod(node.shape[:-1]), node.shape[-1]))
+            a, out = _rows(a), self.view(_rows(Expression(node=node)))
         return self.call(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b), out)
 
 
-def flat(graph: Graph) -> Kernel:
+def flat(graph: Graph) -> "Kernels":
     """One line for each node, in the order of the graph; results are copies."""
-    lines = _Function(graph)
+    lines = _Lines(graph)
     for node in graph.nodes:
-        arguments = [*map(lines.name, node.inputs), *(lines.bind(x, "s") for x in node.static)]
-        lines.names[node] = name = lines.fresh("v")
-        lines.lines.append(f"{name} = {lines.call(node.primitive.forward, *arguments, name=node.primitive.name)}")
-    return lines.finished([lines.call(np.array, lines.name(x)) for x in graph.outputs])
+        arguments = [*map(lines.operand, node.inputs), *map(_bound, node.static)]
+        call = lines.call(node.primitive.forward, *arguments, name=node.primitive.name)
+        lines.operands[node] = [f"v{len(lines.operands)}"]
+        lines.line(*lines.operands[node], " = ", *call)
+    for x in graph.outputs:
+        lines.line("results.append(", *lines.call(np.array, lines.operand(x)), ")")
+    return Kernels([lines])
 
 
-def buffered(graph: Graph, kept: Container[int] = ()) -> Kernel:
+def buffered(graphs: Sequence[Graph], kept: Container[int] = ()) -> "Kernels":
     """A line for each node that is no view, into arrays that are reused.
 
     Args:
+        graphs: one; or those of a function for `LENGTHS`, which give a function with loops for every length.
         kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
+
+    Raises:
+        ValueError: several graphs are not alike.
     """
-    lines, results = _Function(graph), []
-    for i, node in enumerate(graph.nodes):
-        lines.add(node, i)
-    for i, x in enumerate(graph.outputs):
-        is_own = i in kept and lines.base(x).primitive is not None
-        results.append(lines.name(x) if is_own else f"{lines.name(x)}.copy()")
-    return lines.finished(results)
+    found = []
+    for graph in graphs:
+        found.append(lines := _Lines(graph))
+        lines.place(graph)
+        for node in graph.nodes:
+            lines.add(node)
+        for i, x in enumerate(graph.outputs):
+            is_own = i in kept and _looked_at(lines.looks.get(x, Expression(node=x))).primitive is not None
+            lines.line("results.append(", *lines.operand(x), ")" if is_own else ".copy())")
+    return Kernels(found)
 
 
-def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndarray], dict[Node, np.ndarray]]:
-    """The places of the values that stacks hold, and the arrays of these stacks.
+def _bound(thing: Any) -> list[Any]:
+    """A constant array, or a static argument."""
+    numbers: list[int] = []
+    return [_Part(split(thing, numbers), numbers)]
+
+
+class Kernels:
+    """The function of a graph; or, of a pattern of lines, that of n steps: all of them work in one memory."""
+
+    def __init__(self, lines: Sequence[_Lines]):
+        first = lines[0]
+        self.pattern = [Segment(first.items)] if len(lines) == 1 else rolled([x.items for x in lines])
+        self.rows = Segment.rows if len(lines) > 1 else lambda _, item, n: [item.numbers]
+        self.arguments, self.functions = first.arguments, first.functions
+        if any((x.arguments, x.functions) != (self.arguments, self.functions) for x in lines):
+            raise ValueError("functions that are not alike")
+        self.memory = np.empty(0, np.uint8)
+        self.made: dict[int, Kernel] = {}
+
+    def kernel(self, n: int = 0) -> Kernel:
+        """The function of n steps."""
+        if n not in self.made:
+            while sum(self.made) > max(0, _MOST_STEPS - n):
+                del self.made[next(iter(self.made))]
+            self.made[n] = self._kernel(n)
+        return self.made[n]
+
+    def _kernel(self, n: int) -> Kernel:
+        """The text, in which things that are alike are bound to one name, and those that go with the turn to others."""
+        offsets, size = self._planned(n)
+        if size > len(self.memory):  # with room for more, so that the functions of many lengths have one
+            self.memory = np.empty(max(size, len(self.memory) * 3 // 2), np.uint8)
+        bound, names = dict[str, Any](self.functions), dict[tuple, str]()
+        lines = ["results = []"]
+
+        def thing(kind: Any, numbers: Sequence[int]) -> Any:
+            if type(kind) is not _View:
+                return filled(kind, iter(numbers))
+            offset, *form = numbers
+            return np.ndarray(form[: kind.ndim], kind.dtype, self.memory, offset, form[kind.ndim :])
+
+        def name(letter: str, x: Any) -> str:
+            name = f"{letter}{len(bound)}"
+            bound[name] = x
+            return name
+
+        for segment in self.pattern:
+            columns, texts = dict[tuple, str](), list[str]()
+            for item in (x for x in segment.items if not isinstance(x.what, _Made)):
+                (text, *slots), rows, found = item.what, self.rows(segment, item, n), []
+                for kind, a, b in slots:
+                    things = tuple([row[a:b] for row in rows])
+                    if type(kind) is _View:
+                        things = tuple([(offsets[array] + offset, *form) for array, offset, *form in things])
+                    key = kind, things[0]
+                    if things.count(things[0]) < len(things):
+                        letter = "t" if kind is int else "a"
+                        found.append(columns.setdefault((kind, things), f"{letter}_{len(columns) + 1}"))
+                    elif kind is int:
+                        found.append(*things[0])
+                    else:
+                        names[key] = names.get(key) or name("a" if type(kind) is _View else "c", thing(*key))
+                        found.append(names[key])
+                texts.append(text.format(*found))
+            if segment.fewer is not None:
+                table = [[thing(kind, things[k]) for kind, things in columns] for k in range(segment.turns(n))]
+                lines.append(f"for [{', '.join(columns.values())}] in {name('r', table)}:")
+                texts = [f"    {text}" for text in texts]
+            lines += texts
+        text = "\n    ".join([*lines, "return results"])
+        code = f"def run({', '.join([self.arguments, *(f'{name}={name}' for name in bound)])}):\n    {text}"
+        namespace = dict(bound)
+        exec(compile(code, "<program>", "exec"), namespace)
+        run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
+        return Kernel(run, f"def run({self.arguments}):\n    {text}\n")
+
+    def _planned(self, n: int) -> tuple[dict[int, int], int]:
+        """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
+        made, last, line = list[tuple[int, int, bool]](), dict[int, int](), 0
+        for segment in self.pattern:
+            stop = line + len(segment.items) * segment.turns(n)
+            for i, item in enumerate(segment.items, line):
+                rows = [*zip(range(2 * i, 2 * stop, 2 * len(segment.items)), self.rows(segment, item, n), strict=True)]
+                if isinstance(item.what, _Made):
+                    made += [(time, math.prod(row) * item.what.itemsize, item.what.is_over) for time, row in rows]
+                else:
+                    for a in [a for kind, a, _ in item.what[1:] if type(kind) is _View]:
+                        last.update([(row[a], time + 1) for time, row in rows if time >= last.get(row[a], 0)])
+            line = stop
+        made.sort()
+        events = [(time + 3 * is_over, True, array) for array, (time, _, is_over) in enumerate(made)]
+        events += [(time, False, array) for array, time in last.items()]
+        offsets, free, top = dict[int, int](), defaultdict[int, list[int]](list), 0
+        for _, is_made, array in sorted(events):
+            _, size, _ = made[array]
+            if not is_made:
+                free[size].append(offsets[array])
+            elif free[size]:
+                offsets[array] = free[size].pop()
+            else:
+                offsets[array], top = top, top - -size // 64 * 64
+        return offsets, top
+
+
+def _placed(graph: Graph, excluded: Container[Node]) -> tuple[Any, ...]:
+    """The arrays of which stacks are parts, by a value and how many are like it; and of the values that these hold, and
+    of the stacks, the number of the array and the offset in it.
 
     Stacks that overlap, as h(0..T-1) and h(1..T), are one array. A stack of values of several types, or one
     that wants a value where another has another one, is none of these. What is excluded, or a stack itself, has
@@ -229,12 +364,11 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[dict[Node, np.ndar
             if not (x.is_stack or x in excluded or (x.is_leaf and x.value is None)):
                 places[x] = row, at
     first = [min(row) for row in rows]
-    arrays = [np.zeros((len(row), *row[at].shape), row[at].dtype) for row, at in zip(rows, first, strict=True)]
-    slots = {x: arrays[row][at - first[row], ...] for x, (row, at) in places.items()}
-    for x, slot in slots.items():
-        if x.value is not None:
-            slot[...] = x.value
-    return slots, {x: arrays[row][at - first[row] :][: len(x.inputs)] for x, (row, at) in stacks.items()}
+    some = [next(iter(row.values())) for row in rows]
+    where = [
+        {x: (row, (at - first[row]) * _bytes(some[row])) for x, (row, at) in of.items()} for of in (places, stacks)
+    ]
+    return list(zip(some, map(len, rows), strict=True)), *where
 
 
 def _looks(graph: Graph) -> dict[Node, Expression]:
@@ -279,3 +413,7 @@ def _sums_rows(node: Node) -> bool:
         return False
     ndim = node.inputs[0].ndim
     return ndim > 1 and node.dtype.kind == "f" and axes_of(node.static[0], ndim) == tuple(range(ndim - 1))
+
+
+def _bytes(x: Node) -> int:
+    return x.size * x.dtype.itemsize

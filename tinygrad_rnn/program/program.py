@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, overload
 
 import numpy as np
 
-from tinygrad_rnn.checks import instance
+from tinygrad_rnn.checks import instance, whole
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import warn_of_lost_gradient
 from tinygrad_rnn.errors import ShapeError
@@ -19,10 +24,13 @@ from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.program.containers import flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.graph import Graph
-from tinygrad_rnn.program.kernel import Kernel, buffered, flat
+from tinygrad_rnn.program.kernel import Kernels, buffered, flat
+from tinygrad_rnn.program.lengths import Lengths, lengths_of
 from tinygrad_rnn.program.passes import PASSES
+from tinygrad_rnn.program.rolling import LENGTHS
 from tinygrad_rnn.program.source import written
-from tinygrad_rnn.program.tracing import Trace, inputs_among, name_of, parameters_of, recorded, trace
+from tinygrad_rnn.program.surroundings import Surroundings
+from tinygrad_rnn.program.tracing import Run, Trace, inputs_among, name_of, parameters_of, recorded, trace
 from tinygrad_rnn.tensor import Tensor, bare
 
 if TYPE_CHECKING:
@@ -31,10 +39,12 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")  # of a call
 Gradients = tuple[float, list[np.ndarray]]  # with their loss
 Many = tuple | list | dict
-How = TypedDict("How", {"optimize": bool, "retrace": bool, "copy": bool}, total=False)  # noqa: UP013
+How = TypedDict("How", {"optimize": bool, "retrace": bool, "copy": bool, "keep": int}, total=False)  # noqa: UP013
 
 _value = operator.attrgetter("value")
-_KEPT = 8  # traces, of as many kinds of inputs; the one that has not been used for longest is forgotten first
+_SHORT = 16  # steps that are traced wholly in less time than it takes to find a program for every length
+_LONG = 2.0  # seconds, after which a compilation tells what it has done
+_MOST = 1000  # kinds of inputs that are known to be of a program that is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,28 +70,33 @@ class Pass:
         return f"Pass({self.name}: {self.before} -> {self.after} nodes)"
 
 
+@dataclass(frozen=True, eq=False)
 class _Traced:
-    """A trace and what runs in its place."""
+    """What runs in the place of a function for inputs of one kind.
 
-    def __init__(self, key: Any, of: Trace, optimize: bool, copy: bool):
-        self.key, self.trace, self.passes, graph = key, of, [], of.graph
-        for step in PASSES if optimize else ():
-            before, graph = len(graph.nodes), step(graph)
-            self.passes.append(Pass(step.__name__, before, len(graph.nodes), graph, of))
-        gradients = range(1 if copy else 1 + len(of.wrt))  # what a state becomes may be the next call's input
-        self.kernel: Kernel = buffered(graph, gradients if of.wrt else ()) if optimize else flat(graph)
-        dtypes = [x.dtype for x in of.graph.inputs]
-        self.casts = dtypes if dtypes != [dtype for _, dtype in key[1:]] else []
+    Attributes:
+        key, dtypes: of the inputs, and of the Tensors that are made of them. returned: the structure of the results.
+        surroundings: what has to stand around the function as it did. parameters: whose values each call reads.
+        kernels: what runs, for n steps if it is that of `lengths`.
+    """
+
+    key: Any
+    dtypes: Sequence[np.dtype]
+    returned: Any
+    surroundings: Surroundings
+    parameters: Sequence[Tensor]
+    kernels: Kernels
+    n: int = 0
+    lengths: Lengths | None = None
 
     def fits(self, key: Any) -> bool:
         """Whether it is of such inputs, and of what stands around, parameters and their dtypes too."""
-        return self.key == key and self.trace.surroundings.unchanged()
+        return self.key == key and self.surroundings.unchanged()
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
-        if self.casts:
-            arrays = map(np.asarray, arrays, self.casts)
-        return self.kernel.run(*arrays, *map(_value, self.trace.parameters))
+        inputs = map(np.asarray, arrays, self.dtypes)
+        return self.kernels.kernel(self.n).run(*inputs, *map(_value, self.parameters))
 
 
 class Program(Generic[Result]):
@@ -106,13 +121,18 @@ class Program(Generic[Result]):
     """
 
     def __init__(
-        self, function: Callable, examples: tuple, wrt: Sequence[Tensor], optimize: bool, retrace: bool, copy: bool
-    ):
+        self, function: Callable, examples: tuple, wrt: Sequence[Tensor], *, optimize: bool, retrace: bool, copy: bool,
+        keep: int,
+    ):  # fmt: skip
         self._function, self._wrt = function, wrt
-        self._optimize, self._retrace, self._copy = optimize, retrace, copy
+        self._optimize, self._retrace, self._keep = optimize, retrace, keep
+        # What a state becomes may be the next call's input.
+        self._kept = range((1 if copy else 1 + len(wrt)) if wrt else 0)
         self._lock = RLock()
         self._traced: list[_Traced] = []  # the one that was used last comes last
         self._of = inputs_among(name_of(function), wrt, examples)
+        self._has_forgotten = False
+        self._described = ["loops over time, for every length)"]
         self._first = self._newly_traced(_arrays_and_key(examples)[1], examples)
 
     def __call__(self, *inputs: Any) -> Result:
@@ -137,7 +157,7 @@ class Program(Generic[Result]):
                 results = traced.run(arrays)
             self._traced.remove(traced)
             self._traced.append(traced)
-            returned, count = traced.trace.returned, len(self._wrt)
+            returned, count = traced.returned, len(self._wrt)
             if not count:
                 return rebuilt(returned, results)
             loss = results.pop(0).item()
@@ -160,8 +180,8 @@ class Program(Generic[Result]):
 
     @property
     def passes(self) -> list[Pass]:
-        """The passes over the graph of the examples, in order."""
-        return list(self._first.passes)
+        """The passes over the graph of the examples, in order; which is traced for this where it is none yet."""
+        return list(self._passes(self._trace))
 
     @property
     def source(self) -> str:
@@ -170,8 +190,9 @@ class Program(Generic[Result]):
 
     @property
     def kernel(self) -> str:
-        """The function that runs: one call of NumPy a line, each with the array for its result."""
-        return self._first.kernel.text
+        """The function that runs: one call of NumPy a line, each with the array for its result; time may be a loop."""
+        with self._lock:
+            return self._first.kernels.kernel(self._first.n).text
 
     def code(self, rolled: bool = False, level: str = "named") -> str:
         """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
@@ -183,28 +204,73 @@ class Program(Generic[Result]):
         Raises:
             ValueError: an unknown level, or a primitive that is not in the table.
         """
-        return written(self._first.trace, rolled, level)
+        return written(self._trace, rolled, level)
 
     def save(self, path: str | Path, rolled: bool = False, level: str = "named") -> None:
         """Write `code` to a file, such as bptt.py, whole or not at all."""
         write_file(path, self.code(rolled, level).encode())
 
     def __repr__(self) -> str:
-        graph = self._first.trace.graph
-        shapes = ", ".join(map(str, (x.shape for x in graph.inputs)))
-        head = f"Program({name_of(self._function)} of {shapes}: {len(graph.nodes)} nodes)"
-        return "\n    ".join([head, *map(repr, self.passes)])
+        shapes = ", ".join(str(shape) for shape, _ in self._first.key[1:])
+        return f"Program({name_of(self._function)} of {shapes}: " + "\n    ".join(self._described)
 
     def _newly_traced(self, key: Any, inputs: tuple, differs: Exception | None = None) -> _Traced:
+        name = name_of(self._function)
         if self._traced and not self._retrace:
             raise ShapeError(
-                f"program of {name_of(self._function)}: compiled for {_described(self._first.key)}, called with "
+                f"program of {name}: compiled for {_described(self._first.key)}, called with "
                 f"{_described(key)}, or something has changed around the function, or with "
                 f"{differs or 'parameters of another dtype'}; retrace=False forbids another trace"
             ) from differs
-        made = _Traced(key, trace(self._function, inputs, self._of), self._optimize, self._copy)
-        self._traced = [*self._traced[1 - _KEPT :], made]
-        return made
+        run = Run(self._function, inputs, self._of)
+        if not self._traced:
+            self._examples = rebuilt(run.structure, run.given)
+        made = partial(_Traced, key, [x.dtype for x in run.given], run.returned, run.checked())
+        known = dict.fromkeys(x.lengths for x in reversed(self._traced) if x.lengths is not None)
+        new = lengths_of(run, self._of, self._kept, LENGTHS[-1] if self._traced else _SHORT) if self._optimize else ()
+        for lengths in chain(known, new):
+            if (found := lengths.of(run)) is not None:
+                traced = made(found[1], lengths.kernels, found[0], lengths)
+                break
+        else:
+            traced = made(run.live, self._whole(run))
+        kinds = [*self._traced[1 - _MOST :], traced]
+        programs = list(dict.fromkeys(x.kernels for x in reversed(kinds)))
+        self._traced = [x for x in kinds if x.kernels in programs[: self._keep]]
+        if len(programs) > self._keep and not self._has_forgotten:
+            self._has_forgotten = True
+            warnings.warn(
+                f"program of {name}: the {self._keep} traces that were used last are kept, and one is forgotten; "
+                "compile(..., keep=...) keeps more",
+                stacklevel=3,
+            )
+        return traced
+
+    def _whole(self, run: Run) -> Kernels:
+        """What runs for inputs of one kind alone."""
+        started, whole, described = time.monotonic(), run.trace(), list[str]()
+        graph = whole.graph
+        for done in self._passes(whole):
+            graph = done.graph
+            described.append(repr(done))
+            if time.monotonic() - started > _LONG and sys.stderr.isatty():
+                print(f"compile({name_of(self._function)}): {done}", file=sys.stderr)
+        if not self._traced:
+            self._trace, self._described = whole, [f"{len(whole.graph.nodes)} nodes)", *described]
+        return buffered([graph], self._kept) if self._optimize else flat(graph)
+
+    @cached_property
+    def _trace(self) -> Trace:
+        """The whole trace of the examples."""
+        with self._lock, temporarily(recording, True):
+            return trace(self._function, self._examples, self._of)
+
+    def _passes(self, of: Trace) -> Iterator[Pass]:
+        """The passes over the graph of a trace, one after the other."""
+        graph = of.graph
+        for step in PASSES if self._optimize else ():
+            before, graph = len(graph.nodes), step(graph)
+            yield Pass(step.__name__, before, len(graph.nodes), graph, of)
 
 
 @overload
@@ -214,8 +280,9 @@ def compile(function: Callable[..., Tensor], *examples: Any, wrt: Any, **how: Un
 @overload
 def compile(function: Callable[..., Many], *examples: Any, wrt: Any = None, **how: Unpack[How]) -> Program[Any]: ...
 def compile(
-    function: Callable, *examples: Any, wrt: Any = None, optimize: bool = True, retrace: bool = True, copy: bool = True
-) -> Program:
+    function: Callable, *examples: Any, wrt: Any = None, optimize: bool = True, retrace: bool = True, copy: bool = True,
+    keep: int = 8,
+) -> Program:  # fmt: skip
     """What a function computes, its gradients too if wanted, as a program: NumPy calls in turn, and no Tensors.
 
         program = tg.compile(lambda xs, Y: half_squared_error(readout(rnn(xs)[0][-1]), Y), xs, Y, wrt=parameters)
@@ -234,12 +301,16 @@ def compile(
     `checkpoint`, `backward()`, `grad` without its graph, another program; and so is what is not the same each time,
     since it draws random numbers, counts, or asks for the time.
 
+    Time is a loop for the program, too: where a function does the same in every step, and inputs are long, the loop is
+    found by running it on their first steps alone, and serves every length of them. A call with a new length then costs
+    a run or two of the function, by which the program sees that nothing else has changed with the length, and no trace.
+
     Args:
         function: takes the inputs as Tensors and returns, with `wrt`, a scalar Tensor, or a tuple of one and other
             things; without, a Tensor, or lists, tuples and dicts with some.
         examples: arrays or Tensors, or lists, tuples and dicts of them; a list of numbers is an array. Other objects
             are passed on as they are; where a call has another one, or other shapes or dtypes, the function is traced
-            again, and the last 8 traces are kept. What the function itself checks, it checks when it is traced.
+            again. What the function itself checks, it checks when it is traced.
         wrt: what the gradients are of: leaves that require a gradient, or a module. Where the loss does not depend on
             one, its gradient is zero. An example that is among them stands for that input. Without it the program
             computes no gradients, and returns what the function returns.
@@ -248,6 +319,8 @@ def compile(
         retrace: whether other shapes, dtypes, values that are read out and surroundings are traced; otherwise they are
             refused.
         copy: whether gradients are the caller's own; otherwise the next call overwrites them.
+        keep: how many traces are kept; the one that has not been used for longest is forgotten for another, with a
+            warning. All lengths that one program serves are one.
 
     Raises:
         ValueError: with `wrt`, the function returns no scalar, or its loss requires no gradient; it is not the same
@@ -262,7 +335,8 @@ def compile(
     for name, flag in (("optimize", optimize), ("retrace", retrace), ("copy", copy)):
         instance(f"compile({name}={flag!r})", flag, bool, "True or False")
     of = [] if wrt is None else parameters_of(name_of(function), wrt)
-    return Program(function, examples, of, optimize, retrace, copy)
+    whole("compile", "keep", keep, 1)
+    return Program(function, examples, of, optimize=optimize, retrace=retrace, copy=copy, keep=keep)
 
 
 def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:

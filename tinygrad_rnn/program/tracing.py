@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.backward import grad, topological_order
+from tinygrad_rnn.backward import grad, sweep, topological_order
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
@@ -38,7 +38,7 @@ class Trace:
         places: where the graph's inputs stand: the name of an argument, and the number of one in a list, from 1.
         wrt_names, wrt: what the gradients are of, and its leaves; nothing where only results are wanted.
         returned: what the function returns, but for a loss, as `containers.flattened` has it.
-        examples: the inputs that the function was run on. surroundings: what it found around it.
+        examples: the inputs that the function was run on.
         hooked: the numbers with which those nodes were born whose gradients a hook may have changed.
     """
 
@@ -49,48 +49,109 @@ class Trace:
     wrt: tuple[Node, ...]
     returned: Any
     examples: tuple[np.ndarray, ...]
-    surroundings: Surroundings
     hooked: frozenset[int]
 
 
-def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()) -> Trace:
-    """Run a function on example inputs, and its gradients, and return the graph of both.
+class Run:
+    """A function's run on example inputs, and everything that it did.
 
     Args:
-        of: what the gradients are of: Tensors, or the numbers of inputs; without any, there is no loss.
+        of: what gradients are of: Tensors, or the numbers of inputs; without any, there is no loss.
+
+    Attributes:
+        given: the inputs. wrt: what the gradients are of. live: other leaves, which were there before.
+        outputs: the loss, if there is one, and what else was returned, of which `returned` is the structure.
+        first: what has recorded it. nodes: all that was made, and the leaves.
 
     Raises:
         TypeError, ValueError: it returns no Tensor, or no scalar one that depends on parameters where gradients are
-            wanted; or it is not the same each time.
+            wanted; or it takes what was computed before.
     """
-    name = name_of(function)
-    instance("compile(function, ...)", function, Callable, "a function of the inputs")
-    leaves_the_graph("a program", "call the function that it is made of")
-    if of and not recording.get():
-        raise ValueError(f"compile({name}): inside no_grad() no gradient is recorded")
-    leaves, structure = flattened(inputs)
-    given = [Tensor(bare(x), isinstance(x, Tensor) and x.requires_grad) for x in leaves]
-    wrt = [given[p] if isinstance(p, int) else p for p in inputs_among(name, of, inputs)]
-    for p in wrt:
-        p.requires_grad = True
 
-    first, run = Recorder(), partial(_outputs, name, function, structure, bool(wrt))
-    with temporarily(observer, first):
-        outputs, returned = run(given)
-    surroundings = Surroundings(function, structure)
-    SecondRun(name, first).check(run, given, outputs)
-    if wrt:
-        with temporarily(observer, first), np.errstate(all="ignore"):
-            outputs[1:1] = grad(outputs[0], wrt, create_graph=True)
-    graph, parameters, of_wrt = _graph(outputs, given, wrt, first)
-    surroundings.settle(name, partial(_looked_at, parameters))
+    def __init__(self, function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()):
+        self.name, self.function = name_of(function), function
+        instance("compile(function, ...)", function, Callable, "a function of the inputs")
+        leaves_the_graph("a program", "call the function that it is made of")
+        if of and not recording.get():
+            raise ValueError(f"compile({self.name}): inside no_grad() no gradient is recorded")
+        leaves, self.structure = flattened(inputs)
+        self.given = [Tensor(bare(x), isinstance(x, Tensor) and x.requires_grad) for x in leaves]
+        self.wrt = [self.given[p] if isinstance(p, int) else p for p in inputs_among(self.name, of, inputs)]
+        for p in self.wrt:
+            p.requires_grad = True
+        self.first = Recorder()
+        self.run = partial(_outputs, self.name, function, self.structure, bool(self.wrt))
+        with temporarily(observer, self.first):
+            self.outputs, self.returned = self.run(self.given)
+        self.nodes, inside = topological_order(*self.outputs, *self.first.nodes), set(self.given)
+        before = [x for x in self.nodes if x.born < self.first.started]
+        if computed := [x for x in before if not x.is_leaf]:
+            old = describe(computed[0])
+            raise ValueError(f"compile: {old} was computed before, of values that may change; compute it inside")
+        self.live = list(dict.fromkeys(x for x in [*self.wrt, *before] if x not in inside))
 
-    places = _places(function, inputs)
-    names = dict(zip(given, _names(places), strict=True))
-    wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(wrt, 1))
-    examples = tuple(x.value for x in given)
-    changed = frozenset(x.born for x in (*first.nodes, *wrt) if hooks_of(x))
-    return Trace(graph, parameters, places, wrt_names, of_wrt, returned, examples, surroundings, changed)
+    def checked(self) -> Surroundings:
+        """What the function has found around it, once it has done the same a second time.
+
+        Raises:
+            ValueError: it is not the same each time.
+        """
+        surroundings = Surroundings(self.function, self.structure)
+        SecondRun(self.name, self.first).check(self.run, self.given, self.outputs)
+        surroundings.settle(self.name, partial(_looked_at, self.live))
+        return surroundings
+
+    def results(self) -> list[np.ndarray]:
+        """What a program of it gives: the loss, the gradients, and what else is returned."""
+        results = [x.value for x in self.outputs]
+        if self.wrt:
+            with temporarily(observer, self.first), np.errstate(all="ignore"):
+                found = {x: g for x, g in sweep(self.outputs[0], np.ones_like(results[0])) if x.is_leaf}
+            results[1:1] = [found.get(p, np.zeros_like(p.value)) for p in self.wrt]
+        return results
+
+    def graph(self, further: Sequence[Tensor] = ()) -> tuple[Graph, tuple[Node, ...]]:
+        """The graph of the outputs and the gradients, and the leaves of `wrt`.
+
+        Args:
+            further: constants that are to be read at each call, as `live` is.
+        """
+        outputs = list(self.outputs)
+        if self.wrt:
+            with temporarily(observer, self.first), np.errstate(all="ignore"):
+                outputs[1:1] = grad(outputs[0], self.wrt, create_graph=True)
+        nodes, live = topological_order(*outputs, *self.first.nodes), dict.fromkeys([*self.live, *further])
+        varying, new = {*self.given, *live}, dict[Tensor, Node]()
+        varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
+        for x in dict.fromkeys([*self.given, *live, *nodes]):
+            value = x.value.copy() if x.primitive is None and x not in varying else None
+            made_of = tuple([new[y] for y in x.inputs])
+            new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, x.born, value)
+        made = [x for x in nodes if x.primitive is not None]
+        guards = [x for x in self.first.read_out if x in varying]
+        graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, self.given, live, guards)))
+        return graph, tuple(new[p] for p in self.wrt)
+
+    def trace(self) -> Trace:
+        """Its graph, and what belongs to it."""
+        graph, of_wrt = self.graph()
+        places = _places(self.function, rebuilt(self.structure, self.given))
+        names = dict(zip(self.given, _names(places), strict=True))
+        wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(self.wrt, 1))
+        examples = tuple(x.value for x in self.given)
+        hooked = frozenset(x.born for x in (*self.first.nodes, *self.wrt) if hooks_of(x))
+        return Trace(graph, tuple(self.live), places, wrt_names, of_wrt, self.returned, examples, hooked)
+
+
+def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()) -> Trace:
+    """Run a function on example inputs, and its gradients, and return the graph of both; arguments as for `Run`.
+
+    Raises:
+        TypeError, ValueError: as for `Run`, and if it is not the same each time.
+    """
+    run = Run(function, inputs, of)
+    run.checked()
+    return run.trace()
 
 
 def _outputs(
@@ -110,28 +171,6 @@ def _outputs(
         raise ValueError(f"compile({name}): its loss depends on nothing that requires a gradient")
     arrays, returned = flattened(tuple(others))
     return [loss, *map(as_tensor, arrays)], returned
-
-
-def _graph(
-    outputs: Sequence[Tensor], given: Sequence[Tensor], wrt: Sequence[Tensor], first: Recorder
-) -> tuple[Graph, tuple[Tensor, ...], tuple[Node, ...]]:
-    """The graph of the outputs, the Tensors that its parameters are read from, and the leaves of `wrt`."""
-    inputs, nodes = set(given), topological_order(*outputs, *first.nodes)
-    before = [x for x in nodes if x.born < first.started]
-    if computed := [x for x in before if not x.is_leaf]:
-        old = describe(computed[0])
-        raise ValueError(f"compile: {old} was computed before, of values that may change; compute it inside")
-    live = dict.fromkeys(x for x in [*wrt, *before] if x not in inputs)
-    varying, new = inputs | live.keys(), dict[Tensor, Node]()
-    varying.update(x for x in nodes if not varying.isdisjoint(x.inputs))
-    for x in dict.fromkeys([*given, *live, *nodes]):
-        value = x.value.copy() if x.primitive is None and x not in varying else None
-        made_of = tuple([new[y] for y in x.inputs])
-        new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, x.born, value)
-    made = [x for x in nodes if x.primitive is not None]
-    guards = [x for x in first.read_out if x in varying]
-    graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, given, live, guards)))
-    return graph, tuple(live), tuple(new[p] for p in wrt)
 
 
 def _looked_at(parameters: Sequence[Tensor]) -> list[Any]:

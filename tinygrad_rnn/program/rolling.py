@@ -1,0 +1,131 @@
+"""Sequences that are alike but for how often some of their turns come, as one pattern with loops.
+
+What a program does for 6, 7 and 8 steps is a sequence of items each: what is done, and whole numbers that may go with
+the step, such as the place of what an item is made of. Where a loop has one more turn for one more step, and all
+numbers grow by as much from turn to turn, and from length to length, that is the sequence of every length.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_rnn.program.containers import structure_key
+
+LENGTHS = (6, 7, 8)  # of the sequences that a pattern is read from: two would do, the third one shows that it holds
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What is no whole number; two are alike if their keys are."""
+
+    key: Any
+    thing: Any = field(compare=False)
+
+
+def split(value: Any, numbers: list[int]) -> Any:
+    """A value without the whole numbers in its tuples, lists and slices, which are added to a list.
+
+    So is the shape of an array of one number.
+    """
+    if type(value) is int:
+        numbers.append(value)
+        return int
+    if isinstance(value, (tuple, list)):
+        return type(value), *[split(x, numbers) for x in value]
+    if isinstance(value, slice):
+        return slice, *[split(x, numbers) for x in (value.start, value.stop, value.step)]
+    if isinstance(value, np.ndarray) and value.size and value.tobytes() == value.flat[0].tobytes() * value.size:
+        return np.full, split(value.shape, numbers), split(value.flat[0], numbers)
+    return Fixed(structure_key(np.asarray(value) if isinstance(value, np.generic) else value), value)
+
+
+def filled(kind: Any, numbers: Iterator[int]) -> Any:
+    """The value that was split."""
+    if isinstance(kind, Fixed):
+        return kind.thing
+    if kind is int:
+        return next(numbers)
+    parts = [filled(x, numbers) for x in kind[1:]]
+    return kind[0](parts) if kind[0] in (tuple, list) else kind[0](*parts)
+
+
+class Item(NamedTuple):
+    """What is done, and the whole numbers in it."""
+
+    what: Any
+    numbers: Any
+
+
+class Segment(NamedTuple):
+    """Items that come once, or in each turn of a loop, of which there are so many fewer than n; None if it is none.
+
+    Their numbers are arrays (numbers, 3) of a, b and c, by which these are a + b k + c n in turn k of length n.
+    """
+
+    items: Sequence[Item]
+    fewer: int | None = None
+
+    def turns(self, n: int) -> int:
+        """How many turns it has."""
+        return 1 if self.fewer is None else n - self.fewer
+
+    def rows(self, item: Item, n: int) -> list[tuple[int, ...]]:
+        """The numbers of an item in each turn."""
+        a, b, c = item.numbers.T
+        return [*map(tuple, (a + c * n + b * np.arange(self.turns(n))[:, None]).tolist())]
+
+    def all(self, n: int) -> list[Item]:
+        """The items of all turns."""
+        turns = zip(*[self.rows(item, n) for item in self.items], strict=True)
+        return [Item(item.what, row) for rows in turns for item, row in zip(self.items, rows, strict=True)]
+
+
+def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
+    """The pattern of the sequences of `LENGTHS`: segments, one after the other.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known: dict[Any, int] = {}
+    kinds = [[known.setdefault(item.what, len(known)) for item in sequence] for sequence in sequences]
+    rest = [[*sequence] for sequence in sequences]
+    segments: list[Segment] = []
+    while all(rest):
+        found = (_first(rest, *loop) for loop in chain(_loops(kinds), [(1, None)]))
+        segment = next((x for x in found if x is not None), None)
+        if segment is None:
+            break
+        segments.append(segment)
+        for some, n in zip([*kinds, *rest], LENGTHS * 2, strict=True):
+            del some[: len(segment.items) * segment.turns(n)]
+    if any(rest):
+        raise ValueError("the sequences are not alike")
+    return segments
+
+
+def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
+    """The loops that sequences may start with: the items in a turn, and how many turns fewer than n there are."""
+    for period in range(1, len(kinds[0]) // 2 + 1):
+        turn = kinds[0][:period]
+        if turn == kinds[0][period : 2 * period]:
+            repeats = [next(k for k in count() if x[k * period : (k + 1) * period] != turn) for x in kinds]
+            if repeats == [repeats[0] + n - LENGTHS[0] for n in LENGTHS]:
+                for fewer in range(LENGTHS[0] - repeats[0], LENGTHS[0] - 1):  # what comes after may look like a turn
+                    yield period, fewer
+
+
+def _first(sequences: Sequence[Sequence[Item]], period: int, fewer: int | None) -> Segment | None:
+    """The segment that the sequences start with, of items that come so many fewer than n times; None if it is none."""
+    turn, longer = sequences[0][:period], sequences[1][:period]
+    second = turn if fewer is None else sequences[0][period : 2 * period]
+    items = []
+    for (what, xs), (_, ys), (_, zs) in zip(turn, second, longer, strict=False):
+        abc = [(x - (z - x) * LENGTHS[0], y - x, z - x) for x, y, z in zip(xs, ys, zs, strict=False)]
+        items.append(Item(what, np.array(abc, int).reshape(-1, 3)))
+    segment = Segment(items, fewer)
+    expected = map(segment.all, LENGTHS)
+    same = all(sequence[: len(some)] == some for sequence, some in zip(sequences, expected, strict=True))
+    return segment if same else None
