@@ -59,7 +59,7 @@ def in_turn(step, other, inputs, seconds):
 
 def row(label, *cells):
     texts = [cell if isinstance(cell, str) else f"{cell:,.0f}" if cell >= 100 else f"{cell:.3g}" for cell in cells]
-    print(f"{label:32}" + "".join(f"{text:>18}" for text in texts), flush=True)
+    print(f"{label:32}" + "".join(f"{text:>20}" for text in texts), flush=True)
 
 
 def with_spread(values):
