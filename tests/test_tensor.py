@@ -11,8 +11,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.context import no_grad, time_step
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.naming import label
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, label
 
 
 def leaf(data, **options):

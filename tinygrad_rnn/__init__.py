@@ -29,8 +29,7 @@ from tinygrad_rnn.errors import AnomalyError, DrawingError, GradientError, Shape
 from tinygrad_rnn.functions import *
 from tinygrad_rnn.functions import __all__ as _functions
 from tinygrad_rnn.interop import missing
-from tinygrad_rnn.naming import label
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, label
 
 __version__ = "0.1.0"
 

@@ -23,10 +23,9 @@ from tinygrad_rnn.context import recording, time_step
 from tinygrad_rnn.data_guard import check_unchanged
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.naming import name_gradient
 from tinygrad_rnn.observer import changed_by_hooks, hooked, leaves_the_graph, observer
 from tinygrad_rnn.primitives import sum_ as sum_over
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, reached
+from tinygrad_rnn.tensor import GradientName, Tensor, as_tensor, bare, reached
 
 
 def topological_order(*outputs: Tensor) -> list[Tensor]:
@@ -122,6 +121,12 @@ def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[t
         with time_step(node.step, node.layer):
             found = terms(node, g, j)
         yield from found
+
+
+def name_gradient(g: Tensor, node: Tensor) -> None:
+    """Call the recorded gradient of a variable h dh, so that a graph of gradients can be read."""
+    if node.name is not None and g.name is None and g.primitive is not None:
+        g.name, g.step, g.layer = GradientName(node.name, node.born), node.step, node.layer
 
 
 def fit(g: Any, x: Tensor) -> Any:

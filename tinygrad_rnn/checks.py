@@ -68,8 +68,7 @@ def text(call: str, name: str, value: Any) -> str:
     with contextlib.suppress(UnicodeEncodeError):
         if is_text and b"\0" not in os.fsencode(value):
             return str(value)
-    error = ValueError if is_text else TypeError
-    raise error(f"{_given(call, name, value)}: a text that can name a file is needed")
+    raise (ValueError if is_text else TypeError)(f"{_given(call, name, value)}: a text that can name a file is needed")
 
 
 def name(name: Any) -> str:

@@ -50,8 +50,6 @@ class no_grad:
     False
     """
 
-    __slots__ = ("_blocks",)
-
     def __init__(self) -> None:
         self._blocks: list[AbstractContextManager[None]] = []
 

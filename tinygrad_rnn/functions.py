@@ -782,16 +782,15 @@ def primitive(
     by_element = row.by_element if by_element is None else by_element
     code = code and re.sub(r"\{(\w+)\}", r"\1", code)
     row = dataclasses.replace(row, vjps=vjps, is_view=not row.by_element, by_element=by_element, code=code)
-    is_compared = code is None
+    uncompared = [code] if code else []
 
     def function(*arguments: Any) -> Tensor:
-        nonlocal is_compared
         result = record(row, arguments[:given], *arguments[given:])
         if result.value.dtype.kind not in "fiub":
             raise TypeError(f"{name}: its forward function gives no array of real numbers but {result.value.dtype}")
-        if not is_compared and observer.get() is None:
+        if uncompared and observer.get() is None:
             _compare(row, [*map(bare, arguments)], result.value)
-            is_compared = True
+            uncompared.clear()
         return result
 
     function.__name__ = function.__qualname__ = name

@@ -2,6 +2,7 @@
 
 - `Tensor(data, requires_grad=True)` is a leaf; arithmetic, indexing and NumPy's own functions on Tensors make nodes.
 - `record(primitive, inputs, *static)` makes the nodes; `operation(primitive)` is the function that does so.
+- `reached(outputs)` is what nodes depend on; `label` names a Tensor, as recorded gradients are by a `GradientName`.
 
 A node points at its inputs and never back, so a graph is freed by reference counting as soon as its output is.
 """
@@ -9,6 +10,7 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -272,3 +274,49 @@ def as_tensor(value: Any, beside: Any = None) -> Tensor:
 def bare(value: Any) -> Any:
     """The array of a Tensor, and anything else as it is."""
     return value.value if isinstance(value, Tensor) else value
+
+
+def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
+    """Name a Tensor, and say which time step it belongs to if `step` is given; returns the Tensor itself.
+
+    Diagrams draw the named Tensors as variables, and fold the unnamed ones between them into edges.
+
+    Raises:
+        TypeError: not a Tensor, a name that is not a string, or a step that is not an integer.
+        ValueError: an empty name.
+
+    >>> z = tg.label(tg.tanh(tg.Tensor(0.5, requires_grad=True)), "z", step=1)
+    >>> z.name, z.step
+    ('z', 1)
+    """
+    checks.instance("label(tensor, name)", tensor, Tensor)
+    name = checks.name(name)
+    if step is not None:
+        tensor.step = operator.index(step)
+    tensor.name = name
+    return tensor
+
+
+def last_step(node: Tensor) -> int:
+    """The time step that a Tensor comes from: its own, or the latest among the nodes it was made of; 0 if none has one.
+
+    A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
+    """
+    return max([0, *[x.step for x in reached([node], lambda x: x.step is None) if x.step is not None]])
+
+
+class GradientName(str):
+    """The name of a recorded gradient: dh, `of` what is called h, and was `born` with that number."""
+
+    of: str
+    born: int | None
+
+    def __new__(cls, of: str, born: int | None = None) -> GradientName:
+        """The name d`of`."""
+        name = super().__new__(cls, f"d{of}")
+        name.of, name.born = of, born
+        return name
+
+    def __getnewargs__(self) -> tuple[str]:
+        """The argument that a copy is made with; a copy belongs to no graph, so it has no number."""
+        return (self.of,)

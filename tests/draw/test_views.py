@@ -7,8 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.naming import label
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, label
 
 
 def leaf(data, name=None):

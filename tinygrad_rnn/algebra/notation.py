@@ -15,8 +15,7 @@ from typing import Any
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.columns import columns_of, is_parameter
 from tinygrad_rnn.algebra.typesetting import ACCENTS, GREEK
-from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import GradientName, Tensor
 
 _LONGEST_NAME = 24
 _EVERY = "every"  # the step of what is written with those of its uses

@@ -11,10 +11,9 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.naming import last_step
 from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.primitives import row
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, reached, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, last_step, reached, record
 
 State = TypeVar("State")  # a Tensor, or a tuple of Tensors
 

@@ -7,8 +7,7 @@ from tinygrad_rnn.algebra.typesetting import Typesetting
 from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
-from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import GradientName, Tensor
 
 
 class Labels:

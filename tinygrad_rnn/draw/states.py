@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import hands_on, is_product
 from tinygrad_rnn.algebra.variables import Use, fold, inside
-from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import GradientName, Tensor
 
 Uses = dict[Tensor, list[Use]]  # of variables in each other
 Role = tuple  # of a variable: its name, told apart from others, and its layer

@@ -25,8 +25,7 @@ from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.drawing import Point
 from tinygrad_rnn.draw.states import Role, States, Uses
 from tinygrad_rnn.draw.style import EDGE_FONT, NODE_FONT, text_width
-from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import GradientName, Tensor
 
 WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z
 LOOP = 74.0  # the width of a loop's label

@@ -16,10 +16,9 @@ from tinygrad_rnn.context import step_and_layer
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
-from tinygrad_rnn.naming import last_step
 from tinygrad_rnn.nn.init import Rng, glorot, orthogonal
 from tinygrad_rnn.nn.module import Letters, Module, Parameter
-from tinygrad_rnn.tensor import Tensor, as_tensor
+from tinygrad_rnn.tensor import Tensor, as_tensor, last_step
 
 NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}
 

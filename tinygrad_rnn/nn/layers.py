@@ -9,10 +9,9 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn.checks import instance, number, positive, whole
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.interop import record_test
-from tinygrad_rnn.naming import label
 from tinygrad_rnn.nn.init import Rng, glorot
 from tinygrad_rnn.nn.module import Letters, Module, Parameter
-from tinygrad_rnn.tensor import Tensor, as_tensor
+from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
 
 class Linear(Module):

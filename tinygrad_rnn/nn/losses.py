@@ -15,8 +15,7 @@ from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.interop import record_test
-from tinygrad_rnn.naming import label
-from tinygrad_rnn.tensor import Tensor, as_tensor, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, label, record
 
 
 def half_squared_error(y: Any, target: Any, reduction: str = "sum") -> Tensor:

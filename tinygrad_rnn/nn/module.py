@@ -43,8 +43,7 @@ class Letters(dict):
     def __missing__(self, letter: str) -> Letter:
         base, _, below = letter.partition("_")
         below = below if self.name is None else f"{{{below},{self.name}}}" if below else self.name
-        self[letter] = Letter(f"{base}_{below}" if below else base)
-        return self[letter]
+        return self.setdefault(letter, Letter(f"{base}_{below}" if below else base))
 
 
 class Module:

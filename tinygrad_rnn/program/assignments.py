@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.algebra.notation import Names
-from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, helpers, number_text, to_define
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.schedule import Schedule
+from tinygrad_rnn.tensor import GradientName
 
 _LONGEST_NAME = 40
 _SHORT = 3  # characters of a name that is made plural to tell it from another

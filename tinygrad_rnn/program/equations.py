@@ -13,10 +13,10 @@ from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, negative, number
 from tinygrad_rnn.algebra.variables import fold
 from tinygrad_rnn.algebra.writer import PRODUCT, Writer
-from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.assignments import Assignment, Assignments
 from tinygrad_rnn.program.expressions import Ref
 from tinygrad_rnn.program.graph import Node
+from tinygrad_rnn.tensor import GradientName
 
 
 class _Writer(Writer):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tinygrad_rnn import primitives as P
-from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.program.expressions import array_text, read
 from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewritten
 from tinygrad_rnn.program.passes import terms_of_sums
 from tinygrad_rnn.program.tracing import Trace
+from tinygrad_rnn.tensor import GradientName
 
 DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
 _MOST_TERMS = 8  # as do sums of more terms than this,
