@@ -1,7 +1,7 @@
 """Reverse-mode differentiation of a recorded graph.
 
 - `terms(node, g)`: the terms that a node passes back to its inputs, the one place where rules of the table are applied.
-- `sweep(output, cotangent)`: the chain rule, from the output back to the leaves; it adds up terms.
+- `sweep({output: cotangent})`: the chain rule, from outputs back to the leaves; it adds up terms.
 - `grad(output, inputs)` returns gradients; `backward`, a method of Tensor, adds them to `.grad` of the leaves.
 
 The same rules run on arrays, which gives the gradient, or on Tensors (`create_graph=True`), which gives the gradient as
@@ -10,7 +10,7 @@ a graph that can be drawn and differentiated again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from operator import attrgetter
@@ -58,8 +58,8 @@ def terms(node: Tensor, g: Any, i: int | None = None) -> list[tuple[Tensor, Any]
     return found
 
 
-def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset()) -> Iterator[tuple[Tensor, Any]]:
-    """The chain rule, from the output to the leaves: yields (node, dL/dnode), each once and complete.
+def sweep(starts: Mapping[Tensor, Any], until: Collection[Tensor] = frozenset()) -> Iterator[tuple[Tensor, Any]]:
+    """The chain rule, from outputs to the leaves: yields (node, dL/dnode), each once and complete.
 
     The cotangent of x is the sum over x's uses, each the use's cotangent times its local derivative (interdb
     7.2.3). Where x is used once per time step, that sum is backpropagation through time: eqs. 7.7 to 7.9.
@@ -68,17 +68,19 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
     added to its cotangent by then. Each cotangent is freed as the sweep passes it.
 
     Args:
-        cotangent: dL/doutput. An array gives arrays; a Tensor gives Tensors, recording the sweep as a graph.
-        until: nodes that the sweep does not go beyond, but for the output itself. Their hooks see nothing, for what
-            comes to them here may not be all of their gradient.
+        starts: the outputs, each with its cotangent. Arrays give arrays; Tensors give Tensors, recording the sweep as a
+            graph.
+        until: nodes that the sweep does not go beyond, but for the outputs. Their hooks see nothing, for what comes to
+            them here may not be all of their gradient.
     """
-    pass_back: Callable[[Tensor, Any], Iterable] = _recorded_terms if isinstance(cotangent, Tensor) else terms
+    recorded = any(isinstance(g, Tensor) for g in starts.values())
+    pass_back: Callable[[Tensor, Any], Iterable] = _recorded_terms if recorded else terms
     observing = observer.get()
     if observing is not None:
         pass_back = partial(observing.swept, pass_back)
-    sums = {output.born: (output, cotangent)}  # by age, each node that a term has come to, and the sum of its terms
+    sums = {x.born: (x, g) for x, g in starts.items()}  # by age, each node that terms have come to, and their sum
     own: set[int] = set()  # the ages of those whose sum nothing else holds, so that terms are added to it in place
-    ages = [-output.born]  # a heap: the youngest node comes first
+    ages = sorted(-x.born for x in starts)  # a heap: the youngest node comes first
     while ages:
         node, g = sums.pop(-heappop(ages))
         if g.shape != node.value.shape:
@@ -86,7 +88,7 @@ def sweep(output: Tensor, cotangent: Any, until: Collection[Tensor] = frozenset(
         if hooked and id(node) in hooked and node not in until:
             g = _in_dtype(changed_by_hooks(node, g), node)
         yield node, g
-        if until and node in until and node is not output:
+        if until and node in until and node not in starts:
             continue
         primitive = node.primitive
         if primitive is not None and primitive.add_to is not None and node.inputs[0].born in own:
@@ -179,7 +181,7 @@ def grad(
     if not create_graph:
         leaves_the_graph("grad() without create_graph=True", "create the graph, and .detach() what is no part of it")
     found = dict.fromkeys(inputs)
-    for node, g in sweep(output, as_tensor(cotangent) if create_graph else bare(cotangent)):
+    for node, g in sweep({output: as_tensor(cotangent) if create_graph else bare(cotangent)}):
         if node in found:
             found[node] = g
             if create_graph:
@@ -207,7 +209,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
     cotangent = bare(backward_start("backward()", output, grad))
     leaves_the_graph("backward()", "return the loss: the program has a backward() of its own")
     observing, found = observer.get(), {}
-    for node, g in sweep(output, cotangent):
+    for node, g in sweep({output: cotangent}):
         if node.primitive is None:
             found[node] = g = np.array(g) if node.grad is None else np.asarray(node.grad + g)
             if observing is not None:

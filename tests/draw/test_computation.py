@@ -51,7 +51,7 @@ def test_every_primitive_and_its_rule_are_those_of_the_table(runtime, name):
         computation = Computation({x: x.value for x in leaves})
         with computation.recorded():
             g = Tensor(np.random.default_rng(1).standard_normal(value.shape))
-            swept = dict(sweep(value, g))
+            swept = dict(sweep({value: g}))
             gradients = [swept[x] for x in wanted]
         for expected, found in zip([value, *gradients], runtime(computation, [value, *gradients]), strict=True):
             assert found.shape == expected.shape
@@ -74,7 +74,7 @@ def test_all_indices(runtime):
         value = tg.square(x[index])
         computation = Computation({x: x.value})
         with computation.recorded():
-            g = dict(sweep(value, Tensor(np.ones(value.shape))))[x]
+            g = dict(sweep({value: Tensor(np.ones(value.shape))}))[x]
         for expected, found in zip([value, g], runtime(computation, [value, g]), strict=True):
             np.testing.assert_array_equal(found, expected.value)
 

@@ -173,7 +173,7 @@ def by_rows(label, g, p, factor):
 
 def local(q, p, g, places):
     """What comes back from q to p by no other place."""
-    for x, term in sweep(q, g, until=frozenset(places - {q})):
+    for x, term in sweep({q: g}, until=frozenset(places - {q})):
         if x is p:
             return term
     raise AssertionError("no way")

@@ -22,11 +22,8 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[in
     """
     steps = sorted({n.step for n in order if n.step is not None and not n.is_leaf})
     column: dict[Tensor, float | None] = {n: None if n.is_leaf else n.step for n in order}
-    if not steps:
-        column = dict.fromkeys(order, 0)
-    else:
-        _pull_to_use(order, column)
-        _read_out(order, column, steps)
+    _pull_to_use(order, column)
+    _read_out(order, column, *((steps[0], steps[-1] + 1) if steps else (0, 0)))
     users: dict[Tensor, set[float | None]] = defaultdict(set)  # the columns of the nodes that use each Tensor
     for node in order:
         for x in node.inputs:
@@ -72,17 +69,17 @@ def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> Non
                 made_for[x].add(column[node])
 
 
-def _read_out(order: list[Tensor], column: dict[Tensor, float | None], steps: list[int]) -> None:
+def _read_out(order: list[Tensor], column: dict[Tensor, float | None], first: float, behind: float) -> None:
     """Put readouts, y(t) and L(t), into the columns of the states that they come from, where several are read out.
 
-    Where only one step is read out, or a node comes from several, it stands in a last column.
+    Where only one step is read out, or a node comes from several, it stands in a last column, behind them.
     """
     came_from = _made_of(order, column)
     read_out = {lo for n, (lo, hi) in came_from.items() if column[n] is None and lo == hi}
     for node in order:
         if column[node] is None and not node.is_leaf:
-            lo, hi = came_from.get(node, (steps[0], steps[-1] + 1))
-            column[node] = lo if lo == hi and len(read_out) > 1 else steps[-1] + 1
+            lo, hi = came_from.get(node, (first, behind))
+            column[node] = lo if lo == hi and len(read_out) > 1 else behind
 
 
 def _made_of(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, tuple[float, float]]:

@@ -79,8 +79,7 @@ class Notation:
         name = tensor.name
         while isinstance(name, GradientName):
             name = name.of
-        hidden = type(name) is Letter and self.letters.get(_split(name)[0], "") is None
-        return tensor.name is not None and not hidden
+        return name is not None and (type(name) is not Letter or self.letters.get(_split(name)[0], "") is not None)
 
     def parts(self, name: str, step: float | str | None, layer: int | None) -> tuple[str, str, str]:
         """A name with its indices: its base, what stands below it, and what stands above it."""

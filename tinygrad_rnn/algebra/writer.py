@@ -177,11 +177,11 @@ class Writer:
         return f"{self._called(t.of)}({', '.join(map(self.text, t.parts))})" if t.parts else self._called(t.of)
 
     def _prime(self, t: Tree) -> str:
-        node, f = t.of, self._called(t.of.primitive) + self.setting.operator("′")
+        node = t.of
         if self.brief and node.step is not None and t.parts[0].head not in ("symbol", "number"):
             indices = self.names.steps.get(node), self.layers.get(node)
             return self.setting.variable(*self.notation.parts(f"{self._letter(node.primitive)}′", *indices))
-        return f"{f}({self.text(t.parts[0])})"
+        return f"{self._called(node.primitive)}{self.setting.operator('′')}({self.text(t.parts[0])})"
 
     def _relation(self, t: Tree) -> str:
         word = self.setting.word(f"{t.of}") if t.of.isalpha() else self.setting.operator(t.of)

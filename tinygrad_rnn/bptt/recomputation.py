@@ -122,7 +122,7 @@ def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
                     "after a change"
                 )
             zero = as_tensor if isinstance(g, Tensor) else np.asarray  # of a state that the cell does not look at
-            found = {x: term for x, term in sweep(output, g, until) if x in until}
+            found = {x: term for x, term in sweep({output: g}, until) if x in until}
             latest = g, {x: zero(0.0 * x.value) for x in inputs} | found
         gradient = latest[1][inputs[i]]
         if i == last:

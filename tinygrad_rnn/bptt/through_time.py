@@ -18,12 +18,12 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.variables import time_steps
 from tinygrad_rnn.backward import backward_start, fit, sweep, terms, topological_order
-from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.observer import Observer, observer
 from tinygrad_rnn.optim import norm
-from tinygrad_rnn.primitives import Primitive, row
-from tinygrad_rnn.tensor import Tensor, bare, record
+from tinygrad_rnn.primitives import Primitive
+from tinygrad_rnn.tensor import Tensor, bare
 
 LARGEST_SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # max f′; TowardsML for tanh and sigmoid
 
@@ -58,7 +58,7 @@ def contributions(loss: Tensor, parameter: Tensor) -> np.ndarray:
     start = backward_start("contributions(loss, parameter)", loss)
     uses, last = _uses("contributions(loss, parameter)", [loss], parameter)
     terms = np.zeros((last, *parameter.shape), parameter.dtype)
-    for node, g in sweep(loss, start):
+    for node, g in sweep({loss: start}):
         if node in uses:
             for i in _inputs(node, parameter):
                 terms[uses[node][0] - 1] += passed_back(node, i, g)
@@ -84,14 +84,15 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
     call = "contribution_table(losses, parameter)"
     if isinstance(losses, Tensor) or not isinstance(losses, Iterable):
         raise TypeError(f"{call}: losses is a list of Tensors, one for each row")
-    losses = list(losses)
-    for E in losses:
-        backward_start(call, E)
+    losses, starts = list(losses), dict[Tensor, Cotangents]()
+    for n, E in enumerate(losses):
+        one = Cotangents(np.array([n]), backward_start(call, E)[None])
+        starts[E] = starts[E] + one if E in starts else one
     uses, last = _uses(call, losses, parameter)
     table, terms = np.zeros((len(losses), last)), dict[int, Cotangents]()
     oldest = {k: node for node, steps in uses.items() for k in set(steps.tolist())}  # that the sweep meets last
     with temporarily(observer, LeavesLeftOut()):
-        for node, g in sweep(several(losses), np.ones(())) if losses else ():
+        for node, g in sweep(starts):
             for i in _inputs(node, parameter):
                 term = fit(each_passed_back(node, i, g), parameter)
                 steps = uses[node][term.rows]
@@ -125,7 +126,7 @@ def jacobian(output: Tensor, input: Tensor) -> np.ndarray:
         _check_differentiable("jacobian(output, input)", x)
     cotangents = np.eye(output.size, dtype=output.dtype).reshape(output.size, *output.shape)
     with temporarily(observer, LeavesLeftOut(input)):
-        for node, g in sweep(output, Cotangents(np.arange(output.size), cotangents)):
+        for node, g in sweep({output: Cotangents(np.arange(output.size), cotangents)}):
             if node is input:
                 return g.arrays.reshape(output.size, input.size)
             if node.born < input.born:  # what is older than the input is not made of it
@@ -169,7 +170,7 @@ def gradient_flow(loss: Tensor, hs: Sequence[Tensor]) -> np.ndarray:
     for h in hs:
         _check_differentiable(call, h)
     wanted = set(hs)
-    norms = {node: norm([g]) for node, g in sweep(loss, start) if node in wanted}
+    norms = {node: norm([g]) for node, g in sweep({loss: start}) if node in wanted}
     return np.array([norms.get(h, 0.0) for h in hs])
 
 
@@ -301,18 +302,5 @@ class LeavesLeftOut(Observer):
 
     def swept(self, terms: Callable, node: Tensor, g: Any) -> list[tuple[Tensor, Cotangents]]:
         """The terms for the inputs that are nodes, and for what is wanted."""
-        if not isinstance(g, Cotangents):
-            return terms(node, g)  # of `several`, whose rule makes them
         numbered = [(i, x) for i, x in enumerate(node.inputs) if x.requires_grad]
         return [(x, each_passed_back(node, i, g)) for i, x in numbered if x is self.wanted or not x.is_leaf]
-
-
-def several(outputs: Sequence[Tensor]) -> Tensor:
-    """A node to sweep from, which passes back to each output a cotangent of 1 in a row of its own."""
-
-    def vjp(i: int, *_: Any) -> Cotangents:
-        return Cotangents(np.array([i]), np.ones((1, *outputs[i].shape), outputs[i].dtype))
-
-    several = row("several", lambda *_: np.zeros(()), "several", vjp, variadic=True)
-    with temporarily(recording, True), temporarily(observer, None):  # it is no part of what is computed
-        return record(several, tuple(outputs), None)

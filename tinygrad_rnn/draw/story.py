@@ -7,7 +7,7 @@ of its source. The terms of a sum over time are added to it one by one, the last
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any
 
 from tinygrad_rnn.algebra.typesetting import PLAIN
@@ -139,7 +139,7 @@ class Story:
         """The gradients that a place passes back to the next places; to a state that dots stand for, by its role."""
         unfolded, ends = self.unfolded, self.equations.ends
         passed: dict[Tensor | tuple, Any] = {}
-        for x, g in sweep(p.tensor, self.found[p], until=ends):
+        for x, g in sweep({p.tensor: self.found[p]}, until=ends):
             if x in ends and x is not p.tensor:
                 key = unfolded.role(x) if unfolded.is_hidden(x) else x
                 passed[key] = passed[key] + g if key in passed else g
@@ -161,7 +161,7 @@ class Story:
         """The parts of the gradients of parameters, and of the states before the hidden steps, that come from these."""
         unfolded, shown = self.unfolded, {p.tensor for p in self.unfolded.places}
         passed: dict[Tensor, Any] = {}
-        for node, g in chain.from_iterable(sweep(x, self.computation.ones(x)) for x in unfolded.outputs):
+        for node, g in sweep({x: self.computation.ones(x) for x in unfolded.outputs}):
             for i, x in enumerate(node.inputs) if unfolded.is_hidden(node) else ():
                 if x in shown and not unfolded.is_hidden(x):
                     term = passed_back(node, i, g)

@@ -303,13 +303,12 @@ def _gradients(unfolded: Unfolded, cotangents: Sequence[np.ndarray]) -> dict[Pla
     whole = [*unfolded.totals.values(), *(p for p in places if p.tensor not in unfolded.shared)]
     wanted = {x for p in whole for x in unfolded.parts(p)}
     found: dict[Place | Tensor, Any] = {}
-    for output, cotangent in zip(unfolded.outputs, cotangents, strict=True):
-        for node, g in sweep(output, cotangent):
-            if node in wanted:
-                found[node] = found.get(node, 0.0) + np.asarray(g)
-            for i, x in enumerate(node.inputs):
-                if p := terms.get((x, unfolded.columns.get(node))):
-                    found[p] = found.get(p, 0.0) + passed_back(node, i, g)
+    for node, g in sweep(dict(zip(unfolded.outputs, cotangents, strict=True))):
+        if node in wanted:
+            found[node] = np.asarray(g)
+        for i, x in enumerate(node.inputs):
+            if p := terms.get((x, unfolded.columns.get(node))):
+                found[p] = found.get(p, 0.0) + passed_back(node, i, g)
     arrays = {p: [found[x] for x in unfolded.parts(p) if x in found] for p in whole}
     found |= {p: joined(parts) for p, parts in arrays.items() if parts}
     return {p: array for p, array in found.items() if isinstance(p, Place)}
