@@ -83,8 +83,9 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if (scaled := _scaled(node, inputs)) is None:
         return None
     number, x = scaled
-    if (inner := _scaled(x, x.inputs)) is not None and _is_moderate(number) and _is_moderate(inner[0]):
-        number, x = number * inner[0], inner[1]
+    inner, other = _scaled(x, x.inputs) or (0.0, x)
+    if all(2.0**-32 <= abs(factor) <= 2.0**32 for factor in (number, inner)):  # no overflow, in float32 neither
+        number, x = number * inner, other
     return x if number == 1.0 else made(P.multiply, (constant(number, node), x), (), node.shape, node, name=node.name)
 
 
@@ -94,11 +95,6 @@ def _scaled(node: Node, inputs: Sequence[Node]) -> tuple[float, Node] | None:
         if factor.number is not None and (x.shape, x.dtype) == (node.shape, node.dtype):
             return factor.number, x
     return None
-
-
-def _is_moderate(number: float) -> bool:
-    """Whether the product with another such number is neither too large nor too small for it, in float32 too."""
-    return 2.0**-32 <= abs(number) <= 2.0**32
 
 
 # Common subexpressions

@@ -1,5 +1,6 @@
 """The nodes of a trace that are written as lines of their own, and the time step of each."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -135,12 +136,11 @@ def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
 
 def _told_apart(outputs: Sequence[Node], trace: Trace) -> tuple[Node, ...]:
     """The outputs as nodes of their own: the gradient of c is called dc also where it is the array of dy."""
+    names = [None, *map(GradientName, trace.wrt_names, [x.born for x in trace.wrt])]
     found: list[Node] = []
-    for i, x in enumerate(outputs):
-        of = trace.wrt[i - 1] if 0 < i <= len(trace.wrt) else None
-        is_another = of is not None and x.name is not None and getattr(x.name, "born", None) != of.born
+    for x, name in itertools.zip_longest(outputs, names):
+        is_another = name is not None and x.name is not None and getattr(x.name, "born", None) != name.born
         if x.is_leaf or x in found or is_another:
-            name = None if of is None else GradientName(trace.wrt_names[i - 1], of.born)
             x = Node(_OUTPUT, (x,), (), x.shape, x.dtype, name)
         found.append(x)
     return tuple(found)
