@@ -11,7 +11,7 @@ import keyword
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.naming import GradientName
-from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, helpers, number_text, to_define
+from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, helpers, number_text
 from tinygrad_rnn.program.graph import Node
 from tinygrad_rnn.program.schedule import Schedule
 
@@ -82,10 +82,7 @@ class Assignments:
         self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one
         self.named: dict[int | None, str] = {}  # these names, by when a node was born
         self.seen: Counter = Counter()
-        called: dict[Callable, str] = {}
-        for node in schedule.live:
-            called |= dict.fromkeys(to_define(schedule.expressions[node]), node.primitive.name)
-        self.helpers, self.definitions = helpers(called, self._new)
+        self.helpers, self.definitions = helpers(schedule.expressions, self._new)
         self.ref: dict[Node, Ref] = {}
         self.lines: list[Assignment] = []
         self.arguments: dict[str, list[Node]] = defaultdict(list)
