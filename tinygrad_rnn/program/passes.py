@@ -147,12 +147,9 @@ def sums_over_time(graph: Graph) -> Graph:
             together = len({step[x] for x in group}) == len(group) > 1
             parts += [_sum(sorted(group, key=step.get), new, node)] if together else [new.get(x, x) for x in group]
         if parts:
-            new[node] = replace(reduce(_added, parts), name=node.name, step=node.step, layer=node.layer)
+            total = reduce(lambda x, y: made(P.add, (x, y), (), np.broadcast_shapes(x.shape, y.shape), x), parts)
+            new[node] = replace(total, name=node.name, step=node.step, layer=node.layer)
     return replaced(graph, new)
-
-
-def _added(x: Node, y: Node) -> Node:
-    return made(P.add, (x, y), (), np.broadcast_shapes(x.shape, y.shape), x)
 
 
 def _sum(terms: list[Node], new: dict[Node, Node], node: Node) -> Node:
