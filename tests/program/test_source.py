@@ -160,7 +160,7 @@ import numpy as np
 
 
 def bptt(xs, Y, W, U, b, V, c):
-    x, h = {}, {}
+    h, x = {}, {}
     h[0] = np.zeros(3)
 
     # t = 1:  ĥ = W x + U h(0) + b,  h = tanh(ĥ)

@@ -5,7 +5,7 @@ name, and the leaves that require a gradient. The nameless primitives between tw
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinygrad_rnn.algebra.formulas import Hop, Path, hands_on
 from tinygrad_rnn.algebra.notation import Notation
@@ -29,7 +29,7 @@ class Use(NamedTuple):
     weights: Sequence[Tensor] = ()
 
 
-def time_steps(order: Sequence[Tensor]) -> dict[Tensor, int | None]:
+def time_steps(order: Sequence[Any]) -> dict[Any, Any]:
     """The time step of every node: its own; or that of the first step it goes into; or the latest it was made of."""
     step = {node: node.step for node in order}
     for node in reversed(order):

@@ -11,15 +11,15 @@ import keyword
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.algebra.notation import Names
-from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, helpers, number_text, to_define
-from tinygrad_rnn.program.graph import Node
+from tinygrad_rnn.program.expressions import WORDS, Part, Printer, Ref, array_text, helpers, number_text
+from tinygrad_rnn.program.graph import Node, depth_first
 from tinygrad_rnn.program.schedule import Schedule
 from tinygrad_rnn.tensor import GradientName
 
@@ -75,17 +75,13 @@ class Assignments:
     def __init__(self, schedule: Schedule):
         self.schedule, trace = schedule, schedule.trace
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
-        made: list[Any] = [node for node in schedule.live if node in schedule.forward]
-        order = sorted(dict.fromkeys(x for node in made for x in (*node.inputs, node)), key=lambda x: not x.is_leaf)
-        self.letters = Names(order)
+        order = depth_first(filter(schedule.forward.__contains__, schedule.live), lambda x: x.inputs[::-1])
+        self.letters = Names(sorted(order, key=lambda x: not x.is_leaf))
         self.taken: set[str] = set(_RESERVED)
         self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one
         self.named: dict[int | None, str] = {}  # these names, by when a node was born
         self.seen: Counter = Counter()
-        called: dict[Callable, str] = {}
-        for node in schedule.live:
-            called |= dict.fromkeys(to_define(schedule.expressions[node]), node.primitive.name)
-        self.helpers, self.definitions = helpers(called, self._new)
+        self.helpers, self.definitions = helpers(schedule.expressions, self._new)
         self.ref: dict[Node, Ref] = {}
         self.lines: list[Assignment] = []
         self.arguments: dict[str, list[Node]] = defaultdict(list)
@@ -103,8 +99,7 @@ class Assignments:
         self.zeros: dict[str, str] = {}
         self.gradient_of = dict(zip(schedule.outputs[1:], trace.wrt))  # noqa: B905 - further outputs follow
         for gradient, x in self.gradient_of.items():  # before others take the names
-            name, number = self.ref[x]
-            self.ref[gradient] = Ref(self._new(f"d{name}" if number is None else f"d{name}_{number}"))
+            self.ref[gradient] = Ref(self._new(f"d{self.ref[x]}"))  # dx_1 for x[1]
         terms = self._added_terms()
         for node in [*(x for x in schedule.lines if x.is_leaf), *schedule.live]:
             if node in schedule.lines and node not in schedule.gathered:
@@ -119,7 +114,7 @@ class Assignments:
     def _lettered(self, node: Node) -> str:
         """A name with its layer, if it has one: h2, W2_i."""
         base, mark, below = (node.name or "").partition("_")
-        return f"{base}{node.layer}{mark}{below}" if self.layered and node.layer is not None else f"{base}{mark}{below}"
+        return f"{base}{node.layer if self.layered and node.layer is not None else ''}{mark}{below}"
 
     def _new(self, name: str, stepped: bool = False) -> str:
         """A name of its own, as like the one wanted as can be: c, which is a parameter, as cs[t]; others numbered."""
@@ -185,8 +180,8 @@ class Assignments:
         zero = "0.0" if node.ndim or node.dtype == np.float64 else array_text(np.zeros((), node.dtype))
         self.zeros[target.name] = zero if of is None else f"np.zeros_like({self.ref[of]})"
         group = schedule.near[node] if term is node else schedule.step(term)
-        whole = node if completes else None
-        self.lines.append(Assignment([target, " += ", *value], group, node in schedule.forward, whole))
+        parts, whole = [target, " += ", *value], node if completes else None
+        self.lines.append(Assignment(parts, group, node in schedule.forward, whole))
 
     def _write(self, node: Node) -> None:
         value, schedule = self._made(node), self.schedule

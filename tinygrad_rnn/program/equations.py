@@ -55,7 +55,7 @@ class Equations:
         self.variables = {x.born: x for x in order if x.name is not None and x.born in gradients}
         self.between = trace.hooked.difference(self.variables)  # hooks on nodes that no equation names
         uses: dict[Any, list[tuple[Any, list | None]]] = defaultdict(list)  # what a variable goes into, and the paths
-        for target, found in fold(order, {lines.schedule.outputs[0], *self.variables.values()}).items():
+        for target, found in fold(order, set[Any]([lines.schedule.outputs[0], *self.variables.values()])).items():
             for use in found:
                 uses[use.source].append((target, use.paths))
         self.terms: dict[Any, list[Tree]] = {}  # of the gradients that can be written,

@@ -290,17 +290,17 @@ def _dtype(dtype: np.dtype) -> str:
 # The functions that NumPy lacks and a program calls, with their sources: those of the table come as text
 
 
-def helpers(called: Mapping[Callable, str], fresh: Callable[[str], str]) -> tuple[dict[Callable, str], list[str]]:
+def helpers(written: Mapping[Node, Expression], fresh: Callable[[str], str]) -> tuple[dict[Callable, str], list[str]]:
     """The names of functions, and of those that they call, and the texts that define them.
 
     Args:
-        called: the functions, each with the name of a primitive that calls it. fresh: makes a name of a word.
+        written: the expressions of nodes, in which functions are called. fresh: makes a name of a word.
 
     Raises:
         ValueError: the source of a function is not there, or needs what stands around it.
     """
     found: dict[Callable, tuple[str, str, dict[str, Callable]]] = {}
-    waiting = list(called.items())
+    waiting = [(function, node.primitive.name) for node, x in written.items() for function in to_define(x)]
     for function, name in waiting:  # which grows as it goes
         if function not in found:
             try:

@@ -83,8 +83,9 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node | None:
     if (scaled := _scaled(node, inputs)) is None:
         return None
     number, x = scaled
-    if (inner := _scaled(x, x.inputs)) is not None and _is_moderate(number) and _is_moderate(inner[0]):
-        number, x = number * inner[0], inner[1]
+    inner, other = _scaled(x, x.inputs) or (0.0, x)
+    if all(2.0**-32 <= abs(factor) <= 2.0**32 for factor in (number, inner)):  # no overflow, in float32 neither
+        number, x = number * inner, other
     return x if number == 1.0 else made(P.multiply, (constant(number, node), x), (), node.shape, node, name=node.name)
 
 
@@ -94,11 +95,6 @@ def _scaled(node: Node, inputs: Sequence[Node]) -> tuple[float, Node] | None:
         if factor.number is not None and (x.shape, x.dtype) == (node.shape, node.dtype):
             return factor.number, x
     return None
-
-
-def _is_moderate(number: float) -> bool:
-    """Whether the product with another such number is neither too large nor too small for it, in float32 too."""
-    return 2.0**-32 <= abs(number) <= 2.0**32
 
 
 # Common subexpressions
@@ -151,12 +147,9 @@ def sums_over_time(graph: Graph) -> Graph:
             together = len({step[x] for x in group}) == len(group) > 1
             parts += [_sum(sorted(group, key=step.get), new, node)] if together else [new.get(x, x) for x in group]
         if parts:
-            new[node] = replace(reduce(_added, parts), name=node.name, step=node.step, layer=node.layer)
+            total = reduce(lambda x, y: made(P.add, (x, y), (), np.broadcast_shapes(x.shape, y.shape), x), parts)
+            new[node] = replace(total, name=node.name, step=node.step, layer=node.layer)
     return replaced(graph, new)
-
-
-def _added(x: Node, y: Node) -> Node:
-    return made(P.add, (x, y), (), np.broadcast_shapes(x.shape, y.shape), x)
 
 
 def _sum(terms: list[Node], new: dict[Node, Node], node: Node) -> Node:

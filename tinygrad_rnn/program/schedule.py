@@ -1,5 +1,6 @@
 """The nodes of a trace that are written as lines of their own, and the time step of each."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,9 +28,7 @@ class Schedule:
             change no bit.
         outputs: of the trace. forward: what the loss and the further outputs are made of.
         step: of each node, its own or `near`. near: the step in whose course a node is computed.
-        gathered: the sums over time, each with the terms that are added to it in turn. within: what these are on the
-            way.
-        lines: the nodes that get lines.
+        gathered: the sums over time, each with the terms that are added to it in turn. lines: the nodes that get lines.
         own: the outputs that are what another node is, too.
     """
 
@@ -93,18 +92,14 @@ class Schedule:
         names = {(x.name, x.layer) for x in over_time if x.name is not None}
         alike = {x for x in self.live if (x.name, x.layer) in names}  # at other steps
         self.gathered = {x: sums.get(x, [x]) for x in self.live if x in over_time | alike}
-        self.within: set[Node] = set()
-        for x, terms in self.gathered.items():
-            for _ in terms[2:]:
-                x = x.inputs[0]
-                self.within.add(x)
 
     def _find_lines(self) -> None:
         self.lines: dict[Node, None] = {}
         depth: dict[Node, int] = {}
-        for node in self.live:
-            if node in self.within:
-                continue
+        starts = [*self.outputs, *(x for x in self.live if not self.uses[x])]
+        terms = {x: terms for x, terms in self.gathered.items() if terms != [x]}
+        needed = {*depth_first(starts, lambda x: terms.get(x, x.inputs))}  # all but what sums are on the way
+        for node in filter(needed.__contains__, self.live):
             for x in node.inputs:
                 if x.value is not None and (x.name or (x.ndim and len(array_text(x.value)) > _LONGEST_CONSTANT)):
                     self.lines[x] = None
@@ -135,12 +130,11 @@ def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
 
 def _told_apart(outputs: Sequence[Node], trace: Trace) -> tuple[Node, ...]:
     """The outputs as nodes of their own: the gradient of c is called dc also where it is the array of dy."""
+    names = [None, *map(GradientName, trace.wrt_names, [x.born for x in trace.wrt])]
     found: list[Node] = []
-    for i, x in enumerate(outputs):
-        of = trace.wrt[i - 1] if 0 < i <= len(trace.wrt) else None
-        is_another = of is not None and x.name is not None and getattr(x.name, "born", None) != of.born
+    for x, name in itertools.zip_longest(outputs, names):
+        is_another = name is not None and x.name is not None and getattr(x.name, "born", None) != name.born
         if x.is_leaf or x in found or is_another:
-            name = None if of is None else GradientName(trace.wrt_names[i - 1], of.born)
             x = Node(_OUTPUT, (x,), (), x.shape, x.dtype, name)
         found.append(x)
     return tuple(found)
