@@ -244,8 +244,7 @@ class Grid:
                 kind.hangs[role] = users[role][0]
         for role in kind.places:
             if makers[role] and all(kind.hangs.get(a) == role for a in makers[role]):
-                data = [a for a in makers[role] if kind.places[a][0].kind == "input"]
-                del kind.hangs[(data or makers[role])[0]]
+                del kind.hangs[min(makers[role], key=lambda a: kind.places[a][0].kind != "input")]
         self._stand(kind, makers)
         if kind.is_step and max(self._layers(kind).values(), default=0) > MANY:
             self._stand(kind, makers, kind.made)
@@ -275,7 +274,9 @@ class Grid:
         """The layer of each variable: beyond those of what it is made of; against time, beyond those that it makes."""
         base = {role: role for role in kind.places if role not in kind.hangs}
         for role, of in kind.stands.items():
-            base[role] = base[of]
+            while of in kind.stands:
+                of = kind.stands[of]
+            base[role] = of
         edges = [(base[a], base[b]) for sign, a, b in kind.uses if sign == 0 and a not in kind.hangs]
         entered = _closure({base[b] for sign, _, b in kind.uses if sign < 0 and b in base}, edges)
         left = _closure({base[a] for sign, a, _ in kind.uses if sign < 0 and a in base}, [(b, a) for a, b in edges])

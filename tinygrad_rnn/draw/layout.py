@@ -5,7 +5,7 @@ import re
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -63,20 +63,15 @@ def _captured_stderr() -> Iterator[Callable[[], str]]:
 
     Yields a function that returns what was said so far.
     """
-    with TemporaryFile() as messages, redirect_stderr(StringIO()):
+    with TemporaryFile() as messages, redirect_stderr(StringIO()), ExitStack() as afterwards:
 
         def said() -> str:
             messages.seek(0)
             return messages.read().decode(errors="replace")
 
-        try:
+        with suppress(OSError):  # there is none, as in a daemon
             saved = os.dup(2)
-        except OSError:  # there is none, as in a daemon
-            yield said
-            return
-        os.dup2(messages.fileno(), 2)
-        try:
-            yield said
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+            afterwards.callback(os.close, saved)
+            afterwards.callback(os.dup2, saved, 2)
+            os.dup2(messages.fileno(), 2)
+        yield said

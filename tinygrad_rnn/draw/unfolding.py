@@ -208,9 +208,8 @@ class Unfolded:
     @cached_property
     def cuts(self) -> list[Link]:
         """The lines from scissors to the states whose past they cut off, as far as these are drawn."""
-        drawn = [p for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
-        cuts = [Place(p.tensor, None, f"cut{i}", "cut") for i, p in enumerate(drawn)]
-        return [Link(cut, p, p.tensor, p.tensor, kind="cut") for cut, p in zip(cuts, drawn, strict=True)]
+        cut = [(p, p.tensor) for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
+        return [Link(Place(x, None, f"cut{i}", "cut"), p, x, x, kind="cut") for i, (p, x) in enumerate(cut)]
 
     @cached_property
     def loops(self) -> list[Link]:
