@@ -5,49 +5,43 @@ Where a node stands and which step its name is written with are one question: y 
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 
 from tinygrad_rnn.tensor import Tensor
 
+Columns = dict[Tensor, float | None]
 
-def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[int]]:
-    """The column of every Tensor (None: that of whichever node uses it), and the columns that are time steps.
+
+def columns_of(order: list[Tensor]) -> tuple[Columns, list[int], dict[Tensor, float]]:
+    """The column of every Tensor (None: that of whichever node uses it), the columns that are time steps, and the time
+    step that each Tensor is written with.
 
     A leaf stands where it is used, but for a state, h(0), which stands before its first use: in a column of its own,
     halfway, if the step that it is of is drawn as well, and its past is cut off.
+
+    A Tensor is written with its own step, or that of the only column it stands in. An input that stands in several, and
+    is the only one of its name, needs none; nor does a parameter, which is written with the step of each use.
     """
     steps = sorted({n.step for n in order if n.step is not None and not n.is_leaf})
-    if not steps:
-        return dict.fromkeys(order, 0), []
-    column: dict[Tensor, float | None] = {n: None if n.is_leaf else n.step for n in order}
-    _pull_to_use(order, column)
-    _read_out(order, column, steps)
-    users = used_in(order, column)
-    made = {(n.name, n.layer) for n in order if not n.is_leaf}
-    for n in order:
-        state = n.is_leaf and n.step is not None and (n.is_cut or (n.name, n.layer) in made)
-        first = min(users[n], default=None) if None not in users[n] else None
-        if state and first in steps and n.step < first:
-            column[n] = first - 0.5 if n.step in steps else n.step
-    return column, steps
-
-
-def steps_written(order: list[Tensor], column: Mapping[Tensor, float | None], steps: list[int]) -> dict[Tensor, float]:
-    """The time step that each node is written with: its own, or that of the only column it stands in.
-
-    An input that stands in several, and is the only one of its name, needs none; nor does a parameter, which is written
-    with the step of each use.
-    """
-    users = used_in(order, column)
+    column: Columns = {n: None if n.is_leaf else n.step for n in order} if steps else dict.fromkeys(order, 0)
+    if steps:
+        _pull_to_use(order, column)
+        _read_out(order, column, steps)
+    users: dict[Tensor, set[float | None]] = defaultdict(set)  # the columns of the nodes that use each
+    for node in order:
+        for x in node.inputs:
+            users[x].add(column[node])
+    called, made = Counter(x.name for x in order), {(n.name, n.layer) for n in order if not n.is_leaf}
     written: dict[Tensor, float] = {}
-    called = Counter(x.name for x in order)
     for x in order:
+        first, is_state = min(users[x], default=None), x.is_leaf and (x.is_cut or (x.name, x.layer) in made)
+        if is_state and x.step is not None and first in steps and x.step < first:
+            column[x] = first - 0.5 if x.step in steps else x.step
         standing = {column[x]} if column[x] is not None else users[x]
         if x.step is not None and (len(standing) == 1 or called[x.name] > 1):
             written[x] = x.step
         elif len(standing) == 1 and standing <= set(steps) and not is_parameter(x):
             (written[x],) = standing
-    return written
+    return column, steps, written
 
 
 def is_parameter(x: Tensor) -> bool:
@@ -55,16 +49,7 @@ def is_parameter(x: Tensor) -> bool:
     return x.is_leaf and x.requires_grad and x.step is None
 
 
-def used_in(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, set[float | None]]:
-    """The columns of the nodes that use each Tensor."""
-    users: dict[Tensor, set[float | None]] = defaultdict(set)
-    for node in order:
-        for x in node.inputs:
-            users[x].add(column[node])
-    return users
-
-
-def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> None:
+def _pull_to_use(order: list[Tensor], column: Columns) -> None:
     """Put a nameless node into the step that it is made for, or the first of them if nothing in it is later than that.
 
     So is a variable put that is made of several earlier steps, as what attention finds. But one that was read out of an
@@ -84,7 +69,7 @@ def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> Non
                 made_for[x].add(column[node])
 
 
-def _read_out(order: list[Tensor], column: dict[Tensor, float | None], steps: list[int]) -> None:
+def _read_out(order: list[Tensor], column: Columns, steps: list[int]) -> None:
     """Put readouts, y(t) and L(t), into the columns of the states that they come from, where several are read out.
 
     Where only one step is read out, or a node comes from several, it stands in a last column.
@@ -97,7 +82,7 @@ def _read_out(order: list[Tensor], column: dict[Tensor, float | None], steps: li
             column[node] = lo if lo == hi and len(read_out) > 1 else steps[-1] + 1
 
 
-def _made_of(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, tuple[float, float]]:
+def _made_of(order: list[Tensor], column: Columns) -> dict[Tensor, tuple[float, float]]:
     """The first and the last column that a node is made of: its own if it has one."""
     spans: dict[Tensor, tuple[float, float]] = {}
     for node in order:

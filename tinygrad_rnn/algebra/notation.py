@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import columns_of, is_parameter, steps_written
+from tinygrad_rnn.algebra.columns import columns_of, is_parameter
 from tinygrad_rnn.algebra.typesetting import ACCENTS, GREEK
 from tinygrad_rnn.naming import GradientName
 from tinygrad_rnn.tensor import Tensor
@@ -125,8 +125,8 @@ class Names:
 
     def __init__(self, nodes: list[Tensor], outputs: Collection[Tensor] = ()):
         self.nodes, outputs = nodes, set(outputs or nodes[-1:])
-        self.columns, self.time_steps = columns_of(nodes)
-        self.steps: dict[Tensor, Any] = steps_written(nodes, self.columns, self.time_steps)
+        self.steps: dict[Tensor, Any]
+        self.columns, self.time_steps, self.steps = columns_of(nodes)
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:

@@ -215,17 +215,12 @@ class Grid:
         for link, (i, j) in ends.items():
             (source, target), sign = roles[link], (j > i) - (j < i)
             together = len(into[source, link.target, i < j]) > 1 and not self.kinds[j].is_step
-            if link.kind == "loop":
-                keys = [(link, sign)] * abs(j - i)
-            elif together:
-                keys = [(link.target, sign)] * abs(j - i)
-            elif far[roles[link], i < j] == {link.source}:
-                keys = [(link.source, sign)] * abs(j - i)
-            else:
-                keys = [(source, sign, passed) for passed in range(abs(j - i))]
+            alone, is_loop = far[roles[link], i < j] == {link.source}, link.kind == "loop"
+            track = link if is_loop else link.target if together else link.source if alone else None
+            keys = [(track, sign) if track else (source, sign, passed) for passed in range(abs(j - i))]
             way = pairwise([source, *(self.tracks[key] for key in keys), target])
             self.pieces[link] = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
-            self.labelled[link] = number, key = self.pieces[link][0 if together or link.kind == "loop" else -1]
+            self.labelled[link] = number, key = self.pieces[link][0 if together or is_loop else -1]
             self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
             for number, key in self.pieces[link]:
                 self.kinds[number].uses[key].append(link)

@@ -197,8 +197,7 @@ class Unfolded:
             is_in_all = self.rolled and p.kind == "parameter" and p.column in self.steps
             if p.kind != "elided" and p.tensor.requires_grad and (len(self.used[p.tensor]) > 1 or is_in_all):
                 self.shared[p.tensor].append(p)
-        whole = enumerate(self.shared.items())
-        self.totals = {x: Place(x, None, f"total{i}", terms[0].kind) for i, (x, terms) in whole}
+        self.totals = {x: Place(x, None, f"total{i}", of[0].kind) for i, (x, of) in enumerate(self.shared.items())}
         if self.rolled:
             since = {x: f"t{step - steps[-1]:+}".replace("-", "−") for x, step in names.steps.items()}
             names.steps = {x: step.removesuffix("+0") for x, step in since.items()}

@@ -254,10 +254,10 @@ class _Figure:
         checks.instance(call, parameter, Tensor)
         if len(unfolded.outputs) > 1:
             raise ValueError(f"{call}: it is a term of the gradient of one output, not of several")
-        is_brief, notation = unfolded.level == "states", unfolded.notation
+        (output,), notation, is_brief = unfolded.outputs, unfolded.notation, unfolded.level == "states"
         through = {x for p in unfolded.places for x in unfolded.parts(p)} if is_brief else None
         try:
-            terms = [expansion(*unfolded.outputs, parameter, notation, s, step, through)[0] for s in (PLAIN, MARKUP)]
+            terms = [expansion(output, parameter, notation, s, step, through)[0] for s in (PLAIN, MARKUP)]
         except ValueError as error:
             said = str(error).removeprefix("expansion: ").removeprefix("contributions(loss, parameter): ")
             raise ValueError(f"{call}: {said}") from None
