@@ -263,7 +263,7 @@ class Grid:
     def is_state(self, kind: Kind, key: tuple) -> bool:
         """Whether a line is that of a state that goes on to the next column."""
         sign, a, b = key
-        return self.tracks.get((a, sign, 0)) is b and kind.places[a][0].carried
+        return self.tracks.get((a, sign, 0)) is b and kind.places[a][0].role in self.unfolded.carried
 
     def _layers(self, kind: Kind) -> dict[Role, int]:
         """The layer of each variable: beyond those of what it is made of; against time, beyond those that it makes."""

@@ -30,7 +30,7 @@ from tinygrad_rnn.draw.page import Page
 from tinygrad_rnn.draw.placement import Placement
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import scale
-from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined
+from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined, step_of
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.optim import clipping, norm
@@ -240,7 +240,7 @@ class _Figure:
     def _edge(self, link: Link, gradient: bool) -> Edge:
         p, q, kind, texts = link.source, link.target, link.kind, ["", ""]
         if kind == "loop":
-            back = self.unfolded.steps_back(link)
+            back = self.unfolded.steps[0] - step_of(q.tensor, q.column)
             texts = [f"{t} {'−' if back > 0 else '+'} {abs(back):g} ← {t}" for t in ("t", "<I>t</I>")]
         elif kind == "value":
             texts = [labels.edge(link, gradient) for labels in self.labels]
