@@ -150,9 +150,8 @@ def _across(kind: Kind, layers: list[list[Spot]]) -> None:
             reach[spot] = spot.x + (spot.boxes[0][2] if spot.boxes else 0.0)
             for left, top, right, bottom in spot.boxes:
                 taken.append((spot.x + left, spot.depth + top, spot.x + right, spot.depth + bottom))
-    last = [spot.x + box[2] for layer in layers for spot in layer for box in spot.boxes]
-    bends = [joint.end for joint in kind.joints if joint.is_bent]
-    kind.width = max([right + margin for right in last] + bends, default=0.0)
+    last = [spot.x + box[2] + margin for layer in layers for spot in layer for box in spot.boxes]
+    kind.width = max([*last, *(joint.end for joint in kind.joints if joint.is_bent)], default=0.0)
 
 
 def _curve(points: Sequence[Point]) -> tuple[Point, ...]:

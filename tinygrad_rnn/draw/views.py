@@ -34,7 +34,6 @@ from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, 
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.optim import clipping, norm
-from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -217,13 +216,10 @@ class _Figure:
         )  # fmt: skip
 
     def _tooltip(self, p: Place, gradient: bool) -> str:
-        unfolded = self.unfolded
         if p.kind == "cut":
             return "no gradient flows back from here"
         if p.kind == "sum":
-            hidden = len(unfolded.gap & unfolded.used[p.tensor]) if unfolded.hidden else 0
-            too = f", {counted(hidden, 'hidden one')} too" if hidden else ""
-            return f"the sum over the steps that use {self.plain.name(p)}{too}"
+            return f"the sum over all steps that use {self.plain.name(p)}"
         return self.plain.gradient(p) if gradient else self.plain.equation(p)
 
     def _note(self, p: Place, gradient: bool) -> str:
