@@ -5,12 +5,13 @@ Where a node stands and which step its name is written with are one question: y 
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 
 from tinygrad_rnn.tensor import Tensor
 
+Columns = dict[Tensor, float | None]
 
-def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[int], dict[Tensor, float]]:
+
+def columns_of(order: list[Tensor]) -> tuple[Columns, list[int], dict[Tensor, float]]:
     """The column of every Tensor (None: that of whichever node uses it), the columns that are time steps, and the step
     that each is written with.
 
@@ -21,7 +22,7 @@ def columns_of(order: list[Tensor]) -> tuple[dict[Tensor, float | None], list[in
     and is the only one of its name, needs none; nor does a parameter, which is written with the step of each use.
     """
     steps = sorted({n.step for n in order if n.step is not None and not n.is_leaf})
-    column: dict[Tensor, float | None] = {n: None if n.is_leaf else n.step for n in order}
+    column: Columns = {n: None if n.is_leaf else n.step for n in order}
     _pull_to_use(order, column)
     _read_out(order, column, *((steps[0], steps[-1] + 1) if steps else (0, 0)))
     users: dict[Tensor, set[float | None]] = defaultdict(set)  # the columns of the nodes that use each Tensor
@@ -49,7 +50,7 @@ def is_parameter(x: Tensor) -> bool:
     return x.is_leaf and x.requires_grad and x.step is None
 
 
-def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> None:
+def _pull_to_use(order: list[Tensor], column: Columns) -> None:
     """Put a nameless node into the step that it is made for, or the first of them if nothing in it is later than that.
 
     So is a variable put that is made of several earlier steps, as what attention finds. But one that was read out of an
@@ -69,7 +70,7 @@ def _pull_to_use(order: list[Tensor], column: dict[Tensor, float | None]) -> Non
                 made_for[x].add(column[node])
 
 
-def _read_out(order: list[Tensor], column: dict[Tensor, float | None], first: float, behind: float) -> None:
+def _read_out(order: list[Tensor], column: Columns, first: float, behind: float) -> None:
     """Put readouts, y(t) and L(t), into the columns of the states that they come from, where several are read out.
 
     Where only one step is read out, or a node comes from several, it stands in a last column, behind them.
@@ -82,7 +83,7 @@ def _read_out(order: list[Tensor], column: dict[Tensor, float | None], first: fl
             column[node] = lo if lo == hi and len(read_out) > 1 else behind
 
 
-def _made_of(order: list[Tensor], column: Mapping[Tensor, float | None]) -> dict[Tensor, tuple[float, float]]:
+def _made_of(order: list[Tensor], column: Columns) -> dict[Tensor, tuple[float, float]]:
     """The first and the last column that a node is made of: its own if it has one."""
     spans: dict[Tensor, tuple[float, float]] = {}
     for node in order:

@@ -215,17 +215,12 @@ class Grid:
         for link, (i, j) in ends.items():
             (source, target), sign = roles[link], (j > i) - (j < i)
             together = len(into[source, link.target, i < j]) > 1 and not self.kinds[j].is_step
-            if link.kind == "loop":
-                keys = [(link, sign)] * abs(j - i)
-            elif together:
-                keys = [(link.target, sign)] * abs(j - i)
-            elif far[roles[link], i < j] == {link.source}:
-                keys = [(link.source, sign)] * abs(j - i)
-            else:
-                keys = [(source, sign, passed) for passed in range(abs(j - i))]
+            alone, is_loop = far[roles[link], i < j] == {link.source}, link.kind == "loop"
+            track = link if is_loop else link.target if together else link.source if alone else None
+            keys = [(track, sign) if track else (source, sign, passed) for passed in range(abs(j - i))]
             way = pairwise([source, *(self.tracks[key] for key in keys), target])
             self.pieces[link] = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
-            self.labelled[link] = number, key = self.pieces[link][0 if together or link.kind == "loop" else -1]
+            self.labelled[link] = number, key = self.pieces[link][0 if together or is_loop else -1]
             self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
             for number, key in self.pieces[link]:
                 self.kinds[number].uses[key].append(link)
@@ -244,8 +239,7 @@ class Grid:
                 kind.hangs[role] = users[role][0]
         for role in kind.places:
             if makers[role] and all(kind.hangs.get(a) == role for a in makers[role]):
-                data = [a for a in makers[role] if kind.places[a][0].kind == "input"]
-                del kind.hangs[(data or makers[role])[0]]
+                del kind.hangs[min(makers[role], key=lambda a: kind.places[a][0].kind != "input")]
         self._stand(kind, makers)
         if kind.is_step and max(self._layers(kind).values(), default=0) > MANY:
             self._stand(kind, makers, kind.made)
@@ -269,13 +263,15 @@ class Grid:
     def is_state(self, kind: Kind, key: tuple) -> bool:
         """Whether a line is that of a state that goes on to the next column."""
         sign, a, b = key
-        return self.tracks.get((a, sign, 0)) is b and kind.places[a][0].carried
+        return self.tracks.get((a, sign, 0)) is b and kind.places[a][0].role in self.unfolded.carried
 
     def _layers(self, kind: Kind) -> dict[Role, int]:
         """The layer of each variable: beyond those of what it is made of; against time, beyond those that it makes."""
         base = {role: role for role in kind.places if role not in kind.hangs}
         for role, of in kind.stands.items():
-            base[role] = base[of]
+            while of in kind.stands:
+                of = kind.stands[of]
+            base[role] = of
         edges = [(base[a], base[b]) for sign, a, b in kind.uses if sign == 0 and a not in kind.hangs]
         entered = _closure({base[b] for sign, _, b in kind.uses if sign < 0 and b in base}, edges)
         left = _closure({base[a] for sign, a, _ in kind.uses if sign < 0 and a in base}, [(b, a) for a, b in edges])

@@ -5,7 +5,7 @@ import re
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -35,9 +35,8 @@ def render(source: str, format: str, whole: bool = False) -> bytes:
             f"nothing here can draw {format}: `pip install pygraphviz` brings a layout engine along; or save as .dot"
         ) from error
     with _one_at_a_time, _captured_stderr() as said, TemporaryDirectory() as folder:
-        uris = _IMAGE.findall(source)
-        files = [os.path.join(folder, f"{i}.png") for i in range(len(uris))]
-        for uri, file in zip(uris, files, strict=True):  # Graphviz reads images from files only
+        images = {uri: os.path.join(folder, f"{i}.png") for i, uri in enumerate(_IMAGE.findall(source))}
+        for uri, file in images.items():  # Graphviz reads images from files only
             source = source.replace(uri, file)
             Path(file).write_bytes(b64decode(uri.partition(",")[2]))
         try:
@@ -52,7 +51,7 @@ def render(source: str, format: str, whole: bool = False) -> bytes:
                 "at so many dots per inch the picture is wider or higher than the 32,767 dots that a PNG can be drawn "
                 "with; give fewer, or save as .svg or .pdf, or draw fewer steps (max_steps)"
             )
-        for uri, file in zip(uris, files, strict=True):
+        for uri, file in images.items():
             picture = picture.replace(file.encode(), uri.encode())
         return _NO_DATE.sub(lambda date: b"0" * len(date[0]), picture) if format == "pdf" else picture
 
@@ -63,20 +62,15 @@ def _captured_stderr() -> Iterator[Callable[[], str]]:
 
     Yields a function that returns what was said so far.
     """
-    with TemporaryFile() as messages, redirect_stderr(StringIO()):
+    with TemporaryFile() as messages, redirect_stderr(StringIO()), ExitStack() as afterwards:
 
         def said() -> str:
             messages.seek(0)
             return messages.read().decode(errors="replace")
 
-        try:
+        with suppress(OSError):  # there is none, as in a daemon
             saved = os.dup(2)
-        except OSError:  # there is none, as in a daemon
-            yield said
-            return
-        os.dup2(messages.fileno(), 2)
-        try:
-            yield said
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+            afterwards.callback(os.close, saved)
+            afterwards.callback(os.dup2, saved, 2)
+            os.dup2(messages.fileno(), 2)
+        yield said

@@ -52,11 +52,9 @@ class Placement:
         top = min(spot.depth - spot.up for spot in self.rows.spots)
         bottom = max(spot.depth + spot.down for spot in self.rows.spots)
         self.frame: Box = 0.0, -bottom, self.left[-2] + grid.kinds[-1].width, HEADING * bool(unfolded.steps) - top
-        self.panels: dict[float, Box] = {
-            column: (self.left[n], self.frame[1], self.left[n] + grid.kinds[n].width, self.frame[3])
-            for column, n in grid.number.items()
-            if column in unfolded.steps or column in unfolded.hidden
-        }
+        shown = {column: grid.number[column] for column in sorted([*unfolded.steps, *unfolded.hidden])}
+        _, low, _, high = self.frame
+        self.panels = {c: (self.left[n], low, self.left[n] + grid.kinds[n].width, high) for c, n in shown.items()}
 
     def _draw(self, link: Link) -> None:
         """Set the curve of a link, along its pieces or from what hangs or stands, and the middle of its label."""
@@ -152,9 +150,8 @@ def _across(kind: Kind, layers: list[list[Spot]]) -> None:
             reach[spot] = spot.x + (spot.boxes[0][2] if spot.boxes else 0.0)
             for left, top, right, bottom in spot.boxes:
                 taken.append((spot.x + left, spot.depth + top, spot.x + right, spot.depth + bottom))
-    last = [spot.x + box[2] for layer in layers for spot in layer for box in spot.boxes]
-    bends = [joint.end for joint in kind.joints if joint.is_bent]
-    kind.width = max([right + margin for right in last] + bends, default=0.0)
+    last = [spot.x + box[2] + margin for layer in layers for spot in layer for box in spot.boxes]
+    kind.width = max([*last, *(joint.end for joint in kind.joints if joint.is_bent)], default=0.0)
 
 
 def _curve(points: Sequence[Point]) -> tuple[Point, ...]:
@@ -175,10 +172,7 @@ def _hanging(p: Place, q: Place) -> tuple[Point, ...]:
     """The curve from what hangs from a variable to that: up or down, and then to its middle."""
     sign = 1 if p.y < q.y else -1
     border, edge = p.y + sign * p.height / 2, q.y - sign * q.height / 2
-    if abs(p.x - q.x) < 1.0:
-        return ((p.x, p.y), *level((p.x, p.y), (q.x, q.y)))
     at = q.x + max(-0.3 * q.width, min(0.3 * q.width, 0.4 * (p.x - q.x)))
-    gap, into = abs(edge - border), (at, edge - sign * 2.0)
-    bend = (p.x, border + 0.7 * sign * gap), (at + 0.35 * (at - q.x), edge - sign * 0.3 * gap), into
-    straight = level((p.x, p.y), (p.x, border + 0.3 * sign * gap))
-    return ((p.x, p.y), *straight, *bend, *level(into, (q.x, q.y)))
+    begin, bend, into = border + 0.3 * (edge - border), border + 0.7 * (edge - border), (at, edge - sign * 2.0)
+    straight = level((p.x, p.y), (p.x, begin))
+    return ((p.x, p.y), *straight, (p.x, bend), (at + 0.35 * (at - q.x), bend), into, *level(into, (q.x, q.y)))

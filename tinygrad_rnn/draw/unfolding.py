@@ -97,15 +97,13 @@ class Place:
     """One drawn occurrence of a Tensor, in a column; a parameter has one in every column that uses it, and one in none
     for the whole of its gradient, which a sum over time makes.
 
-    `width` and `height` are those of its shape, in whichever figure it is larger; `carried` says whether it is a state
-    that goes on to another column.
+    `width` and `height` are those of its shape, in whichever figure it is larger.
     """
 
     tensor: Tensor
     column: float | None
     id: str
     kind: str
-    carried: bool = False
     role: Role = (None, None, "")
     width: float = 0.0
     height: float = 0.0
@@ -196,8 +194,7 @@ class Unfolded:
             is_in_all = self.rolled and p.kind == "parameter" and p.column in self.steps
             if p.kind != "elided" and p.tensor.requires_grad and (len(self.used[p.tensor]) > 1 or is_in_all):
                 self.shared[p.tensor].append(p)
-        whole = enumerate(self.shared.items())
-        self.totals = {x: Place(x, None, f"total{i}", terms[0].kind) for i, (x, terms) in whole}
+        self.totals = {x: Place(x, None, f"total{i}", of[0].kind) for i, (x, of) in enumerate(self.shared.items())}
         if self.rolled:
             since = {x: f"t{step - steps[-1]:+}".replace("-", "−") for x, step in names.steps.items()}
             names.steps = {x: step.removesuffix("+0") for x, step in since.items()}
@@ -207,21 +204,16 @@ class Unfolded:
     @cached_property
     def cuts(self) -> list[Link]:
         """The lines from scissors to the states whose past they cut off, as far as these are drawn."""
-        drawn = [p for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
-        cuts = [Place(p.tensor, None, f"cut{i}", "cut") for i, p in enumerate(drawn)]
-        return [Link(cut, p, p.tensor, p.tensor, kind="cut") for cut, p in zip(cuts, drawn, strict=True)]
+        cut = [(p, p.tensor) for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
+        return [Link(Place(x, None, f"cut{i}", "cut"), p, x, x, kind="cut") for i, (p, x) in enumerate(cut)]
 
     @cached_property
     def loops(self) -> list[Link]:
         """Of a rolled graph, the ways from its states to where a later step starts from them."""
-        last = {p.role: p for p in self.places if self.rolled and p.carried and p.column in self.steps}
+        last = {p.role: p for p in self.places if self.rolled and p.role in self.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
         starts.sort(key=lambda p: p.tensor.born)
         return [Link(last[p.role], p, p.tensor, p.tensor, kind="loop", room=LOOP) for p in starts]
-
-    def steps_back(self, loop: Link) -> float:
-        """The number of steps that a loop goes back."""
-        return self.steps[0] - _step(loop.target.tensor, loop.target.column)
 
     def role(self, x: Tensor) -> Role:
         """The name of a variable, told apart from others, and its layer, which are the same in every step."""
@@ -245,8 +237,8 @@ class Unfolded:
             role, is_dots = self.role(x), column in self.gap and not self.rolled
             if is_dots:
                 id = f"dots{len(self.carried & found.keys())}"
-                return found.setdefault(role, Place(hidden.get(role, x), min(self.hidden), id, "elided", True, role))
-            new = Place(x, column, f"n{len(found)}", self._kind(x), self._goes_on(x), role)
+                return found.setdefault(role, Place(hidden.get(role, x), min(self.hidden), id, "elided", role))
+            new = Place(x, column, f"n{len(found)}", self._kind(x), role)
             return found.setdefault((x, column), new)
 
         for target, made_of in uses.items():
@@ -256,7 +248,7 @@ class Unfolded:
                 x, at = use.source, self._column(use.source, target)
                 self.used[x].add(at)
                 inside = (at in self.gap) + (column in self.gap)
-                crosses = inside == 1 and self._goes_on(x)
+                crosses = inside == 1 and self._is_state(x)
                 if self.rolled:  # but what all steps go into, such as a mean, is made of the last
                     crosses &= column not in self.gap and read[self.role(x)] < len(steps)
                 if inside == 0 or crosses:
@@ -276,10 +268,6 @@ class Unfolded:
 
     def _is_state(self, x: Tensor) -> bool:
         return self.role(x) in self.carried and not (x.is_leaf and x.step is None)
-
-    def _goes_on(self, x: Tensor) -> bool:
-        """Tell whether a node is a state that goes on to another column."""
-        return self._is_state(x) and self.columns[x] is not None
 
     def _kind(self, x: Tensor) -> str:
         """The kind of a node to the reader; colours and shapes follow from it."""
@@ -309,7 +297,7 @@ class Unfolded:
         """The two variables of a use, and the steps between them, as they recur in every step."""
         made_by = [x.primitive if self._kind(x) == "operation" else None for x in (p, q)]
         at = self._column(p, q)
-        back = self.columns[q] - _step(p, at) if self._is_state(p) or at in steps else None
+        back = self.columns[q] - step_of(p, at) if self._is_state(p) or at in steps else None
         return p if is_parameter(p) else (self.role(p), made_by[0], back), self.role(q), made_by[1]
 
     def is_hidden(self, tensor: Tensor) -> bool:
@@ -378,6 +366,6 @@ def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.concatenate([array.ravel() for array in arrays])
 
 
-def _step(x: Tensor, column: float) -> float:
+def step_of(x: Tensor, column: float) -> float:
     """The time step of what stands in a column: a state that steps start from stands before them, or between two."""
     return x.step if x.is_leaf and x.step is not None else column

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -29,11 +30,10 @@ from tinygrad_rnn.draw.page import Page
 from tinygrad_rnn.draw.placement import Placement
 from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import scale
-from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined
+from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined, step_of
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.optim import clipping, norm
-from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -104,9 +104,8 @@ def between(output: Tensor, input: Tensor, **options: Unpack[Keywords]) -> Diagr
     """
     checks.instance("draw.between(output, input)", input, Tensor)
     figure = _Figure(output, input, _options("between", options), True)
-    start = next(p for p in figure.unfolded.places if any(x is input for x in figure.unfolded.parts(p)))
-    title = f"computational graph between {figure.plain.output} and {figure.plain.name(start)}"
-    return figure.diagram(title, gradient=True)
+    start = figure.plain.variable(input) or figure.plain.operation(input)
+    return figure.diagram(f"computational graph between {figure.plain.output} and {start}", gradient=True)
 
 
 def page(outputs: Mapping[str, Output], path: str | os.PathLike, **options: Unpack[Keywords]) -> Path:
@@ -134,9 +133,8 @@ def page(outputs: Mapping[str, Output], path: str | os.PathLike, **options: Unpa
 
 def _options(view: str, given: Keywords) -> Options:
     known = [field.name for field in fields(Options)]
-    for name in given:
-        if name not in known:
-            raise TypeError(f"draw.{view}({name}=...): no such option; there are {', '.join(known)}")
+    for name in [name for name in given if name not in known]:
+        raise TypeError(f"draw.{view}({name}=...): no such option; there are {', '.join(known)}")
     return Options(**given)
 
 
@@ -218,13 +216,10 @@ class _Figure:
         )  # fmt: skip
 
     def _tooltip(self, p: Place, gradient: bool) -> str:
-        unfolded = self.unfolded
         if p.kind == "cut":
             return "no gradient flows back from here"
         if p.kind == "sum":
-            hidden = len(unfolded.gap & unfolded.used[p.tensor]) if unfolded.hidden else 0
-            too = f", {counted(hidden, 'hidden one')} too" if hidden else ""
-            return f"the sum over the steps that use {self.plain.name(p)}{too}"
+            return f"the sum over all steps that use {self.plain.name(p)}"
         return self.plain.gradient(p) if gradient else self.plain.equation(p)
 
     def _note(self, p: Place, gradient: bool) -> str:
@@ -241,7 +236,7 @@ class _Figure:
     def _edge(self, link: Link, gradient: bool) -> Edge:
         p, q, kind, texts = link.source, link.target, link.kind, ["", ""]
         if kind == "loop":
-            back = self.unfolded.steps_back(link)
+            back = self.unfolded.steps[0] - step_of(q.tensor, q.column)
             texts = [f"{t} {'−' if back > 0 else '+'} {abs(back):g} ← {t}" for t in ("t", "<I>t</I>")]
         elif kind == "value":
             texts = [labels.edge(link, gradient) for labels in self.labels]
@@ -255,17 +250,16 @@ class _Figure:
         checks.instance(call, parameter, Tensor)
         if len(unfolded.outputs) > 1:
             raise ValueError(f"{call}: it is a term of the gradient of one output, not of several")
-        is_brief, reading = unfolded.level == "states", unfolded.notation.order == "reading"
+        (output,), notation, is_brief = unfolded.outputs, unfolded.notation, unfolded.level == "states"
         through = {x for p in unfolded.places for x in unfolded.parts(p)} if is_brief else None
-        (output,), notation = unfolded.outputs, unfolded.notation
         try:
             terms = [expansion(output, parameter, notation, s, step, through)[0] for s in (PLAIN, MARKUP)]
         except ValueError as error:
             said = str(error).removeprefix("expansion: ").removeprefix("contributions(loss, parameter): ")
             raise ValueError(f"{call}: {said}") from None
+        order = " (read from left to right)" if notation.order == "reading" and not is_brief else ""
         products = [term.derivatives if is_brief else term.factors for term in terms]
-        products = [f"{x} (read from left to right)" if reading and not is_brief else x for x in products]
-        self.highlighted = [f"{product}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
+        self.highlighted = [f"{product}{order}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
         found = [p for p in unfolded.places if p.tensor is parameter or parameter in unfolded.made_with[p.tensor]]
         self.lit = {p for p in found if p.column == step} or {p for p in found if p.column not in unfolded.steps}
         if not self.lit:
@@ -298,20 +292,16 @@ def gradients(unfolded: Unfolded) -> dict[Place, np.ndarray]:
 
 
 def _gradients(unfolded: Unfolded, cotangents: Sequence[np.ndarray]) -> dict[Place, np.ndarray]:
-    places = [p for p in unfolded.places if p.kind != "elided"]
-    terms = {(p.tensor, p.column): p for p in places if p.tensor in unfolded.shared}
-    whole = [*unfolded.totals.values(), *(p for p in places if p.tensor not in unfolded.shared)]
-    wanted = {x for p in whole for x in unfolded.parts(p)}
-    found: dict[Place | Tensor, Any] = {}
+    found: dict[tuple[Tensor, float | None], Any] = defaultdict(float)  # whole, and of what is shared by column
     for node, g in sweep(dict(zip(unfolded.outputs, cotangents, strict=True))):
-        if node in wanted:
-            found[node] = np.asarray(g)
+        found[node, None] = np.asarray(g)
         for i, x in enumerate(node.inputs):
-            if p := terms.get((x, unfolded.columns.get(node))):
-                found[p] = found.get(p, 0.0) + passed_back(node, i, g)
-    arrays = {p: [found[x] for x in unfolded.parts(p) if x in found] for p in whole}
-    found |= {p: joined(parts) for p, parts in arrays.items() if parts}
-    return {p: array for p, array in found.items() if isinstance(p, Place)}
+            if x in unfolded.shared:
+                found[x, unfolded.columns[node]] += passed_back(node, i, g)
+    places = [p for p in (*unfolded.totals.values(), *unfolded.places) if p.kind != "elided"]
+    keys = {p: [(x, p.column if x in unfolded.shared else None) for x in unfolded.parts(p)] for p in places}
+    arrays = {p: [found[key] for key in of if key in found] for p, of in keys.items()}
+    return {p: joined(parts) for p, parts in arrays.items() if parts}
 
 
 def short(array: np.ndarray | None) -> str:

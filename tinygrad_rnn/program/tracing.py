@@ -106,7 +106,7 @@ class Run:
         results = [x.value for x in self.outputs]
         if self.wrt:
             with temporarily(observer, self.first), np.errstate(all="ignore"):
-                found = {x: g for x, g in sweep(self.outputs[0], np.ones_like(results[0])) if x.is_leaf}
+                found = {x: g for x, g in sweep({self.outputs[0]: np.ones_like(results[0])}) if x.is_leaf}
             results[1:1] = [found.get(p, np.zeros_like(p.value)) for p in self.wrt]
         return results
 
