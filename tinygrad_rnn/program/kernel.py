@@ -263,23 +263,17 @@ class Kernels:
         return self.made[n]
 
     def _kernel(self, n: int) -> Kernel:
-        """The text, in which things that are alike are bound to one name, and those that go with the turn to others."""
+        """The text, in which things that are alike have one name, and those that go with the turn are in a table."""
         offsets, size = self._planned(n)
         if size > len(self.memory):  # with room for more, so that the functions of many lengths have one
             self.memory = np.empty(max(size, len(self.memory) * 3 // 2), np.uint8)
-        bound, names = dict[str, Any](self.functions), dict[tuple, str]()
-        lines = ["results = []"]
+        names, tables, lines = dict[tuple, str](), dict[str, list](), ["results = []"]
 
         def thing(kind: Any, numbers: Sequence[int]) -> Any:
             if type(kind) is not _View:
                 return filled(kind, iter(numbers))
             offset, *form = numbers
             return np.ndarray(form[: kind.ndim], kind.dtype, self.memory, offset, form[kind.ndim :])
-
-        def name(letter: str, x: Any) -> str:
-            name = f"{letter}{len(bound)}"
-            bound[name] = x
-            return name
 
         for segment in self.pattern:
             columns, texts = dict[tuple, str](), list[str]()
@@ -289,41 +283,39 @@ class Kernels:
                     things = tuple([row[a:b] for row in rows])
                     if type(kind) is _View:
                         things = tuple([(offsets[array] + offset, *form) for array, offset, *form in things])
-                    key = kind, things[0]
+                    letter = "a" if type(kind) is _View else "t" if kind is int else "c"
                     if things.count(things[0]) < len(things):
-                        letter = "t" if kind is int else "a"
                         found.append(columns.setdefault((kind, things), f"{letter}_{len(columns) + 1}"))
                     elif kind is int:
                         found.append(*things[0])
                     else:
-                        names[key] = names.get(key) or name("a" if type(kind) is _View else "c", thing(*key))
-                        found.append(names[key])
+                        found.append(names.setdefault((kind, things[0]), f"{letter}{len(names) + 1}"))
                 texts.append(text.format(*found))
             if segment.fewer is not None:
-                table = [[thing(kind, things[k]) for kind, things in columns] for k in range(segment.turns(n))]
-                lines.append(f"for [{', '.join(columns.values())}] in {name('r', table)}:")
+                table = f"table{len(tables) + 1}"
+                tables[table] = [[thing(kind, things[k]) for kind, things in columns] for k in range(segment.turns(n))]
+                lines.append(f"for [{', '.join(columns.values())}] in {table}:")
                 texts = [f"    {text}" for text in texts]
             lines += texts
-        text = "\n    ".join([*lines, "return results"])
-        code = f"def run({', '.join([self.arguments, *(f'{name}={name}' for name in bound)])}):\n    {text}"
-        namespace = dict(bound)
-        exec(compile(code, "<program>", "exec"), namespace)
-        run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
-        return Kernel(run, f"def run({self.arguments}):\n    {text}\n")
+        text = "\n    ".join([f"def run({self.arguments}):", *lines, "return results\n"])
+        namespace = self.functions | tables | {name: thing(*key) for key, name in names.items()}
+        exec(compile(text, "<program>", "exec"), namespace)
+        return Kernel(namespace.pop("run"), text)  # whose globals are the namespace: they are in no circle
 
     def _planned(self, n: int) -> tuple[dict[int, int], int]:
         """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
         made, last, line = list[tuple[int, int, bool]](), dict[int, int](), 0
         for segment in self.pattern:
-            stop = line + len(segment.items) * segment.turns(n)
-            for i, item in enumerate(segment.items, line):
-                rows = [*zip(range(2 * i, 2 * stop, 2 * len(segment.items)), self.rows(segment, item, n), strict=True)]
-                if isinstance(item.what, _Made):
-                    made += [(time, math.prod(row) * item.what.itemsize, item.what.is_over) for time, row in rows]
-                else:
-                    for a in [a for kind, a, _ in item.what[1:] if type(kind) is _View]:
-                        last.update([(row[a], time + 1) for time, row in rows if time >= last.get(row[a], 0)])
-            line = stop
+            for i, (what, _) in enumerate(segment.items):
+                for k, row in enumerate(self.rows(segment, segment.items[i], n)):
+                    time = 2 * (line + i + k * len(segment.items))
+                    if isinstance(what, _Made):
+                        made.append((time, math.prod(row) * what.itemsize, what.is_over))
+                        continue
+                    for kind, a, _ in what[1:]:
+                        if type(kind) is _View:
+                            last[row[a]] = max(last.get(row[a], 0), time + 1)
+            line += len(segment.items) * segment.turns(n)
         made.sort()
         events = [(time + 3 * is_over, True, array) for array, (time, _, is_over) in enumerate(made)]
         events += [(time, False, array) for array, time in last.items()]
