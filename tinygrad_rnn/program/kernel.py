@@ -14,6 +14,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,13 +47,6 @@ class _View(NamedTuple):
 
     ndim: int
     dtype: str
-
-
-class _Part(NamedTuple):
-    """A part of a line that is no text: of some kind, and made of whole numbers, which may go with the step."""
-
-    kind: Any
-    numbers: Sequence[int]
 
 
 class _Lines:
@@ -125,7 +119,7 @@ class _Lines:
                 array, offset = self.where[base]
                 if view is not whole:
                     offset += view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-                return [_Part(_View(view.ndim, view.dtype.str), (array, offset, *view.shape, *view.strides))]
+                return [(_View(view.ndim, view.dtype.str), (array, offset, *view.shape, *view.strides))]
         elif base.value is not None:
             return _bound(look.on(lambda x: x.value))
         parts = Printer(lambda x: self.view(Expression(node=x)), {}).parts(look)
@@ -238,7 +232,7 @@ def buffered(graphs: Sequence[Graph], kept: Container[int] = ()) -> "Kernels":
 def _bound(thing: Any) -> list[Any]:
     """A constant array, or a static argument."""
     numbers: list[int] = []
-    return [_Part(split(thing, numbers), numbers)]
+    return [(split(thing, numbers), numbers)]
 
 
 class Kernels:
@@ -247,7 +241,6 @@ class Kernels:
     def __init__(self, lines: Sequence[_Lines]):
         first = lines[0]
         self.pattern = [Segment(first.items)] if len(lines) == 1 else rolled([x.items for x in lines])
-        self.rows = Segment.rows if len(lines) > 1 else lambda _, item, n: [item.numbers]
         self.arguments, self.functions = first.arguments, first.functions
         if any((x.arguments, x.functions) != (self.arguments, self.functions) for x in lines):
             raise ValueError("functions that are not alike")
@@ -278,7 +271,7 @@ class Kernels:
         for segment in self.pattern:
             columns, texts = dict[tuple, str](), list[str]()
             for item in (x for x in segment.items if not isinstance(x.what, _Made)):
-                (text, *slots), rows, found = item.what, self.rows(segment, item, n), []
+                (text, *slots), rows, found = item.what, segment.rows(item, n), []
                 for kind, a, b in slots:
                     things = tuple([row[a:b] for row in rows])
                     if type(kind) is _View:
@@ -304,24 +297,18 @@ class Kernels:
 
     def _planned(self, n: int) -> tuple[dict[int, int], int]:
         """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
-        made, last, line = list[tuple[int, int, bool]](), dict[int, int](), 0
-        for segment in self.pattern:
-            for i, (what, _) in enumerate(segment.items):
-                for k, row in enumerate(self.rows(segment, segment.items[i], n)):
-                    time = 2 * (line + i + k * len(segment.items))
-                    if isinstance(what, _Made):
-                        made.append((time, math.prod(row) * what.itemsize, what.is_over))
-                        continue
-                    for kind, a, _ in what[1:]:
-                        if type(kind) is _View:
-                            last[row[a]] = max(last.get(row[a], 0), time + 1)
-            line += len(segment.items) * segment.turns(n)
-        made.sort()
-        events = [(time + 3 * is_over, True, array) for array, (time, _, is_over) in enumerate(made)]
-        events += [(time, False, array) for array, time in last.items()]
+        made, last, time = list[tuple[int, int]](), dict[int, int](), 0
+        for what, numbers in chain.from_iterable(segment.all(n) for segment in self.pattern):
+            if isinstance(what, _Made):
+                made.append((time + 3 * what.is_over, math.prod(numbers) * what.itemsize))
+            else:
+                last.update([(numbers[a], time + 1) for kind, a, _ in what[1:] if type(kind) is _View])
+            time += 2
+        events = [(time, False, array) for array, time in last.items()]
+        events += [(time, True, array) for array, (time, _) in enumerate(made)]
         offsets, free, top = dict[int, int](), defaultdict[int, list[int]](list), 0
         for _, is_made, array in sorted(events):
-            _, size, _ = made[array]
+            _, size = made[array]
             if not is_made:
                 free[size].append(offsets[array])
             elif free[size]:
@@ -357,9 +344,8 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[Any, ...]:
                 places[x] = row, at
     first = [min(row) for row in rows]
     some = [next(iter(row.values())) for row in rows]
-    where = [
-        {x: (row, (at - first[row]) * _bytes(some[row])) for x, (row, at) in of.items()} for of in (places, stacks)
-    ]
+    size = [x.size * x.dtype.itemsize for x in some]
+    where = [{x: (row, (at - first[row]) * size[row]) for x, (row, at) in of.items()} for of in (places, stacks)]
     return list(zip(some, map(len, rows), strict=True)), *where
 
 
@@ -405,7 +391,3 @@ def _sums_rows(node: Node) -> bool:
         return False
     ndim = node.inputs[0].ndim
     return ndim > 1 and node.dtype.kind == "f" and axes_of(node.static[0], ndim) == tuple(range(ndim - 1))
-
-
-def _bytes(x: Node) -> int:
-    return x.size * x.dtype.itemsize

@@ -85,7 +85,9 @@ class Lengths:
         with contextlib.suppress(Exception), np.errstate(all="ignore"):  # the whole trace is what raises, if it does
             n = len(run.given[self.cut[0]].value)
             items, constants = self._sequence(run)
-            if n >= LENGTHS[0] and items == [item for segment in self.forward for item in segment.all(n)]:
+            is_alike = items == [item for segment in self.forward for item in segment.all(n)]
+            del items  # before the kernel needs memory
+            if n >= LENGTHS[0] and is_alike:
                 parameters = [*run.live, *constants]
                 found = self.kernels.kernel(n).run(*[x.value for x in [*run.given, *parameters]])
                 if all(map(_is_close, found, run.results())):

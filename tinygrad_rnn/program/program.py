@@ -124,7 +124,7 @@ class Program(Generic[Result]):
         self, function: Callable, examples: tuple, wrt: Sequence[Tensor], *, optimize: bool, retrace: bool, copy: bool,
         keep: int,
     ):  # fmt: skip
-        self._function, self._wrt = function, wrt
+        self._function, self._examples, self._wrt = function, examples, wrt
         self._optimize, self._retrace, self._keep = optimize, retrace, keep
         # What a state becomes may be the next call's input.
         self._kept = range((1 if copy else 1 + len(wrt)) if wrt else 0)
@@ -191,8 +191,7 @@ class Program(Generic[Result]):
     @property
     def kernel(self) -> str:
         """The function that runs: one call of NumPy a line, each with the array for its result; time may be a loop."""
-        with self._lock:
-            return self._first.kernels.kernel(self._first.n).text
+        return self._first.kernels.kernel(self._first.n).text
 
     def code(self, rolled: bool = False, level: str = "named") -> str:
         """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
@@ -223,8 +222,6 @@ class Program(Generic[Result]):
                 f"{differs or 'parameters of another dtype'}; retrace=False forbids another trace"
             ) from differs
         run = Run(self._function, inputs, self._of)
-        if not self._traced:
-            self._examples = rebuilt(run.structure, run.given)
         made = partial(_Traced, key, [x.dtype for x in run.given], run.returned, run.checked())
         known = dict.fromkeys(x.lengths for x in reversed(self._traced) if x.lengths is not None)
         new = lengths_of(run, self._of, self._kept, LENGTHS[-1] if self._traced else _SHORT) if self._optimize else ()
@@ -262,7 +259,7 @@ class Program(Generic[Result]):
     @cached_property
     def _trace(self) -> Trace:
         """The whole trace of the examples."""
-        with self._lock, temporarily(recording, True):
+        with temporarily(recording, True):
             return trace(self._function, self._examples, self._of)
 
     def _passes(self, of: Trace) -> Iterator[Pass]:

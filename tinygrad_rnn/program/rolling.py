@@ -73,14 +73,16 @@ class Segment(NamedTuple):
         return 1 if self.fewer is None else n - self.fewer
 
     def rows(self, item: Item, n: int) -> list[tuple[int, ...]]:
-        """The numbers of an item in each turn."""
+        """The numbers of an item in each turn; those of one sequence alone are as they are."""
+        if isinstance(item.numbers, tuple):
+            return [item.numbers]
         a, b, c = item.numbers.T
         return [*map(tuple, (a + c * n + b * np.arange(self.turns(n))[:, None]).tolist())]
 
-    def all(self, n: int) -> list[Item]:
+    def all(self, n: int) -> Iterator[Item]:
         """The items of all turns."""
         turns = zip(*[self.rows(item, n) for item in self.items], strict=True)
-        return [Item(item.what, row) for rows in turns for item, row in zip(self.items, rows, strict=True)]
+        return (Item(item.what, row) for rows in turns for item, row in zip(self.items, rows, strict=True))
 
 
 def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
@@ -126,6 +128,6 @@ def _first(sequences: Sequence[Sequence[Item]], period: int, fewer: int | None) 
         abc = [(x - (z - x) * LENGTHS[0], y - x, z - x) for x, y, z in zip(xs, ys, zs, strict=False)]
         items.append(Item(what, np.array(abc, int).reshape(-1, 3)))
     segment = Segment(items, fewer)
-    expected = map(segment.all, LENGTHS)
+    expected = ([*segment.all(n)] for n in LENGTHS)
     same = all(sequence[: len(some)] == some for sequence, some in zip(sequences, expected, strict=True))
     return segment if same else None
