@@ -6,13 +6,13 @@
   places in it from the start; parts, transposes and other views are made once too. What is left is calls, each with the
   array for its result; of graphs of one function for a few lengths, with loops over the time steps.
 
-Both give `Kernels`, which make the function of as many steps as are wanted.
+Of these lines `Kernels` make the function of as many steps as are wanted.
 """
 
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
@@ -58,15 +58,19 @@ class _Lines:
         looks: the values that are views. where: the array, by its number, that holds a value, and the offset in it.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, looks: Mapping[Node, Expression] = {}, placed: Any = ((), {}, {})):
         self.items: list[Item] = []
         self.functions: dict[str, Callable] = {}
         self.operands = {x: [f"x{i}"] for i, x in enumerate(graph.inputs, 1)}
         self.operands |= {x: [f"p{i}"] for i, x in enumerate(graph.parameters, 1)}
         self.arguments = ", ".join([name for (name,) in self.operands.values()])
         self.views: dict[tuple, tuple[str, int]] = {}
-        self.looks: dict[Node, Expression] = {}
-        self.where: dict[Node, tuple[int, int]] = {}
+        self.looks, (rows, places, self.stacks) = looks, placed
+        self.where: dict[Node, tuple[int, int]] = places | self.stacks
+        self.items += [Item(_Made(x.dtype.itemsize, False), (count, *x.shape)) for x, count in rows]
+        self.arrays = len(rows)
+        for x in (x for x in places if x.value is not None):
+            self.line(*self.call(np.copyto, self.view(Expression(node=x)), _bound(x.value)))
 
     def line(self, *parts: Any) -> None:
         """Add a line."""
@@ -90,16 +94,6 @@ class _Lines:
         return [f"{name}(", *between[1:], ")"]
 
     # Where values are
-
-    def place(self, graph: Graph) -> None:
-        """Find the values that are views of others, and make the arrays of those that stand in stacks."""
-        self.looks = _looks(graph)
-        rows, places, self.stacks = _placed(graph, self.looks)
-        self.where |= places | self.stacks
-        self.items += [Item(_Made(x.dtype.itemsize, False), (count, *x.shape)) for x, count in rows]
-        self.arrays = len(rows)
-        for x in (x for x in places if x.value is not None):
-            self.line(*self.call(np.copyto, self.view(Expression(node=x)), _bound(x.value)))
 
     def operand(self, x: Node) -> list[Any]:
         """A leaf, or a value that has been computed."""
@@ -144,9 +138,8 @@ class _Lines:
             self.where[node] = self.arrays, 0
             self.arrays += 1
         if node.is_stack:
-            placed = self.where if node in self.stacks else {}
             for i, x in enumerate(node.inputs):
-                if x not in placed or x.is_stack:
+                if node not in self.stacks or x not in self.where or x.is_stack:
                     self.line(*self.call(np.copyto, self.view(Expression(node=node)[(i, ...)]), self.operand(x)))
         else:
             self.line(*self._calls(node, self.operand(node)))
@@ -194,7 +187,7 @@ class _Lines:
         return self.call(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b), out)
 
 
-def flat(graph: Graph) -> "Kernels":
+def flat(graph: Graph) -> list[_Lines]:
     """One line for each node, in the order of the graph; results are copies."""
     lines = _Lines(graph)
     for node in graph.nodes:
@@ -204,29 +197,26 @@ def flat(graph: Graph) -> "Kernels":
         lines.line(*lines.operands[node], " = ", *call)
     for x in graph.outputs:
         lines.line("results.append(", *lines.call(np.array, lines.operand(x)), ")")
-    return Kernels([lines])
+    return [lines]
 
 
-def buffered(graphs: Sequence[Graph], kept: Container[int] = ()) -> "Kernels":
+def buffered(graphs: Sequence[Graph], kept: Container[int] = ()) -> list[_Lines]:
     """A line for each node that is no view, into arrays that are reused.
 
     Args:
         graphs: one; or those of a function for `LENGTHS`, which give a function with loops for every length.
         kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
-
-    Raises:
-        ValueError: several graphs are not alike.
     """
     found = []
     for graph in graphs:
-        found.append(lines := _Lines(graph))
-        lines.place(graph)
+        looks = _looks(graph)
+        found.append(lines := _Lines(graph, looks, _placed(graph, looks)))
         for node in graph.nodes:
             lines.add(node)
         for i, x in enumerate(graph.outputs):
             is_own = i in kept and _looked_at(lines.looks.get(x, Expression(node=x))).primitive is not None
             lines.line("results.append(", *lines.operand(x), ")" if is_own else ".copy())")
-    return Kernels(found)
+    return found
 
 
 def _bound(thing: Any) -> list[Any]:
@@ -236,14 +226,15 @@ def _bound(thing: Any) -> list[Any]:
 
 
 class Kernels:
-    """The function of a graph; or, of a pattern of lines, that of n steps: all of them work in one memory."""
+    """The function of a graph; or, of those of a function for `LENGTHS`, that of n steps: they work in one memory.
+
+    Raises:
+        ValueError: several graphs are not alike.
+    """
 
     def __init__(self, lines: Sequence[_Lines]):
-        first = lines[0]
-        self.pattern = [Segment(first.items)] if len(lines) == 1 else rolled([x.items for x in lines])
-        self.arguments, self.functions = first.arguments, first.functions
-        if any((x.arguments, x.functions) != (self.arguments, self.functions) for x in lines):
-            raise ValueError("functions that are not alike")
+        self.pattern = [Segment(lines[0].items)] if len(lines) == 1 else rolled([x.items for x in lines])
+        self.arguments, self.functions = lines[0].arguments, lines[0].functions
         self.memory = np.empty(0, np.uint8)
         self.made: dict[int, Kernel] = {}
 

@@ -33,10 +33,9 @@ def split(value: Any, numbers: list[int]) -> Any:
     if type(value) is int:
         numbers.append(value)
         return int
-    if isinstance(value, (tuple, list)):
-        return type(value), *[split(x, numbers) for x in value]
-    if isinstance(value, slice):
-        return slice, *[split(x, numbers) for x in (value.start, value.stop, value.step)]
+    if isinstance(value, (tuple, list, slice)):
+        parts = (value.start, value.stop, value.step) if isinstance(value, slice) else value
+        return type(value), *[split(x, numbers) for x in parts]
     if isinstance(value, np.ndarray) and value.size and value.tobytes() == value.flat[0].tobytes() * value.size:
         return np.full, split(value.shape, numbers), split(value.flat[0], numbers)
     return Fixed(structure_key(np.asarray(value) if isinstance(value, np.generic) else value), value)
