@@ -271,7 +271,7 @@ class Kernels:
                     if things.count(things[0]) < len(things):
                         found.append(columns.setdefault((kind, things), f"{letter}_{len(columns) + 1}"))
                     elif kind is int:
-                        found.append(*things[0])
+                        found.append(str(things[0][0]))
                     else:
                         found.append(names.setdefault((kind, things[0]), f"{letter}{len(names) + 1}"))
                 texts.append(text.format(*found))

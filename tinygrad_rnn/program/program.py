@@ -234,11 +234,8 @@ class Program(Generic[Result]):
         self._traced = [x for x in kinds if x.kernels in programs[: self._keep]]
         if len(programs) > self._keep and not self._has_forgotten:
             self._has_forgotten = True
-            warnings.warn(
-                f"program of {name}: the {self._keep} traces that were used last are kept, and one is forgotten; "
-                "compile(..., keep=...) keeps more",
-                stacklevel=3,
-            )
+            told = f"the {self._keep} traces that were used last are kept; compile(..., keep=...) keeps more"
+            warnings.warn(f"program of {name}: {told}", stacklevel=3)
         return traced
 
     def _whole(self, run: Run) -> Kernels:

@@ -7,7 +7,7 @@ numbers grow by as much from turn to turn, and from length to length, that is th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,24 +91,22 @@ def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
         ValueError: there is none.
     """
     known: dict[Any, int] = {}
-    kinds = [[known.setdefault(item.what, len(known)) for item in sequence] for sequence in sequences]
-    rest = [[*sequence] for sequence in sequences]
+    kinds: list[list[Any]] = [[known.setdefault(item.what, len(known)) for item in items] for items in sequences]
+    rest: list[list[Any]] = [[*items] for items in sequences]
     segments: list[Segment] = []
-    while all(rest):
-        found = (_first(rest, *loop) for loop in chain(_loops(kinds), [(1, None)]))
+    while any(rest):
+        found = (_first(rest, *loop) for loop in _loops(kinds))
         segment = next((x for x in found if x is not None), None)
         if segment is None:
-            break
+            raise ValueError("the sequences are not alike")
         segments.append(segment)
         for some, n in zip([*kinds, *rest], LENGTHS * 2, strict=True):
             del some[: len(segment.items) * segment.turns(n)]
-    if any(rest):
-        raise ValueError("the sequences are not alike")
     return segments
 
 
-def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
-    """The loops that sequences may start with: the items in a turn, and how many turns fewer than n there are."""
+def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int | None]]:
+    """The loops that sequences may start with: the items in a turn, how many turns fewer than n there are; or none."""
     for period in range(1, len(kinds[0]) // 2 + 1):
         turn = kinds[0][:period]
         if turn == kinds[0][period : 2 * period]:
@@ -116,6 +114,7 @@ def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
             if repeats == [repeats[0] + n - LENGTHS[0] for n in LENGTHS]:
                 for fewer in range(LENGTHS[0] - repeats[0], LENGTHS[0] - 1):  # what comes after may look like a turn
                     yield period, fewer
+    yield 1, None
 
 
 def _first(sequences: Sequence[Sequence[Item]], period: int, fewer: int | None) -> Segment | None:
@@ -129,4 +128,4 @@ def _first(sequences: Sequence[Sequence[Item]], period: int, fewer: int | None) 
     segment = Segment(items, fewer)
     expected = ([*segment.all(n)] for n in LENGTHS)
     same = all(sequence[: len(some)] == some for sequence, some in zip(sequences, expected, strict=True))
-    return segment if same else None
+    return segment if same and items else None

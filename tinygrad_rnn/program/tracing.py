@@ -91,19 +91,20 @@ class Run:
 
     def run(self, given: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
         """The loss, if there is one, and the arrays of what else the function returns; and the structure of these."""
-        result = self.function(*rebuilt(self.structure, given))
-        if not self.wrt:
-            arrays, returned = flattened(result)
-            if not any(isinstance(x, Tensor) for x in arrays):
-                raise TypeError(f"compile({self.name}): it returns no Tensor, but {result!r}")
-            return [*map(as_tensor, arrays)], returned
-        loss, *others = result if isinstance(result, tuple) and result else (result,)
-        if instance(f"compile({self.name}): its loss", loss, Tensor, "a scalar Tensor").size != 1:
-            raise ValueError(f"compile({self.name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()")
-        if not loss.requires_grad:
-            raise ValueError(f"compile({self.name}): its loss depends on nothing that requires a gradient")
-        arrays, returned = flattened(tuple(others))
-        return [loss, *map(as_tensor, arrays)], returned
+        result, losses = self.function(*rebuilt(self.structure, given)), []
+        if self.wrt:
+            loss, *others = result if isinstance(result, tuple) and result else (result,)
+            if instance(f"compile({self.name}): its loss", loss, Tensor, "a scalar Tensor").size != 1:
+                raise ValueError(
+                    f"compile({self.name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()"
+                )
+            if not loss.requires_grad:
+                raise ValueError(f"compile({self.name}): its loss depends on nothing that requires a gradient")
+            losses, result = [loss], tuple(others)
+        arrays, returned = flattened(result)
+        if not any(isinstance(x, Tensor) for x in [*losses, *arrays]):
+            raise TypeError(f"compile({self.name}): it returns no Tensor, but {result!r}")
+        return [*losses, *map(as_tensor, arrays)], returned
 
     def checked(self) -> Surroundings:
         """What the function has found around it, once it has done the same a second time.
