@@ -6,14 +6,15 @@
   places in it from the start; parts, transposes and other views are made once too. What is left is calls, each with the
   array for its result; of graphs of one function for a few lengths, with loops over the time steps.
 
-Both give `Kernels`, which make the function of as many steps as are wanted.
+Of these lines `Kernels` make the function of as many steps as are wanted.
 """
 
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,13 +49,6 @@ class _View(NamedTuple):
     dtype: str
 
 
-class _Part(NamedTuple):
-    """A part of a line that is no text: of some kind, and made of whole numbers, which may go with the step."""
-
-    kind: Any
-    numbers: Sequence[int]
-
-
 class _Lines:
     """The lines of a function in the making, and where values are.
 
@@ -64,15 +58,19 @@ class _Lines:
         looks: the values that are views. where: the array, by its number, that holds a value, and the offset in it.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, looks: Mapping[Node, Expression] = {}, placed: Any = ((), {}, {})):
         self.items: list[Item] = []
         self.functions: dict[str, Callable] = {}
         self.operands = {x: [f"x{i}"] for i, x in enumerate(graph.inputs, 1)}
         self.operands |= {x: [f"p{i}"] for i, x in enumerate(graph.parameters, 1)}
         self.arguments = ", ".join([name for (name,) in self.operands.values()])
         self.views: dict[tuple, tuple[str, int]] = {}
-        self.looks: dict[Node, Expression] = {}
-        self.where: dict[Node, tuple[int, int]] = {}
+        self.looks, (rows, places, self.stacks) = looks, placed
+        self.where: dict[Node, tuple[int, int]] = places | self.stacks
+        self.items += [Item(_Made(x.dtype.itemsize, False), (count, *x.shape)) for x, count in rows]
+        self.arrays = len(rows)
+        for x in (x for x in places if x.value is not None):
+            self.line(*self.call(np.copyto, self.view(Expression(node=x)), _bound(x.value)))
 
     def line(self, *parts: Any) -> None:
         """Add a line."""
@@ -97,16 +95,6 @@ class _Lines:
 
     # Where values are
 
-    def place(self, graph: Graph) -> None:
-        """Find the values that are views of others, and make the arrays of those that stand in stacks."""
-        self.looks = _looks(graph)
-        rows, places, self.stacks = _placed(graph, self.looks)
-        self.where |= places | self.stacks
-        self.items += [Item(_Made(x.dtype.itemsize, False), (count, *x.shape)) for x, count in rows]
-        self.arrays = len(rows)
-        for x in (x for x in places if x.value is not None):
-            self.line(*self.call(np.copyto, self.view(Expression(node=x)), _bound(x.value)))
-
     def operand(self, x: Node) -> list[Any]:
         """A leaf, or a value that has been computed."""
         if x not in self.operands:
@@ -125,7 +113,7 @@ class _Lines:
                 array, offset = self.where[base]
                 if view is not whole:
                     offset += view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-                return [_Part(_View(view.ndim, view.dtype.str), (array, offset, *view.shape, *view.strides))]
+                return [(_View(view.ndim, view.dtype.str), (array, offset, *view.shape, *view.strides))]
         elif base.value is not None:
             return _bound(look.on(lambda x: x.value))
         parts = Printer(lambda x: self.view(Expression(node=x)), {}).parts(look)
@@ -150,9 +138,8 @@ class _Lines:
             self.where[node] = self.arrays, 0
             self.arrays += 1
         if node.is_stack:
-            placed = self.where if node in self.stacks else {}
             for i, x in enumerate(node.inputs):
-                if x not in placed or x.is_stack:
+                if node not in self.stacks or x not in self.where or x.is_stack:
                     self.line(*self.call(np.copyto, self.view(Expression(node=node)[(i, ...)]), self.operand(x)))
         else:
             self.line(*self._calls(node, self.operand(node)))
@@ -200,7 +187,7 @@ class _Lines:
         return self.call(np.dot if a.ndim < 3 and b.ndim < 3 else np.matmul, self.view(a), self.view(b), out)
 
 
-def flat(graph: Graph) -> "Kernels":
+def flat(graph: Graph) -> list[_Lines]:
     """One line for each node, in the order of the graph; results are copies."""
     lines = _Lines(graph)
     for node in graph.nodes:
@@ -210,47 +197,44 @@ def flat(graph: Graph) -> "Kernels":
         lines.line(*lines.operands[node], " = ", *call)
     for x in graph.outputs:
         lines.line("results.append(", *lines.call(np.array, lines.operand(x)), ")")
-    return Kernels([lines])
+    return [lines]
 
 
-def buffered(graphs: Sequence[Graph], kept: Container[int] = ()) -> "Kernels":
+def buffered(graphs: Sequence[Graph], kept: Container[int] = ()) -> list[_Lines]:
     """A line for each node that is no view, into arrays that are reused.
 
     Args:
         graphs: one; or those of a function for `LENGTHS`, which give a function with loops for every length.
         kept: the numbers of outputs that may be arrays which the next call writes to again; the others are new.
-
-    Raises:
-        ValueError: several graphs are not alike.
     """
     found = []
     for graph in graphs:
-        found.append(lines := _Lines(graph))
-        lines.place(graph)
+        looks = _looks(graph)
+        found.append(lines := _Lines(graph, looks, _placed(graph, looks)))
         for node in graph.nodes:
             lines.add(node)
         for i, x in enumerate(graph.outputs):
             is_own = i in kept and _looked_at(lines.looks.get(x, Expression(node=x))).primitive is not None
             lines.line("results.append(", *lines.operand(x), ")" if is_own else ".copy())")
-    return Kernels(found)
+    return found
 
 
 def _bound(thing: Any) -> list[Any]:
     """A constant array, or a static argument."""
     numbers: list[int] = []
-    return [_Part(split(thing, numbers), numbers)]
+    return [(split(thing, numbers), numbers)]
 
 
 class Kernels:
-    """The function of a graph; or, of a pattern of lines, that of n steps: all of them work in one memory."""
+    """The function of a graph; or, of those of a function for `LENGTHS`, that of n steps: they work in one memory.
+
+    Raises:
+        ValueError: several graphs are not alike.
+    """
 
     def __init__(self, lines: Sequence[_Lines]):
-        first = lines[0]
-        self.pattern = [Segment(first.items)] if len(lines) == 1 else rolled([x.items for x in lines])
-        self.rows = Segment.rows if len(lines) > 1 else lambda _, item, n: [item.numbers]
-        self.arguments, self.functions = first.arguments, first.functions
-        if any((x.arguments, x.functions) != (self.arguments, self.functions) for x in lines):
-            raise ValueError("functions that are not alike")
+        self.pattern = [Segment(lines[0].items)] if len(lines) == 1 else rolled([x.items for x in lines])
+        self.arguments, self.functions = lines[0].arguments, lines[0].functions
         self.memory = np.empty(0, np.uint8)
         self.made: dict[int, Kernel] = {}
 
@@ -263,12 +247,11 @@ class Kernels:
         return self.made[n]
 
     def _kernel(self, n: int) -> Kernel:
-        """The text, in which things that are alike are bound to one name, and those that go with the turn to others."""
+        """The text, in which things that are alike have one name, and those that go with the turn are in a table."""
         offsets, size = self._planned(n)
         if size > len(self.memory):  # with room for more, so that the functions of many lengths have one
             self.memory = np.empty(max(size, len(self.memory) * 3 // 2), np.uint8)
-        bound, names = dict[str, Any](self.functions), dict[tuple, str]()
-        lines = ["results = []"]
+        names, tables, lines = dict[tuple, str](), dict[str, list](), ["results = []"]
 
         def thing(kind: Any, numbers: Sequence[int]) -> Any:
             if type(kind) is not _View:
@@ -276,60 +259,47 @@ class Kernels:
             offset, *form = numbers
             return np.ndarray(form[: kind.ndim], kind.dtype, self.memory, offset, form[kind.ndim :])
 
-        def name(letter: str, x: Any) -> str:
-            name = f"{letter}{len(bound)}"
-            bound[name] = x
-            return name
-
         for segment in self.pattern:
             columns, texts = dict[tuple, str](), list[str]()
             for item in (x for x in segment.items if not isinstance(x.what, _Made)):
-                (text, *slots), rows, found = item.what, self.rows(segment, item, n), []
+                (text, *slots), rows, found = item.what, segment.rows(item, n), []
                 for kind, a, b in slots:
                     things = tuple([row[a:b] for row in rows])
                     if type(kind) is _View:
                         things = tuple([(offsets[array] + offset, *form) for array, offset, *form in things])
-                    key = kind, things[0]
+                    letter = "a" if type(kind) is _View else "t" if kind is int else "c"
                     if things.count(things[0]) < len(things):
-                        letter = "t" if kind is int else "a"
                         found.append(columns.setdefault((kind, things), f"{letter}_{len(columns) + 1}"))
                     elif kind is int:
-                        found.append(*things[0])
+                        found.append(str(things[0][0]))
                     else:
-                        names[key] = names.get(key) or name("a" if type(kind) is _View else "c", thing(*key))
-                        found.append(names[key])
+                        found.append(names.setdefault((kind, things[0]), f"{letter}{len(names) + 1}"))
                 texts.append(text.format(*found))
             if segment.fewer is not None:
-                table = [[thing(kind, things[k]) for kind, things in columns] for k in range(segment.turns(n))]
-                lines.append(f"for [{', '.join(columns.values())}] in {name('r', table)}:")
+                table = f"table{len(tables) + 1}"
+                tables[table] = [[thing(kind, things[k]) for kind, things in columns] for k in range(segment.turns(n))]
+                lines.append(f"for [{', '.join(columns.values())}] in {table}:")
                 texts = [f"    {text}" for text in texts]
             lines += texts
-        text = "\n    ".join([*lines, "return results"])
-        code = f"def run({', '.join([self.arguments, *(f'{name}={name}' for name in bound)])}):\n    {text}"
-        namespace = dict(bound)
-        exec(compile(code, "<program>", "exec"), namespace)
-        run = namespace.pop("run")  # whose globals are the namespace: they are in no circle
-        return Kernel(run, f"def run({self.arguments}):\n    {text}\n")
+        text = "\n    ".join([f"def run({self.arguments}):", *lines, "return results\n"])
+        namespace = self.functions | tables | {name: thing(*key) for key, name in names.items()}
+        exec(compile(text, "<program>", "exec"), namespace)
+        return Kernel(namespace.pop("run"), text)  # whose globals are the namespace: they are in no circle
 
     def _planned(self, n: int) -> tuple[dict[int, int], int]:
         """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
-        made, last, line = list[tuple[int, int, bool]](), dict[int, int](), 0
-        for segment in self.pattern:
-            stop = line + len(segment.items) * segment.turns(n)
-            for i, item in enumerate(segment.items, line):
-                rows = [*zip(range(2 * i, 2 * stop, 2 * len(segment.items)), self.rows(segment, item, n), strict=True)]
-                if isinstance(item.what, _Made):
-                    made += [(time, math.prod(row) * item.what.itemsize, item.what.is_over) for time, row in rows]
-                else:
-                    for a in [a for kind, a, _ in item.what[1:] if type(kind) is _View]:
-                        last.update([(row[a], time + 1) for time, row in rows if time >= last.get(row[a], 0)])
-            line = stop
-        made.sort()
-        events = [(time + 3 * is_over, True, array) for array, (time, _, is_over) in enumerate(made)]
-        events += [(time, False, array) for array, time in last.items()]
+        made, last, time = list[tuple[int, int]](), dict[int, int](), 0
+        for what, numbers in chain.from_iterable(segment.all(n) for segment in self.pattern):
+            if isinstance(what, _Made):
+                made.append((time + 3 * what.is_over, math.prod(numbers) * what.itemsize))
+            else:
+                last.update([(numbers[a], time + 1) for kind, a, _ in what[1:] if type(kind) is _View])
+            time += 2
+        events = [(time, False, array) for array, time in last.items()]
+        events += [(time, True, array) for array, (time, _) in enumerate(made)]
         offsets, free, top = dict[int, int](), defaultdict[int, list[int]](list), 0
         for _, is_made, array in sorted(events):
-            _, size, _ = made[array]
+            _, size = made[array]
             if not is_made:
                 free[size].append(offsets[array])
             elif free[size]:
@@ -365,9 +335,8 @@ def _placed(graph: Graph, excluded: Container[Node]) -> tuple[Any, ...]:
                 places[x] = row, at
     first = [min(row) for row in rows]
     some = [next(iter(row.values())) for row in rows]
-    where = [
-        {x: (row, (at - first[row]) * _bytes(some[row])) for x, (row, at) in of.items()} for of in (places, stacks)
-    ]
+    size = [x.size * x.dtype.itemsize for x in some]
+    where = [{x: (row, (at - first[row]) * size[row]) for x, (row, at) in of.items()} for of in (places, stacks)]
     return list(zip(some, map(len, rows), strict=True)), *where
 
 
@@ -413,7 +382,3 @@ def _sums_rows(node: Node) -> bool:
         return False
     ndim = node.inputs[0].ndim
     return ndim > 1 and node.dtype.kind == "f" and axes_of(node.static[0], ndim) == tuple(range(ndim - 1))
-
-
-def _bytes(x: Node) -> int:
-    return x.size * x.dtype.itemsize

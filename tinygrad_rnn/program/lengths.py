@@ -17,14 +17,14 @@ import numpy as np
 
 from tinygrad_rnn.observer import hooks_of
 from tinygrad_rnn.program.containers import rebuilt
-from tinygrad_rnn.program.kernel import buffered
+from tinygrad_rnn.program.kernel import Kernels, buffered
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.rolling import LENGTHS, Fixed, Item, rolled, split
 from tinygrad_rnn.program.tracing import Run
 from tinygrad_rnn.tensor import Tensor
 
 
-class Lengths:
+class Lengths(Kernels):
     """A program for every length.
 
     Args:
@@ -34,7 +34,7 @@ class Lengths:
     Attributes:
         fixed: constants that are the same for every length, as `split` has them; others, such as 1/T, are parameters of
             the program.
-        forward: the pattern of what the function records. kernels: the program.
+        forward: the pattern of what the function records.
 
     Raises:
         ValueError: the function is not alike for all lengths.
@@ -47,7 +47,7 @@ class Lengths:
         sequences, constants = zip(*map(self._sequence, runs), strict=True)
         self.forward = rolled(sequences)
         graphs = [short.graph(further)[0] for short, further in zip(runs, constants, strict=True)]
-        self.kernels = buffered([reduce(lambda x, step: step(x), PASSES, graph) for graph in graphs], kept)
+        super().__init__(buffered([reduce(lambda x, step: step(x), PASSES, graph) for graph in graphs], kept))
 
     def _short(self, run: Run, n: int, of: Sequence[Any]) -> Run:
         """A run on inputs that are cut."""
@@ -85,9 +85,11 @@ class Lengths:
         with contextlib.suppress(Exception), np.errstate(all="ignore"):  # the whole trace is what raises, if it does
             n = len(run.given[self.cut[0]].value)
             items, constants = self._sequence(run)
-            if n >= LENGTHS[0] and items == [item for segment in self.forward for item in segment.all(n)]:
+            is_alike = items == [item for segment in self.forward for item in segment.all(n)]
+            del items  # before the kernel needs memory
+            if n >= LENGTHS[0] and is_alike:
                 parameters = [*run.live, *constants]
-                found = self.kernels.kernel(n).run(*[x.value for x in [*run.given, *parameters]])
+                found = self.kernel(n).run(*[x.value for x in [*run.given, *parameters]])
                 if all(map(_is_close, found, run.results())):
                     return n, parameters
         return None

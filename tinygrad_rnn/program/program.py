@@ -44,7 +44,6 @@ How = TypedDict("How", {"optimize": bool, "retrace": bool, "copy": bool, "keep":
 _value = operator.attrgetter("value")
 _SHORT = 16  # steps that are traced wholly in less time than it takes to find a program for every length
 _LONG = 2.0  # seconds, after which a compilation tells what it has done
-_MOST = 1000  # kinds of inputs that are known to be of a program that is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +76,7 @@ class _Traced:
     Attributes:
         key, dtypes: of the inputs, and of the Tensors that are made of them. returned: the structure of the results.
         surroundings: what has to stand around the function as it did. parameters: whose values each call reads.
-        kernels: what runs, for n steps if it is that of `lengths`.
+        kernels: what runs, for n steps if it is for every length.
     """
 
     key: Any
@@ -87,7 +86,6 @@ class _Traced:
     parameters: Sequence[Tensor]
     kernels: Kernels
     n: int = 0
-    lengths: Lengths | None = None
 
     def fits(self, key: Any) -> bool:
         """Whether it is of such inputs, and of what stands around, parameters and their dtypes too."""
@@ -124,7 +122,7 @@ class Program(Generic[Result]):
         self, function: Callable, examples: tuple, wrt: Sequence[Tensor], *, optimize: bool, retrace: bool, copy: bool,
         keep: int,
     ):  # fmt: skip
-        self._function, self._wrt = function, wrt
+        self._function, self._examples, self._wrt = function, examples, wrt
         self._optimize, self._retrace, self._keep = optimize, retrace, keep
         # What a state becomes may be the next call's input.
         self._kept = range((1 if copy else 1 + len(wrt)) if wrt else 0)
@@ -191,8 +189,7 @@ class Program(Generic[Result]):
     @property
     def kernel(self) -> str:
         """The function that runs: one call of NumPy a line, each with the array for its result; time may be a loop."""
-        with self._lock:
-            return self._first.kernels.kernel(self._first.n).text
+        return self._first.kernels.kernel(self._first.n).text
 
     def code(self, rolled: bool = False, level: str = "named") -> str:
         """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
@@ -223,27 +220,22 @@ class Program(Generic[Result]):
                 f"{differs or 'parameters of another dtype'}; retrace=False forbids another trace"
             ) from differs
         run = Run(self._function, inputs, self._of)
-        if not self._traced:
-            self._examples = rebuilt(run.structure, run.given)
         made = partial(_Traced, key, [x.dtype for x in run.given], run.returned, run.checked())
-        known = dict.fromkeys(x.lengths for x in reversed(self._traced) if x.lengths is not None)
+        known = dict.fromkeys(x.kernels for x in reversed(self._traced) if isinstance(x.kernels, Lengths))
         new = lengths_of(run, self._of, self._kept, LENGTHS[-1] if self._traced else _SHORT) if self._optimize else ()
         for lengths in chain(known, new):
             if (found := lengths.of(run)) is not None:
-                traced = made(found[1], lengths.kernels, found[0], lengths)
+                traced = made(found[1], lengths, found[0])
                 break
         else:
             traced = made(run.live, self._whole(run))
-        kinds = [*self._traced[1 - _MOST :], traced]
+        kinds = [*self._traced[-999:], traced]  # of inputs
         programs = list(dict.fromkeys(x.kernels for x in reversed(kinds)))
         self._traced = [x for x in kinds if x.kernels in programs[: self._keep]]
         if len(programs) > self._keep and not self._has_forgotten:
             self._has_forgotten = True
-            warnings.warn(
-                f"program of {name}: the {self._keep} traces that were used last are kept, and one is forgotten; "
-                "compile(..., keep=...) keeps more",
-                stacklevel=3,
-            )
+            told = f"the {self._keep} traces that were used last are kept; compile(..., keep=...) keeps more"
+            warnings.warn(f"program of {name}: {told}", stacklevel=3)
         return traced
 
     def _whole(self, run: Run) -> Kernels:
@@ -257,12 +249,12 @@ class Program(Generic[Result]):
                 print(f"compile({name_of(self._function)}): {done}", file=sys.stderr)
         if not self._traced:
             self._trace, self._described = whole, [f"{len(whole.graph.nodes)} nodes)", *described]
-        return buffered([graph], self._kept) if self._optimize else flat(graph)
+        return Kernels(buffered([graph], self._kept) if self._optimize else flat(graph))
 
     @cached_property
     def _trace(self) -> Trace:
         """The whole trace of the examples."""
-        with self._lock, temporarily(recording, True):
+        with temporarily(recording, True):
             return trace(self._function, self._examples, self._of)
 
     def _passes(self, of: Trace) -> Iterator[Pass]:

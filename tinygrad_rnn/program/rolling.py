@@ -7,7 +7,7 @@ numbers grow by as much from turn to turn, and from length to length, that is th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,10 +33,9 @@ def split(value: Any, numbers: list[int]) -> Any:
     if type(value) is int:
         numbers.append(value)
         return int
-    if isinstance(value, (tuple, list)):
-        return type(value), *[split(x, numbers) for x in value]
-    if isinstance(value, slice):
-        return slice, *[split(x, numbers) for x in (value.start, value.stop, value.step)]
+    if isinstance(value, (tuple, list, slice)):
+        parts = (value.start, value.stop, value.step) if isinstance(value, slice) else value
+        return type(value), *[split(x, numbers) for x in parts]
     if isinstance(value, np.ndarray) and value.size and value.tobytes() == value.flat[0].tobytes() * value.size:
         return np.full, split(value.shape, numbers), split(value.flat[0], numbers)
     return Fixed(structure_key(np.asarray(value) if isinstance(value, np.generic) else value), value)
@@ -73,14 +72,16 @@ class Segment(NamedTuple):
         return 1 if self.fewer is None else n - self.fewer
 
     def rows(self, item: Item, n: int) -> list[tuple[int, ...]]:
-        """The numbers of an item in each turn."""
+        """The numbers of an item in each turn; those of one sequence alone are as they are."""
+        if isinstance(item.numbers, tuple):
+            return [item.numbers]
         a, b, c = item.numbers.T
         return [*map(tuple, (a + c * n + b * np.arange(self.turns(n))[:, None]).tolist())]
 
-    def all(self, n: int) -> list[Item]:
+    def all(self, n: int) -> Iterator[Item]:
         """The items of all turns."""
         turns = zip(*[self.rows(item, n) for item in self.items], strict=True)
-        return [Item(item.what, row) for rows in turns for item, row in zip(self.items, rows, strict=True)]
+        return (Item(item.what, row) for rows in turns for item, row in zip(self.items, rows, strict=True))
 
 
 def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
@@ -90,24 +91,22 @@ def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
         ValueError: there is none.
     """
     known: dict[Any, int] = {}
-    kinds = [[known.setdefault(item.what, len(known)) for item in sequence] for sequence in sequences]
-    rest = [[*sequence] for sequence in sequences]
+    kinds: list[list[Any]] = [[known.setdefault(item.what, len(known)) for item in items] for items in sequences]
+    rest: list[list[Any]] = [[*items] for items in sequences]
     segments: list[Segment] = []
-    while all(rest):
-        found = (_first(rest, *loop) for loop in chain(_loops(kinds), [(1, None)]))
+    while any(rest):
+        found = (_first(rest, *loop) for loop in _loops(kinds))
         segment = next((x for x in found if x is not None), None)
         if segment is None:
-            break
+            raise ValueError("the sequences are not alike")
         segments.append(segment)
         for some, n in zip([*kinds, *rest], LENGTHS * 2, strict=True):
             del some[: len(segment.items) * segment.turns(n)]
-    if any(rest):
-        raise ValueError("the sequences are not alike")
     return segments
 
 
-def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
-    """The loops that sequences may start with: the items in a turn, and how many turns fewer than n there are."""
+def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int | None]]:
+    """The loops that sequences may start with: the items in a turn, how many turns fewer than n there are; or none."""
     for period in range(1, len(kinds[0]) // 2 + 1):
         turn = kinds[0][:period]
         if turn == kinds[0][period : 2 * period]:
@@ -115,6 +114,7 @@ def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
             if repeats == [repeats[0] + n - LENGTHS[0] for n in LENGTHS]:
                 for fewer in range(LENGTHS[0] - repeats[0], LENGTHS[0] - 1):  # what comes after may look like a turn
                     yield period, fewer
+    yield 1, None
 
 
 def _first(sequences: Sequence[Sequence[Item]], period: int, fewer: int | None) -> Segment | None:
@@ -126,6 +126,6 @@ def _first(sequences: Sequence[Sequence[Item]], period: int, fewer: int | None) 
         abc = [(x - (z - x) * LENGTHS[0], y - x, z - x) for x, y, z in zip(xs, ys, zs, strict=False)]
         items.append(Item(what, np.array(abc, int).reshape(-1, 3)))
     segment = Segment(items, fewer)
-    expected = map(segment.all, LENGTHS)
+    expected = ([*segment.all(n)] for n in LENGTHS)
     same = all(sequence[: len(some)] == some for sequence, some in zip(sequences, expected, strict=True))
-    return segment if same else None
+    return segment if same and items else None

@@ -80,7 +80,6 @@ class Run:
         for p in self.wrt:
             p.requires_grad = True
         self.first = Recorder()
-        self.run = partial(_outputs, self.name, function, self.structure, bool(self.wrt))
         with temporarily(observer, self.first):
             self.outputs, self.returned = self.run(self.given)
         self.nodes, inside = topological_order(*self.outputs, *self.first.nodes), set(self.given)
@@ -89,6 +88,23 @@ class Run:
             old = describe(computed[0])
             raise ValueError(f"compile: {old} was computed before, of values that may change; compute it inside")
         self.live = list(dict.fromkeys(x for x in [*self.wrt, *before] if x not in inside))
+
+    def run(self, given: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
+        """The loss, if there is one, and the arrays of what else the function returns; and the structure of these."""
+        result, losses = self.function(*rebuilt(self.structure, given)), []
+        if self.wrt:
+            loss, *others = result if isinstance(result, tuple) and result else (result,)
+            if instance(f"compile({self.name}): its loss", loss, Tensor, "a scalar Tensor").size != 1:
+                raise ValueError(
+                    f"compile({self.name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()"
+                )
+            if not loss.requires_grad:
+                raise ValueError(f"compile({self.name}): its loss depends on nothing that requires a gradient")
+            losses, result = [loss], tuple(others)
+        arrays, returned = flattened(result)
+        if not any(isinstance(x, Tensor) for x in [*losses, *arrays]):
+            raise TypeError(f"compile({self.name}): it returns no Tensor, but {result!r}")
+        return [*losses, *map(as_tensor, arrays)], returned
 
     def checked(self) -> Surroundings:
         """What the function has found around it, once it has done the same a second time.
@@ -152,25 +168,6 @@ def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()) ->
     run = Run(function, inputs, of)
     run.checked()
     return run.trace()
-
-
-def _outputs(
-    name: str, function: Callable, structure: Any, has_loss: bool, given: Sequence[Tensor]
-) -> tuple[list[Tensor], Any]:
-    """The loss, if there is one, and the arrays of what else a function returns; and the structure of these."""
-    result = function(*rebuilt(structure, given))
-    if not has_loss:
-        arrays, returned = flattened(result)
-        if not any(isinstance(x, Tensor) for x in arrays):
-            raise TypeError(f"compile({name}): it returns no Tensor, but {result!r}")
-        return [*map(as_tensor, arrays)], returned
-    loss, *others = result if isinstance(result, tuple) and result else (result,)
-    if instance(f"compile({name}): its loss", loss, Tensor, "a scalar Tensor").size != 1:
-        raise ValueError(f"compile({name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()")
-    if not loss.requires_grad:
-        raise ValueError(f"compile({name}): its loss depends on nothing that requires a gradient")
-    arrays, returned = flattened(tuple(others))
-    return [loss, *map(as_tensor, arrays)], returned
 
 
 def _looked_at(parameters: Sequence[Tensor]) -> list[Any]:
