@@ -138,8 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     forecast = command(_predict, "forecast what comes after the end of a series, by a net that was trained")
     forecast.add_argument("folder", metavar="RUN", help="the folder of the run, as `train --out` names it")
     forecast.add_argument("--data", metavar="FILE", default=argparse.SUPPRESS, help="other data (default: the run's)")
-    written = forecast.add_argument_group("how the file is written, if not as that of the run")
-    add_options(written, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
+    add_options(forecast, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
     forecast.add_argument("--steps", type=int, metavar="N", help="how many (default: the horizon of the run)")
     forecast.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .csv, with a figure; - for standard output")
 
@@ -385,6 +384,8 @@ def _predict(options: argparse.Namespace) -> None:
     elif out == Path("-"):
         with open(1, "w", closefd=False) as stdout:
             csv.writer(stdout, lineterminator="\n").writerows([header, *rows])
+    elif out.suffix != ".csv":
+        raise ValueError(f"-o {out}: a .csv is needed, or - for standard output")
     else:
         if os.path.exists(settings.data) and out.exists() and out.samefile(settings.data):
             raise ValueError(f"-o {out} is the data, and would be replaced: give another file")
@@ -418,18 +419,14 @@ def _flow(options: argparse.Namespace) -> None:
     print(f"wrote {folder}")
 
 
-def _rows(found: Flow) -> list[Sequence[str]]:
+def _rows(found: Flow) -> list[list[str]]:
     """The table of the curves: their shape, their ends, and what the nets learnt."""
-    T, labels = int(found.distances[-1]), list(found.nets)
-    columns = {f"{QUANTITIES[found.quantity]}, by T - t": labels}
-    columns["factor per step"] = [f"{found.factor(label):.3f}" for label in labels]
-    for fraction in (1e-2, 1e-3):
-        reaches = (found.reach(label, fraction) for label in labels)
-        columns[f"steps to {100 * fraction:g} %"] = [f"> {T}" if n is None else f"{n}" for n in reaches]
-    columns[f"at {T}"] = [f"{found.curves[label][-1]:.2g}" for label in labels]
-    if any(net.updates for net in found.nets.values()):
-        columns["adding problem, MSE"] = [f"{found.errors[label]:.3f}" for label in labels]
-    return [list(columns), *zip(*columns.values(), strict=True)]
+    T, header = int(found.distances[-1]), ["factor per step", "steps to 1 %", "steps to 0.1 %"]
+    rows = [[f"{QUANTITIES[found.quantity]}, by T - t", *header, f"at {T}", "adding problem, MSE"]]
+    for name, curve in found.curves.items():
+        reaches = [f"> {T}" if (n := found.reach(name, end)) is None else f"{n}" for end in (1e-2, 1e-3)]
+        rows.append([name, f"{found.factor(name):.3f}", *reaches, f"{curve[-1]:.2g}", f"{found.errors[name]:.3f}"])
+    return rows if any(net.updates for net in found.nets.values()) else [row[:-1] for row in rows]
 
 
 def _sweep(options: argparse.Namespace) -> int:
