@@ -50,13 +50,11 @@ def set_data(leaf: Tensor, data: Any) -> None:
 
 
 def array_to_hold(x: Tensor, inputs: tuple[Tensor, ...]) -> np.ndarray:
-    """The array of one of a primitive's inputs for a graph to hold: nobody can write to it.
+    """The array that a leaf has lent, as a graph holds it: nobody can write to it.
 
     To be called while the leaf and the tuple of the primitive's arguments refer to the array, the tuple once for each
     input that is this leaf: whatever else refers to it has been lent it.
     """
-    if id(x) not in loans:
-        return x.value
     known = 2 + [y is x for y in inputs].count(True)  # 2 are the leaf and the call of getrefcount itself
     if sys.getrefcount(x.value) == known:
         del loans[id(x)]

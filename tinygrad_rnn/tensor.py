@@ -76,7 +76,8 @@ def _run(primitive: primitives.Primitive, inputs: tuple[Tensor, ...], arguments:
     """Run a primitive: the one place where nodes are made."""
     recorded = recorded and _is_recording()
     if recorded and loans:
-        arguments = (*[array_to_hold(x, inputs) for x in inputs], *arguments[len(inputs) :])
+        held = [array_to_hold(x, inputs) if id(x) in loans else x.value for x in inputs]
+        arguments = (*held, *arguments[len(inputs) :])
     observing = _observer()
     try:
         value = primitive.forward(*arguments) if observing is None else observing.computed(primitive, inputs, arguments)
@@ -302,6 +303,8 @@ def last_step(node: Tensor) -> int:
 
     A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
     """
+    if node.step is not None:  # which is quick
+        return max(node.step, 0)
     return max([0, *[x.step for x in reached([node], lambda x: x.step is None) if x.step is not None]])
 
 
