@@ -76,11 +76,9 @@ def made(primitive: Primitive, inputs: Sequence[Any], *static: Any) -> Tree:
 
 
 def _array_ufunc(self: Tree, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Tree:
-    row = _ROWS.get(ufunc) or TESTS.get(ufunc)
-    if row is None or method != "__call__" or keywords:
+    if method != "__call__" or keywords:
         raise Unwritten(ufunc.__name__)
-    formula = made(row, inputs)
-    return formula if ufunc in _ROWS else Tree("brackets", [formula])
+    return made(_ROWS[ufunc], inputs) if ufunc in _ROWS else Tree("brackets", [made(TESTS[ufunc], inputs)])
 
 
 def _array_function(self: Tree, function: Callable, types: Any, inputs: tuple, keywords: dict) -> Tree:
@@ -88,9 +86,7 @@ def _array_function(self: Tree, function: Callable, types: Any, inputs: tuple, k
         return made(P.where, (*inputs[1:], inputs[0]))
     if function is np.sum:
         return made(P.sum_, inputs, keywords.get("axis"), keywords.get("keepdims", False))
-    if function in _ROWS and not keywords:
-        return made(_ROWS[function], inputs[:1], *inputs[1:])
-    raise Unwritten(function.__name__)
+    return made(_ROWS[function], inputs[:1], *inputs[1:], **keywords)  # an error, if it is no row of the table
 
 
 for _name, _member in {
@@ -141,10 +137,9 @@ def _multiplied(other: Tree, g: Tree, side: int) -> Tree:
 def hands_on(primitive: Primitive, i: int) -> bool:
     """True for a primitive that passes its cotangent back to its input i as it is: its rule gives g, whatever g is."""
     g = object()
-    try:
+    with suppress(TypeError, ValueError, IndexError, AttributeError):
         return primitive.rules(i + 1)[i](g, None, *primitive.argument_names) is g
-    except (TypeError, ValueError, IndexError, AttributeError):
-        return False
+    return False
 
 
 def is_product(hop: Hop) -> bool:

@@ -93,9 +93,7 @@ def truncated(
     if len(targets) != T:
         raise ValueError(f"truncated(xs, targets): {len(targets)} targets for {T} steps")
     if compile is not None and back is not None:
-        raise ValueError(
-            "truncated(back=..., compile=...): a program goes back to the chunk's first step; leave one out"
-        )
+        raise ValueError("truncated(back=..., compile=...): a program goes back to the chunk's first step; drop one")
     pieces = ((xs[i : i + length], targets[i : i + length]) for i in range(0, T, length))
     run = _recorded(rnn, readout, loss_fn, back) if compile is None else _compiled(rnn, readout, loss_fn, compile)
     return Chunks(run, pieces, _detached(state))
