@@ -65,8 +65,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
             return function(np.broadcast_to(0, self.shape))
         if function is np.transpose and arguments[1:] == (None,):
             return self.T
-        if not keywords:
-            function = _AS_METHODS.get(function, function)
+        if function in (np.transpose, np.reshape) and not keywords:
+            function = getattr(np.ndarray, function.__name__)
         return self._written(function, arguments, keywords)
 
     def _written(self, function: Callable, arguments: Sequence, keywords: dict) -> "Expression":
@@ -161,7 +161,6 @@ _WRITTEN = {
 WORDS: dict[Any, str] = {np.add: "sum", np.subtract: "difference", np.divide: "quotient"}
 WORDS |= dict.fromkeys((np.multiply, np.matmul, np.dot), "product")
 _METHOD = type(np.ndarray.transpose)
-_AS_METHODS: dict[Any, Any] = {np.transpose: np.ndarray.transpose, np.reshape: np.ndarray.reshape}
 _NAMES = {
     np.add.reduce: "np.sum", np.maximum.reduce: "np.max", np.minimum.reduce: "np.min", np.multiply.outer: "np.outer",
     np.absolute: "np.abs", np.remainder: "np.mod",

@@ -12,8 +12,7 @@ from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewri
 from tinygrad_rnn.program.passes import terms_of_sums
 from tinygrad_rnn.program.tracing import Trace
 
-DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
-_MOST_TERMS = 8  # as do sums of more terms than this,
+DEEPEST = 8  # an expression that is nested more deeply gets lines of its own, as do sums of more terms than this,
 _LONGEST_CONSTANT = 40  # and constants of more characters
 
 _OUTPUT = replace(P.identity, name="output")
@@ -38,8 +37,7 @@ class Schedule:
         self.outputs = _told_apart(graph.outputs, trace)
         self.own = {*self.outputs} - {*graph.outputs}
         self.live = _in_order(replace(graph, outputs=self.outputs))
-        results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
-        self.forward = set(depth_first(results))
+        self.forward = {*depth_first([self.outputs[0], *self.outputs[1 + len(trace.wrt) :], *graph.guards])}
         # Transposes of leaves are no lines of their own: ᵗU.
         self.short = {x: read(x) for x in self.live if x.is_transpose and x.inputs[0].is_leaf and x.name is None}
         self.expressions = {x: read(x, self.short) for x in self.live}
@@ -71,7 +69,7 @@ class Schedule:
             steps = [(x in self.forward, self.step(x)) for x in node.inputs if x in self.near]
             own, terms = None if steps and node not in self.forward else node.step, sums.get(node, [])
             spreads = own is None and len({self.step(x) for x in terms if x in self.near}) > 1
-            if spreads or len(terms) > _MOST_TERMS:
+            if spreads or len(terms) > DEEPEST:
                 over_time.add(node)
                 stays |= {node, *terms}
             is_alone = alone[node.name, node.layer] == 1  # y(1) and y(2) are of a step
@@ -113,8 +111,7 @@ class Schedule:
 def _in_order(graph: Graph) -> list[Node]:
     """The nodes of a graph, what is made of leaves alone right before it is used: x(t) in its step."""
     starts = [node for node in graph.nodes if not all(x.is_leaf for x in node.inputs)]
-    found = depth_first([*starts, *graph.guards, *graph.outputs], lambda x: x.inputs[::-1])
-    return [x for x in found if not x.is_leaf]
+    return [x for x in depth_first([*starts, *graph.guards, *graph.outputs], lambda x: x.inputs[::-1]) if x.primitive]
 
 
 def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
@@ -124,8 +121,7 @@ def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
         in_a_shape = x.primitive is not None and x.primitive.is_copy and not x.primitive.by_element
         if in_a_shape and x.name is None and x.inputs[0].ndim == 0 and node.shape in others:
             inputs = (*inputs[:i], x.inputs[0], *inputs[i + 1 :])
-    kept = node.unchanged(inputs) if node.name is None else None
-    return node.on(inputs) if kept is None else kept
+    return (node.unchanged(inputs) if node.name is None else None) or node.on(inputs)
 
 
 def _told_apart(outputs: Sequence[Node], trace: Trace) -> tuple[Node, ...]:

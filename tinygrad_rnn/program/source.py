@@ -40,8 +40,7 @@ def written(trace: Trace, rolled: bool = False, level: str = "named") -> str:
         ValueError: another level, or a primitive that is not in the table and so cannot be written.
     """
     one_of("written", "level", level, ("named", "primitives"))
-    schedule = Schedule(trace, folds=level == "named")
-    return _Text(Assignments(schedule), rolled).module()
+    return _Text(Assignments(Schedule(trace, folds=level == "named")), rolled).module()
 
 
 _Block = list[Assignment]  # consecutive lines of one step
@@ -110,8 +109,7 @@ class _Text:
         helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
         call = f"{self.name}({', '.join(self.lines.arguments)})"
         head = f"{_wrapped(self._docstring(call))}\n\nimport numpy as np\n{steps}{helpers}"
-        signature = _wrapped(f"def {call}:").replace("\n", "\n    ")
-        return f"{head}\n\n{signature}\n{_wrapped(body)}\n"
+        return f"{head}\n\n{_wrapped(f'def {call}:')}\n{_wrapped(body)}\n"
 
     def _docstring(self, call: str) -> str:
         shapes = []
@@ -139,15 +137,14 @@ class _Text:
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
         """A pass: the variables with steps, and the sums, before their first step; then the loops."""
-        targets = {line.target: None for loop in loops for block in loop for line in block}
-        stepped, zeros = {x.name: x.step is not None for x in targets}, self.lines.zeros
+        targets, zeros = [line.target for loop in loops for line in loop[0]], self.lines.zeros
+        stepped = {x.name: x.step is not None for x in targets}
         kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
         for i in range(0, len(kept), _IN_A_ROW):
             some = kept[i : i + _IN_A_ROW]
             yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
         for name in filter(zeros.get, stepped):
-            end = "T + 2" if Ref(name, self.T + 1) in targets else "T + 1"
-            yield f"{name} = dict.fromkeys(range({end}), {zeros[name]})" if stepped[name] else f"{name} = {zeros[name]}"
+            yield f"{name} = {f'dict.fromkeys(range(T + 2), {zeros[name]})' if stepped[name] else zeros[name]}"
         for i, loop in enumerate(loops):
             block = self._loop(loop)
             yield from block if i == 0 and not block[0].startswith(("#", "for")) else ["", *block]
@@ -251,5 +248,6 @@ def _wrapped(text: str) -> str:
         start = re.match(" *(# )?", line)[0]
         rest = re.sub(r"(?<![,+ ]) | (?=\d)", _JOINED, line.removeprefix(start))
         broken = textwrap.wrap(rest, _WIDTH - len(start), break_long_words=False, break_on_hyphens=False)
-        lines.append(start + f"\n{start}    ".join(broken))
+        later = f"{start}    " if "#" in start else f"{start}        "
+        lines.append(start + f"\n{later}".join(broken))
     return "\n".join(lines).replace(_JOINED, " ")
