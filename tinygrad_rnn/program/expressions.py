@@ -165,7 +165,6 @@ _NAMES = {
     np.add.reduce: "np.sum", np.maximum.reduce: "np.max", np.minimum.reduce: "np.min", np.multiply.outer: "np.outer",
     np.absolute: "np.abs", np.remainder: "np.mod",
 }  # fmt: skip
-_DEFAULTS = {"axis": None, "keepdims": False}  # of np.sum, np.max and np.min: they need not be written
 
 
 def name_of_function(function: Callable) -> str | None:
@@ -222,7 +221,7 @@ class Printer:
             start, listed = [*self.parts(first), f".{function.__name__}"], further
         else:
             start, listed = self._literal(function), x.arguments
-        hidden = _DEFAULTS if start[0] in ("np.sum", "np.max", "np.min") else {}
+        hidden = {"axis": None, "keepdims": False} if start[0] in ("np.sum", "np.max", "np.min") else {}  # by default
         keywords = [[f"{k}=", *self.parts(v)] for k, v in x.keywords.items() if (k, v) not in hidden.items()]
         return [*start, "(", *_joined([*map(self.parts, listed), *keywords]), ")"]
 

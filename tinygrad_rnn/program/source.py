@@ -52,7 +52,6 @@ class _Text:
 
     def __init__(self, lines: Assignments, rolled: bool):
         self.lines, self.trace, self.rolled = lines, lines.schedule.trace, rolled
-        self.name = "bptt" if self.trace.wrt else "forward"
         self.defined = {line.target for line in lines.lines} | {*lines.ref.values()}
         made = [line for line in lines.lines if line.forward and line.node is not None and not line.node.is_leaf]
         self.T = max((line.target.step or 0 for line in made), default=0)
@@ -107,7 +106,7 @@ class _Text:
         body = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", body)) else ""
         helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
-        call = f"{self.name}({', '.join(self.lines.arguments)})"
+        call = f"{'bptt' if self.trace.wrt else 'forward'}({', '.join(self.lines.arguments)})"
         head = f"{_wrapped(self._docstring(call))}\n\nimport numpy as np\n{steps}{helpers}"
         return f"{head}\n\n{_wrapped(f'def {call}:')}\n{_wrapped(body)}\n"
 
@@ -137,8 +136,8 @@ class _Text:
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
         """A pass: the variables with steps, and the sums, before their first step; then the loops."""
-        targets, zeros = [line.target for loop in loops for line in loop[0]], self.lines.zeros
-        stepped = {x.name: x.step is not None for x in targets}
+        stepped = {line.target.name: line.target.step is not None for loop in loops for line in loop[0]}
+        zeros = self.lines.zeros
         kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
         for i in range(0, len(kept), _IN_A_ROW):
             some = kept[i : i + _IN_A_ROW]
@@ -248,6 +247,5 @@ def _wrapped(text: str) -> str:
         start = re.match(" *(# )?", line)[0]
         rest = re.sub(r"(?<![,+ ]) | (?=\d)", _JOINED, line.removeprefix(start))
         broken = textwrap.wrap(rest, _WIDTH - len(start), break_long_words=False, break_on_hyphens=False)
-        later = f"{start}    " if "#" in start else f"{start}        "
-        lines.append(start + f"\n{later}".join(broken))
+        lines.append(start + f"\n{start}{' ' * (4 if '#' in start else 8)}".join(broken))
     return "\n".join(lines).replace(_JOINED, " ")
