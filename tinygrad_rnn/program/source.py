@@ -20,7 +20,7 @@ from tinygrad_rnn.program.expressions import Part, Ref
 from tinygrad_rnn.program.schedule import Schedule
 from tinygrad_rnn.program.tracing import Trace
 
-_WIDTH = 114  # of a comment, and of lists of names
+_WIDTH = 112  # of a comment, and of lists of names
 _IN_A_ROW = 6  # variables that start in one line
 _JOINED = "\xa0"  # a space at which no line is broken
 
