@@ -26,8 +26,6 @@ from tinygrad_rnn.tensor import GradientName
 _LONGEST_NAME = 40
 _SHORT = 3  # characters of a name that is made plural to tell it from another
 
-_RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "forward", "t", "T"}
-
 
 @dataclass(eq=False)
 class Assignment:
@@ -43,10 +41,7 @@ class Assignment:
     forward: bool
     node: Any = None
 
-    @property
-    def target(self) -> Ref:
-        """The variable that it sets."""
-        return self.parts[0]
+    target = property(lambda line: line.parts[0], doc="The variable that it sets.")
 
     def shifted(self, shift: int) -> "Assignment":
         """The line some steps later."""
@@ -77,7 +72,7 @@ class Assignments:
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
         order = depth_first(filter(schedule.forward.__contains__, schedule.live), lambda x: x.inputs[::-1])
         self.letters = Names(sorted(order, key=lambda x: not x.is_leaf))
-        self.taken: set[str] = set(_RESERVED)
+        self.taken = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "forward", "t", "T"}
         self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one
         self.named: dict[int | None, str] = {}  # these names, by when a node was born
         self.seen: Counter = Counter()

@@ -65,8 +65,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
             return function(np.broadcast_to(0, self.shape))
         if function is np.transpose and arguments[1:] == (None,):
             return self.T
-        if not keywords:
-            function = _AS_METHODS.get(function, function)
+        if function in (np.transpose, np.reshape) and not keywords:
+            function = getattr(np.ndarray, function.__name__)
         return self._written(function, arguments, keywords)
 
     def _written(self, function: Callable, arguments: Sequence, keywords: dict) -> "Expression":
@@ -161,12 +161,10 @@ _WRITTEN = {
 WORDS: dict[Any, str] = {np.add: "sum", np.subtract: "difference", np.divide: "quotient"}
 WORDS |= dict.fromkeys((np.multiply, np.matmul, np.dot), "product")
 _METHOD = type(np.ndarray.transpose)
-_AS_METHODS: dict[Any, Any] = {np.transpose: np.ndarray.transpose, np.reshape: np.ndarray.reshape}
 _NAMES = {
     np.add.reduce: "np.sum", np.maximum.reduce: "np.max", np.minimum.reduce: "np.min", np.multiply.outer: "np.outer",
     np.absolute: "np.abs", np.remainder: "np.mod",
 }  # fmt: skip
-_DEFAULTS = {"axis": None, "keepdims": False}  # of np.sum, np.max and np.min: they need not be written
 
 
 def name_of_function(function: Callable) -> str | None:
@@ -223,7 +221,7 @@ class Printer:
             start, listed = [*self.parts(first), f".{function.__name__}"], further
         else:
             start, listed = self._literal(function), x.arguments
-        hidden = _DEFAULTS if start[0] in ("np.sum", "np.max", "np.min") else {}
+        hidden = {"axis": None, "keepdims": False} if start[0] in ("np.sum", "np.max", "np.min") else {}  # by default
         keywords = [[f"{k}=", *self.parts(v)] for k, v in x.keywords.items() if (k, v) not in hidden.items()]
         return [*start, "(", *_joined([*map(self.parts, listed), *keywords]), ")"]
 

@@ -215,8 +215,7 @@ def roles(graph: Graph) -> dict[Node, Role]:
 
 def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
     """For every role the number of the circle that it is part of, or None: strongly connected parts (Kosaraju)."""
-    into: dict[Role, dict[Role, None]] = defaultdict(dict)
-    users: dict[Role, dict[Role, None]] = defaultdict(dict)
+    into, users = (defaultdict[Role, dict[Role, None]](dict) for _ in range(2))
     for node in graph.nodes:
         for x in node.inputs:
             into[role[node]][role[x]] = users[role[x]][role[node]] = None

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from tinygrad_rnn import primitives as P
 from tinygrad_rnn.program.expressions import array_text, read
-from tinygrad_rnn.program.graph import Graph, Node, depth_first, replaced, rewritten
+from tinygrad_rnn.program.graph import Node, depth_first, replaced, rewritten
 from tinygrad_rnn.program.passes import terms_of_sums
 from tinygrad_rnn.program.tracing import Trace
 from tinygrad_rnn.tensor import GradientName
 
-DEEPEST = 8  # an expression that is nested more deeply gets lines of its own,
-_MOST_TERMS = 8  # as do sums of more terms than this,
+DEEPEST = 8  # an expression that is nested more deeply gets lines of its own, as do sums of more terms than this,
 _LONGEST_CONSTANT = 40  # and constants of more characters
 
 _OUTPUT = replace(P.identity, name="output")
@@ -37,9 +36,11 @@ class Schedule:
         graph = rewritten(trace.graph, _folded) if folds else replaced(trace.graph, {})
         self.outputs = _told_apart(graph.outputs, trace)
         self.own = {*self.outputs} - {*graph.outputs}
-        self.live = _in_order(replace(graph, outputs=self.outputs))
-        results = [self.outputs[0], *self.outputs[1 + len(trace.wrt_names) :], *graph.guards]
-        self.forward = set(depth_first(results))
+        # What is made of leaves alone stands right before it is used: x(t) in its step.
+        starts = [x for x in graph.nodes if not all(y.is_leaf for y in x.inputs)]
+        order = depth_first([*starts, *graph.guards, *self.outputs], lambda x: x.inputs[::-1])
+        self.live = [x for x in order if not x.is_leaf]
+        self.forward = {*depth_first([self.outputs[0], *self.outputs[1 + len(trace.wrt) :], *graph.guards])}
         # Transposes of leaves are no lines of their own: ᵗU.
         self.short = {x: read(x) for x in self.live if x.is_transpose and x.inputs[0].is_leaf and x.name is None}
         self.expressions = {x: read(x, self.short) for x in self.live}
@@ -63,6 +64,7 @@ class Schedule:
         earliest step of what it is made of, where it is the latest on the way there. What has neither a name nor a step
         of its own, and goes into what stands in one step alone, is written there.
         """
+        # A variable without a step, which is the only one of its name, belongs to none; y(1) and y(2) do.
         alone = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
         self.near: dict[Node, int | None] = {}
         sums, over_time = terms_of_sums(self.live, self.outputs), set[Node]()
@@ -71,11 +73,10 @@ class Schedule:
             steps = [(x in self.forward, self.step(x)) for x in node.inputs if x in self.near]
             own, terms = None if steps and node not in self.forward else node.step, sums.get(node, [])
             spreads = own is None and len({self.step(x) for x in terms if x in self.near}) > 1
-            if spreads or len(terms) > _MOST_TERMS:
+            if spreads or len(terms) > DEEPEST:
                 over_time.add(node)
                 stays |= {node, *terms}
-            is_alone = alone[node.name, node.layer] == 1  # y(1) and y(2) are of a step
-            if node.step is None and (is_alone or node in self.own or node in over_time):
+            if node.step is None and (alone[node.name, node.layer] == 1 or node in self.own or node in over_time):
                 self.near[node] = None
             elif own is not None:
                 self.near[node] = own
@@ -90,8 +91,8 @@ class Schedule:
             for x in node.inputs:
                 needed[x].append(self.near[node])
         names = {(x.name, x.layer) for x in over_time if x.name is not None}
-        alike = {x for x in self.live if (x.name, x.layer) in names}  # at other steps
-        self.gathered = {x: sums.get(x, [x]) for x in self.live if x in over_time | alike}
+        alike = [x for x in self.live if x in over_time or (x.name, x.layer) in names]  # these at other steps
+        self.gathered = {x: sums.get(x, [x]) for x in alike}
 
     def _find_lines(self) -> None:
         self.lines: dict[Node, None] = {}
@@ -110,13 +111,6 @@ class Schedule:
                 depth[node] = 0
 
 
-def _in_order(graph: Graph) -> list[Node]:
-    """The nodes of a graph, what is made of leaves alone right before it is used: x(t) in its step."""
-    starts = [node for node in graph.nodes if not all(x.is_leaf for x in node.inputs)]
-    found = depth_first([*starts, *graph.guards, *graph.outputs], lambda x: x.inputs[::-1])
-    return [x for x in found if not x.is_leaf]
-
-
 def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
     """A node without what changes no bit: a factor of 1, or numbers that are repeated where NumPy repeats them."""
     for i, x in enumerate(inputs) if node.primitive.by_element else ():
@@ -124,8 +118,7 @@ def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
         in_a_shape = x.primitive is not None and x.primitive.is_copy and not x.primitive.by_element
         if in_a_shape and x.name is None and x.inputs[0].ndim == 0 and node.shape in others:
             inputs = (*inputs[:i], x.inputs[0], *inputs[i + 1 :])
-    kept = node.unchanged(inputs) if node.name is None else None
-    return node.on(inputs) if kept is None else kept
+    return (node.unchanged(inputs) if node.name is None else None) or node.on(inputs)
 
 
 def _told_apart(outputs: Sequence[Node], trace: Trace) -> tuple[Node, ...]:
@@ -133,8 +126,7 @@ def _told_apart(outputs: Sequence[Node], trace: Trace) -> tuple[Node, ...]:
     names = [None, *map(GradientName, trace.wrt_names, [x.born for x in trace.wrt])]
     found: list[Node] = []
     for x, name in itertools.zip_longest(outputs, names):
-        is_another = name is not None and x.name is not None and getattr(x.name, "born", None) != name.born
-        if x.is_leaf or x in found or is_another:
+        if x.is_leaf or x in found or (name and x.name is not None and getattr(x.name, "born", None) != name.born):
             x = Node(_OUTPUT, (x,), (), x.shape, x.dtype, name)
         found.append(x)
     return tuple(found)

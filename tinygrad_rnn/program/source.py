@@ -20,7 +20,7 @@ from tinygrad_rnn.program.expressions import Part, Ref
 from tinygrad_rnn.program.schedule import Schedule
 from tinygrad_rnn.program.tracing import Trace
 
-_WIDTH = 114  # of a comment, and of lists of names
+_WIDTH = 112  # of a comment, and of lists of names
 _IN_A_ROW = 6  # variables that start in one line
 _JOINED = "\xa0"  # a space at which no line is broken
 
@@ -40,8 +40,7 @@ def written(trace: Trace, rolled: bool = False, level: str = "named") -> str:
         ValueError: another level, or a primitive that is not in the table and so cannot be written.
     """
     one_of("written", "level", level, ("named", "primitives"))
-    schedule = Schedule(trace, folds=level == "named")
-    return _Text(Assignments(schedule), rolled).module()
+    return _Text(Assignments(Schedule(trace, folds=level == "named")), rolled).module()
 
 
 _Block = list[Assignment]  # consecutive lines of one step
@@ -53,7 +52,6 @@ class _Text:
 
     def __init__(self, lines: Assignments, rolled: bool):
         self.lines, self.trace, self.rolled = lines, lines.schedule.trace, rolled
-        self.name = "bptt" if self.trace.wrt else "forward"
         self.defined = {line.target for line in lines.lines} | {*lines.ref.values()}
         made = [line for line in lines.lines if line.forward and line.node is not None and not line.node.is_leaf]
         self.T = max((line.target.step or 0 for line in made), default=0)
@@ -108,10 +106,9 @@ class _Text:
         body = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", body)) else ""
         helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
-        call = f"{self.name}({', '.join(self.lines.arguments)})"
+        call = f"{'bptt' if self.trace.wrt else 'forward'}({', '.join(self.lines.arguments)})"
         head = f"{_wrapped(self._docstring(call))}\n\nimport numpy as np\n{steps}{helpers}"
-        signature = _wrapped(f"def {call}:").replace("\n", "\n    ")
-        return f"{head}\n\n{signature}\n{_wrapped(body)}\n"
+        return f"{head}\n\n{_wrapped(f'def {call}:')}\n{_wrapped(body)}\n"
 
     def _docstring(self, call: str) -> str:
         shapes = []
@@ -139,15 +136,14 @@ class _Text:
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
         """A pass: the variables with steps, and the sums, before their first step; then the loops."""
-        targets = {line.target: None for loop in loops for block in loop for line in block}
-        stepped, zeros = {x.name: x.step is not None for x in targets}, self.lines.zeros
+        stepped = {line.target.name: line.target.step is not None for loop in loops for line in loop[0]}
+        zeros = self.lines.zeros
         kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
         for i in range(0, len(kept), _IN_A_ROW):
             some = kept[i : i + _IN_A_ROW]
             yield f"{', '.join(some)} = {', '.join(['{}'] * len(some))}"
         for name in filter(zeros.get, stepped):
-            end = "T + 2" if Ref(name, self.T + 1) in targets else "T + 1"
-            yield f"{name} = dict.fromkeys(range({end}), {zeros[name]})" if stepped[name] else f"{name} = {zeros[name]}"
+            yield f"{name} = {f'dict.fromkeys(range(T + 2), {zeros[name]})' if stepped[name] else zeros[name]}"
         for i, loop in enumerate(loops):
             block = self._loop(loop)
             yield from block if i == 0 and not block[0].startswith(("#", "for")) else ["", *block]
@@ -251,5 +247,5 @@ def _wrapped(text: str) -> str:
         start = re.match(" *(# )?", line)[0]
         rest = re.sub(r"(?<![,+ ]) | (?=\d)", _JOINED, line.removeprefix(start))
         broken = textwrap.wrap(rest, _WIDTH - len(start), break_long_words=False, break_on_hyphens=False)
-        lines.append(start + f"\n{start}    ".join(broken))
+        lines.append(start + f"\n{start}{' ' * (4 if '#' in start else 8)}".join(broken))
     return "\n".join(lines).replace(_JOINED, " ")
