@@ -90,7 +90,7 @@ class Placement:
         dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - total.y))
         spots |= dict.fromkeys(dots[:1] if hides else [], next(iter(spots.values())))
         for p, spot in spots.items():
-            (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])
+            (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]
             near = CORNER - depth if p.y > -depth else -CORNER - depth
             corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, -depth), (p.x, -depth))
             curve = (*corner, *_curve([(p.x - CORNER, depth), *bends, (at, last)]))
