@@ -155,7 +155,7 @@ def _across(kind: Kind, layers: list[list[Spot]]) -> None:
 
 
 def _curve(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The Bézier curve through the ends of level pieces, given with their depths; it turns aside where it goes back."""
+    """The Bézier curve through the ends of level pieces, given with their depths."""
     bends = [b for a, b, c in zip(points, points[1:], points[2:], strict=False) if not a[1] == b[1] == c[1]]
     (x, depth), *others = points[0], *bends, points[-1]
     curve = [(x, -depth)]
