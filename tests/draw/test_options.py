@@ -81,6 +81,17 @@ class TestBetween:
         diagram = tg.draw.between(loss, find(loss, "c", 1), level="states")
         assert {node.label for node in diagram.nodes} == {"L", "dy", "d(h, c)⁽²⁾", "d(h, c)⁽¹⁾"}
 
+    @pytest.mark.parametrize("name, step, options", [("U", None, {"level": "states"}), ("h", 1, {"rolled": True})])
+    def test_what_is_not_drawn_itself_is_named_all_the_same(self, unrolled, name, step, options):
+        loss = unrolled(3)
+        diagram = tg.draw.between(loss, find(loss, name, step), **options)
+        assert diagram.title.startswith(f"computational graph between L and {name}") and diagram.nodes
+
+    def test_in_the_first_step_less_stands_upon_each_other(self, unrolled):
+        loss = unrolled(3, num_layers=2)
+        diagram = tg.draw.between(loss, find(loss, "ĥ", 1), level="primitives")
+        assert len({(node.x, node.y) for node in diagram.nodes}) == len(diagram.nodes)
+
     def test_what_depends_on_nothing_of_the_input_is_an_error(self):
         hs = states(3)
         with pytest.raises(ValueError, match=r"h\(1\).* does not depend on h\(3\)"):
@@ -120,6 +131,13 @@ class TestRolled:
             ]
 
         assert content(2) == content(3) == content(12)
+
+    def test_the_sum_over_time_holds_a_term_from_outside_of_the_steps_too(self, unrolled):
+        loss = unrolled(3)
+        W = find(loss, "W")
+        diagram = tg.draw.backward(tg.label(loss + (W * W).sum(), "E"), rolled=True)
+        into = Counter(edge.target for edge in diagram.edges if edge.kind == "term")
+        assert sorted(count for id, count in into.items() if id.startswith("sum")) == [1, 1, 2]
 
     def test_no_tooltip_has_the_index_of_a_step(self, unrolled):
         tooltips = " ".join(node.tooltip for node in tg.draw.forward(unrolled(5), rolled=True).nodes)

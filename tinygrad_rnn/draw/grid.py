@@ -202,7 +202,7 @@ class Grid:
 
         One to the next column runs on the track of its source's role, and one that reaches further from track to track
         of the role. But what one node reads of many columns comes together on one track, as does what many columns
-        read of one node.
+        read of one node; and a loop runs back on a track of its own.
         """
         ends = {link: [self.number[p.column] for p in (link.source, link.target)] for link in links}
         roles = {link: (self.role[link.source], self.role[link.target]) for link in links}

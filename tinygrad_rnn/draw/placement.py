@@ -90,7 +90,7 @@ class Placement:
         dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - total.y))
         spots |= dict.fromkeys(dots[:1] if hides else [], next(iter(spots.values())))
         for p, spot in spots.items():
-            (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])
+            (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]
             near = CORNER - depth if p.y > -depth else -CORNER - depth
             corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, -depth), (p.x, -depth))
             curve = (*corner, *_curve([(p.x - CORNER, depth), *bends, (at, last)]))
@@ -155,7 +155,7 @@ def _across(kind: Kind, layers: list[list[Spot]]) -> None:
 
 
 def _curve(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The Bézier curve through the ends of level pieces, given with their depths; it turns aside where it goes back."""
+    """The Bézier curve through the ends of level pieces, given with their depths."""
     bends = [b for a, b, c in zip(points, points[1:], points[2:], strict=False) if not a[1] == b[1] == c[1]]
     (x, depth), *others = points[0], *bends, points[-1]
     curve = [(x, -depth)]

@@ -99,7 +99,6 @@ class Rows:
             for x, used in summed.items():
                 end, height = self.totals[x]
                 key = x, row, side
-                first.turned.add(key)
                 first.lines[key] = [Joint(end, lanes[0], 0.5, [height, offs[x] - off])]
                 for _, spot in used:
                     self.lanes[x, spot] = key
