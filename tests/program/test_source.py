@@ -23,12 +23,16 @@ from tinygrad_rnn.interop import TESTS
 from tinygrad_rnn.primitives import TABLE, Primitive
 from tinygrad_rnn.program.graph import AS_TRACED
 from tinygrad_rnn.program.source import written
-from tinygrad_rnn.program.tracing import trace
+from tinygrad_rnn.program.tracing import Run
 from tinygrad_rnn.tensor import Tensor, record
 
 WAYS = [(rolled, level) for rolled in (False, True) for level in ("named", "primitives")]
 D, H = 2, 3
 NUMPY_1 = np.lib.NumpyVersion(np.__version__) < "2.0.0"
+
+
+def trace(*of):
+    return Run(*of).trace()
 
 
 def compiled(text):

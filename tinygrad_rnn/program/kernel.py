@@ -14,7 +14,6 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +46,10 @@ class _View(NamedTuple):
 
     ndim: int
     dtype: str
+
+    def of(self, memory: np.ndarray, offset: int, *form: int) -> np.ndarray:
+        """The view that starts at an offset in the memory."""
+        return np.ndarray(form[: self.ndim], self.dtype, memory, offset, form[self.ndim :])
 
 
 class _Lines:
@@ -254,10 +257,7 @@ class Kernels:
         names, tables, lines = dict[tuple, str](), dict[str, list](), ["results = []"]
 
         def thing(kind: Any, numbers: Sequence[int]) -> Any:
-            if type(kind) is not _View:
-                return filled(kind, iter(numbers))
-            offset, *form = numbers
-            return np.ndarray(form[: kind.ndim], kind.dtype, self.memory, offset, form[kind.ndim :])
+            return kind.of(self.memory, *numbers) if type(kind) is _View else filled(kind, iter(numbers))
 
         for segment in self.pattern:
             columns, texts = dict[tuple, str](), list[str]()
@@ -289,7 +289,7 @@ class Kernels:
     def _planned(self, n: int) -> tuple[dict[int, int], int]:
         """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
         made, last, time = list[tuple[int, int]](), dict[int, int](), 0
-        for what, numbers in chain.from_iterable(segment.all(n) for segment in self.pattern):
+        for what, numbers in (item for segment in self.pattern for item in segment.all(n)):
             if isinstance(what, _Made):
                 made.append((time + 3 * what.is_over, math.prod(numbers) * what.itemsize))
             else:

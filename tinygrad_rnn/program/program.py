@@ -30,7 +30,7 @@ from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.rolling import LENGTHS
 from tinygrad_rnn.program.source import written
 from tinygrad_rnn.program.surroundings import Surroundings
-from tinygrad_rnn.program.tracing import Run, Trace, inputs_among, name_of, parameters_of, recorded, trace
+from tinygrad_rnn.program.tracing import Run, Trace, inputs_among, name_of, parameters_of, recorded
 from tinygrad_rnn.tensor import Tensor, bare
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class Program(Generic[Result]):
     def _trace(self) -> Trace:
         """The whole trace of the examples."""
         with temporarily(recording, True):
-            return trace(self._function, self._examples, self._of)
+            return Run(self._function, self._examples, self._of).trace()
 
     def _passes(self, of: Trace) -> Iterator[Pass]:
         """The passes over the graph of a trace, one after the other."""

@@ -10,7 +10,6 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,9 +83,8 @@ class Run:
             self.outputs, self.returned = self.run(self.given)
         self.nodes, inside = topological_order(*self.outputs, *self.first.nodes), set(self.given)
         before = [x for x in self.nodes if x.born < self.first.started]
-        if computed := [x for x in before if not x.is_leaf]:
-            old = describe(computed[0])
-            raise ValueError(f"compile: {old} was computed before, of values that may change; compute it inside")
+        if old := [describe(x) for x in before if not x.is_leaf]:
+            raise ValueError(f"compile: {old[0]} was computed before, of values that may change; compute it inside")
         self.live = list(dict.fromkeys(x for x in [*self.wrt, *before] if x not in inside))
 
     def run(self, given: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
@@ -114,7 +112,8 @@ class Run:
         """
         surroundings = Surroundings(self.function, self.structure)
         SecondRun(self.name, self.first).check(self.run, self.given, self.outputs)
-        surroundings.settle(self.name, partial(_looked_at, self.live))
+        live = self.live  # of which a program takes the dtypes and the hooks for granted
+        surroundings.settle(self.name, lambda: [x for p in live for x in (p.value.dtype, *hooks_of(p))])
         return surroundings
 
     def results(self) -> list[np.ndarray]:
@@ -157,22 +156,6 @@ class Run:
         examples = tuple(x.value for x in self.given)
         hooked = frozenset(x.born for x in (*self.first.nodes, *self.wrt) if hooks_of(x))
         return Trace(graph, tuple(self.live), places, wrt_names, of_wrt, self.returned, examples, hooked)
-
-
-def trace(function: Callable, inputs: tuple, of: Sequence[Tensor | int] = ()) -> Trace:
-    """Run a function on example inputs, and its gradients, and return the graph of both; arguments as for `Run`.
-
-    Raises:
-        TypeError, ValueError: as for `Run`, and if it is not the same each time.
-    """
-    run = Run(function, inputs, of)
-    run.checked()
-    return run.trace()
-
-
-def _looked_at(parameters: Sequence[Tensor]) -> list[Any]:
-    """What a program takes for granted of its parameters: their dtypes and their hooks."""
-    return [x for p in parameters for x in (p.value.dtype, *hooks_of(p))]
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
