@@ -277,16 +277,16 @@ def test_an_output_that_is_no_single_number_says_so(unrolled):
 
 def test_one_hidden_step_is_no_sum_of_steps(unrolled):
     frames = tg.draw.forward(unrolled(3), max_steps=2).story().frames
-    assert "Step 2 runs, and is not drawn." in [frame.get("text") for frame in frames]
-    notes = [frame["note"] for frame in frames if "hidden" not in frame and "step 2" in frame.get("note", "")]
-    assert {"⋯ is what comes back through step 2.", "The term of step 2."} == set(notes)
-    assert not any("⋯ + " in frame["equation"] for frame in frames if frame.get("note") == "The term of step 2.")
+    assert "Not drawn: step 2." in [frame.get("text") for frame in frames]
+    notes = [frame["note"] for frame in frames if "step 2" in frame.get("note", "")]
+    assert {"⋯ is what comes back through step 2.", "Added by step 2."} == set(notes)
+    assert not any("⋯ + " in frame["equation"] for frame in frames if frame.get("note") == "Added by step 2.")
 
 
 def test_hidden_steps_run_in_one_frame_and_go_back_in_one(unrolled):
     story = tg.draw.forward(unrolled(20), max_steps=4).story()
     texts = [frame["text"] for frame in story.frames if "text" in frame]
-    assert texts[1:] == ["Steps 3 to 18 run: 16 of them, not drawn."]
+    assert texts[1:] == ["Not drawn: steps 3 to 18."]
     assert all("value" not in node for node in story.nodes.values() if node["name"] == "⋯")
     told = equations(story)
     assert "dh⁽¹⁸⁾ = ᵗU dĥ⁽¹⁹⁾" in told and "dW ← dW + dW⁽¹⁸⁾ + ⋯ + dW⁽³⁾" in told and "dh⁽²⁾ = ⋯" in told

@@ -112,9 +112,8 @@ def legend(diagram: Drawing) -> list[Node]:
 
 def _rows(diagram: Drawing) -> list[list[Part]]:
     """The kinds of nodes, the scale, the caption; as far as there are any."""
-    shown = {node.kind for node in diagram.nodes if not node.faint} | ({"added"} if diagram.added else set())
     lines = zip(diagram.caption.splitlines(), diagram.caption_markup.splitlines(), strict=True)
-    rows = [_kinds(diagram.explained or shown), _scale(diagram), *([_words(*line)] for line in lines)]
+    rows = [_kinds(diagram.explained or diagram.kinds), _scale(diagram), *([_words(*line)] for line in lines)]
     return [row for row in rows if row]
 
 

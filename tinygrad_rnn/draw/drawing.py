@@ -126,6 +126,11 @@ class Drawing:
         return {node.id for node in self.nodes if arriving[node.id] > 1 and node.kind != "elided"}
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of its nodes that take part, and "added" for the + of those in which gradients are added up."""
+        return frozenset(node.kind for node in self.nodes if not node.faint) | ({"added"} if self.added else set())
+
+    @property
     def description(self) -> str:
         """The drawing in words, for readers who cannot see it."""
         kinds = Counter(NODES[node.kind].meaning for node in self.nodes)

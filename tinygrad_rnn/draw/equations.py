@@ -8,6 +8,7 @@ the array in its place for the same equation in numbers. No name of a user's hol
 
 import math
 import re
+from contextlib import suppress
 from typing import Any
 
 from tinygrad_rnn.algebra import formulas
@@ -64,64 +65,55 @@ class _Marked(Writer):
         return self.marked(slope, super()._prime(t))
 
 
-class Equations:
-    """The equations of one unfolded graph."""
+class Equations(Labels):
+    """The labels of an unfolded graph in markup, and its equations."""
 
     def __init__(self, unfolded: Unfolded, computation: Computation):
-        self.unfolded = unfolded
-        self.labels = Labels(unfolded, MARKUP)
-        self.writer = _Marked(unfolded.names, unfolded.notation, MARKUP, True, computation=computation)
+        super().__init__(unfolded, MARKUP)
+        self.marked = _Marked(unfolded.names, unfolded.notation, MARKUP, True, computation=computation)
         self.ends = {p.tensor for p in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
 
     def forward(self, p: Place) -> dict[str, Any]:
         """The equation of a node; and whether it holds of its numbers, or a note where these would make no true one."""
-        name, written = self.labels.name(p), self.writer.expression(p.tensor)
-        found = {"equation": f"{name} = {written}" if self.writer.notation.writes(p.tensor) else written}
+        written = self.marked.expression(p.tensor)
+        found = {"equation": f"{self.name(p)} = {written}" if self.writer.notation.writes(p.tensor) else written}
         nodes = inside(p.tensor, lambda x: x in self.ends or x.is_leaf)
         return found | ({"note": ROWS} if any(map(_of_rows, nodes)) else {"numbers": True})
 
-    def gradient(self, p: Place) -> str:
-        """The gradient of a node as it is written: dh⁽²⁾; d(+) where the node has no name."""
-        if p in self.labels.bare:
-            return self.labels.partial(p)
-        if p.kind == "operation":
-            return self.labels.setting.word("d") + self._name(p.tensor)
-        return self.labels.label(p, gradient=True).split("<BR/>")[0]
-
-    def backward(self, link: Link, g: Any) -> tuple[str, dict[str, Any]]:
-        """The gradient that a link passes back, in letters, or as ∂a/∂b where it has no short form; and whether that
-        holds of its numbers, or a note.
+    def backward(self, link: Link, g: Any) -> dict[str, Any]:
+        """The gradient that a link passes back: the `name` of what it is added to; as it is `written`, in letters, or
+        as ∂a/∂b where it has no short form; and whether that holds of its `numbers`, or a `note`.
         """
-        x, p = link.tensor, link.target
+        p, q, paths, term, written = link.target, link.source, (link.paths or [])[::-1], None, ""
+        told = {"name": self.differential(link.tensor) if q.kind == "elided" else self.cotangent(q)}
         if p.kind == "elided":
-            return "⋯", {}
-        self.writer.gradients[p.tensor] = g, self.gradient(p)
-        paths = [] if link.paths is None else link.paths[::-1]
-        start = number(1).shaped(p.tensor.shape, True) if p in self.labels.bare else gradient(p.tensor)
-        try:
-            term = formulas.back(paths, start, self.writer.notation.writes) if paths else None
-        except Unwritten:
-            term = None
-        written = "" if term is None or _size(term) != math.prod(term.shape) else self.writer.text(term)
+            return told | {"written": "⋯", "note": f"⋯ is what comes back through {self.hidden}."}
+        self.marked.gradients[p.tensor] = g, self.cotangent(p)
+        start = number(1).shaped(p.tensor.shape, True) if p in self.bare else gradient(p.tensor)
+        if paths:
+            with suppress(Unwritten):
+                term = formulas.back(paths, start, self.writer.notation.writes)
+        if term is not None and _size(term) == math.prod(term.shape):
+            written = self.marked.text(term)
         if not written or len(re.sub(f"<[^>]*>|{MARK}", "", written)) > TOO_LONG:
-            return self._partial(x, link), {}
-        rows, summed = any(_of_rows(node) for path in paths for node, _ in path), _holds(term, "total")
-        if summed:
-            return written, {"note": ADDED} if rows or x.ndim else {}
-        return written, {"note": ROWS} if rows else {"numbers": True}
+            return told | {"written": self._times(p, self.quotient(link))}
+        told, summed = told | {"written": written}, _holds(term, "total")
+        if any(_of_rows(node) for path in paths for node, _ in path) or (summed and link.tensor.ndim):
+            return told | {"note": ADDED if summed else ROWS}
+        return told if summed else told | {"numbers": True}
 
-    def _name(self, x: Tensor) -> str:
-        """A variable, or the operation in parentheses where there is none."""
-        return self.labels.variable(x) or f"({self.labels.operation(x)})"
+    def hidden_terms(self, x: Tensor) -> dict[str, Any]:
+        """Likewise the terms that hidden steps add to the gradient of a parameter: dW⁽¹⁸⁾ + ⋯ + dW⁽³⁾."""
+        ((first, count),) = self.unfolded.hidden.items()
+        written = " + ⋯ + ".join(self.differential(x, step) for step in dict.fromkeys((first + count - 1, first)))
+        return {"name": self.differential(x), "written": written, "note": f"Added by {self.hidden}."}
 
-    def _partial(self, x: Tensor, link: Link) -> str:
-        """A gradient times a local derivative that is not written out."""
-        p, direct = link.target, link in self.unfolded.bypassed
-        derivative = self.labels.setting.derivative(self._name(p.tensor), self._name(x), direct)
-        if p in self.labels.bare:
+    def _times(self, p: Place, derivative: str) -> str:
+        """The gradient of a node times a local derivative that is not written out."""
+        if p in self.bare:
             return derivative
-        gradient = self.gradient(p)
-        return f"{gradient} · {derivative}" if p.tensor.size == 1 else f"<SUP>t</SUP>({derivative}) {gradient}"
+        name = self.cotangent(p)
+        return f"{name} · {derivative}" if p.tensor.size == 1 else f"<SUP>t</SUP>({derivative}) {name}"
 
 
 def _size(t: Tree) -> int:

@@ -21,6 +21,7 @@ class Labels:
         outputs = " + ".join(map(writer.variable, unfolded.outputs))
         self.output = outputs if len(unfolded.outputs) == 1 else f"({outputs})"
         outputs = {p for p in unfolded.places if p.kind == "output"} - {link.source for link in unfolded.links}
+        self.hidden = "".join(f"steps {k} to {k + n - 1}" if n > 1 else f"step {k}" for k, n in unfolded.hidden.items())
         self.bare = set() if unfolded.values_written else outputs  # where gradients start, called L and not dL
 
     def name(self, p: Place) -> str:
@@ -46,11 +47,19 @@ class Labels:
         unfolded, name = self.unfolded, self.name(p)
         variable = p.kind not in ("operation", "elided")
         if gradient and variable and p.tensor.requires_grad and p not in self.bare:
-            step = p.column if p.tensor in unfolded.shared and p.column in unfolded.steps else None
-            name = self.differential(p.tensor, "t" if step is not None and unfolded.rolled else step)
+            name = self.cotangent(p)
         if unfolded.level != "primitives" or not variable or p.tensor.is_leaf:
             return name
         return name + self.setting.line + self.operation(p.tensor)
+
+    def cotangent(self, p: Place) -> str:
+        """The gradient of a node as it is written: dh⁽²⁾; dW⁽²⁾ of a term; d(+) without a name; ∂L/∂L of the start."""
+        if p in self.bare:
+            return self.partial(p)
+        if p.kind == "operation":
+            return self.setting.word("d") + self._called(p.tensor)
+        step = p.column if p.tensor in self.unfolded.shared and p.column in self.unfolded.steps else None
+        return self.differential(p.tensor, "t" if step is not None and self.unfolded.rolled else step)
 
     def differential(self, tensor: Tensor, step: float | str | None = None) -> str:
         """The gradient of a variable: dh; or ∂R/∂h, where what is called dh is a variable itself."""
@@ -59,24 +68,17 @@ class Labels:
             return self.setting.derivative(self.output, of)
         return self.setting.word("d") + of
 
-    def equation(self, p: Place) -> str:
-        """The equation of a node, for its tooltip."""
-        if p.kind == "elided":
-            return "the states of the hidden steps"
-        made = []
-        for x in self.unfolded.parts(p):
-            name = f"{self.variable(x)} = " if x.name is not None and not x.is_leaf else ""
-            made.append(f"{name}{self.writer.expression(x)}, shape {x.shape}")
-        return "; ".join(made)
-
     def partial(self, p: Place) -> str:
         """∂L/∂W, of the output with respect to a node."""
         return self.setting.derivative(self.output, self.name(p))
 
-    def gradient(self, p: Place) -> str:
-        """The gradient that a node stands for, for its tooltip."""
+    def tooltip(self, p: Place, gradient: bool) -> str:
+        """The equation of a node, or the gradient that it stands for."""
         if p.kind == "elided":
-            return "the gradients of the hidden steps"
+            return f"the {'gradients' if gradient else 'states'} of {self.hidden}"
+        if not gradient:
+            named = {x: f"{self.variable(x)} = " if x.name and not x.is_leaf else "" for x in self.unfolded.parts(p)}
+            return "; ".join(f"{n}{self.writer.expression(x)}, shape {x.shape}" for x, n in named.items())
         if not p.tensor.requires_grad:
             return f"{self.name(p)} needs no gradient"
         through = f"through step {p.column}" if p.column in self.unfolded.steps else "outside of the steps"
@@ -84,26 +86,29 @@ class Labels:
         return f"{self.partial(p)}{term}, shape {p.tensor.shape}"
 
     def edge(self, link: Link, gradient: bool) -> str:
-        """The label of a link: the function that it applies, or the derivative that its gradient is multiplied by."""
-        if not gradient:
-            return self.function(link)
-        return self.derivative(link) if link.source.tensor.requires_grad else ""
-
-    def derivative(self, link: Link) -> str:
-        """∂target/∂source as a label: the local derivatives along each path multiplied, the paths added up."""
-        if link.target.kind == "elided":
+        """The label of a link: forward the one function that it applies, as f in h = f(ĥ), or its weights at level
+        "states"; backward ∂target/∂source, the local derivatives along each path multiplied, the paths added up.
+        """
+        if gradient and not link.source.tensor.requires_grad:
+            return ""
+        if gradient and link.target.kind == "elided":
             return "⋯"
-        if link in self.unfolded.derivatives:
-            return self.writer.text(self.unfolded.derivatives[link])
-        direct = link in self.unfolded.bypassed
-        return self.setting.derivative(self.name(link.target), self.name(link.source), direct)
-
-    def function(self, link: Link) -> str:
-        """The function that a link applies, as f in h = f(ĥ), if it applies just one; the weights at level "states"."""
+        if gradient:
+            derivative = self.unfolded.derivatives.get(link)
+            return self.quotient(link) if derivative is None else self.writer.text(derivative)
         if self.unfolded.level == "states":
             return ", ".join(self.weights(link))
         one = link.paths is not None and [len(path) for path in link.paths] == [1]
         return self.writer.function(link.user) if one and self.unfolded.level == "named" else ""
+
+    def quotient(self, link: Link) -> str:
+        """∂target/∂source, for what is not written out; direct, ∂⁺target/∂source, where there are other ways too."""
+        by = "⋯" if link.source.kind == "elided" else self._called(link.tensor)
+        return self.setting.derivative(self._called(link.target.tensor), by, link in self.unfolded.bypassed)
+
+    def _called(self, x: Tensor) -> str:
+        """A variable, or the operation in parentheses where there is none."""
+        return self.variable(x) or f"({self.operation(x)})"
 
     def weights(self, link: Link) -> dict[str, list[str]]:
         """The weights on an arrow, and what each stands for: U for U_i, U_f and so on of the gates of a cell."""

@@ -234,11 +234,8 @@ function gradientsAfter(last) {
 }
 
 function seenAfter(last) {
-  const seen = { forward: new Set(), backward: new Set() };
-  for (const frame of frames.slice(0, last + 1)) {
-    for (const id of frame.shown) seen[frame.phase].add(id);
-  }
-  return seen;
+  const seen = (phase) => Object.keys(net.since[phase]).filter((id) => net.since[phase][id] <= last);
+  return { forward: new Set(seen("forward")), backward: new Set(seen("backward")) };
 }
 
 function show() {

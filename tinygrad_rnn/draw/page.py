@@ -34,7 +34,16 @@ class Page:
         figures = [[svg.draw(x, "data-id").decode() for x in (s.forward, s.backward)] for s in self.stories.values()]
         nets = []
         for title, x in self.stories.items():
-            nets.append({"title": title, "nodes": x.nodes, "frames": x.frames, "sums": x.sums, **x.computation.data()})
+            nets.append(
+                {
+                    "title": title,
+                    "nodes": x.nodes,
+                    "frames": x.frames,
+                    "sums": x.sums,
+                    "since": x.since,
+                    **x.computation.data(),
+                }
+            )
         packed = b64encode(zlib.compress(json.dumps(figures).encode(), 9)).decode()
         data = {"nets": nets, "figures": packed, "scale": SCALE, "inks": [ink(fill) for fill in SCALE]}
         text = json.dumps(data, default=str, ensure_ascii=False, separators=(",", ":"))

@@ -232,7 +232,7 @@ class _Figure:
         return Node(
             p.id, label, p.kind, markup, x=p.x, y=p.y, note=self._note(p, gradient), fill=self.fill.get(p, ""),
             step=p.column if p.column in {*self.unfolded.steps, *self.unfolded.hidden} else None,
-            tooltip=self.plain.gradient(p) if gradient else self.plain.equation(p),
+            tooltip=self.plain.tooltip(p, gradient),
             faint=(gradient and not p.tensor.requires_grad) or self._look(p)["faint"],
         )  # fmt: skip
 
