@@ -26,9 +26,8 @@ from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.grid import CUT
 from tinygrad_rnn.draw.labels import Labels, measure
-from tinygrad_rnn.draw.page import Page
+from tinygrad_rnn.draw.page import Page, Story
 from tinygrad_rnn.draw.placement import Lane, Placement
-from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import scale
 from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined
 from tinygrad_rnn.files import write_file
@@ -198,7 +197,7 @@ class _Figure:
             title, nodes, edges, steps=unfolded.steps, hidden=unfolded.hidden, rolled=unfolded.rolled, scale=self.scale,
             caption=captions[0], caption_markup=captions[1], story=self.story if told else None, tight=tight,
             frame=around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
-            font_size=self.options.font_size, direction="RL" if gradient else "LR",
+            font_size=self.options.font_size,
         )  # fmt: skip
 
     def story(self) -> Story:
