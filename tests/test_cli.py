@@ -428,7 +428,7 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, monkeypatch, options, sta
 
 def test_a_suffix_that_no_writer_knows(capsys, tmp_path):
     status, _, err = run(capsys, "draw", "-o", tmp_path / "figure.jpeg")
-    assert status == 2 and ".svg, .pdf, .png, .dot, .json, .html" in err and not os.listdir(tmp_path)
+    assert status == 2 and "'.svg', '.pdf', '.png', '.dot', '.json', '.html'" in err and not os.listdir(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -347,7 +347,7 @@ def test_one_scale_for_all_frames_with_a_legend_and_zeros_white(opened, saved, s
 def test_hidden_steps_are_pale_until_they_run(opened):
     page = opened(tg.draw.forward(net(steps=20)[2], max_steps=4))
     assert "later" in page.get_attribute("#forward g.node[data-id=dots0]", "class")
-    go_to(page, "Steps 3 to 18 run: 16 of them, not drawn.")
+    go_to(page, "Not drawn: steps 3 to 18.")
     assert "later" not in page.get_attribute("#forward g.node[data-id=dots0]", "class")
     assert page.inner_text("#value") == "" and "one for steps 3 to 18" in page.text_content("#terms")
 

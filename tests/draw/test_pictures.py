@@ -299,7 +299,7 @@ def test_the_same_graph_gives_the_same_bytes(unrolled):
 
 @pytest.mark.parametrize("name", ["figure", "figure.jpeg", "figure.svg.gz"])
 def test_an_unknown_suffix_lists_the_known(unrolled, tmp_path, name):
-    with pytest.raises(ValueError, match=rf"{name}.*\.svg, \.pdf, \.png, \.dot"):
+    with pytest.raises(ValueError, match=rf"{name}.*'\.svg', '\.pdf', '\.png', '\.dot'"):
         tg.draw.forward(unrolled(1)).save(tmp_path / name)
     assert not os.listdir(tmp_path)
 

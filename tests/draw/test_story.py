@@ -15,18 +15,15 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import time_step
 from tinygrad_rnn.draw import style
-from tinygrad_rnn.draw.equations import BESIDE, FROM, MARK, TO
-from tinygrad_rnn.draw.story import Story
+from tinygrad_rnn.draw.labels import BESIDE, FROM, MARK, TO
+from tinygrad_rnn.draw.page import Story
 
 NETS = [{}, {"many": True}, {"kind": "LSTM"}, {"kind": "GRU", "many": True}, {"num_layers": 2}]
 
 
 def gradients_told(story: Story) -> dict[str, np.ndarray]:
     """How every gradient is in the end, by the names on the page."""
-    found = {}
-    for frame, total in backward_frames(story):
-        found[frame["to"]] = total
-    return {s["plain"]: found[s["id"]] for s in story.sums}
+    return {frame["grows"][0]: total for frame, total in backward_frames(story) if "grows" in frame}
 
 
 def backward_frames(story: Story):
@@ -269,7 +266,7 @@ def test_an_output_that_is_no_single_number_says_so(unrolled):
     x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
     story = tg.draw.forward(tg.label(tg.tanh(x * 3.0), "y")).story()
     assert "no single number" in story.frames[-1]["note"]
-    assert not list(backward_frames(story)) and story.sums == []
+    assert not list(backward_frames(story))
     hs = [n for n in topological_order(unrolled(3)) if n.name == "h"]
     first = tg.draw.between(hs[-1], hs[1]).story().frames[0]
     assert "text" not in first  # nothing that is given is drawn
@@ -277,16 +274,16 @@ def test_an_output_that_is_no_single_number_says_so(unrolled):
 
 def test_one_hidden_step_is_no_sum_of_steps(unrolled):
     frames = tg.draw.forward(unrolled(3), max_steps=2).story().frames
-    assert "Step 2 runs, and is not drawn." in [frame.get("text") for frame in frames]
-    notes = [frame["note"] for frame in frames if "hidden" not in frame and "step 2" in frame.get("note", "")]
-    assert {"⋯ is what comes back through step 2.", "The term of step 2."} == set(notes)
-    assert not any("⋯ + " in frame["equation"] for frame in frames if frame.get("note") == "The term of step 2.")
+    assert "Not drawn: step 2." in [frame.get("text") for frame in frames]
+    notes = [frame["note"] for frame in frames if "step 2" in frame.get("note", "")]
+    assert {"⋯ is what comes back through step 2.", "Added by step 2."} == set(notes)
+    assert not any("⋯ + " in frame["equation"] for frame in frames if frame.get("note") == "Added by step 2.")
 
 
 def test_hidden_steps_run_in_one_frame_and_go_back_in_one(unrolled):
     story = tg.draw.forward(unrolled(20), max_steps=4).story()
     texts = [frame["text"] for frame in story.frames if "text" in frame]
-    assert texts[1:] == ["Steps 3 to 18 run: 16 of them, not drawn."]
+    assert texts[1:] == ["Not drawn: steps 3 to 18."]
     assert all("value" not in node for node in story.nodes.values() if node["name"] == "⋯")
     told = equations(story)
     assert "dh⁽¹⁸⁾ = ᵗU dĥ⁽¹⁹⁾" in told and "dW ← dW + dW⁽¹⁸⁾ + ⋯ + dW⁽³⁾" in told and "dh⁽²⁾ = ⋯" in told

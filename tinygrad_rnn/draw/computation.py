@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -20,7 +20,13 @@ from tinygrad_rnn.tensor import Tensor, as_tensor
 MOST = 4096  # elements of an array that a page shows in full
 LARGEST = 65_536  # elements of all leaves of a computation that a page runs
 
-RUNTIME = (files("tinygrad_rnn.draw") / "runtime.js").read_text(encoding="utf-8")
+
+def resource(name: str) -> str:
+    """A file that the page is made of."""
+    return (files("tinygrad_rnn.draw") / name).read_text(encoding="utf-8")
+
+
+RUNTIME = resource("runtime.js")
 _RUN = {row for row in (*TABLE.values(), *TESTS.values()) if re.search(f"^  {row.name}[:,]", RUNTIME, re.MULTILINE)}
 
 
@@ -59,15 +65,11 @@ class Computation:
         Raises:
             ValueError: a rule has decided by values.
         """
-        now = {x: x.value for x in self.values if x.is_leaf}
-        try:
-            for x in now:
+        with ExitStack() as stack, temporarily(observer, _Recorder()), temporarily(recording, False):
+            for x in (x for x in self.values if x.is_leaf):
+                stack.callback(setattr, x, "value", x.value)
                 x.value = self.values[x]
-            with temporarily(observer, _Recorder()), temporarily(recording, False):
-                yield
-        finally:
-            for x, value in now.items():
-                x.value = value
+            yield
 
     def data(self) -> dict[str, Any]:
         """The computation in the order of execution, or the arrays alone, and why; and what of it is float32."""
@@ -85,8 +87,8 @@ class Computation:
         """The number of a node, its primitive, the numbers of its inputs, static arguments; of a leaf, its elements."""
         if self.fixed or x.is_leaf:
             value = self.values.get(x, x.value)
-            large = bool(self.fixed) and x.size > MOST
-            return [self.number(x), x.shape, norm([value]) if large else [_element(y) for y in value.ravel().tolist()]]
+            elements = [y if np.isfinite(y) else str(y) for y in value.ravel().tolist()]
+            return [self.number(x), x.shape, norm([value]) if self.fixed and x.size > MOST else elements]
         inputs, static = [self.number(y) for y in x.inputs], x.static
         if x.primitive in (getitem, scatter):  # an index stands as the places of the elements that it selects
             shape = x.inputs[0].shape if x.primitive is getitem else static[-1]
@@ -94,8 +96,3 @@ class Computation:
             places = places[filled(static[0], iter(x.arguments[1 : len(inputs)]))]
             static = list(places.shape), places.ravel().tolist(), *static[1:]
         return [self.number(x), x.primitive.name, inputs, *static]
-
-
-def _element(x: float) -> float | str:
-    """As JavaScript's Number reads it; JSON has none that are not finite."""
-    return x if np.isfinite(x) else str(x).replace("nan", "NaN").replace("inf", "Infinity")

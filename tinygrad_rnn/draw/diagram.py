@@ -15,8 +15,7 @@ import graphviz
 from tinygrad_rnn import checks
 from tinygrad_rnn.draw import dot, layout, svg
 from tinygrad_rnn.draw.drawing import Drawing
-from tinygrad_rnn.draw.page import Page
-from tinygrad_rnn.draw.story import Story
+from tinygrad_rnn.draw.page import Page, Story
 from tinygrad_rnn.errors import DrawingError
 from tinygrad_rnn.files import claimed, refuse_others, write_file
 
@@ -62,9 +61,8 @@ class Diagram(Drawing):
                 table). OSError: the file cannot be written. DrawingError: no layout engine is installed, or it fails.
             ImportError: a .gif without Pillow.
         """
-        suffix, known = Path(path).suffix.lower(), [f".{name}" for name in FORMATS]
-        if suffix not in known:
-            raise ValueError(f"save({os.fspath(path)!r}): the suffix says as what, and is one of {', '.join(known)}")
+        suffix, known = f"save({os.fspath(path)!r}): suffix", [f".{name}" for name in FORMATS]
+        suffix = checks.one_of("", suffix, Path(path).suffix.lower(), known)
         return write_file(path, self.render(suffix[1:], dpi, outlines))
 
     def frames(self, folder: str | os.PathLike, format: str = "svg", **how: Any) -> list[Path]:

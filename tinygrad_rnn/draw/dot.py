@@ -7,12 +7,14 @@ import html
 import re
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import chain
 
 import graphviz
 
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.draw import style
-from tinygrad_rnn.draw.drawing import Drawing, Edge, Node, route
+from tinygrad_rnn.draw.drawing import Box, Drawing, Edge, Node, route
+from tinygrad_rnn.draw.style import size
 from tinygrad_rnn.tables import counted
 
 PLUS = "<SUB><B>+</B></SUB>"  # behind a gradient that several are added up to
@@ -21,7 +23,9 @@ APART = "\u2060"  # without width; keeps Graphviz from reading a backslash and a
 
 def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
     """The diagram as a `graphviz.Digraph`, whose `.source` is the DOT text; for a bitmap, with its dots per inch."""
-    own = {"layout": "nop2", "rankdir": diagram.direction, "tooltip": diagram.title}
+    key, (left, bottom, right, top) = legend(diagram)
+    view = f"{right - left:.2f},{top - bottom:.2f},1,{(left + right) / 2:.2f},{(bottom + top) / 2:.2f}"
+    own = {"layout": "nop2", "viewport": view}
     if dpi is not None or diagram.font_size != style.NODE_FONT:
         own["dpi"] = f"{(dpi or 72.0) * diagram.font_size / style.NODE_FONT:g}"
     graph = graphviz.Digraph(diagram.title, graph_attr=style.GRAPH | own, node_attr=style.NODE, edge_attr=style.EDGE)
@@ -32,10 +36,10 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
         with graph.subgraph(name=f"cluster_{step}") as panel:
             label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
             box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
-            panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, tooltip=title, **style.PANEL)
+            panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, **style.PANEL)
     added, lit = diagram.added, {edge.source for edge in diagram.edges if edge.bold}
     nodes = sorted(diagram.nodes, key=lambda node: node.id in lit)  # Graphviz draws edges in the order of sources
-    for node in [*nodes, *legend(diagram)]:
+    for node in [*nodes, *key]:
         graph.node(node.id, **_node_attributes(node, PLUS if node.id in added else ""))
     by_id = {node.id: node for node in nodes}
     for edge in sorted(diagram.edges, key=lambda edge: (not edge.faint, edge.bold)):  # the faint ones below
@@ -56,16 +60,20 @@ def _html(markup: str, font_size: float, note: str = "") -> str:
 
 
 def _node_attributes(node: Node, plus: str) -> dict[str, str]:
-    look, note = style.NODES[node.kind], ""
+    look, note, (width, height) = style.NODES[node.kind], "", node.extent or size(node.kind, node.label, node.note)
     if node.note:
         apart = f'<BR/><FONT POINT-SIZE="{style.NOTE_GAP:g}">&#160;</FONT>'  # from the indices of the label
-        lines = "".join(f"<BR/>{html.escape(line)}" for line in node.note.split("\n"))
+        lines = "".join(f"<BR/>{html.escape(line)}" for line in node.note.replace(" ", "\u00a0").split("\n"))
         note = f'{apart}<FONT POINT-SIZE="{style.NOTE_FONT:g}">{lines}</FONT>'
-    attributes = look.attributes(*(node.extent or style.size(node.kind, node.label, node.note))) | {
-        "label": _html(node.markup + plus, look.font, note),
-        "tooltip": graphviz.escape(node.tooltip.replace("&", "&amp;")),  # it stays text
-        "pos": f"{node.x:.2f},{node.y:.2f}",
-    }
+    rings = 2 * style.RING * (look.rings - 1)
+    attributes = {
+        "shape": look.shape, "width": f"{(width - rings) / 72:.4f}", "height": f"{(height - rings) / 72:.4f}",
+        "label": _html(node.markup + plus, look.font, note), "pos": f"{node.x:.2f},{node.y:.2f}",
+        "color": look.line, "fillcolor": look.fill, "fontsize": f"{look.font:g}",
+        "penwidth": f"{look.border:g}", "peripheries": f"{look.rings}",
+    }  # fmt: skip
+    if look.shape == "plain":
+        attributes |= {"style": "", "peripheries": "0", "fontcolor": look.line}
     if node.image:
         attributes |= {"image": node.image, "imagescale": "both"}
     if node.fill:
@@ -91,31 +99,24 @@ SIGNS = {"cut": ("✂", "✂"), "added": ("+", "<B>+</B>")}  # of what has no co
 Part = tuple[Node, float]  # a patch of colour or words, at its place in its room, and how wide that is
 
 
-def legend(diagram: Drawing) -> list[Node]:
-    """The legend's nodes, row by row, and two without words, in corners: Graphviz cuts off what is beyond all nodes.
+def legend(diagram: Drawing) -> tuple[list[Node], Box]:
+    """The legend's nodes, row by row; and the frame of the whole picture, with a margin around the diagram and them.
 
-    With those the picture is as wide as that of the graph's other figure, or as its own in a tight frame.
+    It has room for the legend of the graph's other figure too, unless it is tight.
     """
     left, bottom, right, top = diagram.frame
-    centre, y, found, rows = (left + right) / 2, bottom - 16.0, [], _rows(diagram)
-    for i, row in enumerate(rows):
+    lines = zip(diagram.caption.splitlines(), diagram.caption_markup.splitlines(), strict=True)
+    rows = [_kinds(diagram.explained or diagram.kinds), _scale(diagram), *([_words(*line)] for line in lines)]
+    centre, y, found = (left + right) / 2, bottom - 16.0, list[Node]()
+    for i, row in enumerate(filter(None, rows)):
         x, y = centre - _width(row) / 2, y - ROW
         for j, (node, room) in enumerate(row):
             found.append(replace(node, id=f"legend{i}_{j}", x=x + node.x, y=y))
             x += room
     either = [] if diagram.tight else _kinds({*(node.kind for node in diagram.nodes), "sum", "added"})
     half = max(map(_width, [either, *rows])) / 2
-    corners = (min(left, centre - half), y - ROW / 2), (max(right, centre + half), top)
-    blank = [Node(f"legend_corner{i}", "", "words", x=x, y=y, extent=(0.0, 0.0)) for i, (x, y) in enumerate(corners)]
-    return found + blank
-
-
-def _rows(diagram: Drawing) -> list[list[Part]]:
-    """The kinds of nodes, the scale, the caption; as far as there are any."""
-    shown = {node.kind for node in diagram.nodes if not node.faint} | ({"added"} if diagram.added else set())
-    lines = zip(diagram.caption.splitlines(), diagram.caption_markup.splitlines(), strict=True)
-    rows = [_kinds(diagram.explained or shown), _scale(diagram), *([_words(*line)] for line in lines)]
-    return [row for row in rows if row]
+    left, right = min(left, centre - half), max(right, centre + half)
+    return found, (left - style.PAD, y - ROW / 2 - style.PAD, right + style.PAD, top + style.PAD)
 
 
 def _width(row: list[Part]) -> float:
@@ -133,12 +134,10 @@ def _words(text: str, markup: str, after: float = 6.0) -> Part:
 
 
 def _kinds(kinds: Collection[str]) -> list[Part]:
-    found: list[Part] = []
-    for kind, look in style.NODES.items():
-        if kind in kinds and look.meaning:
-            found.append(_words(*SIGNS[kind], after=0.0) if kind in SIGNS else _patch(kind))
-            found.append(_words(look.meaning, look.meaning, after=14.0))
-    return found
+    meanings = {kind: look.meaning for kind, look in style.NODES.items() if kind in kinds and look.meaning}
+    signs = [_words(*SIGNS[kind], after=0.0) if kind in SIGNS else _patch(kind) for kind in meanings]
+    words = [_words(meaning, meaning, after=14.0) for meaning in meanings.values()]
+    return list(chain(*zip(signs, words, strict=True)))
 
 
 def _scale(diagram: Drawing) -> list[Part]:
@@ -146,16 +145,11 @@ def _scale(diagram: Drawing) -> list[Part]:
         return []
     name, markup, low, high, colours = diagram.scale
     found, last = [_words(name, markup)], len(colours)
-    for i, fill in enumerate(colours):
+    for i in range(last + 1):
         power = low + i * (high - low) / last
-        if i == 0 or (power.is_integer() and (last < MANY or i % 2 == 0)):
-            found.append(_power(round(power)))
-        found.append(_patch("colour", fill, 30.0))
-    found.append(_power(high))
+        if i in (0, last) or (power.is_integer() and (last < MANY or i % 2 == 0)):
+            found.append(_words(PLAIN.power_of_ten(round(power)), MARKUP.power_of_ten(round(power))))
+        found += [_patch("colour", fill, 30.0) for fill in colours[i : i + 1]]
     if any(node.fill == style.ZERO for node in diagram.nodes):
         found += [_patch("operation", style.ZERO), _words("0", "0")]
     return found
-
-
-def _power(power: int) -> Part:
-    return _words(PLAIN.power_of_ten(power), MARKUP.power_of_ten(power))

@@ -98,9 +98,7 @@ class Drawing:
     it is `tight`, around its own. `panels` are behind the columns of steps.
     `hidden` says for a column of dots how many steps it stands for, `rolled` whether one step stands for all, and
     `scale` what nodes are coloured by.
-    `direction` is "LR" where edges run from the left to the right, and "RL" where they run back. `explained` are the
-    kinds of nodes in the legend, and "added" for its +: if none are given, those of the nodes that are not faint.
-    `font_size` is that of the nodes, and scales all.
+    `explained` are the kinds in the legend: its own if none are given. `font_size` is that of nodes, and scales all.
     """
 
     title: str
@@ -113,7 +111,6 @@ class Drawing:
     rolled: bool = False
     scale: Scale | None = None
     frame: Box = (0.0, 0.0, 0.0, 0.0)
-    direction: str = "LR"
     panels: dict[float, Box] = field(default_factory=dict)
     tight: bool = False
     explained: frozenset[str] = frozenset()
@@ -126,11 +123,15 @@ class Drawing:
         return {node.id for node in self.nodes if arriving[node.id] > 1 and node.kind != "elided"}
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of its nodes that take part, and "added" for the + of those in which gradients are added up."""
+        return frozenset(node.kind for node in self.nodes if not node.faint) | ({"added"} if self.added else set())
+
+    @property
     def description(self) -> str:
         """The drawing in words, for readers who cannot see it."""
-        kinds = Counter(NODES[node.kind].meaning for node in self.nodes)
+        kinds = Counter(NODES[node.kind].meaning for node in self.nodes) + Counter(edge=len(self.edges))
         parts = [counted(count, meaning) for meaning, count in kinds.items() if meaning]
-        parts += [counted(len(self.edges), "edge")] if self.edges else []
         over = f" over time steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
         if len(self.steps) == 1:
             over = " of one time step, which stands for all" if self.rolled else f" over time step {self.steps[0]}"

@@ -56,12 +56,12 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     table, order = contribution_table(losses, parameter), topological_order(*losses)
     if losses and parameter not in set(order):
         raise ValueError(f"{call}: no loss depends on {describe(parameter)}")
-    N, T = table.shape
+    (N, T), longest = table.shape, max(table.shape)
     if not table.size:
         raise ValueError(f"{call}: no terms in a table of {N} losses by {T} time steps")
     writers = [Writer(Names(order), Notation.named(notation), setting) for setting in (PLAIN, MARKUP)]
+    names = [[_name(E, n, writer) for writer in writers] for n, E in enumerate(losses, 1)]
     low, high, palette, shades = scale(table)
-    longest = max(N, T)
     kind = "entry" if longest <= IN_FULL else "cell"
     every = 1 if kind == "entry" else max(5, 10 * (longest // 100))  # which rows and columns are named
     width, height = NODES[kind].width + BETWEEN, NODES[kind].height + BETWEEN
@@ -72,18 +72,17 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
 
     left = -width / 2 - size("heading", "step k")[0] / 2
     nodes = [Node("step", "step k", "heading", "step <I>k</I>", x=left, y=above)]
-    for k in (k for k in range(1, T + 1) if k == 1 or k % every == 0):
+    for k in sorted({1, *range(every, T + 1, every)}):
         nodes.append(Node(f"step{k}", str(k), "heading", str(k), x=(k - 1) * width, y=above))
-    for n in (n for n in range(1, N + 1) if n == 1 or n % every == 0):
-        text, set_text = (_name(losses[n - 1], n, writer) for writer in writers)
-        nodes.append(Node(f"loss{n}", text, "heading", set_text, x=left, y=(1 - n) * height))
+    for n in sorted({1, *range(every, N + 1, every)}):
+        nodes.append(Node(f"loss{n}", names[n - 1][0], "heading", names[n - 1][1], x=left, y=(1 - n) * height))
     if longest > IN_NODES:
         image, extent, tooltip = _png(shades, palette), (T * width, N * height), f"{N} losses by {T} steps"
         x, y = (T - 1) * width / 2, (1 - N) * height / 2
         nodes.append(Node("terms", "", "cell", tooltip=tooltip, image=image, extent=extent, x=x, y=y))
     for n, k in np.ndindex(N, T) if longest <= IN_NODES else ():
         texts = [_scientific(table[n, k].item(), setting) if kind == "entry" else "" for setting in (PLAIN, MARKUP)]
-        tooltip = f"{_name(losses[n], n + 1, writers[0])}, step {k + 1}: {table[n, k]:.6g}".replace("-", "−")
+        tooltip = f"{names[n][0]}, step {k + 1}: {table[n, k]:.6g}".replace("-", "−")
         id, fill, x, y = f"term{n + 1}_{k + 1}", palette[shades[n, k]], k * width, -n * height
         nodes.append(Node(id, texts[0], kind, texts[1], tooltip=tooltip, fill=fill, x=x, y=y))
     name, set_name = (writer.variable(parameter) for writer in writers)
@@ -128,9 +127,8 @@ def _png(shades: np.ndarray, colours: Sequence[str]) -> str:
 def _scientific(value: float, setting: Typesetting) -> str:
     """A number in two digits and its power of ten; nothing for 0."""
     digits, _, power = f"{value:.1e}".partition("e")
-    if value == 0 or not int(power or 0):  # inf and nan have none
-        return digits if value else ""
-    return f"{digits}·{setting.power_of_ten(int(power))}"
+    raised = f"·{setting.power_of_ten(int(power))}" if int(power or 0) else ""  # inf and nan have no power
+    return digits + raised if value else ""
 
 
 def _summands(total: Tensor) -> list[Tensor]:

@@ -29,6 +29,7 @@ for (const one of nets) {
     if (isLeaf && !one.leaves.has(node.number)) one.leaves.set(node.number, { id, letter: node.letter, kind: node.kind });
   }
   for (const frame of one.frames) if (frame.phase === "backward") Object.assign(frame, { termNumber: frame.term, totalNumber: frame.total });
+  one.sums = sumsIn(one);
   one.recurrent = recurrentIn(one);
   one.slope = largestSlope(one);
   compute(one);
@@ -38,6 +39,16 @@ for (const one of nets) {
 function inAnyStep({ name, step }) {
   const above = name.replace(`(${step})<`, "(<I>t</I>)<");
   return above !== name ? above : name.replace(new RegExp(`\\b${step}</SUB>`), "<I>t</I></SUB>");
+}
+
+// The gradients of the parameters, with the number of their terms.
+function sumsIn(one) {
+  const found = new Map();
+  for (const { to, name, grows } of one.frames.filter((frame) => frame.grows)) {
+    found.set(to, { id: to, name, plain: grows[0], value: grows[1], terms: (found.get(to)?.terms ?? 0) + 1 });
+  }
+  const place = ({ id }) => [!id.startsWith("total"), Number(id.replace(/\D/g, ""))]; // those of all steps first
+  return [...found.values()].sort((a, b) => place(a)[0] - place(b)[0] || place(a)[1] - place(b)[1]);
 }
 
 // The parameters that carry a state on: they are multiplied by one that is given, such as h(0).
@@ -234,11 +245,8 @@ function gradientsAfter(last) {
 }
 
 function seenAfter(last) {
-  const seen = { forward: new Set(), backward: new Set() };
-  for (const frame of frames.slice(0, last + 1)) {
-    for (const id of frame.shown) seen[frame.phase].add(id);
-  }
-  return seen;
+  const seen = (phase) => Object.keys(net.since[phase]).filter((id) => net.since[phase][id] <= last);
+  return { forward: new Set(seen("forward")), backward: new Set(seen("backward")) };
 }
 
 function show() {

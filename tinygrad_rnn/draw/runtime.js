@@ -258,6 +258,9 @@ const operations = {
   argmin: largestPlace((x, y) => x < y),
 };
 
+// An element as JSON has it: those that are not finite are words, as Python writes them.
+const element = (x) => Number(typeof x === "string" ? x.replace("inf", "Infinity") : x);
+
 // A computation: rows [number, shape, elements] of leaves and [number, primitive, inputs, ...static arguments] of nodes, in
 // the order of execution. `arrays` holds, by number, what was found.
 class Computation {
@@ -267,7 +270,7 @@ class Computation {
     this.nodes = program.filter((row) => typeof row[1] === "string");
     this.arrays = [];
     for (const [number, shape, elements] of this.leaves) {
-      this.arrays[number] = typeof elements === "number" ? { shape, norm: elements } : dense(shape, elements.map(Number));
+      this.arrays[number] = typeof elements === "number" ? { shape, norm: elements } : dense(shape, elements.map(element));
     }
   }
 

@@ -14,6 +14,7 @@ SMALLER = 0.68  # the font of an index, in parts of that of what it belongs to
 NOTE_GAP = 3.0  # between a label and the note below it
 ARROW = 7.0
 MARGIN = 8.0  # from a column's outermost nodes to its panel's edge
+PAD = 12.6  # around a picture
 AROUND = 14.0  # above and below what stands in a tight frame
 CORNER = 8.0  # the radius of a turn
 RING = 4.0  # from a border to the one around it
@@ -39,15 +40,6 @@ class Style:
     border: float = 1.0
     rings: int = 1
     font: float = NODE_FONT
-
-    def attributes(self, width: float, height: float) -> dict[str, str]:
-        """The attributes of Graphviz for a node that is so wide and high, with all its borders."""
-        inner = [(side - 2 * RING * (self.rings - 1)) / 72 for side in (width, height)]
-        look = {"shape": self.shape, "width": f"{inner[0]:.4f}", "height": f"{inner[1]:.4f}"}
-        if self.shape == "plain":  # Graphviz would draw a border of no numbers
-            return look | {"style": "", "fontcolor": self.line, "fontsize": f"{self.font:g}"}
-        border = {"color": self.line, "penwidth": f"{self.border:g}", "peripheries": f"{self.rings}"}
-        return look | border | {"fillcolor": self.fill}
 
 
 # fmt: off
@@ -91,7 +83,7 @@ _WIDTHS = {c: width for width, characters in _WIDE.items() for c in characters}
 _INDEX = re.compile(r"(?<=\w)_(\w{1,2})(?!\w)")  # W_hh
 
 # Graphviz's attributes: of the whole, of every node and edge, of a column's panel
-GRAPH = {"pad": "0.175", "margin": "0", "notranslate": "true", "outputorder": "edgesfirst", "bgcolor": "white",
+GRAPH = {"rankdir": "LR", "margin": "0", "notranslate": "true", "outputorder": "edgesfirst", "bgcolor": "white",
          "fontname": FONT}  # fmt: skip
 NODE = {"fontname": FONT, "fontsize": f"{NODE_FONT:g}", "style": "filled", "fixedsize": "true", "margin": "0"}
 EDGE = {"fontname": FONT, "fontsize": f"{EDGE_FONT:g}", "arrowsize": "0.7"}

@@ -12,12 +12,12 @@ from tinygrad_rnn.draw.dot import APART, digraph
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.style import FAMILY, times_width
 
-SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+SVG = "http://www.w3.org/2000/svg"
 LOOK = ("font-size", "font-style", "font-weight", "baseline-shift")
 SHIFT = {"super": -0.36, "sub": 0.2}  # of the font size of the text before
 
 ET.register_namespace("", SVG)
-ET.register_namespace("xlink", XLINK)
+ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
 def draw(drawing: Drawing, id_attribute: str = "id", outlines: bool = False) -> bytes:
@@ -29,33 +29,24 @@ def draw(drawing: Drawing, id_attribute: str = "id", outlines: bool = False) -> 
     """
     root = ET.fromstring(layout.render(digraph(drawing).source, "svg:cairo" if outlines else "svg"))
     root.attrib |= {"role": "img", "font-family": FAMILY}
-    middles = {node.id: node.x for node in drawing.nodes}
-    for tag, text in (("desc", drawing.description), ("title", drawing.title)):
-        element = ET.Element(f"{{{SVG}}}{tag}")
-        element.text = text
-        root.insert(0, element)
+    nodes = {node.id: node for node in drawing.nodes}
+    for i, (tag, text) in enumerate({"title": drawing.title, "desc": drawing.description}.items()):
+        root.insert(i, ET.Element(f"{{{SVG}}}{tag}"))
+        root[i].text = text
     for group in root.iter(f"{{{SVG}}}g"):
         if group.get("class") in ("node", "edge", "cluster"):
-            id = _take_name(group)
-            _join_labels(group, middles.get(id))
+            title = group.find(f"{{{SVG}}}title")
+            id, node = title.text, nodes.get(title.text)
+            words = "".join(text.text for text in group.findall(f"{{{SVG}}}text")).replace("\u00a0", " ")
+            title.text = node.tooltip if node else words if group.get("class") == "cluster" else ""
+            if not title.text:
+                group.remove(title)
+            _join_labels(group, node.x if node else None)
             group.attrib.pop("id", None)
             group.set(id_attribute, id)
     for image in root.iter(f"{{{SVG}}}image"):
         image.attrib |= {"preserveAspectRatio": "none", "image-rendering": "pixelated"}
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
-
-
-def _take_name(group: ET.Element) -> str:
-    """The id, from where Graphviz has it, the title; the tooltip becomes the title, which browsers show."""
-    title = group.find(f"{{{SVG}}}title")
-    id, link = title.text, group.find(f"{{{SVG}}}g/{{{SVG}}}a")
-    if link is None:
-        group.remove(title)
-    else:
-        title.text = link.get(f"{{{XLINK}}}title")
-        group.remove(group.find(f"{{{SVG}}}g"))
-        group.extend(link)
-    return id
 
 
 def _join_labels(group: ET.Element, middle: float | None) -> None:
@@ -67,8 +58,7 @@ def _join_labels(group: ET.Element, middle: float | None) -> None:
     for _, line in groupby(group.findall(f"{{{SVG}}}text"), key=lambda text: text.get("y")):
         texts = list(line)
         looks = groupby(texts, key=lambda text: {name: text.get(name) for name in LOOK if text.get(name)})
-        pieces = [(look, "".join(text.text for text in same)) for look, same in looks]
-        pieces = [(look, text.replace(APART, "").replace(" ", "\u00a0")) for look, text in pieces]
+        pieces = [(look, "".join(text.text for text in same).replace(APART, "")) for look, same in looks]
         first, size = texts[0], max(float(text.get("font-size")) for text in texts)
         for text in texts[1:]:
             group.remove(text)
@@ -83,8 +73,6 @@ def _join_labels(group: ET.Element, middle: float | None) -> None:
             piece = ET.SubElement(first, f"{{{SVG}}}tspan", look)
             piece.text = text
             wanted = SHIFT.get(piece.attrib.pop("baseline-shift", None), 0.0) * size
-            if float(piece.get("font-size")) == size:
-                del piece.attrib["font-size"]
             if wanted != height:
                 piece.set("dy", f"{wanted - height:.2f}")
             height = wanted

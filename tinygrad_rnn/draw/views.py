@@ -26,9 +26,8 @@ from tinygrad_rnn.bptt.through_time import passed_back
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.labels import Labels, measure
-from tinygrad_rnn.draw.page import Page
+from tinygrad_rnn.draw.page import Page, Story
 from tinygrad_rnn.draw.placement import Placement
-from tinygrad_rnn.draw.story import Story
 from tinygrad_rnn.draw.style import scale
 from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined, step_of
 from tinygrad_rnn.files import write_file
@@ -185,7 +184,7 @@ class _Figure:
             title, nodes, edges, steps=unfolded.steps, hidden=unfolded.hidden, rolled=unfolded.rolled, scale=self.scale,
             caption=captions[0], caption_markup=captions[1], story=self.story if told else None, tight=tight,
             frame=around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
-            font_size=self.options.font_size, direction="RL" if gradient else "LR",
+            font_size=self.options.font_size,
         )  # fmt: skip
 
     def story(self) -> Story:
@@ -212,15 +211,8 @@ class _Figure:
         return Node(
             p.id, label, p.kind, markup, x=p.x, y=p.y, note=self._note(p, gradient), fill=self.fill.get(p, ""),
             step=p.column if p.column in {*self.unfolded.steps, *self.unfolded.hidden} else None,
-            tooltip=self._tooltip(p, gradient), faint=needless or self._look(p)["faint"],
+            tooltip=self.plain.tooltip(p, gradient), faint=needless or self._look(p)["faint"],
         )  # fmt: skip
-
-    def _tooltip(self, p: Place, gradient: bool) -> str:
-        if p.kind == "cut":
-            return "no gradient flows back from here"
-        if p.kind == "sum":
-            return f"the sum over all steps that use {self.plain.name(p)}"
-        return self.plain.gradient(p) if gradient else self.plain.equation(p)
 
     def _note(self, p: Place, gradient: bool) -> str:
         """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
