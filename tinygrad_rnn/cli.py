@@ -245,9 +245,7 @@ def _demo(options: argparse.Namespace) -> int:
     loss = net.loss()
     figures = {"forward": draw.forward(loss), "backward": draw.backward(loss)}
     figures["forward-primitives"] = draw.forward(loss, level="primitives")
-    with claimed(options.out) as folder:
-        for name, diagram in figures.items():
-            refuse_others(folder / f"{name}.svg", [f"<title>{diagram.title}</title>"])
+    with claimed(options.out, {f"{name}.svg": [f"<title>{x.title}</title>"] for name, x in figures.items()}) as folder:
         for name, diagram in figures.items():
             print(f"wrote {diagram.save(folder / f'{name}.svg')}")
 
@@ -439,9 +437,8 @@ def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
 def _flow(options: argparse.Namespace) -> int:
     choices, conditions = given(options, Net), given(options, Conditions)
     nets = nets_of(**choices) if choices or conditions.keys() - {"seed"} else NETS
-    with claimed(options.out) as folder:  # before the work: it may not be possible
-        for name in ("flow.svg", "flow.csv"):
-            refuse_others(folder / name, ["distance T - t, steps"])
+    marks = ["distance T - t, steps"]
+    with claimed(options.out, {"flow.svg": marks, "flow.csv": marks}) as folder:  # before the work
         found = flow(nets, **conditions)
         print(f"{aligned(_rows(found))}\n")
         found.save(folder)

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -90,13 +90,16 @@ def refuse_others(path: Path, marks: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def claimed(folder: str | os.PathLike) -> Iterator[Path]:
+def claimed(folder: str | os.PathLike, files: Mapping[str, Iterable[str]] | None = None) -> Iterator[Path]:
     """Make a folder, and lock it for one run at a time; a process that has ended holds no lock.
+
+    Args:
+        files: the names of those that will be written, each with its marks.
 
     Where the file system cannot lock folders, as on Windows, it is not locked.
 
     Raises:
-        FileExistsError: it is a file. ValueError: another run is going on in it, or it is ''.
+        FileExistsError: it is a file. ValueError: another run is going on in it, or it is ''; or as `refuse_others`.
     """
     if not os.fspath(folder):
         raise ValueError("out='': the name of a folder is needed")
@@ -109,8 +112,9 @@ def claimed(folder: str | os.PathLike) -> Iterator[Path]:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                told = f"another run is going on in {folder}: wait for its end, or give another folder"
-                raise ValueError(told) from None
+                raise ValueError(f"another run is going on in {folder}: wait, or give another folder") from None
             except OSError:  # a file system without locks
                 pass
+        for name, marks in (files or {}).items():
+            refuse_others(folder / name, marks)
         yield folder

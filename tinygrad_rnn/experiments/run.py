@@ -87,90 +87,75 @@ def train(
         return training.summary()
     if resume:
         _refuse_other_settings(Path(out), training.settings)
-    with claimed(out) as path:
-        folder = _Folder(path, training)
-        folder.begin(resume)
-        training.train(progress, folder.write_epoch)
-        folder.refuse_others()
-        write_results(path, training)
-    return training.summary()
-
-
-class _Folder:
-    """The folder of a run, which it is once it has a checkpoint."""
-
-    def __init__(self, path: Path, training: Training):
-        self.path, self.training = path, training
-
-    def begin(self, resume: bool) -> None:
-        """Go on from the checkpoint, or take the place of an earlier run; write what there is before the next epoch.
-
-        Raises:
-            OSError: the checkpoint cannot be read.
-            ValueError: as for `refuse_others`; the run saw other data or has more epochs already; or the checkpoint is
-                broken, and in what.
-        """
+    with claimed(out) as folder:
         if resume:
-            self._restore()
-        self.refuse_others()
+            _restore(folder, training)
+        refuse_foreign_files(folder, training.settings)
         for name in RESULTS if resume else (CONFIG, *RESULTS):  # they are of another net
-            if is_marked(self.path / name, MARKS[name]):
-                (self.path / name).unlink()
-        self.write_epoch()
-
-    def _restore(self) -> None:
-        path, training = self.path / CHECKPOINT, self.training
-        try:
-            found = exchange.read_arrays(path, None, VARYING)
-            for name in sorted(VARYING - found.keys()):
-                raise ValueError(f"{name} is missing")
-            if not np.array_equal(found["data"], training.data.fingerprint):
-                raise ValueError(f"{training.settings.data} is not what it was when the run began")
-            epochs = as_epochs(found["epochs"])
-            training.restore(epochs, str(found["rng"]), exchange.read_arrays(path, training.state(), VARYING))
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise ValueError(f"cannot go on from {path}: {error}") from error
-        if len(epochs) > training.settings.epochs:
-            has = f"the run in {self.path} has {counted(len(epochs), 'epoch')} already"
-            raise ValueError(f"{has}, more than epochs={training.settings.epochs}")
-
-    def write_epoch(self) -> None:
-        """Write what there is after an epoch, or before the first."""
-        self.refuse_others()
-        training, checkpoint = self.training, io.BytesIO()
-        np.savez(
-            checkpoint, epochs=np.array(training.epochs, float).reshape(-1, len(Epoch._fields)),
-            data=training.data.fingerprint, rng=json.dumps(training.rng.bit_generator.state), **training.state(),
-        )  # fmt: skip
-        write_file(self.path / CHECKPOINT, checkpoint.getvalue())
-        shown = 5 if training.settings.validation is None else 6
-        plots.table(self.path / METRICS, Epoch._fields[:shown], [epoch[:shown] for epoch in training.epochs])
-        exchange.save(self.path / MODEL, training.best)
-        write_json(self.path / CONFIG, asdict(training.settings))
-
-    def refuse_others(self) -> None:
-        """Raise a ValueError if a file that the run would write is the data, or is there and of no run."""
-        settings, of_a_run = self.training.settings, is_marked(self.path / CHECKPOINT, MARKS[CHECKPOINT])
-        for name in sorted(MARKS.keys() - ({} if settings.is_text else {SAMPLE})):
-            path = self.path / name
-            if settings.is_file and path.exists() and path.samefile(settings.data):
-                raise ValueError(f"{path} is the data, and would be replaced: give another folder")
-            refuse_others(path, MARKS[name] if of_a_run else [])
+            if is_marked(folder / name, MARKS[name]):
+                (folder / name).unlink()
+        write_epoch(folder, training)
+        training.train(progress, lambda: write_epoch(folder, training))
+        write_results(folder, training)
+    return training.summary()
 
 
 def _refuse_other_settings(folder: Path, settings: Settings) -> None:
     """Refuse to go on with a run that has other settings, apart from the number of epochs, and where its data are."""
-    theirs = read_settings(folder)
-    free = {"data"} if theirs.is_file and settings.is_file else set()  # a file may have been moved
-    free |= {"epochs"} if settings.schedule is None else set()
-    before, now = asdict(theirs), asdict(settings)
+    free = ["data"] * settings.is_file + ["epochs"] * (settings.schedule is None)  # a file may have been moved
+    before, now = asdict(read_settings(folder)), asdict(settings)
     differences = [f"{k}={before[k]!r}, not {now[k]!r}" for k in now if k not in free and before[k] != now[k]]
     if differences:
         raise ValueError(f"the run in {folder} has {'; '.join(differences)}")
 
 
+def _restore(folder: Path, training: Training) -> None:
+    """Go on from the checkpoint.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: the run saw other data or has more epochs already; or the checkpoint is broken, and in what.
+    """
+    path = folder / CHECKPOINT
+    try:
+        found = exchange.read_arrays(path, None, VARYING)
+        for name in sorted(VARYING - found.keys()):
+            raise ValueError(f"{name} is missing")
+        if not np.array_equal(found["data"], training.data.fingerprint):
+            raise ValueError(f"{training.settings.data} is not what it was when the run began")
+        epochs = _epochs(found["epochs"])
+        training.restore(epochs, str(found["rng"]), exchange.read_arrays(path, training.state(), VARYING))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ValueError(f"cannot go on from {path}: {error}") from error
+    if len(epochs) > (most := training.settings.epochs):
+        raise ValueError(f"the run in {folder} has {counted(len(epochs), 'epoch')} already, more than epochs={most}")
+
+
+def write_epoch(folder: Path, training: Training) -> None:
+    """Write what there is after an epoch, or before the first."""
+    refuse_foreign_files(folder, training.settings)
+    checkpoint, rng = io.BytesIO(), json.dumps(training.rng.bit_generator.state)
+    epochs = np.array(training.epochs, float).reshape(-1, len(Epoch._fields))
+    np.savez(checkpoint, epochs=epochs, data=training.data.fingerprint, rng=rng, **training.state())
+    write_file(folder / CHECKPOINT, checkpoint.getvalue())
+    shown = 5 if training.settings.validation is None else 6
+    plots.table(folder / METRICS, Epoch._fields[:shown], [epoch[:shown] for epoch in training.epochs])
+    exchange.save(folder / MODEL, training.best)
+    write_json(folder / CONFIG, asdict(training.settings))
+
+
+def refuse_foreign_files(folder: Path, settings: Settings) -> None:
+    """Raise a ValueError if a file that the run would write is the data, or is there and of no run."""
+    is_run = is_marked(folder / CHECKPOINT, MARKS[CHECKPOINT])
+    for name in sorted(MARKS.keys() - ({} if settings.is_text else {SAMPLE})):
+        if settings.is_file and (folder / name).exists() and (folder / name).samefile(settings.data):
+            raise ValueError(f"{folder / name} is the data, and would be replaced: give another folder")
+        refuse_others(folder / name, MARKS[name] if is_run else [])
+
+
 def write_results(out: Path, training: Training) -> None:
     """Write summary.json, loss.svg, prediction.svg and their numbers as CSV, and sample.txt of a text."""
+    refuse_foreign_files(out, training.settings)
     data: Any = training.data
     settings, net = training.settings, training.best
     losses, outputs, rows = net.evaluate(data, data.first, len(data.sequence))
@@ -256,8 +241,8 @@ class TrainedRun:
         if settings.is_text:
             raise ValueError("predict: the run is of a text; see sample")
         if steps > settings.horizon and names != [settings.column]:
-            told = f"the run forecasts {settings.horizon} from {', '.join(map(str, names))}, not known any further"
-            raise ValueError(f"predict(steps={steps}): {told}: train with horizon={steps}")
+            told = f"predict(steps={steps}): the run forecasts {settings.horizon} from {', '.join(map(str, names))}"
+            raise ValueError(f"{told}: train with horizon={steps}")
         values, ids = columns(settings, names, series)
         if not values.size:
             raise ValueError("predict(series): there are no values to forecast from")
@@ -268,15 +253,13 @@ class TrainedRun:
 
     def _continued(self, rows: np.ndarray, steps: int) -> np.ndarray:
         """The forecasts after some rows, scaled, (N, D)."""
-        found: list[float] = []
-        mean, deviation = self.net.known.value[:, -1]
+        found, (mean, deviation) = np.empty(0), self.net.known.value[:, -1]
         with no_grad():
-            while len(found) < steps:
+            while len(found) < steps:  # again only if they are the inputs, the one column
                 ys, _ = self.net(rows[-self.settings.window :, None])
-                found.extend(ys.value[-1, 0].tolist())
-                if len(found) < steps:
-                    rows = np.concatenate([rows, ys.value[-1].T])
-        return np.array(found[:steps]) * deviation + mean
+                found = np.append(found, ys.value[-1, 0])
+                rows = np.append(rows[:, :1], ys.value[-1].T, axis=0)
+        return found[:steps] * deviation + mean
 
     def sample(self, text: str, n: int = 1000, temperature: float = 1.0, rng: Any = None) -> str:
         """Characters that follow a text, drawn one by one from the net's probabilities.
@@ -337,13 +320,13 @@ def load_run(folder: str | os.PathLike) -> TrainedRun:
         width = alphabet.size if settings.is_text else settings.horizon
         net = Forecaster(settings, width, np.random.default_rng(0))
         exchange.load(folder / MODEL, net)
-        epochs = as_epochs(exchange.read_arrays(folder / CHECKPOINT, None, {"epochs"}).get("epochs", np.zeros((0, 0))))
+        epochs = _epochs(exchange.read_arrays(folder / CHECKPOINT, None, {"epochs"}).get("epochs", np.zeros((0, 0))))
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"cannot use the run in {folder}: {error}") from error
     return TrainedRun(settings, net, epochs)
 
 
-def as_epochs(numbers: np.ndarray) -> list[Epoch]:
+def _epochs(numbers: np.ndarray) -> list[Epoch]:
     """The epochs of a checkpoint, each a row of numbers."""
     return [Epoch(int(epoch), *others) for epoch, *others in numbers.tolist()]
 

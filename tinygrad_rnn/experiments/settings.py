@@ -55,11 +55,9 @@ def _checked(setting: Field, value: Any) -> Any:
         return one_of("", name, value, known["choices"])
     if kind is int:
         return whole("", name, value, least, most)
-    if kind is float and least is None:
-        return positive("", name, value)
-    if kind is float:
-        return number("", name, value, f"a number from {least:g} to {most:g}", least, most)
-    return text("", name, value)
+    if kind is str or least is None:
+        return (text if kind is str else positive)("", name, value)
+    return number("", name, value, f"a number from {least:g} to {most:g}", least, most)
 
 
 def value_type(setting: Field) -> tuple[type, bool]:
@@ -141,7 +139,7 @@ class Settings:
     batch: int = _by_data(32, 32, "windows of an update; with truncate parts of the data, of a series 1", least=1)
     epochs: int = _by_data(100, 6, "times through the data", least=1)
     validation: float | None = option(
-        None, "the share to choose the best epoch by (with patience: 0.2)", least=0.01, most=0.5
+        None, "the share to choose the epoch by (with patience: 0.2)", least=0.01, most=0.5
     )
     patience: int | None = option(None, "stop after so many epochs that validation found no better", least=1)
     lr: float = _by_data(0.01, 0.005, "learning rate")
@@ -169,9 +167,8 @@ class Settings:
         if self.inputs is not None and not (self.column and all(self.sources)):
             raise ValueError(f"inputs={self.inputs!r}: names as a,b are needed, and column, what is forecast from them")
         if self.truncate is not None and (self.truncate != self.window or self.lengths is not None):
-            carried = f"truncate={self.truncate} carries the state from piece to piece, each of so many steps"
             other = f"window={self.window} is another length" if self.lengths is None else "lengths have no such pieces"
-            raise ValueError(f"{carried}; {other}: leave it out")
+            raise ValueError(f"truncate={self.truncate} carries the state from piece to piece; {other}: leave it out")
 
     @property
     def sources(self) -> list[str | None]:
@@ -186,22 +183,18 @@ class Settings:
     @property
     def is_text(self) -> bool:
         """True if the data are characters, not a series."""
-        return self.data == "topics" or (self._suffix == ".txt" and not self.is_table)
+        return self.data == "topics" or (self.is_file and not self.is_table)
 
     @property
     def is_table(self) -> bool:
         """True if the data are columns of a table; a .txt is one if a column of it is told."""
-        told = self._suffix == ".txt" and (self.column, self.inputs, self.lengths) != (None, None, None)
-        return self.data == "table" or self._suffix in (".csv", ".tsv") or told
+        told = not str(self.data).lower().endswith(".txt") or {self.column, self.inputs, self.lengths} != {None}
+        return self.data == "table" or (self.is_file and told)
 
     @property
     def is_file(self) -> bool:
         """True if the data are in a file."""
-        return self._suffix in (".csv", ".tsv", ".txt")
-
-    @property
-    def _suffix(self) -> str:
-        return Path(str(self.data)).suffix.lower()
+        return str(self.data).lower().endswith((".csv", ".tsv", ".txt"))
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "Settings":

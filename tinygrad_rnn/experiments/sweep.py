@@ -29,10 +29,11 @@ from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.run import train
 from tinygrad_rnn.experiments.settings import Settings, refuse_unknown
 from tinygrad_rnn.experiments.training import Summary
-from tinygrad_rnn.files import claimed, read_file, refuse_others, write_json
+from tinygrad_rnn.files import claimed, read_file, write_json
 
 RANGES = ("uniform", "log_uniform", "choice")
 RECORD, TABLE, FIGURE = "run.json", "results.csv", "results.svg"
+MARKS = {TABLE: ["error,seconds"], FIGURE: [plots.MARK]}
 _THREADS = [f"{library}_THREADS" for library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "BLIS_NUM", "VECLIB_MAXIMUM")]
 
 
@@ -105,7 +106,7 @@ def sweep(
     tell = progress or (lambda run: None)
     with contextlib.ExitStack() as ending:  # also when it is interrupted, or the disk is full: what has run is kept
         if out is not None:
-            out = ending.enter_context(claimed(out))
+            out = ending.enter_context(claimed(out, MARKS))
         runs: dict[str, Any] = dict.fromkeys(points) | ({} if out is None else _finished(out, function, points))
         for run in filter(None, runs.values()):
             tell(run)
@@ -169,8 +170,6 @@ def _name(function: Callable[..., Any]) -> str:
 
 def _finished(out: Path, function: Callable[..., Any], points: Mapping[str, dict[str, Any]]) -> dict[str, Run]:
     """The runs that are there already and did not fail."""
-    refuse_others(out / TABLE, ["error,seconds"])
-    refuse_others(out / FIGURE, [plots.MARK])
     runs: dict[str, Run] = {}
     for name in points:
         if (path := out / name / RECORD).exists():
@@ -358,20 +357,13 @@ def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
     """
     toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        return _points(toml.loads(read_file(path).decode("utf-8-sig")))
+        content, names = toml.loads(read_file(path).decode("utf-8-sig")), ("train", "grid", "sample")
+        refuse_unknown("table", content, names)
+        common, grid, ranges = (checks.instance(x, content.get(x, {}), dict, f"a table, [{x}],") for x in names)
+        if bool(grid) == bool(ranges):
+            raise ValueError("what is varied is told by one table, [grid] or [sample]")
+        points = [{**common, **point} for point in (combinations(grid) if grid else sample(**ranges))]
+        points = [{name: None if value == "none" else value for name, value in point.items()} for point in points]
+        return [{name: vars(Settings.of(point))[name] for name in point} for point in points]  # with a lr of 1 as 1.0
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _points(content: dict[str, Any]) -> list[dict[str, Any]]:
-    names = ("train", "grid", "sample")
-    refuse_unknown("table", content, names)
-    common, grid, ranges = (checks.instance(name, content.get(name, {}), dict, f"a table, [{name}],") for name in names)
-    if bool(grid) == bool(ranges):
-        raise ValueError("what is varied is told by one table, [grid] or [sample]")
-    points = []
-    for point in combinations(grid) if grid else sample(**ranges):
-        varied = {name: None if value == "none" else value for name, value in {**common, **point}.items()}
-        settings = asdict(Settings.of(varied))  # with a lr of 1 as 1.0
-        points.append({name: settings[name] for name in varied})
-    return points

@@ -181,17 +181,13 @@ class Training:
         options = {"sgd": {"momentum": settings.momentum}, "adamw": {"weight_decay": settings.weight_decay}}
         options = options.get(settings.optimizer, {})
         self.optimizer = OPTIMIZERS[settings.optimizer](self.parameters, rates[settings.schedule], **options)
-        self.learnt: dict[str, Any] = {"parameter": self.net, "optimizer": self.optimizer}
-        self.best = self.net
-        if settings.validation is not None:
-            self.learnt["best"] = self.best = copy.deepcopy(self.net)
+        self.best = copy.deepcopy(self.net)
+        self.learnt: dict[str, Any] = {"parameter": self.net, "optimizer": self.optimizer, "best": self.best}
 
     @property
     def chosen(self) -> Epoch:
         """The epoch that the best weights are of: with a validation part that of the lowest loss there, or the last."""
-        if self.settings.validation is None:
-            return self.epochs[-1]
-        return min(self.epochs, key=lambda epoch: epoch.validation_loss)
+        return min(reversed(self.epochs), key=lambda epoch: epoch.validation_loss)  # the first one, if all are nan
 
     @property
     def ended(self) -> bool:
@@ -223,7 +219,10 @@ class Training:
     def train(self, progress: OnUpdate | None, keep: Callable[[], None] = lambda: None) -> None:
         """Go through the epochs that are left; `keep` is called after each."""
         tell, total = progress or (lambda done, total, epoch: None), self.settings.epochs * self.updates
-        with _blas_threads(self.settings.hidden):
+        with contextlib.ExitStack() as threads:
+            with contextlib.suppress(ImportError):  # an extra; of BLAS, where more than one are slower for small nets
+                most = 1 if self.settings.hidden < SEVERAL_THREADS else None
+                threads.enter_context(import_module("threadpoolctl").threadpool_limits(most, "blas"))
             while not self.ended:
                 try:
                     with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
@@ -252,12 +251,12 @@ class Training:
             if len(losses) < self.updates:
                 tell(before + len(losses))
         held_out = self.tested("held-out loss", data.first, len(data.sequence))
-        validates = self.best is not self.net
+        validates = data.learnt < data.first
         validation = self.tested("validation loss", data.learnt, data.first) if validates else math.nan
         seconds = time.perf_counter() - began + (self.epochs[-1].seconds if self.epochs else 0.0)
         loss, norm = float(np.average(losses, weights=sizes)), float(np.mean(norms))
         self.epochs.append(Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3), validation))
-        if validates and self.chosen is self.epochs[-1]:
+        if self.chosen is self.epochs[-1]:
             self.best.load_state_dict(self.net.state_dict())
 
     def tested(self, what: str, begin: int, end: int) -> float:
@@ -302,14 +301,6 @@ class Training:
             values=data.learnt, held_out_values=len(data.sequence) - data.first, epochs=len(self.epochs),
             parameters=sum(p.size for p in self.parameters), seconds=self.epochs[-1].seconds, net=self.best,
         )  # fmt: skip
-
-
-def _blas_threads(hidden: int) -> Any:
-    """A context of one BLAS thread for small nets, where more are slower; of all there are without threadpoolctl."""
-    try:
-        return import_module("threadpoolctl").threadpool_limits(1 if hidden < SEVERAL_THREADS else None, "blas")
-    except ImportError:
-        return contextlib.nullcontext()
 
 
 def _finite(what: str, value: float) -> float:
