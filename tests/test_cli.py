@@ -414,7 +414,7 @@ def test_a_terminal_without_unicode(tmp_path):
         (["--hidden", "10000000"], 1, "Unable to allocate"),
         (["--out", "a.csv/out"], 1, "a.csv"),
         (["--level", "all"], 2, "unrecognized arguments"),
-        (["--column", "price"], 2, "column='price' is of a CSV file; sunspots is none"),
+        (["--column", "price"], 2, "there are no columns 'price'; the columns are 'sunspots'"),
     ],
 )
 def test_bad_input_is_one_clear_line(capsys, tmp_path, monkeypatch, options, status, message):

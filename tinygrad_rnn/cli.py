@@ -100,8 +100,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    what = "See how automatic differentiation unrolls a recurrent net through time."
-    parser = _Parser(prog="tinygrad-rnn", description=what)
+    parser = _Parser(prog="tinygrad-rnn", description="See how autodiff unrolls a recurrent net through time.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     with contextlib.suppress(ImportError):  # an extra
         import_module("shtab").add_argument_to(parser, "--completion", help="print what completes commands in a shell")
@@ -127,9 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     # What is not given has no attribute: the library's own defaults hold.
     _add_figure_options(figure.add_argument_group("figure", argument_default=argparse.SUPPRESS))
 
-    what = f"the {len(TABLE)} primitives of the table, first and second derivatives, and {len(CELLS)} cells, two steps"
-    checked = f"{what} of each ({'; '.join(CELLS)}), against central differences"
-    command(_check, f"check {checked}", description=f"Check {checked}.")
+    what = f"check {len(TABLE)} primitives and {len(CELLS)} cells ({'; '.join(CELLS)}) against central differences"
+    command(_check, what, description=what)
 
     training = command(_train, "train a net to forecast a series or a text, against simple baselines")
     folder = training.add_mutually_exclusive_group()
@@ -139,16 +137,13 @@ def _parser() -> argparse.ArgumentParser:
 
     forecast = command(_predict, "forecast what comes after the end of a series, by a net that was trained")
     forecast.add_argument("folder", metavar="RUN", help="the folder of the run, as `train --out` names it")
-    known = "a series with the same columns (default: that of the run)"
-    forecast.add_argument("--data", metavar="FILE", default=argparse.SUPPRESS, help=known)
+    forecast.add_argument("--data", metavar="FILE", default=argparse.SUPPRESS, help="other data (default: the run's)")
     written = forecast.add_argument_group("how the file is written, if not as that of the run")
     add_options(written, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
     forecast.add_argument("--steps", type=int, metavar="N", help="how many (default: the horizon of the run)")
-    known = "where they go, with a figure beside them; - for standard output"
-    forecast.add_argument("-o", "--out", type=Path, metavar="FILE.csv", help=known)
+    forecast.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .csv, with a figure; - for standard output")
 
-    what = "how far a gradient comes back through time: a curve for every combination of options, or of six known nets"
-    curves = command(_flow, what)
+    curves = command(_flow, "how far a gradient comes back through time, in six known nets or all that options combine")
     add_options(curves.add_argument_group("nets"), fields(Net), nargs="+")
     add_options(curves.add_argument_group("what they have in common"), fields(Conditions))
     curves.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")
@@ -180,8 +175,7 @@ def _add_figure_options(figure: argparse._ArgumentGroup) -> None:
     figure.add_argument("--highlight", type=int, metavar="STEP", help="the term of --parameter through this step")
     figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: U)")
     out = figure.add_mutually_exclusive_group(required=True)
-    known = ", ".join(f".{name}" for name in FORMATS)
-    out.add_argument("-o", "--out", type=Path, help=f"the file; its suffix is one of {known}; - for standard output")
+    out.add_argument("-o", "--out", type=Path, help=f"a .{', .'.join(FORMATS)}; or - for standard output")
     out.add_argument("--frames", type=Path, metavar="FOLDER", help="a picture for each moment of the page's story")
     figure.add_argument("--format", choices=FORMATS, help=f"of --frames and of -o - (default: {PICTURES[0]})")
     figure.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)")
@@ -207,7 +201,7 @@ class Forecast:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        self.xs, self.target = datasets.window(datasets.series(self.data, self.column), self.steps)
+        self.xs, self.target = datasets.window(datasets.read_column(self.data, self.column), self.steps)
         rng, kind = np.random.default_rng(self.seed), KINDS[self.cell]
         settings = {"nonlinearity": self.nonlinearity} if self.nonlinearity else {}
         self.rnn = kind(1, self.hidden, num_layers=self.layers, rng=rng, **settings)
@@ -252,15 +246,12 @@ def _demo(options: argparse.Namespace) -> int:
     loss.backward()
     arrays: dict[str, Any] = {name: p.value for name, p in net.parameters.items()}
     by_hand = closed_form_gradients(**arrays, xs=net.xs, targets=net.target)
-    rows, failures = [], list[str]()
-    for name, parameter in net.parameters.items():
-        expected = getattr(by_hand, name)
-        difference = float(np.max(np.abs(parameter.grad - expected)))
-        norms = [f"{np.linalg.norm(g):.10f}" for g in (parameter.grad, expected)]
-        numeric = _checked(failures, check_parameters, net.loss, [parameter])
-        rows.append([name, str(parameter.shape), *norms, f"{difference:.1e}", numeric])
-        if not difference <= AGREEMENT:
-            failures.append(f"{name}: graph and closed form differ by {difference:.1e}, more than {AGREEMENT:.0e}")
+    rows = [["parameter", "shape", "graph", "closed form", "difference", "central differences"]]
+    differences = {name: np.max(np.abs(p.grad - getattr(by_hand, name))) for name, p in net.parameters.items()}
+    for name, p in net.parameters.items():
+        norms = [f"{np.linalg.norm(g):.10f}" for g in (p.grad, getattr(by_hand, name))]
+        numeric = _checked(check_parameters, net.loss, [p])
+        rows.append([name, str(p.shape), *norms, f"{differences[name]:.1e}", numeric])
     nodes = topological_order(loss)
     made = sum(not node.is_leaf for node in nodes)
     steps, found = counted(net.steps, "step"), counted(len(nodes), "node")
@@ -268,9 +259,10 @@ def _demo(options: argparse.Namespace) -> int:
     print(f"loss {loss.item():.10f} by the graph, {by_hand.loss:.10f} by the closed form (eq. 7.3)\n")
     print("‖gradient‖ by the graph and by the closed form (eqs. 7.7 to 7.9), the largest difference between the two,")
     print("and the largest relative error against central differences:\n")
-    header = ["parameter", "shape", "graph", "closed form", "difference", "central differences"]
-    print(aligned([header, *rows]))
-    return _report(failures)
+    print(aligned(rows))
+    if differ := {name: x for name, x in differences.items() if not x <= AGREEMENT}:
+        raise GradientError("; ".join(f"{name}: graph and closed form differ by {x:.1e}" for name, x in differ.items()))
+    return int(any("wrong" in row for row in rows))
 
 
 def _draw(options: argparse.Namespace) -> int:
@@ -337,31 +329,24 @@ def _diagram(net: Forecast, options: argparse.Namespace, shown: dict[str, Any]) 
 
 
 def _check(options: argparse.Namespace) -> int:
-    failures: list[str] = []
     primitives, cells = [["primitive", "gradient", "second derivative"]], [["cell", "parameters", "inputs", "state"]]
     for name in TABLE:
-        primitives.append([name, *(_checked(failures, check_primitive, name, order) for order in (1, 2))])
+        primitives.append([name, *(_checked(check_primitive, name, order) for order in (1, 2))])
     for name, cell in CELLS.items():
         loss, *leaves = _two_steps(cell)
-        cells.append([name, *(_checked(failures, check_parameters, loss, of) for of in leaves)])
+        cells.append([name, *(_checked(check_parameters, loss, of) for of in leaves)])
     print(f"largest relative error against central differences\n\n{aligned(primitives)}\n")
     print(f"the same of the gradients of two steps of a cell, on a batch\n\n{aligned(cells)}")
-    return _report(failures)
+    return int(any("wrong" in row for row in primitives + cells))
 
 
-def _checked(failures: list[str], check: Callable[..., float | Sequence[float]], *arguments: Any) -> str:
-    """The error that a check finds, the largest of several, as a table shows it."""
+def _checked(check: Callable[..., float | Sequence[float]], *arguments: Any) -> str:
+    """The error that a check finds, the largest of several, as a table shows it; or "wrong", and it is told."""
     try:
         return f"{np.max(check(*arguments)):.1e}"
     except GradientError as error:
-        failures.append(str(error))
+        print(error, file=sys.stderr)
         return "wrong"
-
-
-def _report(failures: list[str]) -> int:
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    return 1 if failures else 0
 
 
 def _two_steps(kind: Callable[..., Any]) -> tuple[Callable[[], Tensor], list[Tensor], list[Tensor], tuple[Tensor, ...]]:
@@ -373,9 +358,7 @@ def _two_steps(kind: Callable[..., Any]) -> tuple[Callable[[], Tensor], list[Ten
     weights = rng.standard_normal((len(state), 4, 3))
 
     def loss() -> Tensor:
-        after: Any = state
-        for x in inputs:
-            after = cell(x, after)
+        after = cell(inputs[1], cell(inputs[0], state))
         return (weights * stack(after if len(state) > 1 else [after])).sum()
 
     return loss, cell.parameters(), inputs, state
@@ -411,13 +394,12 @@ def _predict(options: argparse.Namespace) -> int:
         with open(1, "w", closefd=False) as stdout:
             csv.writer(stdout, lineterminator="\n").writerows([header, *rows])
         return 0
-    figure, past = out.with_suffix(".svg"), np.empty(0)
     if os.path.exists(settings.data) and out.exists() and out.samefile(settings.data):
         raise ValueError(f"-o {out} is the data, and would be replaced: give another file")
-    refuse_others(figure, [plots.MARK])
-    if not ids and settings.column in settings.sources:
-        past = columns(settings, [settings.column])[0][0, -100:]
-    lines = {"truth": np.append(past, np.nan * steps)} if len(past) else {}
+    refuse_others(figure := out.with_suffix(".svg"), [plots.MARK])
+    own = not ids and settings.column in settings.sources
+    past = columns(settings, [settings.column])[0][0, -100:] if own else np.empty(0)
+    lines = {"truth": np.append(past, np.nan * steps)} if own else {}
     lines |= {label: np.append(np.nan * past, xs) for label, xs in list(found.items())[:20]}
     x = ("step", np.append(np.arange(1 - len(past), 1), steps))
     plots.curves(figure, f"{Path(settings.data).name}, {settings.cell}", x, name, lines, numbers=False)
@@ -472,10 +454,8 @@ def _sweep(options: argparse.Namespace) -> int:
         print(f"{len(ended)}/{len(points)} {settings}: {found}", flush=True)
 
     try:
-        sweep(
-            train_point, points, out=options.out, key=train_point.key, workers=options.workers,
-            measure=options.measure, progress=show,
-        )  # fmt: skip
+        known: dict[str, Any] = {name: getattr(options, name) for name in ("out", "workers", "measure")}
+        sweep(train_point, points, key=train_point.key, progress=show, **known)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {options.out} keeps what has run, give it again to go on") from None
     if failed := sum(run.error is not None for run in ended):

@@ -41,18 +41,7 @@ def sine(points: int = 100, periods: float = 2.0) -> np.ndarray:
     return np.sin(2.0 * np.pi * periods * np.arange(points) / points)
 
 
-def series(name: str, column: str | None = None) -> np.ndarray:
-    """The series of a name, sunspots or sine, or else a column of a CSV file.
-
-    Raises:
-        OSError, ValueError: as `read_column`; or a column of what is no file.
-    """
-    made = {"sunspots": sunspots, "sine": sine}.get(name)
-    if made is None:
-        return read_column(name, column)
-    if column is not None:
-        raise ValueError(f"column={column!r} is of a CSV file; {name} is none")
-    return made()
+MADE = {"sunspots": sunspots, "sine": sine}
 
 
 def adding_problem(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +70,11 @@ def read_text(path: str | os.PathLike, encoding: str = "utf-8", what: str = "a t
 
 
 def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarray:
-    """One column of a CSV file, of the only column if none is named; raises as `read_table` does."""
+    """One column of a CSV file, the only one if none is named, or a series that is here by its name.
+
+    Raises:
+        OSError, ValueError: as for `read_table`.
+    """
     return read_table(path, [column])[0][0]
 
 
@@ -95,7 +88,8 @@ def read_table(
     that is no .csv also by spaces. Lines that begin with # are left out.
 
     Args:
-        source: the path of a file; or a table of pandas or of pyarrow, a dict of columns, or an array, (N,) or (N, C).
+        source: the path of a file; "sunspots" or "sine"; or a table of pandas or of pyarrow, a dict of columns, or an
+            array, (N,) or (N, C).
         columns: the name of each, or its number, 1 for the first; None for the only one. Where a number stands in the
             place of the name of a column that is told by its number, there is no header line.
         ids: a column that says which sequence a row is of.
@@ -112,6 +106,8 @@ def read_table(
             number, or may be one of two; names the line.
     """
     one_of("read_table", "missing", missing, ("error", "drop", "forward"))
+    if isinstance(source, str) and source in MADE:
+        return read_table({source: MADE[source]()}, columns, ids)
     of_file = isinstance(source, (str, os.PathLike))
     name, separator, rows = _file(source, encoding) if of_file else _records(source, columns)
     told = [*columns] if ids is None else [*columns, ids]

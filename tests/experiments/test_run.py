@@ -151,7 +151,7 @@ def test_a_text_has_no_forecasts_and_a_series_no_samples(folder):
         (lambda: alice.sample("Ålice"), r"sample\(text='Ålice'\): characters of "),
         (lambda: alice.sample("Alice", temperature=0), r"temperature=0\): a finite number above 0"),
         (lambda: alice.evaluate("Ålice" * 20), "the text has 'Å', which is not in the text that was learnt from"),
-        (lambda: sine.evaluate([1.0, 2.0]), "2 values are too few to test forecasts"),
+        (lambda: sine.evaluate([1.0, 2.0]), "2 values are too few to test a horizon=1 on"),
         (lambda: sine.predict([]), "there are no values"),
         (lambda: sine.predict([1.0, np.nan]), "dict, row 2: column 'None' holds 'nan', which is no finite number"),
         (lambda: sales_run.predict([1.0, 2.0]), r"a column for each of heat, sales is needed; shape \(2, 1\)"),

@@ -31,20 +31,20 @@ class Rows:
             that is held out; those between are the validation part.
     """
 
-    def __init__(
-        self, settings: Settings, sequence: np.ndarray, share: float | None, what: str, ids: np.ndarray | None = None
-    ):
+    values = "values"
+
+    def __init__(self, settings: Settings, sequence: np.ndarray, share: float | None, ids: np.ndarray | None = None):
         self.sequence, self.window, self.horizon = sequence, settings.window, settings.horizon
         self.starts = np.zeros(len(sequence), int) if ids is None else datasets.sequence_starts(ids)
         least = 1 if self.starts.any() else self.window
         self.first = least if share is None else self._end(len(sequence), share)
         self.learnt = self.first if share is None else self._end(self.first, 1.0 - (settings.validation or 0.0))
         if share is not None and self.learnt < least + self.horizon:
-            needed = f"window={self.window} needs {least + self.horizon} {what} to learn from"
+            needed = f"window={self.window} needs {least + self.horizon} {self.values} to learn from"
             raise ValueError(f"{needed}; there are {len(sequence)}, {self.learnt} of them not held out")
         tested = [(self.first, len(sequence))] + [(self.learnt, self.first)] * (self.learnt < self.first)
         if not all(len(self.origins(begin, end)) for begin, end in tested):
-            raise ValueError(f"{len(sequence)} {what} are too few to test forecasts of horizon={self.horizon} on")
+            raise ValueError(f"{len(sequence)} {self.values} are too few to test a horizon={self.horizon} on")
 
     def _end(self, end: int, share: float) -> int:
         """The row at which a share of those before `end` ends."""
@@ -91,14 +91,13 @@ class Series(Rows):
         self, settings: Settings, values: np.ndarray, axis: tuple[str, str, int], ids: np.ndarray | None = None,
         known: np.ndarray | None = None,
     ):  # fmt: skip
-        super().__init__(settings, values[-1], 0.8 if known is None else None, "values", ids)
+        super().__init__(settings, values[-1], 0.8 if known is None else None, ids)
         (self.name, self.axis, self.origin), self.width = axis, self.horizon
         seen = values[-1:] if settings.inputs is None and ids is None else np.array([*values, self.starts])
         self.fingerprint = zlib.crc32(seen.tobytes())
         if known is None:
-            of = ["the training part" + f" of {name}" * (settings.inputs is not None) for name in settings.columns]
-            parts = zip(values[:, : self.learnt], of, strict=True)
-            known = np.array([datasets.mean_and_deviation(*part) for part in parts]).T
+            names = [f"{name or self.name}: the training part" for name in settings.columns]
+            known = np.array([*map(datasets.mean_and_deviation, values[:, : self.learnt], names)]).T
         self.known, self.scale = known, float(known[1, -1]) ** 2
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = scaled(values, known).astype(settings.dtype)
@@ -158,7 +157,7 @@ class Text(Rows):
         unit: of the errors that are reported. scale: error = scale · loss; 1 / ln 2. fingerprint: as for a series.
     """
 
-    unit, scale = "bits per character", 1.0 / float(np.log(2.0))
+    values, unit, scale = "characters", "bits per character", 1.0 / float(np.log(2.0))
     loss = staticmethod(nn.cross_entropy)
 
     def __init__(self, settings: Settings, text: str, known: np.ndarray | None = None):
@@ -166,8 +165,7 @@ class Text(Rows):
         characters = np.unique(codes) if known is None else known.astype(np.uint32)
         if len(unknown := np.setdiff1d(codes, characters)):
             raise ValueError(f"the text has {chr(unknown[0])!r}, which is not in the text that was learnt from")
-        share, sequence = 0.9 if known is None else None, np.searchsorted(characters, codes)
-        super().__init__(settings, sequence, share, "characters")
+        super().__init__(settings, np.searchsorted(characters, codes), 0.9 if known is None else None)
         self.known, self.alphabet = characters.astype(float), [chr(code) for code in characters]
         self.width, self._dtype, self.fingerprint = len(characters), settings.dtype, zlib.crc32(codes.tobytes())
         if self.width < 2:
@@ -222,9 +220,7 @@ def load(settings: Settings, source: Any = None, known: np.ndarray | None = None
 def columns(settings: Settings, names: list[str | None], source: Any = None) -> tuple[np.ndarray, np.ndarray | None]:
     """Columns of the data of a run, or of what `read_table` takes, (C, N), and the ids of the rows, (N,), if any."""
     name, how = settings.data, (settings.lengths, settings.missing, settings.encoding, settings.decimal)
-    if source is None and name in SERIES:
-        return np.array([datasets.series(name)] * len(names)), None
-    if source is None and not settings.is_file:
+    if source is None and not settings.is_file and name not in datasets.MADE:
         raise ValueError(f"data={name!r}: sunspots, sine, topics, or a file whose name ends in .csv or .txt is needed")
     different = list(dict.fromkeys(names))
     values, ids = datasets.read_table(name if source is None else source, different, *how)

@@ -115,7 +115,8 @@ class Flow:
         quantity: what the curves show. nets: by label. distances: T - t, in steps, 0 to T, (T + 1,).
         curves: by label, the norm at every distance as a multiple of that at distance 0, (T + 1,).
         bounds: by label, (σ_max(U) · max f′)^(T - t) of the plain nets; equal ones are one.
-        errors: by label, the mean squared error of the net at the adding problem; always to answer 1 makes 1/6.
+        errors: by label, the mean squared error of the net at the adding problem, always to answer 1 makes 1/6; of
+            Jacobians nan.
 
     >>> found = tg.experiments.flow(tg.experiments.Net("rnn"), steps=20, hidden=8)
     >>> found.curves["tanh"].shape, 0.0 < found.factor("tanh") < 1.0
@@ -190,13 +191,10 @@ def flow(
         if quantity == "jacobian" and net.updates:
             raise ValueError(f"{net.label}: quantity='jacobian' is of untrained nets, whose states are driven by noise")
         with np.errstate(over="ignore", invalid="ignore"):
-            if quantity == "gradient":
-                cell, norms, found.errors[net.label] = _gradient(net, steps, hidden, seed)
-            else:
-                cell, norms = _jacobian(net, steps, hidden, seed)
+            cell, norms, error = (_gradient if quantity == "gradient" else _jacobian)(net, steps, hidden, seed)
         if not np.all(np.isfinite(norms)) or norms[0] == 0.0:
             raise ValueError(f"{net.label}: {QUANTITIES[quantity]} has overflowed; take fewer steps or a smaller scale")
-        found.curves[net.label] = norms / norms[0]
+        found.curves[net.label], found.errors[net.label] = norms / norms[0], error
         if isinstance(cell, nn.RNNCell):
             growth = norm_bound(cell.U, cell.nonlinearity, 1)
             with np.errstate(over="ignore"):
@@ -220,7 +218,7 @@ def nets_of(**choices: Sequence) -> list[Net]:
     return list(dict.fromkeys(Net(**settings) for settings in kept))
 
 
-def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple:
+def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple[Any, np.ndarray, float]:
     """The cell, ‖∂L/∂h(t)‖ from t = T down, and L, after training."""
     rng = np.random.default_rng(seed)
     cell, readout = net.make(2, hidden, rng), nn.Linear(hidden, 1, rng=rng)
@@ -238,10 +236,10 @@ def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple:
     return cell, gradient_flow(loss, [state[PATHS.index(net.path)] for state in states])[::-1], loss.item()
 
 
-def _jacobian(net: Net, steps: int, hidden: int, seed: int) -> tuple:
+def _jacobian(net: Net, steps: int, hidden: int, seed: int) -> tuple[Any, np.ndarray, float]:
     """The cell, and ‖∂h(T)/∂h(t)‖ from t = T down: of H copies of the sequence, copy i follows element i of h(T) back.
 
-    So one sweep finds all rows of all Jacobians.
+    So one sweep finds all rows of all Jacobians. There is no loss.
     """
     rng = np.random.default_rng(seed)
     cell = net.make(hidden, hidden, rng)
@@ -252,7 +250,7 @@ def _jacobian(net: Net, steps: int, hidden: int, seed: int) -> tuple:
     trace = (states[-1][0] * np.eye(hidden)).sum()
     jacobians = grad(trace, [state[PATHS.index(net.path)] for state in states])
     finite = all(np.all(np.isfinite(J.data)) for J in jacobians)
-    return cell, np.array([np.linalg.norm(J.data, 2) if finite else np.inf for J in jacobians[::-1]])
+    return cell, np.array([np.linalg.norm(J.data, 2) if finite else np.inf for J in jacobians[::-1]]), math.nan
 
 
 def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> list[tuple[Tensor, ...]]:

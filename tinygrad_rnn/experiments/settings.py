@@ -138,9 +138,7 @@ class Settings:
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
     batch: int = _by_data(32, 32, "windows of an update; with truncate parts of the data, of a series 1", least=1)
     epochs: int = _by_data(100, 6, "times through the data", least=1)
-    validation: float | None = option(
-        None, "the share to choose the epoch by (with patience: 0.2)", least=0.01, most=0.5
-    )
+    validation: float | None = option(None, "the share that tells the best epoch (patience: 0.2)", least=0.01, most=0.5)
     patience: int | None = option(None, "stop after so many epochs that validation found no better", least=1)
     lr: float = _by_data(0.01, 0.005, "learning rate")
     schedule: str | None = option(None, "of lr: down to 0; a tenth after each third", choices=("cosine", "step"))
@@ -167,8 +165,10 @@ class Settings:
         if self.inputs is not None and not (self.column and all(self.sources)):
             raise ValueError(f"inputs={self.inputs!r}: names as a,b are needed, and column, what is forecast from them")
         if self.truncate is not None and (self.truncate != self.window or self.lengths is not None):
-            other = f"window={self.window} is another length" if self.lengths is None else "lengths have no such pieces"
-            raise ValueError(f"truncate={self.truncate} carries the state from piece to piece; {other}: leave it out")
+            other = f"window={self.window}" if self.lengths is None else f"lengths={self.lengths!r}"
+            raise ValueError(
+                f"truncate={self.truncate} carries the state from piece to piece, all as long: not {other}"
+            )
 
     @property
     def sources(self) -> list[str | None]:
