@@ -112,6 +112,7 @@ def test_numbers_as_people_write_them(tmp_path, text, numbers):
     [
         ("a.tsv", "t\tv\n1\t2.5", "v", [2.5]),
         ("a.txt", "v w\n1.5  2\n2.5  3", "v", [1.5, 2.5]),
+        ("a.txt", " v  w \n  1.5  2 \n 12.5  3\n", "v", [1.5, 12.5]),
         ("a.csv", "2.5\n3.5", None, [2.5, 3.5]),
         ("a.dat", "1.5 2.5\n3.5 4.5", "2", [2.5, 4.5]),
         ("a.csv", "1.5,2.5\n3.5,4.5", "2", [2.5, 4.5]),

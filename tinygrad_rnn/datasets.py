@@ -160,7 +160,8 @@ def _file(path: str | os.PathLike, encoding: str) -> tuple[str, str, Iterator[tu
     first = next((line for _, line in lines if line.strip()), "")
     spaces = not any(mark in first for mark in ",;\t") and not name.lower().endswith(".csv")
     separator = " " if spaces else max(",;\t", key=first.count)
-    reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=spaces)
+    content = (line.strip() if spaces else line for _, line in lines)
+    reader = csv.reader(content, delimiter=separator, skipinitialspace=spaces)
     return name, separator, ((f"{name}, line {lines[reader.line_num - 1][0]}", row) for row in reader)
 
 
@@ -190,9 +191,7 @@ def _index(name: str, header: list[str], column: str | None) -> int:
     return found[0]
 
 
-def _numbers(
-    column: str, places: list[str], entries: list[str], missing: str, marks: str, separator: str
-) -> np.ndarray:
+def _numbers(column: str, places: list[str], entries: Any, missing: str, marks: str, separator: str) -> np.ndarray:
     """A column's numbers, nan where one is missing, by the decimal mark that all its entries can be read with.
 
     Where that may be either, it is the first of the marks. Unless columns are separated by commas, that is clear only

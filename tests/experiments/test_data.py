@@ -7,7 +7,7 @@ from tinygrad_rnn.experiments.settings import Settings
 
 
 def series(values, window=2):
-    return Series(Settings(data="sine", window=window), np.asarray([values, values], float), ("value", "step", 0))
+    return Series(Settings(data="sine", window=window), np.asarray([values, values], float))
 
 
 def text(characters, **known):

@@ -357,7 +357,7 @@ def test_every_setting_is_an_option(capsys, tmp_path):
         (["--data", "a.csv", "--inputs", "x,y"], "inputs='x,y': names as a,b are needed, and column"),
         (
             ["--data", "a.csv", "--lengths", "id", "--truncate", "5"],
-            "carries the state from piece to piece, all as long: not lengths='id'",
+            "piece to piece, all as long: no lengths='id'",
         ),
         (["--resume", "nothing"], "there is no run in nothing"),
         (["--resume", "nothing", "--out", "there"], "not allowed with argument"),

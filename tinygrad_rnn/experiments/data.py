@@ -31,7 +31,7 @@ class Rows:
             that is held out; those between are the validation part.
     """
 
-    values = "values"
+    noun = "values"
 
     def __init__(self, settings: Settings, sequence: np.ndarray, share: float | None, ids: np.ndarray | None = None):
         self.sequence, self.window, self.horizon = sequence, settings.window, settings.horizon
@@ -40,11 +40,11 @@ class Rows:
         self.first = least if share is None else self._end(len(sequence), share)
         self.learnt = self.first if share is None else self._end(self.first, 1.0 - (settings.validation or 0.0))
         if share is not None and self.learnt < least + self.horizon:
-            needed = f"window={self.window} needs {least + self.horizon} {self.values} to learn from"
+            needed = f"window={self.window} needs {least + self.horizon} {self.noun} to learn from"
             raise ValueError(f"{needed}; there are {len(sequence)}, {self.learnt} of them not held out")
         tested = [(self.first, len(sequence))] + [(self.learnt, self.first)] * (self.learnt < self.first)
         if not all(len(self.origins(begin, end)) for begin, end in tested):
-            raise ValueError(f"{len(sequence)} {self.values} are too few to test a horizon={self.horizon} on")
+            raise ValueError(f"{len(sequence)} {self.noun} are too few to test a horizon={self.horizon} on")
 
     def _end(self, end: int, share: float) -> int:
         """The row at which a share of those before `end` ends."""
@@ -74,10 +74,10 @@ class Series(Rows):
     """A series of numbers; the last fifth is held out, or all of it if it is not to be learnt from.
 
     Args:
-        values: the inputs and then the series, (D + 1, N). axis: what the series is, what it is over, and where that
-            begins. known: what another series was scaled by.
+        values: the inputs and then the series, (D + 1, N). known: what another series was scaled by.
 
     Attributes:
+        name: what it is; axis: what it is over; origin: where that begins.
         sequence: (N,) numbers in their own units. width: the length of a forecast, the horizon.
         known: the mean and the deviation of each input, and then of the series, in what is learnt from, (2, D + 1).
         fingerprint: CRC-32 of the values, which tells whether the data have changed.
@@ -87,12 +87,10 @@ class Series(Rows):
     unit = "mean squared error"
     loss = staticmethod(nn.squared_error)
 
-    def __init__(
-        self, settings: Settings, values: np.ndarray, axis: tuple[str, str, int], ids: np.ndarray | None = None,
-        known: np.ndarray | None = None,
-    ):  # fmt: skip
+    def __init__(self, settings: Settings, values: np.ndarray, ids: Any = None, known: np.ndarray | None = None):
         super().__init__(settings, values[-1], 0.8 if known is None else None, ids)
-        (self.name, self.axis, self.origin), self.width = axis, self.horizon
+        self.name, self.axis, self.origin = SERIES.get(settings.data, (settings.column or "value", "row", 1))
+        self.width = self.horizon
         seen = values[-1:] if settings.inputs is None and ids is None else np.array([*values, self.starts])
         self.fingerprint = zlib.crc32(seen.tobytes())
         if known is None:
@@ -157,7 +155,7 @@ class Text(Rows):
         unit: of the errors that are reported. scale: error = scale · loss; 1 / ln 2. fingerprint: as for a series.
     """
 
-    values, unit, scale = "characters", "bits per character", 1.0 / float(np.log(2.0))
+    noun, unit, scale = "characters", "bits per character", 1.0 / float(np.log(2.0))
     loss = staticmethod(nn.cross_entropy)
 
     def __init__(self, settings: Settings, text: str, known: np.ndarray | None = None):
@@ -212,9 +210,7 @@ def load(settings: Settings, source: Any = None, known: np.ndarray | None = None
     """
     if settings.is_text:
         return Text(settings, _text(settings.data, settings.encoding) if source is None else source, known)
-    axis = SERIES.get(settings.data if source is None else "", (settings.column or "value", "row", 1))
-    values, ids = columns(settings, settings.columns, source)
-    return Series(settings, values, axis, ids, known)
+    return Series(settings, *columns(settings, settings.columns, source), known)
 
 
 def columns(settings: Settings, names: list[str | None], source: Any = None) -> tuple[np.ndarray, np.ndarray | None]:

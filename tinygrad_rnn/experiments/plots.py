@@ -8,6 +8,7 @@ import io
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,10 @@ def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
 
 def available() -> bool:
     """True if matplotlib is installed; a warning says how to where it is not."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
+    if not (found := find_spec("matplotlib") is not None):
         text = "plots need matplotlib: pip install matplotlib; the CSV files have their numbers"
         warnings.warn(text, stacklevel=2)
-        return False
-    return True
+    return found
 
 
 def plain(name: str) -> str:

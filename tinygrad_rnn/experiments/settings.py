@@ -166,9 +166,7 @@ class Settings:
             raise ValueError(f"inputs={self.inputs!r}: names as a,b are needed, and column, what is forecast from them")
         if self.truncate is not None and (self.truncate != self.window or self.lengths is not None):
             other = f"window={self.window}" if self.lengths is None else f"lengths={self.lengths!r}"
-            raise ValueError(
-                f"truncate={self.truncate} carries the state from piece to piece, all as long: not {other}"
-            )
+            raise ValueError(f"truncate={self.truncate} carries the state from piece to piece, all as long: no {other}")
 
     @property
     def sources(self) -> list[str | None]:

@@ -61,8 +61,7 @@ class Forecaster(nn.Module):
         kind: Any = KINDS[settings.cell]
         sources = [] if settings.is_text else settings.sources
         options: dict[str, Any] = {"nonlinearity": settings.nonlinearity} if settings.nonlinearity else {}
-        if kind is nn.LSTM:
-            options["forget_bias"] = 1.0
+        options |= {"forget_bias": 1.0} if kind is nn.LSTM else {}
         inputs = len(sources) or width
         self.rnn = kind(inputs, settings.hidden, settings.layers, rng=rng, **options)
         self.readout = nn.Linear(settings.hidden, width, rng=rng)
@@ -201,8 +200,7 @@ class Training:
         if self.settings.truncate is not None:
             length = (learnt + 1 - horizon) // B
             if length <= T:
-                parts = f"parts of {counted(length, 'value')}"
-                raise ValueError(f"batch={B}: {parts} are too short for truncate={T}: take fewer")
+                raise ValueError(f"batch={B}: parts of {counted(length, 'value')} are too short for truncate={T}")
             yield from (np.arange(B) * length + start for start in range(0, length - T, T))
             return
         starts = rng.permutation(self.data.windows())
