@@ -32,9 +32,9 @@ from tinygrad_rnn.draw.diagram import FORMATS, PICTURES
 from tinygrad_rnn.draw.unfolding import COLOURS, FITS, LEVELS, Options
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.data import columns
-from tinygrad_rnn.experiments.flow import NETS, QUANTITIES, Conditions, Flow, Net, flow, nets_of
+from tinygrad_rnn.experiments.flow import NETS, QUANTITIES, Conditions, Flow, Net, flow
 from tinygrad_rnn.experiments.run import CHECKPOINT, load_run, read_settings, train
-from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, given, nonlinearity_option, option
+from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, combined, f_of_rnn, given, option
 from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
 from tinygrad_rnn.experiments.training import Epoch
 from tinygrad_rnn.files import claimed, refuse_others
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO() if options.quiet else sys.stdout):
                 warnings.showwarning = tell
-                return options.run(options)
+                return options.run(options) or 0
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # nobody reads what is printed, as after `| head`
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         import_module("shtab").add_argument_to(parser, "--completion", help="print what completes commands in a shell")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(run: Callable[[argparse.Namespace], int], meaning: str, **known: Any) -> argparse.ArgumentParser:
+    def command(run: Callable[[argparse.Namespace], int | None], meaning: str, **known: Any) -> argparse.ArgumentParser:
         added = commands.add_parser(run.__name__.strip("_"), help=meaning, **known)
         added.set_defaults(run=run)
         added.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
@@ -196,7 +196,7 @@ class Forecast:
     hidden: int = option(3, "the length of the hidden state", least=1)
     seed: int = option(0, "of the initial weights", least=0)
     cell: str = option("rnn", "the kind of cell; given again, a page has a tab for each", choices=tuple(KINDS))
-    nonlinearity: str | None = nonlinearity_option()
+    nonlinearity: str | None = f_of_rnn()
     layers: int = option(1, "cells on each other", least=1)
 
     def __post_init__(self) -> None:
@@ -265,10 +265,11 @@ def _demo(options: argparse.Namespace) -> int:
     return int(any("wrong" in row for row in rows))
 
 
-def _draw(options: argparse.Namespace) -> int:
-    shown = {field.name: getattr(options, field.name) for field in fields(Options) if hasattr(options, field.name)}
+def _draw(options: argparse.Namespace) -> None:
+    shown = given(options, Options)
     how = {name: getattr(options, name) for name in ("format", "dpi", "outlines") if hasattr(options, name)}
-    nets = _nets(**given(options, Forecast))
+    chosen = {name: x if name == "cell" else [x] for name, x in given(options, Forecast).items()}
+    nets = {net.cell: net for net in combined(Forecast, **chosen)}
     net, *others = nets.values()
     _refuse_what_has_no_effect(options, shown, net.steps, len(nets))
     if others:
@@ -285,13 +286,6 @@ def _draw(options: argparse.Namespace) -> int:
         if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
             raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
         print(f"wrote {_diagram(net, options, shown).save(options.out, **how)}")
-    return 0
-
-
-def _nets(cell: Sequence[str] = ("rnn",), **settings: Any) -> dict[str, Forecast]:
-    """A net of each kind of cell; beside others, the plain one alone has the nonlinearity."""
-    gated = settings | {"nonlinearity": None} if "rnn" in cell else settings
-    return {kind: Forecast(cell=kind, **(settings if kind == "rnn" else gated)) for kind in cell}
 
 
 def _refuse_what_has_no_effect(options: argparse.Namespace, shown: dict[str, Any], steps: int, nets: int) -> None:
@@ -364,7 +358,7 @@ def _two_steps(kind: Callable[..., Any]) -> tuple[Callable[[], Tensor], list[Ten
     return loss, cell.parameters(), inputs, state
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace) -> None:
     resume = options.resume is not None
     out = options.resume if resume else options.out
     before = asdict(read_settings(Path(out))) if resume else {}
@@ -376,10 +370,9 @@ def _train(options: argparse.Namespace) -> int:
         hint = f"; go on with: tinygrad-rnn train --resume {shlex.quote(out)}" if begun else ""
         raise KeyboardInterrupt(f"interrupted{hint}") from None
     print(f"{summary}\n\nwrote {out}")
-    return 0
 
 
-def _predict(options: argparse.Namespace) -> int:
+def _predict(options: argparse.Namespace) -> None:
     run = load_run(options.folder)
     run = replace(run, settings=replace(run.settings, **given(options, Settings)))
     settings, out, name = run.settings, options.out, run.settings.column or "forecast"
@@ -389,22 +382,20 @@ def _predict(options: argparse.Namespace) -> int:
     rows = [[label, step, x][-len(header) :] for label, xs in found.items() for step, x in zip(steps, xs, strict=True)]
     if out is None:
         print(aligned([header, *([*map(str, row[:-1]), f"{row[-1]:.6g}"] for row in rows)]))
-        return 0
-    if out == Path("-"):
+    elif out == Path("-"):
         with open(1, "w", closefd=False) as stdout:
             csv.writer(stdout, lineterminator="\n").writerows([header, *rows])
-        return 0
-    if os.path.exists(settings.data) and out.exists() and out.samefile(settings.data):
-        raise ValueError(f"-o {out} is the data, and would be replaced: give another file")
-    refuse_others(figure := out.with_suffix(".svg"), [plots.MARK])
-    own = not ids and settings.column in settings.sources
-    past = columns(settings, [settings.column])[0][0, -100:] if own else np.empty(0)
-    lines = {"truth": np.append(past, np.nan * steps)} if own else {}
-    lines |= {label: np.append(np.nan * past, xs) for label, xs in list(found.items())[:20]}
-    x = ("step", np.append(np.arange(1 - len(past), 1), steps))
-    plots.curves(figure, f"{Path(settings.data).name}, {settings.cell}", x, name, lines, numbers=False)
-    print(f"wrote {plots.table(out, header, rows)}")
-    return 0
+    else:
+        if os.path.exists(settings.data) and out.exists() and out.samefile(settings.data):
+            raise ValueError(f"-o {out} is the data, and would be replaced: give another file")
+        refuse_others(figure := out.with_suffix(".svg"), [plots.MARK])
+        own = not ids and settings.column in settings.sources
+        past = columns(settings, [settings.column])[0][0, -100:] if own else np.empty(0)
+        lines = {"truth": np.append(past, np.nan * steps)} if own else {}
+        lines |= {label: np.append(np.nan * past, xs) for label, xs in list(found.items())[:20]}
+        x = ("step", np.append(np.arange(1 - len(past), 1), steps))
+        plots.curves(figure, f"{Path(settings.data).name}, {settings.cell}", x, name, lines, numbers=False)
+        print(f"wrote {plots.table(out, header, rows)}")
 
 
 def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
@@ -416,16 +407,15 @@ def _show_progress(done: int, total: int, epoch: Epoch | None) -> None:
         print(f"{done:,} of {counted(total, 'update')}: {losses}, {left}", flush=True)
 
 
-def _flow(options: argparse.Namespace) -> int:
+def _flow(options: argparse.Namespace) -> None:
     choices, conditions = given(options, Net), given(options, Conditions)
-    nets = nets_of(**choices) if choices or conditions.keys() - {"seed"} else NETS
+    nets = combined(Net, **choices) if choices or conditions.keys() - {"seed"} else NETS
     marks = ["distance T - t, steps"]
     with claimed(options.out, {"flow.svg": marks, "flow.csv": marks}) as folder:  # before the work
         found = flow(nets, **conditions)
         print(f"{aligned(_rows(found))}\n")
         found.save(folder)
     print(f"wrote {folder}")
-    return 0
 
 
 def _rows(found: Flow) -> list[Sequence[str]]:

@@ -10,7 +10,8 @@ import pytest
 from command_line import ended
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.experiments.flow import NETS, NOISE, Flow, Net, flow, nets_of
+from tinygrad_rnn.experiments.flow import NETS, NOISE, Flow, Net, flow
+from tinygrad_rnn.experiments.settings import combined
 
 
 def run(capsys, *arguments):
@@ -140,7 +141,7 @@ def test_the_command_writes_the_numbers_of_its_plot(capsys, tmp_path):
     status, out, err = run(capsys, *options, "--updates", 0, 2, "--steps", 5, "--hidden", 4, "--out", tmp_path / "new")
     assert (status, err) == (0, "")
     choices = {"nonlinearity": ["tanh", "sigmoid"], "scale": [0.5, 1.0], "forget_bias": [0.0, 1.0], "updates": [0, 2]}
-    found = tg.experiments.flow(nets_of(cell=["rnn", "lstm"], **choices), steps=5, hidden=4)
+    found = tg.experiments.flow(combined(Net, cell=["rnn", "lstm"], **choices), steps=5, hidden=4)
     assert len(found.curves) == 16
     numbers, picture = read(tmp_path / "new" / "flow.csv"), (tmp_path / "new" / "flow.svg").read_text()
     np.testing.assert_array_equal(numbers.pop("distance T - t, steps"), np.arange(6))
@@ -196,8 +197,8 @@ def test_curves_that_leave_all_numbers_are_drawn_as_far_as_they_go(tmp_path):
     (["--cell"], "--cell: expected at least one"),
     (["--cell", "elman"], "cell='elman': not one of 'rnn', 'irnn', 'lstm', 'gru'"),
     (["--nonlinearity", "step"], "nonlinearity='step': not one of 'tanh'"),
-    (["--forget-bias", "1"], "forget_bias is of the cell lstm, which is not among those given: rnn"),
-    (["--cell", "gru", "--nonlinearity", "relu"], "nonlinearity is of the cell rnn"),
+    (["--forget-bias", "1"], "forget_bias=1.0 is of cell='lstm', not of 'rnn'"),
+    (["--cell", "gru", "--nonlinearity", "relu"], "nonlinearity='relu' is of cell='rnn', not of 'gru'"),
     (["--quantity", "jacobian", "--updates", "1"], "quantity='jacobian' is of untrained nets"),
     (["--nonlinearity", "identity", "--scale", "1e200"], r"identity, 1e\+200·U: .* has overflowed; take fewer steps"),
     (["--quantity", "jacobian", "--nonlinearity", "identity", "--scale", "1e200"], "has overflowed"),

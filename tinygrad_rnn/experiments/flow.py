@@ -6,9 +6,9 @@ The claims that it measures: the gradient "becomes too small" after "8 or 10" st
 
 import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass, fields, replace
-from itertools import groupby, product
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tinygrad_rnn.bptt.through_time import gradient_flow, norm_bound
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.datasets import adding_problem
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.settings import check_fields, nonlinearity_option, option
+from tinygrad_rnn.experiments.settings import check_fields, f_of_rnn, option
 from tinygrad_rnn.optim import Adam, clip_grad_norm
 
 CELLS = {"rnn": nn.RNNCell, "irnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
@@ -50,7 +50,7 @@ class Net:
 
     cell: str = option("rnn", "irnn: relu, and U the identity", choices=tuple(CELLS))
     _: KW_ONLY
-    nonlinearity: str | None = nonlinearity_option()
+    nonlinearity: str | None = f_of_rnn()
     scale: float = option(1.0, "g of U = g · orthogonal")
     forget_bias: float = option(0.0, "b_f of lstm", least=-1e9, of=("cell", "lstm"))
     path: str = option("h", "the part of lstm's state to look at", choices=PATHS, of=("cell", "lstm"))
@@ -183,7 +183,7 @@ def flow(
     """
     Conditions(quantity, steps, hidden, seed)
     nets = nets if isinstance(nets, Iterable) else [nets]
-    nets = [instance("flow(nets)", net, Net, "tg.experiments.Net(...)") for net in nets]
+    nets = dict.fromkeys(instance("flow(nets)", net, Net, "tg.experiments.Net(...)") for net in nets)
     if not nets:
         raise ValueError("flow(nets): at least one net is needed")
     found = Flow(quantity, {net.label: net for net in nets}, np.arange(steps + 1), {}, {}, {})
@@ -200,22 +200,6 @@ def flow(
             with np.errstate(over="ignore"):
                 found.bounds[f"bound, {growth:.3g}^(T - t)"] = growth**found.distances
     return found
-
-
-def nets_of(**choices: Sequence) -> list[Net]:
-    """One net for every combination of some values of the arguments of `Net`; a cell leaves out what it has not.
-
-    Raises:
-        ValueError, TypeError: as for `Net`; or values that no cell among them has a use for.
-    """
-    grid = {"cell": ["rnn"], **choices}
-    only = {setting.name: setting.metadata["of"][1] for setting in fields(Net) if "of" in setting.metadata}
-    for name, cell in only.items():
-        if name in choices and cell not in grid["cell"]:
-            raise ValueError(f"{name} is of the cell {cell}, which is not among those given: {', '.join(grid['cell'])}")
-    points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    kept = [{k: v for k, v in point.items() if only.get(k, point["cell"]) == point["cell"]} for point in points]
-    return list(dict.fromkeys(Net(**settings) for settings in kept))
 
 
 def _gradient(net: Net, steps: int, hidden: int, seed: int) -> tuple[Any, np.ndarray, float]:

@@ -168,7 +168,7 @@ def write_results(out: Path, training: Training) -> None:
         before = "".join(data.alphabet[k] for k in data.sequence[data.first - settings.window : data.first])
         sample = TrainedRun(settings, net, training.epochs).sample(before, LENGTH, rng=settings.seed)
         write_file(out / SAMPLE, (DRAWN + sample).encode())
-        _draw_text(out / "prediction.svg", data, settings, losses)
+        _draw_text(out / "prediction.svg", data, settings, losses, rows)
     else:
         _draw_series(out / "prediction.svg", data, settings, outputs, rows)
 
@@ -182,15 +182,14 @@ def _draw_series(path: Path, data: Series, settings: Settings, outputs: np.ndarr
     plots.curves(path, title, (data.axis, data.origin + rows), data.name, lines)
 
 
-def _draw_text(path: Path, data: Text, settings: Settings, losses: np.ndarray) -> None:
-    bits, mean = losses[-SHOWN["text"] :] * data.scale, "mean of all that is held out"
-    places = range(len(data.sequence) - len(bits), len(data.sequence))
-    characters = [data.alphabet[data.sequence[place]] for place in places]
-    characters = [c if "!" <= c <= "~" else "·" for c in characters]  # a font may lack others; spaces are seen
+def _draw_text(path: Path, data: Text, settings: Settings, losses: np.ndarray, rows: np.ndarray) -> None:
+    rows, bits, mean = rows[-SHOWN["text"] :], losses[-SHOWN["text"] :] * data.scale, "mean of all that is held out"
+    characters = (data.alphabet[k] for k in data.sequence[rows])
+    ticks = [c if "!" <= c <= "~" else "·" for c in characters]  # a font may lack others; spaces are seen
     lines = {"this character": bits, mean: np.full(len(bits), np.mean(losses) * data.scale)}
     title = f"How much each character of a held-out passage surprises, {settings.cell}"
-    x = ("character of the text (·: a space, or none of ASCII)", places)
-    plots.curves(path, title, x, "bits", lines, dashed=[mean], ticks=characters)
+    x = ("character of the text (·: a space, or none of ASCII)", rows)
+    plots.curves(path, title, x, "bits", lines, dashed=[mean], ticks=ticks)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ check, whoever calls; one of `Settings` is a line of config.json and a key of a 
 
 import argparse
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,7 +26,7 @@ def option(default: Any, meaning: str, **known: Any) -> Any:
     return field(default=default, metadata={"help": meaning, **known})
 
 
-def nonlinearity_option() -> Any:
+def f_of_rnn() -> Any:
     """The field of f, which is that of the plain cell alone."""
     return option(None, "f of rnn (default: tanh)", choices=tuple(NONLINEARITIES), of=("cell", "rnn"))
 
@@ -92,6 +93,22 @@ def given(options: argparse.Namespace, kind: type) -> dict[str, Any]:
     return {s.name: getattr(options, s.name) for s in fields(kind) if hasattr(options, s.name)}
 
 
+def combined(kind: Any, **choices: Sequence) -> list[Any]:
+    """An object of such a dataclass for every combination of some values; a cell leaves out what only another has.
+
+    Raises:
+        ValueError, TypeError: as for the class; or values that no cell among them has a use for.
+    """
+    grid = {"cell": ["rnn"], **choices}
+    points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    for setting in fields(kind):
+        _, cell = setting.metadata.get("of", ("cell", None))
+        for point in points if cell in grid["cell"] else ():
+            if point["cell"] != cell:
+                point.pop(setting.name, None)
+    return [kind(**point) for point in points]
+
+
 def _or_none(kind: type) -> Callable[[str], Any]:
     """A function that reads an option's value; argparse tells its name."""
 
@@ -132,7 +149,7 @@ class Settings:
     encoding: str = option("utf-8", "of the file, as latin-1 or utf-16", of=("is_file", True, "a file"))
     horizon: int = option(1, "steps to forecast at once", least=1, most=10**4, of=("is_text", False, "a series"))
     cell: str = option("lstm", "the kind of cell", choices=tuple(KINDS))
-    nonlinearity: str | None = nonlinearity_option()
+    nonlinearity: str | None = f_of_rnn()
     layers: int = option(1, "cells on each other", least=1, most=10**4)
     hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=10**6)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
