@@ -206,6 +206,10 @@ def test_tables_of_pandas_and_of_pyarrow(tmp_path):
                 datasets.read_table(table, ["x"])
 
 
+def test_the_names_of_a_table_of_the_session_are_no_numbers_of_it():
+    assert datasets.read_table({0: [1, 2], 1: [3, 4]}, ["2"])[0].tolist() == [[3, 4]]
+
+
 def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "series.csv").write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(ValueError, match=r"series\.csv: not a CSV file in UTF-8"):

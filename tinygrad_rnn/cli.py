@@ -418,18 +418,14 @@ def _flow(options: argparse.Namespace) -> None:
     print(f"wrote {folder}")
 
 
-def _rows(found: Flow) -> list[Sequence[str]]:
+def _rows(found: Flow) -> list[list[str]]:
     """The table of the curves: their shape, their ends, and what the nets learnt."""
-    T, labels = int(found.distances[-1]), list(found.nets)
-    columns = {f"{QUANTITIES[found.quantity]}, by T - t": labels}
-    columns["factor per step"] = [f"{found.factor(label):.3f}" for label in labels]
-    for fraction in (1e-2, 1e-3):
-        reaches = (found.reach(label, fraction) for label in labels)
-        columns[f"steps to {100 * fraction:g} %"] = [f"> {T}" if n is None else f"{n}" for n in reaches]
-    columns[f"at {T}"] = [f"{found.curves[label][-1]:.2g}" for label in labels]
-    if any(net.updates for net in found.nets.values()):
-        columns["adding problem, MSE"] = [f"{found.errors[label]:.3f}" for label in labels]
-    return [list(columns), *zip(*columns.values(), strict=True)]
+    T, names = int(found.distances[-1]), ["factor per step", "steps to 1 %", "steps to 0.1 %"]
+    rows = [[f"{QUANTITIES[found.quantity]}, by T - t", *names, f"at {T}", "adding problem, MSE"]]
+    for label, curve in found.curves.items():
+        reaches = [f"> {T}" if (n := found.reach(label, end)) is None else f"{n}" for end in (1e-2, 1e-3)]
+        rows.append([label, f"{found.factor(label):.3f}", *reaches, f"{curve[-1]:.2g}", f"{found.errors[label]:.3f}"])
+    return rows if any(net.updates for net in found.nets.values()) else [row[:-1] for row in rows]
 
 
 def _sweep(options: argparse.Namespace) -> int:

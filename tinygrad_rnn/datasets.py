@@ -111,22 +111,21 @@ def read_table(
     of_file = isinstance(source, (str, os.PathLike))
     name, separator, rows = _file(source, encoding) if of_file else _records(source, columns)
     told = [*columns] if ids is None else [*columns, ids]
-    places, entries, broken = list[str](), list[list[str]](), None
+    kept, broken = list[list[str]](), None
     try:
         first = next(((place, row) for place, row in rows if row), ("", []))
         header = [str(cell).strip() for cell in first[1]]
         at = [_index(name, header, column) for column in told]
-        if any(math.isfinite(_number(header[i], ".")) for i in at if header[i] not in told):
+        if of_file and any(math.isfinite(_number(header[i], ".")) for i in at if header[i] not in told):
             rows = chain([first], rows)  # there is no header line
         for place, row in rows:
             if any(row[len(header) :]):
                 raise ValueError(f"{place}: {len(row)} entries, and {counted(len(header), 'column')}")
             if row or len(header) == 1:  # an empty line is no row, but a gap in an only column
-                places.append(place)
-                entries.append([str(row[i]) if i < len(row) else "" for i in at])
+                kept.append([place, *(str(row[i]) if i < len(row) else "" for i in at)])
     except csv.Error as error:  # an entry before it that is no number is told first
         broken = error
-    cells = np.array(entries, object).reshape(-1, len(at)).T
+    places, *cells = np.array(kept, object).reshape(-1, 1 + len(at)).T
     marks = decimal or (",." if separator == ";" else ".,")
     found = [_numbers(header[at[k]], places, cells[k], missing, marks, separator) for k in range(len(columns))]
     table = np.array(found)
@@ -191,7 +190,7 @@ def _index(name: str, header: list[str], column: str | None) -> int:
     return found[0]
 
 
-def _numbers(column: str, places: list[str], entries: Any, missing: str, marks: str, separator: str) -> np.ndarray:
+def _numbers(column: str, places: Any, entries: Any, missing: str, marks: str, separator: str) -> np.ndarray:
     """A column's numbers, nan where one is missing, by the decimal mark that all its entries can be read with.
 
     Where that may be either, it is the first of the marks. Unless columns are separated by commas, that is clear only
