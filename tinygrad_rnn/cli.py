@@ -138,8 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     forecast = command(_predict, "forecast what comes after the end of a series, by a net that was trained")
     forecast.add_argument("folder", metavar="RUN", help="the folder of the run, as `train --out` names it")
     forecast.add_argument("--data", metavar="FILE", default=argparse.SUPPRESS, help="other data (default: the run's)")
-    written = forecast.add_argument_group("how the file is written, if not as that of the run")
-    add_options(written, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
+    add_options(forecast, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
     forecast.add_argument("--steps", type=int, metavar="N", help="how many (default: the horizon of the run)")
     forecast.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .csv, with a figure; - for standard output")
 
@@ -420,11 +419,11 @@ def _flow(options: argparse.Namespace) -> None:
 
 def _rows(found: Flow) -> list[list[str]]:
     """The table of the curves: their shape, their ends, and what the nets learnt."""
-    T, names = int(found.distances[-1]), ["factor per step", "steps to 1 %", "steps to 0.1 %"]
-    rows = [[f"{QUANTITIES[found.quantity]}, by T - t", *names, f"at {T}", "adding problem, MSE"]]
-    for label, curve in found.curves.items():
-        reaches = [f"> {T}" if (n := found.reach(label, end)) is None else f"{n}" for end in (1e-2, 1e-3)]
-        rows.append([label, f"{found.factor(label):.3f}", *reaches, f"{curve[-1]:.2g}", f"{found.errors[label]:.3f}"])
+    T, header = int(found.distances[-1]), ["factor per step", "steps to 1 %", "steps to 0.1 %"]
+    rows = [[f"{QUANTITIES[found.quantity]}, by T - t", *header, f"at {T}", "adding problem, MSE"]]
+    for name, curve in found.curves.items():
+        reaches = [f"> {T}" if (n := found.reach(name, end)) is None else f"{n}" for end in (1e-2, 1e-3)]
+        rows.append([name, f"{found.factor(name):.3f}", *reaches, f"{curve[-1]:.2g}", f"{found.errors[name]:.3f}"])
     return rows if any(net.updates for net in found.nets.values()) else [row[:-1] for row in rows]
 
 

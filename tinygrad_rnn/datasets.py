@@ -91,7 +91,7 @@ def read_table(
         source: the path of a file; "sunspots" or "sine"; or a table of pandas or of pyarrow, a dict of columns, or an
             array, (N,) or (N, C).
         columns: the name of each, or its number, 1 for the first; None for the only one. Where a number stands in the
-            place of the name of a column that is told by its number, there is no header line.
+            place of the name of a column that is not told by it, a file has no header line.
         ids: a column that says which sequence a row is of.
         missing: what becomes of an entry that is empty or NA: "error"; "drop", its row is left out; "forward", it is
             the one before it in the sequence.
