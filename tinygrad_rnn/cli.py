@@ -384,6 +384,8 @@ def _predict(options: argparse.Namespace) -> None:
     elif out == Path("-"):
         with open(1, "w", closefd=False) as stdout:
             csv.writer(stdout, lineterminator="\n").writerows([header, *rows])
+    elif out.suffix != ".csv":
+        raise ValueError(f"-o {out}: a .csv is needed, or - for standard output")
     else:
         if os.path.exists(settings.data) and out.exists() and out.samefile(settings.data):
             raise ValueError(f"-o {out} is the data, and would be replaced: give another file")

@@ -292,6 +292,7 @@ def test_a_file_that_another_program_wrote_is_forecast_as_it_is(folder, tmp_path
         (["--encoding", "klingon"], 2, "not a CSV file in KLINGON (unknown encoding: klingon)"),
         (["--data", "no.csv"], 1, "No such file or directory: no.csv"),
         (["--data", "other.csv"], 2, "other.csv: there are no columns 'sales'; the columns are 'heat'"),
+        (["-o", "next.png"], 2, "-o next.png: a .csv is needed, or - for standard output"),
         (["-o", "next.csv"], 2, "next.svg is there, and of no such run; it would be replaced"),
         (["--data", "mine.csv", "-o", "mine.csv"], 2, "-o mine.csv is the data, and would be replaced"),
     ],
