@@ -229,8 +229,7 @@ def window(series: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
         ValueError: the series is shorter than that, constant, or too large to scale.
     """
     if steps < 1 or len(series) < steps + 1:
-        needed = f"{counted(steps, 'step')} and the value to forecast need {steps + 1} values"
-        raise ValueError(f"{needed}; there are {len(series)}")
+        raise ValueError(f"{counted(steps, 'step')} and a target need {steps + 1} values; there are {len(series)}")
     mean, deviation = mean_and_deviation(series)
     last = (series[-steps - 1 :] - mean) / deviation
     return last[:-1, None], last[-1:]

@@ -92,8 +92,7 @@ class Forecaster(nn.Module):
         side_by_side = settings.batch if settings.is_text or settings.truncate is not None else len(rows)
         length = -(-len(rows) // side_by_side)
         parts = rows[::length]
-        losses = np.empty((len(parts), length), settings.dtype)
-        outputs = np.empty((len(parts), length, settings.horizon), settings.dtype)
+        outputs = np.empty((len(parts), length, data.width), settings.dtype)
         windows = np.minimum(parts - data.starts[parts], settings.window)  # shorter where a sequence begins
         with no_grad():
             for window in np.unique(windows):
@@ -102,9 +101,9 @@ class Forecaster(nn.Module):
                     at = np.minimum(parts[alike] + t, rows[-1])
                     ys, state = self(data.vectors(at - 1)[None], state)
                     if t >= 0:
-                        losses[alike, t] = data.losses(ys.value[0], at)
-                        outputs[alike, t] = ys.value[0, :, : settings.horizon]
-        return losses.ravel()[: len(rows)], outputs.reshape(-1, settings.horizon)[: len(rows)], rows
+                        outputs[alike, t] = ys.value[0]
+        outputs = outputs.reshape(-1, data.width)[: len(rows)]
+        return data.losses(outputs, rows), outputs, rows
 
 
 @dataclass(frozen=True)
