@@ -225,19 +225,6 @@ class Training:
                 raise FloatingPointError(f"{where}; with lr={self.settings.lr:g}, try a smaller one") from None
             keep()
             tell(len(self.epochs) * self.updates, total, self.epochs[-1])
-        with contextlib.ExitStack() as threads:
-            with contextlib.suppress(ImportError):  # an extra; of BLAS, where more than one are slower for small nets
-                most = 1 if self.settings.hidden < SEVERAL_THREADS else None
-                threads.enter_context(import_module("threadpoolctl").threadpool_limits(most, "blas"))
-            while not self.ended:
-                try:
-                    with np.errstate(all="ignore"):  # a value that is not finite is told as what it is, divergence
-                        self.go(lambda done: tell(done, total, None))
-                except (FloatingPointError, GradientError) as error:
-                    where = f"training diverged in epoch {len(self.epochs) + 1}: {error}"
-                    raise FloatingPointError(f"{where}; with lr={self.settings.lr:g}, try a smaller one") from None
-                keep()
-                tell(len(self.epochs) * self.updates, total, self.epochs[-1])
 
     def go(self, tell: Callable[[int], None]) -> None:
         """Go through one epoch; `tell` is called with the number of all updates after each but the last."""
