@@ -193,10 +193,10 @@ def test_lengths_of_one_program_are_one_trace():
         return last(net(xs)[0], Y)
 
     program, counts = tg.compile(loss, *inputs(40), wrt=WRT, keep=1), []
-    for T in (40, 50, 40, 7, 100, 50, 7):
+    for T in (40, 50, 40, 9, 100, 50, 9):
         program(*inputs(T))
         counts.append(sum(steps for _, steps in runs))
-    assert counts == [101, 201, 201, 215, 415, 415, 415]
+    assert counts == [107, 207, 207, 225, 425, 425, 425]
 
 
 def test_a_short_sequence_is_traced_wholly():

@@ -1,6 +1,6 @@
 """Sequences that are alike but for how often some of their turns come, as one pattern with loops.
 
-What a program does for 6, 7 and 8 steps is a sequence of items each: what is done, and whole numbers that may go with
+What a program does for 8, 9 and 10 steps is a sequence of items each: what is done, and whole numbers that may go with
 the step, such as the place of what an item is made of. Where a loop has one more turn for one more step, and all
 numbers grow by as much from turn to turn, and from length to length, that is the sequence of every length.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_rnn.program.containers import structure_key
 
-LENGTHS = (6, 7, 8)  # of the sequences that a pattern is read from: two would do, the third one shows that it holds
+LENGTHS = (8, 9, 10)  # of the sequences that a pattern is read from: two would do, the third one shows that it holds
 
 
 @dataclass(frozen=True)
