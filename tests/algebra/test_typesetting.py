@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.algebra.formulas import read
 from tinygrad_rnn.algebra.notation import Names
-from tinygrad_rnn.algebra.reading import read
 from tinygrad_rnn.algebra.trees import symbol
 from tinygrad_rnn.algebra.typesetting import LATEX, MARKUP, PLAIN
 from tinygrad_rnn.algebra.writer import Writer

@@ -6,7 +6,7 @@ from nets import D, H, make
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
-from tinygrad_rnn.bptt.recomputation import checkpoint
+from tinygrad_rnn.bptt.truncation import checkpoint
 
 T = 7
 

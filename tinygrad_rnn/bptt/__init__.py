@@ -57,7 +57,6 @@ dh(t-1) = ᵗU (f′(ĥ(t)) ⊙ dh(t)).
 from tinygrad_rnn.bptt import closed_form
 from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients, closed_form_stacked_gradients
 from tinygrad_rnn.bptt.expansion import Term, expansion, latex
-from tinygrad_rnn.bptt.recomputation import checkpoint
 from tinygrad_rnn.bptt.through_time import (
     contribution_table,
     contributions,
@@ -66,7 +65,7 @@ from tinygrad_rnn.bptt.through_time import (
     norm_bound,
     singular_values,
 )
-from tinygrad_rnn.bptt.truncation import Chunks, truncated
+from tinygrad_rnn.bptt.truncation import Chunks, checkpoint, truncated
 
 __all__ = [
     "Chunks", "Gradients", "Term", "checkpoint", "closed_form", "closed_form_gradients",

@@ -1,14 +1,24 @@
-"""Truncated backpropagation through time: a long series in chunks, gradients through the last steps only."""
+"""Long series: truncated backpropagation through time, whose gradients go through the last steps only; and checkpoints,
+with which the whole gradient needs little memory.
+"""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sized
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from functools import partial, reduce
+from typing import Any, TypeVar
+
+import numpy as np
 
 from tinygrad_rnn import checks
+from tinygrad_rnn import functions as F
+from tinygrad_rnn.backward import sweep
+from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.observer import leaves_the_graph
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.primitives import row
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, last_step, reached, record
 
 
 class Chunks(Iterator[float]):
@@ -157,3 +167,149 @@ def _detached(state: Any) -> Any:
     if isinstance(state, (list, tuple)):
         return type(state)(_detached(part) for part in state)
     return state.detach() if isinstance(state, Tensor) and not state.is_leaf else state
+
+
+# Checkpoints: the values between a few states are forgotten, and computed again when needed
+
+
+State = TypeVar("State")  # a Tensor, or a tuple of Tensors
+
+
+def checkpoint(
+    cell: Callable[[Any, Any], State], xs: Iterable[Any], state: Any = None, segments: int | None = None
+) -> State:
+    """Apply a cell along a sequence and return the last state, with the same gradients, holding only the states between
+    segments.
+
+    The values within a segment are forgotten after the forward pass. The backward pass runs the segment again from the
+    state before it, so that one segment at a time is held: with √T segments O(√T) values, for one more forward pass
+    (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+
+    In the graph a segment is one node, of the step that it ends with: `bptt.contributions` gives there the sum of the
+    segment's terms.
+
+    With a loss at every step, the loss so far is part of the state:
+
+        def step(x_and_target, state):
+            (x, target), (h, loss) = x_and_target, state
+            h = cell(x, h)
+            return h, loss + squared_error(readout(h), target)
+
+        h, loss = checkpoint(step, list(zip(xs, targets)), (cell.initial_state(xs[0]), Tensor(0.0)))
+
+    Args:
+        cell: any function of x(t) and the state that returns the next state, a Tensor or a tuple of as many Tensors as
+            the state has, and gives the same each time it is called on the same. Arrays that it uses beside x(t) must
+            not change until the backward pass.
+        xs: x(1), ..., x(T).
+        state: the state before x(1); the cell's own `initial_state` if not given.
+        segments: how many; √T if not given.
+
+    Raises:
+        ValueError: the sequence is empty, or segments is not between 1 and T; in the backward pass, the cell gave
+            another state when it was run again, or a parameter has changed in between.
+        TypeError: the cell returned no state, or has no `initial_state` where one is needed.
+
+    >>> cell = tg.nn.RNNCell(1, 3, rng=0)
+    >>> h = tg.bptt.checkpoint(cell, list(np.ones((100, 1))))
+    >>> h.step, h.shape
+    (100, (3,))
+    """
+    leaves_the_graph("checkpoint()", "apply the cell in a loop: a program holds what the gradients need, and no more")
+    checks.instance("checkpoint(cell, xs)", cell, Callable, "a function of x(t) and the state")
+    xs = list(checks.instance("checkpoint(cell, xs)", xs, Iterable, "a series"))
+    if not xs:
+        raise ValueError("checkpoint(cell, xs): the sequence is empty; at least one step is needed")
+    segments = round(len(xs) ** 0.5) if segments is None else segments
+    wanted = f"a whole number from 1 to the number of steps, {len(xs)},"
+    checks.whole("checkpoint", "segments", segments, 1, len(xs), wanted)
+    if state is None:
+        if (initial_state := getattr(cell, "initial_state", None)) is None:
+            raise TypeError("checkpoint(cell, xs): a state is needed, since the cell has no initial_state")
+        state = initial_state(xs[0])
+    single = not isinstance(state, tuple)
+
+    def step(before: tuple[Tensor, ...], x: Any) -> tuple[Tensor, ...]:
+        state: Any = cell(x, before[0] if single else before)
+        after: tuple[Any, ...] = (state,) if single else tuple(state) if isinstance(state, (tuple, list)) else ()
+        if len(after) != len(before) or not all(isinstance(part, Tensor) for part in after):
+            wanted = "a Tensor" if single else f"a tuple of {len(before)} Tensors"
+            raise TypeError(f"checkpoint(cell, xs, state): the state is {wanted}, but the cell returned {state!r:.60}")
+        return after
+
+    states: Any = tuple(as_tensor(s) for s in ((state,) if single else state))
+    for part in np.array_split(np.arange(len(xs)), segments):
+        states = _segment(partial(reduce, step, [_own(xs[i]) for i in part]), states)
+    return states[0] if single else states
+
+
+def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The states after a part of the sequence, made by one node of those before it and of what else the cell uses.
+
+    Args:
+        run: gives the states after the part, from those before it.
+    """
+    first = as_tensor(0.0).born  # what is born from here on belongs to the segment
+    ends = run(states)
+    carried = [end for end in ends if end.requires_grad]
+    if not carried:
+        return ends
+    joined = _joined(ends)
+    used = [x for x in reached([joined], lambda x: x.born >= first) if x.born < first and x.requires_grad]
+    inputs = tuple(dict.fromkeys([*states, *used]))
+    until, last = frozenset(inputs), max(i for i, x in enumerate(inputs) if x.requires_grad)
+    value = joined.value  # the node is made for its rule
+    latest: tuple[Any, dict[Tensor, Any]] = (None, {})  # a cotangent, and the gradients that it gives
+
+    def vjp(i: int, g: Any, ans: Any, *arguments: Any) -> Any:
+        """The first input to ask has the segment run again and swept, the others find it done.
+
+        A sweep asks for all of them in order, so that the last one is where they are forgotten.
+        """
+        nonlocal latest
+        if latest[0] is not g:
+            with temporarily(recording, True):
+                again = run(states)
+                output = _joined(again)
+            now, then = (output, *inputs), (ans, *arguments)
+            if not all(np.array_equal(x.value, bare(y), equal_nan=True) for x, y in zip(now, then, strict=False)):
+                raise ValueError(
+                    f"checkpoint: when the cell was run again for the backward pass, {describe(again[0])} came out "
+                    "otherwise or a parameter had changed; it must do the same each time: run the forward pass again "
+                    "after a change"
+                )
+            zero = as_tensor if isinstance(g, Tensor) else np.asarray  # of a state that the cell does not look at
+            found = {x: term for x, term in sweep({output: g}, until) if x in until}
+            latest = g, {x: zero(0.0 * x.value) for x in inputs} | found
+        gradient = latest[1][inputs[i]]
+        if i == last:
+            latest = None, {}
+        return gradient
+
+    node = record(row("checkpoint", lambda *_: value, "checkpoint", vjp, variadic=True), inputs, None)
+    parts = iter([node] if len(carried) == 1 else F.split(node, np.cumsum([end.size for end in carried])[:-1]))
+    after = tuple(_like(next(parts), end) if end.requires_grad else end for end in ends)
+    if node.step is None:  # it is no state, or one without a step, but what it computes ends at one
+        node.step = max(map(last_step, ends)) or None
+    return after
+
+
+def _like(tensor: Tensor, state: Tensor) -> Tensor:
+    """A Tensor in the shape and dtype of a state, with its name."""
+    tensor = tensor if tensor.shape == state.shape else tensor.reshape(state.shape)
+    tensor = tensor if tensor.dtype == state.dtype else tensor.astype(state.dtype)
+    tensor.name, tensor.step, tensor.layer = state.name, state.step, state.layer
+    return tensor
+
+
+def _joined(states: Sequence[Tensor]) -> Tensor:
+    """The parts of a state that gradients flow through, as one new Tensor."""
+    carried = [s for s in states if s.requires_grad]
+    return F.positive(carried[0]) if len(carried) == 1 else F.concatenate(carried, None)
+
+
+def _own(x: Any) -> Any:
+    """x(t), with copies of the arrays in it, which may change before they are needed again."""
+    if isinstance(x, (tuple, list)):
+        return tuple(_own(part) for part in x)
+    return x.copy() if isinstance(x, np.ndarray) else x

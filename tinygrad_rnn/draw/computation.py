@@ -14,7 +14,7 @@ from tinygrad_rnn.interop import TESTS
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.primitives import TABLE, filled, getitem, scatter
-from tinygrad_rnn.program.watchers import Recorder
+from tinygrad_rnn.program.tracing import Recorder
 from tinygrad_rnn.tensor import Tensor, as_tensor
 
 MOST = 4096  # elements of an array that a page shows in full

@@ -29,7 +29,7 @@ from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.program.containers import structure_key
 from tinygrad_rnn.program.graph import Graph, Node, constant, depth_first, made, replaced, rewritten
-from tinygrad_rnn.program.watchers import Recorder
+from tinygrad_rnn.program.tracing import Recorder
 from tinygrad_rnn.tensor import Tensor
 
 Role = Any

@@ -14,10 +14,9 @@ from itertools import groupby
 import numpy as np
 
 from tinygrad_rnn.checks import one_of
-from tinygrad_rnn.program.assignments import Assignment, Assignments, pattern
+from tinygrad_rnn.program.assignments import Assignment, Assignments, Schedule, pattern
 from tinygrad_rnn.program.equations import Equations
 from tinygrad_rnn.program.expressions import Part, Ref
-from tinygrad_rnn.program.schedule import Schedule
 from tinygrad_rnn.program.tracing import Trace
 
 _WIDTH = 112  # of a comment, and of lists of names
