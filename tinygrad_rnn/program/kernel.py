@@ -1,7 +1,7 @@
 """A graph as one function of NumPy calls, whose arrays are made once.
 
 - `flat(graph)` calls the primitives' own forward functions, one after the other: bit for bit what the engine computes.
-- `buffered(graphs)` writes every value into an array that is there already, bound to the function as a default value.
+- `buffered(graphs)` writes every value into an array that is there already, a global of the function.
   An array whose value is not needed any more takes another one; the values that a stack holds are written in their
   places in it from the start; parts, transposes and other views are made once too. What is left is calls, each with the
   array for its result; of graphs of one function for a few lengths, with loops over the time steps.
