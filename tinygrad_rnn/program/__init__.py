@@ -1,6 +1,7 @@
 """A recorded graph as a program: traced, rewritten by passes, and run as plain NumPy, or written for people to read.
 
-tracing.py   a function is run twice: its loss and its gradients as one graph, the runs observed; surroundings.py is what the function finds around it
+tracing.py   a function is run twice: its loss and its gradients as one graph, and both runs are observed;
+             surroundings.py is what the function finds around it
 graph.py     the graph: nodes without values
 passes.py    from graph to graph, each with less to do
 kernel.py    a graph as one function that computes into arrays made once
