@@ -80,7 +80,7 @@ def sweep(starts: Mapping[Tensor, Any], until: Collection[Tensor] = frozenset())
         pass_back = partial(observing.swept, pass_back)
     sums = {x.born: (x, g) for x, g in starts.items()}  # by age, each node that terms have come to, and their sum
     own: set[int] = set()  # the ages of those whose sum nothing else holds, so that terms are added to it in place
-    ages = sorted(-x.born for x in starts)  # a heap: the youngest node comes first
+    ages = sorted([-x.born for x in starts])  # a heap: the youngest node comes first
     while ages:
         node, g = sums.pop(-heappop(ages))
         if g.shape != node.value.shape:
