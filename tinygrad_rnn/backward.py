@@ -73,7 +73,7 @@ def sweep(starts: Mapping[Tensor, Any], until: Collection[Tensor] = frozenset())
         until: nodes that the sweep does not go beyond, but for the outputs. Their hooks see nothing, for what comes to
             them here may not be all of their gradient.
     """
-    recorded = any(isinstance(g, Tensor) for g in starts.values())
+    recorded = any([isinstance(g, Tensor) for g in starts.values()])
     pass_back: Callable[[Tensor, Any], Iterable] = _recorded_terms if recorded else terms
     observing = observer.get()
     if observing is not None:
