@@ -56,12 +56,14 @@ dh(t-1) = ᵗU (f′(ĥ(t)) ⊙ dh(t)).
 
 from tinygrad_rnn.bptt import closed_form
 from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients, closed_form_stacked_gradients
-from tinygrad_rnn.bptt.expansion import Term, expansion, latex
 from tinygrad_rnn.bptt.through_time import (
+    Term,
     contribution_table,
     contributions,
+    expansion,
     gradient_flow,
     jacobian,
+    latex,
     norm_bound,
     singular_values,
 )

@@ -21,8 +21,7 @@ from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.notation import is_number
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN
 from tinygrad_rnn.backward import sweep
-from tinygrad_rnn.bptt.expansion import expansion
-from tinygrad_rnn.bptt.through_time import passed_back
+from tinygrad_rnn.bptt.through_time import expansion, passed_back
 from tinygrad_rnn.draw.diagram import Diagram
 from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.labels import Labels, measure

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.observer import hooks_of
-from tinygrad_rnn.program.containers import rebuilt
+from tinygrad_rnn.program.graph import rebuilt
 from tinygrad_rnn.program.kernel import Kernels, buffered
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.rolling import LENGTHS, Fixed, Item, rolled, split

@@ -27,8 +27,7 @@ from tinygrad_rnn.algebra.variables import time_steps
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.observer import observer
-from tinygrad_rnn.program.containers import structure_key
-from tinygrad_rnn.program.graph import Graph, Node, constant, depth_first, made, replaced, rewritten
+from tinygrad_rnn.program.graph import Graph, Node, constant, depth_first, made, replaced, rewritten, structure_key
 from tinygrad_rnn.program.tracing import Recorder
 from tinygrad_rnn.tensor import Tensor
 

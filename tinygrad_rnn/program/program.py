@@ -22,8 +22,7 @@ from tinygrad_rnn.descriptions import warn_of_lost_gradient
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import leaves_the_graph
-from tinygrad_rnn.program.containers import flattened, is_array, rebuilt, structure_key
-from tinygrad_rnn.program.graph import Graph
+from tinygrad_rnn.program.graph import Graph, flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.kernel import Kernels, buffered, flat
 from tinygrad_rnn.program.lengths import Lengths, lengths_of
 from tinygrad_rnn.program.passes import PASSES

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.program.containers import structure_key
+from tinygrad_rnn.program.graph import structure_key
 
 LENGTHS = (8, 9, 10)  # of the sequences that a pattern is read from: two would do, the third one shows that it holds
 

@@ -26,8 +26,7 @@ from tinygrad_rnn.descriptions import calling_line, describe
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.observer import Observer, hooks_of, leaves_the_graph, observer
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.program.containers import flattened, is_array, rebuilt, structure_key
-from tinygrad_rnn.program.graph import AS_TRACED, Graph, Node, depth_first
+from tinygrad_rnn.program.graph import AS_TRACED, Graph, Node, depth_first, flattened, is_array, rebuilt, structure_key
 from tinygrad_rnn.program.surroundings import Surroundings, changed
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
