@@ -21,8 +21,7 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn.context import recording, time_step
 from tinygrad_rnn.data_guard import check_unchanged
-from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import ShapeError, describe
 from tinygrad_rnn.observer import changed_by_hooks, hooked, leaves_the_graph, observer
 from tinygrad_rnn.primitives import sum_ as sum_over
 from tinygrad_rnn.tensor import GradientName, Tensor, as_tensor, bare, reached

@@ -16,8 +16,7 @@ from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.checks import positive
 from tinygrad_rnn.context import temporarily
-from tinygrad_rnn.descriptions import calling_line, describe
-from tinygrad_rnn.errors import AnomalyError, GradientError
+from tinygrad_rnn.errors import AnomalyError, GradientError, calling_line, describe
 from tinygrad_rnn.observer import Notes, Observer, observer
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record

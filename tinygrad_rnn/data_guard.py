@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import ShapeError, describe
 from tinygrad_rnn.observer import Notes, leaves_the_graph
 
 if TYPE_CHECKING:

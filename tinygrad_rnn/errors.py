@@ -1,4 +1,16 @@
-"""The errors of this package, for cases that ValueError and TypeError do not tell apart well enough."""
+"""The errors of this package, for cases that ValueError and TypeError do not tell apart well enough; and the words in
+which errors and warnings describe Tensors and lines of code.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tinygrad_rnn.context import recording, step_and_layer
 
 
 class ShapeError(ValueError):
@@ -45,3 +57,44 @@ class DrawingError(RuntimeError):
     ... except tg.DrawingError as error:  # it says what to install
     ...     print(error)
     """
+
+
+# Descriptions of Tensors and of lines of code, for errors and warnings
+
+
+if TYPE_CHECKING:
+    from tinygrad_rnn.tensor import Tensor
+
+
+def describe(tensor: Tensor) -> str:
+    """Describe a Tensor by its name, step, layer and shape, as in `h(3) of layer 2 of shape (4,)`."""
+    name = tensor.name or ("leaf" if tensor.primitive is None else tensor.primitive.name)
+    step = "" if tensor.step is None else f"({tensor.step})"
+    layer = "" if tensor.layer is None else f" of layer {tensor.layer}"
+    return f"{name}{step}{layer} of shape {tensor.shape}"
+
+
+def refusal(call: str, inputs: Sequence[Tensor], error: Exception) -> Exception:
+    """The error of a call that NumPy has refused: its message says which nodes went in, and where in the net."""
+    operands, (step, layer) = ", ".join(map(describe, inputs)), step_and_layer.get()
+    where = ("" if step is None else f" at step {step}") + ("" if layer is None else f" of layer {layer}")
+    kind = next(kind for kind in (ValueError, IndexError, TypeError) if isinstance(error, kind))
+    return (ShapeError if kind is ValueError else kind)(f"{call}({operands}){where}: {error}")
+
+
+def calling_line() -> tuple[str, int]:
+    """File and line of the innermost call that is not this package's."""
+    package = os.path.join(os.path.dirname(calling_line.__code__.co_filename), "")
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def warn_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
+    """Warn, naming the line, where Python or NumPy takes a value without saying so, as to store it in an array."""
+    if x.requires_grad and recording.get():
+        frame, level = sys._getframe(2), 3
+        while frame.f_back is not None and frame.f_globals["__name__"] in ("copy", "copyreg", "pickle"):
+            frame, level = frame.f_back, level + 1
+        warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=level)

@@ -109,12 +109,11 @@ def claimed(folder: str | os.PathLike, files: Mapping[str, Iterable[str]] | None
         if fcntl is not None:
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"another run is going on in {folder}: wait, or give another folder") from None
-            except OSError:  # a file system without locks
-                pass
+            with contextlib.suppress(OSError):  # of a file system without locks
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise ValueError(f"another run is going on in {folder}: wait, or give another folder") from None
         for name, marks in (files or {}).items():
             refuse_others(folder / name, marks)
         yield folder

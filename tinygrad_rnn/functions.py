@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks, primitives
-from tinygrad_rnn.descriptions import refusal
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import ShapeError, refusal
 from tinygrad_rnn.interop import NUMPY_FUNCTIONS, on_values
 from tinygrad_rnn.observer import observer
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, operation, record

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_rnn.context import recording, temporarily
-from tinygrad_rnn.descriptions import describe, warn_of_lost_gradient
+from tinygrad_rnn.errors import describe, warn_of_lost_gradient
 from tinygrad_rnn.observer import leaves_the_graph, register_hook, tracing
 from tinygrad_rnn.primitives import INPUT, Primitive, getitem
 from tinygrad_rnn.tensor import Tensor, bare, record

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_rnn.checks import instance
-from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import ShapeError, describe
 from tinygrad_rnn.primitives import Primitive
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ import numpy as np
 from tinygrad_rnn import checks, malloc, primitives  # noqa: F401 - malloc is set as soon as there are arrays
 from tinygrad_rnn.context import recording, step_and_layer, temporarily
 from tinygrad_rnn.data_guard import array_to_hold, loans, look_at_data, set_data
-from tinygrad_rnn.descriptions import describe, refusal
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import ShapeError, describe, refusal
 from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
 
 _next_number = itertools.count().__next__

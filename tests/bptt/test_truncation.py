@@ -7,7 +7,7 @@ from nets import KINDS, H, losses, make
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
-from tinygrad_rnn.nn.losses import squared_error
+from tinygrad_rnn.nn.layers import squared_error
 
 T = 12
 

@@ -41,7 +41,8 @@ def test_a_series_is_scaled_by_its_training_part_alone():
     scaled = data.vectors(np.arange(data.first))
     assert data.first == 8 and scaled.shape == (8, 1)
     assert scaled.mean() == pytest.approx(0.0, abs=1e-15) and scaled.std() == pytest.approx(1.0)
-    np.testing.assert_allclose(data.in_units(data.vectors(np.arange(10))[:, 0]), values, atol=1e-9)
+    in_units = data.vectors(np.arange(10))[:, 0] * np.sqrt(data.scale) + data.known[0, -1]
+    np.testing.assert_allclose(in_units, values, atol=1e-9)
 
 
 def test_a_text_is_its_characters_as_one_of_K():

@@ -221,7 +221,7 @@ def test_forgetting_a_trace_is_told_once():
 
 def test_a_first_result_needs_little_more_memory_than_an_eager_step():
     """Less than four times its, at the peak."""
-    p = Problem("LSTM", batch=4, T=200, H=8)
+    p = Problem("LSTM", batch=4, T=400, H=8)
     given, peaks = p.inputs(0), []
     tg.compile(p.loss, *given, wrt=p.parameters)  # as modules are imported at first
     for run in (lambda: p.loss(*given).backward(), lambda: tg.compile(p.loss, *given, wrt=p.parameters)(*given)):

@@ -27,7 +27,7 @@ from tinygrad_rnn.algebra.variables import Path, Use, fold, time_steps, variable
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import backward_start, fit, sweep, terms, topological_order
 from tinygrad_rnn.context import temporarily
-from tinygrad_rnn.descriptions import describe
+from tinygrad_rnn.errors import describe
 from tinygrad_rnn.observer import Observer, observer, refuse_hooks
 from tinygrad_rnn.optim import norm
 from tinygrad_rnn.primitives import Primitive

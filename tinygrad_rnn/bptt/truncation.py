@@ -13,7 +13,7 @@ from tinygrad_rnn import checks
 from tinygrad_rnn import functions as F
 from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.context import recording, temporarily
-from tinygrad_rnn.descriptions import describe
+from tinygrad_rnn.errors import describe
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.observer import leaves_the_graph

@@ -17,7 +17,7 @@ from tinygrad_rnn.draw import dot, layout, svg
 from tinygrad_rnn.draw.drawing import Drawing
 from tinygrad_rnn.draw.page import Page, Story
 from tinygrad_rnn.errors import DrawingError
-from tinygrad_rnn.files import claimed, refuse_others, write_file
+from tinygrad_rnn.files import claimed, write_file
 
 PICTURES = ("svg", "pdf", "png")
 FORMATS = (*PICTURES, "dot", "json", "html", "gif")
@@ -86,11 +86,9 @@ class Diagram(Drawing):
         """
         checks.one_of("frames", "format", format, PICTURES)
         pictures = [_marked(moment.render(format, **how), format) for moment in self._told().moments()]
-        with claimed(folder) as folder:
-            paths = [folder / f"frame-{i:03}.{format}" for i in range(1, len(pictures) + 1)]
-            for path in paths:
-                refuse_others(path, [MARK])
-            return [write_file(path, picture) for path, picture in zip(paths, pictures, strict=True)]
+        frames = {f"frame-{i:03}.{format}": picture for i, picture in enumerate(pictures, 1)}
+        with claimed(folder, {name: [MARK] for name in frames}) as folder:
+            return [write_file(folder / name, picture) for name, picture in frames.items()]
 
     def page(self) -> Page:
         """The page that plays the computation, as a notebook shows it.

@@ -17,10 +17,10 @@ from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
-from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.diagram import Diagram, png_chunk
 from tinygrad_rnn.draw.drawing import Node, Scale, around
 from tinygrad_rnn.draw.style import NODES, scale, size
+from tinygrad_rnn.errors import describe
 from tinygrad_rnn.tensor import Tensor
 
 IN_FULL = 12  # the largest table whose numbers are written into it

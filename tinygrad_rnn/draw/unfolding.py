@@ -21,10 +21,10 @@ from tinygrad_rnn.algebra.trees import Tree
 from tinygrad_rnn.algebra.variables import fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
-from tinygrad_rnn.descriptions import describe
 from tinygrad_rnn.draw.drawing import Point
 from tinygrad_rnn.draw.states import Role, States, Uses
 from tinygrad_rnn.draw.style import EDGE_FONT, NODE_FONT, text_width
+from tinygrad_rnn.errors import describe
 from tinygrad_rnn.tensor import GradientName, Tensor
 
 WIDEST = 170.0  # a derivative that is wider is labelled as what it is, ∂L/∂z

@@ -117,10 +117,6 @@ class Series(Rows):
         """The mean squared error of each of the outputs (B, horizon) as a forecast from these rows on."""
         return np.square(outputs - self.targets(rows - 1)).mean(axis=-1)
 
-    def in_units(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs of the net as forecasts in the series' own units."""
-        return outputs * np.sqrt(self.scale) + self.known[0, -1]
-
     def baselines(self) -> dict[str, float]:
         """The mean squared error, on what is held out, of the last value and of a linear autoregression.
 

@@ -45,8 +45,7 @@ def figure(width: float = 6.4, height: float = 4.0) -> tuple[Any, Any]:
 def available() -> bool:
     """True if matplotlib is installed; a warning says how to where it is not."""
     if not (found := find_spec("matplotlib") is not None):
-        text = "plots need matplotlib: pip install matplotlib; the CSV files have their numbers"
-        warnings.warn(text, stacklevel=2)
+        warnings.warn("plots need matplotlib: pip install matplotlib; the CSV files have their numbers", stacklevel=2)
     return found
 
 

@@ -176,7 +176,7 @@ def write_results(out: Path, training: Training) -> None:
 def _draw_series(path: Path, data: Series, settings: Settings, outputs: np.ndarray, rows: np.ndarray) -> None:
     """The forecasts of the last step of the horizon."""
     rows, shown = rows[-SHOWN["series"] :] + data.horizon - 1, outputs[-SHOWN["series"] :, -1]
-    lines = {"truth": data.sequence[rows], "forecast": data.in_units(shown)}
+    lines = {"truth": data.sequence[rows], "forecast": shown * np.sqrt(data.scale) + data.known[0, -1]}
     what = f"Each {data.axis} from the {settings.window} before it, {settings.cell}"
     title = what if data.horizon == 1 else f"Each {data.axis}, {data.horizon} ahead, {settings.cell}"
     plots.curves(path, title, (data.axis, data.origin + rows), data.name, lines)

@@ -26,9 +26,8 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.experiments import plots
-from tinygrad_rnn.experiments.run import train
+from tinygrad_rnn.experiments.run import Summary, train
 from tinygrad_rnn.experiments.settings import Settings, refuse_unknown
-from tinygrad_rnn.experiments.training import Summary
 from tinygrad_rnn.files import claimed, read_file, write_json
 
 RANGES = ("uniform", "log_uniform", "choice")

@@ -4,10 +4,10 @@ from tinygrad_rnn.interop import missing
 from tinygrad_rnn.nn import cells, init, recurrent
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.exchange import from_torch, load, save, to_torch
-from tinygrad_rnn.nn.layers import Dropout, Embedding, LayerNorm, Linear, Sequential
 
-from tinygrad_rnn.nn.losses import (  # isort: skip
-    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, half_squared_error, squared_error,
+from tinygrad_rnn.nn.layers import (  # isort: skip
+    Dropout, Embedding, LayerNorm, Linear, Sequential, binary_cross_entropy, binary_cross_entropy_with_logits,
+    cross_entropy, half_squared_error, squared_error,
 )  # fmt: skip
 from tinygrad_rnn.nn.module import Module, Parameter
 from tinygrad_rnn.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent

@@ -13,8 +13,7 @@ import numpy as np
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of, whole
 from tinygrad_rnn.context import step_and_layer
-from tinygrad_rnn.descriptions import describe
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import ShapeError, describe
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.nn.init import Rng, glorot, orthogonal
 from tinygrad_rnn.nn.module import Letters, Module, Parameter

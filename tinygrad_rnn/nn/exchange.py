@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from tinygrad_rnn.checks import instance
-from tinygrad_rnn.descriptions import describe
+from tinygrad_rnn.errors import describe
 from tinygrad_rnn.files import open_file, write_file
 from tinygrad_rnn.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.layers import Embedding, LayerNorm, Linear

@@ -18,8 +18,7 @@ import numpy as np
 
 from tinygrad_rnn.checks import instance, whole
 from tinygrad_rnn.context import recording, temporarily
-from tinygrad_rnn.descriptions import warn_of_lost_gradient
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import ShapeError, warn_of_lost_gradient
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.program.graph import Graph, flattened, is_array, rebuilt, structure_key

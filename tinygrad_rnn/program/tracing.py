@@ -22,7 +22,7 @@ import numpy as np
 from tinygrad_rnn.backward import grad, sweep, topological_order
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.context import recording, temporarily
-from tinygrad_rnn.descriptions import calling_line, describe
+from tinygrad_rnn.errors import calling_line, describe
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.observer import Observer, hooks_of, leaves_the_graph, observer
 from tinygrad_rnn.primitives import Primitive
