@@ -946,3 +946,12 @@ def test_a_node_that_is_an_input_is_told_to_lose_its_gradient():
     ):
         program(h)
     program(h.detach())
+
+
+def test_a_program_says_what_one_blas_thread_would_gain():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    x = tg.Tensor(np.ones((3, 3)), requires_grad=True)
+    program = tg.compile(lambda y: tg.sum(x @ y), np.ones((3, 3)), wrt=x)
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = threadpoolctl.threadpool_info()
+        assert program.gain_of_one_thread() > 0.0 and threadpoolctl.threadpool_info() == before

@@ -56,17 +56,10 @@ dh(t-1) = ᵗU (f′(ĥ(t)) ⊙ dh(t)).
 
 from tinygrad_rnn.bptt import closed_form
 from tinygrad_rnn.bptt.closed_form import Gradients, closed_form_gradients, closed_form_stacked_gradients
-from tinygrad_rnn.bptt.through_time import (
-    Term,
-    contribution_table,
-    contributions,
-    expansion,
-    gradient_flow,
-    jacobian,
-    latex,
-    norm_bound,
-    singular_values,
-)
+
+from tinygrad_rnn.bptt.through_time import (  # isort: skip
+    Term, contribution_table, contributions, expansion, gradient_flow, jacobian, latex, norm_bound, singular_values,
+)  # fmt: skip
 from tinygrad_rnn.bptt.truncation import Chunks, checkpoint, truncated
 
 __all__ = [

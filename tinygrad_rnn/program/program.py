@@ -5,10 +5,12 @@ from __future__ import annotations
 import operator
 import sys
 import time
+import timeit
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from threading import RLock
@@ -204,6 +206,18 @@ class Program(Generic[Result]):
     def save(self, path: str | Path, rolled: bool = False, level: str = "named") -> None:
         """Write `code` to a file, such as bptt.py, whole or not at all."""
         write_file(path, self.code(rolled, level).encode())
+
+    def gain_of_one_thread(self) -> float:
+        """How many times as long a call on the examples takes now as with one BLAS thread: above 1, one is quicker.
+
+        Raises:
+            ImportError: threadpoolctl is not installed.
+        """
+        seconds, limits = dict[int | None, float](), import_module("threadpoolctl").threadpool_limits
+        for threads in (None, 1):  # as many as there are, and one
+            with limits(threads, "blas"):
+                seconds[threads] = min(timeit.repeat(lambda: self(*self._examples), number=1, repeat=9))
+        return seconds[None] / seconds[1]
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(shape) for shape, _ in self._first.key[1:])
