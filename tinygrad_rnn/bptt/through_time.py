@@ -454,10 +454,8 @@ class _Graph:
         """The time step that a use of the parameter belongs to."""
         steps = {self.steps[node] for node in use.users}
         if len(steps) > 1:
-            raise ValueError(
-                f"expansion: {describe(use.source)} is used at steps {min(steps)} to {max(steps)} with no named "
-                "variable in between; name the states, with tg.label(h, 'h', t)"
-            )
+            told = f"expansion: {describe(use.source)} is used at steps {min(steps)} to {max(steps)}"
+            raise ValueError(f"{told} with no named variable in between; name the states, with tg.label(h, 'h', t)")
         return steps.pop()
 
     def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, Tree]:
