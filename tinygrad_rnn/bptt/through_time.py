@@ -3,7 +3,9 @@
 - `contributions`: the terms of ∂L/∂W = Σ_k ..., one a time step (BPTT post, Module 5, IIT slides);
   `contribution_table`: for all losses.
 - `jacobian(h_T, h_k)` and its `singular_values`; of h(t) and h(t-1), the factors that the product is made of.
-- `gradient_flow`: ‖∂L/∂h(t)‖ at every step; `norm_bound`: what it cannot exceed (Pascanu et al. 2013; TowardsML).
+- `gradient_flow`: ‖∂L/∂h(t)‖ at every step; `norm_bound`: what ‖∂h(T)/∂h(k)‖ cannot exceed (Pascanu et al. 2013;
+  TowardsML).
+- `expansion`: the terms written out, as products of derivatives and as what these are; `latex`: the whole sum.
 
 All of it works on any graph whose nodes know their time step, as those of every cell do, and changes no `.grad`.
 """
