@@ -256,3 +256,32 @@ def test_passes_and_source_are_of_the_whole_example():
     assert_close((loss, gradients), program(*given))
     tensors = program.passes[-1].tensors()
     assert_close((tensors[0].item(), [x.data for x in tensors[1:]]), program(*given))
+
+
+def test_what_is_frozen_stays_frozen_when_another_length_or_the_source_is_traced():
+    rnn = tg.nn.RNN(2, 3, rng=0)
+    program = tg.compile(lambda xs: rnn(xs)[0][-1].sum(), np.ones((20, 2)), wrt=rnn)
+    U = rnn.cells[0].U
+    U.requires_grad = False
+    program(np.ones((21, 2)))
+    program.backward(np.ones((22, 2)))
+    assert program.source
+    assert not U.requires_grad
+    assert U.grad is None
+    assert rnn.cells[0].W.grad is not None
+
+
+def test_a_source_is_that_of_what_was_compiled_or_refused():
+    rnn, scale, xs = tg.nn.RNN(2, 3, rng=0), [2.5], np.ones((20, 2))
+
+    def function(xs):
+        sign = 1.0 if (xs > 0).all() else -1.5
+        return (rnn(xs)[0][-1] * scale[0] * sign).sum()
+
+    program, other = (tg.compile(function, xs, wrt=rnn) for _ in range(2))
+    xs[:] = -1.0  # the program's example is its own
+    assert "1.5" not in program.source
+    scale[0] = 5.0
+    assert "2.5" in program.source  # which was traced before
+    with pytest.raises(ValueError, match="program of function: something has changed around it"):
+        _ = other.source

@@ -3,7 +3,9 @@
 - `contributions`: the terms of ∂L/∂W = Σ_k ..., one a time step (BPTT post, Module 5, IIT slides);
   `contribution_table`: for all losses.
 - `jacobian(h_T, h_k)` and its `singular_values`; of h(t) and h(t-1), the factors that the product is made of.
-- `gradient_flow`: ‖∂L/∂h(t)‖ at every step; `norm_bound`: what it cannot exceed (Pascanu et al. 2013; TowardsML).
+- `gradient_flow`: ‖∂L/∂h(t)‖ at every step; `norm_bound`: what ‖∂h(T)/∂h(k)‖ cannot exceed (Pascanu et al. 2013;
+  TowardsML).
+- `expansion`: the terms written out, as products of derivatives and as what these are; `latex`: the whole sum.
 
 All of it works on any graph whose nodes know their time step, as those of every cell do, and changes no `.grad`.
 """
@@ -454,10 +456,8 @@ class _Graph:
         """The time step that a use of the parameter belongs to."""
         steps = {self.steps[node] for node in use.users}
         if len(steps) > 1:
-            raise ValueError(
-                f"expansion: {describe(use.source)} is used at steps {min(steps)} to {max(steps)} with no named "
-                "variable in between; name the states, with tg.label(h, 'h', t)"
-            )
+            told = f"expansion: {describe(use.source)} is used at steps {min(steps)} to {max(steps)}"
+            raise ValueError(f"{told} with no named variable in between; name the states, with tg.label(h, 'h', t)")
         return steps.pop()
 
     def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, Tree]:

@@ -273,11 +273,9 @@ def _segment(run: Callable, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
                 output = _joined(again)
             now, then = (output, *inputs), (ans, *arguments)
             if not all(np.array_equal(x.value, bare(y), equal_nan=True) for x, y in zip(now, then, strict=False)):
-                raise ValueError(
-                    f"checkpoint: when the cell was run again for the backward pass, {describe(again[0])} came out "
-                    "otherwise or a parameter had changed; it must do the same each time: run the forward pass again "
-                    "after a change"
-                )
+                differs = f"{describe(again[0])} came out otherwise or a parameter had changed"
+                told = f"checkpoint: when the cell was run again for the backward pass, {differs}; it must do the same"
+                raise ValueError(f"{told} each time: run the forward pass again after a change")
             zero = as_tensor if isinstance(g, Tensor) else np.asarray  # of a state that the cell does not look at
             found = {x: term for x, term in sweep({output: g}, until) if x in until}
             latest = g, {x: zero(0.0 * x.value) for x in inputs} | found

@@ -42,9 +42,9 @@ class Labels:
         self.has_gradients = any(isinstance(x.name, GradientName) for x in unfolded.columns)
         outputs = " + ".join(map(writer.variable, unfolded.outputs))
         self.output = outputs if len(unfolded.outputs) == 1 else f"({outputs})"
-        outputs = {p for p in unfolded.places if p.kind == "output"} - {link.source for link in unfolded.links}
+        ends = {p for p in unfolded.places if p.kind == "output"} - {link.source for link in unfolded.links}
         self.hidden = "".join(f"steps {k} to {k + n - 1}" if n > 1 else f"step {k}" for k, n in unfolded.hidden.items())
-        self.bare = set() if unfolded.values_written else outputs  # where gradients start, called L and not dL
+        self.bare = set() if unfolded.values_written else ends  # where gradients start, called L and not dL
 
     def name(self, p: Place) -> str:
         """The variable, or the operation in parentheses where there is none; dots for the states of hidden steps."""

@@ -206,6 +206,8 @@ def _apart(a: Spot, b: Spot) -> float:
     return a.down + b.up + (APART if a.boxes or b.boxes else 0.0)
 
 
+# The widths of columns, the x of all spots, and the curves of lines
+
 BEND = 14.0  # how far aside a line goes to change its height
 AFTER = 5.0  # free on the left of everything
 ROOM = 9.0  # for an arrow's head

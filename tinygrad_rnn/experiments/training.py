@@ -112,7 +112,7 @@ class Summary:
 
     Attributes:
         held_out: the error on the held-out part, in `unit`: the mean squared error in the series' own units, or bits
-            per character. training: that of the last epoch, as it went; without weight decay's part.
+            per character. training: that in the epoch which `net` is of, as it went; without weight decay's part.
         baselines: the errors on the held-out part of simpler forecasts, by their names.
         parameters: how many numbers were learnt. values: how many there are to learn from; held_out_values: to test on.
         seconds: spent on training, over all parts of a run that was resumed. epochs: gone through.

@@ -2,7 +2,7 @@
 
 So a program that is written out gives what the engine gives, to the last bit. A forward function that is no single
 expression, since it branches, takes a value twice or says how NumPy treats errors, is written as a call of itself, and
-`helpers.py` prints it.
+the text of that is in `helpers.txt`.
 """
 
 import ast
@@ -305,19 +305,16 @@ def helpers(written: Mapping[Node, Expression], fresh: Callable[[str], str]) -> 
                 source = _source(function)
                 found[function] = name, source, _used(function, source)
             except (OSError, SyntaxError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"compile: the primitive {name!r} cannot be written as NumPy: {error}; say how it is written, as "
-                    "tg.primitive(..., code=...)"
-                ) from error
+                told = f"compile: the primitive {name!r} cannot be written as NumPy: {error}"
+                raise ValueError(f"{told}; say how it is written, as tg.primitive(..., code=...)") from error
             waiting += [(x, name) for x in found[function][2].values() if x is not np]
     variables = {name for x in found for name in x.__code__.co_varnames}  # which would hide a function of the same name
     words = {x: _own_name(x).strip("_") or name for x, (name, *_) in found.items()}
     names = {x: fresh(f"{word}_function" if word in variables else word) for x, word in words.items()}
     texts = []
     for function, (_, source, used) in reversed(found.items()):  # those that others call come first
-        renamed = {old: "np" if x is np else names[x] for old, x in used.items()} | {
-            _own_name(function): names[function]
-        }
+        renamed = {old: "np" if x is np else names[x] for old, x in used.items()}
+        renamed[_own_name(function)] = names[function]
         pieces = re.split(r"\b(?<!\.)(" + "|".join(renamed) + r")\b", source)
         texts.append("".join([renamed[x] if i % 2 else x for i, x in enumerate(pieces)]))
     return names, texts

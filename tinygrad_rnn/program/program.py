@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 import time
 import timeit
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import import_module
@@ -41,7 +41,6 @@ Gradients = tuple[float, list[np.ndarray]]  # with their loss
 Many = tuple | list | dict
 How = TypedDict("How", {"optimize": bool, "retrace": bool, "copy": bool, "keep": int}, total=False)  # noqa: UP013
 
-_value = operator.attrgetter("value")
 _SHORT = 16  # steps that are traced wholly in less time than it takes to find a program for every length
 _LONG = 2.0  # seconds, after which a compilation tells what it has done
 
@@ -94,7 +93,7 @@ class _Traced:
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
         inputs = map(np.asarray, arrays, self.dtypes)
-        return self.kernels.kernel(self.n).run(*inputs, *map(_value, self.parameters))
+        return self.kernels.kernel(self.n).run(*inputs, *[x.value for x in self.parameters])
 
 
 class Program(Generic[Result]):
@@ -122,7 +121,9 @@ class Program(Generic[Result]):
         self, function: Callable, examples: tuple, wrt: Sequence[Tensor], *, optimize: bool, retrace: bool, copy: bool,
         keep: int,
     ):  # fmt: skip
-        self._function, self._examples, self._wrt = function, examples, wrt
+        leaves, structure = flattened(examples)  # arrays that may be written to
+        own = [Tensor(bare(x), isinstance(x, Tensor) and x.requires_grad) for x in leaves]
+        self._function, self._examples, self._wrt = function, rebuilt(structure, own), wrt
         self._optimize, self._retrace, self._keep = optimize, retrace, keep
         # What a state becomes may be the next call's input.
         self._kept = range((1 if copy else 1 + len(wrt)) if wrt else 0)
@@ -150,7 +151,7 @@ class Program(Generic[Result]):
                     except (ValueError, IndexError) as error:
                         differs = error  # the function, run again, says the same or does otherwise
             else:
-                with temporarily(recording, True):  # inside no_grad() too, where only its loss may be wanted
+                with self._tracing():
                     traced = self._newly_traced(key, inputs, differs)
                 results = traced.run(arrays)
             self._traced.remove(traced)
@@ -183,7 +184,11 @@ class Program(Generic[Result]):
 
     @property
     def source(self) -> str:
-        """Backpropagation through time as one would write it by hand: a line a variable, grouped by time step."""
+        """Backpropagation through time as one would write it by hand: a line a variable, grouped by time step.
+
+        Raises:
+            ValueError: of a program for every length, something has changed around the function since.
+        """
         return self.code()
 
     @property
@@ -263,10 +268,24 @@ class Program(Generic[Result]):
             self._trace, self._described = whole, [f"{len(whole.graph.nodes)} nodes)", *described]
         return Kernels(buffered([graph], self._kept) if self._optimize else flat(graph))
 
+    @contextmanager
+    def _tracing(self) -> Iterator[None]:
+        """A context in which gradients are recorded, inside no_grad() too, where only a loss may be wanted.
+
+        What has been frozen since requires a gradient in it, and is frozen again after it.
+        """
+        with temporarily(recording, True), ExitStack() as after:
+            for p in (p for p in self._wrt if not p.requires_grad):
+                after.callback(setattr, p, "requires_grad", False)
+            yield
+
     @cached_property
     def _trace(self) -> Trace:
         """The whole trace of the examples."""
-        with temporarily(recording, True):
+        if not self._first.surroundings.unchanged():
+            name = name_of(self._function)
+            raise ValueError(f"program of {name}: something has changed around it; compile it again to see its source")
+        with self._tracing():
             return Run(self._function, self._examples, self._of).trace()
 
     def _passes(self, of: Trace) -> Iterator[Pass]:

@@ -164,9 +164,8 @@ class _Text:
             parts = zip(line.parts, other.parts, strict=True)
             text = "".join([self._part(part, first if part != later else None) for part, later in parts])
             text = ast.unparse(ast.parse(text))  # with the parentheses that are needed
-            lines.append(
-                text.replace("= ", "= (", 1) + ")" if len(text) > _WIDTH - 8 else text
-            )  # so that it can be broken
+            is_long = len(text) > _WIDTH - 8  # it is put in parentheses, so that it can be broken
+            lines.append(text.replace("= ", "= (", 1) + ")" if is_long else text)
         if not is_loop:
             return lines
         ends = f"{first}, {self._number(last + 1)}" if first < last else f"{self._number(first)}, {last - 1}, -1"

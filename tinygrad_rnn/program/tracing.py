@@ -203,7 +203,7 @@ class Trace:
         parameters: the Tensors whose values the graph's parameters are read from at each call.
         places: where the graph's inputs stand: the name of an argument, and the number of one in a list, from 1.
         wrt_names, wrt: what the gradients are of, and its leaves; nothing where only results are wanted.
-        returned: what the function returns, but for a loss, as `containers.flattened` has it.
+        returned: what the function returns, but for a loss, as `graph.flattened` has it.
         examples: the inputs that the function was run on.
         hooked: the numbers with which those nodes were born whose gradients a hook may have changed.
     """
@@ -260,9 +260,7 @@ class Run:
         if self.wrt:
             loss, *others = result if isinstance(result, tuple) and result else (result,)
             if instance(f"compile({self.name}): its loss", loss, Tensor, "a scalar Tensor").size != 1:
-                raise ValueError(
-                    f"compile({self.name}): its loss is {describe(loss)}, no scalar; reduce it, as by .sum()"
-                )
+                raise ValueError(f"compile({self.name}): its loss is {describe(loss)}, no scalar; reduce it, by .sum()")
             if not loss.requires_grad:
                 raise ValueError(f"compile({self.name}): its loss depends on nothing that requires a gradient")
             losses, result = [loss], tuple(others)
