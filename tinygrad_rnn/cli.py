@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     forecast = command(_predict, "forecast what comes after the end of a series, by a net that was trained")
     forecast.add_argument("folder", metavar="RUN", help="the folder of the run, as `train --out` names it")
     forecast.add_argument("--data", metavar="FILE", default=argparse.SUPPRESS, help="other data (default: the run's)")
-    add_options(forecast, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")])
+    add_options(forecast, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")], told=False)
     forecast.add_argument("--steps", type=int, metavar="N", help="how many (default: the horizon of the run)")
     forecast.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .csv, with a figure; - for standard output")
 

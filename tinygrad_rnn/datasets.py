@@ -154,13 +154,11 @@ def _file(path: str | os.PathLike, encoding: str) -> tuple[str, str, Iterator[tu
     text, name = read_text(path, encoding, "a CSV file"), os.fspath(path)
     if "\0" in text:
         raise ValueError(f"{name}: not a CSV file in {encoding.upper()} (it holds null characters)")
-    numbered = enumerate(io.StringIO(text.rstrip("\r\n"), newline=""), 1)
-    lines = [(number, line) for number, line in numbered if not _COMMENT.match(line)]
+    lines = [x for x in enumerate(io.StringIO(text.rstrip("\r\n"), newline=""), 1) if not _COMMENT.match(x[1])]
     first = next((line for _, line in lines if line.strip()), "")
     spaces = not any(mark in first for mark in ",;\t") and not name.lower().endswith(".csv")
     separator = " " if spaces else max(",;\t", key=first.count)
-    content = (line.strip() if spaces else line for _, line in lines)
-    reader = csv.reader(content, delimiter=separator, skipinitialspace=spaces)
+    reader = csv.reader((x.strip() if spaces else x for _, x in lines), delimiter=separator, skipinitialspace=spaces)
     return name, separator, ((f"{name}, line {lines[reader.line_num - 1][0]}", row) for row in reader)
 
 
@@ -172,6 +170,8 @@ def _records(table: Any, columns: Sequence) -> tuple[str, str, Iterator[tuple[st
             raise ValueError(f"a column for each of {', '.join(map(str, columns))} is needed; shape {array.T.shape}")
         table = dict(zip(columns, array, strict=True))
     names, kind = list(getattr(table, "column_names", table)), type(table).__name__
+    if len(lengths := sorted({len(table[name]) for name in names})) > 1:
+        raise ValueError(f"{kind}: columns of {' and '.join(map(str, lengths))} entries are no table")
     rows = zip(*(np.asarray(table[name]).tolist() for name in names), strict=True)
     return kind, ",", chain([("", names)], ((f"{kind}, row {i}", row) for i, row in enumerate(rows, 1)))
 

@@ -105,6 +105,25 @@ def test_a_table_of_the_session_is_trained_on_like_its_file(folder, kind):
     assert summary.held_out == train(Settings(data=str(folder / "sales.csv"), **SALES)).held_out
 
 
+def test_a_run_of_a_table_of_the_session_needs_it_again(tmp_path, folder):
+    train(Settings(data="table", **SALES), tmp_path / "run", data=sales())
+    run = load_run(tmp_path / "run")
+    assert np.array_equal(run.predict(sales()), run.predict(folder / "sales.csv"))
+    with pytest.raises(ValueError, match="data='table': the table itself, or a file whose name ends in"):
+        run.predict()
+
+
+def test_a_text_is_evaluated_on_a_text_only(folder):
+    with pytest.raises(TypeError, match=r"evaluate\(data\): a text is needed, not a list"):
+        load_run(folder / "alice").evaluate([1, 2, 3])
+
+
+def test_the_defaults_of_a_forecast_are_those_of_its_run(capsys):
+    with pytest.raises(SystemExit):
+        tg.cli.main(["predict", "--help"])
+    assert "utf-8" not in capsys.readouterr().out
+
+
 def test_a_series_is_forecast_beyond_the_horizon_from_its_own_forecasts(folder):
     run, series = load_run(folder / "sine"), tg.datasets.sine()
     found = run.predict(series, steps=4)
@@ -155,6 +174,7 @@ def test_a_text_has_no_forecasts_and_a_series_no_samples(folder):
         (lambda: sine.predict([]), "there are no values"),
         (lambda: sine.predict([1.0, np.nan]), "dict, row 2: column 'None' holds 'nan', which is no finite number"),
         (lambda: sales_run.predict([1.0, 2.0]), r"a column for each of heat, sales is needed; shape \(2, 1\)"),
+        (lambda: sales_run.predict({"heat": [1.0, 2.0], "sales": [1.0]}), "dict: columns of 1 and 2 entries are no"),
         (lambda: sales_run.predict({"heat": [1.0]}), "there are no columns 'sales'; the columns are 'heat'"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=message):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import datasets, log_softmax, nn
+from tinygrad_rnn.checks import instance
 from tinygrad_rnn.experiments.settings import Settings
 
 AUTOREGRESSION = 9  # order of the linear baseline
@@ -205,7 +206,8 @@ def load(settings: Settings, source: Any = None, known: np.ndarray | None = None
         OSError: the file cannot be read. ValueError: it is no such file, or too short for the window; or constant.
     """
     if settings.is_text:
-        return Text(settings, _text(settings.data, settings.encoding) if source is None else source, known)
+        text = _text(settings.data, settings.encoding) if source is None else source
+        return Text(settings, instance("evaluate(data)", text, str, "a text"), known)
     return Series(settings, *columns(settings, settings.columns, source), known)
 
 
@@ -213,7 +215,8 @@ def columns(settings: Settings, names: list[str | None], source: Any = None) -> 
     """Columns of the data of a run, or of what `read_table` takes, (C, N), and the ids of the rows, (N,), if any."""
     name, how = settings.data, (settings.lengths, settings.missing, settings.encoding, settings.decimal)
     if source is None and not settings.is_file and name not in datasets.MADE:
-        raise ValueError(f"data={name!r}: sunspots, sine, topics, or a file whose name ends in .csv or .txt is needed")
+        made = "the table itself" if name == "table" else "sunspots, sine, topics"
+        raise ValueError(f"data={name!r}: {made}, or a file whose name ends in .csv or .txt is needed")
     different = list(dict.fromkeys(names))
     values, ids = datasets.read_table(name if source is None else source, different, *how)
     return values[[different.index(name) for name in names]], ids

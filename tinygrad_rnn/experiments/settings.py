@@ -74,16 +74,15 @@ def refuse_unknown(kind: str, keys: Iterable[str], known: Collection[str]) -> No
             raise ValueError(f"unknown {kind} {key!r}{meant(key, known) or '; known: ' + ', '.join(known)}")
 
 
-def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], **known: Any) -> None:
-    """Add an option for each of some fields of such a dataclass; nargs="+" or action="append" makes it take several."""
+def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], told: bool = True, **known: Any) -> None:
+    """Add an option for each of some fields of such a dataclass, its default told or not; nargs="+" takes several."""
     for setting in settings:
         meaning, default, (kind, optional) = setting.metadata["help"], setting.default, value_type(setting)
-        if default is not None:
+        if told and default is not None:
             meaning += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
-        names = [setting.name.replace("_", "-"), *setting.metadata.get("alias", ())]
         parser.add_argument(
-            *(f"--{name}" for name in names), type=_or_none(kind) if optional else kind, **known,
-            default=argparse.SUPPRESS, help=meaning.replace("%", "%%"),
+            *(f"--{name}" for name in [setting.name.replace("_", "-"), *setting.metadata.get("alias", ())]), **known,
+            type=_or_none(kind) if optional else kind, default=argparse.SUPPRESS, help=meaning.replace("%", "%%"),
             metavar="|".join(setting.metadata.get("choices", ())) or setting.name.rpartition("_")[2].upper(),
         )  # fmt: skip
 

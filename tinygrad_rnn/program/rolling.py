@@ -95,8 +95,7 @@ def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
     rest: list[list[Any]] = [[*items] for items in sequences]
     segments: list[Segment] = []
     while any(rest):
-        found = (_first(rest, *loop) for loop in _loops(kinds))
-        segment = next((x for x in found if x is not None), None)
+        segment = next(filter(None, (_first(rest, *loop) for loop in _loops(kinds))), None)
         if segment is None:
             raise ValueError("the sequences are not alike")
         segments.append(segment)
@@ -108,8 +107,7 @@ def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
 def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int | None]]:
     """The loops that sequences may start with: the items in a turn, how many turns fewer than n there are; or none."""
     for period in range(1, len(kinds[0]) // 2 + 1):
-        turn = kinds[0][:period]
-        if turn == kinds[0][period : 2 * period]:
+        if kinds[0][0] == kinds[0][period] and (turn := kinds[0][:period]) == kinds[0][period : 2 * period]:
             repeats = [next(k for k in count() if x[k * period : (k + 1) * period] != turn) for x in kinds]
             if repeats == [repeats[0] + n - LENGTHS[0] for n in LENGTHS]:
                 for fewer in range(LENGTHS[0] - repeats[0], LENGTHS[0] - 1):  # what comes after may look like a turn
