@@ -43,7 +43,6 @@ from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
 from tinygrad_rnn.tables import aligned, counted
 
-AGREEMENT = 1e-10  # the largest difference from the closed form that the demo accepts
 VIEWS = ("forward", "backward", "between", "terms")
 CELLS: dict[str, Callable[..., Any]] = {f"RNNCell, {f}": partial(nn.RNNCell, nonlinearity=f) for f in NONLINEARITIES}
 CELLS |= {"LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}
@@ -259,7 +258,7 @@ def _demo(options: argparse.Namespace) -> int:
     print("‖gradient‖ by the graph and by the closed form (eqs. 7.7 to 7.9), the largest difference between the two,")
     print("and the largest relative error against central differences:\n")
     print(aligned(rows))
-    if differ := {name: x for name, x in differences.items() if not x <= AGREEMENT}:
+    if differ := {name: x for name, x in differences.items() if not x <= 1e-10}:
         raise GradientError("; ".join(f"{name}: graph and closed form differ by {x:.1e}" for name, x in differ.items()))
     return int(any("wrong" in row for row in rows))
 

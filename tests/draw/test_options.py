@@ -121,6 +121,15 @@ class TestRolled:
             assert list(panels.values()) == [["t"]]
             assert not re.search("⁽[⁰¹²³]", "".join(node.label for node in diagram.nodes))
 
+    @pytest.mark.parametrize("both", [False, True])
+    def test_the_gradient_flows_on_through_time_in_reverse_too(self, both):
+        net, readout = tg.nn.RNN(2, 3, reverse=True, rng=0), tg.nn.Linear(6 if both else 3, 1, rng=1)
+        net = tg.nn.Bidirectional(tg.nn.RNN(2, 3, rng=2, name="f"), net) if both else net
+        losses = [tg.nn.half_squared_error(readout(h), [1.0]) for h in net(np.ones((5, 2)))[0]]
+        drawn = arrows(tg.draw.backward(sum(losses), rolled=True), "gradient")
+        assert ("dĥ⁽ᵗ⁾", "dh⁽ᵗ⁺¹⁾", "ᵗU") in drawn
+        assert not both or ("dĥ_f⁽ᵗ⁾", "dh_f⁽ᵗ⁻¹⁾", "ᵗU_f") in drawn
+
     @every_net
     @each_view
     def test_it_is_the_same_whatever_T_is(self, unrolled, net, view):

@@ -181,10 +181,14 @@ class Unfolded:
         self.made_with = {x: folded & {use.source for use in made_of} for x, made_of in uses.items()}
         uses = {x: [use for use in made_of if use.source not in folded] for x, made_of in uses.items()}
         self.cut_states = {x for x in uses if x.is_leaf and x.is_cut}
+        # The step that stands for all is one in which no state begins: of a forward net the last, in reverse the first.
+        flows = Counter(self.columns[x] for x, made_of in uses.items() for use in made_of if use.source.requires_grad)
+        latest = {self.columns[x]: i for i, x in enumerate(uses)}
+        one = max(steps, key=lambda step: (flows[step], latest[step]), default=None)
         if self.rolled:
-            self._check_alike(uses, steps)
-        most = options.max_steps or len(steps)
-        middle = steps[:-1] if self.rolled else steps[most - most // 2 : len(steps) - most // 2]
+            self._check_alike(uses, steps, one)
+        most, others = options.max_steps or len(steps), [step for step in steps if step != one]
+        middle = others if self.rolled else steps[most - most // 2 : len(steps) - most // 2]
         self.hidden: dict[float, int] = {middle[0]: len(middle)} if middle and not self.rolled else {}
         self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
         self.places, self.links = self._unfold(uses, set(steps))
@@ -196,8 +200,7 @@ class Unfolded:
                 self.shared[p.tensor].append(p)
         self.totals = {x: Place(x, None, f"total{i}", of[0].kind) for i, (x, of) in enumerate(self.shared.items())}
         if self.rolled:
-            since = {x: f"t{step - steps[-1]:+}".replace("-", "−") for x, step in names.steps.items()}
-            names.steps = {x: step.removesuffix("+0") for x, step in since.items()}
+            names.steps = {x: f"t{at - one:+}".removesuffix("+0").replace("-", "−") for x, at in names.steps.items()}
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values |= {x: x.value for x in self.outputs}
 
@@ -279,17 +282,17 @@ class Unfolded:
             return "parameter" if is_parameter(x) else "input"
         return "variable" if self.notation.writes(x) else "operation"
 
-    def _check_alike(self, uses: Uses, steps: list[int]) -> None:
-        """Check that the last step can stand for all: that the uses in each of them are in it too."""
+    def _check_alike(self, uses: Uses, steps: list[int], one: int) -> None:
+        """Check that one step can stand for all: that the uses in each of them are in it too."""
         pairs = [(use.source, q) for q, made_of in uses.items() if self.columns[q] in steps for use in made_of]
         recurring = {(p, q): self._recurring(p, q, set(steps)) for p, q in pairs}
-        last = {recurring[p, q]: p in self.cut_states for p, q in pairs if self.columns[q] == steps[-1]}
+        last = {recurring[p, q]: p in self.cut_states for p, q in pairs if self.columns[q] == one}
         for p, q in sorted(pairs, key=lambda pair: self.columns[pair[1]]):
             use, is_cut = recurring[p, q], p in self.cut_states
             begins = p.is_leaf and not is_cut  # with an initial state, which has no past
             if use not in last or not (begins or is_cut == last[use]):
                 raise ValueError(
-                    f"draw(rolled=True): step {steps[-1]} cannot stand for step {self.columns[q]}, where {describe(q)} "
+                    f"draw(rolled=True): step {one} cannot stand for step {self.columns[q]}, where {describe(q)} "
                     f"is made of {describe(p)}{', whose past is cut off' if is_cut else ''}; draw all steps"
                 )
 

@@ -22,7 +22,6 @@ COLOURS = [NODES[kind].line for kind in ("state", "output", "parameter")]
 COLOURS += ["#3f7d4e", "#7a4fa3", "#c2528b", "#5a6575"]
 MARK = "tinygrad_rnn"  # of an SVG file, as who has made it
 _DASHED = "#8a8a8a"  # bounds and baselines
-_NAME_HEIGHT = 0.19  # inches
 _STYLE: dict[Any, Any] = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.grid": True, "axes.xmargin": 0.02,
     "grid.color": "#e3e7ee", "axes.edgecolor": "#8a8a8a", "axes.axisbelow": True, "font.size": 10.0,
@@ -87,7 +86,7 @@ def curves(
         table(path.with_suffix(".csv"), [x_label, *lines], zip(xs, *lines.values(), strict=True))
     if not available():
         return path
-    height = max(4.0, 1.0 + _NAME_HEIGHT * len(lines))
+    height = max(4.0, 1.0 + 0.19 * len(lines))  # inches, so that all names have room
     _, axes = figure(height=height) if ticks is None else figure(12.0, 3.0)
     for label, values in lines.items():
         ys = np.asarray(values, float)
