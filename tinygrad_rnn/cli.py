@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     training = command(_train, "train a net to forecast a series or a text, against simple baselines")
     folder = training.add_mutually_exclusive_group()
     folder.add_argument("--out", default="out/train", help="the folder for the results (default: out/train)")
-    folder.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
+    folder.add_argument("--resume", metavar="DIR", help="go on with this run; --epochs may be more, without a schedule")
     add_options(training, fields(Settings))
 
     forecast = command(_predict, "forecast what comes after the end of a series, by a net that was trained")

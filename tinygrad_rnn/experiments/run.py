@@ -226,7 +226,7 @@ class TrainedRun:
 
         Args:
             series: the inputs: an array (N,) or (N, D), a table of pandas, pyarrow or a dict, or the path of a file;
-                the data of the run if not given.
+                the data of the run if not given. Of a sequence that is shorter than the window, it takes what there is.
 
         Returns:
             The forecasts, (steps,); where the settings name `lengths`, a dict of them by the id of each sequence.
