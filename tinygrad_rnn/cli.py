@@ -37,7 +37,7 @@ from tinygrad_rnn.experiments.run import CHECKPOINT, load_run, read_settings, tr
 from tinygrad_rnn.experiments.settings import Settings, add_options, check_fields, combined, f_of_rnn, given, option
 from tinygrad_rnn.experiments.sweep import Run, TrainPoint, read_points, sweep
 from tinygrad_rnn.experiments.training import Epoch
-from tinygrad_rnn.files import claimed, refuse_others
+from tinygrad_rnn.files import claimed, refuse_data, refuse_others
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 from tinygrad_rnn.primitives import TABLE
@@ -281,8 +281,7 @@ def _draw(options: argparse.Namespace) -> None:
         with open(1, "wb", closefd=False) as stdout:  # --quiet or not
             stdout.write(picture)
     else:
-        if os.path.exists(net.data) and options.out.exists() and options.out.samefile(net.data):
-            raise ValueError(f"-o {options.out} is the data, and would be replaced: give another file")
+        refuse_data(options.out, net.data, "file", "-o ")
         print(f"wrote {_diagram(net, options, shown).save(options.out, **how)}")
 
 
@@ -386,8 +385,7 @@ def _predict(options: argparse.Namespace) -> None:
     elif out.suffix != ".csv":
         raise ValueError(f"-o {out}: a .csv is needed, or - for standard output")
     else:
-        if os.path.exists(settings.data) and out.exists() and out.samefile(settings.data):
-            raise ValueError(f"-o {out} is the data, and would be replaced: give another file")
+        refuse_data(out, settings.data, "file", "-o ")
         refuse_others(figure := out.with_suffix(".svg"), [plots.MARK])
         own = not ids and settings.column in settings.sources
         past = columns(settings, [settings.column])[0][0, -100:] if own else np.empty(0)

@@ -89,6 +89,12 @@ def refuse_others(path: Path, marks: Iterable[str]) -> None:
         raise ValueError(f"{path} is there, and of no such run; it would be replaced: give another folder")
 
 
+def refuse_data(path: Path, data: str, wanted: str, option: str = "") -> None:
+    """Raise a ValueError if a file that would be written is the data."""
+    if os.path.exists(data) and path.exists() and path.samefile(data):
+        raise ValueError(f"{option}{path} is the data, and would be replaced: give another {wanted}")
+
+
 @contextlib.contextmanager
 def claimed(folder: str | os.PathLike, files: Mapping[str, Iterable[str]] | None = None) -> Iterator[Path]:
     """Make a folder, and lock it for one run at a time; a process that has ended holds no lock.

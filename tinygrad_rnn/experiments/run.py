@@ -24,7 +24,7 @@ from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.data import Series, Text, columns, load, scaled
 from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.experiments.training import Epoch, Forecaster, OnUpdate, Summary, Training
-from tinygrad_rnn.files import claimed, is_marked, read_file, refuse_others, write_file, write_json
+from tinygrad_rnn.files import claimed, is_marked, read_file, refuse_data, refuse_others, write_file, write_json
 from tinygrad_rnn.nn import exchange
 from tinygrad_rnn.tables import counted
 
@@ -148,8 +148,7 @@ def refuse_foreign_files(folder: Path, settings: Settings) -> None:
     """Raise a ValueError if a file that the run would write is the data, or is there and of no run."""
     is_run = is_marked(folder / CHECKPOINT, MARKS[CHECKPOINT])
     for name in sorted(MARKS.keys() - ({} if settings.is_text else {SAMPLE})):
-        if settings.is_file and (folder / name).exists() and (folder / name).samefile(settings.data):
-            raise ValueError(f"{folder / name} is the data, and would be replaced: give another folder")
+        refuse_data(folder / name, settings.data, "folder")
         refuse_others(folder / name, MARKS[name] if is_run else [])
 
 

@@ -177,7 +177,7 @@ class Program(Generic[Result]):
                     p.grad = np.array(gradient) if p.grad is None else p.grad + gradient
             return (loss, *extra) if extra else loss
 
-    @property
+    @cached_property
     def passes(self) -> list[Pass]:
         """The passes over the graph of the examples, in order; which is traced for this where it is none yet."""
         return list(self._passes(self._trace))
@@ -246,7 +246,7 @@ class Program(Generic[Result]):
                 break
         else:
             traced = made(run.live, self._whole(run))
-        kinds = [*self._traced[-999:], traced]  # of inputs
+        kinds = [*self._traced[-999:], traced]  # of inputs; a call of a new kind looks at all
         programs = list(dict.fromkeys(x.kernels for x in reversed(kinds)))
         self._traced = [x for x in kinds if x.kernels in programs[: self._keep]]
         if len(programs) > self._keep and not self._has_forgotten:
