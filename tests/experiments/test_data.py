@@ -96,5 +96,7 @@ def test_a_file_as_spreadsheets_write_it(tmp_path):
 
 
 def test_sine_and_sunspots_come_with_the_package():
+    data = load(Settings(data="sunspots"))
+    assert (data.name, data.axis, data.origin) == ("sunspot number", "year", 1700)
     np.testing.assert_array_equal(load(Settings(data="sine")).sequence, datasets.sine())
     np.testing.assert_array_equal(load(Settings(data="sunspots")).sequence, datasets.sunspots())

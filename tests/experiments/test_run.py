@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -102,9 +103,11 @@ def test_a_table_of_the_session_is_trained_on_like_its_file(folder, kind):
     if kind == "pyarrow":
         table = pytest.importorskip("pyarrow").Table.from_pandas(table)
     summary = train(Settings(data="table", **SALES), data=table)
-    assert summary.held_out == train(Settings(data=str(folder / "sales.csv"), **SALES)).held_out
+    assert summary.held_out == json.loads((folder / "sales" / "summary.json").read_text())["held_out"]
 
 
+@pytest.mark.usefixtures("without_matplotlib")
+@pytest.mark.filterwarnings("ignore:plots need matplotlib")
 def test_a_run_of_a_table_of_the_session_needs_it_again(tmp_path, folder):
     train(Settings(data="table", **SALES), tmp_path / "run", data=sales())
     run = load_run(tmp_path / "run")
@@ -198,6 +201,24 @@ def test_a_folder_without_a_run_is_told(folder, tmp_path, capsys, name, content,
     assert (status, told, err.count("\n")) == (2, "", 1)
 
 
+def test_figures_have_axes_with_units(folder):
+    pytest.importorskip("matplotlib")
+    assert "bits per character" in (folder / "alice" / "loss.svg").read_text()
+    for words in ("row", ">sales<", "truth", "forecast", "3 ahead"):
+        assert words in (folder / "sales" / "prediction.svg").read_text()
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+@pytest.mark.filterwarnings("default")  # as for users
+def test_without_matplotlib_the_numbers_are_written_and_a_line_says_what_to_install(capsys, tmp_path):
+    options = ["--data", "sine", "--epochs", 2, "--hidden", 3, "--out", tmp_path]
+    status, out, err = ended(capsys, "train", *options)
+    needed = "plots need matplotlib: pip install matplotlib; the CSV files have their numbers"
+    assert (status, err) == (0, f"tinygrad-rnn train: {needed}\n") and "this net, lstm" in out
+    assert (tmp_path / "loss.csv").exists() and (tmp_path / "prediction.csv").exists()
+    assert not list(tmp_path.glob("*.svg"))
+
+
 # --- sequences of their own
 
 
@@ -245,6 +266,8 @@ def test_what_lies_behind_the_end_of_a_sequence_changes_nothing(tmp_path):
     assert not inside.all() and loss.item() == pytest.approx(total / inside.sum(), rel=1e-12)
 
 
+@pytest.mark.usefixtures("without_matplotlib")
+@pytest.mark.filterwarnings("ignore:plots need matplotlib")
 def test_each_sequence_has_forecasts_of_its_own(tmp_path):
     path = patients(tmp_path)
     summary = train(of_patients(path, horizon=2), tmp_path / "out")
@@ -283,6 +306,12 @@ def test_without_a_file_the_forecasts_are_printed(folder, capsys):
     status, out, err = ended(capsys, "predict", folder / "sine", "--steps", 2)
     first, second = load_run(folder / "sine").predict(steps=2)
     assert (status, err) == (0, "") and out.splitlines()[2:] == [f"1     {first:.6g}", f"2     {second:.6g}"]
+
+
+def test_forecasts_go_to_standard_output_even_if_nothing_else_is_printed(folder, capfd):
+    assert tg.cli.main(["predict", "--quiet", str(folder / "sine"), "--steps", "2", "-o", "-"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "" and re.fullmatch(r"step,forecast\n1,-?[\d.]+\n2,-?[\d.]+\n", out)
 
 
 def test_a_file_that_another_program_wrote_is_forecast_as_it_is(folder, tmp_path, capsys):
