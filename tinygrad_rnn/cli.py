@@ -86,14 +86,19 @@ class _Parser(argparse.ArgumentParser):
     """Tells what is wrong with the arguments in one line, and what may be meant."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+        self.given = args
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        options = re.findall(r"--[\w-]+", self.format_help())
+        misspelt = [x for x in self.given if x[:2] == "--" and not any(o.startswith(x.split("=")[0]) for o in options)]
+        if misspelt and "required" in message:  # which may be what is misspelt
+            message = f"unrecognized arguments: {' '.join(misspelt)}"
         wrong = re.search(r"(?:invalid choice|unrecognized arguments): '?([\w-]+)", message)
-        menu = re.findall(r"[\w-]+", message.partition("choose from")[2]) or re.findall(r"--[\w-]+", self.format_help())
+        menu = re.findall(r"[\w-]+", message.partition("choose from")[2]) or options
         message += meant(wrong[1], menu) if wrong else ""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
@@ -199,7 +204,7 @@ class Forecast:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        self.xs, self.target = datasets.window(datasets.read_column(self.data, self.column), self.steps)
+        self.xs, self.target = datasets.window(datasets.read_table(self.data, [self.column])[0][0], self.steps)
         rng, kind = np.random.default_rng(self.seed), KINDS[self.cell]
         settings = {"nonlinearity": self.nonlinearity} if self.nonlinearity else {}
         self.rnn = kind(1, self.hidden, num_layers=self.layers, rng=rng, **settings)

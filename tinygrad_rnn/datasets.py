@@ -22,7 +22,9 @@ from tinygrad_rnn.tables import counted
 SHOWN = 200  # characters of a file in an error
 MISSING = {"", "-", ".", "#n/a", "n/a", "na", "nan", "nat", "<na>", "null", "none"}
 _COMMENT = re.compile(r"#(?!N/A|[A-Z0/]+[!?])")  # but spreadsheets write #N/A and #DIV/0!
-_CURRENCY = re.compile(r"(?<!\d)[$¢-¥฿\u20a0-\u20cf]\s*|\s*[$¢-¥฿\u20a0-\u20cf](?!\d)")
+_CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|NOK|NZD|PLN|SEK|SGD|THB|TRY|TWD|USD|ZAR"
+_SIGN = rf"(?:[$¢-¥฿\u20a0-\u20cf]|{_CODES})"
+_CURRENCY = re.compile(rf"(?<!\d){_SIGN}\s*|\s*{_SIGN}(?!\d)")
 _THOUSANDS = r"[1-9]\d{{0,2}}([{}'’ ])\d{{3}}(?:\1\d{{3}})*"
 _NUMBERS = {  # by the decimal mark
     mark: re.compile(rf"[+-]?(?=[{mark}]?\d)(?:\d*|{_THOUSANDS.format(other)})(?:[{mark}]\d*)?(?:[Ee][+-]?\d+)?")
@@ -57,25 +59,17 @@ def adding_problem(rng: np.random.Generator, steps: int, batch: int) -> tuple[np
 
 
 def read_text(path: str | os.PathLike, encoding: str = "utf-8", what: str = "a text") -> str:
-    """The text in a file.
+    """The text in a file; the byte order mark of UTF-8 says its encoding, whatever is told.
 
     Raises:
         OSError: it cannot be read. ValueError: it is none in this encoding.
     """
+    content = read_file(path)
     try:
-        return read_file(path).decode(encoding).removeprefix("\ufeff")
+        return content.decode("utf-8" if content.startswith(b"\xef\xbb\xbf") else encoding).removeprefix("\ufeff")
     except (UnicodeError, LookupError) as error:
         told = f"not {what} in {encoding.upper()} ({error}); tell its encoding, as latin-1 or utf-16"
         raise ValueError(f"{os.fspath(path)}: {told}") from error
-
-
-def read_column(path: str | os.PathLike, column: str | None = None) -> np.ndarray:
-    """One column of a CSV file, the only one if none is named, or a series that is here by its name.
-
-    Raises:
-        OSError, ValueError: as for `read_table`.
-    """
-    return read_table(path, [column])[0][0]
 
 
 def read_table(
@@ -115,7 +109,7 @@ def read_table(
     try:
         first = next(((place, row) for place, row in rows if row), ("", []))
         header = [str(cell).strip() for cell in first[1]]
-        at = [_index(name, header, column) for column in told]
+        at = _indices(name, header, told)
         if of_file and any(math.isfinite(_number(header[i], ".")) for i in at if header[i] not in told):
             rows = chain([first], rows)  # there is no header line
         for place, row in rows:
@@ -176,18 +170,21 @@ def _records(table: Any, columns: Sequence) -> tuple[str, str, Iterator[tuple[st
     return kind, ",", chain([("", names)], ((f"{kind}, row {i}", row) for i, row in enumerate(rows, 1)))
 
 
-def _index(name: str, header: list[str], column: str | None) -> int:
-    """The index of a column, by its name or else its number; of the only one if none is named."""
+def _indices(name: str, header: list[str], told: Sequence[str | None]) -> list[int]:
+    """The index of each column that is told, by its name or else its number; None is the only one."""
     if not header:
         raise ValueError(f"{name}: the file is empty")
-    named = [i for i, cell in enumerate(header) if cell == column or (column is None and len(header) == 1)]
-    found = named or [i for i in range(len(header)) if str(i + 1) == column]
-    if len(found) != 1:
-        what = "name a column" if column is None else f"there are {len(found) or 'no'} columns {column!r}"
+    found = []
+    for column in told:
+        named = [i for i, cell in enumerate(header) if cell == column or (column is None and len(header) == 1)]
+        found.append(named or [i for i in range(len(header)) if str(i + 1) == column])
+    if wrong := {column: len(at) for column, at in zip(told, found, strict=True) if len(at) != 1}:
+        counts = " and ".join(f"{count or 'no'} columns {column!r}" for column, count in wrong.items())
+        what = "name a column" if None in wrong else f"there are {counts}"
         known = ", ".join(map(repr, header))
         known = known if len(known) <= SHOWN else f"{known[:SHOWN]}...: {len(header):,} in all"
         raise ValueError(f"{name}: {what}; the columns are {known}")
-    return found[0]
+    return [i for (i,) in found]
 
 
 def _numbers(column: str, places: Any, entries: Any, missing: str, marks: str, separator: str) -> np.ndarray:

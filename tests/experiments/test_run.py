@@ -142,7 +142,7 @@ def test_other_inputs_are_not_known_beyond_the_horizon(folder):
 def test_the_error_on_the_data_themselves_is_that_of_the_summary(folder):
     for name, data in (("sales", sales()), ("sine", None), ("alice", ALICE)):
         run = load_run(folder / name)
-        first, window = load(run.settings).first, run.settings.window
+        first, window = load(run.settings).held_out.start, run.settings.window
         part = ALICE[first - window :] if name == "alice" else tg.datasets.sine()[first - window :]
         if name == "sales":
             part = {column: values[first - window :] for column, values in data.items()}
@@ -160,7 +160,7 @@ def test_what_is_likely_becomes_likelier_at_a_low_temperature(folder):
     assert (
         (folder / "alice" / "sample.txt")
         .read_text()
-        .endswith(run.sample(ALICE[: load(run.settings).first][-8:], rng=0))
+        .endswith(run.sample(ALICE[: load(run.settings).held_out.start][-8:], rng=0))
     )
 
 
@@ -241,21 +241,21 @@ def of_patients(path, **others):
 def test_no_window_is_of_two_sequences_and_each_is_held_out_as_a_whole(tmp_path):
     data = load(of_patients(patients(tmp_path), validation=0.2))
     sequences = data.starts
-    assert all(sequences[part - 1] != sequences[part] for part in (data.learnt, data.first))
+    assert all(sequences[part - 1] != sequences[part] for part in (data.validation.start, data.held_out.start))
     windows = data.windows()
-    rows = np.minimum(np.arange(6)[:, None] + windows, data.learnt - 1)
+    rows = np.minimum(np.arange(6)[:, None] + windows, data.training[-1])
     inside = data.inside(rows)[..., 0].astype(bool)
     assert (sequences[rows + 1] == sequences[windows])[inside].all()
     # Every row that has one before it is forecast, in some window.
     forecast = set((rows + 1)[inside].tolist())
-    assert forecast == {row for row in range(data.learnt) if sequences[row] != row}
+    assert forecast == {row for row in data.training if sequences[row] != row}
 
 
 def test_what_lies_behind_the_end_of_a_sequence_changes_nothing(tmp_path):
     """The loss of windows side by side is that of each alone, up to the end of its sequence."""
     training = tg.experiments.training.Training(of_patients(patients(tmp_path)))
     data, starts = training.data, training.data.windows()[::5]
-    rows = np.minimum(np.arange(6)[:, None] + starts, data.learnt - 1)
+    rows = np.minimum(np.arange(6)[:, None] + starts, data.training[-1])
     inside = data.inside(rows)
     loss, _ = training.loss(data.vectors(rows), data.targets(rows), inside, None, None)
     total = 0.0

@@ -199,16 +199,17 @@ def test_forecasts_of_a_series_are_those_of_the_net_on_each_window(tmp_path):
     summary, data = train(given), tg.experiments.data.load(given)
     windows = data.vectors(np.arange(5)[:, None] + np.arange(75, 95))
     ys, _ = summary.net(windows)
-    errors = data.losses(ys.value[-1], np.arange(80, 100))
-    assert summary.held_out == pytest.approx(errors.mean() * data.scale)
+    loss = data.loss(ys.value[-1], data.targets(np.arange(79, 99)), reduction="mean").item()
+    assert summary.held_out == pytest.approx(loss * data.scale)
 
 
 def test_a_text_is_forecast_on_from_one_part_of_what_is_held_out_to_the_next(tmp_path):
     given = settings(tmp_path, "carried text", batch=1, epochs=1)
     summary, data = train(given), tg.experiments.data.load(given)
-    places = np.arange(data.first - 5, len(data.sequence) - 1)
+    places = np.arange(data.held_out.start - 5, data.held_out.stop - 1)
     zs, _ = summary.net(data.vectors(places))
-    assert summary.held_out == pytest.approx(data.losses(zs.value[4:], places[4:] + 1).mean() / np.log(2))
+    loss = data.loss(zs.value[4:], data.targets(places[4:]), reduction="mean").item()
+    assert summary.held_out == pytest.approx(loss / np.log(2))
 
 
 def test_a_text_that_repeats_is_learnt(tmp_path):

@@ -242,6 +242,5 @@ def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> li
     zeros = np.zeros((xs.shape[1], cell.hidden_size))
     states = [tuple(Tensor(zeros, requires_grad=True) for _ in cell.state_names)]
     for x in xs:
-        after = cell(x, states[-1])
-        states.append(after if isinstance(after, tuple) else (after,))
+        states.append(cell.parts(cell(x, states[-1]), x.shape))
     return states

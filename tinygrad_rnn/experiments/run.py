@@ -157,14 +157,14 @@ def write_results(out: Path, training: Training) -> None:
     refuse_foreign_files(out, training.settings)
     data: Any = training.data
     settings, net = training.settings, training.best
-    losses, outputs, rows = net.evaluate(data, data.first, len(data.sequence))
+    losses, outputs, rows = net.evaluate(data, data.held_out)
     write_json(out / "summary.json", training.summary().as_dict())
     fields = ("training_loss", "held_out_loss", "validation_loss")[: 2 if settings.validation is None else 3]
     lines = {x[:-5].replace("_", " "): [data.scale * getattr(epoch, x) for epoch in training.epochs] for x in fields}
     title, x = f"{Path(settings.data).name}, {settings.cell}", ("epoch", [epoch.epoch for epoch in training.epochs])
     plots.curves(out / "loss.svg", title, x, data.unit, lines, log=not settings.is_text)
     if settings.is_text:
-        before = "".join(data.alphabet[k] for k in data.sequence[data.first - settings.window : data.first])
+        before = "".join(data.alphabet[k] for k in data.sequence[: data.held_out.start][-settings.window :])
         sample = TrainedRun(settings, net, training.epochs).sample(before, LENGTH, rng=settings.seed)
         write_file(out / SAMPLE, (DRAWN + sample).encode())
         _draw_text(out / "prediction.svg", data, settings, losses, rows)
@@ -291,14 +291,15 @@ class TrainedRun:
         """The error of the forecasts of other data, in the unit of the run: mean squared error, or bits per character.
 
         Args:
-            data: a text, of a run that is of one; else the inputs and what is forecast, as `predict` takes them. Every
-                value is forecast that has a window before it, or of several sequences anything.
+            data: a text or the path of its file, of a run that is of one; else the inputs and what is forecast, as
+                `predict` takes them. Every value is forecast that has a window before it, or of several sequences
+                anything.
 
         Raises:
             OSError, ValueError: the data cannot be read, do not have the columns, or are too few.
         """
         found = load(self.settings, data, self.net.known.value)
-        return float(np.mean(self.net.evaluate(found, found.first, len(found.sequence))[0])) * found.scale
+        return float(np.mean(self.net.evaluate(found, found.held_out)[0])) * found.scale
 
 
 def load_run(folder: str | os.PathLike) -> TrainedRun:

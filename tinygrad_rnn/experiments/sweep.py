@@ -257,7 +257,7 @@ class TrainPoint:
 
     def __call__(self, **point: Any) -> Summary:
         """Train."""
-        return train(Settings(**point).seen_from(Path.cwd()), Path(self.out, self.key(point)))
+        return train(Settings(**point), Path(self.out, self.key(point)))
 
     def key(self, point: dict[str, Any]) -> str:
         """The name of the run's folder: over other data in the same file it is another run.
