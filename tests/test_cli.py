@@ -466,6 +466,9 @@ def test_without_arguments_there_is_the_help(capsys):
         (["draw", "-o", "a.svg", "--view", "forwrd"], "forward"),
         (["flow", "--forget-bais", 1], "--forget-bias"),
         (["draw", "view", "backward", "-o", "a.svg"], "--view"),
+        (["draw", "--veiw", "backward"], "--view"),  # though what is required is not there either
+        (["predict", "--setps", 3], "--steps"),
+        (["sweep", "--uot=a"], "--out"),
     ],
 )
 def test_what_is_misspelt_is_told_as_it_may_be_meant(capsys, arguments, meant):
@@ -533,10 +536,10 @@ def test_version(capsys):
 def test_help_of_draw_names_every_option_in_its_group(capsys):
     out = run(capsys, "draw", "--help")[1]
     _, net, figure = re.split(r"^(?:net|figure):$", out, flags=re.MULTILINE)
-    assert re.findall(r"^  (?:-o(?: OUT)?, )?(--[\w-]+)", net, re.MULTILINE) == [
+    assert re.findall(r"^  (?:-o(?: FILE)?, )?(--[\w-]+)", net, re.MULTILINE) == [
         "--data", "--column", "--steps", "--hidden", "--seed", "--cell", "--nonlinearity", "--layers", "--many-to-many",
     ]  # fmt: skip
-    assert re.findall(r"^  (?:-o(?: OUT)?, )?(--[\w-]+)", figure, re.MULTILINE) == [
+    assert re.findall(r"^  (?:-o(?: FILE)?, )?(--[\w-]+)", figure, re.MULTILINE) == [
         "--view", "--level", "--notation", "--max-steps", "--rolled", "--values", "--shapes",
         "--no-parameters", "--fit", "--color-by", "--font-size", "--highlight", "--parameter", "--out", "--frames",
         "--format", "--dpi", "--outlines",

@@ -71,6 +71,10 @@ def test_the_only_column_needs_no_name(tmp_path):
     "text, column, message",
     [
         ("t,v\n1,2\n", "w", r"there are no columns 'w'; the columns are 't', 'v'"),
+        ('t,v\n1,2\n"a,3\n4,5\n', "v", r"not a CSV file in UTF-8 \(unexpected end of data, after .*, line 2\)"),
+        ('t,"v\n1,2\n', "v", r"not a CSV file in UTF-8 \(unexpected end of data, after .*series.csv\)"),
+        ("a,2001\nb,4\n", "2", r"line 1: is this a header\? Name columns as it does, or write one above it"),
+        (",0,1\n0,1,2\n", "3", r"line 1: is this a header\?"),  # as pandas writes a frame without names
         ("v,v\n1,2\n", "v", r"there are 2 columns 'v'; the columns are 'v', 'v'"),
         ('v\n"1\n2"\n', "v", r"line 3: column 'v' holds '1\\n2'"),
         ("v\n" + 200_000 * "1", "v", "not a CSV file"),
@@ -105,6 +109,9 @@ def test_bad_files_say_where(tmp_path, text, column, message):
         ('"","t","v"\n"1",1,2.5\n"2",1,3.5', [2.5, 3.5]),
         ("t,v,\n1,2.5,\n2,3.5", [2.5, 3.5]),
         ("t,v\n1,2.5,,\n2,-€ 3.5", [2.5, -3.5]),
+        ('t,v\n1,"1,234.5 USD"\n2,EUR 5\n3,-CHF1.5', [1234.5, 5.0, -1.5]),
+        ("sep=;\nt;v\n1;2,5\n", [2.5]),
+        ('t,v\n"of\nits own",2.5', [2.5]),
     ],
 )
 def test_numbers_as_people_write_them(tmp_path, text, numbers):
@@ -123,6 +130,8 @@ def test_numbers_as_people_write_them(tmp_path, text, numbers):
         ("a.csv", "a,b\n3.5,4.5", "2", [4.5]),
         ("a.csv", "2,1\n3.5,4.5", "2", [3.5]),
         ("a.csv", "1.5\n2.5", "1", [1.5, 2.5]),
+        ("a.csv", "2020-01-01;1,5\n2020-01-02;2,5", "2", [1.5, 2.5]),
+        ("a.csv", "a,2001\nb,4\n", "2001", [4.0]),
         ("a.csv", "year 1,year 2\n3.5,4.5", "year 2", [4.5]),
     ],
 )
@@ -182,6 +191,36 @@ def test_nothing_is_carried_from_one_sequence_to_another(tmp_path):
 def test_what_may_be_two_numbers_or_none_is_told(tmp_path, text, known, message):
     with pytest.raises(ValueError, match=message):
         datasets.read_table(write(tmp_path, text), ["v"], **known)
+
+
+def test_all_columns_that_there_are_not_are_told(tmp_path):
+    with pytest.raises(ValueError, match="there are no columns 'w' and 2 columns 'v'; the columns are 't', 'v', 'v'"):
+        datasets.read_table(write(tmp_path, "t,v,v\n1,2,3\n"), ["w", "t", "v"])
+
+
+def test_an_id_has_no_spaces_beside_it_and_is_not_missing(tmp_path):
+    path = write(tmp_path, "id,v\nb,1\n a,2\nb ,3\na,4")
+    assert datasets.read_table(path, ["v"], ids="id")[1].tolist() == ["b", "b", "a", "a"]
+    for gap in ("", " ", "NA"):
+        with pytest.raises(ValueError, match="line 3: column 'id' holds no id of a sequence"):
+            datasets.read_table(write(tmp_path, f"id,v\nb,1\n{gap},2\nb,3"), ["v"], ids="id")
+
+
+def test_the_mark_of_utf_8_says_the_encoding(tmp_path):
+    path = write(tmp_path, "\ufeffgröße,b\n1.5,2\n")
+    np.testing.assert_array_equal(datasets.read_table(path, ["größe"], encoding="latin-1")[0], [[1.5]])
+
+
+def test_numbers_that_are_no_texts_have_no_decimal_mark():
+    for table in (np.array([1.234, 5678.0]), [1.234, 5678.0], {"x": np.array([1.234, "5.678"], object)}):
+        assert datasets.read_table(table, ["x"], decimal=",")[0].tolist() == [[1.234, 5678.0]]
+
+
+def test_what_is_masked_is_missing():
+    masked = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+    assert datasets.read_table(masked, [None], missing="drop")[0].tolist() == [[1.0, 3.0]]
+    with pytest.raises(ValueError, match="row 2: column 'None' holds 'None'"):
+        datasets.read_table(masked, [None])
 
 
 def test_what_may_be_two_numbers_can_be_told(tmp_path):

@@ -160,6 +160,14 @@ def test_without_options_the_command_shows_nets_that_reach_from_few_steps_to_man
     assert (reach["sigmoid"], reach["tanh, 0.6·U"], reach["tanh"], reach["LSTM, b_f = 0"]) == ("4", "9", "> 30", "9")
 
 
+@pytest.mark.usefixtures("without_matplotlib")
+@pytest.mark.filterwarnings("ignore:plots need matplotlib")
+def test_an_option_may_be_given_again(capsys, tmp_path):
+    options = ("--steps", 2, "--hidden", 2, "--out", tmp_path)
+    assert run(capsys, "--cell", "rnn", "--cell", "gru", *options) == run(capsys, "--cell", "rnn", "gru", *options)
+    assert list(read(tmp_path / "flow.csv"))[1:3] == ["tanh", "GRU"]
+
+
 def test_a_net_that_comes_again_has_the_colour_of_the_one_before_dotted(tmp_path):
     pytest.importorskip("matplotlib")
     found = flow([Net(), Net(updates=1), Net("gru"), Net("gru", updates=1)], steps=2, hidden=3)

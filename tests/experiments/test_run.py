@@ -116,6 +116,14 @@ def test_a_run_of_a_table_of_the_session_needs_it_again(tmp_path, folder):
         run.predict()
 
 
+def test_a_text_is_evaluated_by_its_file_too(folder, monkeypatch):
+    run, error = load_run(folder / "alice"), load_run(folder / "alice").evaluate(ALICE)
+    monkeypatch.chdir(folder)
+    assert error == run.evaluate("alice.txt") == run.evaluate(folder / "alice.txt")
+    with pytest.raises(FileNotFoundError):
+        run.evaluate(folder / "bob.txt")
+
+
 def test_a_text_is_evaluated_on_a_text_only(folder):
     with pytest.raises(TypeError, match=r"evaluate\(data\): a text is needed, not a list"):
         load_run(folder / "alice").evaluate([1, 2, 3])

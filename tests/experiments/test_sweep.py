@@ -85,7 +85,7 @@ def test_a_sample_keeps_to_its_ranges_and_to_its_seed():
     [
         ({"points": 0, "uniform": {"x": [0, 1]}}, "points=0: a whole number from 1 to 100000"),
         ({"points": 1, "uniform": {"x": [0, 1]}, "choice": {"x": [2]}}, "a name is in two ranges"),
-        ({"points": 1, "gaussian": {"x": [0, 1]}}, "unknown range 'gaussian'; known: uniform, log_uniform, choice"),
+        ({"points": 1, "gaussian": {"x": [0, 1]}}, "range='gaussian': not one of 'uniform', 'log_uniform', 'choice'"),
         ({"points": 1, "uniform": {"x": [1, 1]}}, r"uniform x = \[1, 1\]: a lower number, then"),
         ({"points": 1, "uniform": {"x": [1, float("inf")]}}, "a lower number, then a higher one"),
         ({"points": 1, "log_uniform": {"x": [0, 1]}}, r"log_uniform x = \[0, 1\]: a lower number, .*above zero"),
@@ -411,11 +411,11 @@ def test_1_and_1_0_are_one_learning_rate(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("[grid]\nlr = [0.1]\nhiden = [3]", r"unknown setting 'hiden'; did you mean hidden\?"),
-        ("[train]\nhiden = 3\n[grid]\nlr = [0.1]", "unknown setting 'hiden'"),
-        ("[grids]\nlr = [0.1]", "unknown table 'grids'; did you mean grid"),
-        ("[sample]\npoints = 3\nuniforms.hidden = [1, 2]", "unknown range 'uniforms'; did you mean uniform"),
-        ("[sample]\npoints = 3\nuniform.hiden = [1, 2]", "unknown setting 'hiden'"),
+        ("[grid]\nlr = [0.1]\nhiden = [3]", r"setting='hiden': not one of 'data', .*; did you mean hidden\?"),
+        ("[train]\nhiden = 3\n[grid]\nlr = [0.1]", "setting='hiden': not one of"),
+        ("[grids]\nlr = [0.1]", "table='grids': not one of 'train', 'grid', 'sample'; did you mean grid"),
+        ("[sample]\npoints = 3\nuniforms.hidden = [1, 2]", "range='uniforms': not one of .*; did you mean uniform"),
+        ("[sample]\npoints = 3\nuniform.hiden = [1, 2]", "setting='hiden': not one of"),
         ("[sample]\nuniform.hidden = [1, 2]", "missing 1 required positional argument: 'points'"),
         ("[sample]\npoints = 3\nuniform = 3", "'int' object is not iterable"),
         ("grid = 3", r"grid: a table, \[grid\], is needed, not a int"),
@@ -502,6 +502,16 @@ def trained_points(without_matplotlib, thread):
         return runs, lines(Path(out, "results.csv"))
 
     return trained_points
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+@pytest.mark.filterwarnings("ignore:plots need matplotlib")
+def test_a_measure_that_there_is_not_stops_the_command_after_its_first_run(capsys, tmp_path):
+    text = "[train]\ndata = 'sine'\nhidden = 1\nwindow = 5\n[grid]\nepochs = [1, 100_000]\n"
+    options = ["--out", tmp_path / "out", "--workers", 1, "--measure", "los"]
+    status, told, err = run(capsys, written(tmp_path, text), *options)
+    assert (status, told) == (2, "") and "measure='los': not one of 'held_out', 'training'" in err
+    assert len(lines(tmp_path / "out" / "results.csv")) == 2
 
 
 @pytest.mark.filterwarnings("ignore:plots need matplotlib")

@@ -102,9 +102,8 @@ class Series(Dataset):
         self.known, self.scale = known, float(known[1, -1]) ** 2
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = scaled(values, known).astype(settings.dtype)
-            squared = np.square(numbers)
-        if not np.all(np.isfinite(squared)):
-            raise ValueError("the held-out part holds values too large to scale")
+            if not np.all(np.isfinite(np.square(numbers))):
+                raise ValueError("the held-out part holds values too large to scale")
         self._vectors, self._targets = np.ascontiguousarray(numbers[:-1].T), numbers[-1]
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:

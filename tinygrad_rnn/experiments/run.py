@@ -209,13 +209,13 @@ class TrainedRun:
 
     @property
     def scaling(self) -> dict[str, tuple[float, float]] | None:
-        """Of a series, the mean and the deviation that scale each input and what is forecast, by name."""
+        """The mean and the deviation that scale each input of a series and what is forecast, by name."""
         names, pairs = self.settings.columns, map(tuple, self.net.known.value.T.tolist())
         return None if self.settings.is_text else dict(zip(names, pairs, strict=True))
 
     @property
     def vocabulary(self) -> str | None:
-        """Of a text, its characters."""
+        """The characters of a text, sorted."""
         return "".join(map(chr, self.net.known.value.astype(int))) if self.settings.is_text else None
 
     def predict(self, series: Any = None, steps: int = 1) -> Any:
@@ -249,16 +249,17 @@ class TrainedRun:
             return self._continued(rows, steps)
         return {name: self._continued(rows[ids == name], steps) for name in dict.fromkeys(ids.tolist())}
 
+    @no_grad()
     def _continued(self, rows: np.ndarray, steps: int) -> np.ndarray:
         """The forecasts after some rows, scaled, (N, D)."""
         found, (mean, deviation) = np.empty(0), self.net.known.value[:, -1]
-        with no_grad():
-            while len(found) < steps:  # again only if they are the inputs, the one column
-                ys, _ = self.net(rows[-self.settings.window :, None])
-                found = np.append(found, ys.value[-1, 0])
-                rows = np.append(rows[:, :1], ys.value[-1].T, axis=0)
+        while len(found) < steps:  # again only if they are the inputs, the one column
+            ys, _ = self.net(rows[-self.settings.window :, None])
+            found = np.append(found, ys.value[-1, 0])
+            rows = np.append(rows[:, :1], ys.value[-1].T, axis=0)
         return found[:steps] * deviation + mean
 
+    @no_grad()
     def sample(self, text: str, n: int = 1000, temperature: float = 1.0, rng: Any = None) -> str:
         """Characters that follow a text, drawn one by one from the net's probabilities.
 
@@ -278,13 +279,12 @@ class TrainedRun:
         rng, drawn, state = np.random.default_rng(rng), [], None
         one_hot = np.eye(len(self.vocabulary), dtype=self.settings.dtype)
         xs = one_hot[[self.vocabulary.index(c) for c in text]]
-        with no_grad():
-            for _ in range(n):
-                zs, state = self.net(xs, state)
-                z = zs.value[-1].astype(np.float64) / temperature
-                p = np.cumsum(np.exp(z - np.max(z)))
-                drawn.append(int(np.searchsorted(p, rng.random() * p[-1])))
-                xs = one_hot[drawn[-1:]]
+        for _ in range(n):
+            zs, state = self.net(xs, state)
+            z = zs.value[-1].astype(np.float64) / temperature
+            p = np.cumsum(np.exp(z - np.max(z)))
+            drawn.append(int(np.searchsorted(p, rng.random() * p[-1])))
+            xs = one_hot[drawn[-1:]]
         return "".join(self.vocabulary[k] for k in drawn)
 
     def evaluate(self, data: Any) -> float:

@@ -82,6 +82,7 @@ class Forecaster(nn.Module):
         ys = self.readout(hs if mask is None else mask * hs)
         return (ys if self._level is None else ys + xs[..., self._level : self._level + 1]), state
 
+    @no_grad()
     def evaluate(self, data: Series | Text, part: range) -> tuple[np.ndarray, ...]:
         """Forecast all rows of a part of the data; returns the loss of each forecast, the forecasts, and their rows.
 
@@ -94,14 +95,13 @@ class Forecaster(nn.Module):
         parts = rows[::length]
         outputs = np.empty((len(parts), length, data.width), settings.dtype)
         windows = np.minimum(parts - data.starts[parts], settings.window)  # shorter where a sequence begins
-        with no_grad():
-            for window in np.unique(windows):
-                alike, state = windows == window, None
-                for t in range(1 - window, length):
-                    at = np.minimum(parts[alike] + t, rows[-1])
-                    ys, state = self(data.vectors(at - 1)[None], state)
-                    if t >= 0:
-                        outputs[alike, t] = ys.value[0]
+        for window in np.unique(windows):
+            alike, state = windows == window, None
+            for t in range(1 - window, length):
+                at = np.minimum(parts[alike] + t, rows[-1])
+                ys, state = self(data.vectors(at - 1)[None], state)
+                if t >= 0:
+                    outputs[alike, t] = ys.value[0]
         outputs = outputs.reshape(-1, data.width)[: len(rows)]
         losses = data.loss(outputs, data.targets(rows - 1), reduction="none").value
         return losses.reshape(len(rows), -1).mean(axis=-1), outputs, rows
@@ -201,10 +201,9 @@ class Training:
             length = (len(self.data.training) + 1 - self.settings.horizon) // B
             if length <= T:
                 raise ValueError(f"batch={B}: parts of {counted(length, 'value')} are too short for truncate={T}")
-            yield from (np.arange(B) * length + start for start in range(0, length - T, T))
-            return
+            return (np.arange(B) * length + start for start in range(0, length - T, T))
         starts = rng.permutation(self.data.windows())
-        yield from (starts[i : i + B] for i in range(0, len(starts), B))
+        return (starts[i : i + B] for i in range(0, len(starts), B))
 
     def loss(self, xs: Any, targets: Any, inside: Any, mask: Any, state: Any) -> tuple[Tensor, Any]:
         """The mean loss of the forecasts inside the sequence of their window, and the state after the last."""
@@ -275,7 +274,7 @@ class Training:
         return norm
 
     def state(self) -> dict[str, Any]:
-        """What is learnt: the parameters, and what the optimizer keeps."""
+        """The arrays that are learnt: the parameters, and those that the optimizer keeps."""
         return {f"{kind}.{k}": value for kind, part in self.learnt.items() for k, value in part.state_dict().items()}
 
     def restore(self, epochs: list[Epoch], rng: str, state: dict[str, np.ndarray]) -> None:
