@@ -437,8 +437,7 @@ def _sweep(options: argparse.Namespace) -> int:
     def show(run: Run) -> None:
         ended.append(run)
         settings = " ".join(f"{name}={run.parameters[name]}" for name in varied) or "as the file says"
-        measure = options.measure or "held_out"
-        numbers = run.numbers()
+        measure, numbers = options.measure or "held_out", run.numbers()
         found = run.error or f"{one_of('', 'measure', measure, numbers)} {numbers[measure]:.6g}, {run.seconds:.1f} s"
         print(f"{len(ended)}/{len(points)} {settings}: {found}", flush=True)
 

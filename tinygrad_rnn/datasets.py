@@ -123,12 +123,10 @@ def read_table(
                     raise ValueError(f"{place}: column {ids!r} holds no id of a sequence")
     except csv.Error as error:  # an entry before it that is no number is told first
         broken = ValueError(f"{name}: not a CSV file in {encoding.upper()} ({error}, after {place})")
-        if not kept:
-            raise broken from error
     places, *cells = np.array(kept, object).reshape(-1, 1 + len(at)).T
-    marks = decimal or (",." if separator == ";" else ".,")
-    found = [_numbers(header[at[k]], places, cells[k], missing, marks, separator) for k in range(len(columns))]
-    table = np.array(found)
+    names, marks = [header[i] for i in at[: len(columns)]], decimal or (",." if separator == ";" else ".,")
+    found = zip(names, cells, strict=False)
+    table = np.array([_numbers(column, places, entries, missing, marks, separator) for column, entries in found])
     if broken:
         raise broken
     sequences = np.array([str(entry).strip() for entry in cells[-1]] if ids else [""] * len(places), str)
