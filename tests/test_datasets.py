@@ -281,9 +281,9 @@ def test_other_encodings_are_told(tmp_path, encoding):
 
 
 def test_what_is_no_file_of_numbers_is_told(tmp_path):
-    with pytest.raises(ValueError, match="/dev/zero is no regular file"):
+    with pytest.raises(ValueError, match="/dev/zero is not a regular file"):
         read_column("/dev/zero")
-    with pytest.raises(ValueError, match="is no regular file"):
+    with pytest.raises(ValueError, match="is not a regular file"):
         read_column(tmp_path)
 
 

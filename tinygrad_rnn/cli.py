@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     raw = {"description": file, "formatter_class": argparse.RawDescriptionHelpFormatter}
     runs = command(_sweep, "train over a grid, or a random sample, of settings", **raw)
     runs.add_argument("file", type=Path, metavar="FILE.toml", help="the settings of the runs")
-    runs.add_argument("--out", metavar="FOLDER", required=True, help="for the results; no run in it is run again")
+    runs.add_argument("--out", metavar="FOLDER", required=True, help="for the results; a run in it is not run again")
     runs.add_argument("--measure", metavar="NAME", help="the number that is drawn (default: the first)")
     runs.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     return parser

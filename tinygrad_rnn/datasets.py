@@ -171,7 +171,7 @@ def _records(table: Any, columns: Sequence) -> tuple[str, str, Iterator[tuple[st
     names, kind = list(getattr(table, "column_names", table)), type(table).__name__
     entries = [np.atleast_1d(table[name]).tolist() for name in names]  # with None for what is masked
     if len(lengths := sorted(set(map(len, entries)))) > 1:
-        raise ValueError(f"{kind}: columns of {' and '.join(map(str, lengths))} entries are no table")
+        raise ValueError(f"{kind}: columns of {' and '.join(map(str, lengths))} entries are not a table")
     rows = zip(*entries, strict=True)
     return kind, ",", chain([("", names)], ((f"{kind}, row {i}", row) for i, row in enumerate(rows, 1)))
 

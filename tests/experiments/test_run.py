@@ -185,7 +185,7 @@ def test_a_text_has_no_forecasts_and_a_series_no_samples(folder):
         (lambda: sine.predict([]), "there are no values"),
         (lambda: sine.predict([1.0, np.nan]), "dict, row 2: column 'None' holds 'nan', which is no finite number"),
         (lambda: sales_run.predict([1.0, 2.0]), r"a column for each of heat, sales is needed; shape \(2, 1\)"),
-        (lambda: sales_run.predict({"heat": [1.0, 2.0], "sales": [1.0]}), "dict: columns of 1 and 2 entries are no"),
+        (lambda: sales_run.predict({"heat": [1.0, 2.0], "sales": [1.0]}), "dict: columns of 1 and 2 entries are not"),
         (lambda: sales_run.predict({"heat": [1.0]}), "there are no columns 'sales'; the columns are 'heat'"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=message):

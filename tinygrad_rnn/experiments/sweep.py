@@ -260,7 +260,7 @@ class TrainPoint:
         """The name of the run's folder: over other data in the same file it is another run.
 
         Raises:
-            OSError: a data file cannot be read. ValueError: it is no regular file.
+            OSError: a data file cannot be read. ValueError: it is not a regular file.
         """
         data = Settings(**point).data
         return identity(point | {"data": [data, zlib.crc32(read_file(data))]} if Settings(**point).is_file else point)
