@@ -83,11 +83,18 @@ class Schedule:
         alone = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
         self.near: dict[Node, int | None] = {}
         sums, over_time = terms_of_sums(self.live, self.outputs), set[Node]()
+        into: dict[Node, int] = {}  # the step of the first variable of a step that a node goes into
+        for node in reversed(self.live):
+            step = into.get(node) if node.step is None else node.step
+            if node in self.forward and step is not None:
+                into |= dict.fromkeys(node.inputs, step)
         stays = {*self.outputs}
         for node in self.live:
             steps = [(x in self.forward, self.step(x)) for x in node.inputs if x in self.near]
             own, terms = None if steps and node not in self.forward else node.step, sums.get(node, [])
-            spreads = own is None and len({self.step(x) for x in terms if x in self.near}) > 1
+            # W x(t) + U h(t-1) is no sum over time, but of the step of what is made of it.
+            among = {self.step(x) for x in terms if x in self.near}
+            spreads = own is None and node not in into and len(among) > 1
             if spreads or len(terms) > DEEPEST:
                 over_time.add(node)
                 stays |= {node, *terms}
@@ -97,7 +104,7 @@ class Schedule:
                 self.near[node] = own
             elif steps:
                 there, back = ([s for way, s in steps if way is which and s is not None] for which in (True, False))
-                self.near[node] = min(back, default=max(there, default=None))
+                self.near[node] = min(back, default=into.get(node, max(there, default=None)))
         needed: dict[Node, list[int | None]] = defaultdict(list)  # the steps of what each node goes into, last first
         for node in reversed(self.live):
             moves = node.name is None and node not in stays and (node.step is None or node not in self.forward)
@@ -196,7 +203,8 @@ class Assignments:
     def __init__(self, schedule: Schedule):
         self.schedule, trace = schedule, schedule.trace
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
-        order = depth_first(filter(schedule.forward.__contains__, schedule.live), lambda x: x.inputs[::-1])
+        forward = [x for x in schedule.live if x in schedule.forward and x not in schedule.own]
+        order = depth_first(forward, lambda x: x.inputs[::-1])
         self.letters = Names(sorted(order, key=lambda x: not x.is_leaf))
         self.taken = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "forward", "t", "T"}
         self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one

@@ -105,8 +105,11 @@ def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
 
 
 def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int | None]]:
-    """The loops that sequences may start with: the items in a turn, how many turns fewer than n there are; or none."""
-    for period in range(1, len(kinds[0]) // 2 + 1):
+    """The loops that sequences may start with: the items in a turn, how many turns fewer than n there are; or none.
+
+    A sequence is longer than the one before by a turn of each loop, so that no turn has more items than that.
+    """
+    for period in range(1, min(len(kinds[1]) - len(kinds[0]), len(kinds[0]) // 2) + 1):
         if kinds[0][0] == kinds[0][period] and (turn := kinds[0][:period]) == kinds[0][period : 2 * period]:
             repeats = [next(k for k in count() if x[k * period : (k + 1) * period] != turn) for x in kinds]
             if repeats == [repeats[0] + n - LENGTHS[0] for n in LENGTHS]:

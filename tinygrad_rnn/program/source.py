@@ -143,7 +143,10 @@ class _Text:
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
         """A pass: the variables with steps, and the sums, before their first step; then the loops."""
-        stepped = {line.target.name: line.target.step is not None for loop in loops for line in loop[0]}
+        is_forward = any(loop[0][0].forward for loop in loops)
+        begun = set() if is_forward else {line.target.name for line in self.lines.lines if line.forward}
+        targets = [line.target for loop in loops for line in loop[0] if line.target.name not in begun]
+        stepped = {target.name: target.step is not None for target in targets}
         zeros = self.lines.zeros
         kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
         for i in range(0, len(kept), _IN_A_ROW):
@@ -163,9 +166,7 @@ class _Text:
         for line, other in zip(*(loop * 2)[:2], strict=True):
             parts = zip(line.parts, other.parts, strict=True)
             text = "".join([self._part(part, first if part != later else None) for part, later in parts])
-            text = ast.unparse(ast.parse(text))  # with the parentheses that are needed
-            is_long = len(text) > _WIDTH - 8  # it is put in parentheses, so that it can be broken
-            lines.append(text.replace("= ", "= (", 1) + ")" if is_long else text)
+            lines.append(_breakable(ast.unparse(ast.parse(text)), "= "))  # with the parentheses that are needed
         if not is_loop:
             return lines
         ends = f"{first}, {self._number(last + 1)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
@@ -194,7 +195,7 @@ class _Text:
         loss = self._part(refs[0])
         loss = f"float({loss})" if self.lines.schedule.outputs[0].ndim == 0 else f"{loss}.item()"
         further = f", {self._list(refs[count:])}" if self.trace.returned else ""
-        return f"return {loss}, {self._list(refs[1:count])}{further}"
+        return _breakable(f"return {loss}, {self._list(refs[1:count])}{further}", "return ")
 
     def _list(self, refs: Sequence[Ref]) -> str:
         """Variables in a list, those of consecutive steps in a comprehension."""
@@ -238,6 +239,11 @@ def _moves(block: _Block, other: _Block) -> bool:
     parts = [pair for a, b in zip(block, other, strict=True) for pair in zip(a.parts, b.parts, strict=True)]
     numbers = {b.step - a.step for a, b in parts if isinstance(a, Ref) and a.step is not None}
     return numbers <= {0, other[0].group - block[0].group}
+
+
+def _breakable(text: str, after: str) -> str:
+    """A statement with its value, which comes after a mark, in parentheses if it is long, so that it can be broken."""
+    return text.replace(after, f"{after}(", 1) + ")" if len(text) > _WIDTH - 8 else text
 
 
 def _comment(head: str, equations: Sequence[str]) -> list[str]:
