@@ -284,3 +284,18 @@ def test_a_source_is_that_of_what_was_compiled_or_refused():
     assert "2.5" in program.source  # which was traced before
     with pytest.raises(ValueError, match="program of function: something has changed around it"):
         _ = other.source
+
+
+def test_a_source_in_which_a_parameter_would_decide_otherwise_is_refused():
+    rnn, gate = tg.nn.RNN(2, 3, rng=0), tg.Tensor(1.0)
+
+    def function(xs):
+        h = rnn(xs)[0][-1]
+        return tg.sum(h) if gate > 0 else tg.sum(h * 7.0)
+
+    program = tg.compile(function, np.ones((20, 2)), wrt=rnn)
+    gate.data = -1.0
+    with pytest.raises(ValueError, match="program of function: something has changed around it"):
+        _ = program.source
+    gate.data = 2.0
+    assert "7.0" not in program.source

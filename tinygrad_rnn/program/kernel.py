@@ -57,7 +57,7 @@ class _Lines:
 
     Attributes:
         items: arrays that are made, and lines: texts and kinds of parts, each with the range of its numbers.
-        views: the names of views of arguments, such as transposes, and how often they were needed.
+        views: the names of views of arguments, such as transposes.
         looks: the values that are views. where: the array, by its number, that holds a value, and the offset in it.
     """
 
@@ -67,7 +67,7 @@ class _Lines:
         self.operands = {x: [f"x{i}"] for i, x in enumerate(graph.inputs, 1)}
         self.operands |= {x: [f"p{i}"] for i, x in enumerate(graph.parameters, 1)}
         self.arguments = ", ".join([name for (name,) in self.operands.values()])
-        self.views: dict[tuple, tuple[str, int]] = {}
+        self.views: dict[tuple, str] = {}
         self.looks, (rows, places, self.stacks) = looks, placed
         self.where: dict[Node, tuple[int, int]] = places | self.stacks
         self.items += [Item(_Made(x.dtype.itemsize, False), (count, *x.shape)) for x, count in rows]
@@ -105,7 +105,7 @@ class _Lines:
         return self.operands[x]
 
     def view(self, look: Expression) -> list[Any]:
-        """A look at a value, such as its transpose: of an array of ours, made once, or kept if it is needed twice."""
+        """A look at a value, such as its transpose: made once, of an array of ours before the first call."""
         base = _looked_at(look)
         if look.function is None and base in self.operands:
             return self.operands[base]
@@ -122,12 +122,10 @@ class _Lines:
         parts = Printer(lambda x: self.view(Expression(node=x)), {}).parts(look)
         if base in self.where or any("[" in part for part in parts if isinstance(part, str)):
             return parts  # made where it is needed
-        key = tuple(parts)
-        name, uses = self.views.get(key, (f"v{len(self.views) + 1}", 0))
-        self.views[key] = name, uses + 1
-        if uses == 1:
-            self.line(name, " = ", *parts)
-        return [name] if uses else parts
+        if (key := tuple(parts)) not in self.views:
+            self.views[key] = f"v{len(self.views) + 1}"
+            self.line(self.views[key], " = ", *parts)
+        return [self.views[key]]
 
     # Lines
 

@@ -80,8 +80,8 @@ class Lengths(Kernels):
             items.append(Item((what, x.dtype, x.ndim, x.requires_grad, x.is_cut, *hooks), (*numbers, *x.shape)))
         return [*items, *(Item("output", (position[x],)) for x in run.outputs)], constants
 
-    def of(self, run: Run) -> tuple[int, list[Tensor]] | None:
-        """The length of a run, and the program's parameters in it; None if the run is not as the pattern has it."""
+    def of(self, run: Run) -> tuple["Lengths", int, list[Tensor]] | None:
+        """This, with a run's length and the parameters in it; None if the run is not as the pattern has it."""
         with contextlib.suppress(Exception), np.errstate(all="ignore"):  # the whole trace is what raises, if it does
             n = len(run.given[self.cut[0]].value)
             items, constants = self._sequence(run)
@@ -91,7 +91,7 @@ class Lengths(Kernels):
                 parameters = [*run.live, *constants]
                 found = self.kernel(n).run(*[x.value for x in [*run.given, *parameters]])
                 if all(map(_is_close, found, run.results())):
-                    return n, parameters
+                    return self, n, parameters
         return None
 
 

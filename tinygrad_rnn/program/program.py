@@ -7,9 +7,9 @@ import time
 import timeit
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -73,13 +73,14 @@ class _Traced:
     """What runs in the place of a function for inputs of one kind.
 
     Attributes:
-        key, dtypes: of the inputs, and of the Tensors that are made of them. returned: the structure of the results.
+        key: of the inputs. dtypes: of the Tensors that are made of them, or None where these are the inputs' own.
+        returned: the structure of the results.
         surroundings: what has to stand around the function as it did. parameters: whose values each call reads.
         kernels: what runs, for n steps if it is for every length.
     """
 
     key: Any
-    dtypes: Sequence[np.dtype]
+    dtypes: Sequence[np.dtype] | None
     returned: Any
     surroundings: Surroundings
     parameters: Sequence[Tensor]
@@ -91,9 +92,10 @@ class _Traced:
         return self.key == key and self.surroundings.unchanged()
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
-        inputs = map(np.asarray, arrays, self.dtypes)
-        return self.kernels.kernel(self.n).run(*inputs, *[x.value for x in self.parameters])
+        """The outputs."""
+        if self.dtypes is not None:
+            arrays = [*map(np.asarray, arrays, self.dtypes)]
+        return self.kernels.kernel(self.n).run(*arrays, *[x.value for x in self.parameters])
 
 
 class Program(Generic[Result]):
@@ -131,7 +133,6 @@ class Program(Generic[Result]):
         self._traced: list[_Traced] = []  # the one that was used last comes last
         self._of = inputs_among(name_of(function), wrt, examples)
         self._has_forgotten = False
-        self._described = ["loops over time, for every length)"]
         self._first = self._newly_traced(_arrays_and_key(examples)[1], examples)
 
     def __call__(self, *inputs: Any) -> Result:
@@ -187,14 +188,16 @@ class Program(Generic[Result]):
         """Backpropagation through time as one would write it by hand: a line a variable, grouped by time step.
 
         Raises:
-            ValueError: of a program for every length, something has changed around the function since.
+            ValueError: of a program for every length, something has changed around the function since, or a value that
+                it is decided by.
         """
         return self.code()
 
     @property
     def kernel(self) -> str:
         """The function that runs: one call of NumPy a line, each with the array for its result; time may be a loop."""
-        return self._first.kernels.kernel(self._first.n).text
+        with self._lock:
+            return self._first.kernels.kernel(self._first.n).text
 
     def code(self, rolled: bool = False, level: str = "named") -> str:
         """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
@@ -225,8 +228,11 @@ class Program(Generic[Result]):
         return seconds[None] / seconds[1]
 
     def __repr__(self) -> str:
+        has_loops = isinstance(self._first.kernels, Lengths)
+        what = "loops over time, for every length" if has_loops else f"{len(self._trace.graph.nodes)} nodes"
         shapes = ", ".join(str(shape) for shape, _ in self._first.key[1:])
-        return f"Program({name_of(self._function)} of {shapes}: " + "\n    ".join(self._described)
+        head = f"Program({name_of(self._function)} of {shapes}: {what})"
+        return "\n    ".join([head, *([] if has_loops else map(repr, self.passes))])
 
     def _newly_traced(self, key: Any, inputs: tuple, differs: Exception | None = None) -> _Traced:
         name = name_of(self._function)
@@ -237,15 +243,14 @@ class Program(Generic[Result]):
                 f"{differs or 'parameters of another dtype'}; retrace=False forbids another trace"
             ) from differs
         run = Run(self._function, inputs, self._of)
-        made = partial(_Traced, key, [x.dtype for x in run.given], run.returned, run.checked())
+        surroundings = run.checked()
         known = dict.fromkeys(x.kernels for x in reversed(self._traced) if isinstance(x.kernels, Lengths))
         new = lengths_of(run, self._of, self._kept, LENGTHS[-1] if self._traced else _SHORT) if self._optimize else ()
-        for lengths in chain(known, new):
-            if (found := lengths.of(run)) is not None:
-                traced = made(found[1], lengths, found[0])
-                break
-        else:
-            traced = made(run.live, self._whole(run))
+        found = next(filter(None, (lengths.of(run) for lengths in chain(known, new))), None)
+        kernels, n, parameters = found or (self._whole(run), 0, run.live)
+        dtypes = [x.dtype for x in run.given]
+        casts = None if dtypes == [dtype for _, dtype in key[1:]] else dtypes
+        traced = _Traced(key, casts, run.returned, surroundings, parameters, kernels, n)
         kinds = [*self._traced[-999:], traced]  # of inputs; a call of a new kind looks at all
         programs = list(dict.fromkeys(x.kernels for x in reversed(kinds)))
         self._traced = [x for x in kinds if x.kernels in programs[: self._keep]]
@@ -257,15 +262,14 @@ class Program(Generic[Result]):
 
     def _whole(self, run: Run) -> Kernels:
         """What runs for inputs of one kind alone."""
-        started, whole, described = time.monotonic(), run.trace(), list[str]()
+        started, whole = time.monotonic(), run.trace()
         graph = whole.graph
         for done in self._passes(whole):
             graph = done.graph
-            described.append(repr(done))
             if time.monotonic() - started > _LONG and sys.stderr.isatty():
                 print(f"compile({name_of(self._function)}): {done}", file=sys.stderr)
         if not self._traced:
-            self._trace, self._described = whole, [f"{len(whole.graph.nodes)} nodes)", *described]
+            self._trace = whole
         return Kernels(buffered([graph], self._kept) if self._optimize else flat(graph))
 
     @contextmanager
@@ -281,12 +285,14 @@ class Program(Generic[Result]):
 
     @cached_property
     def _trace(self) -> Trace:
-        """The whole trace of the examples."""
-        if not self._first.surroundings.unchanged():
-            name = name_of(self._function)
-            raise ValueError(f"program of {name}: something has changed around it; compile it again to see its source")
-        with self._tracing():
-            return Run(self._function, self._examples, self._of).trace()
+        """The whole trace of the examples, with which the function has to do what it did."""
+        with self._lock, self._tracing():
+            if self._first.surroundings.unchanged():
+                with suppress(ValueError):  # a value decides otherwise
+                    self._first.run(_arrays_and_key(self._examples)[0])
+                    return Run(self._function, self._examples, self._of).trace()
+        name = name_of(self._function)
+        raise ValueError(f"program of {name}: something has changed around it; compile it again to see its source")
 
     def _passes(self, of: Trace) -> Iterator[Pass]:
         """The passes over the graph of a trace, one after the other."""

@@ -337,6 +337,9 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
     return [tensors[x] for x in graph.outputs]
 
 
+# What gradients are of, and how inputs are called
+
+
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:
     """The leaves that gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
     call = f"compile({name}, wrt=...)"
