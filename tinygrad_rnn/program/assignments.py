@@ -55,7 +55,7 @@ class Schedule:
         starts = [x for x in graph.nodes if not all(y.is_leaf for y in x.inputs)]
         order = depth_first([*starts, *graph.guards, *self.outputs], lambda x: x.inputs[::-1])
         self.live = [x for x in order if not x.is_leaf]
-        self.forward = {*depth_first([self.outputs[0], *self.outputs[1 + len(trace.wrt) :], *graph.guards])}
+        self.forward = {*depth_first([self.outputs[0], *self.outputs[1 + len(trace.graph.wrt) :], *graph.guards])}
         # Transposes of leaves are no lines of their own: ᵗU.
         self.short = {x: read(x) for x in self.live if x.is_transpose and x.inputs[0].is_leaf and x.name is None}
         self.expressions = {x: read(x, self.short) for x in self.live}
@@ -145,7 +145,7 @@ def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
 
 def _told_apart(outputs: Sequence[Node], trace: Trace) -> tuple[Node, ...]:
     """The outputs as nodes of their own: the gradient of c is called dc also where it is the array of dy."""
-    names = [None, *map(GradientName, trace.wrt_names, [x.born for x in trace.wrt])]
+    names = [None, *map(GradientName, trace.wrt_names, [x.born for x in trace.graph.wrt])]
     found: list[Node] = []
     for x, name in itertools.zip_longest(outputs, names):
         if x.is_leaf or x in found or (name and x.name is not None and getattr(x.name, "born", None) != name.born):
@@ -226,7 +226,7 @@ class Assignments:
                 self.lines.append(Assignment([Ref(part), f" = dict(enumerate({argument}, 1))"], None, True))
                 self.ref |= {x: Ref(part, i) for i, x in enumerate(nodes, 1)}
         self.zeros: dict[str, str] = {}
-        self.gradient_of = dict(zip(schedule.outputs[1:], trace.wrt))  # noqa: B905 - further outputs follow
+        self.gradient_of = dict(zip(schedule.outputs[1:], trace.graph.wrt))  # noqa: B905 - further outputs follow
         for gradient, x in self.gradient_of.items():  # before others take the names
             self.ref[gradient] = Ref(self._new(f"d{self.ref[x]}"))  # dx_1 for x[1]
         terms = self._added_terms()
@@ -278,7 +278,7 @@ class Assignments:
         return self.ref[node]
 
     def _word(self, node: Node, value: Sequence[Part]) -> str:
-        if self.schedule.trace.wrt and node is self.schedule.outputs[0]:
+        if self.schedule.trace.graph.wrt and node is self.schedule.outputs[0]:
             return "loss"
         if node in self.schedule.gathered:
             return f"{value[0].name}_sum" if isinstance(value[0], Ref) and value[0].name else "total"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -97,12 +97,13 @@ class Node:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Graph:
-    """A loss and its gradients.
+    """What is computed, of which leaves: a loss and its gradients, or results alone.
 
     Attributes:
         nodes: all that is computed, in the order of execution; leaves are not among them.
         outputs: the loss, the gradients, and what else is wanted.
         inputs: the leaves that each call gives. parameters: those that are read at each call.
+        wrt: the leaves among them that the gradients are of; none where only results are wanted.
         guards: what stops a call that is another than the traced one was.
     """
 
@@ -110,7 +111,8 @@ class Graph:
     outputs: tuple[Node, ...]
     inputs: tuple[Node, ...]
     parameters: tuple[Node, ...]
-    guards: tuple[Node, ...] = ()
+    wrt: tuple[Node, ...]
+    guards: tuple[Node, ...]
 
 
 def constant(value: Any, like: Node | None = None) -> Node:
@@ -144,8 +146,8 @@ def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
     for node in reversed(nodes):
         if node in needed:
             needed.update(node.inputs)
-    nodes = [node for node in nodes if node in needed and node.primitive is not None]
-    return Graph(tuple(nodes), outputs, graph.inputs, graph.parameters, guards)
+    made = tuple([node for node in nodes if node in needed and node.primitive is not None])
+    return replace(graph, nodes=made, outputs=outputs, guards=guards)
 
 
 def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]] = attrgetter("inputs")) -> list[Any]:

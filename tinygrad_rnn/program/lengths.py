@@ -46,7 +46,7 @@ class Lengths(Kernels):
         self.fixed = set.intersection(*[{split(x.value, []) for x in short.nodes if x.is_leaf} for short in runs])
         sequences, constants = zip(*map(self._sequence, runs), strict=True)
         self.forward = rolled(sequences)
-        graphs = [short.graph(further)[0] for short, further in zip(runs, constants, strict=True)]
+        graphs = [short.graph(further) for short, further in zip(runs, constants, strict=True)]
         super().__init__(buffered([reduce(lambda x, step: step(x), PASSES, graph) for graph in graphs], kept))
 
     def _short(self, run: Run, n: int, of: Sequence[Any]) -> Run:

@@ -113,7 +113,7 @@ class _Text:
         body = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", body)) else ""
         helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
-        call = f"{'bptt' if self.trace.wrt else 'forward'}({', '.join(self.lines.arguments)})"
+        call = f"{'bptt' if self.trace.graph.wrt else 'forward'}({', '.join(self.lines.arguments)})"
         head = f"{_wrapped(self._docstring(call))}\n\nimport numpy as np\n{steps}{helpers}"
         return f"{head}\n\n{_wrapped(f'def {call}:')}\n{_wrapped(body)}\n"
 
@@ -124,8 +124,8 @@ class _Text:
             of = f"(a list of {len(nodes)}, each {{}})" if self.lines.ref[nodes[0]].step is not None else "{}"
             shapes.append(f"{name} {of.format(' or '.join(kinds))}")
         what, results, returns = "What a function computes", "[outputs]", "a list of arrays"
-        if self.trace.wrt:
-            gradients = ", ".join(ref.name for ref in self.lines.returned[1 : 1 + len(self.trace.wrt)])
+        if self.trace.graph.wrt:
+            gradients = ", ".join(ref.name for ref in self.lines.returned[1 : 1 + len(self.trace.graph.wrt)])
             results = f"loss, [{gradients}]{', [further outputs]' if self.trace.returned else ''}"
             what = "A loss and its gradients, by backpropagation through time (BPTT)"
             returns = "the loss, a float; its gradients, each of the shape of what it is the gradient of"
@@ -134,7 +134,7 @@ class _Text:
 
     def _body(self) -> Iterator[str]:
         yield from self._section([loop for loop in self.loops if loop[0][0].forward])
-        if self.trace.wrt:
+        if self.trace.graph.wrt:
             yield from ["", "# backward"]
             sums = self.equations.sums()
             yield from _comment("sums over t:  ", sums) if sums else []
@@ -189,7 +189,7 @@ class _Text:
         return "T" if step == self.T else f"T - {self.T - step}" if step < self.T else f"T + {step - self.T}"
 
     def _return(self) -> str:
-        refs, count = self.lines.returned, 1 + len(self.trace.wrt)
+        refs, count = self.lines.returned, 1 + len(self.trace.graph.wrt)
         if count == 1:
             return f"return {self._list(refs)}"
         loss = self._part(refs[0])

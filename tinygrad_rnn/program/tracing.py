@@ -202,7 +202,7 @@ class Trace:
         graph: its outputs are the loss, the gradients, and the arrays of what else the function returns.
         parameters: the Tensors whose values the graph's parameters are read from at each call.
         places: where the graph's inputs stand: the name of an argument, and the number of one in a list, from 1.
-        wrt_names, wrt: what the gradients are of, and its leaves; nothing where only results are wanted.
+        wrt_names: what the leaves are called that the gradients are of.
         returned: what the function returns, but for a loss, as `graph.flattened` has it.
         examples: the inputs that the function was run on.
         hooked: the numbers with which those nodes were born whose gradients a hook may have changed.
@@ -212,7 +212,6 @@ class Trace:
     parameters: tuple[Tensor, ...]
     places: tuple[tuple[str, int | None], ...]
     wrt_names: tuple[str, ...]
-    wrt: tuple[Node, ...]
     returned: Any
     examples: tuple[np.ndarray, ...]
     hooked: frozenset[int]
@@ -290,8 +289,8 @@ class Run:
             results[1:1] = [found.get(p, np.zeros_like(p.value)) for p in self.wrt]
         return results
 
-    def graph(self, further: Sequence[Tensor] = ()) -> tuple[Graph, tuple[Node, ...]]:
-        """The graph of the outputs and the gradients, and the leaves of `wrt`.
+    def graph(self, further: Sequence[Tensor] = ()) -> Graph:
+        """The graph of the outputs and the gradients.
 
         Args:
             further: constants that are to be read at each call, as `live` is.
@@ -309,18 +308,16 @@ class Run:
             new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, x.born, value)
         made = [x for x in nodes if x.primitive is not None]
         guards = [x for x in self.first.read_out if x in varying]
-        graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, self.given, live, guards)))
-        return graph, tuple(new[p] for p in self.wrt)
+        return Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, self.given, live, self.wrt, guards)))
 
     def trace(self) -> Trace:
         """Its graph, and what belongs to it."""
-        graph, of_wrt = self.graph()
         places = _places(self.function, rebuilt(self.structure, self.given))
         names = dict(zip(self.given, _names(places), strict=True))
         wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(self.wrt, 1))
         examples = tuple(x.value for x in self.given)
         hooked = frozenset(x.born for x in (*self.first.nodes, *self.wrt) if hooks_of(x))
-        return Trace(graph, tuple(self.live), places, wrt_names, of_wrt, self.returned, examples, hooked)
+        return Trace(self.graph(), tuple(self.live), places, wrt_names, self.returned, examples, hooked)
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
