@@ -1,4 +1,7 @@
-"""The lines of a program: what is assigned to which variable at which step, and in which order.
+"""The lines of a program's source: what is assigned to which variable at which step, and in which order.
+
+- `Schedule`: which nodes get lines of their own, and in the course of which time step each stands.
+- `Assignments`: what the variables are called, and the lines, forward and backward.
 
 A line is made of texts and of references to variables at steps, so that steps can be compared: `source` finds the loops
 among them.

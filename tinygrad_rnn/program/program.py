@@ -23,12 +23,13 @@ from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.errors import ShapeError, warn_of_lost_gradient
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import leaves_the_graph
-from tinygrad_rnn.program.graph import Graph, flattened, is_array, rebuilt, structure_key
+from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import Kernels, buffered, flat
 from tinygrad_rnn.program.lengths import Lengths, lengths_of
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.rolling import LENGTHS
 from tinygrad_rnn.program.source import written
+from tinygrad_rnn.program.structures import flattened, is_array, rebuilt
 from tinygrad_rnn.program.surroundings import Surroundings
 from tinygrad_rnn.program.tracing import Run, Trace, inputs_among, name_of, parameters_of, recorded
 from tinygrad_rnn.tensor import Tensor, bare
@@ -70,7 +71,7 @@ class Pass:
 
 @dataclass(frozen=True, eq=False)
 class _Traced:
-    """What runs in the place of a function for inputs of one kind.
+    """A trace that is kept: what runs in the place of a function for inputs of one kind.
 
     Attributes:
         key: of the inputs. dtypes: of the Tensors that are made of them, or None where these are the inputs' own.
@@ -88,7 +89,7 @@ class _Traced:
     n: int = 0
 
     def fits(self, key: Any) -> bool:
-        """Whether it is of such inputs, and of what stands around, parameters and their dtypes too."""
+        """True if it is of such inputs, and of what stands around, parameters and their dtypes too."""
         return self.key == key and self.surroundings.unchanged()
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -216,7 +217,7 @@ class Program(Generic[Result]):
         write_file(path, self.code(rolled, level).encode())
 
     def gain_of_one_thread(self) -> float:
-        """How many times as long a call on the examples takes now as with one BLAS thread: above 1, one is quicker.
+        """The ratio of a call's time on the examples as it is to that with one BLAS thread: above 1, one is quicker.
 
         Raises:
             ImportError: threadpoolctl is not installed.
@@ -261,7 +262,7 @@ class Program(Generic[Result]):
         return traced
 
     def _whole(self, run: Run) -> Kernels:
-        """What runs for inputs of one kind alone."""
+        """The kernel for inputs of one kind alone, of a trace after all passes."""
         started, whole = time.monotonic(), run.trace()
         graph = whole.graph
         for done in self._passes(whole):
@@ -312,7 +313,7 @@ def compile(
     function: Callable, *examples: Any, wrt: Any = None, optimize: bool = True, retrace: bool = True, copy: bool = True,
     keep: int = 8,
 ) -> Program:  # fmt: skip
-    """What a function computes, its gradients too if wanted, as a program: NumPy calls in turn, and no Tensors.
+    """Compile a function, and its gradients if wanted, into a program: NumPy calls in turn, and no Tensors.
 
         program = tg.compile(lambda xs, Y: half_squared_error(readout(rnn(xs)[0][-1]), Y), xs, Y, wrt=parameters)
         loss, gradients = program(xs, Y)
@@ -380,7 +381,7 @@ def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
             if isinstance(node, Tensor) and not node.is_leaf:
                 warn_of_lost_gradient(node, "is an input of a program", "write .detach() if that is meant")
         arrays = [np.asarray(bare(x)) for x in leaves]
-        structure = None if all(map(is_array, inputs)) else structure_key(found)
+        structure = None if all(map(is_array, inputs)) else found
     return arrays, (structure, *[(x.shape, x.dtype) for x in arrays])
 
 

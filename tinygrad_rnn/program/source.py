@@ -195,7 +195,8 @@ class _Text:
         loss = self._part(refs[0])
         loss = f"float({loss})" if self.lines.schedule.outputs[0].ndim == 0 else f"{loss}.item()"
         further = f", {self._list(refs[count:])}" if self.trace.returned else ""
-        return _breakable(f"return {loss}, {self._list(refs[1:count])}{further}", "return ")
+        text = f"return {loss}, {self._list(refs[1:count])}{further}"
+        return _breakable(text, "return ") if further else text
 
     def _list(self, refs: Sequence[Ref]) -> str:
         """Variables in a list, those of consecutive steps in a comprehension."""
@@ -229,13 +230,13 @@ def _add(line: Assignment, blocks: list[_Block]) -> None:
 
 
 def _alike(block: _Block, other: _Block) -> bool:
-    """Whether blocks are alike but for the step."""
+    """True of blocks that are alike but for the step."""
     follows = len(block) == len(other) and abs((block[0].group or 0) - (other[0].group or 0)) == 1
     return follows and [pattern(a.parts) for a in block] == [pattern(b.parts) for b in other]
 
 
 def _moves(block: _Block, other: _Block) -> bool:
-    """Whether each whole number in a block's lines stays, or goes with the step, in another that is like it."""
+    """True if each whole number in a block's lines stays, or goes with the step, in another that is like it."""
     parts = [pair for a, b in zip(block, other, strict=True) for pair in zip(a.parts, b.parts, strict=True)]
     numbers = {b.step - a.step for a, b in parts if isinstance(a, Ref) and a.step is not None}
     return numbers <= {0, other[0].group - block[0].group}
@@ -374,5 +375,5 @@ def _is_gradient(line: Assignment) -> bool:
 
 
 def _is_derived(node: Node) -> bool:
-    """Whether a node is more than a part of what is given."""
+    """True of a node that is more than a part of what is given."""
     return not all(x.is_leaf for x in node.inputs) or (not node.is_leaf and "{f}" in node.primitive.written)
