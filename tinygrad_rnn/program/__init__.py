@@ -2,8 +2,8 @@
 
 What becomes of `tg.compile(function, xs, wrt=parameters)`, in the order in which the modules are best read:
 
-    tracing.py      The function is run on the examples, twice, with an observer that keeps all that is done with Tensors
-                    (`Run`); `grad` records its gradients in the same way. This is copied to a graph, a `Trace`.
+    tracing.py      The function is run on the examples, twice, and an observer keeps all that is done with Tensors
+                    (`Run`); `grad` records its gradients in the same way. A copy of this is the graph of a `Trace`.
     surroundings.py What the function can look at besides its inputs: each call sees that it stands there as it did.
     structures.py   The lists, tuples and dicts that go in and come out, and the arrays in them.
     graph.py        The graph: `Node`, a Tensor without its value, and `Graph`. Guards stop a call whose values decide
@@ -11,9 +11,10 @@ What becomes of `tg.compile(function, xs, wrt=parameters)`, in the order in whic
     passes.py       From graph to graph, each with less to do: constants, common terms, what all steps can do at once.
     kernel.py       The graph as the text of one function, a call of NumPy a line, each with the array for its result;
                     `Kernels` make it, and the arrays.
-    rolling.py      Time as a loop: a pattern with loops, read from three sequences of things done, for 8, 9 and 10 steps.
-    lengths.py      The function is run on inputs that are cut to 8, 9 and 10 steps. Of what it records there, and of the
-                    lines of the kernels, `rolling` makes patterns, and so one program for every length (`Lengths`).
+    rolling.py      Time as a loop: a pattern with loops is read from three sequences of things done, for 8, 9 and 10
+                    steps.
+    lengths.py      The function is run on inputs that are cut to so many steps. Of what it records there, and of the
+                    kernels' lines, `rolling` makes patterns: one program for every length (`Lengths`).
     program.py      `compile`, and the `Program` that it returns: it finds what was made for such inputs, or makes it.
 
 `program.source` goes another way from the trace, which no pass has touched:

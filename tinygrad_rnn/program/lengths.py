@@ -3,8 +3,8 @@
 1. The function is run on inputs that are cut to `LENGTHS`, 8, 9 and 10 steps.
 2. If what it records is alike but for the turns of loops, that gives a pattern of what it records for each length
    (`forward`); if the kernels' lines are so, too, a pattern of a kernel for each length (`Kernels`).
-3. Each new length costs a run. The program stands in for it if it has recorded, node by node, what the pattern says, and
-   if its results are the same: `of`.
+3. Each new length costs a run. The program stands in for it if it has recorded, node by node, what the pattern says,
+   and its results are the same: `of`.
 
 So a new length costs no trace, passes or kernel; and whatever a function does at some lengths or steps only is seen in
 the run, and traced as a whole.

@@ -335,8 +335,8 @@ def compile(
     found by running it on their first steps alone, and serves every length of them. A call with a new length then costs
     a run or two of the function, by which the program sees that nothing else has changed with the length, and no trace.
     Each length is traced as a whole where steps are not alike: with a list of arrays for the steps, steps along another
-    axis than the first, `lengths` or two sequences of different lengths as inputs, a constant that is another in each
-    step, or attention over all steps before.
+    axis than the first, `lengths` as an input, a constant that is another in each step, or attention over all steps
+    before. Of two sequences of different lengths, one is a loop, and the other is written out step by step.
 
     Args:
         function: takes the inputs as Tensors and returns, with `wrt`, a scalar Tensor, or a tuple of one and other

@@ -1,7 +1,7 @@
 """Traces: a function's results, or its loss and gradients, as a graph of all that it did when it was run.
 
-- `Run(function, inputs, wrt)` runs it, and a `Recorder` observes; `checked` runs it again, where a `SecondRun` sees that
-  it does the same; `trace` finds the gradients, where they are wanted, and gives the graph.
+- `Run(function, inputs, wrt)` runs it, and a `Recorder` observes; `checked` runs it again, where a `SecondRun` sees
+  that it does the same; `trace` finds the gradients, where they are wanted, and gives the graph.
 
 A value that was read out may have decided about what was done: which way an `if` went, how often a loop ran. So each is
 a guard of the graph: a call in which it is another is none of this trace. What else may decide stands around the
