@@ -35,6 +35,7 @@ def _over(test: Callable, x: np.ndarray, axis: Any, keepdims: bool) -> Any:
 
 def _one_hot(x: np.ndarray, count: int, ignored: int | None) -> np.ndarray:
     """For each class number in x, which of so many classes it is; none, where it is the ignored number."""
+    x = np.asarray(x)  # of one element, to which None is no array
     hot = (x[..., None] == np.arange(count)) & (x != ignored)[..., None]
     if np.count_nonzero(hot) != np.count_nonzero(x != ignored):
         outside = x[((x < 0) | (x >= count)) & (x != ignored)]
