@@ -139,7 +139,7 @@ class TestRolled:
                 (*arrow, e.kind, e.curve) for arrow, e in zip(arrows(diagram), diagram.edges, strict=True)
             ]
 
-        assert content(2) == content(3) == content(12)
+        assert content(2) == content(3) == content(7)
 
     def test_the_sum_over_time_holds_a_term_from_outside_of_the_steps_too(self, unrolled):
         loss = unrolled(3)
@@ -155,9 +155,7 @@ class TestRolled:
 
 class TestMaxSteps:
     @settings(max_examples=15, deadline=None)
-    @given(
-        T=st.integers(1, 13), n=st.integers(2, 9), net=st.sampled_from(list(NETS)), view=st.sampled_from(list(VIEWS))
-    )
+    @given(T=st.integers(1, 9), n=st.integers(2, 6), net=st.sampled_from(list(NETS)), view=st.sampled_from(list(VIEWS)))
     def test_the_first_and_the_last_columns_are_as_they_were(self, unrolled, T, n, net, view):
         loss = unrolled(T, **NETS[net])
         full, short = VIEWS[view](loss), VIEWS[view](loss, max_steps=n)
@@ -321,9 +319,9 @@ class TestColours:
 
 class TestHighlight:
     @every_net
-    @pytest.mark.parametrize("step", [1, 2, 3])
+    @pytest.mark.parametrize("step", [1, 2])
     def test_bold_edges_lead_from_the_output_to_the_parameter(self, unrolled, net, step):
-        loss = unrolled(3, **NETS[net])
+        loss = unrolled(2, **NETS[net])
         U = next(n for n in topological_order(loss) if n.name in ("U", "U_f", "U_r"))
         diagram = tg.draw.backward(loss, highlight=(U, step))
         bold = [e for e in diagram.edges if e.bold and e.kind == "gradient"]

@@ -8,6 +8,7 @@ import unicodedata
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from functools import cache
+from itertools import product
 
 import graphviz
 import numpy as np
@@ -93,6 +94,12 @@ def overlap(a, b):
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
+def overlapping(boxes, others):
+    """Which boxes overlap which others."""
+    a, b = np.array(boxes).reshape(-1, 1, 4), np.array(others).reshape(1, -1, 4)
+    return ((a[..., :2] < b[..., 2:]) & (b[..., :2] < a[..., 2:])).all(axis=-1)
+
+
 SPINE = re.compile(r"d?(ĥ|h|y|L)(⁽.*⁾)?(\n.*)?")
 
 
@@ -127,20 +134,20 @@ def picture(unrolled):
 
 OPTIONS = {
     "": {}, "rolled": {"rolled": True}, "max_steps": {"max_steps": 2}, "primitives": {"level": "primitives"},
-    "state": {"notation": "state"}, "shapes": {"shapes": True}, "values": {"values": True},
+    "state": {"notation": "state"}, "notes": {"shapes": True, "values": True},
 }  # fmt: skip
+DRAWN = list(dict.fromkeys([*product(NETS, [""]), *product(["GRU", "stacked many", "stacked LSTM"], OPTIONS)]))
 
 
 @pytest.mark.parametrize("level", ["named", "primitives"])
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("T", [1, 3, 12])
+@pytest.mark.parametrize("T", [1, 11])
 def test_nothing_overlaps(unrolled, view, level, T):
     assert_nothing_overlaps(Picture(VIEWS[view](unrolled(T), level=level)))
 
 
-@pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net, option", DRAWN)
 def test_nothing_overlaps_in_other_nets(picture, view, net, option):
     assert "nan" not in picture(view, net, option).source
     assert_nothing_overlaps(picture(view, net, option))
@@ -188,17 +195,13 @@ def test_lines_of_other_nets_pass_no_node(picture, view, net):
 
 
 def assert_nothing_overlaps(picture):
-    boxes = list(picture.nodes.items())
-    for i, (_, a) in enumerate(boxes):
-        assert not any(overlap(a, b) for _, b in boxes[i + 1 :])
-    for title, text, box in picture.edge_labels:
-        assert not any(overlap(box, node) for _, node in boxes), (title, text)
-    for i, (title, text, box) in enumerate(picture.edge_labels):
-        assert not any(overlap(box, other) for _, _, other in picture.edge_labels[i + 1 :]), (title, text)
+    nodes, labels = list(picture.nodes.values()), [box for *_, box in picture.edge_labels]
+    assert not np.triu(overlapping(nodes, nodes), 1).any()
+    for overlaps in (overlapping(labels, nodes), np.triu(overlapping(labels, labels), 1)):
+        assert not [picture.edge_labels[i][:2] for i in np.flatnonzero(overlaps.any(axis=1))]
 
 
-@pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize("option", ["", "primitives", "rolled", "max_steps", "values"])
+@pytest.mark.parametrize("net, option", DRAWN)
 def test_both_pictures_put_each_node_in_the_same_place(picture, net, option):
     forward, backward = (picture(view, net, option) for view in VIEWS)
     assert forward.nodes.keys() <= backward.nodes.keys()
@@ -224,9 +227,10 @@ def test_the_columns_of_other_nets_are_equally_wide(picture, view, net):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("net", ["plain", "stacked", "many"])
+@pytest.mark.parametrize("net", ["plain", "stacked many"])
 def test_columns_from_step_10_on_are_as_wide_as_those_before(unrolled, view, net):
-    widths = [right - left for left, _, right, _ in Picture(VIEWS[view](unrolled(12, **NETS[net]))).panels]
+    diagram = VIEWS[view](unrolled(11, **NETS[net]))
+    widths = [right - left for left, _, right, _ in diagram.panels.values()]
     assert max(widths) - min(widths) < 1
 
 
@@ -358,7 +362,7 @@ def test_a_graph_without_steps_is_laid_out(unrolled):
 
 
 def test_nothing_is_said_on_the_terminal(unrolled, capfd):
-    layout.render(tg.draw.backward(unrolled(200)).source, "svg")
+    layout.render(tg.draw.backward(unrolled(60)).source, "svg")
     assert capfd.readouterr() == ("", "")
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -123,12 +124,15 @@ def test_the_equations_of_a_plain_net(unrolled):
 NAMELESS = r"d\([^\s()]+\)"  # the gradient of a node that has no name, as d(+)
 
 
-@pytest.mark.parametrize("batch", [None, 4])
-@pytest.mark.parametrize(
-    "loss, level", [("squared_error", "named"), ("cross_entropy", "named"), ("half_squared_error", "primitives")]
-)
-@pytest.mark.parametrize("kind, layers, many", [("RNN", 2, True), ("LSTM", 1, True), ("GRU", 1, False)])
-@pytest.mark.parametrize("notation", LETTERS)
+KINDS = [("RNN", 2, True), ("LSTM", 1, True), ("GRU", 1, False)]
+LOSSES = [("squared_error", "named"), ("cross_entropy", "named"), ("half_squared_error", "primitives")]
+CASES = [  # each net and each loss in every notation
+    (*KINDS[i], *LOSSES[j], batch, list(LETTERS)[(i + j + (batch is None)) % 3])
+    for i, j, batch in product(range(3), range(3), (None, 4))
+]
+
+
+@pytest.mark.parametrize("kind, layers, many, loss, level, batch, notation", CASES)
 def test_every_equation_is_true(kind, layers, many, loss, level, batch, notation):
     """Each says of its variable or gradient, with what it names, what that is; in a batch, of each row."""
     net = Net(kind, "tanh", layers, many, loss, notation, batch)
@@ -316,9 +320,9 @@ def looks(svg: bytes) -> dict[str, dict]:
     return found
 
 
-@pytest.mark.parametrize("net", [{"many": True}, {"num_layers": 2}])
-def test_the_files_of_frames_are_the_moments_of_the_story(unrolled, tmp_path, net):
-    diagram = tg.draw.backward(unrolled(2, **net))
+@pytest.mark.parametrize("T, net", [(2, {"many": True}), (1, {"num_layers": 2})])
+def test_the_files_of_frames_are_the_moments_of_the_story(unrolled, tmp_path, T, net):
+    diagram = tg.draw.backward(unrolled(T, **net))
     story, paths = diagram.story(), diagram.frames(tmp_path / "slides", "svg")
     assert [path.name for path in paths] == [f"frame-{i:03}.svg" for i in range(1, len(story.frames) + 1)]
     assert sorted(paths) == sorted((tmp_path / "slides").iterdir())

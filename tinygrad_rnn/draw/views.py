@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,15 +182,16 @@ class _Figure:
         told, tight = not unfolded.rolled and unfolded.level != "states", self.options.fit == "tight"
         return Diagram(
             title, nodes, edges, steps=unfolded.steps, hidden=unfolded.hidden, rolled=unfolded.rolled, scale=self.scale,
-            caption=captions[0], caption_markup=captions[1], story=self.story if told else None, tight=tight,
+            caption=captions[0], caption_markup=captions[1], story=(lambda: self.story) if told else None, tight=tight,
             frame=around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
             font_size=self.options.font_size,
         )  # fmt: skip
 
+    @cached_property
     def story(self) -> Story:
         """The page's frames; their figures have no numbers, colours and highlights."""
         plain = replace(self.options, values=False, shapes=False, color_by=None, highlight=None, fit="shared")
-        bare = _Figure(self.output, self.start, plain, gradient=True)
+        bare = self if self.options == plain else _Figure(self.output, self.start, plain, gradient=True)
         return Story(bare.unfolded, bare.diagram(FORWARD, gradient=False), bare.diagram(BACKWARD, gradient=True))
 
     def _legend(self, labels: Labels, gradient: bool) -> str:
