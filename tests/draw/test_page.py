@@ -1,4 +1,4 @@
-"""The page, in a real browser without a window: what a lecturer sees and does."""
+"""The story that the page tells; and in a real browser, without a window, what a lecturer sees and does."""
 
 import json
 import sys
@@ -6,10 +6,103 @@ from itertools import cycle
 
 import numpy as np
 import pytest
+from stories import TOLD, backward_frames, equations, gradients_told
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.backward import topological_order
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+@pytest.mark.parametrize("options", [{}, {"max_steps": 2}, {"max_steps": 3, "level": "primitives"}])
+@pytest.mark.parametrize("net", TOLD)
+def test_the_sums_told_are_the_gradients(unrolled, net, options):
+    loss = unrolled(5, **net)
+    parameters = [x for x in topological_order(loss) if x.is_leaf and x.requires_grad]
+    grads = tg.grad(loss, parameters)
+    story = tg.draw.backward(loss, **options).story()
+    told = gradients_told(story)
+    assert len(told) == len(parameters)
+    for p, g in zip(parameters, grads, strict=True):
+        prime = "′" * (p.name == "c" and net.get("kind") == "LSTM")
+        name = (
+            f"d{p.name}{prime}" if net.get("num_layers") is None or p.layer is None else f"d{p.name}{'₁₂'[p.layer - 1]}"
+        )
+        np.testing.assert_allclose(told[name], g.value, rtol=1e-8, err_msg=name)
+
+
+@pytest.mark.parametrize("net", TOLD)
+def test_a_state_before_hidden_steps_gets_its_whole_gradient(unrolled, net):
+    loss = unrolled(6, **net)
+    h = next(x for x in topological_order(loss) if x.name == "h" and x.step == 1)
+    story = tg.draw.forward(loss, max_steps=2).story()
+    id = next(id for id, node in story.nodes.items() if node["plain"] in ("h⁽¹⁾", "h₁⁽¹⁾"))
+    last = [total for frame, total in backward_frames(story) if frame["to"] == id][-1]
+    np.testing.assert_allclose(last, tg.grad(loss, [h])[0].value, rtol=1e-8)
+
+
+def test_values_come_in_the_order_of_execution_and_gradients_in_reverse(unrolled):
+    loss = unrolled(3)
+    story = tg.draw.forward(loss).story()
+    plain = {id: node["plain"] for id, node in story.nodes.items()}
+    made = [plain[frame["nodes"][0]] for frame in story.frames[1:] if frame["phase"] == "forward"]
+    assert made == [f"{name}⁽{t}⁾" for t in "¹²³" for name in "ĥh"] + ["y", "L"]
+    reached = [plain.get(frame["to"]) for frame in story.frames if frame["phase"] == "backward"]
+    assert [name for name in reached if name in made] == made[::-1]
+
+
+def test_a_rolled_graph_has_no_page(unrolled):
+    with pytest.raises(ValueError, match="with every step"):
+        tg.draw.forward(unrolled(3), rolled=True).render("html")
+
+
+def test_an_output_that_is_no_single_number_says_so(unrolled):
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    story = tg.draw.forward(tg.label(tg.tanh(x * 3.0), "y")).story()
+    assert "no single number" in story.frames[-1]["note"]
+    assert not list(backward_frames(story))
+    hs = [n for n in topological_order(unrolled(3)) if n.name == "h"]
+    first = tg.draw.between(hs[-1], hs[1]).story().frames[0]
+    assert "text" not in first  # nothing that is given is drawn
+
+
+def test_one_hidden_step_is_no_sum_of_steps(unrolled):
+    frames = tg.draw.forward(unrolled(3), max_steps=2).story().frames
+    assert "Not drawn: step 2." in [frame.get("text") for frame in frames]
+    notes = [frame["note"] for frame in frames if "step 2" in frame.get("note", "")]
+    assert {"⋯ is what comes back through step 2.", "Added by step 2."} == set(notes)
+    assert not any("⋯ + " in frame["equation"] for frame in frames if frame.get("note") == "Added by step 2.")
+
+
+def test_hidden_steps_run_in_one_frame_and_go_back_in_one(unrolled):
+    story = tg.draw.forward(unrolled(20), max_steps=4).story()
+    texts = [frame["text"] for frame in story.frames if "text" in frame]
+    assert texts[1:] == ["Not drawn: steps 3 to 18."]
+    assert all("value" not in node for node in story.nodes.values() if node["name"] == "⋯")
+    told = equations(story)
+    assert "dh⁽¹⁸⁾ = ᵗU dĥ⁽¹⁹⁾" in told and "dW ← dW + dW⁽¹⁸⁾ + ⋯ + dW⁽³⁾" in told and "dh⁽²⁾ = ⋯" in told
+
+
+def test_the_page_starts_from_plain_figures(unrolled):
+    loss = unrolled(3)
+    W = next(x for x in topological_order(loss) if x.name == "W")
+    plainly = tg.draw.forward(loss).story()
+    for options in ({"color_by": "gradient"}, {"highlight": (W, 2)}, {"values": True, "shapes": True}):
+        story = tg.draw.backward(loss, **options).story()
+        for figure, other in ((story.forward, plainly.forward), (story.backward, plainly.backward)):
+            looks = [[(n.id, n.fill, n.note, n.faint) for n in f.nodes] for f in (figure, other)]
+            assert looks[0] == looks[1] and figure.scale is None and figure.caption == other.caption
+            assert not any(edge.bold or edge.faint for edge in figure.edges)
+
+
+def test_at_the_end_of_a_phase_the_whole_figure_is_there(unrolled):
+    """Nothing is left pale, but for what needs no gradient."""
+    story = tg.draw.backward(unrolled(3, many=True), max_steps=2).story()
+    moments = dict(zip((frame["phase"] for frame in story.frames), story.moments(), strict=True))
+    for phase, whole in {"forward": story.forward, "backward": story.backward}.items():
+        assert [part.faint for part in moments[phase].nodes] == [part.faint for part in whole.nodes]
+        assert not any(edge.faint for edge in moments[phase].edges)
+
+
+# In the browser
 
 
 def net(kind=tg.nn.RNN, steps=3, layers=1):
@@ -98,7 +191,8 @@ def test_a_link_restores_a_state_and_the_address_follows(opened, saved):
     page.keyboard.press("ArrowRight")
     assert page.url.endswith("#step=5")
     page.evaluate("location.hash = '#step=2'")
-    playwright.expect(page.locator("#count")).to_have_text(f"2 / {frames(page)}")
+    page.wait_for_function("step === 2")
+    assert page.inner_text("#count") == f"2 / {frames(page)}"
     for wrong in ("#step=-3", "#step=x", "#step=1e9", "#pin=nothing"):
         page.evaluate(f"location.hash = '{wrong}'")
         page.wait_for_timeout(20)
@@ -296,7 +390,7 @@ def test_a_sum_is_pinned_and_a_pinned_node_says_both_equations(opened, saved):
     page.locator("#backward g.node[data-id=sum1]").click()
     assert page.inner_text("#equation") == "dU ← dU + dU(1)" and "pin=total1" in page.url
     page.evaluate("location.hash = '#step=9999&pin=' + Object.keys(nodes).find(id => nodes[id].plain === 'h⁽²⁾')")
-    playwright.expect(page.locator("#equation")).to_have_text("h(2) = f(ĥ(2))")
+    page.wait_for_function("at('equation').innerText === 'h(2) = f(ĥ(2))'")
     assert page.inner_text("#back-equation") == "dh(2) = tU dĥ(3)"
     page.keyboard.press("Home")
     assert page.inner_text("#value-caption") == "value: –" and page.inner_text("#gradient-caption") == "gradient: –"
@@ -381,9 +475,6 @@ def test_the_labels_of_an_svg_stand_in_their_nodes(opened, tmp_path, options):
     assert len(found) > 20
     for id, left, right in found:
         assert min(left, right) > 0 and abs(left - right) < 6, id
-
-
-# Changing numbers
 
 
 def pinned(page, name):
@@ -514,9 +605,6 @@ def test_the_address_keeps_the_changed_numbers(opened):
         assert page.is_visible("#figure")
 
 
-# Seen together
-
-
 def test_factors_of_the_equation_and_the_edges_light_up_together(opened, saved):
     page = opened(saved)
     go_to(page, "dh(2) = tU dĥ(3)")
@@ -567,9 +655,6 @@ def test_the_panel_says_which_term_of_which_sum_is_added_and_from_which_loss(ope
     page = opened(tg.draw.backward(tg.label(losses[0] + losses[1] + losses[2], "E")))
     go_to(page, "dU ← dU + dU(2)")
     assert page.inner_text("#phase") == "backward: term 2 of 3 of dU, from L⁽²⁾, L⁽³⁾"
-
-
-# Sizes
 
 
 @pytest.mark.parametrize("hash", ["#step=16", "#embed&step=16"])
@@ -627,9 +712,6 @@ def test_axe_finds_nothing(opened, saved, hash):
         page.emulate_media(color_scheme=scheme)
         found = axe.Axe().run(page, options={"resultTypes": ["violations"], **options})
         assert found.violations_count == 0, found.generate_report()
-
-
-# Several nets, and a notebook
 
 
 def test_several_nets_stand_behind_tabs_with_one_slider_and_one_scale(opened, tmp_path):
