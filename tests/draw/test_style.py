@@ -6,7 +6,8 @@ from tinygrad_rnn.draw import layout, style
 
 
 @pytest.mark.parametrize(
-    "text", ["mmmm", "WWWW", "dW", "hidden state", 24 * "x", "iiii", "字字", "0.00938, 0.0322", "DYNAMO"]
+    "text",
+    ["mmmm", "WWWW", "dW", "hidden state", 24 * "x", "iiii", "字字", "0.00938, 0.0322", "DYNAMO", "(…[…] + …[…])"],
 )
 def test_words_are_given_as_much_room_as_graphviz_sets_them_in(text):
     source = f'digraph {{ layout=dot node [shape=plain fontname="{style.FONT}" fontsize=16] a [label="{text}"] }}'

@@ -14,6 +14,7 @@ from drawn_nets import NETS, VIEWS, each_view, every_net
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import arrows, find, names, texts
+from stories import gradients_told
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import topological_order
@@ -449,6 +450,14 @@ class TestRolled:
         assert ("dĥ⁽ᵗ⁾", "dh⁽ᵗ⁺¹⁾", "ᵗU") in drawn
         assert not both or ("dĥ_f⁽ᵗ⁾", "dh_f⁽ᵗ⁻¹⁾", "ᵗU_f") in drawn
 
+    @pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+    def test_one_step_of_a_reverse_net_is_made_of_the_state_that_it_starts_from(self, kind):
+        """Of a net that runs from T to 1, the last h of a list is the first that is made."""
+        h, _ = getattr(tg.nn, kind)(2, 3, reverse=True, rng=0)(np.ones((2, 2)))
+        nodes = tg.draw.forward((h[-1] * h[-1]).sum(), level="states").nodes
+        name = "(h, c)" if kind == "LSTM" else "h"
+        assert [node.label for node in nodes if node.kind == "state"] == [f"{name}⁽³⁾", f"{name}⁽²⁾"]
+
     @every_net
     @each_view
     def test_it_is_the_same_whatever_T_is(self, unrolled, net, view):
@@ -510,6 +519,25 @@ class TestMaxSteps:
         assert "16 more steps" in found["cluster_3"] and [c for c in found if c and c.startswith("cluster")] == [
             f"cluster_{t}" for t in (1, 2, 3, 19, 20)
         ]
+
+    @pytest.mark.parametrize("level", ["states", "named"])
+    @pytest.mark.parametrize("is_list", [False, True])
+    def test_the_losses_stand_for_the_steps_of_a_net_whose_states_are_not_learnt(self, level, is_list):
+        """An echo state net, of which the readout alone is learnt: no state is made by anything that is recorded."""
+        readout, hs = (
+            tg.nn.Linear(3, 1, rng=0),
+            [tg.label(tg.Tensor(h.data), "h", t) for t, h in enumerate(states(5), 1)],
+        )
+        losses = [tg.label(tg.sum(readout(h) ** 2), "L", t) for t, h in enumerate(hs, 1)]
+        output = losses if is_list else tg.label(sum(losses[1:], losses[0]), "E")
+        for view in VIEWS.values():
+            diagram = view(output, max_steps=2, level=level)
+            (dots,) = [node for node in diagram.nodes if node.kind == "elided"]
+            assert diagram.steps == [1, 5] and dots.step == 2
+        assert is_list or [e.target for e in diagram.edges if e.source != dots.id].count(dots.id) == 1
+        if level == "named":
+            (g,) = tg.grad(sum(losses), readout.V)
+            np.testing.assert_allclose(gradients_told(diagram.story())["dV"], g.value)
 
     def test_one_hidden_step_is_one_step(self, unrolled):
         assert "1 more step" in texts(tg.draw.forward(unrolled(3), max_steps=2))["cluster_2"]

@@ -126,12 +126,12 @@ class Story:
             into[link.target].append(link)
         hidden = self._through_hidden_steps() if self.unfolded.hidden else {}
         for p in reversed(self.order):
-            if p not in self.found or p.tensor.is_leaf:
+            if p.tensor.is_leaf or (p not in self.found and p.kind != "elided"):
                 continue
             passed = hidden if p.kind == "elided" else self._passed(p)
             for link in into[p]:
                 if link.source.tensor in passed:
-                    told = equations.backward(link, self.found[p])
+                    told = equations.backward(link, self.found.get(p))
                     self._pass_on(link.source, p, passed[link.source.tensor], **told)
             for x in [x for x in self.unfolded.totals if passed is hidden and x in hidden]:
                 self._pass_on(self.unfolded.totals[x], p, hidden.pop(x), **equations.hidden_terms(x))

@@ -28,7 +28,7 @@ from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.labels import Labels, measure
 from tinygrad_rnn.draw.page import Page, Story
 from tinygrad_rnn.draw.placement import Placement
-from tinygrad_rnn.draw.style import scale
+from tinygrad_rnn.draw.style import NODES, scale
 from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined, step_of
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import hooks_of
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
-SIGNS = {"sum": "Σ", "cut": "✂"}  # of what is no Tensor
 
 
 def forward(output: Output, **options: Unpack[Keywords]) -> Diagram:
@@ -207,7 +206,7 @@ class _Figure:
         return {"bold": lit is True and places[0].kind != "sum", "faint": lit is False}
 
     def _node(self, p: Place, gradient: bool) -> Node:
-        label, markup = (SIGNS.get(p.kind) or labels.label(p, gradient) for labels in self.labels)
+        label, markup = (labels.label(p, gradient) for labels in self.labels)
         needless = gradient and not p.tensor.requires_grad and p.kind != "cut"
         return Node(
             p.id, label, p.kind, markup, x=p.x, y=p.y, note=self._note(p, gradient), fill=self.fill.get(p, ""),
@@ -218,7 +217,7 @@ class _Figure:
     def _note(self, p: Place, gradient: bool) -> str:
         """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
         x = p.tensor
-        if p.kind == "elided" or p.kind in SIGNS or is_number(x):
+        if p.kind == "elided" or NODES[p.kind].sign or is_number(x):
             return ""
         whole = gradient and p.kind == "parameter" and (p.column is None or x not in self.unfolded.shared)
         shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(p)
