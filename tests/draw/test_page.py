@@ -87,7 +87,7 @@ def test_the_page_starts_from_plain_figures(unrolled):
     plainly = tg.draw.forward(loss).story()
     for options in ({"color_by": "gradient"}, {"highlight": (W, 2)}, {"values": True, "shapes": True}):
         story = tg.draw.backward(loss, **options).story()
-        for figure, other in ((story.forward, plainly.forward), (story.backward, plainly.backward)):
+        for figure, other in zip(story.figures.values(), plainly.figures.values(), strict=True):
             looks = [[(n.id, n.fill, n.note, n.faint) for n in f.nodes] for f in (figure, other)]
             assert looks[0] == looks[1] and figure.scale is None and figure.caption == other.caption
             assert not any(edge.bold or edge.faint for edge in figure.edges)
@@ -97,7 +97,7 @@ def test_at_the_end_of_a_phase_the_whole_figure_is_there(unrolled):
     """Nothing is left pale, but for what needs no gradient."""
     story = tg.draw.backward(unrolled(3, many=True), max_steps=2).story()
     moments = dict(zip((frame["phase"] for frame in story.frames), story.moments(), strict=True))
-    for phase, whole in {"forward": story.forward, "backward": story.backward}.items():
+    for phase, whole in story.figures.items():
         assert [part.faint for part in moments[phase].nodes] == [part.faint for part in whole.nodes]
         assert not any(edge.faint for edge in moments[phase].edges)
 
@@ -252,6 +252,7 @@ def test_on_a_phone_and_in_the_dark(opened, saved):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
 
 
+PHASES = "forward", "backward"
 PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 768}
 EVERY_FRAME = """() => frames.map((frame, i) => {
     go(i);
@@ -638,11 +639,14 @@ def test_an_edge_has_a_title_and_is_pinned(opened, saved):
 def test_both_figures_side_by_side_and_laid_over_each_other(opened, saved):
     page = opened(saved, "#step=20")
     page.select_option("#view", "beside")
-    forward, backward = (page.locator(f"#{phase} svg").bounding_box() for phase in ("forward", "backward"))
+    forward, backward = (page.locator(f"#{phase} svg").bounding_box() for phase in PHASES)
     assert forward["x"] + forward["width"] <= backward["x"] + 1 and forward["y"] == backward["y"]
     page.select_option("#view", "over")
-    forward, backward = (page.locator(f"#{phase} svg").bounding_box() for phase in ("forward", "backward"))
+    forward, backward = (page.locator(f"#{phase} svg").bounding_box() for phase in PHASES)
     assert forward == backward
+    words = "all => all.map(text => [text.textContent, text.getBoundingClientRect().x])"
+    legends = [page.locator(f"#{phase} g[data-id^=legend] text").evaluate_all(words) for phase in PHASES]
+    assert legends[0] == legends[1] and len(legends[0]) > 5
     page.locator("#mix").fill("100")
     assert page.evaluate("[at('forward'), at('backward')].map(box => getComputedStyle(box).opacity)") == ["0", "1"]
 

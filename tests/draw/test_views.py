@@ -11,6 +11,7 @@ from pictures import arrows, find, names, raised, texts
 import tinygrad_rnn as tg
 from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.draw import style
 from tinygrad_rnn.tensor import Tensor, label
 
 
@@ -487,3 +488,11 @@ class TestParametersAndFit:
             return right - left, top - bottom
 
         assert all(np.less(size(fit="tight"), size()))
+
+    def test_no_label_is_cut_off_by_a_tight_frame(self):
+        """That of the last of several losses stands on the right of all nodes."""
+        rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=0)
+        losses = [tg.nn.half_squared_error(readout(h), np.ones(1)) for h in rnn(np.ones((2, 2)))[0]]
+        diagram = tg.draw.backward(losses, fit="tight")
+        ends = [e.middle[0] + style.text_width(e.label, style.EDGE_FONT) / 2 for e in diagram.edges if e.label]
+        assert max(ends) <= diagram.frame[2]

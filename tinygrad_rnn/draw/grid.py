@@ -162,7 +162,7 @@ class Grid:
     Attributes:
         layers: the spots in each layer: by kind and number, and None for the tracks in the gaps.
         pieces: of each link, and each loop, the columns that it goes through, and the line in each.
-        labelled: the piece in which its label stands, by the line's key.
+        labelled: the piece in which its label stands.
 
     Args:
         alone: the roles of what may stand on nothing, since there would be something in between.
@@ -179,7 +179,7 @@ class Grid:
         self.layers: dict[tuple | None, list[Spot]] = defaultdict(list)
         self.tracks: dict[Hashable, Spot] = defaultdict(lambda: self.add(Spot(), None))
         self.pieces: dict[Link, list[tuple[int, Line]]] = {}
-        self.labelled: dict[Link, tuple[int, tuple]] = {}
+        self.labelled: dict[Link, tuple[int, Line]] = {}
         self._lead([*unfolded.links, *unfolded.loops])
         for kind in dict.fromkeys(self.kinds):
             self._hang(kind)
@@ -230,13 +230,12 @@ class Grid:
             alone, is_loop = far[roles[link], i < j] == {link.source}, link.kind == "loop"
             track = link if is_loop else link.target if together else link.source if alone else None
             keys = [(track, sign) if track else (source, sign, passed) for passed in range(abs(j - i))]
-            way = pairwise([source, *(self.tracks[key] for key in keys), target])
-            pieces = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
-            self.pieces[link] = [(number, self.kinds[number].lines[key]) for number, key in pieces]
-            which = 0 if together or is_loop else -1
-            self.labelled[link], (_, labelled) = pieces[which], self.pieces[link][which]
-            labelled.room = max(labelled.room, link.room)
-            for _, line in self.pieces[link]:
+            way = enumerate(pairwise([source, *(self.tracks[key] for key in keys), target]))
+            pieces = [(i + sign * k, self.kinds[i + sign * k].lines[(sign, *piece)]) for k, piece in way]
+            self.pieces[link], self.labelled[link] = pieces, pieces[0 if together or is_loop else -1]
+            _, line = self.labelled[link]
+            line.room = max(line.room, link.room)
+            for _, line in pieces:
                 line.links.append(link)
 
     def _hang(self, kind: Kind) -> None:
@@ -300,9 +299,6 @@ class Grid:
             role = next((role for role in waiting if makers[role] <= rank.keys()), waiting[0])
             waiting.remove(role)
             rank[role] = max([rank[a] + 1 for a in makers[role] & rank.keys()], default=0)
-        from_left = {base[b] for sign, _, b in kind.lines if sign > 0 and b in base}
-        for role in [role for role in rank if not makers[role] and role not in from_left]:  # next to what it makes
-            rank[role] = max(0, min([rank[b] for b in rank if role in makers[b]], default=1) - 1)
         return {role: 2 * rank[of] + 1 for role, of in base.items()}
 
     def _fill(self, kind: Kind) -> None:
@@ -312,7 +308,7 @@ class Grid:
         for role in layer:
             kind.spots[role] = self.add(self._spot(kind, role), (kind, layer[role]))
         across = [key for key in kind.lines if key[1] not in kind.hangs and kind.stands.get(key[2], key) != key[1]]
-        out, into = Counter(a for _, a, _ in across), Counter(b for _, _, b in across)
+        into = Counter(b for _, _, b in across)
         for key in across:
             line, (sign, a, b) = kind.lines[key], key
             begin = layer.get(a, -1 if sign > 0 else kind.last)
@@ -323,14 +319,12 @@ class Grid:
                 ends.reverse()
             goes_on = self.is_state(kind, key) or self.tracks.get((b, sign, 0)) is a
             passes, alone = a not in layer and b not in layer, b in layer and into[b] == 1
-            known = [goes_on or passes, alone, b not in layer, a in kind.made, a not in layer, True]
-            strength = 6.0 - known.index(True) + 0.5 * (line.room > 0.0)
+            strength = 6.0 - [goes_on or passes, alone, a in kind.made, True].index(True)
             numbers = range(min(begin, end) + 1, max(begin, end))
             between = [self.add(Spot(), (kind, number)) for number in numbers]
             line.joints = [Joint(*pair, strength) for pair in pairwise([ends[0], *between, ends[1]])]
             if line.room and between:
-                at_source = a in layer and (b not in layer or out[a] <= into[b])
-                line.label = label = between[0 if at_source == (begin < end) else -1]
+                line.label = label = between[0 if (a in layer) == (begin < end) else -1]
                 label.up, label.down = LABEL, LINE / 2
                 label.boxes = [(-line.room / 2, -LABEL, line.room / 2, 2.0)]
 

@@ -20,8 +20,7 @@ from tinygrad_rnn.tensor import Tensor
 # The heights of all spots: rows of spots that are level, in an order with short ways from row to row
 
 APART = 8.0  # between spots that are not just lines
-ROUNDS = 10  # in which the order of rows is improved
-SWEEPS = 24
+ROUNDS = 4  # in which the order of rows is improved
 THICK = 20.0  # it costs 1 if a line passes a spot so thick
 RISE = 1.5  # what it costs if a line goes down to the right
 SIGMA = 12.0  # half the width of a Σ,
@@ -134,14 +133,9 @@ class Heights:
 
     def parted(self) -> set[Role]:
         """The roles of what has something between it and what it should stand on."""
-        found = set()
-        for kind in self.kinds:
-            for role, of in kind.stands.items():
-                upper, lower = kind.spots[role], kind.spots[of]
-                found |= {
-                    role for x in kind.spots.values() if x.layer == lower.layer and upper.depth < x.depth < lower.depth
-                }
-        return found
+        stacked = [(upper, lower, self.grid.layers[lower.layer]) for lower, upper in self.upon.items()]
+        parted = [a for a, b, layer in stacked if any(x.core[0] and a.depth < x.depth < b.depth for x in layer)]
+        return {next(iter(spot.at)) for spot in parted}
 
     def _ordered(self) -> list[Row]:
         """The rows in an order in which lines pass little of other rows: each in turn is put where that costs least."""
@@ -164,12 +158,9 @@ class Heights:
                     change += passing(joint, row) * (1 if index[other] > at else -1)
             return change
 
-        order, before = list(dict.fromkeys(spot.row for spot in self.spots)), list[Row]()
+        order = list(dict.fromkeys(spot.row for spot in self.spots))
         for _ in range(ROUNDS):
-            if order == before:
-                break
-            before = list(order)
-            for row in before:
+            for row in list(order):
                 at = order.index(row)
                 order.remove(row)
                 index = {other: i for i, other in enumerate(order)}
@@ -203,8 +194,8 @@ class Heights:
         for row in rows:
             row.depth = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
         lowest = max(row.depth + row.bottom for row in rows)
-        for sweep in range(SWEEPS):
-            for row in rows if sweep % 2 else reversed(rows):
+        for ordered in (rows[::-1], rows):
+            for row in ordered:
                 least = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
                 most = min([lower.depth - apart for lower, apart in below[row]] + [lowest - row.bottom])
                 wanted = sorted(row.depth - sign * joint.rise for joint, _, sign in self.joined[row])
@@ -265,14 +256,12 @@ class Placement:
 
     def _draw(self, link: Link) -> None:
         """Set the curve of a link, along its pieces or from what hangs or stands, and the middle of its label."""
-        p, q, (number, key) = link.source, link.target, self.grid.labelled[link]
-        kind = self.grid.kinds[number]
-        if kind.lines[key].joints:
+        p, q, (number, line) = link.source, link.target, self.grid.labelled[link]
+        if line.joints:
             link.curve = _curve([point for piece in self.grid.pieces[link] for point in self._points(*piece)])
-            label = kind.lines[key].label
-            link.middle = (self.left[number] + label.x, 9.0 - label.depth) if label else None
+            link.middle = (self.left[number] + line.label.x, 9.0 - line.label.depth) if line.label else None
         else:
-            near, far = (p, q) if key[1] in kind.hangs else (q, p)
+            near, far = (p, q) if self.grid.role[p] in self.grid.kinds[number].hangs else (q, p)
             link.curve, away = _hanging(p, q), math.copysign(near.height / 2 + 11.0, far.y - near.y)
             link.middle = near.x + 5.0 + link.room / 2, near.y + away
 

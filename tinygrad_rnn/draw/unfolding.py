@@ -104,7 +104,7 @@ class Place:
     column: float | None
     id: str
     kind: str
-    role: Role = (None, None, "")
+    role: Role = (None, None, "", True)
     width: float = 0.0
     height: float = 0.0
     x: float = 0.0
@@ -219,8 +219,8 @@ class Unfolded:
         return [Link(last[p.role], p, p.tensor, p.tensor, kind="loop", room=LOOP) for p in starts]
 
     def role(self, x: Tensor) -> Role:
-        """The name of a variable, told apart from others, and its layer, which are the same in every step."""
-        return x.name, x.layer, self.names.prime(x)
+        """The name of a variable, told apart from others, its layer, and whether it is of no step: as in every step."""
+        return x.name, x.layer, self.names.prime(x), x.step is None
 
     def parts(self, p: Place) -> tuple[Tensor, ...]:
         """The Tensors that a place stands for: one, or those of a pair of states."""
@@ -364,16 +364,10 @@ def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) ->
 
 def _carried(uses: Uses, columns: Mapping[Tensor, float | None], steps: set[int]) -> set[Tensor]:
     """The named variables that one step hands on to another, and the states that a step starts from."""
-    made = {(x.name, x.layer): columns[x] for x in uses if not x.is_leaf}
-
-    def is_handed(p: Tensor, q: Tensor) -> bool:
-        if columns[p] not in (None, columns[q]):
-            return p.is_leaf or columns[p] in steps
-        # in reverse h(T+1), which is used by h(T), stands in its column
-        return p.is_leaf and p.step not in (None, columns[q]) and made.get((p.name, p.layer)) == columns[q]
-
+    made = {(x.name, x.layer) for x in uses if not x.is_leaf}  # in reverse h(T+1), a leaf, stands where h(T) uses it
+    home = {x: x.step if x.is_leaf and (x.name, x.layer) in made else columns[x] for x in uses}
     pairs = ((use.source, q) for q, made_of in uses.items() if columns[q] in steps for use in made_of)
-    handed = {p for p, q in pairs if is_handed(p, q)}
+    handed = {p for p, q in pairs if home[p] not in (None, columns[q]) and (p.is_leaf or columns[p] in steps)}
     named = {x for x in handed if x.name is not None and not isinstance(x.name, GradientName)}
     return {x for x in named if not (uses[x] and all(is_parameter(use.source) for use in uses[x]))}
 

@@ -274,13 +274,13 @@ def gradients(unfolded: Unfolded) -> dict[Place, np.ndarray]:
     several outputs, the gradients of the sum of all their elements. No `.grad` is read or changed.
     """
     output, *others = unfolded.outputs
-    if others:
-        return _gradients(unfolded, [np.ones(x.shape, x.dtype) for x in unfolded.outputs])
-    if not output.requires_grad or output.size > MOST_ROWS:
+    if not others and (not output.requires_grad or output.size > MOST_ROWS):
         return {}
+    if others or output.size == 1:
+        return _gradients(unfolded, [np.ones(x.shape, x.dtype) for x in unfolded.outputs])
     cotangents = np.eye(output.size, dtype=output.dtype).reshape(output.size, *output.shape)
     rows = [_gradients(unfolded, [cotangent]) for cotangent in cotangents]
-    return rows[0] if output.size == 1 else {p: np.array([row[p] for row in rows]) for p in rows[0]}
+    return {p: np.array([row[p] for row in rows]) for p in rows[0]}
 
 
 def _gradients(unfolded: Unfolded, cotangents: Sequence[np.ndarray]) -> dict[Place, np.ndarray]:
