@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 from drawn_nets import NETS, SVG, VIEWS
-from own_nets import OWN_NETS
+from own_nets import OWN_NETS, L, data, parameters, zero
 from pictures import Picture
 
 import tinygrad_rnn as tg
@@ -124,6 +124,21 @@ def test_gates_of_a_net_that_runs_against_time_are_laid_out_without_their_parame
     picture = Picture(tg.draw.backward(tg.label(losses[0] + losses[1], "E"), parameters=False))
     assert_nothing_overlaps(picture)
     assert_lines_pass_no_node(picture)
+
+
+def test_the_line_of_a_term_leads_away_from_its_variable():
+    """Of a parameter that hangs below in one step and above in another, the terms go down and up."""
+    W, U, c = parameters(W=(3, 2), U=(3, 3), c=())
+    h = zero("h")
+    for t in (1, 2):
+        x = data("x", t)
+        h = L(tg.tanh(W @ x + U @ h) * c if t == 1 else tg.tanh(W @ (x * c) + U @ h), "h", t)
+    diagram = tg.draw.backward(L(tg.sum(h * h), "L"))
+    node = {node.id: node for node in diagram.nodes}
+    above = {e.target: node[e.target].y - node[e.source].y for e in diagram.edges if e.kind == "gradient"}
+    lines = {e.source: e.curve[3][1] - node[e.source].y for e in diagram.edges if e.kind == "term" and e.curve}
+    assert {above[id] > 0 for id in lines} == {True, False}
+    assert all((above[id] > 0) == (up > 0) for id, up in lines.items())
 
 
 @pytest.mark.parametrize("view", VIEWS)

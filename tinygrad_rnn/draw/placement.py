@@ -33,7 +33,7 @@ class Heights:
 
     Attributes:
         totals: of each parameter with a sum over time, the spot of what it makes, and how far below its middle that is.
-        lanes: of each, and a spot whose term it has, the line in the first column.
+        lanes: of each term, the line in the first column.
     """
 
     def __init__(self, grid: Grid):
@@ -45,7 +45,7 @@ class Heights:
         for joint in sorted(joints, key=lambda joint: -joint.strength):
             self._join(joint.left.row, joint.right.row, joint.left.off - joint.right.off)
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
-        self.lanes: dict[tuple[Tensor, Spot], Line] = {}
+        self.lanes: dict[Place, Line] = {}
         self._lay_lanes()
         for lower, upper in sorted(self.upon.items(), key=lambda pair: sum(len(spot.row.spots) for spot in pair)):
             self._stack(lower, upper)
@@ -80,12 +80,12 @@ class Heights:
 
     def _lay_lanes(self) -> None:
         """Lead the terms of each sum over time along the outside of their row, to what the sum makes on the left."""
-        terms: dict[tuple[Row, int], dict[Tensor, list[tuple[int, Spot]]]] = defaultdict(lambda: defaultdict(list))
+        terms: dict[tuple[Row, int], dict[Tensor, list[Place]]] = defaultdict(lambda: defaultdict(list))
         for x, places in self.grid.unfolded.shared.items():
             for p in places:
                 spot = self.grid.spot(p)
                 side = -1 if spot.at[self.grid.role[p]][1] < 0.0 else 1
-                terms[spot.row, side][x].append((self.grid.number[p.column], spot))
+                terms[spot.row, side][x].append(p)
         totals = self.grid.unfolded.totals.values()
         width = max([total.width for total in totals], default=0.0) + GAP + SIGMA
         high = max([total.height for total in totals], default=0.0)
@@ -95,19 +95,19 @@ class Heights:
             off = side * ((row.bottom if side > 0 else -row.top) + max(CLOSE - apart / 2, 0.0) + half)
             offs = {x: off + side * (apart * (i + 0.5) - half) for i, x in enumerate(summed)}
             self._add_totals(row, {x: offs[x] for x in list(summed)[::side] if x not in self.totals}, width, high + 4.0)
-            beyond = max(number for used in summed.values() for number, _ in used) + 1
+            beyond = max(self.grid.number[p.column] for places in summed.values() for p in places) + 1
             layers = [(kind, n) for kind in dict.fromkeys(self.grid.kinds[1:beyond]) for n in range(kind.last)]
             layers = [(first, 2), None, *((first, n) for n in range(3, first.last)), *layers]
             lanes = [self.grid.add(Spot(half, half), layer) for layer in layers]
             self.spots += lanes
             for lane in lanes:
                 row.take(lane.row, off)
-            for x, used in summed.items():
+            for x, places in summed.items():
                 end, height = self.totals[x]
                 line = first.lines[x, row, side]
                 line.joints.append(Joint(end, lanes[0], 0.5, [height, offs[x] - off]))
-                for _, spot in used:
-                    self.lanes[x, spot] = line
+                for p in places:
+                    spot, self.lanes[p] = self.grid.spot(p), line
                     lane = offs[x] - spot.off
                     left, right = min(box[0] for box in spot.boxes), max(box[2] for box in spot.boxes)
                     top, bottom = sorted((lane, spot.down if lane > 0.0 else -spot.up))
@@ -280,12 +280,12 @@ class Placement:
         at = self.left[0] + end.x + end.core[0] / 2 - SIGMA
         total.x, total.y = at - GAP - total.width / 2, -end.depth - off
         sigma, found = Place(x, None, total.id.replace("total", "sum"), "sum", x=at, y=total.y), []
-        spots = {p: self.grid.spot(p) for p in self.unfolded.shared[x]}
+        lanes = {p: self.heights.lanes[p] for p in self.unfolded.shared[x]}
         hides = self.unfolded.gap & self.unfolded.used[x]  # the dots next to the lane stand for terms too
         dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - total.y))
-        spots |= dict.fromkeys(dots[:1] if hides else [], next(iter(spots.values())))
-        for p, spot in spots.items():
-            (_, depth), *bends, (_, last) = self._points(0, self.heights.lanes[x, spot])[::-1]
+        lanes |= dict.fromkeys(dots[:1] if hides else [], next(iter(lanes.values())))
+        for p, lane in lanes.items():
+            (_, depth), *bends, (_, last) = self._points(0, lane)[::-1]
             near = CORNER - depth if p.y > -depth else -CORNER - depth
             corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, -depth), (p.x, -depth))
             curve = (*corner, *_curve([(p.x - CORNER, depth), *bends, (at, last)]))
