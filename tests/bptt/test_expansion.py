@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from algebra.readers import LETTERS, Label, Net
+from algebra.readers import LETTERS, Graph, Label, Net
+from draw.own_nets import OWN_NETS, data, parameters, zero
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
+from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.notation import NOTATIONS, Notation
 from tinygrad_rnn.algebra.typesetting import PLAIN
+from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import time_step
 from tinygrad_rnn.tensor import Tensor
 
@@ -52,19 +55,19 @@ def test_the_terms_are_those_of_the_sum_over_time(kind, num_layers, many_to_many
 NETS = [("RNN", "tanh"), ("RNN", "relu"), ("LSTM", "tanh"), ("GRU", "tanh")]
 
 
-# Half of the eight problems there are: of any two of the three choices, all combinations.
-@pytest.mark.parametrize(
-    "layers, loss, many, batch",
-    [
-        (layers, loss, many, 4 if (layers == 2) ^ many else None)
-        for (layers, loss), many in itertools.product([(1, "cross_entropy"), (2, "squared_error")], [False, True])
-    ],
-)
-@pytest.mark.parametrize("notation", LETTERS)
-@pytest.mark.parametrize("kind, f", NETS)
-def test_what_is_multiplied_is_the_term_as_matrices(kind, f, layers, loss, many, notation, batch):
+# Of all problems half, in which any two of the four choices are in all their combinations.
+PROBLEMS = pytest.mark.parametrize("kind, f, layers, loss, many, notation", [
+    (*NETS[i], layers, loss, many, notation)
+    for (layers, loss), many in itertools.product([(1, "cross_entropy"), (2, "squared_error")], [False, True])
+    for i, (n, notation) in itertools.product(range(len(NETS)), enumerate(LETTERS))
+    if (layers + many + i + n) % 2
+])  # fmt: skip
+
+
+@PROBLEMS
+def test_what_is_multiplied_is_the_term_as_matrices(kind, f, layers, loss, many, notation):
     """Of a batch, it is so for each row, and Σ adds these up."""
-    net = Net(kind, f, layers, many, loss, notation, batch)
+    net = Net(kind, f, layers, many, loss, notation, batch=4 if (layers == 2) ^ many else None)
     as_matrices = replace(NOTATIONS[notation], order="matrix")
     for parameter in net.parameters:
         for term in bptt.expansion(net.loss, parameter, as_matrices, PLAIN):
@@ -72,16 +75,62 @@ def test_what_is_multiplied_is_the_term_as_matrices(kind, f, layers, loss, many,
             np.testing.assert_allclose(found, term.value, rtol=1e-9, atol=1e-12, err_msg=term.factors)
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["many-to-one", "many-to-many"])
-@pytest.mark.parametrize("layers, loss", [(1, "cross_entropy"), (2, "squared_error")])
-@pytest.mark.parametrize("notation", LETTERS)
-@pytest.mark.parametrize("kind, f", NETS)
+@PROBLEMS
 def test_in_the_order_of_reading_each_factor_meets_what_stands_before_it(kind, f, layers, loss, many, notation):
     net = Net(kind, f, layers, many, loss, notation)
     read = replace(NOTATIONS[notation], order="reading")
     for parameter in net.parameters:
         for term in bptt.expansion(net.loss, parameter, read, PLAIN):
             found = Label(term.factors, net).applied(np.ones(()))
+            np.testing.assert_allclose(found, term.value, rtol=1e-9, atol=1e-12, err_msg=term.factors)
+
+
+def summed(T=3):
+    """The elements of U h + ᵗU h, and no readout: the gradient that it starts from is 1 for each."""
+    (U,) = parameters(U=(3, 3))
+    h = tg.label(Tensor([1.0, -0.5, 0.2]), "h", 0)
+    for t in range(1, T + 1):
+        h = tg.label(tg.tanh(U @ h + U.T @ h), "h", t)
+    return tg.label(tg.sum(tg.label(U @ h, "y")), "L")
+
+
+def norm_of_a_state(T=2):
+    W, U = parameters(W=(3, 2), U=(3, 3))
+    h = zero("h")
+    for t in range(1, T + 1):
+        h = tg.label(tg.tanh(W @ data("x", t) + U @ h), "h", t)
+    return tg.label(tg.sqrt(tg.sum(h * h)), "L")
+
+
+def bidirectional():
+    """A readout of one number, with several ways to it."""
+    net = tg.nn.Bidirectional(tg.nn.LSTM(2, 3, rng=0, name="f"), tg.nn.LSTM(2, 3, rng=1, reverse=True, name="b"))
+    hs, _ = net(np.random.default_rng(0).standard_normal((2, 2)))
+    return tg.nn.squared_error(tg.nn.Linear(6, 1, rng=2)(hs[-1]), [1.0])
+
+
+def letters_of_one_s_own(T=2):
+    """Its y and s are letters of the texts, for other things."""
+    W, U, V = parameters(W=(3, 2), U=(3, 3), V=(1, 3))
+    h, s = zero("h"), zero("s")
+    for t in range(1, T + 1):
+        s = tg.label(0.5 * s + W @ data("x", t), "s", t)
+        h = tg.label(tg.tanh(U @ h + s), "h", t)
+    return tg.nn.half_squared_error(tg.label(V @ h, "y"), [1.0])
+
+
+BY_HAND = [summed, norm_of_a_state, bidirectional, letters_of_one_s_own]
+BY_HAND += [f for f in OWN_NETS.values() if f.__name__ != "tied_and_deep"]  # which has no time steps
+
+
+@pytest.mark.parametrize("notation", ["wildml", "state"])
+@pytest.mark.parametrize("graph", BY_HAND)
+def test_the_terms_of_any_graph_are_products_of_matrices(graph, notation):
+    loss = graph()
+    read = Graph(loss, notation)
+    for parameter in filter(is_parameter, topological_order(loss)):
+        for term in bptt.expansion(loss, parameter, notation, PLAIN):
+            found = read.formula(term.factors).reshape(term.value.shape)
             np.testing.assert_allclose(found, term.value, rtol=1e-9, atol=1e-12, err_msg=term.factors)
 
 
@@ -228,7 +277,7 @@ def test_the_whole_sum_compiles_with_amsmath(tmp_path):
     formulas = []
     for kind in KINDS:
         rnn, _, losses = run(kind, num_layers=2)
-        formulas += [bptt.latex(sum(losses), p, n) for p in rnn.parameters() for n in NOTATIONS]
+        formulas += map(bptt.latex, itertools.repeat(sum(losses)), rnn.parameters(), itertools.cycle(NOTATIONS))
     hostile = ["a_b^c", "#$%&", "{}~", r"\end{document}", "'x' \"", "ü😀", "a\nb", r"\N{}<b>", "]]>", "`", "x|y"]
     for name in [*hostile, *"αΓΑλĥ_µ", "x̃", "f̂", "a__b", "x_{ij}"]:
         w = tg.nn.Parameter(1.0, name=name)

@@ -8,6 +8,7 @@ arrays do. Where people write a derivative otherwise than its rule says, the row
 import functools
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -109,8 +110,7 @@ def _parsed(template: str) -> Tree:
 
 # The formulas of nodes, and what becomes of a gradient on its way back
 
-Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
-Path = Sequence[Hop]  # the local derivatives to multiply, in the order in which the gradient meets them
+Hop = tuple[Tensor, int]  # one local derivative on the way back: of a node, by which of its inputs
 Writes = Callable[[Tensor], bool]  # whether a node is a variable
 
 DEEPEST = 4  # expressions of unnamed nodes are written out this many primitives deep
@@ -126,7 +126,7 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
     row = node.primitive
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
     if not row.variadic:
-        with suppress(KeyError, ValueError):  # a user's own notation, which nobody can read
+        with suppress(KeyError, ValueError, Unwritten):  # a user's own notation, which nobody can read
             return read(row.written, _arguments(node, operands), row, simplified=False).shaped(node.shape)
     return Tree("applied", operands, row.name, node.shape)
 
@@ -235,37 +235,35 @@ def is_product(hop: Hop) -> bool:
     return any(i in pair for pair in node.primitive.products)
 
 
-def along(path: Path, g: Tree, writes: Writes) -> Tree:
-    """The term that a gradient g becomes along a path."""
-    for node, i in path:
-        g = formula_passed_back(node, i, g, writes)
-    return g
+def back(hops: Sequence[Hop], g: Tree, writes: Writes) -> Tree:
+    """The sweep on symbols: what a gradient g becomes on its way back through the local derivatives between two nodes.
+
+    Raises:
+        Unwritten: there is no notation for it.
+    """
+    terms: dict[Tensor, list[Tree]] = defaultdict(list, {hops[0][0]: [g]})
+    for node, i in hops:
+        terms[node.inputs[i]].insert(0, formula_passed_back(node, i, plus(*terms[node]), writes))
+    return plus(*terms[node.inputs[i]])
 
 
-def back(paths: Sequence[Path], g: Tree, writes: Writes) -> Tree:
-    """The sum of the terms along several paths."""
-    return plus(*[along(path, g, writes) for path in paths])
-
-
-def derivative(paths: Sequence[Path], writes: Writes) -> Tree | None:
+def derivative(hops: Sequence[Hop], writes: Writes) -> Tree | None:
     """The local derivatives along each path side by side, the paths added up; None if one has no short notation.
 
     This is what stands on an edge of Fig. 7-6: f′(ĥ), ᵗU, ᵗx. Several factors stand as the gradient meets them on its
     way along the arrow, in every notation, as in eq. 7.6: f′(ĥ) ᵗU. They are no product of matrices, for that needs the
     place of the gradient: ᵗU stands on its left, ᵗx on its right. A sum in between is none of them.
     """
-    products = []
-    for path in paths:
-        found: list[Tree] = []
-        for node, i in path:
-            hole, new = gradient(node), None
-            with suppress(Unwritten):
-                new = trees.factors(formula_passed_back(node, i, hole, writes), hole)
-            if new is None or any(x.head == "total" for x in found):
-                return None
-            found += new
-        products.append(in_order([x for x in found if x.head != "total"]))
-    return plus(*products)
+    paths: dict[Tensor, list[list[Tree]]] = defaultdict(list, {hops[0][0]: [[]]})
+    for node, i in hops:
+        hole, new = gradient(node), None
+        with suppress(Unwritten):
+            new = trees.factors(formula_passed_back(node, i, hole, writes), hole)
+        if new is None or any(x.head == "total" for path in paths[node] for x in path):
+            return None
+        paths[node.inputs[i]] += [[*path, *new] for path in paths[node]]
+    products = [in_order([x for x in path if x.head != "total"]) for path in paths[node.inputs[i]]]
+    return plus(*products[::-1])
 
 
 def in_order(found: Sequence[Tree]) -> Tree:

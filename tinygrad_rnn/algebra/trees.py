@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 
 class Unwritten(Exception):
-    """A rule does what has no notation, such as to decide by a value."""
+    """There is no notation for what is to be written, as where a rule decides by a value."""
 
 
 class Tree(np.lib.mixins.NDArrayOperatorsMixin):
@@ -47,6 +47,23 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         """A key that formulas share if they are alike: of the same nodes, by identity, in the same order."""
         of = self.of if isinstance(self.of, (str, float)) else id(self.of)
         return self.head, of, *(part.key for part in self.parts)
+
+    @cached_property
+    def size(self) -> int:
+        """The number of elements of what is written, one where that is a number which stands for many; 0 if such a one
+        is where these would have to be told apart.
+        """
+        if self.head in ("symbol", "gradient", "prime"):
+            return self.of.size
+        sizes = [part.size for part in self.parts]
+        if self.head in ("sum", "times", "over", "negative", "power", "transposed"):
+            return max(sizes) if all(sizes) else 0
+        whole = all(part.is_whole() for part in self.parts)
+        return (1 if self.head == "number" else math.prod(self.shape)) if whole else 0
+
+    def is_whole(self) -> bool:
+        """True if what is written has all the elements of the value."""
+        return self.size == math.prod(self.shape)
 
     def holds(self, head: str) -> bool:
         """True for a formula of this head, or with one in it."""
@@ -135,6 +152,8 @@ def negative(x: Tree) -> Tree:
 
 def plus(*parts: Tree) -> Tree:
     """Terms side by side: zeros dropped, a negative one not first; equal terms, and those of one gradient, added up."""
+    if len(parts) == 1:
+        return parts[0]
     whole, alike = Tree("sum", parts), dict[tuple, tuple[Tree, list[Tree]]]()
     if all(x.is_number() for x in parts):
         return number(sum(x.of for x in parts)).shaped(whole.shape, whole.comes_back)
@@ -170,8 +189,8 @@ def transposed(x: Tree) -> Tree:
     return x.parts[0] if x.head == "transposed" else Tree("transposed", [x], shape=x.shape[::-1])
 
 
-def matrix(a: Tree, b: Tree) -> Tree:
-    """a b: a matrix and a column, two matrices, a column and a row; numbers and signs stand before it.
+def matrix(a: Tree, b: Tree, shape: Shape | None = None) -> Tree:
+    """a b: a matrix and a column, or each row of a batch; two matrices; a column and a row. Numbers stand before it.
 
     A vector is a column: before another it is written as a row, ᵗa b, and before a matrix B behind it, ᵗB a.
     """
@@ -181,7 +200,12 @@ def matrix(a: Tree, b: Tree) -> Tree:
         a = transposed(a)
     elif _is_column(a) and b.ndim == 2:
         a, b = transposed(b), a
-    (value, left), (other, right), shape = _scaled(a), _scaled(b), (*a.shape[:-1], *b.shape[1:])
+    (value, left), (other, right) = _scaled(a), _scaled(b)
+    if shape is None:
+        fits = a.shape[-1:] == b.shape[:1]
+        shape = (*a.shape[:-1], *b.shape[1:]) if fits else (*b.shape[:-1], *a.shape[:-1])
+    if value * other and not (a.is_whole() and b.is_whole()):
+        raise Unwritten("a number that stands for many, in a product of matrices")
     factors = [x for x in (left, right) if not x.is_number(1)] or [left]
     product = factors[0] if len(factors) == 1 else Tree("matrix", factors, shape=shape)
     return times(number(value * other), product.shaped(shape, a.comes_back or b.comes_back))

@@ -1,30 +1,34 @@
-"""A recorded graph at the level of its variables: what each is made of, and the paths that lie folded in between.
+"""A recorded graph at the level of its variables: what each is made of, and what lies folded in between.
 
 Level "primitives" keeps every node. Level "named" keeps the variables, as Figs. 7-5 and 7-6 of interdb do: what has a
 name, and the leaves that require a gradient. The nameless primitives between two variables are folded into a `Use`.
 """
 
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from tinygrad_rnn.algebra.formulas import Hop, Path, hands_on
+from tinygrad_rnn.algebra.formulas import Hop, hands_on
 from tinygrad_rnn.algebra.notation import Notation
 from tinygrad_rnn.tensor import Tensor, reached
 
 _MOST_PATHS = 4  # between two variables are written out, at most so many,
 _LONGEST_PATH = 16  # of at most so many primitives each that have a derivative other than 1,
-_LONGEST_SUM = 2000  # and so many in all
+_MOST_HOPS = 2000  # and so many in all
 
 
 class Use(NamedTuple):
-    """One variable in the making of another: the paths between them, and the primitives that it goes into, last first.
+    """One variable in the making of another: the hops between them, and the primitives that it goes into, last first.
 
-    `paths` is None where they are too many to be written. `weights` are the parameters that the source is multiplied by
-    on its way, where these are no variables of their own.
+    `hops` are those of all paths, as a gradient meets them on its way back; None where the paths are too many or too
+    long to be written. `weights` are the parameters that the source is multiplied by on its way, where these are no
+    variables of their own.
     """
 
+    target: Tensor
     source: Tensor
-    paths: list[Path] | None
+    hops: list[Hop] | None
     users: list[Tensor]
     weights: Sequence[Tensor] = ()
 
@@ -61,28 +65,24 @@ def inside(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
 
 
 def _uses(target: Tensor, kept: Collection[Tensor], position: dict[Tensor, int]) -> list[Use]:
-    """Folded nodes are visited latest first, so that all paths to a node are known before they are followed on."""
-    paths: dict[Tensor, list[Path] | None] = {target: [()]}
+    """Folded nodes are visited latest first, so that all hops to a node are known before they are followed on."""
+    hops: dict[Tensor, dict[Hop, None]] = defaultdict(dict)
+    paths: dict[Tensor, float] = defaultdict(float, {target: 1})
+    longest = Counter[Tensor]()
     users: dict[Tensor, list[Tensor]] = {}
     folded = inside(target, lambda x: x in kept or x.is_leaf or x not in position)
     for node in sorted(folded, key=position.get, reverse=True):
         for i, x in enumerate(node.inputs):
-            if x in position and (x in kept or not x.is_leaf):  # a constant is written inside the label
+            if node.primitive.vjps and x in position and (x in kept or not x.is_leaf):  # constants stand in the label
                 users.setdefault(x, []).append(node)
-                paths[x] = _extended(paths.get(x, []), paths[node], (node, i))
-    found = [Use(x, paths[x], of) for x, of in users.items() if x in kept]
+                paths[x] += paths[node]
+                longest[x] = max(longest[x], longest[node] + (not hands_on(node.primitive, i)))
+                hops[x] |= {**hops[node], (node, i): None}
+                if paths[x] > _MOST_PATHS or longest[x] > _LONGEST_PATH or len(hops[x]) > _MOST_HOPS:
+                    paths[x], hops[x] = math.inf, {}
+
+    def on_the_way_back(x: Tensor) -> list[Hop] | None:
+        return sorted(hops[x], key=lambda hop: -position[hop[0]]) or None
+
+    found = [Use(target, x, on_the_way_back(x), of) for x, of in users.items() if x in kept]
     return sorted(found, key=lambda use: position[use.users[0]])
-
-
-def _extended(known: list[Path] | None, through: list[Path] | None, hop: Hop) -> list[Path] | None:
-    """The paths known so far and those through one more primitive; None once there are more than can be written."""
-    if known is None or through is None or len(known) + len(through) > _MOST_PATHS:
-        return None
-    new: list[Path] = [(*path, hop) for path in through]
-    counts = _counts(hop)
-    long = any(len(path) > _LONGEST_SUM or (counts and sum(map(_counts, path)) > _LONGEST_PATH) for path in new)
-    return None if long else known + new
-
-
-def _counts(hop: Hop) -> bool:
-    return not hands_on(hop[0].primitive, hop[1])

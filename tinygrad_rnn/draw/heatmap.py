@@ -59,7 +59,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     (N, T), longest = table.shape, max(table.shape)
     if not table.size:
         raise ValueError(f"{call}: no terms in a table of {N} losses by {T} time steps")
-    writers = [Writer(Names(order), Notation.named(notation), setting) for setting in (PLAIN, MARKUP)]
+    writers = [Writer(Names(order, notation=notation), setting) for setting in (PLAIN, MARKUP)]
     names = [[_name(E, n, writer) for writer in writers] for n, E in enumerate(losses, 1)]
     low, high, palette, shades = scale(table)
     kind = "entry" if longest <= IN_FULL else "cell"

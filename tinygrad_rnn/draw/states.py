@@ -122,7 +122,7 @@ class States:
 
 def _has_matrix(use: Use) -> bool:
     """Tell whether a variable is multiplied by a matrix on its way into another."""
-    return use.paths is None or any(is_product(hop) for path in use.paths for hop in path)
+    return use.hops is None or any(map(is_product, use.hops))
 
 
 def _factors(node: Tensor, i: int) -> list[int]:
