@@ -122,13 +122,3 @@ def test_an_output_without_a_name_is_none_of_its_summands():
     loss, _ = two_losses()
     assert Writer(Names(topological_order(loss))).expression(loss) == "L + L′"
     assert tg.draw.forward(loss).nodes[-1].label == "L′′"
-
-
-def test_an_input_of_two_readers_keeps_its_step():
-    net, xs = tg.nn.RNN(2, 3, rng=0), [tg.Tensor(x) for x in XS]
-    hs, _ = net(xs)
-    total = hs[0]
-    for t, h in enumerate(hs, 1):  # the second reads the inputs again, each at both steps
-        total = tg.label(total + h * tg.sum(xs[0]) * tg.sum(xs[1]), "s", t)
-    labels = {node.label for node in tg.draw.forward(tg.sum(total)).nodes}
-    assert {"x⁽¹⁾", "x⁽²⁾"} <= labels and "x" not in labels

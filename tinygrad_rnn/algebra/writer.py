@@ -63,7 +63,7 @@ class Writer:
         return self.setting.variable(f"({', '.join(letters)})", *indices)
 
     def letter(self, parameter: Tensor) -> str:
-        """What the parameters of all gates have in common: U of U_i, U_f and so on."""
+        """The letter that the parameters of all gates have in common: U of U_i, U_f and so on."""
         name = type(parameter.name)(parameter.name.partition("_")[0])
         return self._indexed(name, parameter, None, self.names.layers.get(parameter))
 
@@ -91,7 +91,8 @@ class Writer:
     def binds(self, t: Tree) -> int:
         """The tightness with which a formula binds."""
         if t.head == "times":
-            return PRODUCT if sum(_is_array(x, t) for x in t.parts) > 1 else BESIDE
+            loose = any(x.head == "total" for x in t.parts) or sum(_is_array(x, t) for x in t.parts) > 1
+            return PRODUCT if loose else BESIDE
         return SUM if t.is_number() and t.of < 0 else _BINDS.get(t.head, ATOM)
 
     def _symbol(self, t: Tree) -> str:

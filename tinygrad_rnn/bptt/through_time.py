@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.formulas import Hop, back, derivative, in_order
+from tinygrad_rnn.algebra.columns import time_steps
+from tinygrad_rnn.algebra.formulas import Hop, Use, back, derivative, fold, in_order, variables
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
-from tinygrad_rnn.algebra.variables import Use, fold, time_steps, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import backward_start, fit, sweep, terms, topological_order
 from tinygrad_rnn.context import temporarily
@@ -280,7 +280,7 @@ class Cotangents:
         return Cotangents(rows, total)
 
     def __record__(self, primitive: Primitive, inputs: tuple, *static: Any) -> Cotangents:
-        """What a primitive makes of each, as the sum over the axes along which an input was broadcast."""
+        """The results of a primitive for each, as of the sum over the axes along which an input was broadcast."""
         return Cotangents(self.rows, np.stack([primitive.forward(g, *inputs[1:], *static) for g in self.arrays]))
 
 

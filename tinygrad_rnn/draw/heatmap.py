@@ -10,10 +10,9 @@ from html import escape
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.formulas import hands_on
+from tinygrad_rnn.algebra.formulas import hands_on, inside
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN, Typesetting
-from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table

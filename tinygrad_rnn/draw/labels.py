@@ -15,7 +15,6 @@ from typing import Any
 from tinygrad_rnn.algebra import formulas, trees
 from tinygrad_rnn.algebra.trees import Tree, Unwritten
 from tinygrad_rnn.algebra.typesetting import MARKUP, Typesetting
-from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.backward import terms
 from tinygrad_rnn.draw.computation import Computation
@@ -202,7 +201,7 @@ class Equations(Labels):
         """The equation of a node; and whether it holds of its numbers, or a note where these would make no true one."""
         written = self.marked.expression(p.tensor)
         found = {"equation": f"{self.name(p)} = {written}" if self.writer.notation.writes(p.tensor) else written}
-        nodes = inside(p.tensor, lambda x: x in self.ends or x.is_leaf)
+        nodes = formulas.inside(p.tensor, lambda x: x in self.ends or x.is_leaf)
         return found | ({"note": ROWS} if any(map(_of_rows, nodes)) else {"numbers": True})
 
     def backward(self, link: Link, g: Any) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from tinygrad_rnn.algebra.columns import is_parameter
-from tinygrad_rnn.algebra.formulas import hands_on, is_product
-from tinygrad_rnn.algebra.variables import Use, fold, inside
+from tinygrad_rnn.algebra.formulas import Use, fold, hands_on, inside, is_product
 from tinygrad_rnn.tensor import GradientName, Tensor
 
 Uses = dict[Tensor, list[Use]]  # of variables in each other

@@ -15,10 +15,9 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.columns import is_parameter
-from tinygrad_rnn.algebra.formulas import derivative
+from tinygrad_rnn.algebra.formulas import derivative, fold, variables
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree
-from tinygrad_rnn.algebra.variables import fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.draw.drawing import Point

@@ -15,10 +15,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from tinygrad_rnn.algebra.formulas import back
+from tinygrad_rnn.algebra.formulas import Use, back, fold
 from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, negative, number
-from tinygrad_rnn.algebra.variables import Use, fold
 from tinygrad_rnn.algebra.writer import PRODUCT, Writer
 from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.program.assignments import Assignment, Assignments, Schedule, pattern
