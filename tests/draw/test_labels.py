@@ -12,14 +12,12 @@ from itertools import product
 
 import numpy as np
 import pytest
-from algebra.readers import FUNCTIONS, LETTERS, Formula, Label, Net, applied
+from algebra.readers import LETTERS, Formula, Graph, Label, Net, applied, column
 from own_nets import OWN_NETS, L, data, half, parameters, zero
 from stories import TOLD, as_text, backward_frames, equations, gradients_told, numbered
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.algebra.notation import Names
-from tinygrad_rnn.algebra.writer import Writer
-from tinygrad_rnn.backward import sweep, topological_order
+from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.context import time_step
 from tinygrad_rnn.draw.labels import FROM, TO
 
@@ -161,11 +159,6 @@ def tied_embedding():
 OTHERS = (row_batch, attention_opened, peephole, masked, softmax_opened, polynomial, tied_embedding)
 
 
-def column(x):
-    """A value as a column or a matrix; the rows of a batch are a matrix as they stand."""
-    return x if x.ndim == 2 else x.reshape(-1, 1)
-
-
 def by_rows(label, g, p, factor):
     """What a label makes of a batch, told by its length, whose rows are columns to W in `linear(W, x)`."""
     many = len(g)
@@ -192,17 +185,13 @@ def test_the_labels_of_any_graph_add_up_to_the_gradient(net):
     """An f′ without its argument is that of the one f in the making of what its edge comes from."""
     loss = net()
     forward, backward = tg.draw.forward(loss), tg.draw.backward(loss)
-    order = topological_order(loss)
-    writer = Writer(Names(order))
-    known = {writer.variable(x): x for x in order if x.name is not None or x.is_leaf or x is loss}
+    graph = Graph(loss)
+    writer, known, values, functions = graph.writer, graph.known, graph.values, graph.functions
     tensors = {node.id: known[node.label] for node in forward.nodes if node.label in known}
-    places, values = set(tensors.values()), {name: column(x.value) for name, x in known.items()}
+    places = set(tensors.values())
     conditions = {name: column(1.0 * x.value) for name, x in known.items() if x.dtype == bool}
     tests = {f"[{name}]": x for name, x in conditions.items()}
     tests |= {f"[not {name}]": 1.0 - x for name, x in conditions.items()}
-    functions = dict(FUNCTIONS)
-    for f, name in re.findall(r"(\w) = (\w+)", backward.caption):
-        functions |= {f: FUNCTIONS[name], f"{f}′": FUNCTIONS[f"{name}′"]}
 
     def read(edge, g):
         q, p = tensors[edge.source], tensors[edge.target]

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.formulas import hands_on
+from tinygrad_rnn.algebra.formulas import hands_on, inside
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN, Typesetting
-from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
@@ -60,7 +59,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     (N, T), longest = table.shape, max(table.shape)
     if not table.size:
         raise ValueError(f"{call}: no terms in a table of {N} losses by {T} time steps")
-    writers = [Writer(Names(order), Notation.named(notation), setting) for setting in (PLAIN, MARKUP)]
+    writers = [Writer(Names(order, notation=notation), setting) for setting in (PLAIN, MARKUP)]
     names = [[_name(E, n, writer) for writer in writers] for n, E in enumerate(losses, 1)]
     low, high, palette, shades = scale(table)
     kind = "entry" if longest <= IN_FULL else "cell"

@@ -15,10 +15,9 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.columns import is_parameter
-from tinygrad_rnn.algebra.formulas import derivative
+from tinygrad_rnn.algebra.formulas import derivative, fold, variables
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree
-from tinygrad_rnn.algebra.variables import fold, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.draw.drawing import Point
@@ -117,7 +116,7 @@ class Link:
     or, as dots, stands for, and `user` is the primitive that takes it in, itself drawn or folded; or a "term" of a sum
     over time; or a "loop" from a state of a rolled graph to where a later step starts from it; or a "cut".
 
-    `paths` are the ways between them, those of the last use first; None if they are too many to be written. `curve` is
+    `hops` are those of its use; None if these are too many to be written. `curve` is
     the Bézier curve from one to the other, which begins and ends in their shapes; `middle` that of its label. `weights`
     are the parameters that the source is multiplied by on its way to the target, at level "states", as keys; `room` is
     the width of its label, in whichever figure it is wider.
@@ -127,7 +126,7 @@ class Link:
     target: Place
     tensor: Tensor
     user: Tensor
-    paths: list | None = None
+    hops: list | None = None
     weights: dict[Tensor, None] = field(default_factory=dict)
     room: float = 0.0
     curve: tuple[Point, ...] = ()
@@ -163,9 +162,9 @@ class Unfolded:
         self.outputs = _outputs(output)
         nodes = topological_order(*self.outputs)
         order = nodes if start is None else _between(nodes, self.outputs, start)
-        self.notation = notation = Notation.named(options.notation)
         self.level, self.rolled, self.values_written = options.level, options.rolled, options.values
-        self.names = names = Names(nodes, self.outputs)
+        self.names = names = Names(nodes, self.outputs, options.notation)
+        self.notation = notation = names.notation
         self.columns, drawn = names.columns, {names.columns[x] for x in order}
         steps = [step for step in names.time_steps if step in drawn]
         if self.rolled and not steps:
@@ -262,7 +261,7 @@ class Unfolded:
                     drawn.append((place(x, at), use))
             for p, use in drawn:
                 q = place(use.source if column in self.gap else target, column)
-                link = Link(p, q, use.source, use.users[0], None if q.kind == "elided" else use.paths)
+                link = Link(p, q, use.source, use.users[0], None if q.kind == "elided" else use.hops)
                 links.setdefault((p, q), link).weights.update(dict.fromkeys(use.weights))
         for x in self.outputs:  # one that is made of parameters alone may have no link
             if x in uses and self.columns[x] not in self.gap:
@@ -316,9 +315,9 @@ class Unfolded:
     @cached_property
     def derivatives(self) -> dict[Link, Tree]:
         """∂target/∂source of every link whose derivative has a short notation; none at level "states"."""
-        found, writer = {}, Writer(self.names, self.notation, brief=True)
+        found, writer = {}, Writer(self.names, brief=True)
         for link in self.links if self.level != "states" else ():
-            tree = None if link.paths is None else derivative(link.paths[::-1], self.notation.writes)
+            tree = None if link.hops is None else derivative(link.hops, self.notation.writes)
             if tree is not None and text_width(writer.text(tree), EDGE_FONT) <= WIDEST:
                 found[link] = tree
         return found
