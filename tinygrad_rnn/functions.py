@@ -853,7 +853,6 @@ for _name, _operator in {
 }.items():  # fmt: skip
     setattr(Tensor, f"__{_name}__", _operator)
     setattr(Tensor, f"__r{_name}__", _reflected(_operator))
-Tensor.__neg__, Tensor.__pos__, Tensor.__abs__ = negative, positive, abs
 
 
 def astype(x: Tensor, dtype: Any) -> Tensor:
@@ -878,11 +877,13 @@ def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-for _method in (
+_methods = (
     abs, astype, clip, cumprod, cumsum, diagonal, dot, exp, log, log_softmax, matmul, max, mean, min, norm, prod, ravel,
     relu, repeat, sigmoid, softmax, sqrt, square, squeeze, std, sum, swapaxes, take, tanh, trace, var,
-):  # fmt: skip
-    setattr(Tensor, _method.__name__, _method)
-Tensor.clone, Tensor.flatten, Tensor.unsqueeze = positive, ravel, expand_dims
-Tensor.reshape = Tensor.view = _of_numbers(reshape)
-Tensor.permute = Tensor.transpose = _of_numbers(transpose)
+)  # fmt: skip
+for _name, _method in {
+    **{method.__name__: method for method in _methods}, "__neg__": negative, "__pos__": positive, "__abs__": abs,
+    "clone": positive, "flatten": ravel, "unsqueeze": expand_dims, "permute": _of_numbers(transpose),
+    "transpose": _of_numbers(transpose), "reshape": _of_numbers(reshape), "view": _of_numbers(reshape),
+}.items():  # fmt: skip
+    setattr(Tensor, _name, _method)

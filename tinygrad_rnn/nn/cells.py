@@ -17,7 +17,7 @@ from tinygrad_rnn.errors import ShapeError, describe
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.nn.init import Rng, glorot, orthogonal
 from tinygrad_rnn.nn.module import Letters, Module, Parameter
-from tinygrad_rnn.tensor import Tensor, as_tensor, last_step
+from tinygrad_rnn.tensor import Tensor, as_tensor, reached
 
 NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}
 
@@ -308,6 +308,16 @@ class GRUCell(Cell[Tensor]):
         n = tanh(n_hat)
         r.name, z.name, n_hat.name, n.name = letters["r"], letters["z"], letters["n̂"], letters["n"]
         return lerp(n, h, z)
+
+
+def last_step(node: Tensor) -> int:
+    """The time step that a Tensor comes from: its own, or the latest among the nodes it was made of; 0 if none has one.
+
+    A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
+    """
+    if node.step is not None:  # which is quick
+        return max(node.step, 0)
+    return max([0, *[x.step for x in reached([node], lambda x: x.step is None) if x.step is not None]])
 
 
 def joined(parts: tuple[Tensor, ...]) -> Any:

@@ -15,9 +15,9 @@ from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import concatenate, where
 from tinygrad_rnn.interop import instead_of, record_test
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.nn.cells import AnyCell, Cell, GRUCell, LSTMCell, RNNCell, State, joined
+from tinygrad_rnn.nn.cells import AnyCell, Cell, GRUCell, LSTMCell, RNNCell, State, joined, last_step
 from tinygrad_rnn.nn.module import Letters, Module
-from tinygrad_rnn.tensor import Tensor, as_tensor, label, last_step
+from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
 
 class States(list[State]):
