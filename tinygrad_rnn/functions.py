@@ -373,7 +373,8 @@ def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
     reduced = primitives.axes_of(axis, x.ndim) if x.ndim else ()
     rest = [a for a in range(x.ndim) if a not in reduced]
-    x = sort(reshape(transpose(x, (*rest, *reduced)), (*(x.shape[a] for a in rest), -1)))
+    kept, along = (tuple([x.shape[a] for a in axes]) for axes in (rest, reduced))
+    x = sort(reshape(transpose(x, (*rest, *reduced)), (*kept, math.prod(along))))
     middle = mean(x[..., (x.shape[-1] - 1) // 2 : x.shape[-1] // 2 + 1], -1)
     return reshape(where(np.isnan(x[..., -1]), x[..., -1], middle), shape)
 
@@ -411,7 +412,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     x = _widened(as_tensor(x))
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
     for a in primitives.axes_of(axis, x.ndim) if x.ndim else ():
-        x = functools.reduce(multiply, _slices(x, a)) if x.shape[a] else exp(sum(x, a, keepdims=True))
+        x = functools.reduce(multiply, _slices(x, a)) if x.shape[a] else 1 + sum(x, a, keepdims=True)
     return x if x.shape == shape else reshape(x, shape)
 
 

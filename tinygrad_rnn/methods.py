@@ -3,8 +3,6 @@
 They are the functions of these modules as they stand, of which the engine knows nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,6 @@ class Methods:
     __slots__ = ()
 
     if TYPE_CHECKING:
-        backward: Callable[..., None]
 
         def __iter__(self) -> Iterator[Self]: ...
         def __eq__(self, other: object) -> Any: ...
@@ -36,8 +33,8 @@ class Methods:
         matmul = max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = _to_tensor
         softmax = sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = _to_tensor
         unsqueeze = var = view = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = nonzero = register_hook = tolist = __float__ = __len__ = _to_any
-        __array_ufunc__ = __array_function__ = __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = _to_any
-        __xor__ = __invert__ = _to_any
+        all = any = argmax = argmin = argsort = backward = nonzero = register_hook = tolist = _to_any
+        __array_ufunc__ = __array_function__ = __float__ = __len__ = __lt__ = __le__ = __gt__ = __ge__ = _to_any
+        __and__ = __or__ = __xor__ = __invert__ = _to_any
         __add__ = __sub__ = __mul__ = __truediv__ = __mod__ = __matmul__ = __pow__ = __neg__ = __pos__ = _to_tensor
         __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmod__ = __rmatmul__ = __rpow__ = __abs__ = _to_tensor

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of, whole
-from tinygrad_rnn.context import step_and_layer
+from tinygrad_rnn.context import step_and_layer, time_step
 from tinygrad_rnn.errors import ShapeError, describe
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.nn.init import Rng, glorot, orthogonal
@@ -33,7 +33,7 @@ else:
 
 X = Letter("x")  # a sequence is no net's own, and carries no name
 
-_step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  # looked up once, not at every step
+_set_step_and_layer = step_and_layer.set  # looked up once, not at every step
 
 
 class Cell(Module, Generic[State]):
@@ -102,7 +102,7 @@ class Cell(Module, Generic[State]):
 
     def step(self, x: Tensor, *state: Any, **_: Any) -> State:  # _ has checkers take a step of any number of parts
         """The equations of one step: the next state, from x(t) and the parts of the state of step t-1."""
-        t = _step_and_layer()[0]
+        t, _ = step_and_layer.get()
         raise NotImplementedError(f"{self._where(t)}: a cell states its equations in a method step(x, *state)")
 
     def __call__(self, x: Any, state: Any = None, step: int | None = None) -> State:
@@ -120,11 +120,8 @@ class Cell(Module, Generic[State]):
         parts = self.parts(state, x.value.shape)
         t = 1 + last_step(parts[0]) if step is None else step
         self.check(x.value.shape, parts, t, t - 1)
-        outside = _step_and_layer()
-        try:
+        with time_step(t, self.layer):
             return joined(self.advance(x, parts, t))
-        finally:
-            _set_step_and_layer(outside)
 
     def initial_state(self, x: Any) -> State:
         """The state before a first input x(1), zeros: (H,) beside (D,), and (B, H) beside (B, D)."""

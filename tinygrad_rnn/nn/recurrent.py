@@ -10,7 +10,7 @@ from typing import Any, Generic
 import numpy as np
 
 from tinygrad_rnn.checks import instance, one_of, whole
-from tinygrad_rnn.context import step_and_layer, time_step
+from tinygrad_rnn.context import time_step
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import concatenate, where
 from tinygrad_rnn.interop import instead_of, record_test
@@ -117,8 +117,8 @@ class Recurrent(Module, Generic[AnyCell]):
         for cell, parts in zip(self.cells, states, strict=True):
             cell.check(shape, parts, times[0], times[0] - stride)
             shape = parts[0].shape
-        xs, outside = list(map(as_tensor, xs)), step_and_layer.get()  # inputs are of no layer
-        try:
+        xs = list(map(as_tensor, xs))  # of no step and no layer
+        with time_step(None):  # in which each cell sets its own
             for x, t, on in zip(xs[::stride], times, running[::stride], strict=True):
                 for layer, cell in enumerate(self.cells):
                     before = states[layer]
@@ -127,8 +127,6 @@ class Recurrent(Module, Generic[AnyCell]):
                         after = _unless_ended(on, after, before)
                     states[layer], x = after, after[0]
                 hs.append(x)
-        finally:
-            step_and_layer.set(outside)
         return hs[::stride], States(map(joined, states))
 
 
