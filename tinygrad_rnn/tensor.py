@@ -10,7 +10,6 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
@@ -269,7 +268,7 @@ def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
     checks.instance("label(tensor, name)", tensor, Tensor)
     name = checks.name(name)
     if step is not None:
-        tensor.step = operator.index(step)
+        tensor.step = checks.step("label", step)
     tensor.name = name
     return tensor
 

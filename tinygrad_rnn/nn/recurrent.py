@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic
@@ -68,7 +69,8 @@ class Recurrent(Module, Generic[AnyCell]):
         try:
             self.cells: list[AnyCell] = [cell_class(size, hidden_size, **options) for size in sizes]
         except TypeError as error:
-            raise TypeError(f"{error}{''.join(map(instead_of, options))}") from error
+            told = re.sub(r"^\w+\.__init__", call, str(error))  # Python speaks of the cell
+            raise TypeError(f"{told}{''.join(map(instead_of, options))}") from error
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, layers
         for layer, cell in enumerate(self.cells if layers > 1 else [], 1):
             cell.layer = layer
