@@ -370,11 +370,12 @@ def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     Tensor(2.)
     """
     x = as_tensor(x)
+    if x.size == 0:
+        return mean(x, axis, keepdims)
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
     reduced = primitives.axes_of(axis, x.ndim) if x.ndim else ()
     rest = [a for a in range(x.ndim) if a not in reduced]
-    kept, along = (tuple([x.shape[a] for a in axes]) for axes in (rest, reduced))
-    x = sort(reshape(transpose(x, (*rest, *reduced)), (*kept, math.prod(along))))
+    x = sort(reshape(transpose(x, (*rest, *reduced)), (*(x.shape[a] for a in rest), -1)))
     middle = mean(x[..., (x.shape[-1] - 1) // 2 : x.shape[-1] // 2 + 1], -1)
     return reshape(where(np.isnan(x[..., -1]), x[..., -1], middle), shape)
 
@@ -786,8 +787,9 @@ def primitive(
 
     def function(*arguments: Any) -> Tensor:
         result = record(row, arguments[:given], *arguments[given:])
-        if result.value.dtype.kind not in "fiub":
-            raise TypeError(f"{name}: its forward function gives no array of real numbers but {result.value.dtype}")
+        kinds, wanted = ("f", "floating point") if result.requires_grad else ("fiub", "real")
+        if result.dtype.kind not in kinds:
+            raise TypeError(f"{name}: its forward function gives no array of {wanted} numbers but {result.dtype}")
         if uncompared and observer.get() is None:
             _compare(row, [*map(bare, arguments)], result.value)
             uncompared.clear()
@@ -798,12 +800,16 @@ def primitive(
 
 
 def _checked(call: str, i: int, vjp: Callable) -> Callable:
-    """A rule that says so where it gives no array."""
+    """A rule that says so where it gives no array of real numbers, of the shape of the answer or of its input."""
 
-    def rule(*arguments: Any) -> Any:
-        term = vjp(*arguments)
-        if term is None or type(term) in (int, float):
-            raise TypeError(f"{call}: the rule of input {i} gives an array of the shape of g, not {term!r}")
+    def rule(g: Any, ans: Any, *arguments: Any) -> Any:
+        term = vjp(g, ans, *arguments)
+        told = f"{call}: the rule of input {i} gives an array of real numbers of the shape of g, not"
+        if term is None or type(term) in (int, float, complex, list, tuple):
+            raise TypeError(f"{told} {term!r}")
+        is_array = isinstance(term, (Tensor, np.ndarray, np.generic))  # and not a symbol
+        if is_array and (term.dtype.kind not in "fiub" or term.shape not in (g.shape, arguments[i].shape)):
+            raise ShapeError(f"{told} {term.dtype} of shape {term.shape}")
         return term
 
     return rule
