@@ -171,6 +171,16 @@ def test_a_figure_refuses_a_name_and_a_step_that_were_set_to_something_else(name
         tg.draw.forward(h + 1.0)
 
 
+def test_an_item_is_one_number():
+    with pytest.raises(ValueError, match=r"item\(\): h of shape \(2,\) is more than one number, or none"):
+        Tensor([1.0, 2.0], name="h").item()
+
+
+def test_code_without_a_module_is_warned_of_a_lost_gradient():
+    with pytest.warns(UserWarning, match="its gradient is lost"):
+        exec("float(t)", {"t": leaf(1.0)})
+
+
 def test_detach_cuts():
     x = leaf([1.0, 2.0])
     h = label(x * 2.0, "h", 2)

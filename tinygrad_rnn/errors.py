@@ -89,6 +89,6 @@ def warn_of_lost_gradient(x: Any, how: str, instead: str) -> None:
     """Warn, naming the line, where Python or NumPy takes a value without saying so, as to store it in an array."""
     if x.requires_grad and recording.get():
         frame, level = sys._getframe(2), 3
-        while frame.f_back is not None and frame.f_globals["__name__"] in ("copy", "copyreg", "pickle"):
+        while frame.f_back is not None and frame.f_globals.get("__name__") in ("copy", "copyreg", "pickle"):
             frame, level = frame.f_back, level + 1
         warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=level)

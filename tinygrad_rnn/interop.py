@@ -125,7 +125,7 @@ def _known() -> dict[str, str]:
 
 
 def instead_of(name: str) -> str:
-    """What to use in the place of something of NumPy's or PyTorch's that is not here; empty if nothing helps."""
+    """A hint at what to use for something of NumPy's or PyTorch's that is not here; empty if nothing helps."""
     instead = _known().get(name) or _known().get(f".{name}")
     return f"; {instead}" if instead else ""
 
@@ -150,7 +150,7 @@ def _array_function(self: Tensor, function: Callable, types: Any, arguments: tup
 
 
 def _dispatched(name: str, function: Callable, arguments: tuple, keywords: dict) -> Any:
-    """What a call of NumPy's function of this name gives: by ours, or of whole numbers alone by NumPy's own."""
+    """The result of a call of NumPy's function of this name: by ours, or of whole numbers alone by NumPy's own."""
     refused: list[str] = []
     if function in NUMPY_FUNCTIONS:
         ours, (inputs, given) = NUMPY_FUNCTIONS[function], _as_numpy_reads_it(function, arguments, keywords)
@@ -260,6 +260,8 @@ def __bool__(self: Tensor) -> bool:
 
 def item(self: Tensor) -> float:
     """The value of a Tensor of one element as a Python number."""
+    if self.size != 1:
+        raise ValueError(f"item(): {describe(self)} is more than one number, or none; .tolist() gives all")
     return taken(self, "item()").item()
 
 

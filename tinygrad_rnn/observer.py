@@ -70,7 +70,7 @@ class Notes(dict[int, tuple[Any, weakref.ref]]):
         self[key] = note, weakref.ref(x, lambda _: self.pop(key, None))
 
     def of(self, x: Any) -> Any:
-        """What is noted of an object, or None."""
+        """The note on an object, or None."""
         return self[id(x)][0] if id(x) in self else None
 
 
