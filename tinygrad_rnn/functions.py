@@ -723,13 +723,9 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
 
 
 def primitive(
-    name: str,
-    forward: Callable[..., Any],
-    written: str,
-    *rules: Callable[..., Any] | tuple[Callable[..., Any], str],
-    code: str | None = None,
-    by_element: bool | None = None,
-) -> Callable[..., Tensor]:
+    name: str, forward: Callable[..., Any], written: str, *rules: Callable[..., Any] | tuple[Callable[..., Any], str],
+    code: str | None = None, by_element: bool | None = None,
+) -> Callable[..., Tensor]:  # fmt: skip
     """A primitive of one's own, a row of the table of primitives that is not entered there, as a function on Tensors.
 
     >>> softsign = tg.primitive(

@@ -296,8 +296,7 @@ def __getstate__(self: Tensor) -> tuple:
     if not self.is_leaf:
         warn_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
     grad = None if self._grad is None else self._grad.copy()
-    of_leaf = (self.requires_grad, self.is_parameter) if self.is_leaf else (False, False)
-    return self.value, self.name, grad, self.step, self.layer, *of_leaf
+    return self.value, self.name, grad, self.step, self.layer, self.is_leaf and self.requires_grad, self.is_parameter
 
 
 def __setstate__(self: Tensor, state: tuple) -> None:

@@ -205,13 +205,6 @@ def _add_at(total, g, x, *index):
         total += scatter(g, *index, x.shape)
 
 
-def _broadcast_to(x, shape):
-    """x in a larger shape, as an array of its own; for small ones in less time than NumPy's read-only view takes."""
-    out = np.empty(shape, x.dtype)
-    out[...] = x
-    return out
-
-
 def axes_of(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     """An axis, several, or all (None), as axes counted from 0; a number has an axis 0, as NumPy has it."""
     axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
@@ -428,9 +421,8 @@ cumsum = row("cumsum", lambda x, axis: np.cumsum(x, axis=axis), "cumsum({x})",
 reshape = row("reshape", np.reshape, "{x}",
     lambda g, ans, x, shape: np.reshape(g, x.shape),             is_view=True, is_copy=True)
 transpose = row("transpose", np.transpose, "ᵗ{x}", _transpose_vjp, is_view=True)
-broadcast_to = row("broadcast_to", _broadcast_to, "{x}",
-    lambda g, ans, x, shape: g,                                  is_copy=True,
-    code="np.full(shape, x)")
+broadcast_to = row("broadcast_to", lambda x, shape: np.full(shape, x), "{x}",
+    lambda g, ans, x, shape: g,                                  is_copy=True, code="np.full(shape, x)")
 getitem = row("getitem", _getitem, "{x}[…]",
     lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, by_rows=True)
 scatter: Primitive = row("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",
