@@ -9,6 +9,7 @@ import pytest
 import tinygrad_rnn as tg
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+torch.set_num_threads(1)  # its others wait by spinning, which costs more than these small nets
 F = torch.nn.functional
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

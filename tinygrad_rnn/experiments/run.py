@@ -72,7 +72,7 @@ def train(
             broken checkpoint; or another run is going on in `out`, or has files there that are no run's.
         FloatingPointError: training diverged, to a loss or a gradient that is not finite; names the epoch.
 
-    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1), "run")
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, window=4, epochs=1), "run")
     >>> summary.data, summary.unit
     ('sunspots', 'mean squared error')
     """
@@ -198,7 +198,7 @@ class TrainedRun:
     Attributes:
         settings: of the run. net: with the best weights. metrics: the epochs, each with its losses.
 
-    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1), "run")
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, window=4, epochs=1), "run")
     >>> tg.experiments.load_run("run").predict(steps=3).shape
     (3,)
     """
@@ -308,7 +308,7 @@ def load_run(folder: str | os.PathLike) -> TrainedRun:
     Raises:
         OSError: a file cannot be read. ValueError: there is no run in the folder, or it is broken.
 
-    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1), "run")
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, window=4, epochs=1), "run")
     >>> tg.experiments.load_run("run").settings.hidden
     2
     """

@@ -119,7 +119,7 @@ class Summary:
         seconds: spent on training, over all parts of a run that was resumed. epochs: gone through.
         net: what was trained, with `rnn` and `readout`.
 
-    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1))
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, window=4, epochs=1))
     >>> summary.held_out > 0.0
     True
     """
