@@ -8,9 +8,15 @@ import pytest
 
 import tinygrad_rnn as tg
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-F = torch.nn.functional
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """PyTorch, from the first test on, and not already where tests are collected: of xdist's processes few need it."""
+    global torch, F
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    F = torch.nn.functional
 
 
 def rows():
