@@ -50,16 +50,22 @@ def wrong(problem):
 
 
 @pytest.mark.parametrize("section", benchmark.SECTIONS)
-def test_the_benchmark_runs_each_section(section):
-    options = [] if section in ("chain", "start") else ["--nets", "LSTM"]
-    options += ["--steps", "tinygrad_rnn", "compiled"] if section in ("first", "lengths", "ratios") else []
-    command = [sys.executable, EXAMPLES / "benchmark.py", section, "--quick", *options]
+def test_the_benchmark_runs_each_section(section, capsys):
+    options = ["--quick", "--nets", "LSTM", "--steps", "tinygrad_rnn", "compiled"]
+    benchmark.SECTIONS[section](benchmark.options_of(options))
+    told = capsys.readouterr().out
+    assert all(words in told for words in SHOWN[section]), told
+
+
+def test_the_benchmark_gives_each_section_a_process_of_its_own():
+    command = [sys.executable, EXAMPLES / "benchmark.py", "chain", "ratios", "--quick", "--steps", "compiled"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all(words in done.stdout for words in SHOWN[section]), done.stdout
+    assert done.stdout.startswith("Python ") and "\nchain\n" in done.stdout and "\nratios\n" in done.stdout
+    assert all(words in done.stdout for words in (*SHOWN["chain"], *SHOWN["ratios"]))
 
 
-def test_the_benchmark_refuses_what_it_does_not_know():
-    command = [sys.executable, EXAMPLES / "benchmark.py", "ratio"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and "ratio: not one of ratios, first, " in done.stderr
+def test_the_benchmark_refuses_what_it_does_not_know(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        benchmark.options_of(["ratio"])
+    assert "ratio: not one of ratios, first, " in capsys.readouterr().err
