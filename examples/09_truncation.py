@@ -73,7 +73,7 @@ def main(out, quick=False):
 
     # 3. What is learnt, by the length of the chunks.
     print("cross entropy, nats:", ", ".join(f"{value:.4f} {name}" for name, value in STAIRS.items()))
-    lengths, seeds, updates = ((3, 5), 1, 800) if quick else ((1, 2, 3, 4, 5, 7, 10), 3, 1500)
+    lengths, seeds, updates = ((3, 5), 1, 600) if quick else ((1, 2, 3, 4, 5, 7, 10), 3, 1500)
     learnt = {}
     for hidden in (4, 16):
         for k in lengths:

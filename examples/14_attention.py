@@ -73,7 +73,7 @@ def main(out, quick=False):
     plots.curves(out / PICTURE, title, x, "‖∂L/∂h(t)‖", flows, log=True)
 
     # 2. What that is worth: the adding problem; who always says 1 has an error of 0.167, and below 0.01 is solved.
-    updates, nets, final = 200 if quick else 500, {}, {}
+    updates, nets, final = 150 if quick else 500, {}, {}
     for (name, attends), band in zip(ways.items(), ((0.1, 0.25), (0, 0.01)), strict=True):
         nets[name] = Net(attends)
         final[name] = np.median(train(nets[name], updates)[-50:])

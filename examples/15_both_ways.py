@@ -74,7 +74,7 @@ def main(out, quick=False):
         print(f"{way:9}: by the inputs of steps 1 to 6 the logits of step 3 have the gradients {reach[way].round(3)}")
 
     # 2. What that is worth.
-    updates, lines = 160 if quick else 300, {}
+    updates, lines = 120 if quick else 300, {}
     for way in ways:
         lines[way] = train(Tagger(way), updates)
         band = (0.995, 1) if way == "both ways" else (0.48, 0.52)
