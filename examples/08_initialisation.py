@@ -1,8 +1,8 @@
-"""Lesson 8: whether a gradient crosses 100 steps is decided by the activation and the initial weights together.
+"""Lesson 8: whether a gradient crosses 100 steps is decided by the nonlinearity and the initial weights together.
 
 TowardsML ("Vanishing Gradient" and "Exploding Gradient") recommends ReLU in place of the sigmoid, and weights that are
 "just right, neither too small nor too big". Measured here at initialisation, before any training. What just right is
-depends on the activation: ReLU with the orthogonal U that suits tanh vanishes faster than tanh does.
+depends on the nonlinearity: ReLU with the orthogonal U that suits tanh vanishes faster than tanh does.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 LSTM is the remedy that Module 5 ("Going Beyond RNNs") and TowardsML ("Long term dependencies problem") name. The test
 is the adding problem (Hochreiter and Schmidhuber 1997): every step brings a random number and a mark; two steps are
-marked, one in either half, and after the last step the net is to say the sum of their numbers. Who always says 1 has a
+marked, one in either half, and after the last step the net is to say the sum of their numbers. Always saying 1 has a
 mean squared error of 1/6; below 0.01 counts as solved.
 """
 

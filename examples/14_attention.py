@@ -72,7 +72,7 @@ def main(out, quick=False):
     title, x = "How far back a gradient reaches, untrained", ("distance T − t, steps", np.arange(T))
     plots.curves(out / PICTURE, title, x, "‖∂L/∂h(t)‖", flows, log=True)
 
-    # 2. What that is worth: the adding problem; who always says 1 has an error of 0.167, and below 0.01 is solved.
+    # 2. What that is worth: the adding problem; always saying 1 has an error of 0.167, and below 0.01 is solved.
     updates, nets, final = 150 if quick else 500, {}, {}
     for (name, attends), band in zip(ways.items(), ((0.1, 0.25), (0, 0.01)), strict=True):
         nets[name] = Net(attends)

@@ -1,9 +1,9 @@
-"""Lesson 15: a net that runs one way knows nothing of what comes; two nets that run against each other do.
+"""Lesson 15: a net that runs one way knows nothing of what comes; two nets that run against each other know all.
 
 A plain net "cannot consider any future input for the current state" (TowardsML, "Downsides of RNNs"). A bidirectional
 one (Schuster and Paliwal 1997) has a second net that runs from T to 1, and reads its output out of both states. The
-test is a tagger: in a sequence of -1, 0 and 1 a step is tagged with what leads from the last number before it that is
-not 0 to the next after it: a fall, nothing, or a rise. Who knows but one of the two is right half of the time at best.
+test is a tagger of sequences of -1, 0 and 1. The tag of a step is the change from the last number before it that is not
+0 to the next one after it: a fall, nothing, or a rise. Knowing one of the two, a net gets half of them right at best.
 """
 
 import numpy as np

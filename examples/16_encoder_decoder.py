@@ -2,8 +2,8 @@
 
 In an encoder-decoder (Cho et al. 2014, to which the IIT slides refer) one net reads a sequence, and another goes on
 from the state in which that ends, and writes: here the digits that were read, the last first. It is trained with the
-right digits before each, and then writes with its own. The gradients of what is written by what was read show what it
-has learnt: from which digit each one comes.
+right digits before each, and then writes with its own. The gradients of the digits written, by the digits read, show
+what it has learnt: from which digit each one comes.
 """
 
 import numpy as np
