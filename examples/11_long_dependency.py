@@ -50,7 +50,7 @@ def train(kind, lr, options, scale, T, updates, seed=0):
 
 
 def main(out, quick=False):
-    T, updates = (20, 400) if quick else (100, 1500)
+    T, updates = (20, 320) if quick else (100, 1500)
     print(f"T = {T}; the mean squared error of always saying 1 is {BASELINE:.4f}")
     x, lines, final = ("update", np.arange(10, updates + 1, 10)), {}, {}
     for name, (*net, band) in NETS.items():
