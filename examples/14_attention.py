@@ -68,7 +68,7 @@ def main(out, quick=False):
     flows = {name: np.median([flow(attends, seed) for seed in range(9)], axis=0) for name, attends in ways.items()}
     for (name, norms), band in zip(flows.items(), ((0, 1e-3), (0.1, 10)), strict=True):
         left = norms[-1] / norms.max()
-        print(f"{name}: of the largest gradient {left:.1g} is left at h(1), {expected(left, *band)}")
+        print(f"{name}: {left:.1g} of the largest gradient is left at h(1), {expected(left, *band)}")
     title, x = "How far back a gradient reaches, untrained", ("distance T − t, steps", np.arange(T))
     plots.curves(out / PICTURE, title, x, "‖∂L/∂h(t)‖", flows, log=True)
 

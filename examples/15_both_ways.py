@@ -71,7 +71,7 @@ def main(out, quick=False):
         x = tg.Tensor(series(np.random.default_rng(2), 1)[0][:6], requires_grad=True)
         (dx,) = tg.grad(tg.sum(Tagger(way)(x)[1] ** 2), [x])
         reach[way] = np.abs(dx.data).ravel()
-        print(f"{way:9}: by the inputs of steps 1 to 6 the logits of step 3 have the gradients {reach[way].round(3)}")
+        print(f"{way:9}: gradients of step 3's logits by the inputs of steps 1 to 6: {reach[way].round(3)}")
 
     # 2. What that is worth.
     updates, lines = 120 if quick else 300, {}
