@@ -84,7 +84,7 @@ def main(out, quick=False):
     alike = np.log2(data.width)
     print(f"{len(data.sequence):,} characters, {data.width} different ones: {alike:.2f} bits if all are alike")
 
-    model, updates = Model(data.width), 200 if quick else 2000
+    model, updates = Model(data.width), 120 if quick else 2000
     curve = train(model, data, updates)
     bits = data.baselines() | {"net": held_out(model, data)}
     print(f"first chunk: {curve[0]:.2f} bits; after {updates} updates, bits a character of the text held out:")

@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-torch.set_num_threads(1)  # its others wait by spinning, which costs more than these small nets
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """PyTorch, from the first test on, and not already where tests are collected: of xdist's processes few need it."""
+    global torch
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.set_num_threads(1)  # its others wait by spinning, which costs more than these small nets
 
 
 @pytest.mark.parametrize("lengths", [None, [5, 2, 3]])

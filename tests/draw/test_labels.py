@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from algebra.readers import LETTERS, Formula, Graph, Label, Net, applied, column
+from algebra.readers import FUNCTIONS, LETTERS, Formula, Graph, Label, Net, applied, column
 from own_nets import OWN_NETS, L, data, half, parameters, zero
 from stories import TOLD, as_text, backward_frames, equations, gradients_told, numbered
 
