@@ -1,7 +1,7 @@
 import os
 
 # xdist has a process for each core, so that the threads of a product of matrices would wait for each other
-for library in ("OPENBLAS", "MKL"):  # NumPy, which is not imported yet, reads it
+for library in ("OPENBLAS", "MKL", "OMP"):  # NumPy and PyTorch, which are not imported yet, read it
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
