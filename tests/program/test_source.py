@@ -880,3 +880,27 @@ def test_one_class_number_of_an_input():
     found = trace(loss, given, [W])
     for way in WAYS:
         assert_same(written(found, *way), lambda *x: loss(*map(Tensor, x)), given, [W], found.parameters)
+
+
+def test_a_loop_takes_nothing_that_comes_after_it():
+    """Of two steps, ds(1) = dh(2) and no ds(0) are wanted; dh(1) is made of what ds(1) becomes."""
+
+    class Late(tg.nn.Cell):
+        state_names = ("h", "c", "s")
+
+        def step(self, x, h, c, s):
+            total = self.b * c + s
+            new, mixed = total * 1.0, self.b * total + h
+            n = tg.label(tg.tanh(tg.linear(self.W, x) + tg.linear(self.U, mixed)), "n")
+            return new, new * (total * mixed) * 1.0, tg.tanh(n)
+
+    rnn, readout = tg.nn.Recurrent(Late, D, H, rng=0), tg.nn.Linear(H, 1, rng=0)
+    rnn.cells[0].b.data = np.ones(H)
+
+    def loss(xs):
+        return tg.nn.half_squared_error(readout(rnn(xs)[0][-1]), np.ones((3, 1)))
+
+    given, wrt = (np.ones((2, 3, D)),), [*rnn.parameters(), *readout.parameters()]
+    found = trace(loss, given, wrt)
+    for way in WAYS:
+        assert_same(written(found, *way), loss, given, wrt, found.parameters)
