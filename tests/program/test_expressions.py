@@ -8,13 +8,12 @@ import sys
 import numpy as np
 import pytest
 from programs import assert_close, eager
+from sources import WAYS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
 from tinygrad_rnn.context import time_step
 from tinygrad_rnn.tensor import record
-
-WAYS = [(rolled, level) for rolled in (False, True) for level in ("named", "primitives")]
 
 
 def with_branches(x, k):
