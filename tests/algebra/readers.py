@@ -1,6 +1,6 @@
 """Formulas as a person reads them: their text, and what it says of the numbers of a net.
 
-- `Net`: an unrolled net, and the values of its variables by their written names.
+- `Net`: an unrolled net, and the values of its variables by their written names; `Graph`: the same of any graph.
 - `Label`: factors in the order in which a gradient meets them, as on the edges of Fig. 7-6 and in eq. 7.6.
 - `applied`: what such a label makes of a gradient, whatever the graph.
 - `Formula`: mathematics of matrices and columns: a b is a product of matrices, a ⊙ b one by element. A batch is as many
@@ -12,7 +12,8 @@ import re
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.algebra.notation import NOTATIONS
+from tinygrad_rnn.algebra.notation import NOTATIONS, Names
+from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 
 D, H, K, T = 2, 3, 2, 3
@@ -39,6 +40,9 @@ FUNCTIONS = {
     "relu": lambda a: np.maximum(a, 0),
     "identity": np.asarray,
     "stack": lambda *columns: np.hstack(columns).T,
+    "sum": lambda x, axis: np.sum(x, axis=int(axis.item())).reshape(-1, 1),
+    "max": lambda x, axis: np.max(x, axis=int(axis.item())).reshape(-1, 1),
+    "concatenate": lambda *columns: np.vstack(columns),
     "tanh′": lambda a: 1 / np.cosh(a) ** 2,
     "σ′": lambda a: np.exp(-a) / (1 + np.exp(-a)) ** 2,
     "relu′": lambda a: np.where(a > 0, 1.0, 0.0),
@@ -134,7 +138,7 @@ class Net:
     def partial(self, of, by):
         """∂a/∂b, by `bptt.jacobian`: for each row of a batch its own; of the loss, the gradient as a column."""
         a, b = self.tensor(of), self.tensor(by)
-        if a.size == 1:
+        if a.ndim == 0:
             return self.column(tg.grad(a, b)[0].value)
         jacobian = tg.bptt.jacobian(a, b)
         if a.ndim == 1:
@@ -278,6 +282,39 @@ class Formula:
 
     def skip(self, token):
         return self.rest[:1] == [token] and bool(self.rest.pop(0))
+
+
+class Graph:
+    """Any graph of columns and matrices: its variables by their written names.
+
+    Attributes:
+        known: the variables by name; no name stands for two. values: as columns and matrices.
+    """
+
+    def __init__(self, loss, notation="interdb"):
+        order = topological_order(loss)
+        self.writer, self.known = Writer(Names(order, notation=notation)), {}
+        for x in order:
+            if self.writer.notation.writes(x) or (x.is_leaf and x.size > 1) or x is loss:
+                assert self.known.setdefault(self.writer.variable(x), x) is x, f"{self.writer.variable(x)} is two nodes"
+        self.values = {name: column(x.value) for name, x in self.known.items()}
+        self.functions = dict(FUNCTIONS)
+        for f, name in re.findall(r"(\w) = (\w+)", self.writer.legend()):
+            self.functions |= {f: FUNCTIONS[name], f"{f}′": FUNCTIONS[f"{name}′"]}
+
+    def formula(self, text):
+        """The value of a formula of its variables."""
+        return Formula(text, self.values, self.functions, self.partial).value()
+
+    def partial(self, of, by):
+        """∂a/∂b; of a number, the gradient as a column."""
+        a, b = self.known[of], self.known[by]
+        return column(tg.grad(a, b)[0].value) if a.ndim == 0 else tg.bptt.jacobian(a, b)
+
+
+def column(x):
+    """A value as a column or a matrix; the rows of a batch are a matrix as they stand."""
+    return x if x.ndim == 2 else x.reshape(-1, 1)
 
 
 def applied(label, g, shape, read):

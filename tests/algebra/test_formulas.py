@@ -57,7 +57,7 @@ def test_softmax_less_the_weights_is_written_where_these_add_up_to_1():
     z = Tensor([0.5, -1.0, 2.0], requires_grad=True, name="z")
     for weights, said in (([0.0, 1.0, 0.0], "softmax(z) − Y"), ([1.0, 1.0, 0.5], "softmax(z) Σ Y − Y")):
         loss = tg.nn.cross_entropy(z, weights)
-        found = back([[(loss, 0)]], number(1), has_name)
+        found = back([(loss, 0)], number(1), has_name)
         assert Writer(Names([*loss.inputs, loss])).text(found) == said
         np.testing.assert_allclose(evaluated(found), tg.grad(loss, z)[0].data, rtol=1e-12)
 

@@ -42,14 +42,35 @@ def gradients_of_two_nets():
     return tg.label(tg.sum(tg.square(dU)), "R"), U
 
 
+def letters_of_the_texts():
+    """What its user calls y and s are other things in the texts: wildml has y for the target, state has s for h."""
+    U, V = tg.nn.Parameter(np.eye(3), name="U"), tg.nn.Parameter(np.ones((1, 3)), name="V")
+    h, s = (tg.label(tg.Tensor(np.ones(3)), name, 0) for name in "hs")
+    for t in (1, 2):
+        s = tg.label(0.5 * s, "s", t)
+        h = tg.label(tg.tanh(U @ h + s), "h", t)
+    return tg.nn.half_squared_error(tg.label(V @ h, "y"), np.ones(1)), U
+
+
+def names_that_are_set_alike():
+    """W, and W as in LaTeX."""
+    a, b = tg.nn.Parameter(np.eye(2), name="W"), tg.nn.Parameter(np.ones((2, 2)), name="$W$")
+    h = tg.label(tg.tanh(a @ (b @ tg.Tensor(np.ones(2), name="x"))), "h", 2)
+    return tg.sum(h), a
+
+
 GRAPHS = [two_nets, one_net_on_two_sequences, two_losses, a_state_called_as_a_parameter, gradients_of_two_nets]
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph, notation", [
+    *((graph, "interdb") for graph in GRAPHS), (names_that_are_set_alike, "interdb"),
+    (letters_of_the_texts, "wildml"), (letters_of_the_texts, "state"),
+    (letters_of_the_texts, tg.draw.Notation({"h": "a", "Y": "y"})),
+])  # fmt: skip
 @pytest.mark.parametrize("view", [tg.draw.forward, tg.draw.backward])
-def test_no_name_stands_for_two_nodes_of_a_figure(graph, view):
+def test_no_name_stands_for_two_nodes_of_a_figure(graph, notation, view):
     loss, _ = graph()
-    named = [node for node in view(loss).nodes if node.kind not in ("sum", "operation")]
+    named = [node for node in view(loss, notation=notation).nodes if node.kind not in ("sum", "operation")]
     tensors = len({x for x in topological_order(loss) if x.name is not None})
     labels = {(node.label, node.kind == "parameter" and node.step is not None) for node in named}
     if view is tg.draw.forward:
@@ -81,17 +102,23 @@ def test_names_are_told_apart_by_primes_the_parameters_last():
     assert tg.bptt.expansion(loss, U)[2].derivatives.endswith(r"\frac{\partial^{+} h^{(3)}}{\partial h'}")
 
 
+def test_the_states_of_two_lstms_drawn_as_pairs_keep_the_names_of_their_nets():
+    net = tg.nn.Bidirectional(tg.nn.LSTM(2, 3, rng=0, name="f"), tg.nn.LSTM(2, 3, rng=1, reverse=True, name="b"))
+    hs, _ = net(np.ones((2, 2)))
+    labels = [node.label for node in tg.draw.forward(tg.sum(sum(hs)), level="states").nodes if node.kind == "state"]
+    pairs = [f"(h, c)_{net}⁽{t}⁾" for net, steps in (("b", "¹²³"), ("f", "⁰¹²")) for t in steps]
+    assert len(labels) == len(pairs) and set(labels) == set(pairs)
+
+
+def test_the_gradients_of_a_nameless_parameter_are_told_apart_by_their_steps():
+    W, h = tg.Tensor(np.eye(2), requires_grad=True), tg.Tensor(np.ones(2), name="x")
+    for t in (1, 2):
+        h = tg.label(tg.tanh(W @ h), "h", t)
+    labels = [node.label for node in tg.draw.backward(tg.sum(h)).nodes if node.kind == "parameter"]
+    assert labels == ["dA⁽¹⁾", "dA⁽²⁾", "dA"]
+
+
 def test_an_output_without_a_name_is_none_of_its_summands():
     loss, _ = two_losses()
     assert Writer(Names(topological_order(loss))).expression(loss) == "L + L′"
     assert tg.draw.forward(loss).nodes[-1].label == "L′′"
-
-
-def test_an_input_of_two_readers_keeps_its_step():
-    net, xs = tg.nn.RNN(2, 3, rng=0), [tg.Tensor(x) for x in XS]
-    hs, _ = net(xs)
-    total = hs[0]
-    for t, h in enumerate(hs, 1):  # the second reads the inputs again, each at both steps
-        total = tg.label(total + h * tg.sum(xs[0]) * tg.sum(xs[1]), "s", t)
-    labels = {node.label for node in tg.draw.forward(tg.sum(total)).nodes}
-    assert {"x⁽¹⁾", "x⁽²⁾"} <= labels and "x" not in labels

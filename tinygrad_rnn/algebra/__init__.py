@@ -1,8 +1,8 @@
 """Formulas of a recorded graph: the rules of the table, run on symbols, and what they make, as text.
 
-- `trees`: formulas as trees, which simplify themselves as they are made.
-- `formulas`: the table's notation, read; how a node was made, and what becomes of a gradient on its way back: rules,
-  run on trees.
-- `variables`: a graph at the level of its variables, and the paths between them.
-- `notation`, `typesetting`, `writer`: whose letters are written, in which setting, and the text.
+- `trees`: formulas as trees, which simplify themselves as they are made, by operators, NumPy's functions and the
+  table's own primitives; the table's notation, read.
+- `formulas`: how the variables of a graph were made, and what becomes of a gradient on its way back from one to
+  another: rules, run on trees.
+- `columns`, `notation`, `typesetting`, `writer`: which step is written, whose letters, in which setting; and the text.
 """

@@ -5,7 +5,10 @@ Where a node stands and which step its name is written with are one question: y 
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.tensor import Tensor
 
 Columns = dict[Tensor, float | None]
@@ -21,6 +24,11 @@ def columns_of(order: list[Tensor]) -> tuple[Columns, list[int], dict[Tensor, fl
     A node is written with its own step, or with that of the only column it stands in. An input that stands in several,
     and is the only one of its name, needs none; nor does a parameter, which is written with the step of each use.
     """
+    for x in order:  # whose attributes anybody may have set
+        if x.name is not None:
+            checks.name(x.name)
+        if x.step is not None:
+            checks.step(x.name or "a Tensor", x.step)
     steps = sorted({n.step for n in order if n.step is not None and not n.is_leaf})
     column: Columns = {n: None if n.is_leaf else n.step for n in order}
     _pull_to_use(order, column)
@@ -43,6 +51,20 @@ def columns_of(order: list[Tensor]) -> tuple[Columns, list[int], dict[Tensor, fl
         elif len(standing) == 1 and standing <= set(steps) and not is_parameter(x):
             (written[x],) = standing
     return column, steps, written
+
+
+def time_steps(order: Sequence[Any]) -> dict[Any, Any]:
+    """The time step of every node: its own; or that of the first step it goes into; or the latest it was made of."""
+    step = {node: node.step for node in order}
+    for node in reversed(order):
+        if step[node] is not None:
+            for x in node.inputs:
+                if x.step is None:
+                    step[x] = step[node] if step[x] is None else min(step[x], step[node])
+    for node in order:
+        if step[node] is None:
+            step[node] = max((step[x] for x in node.inputs if step[x] is not None), default=None)
+    return step
 
 
 def is_parameter(x: Tensor) -> bool:

@@ -1,120 +1,35 @@
 """The formulas of a recorded graph: how a node was made, and what becomes of a gradient on its way back.
 
 Nothing here knows a derivative, or the chain rule. A node is written as its row of the table has it; a gradient is
-what the row's rule makes of it, on trees: these take operators, NumPy's functions and the table's own primitives as
-arrays do. Where people write a derivative otherwise than its rule says, the row has it.
+what the row's rule makes of it, on trees. Where people write a derivative otherwise than its rule says, the row has it.
+
+Level "primitives" keeps every node. Level "named" keeps the variables, as Figs. 7-5 and 7-6 of interdb do: what has a
+name, and the leaves that require a gradient. The nameless primitives between two variables are folded into a `Use`.
 """
 
 import functools
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
-
-from tinygrad_rnn import primitives as P
 from tinygrad_rnn.algebra import trees
-from tinygrad_rnn.algebra.notation import is_number
-from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, number, plus, symbol, times
-from tinygrad_rnn.interop import TESTS
+from tinygrad_rnn.algebra.notation import Notation, is_number
+from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, number, plus, read, symbol, times
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, reached
 
-# The notation of the table, read: from "{y} ⊙ {x}^({y} − 1)" and its operands to a tree
-
-_TOKEN = re.compile(
-    r" ?(?P<infix>[-+−⊙=≠<≤>≥,]| / | (?:mod|and|or)(?= )) ?|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) "
-    r"|(?P<name>\{f\}′?(?=\()|(?!ᵗ)[^\W\d_]\w*(?:(?: [^\W\d_]\w*)*(?=\())?)|\{(?P<operand>\w+)\}"
-    r"|(?P<sign>\[…\]|\S| (?=\S))"
-)
-_INFIXES = {",": (0, "list"),
-            **dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), (1, "relation")),
-            "+": (2, "sum"), "−": (2, "sum"), "⊙": (3, "times"), " / ": (3, "over"), "/": (3, "over"),
-            " ": (4, "matrix"), **dict.fromkeys("^²³", (5, "power")), "[…]": (5, "part")}  # fmt: skip
-_PREFIXES = {"−": (3, "negative"), "Σ": (3, "total"), "ᵗ": (5, "transposed"), "√": (5, "root"),
-             "not": (1, "words"), "either": (1, "words")}  # fmt: skip
-_AFTER = {"²": [number(2)], "³": [number(3)], "[…]": []}  # with nothing more on the right
-_BRACKETS = {"(": (")", ""), "|": ("|", "size"), "[": ("]", "brackets")}
-_FUNCTION = "{f}"
-_SIMPLER: dict[str, Any] = {"sum": trees.plus, "negative": trees.negative, "times": trees.times, "over": trees.over,
-            "power": trees.power, "transposed": trees.transposed, "matrix": trees.matrix,
-            "total": trees.weight}  # fmt: skip
-
-
-def read(template: str, operands: Mapping[str, Tree], function: Any, simplified: bool = True) -> Tree:
-    """A template with operands in the place of their names in braces.
-
-    Args:
-        function: what `{f}` stands for: the primitive; of a derivative, the node that it is taken of.
-        simplified: whether the tree is simplified as it is made, or is what stands there.
-
-    Raises:
-        KeyError, ValueError: the template cannot be read, or has another operand.
-    """
-
-    def filled(t: Tree) -> Tree:
-        if t.head == "operand":
-            return operands[t.of]
-        parts = [filled(part) for part in t.parts]
-        if t.head in _SIMPLER and (simplified or t.head == "matrix"):
-            return _SIMPLER[t.head](*parts)
-        shape = () if t.head == "total" else None
-        return Tree(t.head, parts, function if t.of is _FUNCTION else t.of, shape) if parts else t
-
-    return filled(_parsed(template))
-
-
-@functools.cache
-def _parsed(template: str) -> Tree:
-    """A template as a tree, with operands to be filled in."""
-    tokens = [("end", ""), *[(match.lastgroup, match[match.lastgroup]) for match in _TOKEN.finditer(template)][::-1]]
-
-    def tree(least: int, end: str | None = None) -> Tree:
-        """The next operand, with all operators behind it that bind at least so tightly; and what it ends with."""
-        left = primary()
-        while _INFIXES.get(tokens[-1][1], (-1, ""))[0] >= least:
-            _, sign = tokens.pop()
-            level, head = _INFIXES[sign]
-            right = _AFTER[sign] if sign in _AFTER else [tree(level + 1)]
-            right = [Tree("negative", right)] if sign == "−" else right
-            head = "times" if sign == " " and left.is_number() else head
-            before = left.parts if left.head == "list" else [left]
-            left = Tree(head, [*before, *right], {"relation": sign.strip(), "over": sign}.get(head))
-        if end is not None and tokens.pop()[1] != end:
-            raise ValueError(f"{template!r}: the notation cannot be read")
-        return left
-
-    def primary() -> Tree:
-        kind, text = tokens.pop()
-        if kind == "operand":
-            return Tree("operand", of=text)
-        if kind == "number":
-            return number(0.5 if text == "½" else float(text))
-        if kind == "name":
-            inside = tree(0, ")") if tokens[-1][1] == "(" and tokens.pop() else Tree("list")
-            arguments = inside.parts if inside.head == "list" else [inside]
-            head = "prime" if text.endswith("′") else "applied"
-            return Tree(head, arguments, _FUNCTION if text.startswith(_FUNCTION) else text)
-        if text in _PREFIXES:
-            least, head = _PREFIXES[text]
-            return Tree(head, [tree(least)], text if head == "words" else None)
-        end, head = _BRACKETS[text]
-        inside = tree(1, end)
-        return Tree(head, [inside]) if head else inside
-
-    return tree(1, "")
-
-
-# The formulas of nodes, and what becomes of a gradient on its way back
-
-Hop = tuple[Tensor, int]  # one local derivative of a path: a node, and which of its inputs
-Path = Sequence[Hop]  # the local derivatives to multiply, in the order in which the gradient meets them
+Hop = tuple[Tensor, int]  # one local derivative on the way back: of a node, by which of its inputs
 Writes = Callable[[Tensor], bool]  # whether a node is a variable
 
 DEEPEST = 4  # expressions of unnamed nodes are written out this many primitives deep
-_ROWS = {row.forward: row for row in P.TABLE.values()}  # those whose forward function is NumPy's own
+_MOST_PATHS = 4  # between two variables are written out, at most so many,
+_LONGEST_PATH = 16  # of at most so many primitives each that have a derivative other than 1,
+_MOST_HOPS = 2000  # and so many in all
+
+
+# How a node was made
 
 
 def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
@@ -125,10 +40,13 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
         return Tree("dots", shape=node.shape)
     row = node.primitive
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
-    if not row.variadic:
-        with suppress(KeyError, ValueError):  # a user's own notation, which nobody can read
-            return read(row.written, _arguments(node, operands), row, simplified=False).shaped(node.shape)
-    return Tree("applied", operands, row.name, node.shape)
+    if row.reduction and node.size > 1:  # Σ and max are those of all elements
+        operands = [*_arguments(node, operands).values()][:2]
+    formula = Tree("applied", operands, row.name)
+    if not row.variadic and len(operands) == len(node.inputs):
+        with suppress(KeyError, ValueError, Unwritten):  # a user's own notation, which nobody can read
+            formula = read(row.written, _arguments(node, operands), row, simplified=False)
+    return formula.made_by(row, node.shape)
 
 
 def operand(x: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
@@ -144,43 +62,7 @@ def _arguments(node: Tensor, inputs: Sequence[Tree]) -> dict[str, Tree]:
     return dict(zip(node.primitive.argument_names, [*inputs, *static]))  # noqa: B905 - an index may hold inputs
 
 
-def made(primitive: Primitive, inputs: Sequence[Any], *static: Any) -> Tree:
-    """The formula of a primitive on formulas, as its row writes it.
-
-    Raises:
-        Unwritten: the row has no notation for its inputs.
-    """
-    if primitive.variadic or len(inputs) > len(primitive.argument_names) or "…" in primitive.written:
-        raise Unwritten(primitive.name)
-    operands = [x if isinstance(x, Tree) else number(x) for x in inputs]
-    arrays = [np.broadcast_to(np.float64(1), x.shape) for x in operands]
-    with np.errstate(all="ignore"):
-        shape = trees.broadcast(operands) if primitive.by_element else np.shape(primitive.forward(*arrays, *static))
-    formula = read(primitive.written, dict(zip(primitive.argument_names, operands)), primitive)  # noqa: B905
-    if primitive.products and primitive.sums_rows and operands[0].ndim > 1:  # of a batch, over its rows
-        formula = trees.total(formula, shape)
-    return formula.shaped(shape)
-
-
-def _array_ufunc(self: Tree, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Tree:
-    if method != "__call__" or keywords:
-        raise Unwritten(ufunc.__name__)
-    return made(_ROWS[ufunc], inputs) if ufunc in _ROWS else Tree("brackets", [made(TESTS[ufunc], inputs)])
-
-
-def _array_function(self: Tree, function: Callable, types: Any, inputs: tuple, keywords: dict) -> Tree:
-    if function is np.where:
-        return made(P.where, (*inputs[1:], inputs[0]))
-    if function is np.sum:
-        return made(P.sum_, inputs, keywords.get("axis"), keywords.get("keepdims", False))
-    return made(_ROWS[function], inputs[:1], *inputs[1:], **keywords)  # an error, if it is no row of the table
-
-
-for _name, _member in {
-    "__array_ufunc__": _array_ufunc, "__array_function__": _array_function, "__record__": staticmethod(made),
-    "T": property(lambda self: made(P.transpose, (self,), None)),
-}.items():  # fmt: skip
-    setattr(Tree, _name, _member)
+# What becomes of a gradient on its way back
 
 
 def formula_passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
@@ -192,6 +74,8 @@ def formula_passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
     row, x = node.primitive, node.inputs[i]
     stated = row.derivatives[i] if i < len(row.derivatives) else None
     try:
+        if row.reduction and stated and node.size > 1:
+            raise Unwritten("an extremum over an axis")
         if hands_on(row, i):
             term = g.shaped(node.shape)
         elif stated is None:
@@ -235,37 +119,35 @@ def is_product(hop: Hop) -> bool:
     return any(i in pair for pair in node.primitive.products)
 
 
-def along(path: Path, g: Tree, writes: Writes) -> Tree:
-    """The term that a gradient g becomes along a path."""
-    for node, i in path:
-        g = formula_passed_back(node, i, g, writes)
-    return g
+def back(hops: Sequence[Hop], g: Tree, writes: Writes) -> Tree:
+    """The sweep on symbols: what a gradient g becomes on its way back through the local derivatives between two nodes.
+
+    Raises:
+        Unwritten: there is no notation for it.
+    """
+    terms: dict[Tensor, list[Tree]] = defaultdict(list, {hops[0][0]: [g]})
+    for node, i in hops:
+        terms[node.inputs[i]].insert(0, formula_passed_back(node, i, plus(*terms[node]), writes))
+    return plus(*terms[node.inputs[i]])
 
 
-def back(paths: Sequence[Path], g: Tree, writes: Writes) -> Tree:
-    """The sum of the terms along several paths."""
-    return plus(*[along(path, g, writes) for path in paths])
-
-
-def derivative(paths: Sequence[Path], writes: Writes) -> Tree | None:
+def derivative(hops: Sequence[Hop], writes: Writes) -> Tree | None:
     """The local derivatives along each path side by side, the paths added up; None if one has no short notation.
 
     This is what stands on an edge of Fig. 7-6: f′(ĥ), ᵗU, ᵗx. Several factors stand as the gradient meets them on its
     way along the arrow, in every notation, as in eq. 7.6: f′(ĥ) ᵗU. They are no product of matrices, for that needs the
     place of the gradient: ᵗU stands on its left, ᵗx on its right. A sum in between is none of them.
     """
-    products = []
-    for path in paths:
-        found: list[Tree] = []
-        for node, i in path:
-            hole, new = gradient(node), None
-            with suppress(Unwritten):
-                new = trees.factors(formula_passed_back(node, i, hole, writes), hole)
-            if new is None or any(x.head == "total" for x in found):
-                return None
-            found += new
-        products.append(in_order([x for x in found if x.head != "total"]))
-    return plus(*products)
+    paths: dict[Tensor, list[list[Tree]]] = defaultdict(list, {hops[0][0]: [[]]})
+    for node, i in hops:
+        hole, new = gradient(node), None
+        with suppress(Unwritten):
+            new = trees.factors(formula_passed_back(node, i, hole, writes), hole)
+        if new is None or any(x.head == "total" for path in paths[node] for x in path):
+            return None
+        paths[node.inputs[i]] += [[*path, *new] for path in paths[node]]
+    products = [in_order([x for x in path if x.head != "total"]) for path in paths[node.inputs[i]]]
+    return plus(*products[::-1])
 
 
 def in_order(found: Sequence[Tree]) -> Tree:
@@ -274,3 +156,62 @@ def in_order(found: Sequence[Tree]) -> Tree:
     factors = [part for x in factors for part in (x.parts if x.head == "beside" else [x])]
     product = Tree("beside", factors, shape=()) if len(factors) > 1 else times(*factors)
     return times(number(value), product)
+
+
+# A graph at the level of its variables
+
+
+class Use(NamedTuple):
+    """One variable in the making of another: the hops between them, and the primitives that it goes into, last first.
+
+    `hops` are those of all paths, as a gradient meets them on its way back; None where the paths are too many or too
+    long to be written. `weights` are the parameters that the source is multiplied by on its way, where these are no
+    variables of their own.
+    """
+
+    target: Tensor
+    source: Tensor
+    hops: list[Hop] | None
+    users: list[Tensor]
+    weights: Sequence[Tensor] = ()
+
+
+def variables(order: Sequence[Tensor], notation: Notation) -> set[Tensor]:
+    """The nodes that level "named" keeps, of a graph in topological order, its output last."""
+    return {n for n in order if n is order[-1] or notation.writes(n) or (n.is_leaf and n.requires_grad)}
+
+
+def fold(order: Sequence[Tensor], kept: Collection[Tensor]) -> dict[Tensor, list[Use]]:
+    """The uses of variables in every kept Tensor, in the order in which its expression reads: W x + U h + b."""
+    position = {n: i for i, n in enumerate(order)}
+    return {target: _uses(target, kept, position) for target in order if target in kept}
+
+
+def inside(node: Tensor, ends: Callable[[Tensor], bool]) -> list[Tensor]:
+    """A node and what lies between it and the ends of its expression."""
+    found = reached([node], lambda x: x is node or not ends(x))
+    return [x for x in found if x is node or not ends(x)]
+
+
+def _uses(target: Tensor, kept: Collection[Tensor], position: dict[Tensor, int]) -> list[Use]:
+    """Folded nodes are visited latest first, so that all hops to a node are known before they are followed on."""
+    hops: dict[Tensor, dict[Hop, None]] = defaultdict(dict)
+    paths: dict[Tensor, float] = defaultdict(float, {target: 1})
+    longest = Counter[Tensor]()
+    users: dict[Tensor, list[Tensor]] = {}
+    folded = inside(target, lambda x: x in kept or x.is_leaf or x not in position)
+    for node in sorted(folded, key=position.get, reverse=True):
+        for i, x in enumerate(node.inputs):
+            if node.primitive.vjps and x in position and (x in kept or not x.is_leaf):  # constants stand in the label
+                users.setdefault(x, []).append(node)
+                paths[x] += paths[node]
+                longest[x] = max(longest[x], longest[node] + (not hands_on(node.primitive, i)))
+                hops[x] |= {**hops[node], (node, i): None}
+                if paths[x] > _MOST_PATHS or longest[x] > _LONGEST_PATH or len(hops[x]) > _MOST_HOPS:
+                    paths[x], hops[x] = math.inf, {}
+
+    def on_the_way_back(x: Tensor) -> list[Hop] | None:
+        return sorted(hops[x], key=lambda hop: -position[hop[0]]) or None
+
+    found = [Use(target, x, on_the_way_back(x), of) for x, of in users.items() if x in kept]
+    return sorted(found, key=lambda use: position[use.users[0]])

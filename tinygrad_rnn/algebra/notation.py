@@ -38,8 +38,8 @@ class Notation:
     Attributes:
         letters: what is written for the letters of the nets, which are those of interdb; for `"W"` in `"W_i"` too. A
             variable whose letter is None is not written at all, as ĥ in the texts that have only h = f(...). What goes
-            into a softmax is `"logits"`, and written as y is if there is no letter for it. One letter for two variables
-            of a net, as o for y beside an output gate o, is written for both.
+            into a softmax is `"logits"`, and written as y is if there is no letter for it. Where one letter is that of
+            two variables, as o for y beside an output gate o, `Names` tells them apart.
         step: "above", in parentheses, h⁽ᵗ⁾; or "below", s_t. A layer of a stacked net stands in the other place.
         order: "matrix", in which every product is right as one of matrices, gradients being columns: ᵗU (f′(ĥ) ⊙ dh);
             or "reading", that of eq. 7.6 of interdb, dh f′(ĥ) ᵗU: as the gradient meets them, from left to right.
@@ -109,32 +109,37 @@ NOTATIONS = {
 class Names:
     """The names of the nodes of a graph, with their time steps.
 
-    Where several nodes have one name, at one step and in one layer, as those of two nets over the same steps, they are
-    told apart: h, h′, h″. A nameless array is a letter that no variable has, and a nameless output is L.
+    Where several nodes are written alike, at one step and in one layer, as those of two nets over the same steps, they
+    are told apart: h, h′, h″. A nameless array is a letter that no variable has, and a nameless output is L.
 
     Args:
-        nodes: of the graph, in topological order. outputs: the last of them, if not given.
+        nodes: of the graph, in topological order. outputs: the last of them, if not given. notation: whose letters.
 
     Attributes:
+        layers: the layer that each node is written with, where there are several.
         columns, time_steps: of the graph, as `columns_of` has them.
         steps: the time step that each node is written with, for those that have one.
     """
 
-    def __init__(self, nodes: list[Tensor], outputs: Collection[Tensor] = ()):
-        self.nodes, outputs = nodes, set(outputs or nodes[-1:])
+    def __init__(self, nodes: list[Tensor], outputs: Collection[Tensor] = (), notation: str | Notation = "interdb"):
+        self.nodes, self.notation, outputs = nodes, Notation.named(notation), set(outputs or nodes[-1:])
+        several = len({n.layer for n in nodes} - {None}) > 1
+        self.layers = {n: n.layer for n in nodes if several}
         self.columns, self.time_steps, steps = columns_of(nodes)
         self.steps: dict[Tensor, Any] = steps
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:
             cut = x.is_leaf and x.is_cut  # which is what it was cut off from, and needs no name of its own
-            if not isinstance(x.name, GradientName) and not cut and (x.name is not None or x in outputs):
-                named.setdefault((str(x.name or OUTPUT), x.layer), []).append(x)
+            written = self.notation.writes(x)
+            if not isinstance(x.name, GradientName) and not cut and (written or x in outputs):
+                name = x.name if written else OUTPUT
+                named.setdefault(self.notation.parts(name, None, self.layers.get(x)), []).append(x)
         for alike in named.values():
             steps = {x: _EVERY if is_parameter(x) else x.name and self.steps.get(x) for x in alike}
             if len(set(steps.values())) < len(alike) or (_EVERY in steps.values() and len(alike) > 1):
                 self._tell_apart(steps)
-        used = {_split(name)[0] for name, _ in named}
+        used = {base for base, _, _ in named}
         arrays = [x for x in nodes if x.is_leaf and x.name is None and x.size > 1]
         self.letters = dict(zip(arrays, _letters(arrays, used), strict=False))
 

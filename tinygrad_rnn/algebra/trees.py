@@ -6,24 +6,31 @@
 
 A tree's leaves are nodes of a graph, by identity, and numbers; only a printer knows what they are called. Trees are
 simplified as they are made, by one small function for each head, and nothing edits a formula once it is text. Where a
-batch is multiplied, one of its rows stands for all.
+batch is multiplied, one of its rows stands for all. What a primitive makes of trees its row's notation says, which is
+read here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn import primitives as P
+from tinygrad_rnn.interop import TESTS
+from tinygrad_rnn.primitives import Primitive
+
 Shape = tuple[int, ...]
+_ROWS = {row.forward: row for row in P.TABLE.values()}  # those whose forward function is NumPy's own
 
 
 class Unwritten(Exception):
-    """A rule does what has no notation, such as to decide by a value."""
+    """There is no notation for what is to be written, as where a rule decides by a value."""
 
 
 class Tree(np.lib.mixins.NDArrayOperatorsMixin):
@@ -33,13 +40,15 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         head: what it is: "symbol", "number", "gradient", "sum", "times", "matrix", ...; a Writer has a method for each.
         parts: the trees that it is made of.
         of: a symbol's node, a number's value, the function that is applied, or the like.
-        shape: of its value.
+        shape: of its value. size: how many elements what is written has: 1 for a number that stands for many.
         comes_back: whether it is what has become of a gradient, which stands last in a product by element.
     """
 
     def __init__(self, head: str, parts: Iterable[Tree] = (), of: Any = None, shape: Shape | None = None):
         self.head, self.parts, self.of = head, tuple(parts), of
         self.shape = broadcast(self.parts) if shape is None else tuple(shape)
+        by_element = self.parts and head not in ("matrix", "total")
+        self.size: int = max(part.size for part in self.parts) if by_element else math.prod(self.shape)
         self.comes_back: bool = any(part.comes_back for part in self.parts)
 
     @cached_property
@@ -48,6 +57,10 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         of = self.of if isinstance(self.of, (str, float)) else id(self.of)
         return self.head, of, *(part.key for part in self.parts)
 
+    def is_whole(self) -> bool:
+        """True if what is written has all the elements of the value."""
+        return self.size == math.prod(self.shape)
+
     def holds(self, head: str) -> bool:
         """True for a formula of this head, or with one in it."""
         return self.head == head or any(part.holds(head) for part in self.parts)
@@ -55,20 +68,62 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         raise Unwritten("a decision")
 
-    __array_ufunc__: Any  # formulas.py says what NumPy's functions make of a formula
     dtype = np.dtype(float)
     ndim = property(lambda self: len(self.shape))
+    T = property(lambda self: self.__record__(P.transpose, (self,), None))
     __hash__ = object.__hash__
 
     def shaped(self, shape: Shape, comes_back: bool = False) -> Tree:
         """This formula with another shape of its value, or as what has become of a gradient."""
         tree = Tree(self.head, self.parts, self.of, shape)
-        tree.comes_back = self.comes_back or comes_back
+        tree.size, tree.comes_back = self.size, self.comes_back or comes_back
+        return tree
+
+    def made_by(self, primitive: Primitive, shape: Shape) -> Tree:
+        """This formula as that of what a primitive makes, which has all the elements unless it works on each."""
+        tree = self.shaped(shape)
+        if not primitive.by_element and not primitive.is_copy:
+            tree.size = math.prod(shape)
         return tree
 
     def is_number(self, value: float | None = None) -> bool:
         """True for a bare number, or for this one."""
         return self.head == "number" and (value is None or value == self.of)
+
+    # What rules do: the table's own primitives, NumPy's functions
+
+    def __record__(self, primitive: Primitive, inputs: Sequence[Any], *static: Any) -> Tree:
+        """The formula of a primitive on formulas, as its row writes it.
+
+        Raises:
+            Unwritten: the row has no notation for its inputs.
+        """
+        if primitive.variadic or len(inputs) > len(primitive.argument_names) or "…" in primitive.written:
+            raise Unwritten(primitive.name)
+        operands = [x if isinstance(x, Tree) else number(x) for x in inputs]
+        arrays = [np.broadcast_to(np.float64(1), x.shape) for x in operands]
+        with np.errstate(all="ignore"):
+            shape = broadcast(operands) if primitive.by_element else np.shape(primitive.forward(*arrays, *static))
+        formula = read(primitive.written, dict(zip(primitive.argument_names, operands)), primitive)  # noqa: B905
+        if primitive.products and primitive.sums_rows and operands[0].ndim > 1:  # of a batch, over its rows
+            formula = total(formula, shape)
+        if not primitive.by_element and not primitive.is_copy:
+            _check_whole(*operands)
+        return formula.made_by(primitive, shape)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Tree:
+        if method != "__call__" or keywords:
+            raise Unwritten(ufunc.__name__)
+        if ufunc in _ROWS:
+            return self.__record__(_ROWS[ufunc], inputs)
+        return Tree("brackets", [self.__record__(TESTS[ufunc], inputs)])
+
+    def __array_function__(self, function: Callable, types: Any, inputs: tuple, keywords: dict) -> Tree:
+        if function is np.where:
+            return self.__record__(P.where, (*inputs[1:], inputs[0]))
+        if function is np.sum:
+            return self.__record__(P.sum_, inputs, keywords.get("axis"), keywords.get("keepdims", False))
+        return self.__record__(_ROWS[function], inputs[:1], *inputs[1:], **keywords)  # an error, if it is no row
 
 
 def broadcast(parts: Iterable[Tree]) -> Shape:
@@ -86,7 +141,7 @@ def symbol(node: Any) -> Tree:
 
 def gradient(node: Any) -> Tree:
     """The gradient of a node."""
-    return Tree("gradient", (), node).shaped(node.shape, comes_back=True)
+    return Tree("gradient", (), node, node.shape).shaped(node.shape, comes_back=True)
 
 
 def number(value: float) -> Tree:
@@ -135,6 +190,8 @@ def negative(x: Tree) -> Tree:
 
 def plus(*parts: Tree) -> Tree:
     """Terms side by side: zeros dropped, a negative one not first; equal terms, and those of one gradient, added up."""
+    if len(parts) == 1:
+        return parts[0]
     whole, alike = Tree("sum", parts), dict[tuple, tuple[Tree, list[Tree]]]()
     if all(x.is_number() for x in parts):
         return number(sum(x.of for x in parts)).shaped(whole.shape, whole.comes_back)
@@ -170,8 +227,8 @@ def transposed(x: Tree) -> Tree:
     return x.parts[0] if x.head == "transposed" else Tree("transposed", [x], shape=x.shape[::-1])
 
 
-def matrix(a: Tree, b: Tree) -> Tree:
-    """a b: a matrix and a column, two matrices, a column and a row; numbers and signs stand before it.
+def matrix(a: Tree, b: Tree, shape: Shape | None = None) -> Tree:
+    """a b: a matrix and a column, or each row of a batch; two matrices; a column and a row. Numbers stand before it.
 
     A vector is a column: before another it is written as a row, ᵗa b, and before a matrix B behind it, ᵗB a.
     """
@@ -181,10 +238,22 @@ def matrix(a: Tree, b: Tree) -> Tree:
         a = transposed(a)
     elif _is_column(a) and b.ndim == 2:
         a, b = transposed(b), a
-    (value, left), (other, right), shape = _scaled(a), _scaled(b), (*a.shape[:-1], *b.shape[1:])
+    (value, left), (other, right) = _scaled(a), _scaled(b)
+    if shape is None and _is_column(a):  # before a row
+        shape = a.shape + b.shape
+    elif shape is None:
+        of_rows = a.shape[-1:] != b.shape[:1]
+        shape = (*b.shape[:-1], *a.shape[:-1]) if of_rows else (*a.shape[:-1], *b.shape[1:])
+    if value * other:
+        _check_whole(a, b)
     factors = [x for x in (left, right) if not x.is_number(1)] or [left]
     product = factors[0] if len(factors) == 1 else Tree("matrix", factors, shape=shape)
     return times(number(value * other), product.shaped(shape, a.comes_back or b.comes_back))
+
+
+def _check_whole(*parts: Tree) -> None:
+    if not all(part.is_whole() for part in parts):
+        raise Unwritten("a number that stands for many, where each of these counts")
 
 
 def _is_column(x: Tree) -> bool:
@@ -194,6 +263,7 @@ def _is_column(x: Tree) -> bool:
 
 def total(x: Tree, shape: Shape = ()) -> Tree:
     """Σ x, of a value of another shape; a number stands before it."""
+    _check_whole(x)
     value, x = _scaled(x)
     return times(number(value), Tree("total", [x], shape=shape)).shaped(shape)
 
@@ -229,3 +299,87 @@ def factors(x: Tree, hole: Tree) -> list[Tree] | None:
     elif x.head != "matrix":
         others = [factor for factor in (number(value), *others) if not factor.is_number(1)]
     return [*inner, *others]
+
+
+# The notation of the table, read: from "{y} ⊙ {x}^({y} − 1)" and its operands to a tree
+
+_TOKEN = re.compile(
+    r" ?(?P<infix>[-+−⊙=≠<≤>≥,]| / | (?:mod|and|or)(?= )) ?|(?P<number>\d+(?:\.\d+)?|½)|(?P<prefix>Σ|not|either) "
+    r"|(?P<name>\{f\}′?(?=\()|(?!ᵗ)[^\W\d_]\w*(?:(?: [^\W\d_]\w*)*(?=\())?)|\{(?P<operand>\w+)\}"
+    r"|(?P<sign>\[…\]|\S| (?=\S))"
+)
+_INFIXES = {",": (0, "list"),
+            **dict.fromkeys(("=", "≠", "<", "≤", ">", "≥", " mod", " and", " or"), (1, "relation")),
+            "+": (2, "sum"), "−": (2, "sum"), "⊙": (3, "times"), " / ": (3, "over"), "/": (3, "over"),
+            " ": (4, "matrix"), **dict.fromkeys("^²³", (5, "power")), "[…]": (5, "part")}  # fmt: skip
+_PREFIXES = {"−": (3, "negative"), "Σ": (3, "total"), "ᵗ": (5, "transposed"), "√": (5, "root"),
+             "not": (1, "words"), "either": (1, "words")}  # fmt: skip
+_AFTER = {"²": [number(2)], "³": [number(3)], "[…]": []}  # with nothing more on the right
+_BRACKETS = {"(": (")", ""), "|": ("|", "size"), "[": ("]", "brackets")}
+_FUNCTION = "{f}"
+_SIMPLER: dict[str, Callable[..., Tree]] = {"sum": plus, "negative": negative, "times": times, "over": over,
+            "power": power, "transposed": transposed, "matrix": matrix, "total": weight}  # fmt: skip
+
+
+def read(template: str, operands: Mapping[str, Tree], function: Any, simplified: bool = True) -> Tree:
+    """A template with operands in the place of their names in braces.
+
+    Args:
+        function: what `{f}` stands for: the primitive; of a derivative, the node that it is taken of.
+        simplified: whether the tree is simplified as it is made, or is what stands there.
+
+    Raises:
+        KeyError, ValueError: the template cannot be read, or has another operand.
+    """
+
+    def filled(t: Tree) -> Tree:
+        if t.head == "operand":
+            return operands[t.of]
+        parts = [filled(part) for part in t.parts]
+        if t.head in _SIMPLER and (simplified or t.head == "matrix"):
+            return _SIMPLER[t.head](*parts)
+        shape = () if t.head == "total" else None
+        return Tree(t.head, parts, function if t.of is _FUNCTION else t.of, shape) if parts else t
+
+    return filled(_parsed(template))
+
+
+@cache
+def _parsed(template: str) -> Tree:
+    """A template as a tree, with operands to be filled in."""
+    tokens = [("end", ""), *[(match.lastgroup, match[match.lastgroup]) for match in _TOKEN.finditer(template)][::-1]]
+
+    def tree(least: int, end: str | None = None) -> Tree:
+        """The next operand, with all operators behind it that bind at least so tightly; and what it ends with."""
+        left = primary()
+        while _INFIXES.get(tokens[-1][1], (-1, ""))[0] >= least:
+            _, sign = tokens.pop()
+            level, head = _INFIXES[sign]
+            right = _AFTER[sign] if sign in _AFTER else [tree(level + 1)]
+            right = [Tree("negative", right)] if sign == "−" else right
+            head = "times" if sign == " " and left.is_number() else head
+            before = left.parts if left.head == "list" else [left]
+            left = Tree(head, [*before, *right], {"relation": sign.strip(), "over": sign}.get(head))
+        if end is not None and tokens.pop()[1] != end:
+            raise ValueError(f"{template!r}: the notation cannot be read")
+        return left
+
+    def primary() -> Tree:
+        kind, text = tokens.pop()
+        if kind == "operand":
+            return Tree("operand", of=text)
+        if kind == "number":
+            return number(0.5 if text == "½" else float(text))
+        if kind == "name":
+            inside = tree(0, ")") if tokens[-1][1] == "(" and tokens.pop() else Tree("list")
+            arguments = inside.parts if inside.head == "list" else [inside]
+            head = "prime" if text.endswith("′") else "applied"
+            return Tree(head, arguments, _FUNCTION if text.startswith(_FUNCTION) else text)
+        if text in _PREFIXES:
+            least, head = _PREFIXES[text]
+            return Tree(head, [tree(least)], text if head == "words" else None)
+        end, head = _BRACKETS[text]
+        inside = tree(1, end)
+        return Tree(head, [inside]) if head else inside
+
+    return tree(1, "")

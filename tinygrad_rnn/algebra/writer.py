@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from tinygrad_rnn.algebra.formulas import DEEPEST, expression
-from tinygrad_rnn.algebra.notation import NOTATIONS, OUTPUT, Names, Notation
+from tinygrad_rnn.algebra.notation import OUTPUT, Names
 from tinygrad_rnn.algebra.trees import Tree, number
 from tinygrad_rnn.algebra.typesetting import PLAIN, Typesetting
 from tinygrad_rnn.primitives import Primitive
@@ -26,20 +26,15 @@ class Writer:
     """Writes the formulas of one graph: a method for each head of a tree; parentheses come from the tree.
 
     Args:
-        names: what the nodes are called. From them it learns whether there are several layers, and what f is: where all
+        names: what the nodes are called, in whose notation. From them it learns what f is: where all
             nonlinearities are one primitive it is written f, as in the texts; else each by its own name.
-        notation: whose letters.
         setting: plain text, LaTeX or markup.
         brief: write f′ of an expression that has no name with the step alone: f′₂.
     """
 
-    def __init__(
-        self, names: Names, notation: Notation = NOTATIONS["interdb"], setting: Typesetting = PLAIN, brief: bool = False
-    ):
-        self.names, self.notation, self.setting, self.brief = names, notation, setting, brief
+    def __init__(self, names: Names, setting: Typesetting = PLAIN, brief: bool = False):
+        self.names, self.notation, self.setting, self.brief = names, names.notation, setting, brief
         self.beside = setting.beside  # between a number and what it is multiplied with
-        several = len({n.layer for n in names.nodes} - {None}) > 1
-        self.layers = {n: n.layer for n in names.nodes if several}  # that are written
         functions = {n.primitive for n in names.nodes if n.primitive and "{f}" in n.primitive.written}
         self.nonlinearities = sorted(f.name for f in functions)
 
@@ -52,8 +47,8 @@ class Writer:
         if tensor.is_leaf and tensor.name is None and tensor.size == 1:
             return self.setting.number(tensor.item())
         if not self.notation.writes(tensor):
-            return self._indexed(self.names.letters.get(tensor, OUTPUT), tensor)
-        return self._indexed(tensor.name, tensor, self.names.steps.get(tensor, at), self.layers.get(tensor))
+            return self._indexed(self.names.letters.get(tensor, OUTPUT), tensor, at)
+        return self._indexed(tensor.name, tensor, self.names.steps.get(tensor, at), self.names.layers.get(tensor))
 
     def _indexed(self, name: Any, x: Tensor, step: float | str | None = None, layer: int | None = None) -> str:
         """A name of a variable with its primes and indices."""
@@ -64,13 +59,13 @@ class Writer:
         """Variables of one step and layer as one, (h, c)⁽²⁾."""
         letters = [self.notation.parts(x.name, None, None)[0] + self.names.prime(x) for x in variables]
         x = variables[0]
-        indices = self.notation.parts("", self.names.steps.get(x), self.layers.get(x))[1:]
+        indices = self.notation.parts(x.name, self.names.steps.get(x), self.names.layers.get(x))[1:]
         return self.setting.variable(f"({', '.join(letters)})", *indices)
 
     def letter(self, parameter: Tensor) -> str:
-        """What the parameters of all gates have in common: U of U_i, U_f and so on."""
+        """The letter that the parameters of all gates have in common: U of U_i, U_f and so on."""
         name = type(parameter.name)(parameter.name.partition("_")[0])
-        return self._indexed(name, parameter, None, self.layers.get(parameter))
+        return self._indexed(name, parameter, None, self.names.layers.get(parameter))
 
     def expression(self, node: Tensor, depth: int = DEEPEST) -> str:
         """The expression that made a node, down to named variables: U h⁽¹⁾ + b."""
@@ -96,13 +91,9 @@ class Writer:
     def binds(self, t: Tree) -> int:
         """The tightness with which a formula binds."""
         if t.head == "times":
-            return PRODUCT if sum(map(self.is_array, t.parts)) > 1 else BESIDE
+            loose = any(x.head == "total" for x in t.parts) or sum(_is_array(x, t) for x in t.parts) > 1
+            return PRODUCT if loose else BESIDE
         return SUM if t.is_number() and t.of < 0 else _BINDS.get(t.head, ATOM)
-
-    def is_array(self, t: Tree) -> bool:
-        """True for what ⊙ stands beside: numbers and scalars stand beside their factors as they are."""
-        shape = t.of.shape if t.head in ("symbol", "gradient") else t.shape
-        return shape != () and not t.is_number()
 
     def _symbol(self, t: Tree) -> str:
         return self.variable(t.of)
@@ -133,10 +124,10 @@ class Writer:
 
     def _times(self, t: Tree) -> str:
         """Numbers first, then scalars; ⊙ stands between arrays; Σ, which goes as far as the product, last."""
-        parts = sorted(t.parts, key=lambda x: (x.head == "total", self.is_array(x), not x.is_number()))
+        parts = sorted(t.parts, key=lambda x: (x.head == "total", _is_array(x, t), not x.is_number()))
         text = self.text(parts[0], BESIDE)
         for x, after in pairwise(parts):
-            between = " ⊙ " if self.is_array(x) and self.is_array(after) else ""
+            between = " ⊙ " if _is_array(x, t) and _is_array(after, t) else ""
             least = PRODUCT if after is parts[-1] and after.head == "total" else BESIDE
             text += (self.setting.operator(between) or self.beside) + self.text(after, least)
         return text
@@ -179,7 +170,7 @@ class Writer:
     def _prime(self, t: Tree) -> str:
         node = t.of
         if self.brief and node.step is not None and t.parts[0].head not in ("symbol", "number"):
-            indices = self.names.steps.get(node), self.layers.get(node)
+            indices = self.names.steps.get(node), self.names.layers.get(node)
             return self.setting.variable(*self.notation.parts(f"{self._letter(node.primitive)}′", *indices))
         return f"{self._called(node.primitive)}{self.setting.operator('′')}({self.text(t.parts[0])})"
 
@@ -201,6 +192,12 @@ class Writer:
 def _terms(t: Tree) -> list[Tree]:
     """The terms of a sum, those of sums in it too."""
     return [term for x in t.parts for term in (_terms(x) if x.head == "sum" else [x])]
+
+
+def _is_array(x: Tree, product: Tree) -> bool:
+    """True for a factor that ⊙ stands beside: numbers, and scalars among arrays, stand beside others as they are."""
+    shape = x.of.shape if x.head in ("symbol", "gradient") else x.shape
+    return shape != () and not x.is_number() and (x.size != 1 or product.size < 2)
 
 
 def operation(primitive: Primitive) -> str:

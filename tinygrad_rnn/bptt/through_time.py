@@ -16,16 +16,17 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.formulas import back, derivative, in_order
+from tinygrad_rnn.algebra.columns import time_steps
+from tinygrad_rnn.algebra.formulas import Hop, Use, back, derivative, fold, in_order, variables
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
-from tinygrad_rnn.algebra.variables import Path, Use, fold, time_steps, variables
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import backward_start, fit, sweep, terms, topological_order
 from tinygrad_rnn.context import temporarily
@@ -279,7 +280,7 @@ class Cotangents:
         return Cotangents(rows, total)
 
     def __record__(self, primitive: Primitive, inputs: tuple, *static: Any) -> Cotangents:
-        """What a primitive makes of each, as the sum over the axes along which an input was broadcast."""
+        """The results of a primitive for each, as of the sum over the axes along which an input was broadcast."""
         return Cotangents(self.rows, np.stack([primitive.forward(g, *inputs[1:], *static) for g in self.arrays]))
 
 
@@ -384,7 +385,7 @@ def expansion(
         ValueError: as for `contributions`; an unknown notation; the states between the steps have no names; there is no
             term at the step; or a Tensor has a hook.
     """  # noqa: E501
-    return _Graph(loss, parameter, Notation.named(notation), through).terms(setting, step)
+    return _Graph(loss, parameter, notation, through).terms(setting, step)
 
 
 def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb") -> str:
@@ -404,13 +405,13 @@ def latex(loss: Tensor, parameter: Tensor, notation: str | Notation = "interdb")
     >>> print(tg.bptt.latex(loss, rnn.cells[0].b).splitlines()[0])
     \begin{align*}
     """
-    graph = _Graph(loss, parameter, Notation.named(notation))
+    graph = _Graph(loss, parameter, notation)
     terms = graph.terms(LATEX)[::-1]
     lines = []
     for first, *others in ([t.derivatives for t in terms], [t.factors for t in terms]):
         lines += [f"= {first}", *(text if text.startswith("-") else f"+ {text}" for text in others)]
     equation = " \\\\".join(f"\n  & {line}" for line in lines)
-    whole = Writer(graph.names, graph.notation, LATEX).text(_partial(loss, parameter))
+    whole = Writer(graph.names, LATEX).text(_partial(loss, parameter))
     return f"\\begin{{align*}}\n  {whole}{equation}\n\\end{{align*}}\n"
 
 
@@ -418,37 +419,39 @@ class _Graph:
     """The variables of a recorded graph, and how they follow from each other.
 
     Attributes:
-        users: the variables that each goes into, with how it does.
+        users: of each variable its uses in the making of others.
         above: for each the next one, towards the loss, that all ways from it pass through (its immediate dominator),
-            and the paths there; None if there are other variables on the way.
+            as far as there is one.
     """
 
-    def __init__(self, loss: Tensor, parameter: Tensor, notation: Notation, through: Collection[Tensor] | None = None):
+    def __init__(
+        self, loss: Tensor, parameter: Tensor, notation: str | Notation, through: Collection[Tensor] | None = None
+    ):
         self.values = contributions(loss, parameter)
-        self.parameter, self.notation, order = parameter, notation, topological_order(loss)
+        self.loss, self.parameter, order = loss, parameter, topological_order(loss)
         refuse_hooks("expansion(loss, parameter)", order)
-        self.steps, self.names = time_steps(order), Names(order)
-        uses = fold(order, (variables(order, notation) if through is None else set(through)) | {parameter})
-        self.users: dict[Tensor, list[tuple[Tensor, Use]]] = {x: [] for x in uses}
-        for target, made_of in uses.items():
-            for use in made_of:
-                self.users[use.source].append((target, use))
+        self.steps, self.names = time_steps(order), Names(order, notation=notation)
+        self.notation = self.names.notation
+        uses = fold(order, (variables(order, self.notation) if through is None else set(through)) | {parameter})
+        self.users: dict[Tensor, list[Use]] = {x: [] for x in uses}
+        for use in chain.from_iterable(uses.values()):
+            self.users[use.source].append(use)
         self.above = self._dominators()
 
     def terms(self, setting: Typesetting, step: int | None = None) -> list[Term]:
         """All terms, or that of one step."""
         checks.instance("expansion(setting=...)", setting, Typesetting, "typesetting.LATEX or PLAIN")
         uses = defaultdict(list)
-        for target, use in self.users.get(self.parameter, ()):
-            uses[self.step(use)].append((target, use))
+        for use in self.users.get(self.parameter, ()):
+            uses[self.step(use)].append(use)
         if not uses:
             raise ValueError(f"expansion: the loss does not depend on {describe(self.parameter)}")
         if step is not None and step not in list(uses):
             known = ", ".join(map(str, sorted(uses)))
             raise ValueError(f"{describe(self.parameter)} has no term at step {step!r}, only at {known}")
-        terms, writer = [], Writer(self.names, self.notation, setting)
+        terms, writer = [], Writer(self.names, setting)
         for k in sorted(uses) if step is None else [step]:
-            fractions, factors = zip(*[self.product(target, use, writer) for target, use in uses[k]], strict=True)
+            fractions, factors = zip(*[self.product(use, writer) for use in uses[k]], strict=True)
             terms.append(Term(k, " + ".join(fractions), writer.text(plus(*factors)), self.values[k - 1]))
         return terms
 
@@ -460,12 +463,12 @@ class _Graph:
             raise ValueError(f"{told} with no named variable in between; name the states, with tg.label(h, 'h', t)")
         return steps.pop()
 
-    def product(self, target: Tensor, use: Use, writer: Writer) -> tuple[str, Tree]:
-        """The derivatives from the loss to the direct one of `target` by the parameter, and what they make of 1."""
-        links, x = [(_partial(target, use.source, direct=True), use.paths)], target
+    def product(self, use: Use, writer: Writer) -> tuple[str, Tree]:
+        """The derivatives from the loss to the direct one by the parameter, and what they make of 1."""
+        links, x = [(_partial(use.target, use.source, direct=True), use.hops)], use.target
         while x in self.above:
-            paths = self.users[x][0][1].paths if len(self.users[x]) == 1 else None
-            links.insert(0, (_partial(self.above[x], x), paths))
+            hops = self.users[x][0].hops if len(self.users[x]) == 1 else None
+            links.insert(0, (_partial(self.above[x], x), hops))
             x = self.above[x]
         if len(links) > _MOST_FACTORS:
             links[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [(Tree("dots", of="⋯"), None)]
@@ -477,27 +480,32 @@ class _Graph:
             g = self._passed(*link, g)
         return derivatives, g
 
-    def _passed(self, fraction: Tree, paths: list[Path] | None, g: Tree) -> Tree:
-        """The gradient of b, of that of a: by the rules, or as ᵗ(∂a/∂b) dh where there is no notation."""
+    def _passed(self, fraction: Tree, hops: list[Hop] | None, g: Tree) -> Tree:
+        """The gradient of b, of that of a: by the rules, or as ᵗ(∂a/∂b) dh where there is no notation.
+
+        That of a sum is 1 for each element: where this is no column to be multiplied, it is written ∂L/∂a.
+        """
         if fraction.head == "dots":
             return Tree("matrix", [fraction, g], shape=g.shape)
-        if paths is not None:
-            with suppress(Unwritten):
-                return back(paths[::-1], g, self.notation.writes)
         a, b, _ = fraction.of
-        product = times(g, fraction.shaped(b.shape)) if a.size == 1 else matrix(transposed(fraction), g)
+        starts = [g] if g.is_whole() else [g, _partial(self.loss, a).shaped(a.shape, comes_back=True)]
+        for g in starts:
+            with suppress(Unwritten):
+                if hops is not None:
+                    return back(hops, g, self.notation.writes)
+        product = times(g, fraction.shaped(b.shape)) if a.ndim == 0 else matrix(transposed(fraction), g, b.shape)
         return product.shaped(b.shape)
 
-    def _read(self, fraction: Tree, paths: list[Path] | None) -> Tree:
+    def _read(self, fraction: Tree, hops: list[Hop] | None) -> Tree:
         """The factors of a link side by side as the gradient meets them, or ∂a/∂b where there is no notation."""
-        factors = None if paths is None else derivative(paths[::-1], self.notation.writes)
+        factors = None if hops is None else derivative(hops, self.notation.writes)
         return fraction if factors is None else factors
 
     def _dominators(self) -> dict[Tensor, Tensor]:
         """The variable where the ways from each meet: the oldest user gives way to what all its own pass through."""
         above: dict[Tensor, Tensor] = {}
         for x in reversed(self.users):
-            ahead = {target for target, _ in self.users[x]}
+            ahead = {use.target for use in self.users[x]}
             while len(ahead) > 1:
                 oldest = min(ahead, key=lambda user: user.born)
                 ahead = ahead - {oldest} | {above[oldest]}

@@ -14,11 +14,12 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.errors import describe
+from tinygrad_rnn.nn.cells import last_step
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.primitives import row
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, last_step, reached, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, reached, record
 
 
 class Chunks(Iterator[float]):
@@ -105,18 +106,21 @@ def truncated(
     if compile is not None and back is not None:
         raise ValueError("truncated(back=..., compile=...): a program goes back to the chunk's first step; drop one")
     pieces = ((xs[i : i + length], targets[i : i + length]) for i in range(0, T, length))
-    run = _recorded(rnn, readout, loss_fn, back) if compile is None else _compiled(rnn, readout, loss_fn, compile)
-    return Chunks(run, pieces, _detached(state))
+    state = _detached(state)
+    if compile is None:
+        return Chunks(_recorded(rnn, readout, loss_fn, back, state), pieces, state)
+    checks.instance("truncated(readout=..., compile=...)", readout, Module, "a module, whose parameters are learnt,")
+    learnt = [p for p in (*rnn.parameters(), *readout.parameters()) if p.requires_grad]
+    program = compile(_chunk(rnn, readout, loss_fn), xs[:length], targets[:length], state, wrt=learnt)
+    return Chunks(program.backward, pieces, state)
 
 
-def _recorded(rnn: Recurrent, readout: Any, loss_fn: Callable, back: int | None) -> Callable:
+def _recorded(rnn: Recurrent, readout: Any, loss_fn: Callable, back: int | None, state: Any) -> Callable:
     """The function that goes through a chunk step by step: its loss, and the state after it."""
-    states = deque[Any]()  # those that gradients may still go back to, the oldest first
+    states = deque([state])  # those that gradients may still go back to, the oldest first
 
     def run(xs: Any, targets: Any, state: Any) -> tuple[float, Any]:
         loss: Any = 0.0
-        if not states:
-            states.append(state)
         for t in range(len(xs)):
             (h,), state = rnn(xs[t : t + 1], states[-1])
             states.append(state)
@@ -124,7 +128,7 @@ def _recorded(rnn: Recurrent, readout: Any, loss_fn: Callable, back: int | None)
         while len(states) > 1 + (back or len(xs)):
             states.popleft()
         _cut(states[0])
-        loss.backward()
+        checks.instance("truncated(loss_fn=...)", loss, Tensor, "a loss that is a Tensor").backward()
         return loss.item(), _detached(state)
 
     return run
@@ -141,8 +145,8 @@ def _cut(x: Any) -> None:
         x.requires_grad = False
 
 
-def _compiled(rnn: Recurrent, readout: Any, loss_fn: Callable, compile: Callable) -> Callable:
-    """The same as a program, which runs a chunk of every length."""
+def _chunk(rnn: Recurrent, readout: Any, loss_fn: Callable) -> Callable:
+    """The same as a function of Tensors, of which a program is made that runs a chunk of every length."""
 
     def chunk(xs: Any, targets: Any, state: Any) -> tuple[Any, Any]:
         loss, (hs, state) = 0.0, rnn(xs, state)
@@ -150,16 +154,7 @@ def _compiled(rnn: Recurrent, readout: Any, loss_fn: Callable, compile: Callable
             loss = loss_fn(readout(h), targets[t]) + loss
         return loss, state
 
-    program: Any = None
-
-    def run(*arguments: Any) -> tuple[float, Any]:
-        nonlocal program
-        if program is None:
-            learnt = [p for p in (*rnn.parameters(), *readout.parameters()) if p.requires_grad]
-            program = compile(chunk, *arguments, wrt=learnt)
-        return program.backward(*arguments)
-
-    return run
+    return chunk
 
 
 def _detached(state: Any) -> Any:
@@ -217,7 +212,7 @@ def checkpoint(
     """
     leaves_the_graph("checkpoint()", "apply the cell in a loop: a program holds what the gradients need, and no more")
     checks.instance("checkpoint(cell, xs)", cell, Callable, "a function of x(t) and the state")
-    xs = list(checks.instance("checkpoint(cell, xs)", xs, Iterable, "a series"))
+    xs = list(map(_own, checks.instance("checkpoint(cell, xs)", xs, Iterable, "a series")))
     if not xs:
         raise ValueError("checkpoint(cell, xs): the sequence is empty; at least one step is needed")
     segments = round(len(xs) ** 0.5) if segments is None else segments
@@ -239,7 +234,7 @@ def checkpoint(
 
     states: Any = tuple(as_tensor(s) for s in ((state,) if single else state))
     for part in np.array_split(np.arange(len(xs)), segments):
-        states = _segment(partial(reduce, step, [_own(xs[i]) for i in part]), states)
+        states = _segment(partial(reduce, step, [xs[i] for i in part]), states)
     return states[0] if single else states
 
 

@@ -6,14 +6,14 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.formulas import hands_on
+from tinygrad_rnn.algebra.formulas import hands_on, inside
 from tinygrad_rnn.algebra.notation import Names, Notation
 from tinygrad_rnn.algebra.typesetting import MARKUP, PLAIN, Typesetting
-from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import contribution_table
@@ -59,7 +59,7 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     (N, T), longest = table.shape, max(table.shape)
     if not table.size:
         raise ValueError(f"{call}: no terms in a table of {N} losses by {T} time steps")
-    writers = [Writer(Names(order), Notation.named(notation), setting) for setting in (PLAIN, MARKUP)]
+    writers = [Writer(Names(order, notation=notation), setting) for setting in (PLAIN, MARKUP)]
     names = [[_name(E, n, writer) for writer in writers] for n, E in enumerate(losses, 1)]
     low, high, palette, shades = scale(table)
     kind = "entry" if longest <= IN_FULL else "cell"
@@ -70,21 +70,25 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
         width = height = IMAGE / longest
         above = height / 2 + 24.0
 
-    left = -width / 2 - size("heading", "step k")[0] / 2
-    nodes = [Node("step", "step k", "heading", "step <I>k</I>", x=left, y=above)]
-    for k in sorted({1, *range(every, T + 1, every)}):
-        nodes.append(Node(f"step{k}", str(k), "heading", str(k), x=(k - 1) * width, y=above))
+    def at(n: float, k: float) -> dict[str, Any]:
+        """The middle of the cell of a loss and a step; that of its heading, with 0 for one of them."""
+        left = -width / 2 - size("heading", "step k")[0] / 2
+        return {"x": (k - 1) * width if k else left, "y": (1 - n) * height if n else above}
+
+    nodes = [Node("step", "step k", "heading", "step <I>k</I>", **at(0, 0))]
+    nodes += [Node(f"step{k}", str(k), "heading", str(k), **at(0, k)) for k in sorted({1, *range(every, T + 1, every)})]
     for n in sorted({1, *range(every, N + 1, every)}):
-        nodes.append(Node(f"loss{n}", names[n - 1][0], "heading", names[n - 1][1], x=left, y=(1 - n) * height))
+        nodes.append(Node(f"loss{n}", names[n - 1][0], "heading", names[n - 1][1], **at(n, 0)))
     if longest > IN_NODES:
         image, extent, tooltip = _png(shades, palette), (T * width, N * height), f"{N} losses by {T} steps"
-        x, y = (T - 1) * width / 2, (1 - N) * height / 2
-        nodes.append(Node("terms", "", "cell", tooltip=tooltip, image=image, extent=extent, x=x, y=y))
+        nodes.append(
+            Node("terms", "", "cell", tooltip=tooltip, image=image, extent=extent, **at((N + 1) / 2, (T + 1) / 2))
+        )
     for n, k in np.ndindex(N, T) if longest <= IN_NODES else ():
         texts = [_scientific(table[n, k].item(), setting) if kind == "entry" else "" for setting in (PLAIN, MARKUP)]
         tooltip = f"{names[n][0]}, step {k + 1}: {table[n, k]:.6g}".replace("-", "−")
-        id, fill, x, y = f"term{n + 1}_{k + 1}", palette[shades[n, k]], k * width, -n * height
-        nodes.append(Node(id, texts[0], kind, texts[1], tooltip=tooltip, fill=fill, x=x, y=y))
+        look: dict[str, Any] = {"tooltip": tooltip, "fill": palette[shades[n, k]], **at(n + 1, k + 1)}
+        nodes.append(Node(f"term{n + 1}_{k + 1}", texts[0], kind, texts[1], **look))
     name, set_name = (writer.variable(parameter) for writer in writers)
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
     title = f"table of the terms of the gradient of {name}"

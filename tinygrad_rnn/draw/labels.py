@@ -6,7 +6,6 @@ which what is a number of the computation stands between marks, with its number 
 its place for the same equation in numbers. No name of a user's holds a mark, as none can be printed.
 """
 
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -16,11 +15,10 @@ from typing import Any
 from tinygrad_rnn.algebra import formulas, trees
 from tinygrad_rnn.algebra.trees import Tree, Unwritten
 from tinygrad_rnn.algebra.typesetting import MARKUP, Typesetting
-from tinygrad_rnn.algebra.variables import inside
 from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.backward import terms
 from tinygrad_rnn.draw.computation import Computation
-from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
+from tinygrad_rnn.draw.style import EDGE_FONT, NODES, size, text_width
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import GradientName, Tensor
 
@@ -38,7 +36,7 @@ class Labels:
 
     def __init__(self, unfolded: Unfolded, setting: Typesetting):
         self.unfolded, self.setting = unfolded, setting
-        self.writer = writer = Writer(unfolded.names, unfolded.notation, setting, brief=True)
+        self.writer = writer = Writer(unfolded.names, setting, brief=True)
         self.has_gradients = any(isinstance(x.name, GradientName) for x in unfolded.columns)
         outputs = " + ".join(map(writer.variable, unfolded.outputs))
         self.output = outputs if len(unfolded.outputs) == 1 else f"({outputs})"
@@ -67,8 +65,8 @@ class Labels:
     def label(self, p: Place, gradient: bool) -> str:
         """The label of a node: h⁽²⁾, or for its gradient dh⁽²⁾; below it the operation, at level "primitives"."""
         x, is_dots = p.tensor, p.kind == "elided"
-        if p.kind == "operation":
-            return self.operation(x)
+        if p.kind == "operation" or NODES[p.kind].sign:
+            return NODES[p.kind].sign or self.operation(x)
         is_gradient = gradient and x.requires_grad and not is_dots and p not in self.bare
         name = self.cotangent(p) if is_gradient else self.name(p)
         is_made = self.unfolded.level == "primitives" and not x.is_leaf and not is_dots
@@ -124,7 +122,7 @@ class Labels:
             return self.quotient(link) if derivative is None else self.writer.text(derivative)
         if self.unfolded.level == "states":
             return ", ".join(self.weights(link))
-        one = link.paths is not None and [len(path) for path in link.paths] == [1]
+        one = link.hops is not None and len(link.hops) == 1
         return self.writer.function(link.user) if one and self.unfolded.level == "named" else ""
 
     def quotient(self, link: Link) -> str:
@@ -196,35 +194,35 @@ class Equations(Labels):
 
     def __init__(self, unfolded: Unfolded, computation: Computation):
         super().__init__(unfolded, MARKUP)
-        self.marked = _Marked(unfolded.names, unfolded.notation, MARKUP, True, computation=computation)
+        self.marked = _Marked(unfolded.names, MARKUP, True, computation=computation)
         self.ends = {p.tensor for p in unfolded.places} | set(filter(unfolded.is_hidden, unfolded.columns))
 
     def forward(self, p: Place) -> dict[str, Any]:
         """The equation of a node; and whether it holds of its numbers, or a note where these would make no true one."""
         written = self.marked.expression(p.tensor)
         found = {"equation": f"{self.name(p)} = {written}" if self.writer.notation.writes(p.tensor) else written}
-        nodes = inside(p.tensor, lambda x: x in self.ends or x.is_leaf)
+        nodes = formulas.inside(p.tensor, lambda x: x in self.ends or x.is_leaf)
         return found | ({"note": ROWS} if any(map(_of_rows, nodes)) else {"numbers": True})
 
     def backward(self, link: Link, g: Any) -> dict[str, Any]:
         """The gradient that a link passes back: the `name` of what it is added to; as it is `written`, in letters, or
         as ∂a/∂b where it has no short form; and whether that holds of its `numbers`, or a `note`.
         """
-        p, q, paths, term, written = link.target, link.source, (link.paths or [])[::-1], None, ""
+        p, q, hops, term, written = link.target, link.source, link.hops or [], None, ""
         told = {"name": self.differential(link.tensor) if q.kind == "elided" else self.cotangent(q)}
         if p.kind == "elided":
             return told | {"written": "⋯", "note": f"⋯ is what comes back through {self.hidden}."}
         self.marked.gradients[p.tensor] = g, self.cotangent(p)
         start = trees.number(1).shaped(p.tensor.shape, True) if p in self.bare else trees.gradient(p.tensor)
-        if paths:
+        if hops:
             with suppress(Unwritten):
-                term = formulas.back(paths, start, self.writer.notation.writes)
-        if term is not None and _size(term) == math.prod(term.shape):
+                term = formulas.back(hops, start, self.writer.notation.writes)
+        if term is not None and term.is_whole():
             written = self.marked.text(term)
         if not written or len(re.sub(f"<[^>]*>|{MARK}", "", written)) > TOO_LONG:
             return told | {"written": self._times(p, self.quotient(link))}
         told, summed = told | {"written": written}, term.holds("total")
-        if any(_of_rows(node) for path in paths for node, _ in path) or (summed and link.tensor.ndim):
+        if any(_of_rows(node) for node, _ in hops) or (summed and link.tensor.ndim):
             return told | {"note": ADDED if summed else ROWS}
         return told if summed else told | {"numbers": True}
 
@@ -240,17 +238,6 @@ class Equations(Labels):
             return derivative
         name = self.cotangent(p)
         return f"{name} · {derivative}" if p.tensor.size == 1 else f"<SUP>t</SUP>({derivative}) {name}"
-
-
-def _size(t: Tree) -> int:
-    """The number of elements of a formula as it is written; 0 where one number in it is to become many."""
-    if t.head in ("symbol", "gradient", "prime"):
-        return t.of.size
-    sizes = [_size(part) for part in t.parts]
-    if t.head in ("sum", "times", "over", "negative", "power", "transposed"):
-        return max(sizes) if all(sizes) else 0
-    whole = all(size == math.prod(part.shape) for size, part in zip(sizes, t.parts, strict=True))
-    return (1 if t.head == "number" else math.prod(t.shape)) if whole else 0
 
 
 def _of_rows(node: Tensor) -> bool:

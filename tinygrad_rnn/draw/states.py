@@ -13,8 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from tinygrad_rnn.algebra.columns import is_parameter
-from tinygrad_rnn.algebra.formulas import hands_on, is_product
-from tinygrad_rnn.algebra.variables import Use, fold, inside
+from tinygrad_rnn.algebra.formulas import Use, fold, hands_on, inside, is_product
 from tinygrad_rnn.tensor import GradientName, Tensor
 
 Uses = dict[Tensor, list[Use]]  # of variables in each other
@@ -122,7 +121,7 @@ class States:
 
 def _has_matrix(use: Use) -> bool:
     """Tell whether a variable is multiplied by a matrix on its way into another."""
-    return use.paths is None or any(is_product(hop) for path in use.paths for hop in path)
+    return use.hops is None or any(map(is_product, use.hops))
 
 
 def _factors(node: Tensor, i: int) -> list[int]:

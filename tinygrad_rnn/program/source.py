@@ -11,14 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from tinygrad_rnn.algebra.formulas import back
+from tinygrad_rnn.algebra.formulas import Use, back, fold
 from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, gradient, negative, number
-from tinygrad_rnn.algebra.variables import fold
 from tinygrad_rnn.algebra.writer import PRODUCT, Writer
 from tinygrad_rnn.checks import one_of
 from tinygrad_rnn.program.assignments import Assignment, Assignments, Schedule, pattern
@@ -304,10 +303,10 @@ class Equations:
         # Those whose gradients have lines; an equation needs names.
         self.variables = {x.born: x for x in order if x.name is not None and x.born in gradients}
         self.between = trace.hooked.difference(self.variables)  # hooks on nodes that no equation names
-        uses: dict[Any, list[tuple[Any, list | None]]] = defaultdict(list)  # what a variable goes into, and the paths
-        for target, found in fold(order, set[Any]([lines.schedule.outputs[0], *self.variables.values()])).items():
+        uses: dict[Any, list[Use]] = defaultdict(list)  # of each variable
+        for found in fold(order, set[Any]([lines.schedule.outputs[0], *self.variables.values()])).values():
             for use in found:
-                uses[use.source].append((target, use.paths))
+                uses[use.source].append(use)
         self.terms: dict[Any, list[Tree]] = {}  # of the gradients that can be written,
         self.summed: list[Any] = []  # and those with sums over time among them
         for x in self.variables.values():
@@ -336,7 +335,7 @@ class Equations:
     def _equation(self, x: Node) -> str:
         return f"d{self.writer.variable(x)} = {self.writer.text(Tree('sum', self.terms[x]))}"
 
-    def _find_terms(self, x: Node, uses: Sequence[tuple[Any, list | None]]) -> None:
+    def _find_terms(self, x: Node, uses: Sequence[Use]) -> None:
         """Find what the uses of a variable give, those together that are the same but for the step.
 
         Raises:
@@ -344,17 +343,17 @@ class Equations:
         """
         alike: dict[tuple[str, str], list[tuple[Tree, Ref]]] = defaultdict(list)
         self.writer.inside = True
-        for target, paths in uses:
-            if paths is None or any(node.born in self.between for path in paths for node, _ in path):
+        for use in uses:
+            target, hops = cast(Node, use.target), use.hops
+            if hops is None or any(node.born in self.between for node, _ in hops):
                 raise Unwritten("too many paths, or a hook on one")
-            if paths := [path for path in paths if all(node.primitive.vjps for node, _ in path)]:
-                start = gradient(target) if target.born in self.variables else number(1).shaped(target.shape, True)
-                term, self.writer.now = back(paths, start, self.writer.notation.writes), self.ref[target].step
-                inner = term.parts[0] if term.head in ("negative", "total") else term
-                text = self.writer.text(inner, PRODUCT)
-                if "…" in text.replace("[…]", ""):
-                    raise Unwritten("too long")
-                alike[term.head, text].append((term, self.ref[target]))
+            start = gradient(target) if target.born in self.variables else number(1).shaped(target.shape, True)
+            term, self.writer.now = back(hops, start, self.writer.notation.writes), self.ref[target].step
+            inner = term.parts[0] if term.head in ("negative", "total") else term
+            text = self.writer.text(inner, PRODUCT)
+            if "…" in text.replace("[…]", ""):
+                raise Unwritten("too long")
+            alike[term.head, text].append((term, self.ref[target]))
         if alike:
             self.terms[x] = [self._sum(*key, *zip(*terms, strict=True)) for key, terms in alike.items()]
             self.summed += [x] if any(len(terms) > 1 for terms in alike.values()) else []
