@@ -206,7 +206,7 @@ def test_a_program_that_is_dropped_is_freed_at_once(optimize):
     try:
         program = tg.compile(p.loss, *p.inputs(0), wrt=p.parameters, optimize=optimize)
         program(*p.inputs(0))
-        held = weakref.ref(program), weakref.ref(program._first.kernels.kernel().run)
+        held = weakref.ref(program), weakref.ref(program._first.kernels.kernel()[0])
         del program
         assert [reference() for reference in held] == [None, None]
         assert not any(type(x) is Node for x in gc.get_objects())

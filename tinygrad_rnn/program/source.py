@@ -59,6 +59,7 @@ class _Text:
     def __init__(self, lines: Assignments, rolled: bool):
         self.lines, self.trace, self.rolled = lines, lines.schedule.trace, rolled
         self.defined = {line.target for line in lines.lines} | {*lines.ref.values()}
+        self.begins = {line.target.name: line.forward for line in reversed(lines.lines)}  # in which pass
         self.before = {lines.ref[x] for nodes in lines.arguments.values() for x in nodes}  # variables that are there
         made = [line for line in lines.lines if line.forward and line.node is not None and not line.node.is_leaf]
         self.T = max((line.target.step or 0 for line in made), default=0)
@@ -144,10 +145,8 @@ class _Text:
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
         """A pass: the variables with steps, and the sums, before their first step; then the loops."""
-        is_forward = any(loop[0][0].forward for loop in loops)
-        begun = set() if is_forward else {line.target.name for line in self.lines.lines if line.forward}
-        targets = [line.target for loop in loops for line in loop[0] if line.target.name not in begun]
-        stepped = {target.name: target.step is not None for target in targets}
+        lines = [line for loop in loops for line in loop[0] if self.begins[line.target.name] == line.forward]
+        stepped = {line.target.name: line.target.step is not None for line in lines}
         zeros = self.lines.zeros
         kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
         for i in range(0, len(kept), _IN_A_ROW):
