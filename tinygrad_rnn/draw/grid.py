@@ -313,16 +313,13 @@ class Grid:
             line, (sign, a, b) = kind.lines[key], key
             begin = layer.get(a, -1 if sign > 0 else kind.last)
             end = layer.get(b, kind.last if sign > 0 else -1)
-            ends = [kind.spots.get(a, a), kind.spots.get(b, b)]
             line.is_turned = end < begin
-            if line.is_turned:
-                ends.reverse()
+            left, right = [kind.spots.get(a, a), kind.spots.get(b, b)][:: -1 if line.is_turned else 1]
             goes_on = self.is_state(kind, key) or self.tracks.get((b, sign, 0)) is a
             passes, alone = a not in layer and b not in layer, b in layer and into[b] == 1
             strength = 6.0 - [goes_on or passes, alone, a in kind.made, True].index(True)
-            numbers = range(min(begin, end) + 1, max(begin, end))
-            between = [self.add(Spot(), (kind, number)) for number in numbers]
-            line.joints = [Joint(*pair, strength) for pair in pairwise([ends[0], *between, ends[1]])]
+            between = [self.add(Spot(), (kind, n)) for n in range(min(begin, end) + 1, max(begin, end))]
+            line.joints = [Joint(*pair, strength) for pair in pairwise([left, *between, right])]
             if line.room and between:
                 line.label = label = between[0 if (a in layer) == (begin < end) else -1]
                 label.up, label.down = LABEL, LINE / 2
