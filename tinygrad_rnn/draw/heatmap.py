@@ -137,8 +137,6 @@ def _scientific(value: float, setting: Typesetting) -> str:
 
 def _summands(total: Tensor) -> list[Tensor]:
     """The losses that a total is the sum of, in the order in which they were made."""
-    if total.is_leaf:
-        raise ValueError(f"draw.terms(losses, parameter): {describe(total)} has no graph")
     if not _is_sum(total):
         return [total]
     sums = dict.fromkeys(inside(total, lambda x: x.name is not None or not _is_sum(x)))
