@@ -158,8 +158,8 @@ class _Figure:
             arrays = self.arrays[by_gradient]
             low, high, palette, shades = scale(np.array([norm([array]) for array in arrays.values()]))
             self.fill = {of: palette[shade] for of, shade in zip(arrays, shades, strict=True)}
-            names = [f"‖∂{x.output}/∂·‖" if by_gradient else "‖·‖" for x in self.labels]
-            self.scale = Scale(names[0], names[1], low, high, palette[:-1])
+            name, markup = (f"‖∂{labels.output}/∂·‖" if by_gradient else "‖·‖" for labels in self.labels)
+            self.scale = Scale(name, markup, low, high, palette[:-1])
         labelled = (*unfolded.places, *unfolded.totals.values())
         notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in labelled}
         measure(unfolded, self.plain, notes, gradient)
