@@ -270,9 +270,8 @@ class Placement:
         left, first, last = self.left[number], line.joints[0], line.joints[-1]
         begin = left + first.left.x * (first.left.core[0] > 0.0), first.depths[0]
         end = left + last.right.x if last.right.core[0] else self.left[number + 1], last.depths[1]
-        bends = [
-            (left + x, y) for j in line.joints if j.is_bent for x, y in zip((j.start, j.end), j.depths, strict=True)
-        ]
+        bent = [joint for joint in line.joints if joint.is_bent]
+        bends = [(left + x, y) for j in bent for x, y in zip((j.start, j.end), j.depths, strict=True)]
         return [begin, *bends, end][:: -1 if line.is_turned else 1]
 
     def _sum(self, x: Tensor, total: Place) -> list[Link]:

@@ -243,7 +243,7 @@ class _Figure:
         if len(unfolded.outputs) > 1:
             raise ValueError(f"{call}: it is a term of the gradient of one output, not of several")
         (output,), notation, is_brief = unfolded.outputs, unfolded.notation, unfolded.level == "states"
-        through = {x for p in unfolded.places for x in unfolded.parts(p)} if is_brief else None
+        through = {part for x in unfolded.made_with for part in unfolded.groups.get(x, (x,))} if is_brief else None
         try:
             terms = [expansion(output, parameter, notation, s, step, through)[0] for s in (PLAIN, MARKUP)]
         except ValueError as error:
@@ -252,7 +252,8 @@ class _Figure:
         order = " (read from left to right)" if notation.order == "reading" and not is_brief else ""
         products = [term.derivatives if is_brief else term.factors for term in terms]
         self.highlighted = [f"{product}{order}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
-        found = [p for p in unfolded.places if p.tensor is parameter or parameter in unfolded.made_with[p.tensor]]
+        drawn = [p for p in unfolded.places if p.kind != "elided"]
+        found = [p for p in drawn if p.tensor is parameter or parameter in unfolded.made_with[p.tensor]]
         self.lit = {p for p in found if p.column == step} or {p for p in found if p.column not in unfolded.steps}
         if not self.lit:
             raise ValueError(f"{call}: step {step} is one of those hidden by max_steps")
