@@ -228,12 +228,10 @@ class Placement:
     """
 
     def __init__(self, unfolded: Unfolded):
-        self.unfolded, self.grid = unfolded, Grid(unfolded)
-        self.heights = Heights(self.grid)
-        while parted := self.heights.parted():
-            self.grid = Grid(unfolded, {*self.grid.alone, *parted})
-            self.heights = Heights(self.grid)
-        grid = self.grid
+        grid = Grid(unfolded)
+        while parted := (heights := Heights(grid)).parted():
+            grid = Grid(unfolded, {*grid.alone, *parted})
+        self.unfolded, self.grid, self.heights = unfolded, grid, heights
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
             _across(kind, [grid.layers[kind, n] for n in range(kind.last)])

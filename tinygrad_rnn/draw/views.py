@@ -243,7 +243,8 @@ class _Figure:
         if len(unfolded.outputs) > 1:
             raise ValueError(f"{call}: it is a term of the gradient of one output, not of several")
         (output,), notation, is_brief = unfolded.outputs, unfolded.notation, unfolded.level == "states"
-        through = {part for x in unfolded.made_with for part in unfolded.groups.get(x, (x,))} if is_brief else None
+        made_with = unfolded.made_with  # of all variables, those of hidden steps too
+        through = {part for x in made_with for part in unfolded.groups.get(x, (x,))} if is_brief else None
         try:
             terms = [expansion(output, parameter, notation, s, step, through)[0] for s in (PLAIN, MARKUP)]
         except ValueError as error:
@@ -252,8 +253,7 @@ class _Figure:
         order = " (read from left to right)" if notation.order == "reading" and not is_brief else ""
         products = [term.derivatives if is_brief else term.factors for term in terms]
         self.highlighted = [f"{product}{order}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
-        drawn = [p for p in unfolded.places if p.kind != "elided"]
-        found = [p for p in drawn if p.tensor is parameter or parameter in unfolded.made_with[p.tensor]]
+        found = [p for p in unfolded.places if p.kind != "elided" and parameter in {p.tensor, *made_with[p.tensor]}]
         self.lit = {p for p in found if p.column == step} or {p for p in found if p.column not in unfolded.steps}
         if not self.lit:
             raise ValueError(f"{call}: step {step} is one of those hidden by max_steps")
