@@ -36,7 +36,7 @@ def main(out, quick=False):
     product = np.prod(list(derivatives.values()))
     print(f"their product   = {product:8.4f}, and loss.backward() says ∂L/∂w = {w.grad:.4f}, ∂L/∂b = {b.grad:.4f}")
 
-    # 4. The judge who knows no calculus: the loss, a little to the left and to the right of w.
+    # 4. A judge without calculus: the loss, a little to the left and to the right of w.
     def loss_at(w):
         return 0.5 * (np.tanh(w * 2.0 - 0.4) - 1.0) ** 2
 

@@ -40,7 +40,7 @@ def main(out, quick=False):
     for name, parameter in (("W_s", W_s), ("W_x", W_x)):
         parts = tg.bptt.contributions(loss, parameter)
         missing[name] = float(np.linalg.norm(parts[:-1].sum(axis=0)) / np.linalg.norm(parts.sum(axis=0)))
-        print(f"who takes the direct term of {name} alone misses {missing[name]:.0%} of its gradient")
+        print(f"the direct term alone misses {missing[name]:.0%} of the gradient of {name}")
 
     # 3. A term written out for a paper (needs amsmath), and drawn: the way that it takes.
     (out / "sum.tex").write_text(tg.bptt.latex(loss, W_s, notation="state"), encoding="utf-8")

@@ -95,7 +95,7 @@ def main(out, quick=False):
         errors, lines[name], longest[name] = descend(clip, updates)
         final[name] = np.median(errors[-100:])
         print(f"{name:18}: error {errors[0]:.3f} -> {final[name]:.4f}, longest step {longest[name]:.2f}")
-    print(f"who leaps lands where σ is saturated: the error is (1 - 0.7)² = {0.3**2:.2f}, and no gradient leads back")
+    print(f"a leap ends where σ is saturated: the error is (1 - 0.7)² = {0.3**2:.2f}, and no gradient leads back")
     title, x = "Descent from beside the wall, lr 0.01", ("update", np.arange(updates))
     plots.curves(out / "descent.svg", title, x, "weight w", lines)
     return {"anomaly": found, "median": median, "at": at, "norm": norm, "final": final, "longest": longest}

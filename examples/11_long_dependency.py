@@ -2,7 +2,7 @@
 
 LSTM is the remedy that Module 5 ("Going Beyond RNNs") and TowardsML ("Long term dependencies problem") name. The test
 is the adding problem (Hochreiter and Schmidhuber 1997): every step brings a random number and a mark; two steps are
-marked, one in either half, and after the last step the net is to say the sum of their numbers. Who always says 1 has a
+marked, one in either half, and after the last step the net is to say the sum of their numbers. Always saying 1 has a
 mean squared error of 1/6; below 0.01 counts as solved.
 """
 
@@ -50,7 +50,7 @@ def train(kind, lr, options, scale, T, updates, seed=0):
 
 
 def main(out, quick=False):
-    T, updates = (30, 500) if quick else (100, 1500)
+    T, updates = (20, 320) if quick else (100, 1500)
     print(f"T = {T}; the mean squared error of always saying 1 is {BASELINE:.4f}")
     x, lines, final = ("update", np.arange(10, updates + 1, 10)), {}, {}
     for name, (*net, band) in NETS.items():

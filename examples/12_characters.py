@@ -53,7 +53,7 @@ def chunks(places, length):
 
 def train(model, data, updates):
     """Bits a character of every chunk, as it came; Adam, with a rate that falls to 0."""
-    pieces, optimizer, curve = chunks(np.arange(1, data.first), LENGTH), tg.optim.Adam(model.parameters), []
+    pieces, optimizer, curve = chunks(np.array(data.training)[1:], LENGTH), tg.optim.Adam(model.parameters), []
     xs = data.vectors(pieces[0])
     program = tg.compile(model, xs, xs, START, wrt=model.parameters)
     for update in range(updates):
@@ -73,7 +73,7 @@ def held_out(model, data):
     """Bits a character of the text that was not learnt from."""
     losses, state = [], START
     with tg.no_grad():
-        for places in chunks(np.arange(data.first, len(data.sequence)), 100):
+        for places in chunks(np.array(data.held_out), 100):
             loss, state = model(data.vectors(places - 1), data.vectors(places), state)
             losses.append(loss.item())
     return np.mean(losses) / np.log(2)
@@ -84,12 +84,12 @@ def main(out, quick=False):
     alike = np.log2(data.width)
     print(f"{len(data.sequence):,} characters, {data.width} different ones: {alike:.2f} bits if all are alike")
 
-    model, updates = Model(data.width), 200 if quick else 2000
+    model, updates = Model(data.width), 120 if quick else 2000
     curve = train(model, data, updates)
     bits = data.baselines() | {"net": held_out(model, data)}
     print(f"first chunk: {curve[0]:.2f} bits; after {updates} updates, bits a character of the text held out:")
     print(", ".join(f"{name} {value:.2f}" for name, value in bits.items()), expected(bits["net"], 1.5, 2.5), sep=", ")
-    drawn = model.sample(data.vectors(data.first), 50 if quick else 300, np.random.default_rng(0))
+    drawn = model.sample(data.vectors(data.held_out[0]), 50 if quick else 300, np.random.default_rng(0))
     print("".join(data.alphabet[i] for i in drawn))
 
     means = curve.reshape(-1, 10).mean(axis=1)

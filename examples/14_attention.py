@@ -68,12 +68,12 @@ def main(out, quick=False):
     flows = {name: np.median([flow(attends, seed) for seed in range(9)], axis=0) for name, attends in ways.items()}
     for (name, norms), band in zip(flows.items(), ((0, 1e-3), (0.1, 10)), strict=True):
         left = norms[-1] / norms.max()
-        print(f"{name}: of the largest gradient {left:.1g} is left at h(1), {expected(left, *band)}")
+        print(f"{name}: {left:.1g} of the largest gradient is left at h(1), {expected(left, *band)}")
     title, x = "How far back a gradient reaches, untrained", ("distance T − t, steps", np.arange(T))
     plots.curves(out / PICTURE, title, x, "‖∂L/∂h(t)‖", flows, log=True)
 
-    # 2. What that is worth: the adding problem; who always says 1 has an error of 0.167, and below 0.01 is solved.
-    updates, nets, final = 200 if quick else 500, {}, {}
+    # 2. What that is worth: the adding problem; always saying 1 has an error of 0.167, and below 0.01 is solved.
+    updates, nets, final = 150 if quick else 500, {}, {}
     for (name, attends), band in zip(ways.items(), ((0.1, 0.25), (0, 0.01)), strict=True):
         nets[name] = Net(attends)
         final[name] = np.median(train(nets[name], updates)[-50:])

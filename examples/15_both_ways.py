@@ -1,9 +1,9 @@
-"""Lesson 15: a net that runs one way knows nothing of what comes; two nets that run against each other do.
+"""Lesson 15: a net that runs one way knows nothing of what comes; two nets that run against each other know all.
 
 A plain net "cannot consider any future input for the current state" (TowardsML, "Downsides of RNNs"). A bidirectional
 one (Schuster and Paliwal 1997) has a second net that runs from T to 1, and reads its output out of both states. The
-test is a tagger: in a sequence of -1, 0 and 1 a step is tagged with what leads from the last number before it that is
-not 0 to the next after it: a fall, nothing, or a rise. Who knows but one of the two is right half of the time at best.
+test is a tagger of sequences of -1, 0 and 1. The tag of a step is the change from the last number before it that is not
+0 to the next one after it: a fall, nothing, or a rise. Knowing one of the two, a net gets half of them right at best.
 """
 
 import numpy as np
@@ -71,10 +71,10 @@ def main(out, quick=False):
         x = tg.Tensor(series(np.random.default_rng(2), 1)[0][:6], requires_grad=True)
         (dx,) = tg.grad(tg.sum(Tagger(way)(x)[1] ** 2), [x])
         reach[way] = np.abs(dx.data).ravel()
-        print(f"{way:9}: by the inputs of steps 1 to 6 the logits of step 3 have the gradients {reach[way].round(3)}")
+        print(f"{way:9}: gradients of step 3's logits by the inputs of steps 1 to 6: {reach[way].round(3)}")
 
     # 2. What that is worth.
-    updates, lines = 160 if quick else 300, {}
+    updates, lines = 120 if quick else 300, {}
     for way in ways:
         lines[way] = train(Tagger(way), updates)
         band = (0.995, 1) if way == "both ways" else (0.48, 0.52)

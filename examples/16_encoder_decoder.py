@@ -2,8 +2,8 @@
 
 In an encoder-decoder (Cho et al. 2014, to which the IIT slides refer) one net reads a sequence, and another goes on
 from the state in which that ends, and writes: here the digits that were read, the last first. It is trained with the
-right digits before each, and then writes with its own. The gradients of what is written by what was read show what it
-has learnt: from which digit each one comes.
+right digits before each, and then writes with its own. The gradients of the digits written, by the digits read, show
+what it has learnt: from which digit each one comes.
 """
 
 import numpy as np
@@ -67,8 +67,9 @@ def gradients(model, rng):
     norms = np.zeros((T, T))
     for _ in range(10):
         xs, before, _ = (part[:, 0] for part in numbers(rng, 1))
-        xs = [tg.Tensor(x, requires_grad=True) for x in xs]
-        norms += [[np.linalg.norm(tg.bptt.jacobian(z, x)) for x in xs] for z in model(xs, before)]
+        xs = tg.Tensor(xs, requires_grad=True)
+        jacobians = [tg.bptt.jacobian(z, xs).reshape(10, *xs.shape) for z in model(xs, before)]
+        norms += np.linalg.norm(jacobians, axis=(1, 3))
     return norms / 10.0
 
 

@@ -224,7 +224,8 @@ def start(options):
 SECTIONS = {function.__name__: function for function in (ratios, first, lengths, source, chain, draw, start)}
 
 
-def main():
+def options_of(arguments=None):
+    """The command line, or other words, as options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
     parser.add_argument("--quick", action="store_true", help="tiny settings")
@@ -235,10 +236,14 @@ def main():
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="of ratios, whose median and spread are shown")
     parser.add_argument("--threads", default="1", metavar="N", help="of BLAS, 1 by default")
     parser.add_argument("--dtype", default="float64", choices=["float64", "float32"])
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if unknown := [name for name in options.sections if name not in SECTIONS]:
         parser.error(f"{unknown[0]}: not one of {', '.join(SECTIONS)}")
+    return options
 
+
+def main():
+    options = options_of()
     # NumPy, PyTorch and JAX read these when they are imported
     alone = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     threads = dict.fromkeys([f"{x}_NUM_THREADS" for x in ("OPENBLAS", "MKL", "OMP")], options.threads)

@@ -20,7 +20,7 @@ def run(main):
     path, (title, *_) = Path(main.__code__.co_filename), main.__globals__["__doc__"].splitlines()
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--out", type=Path, default=Path("lessons", path.name[:2]), help="folder for the figures")
-    parser.add_argument("--quick", action="store_true", help="train less than is needed for what the lesson shows")
+    parser.add_argument("--quick", action="store_true", help="train and measure less than the lesson needs")
     options = parser.parse_args()
     global quick
     quick = options.quick

@@ -45,10 +45,10 @@ def test_the_sweep_yields_each_node_once():
     assert x.grad == 2.0**40
 
 
-def test_a_chain_of_100_000_nodes_runs_and_is_freed():
+def test_a_chain_of_20_000_nodes_runs_and_is_freed():
     x = leaf(1.0)
     y = x
-    for _ in range(100_000):
+    for _ in range(20_000):  # twenty times Python's limit of recursion
         y = y * 1.0
     y.backward()
     assert x.grad == 1.0
@@ -101,8 +101,8 @@ def a_copy(net, xs):
 def test_nothing_is_left_to_the_cyclic_garbage_collector(use):
     net, xs = tg.nn.RNN(1, 3, rng=0), np.ones((5, 1))
     use(net, xs)
-    gc.collect()
     gc.disable()
+    gc.freeze()  # what was there before is not counted, which takes time
     try:
         use(net, xs)
         before = live_objects()
@@ -110,19 +110,20 @@ def test_nothing_is_left_to_the_cyclic_garbage_collector(use):
             use(net, xs)
         assert live_objects() == before
     finally:
+        gc.unfreeze()
         gc.enable()
 
 
 def test_memory_is_flat_over_training_steps():
     net, xs = tg.nn.RNN(1, 2, rng=0), np.ones((2, 1))
-    for _ in range(3_000):  # by then Python's own lists of spare tuples are full
+    for _ in range(1_500):  # by then Python's own lists of spare tuples are full
         a_training_step(net, xs)
     tracemalloc.start()
     a_training_step(net, xs)
     grown = []
     for _ in range(3):
         before, _ = tracemalloc.get_traced_memory()
-        for _ in range(500):
+        for _ in range(250):
             a_training_step(net, xs)
         grown.append(tracemalloc.get_traced_memory()[0] - before)
     tracemalloc.stop()
@@ -322,7 +323,7 @@ def test_a_cotangent_is_summed_back_to_the_shape_that_was_broadcast(shape, ones,
     np.testing.assert_allclose(np.sum(g * x.data), np.sum(fitted * x.data), atol=1e-12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(random_graphs.programs(), st.integers(0, 2**32 - 1))
 def test_random_graphs_against_central_differences(program, seed):
     """And the recorded gradients are those of the arrays, bit for bit."""

@@ -49,8 +49,21 @@ def test_inputs_are_real_numbers(x):
 
 
 def test_order_is_positive():
-    with pytest.raises(ValueError, match="order is 1 or more"):
+    with pytest.raises(ValueError, match=r"order=0\): a whole number from 1 up is needed"):
         tg.check_gradients(lambda x: x.sum(), [1.0], order=0)
+
+
+def test_gradients_are_checked_inside_no_grad_too():
+    with tg.no_grad():
+        assert tg.check_gradients(lambda x: (x * x).sum(), [1.0, 2.0], order=2) < 1e-6
+        assert not (tg.Tensor(1.0, requires_grad=True) * 2.0).requires_grad
+
+
+def test_what_is_checked_is_a_function_and_the_order_a_whole_number():
+    with pytest.raises(TypeError, match=r"check_gradients\(f, \*inputs\): a function of Tensors is needed, not a int"):
+        tg.check_gradients(3, [1.0])
+    with pytest.raises(TypeError, match=r"check_gradients\(order=1.5\): a whole number from 1 up is needed"):
+        tg.check_gradients(lambda x: x.sum(), [1.0], order=1.5)
 
 
 def test_parameters_are_put_back():
@@ -158,7 +171,7 @@ def test_outside_nothing_is_watched():
 ])  # fmt: skip
 def test_a_check_that_cannot_fail_is_refused(options):
     (name,) = options
-    with pytest.raises(ValueError, match=rf"^check_gradients\({name}="):
+    with pytest.raises(TypeError if name == "order" else ValueError, match=rf"^check_gradients\({name}="):
         tg.check_gradients(lambda x: (x.detach() * x).sum(), [1.0, 2.0], **options)
 
 

@@ -6,6 +6,10 @@ import pytest
 from tinygrad_rnn import datasets
 
 
+def read_column(path, column=None):
+    return datasets.read_table(path, [column])[0][0]
+
+
 def test_sunspots_are_yearly_from_1700_to_2008():
     series = datasets.sunspots()
     assert len(series) == 309 and (series[0], series[-1], series.max()) == (5.0, 2.9, 190.2)
@@ -28,7 +32,7 @@ def test_columns_are_separated_by_what_the_header_has_most_of(tmp_path, separato
     lines = [["year", "height, m" if separator != "," else "height"], ["1", "2.5"], ["3", "4.5"]]
     path = tmp_path / "a.csv"
     path.write_text("\n".join(separator.join(line) for line in [["a", "b"] + lines[0], ["0", "0"] + lines[1]]))
-    np.testing.assert_array_equal(datasets.read_column(path, lines[0][1]), [2.5])
+    np.testing.assert_array_equal(read_column(path, lines[0][1]), [2.5])
 
 
 @pytest.mark.parametrize(
@@ -56,17 +60,21 @@ def write(tmp_path, text, encoding="utf-8"):
     ["t,v\n1,2.5\n2,-3\n", "t,v\r\n1,2.5\r\n2,-3\r\n", '\ufeff"t","v"\n1,"2.5"\n2,-3', " t , v \n\n1,2.5\n2,-3\n\n"],
 )
 def test_a_column_of_a_csv_file(tmp_path, text):
-    np.testing.assert_array_equal(datasets.read_column(write(tmp_path, text), "v"), [2.5, -3.0])
+    np.testing.assert_array_equal(read_column(write(tmp_path, text), "v"), [2.5, -3.0])
 
 
 def test_the_only_column_needs_no_name(tmp_path):
-    np.testing.assert_array_equal(datasets.read_column(write(tmp_path, "v\n1\n2\n")), [1.0, 2.0])
+    np.testing.assert_array_equal(read_column(write(tmp_path, "v\n1\n2\n")), [1.0, 2.0])
 
 
 @pytest.mark.parametrize(
     "text, column, message",
     [
         ("t,v\n1,2\n", "w", r"there are no columns 'w'; the columns are 't', 'v'"),
+        ('t,v\n1,2\n"a,3\n4,5\n', "v", r"not a CSV file in UTF-8 \(unexpected end of data, after .*, line 2\)"),
+        ('t,"v\n1,2\n', "v", r"not a CSV file in UTF-8 \(unexpected end of data, after .*series.csv\)"),
+        ("a,2001\nb,4\n", "2", r"line 1: is this a header\? Name columns as it does, or write one above it"),
+        (",0,1\n0,1,2\n", "3", r"line 1: is this a header\?"),  # as pandas writes a frame without names
         ("v,v\n1,2\n", "v", r"there are 2 columns 'v'; the columns are 'v', 'v'"),
         ('v\n"1\n2"\n', "v", r"line 3: column 'v' holds '1\\n2'"),
         ("v\n" + 200_000 * "1", "v", "not a CSV file"),
@@ -83,7 +91,7 @@ def test_the_only_column_needs_no_name(tmp_path):
 )
 def test_bad_files_say_where(tmp_path, text, column, message):
     with pytest.raises(ValueError, match=message):
-        datasets.read_column(write(tmp_path, text), column)
+        read_column(write(tmp_path, text), column)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +109,13 @@ def test_bad_files_say_where(tmp_path, text, column, message):
         ('"","t","v"\n"1",1,2.5\n"2",1,3.5', [2.5, 3.5]),
         ("t,v,\n1,2.5,\n2,3.5", [2.5, 3.5]),
         ("t,v\n1,2.5,,\n2,-€ 3.5", [2.5, -3.5]),
+        ('t,v\n1,"1,234.5 USD"\n2,EUR 5\n3,-CHF1.5', [1234.5, 5.0, -1.5]),
+        ("sep=;\nt;v\n1;2,5\n", [2.5]),
+        ('t,v\n"of\nits own",2.5', [2.5]),
     ],
 )
 def test_numbers_as_people_write_them(tmp_path, text, numbers):
-    np.testing.assert_array_equal(datasets.read_column(write(tmp_path, text), "v"), numbers)
+    np.testing.assert_array_equal(read_column(write(tmp_path, text), "v"), numbers)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +130,14 @@ def test_numbers_as_people_write_them(tmp_path, text, numbers):
         ("a.csv", "a,b\n3.5,4.5", "2", [4.5]),
         ("a.csv", "2,1\n3.5,4.5", "2", [3.5]),
         ("a.csv", "1.5\n2.5", "1", [1.5, 2.5]),
+        ("a.csv", "2020-01-01;1,5\n2020-01-02;2,5", "2", [1.5, 2.5]),
+        ("a.csv", "a,2001\nb,4\n", "2001", [4.0]),
         ("a.csv", "year 1,year 2\n3.5,4.5", "year 2", [4.5]),
     ],
 )
 def test_tables_of_other_programs_and_columns_by_number(tmp_path, name, text, column, numbers):
     (tmp_path / name).write_text(text)
-    np.testing.assert_array_equal(datasets.read_column(tmp_path / name, column), numbers)
+    np.testing.assert_array_equal(read_column(tmp_path / name, column), numbers)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +193,36 @@ def test_what_may_be_two_numbers_or_none_is_told(tmp_path, text, known, message)
         datasets.read_table(write(tmp_path, text), ["v"], **known)
 
 
+def test_all_columns_that_there_are_not_are_told(tmp_path):
+    with pytest.raises(ValueError, match="there are no columns 'w' and 2 columns 'v'; the columns are 't', 'v', 'v'"):
+        datasets.read_table(write(tmp_path, "t,v,v\n1,2,3\n"), ["w", "t", "v"])
+
+
+def test_an_id_has_no_spaces_beside_it_and_is_not_missing(tmp_path):
+    path = write(tmp_path, "id,v\nb,1\n a,2\nb ,3\na,4")
+    assert datasets.read_table(path, ["v"], ids="id")[1].tolist() == ["b", "b", "a", "a"]
+    for gap in ("", " ", "NA"):
+        with pytest.raises(ValueError, match="line 3: column 'id' holds no id of a sequence"):
+            datasets.read_table(write(tmp_path, f"id,v\nb,1\n{gap},2\nb,3"), ["v"], ids="id")
+
+
+def test_the_mark_of_utf_8_says_the_encoding(tmp_path):
+    path = write(tmp_path, "\ufeffgröße,b\n1.5,2\n")
+    np.testing.assert_array_equal(datasets.read_table(path, ["größe"], encoding="latin-1")[0], [[1.5]])
+
+
+def test_numbers_that_are_no_texts_have_no_decimal_mark():
+    for table in (np.array([1.234, 5678.0]), [1.234, 5678.0], {"x": np.array([1.234, "5.678"], object)}):
+        assert datasets.read_table(table, ["x"], decimal=",")[0].tolist() == [[1.234, 5678.0]]
+
+
+def test_what_is_masked_is_missing():
+    masked = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+    assert datasets.read_table(masked, [None], missing="drop")[0].tolist() == [[1.0, 3.0]]
+    with pytest.raises(ValueError, match="row 2: column 'None' holds 'None'"):
+        datasets.read_table(masked, [None])
+
+
 def test_what_may_be_two_numbers_can_be_told(tmp_path):
     path = write(tmp_path, "t;v\n1;950\n2;1.050")
     assert datasets.read_table(path, ["v"], decimal=".")[0].tolist() == [[950.0, 1.05]]
@@ -213,7 +256,7 @@ def test_the_names_of_a_table_of_the_session_are_no_numbers_of_it():
 def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "series.csv").write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(ValueError, match=r"series\.csv: not a CSV file in UTF-8"):
-        datasets.read_column(tmp_path / "series.csv", "v")
+        read_column(tmp_path / "series.csv", "v")
 
 
 def test_the_adding_problem_is_the_sum_of_two_marked_numbers():
@@ -226,22 +269,22 @@ def test_the_adding_problem_is_the_sum_of_two_marked_numbers():
 def test_a_file_of_very_many_columns_is_told_in_a_short_line_and_read(tmp_path):
     path = write(tmp_path, ",".join(f"c{i}" for i in range(300_000)) + "\n" + ",".join(["1"] * 300_000))
     with pytest.raises(ValueError, match=r"name a column; the columns are 'c0', .*\.\.\.: 300,000 in all") as told:
-        datasets.read_column(path)
+        read_column(path)
     assert len(str(told.value)) < 400
-    np.testing.assert_array_equal(datasets.read_column(path, "c299999"), [1.0])
+    np.testing.assert_array_equal(read_column(path, "c299999"), [1.0])
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
 def test_other_encodings_are_told(tmp_path, encoding):
     with pytest.raises(ValueError, match=r"series\.csv"):
-        datasets.read_column(write(tmp_path, "größe,b\n1,2\n", encoding), "größe")
+        read_column(write(tmp_path, "größe,b\n1,2\n", encoding), "größe")
 
 
 def test_what_is_no_file_of_numbers_is_told(tmp_path):
-    with pytest.raises(ValueError, match="/dev/zero is no regular file"):
-        datasets.read_column("/dev/zero")
-    with pytest.raises(ValueError, match="is no regular file"):
-        datasets.read_column(tmp_path)
+    with pytest.raises(ValueError, match="/dev/zero is not a regular file"):
+        read_column("/dev/zero")
+    with pytest.raises(ValueError, match="is not a regular file"):
+        read_column(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"\0" * 50_000_000, b"v\n" + b"\0\n" * 5_000_000, b"v\n1\n\0\n2\n"])
@@ -249,11 +292,11 @@ def test_null_characters_are_told_at_once(tmp_path, content):
     (tmp_path / "a.csv").write_bytes(content)
     started = time.perf_counter()
     with pytest.raises(ValueError, match=r"a\.csv: not a CSV file in UTF-8 \(it holds null characters\)"):
-        datasets.read_column(tmp_path / "a.csv")
+        read_column(tmp_path / "a.csv")
     assert time.perf_counter() - started < 2
 
 
 def test_the_first_number_that_is_none_is_told_before_the_rest_is_read(tmp_path):
     (tmp_path / "a.csv").write_text("v\n1\nx\n" + "1\n" * 5 + '"' + "y" * 200_000)
     with pytest.raises(ValueError, match=r"a\.csv, line 3: column 'v' holds 'x', which is no finite number"):
-        datasets.read_column(tmp_path / "a.csv")
+        read_column(tmp_path / "a.csv")

@@ -112,7 +112,7 @@ def test_many_write_one_file_at_a_time_and_each_whole(tmp_path):
 def test_what_has_no_end_is_not_read(tmp_path):
     (tmp_path / "zero").symlink_to("/dev/zero")
     for path in (tmp_path / "zero", tmp_path):
-        with pytest.raises(ValueError, match="is no regular file"):
+        with pytest.raises(ValueError, match="is not a regular file"):
             read_file(path)
 
 

@@ -8,9 +8,16 @@ import pytest
 
 import tinygrad_rnn as tg
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-F = torch.nn.functional
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """PyTorch, from the first test on, and not already where tests are collected: of xdist's processes few need it."""
+    global torch, F
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.set_num_threads(1)  # its others wait by spinning, which costs more than these small nets
+    F = torch.nn.functional
 
 
 def rows():

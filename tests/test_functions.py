@@ -100,6 +100,17 @@ def test_reductions_are_numpy_s(name, options):
     assert y.dtype == np.float32 and tg.grad(y.sum(), x)[0].dtype == np.float32
 
 
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "median"])
+@pytest.mark.filterwarnings("ignore:(Mean|invalid)")
+def test_reductions_of_nothing_are_numpy_s(name):
+    for shape, axes in [((0,), (None, 0)), ((0, 3), (None, 0, 1)), ((3, 0), (None, 0, -1))]:
+        for axis, dtype in [(axis, dtype) for axis in axes for dtype in (float, int)]:
+            x = np.ones(shape, dtype)
+            found, expected = getattr(tg, name)(x, axis), np.asarray(getattr(np, name)(x, axis=axis))
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+
+
 def test_mean_spreads_its_gradient():
     x = tg.Tensor(np.ones((2, 3)), requires_grad=True)
     tg.mean(x, axis=1).sum().backward()
@@ -414,8 +425,29 @@ def test_a_primitive_of_ones_own_that_is_stated_wrongly(forward, written, error,
         tg.primitive("p", forward, written, lambda g, ans, x: g)(tg.Tensor([1.0, 2.0]))
 
 
-@pytest.mark.parametrize("given", [None, 2.0])
-def test_a_rule_that_gives_no_array_is_named(given):
-    wrong = tg.primitive("wrong", np.tanh, "wrong({x})", lambda g, ans, x: given)
-    with pytest.raises(TypeError, match=rf"^primitive\('wrong'\): the rule of input 0 gives an array .*, not {given}"):
-        wrong(tg.Tensor(1.0, requires_grad=True)).backward()
+@pytest.mark.parametrize("rule, told", [
+    (lambda g, ans, x: None, "None"), (lambda g, ans, x: 2.0, "2.0"), (lambda g, ans, x: [2.0, 2.0], "\\[2.0, 2.0\\]"),
+    (lambda g, ans, x: g * 2j, "complex128"), (lambda g, ans, x: np.stack([g, g]), r"float64 of shape \(2, 2\)"),
+    (lambda g, ans, x: np.sum(g), r"float64 of shape \(\)"),
+])  # fmt: skip
+def test_a_rule_that_gives_no_array_of_real_numbers_and_its_shape_is_named(rule, told):
+    wrong = tg.primitive("wrong", np.tanh, "wrong({x})", rule)
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises((TypeError, tg.ShapeError), match=rf"^primitive\('wrong'\): the rule of input 0 .*, not {told}"):
+        tg.grad(wrong(x).sum(), x)
+
+
+def test_a_rule_may_give_the_cotangent_in_the_shape_of_its_input():
+    """As that of the answer, to which the input was broadcast."""
+    for rule in (lambda g, ans, x, y: g, lambda g, ans, x, y: np.sum(g, axis=0)):
+        added = tg.primitive("added", np.add, "{x} + {y}", rule, lambda g, ans, x, y: g)
+        x = tg.Tensor([1.0, 2.0], requires_grad=True)
+        np.testing.assert_array_equal(tg.grad(added(x, np.ones((3, 2))).sum(), x)[0], [3.0, 3.0])
+
+
+def test_values_through_which_a_gradient_shall_flow_are_floating_point():
+    """A cotangent has the dtype of its node: in that of a spike, True or False, it would be rounded."""
+    spike = tg.primitive("spike", lambda x: x > 0, "H({x})", lambda g, ans, x: g / np.square(1.0 + np.abs(x)))
+    assert spike([0.5, -0.5]).tolist() == [True, False]
+    with pytest.raises(TypeError, match="spike: its forward .* no array of floating point numbers but bool"):
+        spike(tg.Tensor([0.5, -0.5], requires_grad=True))

@@ -358,6 +358,24 @@ def test_an_optimizer_goes_on_from_what_another_remembers(kind, options):
         np.testing.assert_array_equal(a.data, b.data)
 
 
+def test_a_setting_that_there_is_not_is_refused_when_it_is_set_later_too():
+    adam, sgd = Adam(parameter(0.0)), SGD(parameter(0.0), 0.1)
+    with pytest.raises(ValueError, match="Adam: setting='momentum': not one of 'params', 'lr'"):
+        adam.momentum = 0.9
+    sgd.param_groups[0]["momemtum"] = 0.9
+    with pytest.raises(ValueError, match="SGD: setting='momemtum'.*did you mean momentum"):
+        sgd.step()
+
+
+@pytest.mark.parametrize("make, told", [
+    (lambda: tg.optim.cosine(0.1, 10, -1.0), r"cosine\(least=-1.0\): a finite number of at least 0"),
+    (lambda: tg.optim.staircase(0.1, 3, "a"), r"staircase\(factor='a'\): a finite number of at least 0"),
+])  # fmt: skip
+def test_a_schedule_is_checked_when_it_is_made(make, told):
+    with pytest.raises((TypeError, ValueError), match=told):
+        make()
+
+
 def test_an_optimizer_refuses_what_another_kind_remembers():
     p = tg.nn.Parameter(np.arange(3.0))
     with pytest.raises(ValueError, match=r"Adam\.load_state_dict: 0\.2 is missing"):

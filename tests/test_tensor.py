@@ -155,8 +155,30 @@ def test_label():
         Tensor(1.0, name=5)
     with pytest.raises(ValueError, match="not empty"):
         label(x, "  ")
-    with pytest.raises(TypeError):
-        label(x, "h", 1.5)
+    for step in (1.5, True, "a"):
+        with pytest.raises(TypeError, match=r"label\(step=.*\): a whole number is needed"):
+            label(x, "h", step)
+
+
+@pytest.mark.parametrize("name, step, told", [
+    (5, None, "the name of a Tensor: a string is needed, not a int"), ("", None, "the name of a Tensor is not empty"),
+    ("h", True, r"h\(step=True\): a whole number is needed"), (None, "a", r"a Tensor\(step='a'\): a whole number"),
+])  # fmt: skip
+def test_a_figure_refuses_a_name_and_a_step_that_were_set_to_something_else(name, step, told):
+    h = leaf(1.0) * 2.0
+    h.name, h.step = name, step
+    with pytest.raises((TypeError, ValueError), match=told):
+        tg.draw.forward(h + 1.0)
+
+
+def test_an_item_is_one_number():
+    with pytest.raises(ValueError, match=r"item\(\): h of shape \(2,\) is more than one number, or none"):
+        Tensor([1.0, 2.0], name="h").item()
+
+
+def test_code_without_a_module_is_warned_of_a_lost_gradient():
+    with pytest.warns(UserWarning, match="its gradient is lost"):
+        exec("float(t)", {"t": leaf(1.0)})
 
 
 def test_detach_cuts():

@@ -56,7 +56,7 @@ else:
     def __getattr__(name: str) -> Any:
         """Import what a first gradient does not need at its first use, so that nobody waits for it.
 
-        Who asks for `__all__`, as `import *` and tools that list a module do, finds all of it imported.
+        Asked for `__all__`, as by `import *` and tools that list a module, it imports all of it.
         """
         if name == "__all__":
             return [name for name in _names if name in globals() or __getattr__(name)]

@@ -103,25 +103,23 @@ def sweep(starts: Mapping[Tensor, Any], until: Collection[Tensor] = frozenset())
                 heappush(ages, -born)
             else:
                 total = sums[born][1]
-                if born in own and total.shape == term.shape:
+                if total.shape != term.shape:
+                    total, term = fit(total, x), fit(term, x)
+                if born in own:
                     total += term
                 else:
-                    if total.shape != term.shape:
-                        total, term = fit(total, x), fit(term, x)
                     total = total + term
                     own.add(born)
             sums[born] = x, total
 
 
-def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+def _recorded_terms(node: Tensor, g: Tensor, i: int | None = None) -> list[tuple[Tensor, Tensor]]:
     """Terms as a graph, of the node's step and layer; they are made of the inputs themselves, as the node was."""
     check_unchanged(node)
     if not node.is_leaf:
         name_gradient(g, node)
-    for j in [j for j, x in enumerate(node.inputs) if x.requires_grad] if i is None else [i]:
-        with time_step(node.step, node.layer):
-            found = terms(node, g, j)
-        yield from found
+    with time_step(node.step, node.layer):
+        return terms(node, g, i)
 
 
 def name_gradient(g: Tensor, node: Tensor) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from tinygrad_rnn import functions as F
 from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
-from tinygrad_rnn.checks import positive
-from tinygrad_rnn.context import temporarily
+from tinygrad_rnn.checks import instance, positive, whole
+from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.errors import AnomalyError, GradientError, calling_line, describe
 from tinygrad_rnn.observer import Notes, Observer, observer
 from tinygrad_rnn.primitives import Primitive
@@ -47,8 +47,8 @@ def check_gradients(
             is not a finite number above 0, no input has an element, or order is below 1.
         TypeError: an input is not of real numbers.
     """
-    if not order >= 1:
-        raise ValueError(f"check_gradients(order={order}): the order is 1 or more")
+    instance("check_gradients(f, *inputs)", f, Callable, "a function of Tensors")
+    whole("check_gradients", "order", order, 1)
     arrays = [as_tensor(x).numpy().astype(np.float64) for x in inputs]
     if not any(x.size for x in arrays):
         raise ValueError("check_gradients(f): an input with an element is needed: there is no gradient to check")
@@ -59,6 +59,7 @@ def check_gradients(
     return max(check_parameters(lambda: f(*leaves), leaves, step, tolerance))
 
 
+@temporarily(recording, True)  # inside no_grad() too
 def check_parameters(
     loss: Callable[[], Tensor], parameters: Sequence[Tensor], step: float = 1e-5, tolerance: float = 1e-6
 ) -> list[float]:

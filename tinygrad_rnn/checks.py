@@ -71,6 +71,11 @@ def text(call: str, name: str, value: Any) -> str:
     raise (ValueError if is_text else TypeError)(f"{_given(call, name, value)}: a text that can name a file is needed")
 
 
+def step(call: str, step: Any) -> int:
+    """A time step: a whole number, which in a sequence that goes on from another may be below 1."""
+    return whole(call, "step", step, -sys.maxsize, wanted="a whole number")
+
+
 def name(name: Any) -> str:
     """The name of a Tensor: a string that is not empty."""
     if not instance("the name of a Tensor", name, str, "a string").strip():

@@ -86,20 +86,25 @@ class _Parser(argparse.ArgumentParser):
     """Tells what is wrong with the arguments in one line, and what may be meant."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+        self.given = args
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        options = re.findall(r"--[\w-]+", self.format_help())
+        misspelt = [x for x in self.given if x[:2] == "--" and not any(o.startswith(x.split("=")[0]) for o in options)]
+        if misspelt and "required" in message:  # which may be what is misspelt
+            message = f"unrecognized arguments: {' '.join(misspelt)}"
         wrong = re.search(r"(?:invalid choice|unrecognized arguments): '?([\w-]+)", message)
-        menu = re.findall(r"[\w-]+", message.partition("choose from")[2]) or re.findall(r"--[\w-]+", self.format_help())
+        menu = re.findall(r"[\w-]+", message.partition("choose from")[2]) or options
         message += meant(wrong[1], menu) if wrong else ""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="tinygrad-rnn", description="See how autodiff unrolls a recurrent net through time.")
+    parser = _Parser(prog="tinygrad-rnn", description="See how automatic differentiation unrolls a recurrent net.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     with contextlib.suppress(ImportError):  # an extra
         import_module("shtab").add_argument_to(parser, "--completion", help="print what completes commands in a shell")
@@ -114,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = command(_demo, "unroll a net over a series: its graphs, and its gradients in three ways")
     *series, cell, nonlinearity, layers = fields(Forecast)
     add_options(demo, series)  # of the net that has a closed form
-    demo.add_argument("--out", default="out", help="the folder for the figures (default: out)")
+    demo.add_argument("--out", metavar="FOLDER", default="out", help="for the figures (default: out)")
 
     figure = command(_draw, "draw one graph of a net over a series, or the terms of its gradient")
     net = figure.add_argument_group("net")
@@ -130,27 +135,27 @@ def _parser() -> argparse.ArgumentParser:
 
     training = command(_train, "train a net to forecast a series or a text, against simple baselines")
     folder = training.add_mutually_exclusive_group()
-    folder.add_argument("--out", default="out/train", help="the folder for the results (default: out/train)")
-    folder.add_argument("--resume", metavar="DIR", help="go on with this run; --epochs may be more, without a schedule")
+    folder.add_argument("--out", metavar="FOLDER", default="out/train", help="for the results (default: out/train)")
+    folder.add_argument("--resume", metavar="FOLDER", help="go on with this run; --epochs may grow, if no --schedule")
     add_options(training, fields(Settings))
 
     forecast = command(_predict, "forecast what comes after the end of a series, by a net that was trained")
-    forecast.add_argument("folder", metavar="RUN", help="the folder of the run, as `train --out` names it")
+    forecast.add_argument("folder", metavar="FOLDER", help="the folder of the run, as `train --out` names it")
     forecast.add_argument("--data", metavar="FILE", default=argparse.SUPPRESS, help="other data (default: the run's)")
-    add_options(forecast, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")], told=False)
+    add_options(forecast, [s for s in fields(Settings) if s.name in ("missing", "decimal", "encoding")], "the run's")
     forecast.add_argument("--steps", type=int, metavar="N", help="how many (default: the horizon of the run)")
     forecast.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .csv, with a figure; - for standard output")
 
     curves = command(_flow, "how far a gradient comes back through time, in six known nets or all that options combine")
-    add_options(curves.add_argument_group("nets"), fields(Net), nargs="+")
+    add_options(curves.add_argument_group("nets"), fields(Net), nargs="+", action="extend")
     add_options(curves.add_argument_group("what they have in common"), fields(Conditions))
-    curves.add_argument("--out", default="out/flow", help="the folder for the results (default: out/flow)")
+    curves.add_argument("--out", metavar="FOLDER", default="out/flow", help="for the results (default: out/flow)")
 
     file, _, _ = (inspect.getdoc(read_points) or "").partition("Raises:")  # none with python -OO
     raw = {"description": file, "formatter_class": argparse.RawDescriptionHelpFormatter}
     runs = command(_sweep, "train over a grid, or a random sample, of settings", **raw)
     runs.add_argument("file", type=Path, metavar="FILE.toml", help="the settings of the runs")
-    runs.add_argument("--out", required=True, help="the folder for the results; a run that is there is not run again")
+    runs.add_argument("--out", metavar="FOLDER", required=True, help="for the results; a run in it is not run again")
     runs.add_argument("--measure", metavar="NAME", help="the number that is drawn (default: the first)")
     runs.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     return parser
@@ -173,7 +178,7 @@ def _add_figure_options(figure: argparse._ArgumentGroup) -> None:
     figure.add_argument("--highlight", type=int, metavar="STEP", help="the term of --parameter through this step")
     figure.add_argument("--parameter", metavar="NAME", help="for --highlight and --view terms, as U_i (default: U)")
     out = figure.add_mutually_exclusive_group(required=True)
-    out.add_argument("-o", "--out", type=Path, help=f"a .{', .'.join(FORMATS)}; or - for standard output")
+    out.add_argument("-o", "--out", type=Path, metavar="FILE", help=f"a .{', .'.join(FORMATS)}; - for standard output")
     out.add_argument("--frames", type=Path, metavar="FOLDER", help="a picture for each moment of the page's story")
     figure.add_argument("--format", choices=FORMATS, help=f"of --frames and of -o - (default: {PICTURES[0]})")
     figure.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a .png (default: 192) or .gif (96)")
@@ -199,7 +204,7 @@ class Forecast:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        self.xs, self.target = datasets.window(datasets.read_column(self.data, self.column), self.steps)
+        self.xs, self.target = datasets.window(datasets.read_table(self.data, [self.column])[0][0], self.steps)
         rng, kind = np.random.default_rng(self.seed), KINDS[self.cell]
         settings = {"nonlinearity": self.nonlinearity} if self.nonlinearity else {}
         self.rnn = kind(1, self.hidden, num_layers=self.layers, rng=rng, **settings)
@@ -210,23 +215,23 @@ class Forecast:
             self.parameters[f"{base}_{below}" if below else base] = p
 
     def states(self) -> list[Tensor]:
-        """Of step 1 to T, as `rnn` returns them."""
+        """The hidden states of step 1 to T."""
         return self.rnn(self.xs)[0]
 
     def losses(self) -> list[Tensor]:
-        """Of the many-to-many net, whose target at each step is the next value."""
+        """The losses of the many-to-many net, whose target at each step is the next value."""
         targets = (*self.xs[1:], self.target)
         return [nn.half_squared_error(self.readout(h), Y) for h, Y in zip(self.states(), targets, strict=True)]
 
     def loss(self, many_to_many: bool = False) -> Tensor:
-        """Of the last step; or the sum of those of all steps, E = Σ E_t, if there are several."""
+        """The loss of the last step; or the sum of those of all steps, E = Σ E_t, if there are several."""
         if not many_to_many:
             return nn.half_squared_error(self.readout(self.states()[-1]), self.target)
         first, *others = self.losses()
         return label(sum(others, first), "E") if others else first
 
     def parameter(self, name: str | None) -> Tensor:
-        """The one with this name, or else the first recurrent matrix: U, or that of the first gate or layer."""
+        """The parameter of this name, or else the first recurrent matrix: U, or that of the first gate or layer."""
         if name is None:
             return next(p for name, p in self.parameters.items() if name.startswith("U"))
         return self.parameters[one_of("", "parameter", name, self.parameters)]
@@ -321,8 +326,7 @@ def _diagram(net: Forecast, options: argparse.Namespace, shown: dict[str, Any]) 
 
 def _check(options: argparse.Namespace) -> int:
     primitives, cells = [["primitive", "gradient", "second derivative"]], [["cell", "parameters", "inputs", "state"]]
-    for name in TABLE:
-        primitives.append([name, *(_checked(check_primitive, name, order) for order in (1, 2))])
+    primitives += [[name, *(_checked(check_primitive, name, order) for order in (1, 2))] for name in TABLE]
     for name, cell in CELLS.items():
         loss, *leaves = _two_steps(cell)
         cells.append([name, *(_checked(check_parameters, loss, of) for of in leaves)])
@@ -433,8 +437,8 @@ def _sweep(options: argparse.Namespace) -> int:
     def show(run: Run) -> None:
         ended.append(run)
         settings = " ".join(f"{name}={run.parameters[name]}" for name in varied) or "as the file says"
-        measure = options.measure or "held_out"
-        found = run.error or f"{measure} {run.numbers().get(measure, np.nan):.6g}, {run.seconds:.1f} s"
+        measure, numbers = options.measure or "held_out", run.numbers()
+        found = run.error or f"{one_of('', 'measure', measure, numbers)} {numbers[measure]:.6g}, {run.seconds:.1f} s"
         print(f"{len(ended)}/{len(points)} {settings}: {found}", flush=True)
 
     try:

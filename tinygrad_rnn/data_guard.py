@@ -1,13 +1,12 @@
 """The guard of `.data`: a graph keeps the values that it was made of, whatever is written to a leaf's array later.
 
 A leaf lends its array to be written to. What has been lent cannot be followed, but counted: as long as anything else
-refers to the array, such as a view of it, or a view of this, a graph that is made of the leaf holds a copy.
+refers to the array, such as a view of it, or a view of this, a graph that is made of the leaf holds a copy. Tensors are
+built on this module, and are of any type here.
 """
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +14,10 @@ from tinygrad_rnn import checks
 from tinygrad_rnn.errors import ShapeError, describe
 from tinygrad_rnn.observer import Notes, leaves_the_graph
 
-if TYPE_CHECKING:
-    from tinygrad_rnn.tensor import Tensor
-
-
 loans = Notes()  # of each leaf that has lent its array, the copy of it that graphs hold meanwhile
 
 
-def look_at_data(x: Tensor) -> np.ndarray:
+def look_at_data(x: Any) -> np.ndarray:
     """A view of the value, of a leaf to write to as well: graphs that were made of it keep what it was."""
     leaves_the_graph("data", x=x)
     if x.primitive is None and id(x) not in loans:
@@ -33,7 +28,7 @@ def look_at_data(x: Tensor) -> np.ndarray:
     return view
 
 
-def set_data(leaf: Tensor, data: Any) -> None:
+def set_data(leaf: Any, data: Any) -> None:
     """Give a leaf other data, of its shape; graphs that were made of it keep what it was."""
     if leaf.primitive is not None:
         raise ValueError(f"{describe(leaf)} was made by {leaf.primitive.name}; only the data of a leaf can be set")
@@ -48,7 +43,7 @@ def set_data(leaf: Tensor, data: Any) -> None:
     loans.pop(id(leaf), None)
 
 
-def array_to_hold(x: Tensor, inputs: tuple[Tensor, ...]) -> np.ndarray:
+def array_to_hold(x: Any, inputs: tuple) -> np.ndarray:
     """The array that a leaf has lent, as a graph holds it: nobody can write to it.
 
     To be called while the leaf and the tuple of the primitive's arguments refer to the array, the tuple once for each
@@ -63,7 +58,7 @@ def array_to_hold(x: Tensor, inputs: tuple[Tensor, ...]) -> np.ndarray:
     return loans.of(x)
 
 
-def check_unchanged(node: Tensor) -> None:
+def check_unchanged(node: Any) -> None:
     """Check that a node's inputs hold what it was made of: a graph of gradients is made of these themselves.
 
     Raises:

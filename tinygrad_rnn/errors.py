@@ -2,13 +2,11 @@
 which errors and warnings describe Tensors and lines of code.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tinygrad_rnn.context import recording, step_and_layer
 
@@ -59,14 +57,10 @@ class DrawingError(RuntimeError):
     """
 
 
-# Descriptions of Tensors and of lines of code, for errors and warnings
+# Descriptions of Tensors, whose class is built on this module, and of lines of code
 
 
-if TYPE_CHECKING:
-    from tinygrad_rnn.tensor import Tensor
-
-
-def describe(tensor: Tensor) -> str:
+def describe(tensor: Any) -> str:
     """Describe a Tensor by its name, step, layer and shape, as in `h(3) of layer 2 of shape (4,)`."""
     name = tensor.name or ("leaf" if tensor.primitive is None else tensor.primitive.name)
     step = "" if tensor.step is None else f"({tensor.step})"
@@ -74,7 +68,7 @@ def describe(tensor: Tensor) -> str:
     return f"{name}{step}{layer} of shape {tensor.shape}"
 
 
-def refusal(call: str, inputs: Sequence[Tensor], error: Exception) -> Exception:
+def refusal(call: str, inputs: Sequence, error: Exception) -> Exception:
     """The error of a call that NumPy has refused: its message says which nodes went in, and where in the net."""
     operands, (step, layer) = ", ".join(map(describe, inputs)), step_and_layer.get()
     where = ("" if step is None else f" at step {step}") + ("" if layer is None else f" of layer {layer}")
@@ -91,10 +85,10 @@ def calling_line() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def warn_of_lost_gradient(x: Tensor, how: str, instead: str) -> None:
+def warn_of_lost_gradient(x: Any, how: str, instead: str) -> None:
     """Warn, naming the line, where Python or NumPy takes a value without saying so, as to store it in an array."""
     if x.requires_grad and recording.get():
         frame, level = sys._getframe(2), 3
-        while frame.f_back is not None and frame.f_globals["__name__"] in ("copy", "copyreg", "pickle"):
+        while frame.f_back is not None and frame.f_globals.get("__name__") in ("copy", "copyreg", "pickle"):
             frame, level = frame.f_back, level + 1
         warnings.warn(f"{describe(x)} {how} here, and its gradient is lost; {instead}", stacklevel=level)

@@ -67,7 +67,7 @@ def open_file(path: str | os.PathLike) -> BinaryIO:
         OSError: it cannot be read. ValueError: it is a folder, or a FIFO or a device, which may have no end.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError(f"{os.fspath(path)} is no regular file")
+        raise ValueError(f"{os.fspath(path)} is not a regular file")
     return open(path, "rb")
 
 

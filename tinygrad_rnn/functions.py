@@ -370,6 +370,8 @@ def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     Tensor(2.)
     """
     x = as_tensor(x)
+    if x.size == 0:
+        return mean(x, axis, keepdims)
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
     reduced = primitives.axes_of(axis, x.ndim) if x.ndim else ()
     rest = [a for a in range(x.ndim) if a not in reduced]
@@ -411,7 +413,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     x = _widened(as_tensor(x))
     shape = sum(x.detach(), axis, keepdims).shape  # which refuses what are no axes of x
     for a in primitives.axes_of(axis, x.ndim) if x.ndim else ():
-        x = functools.reduce(multiply, _slices(x, a)) if x.shape[a] else exp(sum(x, a, keepdims=True))
+        x = functools.reduce(multiply, _slices(x, a)) if x.shape[a] else 1 + sum(x, a, keepdims=True)
     return x if x.shape == shape else reshape(x, shape)
 
 
@@ -721,13 +723,9 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
 
 
 def primitive(
-    name: str,
-    forward: Callable[..., Any],
-    written: str,
-    *rules: Callable[..., Any] | tuple[Callable[..., Any], str],
-    code: str | None = None,
-    by_element: bool | None = None,
-) -> Callable[..., Tensor]:
+    name: str, forward: Callable[..., Any], written: str, *rules: Callable[..., Any] | tuple[Callable[..., Any], str],
+    code: str | None = None, by_element: bool | None = None,
+) -> Callable[..., Tensor]:  # fmt: skip
     """A primitive of one's own, a row of the table of primitives that is not entered there, as a function on Tensors.
 
     >>> softsign = tg.primitive(
@@ -785,8 +783,9 @@ def primitive(
 
     def function(*arguments: Any) -> Tensor:
         result = record(row, arguments[:given], *arguments[given:])
-        if result.value.dtype.kind not in "fiub":
-            raise TypeError(f"{name}: its forward function gives no array of real numbers but {result.value.dtype}")
+        kinds, wanted = ("f", "floating point") if result.requires_grad else ("fiub", "real")
+        if result.dtype.kind not in kinds:
+            raise TypeError(f"{name}: its forward function gives no array of {wanted} numbers but {result.dtype}")
         if uncompared and observer.get() is None:
             _compare(row, [*map(bare, arguments)], result.value)
             uncompared.clear()
@@ -797,12 +796,16 @@ def primitive(
 
 
 def _checked(call: str, i: int, vjp: Callable) -> Callable:
-    """A rule that says so where it gives no array."""
+    """A rule that says so where it gives no array of real numbers, of the shape of the answer or of its input."""
 
-    def rule(*arguments: Any) -> Any:
-        term = vjp(*arguments)
-        if term is None or type(term) in (int, float):
-            raise TypeError(f"{call}: the rule of input {i} gives an array of the shape of g, not {term!r}")
+    def rule(g: Any, ans: Any, *arguments: Any) -> Any:
+        term = vjp(g, ans, *arguments)
+        told = f"{call}: the rule of input {i} gives an array of real numbers of the shape of g, not"
+        if term is None or type(term) in (int, float, complex, list, tuple):
+            raise TypeError(f"{told} {term!r}")
+        is_array = isinstance(term, (Tensor, np.ndarray, np.generic))  # and not a symbol
+        if is_array and (term.dtype.kind not in "fiub" or term.shape not in (g.shape, arguments[i].shape)):
+            raise ShapeError(f"{told} {term.dtype} of shape {term.shape}")
         return term
 
     return rule
@@ -853,7 +856,6 @@ for _name, _operator in {
 }.items():  # fmt: skip
     setattr(Tensor, f"__{_name}__", _operator)
     setattr(Tensor, f"__r{_name}__", _reflected(_operator))
-Tensor.__neg__, Tensor.__pos__, Tensor.__abs__ = negative, positive, abs
 
 
 def astype(x: Tensor, dtype: Any) -> Tensor:
@@ -878,11 +880,13 @@ def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-for _method in (
+_methods = (
     abs, astype, clip, cumprod, cumsum, diagonal, dot, exp, log, log_softmax, matmul, max, mean, min, norm, prod, ravel,
     relu, repeat, sigmoid, softmax, sqrt, square, squeeze, std, sum, swapaxes, take, tanh, trace, var,
-):  # fmt: skip
-    setattr(Tensor, _method.__name__, _method)
-Tensor.clone, Tensor.flatten, Tensor.unsqueeze = positive, ravel, expand_dims
-Tensor.reshape = Tensor.view = _of_numbers(reshape)
-Tensor.permute = Tensor.transpose = _of_numbers(transpose)
+)  # fmt: skip
+for _name, _method in {
+    **{method.__name__: method for method in _methods}, "__neg__": negative, "__pos__": positive, "__abs__": abs,
+    "clone": positive, "flatten": ravel, "unsqueeze": expand_dims, "permute": _of_numbers(transpose),
+    "transpose": _of_numbers(transpose), "reshape": _of_numbers(reshape), "view": _of_numbers(reshape),
+}.items():  # fmt: skip
+    setattr(Tensor, _name, _method)

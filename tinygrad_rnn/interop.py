@@ -35,6 +35,7 @@ def _over(test: Callable, x: np.ndarray, axis: Any, keepdims: bool) -> Any:
 
 def _one_hot(x: np.ndarray, count: int, ignored: int | None) -> np.ndarray:
     """For each class number in x, which of so many classes it is; none, where it is the ignored number."""
+    x = np.asarray(x)  # of one element, to which None is no array
     hot = (x[..., None] == np.arange(count)) & (x != ignored)[..., None]
     if np.count_nonzero(hot) != np.count_nonzero(x != ignored):
         outside = x[((x < 0) | (x >= count)) & (x != ignored)]
@@ -125,7 +126,7 @@ def _known() -> dict[str, str]:
 
 
 def instead_of(name: str) -> str:
-    """What to use in the place of something of NumPy's or PyTorch's that is not here; empty if nothing helps."""
+    """A hint at what to use for something of NumPy's or PyTorch's that is not here; empty if nothing helps."""
     instead = _known().get(name) or _known().get(f".{name}")
     return f"; {instead}" if instead else ""
 
@@ -150,7 +151,7 @@ def _array_function(self: Tensor, function: Callable, types: Any, arguments: tup
 
 
 def _dispatched(name: str, function: Callable, arguments: tuple, keywords: dict) -> Any:
-    """What a call of NumPy's function of this name gives: by ours, or of whole numbers alone by NumPy's own."""
+    """The result of a call of NumPy's function of this name: by ours, or of whole numbers alone by NumPy's own."""
     refused: list[str] = []
     if function in NUMPY_FUNCTIONS:
         ours, (inputs, given) = NUMPY_FUNCTIONS[function], _as_numpy_reads_it(function, arguments, keywords)
@@ -260,6 +261,8 @@ def __bool__(self: Tensor) -> bool:
 
 def item(self: Tensor) -> float:
     """The value of a Tensor of one element as a Python number."""
+    if self.size != 1:
+        raise ValueError(f"item(): {describe(self)} is more than one number, or none; .tolist() gives all")
     return taken(self, "item()").item()
 
 
@@ -294,8 +297,7 @@ def __getstate__(self: Tensor) -> tuple:
     if not self.is_leaf:
         warn_of_lost_gradient(self, "is copied without its graph", "use it itself, or .detach() if that is meant")
     grad = None if self._grad is None else self._grad.copy()
-    of_leaf = (self.requires_grad, self.is_parameter) if self.is_leaf else (False, False)
-    return self.value, self.name, grad, self.step, self.layer, *of_leaf
+    return self.value, self.name, grad, self.step, self.layer, self.is_leaf and self.requires_grad, self.is_parameter
 
 
 def __setstate__(self: Tensor, state: tuple) -> None:

@@ -1,7 +1,7 @@
 """Observers: they see every value, every gradient, and whatever leaves the graph.
 
 `detect_anomaly` is one, the trace of a program another. In a context where `observer` is set, the engine tells it what
-happens; otherwise it costs nothing.
+happens; otherwise it costs nothing. Tensors are built on this module, and are of any type here.
 
 A hook sees the gradient of one Tensor, and may change it:
 
@@ -9,22 +9,17 @@ for h in hs:  # the remedy of Module 5: in each time step, a gradient above the 
     h.register_hook(lambda g: g * np.minimum(1.0, threshold / g.norm()))
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.errors import ShapeError, describe
 from tinygrad_rnn.primitives import Primitive
-
-if TYPE_CHECKING:
-    from tinygrad_rnn.tensor import Tensor
 
 
 class Observer:
@@ -36,25 +31,25 @@ class Observer:
 
     traces = False
 
-    def computed(self, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> Any:
+    def computed(self, primitive: Primitive, inputs: tuple, arguments: tuple) -> Any:
         """The value of a primitive: an array, or what stands for one."""
         return primitive.forward(*arguments)
 
-    def made(self, node: Tensor, primitive: Primitive, inputs: tuple[Tensor, ...], arguments: tuple) -> None:
+    def made(self, node: Any, primitive: Primitive, inputs: tuple, arguments: tuple) -> None:
         """A node was made by a primitive."""
 
-    def swept(self, terms: Callable, node: Tensor, g: Any) -> Iterable[tuple[Tensor, Any]]:
+    def swept(self, terms: Callable, node: Any, g: Any) -> Iterable[tuple]:
         """The terms that a node passes back to its inputs; g is its cotangent, complete. A leaf passes nothing back."""
         return terms(node, g)
 
-    def left(self, call: str, instead: str, x: Tensor | None) -> None:
+    def left(self, call: str, instead: str, x: Any) -> None:
         """A call takes the value of x out of the graph, or without an x makes something else than nodes."""
 
 
 observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
-def leaves_the_graph(call: str, instead: str = "", x: Tensor | None = None) -> None:
+def leaves_the_graph(call: str, instead: str = "", x: Any = None) -> None:
     """Tell the observer, if there is one, of a call that makes no nodes; `instead` says what to use in a program."""
     observing = observer.get()
     if observing is not None:
@@ -75,14 +70,14 @@ class Notes(dict[int, tuple[Any, weakref.ref]]):
         self[key] = note, weakref.ref(x, lambda _: self.pop(key, None))
 
     def of(self, x: Any) -> Any:
-        """What is noted of an object, or None."""
+        """The note on an object, or None."""
         return self[id(x)][0] if id(x) in self else None
 
 
 hooked = Notes()  # of the Tensors that were given hooks, nothing but that: as long as there is none, no sweep asks
 
 
-def register_hook(x: Any, hook: Callable[[Tensor], Any]) -> SimpleNamespace:
+def register_hook(x: Any, hook: Callable) -> SimpleNamespace:
     """Have a function called with the gradient of this Tensor whenever it is complete in a reverse sweep.
 
     The gradient is a Tensor. What the function returns, of the same shape, goes on in its place: back to what this was
@@ -131,7 +126,7 @@ def changed_by_hooks(x: Any, g: Any) -> Any:
     return g
 
 
-def refuse_hooks(call: str, xs: Iterable[Tensor]) -> None:
+def refuse_hooks(call: str, xs: Iterable) -> None:
     """Raise a ValueError if one of these has hooks, which a call does not follow."""
     if found := [x for x in xs if hooks_of(x)]:
         raise ValueError(f"{call}: {describe(found[0])} has a hook, which may change its gradient; remove() it")

@@ -69,8 +69,6 @@ class Optimizer:
         is_grouped = isinstance(params, (list, tuple)) and all(isinstance(x, Mapping) for x in params)
         given: Any = params if is_grouped else [{"params": params}]
         groups = [{"params": (), **settings, **group} for group in given]
-        for name in (name for group in groups for name in group):
-            one_of("", f"{call}: setting", name, ["params", *self.defaults])
         self.param_groups = [{**self.defaults, **group, "params": _listed(call, group["params"])} for group in groups]
         for group in self.param_groups:
             self._settings(group)
@@ -93,8 +91,8 @@ class Optimizer:
         missing(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a setting, in all groups."""
-        if name not in self.defaults:
+        """Set a setting, in all groups."""
+        if name in ("steps", "param_groups", "_memory"):
             return super().__setattr__(name, value)
         for group in self.param_groups:
             self._settings({**group, name: value})
@@ -102,6 +100,8 @@ class Optimizer:
 
     def _settings(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a group in the next step, checked, as Python numbers, which leave float32 what it is."""
+        for name in group.keys() - self.defaults.keys() - {"params"}:
+            one_of("", f"{type(self).__name__}: setting", name, ["params", *self.defaults])
         lr = group["lr"](self.steps) if callable(group["lr"]) else group["lr"]
         return {k: _setting(type(self).__name__, k, x) for k, x in {**group, "lr": lr}.items() if k != "params"}
 
@@ -253,6 +253,7 @@ def cosine(lr: float, steps: int, least: float = 0.0) -> Callable[[int], float]:
     (0.1, 0.0)
     """
     lr, steps = positive("cosine", "lr", lr), whole("cosine", "steps", steps, 1)
+    least = number("cosine", "least", least, *_FINITE)
     return lambda step: least + (lr - least) * (1.0 + math.cos(math.pi * min(step / steps, 1.0))) / 2.0
 
 
@@ -264,6 +265,7 @@ def staircase(lr: float, every: int, factor: float = 0.1) -> Callable[[int], flo
     (0.1, 0.01)
     """
     lr, every = positive("staircase", "lr", lr), whole("staircase", "every", every, 1)
+    factor = number("staircase", "factor", factor, *_FINITE)
     return lambda step: lr * factor ** (step // every)
 
 

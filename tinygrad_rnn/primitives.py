@@ -125,8 +125,8 @@ def _linear(W, x):
     if W.ndim != 2 or axes == 0:
         raise ValueError("W is a matrix (out, in), and x has the shape (in,) or (..., in)")
     if axes == 2:
-        return np.dot(x, W.T)  # np.dot costs less than np.matmul, and is slow beyond matrices
-    return np.dot(W, x) if axes == 1 else np.matmul(x, W.T)
+        return x.dot(W.T)  # which costs less than np.dot and np.matmul, but is slow beyond matrices
+    return W.dot(x) if axes == 1 else np.matmul(x, W.T)
 
 
 def _affine(W, x, U, h, b):
@@ -140,11 +140,11 @@ def _affine(W, x, U, h, b):
 def _outer(a, b):
     """a ᵗb for two vectors, summed over the rows of two batches: the gradient of `linear` with respect to W."""
     if a.ndim == 2:
-        return np.dot(a.T, b)
+        return a.T.dot(b)
     if a.ndim == 1:
         return np.multiply.outer(a, b)
     rows = math.prod(a.shape[:-1])  # not -1, which for no columns could be anything
-    return np.dot(a.reshape(rows, a.shape[-1]).T, b.reshape(rows, b.shape[-1]))
+    return a.reshape(rows, a.shape[-1]).T.dot(b.reshape(rows, b.shape[-1]))
 
 
 def _shifted(x, axis):
@@ -203,13 +203,6 @@ def _add_at(total, g, x, *index):
         total[index[-1]] += g
     else:
         total += scatter(g, *index, x.shape)
-
-
-def _broadcast_to(x, shape):
-    """x in a larger shape, as an array of its own; for small ones in less time than NumPy's read-only view takes."""
-    out = np.empty(shape, x.dtype)
-    out[...] = x
-    return out
 
 
 def axes_of(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
@@ -428,9 +421,8 @@ cumsum = row("cumsum", lambda x, axis: np.cumsum(x, axis=axis), "cumsum({x})",
 reshape = row("reshape", np.reshape, "{x}",
     lambda g, ans, x, shape: np.reshape(g, x.shape),             is_view=True, is_copy=True)
 transpose = row("transpose", np.transpose, "ᵗ{x}", _transpose_vjp, is_view=True)
-broadcast_to = row("broadcast_to", _broadcast_to, "{x}",
-    lambda g, ans, x, shape: g,                                  is_copy=True,
-    code="np.full(shape, x)")
+broadcast_to = row("broadcast_to", lambda x, shape: np.full(shape, x), "{x}",
+    lambda g, ans, x, shape: g,                                  is_copy=True, code="np.full(shape, x)")
 getitem = row("getitem", _getitem, "{x}[…]",
     lambda g, ans, x, *index: scatter(g, *index, x.shape),       is_view=True, add_to=_add_at, by_rows=True)
 scatter: Primitive = row("scatter", lambda g, *rest: _scatter(g, filled(rest[-2], iter(rest)), rest[-1]), "scatter({x})",

@@ -10,9 +10,8 @@ A node points at its inputs and never back, so a graph is freed by reference cou
 from __future__ import annotations
 
 import itertools
-import operator
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -20,11 +19,12 @@ from tinygrad_rnn import checks, malloc, primitives  # noqa: F401 - malloc is se
 from tinygrad_rnn.context import recording, step_and_layer, temporarily
 from tinygrad_rnn.data_guard import array_to_hold, loans, look_at_data, set_data
 from tinygrad_rnn.errors import ShapeError, describe, refusal
+from tinygrad_rnn.methods import Methods
 from tinygrad_rnn.observer import leaves_the_graph, observer, tracing
 
+_Value = TypeVar("_Value")
 _next_number = itertools.count().__next__
 # Looked up once, not at every node
-_Value = TypeVar("_Value")
 _new, _ndarray = object.__new__, np.ndarray
 _is_recording, _observer, _step_and_layer = recording.get, observer.get, step_and_layer.get
 
@@ -55,14 +55,14 @@ def operation(primitive: primitives.Primitive, description: str = "") -> Callabl
     """The function that records a primitive of one or two inputs and no static arguments, quicker than `record`."""
 
     def unary(x: Any) -> Tensor:
-        if not isinstance(x, Tensor):
+        if type(x) is not Tensor:
             x = as_tensor(x)
         return _run(primitive, (x,), (x.value,), x._requires_grad)
 
     def binary(x: Any, y: Any) -> Tensor:
-        if not isinstance(x, Tensor):
+        if type(x) is not Tensor:
             x = as_tensor(x, y)
-        if not isinstance(y, Tensor):
+        if type(y) is not Tensor:
             y = as_tensor(y, x)
         return _run(primitive, (x, y), (x.value, y.value), x._requires_grad or y._requires_grad)
 
@@ -86,11 +86,7 @@ def _run(primitive: primitives.Primitive, inputs: tuple[Tensor, ...], arguments:
         value = np.asarray(value)
     node = _new(Tensor)
     if recorded:
-        node.value, node.born = value, _next_number()
-        node.step, node.layer = _step_and_layer()
-        node.primitive, node.inputs, node.arguments = primitive, inputs, arguments
-        node._requires_grad = True
-        node.name = node._grad = None
+        node._begin(value, primitive, inputs, arguments)
     else:
         node._begin(value if value.base is None else value.copy("K"))  # a leaf has an array of its own
     if observing is not None:
@@ -103,7 +99,7 @@ def _property(get: Callable[[Tensor], _Value], doc: str) -> _Value:
     return property(get, doc=doc)  # type: ignore[return-value]
 
 
-class Tensor:
+class Tensor(Methods):
     """An array of real numbers in a computational graph.
 
     A leaf is made from data; a node is made by a primitive from its inputs, and keeps in `arguments` the arrays and
@@ -142,16 +138,18 @@ class Tensor:
     __slots__ = ("__weakref__", "_grad", "_requires_grad", "arguments", "born", "hooks", "inputs", "is_cut",
                  "is_parameter", "layer", "name", "primitive", "step", "value")  # fmt: skip
 
-    def _begin(self, value: np.ndarray) -> None:
-        """Become a leaf, of an array that belongs to no other."""
+    def _begin(
+        self, value: np.ndarray, primitive: primitives.Primitive | None = None, inputs: tuple[Tensor, ...] = (),
+        arguments: tuple[Any, ...] = (),
+    ) -> None:  # fmt: skip
+        """Become a node that a primitive has made, or a leaf of an array that belongs to no other."""
         self.value, self.born = value, _next_number()
         self.step, self.layer = _step_and_layer()
-        self.primitive: primitives.Primitive | None = None
-        self.inputs: tuple[Tensor, ...] = ()
-        self.arguments: tuple[Any, ...] = ()
+        self.primitive, self.inputs, self.arguments = primitive, inputs, arguments
+        self._requires_grad = primitive is not None
         self.name: str | None = None
         self._grad: np.ndarray | None = None
-        self._requires_grad = self.is_cut = self.is_parameter = False
+        self.is_cut = self.is_parameter = False
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
         self._begin(checks.real_array(data))
@@ -171,7 +169,7 @@ class Tensor:
         if wanted and self.dtype.kind != "f":
             raise TypeError(f"requires_grad=True needs floating point data, such as 1.0 for 1, not {self.dtype}")
         self._requires_grad = checks.one_of("Tensor", "requires_grad", wanted, (True, False))
-        self.is_parameter = self._requires_grad or getattr(self, "is_parameter", False)  # a node has none
+        self.is_parameter = self._requires_grad or self.is_parameter
 
     @property
     def grad(self) -> np.ndarray | None:
@@ -220,30 +218,8 @@ class Tensor:
 
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
-    # Further methods: backward.py adds `backward`; functions.py adds operators, and methods that are its functions as
-    # they stand; interop.py adds indexing, NumPy's protocols, and what gives plain numbers, arrays and text
-
-    if TYPE_CHECKING:
-
-        def __iter__(self) -> Iterator[Tensor]: ...
-        def __eq__(self, other: object) -> Any: ...
-        def __ne__(self, other: object) -> Any: ...
-        def __hash__(self) -> int: ...
-        def item(self) -> float: ...  # noqa: D102
-        def numpy(self) -> np.ndarray: ...  # noqa: D102
-
-        _to_tensor: Callable[..., Tensor] = record
-        _to_any: Callable[..., Any] = record
-        backward: Callable[..., None]
-        abs = astype = clip = clone = cumprod = cumsum = diagonal = dot = exp = flatten = log = log_softmax = _to_tensor
-        matmul = max = mean = min = norm = permute = prod = ravel = relu = repeat = reshape = sigmoid = _to_tensor
-        softmax = sqrt = square = squeeze = std = sum = swapaxes = take = tanh = trace = transpose = _to_tensor
-        unsqueeze = var = view = __getitem__ = _to_tensor
-        all = any = argmax = argmin = argsort = nonzero = register_hook = tolist = __float__ = __len__ = _to_any
-        __array_ufunc__ = __array_function__ = __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = _to_any
-        __xor__ = __invert__ = _to_any
-        __add__ = __sub__ = __mul__ = __truediv__ = __mod__ = __matmul__ = __pow__ = __neg__ = __pos__ = _to_tensor
-        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmod__ = __rmatmul__ = __rpow__ = __abs__ = _to_tensor
+    # Further methods: backward.py adds `backward`; functions.py operators, and methods that are its functions as they
+    # stand; interop.py indexing, NumPy's protocols, and what gives plain numbers, arrays and text
 
 
 def reached(outputs: Iterable[Tensor], passes: Callable[[Tensor], bool] = lambda _: True) -> list[Tensor]:
@@ -292,19 +268,9 @@ def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
     checks.instance("label(tensor, name)", tensor, Tensor)
     name = checks.name(name)
     if step is not None:
-        tensor.step = operator.index(step)
+        tensor.step = checks.step("label", step)
     tensor.name = name
     return tensor
-
-
-def last_step(node: Tensor) -> int:
-    """The time step that a Tensor comes from: its own, or the latest among the nodes it was made of; 0 if none has one.
-
-    A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
-    """
-    if node.step is not None:  # which is quick
-        return max(node.step, 0)
-    return max([0, *[x.step for x in reached([node], lambda x: x.step is None) if x.step is not None]])
 
 
 class GradientName(str):

@@ -1,5 +1,7 @@
 """What the figures are tested with: the kinds of nets, as options of the fixture `unrolled`; and the views."""
 
+import pytest
+
 import tinygrad_rnn as tg
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -14,3 +16,6 @@ NETS = {
     "stacked many": {"num_layers": 2, "many": True},
     "stacked LSTM": {"kind": "LSTM", "num_layers": 2},
 }
+
+every_net = pytest.mark.parametrize("net", NETS)
+each_view = pytest.mark.parametrize("view", VIEWS)

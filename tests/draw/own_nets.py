@@ -99,6 +99,17 @@ def multiplicative_lstm(T=2):
     return half(L(V @ h, "y"))
 
 
+def gates_in_one_product(T=2):
+    """A GRU whose three gates are parts of one product each of x and of h."""
+    W, U, b, V = parameters(W=(9, 2), U=(9, 3), b=(9,), V=(1, 3))
+    h = zero("h")
+    for t in range(1, T + 1):
+        a, c = tg.split(W @ data("x", t) + b, 3), tg.split(U @ h, 3)
+        r, z = tg.sigmoid(a[0] + c[0]), tg.sigmoid(a[1] + c[1])
+        h = L((1 - z) * tg.tanh(a[2] + r * c[2]) + z * h, "h", t)
+    return half(L(V @ h, "y"))
+
+
 def two_heads(T=3):
     rnn, a, b = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1), tg.nn.Linear(3, 2, rng=2)
     hs, _ = rnn(np.ones((T, 2)))
@@ -153,5 +164,6 @@ def tied_and_deep():
 
 OWN_NETS = {f.__name__: f for f in (
     outputs_fed_back_and_skipped, lags_1_and_3, clockwork, hierarchical, attention_per_step, multiplicative_lstm,
-    two_heads, siamese_lstm, mixed_stack, bidirectional_in_two_layers, gradient_penalty, tied_and_deep,
+    gates_in_one_product, two_heads, siamese_lstm, mixed_stack, bidirectional_in_two_layers, gradient_penalty,
+    tied_and_deep,
 )}  # fmt: skip

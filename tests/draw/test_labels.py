@@ -5,18 +5,21 @@ them: ᵗU makes ᵗU g of it; ᵗh, of a vector, the matrix g ᵗh; any other f
 a sum makes of it is the sum of what its terms make. So the value of an expression is what it makes of 1.
 """
 
-import itertools
 import re
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
-from algebra.readers import LETTERS, Formula, Graph, Label, Net, applied, column
+from algebra.readers import FUNCTIONS, LETTERS, Formula, Graph, Label, Net, applied, column
 from own_nets import OWN_NETS, L, data, half, parameters, zero
+from stories import TOLD, as_text, backward_frames, equations, gradients_told, numbered
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.backward import sweep
+from tinygrad_rnn.context import time_step
+from tinygrad_rnn.draw.labels import FROM, TO
 
 
 def check(net, diagram):
@@ -51,14 +54,13 @@ CELLS = [*(("RNN", f) for f in ("tanh", "sigmoid", "relu", "identity")), ("LSTM"
 LOSSES = ["half_squared_error", "squared_error", "cross_entropy"]
 
 
-# Of all problems half, in which any two of the choices are in all their combinations.
-@pytest.mark.parametrize("kind, f, layers, many, loss, notation", [
-    (*cell, layers, many, loss, notation)
-    for (i, cell), layers, many in itertools.product(enumerate(CELLS), [1, 2], [False, True])
-    for (j, loss), (k, notation) in itertools.product(enumerate(LOSSES), enumerate(LETTERS))
-    if (i + layers + many + j + k) % 2
-])  # fmt: skip
-def test_the_products_along_all_paths_add_up_to_the_gradient(kind, f, layers, many, loss, notation):
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("many", [False, True], ids=["many-to-one", "many-to-many"])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind, f", CELLS)
+def test_the_products_along_all_paths_add_up_to_the_gradient(kind, f, layers, many, loss):
+    """For each net in three notations, of each loss in another."""
+    notation = list(LETTERS)[(LOSSES.index(loss) + layers + 2 * many) % 3]
     net = Net(kind, f, layers, many, loss, notation)
     check(net, tg.draw.backward(net.loss, notation=notation))
 
@@ -249,3 +251,180 @@ def between(q, places):
         found += [y for y in dict.fromkeys(x.inputs) if y not in known]
         known |= set(x.inputs)
     return found
+
+
+# Equations, as the page tells them
+
+
+NAMELESS = r"d\([^\s()]+\)"  # the gradient of a node that has no name, as d(+)
+
+
+KINDS = [("RNN", 2, True), ("LSTM", 1, True), ("GRU", 1, False)]
+
+
+ENDS = [("squared_error", "named"), ("cross_entropy", "named"), ("half_squared_error", "primitives")]
+
+
+CASES = [  # each net and each loss in every notation
+    (*KINDS[i], *ENDS[j], batch, list(LETTERS)[(i + j + (batch is None)) % 3])
+    for i, j, batch in product(range(3), range(3), (None, 4))
+]
+
+
+@pytest.mark.parametrize("kind, layers, many, loss, level, batch, notation", CASES)
+def test_every_equation_is_true(kind, layers, many, loss, level, batch, notation):
+    """Each says of its variable or gradient, with what it names, what that is; in a batch, of each row."""
+    net = Net(kind, "tanh", layers, many, loss, notation, batch)
+    story = tg.draw.backward(net.loss, notation=notation, level=level).story()
+    values, arrays = net.columns(), numbered(story)
+
+    def check(left, right, expected, before=0.0):
+        found = before + Formula(right, values, net.functions, net.partial).value()
+        found = np.sum(found) if expected.size == 1 else found.reshape(expected.shape)  # of a batch, over all rows
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-10, err_msg=f"{left} = {right}")
+
+    for node in story.nodes.values():
+        if "equation" in node:
+            check(node["plain"], as_text(node["equation"]).rpartition(" = ")[2], arrays[node["value"]])
+    before: dict[str, np.ndarray] = {}
+    for frame, total in backward_frames(story):
+        left, sign, right = re.split(" ([=←]) ", as_text(frame["equation"]), maxsplit=1)
+        old = net.column(before[frame["to"]]) if sign == "←" else 0.0
+        right = right[len(left) + 1 :].removeprefix("+ ") if sign == "←" else right
+        if "∂(" not in right and left[0] == "d":  # else a derivative of what has no name
+            values["from"] = net.column(before[frame["from"]])
+            check(left, re.sub(NAMELESS, "from", right), total, old)
+        before[frame["to"]] = total
+        values[left] = net.column(total)
+
+
+def test_the_equations_of_a_plain_net(unrolled):
+    assert equations(tg.draw.backward(unrolled(2)).story()) == [
+        "∂L/∂L = 1",
+        "dy = y − Y",
+        "dc = dy",
+        "dh⁽²⁾ = ᵗV dy",
+        "dV = dy ᵗh⁽²⁾",
+        "dĥ⁽²⁾ = f′(ĥ⁽²⁾) ⊙ dh⁽²⁾",
+        "db⁽²⁾ = dĥ⁽²⁾",
+        "db = db⁽²⁾",
+        "dh⁽¹⁾ = ᵗU dĥ⁽²⁾",
+        "dU⁽²⁾ = dĥ⁽²⁾ ᵗh⁽¹⁾",
+        "dU = dU⁽²⁾",
+        "dW⁽²⁾ = dĥ⁽²⁾ ᵗx⁽²⁾",
+        "dW = dW⁽²⁾",
+        "dĥ⁽¹⁾ = f′(ĥ⁽¹⁾) ⊙ dh⁽¹⁾",
+        "db⁽¹⁾ = dĥ⁽¹⁾",
+        "db ← db + db⁽¹⁾",
+        "dU⁽¹⁾ = dĥ⁽¹⁾ ᵗh⁽⁰⁾",
+        "dU ← dU + dU⁽¹⁾",
+        "dW⁽¹⁾ = dĥ⁽¹⁾ ᵗx⁽¹⁾",
+        "dW ← dW + dW⁽¹⁾",
+    ]
+
+
+def test_equations_of_folded_and_of_nameless_nodes(unrolled):
+    folded = equations(tg.draw.backward(unrolled(2), notation="wildml").story())
+    assert "dh₁ = ᵗW (f′₂ ⊙ dh₂)" in folded and "dW₂ = (f′₂ ⊙ dh₂) ᵗh₁" in folded
+    primitives = equations(tg.draw.backward(unrolled(2), level="primitives").story())
+    assert "d(linear) = d(+)" in primitives and "dh⁽¹⁾ = ᵗU d(linear)" in primitives
+
+
+def test_a_parameter_that_a_step_uses_twice(unrolled):
+    A, h = tg.Tensor([[0.5, 1.0], [2.0, 0.1]], requires_grad=True, name="A"), tg.Tensor([1.0, 2.0], name="x")
+    for t in (1, 2):
+        with time_step(t):
+            h = tg.label(A @ tg.label(A @ h, "z"), "h")
+    loss = tg.label((h * h).sum(), "L")
+    story = tg.draw.backward(loss).story()
+    assert len([equation for equation in equations(story) if equation.startswith("dA ←")]) == 3
+    np.testing.assert_allclose(gradients_told(story)["dA"], tg.grad(loss, A)[0].value)
+
+
+def test_no_false_product_where_one_number_becomes_many():
+    W, x = tg.Tensor(np.ones((2, 3)), requires_grad=True, name="W"), tg.Tensor(np.ones(3), name="x")
+    y = tg.label((W @ x).sum(), "y")
+    assert equations(tg.draw.backward(y).story()) == ["∂y/∂y = 1", "dW = ∂y/∂W"]
+    assert equations(tg.draw.backward(y, level="primitives").story())[1] == "d(matmul) = ∂y/∂(matmul)"
+    z = tg.label(y * 2.0, "z")
+    assert equations(tg.draw.backward(z).story()) == ["∂z/∂z = 1", "dy = 2", "dW = dy · ∂y/∂W"]
+
+
+def test_the_gradient_of_what_was_broadcast_is_a_sum():
+    x, s = tg.Tensor([1.0, 2.0], requires_grad=True, name="x"), tg.Tensor(-3.0, requires_grad=True, name="s")
+    z = tg.label(x * s, "z")
+    assert equations(tg.draw.backward(tg.label((z * z).sum(), "L")).story())[2:] == ["ds = Σ x ⊙ dz", "dx = s dz"]
+    told = equations(tg.draw.backward(tg.label(tg.label((s + x).sum(), "y") * 2.0, "z")).story())
+    assert told[2:] == ["dx = dy · ∂y/∂x", "ds = dy · ∂y/∂s"]
+
+
+def test_a_long_expression_of_nameless_nodes_is_cut():
+    y = tg.Tensor([0.5], requires_grad=True, name="x")
+    for _ in range(30):  # with 2³⁰ operands if it were written out
+        y = y * y
+    story = tg.draw.forward(tg.label(y.sum(), "L")).story()
+    assert all(len(node.get("equation", "")) < 1000 for node in story.nodes.values())
+    assert len(equations(story)[-1]) < 200
+
+
+def test_a_batch_is_said_to_be_one():
+    rng = np.random.default_rng(0)
+    rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=0)
+    hs, _ = rnn(rng.standard_normal((2, 4, 2)))
+    story = tg.draw.forward(tg.nn.half_squared_error(readout(hs[-1]), np.ones((4, 1)))).story()
+    told = {as_text(frame["equation"]): frame for frame, _ in backward_frames(story)}
+    for equation in ("dU⁽²⁾ = Σ dĥ⁽²⁾ ᵗh⁽¹⁾", "db⁽²⁾ = Σ dĥ⁽²⁾", "dh⁽¹⁾ = ᵗU dĥ⁽²⁾"):
+        assert "every row of the batch" in told[equation]["note"] and "numbers" not in told[equation]
+    node = next(node for node in story.nodes.values() if node["plain"] == "ĥ⁽¹⁾")
+    assert "every row of the batch" in node["note"] and "numbers" not in node
+
+
+@pytest.mark.parametrize("level", ["named", "primitives"])
+def test_a_gradient_that_is_transposed_is_told(level):
+    """Of a ᵗb, the gradient of b is that of the product, transposed, times a; as in graphs of gradients."""
+    a, b = (tg.Tensor(x, requires_grad=True, name=n) for x, n in (([1.0, 2.0], "a"), ([3.0, -1.0, 0.5], "b")))
+    M = tg.label(tg.outer(a, b), "M")
+    story = tg.draw.backward(tg.label(tg.sum(M * M), "L"), level=level).story()
+    np.testing.assert_allclose(gradients_told(story)["db"], 2 * b.value * 5.0)
+
+
+def attention() -> tg.Tensor:
+    """c = ᵗH α with α = softmax(H q), read out: vectors on both sides of a matrix."""
+    rng = np.random.default_rng(3)
+    H, q, V, s = (
+        tg.Tensor(rng.standard_normal(n), requires_grad=True, name=x)
+        for n, x in (((4, 3), "H"), (3, "q"), ((2, 3), "V"), (3, "s"))
+    )
+    c = tg.label(tg.label(tg.softmax(tg.label(H @ q, "e")), "α") @ H, "c")
+    return tg.label(tg.nn.half_squared_error(V @ c, np.ones(2)) + tg.dot(s, c), "L")
+
+
+@pytest.mark.parametrize("net", [*TOLD, None])
+def test_numbers_evaluated_are_what_they_stand_for(unrolled, net):
+    """An equation that the page writes in numbers is true with the marked arrays in their places."""
+    story = tg.draw.backward(attention() if net is None else unrolled(3, **net)).story()
+    arrays = numbered(story)
+
+    def evaluated(markup: str) -> np.ndarray:
+        values = {}
+
+        def name(found):
+            value = arrays[int(found[1])]
+            value = value.reshape(len(value), -1) if value.ndim else value.reshape(1, 1)
+            values[f"a{len(values)}"] = value
+            return f"a{len(values) - 1}"
+
+        text = re.sub(f"{FROM}([0-9]+)[|][^{TO}]*{TO}", name, markup)
+        return Formula(as_text(text), values, FUNCTIONS | {"f": np.tanh}).value()
+
+    def check(told: dict, expected: np.ndarray) -> None:
+        found = evaluated(told["equation"].partition(" = ")[2])
+        assert expected.size == 1 or found.shape == (*expected.shape, 1)[:2]
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-9, atol=1e-12)
+
+    told = [(node, node["value"]) for node in story.nodes.values() if "numbers" in node]
+    frames = [frame for frame in story.frames if "numbers" in frame and " = " in frame["equation"]]
+    told += [(frame, frame["term"]) for frame in frames]
+    for node_or_frame, number in told:
+        check(node_or_frame, arrays[number])
+    assert len(told) > 8 and story.computation.data()["fixed"] == ""

@@ -118,3 +118,13 @@ def test_a_graph_without_steps_has_its_layers():
 def test_there_is_no_page_of_it(unrolled, view):
     with pytest.raises(ValueError, match='at level "named" or "primitives"'):
         VIEWS[view](unrolled(2), level="states").render("html")
+
+
+def test_what_is_called_as_a_cell_is_but_of_no_step_is_no_state():
+    """The context c that attention finds in the states of an LSTM, beside its cells c⁽ᵗ⁾."""
+    hs, _ = tg.nn.LSTM(2, 3, rng=0)(np.ones((3, 2)))
+    weights = tg.softmax(tg.stack([tg.dot(hs[-1], h) for h in hs]))
+    c = tg.label(weights @ tg.stack(hs), "c")
+    for level in ("named", "states"):
+        nodes = tg.draw.forward(tg.label((c * c).sum(), "L"), level=level).nodes
+        assert [node.kind for node in nodes if node.label == "c"] == ["variable"]

@@ -1,12 +1,17 @@
-"""The figures as data: which nodes and edges there are, and what is written on them."""
+"""The figures as data: which nodes and edges there are, what is written on them, and what each option does."""
 
+import re
 from collections import Counter
 
 import numpy as np
 import pytest
+from drawn_nets import NETS, VIEWS, each_view, every_net
+from pictures import arrows, find, names, raised, texts
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.backward import topological_order
+from tinygrad_rnn.draw import style
 from tinygrad_rnn.tensor import Tensor, label
 
 
@@ -113,7 +118,7 @@ def test_other_nonlinearities(unrolled, nonlinearity, written):
     assert diagram.caption == ("" if nonlinearity == "identity" else f"f = {nonlinearity}")
 
 
-def test_squared_error_of_seeds_000_and_002(unrolled):
+def test_of_the_squared_error_the_factor_2_is_kept(unrolled):
     assert labels(tg.draw.backward(unrolled(1, loss=tg.nn.squared_error)))["L", "dy"] == "−2 (Y − y)"
 
 
@@ -127,8 +132,8 @@ def test_a_loss_at_every_step_stands_in_its_column():
     loss = sum((tg.nn.cross_entropy(readout(h), 1) for h in hs), Tensor(0.0))
     diagram = tg.draw.forward(label(loss, "E"))
     steps = {node.label: node.step for node in diagram.nodes if node.kind != "parameter"}
-    for t, raised in enumerate("¹²³", 1):
-        assert [steps[f"{name}⁽{raised}⁾"] for name in "yYL"] == [t, t, t]
+    for t in (1, 2, 3):
+        assert [steps[f"{name}{raised(t)}"] for name in "yYL"] == [t, t, t]
     assert steps["E"] is None
     found = labels(tg.draw.backward(loss))
     assert found["E", "dL⁽²⁾"] == "1" and found["dL⁽²⁾", "dy⁽²⁾"] == "softmax(y⁽²⁾) − Y⁽²⁾"
@@ -265,3 +270,229 @@ def test_a_part_of_a_graph_is_drawn_as_in_the_whole():
     for diagram in (tg.draw.backward(loss), tg.draw.between(loss, Z)):
         (node,) = (node for node in diagram.nodes if node.label == "dZ")
         assert (node.kind, node.step) == ("variable", None)
+
+
+def parsed(note):
+    return [float(number.replace("−", "-")) for number in re.findall(r"−?\d[\d.]*(?:e[−+]\d+)?", note)]
+
+
+class TestQuantities:
+    @pytest.mark.parametrize("net", ["plain", "LSTM", "GRU", "many"])
+    def test_the_gradients_written_are_those_of_the_graph(self, unrolled, net):
+        loss = unrolled(3, **NETS[net])
+        written = {}
+        for node in tg.draw.backward(loss, values=True).nodes:
+            if not node.faint and node.note and not node.id.startswith("total"):
+                written[node.kind == "parameter", node.label] = node.note
+        compared = 0
+        for x in topological_order(loss):
+            if x.requires_grad and x.step is not None and x.name is not None:
+                gradients = {(False, f"d{x.name}{raised(x.step)}"): tg.grad(loss, [x])[0].data}
+            elif x.requires_grad and x.is_leaf:
+                terms, name = tg.bptt.contributions(loss, x), f"d{x.name}"
+                name += "′" * (name == "dc" and net == "LSTM")  # the bias of the readout, beside the cell states
+                gradients = {(True, f"{name}{raised(k)}"): term for k, term in enumerate(terms, 1)}
+                if not gradients.keys() & written.keys():  # used at one step
+                    gradients = {(True, name): terms.sum(0)}
+            else:
+                continue
+            for name, array in gradients.items():
+                if name in written:
+                    compared += 1
+                    shape, numbers = ("", array.ravel())
+                    if array.size > 3:
+                        shape, numbers = "×".join(map(str, array.shape)), [np.linalg.norm(array)]
+                        assert written[name].startswith(f"{shape}, ‖·‖ = ")
+                    assert parsed(written[name].removeprefix(shape)) == pytest.approx(list(numbers), rel=5e-3)
+        assert compared == len(written) - (7 if net == "many" else 2)  # all but L and y, or E, L(t) and y(t)
+
+    @pytest.mark.parametrize("rolled", [True, False])
+    @pytest.mark.parametrize("net", ["plain", "LSTM", "many"])
+    def test_they_are_the_same_where_steps_are_hidden(self, unrolled, net, rolled):
+        loss = unrolled(6, **NETS[net])
+        full, short = (
+            Counter(
+                (n.kind, n.note) for n in tg.draw.backward(loss, values=True, **options).nodes if n.kind != "elided"
+            )
+            for options in ({}, {"rolled": True} if rolled else {"max_steps": 4})
+        )
+        assert short <= full
+
+    def test_the_totals_are_written(self, unrolled):
+        loss = unrolled(3)
+        totals = {n.label: n.note for n in tg.draw.backward(loss, values=True).nodes if n.id.startswith("total")}
+        assert parsed(totals["db"]) == pytest.approx(list(tg.grad(loss, [find(loss, "b")])[0].data), rel=5e-3)
+
+    def test_the_values_written_are_those_of_the_nodes(self, unrolled):
+        loss = unrolled(2)
+        note = {node.label: node.note for node in tg.draw.forward(loss, values=True, shapes=True).nodes}
+        for t in (1, 2):
+            shape, numbers = note[f"h{raised(t)}"].split("\n")
+            assert shape == "(3,)" and parsed(numbers) == pytest.approx(list(find(loss, "h", t).data), rel=5e-3)
+        norm = np.linalg.norm(find(loss, "U").data)
+        assert note["U"] == f"(3, 3)\n3×3, ‖·‖ = {norm:.3g}" and note["L"].startswith("()\n")
+
+    def test_where_no_gradient_exists_there_is_a_dash_and_never_0(self, unrolled):
+        loss = unrolled(2)
+        note = {node.label: node.note for node in tg.draw.backward(loss, values=True).nodes}
+        assert [note[name] for name in ("x⁽¹⁾", "x⁽²⁾", "h⁽⁰⁾", "Y")] == ["–"] * 4
+        assert note["dU⁽¹⁾"] == "3×3, ‖·‖ = 0"  # ᵗh(0) is 0: this gradient exists
+
+    def test_of_no_scalar_the_jacobians_are_written(self):
+        hs, _ = tg.nn.RNN(2, 3, rng=0)(np.ones((3, 2)))
+        note = {n.label: n.note for n in tg.draw.between(hs[2], hs[0], values=True).nodes}
+        norm = np.linalg.norm(tg.bptt.jacobian(hs[2], hs[0]))
+        assert note["dh⁽¹⁾"] == f"3×3, ‖·‖ = {norm:.3g}" and note["dh⁽³⁾"] == f"3×3, ‖·‖ = {np.sqrt(3):.3g}"
+
+    def test_no_grad_is_needed_or_changed(self, unrolled):
+        loss = unrolled(2)
+        before = tg.draw.backward(loss, values=True, color_by="gradient")
+        assert all(node.grad is None for node in topological_order(loss))
+        loss.backward()
+        grads = {node: (node.grad, node.grad.copy()) for node in topological_order(loss) if node.grad is not None}
+        assert tg.draw.backward(loss, values=True, color_by="gradient") == before
+        assert grads and all(p.grad is g and np.array_equal(g, copy) for p, (g, copy) in grads.items())
+
+
+class TestColours:
+    @pytest.mark.parametrize("by", ["gradient", "value"])
+    @each_view
+    def test_fills_are_ordered_as_the_norms_are(self, unrolled, by, view):
+        loss = unrolled(8, "sigmoid")
+        diagram = VIEWS[view](loss, color_by=by)
+        fill = {node.label.removeprefix("d"): node.fill for node in diagram.nodes}
+        norms = {}
+        for n in topological_order(loss):
+            if n.name in ("h", "ĥ") and n.requires_grad:
+                array = n.data if by == "value" else tg.grad(loss, [n])[0].data
+                norms[f"{n.name}{raised(n.step)}"] = np.linalg.norm(array)
+        places = [diagram.scale.colours.index(fill[name]) for name in sorted(norms, key=norms.get)]
+        assert len(places) == 16 and places == sorted(places) and len(set(places)) > 1
+
+    def test_a_gradient_that_vanishes_fades_step_by_step(self, unrolled):
+        diagram = tg.draw.backward(unrolled(12, "sigmoid"), color_by="gradient")
+        fill = {node.label: node.fill for node in diagram.nodes}
+        places = [diagram.scale.colours.index(fill[f"dh{raised(t)}"]) for t in range(1, 13)]
+        assert places == sorted(places) and len(set(places)) >= 4
+        assert fill["x⁽¹⁾"] == fill["Y"] == ""
+
+    def test_the_legend_has_the_ends_of_the_scale(self, unrolled):
+        diagram = tg.draw.backward(unrolled(12, "sigmoid"), color_by="gradient")
+        flow = tg.bptt.gradient_flow(loss := unrolled(12, "sigmoid"), [find(loss, "h", t) for t in (1, 12)])
+        name, _, low, high, _ = diagram.scale
+        assert 10**low <= flow[0] < flow[1] <= 10**high
+        legend = [word for id, words in texts(diagram).items() if id.startswith("legend1") for word in words]
+        ends = [legend[1], legend[-2]]
+        assert legend[0] == name and ends == [f"10{power}".replace("-", "−") for power in (low, high)]
+        assert legend[-1] == "0"  # of dU(1), since h(0) is
+
+
+class TestHighlight:
+    @every_net
+    @pytest.mark.parametrize("step", [1, 2])
+    def test_bold_edges_lead_from_the_output_to_the_parameter(self, unrolled, net, step):
+        loss = unrolled(2, **NETS[net])
+        U = next(n for n in topological_order(loss) if n.name in ("U", "U_f", "U_r"))
+        diagram = tg.draw.backward(loss, highlight=(U, step))
+        bold = [e for e in diagram.edges if e.bold and e.kind == "gradient"]
+        reached = {node.id for node in diagram.nodes if node.kind == "output"}
+        for _ in bold:
+            reached |= {e.target for e in bold if e.source in reached}
+        assert reached == {e.source for e in bold} | {e.target for e in bold}
+        ends = {names(diagram)[id] for id in reached - {e.source for e in bold}}
+        assert len(ends) == 1 and re.fullmatch(f"dU(_.(,1)?)?₁?{raised(step)}", ends.pop())
+        assert {n.id for n in diagram.nodes if not n.faint and n.kind != "sum"} - reached == {
+            n.id for n in diagram.nodes if n.id.startswith("total") and not n.faint
+        }
+        assert all(e.faint for e in diagram.edges if {e.source, e.target} - reached and e.kind == "gradient")
+        (term,) = [e for e in diagram.edges if e.kind == "term" and e.bold]
+        assert term.source in reached
+
+        product = tg.bptt.expansion(loss, U, setting=PLAIN)[step - 1]
+        assert diagram.caption.endswith(f"{product.factors}   ‖·‖ = {product.norm:.3g}")
+        assert {n.id for n in tg.draw.forward(loss, highlight=(U, step)).nodes if not n.faint} == reached
+
+    def test_what_is_not_drawn_cannot_be_highlighted(self, unrolled):
+        loss, other = unrolled(3), unrolled(3)
+        U = find(loss, "U")
+        for parameter, step in ((U, 0), (U, 4), (find(other, "U"), 1), (find(loss, "Y"), 4)):
+            with pytest.raises(
+                ValueError, match=r"highlight=.*(only at 1, 2, 3|does not depend|not require a gradient)"
+            ):
+                tg.draw.backward(loss, highlight=(parameter, step))
+        with pytest.raises(TypeError, match="a Tensor is needed, not a str"):
+            tg.draw.backward(loss, highlight=("U", 1))
+        with pytest.raises(ValueError, match="step 2 is one of those hidden"):
+            tg.draw.backward(loss, highlight=(U, 2), max_steps=2)
+
+    def test_the_readout_is_highlighted_at_the_step_that_it_reads(self, unrolled):
+        loss = unrolled(3)
+        V = find(loss, "V")
+        assert [term.step for term in tg.bptt.expansion(loss, V)] == [3]
+        assert any(e.bold for e in tg.draw.backward(loss, highlight=(V, 3)).edges)
+
+    @pytest.mark.parametrize("name, own, step", [("V", None, 4), ("U", None, None), ("h", 2, 2)])
+    def test_a_term_that_does_not_exist_is_an_error(self, unrolled, name, own, step):
+        loss = unrolled(3)
+        with pytest.raises(ValueError):
+            tg.draw.backward(loss, highlight=(find(loss, name, own), step))
+
+    def test_no_pair_is_an_error_that_says_so(self, unrolled):
+        with pytest.raises((TypeError, ValueError), match="highlight"):
+            tg.draw.backward(unrolled(1), highlight=5)
+
+
+class TestNotation:
+    def letters(self, loss, notation):
+        diagram = tg.draw.forward(loss, notation=notation)
+        assert not any(c in "⁽⁾" for node in diagram.nodes for c in node.label)  # steps stand below
+        return {re.sub("[₀-₉]", "", node.label) for node in diagram.nodes}
+
+    def test_wildml(self, unrolled):
+        assert self.letters(unrolled(2), "wildml") == {"U", "W", "V", "x", "h", "ŷ", "y", "E", "b", "c"}
+
+    def test_state(self, unrolled):
+        assert self.letters(unrolled(2), "state") == {"W_x", "W_s", "W_y", "x", "s", "y", "d", "E", "b", "c"}
+
+    def test_wildml_calls_the_recurrent_matrix_W(self, unrolled):
+        assert ("dh₂", "dh₁", "f′₂ ᵗW") in arrows(tg.draw.backward(unrolled(2), notation="wildml"))
+
+    def test_one_of_your_own(self, unrolled):
+        mine = tg.draw.Notation({"h": "a", "W": "W_{ax}", "U": "W_{aa}", "ĥ": None}, step="below")
+        assert self.letters(unrolled(2), mine) >= {"a", "W_ax", "W_aa", "L", "Y"}
+
+    def test_names_that_users_give_stay(self, unrolled):
+        loss = unrolled(2)
+        tg.label(find(loss, "U"), "U")
+        tg.label(loss, "L")
+        assert self.letters(loss, "state") >= {"W_x", "U", "W_y", "L"}
+
+
+class TestParametersAndFit:
+    @each_view
+    @every_net
+    def test_without_parameters_all_else_is_there(self, unrolled, view, net):
+        loss = unrolled(3, **NETS[net])
+        full, short = VIEWS[view](loss), VIEWS[view](loss, parameters=False)
+        kept = [node.label for node in full.nodes if node.kind not in ("parameter", "sum")]
+        assert [node.label for node in short.nodes] == kept
+
+    def test_a_term_can_be_followed_without_them(self, unrolled):
+        loss = unrolled(3)
+        diagram = tg.draw.backward(loss, parameters=False, highlight=(find(loss, "U"), 2))
+        assert {n.label for n in diagram.nodes if not n.faint} == {"L", "dy", "dh⁽³⁾", "dĥ⁽³⁾", "dh⁽²⁾", "dĥ⁽²⁾"}
+
+    def test_a_tight_frame_has_no_room_for_the_other_figure(self, unrolled):
+        def size(**options):
+            left, bottom, right, top = tg.draw.forward(unrolled(3, many=True), **options).frame
+            return right - left, top - bottom
+
+        assert all(np.less(size(fit="tight"), size()))
+
+    def test_no_label_is_cut_off_by_a_tight_frame(self):
+        """That of the last of several losses stands on the right of all nodes."""
+        rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=0)
+        losses = [tg.nn.half_squared_error(readout(h), np.ones(1)) for h in rnn(np.ones((2, 2)))[0]]
+        diagram = tg.draw.backward(losses, fit="tight")
+        ends = [e.middle[0] + style.text_width(e.label, style.EDGE_FONT) / 2 for e in diagram.edges if e.label]
+        assert max(ends) <= diagram.frame[2]

@@ -38,8 +38,8 @@ def test_a_short_series_has_no_autoregression():
 def test_a_series_is_scaled_by_its_training_part_alone():
     values = np.append(np.arange(8.0), [1e6, -1e6])
     data = series(values)
-    scaled = data.vectors(np.arange(data.first))
-    assert data.first == 8 and scaled.shape == (8, 1)
+    scaled = data.vectors(np.array(data.training))
+    assert data.held_out == range(8, 10) and scaled.shape == (8, 1)
     assert scaled.mean() == pytest.approx(0.0, abs=1e-15) and scaled.std() == pytest.approx(1.0)
     in_units = data.vectors(np.arange(10))[:, 0] * np.sqrt(data.scale) + data.known[0, -1]
     np.testing.assert_allclose(in_units, values, atol=1e-9)
@@ -47,18 +47,10 @@ def test_a_series_is_scaled_by_its_training_part_alone():
 
 def test_a_text_is_its_characters_as_one_of_K():
     data = text("abcabcabca", dtype="float32")
-    assert (data.alphabet, data.first, data.width) == (["a", "b", "c"], 9, 3)
+    assert (data.alphabet, data.held_out, data.width) == (["a", "b", "c"], range(9, 10), 3)
     vectors = data.vectors(np.array([[0, 1], [2, 3]]))
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, np.eye(3)[[[0, 1], [2, 0]]])
-
-
-def test_losses_are_those_that_are_trained_on():
-    places, rng = np.array([3, 5, 7]), np.random.default_rng(0)
-    for data in (text("abcabcabca"), series(np.arange(10.0))):
-        outputs = rng.standard_normal((3, data.width))
-        loss = data.loss(outputs, data.vectors(places), reduction="mean").item()
-        assert data.losses(outputs, places).mean() == pytest.approx(loss)
 
 
 def test_characters_beyond_the_basic_plane_are_one_each(tmp_path):
@@ -96,5 +88,7 @@ def test_a_file_as_spreadsheets_write_it(tmp_path):
 
 
 def test_sine_and_sunspots_come_with_the_package():
+    data = load(Settings(data="sunspots"))
+    assert (data.name, data.axis, data.origin) == ("sunspot number", "year", 1700)
     np.testing.assert_array_equal(load(Settings(data="sine")).sequence, datasets.sine())
     np.testing.assert_array_equal(load(Settings(data="sunspots")).sequence, datasets.sunspots())

@@ -1,6 +1,5 @@
 import csv
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -41,8 +40,16 @@ def test_the_same_figure_is_the_same_file(tmp_path):
     assert drawn(tmp_path / "a.svg").read_bytes() == drawn(tmp_path / "b.svg").read_bytes()
 
 
-def test_without_matplotlib_the_numbers_are_written_and_a_warning_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+@pytest.mark.parametrize("name", ["$a_{$.csv", b"a\xff.csv".decode(errors="surrogateescape")])
+def test_a_name_is_no_formula_and_may_be_that_of_any_file(tmp_path, name):
+    pytest.importorskip("matplotlib")
+    lines = {name: [1.0, 2.0], "other": [2.0, 3.0]}
+    text = plots.curves(tmp_path / "a.svg", name, (name, [1, 2]), name, lines, numbers=False).read_text()
+    assert text.count(f">{name}<".replace("\udcff", "?")) == 4
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+def test_without_matplotlib_the_numbers_are_written_and_a_warning_says_what_to_install(tmp_path):
     with pytest.warns(UserWarning, match="pip install matplotlib"):
         plots.curves(tmp_path / "flow.svg", "", ("t", [1, 2]), "", {"a": [1.0, 2.0]})
     assert (tmp_path / "flow.csv").exists() and not (tmp_path / "flow.svg").exists()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -102,15 +103,25 @@ def test_a_table_of_the_session_is_trained_on_like_its_file(folder, kind):
     if kind == "pyarrow":
         table = pytest.importorskip("pyarrow").Table.from_pandas(table)
     summary = train(Settings(data="table", **SALES), data=table)
-    assert summary.held_out == train(Settings(data=str(folder / "sales.csv"), **SALES)).held_out
+    assert summary.held_out == json.loads((folder / "sales" / "summary.json").read_text())["held_out"]
 
 
+@pytest.mark.usefixtures("without_matplotlib")
+@pytest.mark.filterwarnings("ignore:plots need matplotlib")
 def test_a_run_of_a_table_of_the_session_needs_it_again(tmp_path, folder):
     train(Settings(data="table", **SALES), tmp_path / "run", data=sales())
     run = load_run(tmp_path / "run")
     assert np.array_equal(run.predict(sales()), run.predict(folder / "sales.csv"))
     with pytest.raises(ValueError, match="data='table': the table itself, or a file whose name ends in"):
         run.predict()
+
+
+def test_a_text_is_evaluated_by_its_file_too(folder, monkeypatch):
+    run, error = load_run(folder / "alice"), load_run(folder / "alice").evaluate(ALICE)
+    monkeypatch.chdir(folder)
+    assert error == run.evaluate("alice.txt") == run.evaluate(folder / "alice.txt")
+    with pytest.raises(FileNotFoundError):
+        run.evaluate(folder / "bob.txt")
 
 
 def test_a_text_is_evaluated_on_a_text_only(folder):
@@ -139,7 +150,7 @@ def test_other_inputs_are_not_known_beyond_the_horizon(folder):
 def test_the_error_on_the_data_themselves_is_that_of_the_summary(folder):
     for name, data in (("sales", sales()), ("sine", None), ("alice", ALICE)):
         run = load_run(folder / name)
-        first, window = load(run.settings).first, run.settings.window
+        first, window = load(run.settings).held_out.start, run.settings.window
         part = ALICE[first - window :] if name == "alice" else tg.datasets.sine()[first - window :]
         if name == "sales":
             part = {column: values[first - window :] for column, values in data.items()}
@@ -157,7 +168,7 @@ def test_what_is_likely_becomes_likelier_at_a_low_temperature(folder):
     assert (
         (folder / "alice" / "sample.txt")
         .read_text()
-        .endswith(run.sample(ALICE[: load(run.settings).first][-8:], rng=0))
+        .endswith(run.sample(ALICE[: load(run.settings).held_out.start][-8:], rng=0))
     )
 
 
@@ -174,7 +185,7 @@ def test_a_text_has_no_forecasts_and_a_series_no_samples(folder):
         (lambda: sine.predict([]), "there are no values"),
         (lambda: sine.predict([1.0, np.nan]), "dict, row 2: column 'None' holds 'nan', which is no finite number"),
         (lambda: sales_run.predict([1.0, 2.0]), r"a column for each of heat, sales is needed; shape \(2, 1\)"),
-        (lambda: sales_run.predict({"heat": [1.0, 2.0], "sales": [1.0]}), "dict: columns of 1 and 2 entries are no"),
+        (lambda: sales_run.predict({"heat": [1.0, 2.0], "sales": [1.0]}), "dict: columns of 1 and 2 entries are not"),
         (lambda: sales_run.predict({"heat": [1.0]}), "there are no columns 'sales'; the columns are 'heat'"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=message):
@@ -196,6 +207,24 @@ def test_a_folder_without_a_run_is_told(folder, tmp_path, capsys, name, content,
         load_run(out)
     status, told, err = ended(capsys, "predict", out)
     assert (status, told, err.count("\n")) == (2, "", 1)
+
+
+def test_figures_have_axes_with_units(folder):
+    pytest.importorskip("matplotlib")
+    assert "bits per character" in (folder / "alice" / "loss.svg").read_text()
+    for words in ("row", ">sales<", "truth", "forecast", "3 ahead"):
+        assert words in (folder / "sales" / "prediction.svg").read_text()
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+@pytest.mark.filterwarnings("default")  # as for users
+def test_without_matplotlib_the_numbers_are_written_and_a_line_says_what_to_install(capsys, tmp_path):
+    options = ["--data", "sine", "--epochs", 2, "--hidden", 3, "--out", tmp_path]
+    status, out, err = ended(capsys, "train", *options)
+    needed = "plots need matplotlib: pip install matplotlib; the CSV files have their numbers"
+    assert (status, err) == (0, f"tinygrad-rnn train: {needed}\n") and "this net, lstm" in out
+    assert (tmp_path / "loss.csv").exists() and (tmp_path / "prediction.csv").exists()
+    assert not list(tmp_path.glob("*.svg"))
 
 
 # --- sequences of their own
@@ -220,21 +249,21 @@ def of_patients(path, **others):
 def test_no_window_is_of_two_sequences_and_each_is_held_out_as_a_whole(tmp_path):
     data = load(of_patients(patients(tmp_path), validation=0.2))
     sequences = data.starts
-    assert all(sequences[part - 1] != sequences[part] for part in (data.learnt, data.first))
+    assert all(sequences[part - 1] != sequences[part] for part in (data.validation.start, data.held_out.start))
     windows = data.windows()
-    rows = np.minimum(np.arange(6)[:, None] + windows, data.learnt - 1)
+    rows = np.minimum(np.arange(6)[:, None] + windows, data.training[-1])
     inside = data.inside(rows)[..., 0].astype(bool)
     assert (sequences[rows + 1] == sequences[windows])[inside].all()
     # Every row that has one before it is forecast, in some window.
     forecast = set((rows + 1)[inside].tolist())
-    assert forecast == {row for row in range(data.learnt) if sequences[row] != row}
+    assert forecast == {row for row in data.training if sequences[row] != row}
 
 
 def test_what_lies_behind_the_end_of_a_sequence_changes_nothing(tmp_path):
     """The loss of windows side by side is that of each alone, up to the end of its sequence."""
     training = tg.experiments.training.Training(of_patients(patients(tmp_path)))
     data, starts = training.data, training.data.windows()[::5]
-    rows = np.minimum(np.arange(6)[:, None] + starts, data.learnt - 1)
+    rows = np.minimum(np.arange(6)[:, None] + starts, data.training[-1])
     inside = data.inside(rows)
     loss, _ = training.loss(data.vectors(rows), data.targets(rows), inside, None, None)
     total = 0.0
@@ -245,6 +274,8 @@ def test_what_lies_behind_the_end_of_a_sequence_changes_nothing(tmp_path):
     assert not inside.all() and loss.item() == pytest.approx(total / inside.sum(), rel=1e-12)
 
 
+@pytest.mark.usefixtures("without_matplotlib")
+@pytest.mark.filterwarnings("ignore:plots need matplotlib")
 def test_each_sequence_has_forecasts_of_its_own(tmp_path):
     path = patients(tmp_path)
     summary = train(of_patients(path, horizon=2), tmp_path / "out")
@@ -283,6 +314,12 @@ def test_without_a_file_the_forecasts_are_printed(folder, capsys):
     status, out, err = ended(capsys, "predict", folder / "sine", "--steps", 2)
     first, second = load_run(folder / "sine").predict(steps=2)
     assert (status, err) == (0, "") and out.splitlines()[2:] == [f"1     {first:.6g}", f"2     {second:.6g}"]
+
+
+def test_forecasts_go_to_standard_output_even_if_nothing_else_is_printed(folder, capfd):
+    assert tg.cli.main(["predict", "--quiet", str(folder / "sine"), "--steps", "2", "-o", "-"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "" and re.fullmatch(r"step,forecast\n1,-?[\d.]+\n2,-?[\d.]+\n", out)
 
 
 def test_a_file_that_another_program_wrote_is_forecast_as_it_is(folder, tmp_path, capsys):

@@ -12,63 +12,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from threading import active_count
 
 import numpy as np
 import pytest
 from command_line import ended
+from swept import fragile, product, threads, trained
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.experiments import sweep
 from tinygrad_rnn.experiments.run import train
 from tinygrad_rnn.experiments.settings import Settings
-from tinygrad_rnn.experiments.sweep import Run, combinations, draw_runs, identity, read_points, sample
-
-# What is swept: worker processes import it from here.
-
-
-def product(x, y=1.0):
-    return x * y
-
-
-def fragile(x):
-    if x == 1:
-        raise ValueError("too\nlarge")
-    if x == 2:
-        os._exit(3)
-    if x == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return x
-
-
-def threads(size):
-    a = np.ones((size, size))
-    a @ a
-    return len(os.listdir("/proc/self/task")) - active_count() + 1  # those that are none of Python's
-
-
-def trained(cell, seed):
-    """The loss and a weight of a small net after some updates."""
-    rng = np.random.default_rng(seed)
-    rnn = {"rnn": tg.nn.RNN, "lstm": tg.nn.LSTM}[cell](1, 16, rng=rng)
-    readout = tg.nn.Linear(16, 1, rng=rng)
-    parameters = [*rnn.parameters(), *readout.parameters()]
-    optimizer = tg.optim.Adam(parameters, lr=0.01)
-    xs, targets = rng.standard_normal((12, 32, 1)), rng.standard_normal((32, 1))
-    for _ in range(10):
-        loss = tg.nn.half_squared_error(readout(rnn(xs)[0][-1]), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return {"loss": loss.item(), "weight": parameters[0].data[0, 0]}
-
+from tinygrad_rnn.experiments.sweep import Run, TrainPoint, combinations, draw_runs, identity, read_points, sample
 
 TRAINED = {"cell": ["rnn", "lstm"], "seed": [0, 1]}
 
 
 @pytest.fixture(scope="module")
 def processes():
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         yield pool
 
 
@@ -80,9 +41,9 @@ def thread():
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Dask cluster of two worker processes."""
+    """A Dask cluster of one worker process."""
     distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
-    with distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+    with distributed.LocalCluster(1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         yield cluster
 
 
@@ -124,7 +85,7 @@ def test_a_sample_keeps_to_its_ranges_and_to_its_seed():
     [
         ({"points": 0, "uniform": {"x": [0, 1]}}, "points=0: a whole number from 1 to 100000"),
         ({"points": 1, "uniform": {"x": [0, 1]}, "choice": {"x": [2]}}, "a name is in two ranges"),
-        ({"points": 1, "gaussian": {"x": [0, 1]}}, "unknown range 'gaussian'; known: uniform, log_uniform, choice"),
+        ({"points": 1, "gaussian": {"x": [0, 1]}}, "range='gaussian': not one of 'uniform', 'log_uniform', 'choice'"),
         ({"points": 1, "uniform": {"x": [1, 1]}}, r"uniform x = \[1, 1\]: a lower number, then"),
         ({"points": 1, "uniform": {"x": [1, float("inf")]}}, "a lower number, then a higher one"),
         ({"points": 1, "log_uniform": {"x": [0, 1]}}, r"log_uniform x = \[0, 1\]: a lower number, .*above zero"),
@@ -147,7 +108,7 @@ def test_results_are_in_the_order_of_the_grid():
 
 
 def test_a_run_that_fails_or_dies_is_recorded_and_the_rest_go_on(tmp_path):
-    runs = sweep(fragile, {"x": [0, 1, 2, 3, 4, 5]}, out=tmp_path, workers=2)
+    runs = sweep(fragile, {"x": [0, 1, 2, 3, 4, 5]}, out=tmp_path, workers=1)
     assert [run.result for run in runs] == [0, None, None, None, 4, 5]
     assert runs[1].error == "ValueError: too large"
     assert all(run.error.startswith("BrokenProcessPool: A process in the process pool was term") for run in runs[2:4])
@@ -155,7 +116,7 @@ def test_a_run_that_fails_or_dies_is_recorded_and_the_rest_go_on(tmp_path):
     assert header == ["x", "result", "error", "seconds"]
     assert [row[:3] for row in rows[:2]] == [["0", "0", ""], ["1", "", "ValueError: too large"]] and len(rows) == 6
     assert json.loads((tmp_path / identity({"x": 1}) / "run.json").read_text()) == {
-        "function": "test_sweep.fragile", "parameters": {"x": 1}, "result": None, "error": "ValueError: too large",
+        "function": "swept.fragile", "parameters": {"x": 1}, "result": None, "error": "ValueError: too large",
         "seconds": runs[1].seconds,
     }  # fmt: skip
 
@@ -164,7 +125,7 @@ def test_a_run_that_fails_or_dies_is_recorded_and_the_rest_go_on(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="threads are counted in /proc")
 def test_a_worker_process_computes_with_one_thread():
     here = subprocess.run(
-        [sys.executable, "-c", "import test_sweep; print(test_sweep.threads(800))"], text=True, check=True,
+        [sys.executable, "-c", "import swept; print(swept.threads(800))"], text=True, check=True,
         capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "2"},
     )  # fmt: skip
     assert int(here.stdout) == 2
@@ -307,7 +268,7 @@ def test_other_arguments_that_do_not_fit_are_told(thread, tmp_path):
     with pytest.raises(TypeError, match=r"sweep: an executor, of Dask client.get_executor\(\), is needed, not a int"):
         sweep(product, {"x": [1]}, 4)
     sweep(product, {"x": [1]}, thread, out=tmp_path)
-    with pytest.raises(ValueError, match="has runs of test_sweep.product, not of test_sweep.fragile: give another"):
+    with pytest.raises(ValueError, match="has runs of swept.product, not of swept.fragile: give another"):
         sweep(fragile, {"x": [1]}, thread, out=tmp_path)
     (tmp_path / identity({"x": 1}) / "run.json").write_text("{")
     with pytest.raises(ValueError, match="run.json is not the record of a run: delete it"):
@@ -413,8 +374,8 @@ def test_a_run_that_its_executor_gives_up_is_told():
     assert run.error == "CancelledError:"
 
 
-def test_without_matplotlib_the_results_are_written_and_a_warning_says_what_to_install(tmp_path, thread, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+@pytest.mark.usefixtures("without_matplotlib")
+def test_without_matplotlib_the_results_are_written_and_a_warning_says_what_to_install(tmp_path, thread):
     with pytest.warns(UserWarning, match="pip install matplotlib"):
         (run,) = sweep(lambda x: x, {"x": [1]}, thread, out=tmp_path)
     assert run.result == 1 and len(lines(tmp_path / "results.csv")) == 2
@@ -450,11 +411,11 @@ def test_1_and_1_0_are_one_learning_rate(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("[grid]\nlr = [0.1]\nhiden = [3]", r"unknown setting 'hiden'; did you mean hidden\?"),
-        ("[train]\nhiden = 3\n[grid]\nlr = [0.1]", "unknown setting 'hiden'"),
-        ("[grids]\nlr = [0.1]", "unknown table 'grids'; did you mean grid"),
-        ("[sample]\npoints = 3\nuniforms.hidden = [1, 2]", "unknown range 'uniforms'; did you mean uniform"),
-        ("[sample]\npoints = 3\nuniform.hiden = [1, 2]", "unknown setting 'hiden'"),
+        ("[grid]\nlr = [0.1]\nhiden = [3]", r"setting='hiden': not one of 'data', .*; did you mean hidden\?"),
+        ("[train]\nhiden = 3\n[grid]\nlr = [0.1]", "setting='hiden': not one of"),
+        ("[grids]\nlr = [0.1]", "table='grids': not one of 'train', 'grid', 'sample'; did you mean grid"),
+        ("[sample]\npoints = 3\nuniforms.hidden = [1, 2]", "range='uniforms': not one of .*; did you mean uniform"),
+        ("[sample]\npoints = 3\nuniform.hiden = [1, 2]", "setting='hiden': not one of"),
         ("[sample]\nuniform.hidden = [1, 2]", "missing 1 required positional argument: 'points'"),
         ("[sample]\npoints = 3\nuniform = 3", "'int' object is not iterable"),
         ("grid = 3", r"grid: a table, \[grid\], is needed, not a int"),
@@ -495,7 +456,7 @@ GRID = "[train]\ndata = 'sine'\nepochs = 2\nwindow = 5\n[grid]\nhidden = [2, 3]\
 
 def test_the_command_trains_and_tells(capsys, tmp_path):
     out = tmp_path / "new" / "out"
-    status, told, err = run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 2)
+    status, told, err = run(capsys, written(tmp_path, GRID), "--out", out, "--workers", 1)
     assert (status, err) == (1, f"tinygrad-rnn sweep: 2 of 4 runs failed; {out} tells why\n")
     assert re.search(r"\d/4 hidden=2 lr=0\.01: held_out 0\.\d+, \d+\.\d s\n", told)
     assert "hidden=3 lr=1e+200: FloatingPointError: training diverged in epoch 1: " in told
@@ -530,44 +491,64 @@ def test_misuse_is_one_line_and_nothing_runs(capsys, tmp_path):
     assert status == 1 and err == f"tinygrad-rnn sweep: a folder is needed, and this is a file: {tmp_path / 'file'}\n"
 
 
-def test_runs_whose_data_have_changed_run_again(capsys, tmp_path, monkeypatch):
+@pytest.fixture
+def trained_points(without_matplotlib, thread):
+    """trained_points(file, out): the runs of a file, as the command has them but in this process, and their table."""
+
+    def trained_points(file, out):
+        point, seen = TrainPoint(str(out)), []
+        runs = sweep(point, read_points(file), thread, key=point.key, out=out, progress=seen.append)
+        assert len(seen) == len(runs)
+        return runs, lines(Path(out, "results.csv"))
+
+    return trained_points
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+@pytest.mark.filterwarnings("ignore:plots need matplotlib")
+def test_a_measure_that_there_is_not_stops_the_command_after_its_first_run(capsys, tmp_path):
+    text = "[train]\ndata = 'sine'\nhidden = 1\nwindow = 5\n[grid]\nepochs = [1, 100_000]\n"
+    options = ["--out", tmp_path / "out", "--workers", 1, "--measure", "los"]
+    status, told, err = run(capsys, written(tmp_path, text), *options)
+    assert (status, told) == (2, "") and "measure='los': not one of 'held_out', 'training'" in err
+    assert len(lines(tmp_path / "out" / "results.csv")) == 2
+
+
+@pytest.mark.filterwarnings("ignore:plots need matplotlib")
+def test_runs_whose_data_have_changed_run_again(trained_points, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    series = rng.standard_normal((2, 40))
+    series = np.random.default_rng(0).standard_normal((2, 40))
     for name, values in zip(["a.csv", "b.csv"], series, strict=True):
         Path(name).write_text("value\n" + "\n".join(map(str, values)))
     file = written(tmp_path, "[train]\nepochs = 1\nwindow = 5\nhidden = 2\n[grid]\ndata = ['a.csv', 'b.csv']\n")
-    assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 0
-    before = lines(Path("out/results.csv"))
-    assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 0
-    assert lines(Path("out/results.csv")) == before
+    _, before = trained_points(file, "out")
+    assert trained_points(file, "out")[1] == before
     Path("b.csv").write_text(Path("a.csv").read_text())
-    assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 0
-    _, a, b = lines(Path("out/results.csv"))
+    _, after = trained_points(file, "out")
     held_out = before[0].index("held_out")
-    assert a == before[1] and a[held_out] == b[held_out] != before[2][held_out]
+    assert after[1] == before[1] and after[1][held_out] == after[2][held_out] != before[2][held_out]
     # Wherever it is given, what is there is known by what the data are.
-    after = lines(Path("out/results.csv"))
-    moved = Path("out").parent / "moved"
+    moved = tmp_path / "moved"
     moved.mkdir()
     for path in (file, Path("a.csv"), Path("b.csv"), Path("out")):
         path.rename(moved / path.name)
     monkeypatch.chdir(moved)
-    status, told, _ = run(capsys, file.name, "--out", "out", "--workers", 1)
-    assert status == 0 and told.count("\n") == 2 and lines(Path("out/results.csv")) == after
+    assert trained_points(file.name, "out")[1] == after
 
 
+@pytest.mark.filterwarnings("ignore:plots need matplotlib")
 @pytest.mark.parametrize("windows", [[99, 5], [5, 99]])
-def test_each_column_is_data_of_its_own_and_a_window_too_long_stops_no_other(capsys, tmp_path, monkeypatch, windows):
+def test_each_column_is_data_of_its_own_and_a_window_too_long_stops_no_other(
+    trained_points, tmp_path, monkeypatch, windows
+):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     Path("a.csv").write_text("x,y\n" + "\n".join(f"{x},{y}" for x, y in rng.standard_normal((40, 2))))
     text = f"[train]\nepochs = 1\nhidden = 2\ndata = 'a.csv'\n[grid]\nwindow = {windows}\ncolumn = ['x', 'y']\n"
     file = written(tmp_path, text)
-    assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 1
-    before = [row[:-1] for row in lines(Path("out/results.csv"))]
-    assert run(capsys, file, "--out", "out", "--workers", 1)[0] == 1
-    assert [row[:-1] for row in lines(Path("out/results.csv"))] == before
+    runs, before = trained_points(file, "out")
+    assert [run.error is None for run in runs] == [window == 5 for window in windows for _ in "xy"]
+    assert [row[:-1] for row in trained_points(file, "out")[1]] == [row[:-1] for row in before]
 
 
 def test_data_that_the_sweep_would_replace_are_told(capsys, tmp_path, monkeypatch):
@@ -593,31 +574,39 @@ def processes_of(group):
     return [id for id, running in states.items() if running]
 
 
+FILE = "[train]\ndata = 'sine'\nhidden = 1\nwindow = 5\n[grid]\nepochs = [1, 100_000, 200_000]\n"
+SCRIPT = """
+import sys, swept
+from tinygrad_rnn.experiments import sweep
+sweep(swept.waiting, {"seconds": [0, 1000, 2000]}, out=sys.argv[1], workers=1, progress=lambda run: print(flush=True))
+"""
+
+
 @pytest.mark.parametrize(
-    "sent, to_all, status, told",
+    "command, sent, to_all, status, told",
     [
         # As a terminal does it: the signal goes to all processes of a group.
-        (signal.SIGINT, True, 130, "tinygrad-rnn sweep: interrupted; "),
-        (signal.SIGINT, False, 130, "tinygrad-rnn sweep: interrupted; "),
-        (signal.SIGTERM, False, -signal.SIGTERM, ""),
-        (signal.SIGKILL, False, -signal.SIGKILL, ""),
+        (["-m", "tinygrad_rnn", "sweep", "--out"], signal.SIGINT, True, 130, "tinygrad-rnn sweep: interrupted; "),
+        (["-c", SCRIPT], signal.SIGINT, False, -signal.SIGINT, "Traceback"),
+        (["-c", SCRIPT], signal.SIGTERM, False, -signal.SIGTERM, ""),
+        (["-c", SCRIPT], signal.SIGKILL, False, -signal.SIGKILL, ""),
     ],
 )
-def test_a_sweep_that_is_ended_keeps_what_has_run_and_leaves_no_process(tmp_path, sent, to_all, status, told):
-    text = "[train]\ndata = 'sine'\nhidden = 1\nwindow = 5\n[grid]\nepochs = [1, 2, 100_000, 200_000]\n"
-    command = [sys.executable, "-m", "tinygrad_rnn", "sweep", written(tmp_path, text), "--out", tmp_path / "out"]
+def test_a_sweep_that_is_ended_keeps_what_has_run_and_leaves_no_process(tmp_path, command, sent, to_all, status, told):
+    of_command = [written(tmp_path, FILE), "--workers", "1"] if "sweep" in command else []
     started = subprocess.Popen(
-        [*command, "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [sys.executable, *command, tmp_path / "out", *of_command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
     with started:
-        assert [started.stdout.readline()[:3] for _ in range(2)] == ["1/4", "2/4"]
+        started.stdout.readline()
         (os.killpg if to_all else os.kill)(started.pid, sent)
         _, err = started.communicate(timeout=20)
-    assert started.returncode == status
+    assert started.returncode == status and err.startswith(told)
+    assert "sweep" not in command or err.count("\n") == 1
     if told:
-        assert err.startswith(told) and err.count("\n") == 1
-        assert [row[3] for row in lines(tmp_path / "out" / "results.csv")] == ["epochs", "1", "2"]
-    assert len(list(tmp_path.glob("out/*/run.json"))) == 2
+        assert len(lines(tmp_path / "out" / "results.csv")) == 2
+    assert len(list(tmp_path.glob("out/*/run.json"))) == 1
     if os.path.exists("/proc/self/stat"):
         ended = time.perf_counter()
         while processes_of(started.pid):

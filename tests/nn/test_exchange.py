@@ -302,6 +302,24 @@ def test_a_pytorch_module_stands_for_its_state_dict():
         tg.from_torch(net, [np.ones((3, 2))])
 
 
+@pytest.mark.parametrize("path", ["", "0."])
+@pytest.mark.parametrize("kind", ["RNN", "RNNCell"])
+def test_a_pytorch_module_that_computes_something_else_is_refused(kind, path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    module, net = getattr(torch.nn, kind)(2, 3, nonlinearity="relu"), getattr(tg.nn, kind)(2, 3)
+    if path:
+        module, net = torch.nn.Sequential(module), tg.nn.Sequential(net)
+    with pytest.raises(ValueError, match=f"from_torch: {path}nonlinearity is 'relu' there and 'tanh' here"):
+        tg.from_torch(net, module)
+
+
+def test_a_layer_norm_has_the_eps_of_pytorch_s():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    tg.from_torch(tg.nn.LayerNorm(3), torch.nn.LayerNorm(3))
+    with pytest.raises(ValueError, match="from_torch: eps is 0.1 there and 1e-05 here"):
+        tg.from_torch(tg.nn.LayerNorm(3), torch.nn.LayerNorm(3, eps=0.1))
+
+
 def test_what_pytorch_has_no_place_for_is_refused_by_name():
     net = Net(0)
     arrays = tg.to_torch(net)

@@ -127,6 +127,14 @@ def test_a_module_lists_its_layers_and_counts_their_parameters():
     assert repr(alone) == "Module, 1 parameter: scale ()"
 
 
+def test_a_state_dict_may_hold_tensors_and_is_a_mapping():
+    net, other = tg.nn.Linear(2, 3, rng=0), tg.nn.Linear(2, 3, rng=1)
+    net.load_state_dict(dict(other.named_parameters()))
+    np.testing.assert_array_equal(net.V.data, other.V.data)
+    with pytest.raises(TypeError, match=r"load_state_dict\(values\): a state dict is needed, not a NoneType"):
+        net.load_state_dict(None)
+
+
 def test_zero_grad_forgets():
     net = tg.nn.Linear(2, 1, rng=0)
     net(np.ones(2)).sum().backward()

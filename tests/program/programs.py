@@ -11,6 +11,11 @@ NETS = [
     {"kind": kind, "layers": layers, "many": many, "batch": batch}
     for kind, layers, many, batch in itertools.product(KINDS, (1, 2), (False, True), (None, 4))
 ]
+# Two halves, each with all pairs of two choices of a kind: layers, losses, a batch or none.
+HALF, OTHER_HALF = (
+    [net for net in NETS if ((net["layers"] == 1) ^ net["many"] ^ (net["batch"] is None)) == side]
+    for side in (True, False)
+)
 
 
 def name(net):

@@ -63,12 +63,12 @@ class Task:
         return (each.sum(-1) * counts).sum() / B
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(16))
 def test_random_nets_on_batches_of_which_the_last_is_smaller(seed):
     task, rng = Task(seed), np.random.default_rng(seed)
     quick = tg.compile(task.loss, *task.inputs(4, rng), wrt=task.wrt)
     exact = tg.compile(task.loss, *task.inputs(4, rng), wrt=task.wrt, optimize=False)
-    for B in (4, 4, 4, 3, 4):
+    for B in (4, 4, 3, 4):
         inputs = task.inputs(B, rng)
         expected = eager(task.loss, inputs, task.wrt)
         assert_close(quick(*inputs), expected)
@@ -83,7 +83,7 @@ def test_one_trace_serves_all_lengths_words_and_masks(kind, way):
     task = Task(1, kind=kind, way=way, layers=2, words=True, lengths="input", dropout=True, error="gated")
     rng = np.random.default_rng(2)
     program = tg.compile(task.loss, *task.inputs(3, rng), wrt=task.wrt, retrace=False)
-    for _ in range(12):
+    for _ in range(6):
         inputs = task.inputs(3, rng)
         assert_close(program(*inputs), eager(task.loss, inputs, task.wrt))
 

@@ -9,7 +9,7 @@ from random_graphs import inputs as random_inputs
 from random_graphs import programs, run
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.program.graph import flattened
+from tinygrad_rnn.program.structures import flattened
 
 
 def arrays(value):

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from tinygrad_rnn import checks
 from tinygrad_rnn.tensor import Tensor
 
 Columns = dict[Tensor, float | None]
@@ -23,6 +24,11 @@ def columns_of(order: list[Tensor]) -> tuple[Columns, list[int], dict[Tensor, fl
     A node is written with its own step, or with that of the only column it stands in. An input that stands in several,
     and is the only one of its name, needs none; nor does a parameter, which is written with the step of each use.
     """
+    for x in order:  # whose attributes anybody may have set
+        if x.name is not None:
+            checks.name(x.name)
+        if x.step is not None:
+            checks.step(x.name or "a Tensor", x.step)
     steps = sorted({n.step for n in order if n.step is not None and not n.is_leaf})
     column: Columns = {n: None if n.is_leaf else n.step for n in order}
     _pull_to_use(order, column)

@@ -14,11 +14,12 @@ from tinygrad_rnn import functions as F
 from tinygrad_rnn.backward import sweep
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.errors import describe
+from tinygrad_rnn.nn.cells import last_step
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.observer import leaves_the_graph
 from tinygrad_rnn.primitives import row
-from tinygrad_rnn.tensor import Tensor, as_tensor, bare, last_step, reached, record
+from tinygrad_rnn.tensor import Tensor, as_tensor, bare, reached, record
 
 
 class Chunks(Iterator[float]):

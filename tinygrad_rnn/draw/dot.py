@@ -93,7 +93,6 @@ def _positions(edge: Edge, nodes: dict[str, Node]) -> dict[str, str]:
 
 
 ROW, SIDE, MANY = 26.0, 14.0, 7  # a row's height, a patch's side; so many colours that every second is told
-SIGNS = {"cut": ("✂", "✂"), "added": ("+", "<B>+</B>")}  # of what has no colour
 
 
 Part = tuple[Node, float]  # a patch of colour or words, at its place in its room, and how wide that is
@@ -135,7 +134,8 @@ def _words(text: str, markup: str, after: float = 6.0) -> Part:
 
 def _kinds(kinds: Collection[str]) -> list[Part]:
     meanings = {kind: look.meaning for kind, look in style.NODES.items() if kind in kinds and look.meaning}
-    signs = [_words(*SIGNS[kind], after=0.0) if kind in SIGNS else _patch(kind) for kind in meanings]
+    plain = {kind: style.NODES[kind].sign for kind in meanings if style.NODES[kind].shape == "plain"}
+    signs = [_words(plain[kind], f"<B>{plain[kind]}</B>", 0.0) if kind in plain else _patch(kind) for kind in meanings]
     words = [_words(meaning, meaning, after=14.0) for meaning in meanings.values()]
     return list(chain(*zip(signs, words, strict=True)))
 

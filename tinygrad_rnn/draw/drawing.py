@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tinygrad_rnn.draw.style import AROUND, ARROW, EDGES, NODE_FONT, NODES, size
+from tinygrad_rnn.draw.style import AROUND, ARROW, EDGE_FONT, EDGES, NODE_FONT, NODES, size, text_width
 from tinygrad_rnn.tables import counted
 
 Point = tuple[float, float]
@@ -143,11 +143,12 @@ class Drawing:
 
 
 def around(nodes: Sequence[Node], edges: Sequence[Edge] = ()) -> Box:
-    """A frame around nodes and edges: left, bottom, right, top."""
+    """A frame around nodes, and edges with their labels: left, bottom, right, top."""
     points = [point for edge in edges for point in edge.curve]
-    for node in nodes:
-        width, height = node.extent or size(node.kind, node.label, node.note)
-        points += [(node.x + sign * width / 2, node.y + sign * height / 2) for sign in (-1, 1)]
+    boxes = [(node.x, node.y, *(node.extent or size(node.kind, node.label, node.note))) for node in nodes]
+    labelled = [edge for edge in edges if edge.label and edge.middle]
+    boxes += [(*edge.middle, text_width(edge.label, EDGE_FONT), EDGE_FONT) for edge in labelled]
+    points += [(x + sign * w / 2, y + sign * h / 2) for x, y, w, h in boxes for sign in (-1, 1)]
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys) - AROUND, max(xs), max(ys) + AROUND
 

@@ -111,36 +111,45 @@ class Joint:
 
 
 @dataclass(eq=False)
+class Line:
+    """What the links have in common that run from one role or track to another: the joints, from the left to the right.
+
+    There are none if its source hangs from its target, or its target stands on its source. `room` is how wide its label
+    is, which stands in the spot `label`; `is_turned` whether it runs to the left.
+    """
+
+    links: list[Link] = field(default_factory=list)
+    room: float = 0.0
+    joints: list[Joint] = field(default_factory=list)
+    label: Spot | None = None
+    is_turned: bool = False
+
+
+@dataclass(eq=False)
 class Kind:
     """A kind of column: what stands in it, by roles, and the lines in it.
 
     Attributes:
         made: the roles of what is no leaf.
-        uses: the links on each line: (1, a, b) to the right from a role or track to another, (-1, a, b) to the left,
-            and (0, a, b) within the column. room: how wide its label is.
+        lines: (1, a, b) to the right from a role or track to another, (-1, a, b) to the left, and (0, a, b) within the
+            column.
         hangs, stands: from which role a parameter or a datum hangs, and on which one another stands.
-        lines, labels: the joints of each line, from the left to the right, and the spot of its label. turned: the lines
-            that run to the left.
     """
 
     is_step: bool
     made: set[Role] = field(default_factory=set)
     places: dict[Role, list[Place]] = field(default_factory=lambda: defaultdict(list))
-    uses: dict[tuple, list[Link]] = field(default_factory=lambda: defaultdict(list))
-    room: dict[tuple, float] = field(default_factory=lambda: defaultdict(float))
+    lines: dict[tuple, Line] = field(default_factory=lambda: defaultdict(Line))
     hangs: dict[Role, Role] = field(default_factory=dict)
     stands: dict[Role, Role] = field(default_factory=dict)
     last: int = 0
     spots: dict[Role, Spot] = field(default_factory=dict)
-    lines: dict[tuple, list[Joint]] = field(default_factory=dict)
-    labels: dict[tuple, Spot] = field(default_factory=dict)
-    turned: set[tuple] = field(default_factory=set)
     width: float = 0.0
 
     @property
     def joints(self) -> list[Joint]:
         """All pieces of lines."""
-        return [joint for line in self.lines.values() for joint in line]
+        return [joint for line in self.lines.values() for joint in line.joints]
 
     def size(self, role: Role) -> Point:
         """The width and height of a variable, in whichever column it is larger."""
@@ -154,10 +163,13 @@ class Grid:
         layers: the spots in each layer: by kind and number, and None for the tracks in the gaps.
         pieces: of each link, and each loop, the columns that it goes through, and the line in each.
         labelled: the piece in which its label stands.
+
+    Args:
+        alone: the roles of what may stand on nothing, since there would be something in between.
     """
 
-    def __init__(self, unfolded: Unfolded):
-        self.unfolded, places = unfolded, unfolded.places
+    def __init__(self, unfolded: Unfolded, alone: Collection[Role] = ()):
+        self.unfolded, self.alone, places = unfolded, alone, unfolded.places
         self.columns = sorted({p.column for p in places})
         if unfolded.shared and self.columns[0] in unfolded.steps:
             self.columns.insert(0, self.columns[0] - 1)  # for what the sums make
@@ -166,8 +178,8 @@ class Grid:
         self.kinds = self._kinds()
         self.layers: dict[tuple | None, list[Spot]] = defaultdict(list)
         self.tracks: dict[Hashable, Spot] = defaultdict(lambda: self.add(Spot(), None))
-        self.pieces: dict[Link, list[tuple[int, tuple]]] = {}
-        self.labelled: dict[Link, tuple[int, tuple]] = {}
+        self.pieces: dict[Link, list[tuple[int, Line]]] = {}
+        self.labelled: dict[Link, tuple[int, Line]] = {}
         self._lead([*unfolded.links, *unfolded.loops])
         for kind in dict.fromkeys(self.kinds):
             self._hang(kind)
@@ -218,19 +230,20 @@ class Grid:
             alone, is_loop = far[roles[link], i < j] == {link.source}, link.kind == "loop"
             track = link if is_loop else link.target if together else link.source if alone else None
             keys = [(track, sign) if track else (source, sign, passed) for passed in range(abs(j - i))]
-            way = pairwise([source, *(self.tracks[key] for key in keys), target])
-            self.pieces[link] = [(i + sign * k, (sign, *piece)) for k, piece in enumerate(way)]
-            self.labelled[link] = number, key = self.pieces[link][0 if together or is_loop else -1]
-            self.kinds[number].room[key] = max(self.kinds[number].room[key], link.room)
-            for number, key in self.pieces[link]:
-                self.kinds[number].uses[key].append(link)
+            way = enumerate(pairwise([source, *(self.tracks[key] for key in keys), target]))
+            pieces = [(i + sign * k, self.kinds[i + sign * k].lines[(sign, *piece)]) for k, piece in way]
+            self.pieces[link], self.labelled[link] = pieces, pieces[0 if together or is_loop else -1]
+            _, line = self.labelled[link]
+            line.room = max(line.room, link.room)
+            for _, line in pieces:
+                line.links.append(link)
 
     def _hang(self, kind: Kind) -> None:
         """Let parameters and data hang from the one variable that uses them, if that has something else to be made of;
         and let variables stand on others: those made of states, and all where many would follow each other."""
         users: dict[Role, list] = defaultdict(list)
         makers: dict[Role, list] = defaultdict(list)
-        for _, a, b in kind.uses:
+        for _, a, b in kind.lines:
             users[a].append(b)
             makers[b].append(a)
         for role, places in kind.places.items():
@@ -246,14 +259,14 @@ class Grid:
 
     def _stand(self, kind: Kind, makers: dict[Role, list], bases: Collection[Role] = ()) -> None:
         """Let what is made of one variable stand on it: on a state, on what stands on one, or alone on some others."""
-        carried = {key[1] for key in kind.uses if self.is_state(kind, key)}
+        carried = {key[1] for key in kind.lines if self.is_state(kind, key)}
         carried |= {self.role[loop.source] for loop in self.unfolded.loops}
         for role in kind.places:  # in topological order
             others = [a for a in makers[role] if a not in kind.hangs]
             made_of = [a for a in others if a in kind.places]
             # a state stands on another only where it goes on by itself, not by way of its preactivation
             by_itself = any(self.tracks.get((role, sign, 0)) in others for sign in (1, -1))
-            if len(made_of) != 1 or (role in carried and not by_itself):
+            if len(made_of) != 1 or role in self.alone or (role in carried and not by_itself):
                 continue
             base, alone = made_of[0], others == made_of
             may = base in carried or base in kind.stands or (alone and base in bases)
@@ -272,9 +285,9 @@ class Grid:
             while of in kind.stands:
                 of = kind.stands[of]
             base[role] = of
-        edges = [(base[a], base[b]) for sign, a, b in kind.uses if sign == 0 and a not in kind.hangs]
-        entered = _closure({base[b] for sign, _, b in kind.uses if sign < 0 and b in base}, edges)
-        left = _closure({base[a] for sign, a, _ in kind.uses if sign < 0 and a in base}, [(b, a) for a, b in edges])
+        edges = [(base[a], base[b]) for sign, a, b in kind.lines if sign == 0 and a not in kind.hangs]
+        entered = _closure({base[b] for sign, _, b in kind.lines if sign < 0 and b in base}, edges)
+        left = _closure({base[a] for sign, a, _ in kind.lines if sign < 0 and a in base}, [(b, a) for a, b in edges])
         back = entered & left
         makers: dict[Role, set[Role]] = defaultdict(set)
         for a, b in edges:
@@ -286,9 +299,6 @@ class Grid:
             role = next((role for role in waiting if makers[role] <= rank.keys()), waiting[0])
             waiting.remove(role)
             rank[role] = max([rank[a] + 1 for a in makers[role] & rank.keys()], default=0)
-        from_left = {base[b] for sign, _, b in kind.uses if sign > 0 and b in base}
-        for role in [role for role in rank if not makers[role] and role not in from_left]:  # next to what it makes
-            rank[role] = max(0, min([rank[b] for b in rank if role in makers[b]], default=1) - 1)
         return {role: 2 * rank[of] + 1 for role, of in base.items()}
 
     def _fill(self, kind: Kind) -> None:
@@ -297,28 +307,26 @@ class Grid:
         kind.last = max(layer.values(), default=1) + 2
         for role in layer:
             kind.spots[role] = self.add(self._spot(kind, role), (kind, layer[role]))
-        lines = [key for key in kind.uses if key[1] not in kind.hangs and kind.stands.get(key[2], key) != key[1]]
-        out, into = Counter(a for _, a, _ in lines), Counter(b for _, _, b in lines)
-        for key in lines:
-            sign, a, b = key
+        across = [key for key in kind.lines if key[1] not in kind.hangs and kind.stands.get(key[2], key) != key[1]]
+        into = Counter(b for _, _, b in across)
+        for key in across:
+            line, (sign, a, b) = kind.lines[key], key
             begin = layer.get(a, -1 if sign > 0 else kind.last)
             end = layer.get(b, kind.last if sign > 0 else -1)
             ends = [kind.spots.get(a, a), kind.spots.get(b, b)]
-            if end < begin:
-                kind.turned.add(key)
+            line.is_turned = end < begin
+            if line.is_turned:
                 ends.reverse()
             goes_on = self.is_state(kind, key) or self.tracks.get((b, sign, 0)) is a
             passes, alone = a not in layer and b not in layer, b in layer and into[b] == 1
-            known = [goes_on or passes, alone, b not in layer, a in kind.made, a not in layer, True]
-            strength = 6.0 - known.index(True) + 0.5 * (kind.room[key] > 0.0)
+            strength = 6.0 - [goes_on or passes, alone, a in kind.made, True].index(True)
             numbers = range(min(begin, end) + 1, max(begin, end))
             between = [self.add(Spot(), (kind, number)) for number in numbers]
-            kind.lines[key] = [Joint(*pair, strength) for pair in pairwise([ends[0], *between, ends[1]])]
-            if kind.room[key] and between:
-                at_source = a in layer and (b not in layer or out[a] <= into[b])
-                label = kind.labels[key] = between[0 if at_source == (begin < end) else -1]
+            line.joints = [Joint(*pair, strength) for pair in pairwise([ends[0], *between, ends[1]])]
+            if line.room and between:
+                line.label = label = between[0 if (a in layer) == (begin < end) else -1]
                 label.up, label.down = LABEL, LINE / 2
-                label.boxes = [(-kind.room[key] / 2, -LABEL, kind.room[key] / 2, 2.0)]
+                label.boxes = [(-line.room / 2, -LABEL, line.room / 2, 2.0)]
 
     def _spot(self, kind: Kind, role: Role) -> Spot:
         """The spot of a variable, with what hangs from it: data above, and parameters that meet these; others below.
@@ -330,18 +338,18 @@ class Grid:
         left = -width / 2 - (CUT + 12.0 if is_cut else 0.0)
         spot = Spot(height / 2, height / 2, (width, height), [(left, -height / 2, width / 2, height / 2)])
         spot.at[role] = 0.0, 0.0
-        uses = {a: kind.uses[0, a, role] for a, of in kind.hangs.items() if of == role}
-        data = {link.user for a in uses if kind.places[a][0].kind == "input" for link in uses[a]}
-        above = [a for a in uses if role in kind.stands or any(link.user in data for link in uses[a])]
-        rows = {-1: above, 1: [a for a in uses if a not in above]}
+        lines = {a: kind.lines[0, a, role] for a, of in kind.hangs.items() if of == role}
+        data = {link.user for a in lines if kind.places[a][0].kind == "input" for link in lines[a].links}
+        above = [a for a in lines if role in kind.stands or any(link.user in data for link in lines[a].links)]
+        rows = {-1: above, 1: [a for a in lines if a not in above]}
         for sign, row in ((sign, row) for sign, row in rows.items() if row):
             x, at = 0.0, []
             for a in row:
-                half, label = kind.size(a)[0] / 2, kind.room[0, a, role]
+                half, label = kind.size(a)[0] / 2, lines[a].room
                 at.append(x + half)
                 x += half + max(half, label + 5.0) + BESIDE
             left = -x if sign < 0 and role in kind.stands.values() else -(at[0] + at[-1]) / 2
-            near = height / 2 + (FAR if any(kind.room[0, a, role] for a in row) else NEAR)
+            near = height / 2 + (FAR if any(lines[a].room for a in row) else NEAR)
             reach = near + max(kind.size(a)[1] for a in row)
             for a, middle in zip(row, at, strict=True):
                 spot.at[a] = left + middle, sign * (near + kind.size(a)[1] / 2)
@@ -349,7 +357,7 @@ class Grid:
             top, bottom = sorted((sign * (height / 2 + 0.3 * (near - height / 2)), sign * reach))
             spot.boxes.append((left, top, left + x - BESIDE, bottom))
         if role in kind.stands:
-            label = kind.room[0, kind.stands[role], role]
+            label = kind.lines[0, kind.stands[role], role].room
             spot.down += LABEL + 6.0 if label else 10.0
             spot.boxes.append((-2.0, height / 2, label + 6.0, spot.down))
         return spot

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -69,21 +70,25 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
         width = height = IMAGE / longest
         above = height / 2 + 24.0
 
-    left = -width / 2 - size("heading", "step k")[0] / 2
-    nodes = [Node("step", "step k", "heading", "step <I>k</I>", x=left, y=above)]
-    for k in sorted({1, *range(every, T + 1, every)}):
-        nodes.append(Node(f"step{k}", str(k), "heading", str(k), x=(k - 1) * width, y=above))
+    def at(n: float, k: float) -> dict[str, Any]:
+        """The middle of the cell of a loss and a step; that of its heading, with 0 for one of them."""
+        left = -width / 2 - size("heading", "step k")[0] / 2
+        return {"x": (k - 1) * width if k else left, "y": (1 - n) * height if n else above}
+
+    nodes = [Node("step", "step k", "heading", "step <I>k</I>", **at(0, 0))]
+    nodes += [Node(f"step{k}", str(k), "heading", str(k), **at(0, k)) for k in sorted({1, *range(every, T + 1, every)})]
     for n in sorted({1, *range(every, N + 1, every)}):
-        nodes.append(Node(f"loss{n}", names[n - 1][0], "heading", names[n - 1][1], x=left, y=(1 - n) * height))
+        nodes.append(Node(f"loss{n}", names[n - 1][0], "heading", names[n - 1][1], **at(n, 0)))
     if longest > IN_NODES:
         image, extent, tooltip = _png(shades, palette), (T * width, N * height), f"{N} losses by {T} steps"
-        x, y = (T - 1) * width / 2, (1 - N) * height / 2
-        nodes.append(Node("terms", "", "cell", tooltip=tooltip, image=image, extent=extent, x=x, y=y))
+        nodes.append(
+            Node("terms", "", "cell", tooltip=tooltip, image=image, extent=extent, **at((N + 1) / 2, (T + 1) / 2))
+        )
     for n, k in np.ndindex(N, T) if longest <= IN_NODES else ():
         texts = [_scientific(table[n, k].item(), setting) if kind == "entry" else "" for setting in (PLAIN, MARKUP)]
         tooltip = f"{names[n][0]}, step {k + 1}: {table[n, k]:.6g}".replace("-", "−")
-        id, fill, x, y = f"term{n + 1}_{k + 1}", palette[shades[n, k]], k * width, -n * height
-        nodes.append(Node(id, texts[0], kind, texts[1], tooltip=tooltip, fill=fill, x=x, y=y))
+        look: dict[str, Any] = {"tooltip": tooltip, "fill": palette[shades[n, k]], **at(n + 1, k + 1)}
+        nodes.append(Node(f"term{n + 1}_{k + 1}", texts[0], kind, texts[1], **look))
     name, set_name = (writer.variable(parameter) for writer in writers)
     words = f"‖∂E/∂{name} through step k‖", f"‖∂<I>E</I>/∂{set_name} through step <I>k</I>‖"
     title = f"table of the terms of the gradient of {name}"

@@ -18,7 +18,7 @@ from tinygrad_rnn.algebra.typesetting import MARKUP, Typesetting
 from tinygrad_rnn.algebra.writer import Writer, operation
 from tinygrad_rnn.backward import terms
 from tinygrad_rnn.draw.computation import Computation
-from tinygrad_rnn.draw.style import EDGE_FONT, size, text_width
+from tinygrad_rnn.draw.style import EDGE_FONT, NODES, size, text_width
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import GradientName, Tensor
 
@@ -65,8 +65,8 @@ class Labels:
     def label(self, p: Place, gradient: bool) -> str:
         """The label of a node: h⁽²⁾, or for its gradient dh⁽²⁾; below it the operation, at level "primitives"."""
         x, is_dots = p.tensor, p.kind == "elided"
-        if p.kind == "operation":
-            return self.operation(x)
+        if p.kind == "operation" or NODES[p.kind].sign:
+            return NODES[p.kind].sign or self.operation(x)
         is_gradient = gradient and x.requires_grad and not is_dots and p not in self.bare
         name = self.cotangent(p) if is_gradient else self.name(p)
         is_made = self.unfolded.level == "primitives" and not x.is_leaf and not is_dots

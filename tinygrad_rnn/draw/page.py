@@ -36,12 +36,13 @@ NO_NUMBER = "The output is no single number, so no gradient starts from it. Take
 
 
 class Story:
-    """The story that the page plays: both figures, drawn without numbers; the nodes; the frames, each of which
-    highlights one step; and as `since` for each figure the number of the frame from which a node or an edge stands.
+    """The story that the page plays: both figures, drawn without numbers, with one legend; the nodes; the frames, each
+    of which highlights one step; and as `since` for each figure the number of the frame from which a node or an edge
+    stands.
     """
 
     def __init__(self, unfolded: Unfolded, forward: Drawing, backward: Drawing):
-        self.unfolded, self.forward, self.backward = unfolded, forward, backward
+        self.unfolded = unfolded
         self.order = sorted(unfolded.places, key=lambda p: (p.tensor.born, p.kind == "elided"))
         self.dots = [p for p in unfolded.places if p.kind == "elided"]
         self.plain = Labels(unfolded, PLAIN)
@@ -51,20 +52,20 @@ class Story:
                 self._tell(computation)
         except Exception as error:  # a rule may do what only arrays can
             self._tell(Computation(unfolded.values, fixed=str(error)))
-        self.since = {phase: self._since(phase, getattr(self, phase)) for phase in ("forward", "backward")}
+        played = forward.kinds.union(*(backward.kinds for frame in self.frames if frame["phase"] == "backward"))
+        self.figures = {"forward": replace(forward, explained=played), "backward": replace(backward, explained=played)}
+        self.since = {phase: self._since(phase, figure) for phase, figure in self.figures.items()}
 
     def moments(self) -> Iterator[Any]:
         """The figure at each frame: what does not stand yet is faint, and what the frame is about bold."""
-        phases = {frame["phase"] for frame in self.frames}
-        explained = frozenset().union(*(getattr(self, phase).kinds for phase in phases))
         for i, frame in enumerate(self.frames):
-            figure, since = getattr(self, frame["phase"]), self.since[frame["phase"]]
+            figure, since = self.figures[frame["phase"]], self.since[frame["phase"]]
             now = set() if frame.get("text") == GIVEN else {*frame["nodes"], frame.get("edge")}
-            parts = {
+            parts: dict[str, Any] = {
                 name: [replace(x, faint=x.faint or since[x.id] > i, bold=x.id in now) for x in getattr(figure, name)]
                 for name in ("nodes", "edges")
             }
-            yield replace(figure, explained=explained, **parts)
+            yield replace(figure, **parts)
 
     def data(self) -> dict[str, Any]:
         """All of it but the figures, for the page."""
@@ -126,12 +127,12 @@ class Story:
             into[link.target].append(link)
         hidden = self._through_hidden_steps() if self.unfolded.hidden else {}
         for p in reversed(self.order):
-            if p not in self.found or p.tensor.is_leaf:
+            if p.tensor.is_leaf or (p not in self.found and p.kind != "elided"):
                 continue
             passed = hidden if p.kind == "elided" else self._passed(p)
             for link in into[p]:
                 if link.source.tensor in passed:
-                    told = equations.backward(link, self.found[p])
+                    told = equations.backward(link, self.found.get(p))
                     self._pass_on(link.source, p, passed[link.source.tensor], **told)
             for x in [x for x in self.unfolded.totals if passed is hidden and x in hidden]:
                 self._pass_on(self.unfolded.totals[x], p, hidden.pop(x), **equations.hidden_terms(x))
@@ -190,7 +191,7 @@ class Page:
             DrawingError: no layout engine is installed, or it fails.
         """
         stories = self.stories.items()
-        figures = [[svg.draw(x, "data-id").decode() for x in (story.forward, story.backward)] for _, story in stories]
+        figures = [[svg.draw(x, "data-id").decode() for x in story.figures.values()] for _, story in stories]
         nets = [{"title": title} | story.data() for title, story in stories]
         packed = b64encode(zlib.compress(json.dumps(figures).encode(), 9)).decode()
         data = {"nets": nets, "figures": packed, "scale": SCALE, "inks": [ink(fill) for fill in SCALE]}

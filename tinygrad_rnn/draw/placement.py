@@ -11,7 +11,8 @@ from collections.abc import Hashable, Sequence
 from itertools import accumulate, pairwise
 
 from tinygrad_rnn.draw.drawing import Box, Point, level
-from tinygrad_rnn.draw.grid import CUT, Grid, Joint, Kind, Row, Spot
+from tinygrad_rnn.draw.grid import CUT, Grid, Joint, Kind, Line, Row, Spot
+from tinygrad_rnn.draw.states import Role
 from tinygrad_rnn.draw.style import CORNER, MARGIN
 from tinygrad_rnn.draw.unfolding import Link, Place, Unfolded
 from tinygrad_rnn.tensor import Tensor
@@ -19,8 +20,7 @@ from tinygrad_rnn.tensor import Tensor
 # The heights of all spots: rows of spots that are level, in an order with short ways from row to row
 
 APART = 8.0  # between spots that are not just lines
-ROUNDS = 10  # in which the order of rows is improved
-SWEEPS = 24
+ROUNDS = 4  # in which the order of rows is improved
 THICK = 20.0  # it costs 1 if a line passes a spot so thick
 RISE = 1.5  # what it costs if a line goes down to the right
 SIGMA = 12.0  # half the width of a Σ,
@@ -28,12 +28,12 @@ GAP = 32.0  # and from its middle to what it makes
 FEW, CLOSE = 5, 13.0  # of so many sums over time the lanes are as far apart as what they make is high; of more, close
 
 
-class Rows:
-    """The rows of a grid, whose spots have their depths.
+class Heights:
+    """The depths of all spots of a grid, by those of its rows.
 
     Attributes:
         totals: of each parameter with a sum over time, the spot of what it makes, and how far below its middle that is.
-        lanes: of each, and a spot whose term it has, the line in the first column.
+        lanes: of each term, the line in the first column.
     """
 
     def __init__(self, grid: Grid):
@@ -45,7 +45,7 @@ class Rows:
         for joint in sorted(joints, key=lambda joint: -joint.strength):
             self._join(joint.left.row, joint.right.row, joint.left.off - joint.right.off)
         self.totals: dict[Tensor, tuple[Spot, float]] = {}
-        self.lanes: dict[tuple[Tensor, Spot], tuple] = {}
+        self.lanes: dict[Place, Line] = {}
         self._lay_lanes()
         for lower, upper in sorted(self.upon.items(), key=lambda pair: sum(len(spot.row.spots) for spot in pair)):
             self._stack(lower, upper)
@@ -80,12 +80,12 @@ class Rows:
 
     def _lay_lanes(self) -> None:
         """Lead the terms of each sum over time along the outside of their row, to what the sum makes on the left."""
-        terms: dict[tuple[Row, int], dict[Tensor, list[tuple[int, Spot]]]] = defaultdict(lambda: defaultdict(list))
+        terms: dict[tuple[Row, int], dict[Tensor, list[Place]]] = defaultdict(lambda: defaultdict(list))
         for x, places in self.grid.unfolded.shared.items():
             for p in places:
                 spot = self.grid.spot(p)
                 side = -1 if spot.at[self.grid.role[p]][1] < 0.0 else 1
-                terms[spot.row, side][x].append((self.grid.number[p.column], spot))
+                terms[spot.row, side][x].append(p)
         totals = self.grid.unfolded.totals.values()
         width = max([total.width for total in totals], default=0.0) + GAP + SIGMA
         high = max([total.height for total in totals], default=0.0)
@@ -95,19 +95,19 @@ class Rows:
             off = side * ((row.bottom if side > 0 else -row.top) + max(CLOSE - apart / 2, 0.0) + half)
             offs = {x: off + side * (apart * (i + 0.5) - half) for i, x in enumerate(summed)}
             self._add_totals(row, {x: offs[x] for x in list(summed)[::side] if x not in self.totals}, width, high + 4.0)
-            beyond = max(number for used in summed.values() for number, _ in used) + 1
+            beyond = max(self.grid.number[p.column] for places in summed.values() for p in places) + 1
             layers = [(kind, n) for kind in dict.fromkeys(self.grid.kinds[1:beyond]) for n in range(kind.last)]
             layers = [(first, 2), None, *((first, n) for n in range(3, first.last)), *layers]
             lanes = [self.grid.add(Spot(half, half), layer) for layer in layers]
             self.spots += lanes
             for lane in lanes:
                 row.take(lane.row, off)
-            for x, used in summed.items():
+            for x, places in summed.items():
                 end, height = self.totals[x]
-                key = x, row, side
-                first.lines[key] = [Joint(end, lanes[0], 0.5, [height, offs[x] - off])]
-                for _, spot in used:
-                    self.lanes[x, spot] = key
+                line = first.lines[x, row, side]
+                line.joints.append(Joint(end, lanes[0], 0.5, [height, offs[x] - off]))
+                for p in places:
+                    spot, self.lanes[p] = self.grid.spot(p), line
                     lane = offs[x] - spot.off
                     left, right = min(box[0] for box in spot.boxes), max(box[2] for box in spot.boxes)
                     top, bottom = sorted((lane, spot.down if lane > 0.0 else -spot.up))
@@ -131,6 +131,12 @@ class Rows:
             row.take(above, min(b.off - _apart(a, b) - a.off for a, b in pairs))
         upper.boxes.append((-2.0, 0.0, 2.0, lower.off - upper.off))
 
+    def parted(self) -> set[Role]:
+        """The roles of what has something between it and what it should stand on."""
+        stacked = [(upper, lower, self.grid.layers[lower.layer]) for lower, upper in self.upon.items()]
+        parted = [a for a, b, layer in stacked if any(x.core[0] and a.depth < x.depth < b.depth for x in layer)]
+        return {next(iter(spot.at)) for spot in parted}
+
     def _ordered(self) -> list[Row]:
         """The rows in an order in which lines pass little of other rows: each in turn is put where that costs least."""
         thick: dict[tuple[Row, Hashable], float] = defaultdict(float)
@@ -152,12 +158,9 @@ class Rows:
                     change += passing(joint, row) * (1 if index[other] > at else -1)
             return change
 
-        order, before = list(dict.fromkeys(spot.row for spot in self.spots)), list[Row]()
+        order = list(dict.fromkeys(spot.row for spot in self.spots))
         for _ in range(ROUNDS):
-            if order == before:
-                break
-            before = list(order)
-            for row in before:
+            for row in list(order):
                 at = order.index(row)
                 order.remove(row)
                 index = {other: i for i, other in enumerate(order)}
@@ -191,8 +194,8 @@ class Rows:
         for row in rows:
             row.depth = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
         lowest = max(row.depth + row.bottom for row in rows)
-        for sweep in range(SWEEPS):
-            for row in rows if sweep % 2 else reversed(rows):
+        for ordered in (rows[::-1], rows):
+            for row in ordered:
                 least = max([upper.depth + apart for upper, apart in above[row]] + [-row.top])
                 most = min([lower.depth - apart for lower, apart in below[row]] + [lowest - row.bottom])
                 wanted = sorted(row.depth - sign * joint.rise for joint, _, sign in self.joined[row])
@@ -226,7 +229,11 @@ class Placement:
 
     def __init__(self, unfolded: Unfolded):
         self.unfolded, self.grid = unfolded, Grid(unfolded)
-        grid, self.rows = self.grid, Rows(self.grid)
+        self.heights = Heights(self.grid)
+        while parted := self.heights.parted():
+            self.grid = Grid(unfolded, {*self.grid.alone, *parted})
+            self.heights = Heights(self.grid)
+        grid = self.grid
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
             _across(kind, [grid.layers[kind, n] for n in range(kind.last)])
@@ -240,8 +247,8 @@ class Placement:
         self.sums = [link for x, total in unfolded.totals.items() for link in self._sum(x, total)]
         for cut in unfolded.cuts:
             cut.source.x, cut.source.y = cut.target.x - cut.target.width / 2 - CUT, cut.target.y
-        top = min(spot.depth - spot.up for spot in self.rows.spots)
-        bottom = max(spot.depth + spot.down for spot in self.rows.spots)
+        top = min(spot.depth - spot.up for spot in self.heights.spots)
+        bottom = max(spot.depth + spot.down for spot in self.heights.spots)
         self.frame: Box = 0.0, -bottom, self.left[-2] + grid.kinds[-1].width, HEADING * bool(unfolded.steps) - top
         shown = {column: grid.number[column] for column in sorted([*unfolded.steps, *unfolded.hidden])}
         _, low, _, high = self.frame
@@ -249,39 +256,36 @@ class Placement:
 
     def _draw(self, link: Link) -> None:
         """Set the curve of a link, along its pieces or from what hangs or stands, and the middle of its label."""
-        p, q, (number, key) = link.source, link.target, self.grid.labelled[link]
-        kind = self.grid.kinds[number]
-        if key in kind.lines:
+        p, q, (number, line) = link.source, link.target, self.grid.labelled[link]
+        if line.joints:
             link.curve = _curve([point for piece in self.grid.pieces[link] for point in self._points(*piece)])
-            label = kind.labels.get(key)
-            link.middle = (self.left[number] + label.x, 9.0 - label.depth) if label else None
+            link.middle = (self.left[number] + line.label.x, 9.0 - line.label.depth) if line.label else None
         else:
-            near, far = (p, q) if key[1] in kind.hangs else (q, p)
+            near, far = (p, q) if self.grid.role[p] in self.grid.kinds[number].hangs else (q, p)
             link.curve, away = _hanging(p, q), math.copysign(near.height / 2 + 11.0, far.y - near.y)
             link.middle = near.x + 5.0 + link.room / 2, near.y + away
 
-    def _points(self, number: int, key: tuple) -> list[Point]:
+    def _points(self, number: int, line: Line) -> list[Point]:
         """The ends and the bends of a line in a column, with their depths."""
-        kind, left = self.grid.kinds[number], self.left[number]
-        line = kind.lines[key]
-        begin, end = line[0].left, line[-1].right
-        bends = [(left + x, y) for j in line if j.is_bent for x, y in zip((j.start, j.end), j.depths, strict=True)]
-        first = left + begin.x * (begin.core[0] > 0.0), line[0].depths[0]
-        last = left + (end.x if end.core[0] else kind.width + BETWEEN), line[-1].depths[1]
-        return [first, *bends, last][:: -1 if key in kind.turned else 1]
+        kind, left, (first, *_, last) = self.grid.kinds[number], self.left[number], (*line.joints, line.joints[-1])
+        begin = left + first.left.x * (first.left.core[0] > 0.0), first.depths[0]
+        end = left + (last.right.x if last.right.core[0] else kind.width + BETWEEN), last.depths[1]
+        bent = [joint for joint in line.joints if joint.is_bent]
+        bends = [(left + x, y) for j in bent for x, y in zip((j.start, j.end), j.depths, strict=True)]
+        return [begin, *bends, end][:: -1 if line.is_turned else 1]
 
     def _sum(self, x: Tensor, total: Place) -> list[Link]:
         """The lines of the sum of a parameter's terms over time."""
-        end, off = self.rows.totals[x]
+        end, off = self.heights.totals[x]
         at = self.left[0] + end.x + end.core[0] / 2 - SIGMA
         total.x, total.y = at - GAP - total.width / 2, -end.depth - off
         sigma, found = Place(x, None, total.id.replace("total", "sum"), "sum", x=at, y=total.y), []
-        spots = {p: self.grid.spot(p) for p in self.unfolded.shared[x]}
+        lanes = {p: self.heights.lanes[p] for p in self.unfolded.shared[x]}
         hides = self.unfolded.gap & self.unfolded.used[x]  # the dots next to the lane stand for terms too
         dots = sorted((p for p in self.unfolded.places if p.kind == "elided"), key=lambda p: abs(p.y - total.y))
-        spots |= dict.fromkeys(dots[:1] if hides else [], next(iter(spots.values())))
-        for p, spot in spots.items():
-            (_, depth), *bends, (_, last) = self._points(0, self.rows.lanes[x, spot])[::-1]
+        lanes |= dict.fromkeys(dots[:1] if hides else [], next(iter(lanes.values())))
+        for p, lane in lanes.items():
+            (_, depth), *bends, (_, last) = self._points(0, lane)[::-1]
             near = CORNER - depth if p.y > -depth else -CORNER - depth
             corner = ((p.x, p.y), *level((p.x, p.y), (p.x, near)), (p.x, -depth), (p.x, -depth))
             curve = (*corner, *_curve([(p.x - CORNER, depth), *bends, (at, last)]))

@@ -27,7 +27,7 @@ class Style:
     Shapes and borders tell the kinds apart in print without colours, and to colour-blind eyes.
 
     Attributes:
-        line: the colour of the border, or of words that have none.
+        line: the colour of the border, or of words that have none. sign: what stands in it, if that is no variable.
         border: how thick it is. rings: how many borders there are, one around the other. font: the size of letters.
     """
 
@@ -37,6 +37,7 @@ class Style:
     fill: str
     line: str
     meaning: str = ""
+    sign: str = ""
     border: float = 1.0
     rings: int = 1
     font: float = NODE_FONT
@@ -51,12 +52,12 @@ NODES = {
     "output":    Style("ellipse", 46, 46, "#ffd9d6", "#b3261e", "output", rings=2),
     "operation": Style("box",     40, 32, "#ffffff", "#8a8a8a", "primitive"),
     "elided":    Style("plain",   96, 40, "#ffffff", "#000000"),
-    "cut":       Style("plain",   20, 20, "#ffffff", "#000000", "past cut off"),
+    "cut":       Style("plain",   20, 20, "#ffffff", "#000000", "past cut off", "✂"),
     "heading":   Style("plain",   22, 22, "#ffffff", "#000000"),
     "entry":     Style("box",     84, 30, "#ffffff", "#d4dae3"),
     "cell":      Style("box",     22, 22, "#ffffff", "#d4dae3"),
-    "sum":       Style("ellipse", 24, 24, "#fff6e6", "#b36b00", "sum over time"),
-    "added":     Style("plain",   14, 14, "#ffffff", "#444444", "gradients added", font=LEGEND_FONT),
+    "sum":       Style("ellipse", 24, 24, "#fff6e6", "#b36b00", "sum over time", "Σ"),
+    "added":     Style("plain",   14, 14, "#ffffff", "#444444", "gradients added", "+", font=LEGEND_FONT),
     "words":     Style("plain",    0, 14, "#ffffff", "#444444", font=LEGEND_FONT),
     "colour":    Style("box",     30, 14, "#ffffff", "#ffffff"),
 }
@@ -78,7 +79,7 @@ PALE = {"color": "#e3e3e3", "fontcolor": "#b9b9b9"}
 # fmt: on
 
 NARROW, WIDE = frozenset("ijlftrI()[]|/.,:;′'-\u00a0\u0302\u0303"), frozenset("mw−+=⊙≈→")
-_WIDE = {0.36: "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′", 0.34: " /\u00a0", 0.84: "−+=⊙", 0.93: "mw", 1.04: "MW@"}
+_WIDE = {0.36: "⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾⁻ᵗ₀₁₂₃₄₅₆₇₈₉()′", 0.34: " /\u00a0", 0.84: "−+=⊙", 0.93: "mw", 1.04: "MW@…"}
 _WIDTHS = {c: width for width, characters in _WIDE.items() for c in characters}
 _INDEX = re.compile(r"(?<=\w)_(\w{1,2})(?!\w)")  # W_hh
 

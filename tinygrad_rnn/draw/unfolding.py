@@ -103,7 +103,7 @@ class Place:
     column: float | None
     id: str
     kind: str
-    role: Role = (None, None, "")
+    role: Role = (None, None, "", True)
     width: float = 0.0
     height: float = 0.0
     x: float = 0.0
@@ -218,8 +218,8 @@ class Unfolded:
         return [Link(last[p.role], p, p.tensor, p.tensor, kind="loop", room=LOOP) for p in starts]
 
     def role(self, x: Tensor) -> Role:
-        """The name of a variable, told apart from others, and its layer, which are the same in every step."""
-        return x.name, x.layer, self.names.prime(x)
+        """The name of a variable, told apart from others, its layer, and whether it is of no step: as in every step."""
+        return x.name, x.layer, self.names.prime(x), x.step is None
 
     def parts(self, p: Place) -> tuple[Tensor, ...]:
         """The Tensors that a place stands for: one, or those of a pair of states."""
@@ -228,17 +228,21 @@ class Unfolded:
     def _unfold(self, uses: Uses, steps: set[int]) -> tuple[list[Place], list[Link]]:
         """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used.
 
-        Of what crosses a gap states are drawn: dots for them, or in a rolled graph those that the step starts from.
+        Of what crosses a gap states are drawn: dots for them, or in a rolled graph those that the step starts from. If
+        no state does, as none is recorded where nothing in it is learnt, dots stand for all that crosses.
         """
         hidden = {self.role(x): x for x in uses if self.is_hidden(x) and x.requires_grad}
         found: dict[Hashable, Place] = {}
         links: dict[tuple[Place, Place], Link] = {}
         self.used: dict[Tensor, set[float]] = defaultdict(set)
+        ends = [(x, self._column(x, q), self.columns[q]) for q, made_of in uses.items() for x, *_ in made_of]
+        crossing = {x for x, at, column in ends if (at in self.gap) != (column in self.gap)}
+        crossing = set(filter(self._is_state, crossing)) or (set() if self.rolled else crossing)
 
         def place(x: Tensor, column: float) -> Place:
-            role, is_dots = self.role(x), column in self.gap and not self.rolled
-            if is_dots:
-                id = f"dots{len(self.carried & found.keys())}"
+            role = self.role(x)
+            if column in self.gap and not self.rolled:
+                id = f"dots{sum(p.kind == 'elided' for p in found.values())}"
                 return found.setdefault(role, Place(hidden.get(role, x), min(self.hidden), id, "elided", role))
             new = Place(x, column, f"n{len(found)}", self._kind(x), role)
             return found.setdefault((x, column), new)
@@ -250,7 +254,7 @@ class Unfolded:
                 x, at = use.source, self._column(use.source, target)
                 self.used[x].add(at)
                 inside = (at in self.gap) + (column in self.gap)
-                crosses = inside == 1 and self._is_state(x)
+                crosses = inside == 1 and x in crossing
                 if self.rolled:  # but what all steps go into, such as a mean, is made of the last
                     crosses &= column not in self.gap and read[self.role(x)] < len(steps)
                 if inside == 0 or crosses:
@@ -262,6 +266,8 @@ class Unfolded:
         for x in self.outputs:  # one that is made of parameters alone may have no link
             if x in uses and self.columns[x] not in self.gap:
                 place(x, self.columns[x])
+        if self.hidden and not any(p.kind == "elided" for p in found.values()):
+            place(next(filter(self.is_hidden, uses)), min(self.hidden))
         return list(found.values()), list(links.values())
 
     def _column(self, x: Tensor, user: Tensor) -> float:
@@ -357,8 +363,10 @@ def _between(nodes: list[Tensor], outputs: Collection[Tensor], start: Tensor) ->
 
 def _carried(uses: Uses, columns: Mapping[Tensor, float | None], steps: set[int]) -> set[Tensor]:
     """The named variables that one step hands on to another, and the states that a step starts from."""
+    made = {(x.name, x.layer) for x in uses if not x.is_leaf}  # in reverse h(T+1), a leaf, stands where h(T) uses it
+    home = {x: x.step if x.is_leaf and (x.name, x.layer) in made else columns[x] for x in uses}
     pairs = ((use.source, q) for q, made_of in uses.items() if columns[q] in steps for use in made_of)
-    handed = {p for p, q in pairs if columns[p] not in (None, columns[q]) and (p.is_leaf or columns[p] in steps)}
+    handed = {p for p, q in pairs if home[p] not in (None, columns[q]) and (p.is_leaf or columns[p] in steps)}
     named = {x for x in handed if x.name is not None and not isinstance(x.name, GradientName)}
     return {x for x in named if not (uses[x] and all(is_parameter(use.source) for use in uses[x]))}
 

@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from tinygrad_rnn.draw.drawing import Edge, Node, Scale, around
 from tinygrad_rnn.draw.labels import Labels, measure
 from tinygrad_rnn.draw.page import Page, Story
 from tinygrad_rnn.draw.placement import Placement
-from tinygrad_rnn.draw.style import scale
+from tinygrad_rnn.draw.style import NODES, scale
 from tinygrad_rnn.draw.unfolding import Keywords, Link, Options, Output, Place, Unfolded, joined, step_of
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import hooks_of
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 FORWARD, BACKWARD = "forward computational graph", "backward computational graph"  # titles
-SIGNS = {"sum": "Σ", "cut": "✂"}  # of what is no Tensor
 
 
 def forward(output: Output, **options: Unpack[Keywords]) -> Diagram:
@@ -181,15 +181,16 @@ class _Figure:
         told, tight = not unfolded.rolled and unfolded.level != "states", self.options.fit == "tight"
         return Diagram(
             title, nodes, edges, steps=unfolded.steps, hidden=unfolded.hidden, rolled=unfolded.rolled, scale=self.scale,
-            caption=captions[0], caption_markup=captions[1], story=self.story if told else None, tight=tight,
+            caption=captions[0], caption_markup=captions[1], story=(lambda: self.story) if told else None, tight=tight,
             frame=around(nodes, edges) if tight else self.placement.frame, panels=self.placement.panels,
             font_size=self.options.font_size,
         )  # fmt: skip
 
+    @cached_property
     def story(self) -> Story:
         """The page's frames; their figures have no numbers, colours and highlights."""
         plain = replace(self.options, values=False, shapes=False, color_by=None, highlight=None, fit="shared")
-        bare = _Figure(self.output, self.start, plain, gradient=True)
+        bare = self if self.options == plain else _Figure(self.output, self.start, plain, gradient=True)
         return Story(bare.unfolded, bare.diagram(FORWARD, gradient=False), bare.diagram(BACKWARD, gradient=True))
 
     def _legend(self, labels: Labels, gradient: bool) -> str:
@@ -205,7 +206,7 @@ class _Figure:
         return {"bold": lit is True and places[0].kind != "sum", "faint": lit is False}
 
     def _node(self, p: Place, gradient: bool) -> Node:
-        label, markup = (SIGNS.get(p.kind) or labels.label(p, gradient) for labels in self.labels)
+        label, markup = (labels.label(p, gradient) for labels in self.labels)
         needless = gradient and not p.tensor.requires_grad and p.kind != "cut"
         return Node(
             p.id, label, p.kind, markup, x=p.x, y=p.y, note=self._note(p, gradient), fill=self.fill.get(p, ""),
@@ -216,7 +217,7 @@ class _Figure:
     def _note(self, p: Place, gradient: bool) -> str:
         """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
         x = p.tensor
-        if p.kind == "elided" or p.kind in SIGNS or is_number(x):
+        if p.kind == "elided" or NODES[p.kind].sign or is_number(x):
             return ""
         whole = gradient and p.kind == "parameter" and (p.column is None or x not in self.unfolded.shared)
         shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(p)
@@ -273,13 +274,13 @@ def gradients(unfolded: Unfolded) -> dict[Place, np.ndarray]:
     several outputs, the gradients of the sum of all their elements. No `.grad` is read or changed.
     """
     output, *others = unfolded.outputs
-    if others:
-        return _gradients(unfolded, [np.ones(x.shape, x.dtype) for x in unfolded.outputs])
-    if not output.requires_grad or output.size > MOST_ROWS:
+    if not others and (not output.requires_grad or output.size > MOST_ROWS):
         return {}
+    if others or output.size == 1:
+        return _gradients(unfolded, [np.ones(x.shape, x.dtype) for x in unfolded.outputs])
     cotangents = np.eye(output.size, dtype=output.dtype).reshape(output.size, *output.shape)
     rows = [_gradients(unfolded, [cotangent]) for cotangent in cotangents]
-    return rows[0] if output.size == 1 else {p: np.array([row[p] for row in rows]) for p in rows[0]}
+    return {p: np.array([row[p] for row in rows]) for p in rows[0]}
 
 
 def _gradients(unfolded: Unfolded, cotangents: Sequence[np.ndarray]) -> dict[Place, np.ndarray]:

@@ -5,14 +5,16 @@ numbers, scaled, or a character as one of K. What scales a series, and what the 
 alone; which characters there are is known of the whole text.
 """
 
+import os
 import zlib
 from collections import Counter
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import datasets, log_softmax, nn
+from tinygrad_rnn import datasets, nn
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.experiments.settings import Settings
 
@@ -21,15 +23,15 @@ SMOOTHING = 0.1  # added to the count of every pair of characters, so that none 
 SERIES = {"sunspots": ("sunspot number", "year", 1700), "sine": ("sine", "step", 0)}
 
 
-class Rows:
-    """The rows of one sequence, or of several one behind the other, and the parts that they are cut into.
+class Dataset:
+    """The rows of one sequence, or of several one behind the other, split into parts to learn from and to test on.
 
-    Of several sequences each is learnt from or held out as a whole.
+    Of several sequences each is in one part as a whole.
 
     Attributes:
         sequence: (N,) what is forecast, `horizon` of them at once. window: the most rows that a forecast is made from.
-        starts: for each row the first of its sequence, (N,). learnt: how many rows are learnt from. first: the first
-            that is held out; those between are the validation part.
+        starts, ends: for each row the first of its sequence, and the first behind it, (N,).
+        training, validation, held_out: the rows of each part; there may be none to validate on.
     """
 
     noun = "values"
@@ -37,14 +39,16 @@ class Rows:
     def __init__(self, settings: Settings, sequence: np.ndarray, share: float | None, ids: np.ndarray | None = None):
         self.sequence, self.window, self.horizon = sequence, settings.window, settings.horizon
         self.starts = np.zeros(len(sequence), int) if ids is None else datasets.sequence_starts(ids)
+        firsts = np.unique(self.starts)
+        self.ends = np.append(firsts[1:], len(sequence))[np.searchsorted(firsts, self.starts)]
         least = 1 if self.starts.any() else self.window
-        self.first = least if share is None else self._end(len(sequence), share)
-        self.learnt = self.first if share is None else self._end(self.first, 1.0 - (settings.validation or 0.0))
-        if share is not None and self.learnt < least + self.horizon:
+        first = least if share is None else self._end(len(sequence), share)
+        learnt = first if share is None else self._end(first, 1.0 - (settings.validation or 0.0))
+        self.training, self.validation, self.held_out = range(learnt), range(learnt, first), range(first, len(sequence))
+        if share is not None and learnt < least + self.horizon:
             needed = f"window={self.window} needs {least + self.horizon} {self.noun} to learn from"
-            raise ValueError(f"{needed}; there are {len(sequence)}, {self.learnt} of them not held out")
-        tested = [(self.first, len(sequence))] + [(self.learnt, self.first)] * (self.learnt < self.first)
-        if not all(len(self.origins(begin, end)) for begin, end in tested):
+            raise ValueError(f"{needed}; there are {len(sequence)}, {learnt} of them not held out")
+        if not all(len(self.origins(part)) for part in (self.validation or self.held_out, self.held_out)):
             raise ValueError(f"{len(sequence)} {self.noun} are too few to test a horizon={self.horizon} on")
 
     def _end(self, end: int, share: float) -> int:
@@ -54,24 +58,22 @@ class Rows:
 
     def windows(self) -> np.ndarray:
         """The first row of every window to learn from: of a sequence that is shorter, the row that it begins with."""
-        rows = np.arange(self.learnt - self.horizon)
-        last = rows + self.window + self.horizon - 1
-        whole = (last < self.learnt) & (self.starts[np.minimum(last, self.learnt - 1)] == self.starts[rows])
-        return rows[whole | (self.starts[rows + self.horizon] == rows)]
+        rows = np.array(self.training)[: -self.horizon]
+        is_whole = rows + self.window + self.horizon <= np.minimum(self.ends[rows], len(self.training))
+        return rows[is_whole | (self.starts[rows + self.horizon] == rows)]
 
     def inside(self, rows: np.ndarray) -> np.ndarray | None:
         """For the rows of windows, (T, B), 1 where what is forecast is of their sequence, else 0; None of one."""
-        after = rows + self.horizon
-        found = (after < self.learnt) & (self.starts[np.minimum(after, self.learnt - 1)] == self.starts[rows[0]])
+        found = rows + self.horizon < np.minimum(self.ends[rows[0]], len(self.training))
         return found[..., None].astype(np.float32) if self.starts.any() else None
 
-    def origins(self, begin: int, end: int) -> np.ndarray:
-        """The rows at which a forecast begins that ends before `end`: all of one sequence, which has begun before."""
-        rows = np.arange(begin, end - self.horizon + 1)
-        return rows[(self.starts[rows + self.horizon - 1] == self.starts[rows]) & (self.starts[rows] < rows)]
+    def origins(self, part: range) -> np.ndarray:
+        """The rows of a part at which a forecast begins that ends in it: all of a sequence that has begun before."""
+        rows = np.arange(part.start, part.stop - self.horizon + 1)
+        return rows[(rows + self.horizon <= self.ends[rows]) & (self.starts[rows] < rows)]
 
 
-class Series(Rows):
+class Series(Dataset):
     """A series of numbers; the last fifth is held out, or all of it if it is not to be learnt from.
 
     Args:
@@ -96,13 +98,12 @@ class Series(Rows):
         self.fingerprint = zlib.crc32(seen.tobytes())
         if known is None:
             names = [f"{name or self.name}: the training part" for name in settings.columns]
-            known = np.array([*map(datasets.mean_and_deviation, values[:, : self.learnt], names)]).T
+            known = np.array([*map(datasets.mean_and_deviation, values[:, : len(self.training)], names)]).T
         self.known, self.scale = known, float(known[1, -1]) ** 2
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = scaled(values, known).astype(settings.dtype)
-            squared = np.square(numbers)
-        if not np.all(np.isfinite(squared)):
-            raise ValueError("the held-out part holds values too large to scale")
+            if not np.all(np.isfinite(np.square(numbers))):
+                raise ValueError("the held-out part holds values too large to scale")
         self._vectors, self._targets = np.ascontiguousarray(numbers[:-1].T), numbers[-1]
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
@@ -114,18 +115,14 @@ class Series(Rows):
         after = rows[..., None] + np.arange(1, self.horizon + 1)
         return self._targets[np.minimum(after, len(self.sequence) - 1)]
 
-    def losses(self, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The mean squared error of each of the outputs (B, horizon) as a forecast from these rows on."""
-        return np.square(outputs - self.targets(rows - 1)).mean(axis=-1)
-
     def baselines(self) -> dict[str, float]:
         """The mean squared error, on what is held out, of the last value and of a linear autoregression.
 
         The autoregression is fitted by least squares to what is not held out; it is left out if that is too short, or
         several sequences.
         """
-        a, first, order, ahead = self.sequence, self.first, AUTOREGRESSION, self.horizon
-        rows = self.origins(first, len(a))
+        a, first, order, ahead = self.sequence, self.held_out.start, AUTOREGRESSION, self.horizon
+        rows = self.origins(self.held_out)
         truth = np.lib.stride_tricks.sliding_window_view(a, ahead)
         found = {"last value": float(np.mean(np.square(truth[rows] - a[rows - 1, None])))}
         if first >= 2 * order + ahead and not self.starts.any():
@@ -144,7 +141,7 @@ def scaled(values: np.ndarray, scaling: np.ndarray) -> np.ndarray:
     return (values - mean) / deviation
 
 
-class Text(Rows):
+class Text(Dataset):
     """A text by characters; the last tenth is held out, or all of it if it is not to be learnt from.
 
     Attributes:
@@ -178,14 +175,9 @@ class Text(Rows):
         """The characters after these rows, likewise."""
         return self.vectors(rows + 1)
 
-    def losses(self, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """-log of the probability that each of the logits (B, K) gives to the character at these rows."""
-        log_p = log_softmax(outputs).value
-        return -log_p[np.arange(len(rows)), self.sequence[rows]]
-
     def baselines(self) -> dict[str, float]:
         """Bits per character, on what is held out, of the frequencies of characters and of pairs of them."""
-        a, first, K = self.sequence, self.first, self.width
+        a, first, K = self.sequence, self.held_out.start, self.width
         counts = np.bincount(a[:first], minlength=K) + SMOOTHING
         unigram = -np.log2(counts[a[first:]] / counts.sum())
         pairs = Counter(pairwise(a[:first].tolist()))
@@ -199,16 +191,23 @@ def load(settings: Settings, source: Any = None, known: np.ndarray | None = None
     """The data of a run, or from another source.
 
     Args:
-        source: a text, or what `read_table` takes. known: the scaling, or the codes of the alphabet, that a net was
-            trained with; all of the data are to test it on.
+        source: a text, or the path of one; or what `read_table` takes. known: the scaling, or the codes of the
+            alphabet, that a net was trained with; all of the data are to test it on.
 
     Raises:
         OSError: the file cannot be read. ValueError: it is no such file, or too short for the window; or constant.
+        TypeError: no text is given to a net of characters.
     """
-    if settings.is_text:
-        text = _text(settings.data, settings.encoding) if source is None else source
-        return Text(settings, instance("evaluate(data)", text, str, "a text"), known)
-    return Series(settings, *columns(settings, settings.columns, source), known)
+    if not settings.is_text:
+        return Series(settings, *columns(settings, settings.columns, source), known)
+    text = settings.data if source is None else instance("evaluate(data)", source, (str, os.PathLike), "a text")
+    if text == "topics":
+        text = "".join(import_module("pydoc_data.topics").topics.values())
+    elif source is None or isinstance(text, os.PathLike) or os.path.isfile(text):
+        name, text = text, datasets.read_text(text, settings.encoding).replace("\r\n", "\n").replace("\r", "\n")
+        if not text:
+            raise ValueError(f"{name}: the file is empty")
+    return Text(settings, text, known)
 
 
 def columns(settings: Settings, names: list[str | None], source: Any = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -220,14 +219,3 @@ def columns(settings: Settings, names: list[str | None], source: Any = None) -> 
     different = list(dict.fromkeys(names))
     values, ids = datasets.read_table(name if source is None else source, different, *how)
     return values[[different.index(name) for name in names]], ids
-
-
-def _text(name: str, encoding: str) -> str:
-    if name == "topics":
-        from pydoc_data.topics import topics
-
-        return "".join(topics.values())
-    text = datasets.read_text(name, encoding).replace("\r\n", "\n").replace("\r", "\n")
-    if not text:
-        raise ValueError(f"{name}: the file is empty")
-    return text

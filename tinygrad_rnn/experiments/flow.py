@@ -92,19 +92,12 @@ NETS = [replace(net, updates=n) for net in _KNOWN for n in (0, 1000)]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all curves of a flow have in common.
-
-    Raises:
-        ValueError: an unknown quantity, or a number out of range. TypeError: no whole number.
-    """
+    """The settings that all curves of a flow have in common."""
 
     quantity: str = option("gradient", "‖∂L/∂h(t)‖, or jacobian, ‖∂h(T)/∂h(t)‖", choices=tuple(QUANTITIES))
     steps: int = option(30, "how many time steps, T", least=1, most=10**6)
     hidden: int = option(32, "the length of the hidden state", least=1, most=10**4)
     seed: int = option(0, "of weights and data", least=0, most=math.inf)
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -131,7 +124,7 @@ class Flow:
     errors: dict[str, float]
 
     def factor(self, label: str) -> float:
-        """By what a curve is multiplied per step: e^a of the straight line a · distance + b through its logarithm."""
+        """The factor from step to step of a curve: e^a of the straight line a · distance + b through its logarithm."""
         norms = self.curves[label]
         seen = norms > 0.0  # what has underflowed has no logarithm
         return float(np.exp(np.polyfit(self.distances[seen], np.log(norms[seen]), 1)[0])) if seen[1:].any() else 0.0
@@ -158,6 +151,7 @@ class Flow:
         )  # fmt: skip
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def flow(
     nets: Net | Iterable[Net], steps: int = 30, hidden: int = 32, quantity: str = "gradient", seed: int = 0
 ) -> Flow:
@@ -181,7 +175,7 @@ def flow(
     >>> list(found.curves)
     ['tanh', 'GRU']
     """
-    Conditions(quantity, steps, hidden, seed)
+    check_fields(Conditions(quantity, steps, hidden, seed))
     nets = nets if isinstance(nets, Iterable) else [nets]
     nets = dict.fromkeys(instance("flow(nets)", net, Net, "tg.experiments.Net(...)") for net in nets)
     if not nets:
@@ -190,15 +184,13 @@ def flow(
     for net in nets:
         if quantity == "jacobian" and net.updates:
             raise ValueError(f"{net.label}: quantity='jacobian' is of untrained nets, whose states are driven by noise")
-        with np.errstate(over="ignore", invalid="ignore"):
-            cell, norms, error = (_gradient if quantity == "gradient" else _jacobian)(net, steps, hidden, seed)
+        cell, norms, error = (_gradient if quantity == "gradient" else _jacobian)(net, steps, hidden, seed)
         if not np.all(np.isfinite(norms)) or norms[0] == 0.0:
             raise ValueError(f"{net.label}: {QUANTITIES[quantity]} has overflowed; take fewer steps or a smaller scale")
         found.curves[net.label], found.errors[net.label] = norms / norms[0], error
         if isinstance(cell, nn.RNNCell):
             growth = norm_bound(cell.U, cell.nonlinearity, 1)
-            with np.errstate(over="ignore"):
-                found.bounds[f"bound, {growth:.3g}^(T - t)"] = growth**found.distances
+            found.bounds[f"bound, {growth:.3g}^(T - t)"] = growth**found.distances
     return found
 
 
@@ -242,6 +234,5 @@ def _unrolled(cell: nn.RNNCell | nn.LSTMCell | nn.GRUCell, xs: np.ndarray) -> li
     zeros = np.zeros((xs.shape[1], cell.hidden_size))
     states = [tuple(Tensor(zeros, requires_grad=True) for _ in cell.state_names)]
     for x in xs:
-        after = cell(x, states[-1])
-        states.append(after if isinstance(after, tuple) else (after,))
+        states.append(cell.parts(cell(x, states[-1]), x.shape))
     return states

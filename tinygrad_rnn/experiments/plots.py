@@ -92,11 +92,11 @@ def curves(
         ys = np.asarray(values, float)
         if log:  # beyond, the ticks of the axis would overflow
             ys = np.where((ys > 1e-150) & (ys < 1e150), ys, np.nan)
-        style = {"linestyle": "--", "color": _DASHED} if label in dashed else {}
+        style = {"linestyle": "--", "color": _DASHED} if label in dashed else {"marker": "o" if len(xs) <= 10 else ""}
         if label in dotted:
             style = {"linestyle": ":", "color": axes.get_lines()[-1].get_color()}
         name = plain(label) if len(lines) > 1 else None
-        axes.plot(xs, ys, marker="o" if len(xs) <= 10 else "", markersize=4.0, label=name, **style)
+        axes.plot(xs, ys, markersize=4.0, label=name, **style)
     if log:
         axes.set_yscale("log")
     if ticks is not None:

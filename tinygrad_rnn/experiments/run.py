@@ -72,7 +72,7 @@ def train(
             broken checkpoint; or another run is going on in `out`, or has files there that are no run's.
         FloatingPointError: training diverged, to a loss or a gradient that is not finite; names the epoch.
 
-    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1), "run")
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, window=4, epochs=1), "run")
     >>> summary.data, summary.unit
     ('sunspots', 'mean squared error')
     """
@@ -157,14 +157,14 @@ def write_results(out: Path, training: Training) -> None:
     refuse_foreign_files(out, training.settings)
     data: Any = training.data
     settings, net = training.settings, training.best
-    losses, outputs, rows = net.evaluate(data, data.first, len(data.sequence))
+    losses, outputs, rows = net.evaluate(data, data.held_out)
     write_json(out / "summary.json", training.summary().as_dict())
     fields = ("training_loss", "held_out_loss", "validation_loss")[: 2 if settings.validation is None else 3]
     lines = {x[:-5].replace("_", " "): [data.scale * getattr(epoch, x) for epoch in training.epochs] for x in fields}
     title, x = f"{Path(settings.data).name}, {settings.cell}", ("epoch", [epoch.epoch for epoch in training.epochs])
     plots.curves(out / "loss.svg", title, x, data.unit, lines, log=not settings.is_text)
     if settings.is_text:
-        before = "".join(data.alphabet[k] for k in data.sequence[data.first - settings.window : data.first])
+        before = "".join(data.alphabet[k] for k in data.sequence[: data.held_out.start][-settings.window :])
         sample = TrainedRun(settings, net, training.epochs).sample(before, LENGTH, rng=settings.seed)
         write_file(out / SAMPLE, (DRAWN + sample).encode())
         _draw_text(out / "prediction.svg", data, settings, losses, rows)
@@ -198,7 +198,7 @@ class TrainedRun:
     Attributes:
         settings: of the run. net: with the best weights. metrics: the epochs, each with its losses.
 
-    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1), "run")
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, window=4, epochs=1), "run")
     >>> tg.experiments.load_run("run").predict(steps=3).shape
     (3,)
     """
@@ -209,13 +209,13 @@ class TrainedRun:
 
     @property
     def scaling(self) -> dict[str, tuple[float, float]] | None:
-        """Of a series, the mean and the deviation that scale each input and what is forecast, by name."""
+        """The mean and the deviation that scale each input of a series and what is forecast, by name."""
         names, pairs = self.settings.columns, map(tuple, self.net.known.value.T.tolist())
         return None if self.settings.is_text else dict(zip(names, pairs, strict=True))
 
     @property
     def vocabulary(self) -> str | None:
-        """Of a text, its characters."""
+        """The characters of a text, sorted."""
         return "".join(map(chr, self.net.known.value.astype(int))) if self.settings.is_text else None
 
     def predict(self, series: Any = None, steps: int = 1) -> Any:
@@ -249,16 +249,17 @@ class TrainedRun:
             return self._continued(rows, steps)
         return {name: self._continued(rows[ids == name], steps) for name in dict.fromkeys(ids.tolist())}
 
+    @no_grad()
     def _continued(self, rows: np.ndarray, steps: int) -> np.ndarray:
         """The forecasts after some rows, scaled, (N, D)."""
         found, (mean, deviation) = np.empty(0), self.net.known.value[:, -1]
-        with no_grad():
-            while len(found) < steps:  # again only if they are the inputs, the one column
-                ys, _ = self.net(rows[-self.settings.window :, None])
-                found = np.append(found, ys.value[-1, 0])
-                rows = np.append(rows[:, :1], ys.value[-1].T, axis=0)
+        while len(found) < steps:  # again only if they are the inputs, the one column
+            ys, _ = self.net(rows[-self.settings.window :, None])
+            found = np.append(found, ys.value[-1, 0])
+            rows = np.append(rows[:, :1], ys.value[-1].T, axis=0)
         return found[:steps] * deviation + mean
 
+    @no_grad()
     def sample(self, text: str, n: int = 1000, temperature: float = 1.0, rng: Any = None) -> str:
         """Characters that follow a text, drawn one by one from the net's probabilities.
 
@@ -278,27 +279,27 @@ class TrainedRun:
         rng, drawn, state = np.random.default_rng(rng), [], None
         one_hot = np.eye(len(self.vocabulary), dtype=self.settings.dtype)
         xs = one_hot[[self.vocabulary.index(c) for c in text]]
-        with no_grad():
-            for _ in range(n):
-                zs, state = self.net(xs, state)
-                z = zs.value[-1].astype(np.float64) / temperature
-                p = np.cumsum(np.exp(z - np.max(z)))
-                drawn.append(int(np.searchsorted(p, rng.random() * p[-1])))
-                xs = one_hot[drawn[-1:]]
+        for _ in range(n):
+            zs, state = self.net(xs, state)
+            z = zs.value[-1].astype(np.float64) / temperature
+            p = np.cumsum(np.exp(z - np.max(z)))
+            drawn.append(int(np.searchsorted(p, rng.random() * p[-1])))
+            xs = one_hot[drawn[-1:]]
         return "".join(self.vocabulary[k] for k in drawn)
 
     def evaluate(self, data: Any) -> float:
         """The error of the forecasts of other data, in the unit of the run: mean squared error, or bits per character.
 
         Args:
-            data: a text, of a run that is of one; else the inputs and what is forecast, as `predict` takes them. Every
-                value is forecast that has a window before it, or of several sequences anything.
+            data: a text or the path of its file, of a run that is of one; else the inputs and what is forecast, as
+                `predict` takes them. Every value is forecast that has a window before it, or of several sequences
+                anything.
 
         Raises:
             OSError, ValueError: the data cannot be read, do not have the columns, or are too few.
         """
         found = load(self.settings, data, self.net.known.value)
-        return float(np.mean(self.net.evaluate(found, found.first, len(found.sequence))[0])) * found.scale
+        return float(np.mean(self.net.evaluate(found, found.held_out)[0])) * found.scale
 
 
 def load_run(folder: str | os.PathLike) -> TrainedRun:
@@ -307,7 +308,7 @@ def load_run(folder: str | os.PathLike) -> TrainedRun:
     Raises:
         OSError: a file cannot be read. ValueError: there is no run in the folder, or it is broken.
 
-    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1), "run")
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, window=4, epochs=1), "run")
     >>> tg.experiments.load_run("run").settings.hidden
     2
     """

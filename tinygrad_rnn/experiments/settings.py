@@ -4,13 +4,13 @@ check, whoever calls; one of `Settings` is a line of config.json and a key of a 
 
 import argparse
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
-from tinygrad_rnn.checks import meant, number, one_of, positive, text, whole
+from tinygrad_rnn.checks import number, one_of, positive, text, whole
 from tinygrad_rnn.nn.cells import NONLINEARITIES
 from tinygrad_rnn.nn.recurrent import KINDS
 
@@ -67,19 +67,16 @@ def value_type(setting: Field) -> tuple[type, bool]:
     return kinds[0], type(None) in kinds
 
 
-def refuse_unknown(kind: str, keys: Iterable[str], known: Collection[str]) -> None:
-    """Raise a ValueError for a key that is none of those that are known; says which one may be meant."""
-    for key in keys:
-        if key not in known:
-            raise ValueError(f"unknown {kind} {key!r}{meant(key, known) or '; known: ' + ', '.join(known)}")
+def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], default: str = "", **known: Any) -> None:
+    """Add an option for each of some fields of such a dataclass; nargs="+" takes several values of each.
 
-
-def add_options(parser: argparse._ActionsContainer, settings: Iterable[Field], told: bool = True, **known: Any) -> None:
-    """Add an option for each of some fields of such a dataclass, its default told or not; nargs="+" takes several."""
+    Args:
+        default: the words for what holds if an option is not given, where that is not the field's default.
+    """
     for setting in settings:
-        meaning, default, (kind, optional) = setting.metadata["help"], setting.default, value_type(setting)
-        if told and default is not None:
-            meaning += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
+        meaning, told, (kind, optional) = setting.metadata["help"], default or setting.default, value_type(setting)
+        if told is not None:
+            meaning += f" (default: {told:g})" if isinstance(told, float) else f" (default: {told})"
         parser.add_argument(
             *(f"--{name}" for name in [setting.name.replace("_", "-"), *setting.metadata.get("alias", ())]), **known,
             type=_or_none(kind) if optional else kind, default=argparse.SUPPRESS, help=meaning.replace("%", "%%"),
@@ -152,9 +149,9 @@ class Settings:
     layers: int = option(1, "cells on each other", least=1, most=10**4)
     hidden: int = _by_data(16, 128, "the length of the hidden state", least=1, most=10**6)
     window: int = _by_data(22, 32, "steps that a forecast is made from, or characters of a piece of text", least=1)
-    batch: int = _by_data(32, 32, "windows of an update; with truncate parts of the data, of a series 1", least=1)
+    batch: int = _by_data(32, 32, "windows of an update; with --truncate parts of the data, of a series 1", least=1)
     epochs: int = _by_data(100, 6, "times through the data", least=1)
-    validation: float | None = option(None, "the share that tells the best epoch (patience: 0.2)", least=0.01, most=0.5)
+    validation: float | None = option(None, "share that tells the best epoch (--patience: 0.2)", least=0.01, most=0.5)
     patience: int | None = option(None, "stop after so many epochs that validation found no better", least=1)
     lr: float = _by_data(0.01, 0.005, "learning rate")
     schedule: str | None = option(None, "of lr: down to 0; a tenth after each third", choices=("cosine", "step"))
@@ -163,7 +160,7 @@ class Settings:
     optimizer: str = option("adam", "how parameters are updated", choices=("adam", "adamw", "rmsprop", "sgd"))
     momentum: float = option(0.0, "of sgd", least=0.0, of=("optimizer", "sgd"))
     clip_norm: float | None = option(1.0, "largest norm of the gradient; none for no limit")
-    clip_value: float | None = option(None, "largest element of the gradient, after clip_norm")
+    clip_value: float | None = option(None, "largest element of the gradient, after --clip-norm")
     truncate: int | None = option(None, "carry the state, and cut the gradient every so many steps", least=1)
     seed: int = option(0, "of the weights and of the order of the windows", least=0, most=1e300)
     dtype: str = option("float64", "of all numbers", choices=("float64", "float32"))
@@ -217,7 +214,8 @@ class Settings:
         Raises:
             TypeError, ValueError: as for `Settings`; or there is no setting of a name.
         """
-        refuse_unknown("setting", given, [setting.name for setting in fields(cls)])
+        for name in given:
+            one_of("", "setting", name, [setting.name for setting in fields(cls)])
         return cls(**given)
 
     def seen_from(self, folder: Path) -> "Settings":

@@ -11,13 +11,10 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import partial
 from importlib import import_module
 from itertools import product
-from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,7 +24,7 @@ import numpy as np
 from tinygrad_rnn import checks
 from tinygrad_rnn.experiments import plots
 from tinygrad_rnn.experiments.run import Summary, train
-from tinygrad_rnn.experiments.settings import Settings, refuse_unknown
+from tinygrad_rnn.experiments.settings import Settings
 from tinygrad_rnn.files import claimed, read_file, write_json
 
 RANGES = ("uniform", "log_uniform", "choice")
@@ -207,7 +204,7 @@ def draw_runs(runs: list[Run], measure: str | None, path: Path) -> None:
 
 @contextlib.contextmanager
 def _processes(function: Callable[..., Any], workers: int | None) -> Iterator[Callable[..., Future]]:
-    """What submits a call to spawned processes, of one BLAS thread each; one that dies fails its own call alone.
+    """A function that submits a call to spawned processes, of one BLAS thread each; one that dies fails only its call.
 
     Each is a pool of its own, for which a thread waits: a pool of many would fail all calls that are still to come. All
     hold one end of a pipe, and end at once when the other is closed: here, or because this process has ended, however
@@ -226,7 +223,7 @@ def _processes(function: Callable[..., Any], workers: int | None) -> Iterator[Ca
                 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             return of_thread.pool.submit(*arguments).result()
-        except BrokenProcessPool:
+        except BrokenExecutor:
             del of_thread.pool
             raise
 
@@ -241,10 +238,10 @@ def _processes(function: Callable[..., Any], workers: int | None) -> Iterator[Ca
             told = f"sweep: worker processes import a function by its name, and not {_name(function)} ({error})"
             where = 'define it in a module, or in a script with `if __name__ == "__main__":`'
             raise ValueError(f"{told}: {where}, or give executor=ThreadPoolExecutor()") from error
-        yield partial(threads.submit, call)
+        yield lambda *arguments: threads.submit(call, *arguments)
 
 
-def _end_with(pipe: Connection) -> None:
+def _end_with(pipe: Any) -> None:
     """Have this process end when the other end of the pipe is closed."""
     threading.Thread(target=lambda: pipe.poll(None) and os._exit(1), daemon=True).start()
 
@@ -257,13 +254,13 @@ class TrainPoint:
 
     def __call__(self, **point: Any) -> Summary:
         """Train."""
-        return train(Settings(**point).seen_from(Path.cwd()), Path(self.out, self.key(point)))
+        return train(Settings(**point), Path(self.out, self.key(point)))
 
     def key(self, point: dict[str, Any]) -> str:
         """The name of the run's folder: over other data in the same file it is another run.
 
         Raises:
-            OSError: a data file cannot be read. ValueError: it is no regular file.
+            OSError: a data file cannot be read. ValueError: it is not a regular file.
         """
         data = Settings(**point).data
         return identity(point | {"data": [data, zlib.crc32(read_file(data))]} if Settings(**point).is_file else point)
@@ -301,7 +298,8 @@ def sample(points: int, *, seed: int = 0, **ranges: Mapping[str, Sequence[Any]])
     >>> list(points[0])
     ['lr', 'cell']
     """
-    refuse_unknown("range", ranges, RANGES)
+    for kind in ranges:
+        checks.one_of("", "range", kind, RANGES)
     drawn = [(kind, name, values) for kind in RANGES for name, values in dict(ranges.get(kind, {})).items()]
     if len({name for _, name, _ in drawn}) < len(drawn):
         raise ValueError("sample: a name is in two ranges")
@@ -357,7 +355,8 @@ def read_points(path: str | os.PathLike) -> list[dict[str, Any]]:
     toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         content, names = toml.loads(read_file(path).decode("utf-8-sig")), ("train", "grid", "sample")
-        refuse_unknown("table", content, names)
+        for name in content:
+            checks.one_of("", "table", name, names)
         common, grid, ranges = (checks.instance(x, content.get(x, {}), dict, f"a table, [{x}],") for x in names)
         if bool(grid) == bool(ranges):
             raise ValueError("what is varied is told by one table, [grid] or [sample]")

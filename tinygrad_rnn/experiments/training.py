@@ -82,28 +82,29 @@ class Forecaster(nn.Module):
         ys = self.readout(hs if mask is None else mask * hs)
         return (ys if self._level is None else ys + xs[..., self._level : self._level + 1]), state
 
-    def evaluate(self, data: Series | Text, begin: int, end: int) -> tuple[np.ndarray, ...]:
-        """Forecast all rows from `begin` to `end`; returns the loss of each forecast, the forecasts, and their rows.
+    @no_grad()
+    def evaluate(self, data: Series | Text, part: range) -> tuple[np.ndarray, ...]:
+        """Forecast all rows of a part of the data; returns the loss of each forecast, the forecasts, and their rows.
 
         Each is made from the window before it. A text, or a series whose state is carried, is cut into as many parts as
         a batch has, each of which goes on from the window before it to its end.
         """
-        rows, settings = data.origins(begin, end), self.settings
+        rows, settings = data.origins(part), self.settings
         side_by_side = settings.batch if settings.is_text or settings.truncate is not None else len(rows)
         length = -(-len(rows) // side_by_side)
         parts = rows[::length]
         outputs = np.empty((len(parts), length, data.width), settings.dtype)
         windows = np.minimum(parts - data.starts[parts], settings.window)  # shorter where a sequence begins
-        with no_grad():
-            for window in np.unique(windows):
-                alike, state = windows == window, None
-                for t in range(1 - window, length):
-                    at = np.minimum(parts[alike] + t, rows[-1])
-                    ys, state = self(data.vectors(at - 1)[None], state)
-                    if t >= 0:
-                        outputs[alike, t] = ys.value[0]
+        for window in np.unique(windows):
+            alike, state = windows == window, None
+            for t in range(1 - window, length):
+                at = np.minimum(parts[alike] + t, rows[-1])
+                ys, state = self(data.vectors(at - 1)[None], state)
+                if t >= 0:
+                    outputs[alike, t] = ys.value[0]
         outputs = outputs.reshape(-1, data.width)[: len(rows)]
-        return data.losses(outputs, rows), outputs, rows
+        losses = data.loss(outputs, data.targets(rows - 1), reduction="none").value
+        return losses.reshape(len(rows), -1).mean(axis=-1), outputs, rows
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Summary:
         seconds: spent on training, over all parts of a run that was resumed. epochs: gone through.
         net: what was trained, with `rnn` and `readout`.
 
-    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, epochs=1))
+    >>> summary = tg.experiments.train(tg.experiments.Settings(hidden=2, window=4, epochs=1))
     >>> summary.held_out > 0.0
     True
     """
@@ -195,15 +196,14 @@ class Training:
 
     def batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """For every update of an epoch the rows at which its windows start, (B,)."""
-        T, B, learnt, horizon = self.settings.window, self.settings.batch, self.data.learnt, self.settings.horizon
+        T, B = self.settings.window, self.settings.batch
         if self.settings.truncate is not None:
-            length = (learnt + 1 - horizon) // B
+            length = (len(self.data.training) + 1 - self.settings.horizon) // B
             if length <= T:
                 raise ValueError(f"batch={B}: parts of {counted(length, 'value')} are too short for truncate={T}")
-            yield from (np.arange(B) * length + start for start in range(0, length - T, T))
-            return
+            return (np.arange(B) * length + start for start in range(0, length - T, T))
         starts = rng.permutation(self.data.windows())
-        yield from (starts[i : i + B] for i in range(0, len(starts), B))
+        return (starts[i : i + B] for i in range(0, len(starts), B))
 
     def loss(self, xs: Any, targets: Any, inside: Any, mask: Any, state: Any) -> tuple[Tensor, Any]:
         """The mean loss of the forecasts inside the sequence of their window, and the state after the last."""
@@ -231,7 +231,7 @@ class Training:
         data, began, before = self.data, time.perf_counter(), len(self.epochs) * self.updates
         steps, losses, norms, sizes, state = np.arange(self.settings.window)[:, None], [], [], [], None
         for starts in self.batches(self.rng):
-            rows = np.minimum(steps + starts, data.learnt - 1)
+            rows = np.minimum(steps + starts, data.training[-1])
             inside = data.inside(rows)
             inputs = data.vectors(rows), data.targets(rows), inside, self.dropped(rows.shape), state
             if self.program is None:
@@ -243,18 +243,17 @@ class Training:
             state = None if self.settings.truncate is None else after
             if len(losses) < self.updates:
                 tell(before + len(losses))
-        held_out = self.tested("held-out loss", data.first, len(data.sequence))
-        validates = data.learnt < data.first
-        validation = self.tested("validation loss", data.learnt, data.first) if validates else math.nan
+        held_out = self.tested("held-out loss", data.held_out)
+        validation = self.tested("validation loss", data.validation) if data.validation else math.nan
         seconds = time.perf_counter() - began + (self.epochs[-1].seconds if self.epochs else 0.0)
         loss, norm = float(np.average(losses, weights=sizes)), float(np.mean(norms))
         self.epochs.append(Epoch(len(self.epochs) + 1, loss, held_out, norm, round(seconds, 3), validation))
         if self.chosen is self.epochs[-1]:
             self.best.load_state_dict(self.net.state_dict())
 
-    def tested(self, what: str, begin: int, end: int) -> float:
-        """The mean loss on some of the rows."""
-        return _finite(what, float(np.mean(self.net.evaluate(self.data, begin, end)[0])))
+    def tested(self, what: str, part: range) -> float:
+        """The mean loss on a part of the data."""
+        return _finite(what, float(np.mean(self.net.evaluate(self.data, part)[0])))
 
     def dropped(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """A mask of the states of windows (T, B): 0 where they are dropped out, and 1 / (1 - dropout) elsewhere."""
@@ -275,7 +274,7 @@ class Training:
         return norm
 
     def state(self) -> dict[str, Any]:
-        """What is learnt: the parameters, and what the optimizer keeps."""
+        """The arrays that are learnt: the parameters, and those that the optimizer keeps."""
         return {f"{kind}.{k}": value for kind, part in self.learnt.items() for k, value in part.state_dict().items()}
 
     def restore(self, epochs: list[Epoch], rng: str, state: dict[str, np.ndarray]) -> None:
@@ -291,7 +290,7 @@ class Training:
         return Summary(
             data=self.settings.data, cell=self.settings.cell, unit=data.unit, baselines=data.baselines(),
             held_out=chosen.held_out_loss * data.scale, training=chosen.training_loss * data.scale,
-            values=data.learnt, held_out_values=len(data.sequence) - data.first, epochs=len(self.epochs),
+            values=len(data.training), held_out_values=len(data.held_out), epochs=len(self.epochs),
             parameters=sum(p.size for p in self.parameters), seconds=self.epochs[-1].seconds, net=self.best,
         )  # fmt: skip
 

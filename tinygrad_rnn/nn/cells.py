@@ -12,12 +12,12 @@ import numpy as np
 
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import one_of, whole
-from tinygrad_rnn.context import step_and_layer
+from tinygrad_rnn.context import step_and_layer, time_step
 from tinygrad_rnn.errors import ShapeError, describe
 from tinygrad_rnn.functions import affine, lerp, linear, positive, relu, sigmoid, tanh
 from tinygrad_rnn.nn.init import Rng, glorot, orthogonal
 from tinygrad_rnn.nn.module import Letters, Module, Parameter
-from tinygrad_rnn.tensor import Tensor, as_tensor, last_step
+from tinygrad_rnn.tensor import Tensor, as_tensor, reached
 
 NONLINEARITIES = {"tanh": tanh, "sigmoid": sigmoid, "relu": relu, "identity": positive}
 
@@ -33,7 +33,7 @@ else:
 
 X = Letter("x")  # a sequence is no net's own, and carries no name
 
-_step_and_layer, _set_step_and_layer = step_and_layer.get, step_and_layer.set  # looked up once, not at every step
+_set_step_and_layer = step_and_layer.set  # looked up once, not at every step
 
 
 class Cell(Module, Generic[State]):
@@ -102,7 +102,7 @@ class Cell(Module, Generic[State]):
 
     def step(self, x: Tensor, *state: Any, **_: Any) -> State:  # _ has checkers take a step of any number of parts
         """The equations of one step: the next state, from x(t) and the parts of the state of step t-1."""
-        t = _step_and_layer()[0]
+        t, _ = step_and_layer.get()
         raise NotImplementedError(f"{self._where(t)}: a cell states its equations in a method step(x, *state)")
 
     def __call__(self, x: Any, state: Any = None, step: int | None = None) -> State:
@@ -120,11 +120,8 @@ class Cell(Module, Generic[State]):
         parts = self.parts(state, x.value.shape)
         t = 1 + last_step(parts[0]) if step is None else step
         self.check(x.value.shape, parts, t, t - 1)
-        outside = _step_and_layer()
-        try:
+        with time_step(t, self.layer):
             return joined(self.advance(x, parts, t))
-        finally:
-            _set_step_and_layer(outside)
 
     def initial_state(self, x: Any) -> State:
         """The state before a first input x(1), zeros: (H,) beside (D,), and (B, H) beside (B, D)."""
@@ -308,6 +305,16 @@ class GRUCell(Cell[Tensor]):
         n = tanh(n_hat)
         r.name, z.name, n_hat.name, n.name = letters["r"], letters["z"], letters["n̂"], letters["n"]
         return lerp(n, h, z)
+
+
+def last_step(node: Tensor) -> int:
+    """The time step that a Tensor comes from: its own, or the latest among the nodes it was made of; 0 if none has one.
+
+    A state that was changed between two calls of a cell (masked, scaled, ...) goes on counting where it came from.
+    """
+    if node.step is not None:  # which is quick
+        return max(node.step, 0)
+    return max([0, *[x.step for x in reached([node], lambda x: x.step is None) if x.step is not None]])
 
 
 def joined(parts: tuple[Tensor, ...]) -> Any:

@@ -143,11 +143,17 @@ def from_torch(module: Module, state_dict: Any) -> None:
     >>> net = tg.nn.RNN(2, 3)
     >>> tg.from_torch(net, tg.to_torch(tg.nn.RNN(2, 3, rng=0)))
     """
+    modules: dict[str, Any] = dict(getattr(state_dict, "named_modules", list)())
     state_dict = state_dict.state_dict() if hasattr(state_dict, "state_dict") else state_dict
     instance("from_torch(module, state_dict)", state_dict, Mapping, "a state dict")
     arrays = {name: _array(name, value) for name, value in state_dict.items()}
     parts = _parts_of("from_torch", module)
     refuse_differences("from_torch", arrays, to_torch(module), any_real_dtype=True)
+    for path, _, part in parts:
+        for name in ("nonlinearity", "eps"):  # which no state dict holds
+            ours, theirs = (getattr(x, name, None) for x in (part, modules.get(path.removesuffix("."))))
+            if theirs not in (None, ours):
+                raise ValueError(f"from_torch: {path}{name} is {theirs!r} there and {ours!r} here")
     found = [{name: arrays[f"{path}{name}{end}"] for name in _layout(part)} for path, end, part in parts]
     values: dict[Tensor, np.ndarray] = {}
     for (path, _, part), theirs in zip(parts, found, strict=True):

@@ -156,7 +156,7 @@ class Sequential(Module):
             setattr(self, str(i), instance("Sequential(*modules)", module, Callable, "a module or a function"))
 
     def __call__(self, x: Any) -> Any:
-        """What the last one makes."""
+        """The result of the last one."""
         for module in [module for name, module in vars(self).items() if name.isdigit()]:
             x = module(x)
         return x
@@ -268,7 +268,7 @@ def _pair(call: str, y: Any, target: Any) -> tuple[Tensor, Tensor]:
 
 
 def _exchanged(target: Tensor, y: Tensor) -> str:
-    """What to do where the first two axes of a target are the other way round."""
+    """A hint for a target whose first two axes are the other way round, and empty for any other."""
     exchanged = target.ndim > 1 and (target.shape[1], target.shape[0], *target.shape[2:]) == y.shape
     return "; time comes first, and then the batch: target.swapaxes(0, 1)" if exchanged else ""
 

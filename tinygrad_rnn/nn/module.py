@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_rnn.algebra.notation import Letter
 from tinygrad_rnn.checks import instance, one_of
 from tinygrad_rnn.tables import counted
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, bare
 
 
 def Parameter(data: Any, name: str | None = None) -> Tensor:
@@ -74,7 +74,7 @@ class Module:
     forward: Callable[..., Any]
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """What the `forward` of a subclass returns."""
+        """The result of the `forward` of a subclass."""
         return self.forward(*inputs, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -138,7 +138,8 @@ class Module:
             ValueError: names, shapes or dtypes differ; lists every difference.
         """
         parameters = dict(self.named_parameters())
-        arrays = {path: np.asarray(value) for path, value in values.items()}
+        instance("load_state_dict(values)", values, Mapping, "a state dict")
+        arrays = {path: np.asarray(bare(value)) for path, value in values.items()}
         refuse_differences("load_state_dict", arrays, parameters)
         for path, parameter in parameters.items():
             parameter.data = arrays[path]

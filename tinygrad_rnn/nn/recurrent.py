@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic
@@ -10,14 +11,14 @@ from typing import Any, Generic
 import numpy as np
 
 from tinygrad_rnn.checks import instance, one_of, whole
-from tinygrad_rnn.context import step_and_layer, time_step
+from tinygrad_rnn.context import time_step
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.functions import concatenate, where
 from tinygrad_rnn.interop import instead_of, record_test
 from tinygrad_rnn.nn import init
-from tinygrad_rnn.nn.cells import AnyCell, Cell, GRUCell, LSTMCell, RNNCell, State, joined
+from tinygrad_rnn.nn.cells import AnyCell, Cell, GRUCell, LSTMCell, RNNCell, State, joined, last_step
 from tinygrad_rnn.nn.module import Letters, Module
-from tinygrad_rnn.tensor import Tensor, as_tensor, label, last_step
+from tinygrad_rnn.tensor import Tensor, as_tensor, label
 
 
 class States(list[State]):
@@ -68,7 +69,8 @@ class Recurrent(Module, Generic[AnyCell]):
         try:
             self.cells: list[AnyCell] = [cell_class(size, hidden_size, **options) for size in sizes]
         except TypeError as error:
-            raise TypeError(f"{error}{''.join(map(instead_of, options))}") from error
+            told = re.sub(r"^\w+\.__init__", call, str(error))  # Python speaks of the cell
+            raise TypeError(f"{told}{''.join(map(instead_of, options))}") from error
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, layers
         for layer, cell in enumerate(self.cells if layers > 1 else [], 1):
             cell.layer = layer
@@ -117,8 +119,8 @@ class Recurrent(Module, Generic[AnyCell]):
         for cell, parts in zip(self.cells, states, strict=True):
             cell.check(shape, parts, times[0], times[0] - stride)
             shape = parts[0].shape
-        xs, outside = list(map(as_tensor, xs)), step_and_layer.get()  # inputs are of no layer
-        try:
+        xs = list(map(as_tensor, xs))  # of no step and no layer
+        with time_step(None):  # in which each cell sets its own
             for x, t, on in zip(xs[::stride], times, running[::stride], strict=True):
                 for layer, cell in enumerate(self.cells):
                     before = states[layer]
@@ -127,8 +129,6 @@ class Recurrent(Module, Generic[AnyCell]):
                         after = _unless_ended(on, after, before)
                     states[layer], x = after, after[0]
                 hs.append(x)
-        finally:
-            step_and_layer.set(outside)
         return hs[::stride], States(map(joined, states))
 
 

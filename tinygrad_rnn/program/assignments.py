@@ -1,4 +1,7 @@
-"""The lines of a program: what is assigned to which variable at which step, and in which order.
+"""The lines of a program's source: what is assigned to which variable at which step, and in which order.
+
+- `Schedule`: which nodes get lines of their own, and in the course of which time step each stands.
+- `Assignments`: what the variables are called, and the lines, forward and backward.
 
 A line is made of texts and of references to variables at steps, so that steps can be compared: `source` finds the loops
 among them.
@@ -55,7 +58,7 @@ class Schedule:
         starts = [x for x in graph.nodes if not all(y.is_leaf for y in x.inputs)]
         order = depth_first([*starts, *graph.guards, *self.outputs], lambda x: x.inputs[::-1])
         self.live = [x for x in order if not x.is_leaf]
-        self.forward = {*depth_first([self.outputs[0], *self.outputs[1 + len(trace.wrt) :], *graph.guards])}
+        self.forward = {*depth_first([self.outputs[0], *self.outputs[1 + len(trace.graph.wrt) :], *graph.guards])}
         # Transposes of leaves are no lines of their own: ᵗU.
         self.short = {x: read(x) for x in self.live if x.is_transpose and x.inputs[0].is_leaf and x.name is None}
         self.expressions = {x: read(x, self.short) for x in self.live}
@@ -83,11 +86,18 @@ class Schedule:
         alone = Counter((x.name, x.layer) for x in self.live if x.name is not None and x.step is None)
         self.near: dict[Node, int | None] = {}
         sums, over_time = terms_of_sums(self.live, self.outputs), set[Node]()
+        into: dict[Node, int] = {}  # the step of the first variable of a step that a node goes into
+        for node in reversed(self.live):
+            step = into.get(node) if node.step is None else node.step
+            if node in self.forward and step is not None:
+                into |= dict.fromkeys(node.inputs, step)
         stays = {*self.outputs}
         for node in self.live:
             steps = [(x in self.forward, self.step(x)) for x in node.inputs if x in self.near]
             own, terms = None if steps and node not in self.forward else node.step, sums.get(node, [])
-            spreads = own is None and len({self.step(x) for x in terms if x in self.near}) > 1
+            # W x(t) + U h(t-1) is no sum over time, but of the step of what is made of it.
+            among = {self.step(x) for x in terms if x in self.near}
+            spreads = own is None and node not in into and len(among) > 1
             if spreads or len(terms) > DEEPEST:
                 over_time.add(node)
                 stays |= {node, *terms}
@@ -97,7 +107,7 @@ class Schedule:
                 self.near[node] = own
             elif steps:
                 there, back = ([s for way, s in steps if way is which and s is not None] for which in (True, False))
-                self.near[node] = min(back, default=max(there, default=None))
+                self.near[node] = min(back, default=into.get(node, max(there, default=None)))
         needed: dict[Node, list[int | None]] = defaultdict(list)  # the steps of what each node goes into, last first
         for node in reversed(self.live):
             moves = node.name is None and node not in stays and (node.step is None or node not in self.forward)
@@ -138,7 +148,7 @@ def _folded(node: Node, inputs: tuple[Node, ...]) -> Node:
 
 def _told_apart(outputs: Sequence[Node], trace: Trace) -> tuple[Node, ...]:
     """The outputs as nodes of their own: the gradient of c is called dc also where it is the array of dy."""
-    names = [None, *map(GradientName, trace.wrt_names, [x.born for x in trace.wrt])]
+    names = [None, *map(GradientName, trace.wrt_names, [x.born for x in trace.graph.wrt])]
     found: list[Node] = []
     for x, name in itertools.zip_longest(outputs, names):
         if x.is_leaf or x in found or (name and x.name is not None and getattr(x.name, "born", None) != name.born):
@@ -196,7 +206,8 @@ class Assignments:
     def __init__(self, schedule: Schedule):
         self.schedule, trace = schedule, schedule.trace
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
-        order = depth_first(filter(schedule.forward.__contains__, schedule.live), lambda x: x.inputs[::-1])
+        forward = [x for x in schedule.live if x in schedule.forward and x not in schedule.own]
+        order = depth_first(forward, lambda x: x.inputs[::-1])
         self.letters = Names(sorted(order, key=lambda x: not x.is_leaf))
         self.taken = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "forward", "t", "T"}
         self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one
@@ -218,7 +229,7 @@ class Assignments:
                 self.lines.append(Assignment([Ref(part), f" = dict(enumerate({argument}, 1))"], None, True))
                 self.ref |= {x: Ref(part, i) for i, x in enumerate(nodes, 1)}
         self.zeros: dict[str, str] = {}
-        self.gradient_of = dict(zip(schedule.outputs[1:], trace.wrt))  # noqa: B905 - further outputs follow
+        self.gradient_of = dict(zip(schedule.outputs[1:], trace.graph.wrt))  # noqa: B905 - further outputs follow
         for gradient, x in self.gradient_of.items():  # before others take the names
             self.ref[gradient] = Ref(self._new(f"d{self.ref[x]}"))  # dx_1 for x[1]
         terms = self._added_terms()
@@ -270,7 +281,7 @@ class Assignments:
         return self.ref[node]
 
     def _word(self, node: Node, value: Sequence[Part]) -> str:
-        if self.schedule.trace.wrt and node is self.schedule.outputs[0]:
+        if self.schedule.trace.graph.wrt and node is self.schedule.outputs[0]:
             return "loss"
         if node in self.schedule.gathered:
             return f"{value[0].name}_sum" if isinstance(value[0], Ref) and value[0].name else "total"

@@ -13,6 +13,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -88,6 +89,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
         """The shape and type of its value, and methods, as an array has them."""
         if name in ("shape", "ndim", "size", "dtype"):
             return getattr(self.on(lambda x: np.ndarray(x.shape, x.dtype, bytes(16), 0, (0,) * x.ndim)), name)
+        if name == "dot":
+            return partial(np.dot, self)
         if name not in ("reshape", "transpose", "astype"):
             raise AttributeError(name)
         return lambda *arguments, **keywords: Expression(getattr(np.ndarray, name), (self, *arguments), keywords)

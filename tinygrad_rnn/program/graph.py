@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -17,7 +17,6 @@ import numpy as np
 
 from tinygrad_rnn import primitives as P
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.tensor import Tensor
 
 
 def _as_traced(x: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -54,16 +53,16 @@ class Node:
 
     ndim = property(lambda x: len(x.shape), doc="The number of axes.")
     size = property(lambda x: math.prod(x.shape), doc="The number of elements.")
-    is_leaf = property(lambda x: x.primitive is None, doc="Whether it is given, and not computed.")
-    requires_grad = property(lambda x: x.value is None, doc="Whether it is no constant.")
+    is_leaf = property(lambda x: x.primitive is None, doc="True of what is given, and not computed.")
+    requires_grad = property(lambda x: x.value is None, doc="True of what is no constant.")
 
     # What passes, kernel and source look for; nothing else asks which primitive it is
 
-    is_sum = property(lambda x: x.primitive is P.add, doc="Whether it is x + y.")
-    is_product = property(lambda x: x.primitive is P.multiply, doc="Whether it is x ⊙ y.")
-    is_transpose = property(lambda x: x.primitive is P.transpose and x.static == (None,), doc="Whether it is ᵗx.")
-    is_stack = property(lambda x: x.primitive is P.stack and x.static == (0,), doc="Whether it stacks arrays as rows.")
-    is_element = property(lambda x: x.primitive is P.getitem and type(x.static[0]) is int, doc="Whether it is x[i].")
+    is_sum = property(lambda x: x.primitive is P.add, doc="True of x + y.")
+    is_product = property(lambda x: x.primitive is P.multiply, doc="True of x ⊙ y.")
+    is_transpose = property(lambda x: x.primitive is P.transpose and x.static == (None,), doc="True of ᵗx.")
+    is_stack = property(lambda x: x.primitive is P.stack and x.static == (0,), doc="True of a stack of arrays as rows.")
+    is_element = property(lambda x: x.primitive is P.getitem and type(x.static[0]) is int, doc="True of x[i].")
 
     @property
     def number(self) -> float | None:
@@ -97,12 +96,13 @@ class Node:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Graph:
-    """A loss and its gradients.
+    """What is computed, of which leaves: a loss and its gradients, or results alone.
 
     Attributes:
         nodes: all that is computed, in the order of execution; leaves are not among them.
         outputs: the loss, the gradients, and what else is wanted.
         inputs: the leaves that each call gives. parameters: those that are read at each call.
+        wrt: the leaves among them that the gradients are of; none where only results are wanted.
         guards: what stops a call that is another than the traced one was.
     """
 
@@ -110,7 +110,8 @@ class Graph:
     outputs: tuple[Node, ...]
     inputs: tuple[Node, ...]
     parameters: tuple[Node, ...]
-    guards: tuple[Node, ...] = ()
+    wrt: tuple[Node, ...]
+    guards: tuple[Node, ...]
 
 
 def constant(value: Any, like: Node | None = None) -> Node:
@@ -144,8 +145,8 @@ def replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
     for node in reversed(nodes):
         if node in needed:
             needed.update(node.inputs)
-    nodes = [node for node in nodes if node in needed and node.primitive is not None]
-    return Graph(tuple(nodes), outputs, graph.inputs, graph.parameters, guards)
+    made = tuple([node for node in nodes if node in needed and node.primitive is not None])
+    return replace(graph, nodes=made, outputs=outputs, guards=guards)
 
 
 def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]] = attrgetter("inputs")) -> list[Any]:
@@ -161,71 +162,3 @@ def depth_first(starts: Iterable[Any], inputs: Callable[[Any], Iterable[Any]] = 
                 seen.add(x)
                 waiting += [y for y in inputs(x) if y not in seen]
     return list(done)
-
-
-# The inputs and results of a compiled function: arrays, and the lists, tuples and dicts around them
-
-
-def flattened(value: Any) -> tuple[list[Any], Any]:
-    """The arrays in a value, as they are, and the value with their numbers in their places, nested or not."""
-    leaves: list[Any] = []
-
-    def leaf(x: Any) -> Any:
-        if not is_array(x):
-            return x
-        leaves.append(x)
-        return _Leaf(len(leaves) - 1)
-
-    return leaves, _mapped(leaf, value)
-
-
-def rebuilt(structure: Any, arrays: Sequence[Any]) -> Any:
-    """The value of which `flattened` has given the structure, with these arrays."""
-    return _mapped(lambda x: arrays[x.number] if isinstance(x, _Leaf) else x, structure)
-
-
-def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    """A value with what a function makes of each part in the lists, tuples and dicts that it is made of."""
-    if isinstance(value, (list, tuple)) and not _is_numbers(value):
-        parts = [_mapped(function, x) for x in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if isinstance(value, dict):
-        return {key: _mapped(function, x) for key, x in value.items()}
-    return function(value)
-
-
-def structure_key(value: Any) -> Any:
-    """A value, or what `flattened` has made of one, as a key of a dict; objects are told apart by their types and ==.
-
-    Raises:
-        TypeError: an object that cannot be a key.
-    """
-    if isinstance(value, (list, tuple)):
-        return type(value), *map(structure_key, value)
-    if isinstance(value, dict):
-        return dict, *((key, structure_key(x)) for key, x in value.items())
-    if isinstance(value, np.ndarray):
-        return value.shape, value.dtype, value.tobytes()
-    if isinstance(value, slice):  # which can be a key from Python 3.12 on
-        return slice, repr(value)
-    try:
-        hash(value)
-    except TypeError:
-        kind = type(value).__name__
-        raise TypeError(f"a program's input: a {kind} is no array, and changes unnoticed; pass its arrays") from None
-    return type(value), value  # True is no index of 1
-
-
-@dataclass(frozen=True)
-class _Leaf:
-    number: int
-
-
-def is_array(x: Any) -> bool:
-    """Whether a part of the inputs is an array to the trace, and not an object that is passed on."""
-    return isinstance(x, (Tensor, np.ndarray, np.generic, float)) or _is_numbers(x)
-
-
-def _is_numbers(x: Any) -> bool:
-    """Whether a list, or a list of lists, holds numbers alone."""
-    return type(x) is list and bool(x) and all(isinstance(y, (int, float)) or _is_numbers(y) for y in x)

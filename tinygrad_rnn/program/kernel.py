@@ -1,12 +1,14 @@
-"""A graph as one function of NumPy calls, whose arrays are made once.
+"""Kernels: a graph as one function of NumPy calls, whose arrays are made once.
 
+First the lines, which are items of `rolling` and so can be compared:
 - `flat(graph)` calls the primitives' own forward functions, one after the other: bit for bit what the engine computes.
 - `buffered(graphs)` writes every value into an array that is there already, a global of the function.
   An array whose value is not needed any more takes another one; the values that a stack holds are written in their
   places in it from the start; parts, transposes and other views are made once too. What is left is calls, each with the
-  array for its result; of graphs of one function for a few lengths, with loops over the time steps.
+  array for its result.
 
-Of these lines `Kernels` make the function of as many steps as are wanted.
+Then the function: `Kernels(lines)` finds the loops over time, if there are lines for several lengths, and makes the
+text of the function for as many steps as are wanted, and the arrays, all in one memory.
 """
 
 import math
@@ -21,7 +23,8 @@ import numpy as np
 from tinygrad_rnn.primitives import axes_of
 from tinygrad_rnn.program.expressions import Expression, Printer, Ref, read
 from tinygrad_rnn.program.graph import Graph, Node
-from tinygrad_rnn.program.rolling import Item, Segment, filled, rolled, split
+from tinygrad_rnn.program.rolling import Item, Segment, rolled
+from tinygrad_rnn.program.structures import PART, rebuilt, split
 
 _MOST_STEPS = 20_000  # for which there are views, in the functions of different lengths that are kept
 _BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
@@ -82,7 +85,7 @@ class _Lines:
             if isinstance(part, str):
                 text += part
                 continue
-            kind, more = (int, [part.step]) if isinstance(part, Ref) else part
+            kind, more = (PART, [part.step]) if isinstance(part, Ref) else part
             text += "{}"
             slots.append((kind, len(numbers), len(numbers) + len(more)))
             numbers += more
@@ -125,7 +128,7 @@ class _Lines:
         key = tuple(parts)
         name, uses = self.views.get(key, (f"v{len(self.views) + 1}", 0))
         self.views[key] = name, uses + 1
-        if uses == 1:
+        if uses == 1:  # those that are needed once are not held until the end
             self.line(name, " = ", *parts)
         return [name] if uses else parts
 
@@ -257,7 +260,7 @@ class Kernels:
         names, tables, lines = dict[tuple, str](), dict[str, list](), ["results = []"]
 
         def thing(kind: Any, numbers: Sequence[int]) -> Any:
-            return kind.of(self.memory, *numbers) if type(kind) is _View else filled(kind, iter(numbers))
+            return kind.of(self.memory, *numbers) if type(kind) is _View else rebuilt(kind, numbers)
 
         for segment in self.pattern:
             columns, texts = dict[tuple, str](), list[str]()
@@ -267,10 +270,10 @@ class Kernels:
                     things = tuple([row[a:b] for row in rows])
                     if type(kind) is _View:
                         things = tuple([(offsets[array] + offset, *form) for array, offset, *form in things])
-                    letter = "a" if type(kind) is _View else "t" if kind is int else "c"
+                    letter = "a" if type(kind) is _View else "t" if kind is PART else "c"
                     if things.count(things[0]) < len(things):
                         found.append(columns.setdefault((kind, things), f"{letter}_{len(columns) + 1}"))
-                    elif kind is int:
+                    elif kind is PART:
                         found.append(str(things[0][0]))
                     else:
                         found.append(names.setdefault((kind, things[0]), f"{letter}{len(names) + 1}"))
@@ -287,7 +290,7 @@ class Kernels:
         return Kernel(namespace.pop("run"), text)  # whose globals are the namespace: they are in no circle
 
     def _planned(self, n: int) -> tuple[dict[int, int], int]:
-        """Where in the memory each array stands, one that is needed no more making room; and the size of all."""
+        """The place of each array in the memory, where one that is needed no more makes room; and the size of all."""
         made, last, time = list[tuple[int, int]](), dict[int, int](), 0
         for what, numbers in (item for segment in self.pattern for item in segment.all(n)):
             if isinstance(what, _Made):

@@ -1,10 +1,13 @@
-"""A function's program for every length: time is a loop, which is found in what the function does for three short ones.
+"""Programs for every length: time is a loop, which is found in what a function does for three short ones.
 
-The function is run on inputs that are cut to `LENGTHS`. If what it records is alike but for the turns of loops, and so
-are the calls of the optimised programs, then these are patterns of what it records, and of a program, for each length.
-That program stands in for a run which has recorded, node by node, what the pattern says, and whose results are the
-same. So a new length costs that run, and no trace, passes or kernel; and whatever a function does at some lengths or
-steps only is seen there, and traced as a whole.
+1. The function is run on inputs that are cut to `LENGTHS`, 8, 9 and 10 steps.
+2. If what it records is alike but for the turns of loops, that gives a pattern of what it records for each length
+   (`forward`); if the kernels' lines are so, too, a pattern of a kernel for each length (`Kernels`).
+3. Each new length costs a run. The program stands in for it if it has recorded, node by node, what the pattern says,
+   and its results are the same: `of`.
+
+So a new length costs no trace, passes or kernel; and whatever a function does at some lengths or steps only is seen in
+the run, and traced as a whole.
 """
 
 import contextlib
@@ -16,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.observer import hooks_of
-from tinygrad_rnn.program.graph import rebuilt
 from tinygrad_rnn.program.kernel import Kernels, buffered
 from tinygrad_rnn.program.passes import PASSES
-from tinygrad_rnn.program.rolling import LENGTHS, Fixed, Item, rolled, split
+from tinygrad_rnn.program.rolling import LENGTHS, Item, rolled
+from tinygrad_rnn.program.structures import Fixed, rebuilt, split
 from tinygrad_rnn.program.tracing import Run
 from tinygrad_rnn.tensor import Tensor
 
@@ -46,7 +49,7 @@ class Lengths(Kernels):
         self.fixed = set.intersection(*[{split(x.value, []) for x in short.nodes if x.is_leaf} for short in runs])
         sequences, constants = zip(*map(self._sequence, runs), strict=True)
         self.forward = rolled(sequences)
-        graphs = [short.graph(further)[0] for short, further in zip(runs, constants, strict=True)]
+        graphs = [short.graph(further) for short, further in zip(runs, constants, strict=True)]
         super().__init__(buffered([reduce(lambda x, step: step(x), PASSES, graph) for graph in graphs], kept))
 
     def _short(self, run: Run, n: int, of: Sequence[Any]) -> Run:
@@ -58,7 +61,7 @@ class Lengths(Kernels):
         return short
 
     def _sequence(self, run: Run) -> tuple[list[Item], list[Tensor]]:
-        """What a run has recorded: nodes, made of what, and outputs; and the constants that are not fixed."""
+        """The record of a run as items: nodes, made of what, and outputs; and the constants that are not fixed."""
         leaves: dict[Tensor, Any] = {x: i for i, x in enumerate(run.given)} | {x: Fixed(id(x), x) for x in run.live}
         position: dict[Tensor, int] = {}
         items: list[Item] = []
@@ -80,8 +83,8 @@ class Lengths(Kernels):
             items.append(Item((what, x.dtype, x.ndim, x.requires_grad, x.is_cut, *hooks), (*numbers, *x.shape)))
         return [*items, *(Item("output", (position[x],)) for x in run.outputs)], constants
 
-    def of(self, run: Run) -> tuple[int, list[Tensor]] | None:
-        """The length of a run, and the program's parameters in it; None if the run is not as the pattern has it."""
+    def of(self, run: Run) -> tuple["Lengths", int, list[Tensor]] | None:
+        """This, with a run's length and the parameters in it; None if the run is not as the pattern has it."""
         with contextlib.suppress(Exception), np.errstate(all="ignore"):  # the whole trace is what raises, if it does
             n = len(run.given[self.cut[0]].value)
             items, constants = self._sequence(run)
@@ -91,7 +94,7 @@ class Lengths(Kernels):
                 parameters = [*run.live, *constants]
                 found = self.kernel(n).run(*[x.value for x in [*run.given, *parameters]])
                 if all(map(_is_close, found, run.results())):
-                    return n, parameters
+                    return self, n, parameters
         return None
 
 
@@ -107,7 +110,7 @@ def lengths_of(run: Run, of: Sequence[Any], kept: Container[int], above: int) ->
 
 
 def _is_close(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether an array is another but for what rounding can do in many steps; with a NaN where that has one, too."""
+    """True of an array that is another but for what rounding can do in many steps, with NaN where that has it, too."""
     precision = np.finfo(np.result_type(expected, np.float32)).eps ** 0.5
     largest = np.max(np.abs(expected * 1.0), initial=0.0, where=np.isfinite(expected))
     alike = (found.shape, found.dtype) == (expected.shape, expected.dtype)

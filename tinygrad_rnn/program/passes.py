@@ -27,7 +27,8 @@ from tinygrad_rnn.algebra.columns import time_steps
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.observer import observer
-from tinygrad_rnn.program.graph import Graph, Node, constant, depth_first, made, replaced, rewritten, structure_key
+from tinygrad_rnn.program.graph import Graph, Node, constant, depth_first, made, replaced, rewritten
+from tinygrad_rnn.program.structures import key_of
 from tinygrad_rnn.program.tracing import Recorder
 from tinygrad_rnn.tensor import Tensor
 
@@ -110,7 +111,7 @@ def common_subexpressions(graph: Graph) -> Graph:
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
         inputs = tuple([same(x) for x in inputs])
-        return known.setdefault((node.primitive, inputs, structure_key(node.static)), node.on(inputs))
+        return known.setdefault((node.primitive, inputs, key_of(node.static)), node.on(inputs))
 
     return rewritten(graph, rule)
 
@@ -203,7 +204,7 @@ def roles(graph: Graph) -> dict[Node, Role]:
         return x if x.name is None or x in parameters else number(x.name, x.layer, x.shape, x.dtype)
 
     # Which element of a sequence is taken is no difference.
-    static = {x: "element" if x.is_element else structure_key(x.static) for x in graph.nodes}
+    static = {x: "element" if x.is_element else key_of(x.static) for x in graph.nodes}
     what = {x: number(x.primitive, static[x], x.shape, x.dtype) for x in graph.nodes}
     into = {x: [named(y) for y in x.inputs] for x in graph.nodes}
     role: dict[Any, Role] = dict(what)

@@ -7,9 +7,9 @@ import time
 import timeit
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -23,12 +23,13 @@ from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.errors import ShapeError, warn_of_lost_gradient
 from tinygrad_rnn.files import write_file
 from tinygrad_rnn.observer import leaves_the_graph
-from tinygrad_rnn.program.graph import Graph, flattened, is_array, rebuilt, structure_key
+from tinygrad_rnn.program.graph import Graph
 from tinygrad_rnn.program.kernel import Kernels, buffered, flat
 from tinygrad_rnn.program.lengths import Lengths, lengths_of
 from tinygrad_rnn.program.passes import PASSES
 from tinygrad_rnn.program.rolling import LENGTHS
 from tinygrad_rnn.program.source import written
+from tinygrad_rnn.program.structures import flattened, is_array, rebuilt
 from tinygrad_rnn.program.surroundings import Surroundings
 from tinygrad_rnn.program.tracing import Run, Trace, inputs_among, name_of, parameters_of, recorded
 from tinygrad_rnn.tensor import Tensor, bare
@@ -70,16 +71,17 @@ class Pass:
 
 @dataclass(frozen=True, eq=False)
 class _Traced:
-    """What runs in the place of a function for inputs of one kind.
+    """A trace that is kept: what runs in the place of a function for inputs of one kind.
 
     Attributes:
-        key, dtypes: of the inputs, and of the Tensors that are made of them. returned: the structure of the results.
+        key: of the inputs. dtypes: of the Tensors that are made of them, or None where these are the inputs' own.
+        returned: the structure of the results.
         surroundings: what has to stand around the function as it did. parameters: whose values each call reads.
         kernels: what runs, for n steps if it is for every length.
     """
 
     key: Any
-    dtypes: Sequence[np.dtype]
+    dtypes: Sequence[np.dtype] | None
     returned: Any
     surroundings: Surroundings
     parameters: Sequence[Tensor]
@@ -87,13 +89,14 @@ class _Traced:
     n: int = 0
 
     def fits(self, key: Any) -> bool:
-        """Whether it is of such inputs, and of what stands around, parameters and their dtypes too."""
+        """True if it is of such inputs, and of what stands around, parameters and their dtypes too."""
         return self.key == key and self.surroundings.unchanged()
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The outputs; arrays of a type that Tensors do not have count as the type that these have become."""
-        inputs = map(np.asarray, arrays, self.dtypes)
-        return self.kernels.kernel(self.n).run(*inputs, *[x.value for x in self.parameters])
+        """The outputs."""
+        if self.dtypes is not None:
+            arrays = [*map(np.asarray, arrays, self.dtypes)]
+        return self.kernels.kernel(self.n).run(*arrays, *[x.value for x in self.parameters])
 
 
 class Program(Generic[Result]):
@@ -131,7 +134,6 @@ class Program(Generic[Result]):
         self._traced: list[_Traced] = []  # the one that was used last comes last
         self._of = inputs_among(name_of(function), wrt, examples)
         self._has_forgotten = False
-        self._described = ["loops over time, for every length)"]
         self._first = self._newly_traced(_arrays_and_key(examples)[1], examples)
 
     def __call__(self, *inputs: Any) -> Result:
@@ -187,14 +189,16 @@ class Program(Generic[Result]):
         """Backpropagation through time as one would write it by hand: a line a variable, grouped by time step.
 
         Raises:
-            ValueError: of a program for every length, something has changed around the function since.
+            ValueError: of a program for every length, something has changed around the function since, or a value that
+                it is decided by.
         """
         return self.code()
 
     @property
     def kernel(self) -> str:
         """The function that runs: one call of NumPy a line, each with the array for its result; time may be a loop."""
-        return self._first.kernels.kernel(self._first.n).text
+        with self._lock:
+            return self._first.kernels.kernel(self._first.n).text
 
     def code(self, rolled: bool = False, level: str = "named") -> str:
         """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
@@ -213,7 +217,7 @@ class Program(Generic[Result]):
         write_file(path, self.code(rolled, level).encode())
 
     def gain_of_one_thread(self) -> float:
-        """How many times as long a call on the examples takes now as with one BLAS thread: above 1, one is quicker.
+        """The ratio of a call's time on the examples as it is to that with one BLAS thread: above 1, one is quicker.
 
         Raises:
             ImportError: threadpoolctl is not installed.
@@ -225,8 +229,11 @@ class Program(Generic[Result]):
         return seconds[None] / seconds[1]
 
     def __repr__(self) -> str:
+        has_loops = isinstance(self._first.kernels, Lengths)
+        what = "loops over time, for every length" if has_loops else f"{len(self._trace.graph.nodes)} nodes"
         shapes = ", ".join(str(shape) for shape, _ in self._first.key[1:])
-        return f"Program({name_of(self._function)} of {shapes}: " + "\n    ".join(self._described)
+        head = f"Program({name_of(self._function)} of {shapes}: {what})"
+        return "\n    ".join([head, *([] if has_loops else map(repr, self.passes))])
 
     def _newly_traced(self, key: Any, inputs: tuple, differs: Exception | None = None) -> _Traced:
         name = name_of(self._function)
@@ -237,15 +244,14 @@ class Program(Generic[Result]):
                 f"{differs or 'parameters of another dtype'}; retrace=False forbids another trace"
             ) from differs
         run = Run(self._function, inputs, self._of)
-        made = partial(_Traced, key, [x.dtype for x in run.given], run.returned, run.checked())
+        surroundings = run.checked()
         known = dict.fromkeys(x.kernels for x in reversed(self._traced) if isinstance(x.kernels, Lengths))
         new = lengths_of(run, self._of, self._kept, LENGTHS[-1] if self._traced else _SHORT) if self._optimize else ()
-        for lengths in chain(known, new):
-            if (found := lengths.of(run)) is not None:
-                traced = made(found[1], lengths, found[0])
-                break
-        else:
-            traced = made(run.live, self._whole(run))
+        found = next(filter(None, (lengths.of(run) for lengths in chain(known, new))), None)
+        kernels, n, parameters = found or (self._whole(run), 0, run.live)
+        dtypes = [x.dtype for x in run.given]
+        casts = None if dtypes == [dtype for _, dtype in key[1:]] else dtypes
+        traced = _Traced(key, casts, run.returned, surroundings, parameters, kernels, n)
         kinds = [*self._traced[-999:], traced]  # of inputs; a call of a new kind looks at all
         programs = list(dict.fromkeys(x.kernels for x in reversed(kinds)))
         self._traced = [x for x in kinds if x.kernels in programs[: self._keep]]
@@ -256,16 +262,15 @@ class Program(Generic[Result]):
         return traced
 
     def _whole(self, run: Run) -> Kernels:
-        """What runs for inputs of one kind alone."""
-        started, whole, described = time.monotonic(), run.trace(), list[str]()
+        """The kernel for inputs of one kind alone, of a trace after all passes."""
+        started, whole = time.monotonic(), run.trace()
         graph = whole.graph
         for done in self._passes(whole):
             graph = done.graph
-            described.append(repr(done))
             if time.monotonic() - started > _LONG and sys.stderr.isatty():
                 print(f"compile({name_of(self._function)}): {done}", file=sys.stderr)
         if not self._traced:
-            self._trace, self._described = whole, [f"{len(whole.graph.nodes)} nodes)", *described]
+            self._trace = whole
         return Kernels(buffered([graph], self._kept) if self._optimize else flat(graph))
 
     @contextmanager
@@ -281,12 +286,14 @@ class Program(Generic[Result]):
 
     @cached_property
     def _trace(self) -> Trace:
-        """The whole trace of the examples."""
-        if not self._first.surroundings.unchanged():
-            name = name_of(self._function)
-            raise ValueError(f"program of {name}: something has changed around it; compile it again to see its source")
-        with self._tracing():
-            return Run(self._function, self._examples, self._of).trace()
+        """The whole trace of the examples, with which the function has to do what it did."""
+        with self._lock, self._tracing():
+            if self._first.surroundings.unchanged():
+                with suppress(ValueError):  # a value decides otherwise
+                    self._first.run(_arrays_and_key(self._examples)[0])
+                    return Run(self._function, self._examples, self._of).trace()
+        name = name_of(self._function)
+        raise ValueError(f"program of {name}: something has changed around it; compile it again to see its source")
 
     def _passes(self, of: Trace) -> Iterator[Pass]:
         """The passes over the graph of a trace, one after the other."""
@@ -306,7 +313,7 @@ def compile(
     function: Callable, *examples: Any, wrt: Any = None, optimize: bool = True, retrace: bool = True, copy: bool = True,
     keep: int = 8,
 ) -> Program:  # fmt: skip
-    """What a function computes, its gradients too if wanted, as a program: NumPy calls in turn, and no Tensors.
+    """Compile a function, and its gradients if wanted, into a program: NumPy calls in turn, and no Tensors.
 
         program = tg.compile(lambda xs, Y: half_squared_error(readout(rnn(xs)[0][-1]), Y), xs, Y, wrt=parameters)
         loss, gradients = program(xs, Y)
@@ -328,8 +335,8 @@ def compile(
     found by running it on their first steps alone, and serves every length of them. A call with a new length then costs
     a run or two of the function, by which the program sees that nothing else has changed with the length, and no trace.
     Each length is traced as a whole where steps are not alike: with a list of arrays for the steps, steps along another
-    axis than the first, `lengths` or two sequences of different lengths as inputs, a constant that is another in each
-    step, or attention over all steps before.
+    axis than the first, `lengths` as an input, a constant that is another in each step, or attention over all steps
+    before. Of two sequences of different lengths, one is a loop, and the other is written out step by step.
 
     Args:
         function: takes the inputs as Tensors and returns, with `wrt`, a scalar Tensor, or a tuple of one and other
@@ -374,7 +381,7 @@ def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
             if isinstance(node, Tensor) and not node.is_leaf:
                 warn_of_lost_gradient(node, "is an input of a program", "write .detach() if that is meant")
         arrays = [np.asarray(bare(x)) for x in leaves]
-        structure = None if all(map(is_array, inputs)) else structure_key(found)
+        structure = None if all(map(is_array, inputs)) else found
     return arrays, (structure, *[(x.shape, x.dtype) for x in arrays])
 
 

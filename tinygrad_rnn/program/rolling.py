@@ -1,4 +1,4 @@
-"""Sequences that are alike but for how often some of their turns come, as one pattern with loops.
+"""Patterns with loops, of sequences that are alike but for how often some of their turns come.
 
 What a program does for 8, 9 and 10 steps is a sequence of items each: what is done, and whole numbers that may go with
 the step, such as the place of what an item is made of. Where a loop has one more turn for one more step, and all
@@ -6,53 +6,16 @@ numbers grow by as much from turn to turn, and from length to length, that is th
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.program.graph import structure_key
-
 LENGTHS = (8, 9, 10)  # of the sequences that a pattern is read from: two would do, the third one shows that it holds
 
 
-@dataclass(frozen=True)
-class Fixed:
-    """What is no whole number; two are alike if their keys are."""
-
-    key: Any
-    thing: Any = field(compare=False)
-
-
-def split(value: Any, numbers: list[int]) -> Any:
-    """A value without the whole numbers in its tuples, lists and slices, which are added to a list.
-
-    So is the shape of an array of one number.
-    """
-    if type(value) is int:
-        numbers.append(value)
-        return int
-    if isinstance(value, (tuple, list, slice)):
-        parts = (value.start, value.stop, value.step) if isinstance(value, slice) else value
-        return type(value), *[split(x, numbers) for x in parts]
-    if isinstance(value, np.ndarray) and value.size and value.tobytes() == value.flat[0].tobytes() * value.size:
-        return np.full, split(value.shape, numbers), split(value.flat[0], numbers)
-    return Fixed(structure_key(np.asarray(value) if isinstance(value, np.generic) else value), value)
-
-
-def filled(kind: Any, numbers: Iterator[int]) -> Any:
-    """The value that was split."""
-    if isinstance(kind, Fixed):
-        return kind.thing
-    if kind is int:
-        return next(numbers)
-    parts = [filled(x, numbers) for x in kind[1:]]
-    return kind[0](parts) if kind[0] in (tuple, list) else kind[0](*parts)
-
-
 class Item(NamedTuple):
-    """What is done, and the whole numbers in it."""
+    """One thing done: what, and the whole numbers in it."""
 
     what: Any
     numbers: Any
@@ -105,8 +68,11 @@ def rolled(sequences: Sequence[Sequence[Item]]) -> list[Segment]:
 
 
 def _loops(kinds: Sequence[Sequence[int]]) -> Iterator[tuple[int, int | None]]:
-    """The loops that sequences may start with: the items in a turn, how many turns fewer than n there are; or none."""
-    for period in range(1, len(kinds[0]) // 2 + 1):
+    """The loops that sequences may start with: the items in a turn, how many turns fewer than n there are; or none.
+
+    A sequence is longer than the one before by a turn of each loop, so that no turn has more items than that.
+    """
+    for period in range(1, min(len(kinds[1]) - len(kinds[0]), len(kinds[0]) // 2) + 1):
         if kinds[0][0] == kinds[0][period] and (turn := kinds[0][:period]) == kinds[0][period : 2 * period]:
             repeats = [next(k for k in count() if x[k * period : (k + 1) * period] != turn) for x in kinds]
             if repeats == [repeats[0] + n - LENGTHS[0] for n in LENGTHS]:

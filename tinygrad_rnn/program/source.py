@@ -112,7 +112,7 @@ class _Text:
         body = "\n".join(f"    {line}" if line else "" for line in self._body()).lstrip("\n")
         steps = f"\nT = {self.T}  # steps\n" if re.search(r"(?<![.\w])T\b", re.sub("#.*", "", body)) else ""
         helpers = "".join(f"\n\n{definition}" for definition in self.lines.definitions)
-        call = f"{'bptt' if self.trace.wrt else 'forward'}({', '.join(self.lines.arguments)})"
+        call = f"{'bptt' if self.trace.graph.wrt else 'forward'}({', '.join(self.lines.arguments)})"
         head = f"{_wrapped(self._docstring(call))}\n\nimport numpy as np\n{steps}{helpers}"
         return f"{head}\n\n{_wrapped(f'def {call}:')}\n{_wrapped(body)}\n"
 
@@ -123,8 +123,8 @@ class _Text:
             of = f"(a list of {len(nodes)}, each {{}})" if self.lines.ref[nodes[0]].step is not None else "{}"
             shapes.append(f"{name} {of.format(' or '.join(kinds))}")
         what, results, returns = "What a function computes", "[outputs]", "a list of arrays"
-        if self.trace.wrt:
-            gradients = ", ".join(ref.name for ref in self.lines.returned[1 : 1 + len(self.trace.wrt)])
+        if self.trace.graph.wrt:
+            gradients = ", ".join(ref.name for ref in self.lines.returned[1 : 1 + len(self.trace.graph.wrt)])
             results = f"loss, [{gradients}]{', [further outputs]' if self.trace.returned else ''}"
             what = "A loss and its gradients, by backpropagation through time (BPTT)"
             returns = "the loss, a float; its gradients, each of the shape of what it is the gradient of"
@@ -133,7 +133,7 @@ class _Text:
 
     def _body(self) -> Iterator[str]:
         yield from self._section([loop for loop in self.loops if loop[0][0].forward])
-        if self.trace.wrt:
+        if self.trace.graph.wrt:
             yield from ["", "# backward"]
             sums = self.equations.sums()
             yield from _comment("sums over t:  ", sums) if sums else []
@@ -142,7 +142,10 @@ class _Text:
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
         """A pass: the variables with steps, and the sums, before their first step; then the loops."""
-        stepped = {line.target.name: line.target.step is not None for loop in loops for line in loop[0]}
+        is_forward = any(loop[0][0].forward for loop in loops)
+        begun = set() if is_forward else {line.target.name for line in self.lines.lines if line.forward}
+        targets = [line.target for loop in loops for line in loop[0] if line.target.name not in begun]
+        stepped = {target.name: target.step is not None for target in targets}
         zeros = self.lines.zeros
         kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
         for i in range(0, len(kept), _IN_A_ROW):
@@ -162,9 +165,7 @@ class _Text:
         for line, other in zip(*(loop * 2)[:2], strict=True):
             parts = zip(line.parts, other.parts, strict=True)
             text = "".join([self._part(part, first if part != later else None) for part, later in parts])
-            text = ast.unparse(ast.parse(text))  # with the parentheses that are needed
-            is_long = len(text) > _WIDTH - 8  # it is put in parentheses, so that it can be broken
-            lines.append(text.replace("= ", "= (", 1) + ")" if is_long else text)
+            lines.append(_breakable(ast.unparse(ast.parse(text)), "= "))  # with the parentheses that are needed
         if not is_loop:
             return lines
         ends = f"{first}, {self._number(last + 1)}" if first < last else f"{self._number(first)}, {last - 1}, -1"
@@ -187,13 +188,14 @@ class _Text:
         return "T" if step == self.T else f"T - {self.T - step}" if step < self.T else f"T + {step - self.T}"
 
     def _return(self) -> str:
-        refs, count = self.lines.returned, 1 + len(self.trace.wrt)
+        refs, count = self.lines.returned, 1 + len(self.trace.graph.wrt)
         if count == 1:
             return f"return {self._list(refs)}"
         loss = self._part(refs[0])
         loss = f"float({loss})" if self.lines.schedule.outputs[0].ndim == 0 else f"{loss}.item()"
         further = f", {self._list(refs[count:])}" if self.trace.returned else ""
-        return f"return {loss}, {self._list(refs[1:count])}{further}"
+        text = f"return {loss}, {self._list(refs[1:count])}{further}"
+        return _breakable(text, "return ") if further else text
 
     def _list(self, refs: Sequence[Ref]) -> str:
         """Variables in a list, those of consecutive steps in a comprehension."""
@@ -227,16 +229,21 @@ def _add(line: Assignment, blocks: list[_Block]) -> None:
 
 
 def _alike(block: _Block, other: _Block) -> bool:
-    """Whether blocks are alike but for the step."""
+    """True of blocks that are alike but for the step."""
     follows = len(block) == len(other) and abs((block[0].group or 0) - (other[0].group or 0)) == 1
     return follows and [pattern(a.parts) for a in block] == [pattern(b.parts) for b in other]
 
 
 def _moves(block: _Block, other: _Block) -> bool:
-    """Whether each whole number in a block's lines stays, or goes with the step, in another that is like it."""
+    """True if each whole number in a block's lines stays, or goes with the step, in another that is like it."""
     parts = [pair for a, b in zip(block, other, strict=True) for pair in zip(a.parts, b.parts, strict=True)]
     numbers = {b.step - a.step for a, b in parts if isinstance(a, Ref) and a.step is not None}
     return numbers <= {0, other[0].group - block[0].group}
+
+
+def _breakable(text: str, after: str) -> str:
+    """A statement with its value, which comes after a mark, in parentheses if it is long, so that it can be broken."""
+    return text.replace(after, f"{after}(", 1) + ")" if len(text) > _WIDTH - 8 else text
 
 
 def _comment(head: str, equations: Sequence[str]) -> list[str]:
@@ -367,5 +374,5 @@ def _is_gradient(line: Assignment) -> bool:
 
 
 def _is_derived(node: Node) -> bool:
-    """Whether a node is more than a part of what is given."""
+    """True of a node that is more than a part of what is given."""
     return not all(x.is_leaf for x in node.inputs) or (not node.is_leaf and "{f}" in node.primitive.written)

@@ -1,9 +1,11 @@
-"""What a function computes, or its loss and gradients, as a graph: the function is run, and all it does is kept.
+"""Traces: a function's results, or its loss and gradients, as a graph of all that it did when it was run.
 
-It is run twice, and must do the same both times; then gradients are found, where they are wanted. A trace holds all
-that was done with Tensors. A value that was read out may have decided about that: which way an `if` went, how often a
-loop ran. So each is a guard of the graph: a call in which it is another is none of this trace. What else may decide
-stands around the function, and is looked at before each call.
+- `Run(function, inputs, wrt)` runs it, and a `Recorder` observes; `checked` runs it again, where a `SecondRun` sees
+  that it does the same; `trace` finds the gradients, where they are wanted, and gives the graph.
+
+A value that was read out may have decided about what was done: which way an `if` went, how often a loop ran. So each is
+a guard of the graph: a call in which it is another is none of this trace. What else may decide stands around the
+function, and is looked at before each call.
 """
 
 import contextlib
@@ -26,7 +28,8 @@ from tinygrad_rnn.errors import calling_line, describe
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.observer import Observer, hooks_of, leaves_the_graph, observer
 from tinygrad_rnn.primitives import Primitive
-from tinygrad_rnn.program.graph import AS_TRACED, Graph, Node, depth_first, flattened, is_array, rebuilt, structure_key
+from tinygrad_rnn.program.graph import AS_TRACED, Graph, Node, depth_first
+from tinygrad_rnn.program.structures import flattened, is_array, key_of, rebuilt
 from tinygrad_rnn.program.surroundings import Surroundings, changed
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 
@@ -45,7 +48,7 @@ class Choice(Tensor):
         return getattr(self.numpy(), name)
 
     def __hash__(self) -> int:
-        """That of its value in dicts and sets of the function's own; those of the package hold nodes."""
+        """The hash of its value in dicts and sets of the function's own; those of the package hold nodes."""
         inside = sys._getframe(1).f_globals.get("__name__", "").startswith("tinygrad_rnn.")
         return object.__hash__(self) if inside else hash(self.numpy()[()])
 
@@ -162,7 +165,7 @@ class SecondRun(Recorder):
         """Compare it with the one of the first run."""
         super().made(node, primitive, inputs, arguments)
         before = self.before[node] = self.next
-        alike = before.primitive is primitive and structure_key(before.static) == structure_key(node.static)
+        alike = before.primitive is primitive and key_of(before.static) == key_of(node.static)
         if not (alike and all(map(self.same, before.inputs, inputs, before.arguments, arguments))):
             raise self.differs(node)
 
@@ -173,7 +176,7 @@ class SecondRun(Recorder):
         super().left(call, instead, x)
 
     def same(self, before: Tensor, x: Tensor, held: np.ndarray, holds: np.ndarray) -> bool:
-        """Whether x is to this run what another Tensor was to the first; of leaves, by what they held when read."""
+        """True if x is to this run what another Tensor was to the first; of leaves, by what they held when read."""
         if x in self.before:
             return self.before[x] is before
         one = before is x or (before.is_leaf and x.is_leaf)
@@ -202,8 +205,8 @@ class Trace:
         graph: its outputs are the loss, the gradients, and the arrays of what else the function returns.
         parameters: the Tensors whose values the graph's parameters are read from at each call.
         places: where the graph's inputs stand: the name of an argument, and the number of one in a list, from 1.
-        wrt_names, wrt: what the gradients are of, and its leaves; nothing where only results are wanted.
-        returned: what the function returns, but for a loss, as `graph.flattened` has it.
+        wrt_names: what the leaves are called that the gradients are of.
+        returned: what the function returns, but for a loss, as `flattened` has it.
         examples: the inputs that the function was run on.
         hooked: the numbers with which those nodes were born whose gradients a hook may have changed.
     """
@@ -212,7 +215,6 @@ class Trace:
     parameters: tuple[Tensor, ...]
     places: tuple[tuple[str, int | None], ...]
     wrt_names: tuple[str, ...]
-    wrt: tuple[Node, ...]
     returned: Any
     examples: tuple[np.ndarray, ...]
     hooked: frozenset[int]
@@ -264,25 +266,26 @@ class Run:
             if not loss.requires_grad:
                 raise ValueError(f"compile({self.name}): its loss depends on nothing that requires a gradient")
             losses, result = [loss], tuple(others)
-        arrays, returned = flattened(result)
+        arrays, returned = flattened(result, key=id)  # it may hold anything
         if not any(isinstance(x, Tensor) for x in [*losses, *arrays]):
             raise TypeError(f"compile({self.name}): it returns no Tensor, but {result!r}")
-        return [*losses, *map(as_tensor, arrays)], returned
+        return [*losses, *map(as_tensor, arrays)], () if self.wrt and not result else returned
 
     def checked(self) -> Surroundings:
-        """What the function has found around it, once it has done the same a second time.
+        """The surroundings that the function has found, once it has done the same a second time.
 
         Raises:
             ValueError: it is not the same each time.
         """
-        surroundings = Surroundings(self.function, self.structure)
+        objects = rebuilt(self.structure, [None] * len(self.given))
+        surroundings = Surroundings(self.function, objects)
         SecondRun(self.name, self.first).check(self.run, self.given, self.outputs)
         live = self.live  # of which a program takes the dtypes and the hooks for granted
         surroundings.settle(self.name, lambda: [x for p in live for x in (p.value.dtype, *hooks_of(p))])
         return surroundings
 
     def results(self) -> list[np.ndarray]:
-        """What a program of it gives: the loss, the gradients, and what else is returned."""
+        """The results of a program of it: the loss, the gradients, and what else is returned."""
         results = [x.value for x in self.outputs]
         if self.wrt:
             with temporarily(observer, self.first), np.errstate(all="ignore"):
@@ -290,8 +293,8 @@ class Run:
             results[1:1] = [found.get(p, np.zeros_like(p.value)) for p in self.wrt]
         return results
 
-    def graph(self, further: Sequence[Tensor] = ()) -> tuple[Graph, tuple[Node, ...]]:
-        """The graph of the outputs and the gradients, and the leaves of `wrt`.
+    def graph(self, further: Sequence[Tensor] = ()) -> Graph:
+        """The graph of the outputs and the gradients.
 
         Args:
             further: constants that are to be read at each call, as `live` is.
@@ -309,18 +312,16 @@ class Run:
             new[x] = Node(x.primitive, made_of, x.static, x.shape, x.dtype, x.name, x.step, x.layer, x.born, value)
         made = [x for x in nodes if x.primitive is not None]
         guards = [x for x in self.first.read_out if x in varying]
-        graph = Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, self.given, live, guards)))
-        return graph, tuple(new[p] for p in self.wrt)
+        return Graph(*(tuple([new[x] for x in some]) for some in (made, outputs, self.given, live, self.wrt, guards)))
 
     def trace(self) -> Trace:
         """Its graph, and what belongs to it."""
-        graph, of_wrt = self.graph()
         places = _places(self.function, rebuilt(self.structure, self.given))
         names = dict(zip(self.given, _names(places), strict=True))
         wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(self.wrt, 1))
         examples = tuple(x.value for x in self.given)
         hooked = frozenset(x.born for x in (*self.first.nodes, *self.wrt) if hooks_of(x))
-        return Trace(graph, tuple(self.live), places, wrt_names, of_wrt, self.returned, examples, hooked)
+        return Trace(self.graph(), tuple(self.live), places, wrt_names, self.returned, examples, hooked)
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
@@ -335,6 +336,9 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
                 tensors[x] = record(x.primitive, made_of, *x.static) if made_of else Tensor(x.value)
                 tensors[x].name, tensors[x].step, tensors[x].layer = x.name, x.step, x.layer
     return [tensors[x] for x in graph.outputs]
+
+
+# What gradients are of, and how inputs are called
 
 
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:
