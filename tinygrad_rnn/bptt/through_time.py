@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import time_steps
 from tinygrad_rnn.algebra.formulas import Hop, Use, back, derivative, fold, in_order, variables
-from tinygrad_rnn.algebra.notation import Names, Notation
+from tinygrad_rnn.algebra.notation import Names, Notation, time_steps
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
 from tinygrad_rnn.algebra.writer import Writer
@@ -490,8 +489,7 @@ class _Graph:
             with suppress(Unwritten):
                 if hops is not None:
                     return back(hops, g, self.names.notation.writes)
-        product = times(g, fraction.shaped(b.shape)) if a.ndim == 0 else matrix(transposed(fraction), g, b.shape)
-        return product.shaped(b.shape)
+        return times(g, fraction.shaped(b.shape)) if a.ndim == 0 else matrix(transposed(fraction), g, b.shape)
 
     def _read(self, fraction: Tree, hops: list[Hop] | None) -> Tree:
         """The factors of a link side by side as the gradient meets them, or ∂a/∂b where there is no notation."""
