@@ -14,8 +14,7 @@ from nets import KINDS, D, H, make, run
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import bptt
-from tinygrad_rnn.algebra.columns import is_parameter
-from tinygrad_rnn.algebra.notation import NOTATIONS, Notation
+from tinygrad_rnn.algebra.notation import NOTATIONS, Notation, is_parameter
 from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import time_step

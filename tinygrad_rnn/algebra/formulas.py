@@ -46,7 +46,7 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
     if not row.variadic and len(operands) == len(node.inputs):
         with suppress(KeyError, ValueError, Unwritten):  # a user's own notation, which nobody can read
             formula = read(row.written, _arguments(node, operands), row, simplified=False)
-    return formula.made_by(row, node.shape)
+    return formula.shaped(node.shape, whole=not (row.by_element or row.is_copy))
 
 
 def operand(x: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
@@ -206,12 +206,13 @@ def _uses(target: Tensor, kept: Collection[Tensor], position: dict[Tensor, int])
                 users.setdefault(x, []).append(node)
                 paths[x] += paths[node]
                 longest[x] = max(longest[x], longest[node] + (not hands_on(node.primitive, i)))
-                hops[x] |= {**hops[node], (node, i): None}
+                hops[x] |= hops[node]
+                hops[x][node, i] = None
                 if paths[x] > _MOST_PATHS or longest[x] > _LONGEST_PATH or len(hops[x]) > _MOST_HOPS:
                     paths[x], hops[x] = math.inf, {}
 
-    def on_the_way_back(x: Tensor) -> list[Hop] | None:
-        return sorted(hops[x], key=lambda hop: -position[hop[0]]) or None
+    def on_the_way_back(x: Tensor) -> list[Hop] | None:  # those of one path are in order
+        return (sorted(hops[x], key=lambda hop: -position[hop[0]]) if paths[x] > 1 else [*hops[x]]) or None
 
     found = [Use(target, x, on_the_way_back(x), of) for x, of in users.items() if x in kept]
     return sorted(found, key=lambda use: position[use.users[0]])

@@ -73,17 +73,10 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
     T = property(lambda self: self.__record__(P.transpose, (self,), None))
     __hash__ = object.__hash__
 
-    def shaped(self, shape: Shape, comes_back: bool = False) -> Tree:
-        """This formula with another shape of its value, or as what has become of a gradient."""
+    def shaped(self, shape: Shape, comes_back: bool = False, whole: bool = False) -> Tree:
+        """This formula with another shape of its value; as what has become of a gradient; as a whole, each element."""
         tree = Tree(self.head, self.parts, self.of, shape)
-        tree.size, tree.comes_back = self.size, self.comes_back or comes_back
-        return tree
-
-    def made_by(self, primitive: Primitive, shape: Shape) -> Tree:
-        """This formula as that of what a primitive makes, which has all the elements unless it works on each."""
-        tree = self.shaped(shape)
-        if not primitive.by_element and not primitive.is_copy:
-            tree.size = math.prod(shape)
+        tree.size, tree.comes_back = math.prod(shape) if whole else self.size, self.comes_back or comes_back
         return tree
 
     def is_number(self, value: float | None = None) -> bool:
@@ -107,9 +100,9 @@ class Tree(np.lib.mixins.NDArrayOperatorsMixin):
         formula = read(primitive.written, dict(zip(primitive.argument_names, operands)), primitive)  # noqa: B905
         if primitive.products and primitive.sums_rows and operands[0].ndim > 1:  # of a batch, over its rows
             formula = total(formula, shape)
-        if not primitive.by_element and not primitive.is_copy:
+        if whole := not (primitive.by_element or primitive.is_copy):
             _check_whole(*operands)
-        return formula.made_by(primitive, shape)
+        return formula.shaped(shape, whole=whole)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Tree:
         if method != "__call__" or keywords:

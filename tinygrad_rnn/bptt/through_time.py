@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import time_steps
 from tinygrad_rnn.algebra.formulas import Hop, Use, back, derivative, fold, in_order, variables
-from tinygrad_rnn.algebra.notation import Names, Notation
+from tinygrad_rnn.algebra.notation import Names, Notation, time_steps
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
 from tinygrad_rnn.algebra.writer import Writer
@@ -424,15 +423,12 @@ class _Graph:
             as far as there is one.
     """
 
-    def __init__(
-        self, loss: Tensor, parameter: Tensor, notation: str | Notation, through: Collection[Tensor] | None = None
-    ):
+    def __init__(self, loss: Tensor, parameter: Tensor, notation: str | Notation, through: Collection | None = None):
         self.values = contributions(loss, parameter)
         self.loss, self.parameter, order = loss, parameter, topological_order(loss)
         refuse_hooks("expansion(loss, parameter)", order)
         self.steps, self.names = time_steps(order), Names(order, notation=notation)
-        self.notation = self.names.notation
-        uses = fold(order, (variables(order, self.notation) if through is None else set(through)) | {parameter})
+        uses = fold(order, (variables(order, self.names.notation) if through is None else set(through)) | {parameter})
         self.users: dict[Tensor, list[Use]] = {x: [] for x in uses}
         for use in chain.from_iterable(uses.values()):
             self.users[use.source].append(use)
@@ -473,7 +469,7 @@ class _Graph:
         if len(links) > _MOST_FACTORS:
             links[_MOST_FACTORS // 2 : -_MOST_FACTORS // 2] = [(Tree("dots", of="⋯"), None)]
         derivatives = " ".join(writer.text(fraction) for fraction, _ in links)
-        if self.notation.order == "reading":
+        if self.names.notation.order == "reading":
             return derivatives, in_order([self._read(*link) for link in links])
         g = number(1).shaped((), comes_back=True)
         for link in links:
@@ -492,13 +488,12 @@ class _Graph:
         for g in starts:
             with suppress(Unwritten):
                 if hops is not None:
-                    return back(hops, g, self.notation.writes)
-        product = times(g, fraction.shaped(b.shape)) if a.ndim == 0 else matrix(transposed(fraction), g, b.shape)
-        return product.shaped(b.shape)
+                    return back(hops, g, self.names.notation.writes)
+        return times(g, fraction.shaped(b.shape)) if a.ndim == 0 else matrix(transposed(fraction), g, b.shape)
 
     def _read(self, fraction: Tree, hops: list[Hop] | None) -> Tree:
         """The factors of a link side by side as the gradient meets them, or ∂a/∂b where there is no notation."""
-        factors = None if hops is None else derivative(hops, self.notation.writes)
+        factors = None if hops is None else derivative(hops, self.names.notation.writes)
         return fraction if factors is None else factors
 
     def _dominators(self) -> dict[Tensor, Tensor]:

@@ -82,7 +82,8 @@ def truncated(
     Raises:
         ValueError: length is not between 1 and T, back is less than length, there is not one target a step, or rnn runs
             in reverse.
-        TypeError: rnn is no RNN, LSTM or GRU, or length or back is no integer.
+        TypeError: rnn is no RNN, LSTM or GRU, length or back is no integer, or a loss is no Tensor; or, with `compile`,
+            the readout is no module.
         ValueError: `back` and `compile` together: a program goes through a chunk whole.
 
     >>> rnn, readout = tg.nn.RNN(1, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
@@ -110,8 +111,15 @@ def truncated(
     if compile is None:
         return Chunks(_recorded(rnn, readout, loss_fn, back, state), pieces, state)
     checks.instance("truncated(readout=..., compile=...)", readout, Module, "a module, whose parameters are learnt,")
+
+    def chunk(xs: Any, targets: Any, state: Any) -> tuple[Any, Any]:
+        loss, (hs, state) = 0.0, rnn(xs, state)
+        for t, h in enumerate(hs):
+            loss = loss_fn(readout(h), targets[t]) + loss
+        return loss, state
+
     learnt = [p for p in (*rnn.parameters(), *readout.parameters()) if p.requires_grad]
-    program = compile(_chunk(rnn, readout, loss_fn), xs[:length], targets[:length], state, wrt=learnt)
+    program = compile(chunk, xs[:length], targets[:length], state, wrt=learnt)
     return Chunks(program.backward, pieces, state)
 
 
@@ -143,18 +151,6 @@ def _cut(x: Any) -> None:
         x.is_cut = x.requires_grad or x.is_cut
         x.primitive, x.inputs, x.arguments = None, (), ()
         x.requires_grad = False
-
-
-def _chunk(rnn: Recurrent, readout: Any, loss_fn: Callable) -> Callable:
-    """The same as a function of Tensors, of which a program is made that runs a chunk of every length."""
-
-    def chunk(xs: Any, targets: Any, state: Any) -> tuple[Any, Any]:
-        loss, (hs, state) = 0.0, rnn(xs, state)
-        for t, h in enumerate(hs):
-            loss = loss_fn(readout(h), targets[t]) + loss
-        return loss, state
-
-    return chunk
 
 
 def _detached(state: Any) -> Any:

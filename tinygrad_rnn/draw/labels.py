@@ -208,7 +208,7 @@ class Equations(Labels):
         """The gradient that a link passes back: the `name` of what it is added to; as it is `written`, in letters, or
         as ∂a/∂b where it has no short form; and whether that holds of its `numbers`, or a `note`.
         """
-        p, q, hops, term, written = link.target, link.source, link.hops or [], None, ""
+        p, q, hops, written = link.target, link.source, link.hops or [], ""
         told = {"name": self.differential(link.tensor) if q.kind == "elided" else self.cotangent(q)}
         if p.kind == "elided":
             return told | {"written": "⋯", "note": f"⋯ is what comes back through {self.hidden}."}
@@ -217,8 +217,7 @@ class Equations(Labels):
         if hops:
             with suppress(Unwritten):
                 term = formulas.back(hops, start, self.writer.notation.writes)
-        if term is not None and term.is_whole():
-            written = self.marked.text(term)
+                written = self.marked.text(term) if term.is_whole() else ""
         if not written or len(re.sub(f"<[^>]*>|{MARK}", "", written)) > TOO_LONG:
             return told | {"written": self._times(p, self.quotient(link))}
         told, summed = told | {"written": written}, term.holds("total")

@@ -12,8 +12,8 @@ All else is folded away, pre-activations, gates and parameters; the weights stan
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import Use, fold, hands_on, inside, is_product
+from tinygrad_rnn.algebra.notation import is_parameter
 from tinygrad_rnn.tensor import GradientName, Tensor
 
 Uses = dict[Tensor, list[Use]]  # of variables in each other

@@ -14,9 +14,8 @@ from typing import Any, TypedDict
 import numpy as np
 
 from tinygrad_rnn import checks
-from tinygrad_rnn.algebra.columns import is_parameter
 from tinygrad_rnn.algebra.formulas import derivative, fold, variables
-from tinygrad_rnn.algebra.notation import Names, Notation
+from tinygrad_rnn.algebra.notation import Names, Notation, is_parameter
 from tinygrad_rnn.algebra.trees import Tree
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import primitives as P
-from tinygrad_rnn.algebra.columns import time_steps
+from tinygrad_rnn.algebra.notation import time_steps
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.observer import observer
