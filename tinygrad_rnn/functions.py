@@ -797,16 +797,16 @@ def primitive(
 
 def _checked(call: str, i: int, vjp: Callable) -> Callable:
     """A rule that says so where it gives no array of real numbers, of the shape of the answer or of its input."""
+    told = f"{call}: the rule of input {i} gives an array of real numbers of the shape of g, not"
 
     def rule(g: Any, ans: Any, *arguments: Any) -> Any:
         term = vjp(g, ans, *arguments)
-        told = f"{call}: the rule of input {i} gives an array of real numbers of the shape of g, not"
         if term is None or type(term) in (int, float, complex, list, tuple):
             raise TypeError(f"{told} {term!r}")
         is_array = isinstance(term, (Tensor, np.ndarray, np.generic))  # and not a symbol
         if is_array and (term.dtype.kind not in "fiub" or term.shape not in (g.shape, arguments[i].shape)):
             raise ShapeError(f"{told} {term.dtype} of shape {term.shape}")
-        return term
+        return term if isinstance(g, Tensor) else bare(term)  # functions of this module give Tensors of arrays
 
     return rule
 
