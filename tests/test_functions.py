@@ -1,7 +1,10 @@
+import pickle
+
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import functions
 from tinygrad_rnn.backward import sweep
 
 ELEMENTWISE = [
@@ -455,6 +458,19 @@ def test_a_rule_may_use_the_functions_of_the_package():
         tg.check_gradients(lambda w, f=f: f(w).sum(), [0.5, -1.0], order=2)
     w = tg.Tensor([0.5, -1.0], requires_grad=True)
     assert all(type(g) is np.ndarray for _, g in sweep({swish(w * 1.0).sum(): np.ones(())}))
+
+
+def test_a_static_array_of_a_primitive_of_ones_own_is_the_graph_s_own():
+    masked = tg.primitive("masked", lambda x, m: x * m, "masked({x})", lambda g, ans, x, m: g * m)
+    mask, x = np.array([1.0, 0.0]), tg.Tensor([1.0, 2.0], requires_grad=True)
+    y = masked(x, mask).sum()
+    mask[:] = 7.0
+    np.testing.assert_array_equal(tg.grad(y, x)[0], [1.0, 0.0])
+
+
+def test_functions_are_pickled_by_their_names():
+    for name in sorted({*tg.__all__} & {*functions.__all__}):
+        assert pickle.loads(pickle.dumps(getattr(tg, name))) is getattr(tg, name)
 
 
 def test_values_through_which_a_gradient_shall_flow_are_floating_point():
