@@ -21,7 +21,7 @@ LEAVES = (
 VALUES = st.recursive(
     LEAVES,
     lambda x: st.lists(x) | st.tuples(x, x) | st.builds(Pair, x, x) | st.dictionaries(st.text(), x),
-    max_leaves=12,
+    max_leaves=8,
 )
 
 
