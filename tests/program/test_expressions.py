@@ -207,7 +207,7 @@ def source_of(function):
     [
         (eval("lambda x: 2.0 * x if (x == x).all() else x"), "could not get source code"),
         (lambda x: looks_up(x) if (x == x).all() else x, "it uses NUMBERS, which is neither its own nor a function"),
-        (np.vectorize(lambda x: 2.0 * x), "is no function of Python"),
+        (np.vectorize(lambda x: 2.0 * x), "is not a function of Python"),
     ],
 )
 def test_what_cannot_be_written_is_told(forward, why):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_rnn.program.structures import flattened, rebuilt, split
@@ -21,10 +21,11 @@ LEAVES = (
 VALUES = st.recursive(
     LEAVES,
     lambda x: st.lists(x) | st.tuples(x, x) | st.builds(Pair, x, x) | st.dictionaries(st.text(), x),
-    max_leaves=12,
+    max_leaves=8,
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_whole_numbers(value):
     numbers = []
@@ -36,6 +37,7 @@ def test_whole_numbers(value):
     assert split(rebuilt(structure, others), again) == structure and again == others
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_arrays(value):
     arrays, structure = flattened({"x": np.ones(2), "more": (value, [2.0, 3], np.zeros(1))})

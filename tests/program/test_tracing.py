@@ -38,8 +38,8 @@ def test_functions_that_cannot_be_compiled(function, error, message):
         ([], ValueError, "wrt=...): empty; pass the parameters"),
         ([np.ones(2)], TypeError, "a parameter, as of .*, is needed, not a ndarray"),
         (3, TypeError, "a list of parameters, such as .*, is needed, not an? int"),
-        ([W * 2.0], ValueError, "is no leaf that requires a gradient"),
-        ([tg.Tensor([1.0])], ValueError, "is no leaf that requires a gradient"),
+        ([W * 2.0], ValueError, "is not a leaf that requires a gradient"),
+        ([tg.Tensor([1.0])], ValueError, "is not a leaf that requires a gradient"),
     ],
 )
 def test_what_gradients_cannot_be_of(wrt, error, message):

@@ -206,8 +206,8 @@ class Assignments:
     def __init__(self, schedule: Schedule):
         self.schedule, trace = schedule, schedule.trace
         self.layered = len({x.layer for x in schedule.live} - {None}) > 1
-        forward = [x for x in schedule.live if x in schedule.forward and x not in schedule.own]
-        order = depth_first(forward, lambda x: x.inputs[::-1])
+        forward = schedule.forward - schedule.own
+        order = depth_first(filter(forward.__contains__, schedule.live), lambda x: x.inputs[::-1])
         self.letters = Names(sorted(order, key=lambda x: not x.is_leaf))
         self.taken = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "bptt", "forward", "t", "T"}
         self.names: dict[tuple, str] = {}  # of the variables, by what is the same at all steps of one

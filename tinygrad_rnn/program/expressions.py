@@ -331,7 +331,7 @@ def _own_name(function: Callable) -> str:
 def _source(function: Callable) -> str:
     """The text of a function's definition; of a lambda's, as that of a function called _."""
     if not isinstance(function, FunctionType):
-        raise TypeError(f"{function!r} is no function of Python")
+        raise TypeError(f"{function!r} is not a function of Python")
     code, name = function.__code__, _own_name(function)
     if function.__module__.startswith("tinygrad_rnn."):
         texts = (files("tinygrad_rnn.program") / "helpers.txt").read_text(encoding="utf-8").split("\n\n\n")

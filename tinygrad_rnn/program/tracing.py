@@ -277,8 +277,7 @@ class Run:
         Raises:
             ValueError: it is not the same each time.
         """
-        objects = rebuilt(self.structure, [None] * len(self.given))
-        surroundings = Surroundings(self.function, objects)
+        surroundings = Surroundings(self.function, rebuilt(self.structure, [None] * len(self.given)))
         SecondRun(self.name, self.first).check(self.run, self.given, self.outputs)
         live = self.live  # of which a program takes the dtypes and the hooks for granted
         surroundings.settle(self.name, lambda: [x for p in live for x in (p.value.dtype, *hooks_of(p))])
@@ -353,7 +352,7 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
         raise ValueError(f"{call}: empty; pass the parameters, such as net.parameters()")
     for p in wrt:
         if not instance(call, p, Tensor, "a parameter, as of net.parameters(),").is_leaf or not p.requires_grad:
-            raise ValueError(f"{call}: {describe(p)} is no leaf that requires a gradient")
+            raise ValueError(f"{call}: {describe(p)} is not a leaf that requires a gradient")
     return wrt
 
 
@@ -385,8 +384,7 @@ def _places(function: Callable, inputs: tuple) -> tuple[tuple[str, int | None], 
     names += [f"input_{i}" for i in range(len(names) + 1, len(inputs) + 1)]
     for name, value in zip(names, inputs, strict=False):
         is_list = isinstance(value, (list, tuple)) and all(map(is_array, value))
-        if is_array(value):
-            found.append((name, None))
-        else:
-            found += [(name, i) if is_list else (f"{name}_{i}", None) for i, _ in enumerate(flattened(value)[0], 1)]
+        numbers = range(1, len(flattened(value)[0]) + 1)
+        inside = [(name, i) if is_list else (f"{name}_{i}", None) for i in numbers]
+        found += [(name, None)] if is_array(value) else inside
     return tuple(found)
