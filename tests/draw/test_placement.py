@@ -74,7 +74,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-DRAWN = list(dict.fromkeys([*product(NETS, [""]), *product(["GRU", "stacked many", "stacked LSTM"], OPTIONS)]))
+DRAWN = list(dict.fromkeys([*product(NETS, [""]), *product(["GRU", "stacked many", "LSTM"], OPTIONS)]))
 
 
 @pytest.mark.parametrize("level", ["named", "primitives"])
