@@ -67,9 +67,9 @@ def main(out, quick=False):
         print(f"‖dh({t})‖ = {np.linalg.norm(dh):.4f}   by eq. 7.6 and by the engine: {np.allclose(dh, engine[t - 1])}")
         dh = U.data.T @ ((1.0 - hs[t - 1].data ** 2) * dh)
 
-    # 4. Fig. 7-7, the walk from dh(4) to dh(3); and the whole graph with the gradients in its nodes.
+    # 4. Fig. 7-7, the walk from dh(4) to dh(3); the first and the last step of Fig. 7-6; every node; and a page.
     tg.draw.between(hs[3], hs[2]).save(out / "figure_7_7.svg")
-    tg.draw.backward(loss, max_steps=2).save(out / "last_steps.svg")
+    tg.draw.backward(loss, max_steps=2).save(out / "two_steps.svg")
     tg.draw.backward(loss, level="primitives").save(out / "primitives.svg")
     tg.draw.forward(loss).save(out / "page.html")  # plays the computation, node by node
     return {"labels": labels, "exact": exact, "difference": largest}

@@ -1,8 +1,8 @@
-"""Lesson 7: gradients explode at cliffs, and clipping keeps a step from leaping off them.
+"""Lesson 7: gradients explode at cliffs, and clipping keeps an update from leaping off them.
 
 "What if weights are high?" (IIT slides, "Exploding Gradients Problem"): the product of lesson 6 grows, and "will show
 up as NaN". Clipping (Module 5, IIT slides, TowardsML) is shown where it acts, at a wall in the error of a single unit
-(after Pascanu et al. 2013, Fig. 6). It limits the step; it does not bring back what has vanished.
+(after Pascanu et al. 2013, Fig. 6). It limits the update; it does not bring back what has vanished.
 """
 
 import numpy as np
@@ -28,20 +28,20 @@ def error(w, b):
     return (tg.sigmoid(x) - 0.7) ** 2
 
 
-def draw_surface(path, at, steps):
-    """The error over w and b as colour, and steps from a place; dark is 0."""
+def draw_surface(path, at, updates):
+    """The error over w and b as colour, and updates from a place; dark is 0."""
     drawing, axes = plots.figure()
     w, b = (np.linspace(x - 18.0, x + 18.0, 240) for x in at)
     axes.pcolormesh(w, b, error(w, b[:, None]).data, rasterized=True, cmap="cividis")
-    for (name, end), colour in zip(steps.items(), (plots.COLOURS[1], "white"), strict=True):
+    for (name, end), colour in zip(updates.items(), (plots.COLOURS[1], "white"), strict=True):
         axes.plot(*np.transpose([at, end]), "o-", color=colour, label=name)
-    axes.set(xlabel="w", ylabel="b", title=f"The error after {STEPS} steps, and a step down from the wall")
+    axes.set(xlabel="w", ylabel="b", title=f"The error after {STEPS} steps, and an update from the wall")
     axes.legend(facecolor="0.6", frameon=True, loc="upper right")
     plots.save(drawing, path)
 
 
 def descend(clip, updates, w=5.0, b=-2.5, lr=LR):
-    """Gradient descent from beside the wall: the error and w by update, and the longest step that was taken."""
+    """Gradient descent from beside the wall: the error and w by update, and the longest update."""
     w, b = (tg.Tensor(value, requires_grad=True) for value in (w, b))
     program, optimizer = tg.compile(lambda: error(w, b), wrt=[w, b]), tg.optim.SGD([w, b], lr=lr)
     errors, places, longest = [], [], 0.0
@@ -69,7 +69,7 @@ def main(out, quick=False):
             found = str(anomaly).partition(" was made")[0]
             print(f"tg.detect_anomaly() says where that starts: {found}")
 
-    # 2. The wall: its steepest place, beside a plane that is flat nearly everywhere; and a step from there.
+    # 2. The wall: its steepest place, beside a plane that is flat nearly everywhere; and an update from there.
     w, b = (tg.Tensor(x, requires_grad=True) for x in np.meshgrid(np.linspace(3, 6, 100), np.linspace(-4, 0, 100)))
     median = np.median(np.hypot(*(g.data for g in tg.grad(tg.sum(error(w, b)), [w, b]))))
     w, b = (tg.Tensor(x, requires_grad=True) for x in (np.full(20_001, 4.81), np.linspace(-2.6, -2.4, 20_001)))
@@ -94,7 +94,7 @@ def main(out, quick=False):
     for name, clip in CLIPS.items():
         errors, lines[name], longest[name] = descend(clip, updates)
         final[name] = np.median(errors[-100:])
-        print(f"{name:18}: error {errors[0]:.3f} -> {final[name]:.4f}, longest step {longest[name]:.2f}")
+        print(f"{name:18}: error {errors[0]:.3f} -> {final[name]:.4f}, longest update {longest[name]:.2f}")
     print(f"a leap ends where σ is saturated: the error is (1 - 0.7)² = {0.3**2:.2f}, and no gradient leads back")
     title, x = "Descent from beside the wall, lr 0.01", ("update", np.arange(updates))
     plots.curves(out / "descent.svg", title, x, "weight w", lines)

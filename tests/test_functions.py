@@ -1,7 +1,11 @@
+import pickle
+
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import functions
+from tinygrad_rnn.backward import sweep
 
 ELEMENTWISE = [
     "tanh", "exp", "log", "sqrt", "abs", "sign", "square", "negative", "positive", "sin", "cos", "tan", "arctan",
@@ -443,6 +447,30 @@ def test_a_rule_may_give_the_cotangent_in_the_shape_of_its_input():
         added = tg.primitive("added", np.add, "{x} + {y}", rule, lambda g, ans, x, y: g)
         x = tg.Tensor([1.0, 2.0], requires_grad=True)
         np.testing.assert_array_equal(tg.grad(added(x, np.ones((3, 2))).sum(), x)[0], [3.0, 3.0])
+
+
+def test_a_rule_may_use_the_functions_of_the_package():
+    """Whichever of several terms comes first, and its cotangent is an array where no graph is made."""
+    swish = tg.primitive(
+        "swish", lambda x: x / (1 + np.exp(-x)), "swish({x})", lambda g, ans, x: g * (ans + tg.sigmoid(x) * (1 - ans))
+    )
+    for f in (lambda w: swish(w) + w * w + w, lambda w: w + w * w + swish(w), lambda w: w * swish(w) + swish(w)):
+        tg.check_gradients(lambda w, f=f: f(w).sum(), [0.5, -1.0], order=2)
+    w = tg.Tensor([0.5, -1.0], requires_grad=True)
+    assert all(type(g) is np.ndarray for _, g in sweep({swish(w * 1.0).sum(): np.ones(())}))
+
+
+def test_a_static_array_of_a_primitive_of_ones_own_is_the_graph_s_own():
+    masked = tg.primitive("masked", lambda x, m: x * m, "masked({x})", lambda g, ans, x, m: g * m)
+    mask, x = np.array([1.0, 0.0]), tg.Tensor([1.0, 2.0], requires_grad=True)
+    y = masked(x, mask).sum()
+    mask[:] = 7.0
+    np.testing.assert_array_equal(tg.grad(y, x)[0], [1.0, 0.0])
+
+
+def test_functions_are_pickled_by_their_names():
+    for name in sorted({*tg.__all__} & {*functions.__all__}):
+        assert pickle.loads(pickle.dumps(getattr(tg, name))) is getattr(tg, name)
 
 
 def test_values_through_which_a_gradient_shall_flow_are_floating_point():

@@ -177,13 +177,13 @@ def grad(
     cotangent = backward_start("grad(output, ...)", output, grad_output)
     if not create_graph:
         leaves_the_graph("grad() without create_graph=True", "create the graph, and .detach() what is no part of it")
-    found = dict.fromkeys(inputs)
+    found: dict[Tensor, Any] = {x: np.zeros_like(x.value) for x in inputs}
     for node, g in sweep({output: as_tensor(cotangent) if create_graph else bare(cotangent)}):
         if node in found:
             found[node] = g
             if create_graph:
                 name_gradient(g, node)
-    return tuple([as_tensor(np.zeros_like(x.value) if found[x] is None else found[x]) for x in inputs])
+    return tuple([as_tensor(found[x]) for x in inputs])
 
 
 def backward(output: Tensor, grad: Any = None) -> None:

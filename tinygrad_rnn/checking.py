@@ -177,7 +177,7 @@ class _AnomalyDetector(Observer):
         return found
 
     def _anomaly(self, node: Tensor, i: int, g: Any, what: str) -> AnomalyError:
-        x, by = _described(node.inputs[i]), node.primitive.name
+        x, by = _described(node.inputs[i]), node.primitive.name if node.primitive else "a leaf"
         made = f"{by} gave {_described(node)}, whose gradient is {_range(bare(g))}{self._at(node)}"
         return AnomalyError(f"the gradient of {x}, passed back by {by} through its input {i}, {what}; {made}")
 

@@ -214,19 +214,15 @@ class Forecast:
             base, below, _ = draw.Notation().parts(p.name, None, p.layer)
             self.parameters[f"{base}_{below}" if below else base] = p
 
-    def states(self) -> list[Tensor]:
-        """The hidden states of step 1 to T."""
-        return self.rnn(self.xs)[0]
-
     def losses(self) -> list[Tensor]:
         """The losses of the many-to-many net, whose target at each step is the next value."""
         targets = (*self.xs[1:], self.target)
-        return [nn.half_squared_error(self.readout(h), Y) for h, Y in zip(self.states(), targets, strict=True)]
+        return [nn.half_squared_error(self.readout(h), Y) for h, Y in zip(self.rnn(self.xs)[0], targets, strict=True)]
 
     def loss(self, many_to_many: bool = False) -> Tensor:
         """The loss of the last step; or the sum of those of all steps, E = Σ E_t, if there are several."""
         if not many_to_many:
-            return nn.half_squared_error(self.readout(self.states()[-1]), self.target)
+            return nn.half_squared_error(self.readout(self.rnn(self.xs)[0][-1]), self.target)
         first, *others = self.losses()
         return label(sum(others, first), "E") if others else first
 
@@ -319,7 +315,7 @@ def _diagram(net: Forecast, options: argparse.Namespace, shown: dict[str, Any]) 
     if "highlight" in shown:
         shown["highlight"] = (net.parameter(name), options.highlight)
     if options.view == "between":
-        *_, before, last = net.states()
+        *_, before, last = net.rnn(net.xs)[0]
         return draw.between(last, before, **shown)
     return getattr(draw, options.view)(net.loss(options.many_to_many), **shown)
 

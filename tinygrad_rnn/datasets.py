@@ -172,8 +172,8 @@ def _records(table: Any, columns: Sequence) -> tuple[str, str, Iterator[tuple[st
     entries = [np.atleast_1d(table[name]).tolist() for name in names]  # with None for what is masked
     if len(lengths := sorted(set(map(len, entries)))) > 1:
         raise ValueError(f"{kind}: columns of {' and '.join(map(str, lengths))} entries are not a table")
-    rows = zip(*entries, strict=True)
-    return kind, ",", chain([("", names)], ((f"{kind}, row {i}", row) for i, row in enumerate(rows, 1)))
+    rows = enumerate(zip(*entries, strict=True), 1)
+    return kind, ",", chain([("", names)], ((f"{kind}, row {i}", row) for i, row in rows))
 
 
 def _indices(name: str, header: list[str], told: Sequence[str | None]) -> list[int]:

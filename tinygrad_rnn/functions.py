@@ -782,7 +782,8 @@ def primitive(
     uncompared = [code] if code else []
 
     def function(*arguments: Any) -> Tensor:
-        result = record(row, arguments[:given], *arguments[given:])
+        static = [x.copy() if isinstance(x, np.ndarray) else x for x in arguments[given:]]  # the graph's own
+        result = record(row, arguments[:given], *static)
         kinds, wanted = ("f", "floating point") if result.requires_grad else ("fiub", "real")
         if result.dtype.kind not in kinds:
             raise TypeError(f"{name}: its forward function gives no array of {wanted} numbers but {result.dtype}")
@@ -797,16 +798,16 @@ def primitive(
 
 def _checked(call: str, i: int, vjp: Callable) -> Callable:
     """A rule that says so where it gives no array of real numbers, of the shape of the answer or of its input."""
+    told = f"{call}: the rule of input {i} gives an array of real numbers of the shape of g, not"
 
     def rule(g: Any, ans: Any, *arguments: Any) -> Any:
         term = vjp(g, ans, *arguments)
-        told = f"{call}: the rule of input {i} gives an array of real numbers of the shape of g, not"
         if term is None or type(term) in (int, float, complex, list, tuple):
             raise TypeError(f"{told} {term!r}")
         is_array = isinstance(term, (Tensor, np.ndarray, np.generic))  # and not a symbol
         if is_array and (term.dtype.kind not in "fiub" or term.shape not in (g.shape, arguments[i].shape)):
             raise ShapeError(f"{told} {term.dtype} of shape {term.shape}")
-        return term
+        return term if isinstance(g, Tensor) else bare(term)  # functions of this module give Tensors of arrays
 
     return rule
 
@@ -830,7 +831,7 @@ def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.n
 
 for _name in __all__:
     _function = globals()[_name]
-    _function.__name__ = _function.__qualname__ = _name
+    _function.__name__, _function.__qualname__, _function.__module__ = _name, _name, __name__
     _by_element = getattr(primitives.TABLE.get(_name), "by_element", False)
     _shapes = "\n\nElement by element; shapes that do not broadcast raise a ShapeError." if _by_element else ""
     _example = rf"\1{_shapes}\n\n>>> tg.\2\nTensor(\3)"  # that of "-x. >>> negative(2.0) -> -2.", as a doctest

@@ -218,8 +218,8 @@ class Tensor(Methods):
 
     __record__ = staticmethod(record)  # through which a rule of the table, run on Tensors, records its own primitives
 
-    # Further methods: backward.py adds `backward`; functions.py operators, and methods that are its functions as they
-    # stand; interop.py indexing, NumPy's protocols, and what gives plain numbers, arrays and text
+    # Further methods, which methods.py declares: backward.py adds `backward`; functions.py operators, and methods that
+    # are its functions as they stand; interop.py indexing, NumPy's protocols, and plain numbers, arrays and text
 
 
 def reached(outputs: Iterable[Tensor], passes: Callable[[Tensor], bool] = lambda _: True) -> list[Tensor]:

@@ -268,7 +268,7 @@ EVERY_FRAME = """() => frames.map((frame, i) => {
 })"""
 
 
-@pytest.mark.parametrize("kind, steps, viewports", [(tg.nn.RNN, 6, [PHONE]), (tg.nn.LSTM, 2, [PHONE, LAPTOP])])
+@pytest.mark.parametrize("kind, steps, viewports", [(tg.nn.RNN, 4, [PHONE]), (tg.nn.LSTM, 2, [PHONE, LAPTOP])])
 def test_the_controls_stay_and_the_current_node_is_seen_in_every_frame(opened, kind, steps, viewports):
     page = opened(tg.draw.backward(net(kind, steps)[2]))
     for viewport in viewports:

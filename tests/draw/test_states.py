@@ -69,6 +69,17 @@ def test_a_highlight_is_the_gradient_from_one_state(unrolled):
     assert {node.label for node in diagram.nodes if not node.faint} == {"E", "dy", "ds₃", "ds₂"}
 
 
+@pytest.mark.parametrize("net", [{}, {"kind": "LSTM", "num_layers": 2}])
+def test_a_highlight_passes_hidden_steps(unrolled, net):
+    loss = unrolled(5, **net)
+    U = next(x for x in topological_order(loss) if x.name in ("U", "U_f"))
+    whole = tg.draw.backward(loss, level="states", highlight=(U, 1))
+    short = tg.draw.backward(loss, level="states", highlight=(U, 1), max_steps=3)
+    assert short.caption == whole.caption and all(not node.faint for node in short.nodes if node.kind == "elided")
+    with pytest.raises(ValueError, match="step 3 is one of those hidden by max_steps"):
+        tg.draw.backward(loss, level="states", highlight=(U, 3), max_steps=3)
+
+
 def test_it_rolls_up(unrolled):
     found = arrows(tg.draw.forward(unrolled(4), level="states", rolled=True))
     assert found["h⁽ᵗ⁻¹⁾", "h⁽ᵗ⁾"] == "U" and found["h⁽ᵗ⁾", "h⁽ᵗ⁻¹⁾"] == "t − 1 ← t"

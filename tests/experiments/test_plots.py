@@ -27,6 +27,21 @@ def test_curves_have_names_and_their_numbers_are_in_a_csv_file(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "values, labels",
+    [
+        ([1e-9, 2.0], ["10⁻⁸", "10⁻⁶", "10⁻⁴", "10⁻²", "10⁰"]),
+        ([0.12, 0.35], ["0.2", "0.3"]),
+        ([0.02, 2.0], ["10⁻¹", "10⁰"]),
+    ],
+)
+def test_a_logarithmic_axis_has_powers_of_ten_and_a_short_one_the_numbers_between_them(tmp_path, values, labels):
+    pytest.importorskip("matplotlib")
+    text = plots.curves(tmp_path / "a.svg", "", ("t", [1, 2]), "y", {"a": values}, log=True).read_text()
+    found = re.findall(r"<text[^>]*>(.*?)</text>", text)
+    assert [label for label in found[: found.index("y")] if label not in "12t"] == labels
+
+
 def test_labels_at_the_same_place_are_moved_apart(tmp_path):
     pytest.importorskip("matplotlib")
     labels = [f"line {i}" for i in range(30)]

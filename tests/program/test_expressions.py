@@ -1,5 +1,6 @@
 """How primitives are written that nothing in the package knows: a user's own, and one that is entered in the table."""
 
+import math
 import re
 import subprocess
 import sys
@@ -7,13 +8,12 @@ import sys
 import numpy as np
 import pytest
 from programs import assert_close, eager
+from sources import WAYS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
 from tinygrad_rnn.context import time_step
 from tinygrad_rnn.tensor import record
-
-WAYS = [(rolled, level) for rolled in (False, True) for level in ("named", "primitives")]
 
 
 def with_branches(x, k):
@@ -186,3 +186,58 @@ def test_a_new_row():
     exec(program.source, scope)
     assert_close(scope["bptt"](xs, *[p.data for p in wrt]), eager(loss, (xs,), wrt))
     assert "/ (1.0 + np.abs(tanh" in program.source
+
+
+# What cannot be written as it is
+
+NUMBERS = {1: 2.0}
+
+
+def looks_up(x):
+    return NUMBERS[1] * x if x.ndim < 9 and NUMBERS else x * NUMBERS[1]
+
+
+def source_of(function):
+    a = tg.Tensor(np.ones(3), True, "a")
+    return tg.compile(lambda: tg.sum(function(a)), wrt=a).source
+
+
+@pytest.mark.parametrize(
+    "forward, why",
+    [
+        (eval("lambda x: 2.0 * x if (x == x).all() else x"), "could not get source code"),
+        (lambda x: looks_up(x) if (x == x).all() else x, "it uses NUMBERS, which is neither its own nor a function"),
+        (np.vectorize(lambda x: 2.0 * x), "is no function of Python"),
+    ],
+)
+def test_what_cannot_be_written_is_told(forward, why):
+    """Until there is code for it."""
+    rule = lambda g, ans, x: 2.0 * g  # noqa: E731
+    hint = rf"the primitive 'mine' cannot be written as NumPy: .*{why}.*; say how it is written, as tg.primitive"
+    with pytest.raises(ValueError, match=hint):
+        source_of(tg.primitive("mine", forward, "2 {x}", rule))
+    assert "2.0 * a" in source_of(tg.primitive("mine", forward, "2 {x}", rule, code="2.0 * {x}"))
+
+
+def test_code_that_needs_another_module_is_told():
+    rule = lambda g, ans, x: g * math.pi  # noqa: E731
+    with pytest.raises(ValueError, match="<module 'math'.* cannot be written in NumPy"):
+        source_of(tg.primitive("mine", lambda x: x * math.pi, "π {x}", rule, code="{x} * math.pi"))
+
+
+def _shifted(x):
+    return x - np.max(x)
+
+
+def _of_a_shift(x):
+    shifted = _shifted(x)
+    return np.exp(shifted) / (np.sum(np.exp(shifted)) if x.ndim else 1.0)
+
+
+def test_a_function_does_not_take_the_name_of_a_variable_of_its_caller(tmp_path):
+    f = tg.primitive("f", _of_a_shift, "f({x})", lambda g, ans, x: ans * (g - np.sum(ans * g)))
+    a = tg.Tensor([1.0, 2.0], True, "a")
+    program = tg.compile(lambda: f(a)[0], wrt=a)
+    namespace = {}
+    exec(program.source, namespace)
+    np.testing.assert_allclose(namespace["bptt"](a.data)[0], program()[0], rtol=1e-12)

@@ -108,18 +108,14 @@ def legend(diagram: Drawing) -> tuple[list[Node], Box]:
     rows = [_kinds(diagram.explained or diagram.kinds), _scale(diagram), *([_words(*line)] for line in lines)]
     centre, y, found = (left + right) / 2, bottom - 16.0, list[Node]()
     for i, row in enumerate(filter(None, rows)):
-        x, y = centre - _width(row) / 2, y - ROW
+        x, y = centre - sum(room for _, room in row) / 2, y - ROW
         for j, (node, room) in enumerate(row):
             found.append(replace(node, id=f"legend{i}_{j}", x=x + node.x, y=y))
             x += room
     either = [] if diagram.tight else _kinds({*(node.kind for node in diagram.nodes), "sum", "added"})
-    half = max(map(_width, [either, *rows])) / 2
+    half = max(sum(room for _, room in row) for row in (either, *rows)) / 2
     left, right = min(left, centre - half), max(right, centre + half)
     return found, (left - style.PAD, y - ROW / 2 - style.PAD, right + style.PAD, top + style.PAD)
-
-
-def _width(row: list[Part]) -> float:
-    return sum(room for _, room in row)
 
 
 def _patch(kind: str, fill: str = "", width: float = SIDE) -> Part:

@@ -146,8 +146,7 @@ def around(nodes: Sequence[Node], edges: Sequence[Edge] = ()) -> Box:
     """A frame around nodes, and edges with their labels: left, bottom, right, top."""
     points = [point for edge in edges for point in edge.curve]
     boxes = [(node.x, node.y, *(node.extent or size(node.kind, node.label, node.note))) for node in nodes]
-    labelled = [edge for edge in edges if edge.label and edge.middle]
-    boxes += [(*edge.middle, text_width(edge.label, EDGE_FONT), EDGE_FONT) for edge in labelled]
+    boxes += [(*e.middle, text_width(e.label, EDGE_FONT), EDGE_FONT) for e in edges if e.label and e.middle]
     points += [(x + sign * w / 2, y + sign * h / 2) for x, y, w, h in boxes for sign in (-1, 1)]
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys) - AROUND, max(xs), max(ys) + AROUND

@@ -308,23 +308,22 @@ class Grid:
         for role in layer:
             kind.spots[role] = self.add(self._spot(kind, role), (kind, layer[role]))
         across = [key for key in kind.lines if key[1] not in kind.hangs and kind.stands.get(key[2], key) != key[1]]
-        into = Counter(b for _, _, b in across)
+        out, into = Counter(a for _, a, _ in across), Counter(b for _, _, b in across)
         for key in across:
             line, (sign, a, b) = kind.lines[key], key
             begin = layer.get(a, -1 if sign > 0 else kind.last)
             end = layer.get(b, kind.last if sign > 0 else -1)
-            ends = [kind.spots.get(a, a), kind.spots.get(b, b)]
             line.is_turned = end < begin
-            if line.is_turned:
-                ends.reverse()
+            left, right = [kind.spots.get(a, a), kind.spots.get(b, b)][:: -1 if line.is_turned else 1]
             goes_on = self.is_state(kind, key) or self.tracks.get((b, sign, 0)) is a
             passes, alone = a not in layer and b not in layer, b in layer and into[b] == 1
-            strength = 6.0 - [goes_on or passes, alone, a in kind.made, True].index(True)
-            numbers = range(min(begin, end) + 1, max(begin, end))
-            between = [self.add(Spot(), (kind, number)) for number in numbers]
-            line.joints = [Joint(*pair, strength) for pair in pairwise([ends[0], *between, ends[1]])]
+            known = [goes_on or passes, alone, b not in layer, a in kind.made, a not in layer, True]
+            strength = 6.0 - known.index(True) + 0.5 * (line.room > 0.0)
+            between = [self.add(Spot(), (kind, n)) for n in range(min(begin, end) + 1, max(begin, end))]
+            line.joints = [Joint(*pair, strength) for pair in pairwise([left, *between, right])]
             if line.room and between:
-                line.label = label = between[0 if (a in layer) == (begin < end) else -1]
+                at_source = a in layer and (b not in layer or out[a] <= into[b])
+                line.label = label = between[0 if at_source == (begin < end) else -1]
                 label.up, label.down = LABEL, LINE / 2
                 label.boxes = [(-line.room / 2, -LABEL, line.room / 2, 2.0)]
 

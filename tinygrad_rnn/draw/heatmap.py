@@ -80,10 +80,9 @@ def terms(losses: Tensor | Sequence[Tensor], parameter: Tensor, notation: str | 
     for n in sorted({1, *range(every, N + 1, every)}):
         nodes.append(Node(f"loss{n}", names[n - 1][0], "heading", names[n - 1][1], **at(n, 0)))
     if longest > IN_NODES:
-        image, extent, tooltip = _png(shades, palette), (T * width, N * height), f"{N} losses by {T} steps"
-        nodes.append(
-            Node("terms", "", "cell", tooltip=tooltip, image=image, extent=extent, **at((N + 1) / 2, (T + 1) / 2))
-        )
+        image: dict[str, Any] = {"image": _png(shades, palette), "extent": (T * width, N * height)}
+        tooltip, middle = f"{N} losses by {T} steps", at((N + 1) / 2, (T + 1) / 2)
+        nodes.append(Node("terms", "", "cell", tooltip=tooltip, **image, **middle))
     for n, k in np.ndindex(N, T) if longest <= IN_NODES else ():
         texts = [_scientific(table[n, k].item(), setting) if kind == "entry" else "" for setting in (PLAIN, MARKUP)]
         tooltip = f"{names[n][0]}, step {k + 1}: {table[n, k]:.6g}".replace("-", "−")
@@ -137,8 +136,6 @@ def _scientific(value: float, setting: Typesetting) -> str:
 
 def _summands(total: Tensor) -> list[Tensor]:
     """The losses that a total is the sum of, in the order in which they were made."""
-    if total.is_leaf:
-        raise ValueError(f"draw.terms(losses, parameter): {describe(total)} has no graph")
     if not _is_sum(total):
         return [total]
     sums = dict.fromkeys(inside(total, lambda x: x.name is not None or not _is_sum(x)))

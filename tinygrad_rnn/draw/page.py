@@ -190,9 +190,8 @@ class Page:
         Raises:
             DrawingError: no layout engine is installed, or it fails.
         """
-        stories = self.stories.items()
-        figures = [[svg.draw(x, "data-id").decode() for x in story.figures.values()] for _, story in stories]
-        nets = [{"title": title} | story.data() for title, story in stories]
+        figures = [[svg.draw(x, "data-id").decode() for x in story.figures.values()] for story in self.stories.values()]
+        nets = [{"title": title} | story.data() for title, story in self.stories.items()]
         packed = b64encode(zlib.compress(json.dumps(figures).encode(), 9)).decode()
         data = {"nets": nets, "figures": packed, "scale": SCALE, "inks": [ink(fill) for fill in SCALE]}
         text = json.dumps(data, default=str, ensure_ascii=False, separators=(",", ":"))

@@ -228,12 +228,10 @@ class Placement:
     """
 
     def __init__(self, unfolded: Unfolded):
-        self.unfolded, self.grid = unfolded, Grid(unfolded)
-        self.heights = Heights(self.grid)
-        while parted := self.heights.parted():
-            self.grid = Grid(unfolded, {*self.grid.alone, *parted})
-            self.heights = Heights(self.grid)
-        grid = self.grid
+        grid = Grid(unfolded)
+        while parted := (heights := Heights(grid)).parted():
+            grid = Grid(unfolded, {*grid.alone, *parted})
+        self.unfolded, self.grid, self.heights = unfolded, grid, heights
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)
             _across(kind, [grid.layers[kind, n] for n in range(kind.last)])
@@ -267,9 +265,9 @@ class Placement:
 
     def _points(self, number: int, line: Line) -> list[Point]:
         """The ends and the bends of a line in a column, with their depths."""
-        kind, left, (first, *_, last) = self.grid.kinds[number], self.left[number], (*line.joints, line.joints[-1])
+        left, first, last = self.left[number], line.joints[0], line.joints[-1]
         begin = left + first.left.x * (first.left.core[0] > 0.0), first.depths[0]
-        end = left + (last.right.x if last.right.core[0] else kind.width + BETWEEN), last.depths[1]
+        end = left + last.right.x if last.right.core[0] else self.left[number + 1], last.depths[1]
         bent = [joint for joint in line.joints if joint.is_bent]
         bends = [(left + x, y) for j in bent for x, y in zip((j.start, j.end), j.depths, strict=True)]
         return [begin, *bends, end][:: -1 if line.is_turned else 1]

@@ -149,7 +149,7 @@ class Unfolded:
         rolled: whether one step stands for all.
         columns: of every node, drawn or not.
         values: of every node of the whole graph, as it was when the graph was made.
-        cut_states: the leaves whose past was cut off, drawn or not.
+        cut_states: the leaves whose past was cut off, drawn or not. cuts: the lines from scissors to those drawn.
 
     Raises:
         TypeError: no Tensors. ValueError: an output has no graph, or does not depend on `start`; or the steps are not
@@ -189,6 +189,8 @@ class Unfolded:
         self.hidden: dict[float, int] = {middle[0]: len(middle)} if middle and not self.rolled else {}
         self.gap = {*middle, *(step - 0.5 for step in middle)}  # a cut state stands before what it is used in
         self.places, self.links = self._unfold(uses, set(steps))
+        cut = [(p, p.tensor) for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
+        self.cuts = [Link(Place(x, None, f"cut{i}", "cut"), p, x, x, kind="cut") for i, (p, x) in enumerate(cut)]
         self.steps = [step for step in steps if step not in self.gap]
         self.shared: dict[Tensor, list[Place]] = defaultdict(list)
         for p in self.places:
@@ -200,12 +202,6 @@ class Unfolded:
             names.steps = {x: f"t{at - one:+}".removesuffix("+0").replace("-", "−") for x, at in names.steps.items()}
         self.values = {x: array for node in nodes for x, array in zip(node.inputs, node.arguments, strict=False)}
         self.values |= {x: x.value for x in self.outputs}
-
-    @cached_property
-    def cuts(self) -> list[Link]:
-        """The lines from scissors to the states whose past they cut off, as far as these are drawn."""
-        cut = [(p, p.tensor) for p in self.places if p.tensor in self.cut_states and p.kind != "elided"]
-        return [Link(Place(x, None, f"cut{i}", "cut"), p, x, x, kind="cut") for i, (p, x) in enumerate(cut)]
 
     @cached_property
     def loops(self) -> list[Link]:
@@ -227,15 +223,12 @@ class Unfolded:
         """Every variable in its column, in topological order, and every use; a parameter stands wherever it is used.
 
         Of what crosses a gap states are drawn: dots for them, or in a rolled graph those that the step starts from. If
-        no state does, as none is recorded where nothing in it is learnt, dots stand for all that crosses.
+        none does, as where no state is learnt and so recorded, dots stand for all that is hidden.
         """
         hidden = {self.role(x): x for x in uses if self.is_hidden(x) and x.requires_grad}
         found: dict[Hashable, Place] = {}
         links: dict[tuple[Place, Place], Link] = {}
         self.used: dict[Tensor, set[float]] = defaultdict(set)
-        ends = [(x, self._column(x, q), self.columns[q]) for q, made_of in uses.items() for x, *_ in made_of]
-        crossing = {x for x, at, column in ends if (at in self.gap) != (column in self.gap)}
-        crossing = set(filter(self._is_state, crossing)) or (set() if self.rolled else crossing)
 
         def place(x: Tensor, column: float) -> Place:
             role = self.role(x)
@@ -252,7 +245,7 @@ class Unfolded:
                 x, at = use.source, self._column(use.source, target)
                 self.used[x].add(at)
                 inside = (at in self.gap) + (column in self.gap)
-                crosses = inside == 1 and x in crossing
+                crosses = inside == 1 and self._is_state(x)
                 if self.rolled:  # but what all steps go into, such as a mean, is made of the last
                     crosses &= column not in self.gap and read[self.role(x)] < len(steps)
                 if inside == 0 or crosses:

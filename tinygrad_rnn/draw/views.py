@@ -158,8 +158,8 @@ class _Figure:
             arrays = self.arrays[by_gradient]
             low, high, palette, shades = scale(np.array([norm([array]) for array in arrays.values()]))
             self.fill = {of: palette[shade] for of, shade in zip(arrays, shades, strict=True)}
-            names = [f"‖∂{x.output}/∂·‖" if by_gradient else "‖·‖" for x in self.labels]
-            self.scale = Scale(names[0], names[1], low, high, palette[:-1])
+            name, markup = (f"‖∂{labels.output}/∂·‖" if by_gradient else "‖·‖" for labels in self.labels)
+            self.scale = Scale(name, markup, low, high, palette[:-1])
         labelled = (*unfolded.places, *unfolded.totals.values())
         notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in labelled}
         measure(unfolded, self.plain, notes, gradient)
@@ -243,7 +243,8 @@ class _Figure:
         if len(unfolded.outputs) > 1:
             raise ValueError(f"{call}: it is a term of the gradient of one output, not of several")
         (output,), notation, is_brief = unfolded.outputs, unfolded.notation, unfolded.level == "states"
-        through = {x for p in unfolded.places for x in unfolded.parts(p)} if is_brief else None
+        made_with = unfolded.made_with  # of all variables, those of hidden steps too
+        through = {part for x in made_with for part in unfolded.groups.get(x, (x,))} if is_brief else None
         try:
             terms = [expansion(output, parameter, notation, s, step, through)[0] for s in (PLAIN, MARKUP)]
         except ValueError as error:
@@ -252,7 +253,7 @@ class _Figure:
         order = " (read from left to right)" if notation.order == "reading" and not is_brief else ""
         products = [term.derivatives if is_brief else term.factors for term in terms]
         self.highlighted = [f"{product}{order}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
-        found = [p for p in unfolded.places if p.tensor is parameter or parameter in unfolded.made_with[p.tensor]]
+        found = [p for p in unfolded.places if p.kind != "elided" and parameter in {p.tensor, *made_with[p.tensor]}]
         self.lit = {p for p in found if p.column == step} or {p for p in found if p.column not in unfolded.steps}
         if not self.lit:
             raise ValueError(f"{call}: step {step} is one of those hidden by max_steps")

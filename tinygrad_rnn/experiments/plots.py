@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.draw.style import NODES
 from tinygrad_rnn.files import write_file
 
@@ -152,6 +153,11 @@ def _finished(path: str | os.PathLike, axes: Any, title: str, x_label: str, y_la
     """Write a figure with its title, and beside it the names of its lines, from the top down as their ends are."""
     axes.set(xlabel=plain(x_label), ylabel=plain(y_label))
     axes.set_title(plain(title), loc="left")
+    for axis in [x for x in (axes.xaxis, axes.yaxis) if x.get_scale() == "log"]:
+        # matplotlib's labels are formulas, which take longer to set than all the rest. Where hardly a power of ten is
+        # on the axis, the numbers between them have labels.
+        axis.set_major_formatter(lambda x, _: PLAIN.power_of_ten(round(np.log10(x))))
+        axis.set_minor_formatter("{x:g}" if np.divide(*axis.get_view_interval()) > 0.1 else "")
     lines, _ = axes.get_legend_handles_labels()
     if lines:
         lines.sort(key=lambda line: np.nan_to_num(line.get_ydata()[-1]), reverse=True)
@@ -163,7 +169,6 @@ def _finished(path: str | os.PathLike, axes: Any, title: str, x_label: str, y_la
 def table(path: str | os.PathLike, header: Sequence[str], rows: Any) -> Path:
     """Write a CSV file: a header line, then rows of numbers, in full precision, and words."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([[repr(float(x)) if isinstance(x, (float, np.floating)) else x for x in row] for row in rows])
+    rows = [[repr(float(x)) if isinstance(x, (float, np.floating)) else x for x in row] for row in [header, *rows]]
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return write_file(path, text.getvalue().encode())

@@ -35,7 +35,6 @@ class Letters(dict):
     """
 
     def __init__(self, call: str, name: str | None):
-        super().__init__()
         if name is not None and not instance(f"{call}(name=...)", name, str, "a text").isalnum():
             raise ValueError(f"{call}(name={name!r}): letters and digits are needed, as in 'enc'")
         self.name = name

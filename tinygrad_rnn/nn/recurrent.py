@@ -69,8 +69,8 @@ class Recurrent(Module, Generic[AnyCell]):
         try:
             self.cells: list[AnyCell] = [cell_class(size, hidden_size, **options) for size in sizes]
         except TypeError as error:
-            told = re.sub(r"^\w+\.__init__", call, str(error))  # Python speaks of the cell
-            raise TypeError(f"{told}{''.join(map(instead_of, options))}") from error
+            told = f"{error}{''.join(map(instead_of, options))}"
+            raise TypeError(re.sub(r"^\w+\.__init__", call, told)) from error  # of the net, where Python names the cell
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, layers
         for layer, cell in enumerate(self.cells if layers > 1 else [], 1):
             cell.layer = layer

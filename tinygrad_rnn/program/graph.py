@@ -120,9 +120,7 @@ def constant(value: Any, like: Node | None = None) -> Node:
     return Node(None, (), (), value.shape, value.dtype, value=value)
 
 
-def made(
-    primitive: Primitive, inputs: Sequence[Node], static: tuple, shape: tuple[int, ...], of: Node, **place: Any
-) -> Node:
+def made(primitive: Primitive, inputs: Sequence[Node], static: tuple, shape: tuple, of: Node, **place: Any) -> Node:
     """A new node in the place of another, or in the making of it: of its step and layer, of its inputs' dtype."""
     dtype = np.result_type(*[x.dtype for x in inputs]) if primitive.vjps else np.dtype(bool)
     return Node(primitive, tuple(inputs), static, shape, dtype, **{"step": of.step, "layer": of.layer, **place})

@@ -92,7 +92,7 @@ class Lengths(Kernels):
             del items  # before the kernel needs memory
             if n >= LENGTHS[0] and is_alike:
                 parameters = [*run.live, *constants]
-                found = self.kernel(n).run(*[x.value for x in [*run.given, *parameters]])
+                found = self.kernel(n)[0](*[x.value for x in [*run.given, *parameters]])
                 if all(map(_is_close, found, run.results())):
                     return self, n, parameters
         return None

@@ -76,7 +76,8 @@ class _Traced:
     Attributes:
         key: of the inputs. dtypes: of the Tensors that are made of them, or None where these are the inputs' own.
         returned: the structure of the results.
-        surroundings: what has to stand around the function as it did. parameters: whose values each call reads.
+        surroundings: what has to stand around the function as it did, parameters and their dtypes too.
+        parameters: whose values each call reads.
         kernels: what runs, for n steps if it is for every length.
     """
 
@@ -88,15 +89,12 @@ class _Traced:
     kernels: Kernels
     n: int = 0
 
-    def fits(self, key: Any) -> bool:
-        """True if it is of such inputs, and of what stands around, parameters and their dtypes too."""
-        return self.key == key and self.surroundings.unchanged()
-
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs."""
         if self.dtypes is not None:
             arrays = [*map(np.asarray, arrays, self.dtypes)]
-        return self.kernels.kernel(self.n).run(*arrays, *[x.value for x in self.parameters])
+        run, _ = self.kernels.kernel(self.n)
+        return run(*arrays, *[x.value for x in self.parameters])
 
 
 class Program(Generic[Result]):
@@ -120,16 +118,13 @@ class Program(Generic[Result]):
         ...
     """
 
-    def __init__(
-        self, function: Callable, examples: tuple, wrt: Sequence[Tensor], *, optimize: bool, retrace: bool, copy: bool,
-        keep: int,
-    ):  # fmt: skip
+    def __init__(self, function: Callable, examples: tuple, wrt: Sequence[Tensor], how: How):
         leaves, structure = flattened(examples)  # arrays that may be written to
         own = [Tensor(bare(x), isinstance(x, Tensor) and x.requires_grad) for x in leaves]
         self._function, self._examples, self._wrt = function, rebuilt(structure, own), wrt
-        self._optimize, self._retrace, self._keep = optimize, retrace, keep
+        self._optimize, self._retrace, self._keep = how["optimize"], how["retrace"], how["keep"]
         # What a state becomes may be the next call's input.
-        self._kept = range((1 if copy else 1 + len(wrt)) if wrt else 0)
+        self._kept = range((1 if how["copy"] else 1 + len(wrt)) if wrt else 0)
         self._lock = RLock()
         self._traced: list[_Traced] = []  # the one that was used last comes last
         self._of = inputs_among(name_of(function), wrt, examples)
@@ -146,7 +141,7 @@ class Program(Generic[Result]):
         (arrays, key), differs = _arrays_and_key(inputs), None
         with self._lock:
             for traced in reversed(self._traced):
-                if traced.fits(key):
+                if traced.key == key and traced.surroundings.unchanged():
                     try:
                         results = traced.run(arrays)
                         break
@@ -198,7 +193,7 @@ class Program(Generic[Result]):
     def kernel(self) -> str:
         """The function that runs: one call of NumPy a line, each with the array for its result; time may be a loop."""
         with self._lock:
-            return self._first.kernels.kernel(self._first.n).text
+            return self._first.kernels.kernel(self._first.n)[1]
 
     def code(self, rolled: bool = False, level: str = "named") -> str:
         """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
@@ -369,7 +364,7 @@ def compile(
         instance(f"compile({name}={flag!r})", flag, bool, "True or False")
     of = [] if wrt is None else parameters_of(name_of(function), wrt)
     whole("compile", "keep", keep, 1)
-    return Program(function, examples, of, optimize=optimize, retrace=retrace, copy=copy, keep=keep)
+    return Program(function, examples, of, {"optimize": optimize, "retrace": retrace, "copy": copy, "keep": keep})
 
 
 def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:

@@ -59,6 +59,8 @@ class _Text:
     def __init__(self, lines: Assignments, rolled: bool):
         self.lines, self.trace, self.rolled = lines, lines.schedule.trace, rolled
         self.defined = {line.target for line in lines.lines} | {*lines.ref.values()}
+        self.begins = {line.target.name: line.forward for line in reversed(lines.lines)}  # in which pass
+        self.before = {lines.ref[x] for nodes in lines.arguments.values() for x in nodes}  # variables that are there
         made = [line for line in lines.lines if line.forward and line.node is not None and not line.node.is_leaf]
         self.T = max((line.target.step or 0 for line in made), default=0)
         blocks: list[_Block] = []
@@ -72,6 +74,7 @@ class _Text:
                 self.loops[-1].append(following)
             if rest:
                 self.loops.append([rest])
+            self.before |= {line.target for line in block}
         self.equations = Equations(lines, self._number)
 
     def _local(self, blocks: Sequence[_Block]) -> set[str]:
@@ -91,18 +94,18 @@ class _Text:
         shift = 0 if None in (last[0].group, start.group) else start.group - last[0].group
         if last[0].forward != start.forward or abs(shift) != 1:
             return [], block
-        found, rest, idle = [], block[::-1], set()
+        found, rest, made = [], block[::-1], set[Ref]()
         for model in last:
             if rest and pattern(model.parts) == pattern(rest[-1].parts):
                 found.append(rest.pop())
-                continue
-            found.append(model.shifted(shift))
-            target, *taken = found[-1].variables()
-            known = all(x.step is None or x in self.defined or x in idle for x in taken)
-            known = known and all(isinstance(x, str) or x.name for x in model.parts)  # xs[t] may have no such element
-            if not known or target in self.defined or target.step not in range(self.T + 2):
-                return [], block
-            idle.add(target)
+            else:
+                found.append(model.shifted(shift))
+                target, *taken = found[-1].variables()
+                known = made.union(self.before).issuperset(taken)
+                known &= all(isinstance(x, str) or x.name for x in model.parts)  # xs[t] may have no such element
+                if not known or target in self.defined or target.step not in range(self.T + 2):
+                    return [], block
+            made.add(found[-1].target)
         return (found, rest[::-1]) if _moves(loop[0], found) and _moves(last, found) else ([], block)
 
     # Text
@@ -142,10 +145,8 @@ class _Text:
 
     def _section(self, loops: Sequence[_Loop]) -> Iterator[str]:
         """A pass: the variables with steps, and the sums, before their first step; then the loops."""
-        is_forward = any(loop[0][0].forward for loop in loops)
-        begun = set() if is_forward else {line.target.name for line in self.lines.lines if line.forward}
-        targets = [line.target for loop in loops for line in loop[0] if line.target.name not in begun]
-        stepped = {target.name: target.step is not None for target in targets}
+        lines = [line for loop in loops for line in loop[0] if self.begins[line.target.name] == line.forward]
+        stepped = {line.target.name: line.target.step is not None for line in lines}
         zeros = self.lines.zeros
         kept = [name for name in stepped if stepped[name] and name not in zeros and name not in self.local]
         for i in range(0, len(kept), _IN_A_ROW):

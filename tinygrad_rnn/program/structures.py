@@ -54,10 +54,9 @@ def split(value: Any, parts: list, is_part: Callable = lambda x: type(x) is int,
         return PART
     if isinstance(value, dict):
         return dict, tuple(value), *[split(x, parts, is_part, key) for x in value.values()]
-    if isinstance(value, slice):
-        return slice, *[split(x, parts, is_part, key) for x in (value.start, value.stop, value.step)]
-    if isinstance(value, (tuple, list)):
-        return type(value), *[split(x, parts, is_part, key) for x in value]
+    if isinstance(value, (tuple, list, slice)):
+        inside = (value.start, value.stop, value.step) if isinstance(value, slice) else value
+        return type(value), *[split(x, parts, is_part, key) for x in inside]
     if isinstance(value, np.ndarray) and value.size and value.tobytes() == value.flat[0].tobytes() * value.size:
         return np.full, split(value.shape, parts), split(value.flat[0], parts)
     return Fixed(key(value), value)

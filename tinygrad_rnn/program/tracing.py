@@ -360,11 +360,11 @@ def parameters_of(name: str, wrt: Any) -> list[Tensor]:
 def inputs_among(name: str, wrt: Sequence[Any], examples: tuple) -> list[Any]:
     """The leaves that gradients are wanted of, with the number of the input in place of an example."""
     leaves, _ = flattened(examples)
-    places = {x: [i for i, y in enumerate(leaves) if y is x] for x in leaves if isinstance(x, Tensor)}
+    numbers = [*map(id, leaves)]
     for x in wrt:
-        if len(places.get(x, ())) > 1:
+        if numbers.count(id(x)) > 1:
             raise ValueError(f"compile({name}, wrt=...): {describe(x)} is given as two inputs; give two Tensors")
-    return [places[x][0] if x in places else x for x in wrt]
+    return [numbers.index(id(x)) if id(x) in numbers else x for x in wrt]
 
 
 def name_of(function: Callable) -> str:
