@@ -54,8 +54,8 @@ def contributions(loss: Tensor, parameter: Tensor) -> np.ndarray:
         axis is the gradient.
 
     Raises:
-        TypeError: not a Tensor. ValueError: the loss is not a scalar, the parameter requires no gradient or is used where
-            there is no time step.
+        TypeError: not a Tensor. ValueError: the loss is not a scalar, the parameter requires no gradient, or it is used
+            where there is no time step.
 
     >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
     >>> hs, state = rnn(np.ones((4, 2)))
