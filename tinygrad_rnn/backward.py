@@ -22,7 +22,7 @@ from tinygrad_rnn import checks
 from tinygrad_rnn.context import recording, time_step
 from tinygrad_rnn.data_guard import check_unchanged
 from tinygrad_rnn.errors import ShapeError, describe
-from tinygrad_rnn.observer import changed_by_hooks, hooked, leaves_the_graph, observer
+from tinygrad_rnn.observer import changed_by_hooks, leaves_the_graph, observer
 from tinygrad_rnn.primitives import sum_ as sum_over
 from tinygrad_rnn.tensor import GradientName, Tensor, as_tensor, bare, reached
 
@@ -84,7 +84,7 @@ def sweep(starts: Mapping[Tensor, Any], until: Collection[Tensor] = frozenset())
         node, g = sums.pop(-heappop(ages))
         if g.shape != node.value.shape:
             g = fit(g, node)
-        if hooked and id(node) in hooked and node not in until:
+        if node.hooks and node not in until:
             g = _in_dtype(changed_by_hooks(node, g), node)
         yield node, g
         if until and node in until and node not in starts:

@@ -74,9 +74,6 @@ class Notes(dict[int, tuple[Any, weakref.ref]]):
         return self[id(x)][0] if id(x) in self else None
 
 
-hooked = Notes()  # of the Tensors that were given hooks, nothing but that: as long as there is none, no sweep asks
-
-
 def register_hook(x: Any, hook: Callable) -> SimpleNamespace:
     """Have a function called with the gradient of this Tensor whenever it is complete in a reverse sweep.
 
@@ -93,17 +90,16 @@ def register_hook(x: Any, hook: Callable) -> SimpleNamespace:
     instance("register_hook(hook)", hook, Callable, "a function of the gradient")
     if not x.requires_grad:
         raise ValueError(f"register_hook(hook): {describe(x)} does not require a gradient")
-    if id(x) not in hooked:
+    if x.hooks is None:
         x.hooks = {}
-        hooked.add(x)
     hooks, key = x.hooks, object()  # one function may be there twice
     hooks[key] = hook
     return SimpleNamespace(remove=lambda: hooks.pop(key, None))
 
 
 def hooks_of(x: Any) -> list[Callable]:
-    """The hooks of a Tensor."""
-    return [*x.hooks.values()] if id(x) in hooked else []
+    """The hooks of a Tensor; a node of a program has none."""
+    return [*(getattr(x, "hooks", None) or {}).values()]
 
 
 def changed_by_hooks(x: Any, g: Any) -> Any:

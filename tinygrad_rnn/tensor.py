@@ -150,6 +150,7 @@ class Tensor(Methods):
         self.name: str | None = None
         self._grad: np.ndarray | None = None
         self.is_cut = self.is_parameter = False
+        self.hooks: dict[object, Callable] | None = None
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
         self._begin(checks.real_array(data))
