@@ -252,15 +252,15 @@ def test_large_weights_explode():
 @pytest.mark.parametrize(
     "call, error, said",
     [
-        (lambda U, L: bptt.contribution_table(5, U), TypeError, "contribution_table.*losses is a list of Tensors"),
-        (lambda U, L: bptt.gradient_flow(L, 5), TypeError, "gradient_flow.*hs is a list of Tensors"),
+        (lambda U, L: bptt.contribution_table(5, U), TypeError, "contribution_table.*a list of Tensors is needed"),
+        (lambda U, L: bptt.gradient_flow(L, 5), TypeError, "gradient_flow.*a list of Tensors is needed"),
         (lambda U, L: bptt.norm_bound("U", "tanh", 1), TypeError, "norm_bound.*numbers are needed"),
         (lambda U, L: bptt.norm_bound(U, "tanh", "far"), TypeError, "norm_bound.*numbers are needed"),
-        (lambda U, L: bptt.norm_bound(U, "tanh", np.nan), ValueError, "distances are from 0 up"),
+        (lambda U, L: bptt.norm_bound(U, "tanh", np.nan), ValueError, "distances 0 or more"),
         (lambda U, L: bptt.expansion(np.ones(2), U), TypeError, "a Tensor is needed, not a ndarray"),
         (lambda U, L: bptt.expansion(L, U, setting="latex"), TypeError, "typesetting.LATEX or PLAIN is needed"),
         (lambda U, L: bptt.checkpoint(None, [1.0]), TypeError, "a function of x.t. and the state is needed"),
-        (lambda U, L: bptt.checkpoint(tg.tanh, 5), TypeError, "checkpoint.*a series is needed, not a int"),
+        (lambda U, L: bptt.checkpoint(tg.tanh, 5), TypeError, "checkpoint.*a sequence is needed, not a int"),
     ],
 )
 def test_bad_input_is_an_error_that_names_the_call(call, error, said):
@@ -385,7 +385,8 @@ def letters_of_one_s_own(T=2):
 
 
 BY_HAND = [summed, norm_of_a_state, numbers_among_vectors, pooled, bidirectional, letters_of_one_s_own]
-BY_HAND += [f for f in OWN_NETS.values() if f.__name__ != "tied_and_deep"]  # which has no time steps
+OTHERS = {"tied_and_deep", "gates_in_one_product"}  # without time steps; too deep to be written out
+BY_HAND += [net for name, net in OWN_NETS.items() if name not in OTHERS]
 
 
 @pytest.mark.parametrize("notation", ["wildml", "state"])

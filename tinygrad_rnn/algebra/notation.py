@@ -63,17 +63,6 @@ class Notation:
         if not is_dict or not all(isinstance(x, str) for x in self.letters):
             raise TypeError(f"Notation(letters={self.letters!r}): a dict of strings, or None for what is not written")
 
-    @staticmethod
-    def named(notation: "str | Notation") -> "Notation":
-        """A notation itself, or that of `NOTATIONS` with this name.
-
-        Raises:
-            ValueError: an unknown name.
-        """
-        if isinstance(notation, Notation):
-            return notation
-        return NOTATIONS[checks.one_of("", "notation", notation, NOTATIONS)]
-
     def writes(self, tensor: Tensor) -> bool:
         """True for a Tensor with a name that this notation has a letter for."""
         name = tensor.name
@@ -113,7 +102,8 @@ class Names:
     are told apart: h, h′, h″. A nameless array is a letter that no variable has, and a nameless output is L.
 
     Args:
-        nodes: of the graph, in topological order. outputs: the last of them, if not given. notation: whose letters.
+        nodes: of the graph, in topological order. outputs: the last of them, if not given.
+        notation: whose letters: a `Notation`, or the name of one of `NOTATIONS`.
 
     Attributes:
         layers: the layer that each node is written with, where there are several.
@@ -122,7 +112,9 @@ class Names:
     """
 
     def __init__(self, nodes: list[Tensor], outputs: Collection[Tensor] = (), notation: str | Notation = "interdb"):
-        self.nodes, self.notation, outputs = nodes, Notation.named(notation), set(outputs or nodes[-1:])
+        if not isinstance(notation, Notation):
+            notation = NOTATIONS[checks.one_of("", "notation", notation, NOTATIONS)]
+        self.nodes, self.notation, outputs = nodes, notation, set(outputs or nodes[-1:])
         several = len({n.layer for n in nodes} - {None}) > 1
         self.layers = {n: n.layer for n in nodes if several}
         self.columns, self.time_steps, steps = columns_of(nodes)

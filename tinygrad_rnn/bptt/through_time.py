@@ -54,8 +54,8 @@ def contributions(loss: Tensor, parameter: Tensor) -> np.ndarray:
         axis is the gradient.
 
     Raises:
-        TypeError: no Tensor. ValueError: the loss is no scalar, the parameter requires no gradient or is used where
-            there is no time step.
+        TypeError: not a Tensor. ValueError: the loss is not a scalar, the parameter requires no gradient, or it is used
+            where there is no time step.
 
     >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
     >>> hs, state = rnn(np.ones((4, 2)))
@@ -93,7 +93,7 @@ def contribution_table(losses: Sequence[Tensor], parameter: Tensor) -> np.ndarra
     """
     call = "contribution_table(losses, parameter)"
     if isinstance(losses, Tensor) or not isinstance(losses, Iterable):
-        raise TypeError(f"{call}: losses is a list of Tensors, one for each row")
+        raise TypeError(f"{call}: a list of Tensors is needed, one for each row")
     losses, starts = list(losses), dict[Tensor, Cotangents]()
     for n, E in enumerate(losses):
         one = Cotangents(np.array([n]), backward_start(call, E)[None])
@@ -125,7 +125,7 @@ def jacobian(output: Tensor, input: Tensor) -> np.ndarray:
         (output.size, input.size), both flattened; zeros if the output does not depend on the input.
 
     Raises:
-        TypeError: no Tensor. ValueError: one of them requires no gradient.
+        TypeError: not a Tensor. ValueError: one of them requires no gradient.
 
     >>> hs, state = tg.nn.RNN(2, 3, rng=0)(np.ones((4, 2)))
     >>> product = tg.bptt.jacobian(hs[3], hs[2]) @ tg.bptt.jacobian(hs[2], hs[1])
@@ -164,7 +164,7 @@ def gradient_flow(loss: Tensor, hs: Sequence[Tensor]) -> np.ndarray:
     """‖∂L/∂h(t)‖ for every state, (T,): 0 where the loss does not depend on it.
 
     Raises:
-        TypeError: the states are no list of Tensors. ValueError: the loss is no scalar, or a state has no gradient.
+        TypeError: the states are no list of Tensors. ValueError: the loss is not a scalar, or a state has no gradient.
 
     >>> rnn, readout = tg.nn.RNN(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
     >>> hs, state = rnn(np.ones((4, 2)))
@@ -175,7 +175,7 @@ def gradient_flow(loss: Tensor, hs: Sequence[Tensor]) -> np.ndarray:
     call = "gradient_flow(loss, hs)"
     start = backward_start(call, loss)
     if isinstance(hs, Tensor) or not isinstance(hs, Iterable):  # a stack of them is another node, which none of them is
-        raise TypeError(f"{call}: hs is a list of Tensors, as a net returns it")
+        raise TypeError(f"{call}: a list of Tensors is needed, hs as a net returns it")
     hs = list(hs)
     for h in hs:
         _check_differentiable(call, h)
@@ -205,7 +205,7 @@ def norm_bound(U: Tensor | np.ndarray, nonlinearity: str, distance: int | np.nda
     except (TypeError, ValueError) as error:
         raise TypeError(f"norm_bound(U, distance): numbers are needed: {error}") from error
     if U.ndim != 2 or not np.all(np.isfinite(U)) or not np.all(distance >= 0):
-        raise ValueError(f"norm_bound: U is a finite matrix, not of shape {U.shape}; distances are from 0 up")
+        raise ValueError(f"norm_bound: U must be a finite matrix, not of shape {U.shape}, and distances 0 or more")
     return (np.linalg.norm(U, 2) * LARGEST_SLOPES[nonlinearity]) ** distance
 
 

@@ -1,4 +1,4 @@
-"""Long series: truncated backpropagation through time, whose gradients go through the last steps only; and checkpoints,
+"""Long sequences: truncated backpropagation through time, whose gradients go through the last steps only; checkpoints,
 with which the whole gradient needs little memory.
 """
 
@@ -47,13 +47,13 @@ def truncated(
     rnn: Recurrent, readout: Module, loss_fn: Callable[[Tensor, Any], Tensor], xs: Any, targets: Any,
     length: int, state: Any = None, back: int | None = None, compile: Callable | None = None,
 ) -> Chunks:  # fmt: skip
-    """Go through a series chunk by chunk; yield each chunk's loss when its gradients have been added to `.grad`.
+    """Go through a sequence chunk by chunk; yield each chunk's loss when its gradients have been added to `.grad`.
 
         for loss in truncated(rnn, readout, squared_error, xs, targets, length=25):
             optimizer.step()
             optimizer.zero_grad()
 
-    A series that comes in pieces is gone through piece by piece, with the state carried over:
+    A sequence that comes in pieces is gone through piece by piece, with the state carried over:
 
         state = None
         for xs, targets in pieces:
@@ -94,9 +94,9 @@ def truncated(
     leaves_the_graph("truncated()", "call it on its own, with compile=tg.compile")
     checks.instance("truncated(rnn, ...)", rnn, Recurrent, "an nn.RNN, LSTM or GRU")
     if rnn.reverse:
-        raise ValueError("truncated(rnn, ...): a net with reverse=True begins at the end, and needs the whole series")
-    for name, series in (("xs", xs), ("targets", targets)):
-        checks.instance(f"truncated({name}=...)", series, Sized, "a series")
+        raise ValueError("truncated(rnn, ...): a net with reverse=True begins at the end, and needs the whole sequence")
+    for name, sequence in (("xs", xs), ("targets", targets)):
+        checks.instance(f"truncated({name}=...)", sequence, Sized, "a sequence")
     T = len(xs)
     checks.whole("truncated", "length", length, 1, T, f"a whole number from 1 to the number of steps, {T},")
     if back is not None:
@@ -208,7 +208,7 @@ def checkpoint(
     """
     leaves_the_graph("checkpoint()", "apply the cell in a loop: a program holds what the gradients need, and no more")
     checks.instance("checkpoint(cell, xs)", cell, Callable, "a function of x(t) and the state")
-    xs = list(map(_own, checks.instance("checkpoint(cell, xs)", xs, Iterable, "a series")))
+    xs = list(map(_own, checks.instance("checkpoint(cell, xs)", xs, Iterable, "a sequence")))
     if not xs:
         raise ValueError("checkpoint(cell, xs): the sequence is empty; at least one step is needed")
     segments = round(len(xs) ** 0.5) if segments is None else segments

@@ -87,7 +87,6 @@ class Options:
         for name in ("max_steps", "highlight"):
             if self.rolled and getattr(self, name) is not None:
                 raise ValueError(f"draw(rolled=True, {name}=...): a rolled graph shows one step, which stands for all")
-        Notation.named(self.notation)
 
 
 @dataclass(eq=False)
