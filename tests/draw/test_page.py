@@ -410,7 +410,7 @@ def test_one_live_region_says_each_step_once_and_nothing_while_playing(opened, s
     assert page.locator("[aria-live], output").count() == 1
     page.keyboard.press("ArrowRight")
     said = page.text_content("#said")
-    assert said.startswith("Step 1 of") and "ĥ(1) = W x(1)" in said
+    assert said.startswith("Moment 1 of") and "ĥ(1) = W x(1)" in said
     page.select_option("#speed", "60")
     page.click("#play")
     while int(page.input_value("#slider")) < 3:

@@ -273,9 +273,9 @@ function show() {
   showScales();
   plot();
   at("slider").value = step;
-  at("slider").setAttribute("aria-valuetext", `step ${step} of ${frames.length - 1}`);
+  at("slider").setAttribute("aria-valuetext", `moment ${step} of ${frames.length - 1}`);
   at("count").textContent = `${step} / ${frames.length - 1}`;
-  if (timer === null) at("said").textContent = `Step ${step} of ${frames.length - 1}, ${frame.phase}: ${at("equation").textContent} ${at("note").textContent}`;
+  if (timer === null) at("said").textContent = `Moment ${step} of ${frames.length - 1}, ${frame.phase}: ${at("equation").textContent} ${at("note").textContent}`;
   remember();
 }
 
@@ -676,7 +676,7 @@ function bound(one, [name, states], U) {
 // The curves of the net that is shown, and the gradients of the others beside it.
 function plot() {
   const beside = nets.filter((one) => one !== net).flatMap((one) =>
-    curves(one).filter(({ kind }) => kind === "gradient").map(({ points, name }) => ({ points, kind: "other", name: `${escaped(one.title)}: ${name}` })));
+    curves(one).filter(({ kind }) => kind === "gradient").map(({ points, name, dashes }) => ({ points, dashes, kind: "other", name: `${escaped(one.title)}: ${name}` })));
   const all = [...curves(net), ...beside];
   at("curves").hidden = all.length === 0;
   if (all.length === 0) return;

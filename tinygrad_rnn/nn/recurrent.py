@@ -86,8 +86,8 @@ class Recurrent(Module, Generic[AnyCell]):
             xs: x(1), ..., x(T): a list of arrays or Tensors, or one array or Tensor with time first, (T, D) for one
                 sequence or (T, B, D) for a batch. In reverse the steps are those that its Tensors have.
             state: one state per layer, as an earlier call returned it: h(0), (H,) or (B, H), or the pair (h(0), c(0))
-                of an LSTM; zeros if not given. A Tensor that requires a gradient is learnt like a parameter. In
-                reverse it is that of step T+1.
+                of an LSTM; zeros if not given. A Tensor that requires a gradient is learnt like a parameter; one
+                without a name is called h(0), as any state. In reverse it is that of step T+1.
             lengths: for a batch, how many steps each sequence has, from 1 to T; all T if not given. Where a sequence
                 has ended, its state stays as it is: in reverse, as it was given. A program reads lengths that are its
                 input at each call.
