@@ -45,13 +45,13 @@ def terms(node: Tensor, g: Any, i: int | None = None) -> list[tuple[Tensor, Any]
     primitive, inputs = node.primitive, node.inputs
     if primitive is None:
         return []
-    rules = primitive.rules(len(inputs)) if primitive.variadic else primitive.vjps
+    rules = map(primitive.rule, range(len(inputs))) if primitive.variadic else primitive.vjps
     recorded = isinstance(g, Tensor)
     arguments = (g, node, *inputs, *node.static) if recorded else (g, node.value) + node.arguments  # noqa: RUF005
     if i is not None:
-        return [(inputs[i], rules[i](*arguments))]
+        return [(inputs[i], primitive.rule(i)(*arguments))]
     found = []  # by a loop, which before Python 3.12 takes less time than a comprehension
-    for x, vjp in zip(inputs, rules):  # noqa: B905 - as many rules as inputs, by the table's making
+    for x, vjp in zip(inputs, rules):  # noqa: B905 - what an index holds has no rule
         if x._requires_grad:
             found.append((x, vjp(*arguments)))
     return found
@@ -210,7 +210,7 @@ def backward(output: Tensor, grad: Any = None) -> None:
         if node.primitive is None:
             found[node] = g = np.array(g) if node.grad is None else np.asarray(node.grad + g)
             if observing is not None:
-                observing.swept(terms, node, g)  # nothing, by a leaf, but the sum is seen
+                observing.swept(terms, node, g)  # a leaf passes nothing back; the observer sees its .grad
     for leaf, g in found.items():
         leaf.grad = g
 

@@ -16,8 +16,9 @@ from tinygrad_rnn import primitives
 from tinygrad_rnn.backward import grad
 from tinygrad_rnn.checks import instance, positive, whole
 from tinygrad_rnn.context import recording, temporarily
+from tinygrad_rnn.data_guard import Notes
 from tinygrad_rnn.errors import AnomalyError, GradientError, calling_line, describe
-from tinygrad_rnn.observer import Notes, Observer, observer
+from tinygrad_rnn.observer import Observer, observer
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.tensor import Tensor, as_tensor, bare, record
 

@@ -38,7 +38,7 @@ def one_of(call: str, name: str, value: Any, known: Iterable) -> Any:
 
 
 def meant(word: Any, known: Iterable) -> str:
-    """What a misspelt word may be meant to be, as the end of a message that tells of it."""
+    """A hint at the word that a misspelt one may be meant to be, as the end of a message."""
     words = {str(x).lower(): x for x in known}
     near = difflib.get_close_matches(str(word).lower(), words, 1)
     return f"; did you mean {words[near[0]]}?" if near else ""

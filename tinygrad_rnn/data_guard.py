@@ -1,18 +1,33 @@
 """The guard of `.data`: a graph keeps the values that it was made of, whatever is written to a leaf's array later.
 
-A leaf lends its array to be written to. What has been lent cannot be followed, but counted: as long as anything else
-refers to the array, such as a view of it, or a view of this, a graph that is made of the leaf holds a copy. Tensors are
-built on this module, and are of any type here.
+A leaf lends its array to be written to. What is written cannot be seen, but what refers to the array can be counted: as
+long as anything else does, such as a view of it, or a view of this, a graph that is made of the leaf holds a copy.
+Tensors are built on this module, and are of any type here.
 """
 
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.errors import ShapeError, describe
-from tinygrad_rnn.observer import Notes, leaves_the_graph
+from tinygrad_rnn.observer import leaves_the_graph
+
+
+class Notes(dict[int, tuple[Any, weakref.ref]]):
+    """Notes on objects, by their ids, kept as long as these live."""
+
+    def add(self, x: Any, note: Any) -> None:
+        """Note something of an object, in the place of what was noted before; it must not refer to the object."""
+        key = id(x)
+        self[key] = note, weakref.ref(x, lambda _: self.pop(key, None))
+
+    def of(self, x: Any) -> Any:
+        """The note on an object, or None."""
+        return self[id(x)][0] if id(x) in self else None
+
 
 loans = Notes()  # of each leaf that has lent its array, the copy of it that graphs hold meanwhile
 

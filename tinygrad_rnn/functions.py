@@ -798,7 +798,7 @@ def primitive(
 
 def _checked(call: str, i: int, vjp: Callable) -> Callable:
     """A rule that says so where it gives no array of real numbers, of the shape of the answer or of its input."""
-    told = f"{call}: the rule of input {i} gives an array of real numbers of the shape of g, not"
+    told = f"{call}: the rule of input {i} must give an array of real numbers of the shape of g, not"
 
     def rule(g: Any, ans: Any, *arguments: Any) -> Any:
         term = vjp(g, ans, *arguments)
@@ -816,7 +816,7 @@ def _compare(row: primitives.Primitive, arguments: Sequence[Any], expected: np.n
     """Compare a row's code, run once, with its forward function.
 
     Raises:
-        ValueError: it does not.
+        ValueError: its code gives other values, or cannot be run.
     """
     around = getattr(row.forward, "__globals__", {}) | {"np": np}
     try:

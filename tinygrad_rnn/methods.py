@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Methods:
-    """The base of Tensor; when it runs, it has nothing in it."""
+    """The base of Tensor, which is empty at run time."""
 
     __slots__ = ()
 

@@ -5,11 +5,10 @@ happens; otherwise it costs nothing. Tensors are built on this module, and are o
 
 A hook sees the gradient of one Tensor, and may change it:
 
-for h in hs:  # the remedy of Module 5: in each time step, a gradient above the threshold is normalised
-    h.register_hook(lambda g: g * np.minimum(1.0, threshold / g.norm()))
+    for h in hs:  # the remedy of Module 5: in each time step, a gradient above the threshold is normalised
+        h.register_hook(lambda g: g * np.minimum(1.0, threshold / g.norm()))
 """
 
-import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from types import SimpleNamespace
@@ -43,7 +42,7 @@ class Observer:
         return terms(node, g)
 
     def left(self, call: str, instead: str, x: Any) -> None:
-        """A call takes the value of x out of the graph, or without an x makes something else than nodes."""
+        """A call takes the value of x out of the graph, or without an x makes something other than nodes."""
 
 
 observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
@@ -59,19 +58,6 @@ def leaves_the_graph(call: str, instead: str = "", x: Any = None) -> None:
 def tracing() -> bool:
     """Ask whether an observer keeps every node."""
     return (observer.get() or Observer).traces
-
-
-class Notes(dict[int, tuple[Any, weakref.ref]]):
-    """Notes on objects, by their ids, kept as long as these live; while there is none, nobody needs to look."""
-
-    def add(self, x: Any, note: Any = None) -> None:
-        """Note something of an object, in the place of what was noted before; it must not refer to the object."""
-        key = id(x)
-        self[key] = note, weakref.ref(x, lambda _: self.pop(key, None))
-
-    def of(self, x: Any) -> Any:
-        """The note on an object, or None."""
-        return self[id(x)][0] if id(x) in self else None
 
 
 def register_hook(x: Any, hook: Callable) -> SimpleNamespace:

@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_rnn.checks import instance, number, one_of, positive, whole
+from tinygrad_rnn.data_guard import Notes
 from tinygrad_rnn.errors import GradientError, describe
 from tinygrad_rnn.interop import missing
 from tinygrad_rnn.nn.module import Module, refuse_differences
-from tinygrad_rnn.observer import Notes
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 

@@ -12,8 +12,8 @@ The contract of a row, `row(name, forward, written, rule, ...)`:
   f′(x), the rule is a pair (vjp, derivative). The names in braces are those of the rule's arguments; `{f}` is the
   nonlinearity.
 
-What else anybody needs to know of an operation, such as that it works by element, are the further columns. Nobody asks
-what a primitive is called. This module knows NumPy and nothing else of the package.
+What else anybody needs to know of an operation, such as that it works by element, are further columns: ask for these,
+not for its name. This module knows NumPy and nothing else of the package.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ class Primitive:
             inputs += 1  # what an index holds
         return arguments[0].__record__(self, arguments[:inputs], *arguments[inputs:])
 
-    def rules(self, inputs: int) -> Sequence[Callable[..., Any]]:
-        """One vjp for each of so many inputs."""
-        return [partial(self.vjps[0], i) for i in range(inputs)] if self.variadic else self.vjps
+    def rule(self, i: int) -> Callable[..., Any]:
+        """The vjp of input i."""
+        return partial(self.vjps[0], i) if self.variadic else self.vjps[i]
 
 
 def row(name: str, forward: Callable, written: str, *rules: Any, **columns: Any) -> Primitive:
@@ -185,7 +185,7 @@ def filled(index, inputs):
 
 
 def _getitem(x, *index):
-    """x[index]; the inputs of an index come before it."""
+    """x[index]; the arrays for its INPUTs come first, the index itself last."""
     return x[index[0] if len(index) == 1 else filled(index[-1], iter(index))]
 
 
@@ -379,8 +379,7 @@ arctan2 = row("arctan2", np.arctan2, "arctan2({x}, {y})",
 hypot = row("hypot", np.hypot, "hypot({x}, {y})",
     (lambda g, ans, x, y:    g * (x / _unless_zero(ans)),        "{x}/hypot({x}, {y})"),
     (lambda g, ans, x, y:    g * (y / _unless_zero(ans)),        "{y}/hypot({x}, {y})"))
-arcsinh = row("arcsinh", np.arcsinh, "arcsinh({x})",
-    (lambda g, ans, x:       g / np.cosh(ans),                   "1/cosh(arcsinh({x}))"))
+arcsinh = row("arcsinh", np.arcsinh, "arcsinh({x})", lambda g, ans, x: g / np.cosh(ans))
 logaddexp = row("logaddexp", np.logaddexp, "log(exp({x}) + exp({y}))",
     (lambda g, ans, x, y:    _logaddexp_vjp(g, x, y),            "sigmoid({x} − {y})"),
     (lambda g, ans, x, y:    _logaddexp_vjp(g, y, x),            "sigmoid({y} − {x})"))

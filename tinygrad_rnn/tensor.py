@@ -1,7 +1,8 @@
 """Tensor: a NumPy array that remembers the primitive and the inputs that made it.
 
 - `Tensor(data, requires_grad=True)` is a leaf; arithmetic, indexing and NumPy's own functions on Tensors make nodes.
-- `record(primitive, inputs, *static)` makes the nodes; `operation(primitive)` is the function that does so.
+- `record(primitive, inputs, *static)` runs a primitive and gives its node; `operation(primitive)`, a quicker function
+  for it alone.
 - `reached(outputs)` is what nodes depend on; `label` names a Tensor, as recorded gradients are by a `GradientName`.
 
 A node points at its inputs and never back, so a graph is freed by reference counting as soon as its output is.
@@ -41,7 +42,7 @@ def record(primitive: primitives.Primitive, inputs: tuple, *static: Any) -> Tens
     arrays, recorded = [], False
     for x in inputs:
         if not isinstance(x, Tensor):
-            beside = [x for x in inputs if isinstance(x, Tensor)][:1]
+            beside = [y for y in inputs if isinstance(y, Tensor)][:1]
             return record(primitive, tuple([as_tensor(x, *beside) for x in inputs]), *static)
         arrays.append(x.value)
         if x._requires_grad:
@@ -206,7 +207,7 @@ class Tensor(Methods):
     ndim: Final = _property(lambda self: self.value.ndim, "The number of axes.")
     size: Final = _property(lambda self: self.value.size, "The number of elements.")
     dtype: Final = _property(lambda self: self.value.dtype, "The type of its elements.")
-    is_leaf: Final = _property(lambda self: self.primitive is None, "Whether it was made of data, not by a primitive.")
+    is_leaf: Final = _property(lambda self: self.primitive is None, "True if it was made of data, not by a primitive.")
     static: Final = _property(lambda self: self.arguments[len(self.inputs) :], "Its static arguments, such as an axis.")
     T: Final = _property(lambda self: record(primitives.transpose, (self,), None), "The axes reversed.")
 
@@ -275,7 +276,7 @@ def label(tensor: Tensor, name: str, step: int | None = None) -> Tensor:
 
 
 class GradientName(str):
-    """The name of a recorded gradient: dh, `of` what is called h, and was `born` with that number."""
+    """The name dh of a recorded gradient: of the node whose name is `of`, and whose number is `born`."""
 
     of: str
     born: int | None
@@ -286,6 +287,6 @@ class GradientName(str):
         name.of, name.born = of, born
         return name
 
-    def __getnewargs__(self) -> tuple[str]:
-        """The argument that a copy is made with; a copy belongs to no graph, so it has no number."""
-        return (self.of,)
+    def __reduce__(self) -> tuple:
+        """The making of a copy, which belongs to no graph, and so has no number."""
+        return GradientName, (self.of,)

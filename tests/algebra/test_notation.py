@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.algebra.notation import Names, columns_of, time_steps
+from tinygrad_rnn.algebra.notation import Names, columns_of, steps_of
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 
@@ -139,7 +139,7 @@ def test_a_readout_belongs_to_the_step_that_it_reads_and_a_parameter_to_its_firs
     hs, _ = net(np.ones((3, 2)))
     ys = [readout(h) for h in hs]
     order = topological_order(ys[0].sum() + ys[1].sum() + ys[2].sum())
-    steps, (columns, drawn, written) = time_steps(order), columns_of(order)
+    steps, (columns, drawn, written) = steps_of(order), columns_of(order)
     assert [steps[y] for y in ys] == [columns[y] for y in ys] == [written[y] for y in ys] == drawn == [1, 2, 3]
     for x in net.parameters():
         assert steps[x] == 1 and columns[x] is None and x not in written

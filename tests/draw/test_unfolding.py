@@ -86,6 +86,14 @@ class TestSecondOrder:
         dU = self.gradient(1).detach()
         assert pickle.loads(pickle.dumps(dU)).name == dU.name == "dU"
 
+    def test_a_copied_gradient_is_of_no_node_of_a_graph(self):
+        """Another process may have given the number of its node to another one."""
+        one, other = [tg.label(tg.Tensor([a], requires_grad=True), "h", 1) for a in (1.0, 2.0)]
+        (dh,) = tg.grad((one * other**2).sum(), other, create_graph=True)
+        for gradient, label in ((dh, "dh′⁽¹⁾"), (pickle.loads(pickle.dumps(dh.detach())), "dh⁽¹⁾")):
+            diagram = tg.draw.forward(tg.label((one * other * gradient).sum(), "R"))
+            assert {"h⁽¹⁾", "h′⁽¹⁾", label} <= {node.label for node in diagram.nodes}
+
     def test_a_variable_that_a_user_calls_da_is_no_gradient(self):
         _, _, hs, _ = recurrent(2)
         a = tg.label(hs[-1] * 2.0, "a")

@@ -377,6 +377,13 @@ def test_other_shapes_are_refused_if_asked_for(call):
         program(*call)
 
 
+def test_structures_are_told_with_their_arrays_in_them():
+    program = tg.compile(lambda q: tg.sum(q["a"] * q["b"]), {"a": np.ones(2), "b": np.ones(2)}, retrace=False)
+    told = [rf"\({{a: float64 \({n},\), b: float64 \({n},\)}},\)" for n in (2, 3)]
+    with pytest.raises(ShapeError, match=f"compiled for {told[0]}, called with {told[1]}"):
+        program({"a": np.ones(3), "b": np.ones(3)})
+
+
 def test_objects_that_are_no_arrays_are_passed_on():
     W = tg.Tensor([1.0, 2.0], requires_grad=True)
     program = tg.compile(lambda x, power: tg.sum(W * x**power), np.ones(2), 2, wrt=W)

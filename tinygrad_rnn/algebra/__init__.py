@@ -4,5 +4,5 @@
   table's own primitives; the table's notation, read.
 - `formulas`: how the variables of a graph were made, and what becomes of a gradient on its way back from one to
   another: rules, run on trees.
-- `notation`, `typesetting`, `writer`: whose letters are written, with which step, and in which setting; and the text.
+- `notation`: the letters, steps and order that are written; `typesetting`: a name in each setting; `writer`: the text.
 """

@@ -40,7 +40,7 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
         return Tree("dots", shape=node.shape)
     row = node.primitive
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
-    if row.reduction and node.size > 1:  # Σ and max are those of all elements
+    if row.reduction and node.size > 1:  # Σ x is over all elements; over an axis it is sum(x, 0)
         operands = [*_arguments(node, operands).values()][:2]
     formula = Tree("applied", operands, row.name)
     if not row.variadic and len(operands) == len(node.inputs):
@@ -75,12 +75,12 @@ def formula_passed_back(node: Tensor, i: int, g: Tree, writes: Writes) -> Tree:
     stated = row.derivatives[i] if i < len(row.derivatives) else None
     try:
         if row.reduction and stated and node.size > 1:
-            raise Unwritten("an extremum over an axis")
+            raise Unwritten(row.name)  # [x = max(x)] is of all elements
         if hands_on(row, i):
             term = g.shaped(node.shape)
         elif stated is None:
             inputs = [operand(y, writes) for y in node.inputs]
-            term = row.rules(len(inputs))[i](g, operand(node, writes), *inputs, *node.static)
+            term = row.rule(i)(g, operand(node, writes), *inputs, *node.static)
         else:
             derivative = read(stated, _arguments(node, [operand(y, writes) for y in node.inputs]), node)
             side = next((pair.index(i) for pair in row.products if i in pair), None)
@@ -109,12 +109,12 @@ def hands_on(primitive: Primitive, i: int) -> bool:
     """True for a primitive that passes its cotangent back to its input i as it is: its rule gives g, whatever g is."""
     g = object()
     with suppress(TypeError, ValueError, IndexError, AttributeError):
-        return primitive.rules(i + 1)[i](g, None, *primitive.argument_names) is g
+        return primitive.rule(i)(g, None, *primitive.argument_names) is g
     return False
 
 
 def is_product(hop: Hop) -> bool:
-    """Tell whether an input is multiplied as a matrix, or by one: all but the b of W x + U h + b."""
+    """True if an input is multiplied as a matrix, or by one: all but the b of W x + U h + b."""
     node, i = hop
     return any(i in pair for pair in node.primitive.products)
 
@@ -126,7 +126,7 @@ def back(hops: Sequence[Hop], g: Tree, writes: Writes) -> Tree:
         Unwritten: there is no notation for it.
     """
     terms: dict[Tensor, list[Tree]] = defaultdict(list, {hops[0][0]: [g]})
-    for node, i in hops:
+    for node, i in hops:  # last use first; terms are written first use first
         terms[node.inputs[i]].insert(0, formula_passed_back(node, i, plus(*terms[node]), writes))
     return plus(*terms[node.inputs[i]])
 
@@ -147,7 +147,7 @@ def derivative(hops: Sequence[Hop], writes: Writes) -> Tree | None:
             return None
         paths[node.inputs[i]] += [[*path, *new] for path in paths[node]]
     products = [in_order([x for x in path if x.head != "total"]) for path in paths[node.inputs[i]]]
-    return plus(*products[::-1])
+    return plus(*products[::-1])  # first use first
 
 
 def in_order(found: Sequence[Tree]) -> Tree:

@@ -117,8 +117,7 @@ class Names:
         self.nodes, self.notation, outputs = nodes, notation, set(outputs or nodes[-1:])
         several = len({n.layer for n in nodes} - {None}) > 1
         self.layers = {n: n.layer for n in nodes if several}
-        self.columns, self.time_steps, steps = columns_of(nodes)
-        self.steps: dict[Tensor, Any] = steps
+        self.columns, self.time_steps, self.steps = columns_of(nodes)
         self.primes: dict[int | None, int] = {}  # by the number that a node was born with
         named: dict[tuple, list[Tensor]] = {}
         for x in nodes:
@@ -204,7 +203,7 @@ def is_number(x: Tensor) -> bool:
 Columns = dict[Tensor, float | None]
 
 
-def columns_of(order: list[Tensor]) -> tuple[Columns, list[int], dict[Tensor, float]]:
+def columns_of(order: list[Tensor]) -> tuple[Columns, list[int], dict[Tensor, Any]]:
     """The column of every Tensor (None: that of whichever node uses it), the columns that are time steps, and the step
     that each is written with.
 
@@ -243,7 +242,7 @@ def columns_of(order: list[Tensor]) -> tuple[Columns, list[int], dict[Tensor, fl
     return column, steps, written
 
 
-def time_steps(order: Sequence[Any]) -> dict[Any, Any]:
+def steps_of(order: Sequence[Any]) -> dict[Any, Any]:
     """The time step of every node: its own; or that of the first step it goes into; or the latest it was made of."""
     step = {node: node.step for node in order}
     for node in reversed(order):
@@ -258,7 +257,7 @@ def time_steps(order: Sequence[Any]) -> dict[Any, Any]:
 
 
 def is_parameter(x: Tensor) -> bool:
-    """Tell whether a Tensor is a parameter: a leaf that requires a gradient, and is of no time step."""
+    """True if a Tensor is a parameter: a leaf that requires a gradient, and is of no time step."""
     return x.is_leaf and x.requires_grad and x.step is None
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from tinygrad_rnn import checks
 from tinygrad_rnn.algebra.formulas import Hop, Use, back, derivative, fold, in_order, variables
-from tinygrad_rnn.algebra.notation import Names, Notation, time_steps
+from tinygrad_rnn.algebra.notation import Names, Notation, steps_of
 from tinygrad_rnn.algebra.trees import Tree, Unwritten, matrix, number, plus, times, transposed
 from tinygrad_rnn.algebra.typesetting import LATEX, Typesetting
 from tinygrad_rnn.algebra.writer import Writer
@@ -219,7 +219,7 @@ def _uses(call: str, losses: Sequence[Tensor], parameter: Tensor) -> tuple[dict[
     uses = {node: np.full(len(losses), node.step or last) for node in reversed(order) if _inputs(node, parameter)}
     if any(node.step is None for node in uses):  # it belongs to another step where another loss uses it further
         for n, E in enumerate(losses):
-            for node, step in time_steps(topological_order(E)).items():
+            for node, step in steps_of(topological_order(E)).items():
                 if node in uses:
                     uses[node][n] = step or 0
     for node, steps in uses.items():
@@ -427,7 +427,7 @@ class _Graph:
         self.values = contributions(loss, parameter)
         self.loss, self.parameter, order = loss, parameter, topological_order(loss)
         refuse_hooks("expansion(loss, parameter)", order)
-        self.steps, self.names = time_steps(order), Names(order, notation=notation)
+        self.steps, self.names = steps_of(order), Names(order, notation=notation)
         uses = fold(order, (variables(order, self.names.notation) if through is None else set(through)) | {parameter})
         self.users: dict[Tensor, list[Use]] = {x: [] for x in uses}
         for use in chain.from_iterable(uses.values()):
@@ -485,10 +485,10 @@ class _Graph:
             return Tree("matrix", [fraction, g], shape=g.shape)
         a, b, _ = fraction.of
         starts = [g] if g.is_whole() else [g, _partial(self.loss, a).shaped(a.shape, comes_back=True)]
-        for g in starts:
+        for start in starts if hops else ():
             with suppress(Unwritten):
-                if hops is not None:
-                    return back(hops, g, self.names.notation.writes)
+                return back(hops, start, self.names.notation.writes)
+        g = starts[-1]
         return times(g, fraction.shaped(b.shape)) if a.ndim == 0 else matrix(transposed(fraction), g, b.shape)
 
     def _read(self, fraction: Tree, hops: list[Hop] | None) -> Tree:

@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(eq=False)
 class Spot:
-    """What a layer keeps free for a variable with what hangs from it, for a label, or for a line that passes.
+    """The room that a layer keeps for a variable with what hangs from it, for a label, or for a line that passes.
 
     `up` and `down` are how far it reaches from its depth, which grows downwards; `boxes` (left, top, right, bottom) are
     what it covers, from its middle. `core` is how large the variable is, and `at` where it stands and what hangs from
@@ -96,7 +96,7 @@ class Joint:
 
     @property
     def depths(self) -> Point:
-        """The heights of its ends."""
+        """The depths of its ends."""
         return self.left.depth + self.off[0], self.right.depth + self.off[1]
 
     @property
@@ -106,13 +106,13 @@ class Joint:
 
     @property
     def is_bent(self) -> bool:
-        """Whether it is not level."""
+        """True if it is not level."""
         return abs(self.rise) > 0.5
 
 
 @dataclass(eq=False)
 class Line:
-    """What the links have in common that run from one role or track to another: the joints, from the left to the right.
+    """A line in a column, which all links from one role or track to another share: its joints, from left to right.
 
     There are none if its source hangs from its target, or its target stands on its source. `room` is how wide its label
     is, which stands in the spot `label`; `is_turned` whether it runs to the left.
@@ -165,11 +165,11 @@ class Grid:
         labelled: the piece in which its label stands.
 
     Args:
-        alone: the roles of what may stand on nothing, since there would be something in between.
+        apart: the roles of what must not stand on another, since something would be in between.
     """
 
-    def __init__(self, unfolded: Unfolded, alone: Collection[Role] = ()):
-        self.unfolded, self.alone, places = unfolded, alone, unfolded.places
+    def __init__(self, unfolded: Unfolded, apart: Collection[Role] = ()):
+        self.unfolded, self.apart, places = unfolded, apart, unfolded.places
         self.columns = sorted({p.column for p in places})
         if unfolded.shared and self.columns[0] in unfolded.steps:
             self.columns.insert(0, self.columns[0] - 1)  # for what the sums make
@@ -266,7 +266,7 @@ class Grid:
             made_of = [a for a in others if a in kind.places]
             # a state stands on another only where it goes on by itself, not by way of its preactivation
             by_itself = any(self.tracks.get((role, sign, 0)) in others for sign in (1, -1))
-            if len(made_of) != 1 or role in self.alone or (role in carried and not by_itself):
+            if len(made_of) != 1 or role in self.apart or (role in carried and not by_itself):
                 continue
             base, alone = made_of[0], others == made_of
             may = base in carried or base in kind.stands or (alone and base in bases)
@@ -274,7 +274,7 @@ class Grid:
                 kind.stands[role] = base
 
     def is_state(self, kind: Kind, key: tuple) -> bool:
-        """Whether a line is that of a state that goes on to the next column."""
+        """True if a line is that of a state that goes on to the next column."""
         sign, a, b = key
         return self.tracks.get((a, sign, 0)) is b and kind.places[a][0].role in self.unfolded.carried
 
@@ -363,7 +363,7 @@ class Grid:
 
 
 def _roles(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, Role]:
-    """What each place is in its column: a name and a layer, or an input of something that has a role."""
+    """The role of each place in its column: its variable's, or which input it is of another place."""
     used: dict[Place, tuple[Place, int]] = {}  # the last of what uses it, and the how-manyth input it is of that
     inputs: dict[Place, int] = Counter()
     for link in links:
@@ -381,7 +381,7 @@ def _roles(places: Sequence[Place], links: Sequence[Link]) -> dict[Place, Role]:
 
 
 def _closure(start: Collection[Role], edges: Collection[tuple[Role, Role]]) -> set[Role]:
-    """What is reached from some roles."""
+    """The roles that are reached from some others."""
     reached = list(start)
     for role in reached:  # which grows
         reached += [b for a, b in edges if a == role and b not in reached]

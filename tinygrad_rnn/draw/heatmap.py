@@ -144,5 +144,5 @@ def _summands(total: Tensor) -> list[Tensor]:
 
 
 def _is_sum(x: Tensor) -> bool:
-    """Tell whether each of several inputs is handed the gradient as it is."""
+    """True if each of several inputs is handed the gradient as it is."""
     return len(x.inputs) > 1 and all(hands_on(x.primitive, i) for i in range(len(x.inputs)))

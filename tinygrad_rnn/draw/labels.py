@@ -240,6 +240,6 @@ class Equations(Labels):
 
 
 def _of_rows(node: Tensor) -> bool:
-    """Tell whether a product of matrices takes each row of a batch as a vector, or each matrix of several."""
+    """True if a product of matrices takes each row of a batch as a vector, or each matrix of several."""
     row = node.primitive
     return row is not None and bool(row.products) and node.ndim > (1 if row.by_rows else 2)

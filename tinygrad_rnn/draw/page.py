@@ -52,7 +52,7 @@ class Story:
                 self._tell(computation)
         except Exception as error:  # a rule may do what only arrays can
             self._tell(Computation(unfolded.values, fixed=str(error)))
-        played = forward.kinds.union(*(backward.kinds for frame in self.frames if frame["phase"] == "backward"))
+        played = forward.kinds | (backward.kinds if any(x["phase"] == "backward" for x in self.frames) else set())
         self.figures = {"forward": replace(forward, explained=played), "backward": replace(backward, explained=played)}
         self.since = {phase: self._since(phase, figure) for phase, figure in self.figures.items()}
 

@@ -170,7 +170,7 @@ class Heights:
         return order
 
     def _tilt(self, joint: Joint) -> float:
-        """What it costs if the left end is in the lower row and not in the upper: what it passes of its own rows."""
+        """The cost of the left end in the lower row, less that in the upper: what it passes of its own rows."""
         cost = -RISE
         for spot, off, sign in zip((joint.left, joint.right), joint.off, (-1, 1), strict=True):
             end = spot.off + off
@@ -230,7 +230,7 @@ class Placement:
     def __init__(self, unfolded: Unfolded):
         grid = Grid(unfolded)
         while parted := (heights := Heights(grid)).parted():
-            grid = Grid(unfolded, {*grid.alone, *parted})
+            grid = Grid(unfolded, {*grid.apart, *parted})
         self.unfolded, self.grid, self.heights = unfolded, grid, heights
         for kind in dict.fromkeys(grid.kinds):
             _spread(kind)

@@ -17,7 +17,7 @@ from tinygrad_rnn.algebra.notation import is_parameter
 from tinygrad_rnn.tensor import GradientName, Tensor
 
 Uses = dict[Tensor, list[Use]]  # of variables in each other
-Role = tuple  # of a variable: its name, told apart from others, and its layer
+Role = tuple  # of a variable, alike in every step: its name, layer and primes, and whether it has no step
 
 
 class States:
@@ -120,7 +120,7 @@ class States:
 
 
 def _has_matrix(use: Use) -> bool:
-    """Tell whether a variable is multiplied by a matrix on its way into another."""
+    """True if a variable is multiplied by a matrix on its way into another."""
     return use.hops is None or any(map(is_product, use.hops))
 
 

@@ -205,14 +205,14 @@ class Unfolded:
 
     @cached_property
     def loops(self) -> list[Link]:
-        """Of a rolled graph, the ways from its states to where a later step starts from them."""
+        """The ways of a rolled graph from its states to where a later step starts from them."""
         last = {p.role: p for p in self.places if self.rolled and p.role in self.carried and p.column in self.steps}
         starts = [p for p in self.places if p.role in last and p is not last[p.role]]
         starts.sort(key=lambda p: p.tensor.born)
         return [Link(last[p.role], p, p.tensor, p.tensor, kind="loop", room=LOOP) for p in starts]
 
     def role(self, x: Tensor) -> Role:
-        """The name of a variable, told apart from others, its layer, and whether it is of no step: as in every step."""
+        """The role of a variable, alike in every step: its name, layer and primes, and whether it has no step."""
         return x.name, x.layer, self.names.prime(x), x.step is None
 
     def parts(self, p: Place) -> tuple[Tensor, ...]:
@@ -300,7 +300,7 @@ class Unfolded:
         return p if is_parameter(p) else (self.role(p), made_by[0], back), self.role(q), made_by[1]
 
     def is_hidden(self, tensor: Tensor) -> bool:
-        """Tell whether a node belongs to a hidden step."""
+        """True if a node belongs to a hidden step."""
         return self.columns[tensor] in self.gap
 
     @cached_property

@@ -215,7 +215,7 @@ class _Figure:
         )  # fmt: skip
 
     def _note(self, p: Place, gradient: bool) -> str:
-        """What stands below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
+        """The note below a label: the shape, the value or the gradient; how this was clipped, and whether hooked."""
         x = p.tensor
         if p.kind == "elided" or NODES[p.kind].sign or is_number(x):
             return ""

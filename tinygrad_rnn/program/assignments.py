@@ -77,7 +77,7 @@ class Schedule:
     def _find_steps(self) -> None:
         """Find `near`, and the sums over time; these belong to no step, nor does what is made of them.
 
-        `algebra.notation.time_steps` asks which step a node belongs to; here it is the one among whose lines a person
+        `algebra.notation.steps_of` asks which step a node belongs to; here it is the one among whose lines a person
         writes it. The backward pass runs from the last step to the first, so that on the way back a node waits for the
         earliest step of what it is made of, where it is the latest on the way there. What has neither a name nor a step
         of its own, and goes into what stands in one step alone, is written there.

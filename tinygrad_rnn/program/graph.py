@@ -53,16 +53,16 @@ class Node:
 
     ndim = property(lambda x: len(x.shape), doc="The number of axes.")
     size = property(lambda x: math.prod(x.shape), doc="The number of elements.")
-    is_leaf = property(lambda x: x.primitive is None, doc="True of what is given, and not computed.")
-    requires_grad = property(lambda x: x.value is None, doc="True of what is no constant.")
+    is_leaf = property(lambda x: x.primitive is None, doc="True if it is given, and not computed.")
+    requires_grad = property(lambda x: x.value is None, doc="True if it is not a constant.")
 
     # What passes, kernel and source look for; nothing else asks which primitive it is
 
-    is_sum = property(lambda x: x.primitive is P.add, doc="True of x + y.")
-    is_product = property(lambda x: x.primitive is P.multiply, doc="True of x ⊙ y.")
-    is_transpose = property(lambda x: x.primitive is P.transpose and x.static == (None,), doc="True of ᵗx.")
-    is_stack = property(lambda x: x.primitive is P.stack and x.static == (0,), doc="True of a stack of arrays as rows.")
-    is_element = property(lambda x: x.primitive is P.getitem and type(x.static[0]) is int, doc="True of x[i].")
+    is_sum = property(lambda x: x.primitive is P.add, doc="True if it is x + y.")
+    is_product = property(lambda x: x.primitive is P.multiply, doc="True if it is x ⊙ y.")
+    is_transpose = property(lambda x: x.primitive is P.transpose and x.static == (None,), doc="True if it is ᵗx.")
+    is_stack = property(lambda x: x.primitive is P.stack and x.static == (0,), doc="True if it stacks arrays as rows.")
+    is_element = property(lambda x: x.primitive is P.getitem and type(x.static[0]) is int, doc="True if it is x[i].")
 
     @property
     def number(self) -> float | None:

@@ -30,6 +30,13 @@ _MOST_STEPS = 20_000  # for which there are views, in the functions of different
 _BY_KEYWORD = (np.maximum, np.minimum)  # which take the array for the result by its name
 
 
+class Kernel(NamedTuple):
+    """`run(*inputs, *parameters)` gives the outputs as a list; `text` says what it does."""
+
+    run: Callable[..., list[np.ndarray]]
+    text: str
+
+
 class _Made(NamedTuple):
     """An array is made, of a shape that is its numbers; it may be one that is needed in the next line last."""
 
@@ -235,17 +242,17 @@ class Kernels:
         self.pattern = [Segment(lines[0].items)] if len(lines) == 1 else rolled([x.items for x in lines])
         self.arguments, self.functions = lines[0].arguments, lines[0].functions
         self.memory = np.empty(0, np.uint8)
-        self.made: dict[int, tuple[Callable, str]] = {}
+        self.made: dict[int, Kernel] = {}
 
-    def kernel(self, n: int = 0) -> tuple[Callable[..., list[np.ndarray]], str]:
-        """The function of n steps, `run(*inputs, *parameters)`, which gives the outputs as a list; and its text."""
+    def kernel(self, n: int = 0) -> Kernel:
+        """The function of n steps."""
         if n not in self.made:
             while sum(self.made) > max(0, _MOST_STEPS - n):
                 del self.made[next(iter(self.made))]
             self.made[n] = self._kernel(n)
         return self.made[n]
 
-    def _kernel(self, n: int) -> tuple[Callable, str]:
+    def _kernel(self, n: int) -> Kernel:
         """The text, in which things that are alike have one name, and those that go with the turn are in a table."""
         offsets, size = self._planned(n)
         if size > len(self.memory):  # with room for more, so that the functions of many lengths have one
@@ -280,7 +287,7 @@ class Kernels:
         text = "\n    ".join([f"def run({self.arguments}):", *lines, "return results\n"])
         namespace = self.functions | tables | {name: thing(*key) for key, name in names.items()}
         exec(compile(text, "<program>", "exec"), namespace)
-        return namespace.pop("run"), text  # whose globals are the namespace: they are in no circle
+        return Kernel(namespace.pop("run"), text)  # whose globals are the namespace: they are in no circle
 
     def _planned(self, n: int) -> tuple[dict[int, int], int]:
         """The place of each array in the memory, where one that is needed no more makes room; and the size of all."""
@@ -373,7 +380,7 @@ def _is_repeated(x: Node, node: Node) -> bool:
 
 
 def _sums_rows(node: Node) -> bool:
-    """Whether a sum goes over all axes but the last: a product with ones, which is quicker."""
+    """True if a sum goes over all axes but the last: a product with ones, which is quicker."""
     if node.primitive.reduction is not np.add or node.static[1]:
         return False
     ndim = node.inputs[0].ndim

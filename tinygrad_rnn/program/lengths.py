@@ -92,7 +92,7 @@ class Lengths(Kernels):
             del items  # before the kernel needs memory
             if n >= LENGTHS[0] and is_alike:
                 parameters = [*run.live, *constants]
-                found = self.kernel(n)[0](*[x.value for x in [*run.given, *parameters]])
+                found = self.kernel(n).run(*[x.value for x in [*run.given, *parameters]])
                 if all(map(_is_close, found, run.results())):
                     return self, n, parameters
         return None
@@ -110,7 +110,7 @@ def lengths_of(run: Run, of: Sequence[Any], kept: Container[int], above: int) ->
 
 
 def _is_close(found: np.ndarray, expected: np.ndarray) -> bool:
-    """True of an array that is another but for what rounding can do in many steps, with NaN where that has it, too."""
+    """True if two arrays differ by no more than rounding over many steps, and have NaN in the same places."""
     precision = np.finfo(np.result_type(expected, np.float32)).eps ** 0.5
     largest = np.max(np.abs(expected * 1.0), initial=0.0, where=np.isfinite(expected))
     alike = (found.shape, found.dtype) == (expected.shape, expected.dtype)

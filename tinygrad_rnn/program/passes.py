@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import primitives as P
-from tinygrad_rnn.algebra.notation import time_steps
+from tinygrad_rnn.algebra.notation import steps_of
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.context import temporarily
 from tinygrad_rnn.observer import observer
@@ -133,7 +133,7 @@ def terms_of_sums(nodes: Iterable[Node], outputs: Iterable[Node]) -> dict[Node, 
 
 def sums_over_time(graph: Graph) -> Graph:
     """Merge terms of a sum that differ in the step alone into one operation, and add first what is known early."""
-    role, step, sums = roles(graph), time_steps(depth_first(graph.nodes)), terms_of_sums(graph.nodes, graph.outputs)
+    role, step, sums = roles(graph), steps_of(depth_first(graph.nodes)), terms_of_sums(graph.nodes, graph.outputs)
     cycle = cycles(graph, role)
     new: dict[Node, Node] = {}
     for node in graph.nodes:
@@ -163,7 +163,7 @@ def _sum(terms: list[Node], new: dict[Node, Node], node: Node) -> Node:
 
 def time_batches(graph: Graph) -> Graph:
     """Merge steps that do not wait for each other into one operation: W x(t), f′(ĥ(t)), a readout of h(t)."""
-    role, step = roles(graph), time_steps(depth_first(graph.nodes))
+    role, step = roles(graph), steps_of(depth_first(graph.nodes))
     cycle = cycles(graph, role)
     free = [node for node in graph.nodes if step[node] is not None and cycle[role[node]] is None]
     groups: dict[Role, list[Node]] = {}  # of one role, in the order of their steps
@@ -228,7 +228,7 @@ def cycles(graph: Graph, role: Mapping[Node, Role]) -> dict[Role, int | None]:
 
 
 def is_large(x: Node) -> bool:
-    """Whether a value is too large to gain from being stacked with others."""
+    """True if a value is too large to gain from being stacked with others."""
     return x.size * x.dtype.itemsize > _LARGE
 
 

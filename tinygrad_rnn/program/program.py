@@ -93,8 +93,7 @@ class _Traced:
         """The outputs."""
         if self.dtypes is not None:
             arrays = [*map(np.asarray, arrays, self.dtypes)]
-        run, _ = self.kernels.kernel(self.n)
-        return run(*arrays, *[x.value for x in self.parameters])
+        return self.kernels.kernel(self.n).run(*arrays, *[x.value for x in self.parameters])
 
 
 class Program(Generic[Result]):
@@ -193,7 +192,7 @@ class Program(Generic[Result]):
     def kernel(self) -> str:
         """The function that runs: one call of NumPy a line, each with the array for its result; time may be a loop."""
         with self._lock:
-            return self._first.kernels.kernel(self._first.n)[1]
+            return self._first.kernels.kernel(self._first.n).text
 
     def code(self, rolled: bool = False, level: str = "named") -> str:
         """The program as the text of a Python module that needs NumPy alone and computes what the engine does.
@@ -381,5 +380,5 @@ def _arrays_and_key(inputs: tuple) -> tuple[Sequence[np.ndarray], Any]:
 
 
 def _described(key: Any) -> str:
-    text = "(" + ", ".join(f"{dtype} {shape}" for shape, dtype in key[1:]) + ")"
-    return text if key[0] is None else f"{text} in {key[0]}"
+    kinds = [f"{dtype} {shape}" for shape, dtype in key[1:]]
+    return f"({', '.join(kinds)})" if key[0] is None else str(rebuilt(key[0], kinds)).replace("'", "")

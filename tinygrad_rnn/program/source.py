@@ -230,7 +230,7 @@ def _add(line: Assignment, blocks: list[_Block]) -> None:
 
 
 def _alike(block: _Block, other: _Block) -> bool:
-    """True of blocks that are alike but for the step."""
+    """True if blocks are alike but for the step."""
     follows = len(block) == len(other) and abs((block[0].group or 0) - (other[0].group or 0)) == 1
     return follows and [pattern(a.parts) for a in block] == [pattern(b.parts) for b in other]
 
@@ -375,5 +375,5 @@ def _is_gradient(line: Assignment) -> bool:
 
 
 def _is_derived(node: Node) -> bool:
-    """True of a node that is more than a part of what is given."""
+    """True if a node is more than a part of what is given."""
     return not all(x.is_leaf for x in node.inputs) or (not node.is_leaf and "{f}" in node.primitive.written)

@@ -47,7 +47,7 @@ def key_of(value: Any) -> Any:
 def split(value: Any, parts: list, is_part: Callable = lambda x: type(x) is int, key: Callable = key_of) -> Any:
     """The structure of a value, whose parts, whole numbers if nothing else is said, are added to a list.
 
-    An array of one number is made of it and of its shape.
+    An array whose elements are all equal is taken apart into its shape and that number.
     """
     if is_part(value):
         parts.append(value)
@@ -83,10 +83,10 @@ def flattened(value: Any, key: Callable = key_of) -> tuple[list[Any], Any]:
 
 
 def is_array(x: Any) -> bool:
-    """True of what is an array to the trace, and not an object that is passed on."""
+    """True if a part is an array to the trace, and not an object that is passed on."""
     return isinstance(x, (Tensor, np.ndarray, np.generic, float)) or _is_numbers(x)
 
 
 def _is_numbers(x: Any) -> bool:
-    """True of a list, or a list of lists, of numbers alone."""
+    """True if a list, or a list of lists, holds numbers alone."""
     return type(x) is list and bool(x) and all(isinstance(y, (int, float)) or _is_numbers(y) for y in x)

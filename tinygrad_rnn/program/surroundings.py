@@ -124,7 +124,7 @@ def _looks(x: Any, names: set[str]) -> list[Callable[[], Iterable]]:
 
 
 def _changes(x: Any) -> bool:
-    """True of a thing that changes where it stands: an array, a random generator, an iterator."""
+    """True if a thing changes where it stands: an array, a random generator, an iterator."""
     return isinstance(x, _CHANGING) or hasattr(type(x), "__next__")
 
 
@@ -141,7 +141,7 @@ def _content(x: Any) -> Any:
 
 
 def _is_equal(x: Any, y: Any) -> bool:
-    """True of things that are one, or equal numbers of one type."""
+    """True if two things are one, or equal numbers of one type."""
     return x is y or (type(x) is type(y) and isinstance(x, _NUMBERS) and (x == y or x != x != y != y))
 
 
@@ -150,7 +150,7 @@ def _are_equal(xs: list, ys: list) -> bool:
 
 
 def _is_library(x: Any) -> bool:
-    """True of a function, a class or a module of a library; a wrapper has another's `__module__`."""
+    """True if a function, a class or a module is a library's; a wrapper has another's `__module__`."""
     if isinstance(x, types.ModuleType):
         return x.__name__ not in _GENERATORS and x.__name__.partition(".")[0] in _LIBRARIES
     name = x.__globals__.get("__name__", "") if isinstance(x, types.FunctionType) else x.__module__ or ""
