@@ -75,6 +75,7 @@ def test_the_only_column_needs_no_name(tmp_path):
         ('t,"v\n1,2\n', "v", r"not a CSV file in UTF-8 \(unexpected end of data, after .*series.csv\)"),
         ("a,2001\nb,4\n", "2", r"line 1: is this a header\? Name columns as it does, or write one above it"),
         (",0,1\n0,1,2\n", "3", r"line 1: is this a header\?"),  # as pandas writes a frame without names
+        ("0,1\n1,2\n3,4\n", "2", r"line 1: is this a header\?"),  # and one without its index
         ("v,v\n1,2\n", "v", r"there are 2 columns 'v'; the columns are 'v', 'v'"),
         ('v\n"1\n2"\n', "v", r"line 3: column 'v' holds '1\\n2'"),
         ("v\n" + 200_000 * "1", "v", "not a CSV file"),
