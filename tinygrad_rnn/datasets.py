@@ -111,7 +111,7 @@ def read_table(
         at = _indices(name, header, told)
         begins_with_number = any(math.isfinite(_number(header[i], mark)) for i in at for mark in ".,")
         if of_file and begins_with_number and {*told}.isdisjoint(header):  # there is no header line
-            counted_up = header == [str(i) for i in range(len(header))] != ["0"]  # as pandas calls columns without names
+            counted_up = header == [str(i) for i in range(len(header))] != ["0"]  # as pandas names columns
             if counted_up or not all(re.search(r"\d", cell) for cell in header):
                 raise ValueError(f"{place}: is this a header? Name columns as it does, or write one above it")
             rows = chain([(place, first)], rows)
