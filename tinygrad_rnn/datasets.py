@@ -112,7 +112,8 @@ def read_table(
         begins_with_number = any(math.isfinite(_number(header[i], mark)) for i in at for mark in ".,")
         if of_file and begins_with_number and {*told}.isdisjoint(header):  # there is no header line
             counted_up = header == [str(i) for i in range(len(header))] != ["0"]  # as pandas names columns
-            if counted_up or not all(re.search(r"\d", cell) for cell in header):
+            are_values = [re.search(r"\d", cell) or cell.casefold() in MISSING - {""} for cell in header]
+            if counted_up or not all(are_values):
                 raise ValueError(f"{place}: is this a header? Name columns as it does, or write one above it")
             rows = chain([(place, first)], rows)
         for place, row in rows:
@@ -123,7 +124,7 @@ def read_table(
                 if ids and str(kept[-1][-1]).strip().casefold() in MISSING:
                     raise ValueError(f"{place}: column {ids!r} holds no id of a sequence")
     except csv.Error as error:  # an entry before it that is no number is told first
-        broken = ValueError(f"{name}: not a CSV file in {encoding.upper()} ({error}, after {place})")
+        broken = ValueError(f"{place}: what follows is not a CSV file in {encoding.upper()} ({error})")
     places, *cells = np.array(kept, object).reshape(-1, 1 + len(at)).T
     names, marks = [header[i] for i in at[: len(columns)]], decimal or (",." if separator == ";" else ".,")
     found = zip(names, cells, strict=False)

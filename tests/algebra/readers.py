@@ -276,6 +276,7 @@ class Formula:
             return self.functions[token[:-1]](*inside)
         if token == "log":
             return np.log(self.atom())
+        token = token.removeprefix("axis=")
         if re.fullmatch(r"½|[\d.]+", token):
             return np.reshape(0.5 if token == "½" else float(token), (1, 1))
         return self.values[token]

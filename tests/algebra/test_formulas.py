@@ -6,6 +6,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.algebra.formulas import back, formula_passed_back
 from tinygrad_rnn.algebra.notation import Names
 from tinygrad_rnn.algebra.trees import gradient, number
+from tinygrad_rnn.algebra.typesetting import PLAIN
 from tinygrad_rnn.algebra.writer import Writer
 from tinygrad_rnn.backward import topological_order
 from tinygrad_rnn.bptt.through_time import passed_back
@@ -113,3 +114,17 @@ def test_the_formulas_of_second_order_are_what_the_rules_of_rules_compute():
                 np.testing.assert_allclose(found, passed_back(node, i, g), rtol=1e-9, atol=1e-12)
                 written += 1
     assert written > 50
+
+
+@pytest.mark.parametrize(
+    "pooled, written",
+    [
+        (lambda H: H.max(0), "max(stack(h⁽¹⁾, h⁽²⁾), axis=0)"),
+        (lambda H: tg.maximum(H, 0.0), "max(stack(h⁽¹⁾, h⁽²⁾), 0)"),
+    ],
+)
+def test_an_axis_is_no_number(pooled, written):
+    hs = [tg.label(tg.Tensor(np.ones((3, 3)), requires_grad=True), "h", t) for t in (1, 2)]
+    V = tg.Tensor(np.ones(()), requires_grad=True, name="V")
+    (term,) = tg.bptt.expansion(tg.label(tg.sum(V * pooled(tg.stack(hs))), "L"), V, setting=PLAIN)
+    assert written in term.factors

@@ -40,8 +40,8 @@ def expression(node: Tensor, writes: Writes, depth: int = DEEPEST) -> Tree:
         return Tree("dots", shape=node.shape)
     row = node.primitive
     operands = [operand(x, writes, depth - 1) for x in node.inputs]
-    if row.reduction and node.size > 1:  # Σ x is over all elements; over an axis it is sum(x, 0)
-        operands = [*_arguments(node, operands).values()][:2]
+    if row.reduction and node.size > 1:  # Σ x is over all elements; over an axis it is sum(x, axis=0)
+        operands.append(Tree("applied", of=f"axis={node.static[0]}", shape=()))
     formula = Tree("applied", operands, row.name)
     if not row.variadic and len(operands) == len(node.inputs):
         with suppress(KeyError, ValueError, Unwritten):  # a user's own notation, which nobody can read
