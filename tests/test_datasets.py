@@ -199,8 +199,10 @@ def test_what_may_be_two_numbers_or_none_is_told(tmp_path, text, known, message)
 
 
 def test_all_columns_that_there_are_not_are_told(tmp_path):
-    with pytest.raises(ValueError, match="there are no columns 'w' and 2 columns 'v'; the columns are 't', 'v', 'v'"):
-        datasets.read_table(write(tmp_path, "t,v,v\n1,2,3\n"), ["w", "t", "v"])
+    with pytest.raises(
+        ValueError, match="there are no columns 'w', 'u' and 2 columns 'v'; the columns are 't', 'v', 'v'"
+    ):
+        datasets.read_table(write(tmp_path, "t,v,v\n1,2,3\n"), ["w", "t", "v", "u"])
 
 
 def test_an_id_has_no_spaces_beside_it_and_is_not_missing(tmp_path):

@@ -187,7 +187,8 @@ def _indices(name: str, header: list[str], told: Sequence[str | None]) -> list[i
         named = [i for i, cell in enumerate(header) if cell == column or (column is None and len(header) == 1)]
         found.append(named or [i for i in range(len(header)) if str(i + 1) == column])
     if wrong := {column: len(at) for column, at in zip(told, found, strict=True) if len(at) != 1}:
-        counts = " and ".join(f"{count or 'no'} columns {column!r}" for column, count in wrong.items())
+        names = {n: ", ".join(repr(column) for column in wrong if wrong[column] == n) for n in sorted(wrong.values())}
+        counts = " and ".join(f"{n or 'no'} columns {those}" for n, those in names.items())
         what = "name a column" if None in wrong else f"there are {counts}"
         known = ", ".join(map(repr, header))
         known = known if len(known) <= SHOWN else f"{known[:SHOWN]}...: {len(header):,} in all"
