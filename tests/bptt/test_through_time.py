@@ -400,7 +400,7 @@ def test_the_terms_of_any_graph_are_products_of_matrices(graph, notation):
             np.testing.assert_allclose(found, term.value, rtol=1e-9, atol=1e-12, err_msg=term.factors)
 
 
-def test_the_formula_of_seed_000():
+def test_the_formula_of_the_bptt_post():
     """∂E_3/∂W_s = ∂E_3/∂y_3 ∂y_3/∂s_3 ∂s_3/∂W_s + ... with the direct derivative at the end."""
     rnn, _, losses = short()
     of_loss = [partial("E", "y"), partial("y", "s_{3}")]
@@ -413,7 +413,7 @@ def test_the_formula_of_seed_000():
     assert [term.derivatives for term in terms] == [" ".join(factors) for factors in expected]
 
 
-def test_eqs_7_7_to_7_9_in_the_letters_of_seed_001():
+def test_eqs_7_7_to_7_9_in_the_letters_of_interdb():
     rnn, _, losses = short()
     cell = rnn.cells[0]
     before = r"(f'(\hat{h}^{(2)}) \odot {}^tU\,(f'(\hat{h}^{(3)}) \odot {}^tV\,(Y - y)))"
@@ -479,7 +479,7 @@ def test_a_notation_of_one_s_own_and_names_of_users():
     assert r"\frac{\partial a_{3}}{\partial a_{2}}" in text and "W_{aa}" in text and "{}^tW_{ya}" in text
 
 
-def test_seed_003_s_gradient_of_the_cross_entropy_in_its_letters():
+def test_the_gradient_of_the_cross_entropy_of_the_iit_slides_in_their_letters():
     """∂E_3/∂V = (ŷ_3 - y_3) ⊗ h_3, and ∂E/∂W through h_3, h_2 and h_1; the last step first."""
     rnn, readout = tg.nn.RNN(D, H, bias=False, rng=0), tg.nn.Linear(H, 4, bias=False, rng=0)
     hs, _ = rnn(np.ones((2, D)))
