@@ -178,7 +178,7 @@ def _between(a: Point, b: Point, part: float) -> Point:
 
 
 def _cut(node: Node, inside: Point, outside: Point) -> list[Point]:
-    """Where a straight line leaves a shape, and the two points between there and its end."""
+    """The point where a straight line leaves a shape, and the two points between there and its end."""
     width, height = size(node.kind, node.label, node.note)
     x, y = (inside[0] - node.x) / (width / 2), (inside[1] - node.y) / (height / 2)
     dx, dy = (outside[0] - inside[0]) / (width / 2), (outside[1] - inside[1]) / (height / 2)

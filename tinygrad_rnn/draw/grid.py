@@ -101,7 +101,7 @@ class Joint:
 
     @property
     def rise(self) -> float:
-        """How far it goes up to the right."""
+        """The height by which it goes up to the right."""
         return self.depths[0] - self.depths[1]
 
     @property

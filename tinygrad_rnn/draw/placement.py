@@ -1,4 +1,4 @@
-"""Where everything in a figure stands, and how its lines run.
+"""The positions of all that stands in a figure, and the ways of its lines.
 
 Both figures of a graph are placed by this one computation, and no node moves between them. Graphviz's own layered
 layout does not know what a time step is: its columns differ, and it moves nodes between the figures. Lengths are in
@@ -148,7 +148,7 @@ class Heights:
             return joint.strength * (thick[row, joint.left.layer] + thick[row, joint.right.layer] + 0.1)
 
         def worse(row: Row, passed: Row, index: dict[Row, int]) -> float:
-            """How much worse it is if a row stands below another than above it, all else being in order."""
+            """The cost of a row below another, less that of the row above it, all else being in order."""
             change, at = 0.0, index[passed]
             for joint, other, sign in self.joined[row]:
                 side = 1 if index[other] < at else -1
@@ -205,7 +205,7 @@ class Heights:
 
 
 def _apart(a: Spot, b: Spot) -> float:
-    """How far below a spot another has to be."""
+    """The least distance of a spot from the next one below it."""
     return a.down + b.up + (APART if a.boxes or b.boxes else 0.0)
 
 

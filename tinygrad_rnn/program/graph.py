@@ -96,7 +96,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Graph:
-    """What is computed, of which leaves: a loss and its gradients, or results alone.
+    """A traced computation: a loss and its gradients, or results alone, and the leaves that they are made of.
 
     Attributes:
         nodes: all that is computed, in the order of execution; leaves are not among them.

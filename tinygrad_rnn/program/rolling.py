@@ -31,7 +31,7 @@ class Segment(NamedTuple):
     fewer: int | None = None
 
     def turns(self, n: int) -> int:
-        """How many turns it has."""
+        """The number of its turns."""
         return 1 if self.fewer is None else n - self.fewer
 
     def rows(self, item: Item, n: int) -> list[tuple[int, ...]]:
