@@ -449,6 +449,13 @@ def test_a_rule_may_give_the_cotangent_in_the_shape_of_its_input():
         np.testing.assert_array_equal(tg.grad(added(x, np.ones((3, 2))).sum(), x)[0], [3.0, 3.0])
 
 
+def test_a_rule_that_writes_into_its_cotangent_is_found():
+    """Other uses of x have the same one: here the gradient would be 4."""
+    doubled = tg.primitive("doubled", lambda x: 2.0 * x, "2 {x}", lambda g, ans, x: np.multiply(g, 2.0, out=g))
+    with pytest.raises(tg.GradientError, match="the gradient is 4, central differences give 3"):
+        tg.check_gradients(lambda x: doubled(x) + x, 1.5)
+
+
 def test_a_rule_may_use_the_functions_of_the_package():
     """Whichever of several terms comes first, and its cotangent is an array where no graph is made."""
     swish = tg.primitive(

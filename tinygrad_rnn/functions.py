@@ -747,7 +747,8 @@ def primitive(
             formula is written as name(arguments).
         rules: per input one, `vjp(g, ans, *arguments)`: the cotangent g of the output `ans` times the local derivative,
             in operators, functions of NumPy and of this module, which run on arrays and on Tensors; or a pair of it and
-            how a person writes the derivative.
+            how a person writes the derivative. It writes into no argument either: g is that of other uses of x too, so
+            that `check_gradients` of f(x) + x finds it.
         code: how a program writes it in NumPy, with the arguments in braces, where `forward` cannot be read: where it
             is no single expression, and its source is not there or needs more than NumPy and functions. It is compared
             with `forward` at the first call.
