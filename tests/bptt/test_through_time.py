@@ -431,6 +431,15 @@ def test_eq_7_6_is_read_from_left_to_right_where_a_notation_says_so():
         assert terms[-2].factors == before + factor
 
 
+@pytest.mark.parametrize("step", [2.0, True, "2"])
+def test_the_step_of_a_term_is_a_whole_number(step):
+    rnn, _, losses = short()
+    with pytest.raises(TypeError, match=rf"^expansion\(step={step!r}\): a whole number is needed$"):
+        bptt.expansion(losses[-1], rnn.cells[0].U, step=step)
+    with pytest.raises(ValueError, match="U of shape .* has no term at step 4, only at 1, 2, 3$"):
+        bptt.expansion(losses[-1], rnn.cells[0].U, step=4)
+
+
 def test_a_transpose_may_stand_behind_its_matrix():
     _, readout, losses = short()
     (term,) = bptt.expansion(losses[-1], readout.V, Notation(transpose="after"))

@@ -431,11 +431,25 @@ class TestHighlight:
         assert [term.step for term in tg.bptt.expansion(loss, V)] == [3]
         assert any(e.bold for e in tg.draw.backward(loss, highlight=(V, 3)).edges)
 
-    @pytest.mark.parametrize("name, own, step", [("V", None, 4), ("U", None, None), ("h", 2, 2)])
+    @pytest.mark.parametrize("name, own, step", [("V", None, 4), ("h", 2, 2)])
     def test_a_term_that_does_not_exist_is_an_error(self, unrolled, name, own, step):
         loss = unrolled(3)
         with pytest.raises(ValueError):
             tg.draw.backward(loss, highlight=(find(loss, name, own), step))
+
+    def test_what_is_no_step_is_named(self, unrolled):
+        loss = unrolled(3)
+        for step in (2.0, True, None, "2"):
+            with pytest.raises(TypeError, match=rf"^draw\(highlight=.*: step={step!r}: a whole number is needed$"):
+                tg.draw.backward(loss, highlight=(find(loss, "U"), step))
+        found = [tg.draw.backward(loss, highlight=(find(loss, "U"), step)).caption for step in (2, np.int64(2))]
+        assert found[0] == found[1]
+
+    def test_a_state_is_not_drawn_at_the_step_that_uses_it(self, unrolled):
+        """And no step is hidden."""
+        loss = unrolled(3)
+        with pytest.raises(ValueError, match=r"^draw\(highlight=.*: step 2 uses a Tensor of another step$"):
+            tg.draw.backward(loss, highlight=(find(loss, "h", 1), 2))
 
     def test_no_pair_is_an_error_that_says_so(self, unrolled):
         with pytest.raises((TypeError, ValueError), match="highlight"):

@@ -382,7 +382,7 @@ def expansion(
 
     Raises:
         ValueError: as for `contributions`; an unknown notation; the states between the steps have no names; there is no
-            term at the step; or a Tensor has a hook.
+            term at the step; or a Tensor has a hook. TypeError: the step is no whole number.
     """  # noqa: E501
     return _Graph(loss, parameter, notation, through).terms(setting, step)
 
@@ -442,9 +442,9 @@ class _Graph:
             uses[self.step(use)].append(use)
         if not uses:
             raise ValueError(f"expansion: the loss does not depend on {describe(self.parameter)}")
-        if step is not None and step not in list(uses):
+        if step is not None and checks.step("expansion", step) not in list(uses):
             known = ", ".join(map(str, sorted(uses)))
-            raise ValueError(f"{describe(self.parameter)} has no term at step {step!r}, only at {known}")
+            raise ValueError(f"{describe(self.parameter)} has no term at step {step}, only at {known}")
         terms, writer = [], Writer(self.names, setting)
         for k in sorted(uses) if step is None else [step]:
             fractions, factors = zip(*[self.product(use, writer) for use in uses[k]], strict=True)

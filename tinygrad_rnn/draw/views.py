@@ -222,8 +222,7 @@ class _Figure:
         whole = gradient and p.kind == "parameter" and (p.column is None or x not in self.unfolded.shared)
         shape, value = str(x.shape) if self.options.shapes else "", self.arrays[gradient].get(p)
         changed = clipping(x) if whole else "", "hook" if gradient and hooks_of(x) else ""
-        lines = shape, short(value) if self.options.values else "", *changed
-        return "\n".join(filter(None, lines))
+        return "\n".join(filter(None, (shape, short(value) if self.options.values else "", *changed)))
 
     def _edge(self, link: Link, gradient: bool) -> Edge:
         p, q, kind, texts = link.source, link.target, link.kind, ["", ""]
@@ -246,17 +245,18 @@ class _Figure:
         made_with = unfolded.made_with  # of all variables, those of hidden steps too
         through = {part for x in made_with for part in unfolded.groups.get(x, (x,))} if is_brief else None
         try:
+            step = checks.step("", step)
             terms = [expansion(output, parameter, notation, s, step, through)[0] for s in (PLAIN, MARKUP)]
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             said = str(error).removeprefix("expansion: ").removeprefix("contributions(loss, parameter): ")
-            raise ValueError(f"{call}: {said}") from None
+            raise type(error)(f"{call}: {said}") from None
         order = " (read from left to right)" if notation.order == "reading" and not is_brief else ""
-        products = [term.derivatives if is_brief else term.factors for term in terms]
-        self.highlighted = [f"{product}{order}   ‖·‖ = {terms[0].norm:.3g}" for product in products]
+        self.highlighted = [f"{t.derivatives if is_brief else t.factors}{order}   ‖·‖ = {t.norm:.3g}" for t in terms]
         found = [p for p in unfolded.places if p.kind != "elided" and parameter in {p.tensor, *made_with[p.tensor]}]
         self.lit = {p for p in found if p.column == step} or {p for p in found if p.column not in unfolded.steps}
         if not self.lit:
-            raise ValueError(f"{call}: step {step} is one of those hidden by max_steps")
+            told = "is one of those hidden by max_steps" if step in unfolded.gap else "uses a Tensor of another step"
+            raise ValueError(f"{call}: step {step} {told}")
         for link in (*unfolded.links, *self.placement.sums):  # in topological order
             if link.source in self.lit:
                 self.lit.add(link.target)
