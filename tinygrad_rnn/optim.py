@@ -68,9 +68,9 @@ class Optimizer:
         settings |= {} if lr is None else {"lr": lr}
         is_grouped = isinstance(params, (list, tuple)) and all(isinstance(x, Mapping) for x in params)
         given: Any = params if is_grouped else [{"params": params}]
-        groups = [{"params": (), **settings, **group} for group in given]
-        self.param_groups = [{**self.defaults, **group, "params": _listed(call, group["params"])} for group in groups]
+        self.param_groups = [{**self.defaults, "params": (), **settings, **group} for group in given]
         for group in self.param_groups:
+            group["params"] = list(dict.fromkeys(listed(f"{call}(params)", group["params"])))
             self._settings(group)
         params = [p for group in self.param_groups for p in group["params"]]
         if not params:
@@ -369,17 +369,16 @@ def _norm(arrays: Iterable[np.ndarray]) -> tuple[float, float]:
     return largest, math.sqrt(sum(float(np.sum((array / largest) ** 2)) for array in arrays))
 
 
-def _listed(call: str, params: Parameters) -> list[Tensor]:
-    """Parameters as a list in which each is once."""
-    call = f"{call}(params)"
+def listed(call: str, params: Parameters) -> list[Tensor]:
+    """Parameters, those of a module or some of one's own, as a list."""
     params = params.parameters() if isinstance(params, Module) else [params] if isinstance(params, Tensor) else params
-    listed = instance(call, params, Iterable, "a module, or parameters,")
-    return list(dict.fromkeys(instance(call, p, Tensor, "a parameter, as of net.parameters(),") for p in listed))
+    params = instance(call, params, Iterable, "a module, or parameters,")
+    return [instance(call, p, Tensor, "a parameter, as of net.parameters(),") for p in params]
 
 
 def _finite_gradients(call: str, params: Parameters) -> dict[Tensor, np.ndarray]:
     """The gradients of the parameters that require one and have it, all of which are checked to be finite."""
-    gradients = {p: p.grad for p in _listed(call, params) if p.requires_grad and p.grad is not None}
+    gradients = {p: p.grad for p in listed(f"{call}(params)", params) if p.requires_grad and p.grad is not None}
     for p, g in gradients.items():
         if (bad := g[~np.isfinite(g)]).size:
             raise GradientError(f"the gradient of {describe(p)} is not finite: {bad.size} of {p.size} are {bad[0]}")

@@ -143,3 +143,31 @@ def test_a_readout_belongs_to_the_step_that_it_reads_and_a_parameter_to_its_firs
     assert [steps[y] for y in ys] == [columns[y] for y in ys] == [written[y] for y in ys] == drawn == [1, 2, 3]
     for x in net.parameters():
         assert steps[x] == 1 and columns[x] is None and x not in written
+
+
+def written(nodes, notation="interdb"):
+    """The name, the step and the primes of each node."""
+    names = Names(nodes, notation=notation)
+    return [(x.name, x.step, names.prime(x)) for x in nodes if x.name in ("h", "s") and not x.is_leaf]
+
+
+@pytest.mark.parametrize("lengths", [(3, 2), (2, 3), (3, 1), (1, 3), (3, 3)])
+def test_a_state_has_one_name_in_all_steps(lengths):
+    net = tg.nn.RNN(2, 3, rng=0)
+    a, b = (net(np.ones((n, 2)))[0] for n in lengths)
+    found = written(topological_order(tg.sum(a[-1] - b[-1])))
+    first, second = ([("h", t + 1, prime) for t in range(n)] for n, prime in zip(lengths, ("", "′"), strict=True))
+    assert found == first + second
+
+
+def test_two_states_with_one_letter_have_one_name_each_in_all_steps():
+    class Slow(tg.nn.Cell):
+        state_names = ("h", "s")
+
+        def step(self, x, h, s):
+            h = tg.tanh(tg.linear(self.U, h) + s)
+            return h, 0.9 * s + 0.1 * tg.linear(self.W, x) * h
+
+    hs, _ = tg.nn.Recurrent(Slow, 2, 3, rng=0)(np.ones((4, 2)))
+    primes = {(name, prime) for name, _, prime in written(topological_order(hs[-1]), "state")}  # which writes s for h
+    assert primes in ({("h", ""), ("s", "′")}, {("h", "′"), ("s", "")})

@@ -37,7 +37,7 @@ def test_functions_that_cannot_be_compiled(function, error, message):
     [
         ([], ValueError, "wrt=...): empty; pass the parameters"),
         ([np.ones(2)], TypeError, "a parameter, as of .*, is needed, not a ndarray"),
-        (3, TypeError, "a list of parameters, such as .*, is needed, not an? int"),
+        (3, TypeError, "a module, or parameters, is needed, not an? int"),
         ([W * 2.0], ValueError, "is not a leaf that requires a gradient"),
         ([tg.Tensor([1.0])], ValueError, "is not a leaf that requires a gradient"),
     ],

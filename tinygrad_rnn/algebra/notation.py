@@ -135,26 +135,38 @@ class Names:
         self.letters = dict(zip(arrays, _letters(arrays, used), strict=False))
 
     def _tell_apart(self, steps: Mapping[Tensor, Any]) -> None:
-        """Nodes of one name in rows, each step once in a row: a node with the last one that is made of it.
+        """Nodes that are written alike, in rows: those of two names, and what is of every step, in rows of their own.
 
-        The row that begins first has no primes. What is written with the steps of its uses has a row for itself.
+        The row that begins first has no primes.
         """
-        rows: list[dict[Any, Tensor]] = []  # by step
-        row_of: dict[Tensor, int] = {}
-        leaves = [x for x in self.nodes if x.is_leaf]  # in their order: an initial state before a detached copy of it
-        nodes = [*(x for x in reversed(self.nodes) if not x.is_leaf), *leaves]
-        for x in sorted(nodes, key=lambda x: steps.get(x) is _EVERY):
-            if x in steps:
-                full = {steps[x], _EVERY} if steps[x] is not _EVERY else set(steps.values())
-                free = [i for i, row in enumerate([*rows, {}]) if full.isdisjoint(row)]
-                row_of[x] = row_of[x] if row_of.get(x) in free else free[0]
-                if row_of[x] == len(rows):
-                    rows.append({})
-                rows[row_of[x]][steps[x]] = x
-            for y in x.inputs if x in row_of else ():
-                row_of[y] = min(row_of[x], row_of.get(y, len(rows)))
+        groups: dict[tuple[str, bool], dict[Tensor, Any]] = defaultdict(dict)
+        for x, step in steps.items():
+            groups[x.name or OUTPUT, step is _EVERY][x] = step
+        rows = [row for group in groups.values() for row in self._rows(group)]
         rows.sort(key=lambda row: (_EVERY in row, min(x.born for x in row.values())))
         self.primes |= {x.born: i for i, row in enumerate(rows) for x in row.values()}
+
+    def _rows(self, steps: Mapping[Tensor, Any]) -> list[dict[Any, Tensor]]:
+        """Nodes of one name in rows, by their steps, each of which is once in a row.
+
+        A chain is of nodes that are made of each other, and stays together: a state stands with the next one.
+        """
+        chain_of: dict[Tensor, dict[Any, Tensor]] = {}
+        rows: list[dict[Any, Tensor]] = []
+        # Users first, and leaves last, in their order: an initial state before a detached copy of it
+        for x in sorted(self.nodes[::-1], key=lambda x: x.born + 1 if x.is_leaf else 0):
+            if x in steps:
+                if x not in chain_of or steps[x] in chain_of[x]:
+                    chain_of[x] = {}
+                chain_of[x][steps[x]] = x
+            for y in x.inputs if x in chain_of else ():
+                chain_of.setdefault(y, chain_of[x])
+        for chain in {id(chain_of[x]): chain_of[x] for x in steps}.values():
+            row = next(row for row in [*rows, {}] if row.keys().isdisjoint(chain))
+            if not row:
+                rows.append(row)
+            row |= chain
+        return rows
 
     def prime(self, x: Tensor) -> str:
         """The primes behind the name of a node."""

@@ -27,6 +27,7 @@ from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.errors import calling_line, describe
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.observer import Observer, hooks_of, leaves_the_graph, observer
+from tinygrad_rnn.optim import listed
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.program.graph import AS_TRACED, Graph, Node, depth_first
 from tinygrad_rnn.program.structures import flattened, is_array, key_of, rebuilt
@@ -346,17 +347,13 @@ def recorded(of: Trace, graph: Graph) -> list[Tensor]:
 def parameters_of(name: str, wrt: Any) -> list[Tensor]:
     """The leaves that gradients are wanted of, checked: the parameters of a module, one leaf, or several."""
     call = f"compile({name}, wrt=...)"
-    if isinstance(wrt, Module):
-        wrt = [p for p in wrt.parameters() if p.requires_grad]
-    elif isinstance(wrt, Tensor):
-        wrt = [wrt]
-    wrt = list(instance(call, wrt, Iterable, "a list of parameters, such as net.parameters(),"))
-    if not wrt:
+    parameters = [p for p in listed(call, wrt) if p.requires_grad or not isinstance(wrt, Module)]
+    if not parameters:
         raise ValueError(f"{call}: empty; pass the parameters, such as net.parameters()")
-    for p in wrt:
-        if not instance(call, p, Tensor, "a parameter, as of net.parameters(),").is_leaf or not p.requires_grad:
+    for p in parameters:
+        if not p.is_leaf or not p.requires_grad:
             raise ValueError(f"{call}: {describe(p)} is not a leaf that requires a gradient")
-    return wrt
+    return parameters
 
 
 def inputs_among(name: str, wrt: Sequence[Any], examples: tuple) -> list[Any]:
