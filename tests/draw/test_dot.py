@@ -32,10 +32,11 @@ def test_an_arrow_ends_at_the_outer_border_of_the_output(unrolled, view):
 
 
 @pytest.mark.parametrize("net", ["plain", "many", "LSTM"])
-def test_the_highlighted_way_is_drawn_above_the_pale_ones(unrolled, net):
+@pytest.mark.parametrize("step, max_steps", [(2, None), (1, 2)])
+def test_the_highlighted_way_is_drawn_above_the_pale_ones(unrolled, net, step, max_steps):
     loss = unrolled(3, **NETS[net])
     U = next(node for node in topological_order(loss) if (node.name or "").startswith("U"))
-    diagram = tg.draw.backward(loss, highlight=(U, 2))
+    diagram = tg.draw.backward(loss, highlight=(U, step), max_steps=max_steps)
     bold = {f"{edge.source}->{edge.target}" for edge in diagram.edges if edge.bold}
     root = ET.fromstring(diagram.render("svg"))
     order = [g.get("id") for g in root.iter(f"{SVG}g") if g.get("class") == "edge"]

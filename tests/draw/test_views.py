@@ -412,6 +412,21 @@ class TestHighlight:
         assert diagram.caption.endswith(f"{product.factors}   ‖·‖ = {product.norm:.3g}")
         assert {n.id for n in tg.draw.forward(loss, highlight=(U, step)).nodes if not n.faint} == reached
 
+    @every_net
+    def test_a_term_that_passes_hidden_steps_is_none_of_theirs(self, unrolled, net):
+        """The dots, which it passes, are joined to the sums of all parameters: by other terms."""
+        loss = unrolled(3, **NETS[net])
+        U = next(n for n in topological_order(loss) if n.name in ("U", "U_f", "U_r"))
+        diagram = tg.draw.backward(loss, highlight=(U, 1), max_steps=2)
+        dots = {n.id for n in diagram.nodes if n.kind == "elided"}
+        assert [e for e in diagram.edges if e.kind == "term" and e.source in dots]
+        assert any(e.bold for e in diagram.edges if e.kind == "gradient" and e.source in dots)
+        assert all(e.faint for e in diagram.edges if e.kind == "term" and e.source in dots)
+        (term,) = [e for e in diagram.edges if e.kind == "term" and e.bold]
+        labels = {n.id: n.label for n in diagram.nodes if not n.faint}
+        assert re.fullmatch("dU(_.(,1)?)?₁?⁽¹⁾", labels[term.source])
+        assert [id for id in labels if id.startswith("total")] == [term.target.replace("sum", "total")]
+
     def test_what_is_not_drawn_cannot_be_highlighted(self, unrolled):
         loss, other = unrolled(3), unrolled(3)
         U = find(loss, "U")

@@ -1,3 +1,4 @@
+import contextlib
 import enum
 import inspect
 import itertools
@@ -488,6 +489,39 @@ def test_sums_say_over_which_steps():
     text = written(trace(lambda xs: loss(xs) + 0.05 * tg.sum(b * b), (xs,), [U, b]))
     assert "# db = 0.1 b\n" in text and "Σ 0.05" not in text
     assert sums_over_time(recurrent(lambda x, h, t: tg.linear((U, W)[t % 2], h) + x), (xs,), [U, W]) == []
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_sums_end_where_the_past_is_cut_off(rolled):
+    """As the code has it, which adds no terms of the steps before."""
+    U, b = Tensor(np.full((H, H), 0.1), True, "U"), Tensor(np.full(H, 0.1), True, "b")
+
+    def made(x, h):
+        return tg.tanh(tg.label(tg.linear(U, h) + b + x, "z"))
+
+    def detached(x, h, t):
+        return made(x, h.detach() if t == 3 else h)
+
+    def unrecorded(x, h, t):
+        with tg.no_grad() if t < 3 else contextlib.nullcontext():
+            return made(x, h)
+
+    last = "T−1…T" if rolled else "3…4"
+    for step, h in ((detached, "hs"), (unrecorded, "h")):
+        equations = sums_over_time(recurrent(step), (np.ones((4, H)),), [U, b], rolled)
+        assert equations == [f"dU = Σ[t={last}] dz ᵗ{h}(t−1)", f"db = Σ[t={last}] dz"]
+
+
+def test_a_net_that_goes_on_from_a_detached_state_has_sums_over_its_last_steps():
+    net, readout = tg.nn.RNN(2, H, rng=0), tg.nn.Linear(H, 1, rng=1)
+
+    def loss(xs):
+        _, state = net(xs[:2])
+        hs, _ = net(xs[2:], [state[0].detach()])
+        return tg.nn.half_squared_error(readout(hs[-1]), [1.0])
+
+    equations = sums_over_time(loss, (np.ones((4, 2)),), net.parameters())
+    assert equations == ["dW = Σ[t=3…4] dĥ ᵗx", "dU = Σ[t=3…4] dĥ ᵗhs(t−1)", "db = Σ[t=3…4] dĥ"]
 
 
 def test_a_gradient_with_a_term_that_has_no_notation_has_no_equation():

@@ -37,8 +37,9 @@ def digraph(diagram: Drawing, dpi: float | None = None) -> graphviz.Digraph:
             label = _html(re.sub(r"\bt\b", "<I>t</I>", title), style.PANEL_FONT)
             box = f"{left:.2f},{bottom:.2f},{right:.2f},{top:.2f}"
             panel.attr(label=label, lp=f"{middle:.2f},{top - 13:.2f}", bb=box, **style.PANEL)
-    added, lit = diagram.added, {edge.source for edge in diagram.edges if edge.bold}
-    nodes = sorted(diagram.nodes, key=lambda node: node.id in lit)  # Graphviz draws edges in the order of sources
+    # Graphviz draws edges in the order of sources; a bold term comes last, above the pale ones of dots that it passes.
+    added, rank = diagram.added, {edge.source: 1 + (edge.kind == "term") for edge in diagram.edges if edge.bold}
+    nodes = sorted(diagram.nodes, key=lambda node: rank.get(node.id, 0))
     for node in [*nodes, *key]:
         graph.node(node.id, **_node_attributes(node, PLUS if node.id in added else ""))
     by_id = {node.id: node for node in nodes}

@@ -141,7 +141,7 @@ class _Figure:
 
     Attributes:
         arrays: the values of places, and their gradients and those of shared parameters, as far as they are shown.
-        highlighted: the term to highlight, as plain text and as markup. lit: the places that it passes.
+        highlighted: the term to highlight, as plain text and as markup. lit: the places and the links that it passes.
     """
 
     def __init__(self, output: Output, start: Tensor | None, options: Options, gradient: bool):
@@ -164,8 +164,7 @@ class _Figure:
         notes = {p: max(self._note(p, True), self._note(p, False), key=len) for p in labelled}
         measure(unfolded, self.plain, notes, gradient)
         self.placement = Placement(unfolded)
-        self.highlighted = ["", ""]
-        self.lit: set[Place] | None = None
+        self.highlighted, self.lit = ["", ""], set[Place | Link]()
         if options.highlight is not None:
             self._light(*options.highlight)
 
@@ -200,10 +199,9 @@ class _Figure:
         weights = {k: of for link in self.unfolded.links for k, of in labels.weights(link).items() if len(of) > 1}
         return "" if gradient else "   ".join(f"{letter}: {', '.join(of)}" for letter, of in weights.items())
 
-    def _look(self, *places: Place) -> dict[str, Any]:
-        """The look of what joins these places: bold on the way of the highlighted term, and faint beside it."""
-        lit = None if self.lit is None else self.lit.issuperset(places)
-        return {"bold": lit is True and places[0].kind != "sum", "faint": lit is False}
+    def _is_beside(self, x: Place | Link) -> bool:
+        """True for what the highlighted term does not pass: it is faint."""
+        return bool(self.lit) and x not in self.lit
 
     def _node(self, p: Place, gradient: bool) -> Node:
         label, markup = (labels.label(p, gradient) for labels in self.labels)
@@ -211,7 +209,7 @@ class _Figure:
         return Node(
             p.id, label, p.kind, markup, x=p.x, y=p.y, note=self._note(p, gradient), fill=self.fill.get(p, ""),
             step=p.column if p.column in {*self.unfolded.steps, *self.unfolded.hidden} else None,
-            tooltip=self.plain.tooltip(p, gradient), faint=needless or self._look(p)["faint"],
+            tooltip=self.plain.tooltip(p, gradient), faint=needless or self._is_beside(p),
         )  # fmt: skip
 
     def _note(self, p: Place, gradient: bool) -> str:
@@ -232,7 +230,8 @@ class _Figure:
         elif kind == "value":
             texts = [labels.edge(link, gradient) for labels in self.labels]
             kind = "value" if not gradient else "gradient" if p.tensor.requires_grad else "none"
-        edge = Edge(p.id, q.id, texts[0], kind, texts[1], link.curve, link.middle, **self._look(p, q))
+        look = {"bold": link in self.lit and p.kind != "sum", "faint": self._is_beside(link)}
+        edge = Edge(p.id, q.id, texts[0], kind, texts[1], link.curve, link.middle, **look)
         return edge.reversed() if gradient and link.kind in ("value", "loop") else edge
 
     def _light(self, parameter: Tensor, step: int) -> None:
@@ -258,8 +257,9 @@ class _Figure:
             told = "is one of those hidden by max_steps" if step in unfolded.gap else "uses a Tensor of another step"
             raise ValueError(f"{call}: step {step} {told}")
         for link in (*unfolded.links, *self.placement.sums):  # in topological order
-            if link.source in self.lit:
-                self.lit.add(link.target)
+            # Dots are joined to the sums too, but by the terms of the steps that they stand for, which are others.
+            if link.source in self.lit and (link.kind, link.source.kind) != ("term", "elided"):
+                self.lit |= {link, link.target}
 
 
 # The gradients of what is drawn, and how they and the values are shown as text

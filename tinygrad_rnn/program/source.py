@@ -10,7 +10,7 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, cast
 
 import numpy as np
@@ -286,9 +286,8 @@ class _Writer(Writer):
         name, step = self.ref[tensor]
         if step in (None, self.now):
             return name
-        if not self.inside or self.now is None:
-            return f"{name}({self.step_text(step)})"
-        return f"{name}(t{step - self.now:+})".replace("-", "−")
+        at = f"t{step - self.now:+}".replace("-", "−") if self.inside and self.now is not None else self.step_text(step)
+        return f"{name}({at})"
 
 
 class Equations:
@@ -303,15 +302,14 @@ class Equations:
         self.variables = {x.born: x for x in order if x.name is not None and x.born in gradients}
         self.between = trace.hooked.difference(self.variables)  # hooks on nodes that no equation names
         uses: dict[Any, list[Use]] = defaultdict(list)  # of each variable
-        for found in fold(order, set[Any]([lines.schedule.outputs[0], *self.variables.values()])).values():
-            for use in found:
-                uses[use.source].append(use)
+        kept = set[Any]([lines.schedule.outputs[0], *self.variables.values()])
+        for use in chain(*fold([x for x in order if x.born not in trace.cut], kept).values()):
+            uses[use.source].append(use)
         self.terms: dict[Any, list[Tree]] = {}  # of the gradients that can be written,
         self.summed: list[Any] = []  # and those with sums over time among them
-        for x in self.variables.values():
+        for x in [x for born, x in self.variables.items() if born not in trace.hooked]:
             with suppress(Unwritten):
-                if x.born not in trace.hooked:
-                    self._find_terms(x, uses[x] if x.is_leaf else uses[x][::-1])
+                self._find_terms(x, uses[x] if x.is_leaf else uses[x][::-1])
 
     def of(self, lines: Sequence[Assignment], now: int | None, inside: bool) -> list[str]:
         """The equations of lines that belong to a step, in or outside of a loop."""
@@ -358,14 +356,18 @@ class Equations:
             self.summed += [x] if any(len(terms) > 1 for terms in alike.values()) else []
 
     def _sum(self, head: str, text: str, terms: Sequence[Tree], of: Sequence[Ref]) -> Tree:
-        """The sum of terms that are alike, with the first and the last step if there are others too."""
+        """The sum of terms that are alike, with the first and the last step if there are others too.
+
+        Without, it is over all steps in which there is that gradient.
+        """
         if len(terms) == 1:
             return terms[0]
         steps, limits = sorted(step for _, step in of), ""
-        if set(steps) != {step for name, step in map(self.ref.get, self.variables.values()) if name == of[0].name}:
+        others = [x for x, at in self.ref.items() if at.name == of[0].name and at.step not in steps and not x.is_leaf]
+        if others and steps == list(range(steps[0], steps[-1] + 1)):
             limits = f"[t={self.step_text(steps[0])}…{self.step_text(steps[-1])}]"
-            if steps != list(range(steps[0], steps[-1] + 1)):
-                raise Unwritten("a sum over some steps")
+        elif any(x.born in self.variables for x in others):
+            raise Unwritten("a sum over some of the steps that have a gradient")
         found = Tree("dots", of=f"Σ{limits} {text}")
         return negative(found) if head == "negative" else found
 

@@ -210,6 +210,7 @@ class Trace:
         returned: what the function returns, but for a loss, as `flattened` has it.
         examples: the inputs that the function was run on.
         hooked: the numbers with which those nodes were born whose gradients a hook may have changed.
+        cut: the numbers of those that no gradient goes through, such as what `detach` gives.
     """
 
     graph: Graph
@@ -219,6 +220,7 @@ class Trace:
     returned: Any
     examples: tuple[np.ndarray, ...]
     hooked: frozenset[int]
+    cut: frozenset[int]
 
 
 class Run:
@@ -321,7 +323,8 @@ class Run:
         wrt_names = tuple(str(p.name or names.get(p, f"parameter {i}")) for i, p in enumerate(self.wrt, 1))
         examples = tuple(x.value for x in self.given)
         hooked = frozenset(x.born for x in (*self.first.nodes, *self.wrt) if hooks_of(x))
-        return Trace(self.graph(), tuple(self.live), places, wrt_names, self.returned, examples, hooked)
+        cut = frozenset(x.born for x in self.first.nodes if x.is_cut)
+        return Trace(self.graph(), tuple(self.live), places, wrt_names, self.returned, examples, hooked, cut)
 
 
 def recorded(of: Trace, graph: Graph) -> list[Tensor]:
