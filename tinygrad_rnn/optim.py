@@ -19,11 +19,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_rnn.checks import instance, number, one_of, positive, whole
+from tinygrad_rnn.checks import number, one_of, positive, whole
 from tinygrad_rnn.data_guard import Notes
 from tinygrad_rnn.errors import GradientError, describe
 from tinygrad_rnn.interop import missing
-from tinygrad_rnn.nn.module import Module, refuse_differences
+from tinygrad_rnn.nn.module import Module, listed, refuse_differences
 from tinygrad_rnn.tables import counted
 from tinygrad_rnn.tensor import Tensor
 
@@ -367,13 +367,6 @@ def _norm(arrays: Iterable[np.ndarray]) -> tuple[float, float]:
     if not 0.0 < largest < math.inf:
         return largest, 1.0
     return largest, math.sqrt(sum(float(np.sum((array / largest) ** 2)) for array in arrays))
-
-
-def listed(call: str, params: Parameters) -> list[Tensor]:
-    """Parameters, those of a module or some of one's own, as a list."""
-    params = params.parameters() if isinstance(params, Module) else [params] if isinstance(params, Tensor) else params
-    params = instance(call, params, Iterable, "a module, or parameters,")
-    return [instance(call, p, Tensor, "a parameter, as of net.parameters(),") for p in params]
 
 
 def _finite_gradients(call: str, params: Parameters) -> dict[Tensor, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -170,6 +170,13 @@ class Module:
         """Forget all gradients: `.grad` of every parameter becomes None."""
         for parameter in self.parameters():
             parameter.grad = None
+
+
+def listed(call: str, params: Module | Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """Parameters, those of a module or some of one's own, as a list."""
+    params = params.parameters() if isinstance(params, Module) else [params] if isinstance(params, Tensor) else params
+    params = instance(call, params, Iterable, "a module, or parameters,")
+    return [instance(call, p, Tensor, "a parameter, as of net.parameters(),") for p in params]
 
 
 def refuse_differences(call: str, arrays: Mapping, expected: Mapping, any_real_dtype: bool = False) -> None:

@@ -25,9 +25,8 @@ from tinygrad_rnn.backward import grad, sweep, topological_order
 from tinygrad_rnn.checks import instance
 from tinygrad_rnn.context import recording, temporarily
 from tinygrad_rnn.errors import calling_line, describe
-from tinygrad_rnn.nn.module import Module
+from tinygrad_rnn.nn.module import Module, listed
 from tinygrad_rnn.observer import Observer, hooks_of, leaves_the_graph, observer
-from tinygrad_rnn.optim import listed
 from tinygrad_rnn.primitives import Primitive
 from tinygrad_rnn.program.graph import AS_TRACED, Graph, Node, depth_first
 from tinygrad_rnn.program.structures import flattened, is_array, key_of, rebuilt
