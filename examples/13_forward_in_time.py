@@ -63,14 +63,13 @@ def products(way, units):
 
 
 def memory(way, *arguments):
-    """The kB that it takes at most; the least of two runs, for threads of others may take some meanwhile."""
+    """How many kB it takes at most: the least of two runs, for threads of others may take some meanwhile."""
     peaks = []
     for _ in range(2):
         tracemalloc.start()
-        for _ in way(*arguments):
-            _, peak = tracemalloc.get_traced_memory()
+        sum(1 for _ in way(*arguments))  # step by step
+        peaks.append(tracemalloc.get_traced_memory()[1] / 1e3)
         tracemalloc.stop()
-        peaks.append(peak / 1e3)
     return min(peaks)
 
 
@@ -92,7 +91,7 @@ def main(out, quick=False):
     counts = {units: (products(rtrl, units), products(bptt, units)) for units in (2, 4, 8, H)}
     for units, (forward, back) in counts.items():
         print(
-            f"{units:2} units: {forward:6,} products a step forward, {back:3} back: {forward / back:2.0f} times as many"
+            f"{units:2} units: {forward:6,} products a step forward, {back:3} back: {forward / back:.0f} times as many"
         )
 
     # 3. The cost in memory: forward it is p, however long the sequence; back it is all states.
