@@ -91,7 +91,7 @@ def main(out, quick=False):
     counts = {units: (products(rtrl, units), products(bptt, units)) for units in (2, 4, 8, H)}
     for units, (forward, back) in counts.items():
         print(
-            f"{units:2} units: {forward:6,} products a step forward, {back:3} back: {forward / back:.0f} times as many"
+            f"{units:2} units: {forward:6,} products a step, {back:3} back: forward {forward / back:.0f} times as many"
         )
 
     # 3. The cost in memory: forward it is p, however long the sequence; back it is all states.
