@@ -90,9 +90,7 @@ def main(out, quick=False):
     # 2. The cost in time: p is H² (D + H) numbers, and U is multiplied with all of them.
     counts = {units: (products(rtrl, units), products(bptt, units)) for units in (2, 4, 8, H)}
     for units, (forward, back) in counts.items():
-        print(
-            f"{units:2} units: {forward:6,} products a step, {back:3} back: forward {forward / back:.0f} times as many"
-        )
+        print(f"{units:2} units: {forward:6,} products a step forward, {back:3} back: {forward / back:.0f} times")
 
     # 3. The cost in memory: forward it is p, however long the sequence; back it is all states.
     lengths = np.arange(100, 501, 100) if quick else np.arange(50, 501, 50)
